@@ -1,0 +1,47 @@
+"""What to do next with a job: the four values `policies.next_action` may return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.model.reason import Reason
+from fleet.model.result import Problem, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run the job on `target` now."""
+
+    target: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again after `seconds`; `target` is whose queue the job waits in."""
+
+    target: str
+    seconds: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Deliver the answer of attempt number `attempt`; `status` is succeeded or best_effort."""
+
+    attempt: int
+    status: Status
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End without an answer. `dead` asks for a dead letter beside the result."""
+
+    status: Status
+    reason: Reason
+    problem: Problem
+    dead: bool = False
+
+
+Action = Run | Wait | Finish | GiveUp

@@ -1,0 +1,39 @@
+"""Every error the fleet raises on purpose.
+
+FleetError
+├── ConfigError        settings, rules or catalogue are wrong; names the field and the rule
+├── InvalidJob         a job cannot be accepted; names the field and the rule
+├── QueueUnavailable   the broker did not confirm; the step will be repeated
+└── BackendUnavailable a backend cannot be built or reached at all
+"""
+
+from __future__ import annotations
+
+
+class FleetError(Exception):
+    """Base of everything the fleet raises on purpose."""
+
+
+class FieldError(FleetError):
+    """Something from outside breaks a rule: `field` is a dotted path, `rule` is what it must obey."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule
+
+
+class ConfigError(FieldError):
+    """Settings, rules or the catalogue are wrong."""
+
+
+class InvalidJob(FieldError):
+    """A job cannot be accepted."""
+
+
+class QueueUnavailable(FleetError):
+    """The broker did not confirm in time. Nothing is lost: the delivery comes back."""
+
+
+class BackendUnavailable(FleetError):
+    """A backend cannot be built or reached at all."""

@@ -1,0 +1,79 @@
+"""A job: one OpenAI chat request and how it may be answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+ChatRequest = Mapping[str, Any]
+"""The body of an OpenAI chat completion request, unchanged; validated where it came in."""
+
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+"""One subject token, long enough that nobody meets another's id by accident."""
+
+TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Lane(StrEnum):
+    """Which queue a job waits in; the order here is the order of service."""
+
+    INTERACTIVE = "interactive"
+    STANDARD = "standard"
+    BULK = "bulk"
+
+
+class Tier(StrEnum):
+    """How much model a job needs."""
+
+    SIMPLE = "simple"
+    MEDIUM = "medium"
+    COMPLEX = "complex"
+
+
+class Plan(StrEnum):
+    """What the tenant pays for."""
+
+    FREE = "free"
+    PAID = "paid"
+    OWN_KEY = "own_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Which providers outside the fleet a job may reach: `None` any, the empty set none."""
+
+    providers: frozenset[str] | None = None
+
+    def permits(self, provider: str) -> bool:
+        return self.providers is None or provider in self.providers
+
+
+CLOUD_ALLOW = Cloud(None)
+CLOUD_DENY = Cloud(frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One accepted request. `tenant` and `lane` come from the subject, never from the body.
+
+    `submitted_at` is when the broker stored it and `deadline_at` when its answer loses its
+    worth, both in unix seconds; without a deadline the lane's default applies.
+    `own_key` names a secret; it never is one.
+    """
+
+    id: str
+    tenant: str
+    lane: Lane
+    task: str
+    plan: Plan
+    request: ChatRequest
+    submitted_at: float
+    tier: Tier | None = None
+    deadline_at: float | None = None
+    max_cost_usd: float | None = None
+    cloud: Cloud = CLOUD_ALLOW
+    own_key: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)

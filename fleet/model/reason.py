@@ -1,0 +1,32 @@
+"""The words that explain a decision; the same word is in the result, the ledger, the trace and the metric."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    # why a target is run
+    ROUTED = "routed"
+    PINNED = "pinned"
+    LOW_CONFIDENCE = "low_confidence"
+    TARGET_FAILED = "target_failed"
+    TARGET_UNAVAILABLE = "target_unavailable"
+    RETRY = "retry"
+    # why a job waits
+    BACKOFF = "backoff"
+    BREAKER_OPEN = "breaker_open"
+    BACKLOG = "backlog"
+    # why an answer is final
+    CONFIDENT = "confident"
+    NOT_CHECKED = "not_checked"
+    LADDER_EXHAUSTED = "ladder_exhausted"
+    OUT_OF_TIME = "out_of_time"
+    OUT_OF_MONEY = "out_of_money"
+    # why there is no answer
+    INVALID = "invalid"
+    DEADLINE_PASSED = "deadline_passed"
+    NO_TARGET = "no_target"
+    ALL_FAILED = "all_failed"
+    TOO_MANY_DELIVERIES = "too_many_deliveries"
+    INTERNAL_ERROR = "internal_error"

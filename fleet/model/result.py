@@ -1,0 +1,111 @@
+"""What leaves the fleet: one result per job, one ledger line per attempt, a dead letter where one is due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.model.attempt import Answer, Attempt
+from fleet.model.job import Job, Lane
+from fleet.model.reason import Reason
+
+
+class Status(StrEnum):
+    SUCCEEDED = "succeeded"
+    BEST_EFFORT = "best_effort"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why there is no answer: `field` and `rule` for bad input, `message` in one line for everything."""
+
+    message: str
+    field: str | None = None
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The one terminal result of a job. `attempts` is the whole history, oldest first."""
+
+    job_id: str
+    tenant: str
+    status: Status
+    reason: Reason
+    finished_at: float
+    task: str | None = None
+    submitted_at: float | None = None
+    answer: Answer | None = None
+    target: str | None = None
+    confidence: float | None = None
+    attempts: tuple[Attempt, ...] = ()
+    problem: Problem | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cost_usd(self) -> float:
+        return sum(attempt.cost_usd for attempt in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One line of accounts: an attempt, or the end of a job that never ran (`attempt` is None).
+
+    `reason` explains the decision that followed; `status` is set on the line that ended the job.
+    """
+
+    job_id: str
+    tenant: str
+    lane: Lane
+    task: str
+    plan: str
+    at: float
+    reason: Reason
+    status: Status | None = None
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not be read or finished, kept whole with the reason."""
+
+    tenant: str
+    job_id: str
+    reason: Reason
+    problem: Problem
+    body: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job on its way to `target` with everything that has already been tried.
+
+    `hop` counts the hand-overs of this job: it makes a
+    repeated hand-over recognisable, and a new one distinct.
+    """
+
+    job: Job
+    target: str
+    reason: Reason
+    hop: int = 0
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message on the JOBS stream that is no job. `job_id` is the best name it can be answered under."""
+
+    job_id: str
+    tenant: str
+    lane: Lane
+    problem: Problem
+    body: bytes
+
+
+Letter = Work | Result | LedgerEntry | DeadLetter

@@ -1,0 +1,50 @@
+"""A target: a model behind a backend, as the catalogue describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+FLEET = "fleet"
+"""The provider of every self-hosted target; all other providers are outside the fleet."""
+
+
+class Capability(StrEnum):
+    TEXT = "text"
+    VISION = "vision"
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    LOGPROBS = "logprobs"
+
+
+class LatencyClass(StrEnum):
+    FAST = "fast"
+    MEDIUM = "medium"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One row of the catalogue. Prices are US dollars per million tokens.
+
+    `max_in_flight` bounds the jobs one dispatcher keeps running on it; a micro-batch is sent
+    when it holds `batch_size` jobs or its first one has waited `batch_wait_seconds`.
+    `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
+    """
+
+    name: str
+    provider: str
+    model: str
+    input_usd_per_million_tokens: float
+    output_usd_per_million_tokens: float
+    context_tokens: int
+    capabilities: frozenset[Capability]
+    latency: LatencyClass
+    max_in_flight: int
+    batch_size: int = 1
+    batch_wait_seconds: float = 0.0
+    timeout_seconds: float = 60.0
+
+    @property
+    def is_cloud(self) -> bool:
+        return self.provider != FLEET

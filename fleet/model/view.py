@@ -1,0 +1,30 @@
+"""A view: what the fleet looks like at the moment of a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Recent luck with a target. Open while `now < open_until_at`; afterwards one trial decides."""
+
+    failures: int = 0
+    trips: int = 0
+    open_until_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """One target now. `available` is False where it is not configured (no key, no deployment)."""
+
+    available: bool = True
+    queued: int = 0
+    in_flight: int = 0
+    breaker: Breaker = Breaker()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    targets: Mapping[str, TargetView] = field(default_factory=dict)
