@@ -33,7 +33,7 @@ Source = JobsOf | WorkOf
 class Delivery(Generic[Body]):
     """One hand-over of a job. `deliveries` counts from 1; `stored_at` is unix seconds.
 
-    `token` belongs to the queue that made the delivery; nobody else looks inside.
+    `raw` is the message as it came, for a dead letter. `token` belongs to the queue that made the delivery; nobody else looks inside.
     """
 
     body: Body
@@ -41,6 +41,7 @@ class Delivery(Generic[Body]):
     deliveries: int
     stored_at: float
     traceparent: str | None = None
+    raw: bytes = field(default=b"", compare=False, repr=False)
     token: object = field(default=None, compare=False, repr=False)
 
 

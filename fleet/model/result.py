@@ -57,15 +57,16 @@ class LedgerEntry:
     """One line of accounts: an attempt, or the end of a job that never ran (`attempt` is None).
 
     `reason` explains the decision that followed; `status` is set on the line that ended the job.
+    `task` and `plan` are missing only where the message could not be read.
     """
 
     job_id: str
     tenant: str
     lane: Lane
-    task: str
-    plan: str
     at: float
     reason: Reason
+    task: str | None = None
+    plan: str | None = None
     status: Status | None = None
     attempt: Attempt | None = None
 

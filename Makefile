@@ -1,0 +1,58 @@
+# Needs Python 3.11 and make; everything else is installed into .venv on first use.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Where the CPU build of torch comes from when the configured package index does not have it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BIN := .venv/bin
+JOBS ?= 120
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo up test check format lock docs clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+setup: .venv/.fleet  ## install the CPU fleet into .venv
+
+setup-dev: .venv/.dev
+
+# The lock is complete, so pip need not resolve anything (--no-deps): quick, repeatable, and the three torch
+# add-ons that do not match the CPU build stay out. An unreachable second index slows every lookup, hence "or".
+.venv/.fleet: requirements/cpu.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock \
+	  || $(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock --extra-index-url $(TORCH_INDEX)
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: .venv/.fleet requirements/dev.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/dev.lock
+	@touch $@
+
+demo: setup  ## start everything, run real jobs through it, show what happened, stop everything
+	$(BIN)/fleet demo --jobs $(JOBS)
+
+up: setup  ## start everything and leave it running until Ctrl-C
+	$(BIN)/fleet up
+
+test: setup-dev  ## the whole suite, end-to-end tests on real parts included
+	$(BIN)/python -m pytest
+
+check: setup-dev  ## format, lint, types, import contracts, unit tests: under a minute
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not e2e"
+
+format: setup-dev  ## format and sort imports
+	$(BIN)/ruff format -q .
+	$(BIN)/ruff check -q --fix .
+
+lock: ## resolve all dependencies anew
+	requirements/lock
+
+docs: setup  ## write the generated documents
+	$(BIN)/python -m queues.schema > docs/wire-schema-v1.json
+
+clean:  ## remove the environment and everything built
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Files of jobs in, files of results out."""

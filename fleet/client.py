@@ -1,0 +1,177 @@
+"""What a Python backend imports to use the fleet; needs NATS and nothing of Ray or a model.
+
+    async with FleetClient.connect("nats://127.0.0.1:4222", tenant="acme") as client:
+        result = await client.run(task="classify.intent", messages=[{"role": "user", "content": "..."}])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypedDict, TypeVar, Unpack
+
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from fleet.bulk.inbox import Inbox
+from fleet.model.errors import InvalidJob
+from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
+from fleet.model.result import Result
+from fleet.model.submission import Submission
+from fleet.ports import JobDesk
+from queues.jetstream import JetStreamDesk
+
+Word = TypeVar("Word", Lane, Plan, Tier)
+
+DEFAULT_TIMEOUT_SECONDS = 120.0
+
+
+class JobOptions(TypedDict, total=False):
+    """How a job may be answered. `cloud` is "allow", "deny" or the providers that may be used.
+
+    `deadline_seconds` counts from now; `own_key` names the tenant's secret and never is one.
+    `id` makes a repeated submission harmless; without it each one is a new job.
+    """
+
+    id: str | None
+    lane: Lane | str
+    plan: Plan | str
+    tier: Tier | str | None
+    deadline_seconds: float | None
+    max_cost_usd: float | None
+    cloud: str | Sequence[str]
+    own_key: str | None
+    metadata: Mapping[str, str]
+
+
+def submission(
+    *,
+    task: str,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    request: ChatRequest | None = None,
+    **options: Unpack[JobOptions],
+) -> Submission:
+    """A job ready to submit: either `messages` or a whole OpenAI chat `request`; the caller's trace goes with it.
+
+    Raises: InvalidJob naming the field and the rule.
+    """
+    deadline_seconds = options.pop("deadline_seconds", None)
+    tier = options.pop("tier", None)
+    return Submission(
+        id=_job_id(options.pop("id", None)),
+        task=task,
+        request=_request(messages, request),
+        lane=_choice(Lane, "lane", options.pop("lane", Lane.STANDARD)),
+        plan=_choice(Plan, "plan", options.pop("plan", Plan.PAID)),
+        tier=None if tier is None else _choice(Tier, "tier", tier),
+        deadline_at=None if deadline_seconds is None else time.time() + deadline_seconds,
+        traceparent=_traceparent(),
+        **options,
+    )
+
+
+class FleetClient:
+    """One tenant's way to the fleet. Use `connect`; every method raises `QueueUnavailable` if the broker is away."""
+
+    def __init__(self, desk: JobDesk, inbox: Inbox) -> None:
+        """For a desk of your own: `inbox` must be open and listen to the same desk."""
+        self._desk = desk
+        self._inbox = inbox
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, nats_url: str, *, tenant: str) -> AsyncIterator[FleetClient]:
+        """A client for `tenant`, connected for as long as the context lasts. Raises: QueueUnavailable."""
+        async with AsyncExitStack() as stack:
+            desk = await JetStreamDesk.connect(nats_url, tenant)
+            stack.push_async_callback(desk.close)
+            yield cls(desk, await stack.enter_async_context(Inbox(desk)))
+
+    async def submit(
+        self,
+        *,
+        task: str,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        request: ChatRequest | None = None,
+        **options: Unpack[JobOptions],
+    ) -> str:
+        """Store a job and return its id; once this returns, the job will get exactly one result.
+
+        Raises: InvalidJob, QueueUnavailable (repeat with the same `id`: it cannot run twice).
+        """
+        job = submission(task=task, messages=messages, request=request, **options)
+        await self._desk.submit([job])
+        return job.id
+
+    async def submit_many(self, submissions: Sequence[Submission]) -> Sequence[bool]:
+        """Store jobs made by `submission`; False where the id was there already. Raises: QueueUnavailable."""
+        return await self._desk.submit(submissions)
+
+    async def run(
+        self,
+        *,
+        task: str,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        request: ChatRequest | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        **options: Unpack[JobOptions],
+    ) -> Result:
+        """Submit a job and wait for its result, across reconnects.
+
+        Raises: TimeoutError after `timeout_seconds`, naming the job, which goes on; InvalidJob; QueueUnavailable.
+        """
+        job = submission(task=task, messages=messages, request=request, **options)
+        with self._inbox.expecting(job.id) as awaited:
+            await self._desk.submit([job])
+            return await _within(timeout_seconds, awaited, job.id)
+
+    async def wait(self, job_id: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Result:
+        """The result of a job submitted before, now or once there is one. Raises: TimeoutError; QueueUnavailable."""
+        with self._inbox.expecting(job_id) as awaited:
+            stored = await self._desk.result(job_id)
+            return stored or await _within(timeout_seconds, awaited, job_id)
+
+    async def result(self, job_id: str) -> Result | None:
+        """The stored result, or None while there is none."""
+        return await self._desk.result(job_id)
+
+    def results(self) -> AsyncIterator[Result]:
+        """Every result of the tenant stored from the moment the iterator is first awaited on."""
+        return self._desk.results()
+
+
+async def _within(timeout_seconds: float, awaited: asyncio.Future[Result], job_id: str) -> Result:
+    try:
+        return await asyncio.wait_for(awaited, timeout_seconds)
+    except TimeoutError:
+        raise TimeoutError(f"job {job_id} has no result after {timeout_seconds:g} s; it goes on, ask again") from None
+
+
+def _job_id(given: str | None) -> str:
+    if given is None:
+        return secrets.token_hex(16)
+    if JOB_ID.fullmatch(given) is None:
+        raise InvalidJob("id", f"must match {JOB_ID.pattern}")
+    return given
+
+
+def _request(messages: Sequence[Mapping[str, Any]] | None, request: ChatRequest | None) -> ChatRequest:
+    if (messages is None) == (request is None):
+        raise InvalidJob("request", "give either messages or a whole request")
+    return request if request is not None else {"messages": list(messages or ())}
+
+
+def _choice(kind: type[Word], field: str, value: str) -> Word:
+    try:
+        return kind(value)
+    except ValueError:
+        raise InvalidJob(field, f"must be one of {', '.join(kind)}") from None
+
+
+def _traceparent() -> str | None:
+    """The caller's span in W3C form, if it is in one."""
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent")

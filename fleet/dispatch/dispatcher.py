@@ -1,0 +1,75 @@
+"""One dispatcher: intake for every lane and a runner for every target it can reach."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from fleet.dispatch.intake import BATCH, Intake
+from fleet.dispatch.lease import Leases
+from fleet.dispatch.office import Office
+from fleet.dispatch.runner import Runner
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state import FleetState
+from fleet.ports import Backend, Clock, JobQueue, Tracer
+from policies.rules import Rules
+
+log = structlog.get_logger(__name__)
+
+QUEUED_PER_SLOT = 4
+"""Work kept ready for each slot of a target: enough never to idle between two looks at the depth."""
+
+
+class Dispatcher:
+    """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        backends: Mapping[str, Backend],
+        rules: Rules,
+        clock: Clock,
+        tracer: Tracer | None = None,
+        lease_seconds: float = 30.0,
+    ) -> None:
+        state = FleetState(backends, rules)
+        self._backends = backends
+        self._office = Office(queue, rules, clock, state, Spans(tracer), Leases(queue, lease_seconds))
+        targets = [rules.catalogue.targets[name] for name in backends]
+        self._runners = [Runner(target, backends[target.name], self._office) for target in targets]
+        slots = sum(target.max_in_flight for target in targets)
+        self._intake = Intake(self._office, max(BATCH, QUEUED_PER_SLOT * slots))
+        self._stop = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until `drain` is called. Returns when nothing is in hand any more; raises only on a bug."""
+        log.info("dispatcher_started", targets=sorted(self._backends))
+        done = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as keeping:
+                keeping.create_task(self._office.leases.keep(done))
+                keeping.create_task(self._office.state.watch(self._office.queue, self._stop))
+                await self._serve()
+                done.set()
+        finally:
+            self._stopped.set()
+        log.info("dispatcher_stopped")
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as serving:
+            serving.create_task(self._intake.run(self._stop))
+            for runner in self._runners:
+                serving.create_task(runner.run(self._stop))
+
+    async def drain(self) -> None:
+        """Take nothing more, finish what runs, hand back what only waits. Idempotent."""
+        self._stop.set()
+        await self._stopped.wait()
+
+    async def close(self) -> None:
+        """Let go of the backends."""
+        for backend in self._backends.values():
+            await backend.close()

@@ -1,0 +1,114 @@
+"""What the dispatcher tells of a job: one trace from the publisher's traceparent to the result.
+
+Spans are recorded after the fact with explicit times. Attribute keys are the project's own words;
+the tracer translates them into the conventions it exports.
+"""
+
+from __future__ import annotations
+
+from fleet.dispatch.step import AnyDelivery, Case, Step
+from fleet.model.attempt import Answer, Attempt
+from fleet.model.job import Job
+from fleet.model.result import Result, Work
+from fleet.model.span import AttributeValue, Span, SpanName
+from fleet.ports import Tracer
+
+
+class Spans:
+    """Records the spans of one dispatcher. Without a tracer it only hands the parent on."""
+
+    def __init__(self, tracer: Tracer | None) -> None:
+        self._tracer = tracer
+
+    def taken(self, delivery: AnyDelivery, at: float) -> None:
+        """The time a delivery waited in its queue."""
+        if self._tracer is not None:
+            attributes: dict[str, AttributeValue] = {"deliveries": delivery.deliveries}
+            self._record(SpanName.QUEUE_WAIT, delivery.traceparent, delivery.stored_at, at, attributes)
+
+    def intake(self, case: Case, started_at: float, ended_at: float) -> str | None:
+        if self._tracer is None:
+            return case.delivery.traceparent
+        return self._record(SpanName.INTAKE, case.delivery.traceparent, started_at, ended_at, _job(case.job))
+
+    def batch(self, deliveries: list[AnyDelivery], target: str, started_at: float, ended_at: float) -> None:
+        """One span for a micro-batch; the jobs in it are linked, for none of them is its parent."""
+        if self._tracer is None:
+            return
+        links = tuple(d.traceparent for d in deliveries if d.traceparent)
+        attributes: dict[str, AttributeValue] = {"target": target, "batch_size": len(deliveries)}
+        self._tracer.record(Span(SpanName.BATCH, None, started_at, ended_at, attributes, links))
+
+    def model_call(self, case: Case, attempt: Attempt) -> str | None:
+        if self._tracer is None:
+            return case.delivery.traceparent
+        parent = case.delivery.traceparent
+        error = None if isinstance(attempt.outcome, Answer) else attempt.outcome.kind.value
+        attributes = _job(case.job) | _attempt(attempt)
+        self._record(SpanName.MODEL_CALL, parent, attempt.started_at, attempt.ended_at, attributes, error)
+        return parent
+
+    def published(self, step: Step, traceparent: str | None, started_at: float, ended_at: float) -> None:
+        """What was handed on: an escalation to the next target, or the result."""
+        if self._tracer is None:
+            return
+        for letter in step.letters:
+            match letter:
+                case Work(attempts=()):
+                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, {"target": letter.target})
+                case Work():
+                    attributes: dict[str, AttributeValue] = {"target": letter.target, "reason": letter.reason.value}
+                    self._record(SpanName.ESCALATE, traceparent, started_at, ended_at, attributes)
+                case Result():
+                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, _result(letter))
+                case _:
+                    pass
+
+    def _record(
+        self,
+        name: SpanName,
+        parent: str | None,
+        started_at: float,
+        ended_at: float,
+        attributes: dict[str, AttributeValue],
+        error: str | None = None,
+    ) -> str | None:
+        if self._tracer is None:
+            return parent
+        return self._tracer.record(Span(name, parent, started_at, ended_at, attributes, error=error))
+
+
+def _job(job: Job) -> dict[str, AttributeValue]:
+    return {"job_id": job.id, "tenant": job.tenant, "lane": job.lane.value, "task": job.task, "plan": job.plan.value}
+
+
+def _attempt(attempt: Attempt) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        "target": attempt.target,
+        "attempt": attempt.number,
+        "reason": attempt.reason.value,
+        "cost_usd": attempt.cost_usd,
+    }
+    if attempt.confidence is not None:
+        attributes["confidence"] = attempt.confidence
+    if isinstance(attempt.outcome, Answer):
+        usage = attempt.outcome.usage
+        attributes |= {
+            "model": attempt.outcome.model,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "finish_reason": attempt.outcome.finish_reason,
+        }
+    return attributes
+
+
+def _result(result: Result) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        "job_id": result.job_id,
+        "status": result.status.value,
+        "reason": result.reason.value,
+        "cost_usd": result.cost_usd,
+    }
+    if result.target is not None:
+        attributes["target"] = result.target
+    return attributes

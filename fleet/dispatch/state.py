@@ -1,0 +1,88 @@
+"""What one dispatcher knows of its targets, and the snapshot of it that decisions are made on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from fleet.dispatch.patience import pause
+from fleet.model.attempt import Failure, Outcome
+from fleet.model.errors import QueueUnavailable
+from fleet.model.view import Breaker, TargetView, View
+from fleet.ports import JobQueue
+from policies import breaker, retry
+from policies.rules import Rules
+
+log = structlog.get_logger(__name__)
+
+READ_SECONDS = 0.2
+"""How often the depths of WORK are read; a reading costs the broker about half a millisecond."""
+
+
+class FleetState:
+    """Counts and breakers per target. Only `view()` leaves it, and that is a frozen value."""
+
+    def __init__(self, available: Iterable[str], rules: Rules) -> None:
+        self._rules = rules
+        self._available = frozenset(available)
+        self._in_flight = dict.fromkeys(self._available, 0)
+        self._queued: Mapping[str, int] = {}
+        self._breakers = dict.fromkeys(self._available, Breaker())
+        self._expected = 0
+        self._read = asyncio.Event()
+
+    def view(self) -> View:
+        return View({name: self._target_view(name) for name in self._rules.catalogue.targets})
+
+    def _target_view(self, name: str) -> TargetView:
+        if name not in self._available:
+            return TargetView(available=False)
+        return TargetView(True, self._queued.get(name, 0), self._in_flight[name], self._breakers[name])
+
+    async def watch(self, queue: JobQueue, stop: asyncio.Event) -> None:
+        """Read the depths again and again until `stop` is set."""
+        while not await pause(stop, READ_SECONDS):
+            try:
+                self._queued = await queue.depths()
+            except QueueUnavailable as error:
+                log.warning("depths_not_read", error=str(error))
+                continue
+            self._expected = 0
+            self._announce()
+        self._announce()
+
+    def _announce(self) -> None:
+        self._read.set()
+        self._read = asyncio.Event()
+
+    async def depths_read(self) -> None:
+        """Wait for the next reading."""
+        await self._read.wait()
+
+    def expect(self, jobs: int) -> None:
+        """Jobs handed over since the last reading; they count as queued until the next one."""
+        self._expected += jobs
+
+    @property
+    def queued_total(self) -> int:
+        return sum(self._queued.values()) + self._expected
+
+    def started(self, target: str, jobs: int) -> None:
+        self._in_flight[target] += jobs
+
+    def ended(self, target: str, jobs: int) -> None:
+        self._in_flight[target] -= jobs
+
+    def in_flight(self, target: str) -> int:
+        return self._in_flight[target]
+
+    def record(self, target: str, outcome: Outcome, now: float) -> None:
+        """Let the target's breaker learn from an outcome."""
+        failed = isinstance(outcome, Failure)
+        if failed and not retry.counts_against_target(outcome.kind):
+            return
+        before = self._breakers[target]
+        if failed or before != Breaker():
+            self._breakers[target] = breaker.after(before, failed, now, self._rules)

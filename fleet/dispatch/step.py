@@ -1,0 +1,134 @@
+"""The one step every delivery takes: an action becomes what is published next and how the delivery is settled.
+
+Pure: it carries out a decision on paper; `Desk` in `office.py` sends it off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.attempt import Answer, Attempt
+from fleet.model.delivery import Ack, Delivery, Retry, Settlement
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.result import DeadLetter, LedgerEntry, Letter, Malformed, Problem, Result, Status, Work
+
+AnyDelivery = Delivery[Job | Work | Malformed]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows from one decision. The letters are stored before the delivery is settled."""
+
+    letters: tuple[Letter, ...]
+    settlement: Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A job in hand: its delivery and everything tried so far, `fresh` of it in this very step."""
+
+    delivery: AnyDelivery
+    job: Job
+    attempts: tuple[Attempt, ...] = ()
+    fresh: Attempt | None = None
+    hop: int = 0
+
+    @staticmethod
+    def of_job(delivery: AnyDelivery, job: Job) -> Case:
+        return Case(delivery, job)
+
+    @staticmethod
+    def of_work(delivery: AnyDelivery, work: Work) -> Case:
+        return Case(delivery, work.job, work.attempts, hop=work.hop + 1)
+
+    def after(self, attempt: Attempt) -> Case:
+        return Case(self.delivery, self.job, (*self.attempts, attempt), attempt, self.hop)
+
+
+def carry_out(case: Case, action: Action, now: float) -> Step:
+    """The step that does what `action` says."""
+    match action:
+        case Run():
+            return _hand_over(case, action.target, action.reason, now)
+        case Wait():
+            # A fresh attempt must outlive this process before the wait begins, so it travels in a new message.
+            if case.fresh is not None:
+                return _hand_over(case, action.target, action.reason, now)
+            return Step((), Retry(case.delivery, action.seconds))
+        case Finish():
+            return _end(case, _finished(case, action, now), action.reason, now)
+        case GiveUp():
+            step = _end(case, _given_up(case, action, now), action.reason, now)
+            return _with_dead_letter(step, case, action, now) if action.dead else step
+
+
+def reject(delivery: AnyDelivery, bad: Malformed, now: float) -> Step:
+    """The step for a message that is no job: a rejected result, a dead letter, a line of accounts."""
+    result = Result(bad.job_id, bad.tenant, Status.REJECTED, Reason.INVALID, now, problem=bad.problem)
+    dead = DeadLetter(bad.tenant, bad.job_id, Reason.INVALID, bad.problem, bad.body, now)
+    entry = LedgerEntry(bad.job_id, bad.tenant, bad.lane, now, Reason.INVALID, status=Status.REJECTED)
+    return Step((result, dead, entry), Ack(delivery))
+
+
+def broken(case: Case, error: Exception, now: float) -> Step:
+    """The step for a job that hit a bug of ours: it fails alone, and is kept for whoever mends the bug."""
+    problem = Problem(f"internal error: {type(error).__name__}")
+    return carry_out(case, GiveUp(Status.FAILED, Reason.INTERNAL_ERROR, problem, dead=True), now)
+
+
+def _hand_over(case: Case, target: str, reason: Reason, now: float) -> Step:
+    work = Work(case.job, target, reason, case.hop, case.attempts)
+    if case.fresh is None:
+        return Step((work,), Ack(case.delivery))
+    return Step((work, _entry(case, reason, None, now)), Ack(case.delivery))
+
+
+def _end(case: Case, result: Result, reason: Reason, now: float) -> Step:
+    return Step((result, _entry(case, reason, result.status, now)), Ack(case.delivery))
+
+
+def _entry(case: Case, reason: Reason, status: Status | None, now: float) -> LedgerEntry:
+    job = case.job
+    return LedgerEntry(job.id, job.tenant, job.lane, now, reason, job.task, job.plan, status, case.fresh)
+
+
+def _finished(case: Case, action: Finish, now: float) -> Result:
+    attempt = case.attempts[action.attempt - 1]
+    if not isinstance(attempt.outcome, Answer):
+        raise TypeError(f"attempt {action.attempt} has no answer to finish with")
+    return Result(
+        case.job.id,
+        case.job.tenant,
+        action.status,
+        action.reason,
+        now,
+        task=case.job.task,
+        submitted_at=case.job.submitted_at,
+        answer=attempt.outcome,
+        target=attempt.target,
+        confidence=attempt.confidence,
+        attempts=case.attempts,
+        metadata=case.job.metadata,
+    )
+
+
+def _given_up(case: Case, action: GiveUp, now: float) -> Result:
+    return Result(
+        case.job.id,
+        case.job.tenant,
+        action.status,
+        action.reason,
+        now,
+        task=case.job.task,
+        submitted_at=case.job.submitted_at,
+        attempts=case.attempts,
+        problem=action.problem,
+        metadata=case.job.metadata,
+    )
+
+
+def _with_dead_letter(step: Step, case: Case, action: GiveUp, now: float) -> Step:
+    dead = DeadLetter(case.job.tenant, case.job.id, action.reason, action.problem, case.delivery.raw, now)
+    return Step((*step.letters, dead), step.settlement)

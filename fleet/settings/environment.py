@@ -1,0 +1,163 @@
+"""Settings: what the environment and one optional YAML file say, validated once.
+
+A `FLEET_<FIELD>` variable beats the file named by `FLEET_SETTINGS`, which beats the default.
+Provider keys come from the variables of the providers' own SDKs, tenants' keys from
+`FLEET_KEY_<NAME>`; no key is ever read from the file or shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, FilePath, PositiveFloat, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from fleet.model.errors import ConfigError
+from fleet.model.job import TENANT
+
+PREFIX = "FLEET_"
+FILE_VARIABLE = "FLEET_SETTINGS"
+OWN_KEY_PREFIX = "FLEET_KEY_"
+
+LOCAL_NATS_URL = "nats://127.0.0.1:4222"
+"""Where NATS listens by default; what a command talks to when it is told nothing else."""
+
+
+def _nats_url(value: str) -> str:
+    if not all(url.strip().startswith(("nats://", "tls://", "ws://", "wss://")) for url in value.split(",")):
+        raise ValueError("must be nats://host:port, or several with commas between (also tls, ws, wss)")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value
+
+
+def _tenant(value: str) -> str:
+    if TENANT.fullmatch(value) is None:
+        raise ValueError(f"must match {TENANT.pattern}")
+    return value
+
+
+HttpAddress = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseSettings):
+    """Everything the fleet is told from outside. Frozen; build it with `load`.
+
+    `nats_url` None asks for the embedded server; it may hold a password and is not shown.
+    `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    nats_url: Annotated[str, AfterValidator(_nats_url)] | None = Field(default=None, repr=False)
+    data_dir: Path = Path(".fleet")
+    profile: Literal["local", "gpu"] = "local"
+    tenant: Annotated[str, AfterValidator(_tenant)] = "demo"
+    dashboard: bool = True
+    rules_path: FilePath | None = None
+    catalogue_path: FilePath | None = None
+    host: str = "127.0.0.1"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    lease_seconds: PositiveFloat = 30.0
+    openai_base_url: HttpAddress | None = None
+    anthropic_base_url: HttpAddress | None = None
+    groq_base_url: HttpAddress | None = None
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY")
+    own_keys: Mapping[str, SecretStr] = Field(default_factory=dict)
+
+    def provider_key(self, provider: str) -> str | None:
+        """The fleet's own key for "openai", "anthropic" or "groq", in clear."""
+        secret: SecretStr | None = getattr(self, f"{provider}_api_key", None)
+        return secret.get_secret_value() if secret else None
+
+    def base_url(self, provider: str) -> str | None:
+        """Where to reach the provider instead of its public address."""
+        url: str | None = getattr(self, f"{provider}_base_url", None)
+        return url
+
+    def own_key(self, name: str) -> str | None:
+        """The tenant's key `FLEET_KEY_<NAME>` in clear; case and - or _ in `name` make no difference."""
+        secret = self.own_keys.get(_own_name(name))
+        return secret.get_secret_value() if secret else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        own_keys = InitSettingsSource(settings_cls, {"own_keys": _own_keys(os.environ)})
+        return init_settings, own_keys, env_settings, InitSettingsSource(settings_cls, _read_file())
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process; an override that is not None beats every other source.
+
+    Raises: ConfigError naming the variable or field and the rule, never the value.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise _config_error(error.errors(include_input=False, include_url=False)[0], overrides) from None
+    except SettingsError:
+        raise ConfigError(f"{PREFIX}*", "a variable holds no valid JSON") from None
+
+
+def _own_name(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _own_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(OWN_KEY_PREFIX): value
+        for name, value in environ.items()
+        if name.startswith(OWN_KEY_PREFIX) and value
+    }
+
+
+def _read_file() -> dict[str, Any]:
+    path = os.environ.get(FILE_VARIABLE)
+    if not path:
+        return {}
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(FILE_VARIABLE, f"must name a readable file: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(FILE_VARIABLE, f"{path} must be YAML") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(FILE_VARIABLE, f"{path} must hold one mapping of field to value")
+    _refuse_secrets(content, path)
+    return content
+
+
+def _refuse_secrets(content: Mapping[str, Any], path: str) -> None:
+    for key in content:
+        if key == "own_keys" or key.lower().endswith("_api_key"):
+            raise ConfigError(key, f"keys come from the environment only; take it out of {path}")
+
+
+def _config_error(error: ErrorDetails, overrides: Mapping[str, Any]) -> ConfigError:
+    field = str(error["loc"][0]) if error["loc"] else "settings"
+    rule = "no such setting" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    variable = field if field.isupper() else f"{PREFIX}{field.upper()}"
+    if overrides.get(field) is None and os.environ.get(variable):
+        return ConfigError(variable, rule)
+    return ConfigError(".".join(str(part) for part in error["loc"]), rule)
