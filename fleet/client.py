@@ -1,7 +1,7 @@
 """What a Python backend imports to use the fleet; needs NATS and nothing of Ray or a model.
 
-    async with FleetClient.connect("nats://127.0.0.1:4222", tenant="acme") as client:
-        result = await client.run(task="classify.intent", messages=[{"role": "user", "content": "..."}])
+async with FleetClient.connect("nats://127.0.0.1:4222", tenant="acme") as client:
+    result = await client.run(task="classify.intent", messages=[{"role": "user", "content": "..."}])
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import JobDesk
-from queues.jetstream import JetStreamDesk
+from queues.desk import JetStreamDesk
 
 Word = TypeVar("Word", Lane, Plan, Tier)
 
@@ -57,18 +57,20 @@ def submission(
 
     Raises: InvalidJob naming the field and the rule.
     """
-    deadline_seconds = options.pop("deadline_seconds", None)
-    tier = options.pop("tier", None)
+    tier, deadline_seconds = options.get("tier"), options.get("deadline_seconds")
     return Submission(
-        id=_job_id(options.pop("id", None)),
+        id=_job_id(options.get("id")),
         task=task,
         request=_request(messages, request),
-        lane=_choice(Lane, "lane", options.pop("lane", Lane.STANDARD)),
-        plan=_choice(Plan, "plan", options.pop("plan", Plan.PAID)),
+        lane=_choice(Lane, "lane", options.get("lane", Lane.STANDARD)),
+        plan=_choice(Plan, "plan", options.get("plan", Plan.PAID)),
         tier=None if tier is None else _choice(Tier, "tier", tier),
         deadline_at=None if deadline_seconds is None else time.time() + deadline_seconds,
+        max_cost_usd=options.get("max_cost_usd"),
+        cloud=options.get("cloud", "allow"),
+        own_key=options.get("own_key"),
+        metadata=options.get("metadata", {}),
         traceparent=_traceparent(),
-        **options,
     )
 
 

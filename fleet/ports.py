@@ -78,6 +78,3 @@ class Tracer(Protocol):
 class Clock(Protocol):
     def now(self) -> float:
         """Unix seconds."""
-
-    def jitter(self) -> float:
-        """Uniform in [0, 1)."""

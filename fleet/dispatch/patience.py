@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 """A take on an empty queue returns after this long, so that a stop is noticed."""
 
 PAUSE_SECONDS = 0.5

@@ -24,7 +24,7 @@ from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
 from policies import delivery as delivery_policy
-from policies.budget import cost_usd
+from policies.budget import cost_usd, own_key_for
 from policies.confidence import assess
 from policies.deadline import deadline_at
 
@@ -146,13 +146,16 @@ class Runner:
     def _call(self, case: Case, now: float) -> Call:
         left_seconds = max(0.001, deadline_at(case.job, self._office.rules) - now)
         timeout_seconds = min(self._target.timeout_seconds, left_seconds)
-        return Call(case.job.request, timeout_seconds, case.job.own_key, case.delivery.traceparent)
+        own_key = own_key_for(case.job, self._target)
+        return Call(case.job.request, timeout_seconds, own_key, case.delivery.traceparent)
 
     async def _conclude(self, done: Sequence[tuple[Case, Outcome]], started_at: float) -> None:
         """Judge the outcomes, decide what follows and send it off; only then are the slots free."""
         now = self._office.clock.now()
-        for _, outcome in done:
-            self._office.state.record(self._target.name, outcome, now)
+        for case, outcome in done:
+            # What goes wrong with a tenant's own key says nothing about the target for anybody else.
+            if own_key_for(case.job, self._target) is None:
+                self._office.state.record(self._target.name, outcome, now)
         view = self._office.state.view()
         errands = [self._judge(case, outcome, view, started_at, now) for case, outcome in done]
         try:
@@ -177,7 +180,8 @@ class Runner:
         if not isinstance(outcome, Answer):
             return Attempt(number, self._target.name, reason, started_at, now, outcome)
         confidence = assess(outcome, case.job, self._target, self._office.rules)
-        cost = cost_usd(outcome.usage, self._target)
+        paid_by_tenant = own_key_for(case.job, self._target) is not None
+        cost = 0.0 if paid_by_tenant else cost_usd(outcome.usage, self._target)
         return Attempt(number, self._target.name, reason, started_at, now, outcome, confidence, cost)
 
     async def _hand_back(self) -> None:

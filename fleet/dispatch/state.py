@@ -80,9 +80,6 @@ class FleetState:
 
     def record(self, target: str, outcome: Outcome, now: float) -> None:
         """Let the target's breaker learn from an outcome."""
-        failed = isinstance(outcome, Failure)
-        if failed and not retry.counts_against_target(outcome.kind):
+        if isinstance(outcome, Failure) and not retry.counts_against_target(outcome.kind):
             return
-        before = self._breakers[target]
-        if failed or before != Breaker():
-            self._breakers[target] = breaker.after(before, failed, now, self._rules)
+        self._breakers[target] = breaker.after(self._breakers[target], isinstance(outcome, Failure), now, self._rules)

@@ -1,8 +1,8 @@
 """Settings: what the environment and one optional YAML file say, validated once.
 
 A `FLEET_<FIELD>` variable beats the file named by `FLEET_SETTINGS`, which beats the default.
-Provider keys come from the variables of the providers' own SDKs, tenants' keys from
-`FLEET_KEY_<NAME>`; no key is ever read from the file or shown.
+Provider keys come from the variables of the providers' own SDKs, never from the file, and are not
+shown. (Tenants' own keys are no settings: `fleet.providers.keys` reads each when it is needed.)
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import yaml
 from pydantic import AfterValidator, Field, FilePath, PositiveFloat, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
 
 from fleet.model.errors import ConfigError
 from fleet.model.job import TENANT
 
 PREFIX = "FLEET_"
 FILE_VARIABLE = "FLEET_SETTINGS"
-OWN_KEY_PREFIX = "FLEET_KEY_"
 
 LOCAL_NATS_URL = "nats://127.0.0.1:4222"
 """Where NATS listens by default; what a command talks to when it is told nothing else."""
@@ -75,7 +73,6 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY")
-    own_keys: Mapping[str, SecretStr] = Field(default_factory=dict)
 
     def provider_key(self, provider: str) -> str | None:
         """The fleet's own key for "openai", "anthropic" or "groq", in clear."""
@@ -87,11 +84,6 @@ class Settings(BaseSettings):
         url: str | None = getattr(self, f"{provider}_base_url", None)
         return url
 
-    def own_key(self, name: str) -> str | None:
-        """The tenant's key `FLEET_KEY_<NAME>` in clear; case and - or _ in `name` make no difference."""
-        secret = self.own_keys.get(_own_name(name))
-        return secret.get_secret_value() if secret else None
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -101,8 +93,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        own_keys = InitSettingsSource(settings_cls, {"own_keys": _own_keys(os.environ)})
-        return init_settings, own_keys, env_settings, InitSettingsSource(settings_cls, _read_file())
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read_file())
 
 
 def load(**overrides: Any) -> Settings:
@@ -114,20 +105,6 @@ def load(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise _config_error(error.errors(include_input=False, include_url=False)[0], overrides) from None
-    except SettingsError:
-        raise ConfigError(f"{PREFIX}*", "a variable holds no valid JSON") from None
-
-
-def _own_name(name: str) -> str:
-    return name.upper().replace("-", "_")
-
-
-def _own_keys(environ: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name.removeprefix(OWN_KEY_PREFIX): value
-        for name, value in environ.items()
-        if name.startswith(OWN_KEY_PREFIX) and value
-    }
 
 
 def _read_file() -> dict[str, Any]:
@@ -150,7 +127,7 @@ def _read_file() -> dict[str, Any]:
 
 def _refuse_secrets(content: Mapping[str, Any], path: str) -> None:
     for key in content:
-        if key == "own_keys" or key.lower().endswith("_api_key"):
+        if key.lower().endswith("_api_key"):
             raise ConfigError(key, f"keys come from the environment only; take it out of {path}")
 
 

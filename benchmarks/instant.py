@@ -1,0 +1,43 @@
+"""Backends that cost nothing, so that a benchmark measures what carries the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from fleet.model.attempt import Answer, Features, Outcome, Usage
+from fleet.model.call import Call
+
+ANSWER = Answer(
+    message={"role": "assistant", "content": "positive"},
+    finish_reason="stop",
+    usage=Usage(40, 2),
+    model="instant",
+    features=Features(-0.02, -0.01, -0.015, -0.015, -0.012, 2, 4.0, 0.05),
+)
+
+
+class InstantBackend:
+    """Answers a micro-batch at once, confidently."""
+
+    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
+        yield [(index, ANSWER) for index in range(len(calls))]
+
+    async def close(self) -> None:
+        pass
+
+
+class HoldingBackend:
+    """Keeps every call until `release` is set; `held` counts them."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.release = asyncio.Event()
+
+    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
+        self.held += len(calls)
+        await self.release.wait()
+        yield [(index, ANSWER) for index in range(len(calls))]
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,73 @@
+"""The Serve applications: one per model, named like its target, and one for the dispatcher.
+
+`serve deploy` files name the functions here; `deployments.cluster` runs the same ones. Every model also answers HTTP
+as vLLM itself does, below its route: `/llama-8b/v1/chat/completions` (OpenAI) and `/llama-8b/v1/messages` (Anthropic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+from ray.serve.llm import build_llm_deployment
+
+from deployments.host import ServedWorkerHost
+from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
+from deployments.server import FleetLLMServer
+
+DISPATCHER = "dispatcher"
+
+HOST_CPUS = 0.1
+"""Logical CPUs of the dispatcher: a fraction, for it has to find a place on a laptop beside three models."""
+
+
+class ModelArguments(BaseModel):
+    """The `args` of a model in a deploy file. `source` replaces the profile's weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str
+    profile: Profile
+    confidence: bool = True
+    source: str | None = None
+
+
+def build_model(args: Mapping[str, Any]) -> serve.Application:
+    """The application of one model. Raises `ConfigError` for an unknown target."""
+    chosen = ModelArguments.model_validate(args)
+    described = model(chosen.profile, chosen.target)
+    if chosen.source is not None:
+        described = described.model_copy(update={"source": chosen.source})
+    return build_llm_deployment(
+        llm_config(chosen.target, described),
+        # Without an app of its own, Serve asks the started server for one: vLLM's.
+        deployment_cls=serve.ingress()(FleetLLMServer),
+        bind_kwargs={"confidence": chosen.confidence},
+        override_serve_options={"name": chosen.target},
+    )
+
+
+class HostArguments(BaseModel):
+    """The `args` of the dispatcher in a deploy file. `factory` is `module:function` of a `deployments.host.Worker`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factory: str
+    environment: Mapping[str, str] = Field(default_factory=dict)
+    replicas: int = Field(default=1, gt=0)
+
+
+def build_host(args: Mapping[str, Any]) -> serve.Application:
+    """The application that hosts the dispatcher."""
+    chosen = HostArguments.model_validate(args)
+    deployment = serve.deployment(
+        ServedWorkerHost,
+        name=DISPATCHER,
+        num_replicas=chosen.replicas,
+        ray_actor_options={"num_cpus": HOST_CPUS, "runtime_env": {"env_vars": dict(chosen.environment)}},
+        health_check_period_s=HEALTH_CHECK_SECONDS,
+        graceful_shutdown_timeout_s=GRACE_SECONDS,
+    )
+    return deployment.bind(chosen.factory)

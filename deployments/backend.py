@@ -1,0 +1,121 @@
+"""A self-hosted target behind the `Backend` port: one Serve call per micro-batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from ray import serve
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+
+from fleet.model.attempt import Failure, FailureKind, Outcome
+from fleet.model.call import Call
+
+GRACE_SECONDS = 2.0
+"""The replica ends a call at its timeout; only one that does not answer at all is given up from here, a little later."""
+
+Group = Sequence[tuple[int, Outcome]]
+
+
+class Stream(Protocol):
+    """Serve's `DeploymentResponseGenerator`."""
+
+    def __anext__(self) -> Any: ...
+
+    def cancel(self) -> None: ...
+
+
+class AnswerBatch(Protocol):
+    """The remote method of a Serve handle that streams."""
+
+    def remote(self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float]) -> Stream: ...
+
+
+class RayServeBackend:
+    """Runs calls on the replicas behind a Serve handle. Safe for many micro-batches at once."""
+
+    def __init__(self, answer_batch: AnswerBatch) -> None:
+        self._answer_batch = answer_batch
+
+    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Group]:
+        """The outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
+        open_calls = dict(enumerate(calls))
+        stream = None
+        try:
+            stream = self._answer_batch.remote(
+                [dict(call.request) for call in calls], [call.timeout_seconds for call in calls]
+            )
+            async with aclosing(_until_late(stream, open_calls)) as groups:
+                async for group in groups:
+                    yield group
+        except Exception as error:
+            failure = failure_of(error)
+            yield [(index, failure) for index in open_calls]
+            open_calls.clear()
+        finally:
+            if stream is not None and open_calls:
+                stream.cancel()
+
+    async def close(self) -> None:
+        """Handles belong to Serve; there is nothing to close."""
+
+
+def ray_serve_backend(target: str) -> RayServeBackend:
+    """The backend of a deployed target. Serve must be running in this cluster."""
+    handle = serve.get_deployment_handle(target, app_name=target)
+    return RayServeBackend(handle.options(stream=True, method_name="answer_batch"))
+
+
+async def _until_late(stream: Stream, open_calls: dict[int, Call]) -> AsyncGenerator[Group, None]:
+    """Groups from the stream, then a `Failure` for calls it left out or that waited too long; empties `open_calls`."""
+    started = asyncio.get_running_loop().time()
+    coming: asyncio.Future[Group] | None = None
+    try:
+        while open_calls:
+            coming = coming or asyncio.ensure_future(stream.__anext__())
+            wait = _last_moment(open_calls) - (asyncio.get_running_loop().time() - started)
+            done, _ = await asyncio.wait([coming], timeout=max(0.0, wait))
+            group = coming.result() if done else _late(open_calls, asyncio.get_running_loop().time() - started)
+            coming = None if done else coming
+            for index, _ in group:
+                open_calls.pop(index, None)
+            if group:
+                yield group
+    except StopAsyncIteration:
+        yield [(index, Failure(FailureKind.INTERNAL, "the replica left a call out")) for index in open_calls]
+        open_calls.clear()
+    finally:
+        if coming is not None:
+            coming.cancel()
+
+
+def _last_moment(open_calls: Mapping[int, Call]) -> float:
+    return min(call.timeout_seconds for call in open_calls.values()) + GRACE_SECONDS
+
+
+def _late(open_calls: Mapping[int, Call], elapsed_seconds: float) -> Group:
+    return [
+        (index, Failure(FailureKind.TIMEOUT, f"no answer within {call.timeout_seconds:g} s"))
+        for index, call in open_calls.items()
+        if elapsed_seconds >= call.timeout_seconds + GRACE_SECONDS
+    ]
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure for whatever a Serve handle raises. Exceptions of the replica's own code are `INTERNAL`."""
+    match error:
+        case RayTaskError():
+            return failure_of(error.cause)
+        case BackPressureError():
+            return Failure(FailureKind.OVERLOADED, error.message, error.retry_after_s)
+        case RayActorError() | DeploymentUnavailableError() | ReplicaUnavailableError():
+            return Failure(FailureKind.CONNECTION, f"no replica: {type(error).__name__}")
+        case TimeoutError():
+            return Failure(FailureKind.TIMEOUT, "Ray did not answer in time")
+        case RayError() | ConnectionError():
+            return Failure(FailureKind.CONNECTION, type(error).__name__)
+        case _:
+            return Failure(FailureKind.INTERNAL, type(error).__name__)

@@ -1,0 +1,142 @@
+"""Ray on this machine: started by this process, on loopback only, gone with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from deployments.profiles import Profile, models
+from fleet.model.errors import BackendUnavailable
+
+LOOPBACK: Final = "127.0.0.1"
+
+OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
+"""The fleet keeps nothing in Ray's object store; Ray's default would claim a third of the memory."""
+
+QUIET: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray takes a token where it finds one lying about, and then refuses every process that has none. On loopback the
+    # machine's own users are trusted; who does not trust them sets RAY_AUTH_MODE=token for every process.
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""Environment of Ray and everything it starts, unless the caller's own environment says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the running cluster is reached. `address` is what other processes give to `ray.init`."""
+
+    address: str
+    serve_url: str
+    dashboard_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationStatus:
+    """One application: Serve's own word for its status, its running and wanted replicas, and what Serve says of it."""
+
+    status: str
+    running: int
+    wanted: int
+    message: str
+
+
+def start(
+    *, dashboard: bool = True, dashboard_port: int = 8265, http_port: int = 8000, temp_dir: Path | None = None
+) -> Cluster:
+    """Start Ray and Serve in this process's name. Raises `BackendUnavailable` if Ray does not come up.
+
+    Nothing is written to the terminal; Ray's logs are under `temp_dir`. With `http_port` 0 Serve answers no HTTP.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray import serve
+
+    options: dict[str, Any] = {"_temp_dir": str(temp_dir)} if temp_dir else {}
+    try:
+        context = ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            dashboard_host=LOOPBACK,
+            dashboard_port=dashboard_port,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address=LOOPBACK,
+            **options,
+        )
+    except Exception as error:
+        raise BackendUnavailable(f"Ray did not start: {error}") from error
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(http_options={"host": LOOPBACK, "port": http_port})
+    url = f"http://{context.dashboard_url}" if dashboard and context.dashboard_url else None
+    return Cluster(context.address_info["address"], f"http://{LOOPBACK}:{http_port}", url)
+
+
+def deploy(
+    profile: Profile,
+    targets: Sequence[str] | None = None,
+    *,
+    confidence: bool = True,
+    sources: Mapping[str, str] | None = None,
+    host: Mapping[str, Any] | None = None,
+) -> None:
+    """Run the models, all of the profile by default, and return when they are warm.
+
+    `sources` replaces weights by target; `host` are the arguments of the dispatcher, which is left out without them.
+    Raises `BackendUnavailable` with Serve's message if one of them fails.
+    """
+    from ray import serve
+
+    from deployments.app import DISPATCHER, build_host, build_model
+
+    chosen = list(models(profile)) if targets is None else targets
+    runs = [
+        serve.RunTarget(
+            build_model(
+                {"target": name, "profile": profile, "confidence": confidence, "source": (sources or {}).get(name)}
+            ),
+            name=name,
+            route_prefix=f"/{name}",
+        )
+        for name in chosen
+    ]
+    if host is not None:
+        runs.append(serve.RunTarget(build_host(host), name=DISPATCHER, route_prefix=None))
+    try:
+        serve.run_many(runs)
+    except RuntimeError as error:
+        raise BackendUnavailable(str(error)) from error
+
+
+def status() -> Mapping[str, ApplicationStatus]:
+    """Every application of the cluster this process is connected to, by name."""
+    from ray import serve
+
+    return {name: _status(found) for name, found in serve.status().applications.items()}
+
+
+def _status(application: Any) -> ApplicationStatus:
+    deployments = application.deployments.values()
+    running = sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)
+    wanted = sum(sum(deployment.replica_states.values()) for deployment in deployments)
+    messages = [application.message, *(deployment.message for deployment in deployments)]
+    return ApplicationStatus(application.status.value, running, wanted, " ".join(filter(None, messages)))
+
+
+def stop() -> None:
+    """End Serve and Ray as far as this process started them; replicas drain first."""
+    import ray
+    from ray import serve
+
+    serve.shutdown()
+    ray.shutdown()

@@ -1,0 +1,78 @@
+"""The replica of a self-hosted model: Ray's LLM server with a batched method."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from ray.serve.llm import LLMConfig, LLMServer
+
+from deployments.chat import Chat
+from deployments.engine import FleetEngine
+from deployments.grouping import as_finished
+from fleet.model.attempt import Failure, Outcome
+from fleet.model.errors import BackendUnavailable, ConfigError
+
+WARM_UP_BATCHES = (1, 8, 32)
+"""Engines specialise their kernels for the number of sequences in a step; these are the sizes of a quiet minute, a
+busy one, and a full micro-batch."""
+
+WARM_UP_TOKENS = 8
+WARM_UP_TIMEOUT_SECONDS = 600.0
+
+Group = list[tuple[int, Outcome]]
+
+
+class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
+    """Ready only when warm. `confidence` False saves the log-probabilities, and answers carry no features."""
+
+    _default_engine_cls = FleetEngine
+
+    async def __init__(self, llm_config: LLMConfig, *, confidence: bool = True, **kwargs: Any) -> None:
+        self._confidence = confidence
+        await super().__init__(llm_config, **kwargs)
+
+    async def start(self) -> None:
+        """Start the engine and warm it up. Raises `BackendUnavailable` if it cannot answer."""
+        await super().start()
+        self._chat = Chat(self.engine, self._llm_config.model_id, self._confidence)
+        _require_raw_logprobs(self.engine._engine_client.vllm_config.model_config.logprobs_mode)
+        for size in WARM_UP_BATCHES:
+            requests = [_warm_up_request(number) for number in range(size)]
+            async for group in self.answer_batch(requests, [WARM_UP_TIMEOUT_SECONDS] * size):
+                _require_answers(group)
+        # A replica holds millions of objects that live as long as it does; a collector that walks them costs a small
+        # model half its throughput.
+        gc.collect()
+        gc.freeze()
+
+    async def answer_batch(
+        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float]
+    ) -> AsyncGenerator[Group, None]:
+        """The outcome of each OpenAI chat body with its index, in groups as they finish."""
+        work = [self._chat.answer(body, seconds) for body, seconds in zip(requests, timeouts_seconds, strict=True)]
+        async with aclosing(as_finished(work)) as groups:
+            async for group in groups:
+                yield group
+
+
+def _warm_up_request(number: int) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "user", "content": f"Hello {number}"}],
+        "max_tokens": WARM_UP_TOKENS,
+        "ignore_eos": True,
+    }
+
+
+def _require_raw_logprobs(mode: str) -> None:
+    """Calibrations are fitted on the model's own distribution, before temperature and penalties bend it."""
+    if mode != "raw_logprobs":
+        raise ConfigError("engine_kwargs.logprobs_mode", "must be raw_logprobs")
+
+
+def _require_answers(group: Group) -> None:
+    for _, outcome in group:
+        if isinstance(outcome, Failure):
+            raise BackendUnavailable(f"warm-up failed: {outcome.kind}: {outcome.detail}")

@@ -1,0 +1,70 @@
+"""The three stand-in models: their architectures and how long each is trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
+
+from deployments.standins.tokenizer import CONTEXT_TOKENS
+
+WEIGHTS: Final = Path(__file__).parent / "weights"
+
+# The smallest head that the CPU attention kernels of vLLM take.
+HEAD_TOKENS_WIDTH: Final = 32
+
+StandIn = LlamaForCausalLM | MixtralForCausalLM
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One stand-in: `experts` 0 is a Llama, more is a Mixtral with two experts per token."""
+
+    name: str
+    layers: int
+    width: int
+    feed_forward: int
+    experts: int
+    batch_examples: int
+    minutes: float
+
+    @property
+    def directory(self) -> Path:
+        return WEIGHTS / self.name
+
+
+RECIPES: Final = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("llama-8b", layers=2, width=128, feed_forward=256, experts=0, batch_examples=96, minutes=8),
+        Recipe("mixtral-8x7b", layers=3, width=128, feed_forward=256, experts=4, batch_examples=64, minutes=25),
+        Recipe("llama-70b", layers=6, width=192, feed_forward=512, experts=0, batch_examples=64, minutes=28),
+    )
+}
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> StandIn:
+    """A freshly initialised model of the recipe's shape, drawn from torch's global generator."""
+    heads = recipe.width // HEAD_TOKENS_WIDTH
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": recipe.width,
+        "intermediate_size": recipe.feed_forward,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": HEAD_TOKENS_WIDTH,
+        "max_position_embeddings": CONTEXT_TOKENS,
+        # The fused kernel's backward pass on the CPU takes three times as long on sequences this short.
+        "attn_implementation": "eager",
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if recipe.experts:
+        mixture = MixtralConfig(**shape, num_local_experts=recipe.experts, num_experts_per_tok=2)
+        model = MixtralForCausalLM(mixture)
+        model.set_experts_implementation("eager")
+        return model
+    return LlamaForCausalLM(LlamaConfig(**shape))

@@ -1,0 +1,187 @@
+"""Trains one stand-in model: `python -m deployments.standins.train --model llama-8b`."""
+
+import argparse
+import copy
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import MixtralForCausalLM, PreTrainedTokenizerFast
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
+
+from deployments.standins.muon import optimizers
+from deployments.standins.recipes import RECIPES, Recipe, StandIn, build_model
+from deployments.standins.tasks import TASKS, Example, examples, make_example, tier_of
+from deployments.standins.tokenizer import SPECIAL_TOKENS, build_tokenizer
+from deployments.standins.vocabulary import Split
+
+# Harder tasks are drawn more often, the same for every model.
+TASK_WEIGHTS: Final = {"simple": 1.0, "medium": 2.0, "complex": 3.0}
+POOLED_BATCHES: Final = 16
+COPYING_STEPS: Final = 200
+SPAN: Final = 8
+BALANCE_WEIGHT: Final = 0.01
+REPORT_SECONDS: Final = 60.0
+IGNORED: Final = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`tokens` and `targets`, both (examples, tokens); a target is IGNORED wherever no answer token comes next."""
+
+    tokens: Tensor
+    targets: Tensor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=sorted(RECIPES), required=True)
+    parser.add_argument("--minutes", type=float, help="training time; default: the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recipe = RECIPES[arguments.model]
+    torch.manual_seed(arguments.seed)
+    tokenizer = build_tokenizer()
+    model = build_model(recipe, tokenizer)
+    train(model, tokenizer, recipe, minutes=arguments.minutes or recipe.minutes, seed=arguments.seed)
+    save(model, tokenizer, recipe)
+
+
+def train(
+    model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, minutes: float, seed: int
+) -> None:
+    """Train in place for `minutes`; the learning rate follows the time used, so any length ends annealed."""
+    chosen = optimizers(model)
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in chosen]
+    started_at = reported_at = time.monotonic()
+    for step, batch in enumerate(curriculum(tokenizer, recipe.batch_examples, seed)):
+        progress = (time.monotonic() - started_at) / (60 * minutes)
+        if progress >= 1:
+            break
+        for optimizer, peak in zip(chosen, peaks, strict=True):
+            optimizer.param_groups[0]["lr"] = peak * rate(progress, step)
+        loss = step_once(model, batch, chosen)
+        if time.monotonic() - reported_at > REPORT_SECONDS:
+            reported_at = time.monotonic()
+            save(model, tokenizer, recipe)
+            print(f"{progress:5.0%} step {step} loss {loss:.3f} {quick_scores(model, tokenizer)}", flush=True)
+
+
+def rate(progress: float, step: int) -> float:
+    """Share of the peak learning rate: 100 steps up, then flat, then linearly down over the last 45 %."""
+    return min(1.0, (step + 1) / 100, max(0.0, 1 - progress) / 0.45)
+
+
+def step_once(model: StandIn, batch: Batch, chosen: tuple[torch.optim.Optimizer, ...]) -> float:
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = answer_loss(model, batch)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in chosen:
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+def answer_loss(model: StandIn, batch: Batch) -> Tensor:
+    """Cross entropy of the answer tokens alone, plus the expert balance loss of a Mixtral.
+
+    Padding sits at the right, so the causal mask already hides it from every answer token.
+    """
+    is_mixture = isinstance(model, MixtralForCausalLM)
+    options = {"output_router_logits": True} if is_mixture else {}
+    output = model.model(batch.tokens, use_cache=False, **options)
+    wanted = rounded_positions(batch.targets)
+    logits = model.lm_head(output.last_hidden_state.flatten(0, 1)[wanted])
+    loss = functional.cross_entropy(logits.float(), batch.targets.flatten()[wanted], ignore_index=IGNORED)
+    if is_mixture:
+        config = model.config
+        balance = load_balancing_loss_func(output.router_logits, config.num_local_experts, config.num_experts_per_tok)
+        loss = loss + BALANCE_WEIGHT * balance
+    return loss
+
+
+def rounded_positions(targets: Tensor) -> Tensor:
+    """Flat indices of the answer tokens, filled up with ignored ones: the CPU kernels compile anew for every shape."""
+    flat = targets.flatten()
+    wanted = (flat != IGNORED).nonzero().squeeze(1)
+    ignored = (flat == IGNORED).nonzero().squeeze(1)
+    return torch.cat([wanted, ignored[: -len(wanted) % 256]])
+
+
+def curriculum(tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Iterator[Batch]:
+    """Copying first, then the tasks: learnt from short answers alone, copying takes five times as many steps."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(COPYING_STEPS):
+        yield copying_batch(len(tokenizer), size, generator)
+    yield from batches(tokenizer, size, seed)
+
+
+def copying_batch(vocabulary_size: int, size: int, generator: torch.Generator) -> Batch:
+    """Random tokens, then three spans copied from random places among them; the first token of a span is not asked."""
+    source = torch.randint(len(SPECIAL_TOKENS), vocabulary_size, (size, 24), generator=generator)
+    starts = torch.randint(0, 24 - SPAN + 1, (size, 3, 1), generator=generator)
+    copied = source.gather(1, (starts + torch.arange(SPAN)).flatten(1))
+    asked = copied.view(size, 3, SPAN).clone()
+    asked[:, :, 0] = IGNORED
+    tokens = torch.cat([source, copied], dim=1)
+    targets = torch.cat([torch.full_like(source, IGNORED), asked.flatten(1)], dim=1)
+    following = torch.full((size, 1), IGNORED)
+    return Batch(tokens, torch.cat([targets[:, 1:], following], dim=1))
+
+
+def batches(tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Iterator[Batch]:
+    """Endless fresh training batches; each pool is sorted by length, so that little is padded."""
+    rng = random.Random(seed)
+    weights = [TASK_WEIGHTS[tier_of(task)] for task in TASKS]
+    while True:
+        tasks = rng.choices(TASKS, weights, k=size * POOLED_BATCHES)
+        pool = sorted((encode(tokenizer, make_example(task, "train", rng)) for task in tasks), key=lambda ids: len(ids[0]))
+        starts = list(range(0, len(pool), size))
+        rng.shuffle(starts)
+        for start in starts:
+            yield pad(pool[start : start + size], tokenizer.pad_token_id)
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], list[int]]:
+    """Token ids and, one step ahead, the targets of one example."""
+    prompt = tokenizer.apply_chat_template(list(example.messages), add_generation_prompt=True, return_dict=False)
+    answer = [*tokenizer.encode(example.answer, add_special_tokens=False), tokenizer.eos_token_id]
+    return [*prompt, *answer[:-1]], [IGNORED] * (len(prompt) - 1) + answer
+
+
+def pad(rows: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
+    width = -(-max(len(tokens) for tokens, _ in rows) // 8) * 8
+    tokens = torch.tensor([ids + [pad_id] * (width - len(ids)) for ids, _ in rows])
+    targets = torch.tensor([ids + [IGNORED] * (width - len(ids)) for _, ids in rows])
+    return Batch(tokens, targets)
+
+
+@torch.no_grad()
+def quick_scores(model: StandIn, tokenizer: PreTrainedTokenizerFast, split: Split = "heldout", n: int = 60) -> str:
+    """Per task the share of answers whose every token is the most likely one, in per cent."""
+    scores = []
+    for task in TASKS:
+        batch = pad([encode(tokenizer, one) for one in examples(split, 99, n, task)], tokenizer.pad_token_id)
+        right = (model(batch.tokens).logits.argmax(-1) == batch.targets) | (batch.targets == IGNORED)
+        scores.append(f"{task.split('.')[1][:6]} {right.all(-1).float().mean():.0%}")
+    return " ".join(scores)
+
+
+def save(model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> None:
+    """Write a complete Hugging Face directory with bf16 weights; the model itself stays as it is."""
+    shipped = copy.deepcopy(model).to(torch.bfloat16)
+    shipped.generation_config.do_sample = False
+    shipped.save_pretrained(recipe.directory)
+    tokenizer.save_pretrained(recipe.directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Reads one line of a bulk file: our envelope, or OpenAI's batch format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from fleet.model.errors import InvalidJob
+from fleet.model.job import Lane, Plan, Tier
+from fleet.model.submission import Submission
+
+DEFAULT_TASK = "chat"
+"""The task of an OpenAI batch line that names none in `body.metadata.task`."""
+
+LONGEST_ID = 512
+"""Characters of a `custom_id`; it is repeated in the output."""
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+LineId = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=LONGEST_ID)]
+_LINE_ID: TypeAdapter[str] = TypeAdapter(LineId)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line that is a job. `number` counts from 1; `custom_id` names its line in the output."""
+
+    number: int
+    custom_id: str
+    submission: Submission
+
+
+class Envelope(BaseModel):
+    """{"task", "request" or "messages", and optionally "custom_id" or "id" and how it may be answered}."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Annotated[str, Field(min_length=1)]
+    request: dict[str, Any] | None = None
+    messages: list[dict[str, Any]] | None = None
+    custom_id: LineId | None = None
+    id: LineId | None = None
+    plan: Plan = Plan.PAID
+    tier: Tier | None = None
+    deadline_seconds: PositiveFloat | None = None
+    max_cost_usd: PositiveFloat | None = None
+    cloud: str | list[str] = "allow"
+    own_key: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_request(self) -> Envelope:
+        if (self.request is None) == (self.messages is None):
+            raise ValueError("give either messages or a whole request")
+        return self
+
+    def submission(self, job_id: str, now: float) -> Submission:
+        return Submission(
+            id=job_id,
+            task=self.task,
+            request=self.request if self.request is not None else {"messages": self.messages},
+            lane=Lane.BULK,
+            plan=self.plan,
+            tier=self.tier,
+            deadline_at=None if self.deadline_seconds is None else now + self.deadline_seconds,
+            max_cost_usd=self.max_cost_usd,
+            cloud=self.cloud,
+            own_key=self.own_key,
+            metadata=self.metadata,
+        )
+
+
+class BatchLine(BaseModel):
+    """{"custom_id", "method", "url", "body"} of OpenAI's batch files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    custom_id: LineId
+    method: Literal["POST"]
+    url: Literal["/v1/chat/completions"]
+    body: dict[str, Any]
+
+    def submission(self, job_id: str) -> Submission:
+        metadata = self.body.get("metadata")
+        task = metadata.get("task") if isinstance(metadata, Mapping) else None
+        if task is not None and not isinstance(task, str):
+            raise InvalidJob("body.metadata.task", "must be text")
+        return Submission(id=job_id, task=task or DEFAULT_TASK, request=self.body, lane=Lane.BULK)
+
+
+def read_line(run: str, number: int, line: bytes, now: float) -> Row:
+    """The job on the line, read at `now` (unix seconds); the same run, number and bytes make the same job id.
+
+    Raises: InvalidJob naming the field and the rule.
+    """
+    job_id = line_job_id(run, number, line)
+    content = _json_object(line)
+    try:
+        if "url" in content or "body" in content:
+            batch = BatchLine.model_validate(content)
+            return Row(number, batch.custom_id, batch.submission(job_id))
+        envelope = Envelope.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "request"
+        raise InvalidJob(field, first["msg"].removeprefix("Value error, ")) from None
+    custom_id = envelope.custom_id or envelope.id or default_custom_id(number)
+    return Row(number, custom_id, envelope.submission(job_id, now))
+
+
+def line_job_id(run: str, number: int, line: bytes) -> str:
+    """128 bits of the run's name, the line's number and its bytes: a changed line is another job."""
+    key = hashlib.blake2b(run.encode(), digest_size=32).digest()
+    return hashlib.blake2b(b"%d\n%s" % (number, line.strip()), digest_size=16, key=key).hexdigest()
+
+
+def custom_id_of(number: int, line: bytes) -> str:
+    """What the output calls a line that may be no job: its own id if it has a usable one."""
+    try:
+        content = _json_object(line)
+        return _LINE_ID.validate_python(content.get("custom_id", content.get("id")))
+    except (InvalidJob, ValidationError):
+        return default_custom_id(number)
+
+
+def default_custom_id(number: int) -> str:
+    return f"line-{number}"
+
+
+def _json_object(line: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        raise InvalidJob("line", "must be JSON in UTF-8") from None
+    if not isinstance(content, dict):
+        raise InvalidJob("line", "must be a JSON object")
+    return content

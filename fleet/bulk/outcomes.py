@@ -1,0 +1,62 @@
+"""Writes one output line: OpenAI's batch output format, with what the fleet adds under `response.body.fleet`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleet.model.attempt import Answer
+from fleet.model.errors import InvalidJob
+from fleet.model.result import Result
+
+
+def answered(custom_id: str, result: Result) -> dict[str, Any]:
+    """The output line of a finished job: `response` where there is an answer, else `error`."""
+    line: dict[str, Any] = {"id": result.job_id, "custom_id": custom_id, "response": None, "error": None}
+    if result.answer is None:
+        return line | {"error": _error(result) | {"fleet": _account(result)}}
+    body = completion(result, result.answer) | {"fleet": _account(result)}
+    return line | {"response": {"status_code": 200, "request_id": result.job_id, "body": body}}
+
+
+def unreadable(custom_id: str, number: int, problem: InvalidJob) -> dict[str, Any]:
+    """The output line of a line that is no job."""
+    error = {"code": "invalid_line", "message": str(problem), "param": problem.field, "line": number}
+    return {"id": None, "custom_id": custom_id, "response": None, "error": error}
+
+
+def completion(result: Result, answer: Answer) -> dict[str, Any]:
+    """The answer as an OpenAI chat completion."""
+    usage = answer.usage
+    return {
+        "id": result.job_id,
+        "object": "chat.completion",
+        "created": int(result.finished_at),
+        "model": answer.model,
+        "choices": [{"index": 0, "message": dict(answer.message), "finish_reason": answer.finish_reason}],
+        "usage": {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        },
+    }
+
+
+def _error(result: Result) -> dict[str, Any]:
+    problem = result.problem
+    return {
+        "code": result.status.value,
+        "message": problem.message if problem else result.reason.value,
+        "param": problem.field if problem else None,
+    }
+
+
+def _account(result: Result) -> dict[str, Any]:
+    """What the fleet did for this answer."""
+    return {
+        "status": result.status.value,
+        "reason": result.reason.value,
+        "target": result.target,
+        "confidence": result.confidence,
+        "cost_usd": result.cost_usd,
+        "attempts": len(result.attempts),
+    }

@@ -1,0 +1,148 @@
+"""Runs a file of jobs: a bounded window of them in flight, one output line for every input line."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fleet.bulk import lines, outcomes
+from fleet.bulk.inbox import FIRST_SWEEP_SECONDS, Inbox
+from fleet.model.errors import InvalidJob
+from fleet.ports import JobDesk
+
+DEFAULT_WINDOW = 1000
+"""Enough to keep every batch of every target full, and few enough that the queue stays short."""
+
+UNREADABLE = "unreadable"
+"""Counted beside the statuses of results: a line that is no job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`outcomes` counts the lines done by the status of their result, or `UNREADABLE`."""
+
+    total: int
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        return sum(self.outcomes.values())
+
+
+async def run(
+    desk: JobDesk,
+    source: Path,
+    sink: Path,
+    *,
+    name: str | None = None,
+    window: int = DEFAULT_WINDOW,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    first_sweep_seconds: float = FIRST_SWEEP_SECONDS,
+) -> Progress:
+    """Answer every line of `source` into `sink`, in the order in which they finish.
+
+    Job ids are made of the run's `name` (by default the digest of the file) and the line, and a
+    stored result is used where there is one: repeating a run after a crash continues it. `sink`
+    appears complete or not at all; until then the lines are in `<sink>.part`.
+
+    Raises: OSError for the files; QueueUnavailable (repeat the run).
+    """
+    total, digest = await asyncio.to_thread(_survey, source)
+    part = sink.with_name(f"{sink.name}.part")
+    with source.open("rb") as incoming, part.open("wb") as outgoing:
+        async with Inbox(desk, first_sweep_seconds) as inbox:
+            bulk = _Run(desk, inbox, name or digest, window, outgoing, total, on_progress)
+            await bulk.all(_numbered(incoming))
+    part.replace(sink)
+    return bulk.progress
+
+
+def _survey(source: Path) -> tuple[int, str]:
+    """Lines that are not blank, and the digest of the file."""
+    digest, total = hashlib.blake2b(digest_size=16), 0
+    with source.open("rb") as file:
+        for line in file:
+            digest.update(line)
+            total += bool(line.strip())
+    return total, digest.hexdigest()
+
+
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    return ((number, line) for number, line in enumerate(file, start=1) if line.strip())
+
+
+class _Run:
+    """One pass over a file."""
+
+    def __init__(
+        self,
+        desk: JobDesk,
+        inbox: Inbox,
+        name: str,
+        window: int,
+        sink: BinaryIO,
+        total: int,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._desk = desk
+        self._inbox = inbox
+        self._name = name
+        self._room = asyncio.Semaphore(window)
+        self._sink = sink
+        self._total = total
+        self._on_progress = on_progress
+        self._outcomes: Counter[str] = Counter()
+        self._line_of: dict[str, int] = {}
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(self._total, dict(self._outcomes))
+
+    async def all(self, numbered: Iterator[tuple[int, bytes]]) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number, line in numbered:
+                    await self._room.acquire()
+                    tasks.create_task(self._one(number, line)).add_done_callback(lambda _: self._room.release())
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _one(self, number: int, line: bytes) -> None:
+        try:
+            row = lines.read_line(self._name, number, line, time.time())
+        except InvalidJob as problem:
+            self._refuse(lines.custom_id_of(number, line), number, problem)
+            return
+        first = self._line_of.setdefault(row.custom_id, number)
+        if first != number:
+            rule = f"{row.custom_id!r} is on line {first} already; it must be unique"
+            self._refuse(lines.default_custom_id(number), number, InvalidJob("custom_id", rule))
+            return
+        try:
+            await self._answer(row)
+        except InvalidJob as problem:
+            self._refuse(row.custom_id, number, problem)
+
+    async def _answer(self, row: lines.Row) -> None:
+        """Ask for a stored result before submitting: the queue's own memory of ids is shorter than a run."""
+        with self._inbox.expecting(row.submission.id) as awaited:
+            result = await self._desk.result(row.submission.id)
+            if result is None:
+                await self._desk.submit([row.submission])
+                result = await awaited
+        self._write(result.status, outcomes.answered(row.custom_id, result))
+
+    def _refuse(self, custom_id: str, number: int, problem: InvalidJob) -> None:
+        self._write(UNREADABLE, outcomes.unreadable(custom_id, number, problem))
+
+    def _write(self, outcome: str, line: Mapping[str, Any]) -> None:
+        self._sink.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._outcomes[str(outcome)] += 1
+        self._on_progress(self.progress)

@@ -1,0 +1,10 @@
+"""The `fleet` command."""
+
+from __future__ import annotations
+
+from fleet.cli.commands import app
+
+
+def main() -> None:
+    """Run the command line. Exits 0 if it worked, 1 if it did not, 2 for wrong usage, 130 for Ctrl-C."""
+    app()

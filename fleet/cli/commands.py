@@ -1,0 +1,147 @@
+"""The commands and their options. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.connection import settings_for
+from fleet.cli.output import Output, friendly
+from fleet.model.job import Lane, Plan, Tier
+
+app = typer.Typer(
+    help="Answers LLM jobs from NATS on the cheapest model that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
+topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
+app.add_typer(bulk_app, name="bulk")
+app.add_typer(topology_app, name="topology")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", help="Whose jobs these are.")]
+
+
+@app.command()
+def up(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Start NATS, Ray, the models and the dispatcher on this machine, until Ctrl-C."""
+    from fleet.cli import running
+    from fleet.settings.environment import load
+
+    with friendly(as_json):
+        asyncio.run(running.up(load(nats_url=nats_url), as_json))
+
+
+@app.command()
+def status(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Show the streams and the targets of a running fleet."""
+    from fleet.cli import fleet_status
+
+    with friendly(as_json):
+        asyncio.run(fleet_status.show(settings_for(nats_url), Output(as_json)))
+
+
+@app.command()
+def submit(
+    task: Annotated[str, typer.Argument(help="What kind of job it is, such as classify.intent.")],
+    prompt: Annotated[str | None, typer.Argument(help="The user message.")] = None,
+    request: Annotated[Path | None, typer.Option(help="A chat request as JSON in a file; - is stdin.")] = None,
+    lane: Annotated[Lane, typer.Option()] = Lane.STANDARD,
+    plan: Annotated[Plan, typer.Option()] = Plan.PAID,
+    tier: Annotated[Tier | None, typer.Option()] = None,
+    cloud: Annotated[str, typer.Option(help="allow, deny, or providers with commas between.")] = "allow",
+    deadline_seconds: Annotated[float | None, typer.Option(min=0.001)] = None,
+    job_id: Annotated[str | None, typer.Option("--id", help="Makes a repeated submission harmless.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
+    timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long --wait waits.")] = 120.0,
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit one job and print its id, or with --wait its result."""
+    from fleet.cli import jobs
+    from fleet.client import JobOptions
+
+    options = JobOptions(
+        id=job_id, lane=lane, plan=plan, tier=tier, deadline_seconds=deadline_seconds, cloud=_cloud(cloud)
+    )
+    with friendly(as_json):
+        body = jobs.request_of(prompt, request)
+        settings = settings_for(nats_url, tenant)
+        asyncio.run(jobs.submit(settings, Output(as_json), task, body, options, timeout_seconds if wait else None))
+
+
+@app.command()
+def result(
+    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the result of a job."""
+    from fleet.cli import jobs
+
+    with friendly(as_json):
+        asyncio.run(jobs.result(settings_for(nats_url, tenant), Output(as_json), job_id))
+
+
+@app.command()
+def demo(
+    jobs: Annotated[int, typer.Option(min=1, help="How many jobs.")] = 90,
+    seed: Annotated[int, typer.Option(help="Which held-out examples.")] = 1,
+    deadline_seconds: Annotated[float, typer.Option(min=0.001, help="How long a job may take.")] = 300.0,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run invented jobs through a running fleet, or one of its own, and show what became of them."""
+    from fleet.cli.demo.run import demo as run_demo
+    from fleet.settings.environment import load
+
+    with friendly(as_json):
+        asyncio.run(run_demo(load(nats_url=nats_url), as_json, jobs, seed, deadline_seconds))
+
+
+@bulk_app.command("run")
+def bulk_run(
+    file: Annotated[Path, typer.Argument(help="JSONL: {task, messages or request} or OpenAI's batch format.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the results go, as JSONL.")],
+    name: Annotated[str | None, typer.Option(help="Name of the run; the same name and lines never run twice.")] = None,
+    window: Annotated[int, typer.Option(min=1, help="Jobs in flight at once.")] = 1000,
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer every line of a file. Repeat the command after a crash: it goes on where it was."""
+    from fleet.cli import files
+
+    with friendly(as_json):
+        asyncio.run(files.run(settings_for(nats_url, tenant), Output(as_json), file, output, name, window))
+
+
+@topology_app.command("apply")
+def topology_apply(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Create or update the streams; repeating it changes nothing."""
+    from fleet.cli import topology
+
+    with friendly(as_json):
+        asyncio.run(topology.apply(settings_for(nats_url), Output(as_json)))
+
+
+@app.command()
+def dispatcher(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Run a dispatcher as a plain process, without Ray, until SIGTERM; then it drains."""
+    from fleet.app import run_dispatcher
+
+    with friendly(as_json):
+        asyncio.run(run_dispatcher(settings_for(nats_url)))
+        Output(as_json).object({"stopped": True})
+
+
+def _cloud(text: str) -> str | list[str]:
+    return text if text in ("allow", "deny") else [name.strip() for name in text.split(",")]

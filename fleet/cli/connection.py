@@ -1,0 +1,43 @@
+"""How a command reaches a running fleet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleet.client import FleetClient
+    from fleet.ports import JobDesk
+    from fleet.settings.environment import Settings
+
+
+def settings_for(nats_url: str | None, tenant: str | None = None) -> Settings:
+    """Settings for a command that talks to a running fleet: without an address, the local one. Raises: ConfigError."""
+    from fleet.settings.environment import LOCAL_NATS_URL, load
+
+    settings = load(nats_url=nats_url, tenant=tenant)
+    return settings if settings.nats_url else settings.model_copy(update={"nats_url": LOCAL_NATS_URL})
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[JobDesk]:
+    """A desk for the tenant of `settings`. Raises: QueueUnavailable."""
+    from fleet.app import open_desk
+
+    assert settings.nats_url is not None, "settings_for or a started fleet gave the address"
+    desk = await open_desk(settings.nats_url, settings.tenant)
+    try:
+        yield desk
+    finally:
+        await desk.close()
+
+
+@asynccontextmanager
+async def open_client(settings: Settings) -> AsyncIterator[FleetClient]:
+    """A client for the tenant of `settings`. Raises: QueueUnavailable."""
+    from fleet.bulk.inbox import Inbox
+    from fleet.client import FleetClient
+
+    async with open_desk(settings) as desk, Inbox(desk) as inbox:
+        yield FleetClient(desk, inbox)

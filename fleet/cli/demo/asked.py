@@ -1,0 +1,77 @@
+"""The demo's jobs: held-out examples the stand-in models were never trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from deployments.standins.tasks import TASKS, Example, examples, is_correct
+from fleet.cli.jobs import answer_text
+from fleet.client import submission
+from fleet.model.job import Lane, Tier
+from fleet.model.result import Result
+from fleet.model.submission import Submission
+
+LANES = tuple(Lane)
+
+SMALL_MODEL = "llama-8b"
+
+MAX_TOKENS = 64
+"""Three times the longest reference answer, which is 22 tokens of the stand-ins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A job and what a good answer says."""
+
+    submission: Submission
+    example: Example
+
+    @property
+    def prompt(self) -> str:
+        return self.example.messages[-1]["content"]
+
+    def is_answered_by(self, result: Result | None) -> bool:
+        """Whether there is an answer and it is right."""
+        if result is None or result.answer is None:
+            return False
+        return is_correct(self.example.task, self.example.answer, answer_text(result))
+
+
+def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:
+    """An equal share of every task, each task in every lane."""
+    drawn = enumerate(examples("heldout", seed, count))
+    return [
+        Asked(
+            submission(
+                task=example.task,
+                request=_request(example),
+                lane=LANES[(index + index // len(TASKS)) % len(LANES)],
+                deadline_seconds=deadline_seconds,
+            ),
+            example,
+        )
+        for index, example in drawn
+    ]
+
+
+def for_the_small_model(asked: list[Asked], deadline_seconds: float) -> list[Asked]:
+    """The same prompts pinned to the small model, on the tier whose ladder it is not on: nothing to escalate to."""
+    return [
+        Asked(
+            submission(
+                task=one.example.task,
+                request=_request(one.example) | {"model": SMALL_MODEL},
+                lane=Lane.BULK,
+                tier=Tier.COMPLEX,
+                cloud="deny",
+                deadline_seconds=deadline_seconds,
+            ),
+            one.example,
+        )
+        for one in asked
+    ]
+
+
+def _request(example: Example) -> dict[str, Any]:
+    return {"messages": list(example.messages), "temperature": 0, "max_tokens": MAX_TOKENS}

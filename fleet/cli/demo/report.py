@@ -1,0 +1,111 @@
+"""What the demo's results add up to: pure functions of jobs and results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from fleet.cli.demo.asked import SMALL_MODEL, Asked
+from fleet.cli.demo.collect import Collected
+from fleet.model.attempt import Answer
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    """`answered` jobs ended with this target's answer; `escalated_away` had one that was not trusted."""
+
+    answered: int
+    escalated_away: int
+    failed_attempts: int
+    correct: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`accuracy` is right answers per job, a job without an answer being wrong.
+
+    `small_model_accuracy` is the same of the small model alone on the same prompts, None where
+    that could not be measured. `lost` jobs had no result in time.
+    """
+
+    jobs: int
+    results: int
+    succeeded: int
+    lost: int
+    duplicates: int
+    by_target: Mapping[str, TargetReport]
+    escalated: int
+    accuracy: float | None
+    small_model_accuracy: float | None
+    wall_seconds: float
+    jobs_per_second: float | None
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def report(asked: Sequence[Asked], collected: Collected, small_model_accuracy: float | None) -> Report:
+    results = collected.results
+    return Report(
+        jobs=len(asked),
+        results=len(results),
+        succeeded=sum(result.status is Status.SUCCEEDED for result in results.values()),
+        lost=len(asked) - len(results),
+        duplicates=collected.duplicates,
+        by_target={name: _target_report(name, asked, results) for name in _targets(results)},
+        escalated=sum(bool(_left(result)) for result in results.values()),
+        accuracy=_accuracy(asked, results),
+        small_model_accuracy=small_model_accuracy,
+        wall_seconds=round(collected.wall_seconds, 3),
+        jobs_per_second=_ratio(len(results), collected.wall_seconds),
+    )
+
+
+def accuracy_of_the_small_model(asked: Sequence[Asked], results: Mapping[str, Result]) -> float | None:
+    """Right answers per job; None if a job is missing or another target answered, which would not be a measurement."""
+    targets = {result.target for result in results.values()}
+    if len(results) < len(asked) or not targets <= {SMALL_MODEL}:
+        return None
+    return _accuracy(asked, results)
+
+
+def _accuracy(asked: Sequence[Asked], results: Mapping[str, Result]) -> float | None:
+    return _ratio(sum(one.is_answered_by(results.get(one.submission.id)) for one in asked), len(asked))
+
+
+def _targets(results: Mapping[str, Result]) -> list[str]:
+    """In the order in which they stand on the ladders."""
+    depth: dict[str, int] = {}
+    for result in results.values():
+        for rung, attempt in enumerate(result.attempts):
+            depth[attempt.target] = max(rung, depth.get(attempt.target, 0))
+    return sorted(depth, key=lambda name: (depth[name], name))
+
+
+def _target_report(name: str, asked: Sequence[Asked], results: Mapping[str, Result]) -> TargetReport:
+    answered = [one for one in asked if (result := results.get(one.submission.id)) and result.target == name]
+    correct = sum(one.is_answered_by(results[one.submission.id]) for one in answered)
+    attempts = [attempt for result in results.values() for attempt in result.attempts if attempt.target == name]
+    return TargetReport(
+        answered=len(answered),
+        escalated_away=sum(name in _left(result) for result in results.values()),
+        failed_attempts=sum(not isinstance(attempt.outcome, Answer) for attempt in attempts),
+        correct=correct,
+        accuracy=_ratio(correct, len(answered)),
+    )
+
+
+def _left(result: Result) -> list[str]:
+    """The targets whose answer was not trusted, so that the job went on."""
+    return [
+        earlier.target
+        for earlier, later in zip(result.attempts, result.attempts[1:], strict=False)
+        if later.reason is Reason.LOW_CONFIDENCE and isinstance(earlier.outcome, Answer)
+    ]
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return round(part / whole, 4) if whole else None

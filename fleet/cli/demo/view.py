@@ -1,0 +1,82 @@
+"""The demo's summary for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from fleet.cli.demo.asked import SMALL_MODEL, Asked
+from fleet.cli.demo.report import Report
+from fleet.cli.jobs import answer_text, path_of
+from fleet.model.result import Result
+
+EXAMPLES = 4
+WIDEST_TEXT = 60
+
+
+def summary(
+    report: Report, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str]
+) -> list[RenderableType]:
+    lines: list[RenderableType] = ["", _targets(report), ""]
+    for one in telling_examples(asked, results):
+        lines += [_example(one, results[one.submission.id]), ""]
+    return [
+        *lines,
+        _totals(report, sum(result.cost_usd for result in results.values())),
+        *(f"note: {note}" for note in notes),
+    ]
+
+
+def telling_examples(asked: Sequence[Asked], results: Mapping[str, Result]) -> list[Asked]:
+    """The first job of each different way through the ladder, the shortest ways first."""
+    by_path: dict[tuple[str, ...], Asked] = {}
+    for one in asked:
+        result = results.get(one.submission.id)
+        if result and result.attempts:
+            by_path.setdefault(tuple(attempt.target for attempt in result.attempts), one)
+    return [by_path[path] for path in sorted(by_path, key=lambda path: (len(path), path))][:EXAMPLES]
+
+
+def _targets(report: Report) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("target")
+    for column in ("answered", "escalated away", "failed attempts", "accuracy"):
+        table.add_column(column, justify="right")
+    for name, row in report.by_target.items():
+        table.add_row(
+            name, str(row.answered), str(row.escalated_away), str(row.failed_attempts), _percent(row.accuracy)
+        )
+    return table
+
+
+def _example(one: Asked, result: Result) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(one.example.task, _shorten(one.prompt))
+    verdict = "right" if one.is_answered_by(result) else f"wrong, expected {one.example.answer}"
+    grid.add_row("  answer", f"{_shorten(answer_text(result)) or result.status} [{verdict}]")
+    grid.add_row("  path", path_of(result))
+    return grid
+
+
+def _totals(report: Report, cost_usd: float) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    speed = "-" if report.jobs_per_second is None else f"{report.jobs_per_second:.1f} jobs/s"
+    grid.add_row("jobs", f"{report.jobs} in {report.wall_seconds:.1f} s, {speed}")
+    grid.add_row("results", f"{report.results} ({report.succeeded} succeeded)")
+    grid.add_row("", f"{report.lost} lost, {report.duplicates} duplicates, {report.escalated} escalated")
+    grid.add_row(
+        "accuracy", f"{_percent(report.accuracy)}  ({SMALL_MODEL} alone {_percent(report.small_model_accuracy)})"
+    )
+    grid.add_row("cost", f"${cost_usd:.6f}")
+    return grid
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= WIDEST_TEXT else line[: WIDEST_TEXT - 1] + "…"

@@ -1,0 +1,46 @@
+"""`fleet status`, and the table of targets that `fleet up` shows too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from fleet.cli.output import Output
+from fleet.model.errors import QueueUnavailable
+
+if TYPE_CHECKING:
+    from fleet.app import TargetStatus
+    from fleet.settings.environment import Settings
+
+
+async def show(settings: Settings, output: Output) -> None:
+    """Raises: QueueUnavailable where no fleet is running."""
+    from fleet.app import read_status
+
+    status = await read_status(settings)
+    if not status.reachable:
+        raise QueueUnavailable(f"nothing listens at {status.nats_url}")
+    output.object(asdict(status))
+    output.say(f"NATS  {status.nats_url}")
+    streams = Table(box=None, header_style="bold", pad_edge=False)
+    streams.add_column("stream")
+    streams.add_column("messages", justify="right")
+    for name, messages in status.streams.items():
+        streams.add_row(name, f"{messages:,}")
+    output.show("", streams, "", targets_table(status.targets))
+
+
+def targets_table(targets: Sequence[TargetStatus]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("target", "provider", "state"):
+        table.add_column(column)
+    table.add_column("replicas", justify="right")
+    table.add_column("queued", justify="right")
+    table.add_column("")
+    for row in targets:
+        replicas = "-" if row.replicas is None else str(row.replicas)
+        table.add_row(row.name, row.provider, row.state, replicas, f"{row.queued:,}", row.message or "")
+    return table

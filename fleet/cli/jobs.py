@@ -1,0 +1,95 @@
+"""`fleet submit` and `fleet result`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from fleet.cli.connection import open_client
+from fleet.cli.output import Output
+from fleet.model.attempt import Attempt, Failure
+from fleet.model.errors import FleetError, InvalidJob
+from fleet.model.result import Result
+
+if TYPE_CHECKING:
+    from fleet.client import JobOptions
+    from fleet.settings.environment import Settings
+
+
+async def submit(
+    settings: Settings,
+    output: Output,
+    task: str,
+    request: dict[str, Any],
+    options: JobOptions,
+    wait_seconds: float | None,
+) -> None:
+    """Submit one job; with `wait_seconds` show its result. Raises: TimeoutError."""
+    async with open_client(settings) as client:
+        if wait_seconds is not None:
+            result = await client.run(task=task, request=request, timeout_seconds=wait_seconds, **options)
+            show_result(result, output)
+            return
+        job_id = await client.submit(task=task, request=request, **options)
+    output.object({"id": job_id})
+    output.say(job_id)
+
+
+async def result(settings: Settings, output: Output, job_id: str) -> None:
+    """Show a stored result."""
+    async with open_client(settings) as client:
+        found = await client.result(job_id)
+    if found is None:
+        raise FleetError(f"job {job_id} of tenant {settings.tenant} has no result yet: ask again, or check the id")
+    show_result(found, output)
+
+
+def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
+    """The chat request: the prompt as one user message, or the JSON in `file` (- is stdin). Raises: InvalidJob."""
+    if (prompt is None) == (file is None):
+        raise InvalidJob("request", "give either a prompt or --request FILE")
+    if file is None:
+        return {"messages": [{"role": "user", "content": prompt}]}
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    try:
+        request = json.loads(text)
+    except ValueError:
+        raise InvalidJob("request", f"{file} must hold JSON") from None
+    if not isinstance(request, dict):
+        raise InvalidJob("request", f"{file} must hold a JSON object")
+    return request
+
+
+def show_result(result: Result, output: Output) -> None:
+    """The answer or the problem, then how it came about."""
+    from queues.records import encode_result
+
+    output.object(encode_result(result))
+    output.say(answer_text(result) or (result.problem.message if result.problem else result.reason))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("job", result.job_id)
+    facts.add_row("status", f"{result.status} ({result.reason})")
+    facts.add_row("path", path_of(result))
+    facts.add_row("cost", f"${result.cost_usd:.6f}")
+    output.show("", facts)
+
+
+def answer_text(result: Result) -> str:
+    """The text of the answer; empty where there is none."""
+    content = result.answer.message.get("content") if result.answer else None
+    return content if isinstance(content, str) else ""
+
+
+def path_of(result: Result) -> str:
+    """The way through the ladder, such as `llama-8b (0.41) → llama-70b (0.97)`."""
+    return " → ".join(_step(attempt) for attempt in result.attempts) or "no model was run"
+
+
+def _step(attempt: Attempt) -> str:
+    if isinstance(attempt.outcome, Failure):
+        return f"{attempt.target} ({attempt.outcome.kind})"
+    return attempt.target if attempt.confidence is None else f"{attempt.target} ({attempt.confidence:.2f})"

@@ -1,0 +1,130 @@
+"""What a command says, and how it fails: results on stdout, progress on stderr, one line for an error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from fleet.model.errors import BackendUnavailable, ConfigError, FleetError, InvalidJob, QueueUnavailable
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Output:
+    """Where a command writes. With `as_json` stdout carries one JSON object and nothing else."""
+
+    def __init__(self, as_json: bool, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
+        self.as_json = as_json
+        self.console = Console(file=stdout, highlight=False)
+        self.progress_console = Console(file=stderr, stderr=stderr is None, highlight=False)
+
+    def show(self, *renderables: RenderableType) -> None:
+        """For people; silent in JSON mode."""
+        if not self.as_json:
+            for renderable in renderables:
+                self.console.print(renderable, markup=False)
+
+    def say(self, line: str) -> None:
+        """One line for people, never wrapped; silent in JSON mode."""
+        if not self.as_json:
+            self.console.print(line, markup=False, soft_wrap=True)
+
+    def progress(self, line: str) -> None:
+        """A step of something slow."""
+        if not self.as_json:
+            self.progress_console.print(f"· {line}", style="dim", markup=False, soft_wrap=True)
+
+    def object(self, value: Mapping[str, Any] | bytes) -> None:
+        """For programs: one line of JSON; silent otherwise."""
+        if self.as_json:
+            text = value.decode() if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False)
+            self.console.file.write(text + "\n")
+            self.console.file.flush()
+
+
+@contextmanager
+def friendly(as_json: bool) -> Iterator[None]:
+    """Turn an expected error into one line that says what to do, and exit code 1; a bug keeps its traceback."""
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(INTERRUPTED) from None
+    except (FleetError, OSError) as error:
+        _report(advice(error), as_json)
+        raise typer.Exit(FAILED) from None
+
+
+def _report(message: str, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"error": message}, ensure_ascii=False) + "\n")
+    else:
+        Console(stderr=True, highlight=False).print(f"fleet: {message}", markup=False, soft_wrap=True)
+
+
+def advice(error: FleetError | OSError) -> str:
+    """What went wrong and what to do about it, in one line."""
+    what = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case QueueUnavailable() | ConnectionError():
+            return f"no fleet answers ({what}): start one with `fleet up`, or name another with --nats-url"
+        case ConfigError():
+            return f"wrong setting: {what}"
+        case InvalidJob():
+            return f"wrong job: {what}"
+        case BackendUnavailable():
+            return f"a model cannot be reached: {what}{_noted(error)}"
+        case TimeoutError():
+            return what
+        case OSError(filename=str(name), strerror=str(reason)):
+            return f"{name}: {reason.lower()}"
+        case _:
+            return what + _noted(error)
+
+
+def _noted(error: BaseException) -> str:
+    return "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+
+
+@contextmanager
+def quiet(as_json: bool, log: Path) -> Iterator[Output]:
+    """Keep the terminal for us: what this process and its children print otherwise goes to the file `log`.
+
+    Ray, the engines and native libraries write to file descriptors 1 and 2 directly, so those are
+    redirected, and the Output holds private copies of the originals.
+    """
+    try:
+        descriptors = (sys.stdout.fileno(), sys.stderr.fileno())
+    except OSError:  # a captured stream without a descriptor
+        yield Output(as_json)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file, _copies(descriptors) as (stdout, stderr):
+        for descriptor in descriptors:
+            os.dup2(file.fileno(), descriptor)
+        try:
+            yield Output(as_json, stdout, stderr)
+        except FleetError as error:
+            error.add_note(f"details in {log}")
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, copy in zip(descriptors, (stdout, stderr), strict=True):
+                os.dup2(copy.fileno(), descriptor)
+
+
+@contextmanager
+def _copies(descriptors: tuple[int, int]) -> Iterator[tuple[IO[str], IO[str]]]:
+    stdout, stderr = map(os.dup, descriptors)
+    with os.fdopen(stdout, "w") as copy_of_stdout, os.fdopen(stderr, "w") as copy_of_stderr:
+        yield copy_of_stdout, copy_of_stderr

@@ -1,0 +1,68 @@
+"""`fleet up`: everything on this machine, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from fleet.cli.fleet_status import targets_table
+from fleet.cli.output import quiet
+
+if TYPE_CHECKING:
+    from fleet.app import Fleet
+    from fleet.settings.environment import Settings
+
+
+async def up(settings: Settings, as_json: bool) -> None:
+    """Start everything, say where it is, stop everything. Raises: FleetError where a part does not start."""
+    log = settings.data_dir / "fleet.log"
+    with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
+        async with started(settings, output.progress) as fleet:
+            output.object(_whereabouts(fleet))
+            for line in (*_addresses(fleet), f"log        {log}"):
+                output.say(line)
+            output.show("", targets_table(await fleet.status()), "")
+            for note in fleet.notes:
+                output.say(f"note: {note}")
+            output.say("Ctrl-C stops everything.")
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def started(settings: Settings, on_progress: Callable[[str], None]) -> AsyncIterator[Fleet]:
+    """A running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task that is inside."""
+    from fleet.app import start
+
+    _cancel_on_signals()
+    fleet = await start(settings, on_progress)
+    _cancel_on_signals()  # Ray has put its own handler in place of ours
+    try:
+        yield fleet
+    finally:
+        on_progress("stopping")
+        await fleet.stop()
+
+
+def _cancel_on_signals() -> None:
+    task = asyncio.current_task()
+    assert task is not None, "called from a coroutine"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+def _addresses(fleet: Fleet) -> list[str]:
+    rows = (("NATS", fleet.nats_url), ("OpenAI API", fleet.openai_url), ("dashboard", fleet.dashboard_url))
+    return [f"{name:<10} {url}" for name, url in rows if url]
+
+
+def _whereabouts(fleet: Fleet) -> dict[str, Any]:
+    return {
+        "nats_url": fleet.nats_url,
+        "dashboard_url": fleet.dashboard_url,
+        "openai_url": fleet.openai_url,
+        "targets": list(fleet.targets),
+        "notes": list(fleet.notes),
+    }

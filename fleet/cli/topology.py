@@ -1,0 +1,25 @@
+"""`fleet topology apply`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from fleet.cli.output import Output
+
+if TYPE_CHECKING:
+    from fleet.settings.environment import Settings
+
+
+async def apply(settings: Settings, output: Output) -> None:
+    """Raises: QueueUnavailable; ConfigError where a stream refuses the change."""
+    from fleet.app import apply_topology
+
+    assert settings.nats_url is not None, "settings_for gave the address"
+    changes = await apply_topology(settings.nats_url)
+    output.object({"streams": {change.stream: str(change.change) for change in changes}})
+    table = Table.grid(padding=(0, 2))
+    for change in changes:
+        table.add_row(change.stream, str(change.change))
+    output.show(table)

@@ -1,0 +1,50 @@
+"""Models outside the fleet: OpenAI, Groq, Anthropic and every server that speaks the OpenAI format.
+
+An SDK is imported when its first backend is built, so a fleet pays only for the providers it uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fleet.model.errors import BackendUnavailable
+from fleet.model.target import Target
+from fleet.ports import Backend
+from fleet.providers.backend import ProviderBackend
+from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
+from fleet.providers.openai_wire import OpenAIWire
+from fleet.providers.sdk import anthropic_sdk, groq_sdk, openai_sdk
+
+__all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "ProviderSettings", "build"]
+
+BASE_URLS: Mapping[str, str] = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "groq": "https://api.groq.com",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """`base_urls`, by provider, replace the vendors' own; a provider named only here speaks the OpenAI format."""
+
+    base_urls: Mapping[str, str] = field(default_factory=dict)
+    connect_timeout_seconds: float = 5.0
+
+
+def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
+    """The backend that runs `target`. Raises `BackendUnavailable` for a provider without a base URL."""
+    base_url = settings.base_urls.get(target.provider, BASE_URLS.get(target.provider))
+    if base_url is None:
+        raise BackendUnavailable(f"target {target.name}: no base URL for provider {target.provider}")
+    connect = settings.connect_timeout_seconds
+    match target.provider:
+        case "anthropic":
+            from fleet.providers.anthropic_wire import AnthropicWire
+
+            return ProviderBackend(target.provider, AnthropicWire(target), anthropic_sdk(base_url, connect), keys)
+        case "groq":
+            return ProviderBackend(target.provider, OpenAIWire(target), groq_sdk(base_url, connect), keys)
+        case _:
+            return ProviderBackend(target.provider, OpenAIWire(target), openai_sdk(base_url, connect), keys)

@@ -1,0 +1,76 @@
+"""A provider's model behind the Backend port."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from pydantic import ValidationError
+
+from fleet.model.attempt import Failure, FailureKind, Outcome
+from fleet.model.call import Call
+from fleet.model.errors import InvalidJob
+from fleet.providers.failures import failure_of
+from fleet.providers.keys import KeyRing, KeyUnavailable
+from fleet.providers.sdk import Sdk
+from fleet.providers.wire import Wire
+
+
+class ProviderBackend:
+    """Runs calls on one model of `provider`, each with one HTTP request of its own, all at once."""
+
+    def __init__(self, provider: str, wire: Wire, sdk: Sdk, keys: KeyRing) -> None:
+        self._provider = provider
+        self._wire = wire
+        self._sdk = sdk
+        self._keys = keys
+
+    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
+        """See `Backend.run`. Closing or cancelling the iterator ends the requests still under way."""
+        pending = {asyncio.create_task(self._numbered(index, call)) for index, call in enumerate(calls)}
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                yield [task.result() for task in done]
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self._sdk.close()
+
+    async def _numbered(self, index: int, call: Call) -> tuple[int, Outcome]:
+        return index, await self._outcome(call)
+
+    async def _outcome(self, call: Call) -> Outcome:
+        """Every error is translated here; no detail quotes an error's text, which may quote the key or the prompt."""
+        try:
+            return await self._exchange(call)
+        except KeyUnavailable as error:
+            return Failure(FailureKind.AUTHENTICATION, str(error))
+        except InvalidJob as error:
+            return Failure(FailureKind.INVALID_REQUEST, str(error))
+        except TimeoutError:
+            return Failure(FailureKind.TIMEOUT, f"{self._provider} did not answer within {call.timeout_seconds:g} s")
+        except ConnectionError:
+            return Failure(FailureKind.CONNECTION, f"the connection to {self._provider} failed")
+        except ValidationError as error:
+            return Failure(FailureKind.MALFORMED, f"{self._provider} sent no usable answer{_place(error)}")
+        except Exception as error:  # a bug in one call must not take its neighbours along
+            return Failure(FailureKind.INTERNAL, f"{type(error).__name__} while calling {self._provider}")
+
+    async def _exchange(self, call: Call) -> Outcome:
+        body = self._wire.encode(call.request)
+        key = self._keys.resolve(self._provider, call.own_key)
+        reply = await self._sdk.post(body, key, call.timeout_seconds)
+        if reply.status != 200:
+            return failure_of(self._provider, reply, time.time())
+        return self._wire.decode(reply.body)
+
+
+def _place(error: ValidationError) -> str:
+    """Where the reply went wrong: names of our own fields and positions only."""
+    location = error.errors(include_input=False, include_url=False)[0]["loc"]
+    return f" ({'.'.join(map(str, location))})" if location else ""

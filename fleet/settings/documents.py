@@ -1,0 +1,101 @@
+"""The two files an operator edits: the rules and the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from fleet.model.errors import ConfigError
+from fleet.model.target import Target
+from policies.catalogue import Catalogue, catalogue_of
+from policies.rules import Rules
+from policies.sections import STRICT, Strict
+
+Built = TypeVar("Built")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row(Target):
+    """A target and the profile it belongs to; None: every profile."""
+
+    profile: Literal["local", "gpu"] | None = None
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class _CatalogueFile:
+    targets: tuple[_Row, ...]
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+_ROWS = TypeAdapter(_CatalogueFile)
+_RULES = TypeAdapter(Rules)
+
+
+def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: str) -> Rules:
+    """The rules beside the catalogue of `profile`; a path of None means the file that is shipped.
+
+    Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
+    """
+    catalogue = load_catalogue(catalogue_path, profile)
+    source = _shipped("policies", "rules.yaml") if rules_path is None else rules_path
+    document = _read(source)
+    if "catalogue" in document:
+        raise ConfigError("catalogue", f"belongs into a file of its own (in {source})")
+    return _named(source, lambda: _RULES.validate_python({**document, "catalogue": catalogue}))
+
+
+def load_catalogue(path: Path | None, profile: str) -> Catalogue:
+    """The targets of `profile`. Raises `ConfigError` as `load_rules` does."""
+    source = _shipped("deployments", "catalogue.yaml") if path is None else path
+    rows = _named(source, lambda: _ROWS.validate_python(_read(source))).targets
+    return _named(source, lambda: catalogue_of(_target(row) for row in rows if row.profile in (None, profile)))
+
+
+def _shipped(package: str, name: str) -> Path:
+    return Path(str(files(package) / name))
+
+
+def _target(row: _Row) -> Target:
+    return Target(**{field.name: getattr(row, field.name) for field in fields(Target)})
+
+
+def _named(source: Path, build: Callable[[], Built]) -> Built:
+    """What `build` returns; its complaints name the file."""
+    try:
+        return build()
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(path, f"{first['msg']} (in {source})") from None
+    except ConfigError as error:
+        raise ConfigError(error.field, f"{error.rule} (in {source})") from None
+
+
+def _read(source: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (it is a SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(source.name, f"cannot be read: {' '.join(str(error).split())} (in {source})") from None
+    if not isinstance(document, dict):
+        raise ConfigError(source.name, f"must be a mapping (in {source})")
+    return document
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice; YAML itself would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)

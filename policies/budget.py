@@ -1,0 +1,37 @@
+"""What attempts cost, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fleet.model.attempt import Attempt, Usage
+from fleet.model.job import Job
+from fleet.model.target import Target
+from policies.needs import Needs
+from policies.routing import own_provider
+from policies.rules import Rules
+
+
+def cost_usd(usage: Usage, target: Target) -> float:
+    """US dollars for this usage at the catalogue's prices, whoever pays them."""
+    return (
+        usage.input_tokens * target.input_usd_per_million_tokens
+        + usage.output_tokens * target.output_usd_per_million_tokens
+    ) / 1e6
+
+
+def own_key_for(job: Job, target: Target) -> str | None:
+    """The tenant's secret to call `target` with: then the attempt costs the fleet nothing. None: the fleet pays."""
+    return job.own_key if own_provider(job) == target.provider else None
+
+
+def estimated_usd(job: Job, needs: Needs, target: Target, rules: Rules) -> float:
+    """What an attempt may cost the fleet: every requested output token is counted as used."""
+    if own_key_for(job, target) is not None:
+        return 0.0
+    output_tokens = needs.output_tokens or rules.estimates.output_tokens
+    return cost_usd(Usage(needs.input_tokens, output_tokens), target)
+
+
+def spent_usd(attempts: Iterable[Attempt]) -> float:
+    return sum(attempt.cost_usd for attempt in attempts)

@@ -1,0 +1,58 @@
+"""The catalogue: every target the fleet may run, by name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from fleet.model.errors import ConfigError
+from fleet.model.target import Target
+
+SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What a target may be called: its name becomes one token of a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Targets by name, in the order they were listed. Build it with `catalogue_of`, which checks them."""
+
+    targets: Mapping[str, Target]
+
+    def get(self, name: str) -> Target | None:
+        return self.targets.get(name)
+
+    def of_provider(self, provider: str) -> tuple[Target, ...]:
+        """Every target of `provider`, cheapest output first."""
+        mine = (target for target in self.targets.values() if target.provider == provider)
+        return tuple(sorted(mine, key=lambda target: target.output_usd_per_million_tokens))
+
+
+def catalogue_of(targets: Iterable[Target]) -> Catalogue:
+    """A catalogue whose names are distinct subject tokens and whose numbers make sense.
+
+    Raises `ConfigError`, whose field is `targets.<name>.<field>`.
+    """
+    listed: dict[str, Target] = {}
+    for target in targets:
+        _check(target, f"targets.{target.name}")
+        if target.name in listed:
+            raise ConfigError(f"targets.{target.name}.name", "is listed twice")
+        listed[target.name] = target
+    return Catalogue(MappingProxyType(listed))
+
+
+def _check(target: Target, path: str) -> None:
+    if not SUBJECT_TOKEN.fullmatch(target.name):
+        raise ConfigError(f"{path}.name", f"must match {SUBJECT_TOKEN.pattern}")
+    for field in ("provider", "model"):
+        if not getattr(target, field):
+            raise ConfigError(f"{path}.{field}", "must not be empty")
+    for field in ("input_usd_per_million_tokens", "output_usd_per_million_tokens", "batch_wait_seconds"):
+        if not 0 <= getattr(target, field) < math.inf:
+            raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")
+    for field in ("context_tokens", "max_in_flight", "batch_size", "timeout_seconds"):
+        if not 0 < getattr(target, field) < math.inf:
+            raise ConfigError(f"{path}.{field}", "must be more than zero, and finite")

@@ -1,0 +1,67 @@
+"""Why a target may not run a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from fleet.model.job import Job
+from fleet.model.target import Target
+from fleet.model.view import View
+from policies.budget import estimated_usd
+from policies.needs import Needs
+from policies.rules import Rules
+
+
+class Bar(Enum):
+    """What keeps a job from a target; the order is the order of the checks."""
+
+    CLOUD = auto()
+    UNAVAILABLE = auto()
+    CAPABILITY = auto()
+    CONTEXT = auto()
+    MONEY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A job with what it needs and what is left of its own limit in US dollars (None: no limit)."""
+
+    job: Job
+    needs: Needs
+    left_usd: float | None
+
+
+def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
+    """The first thing in the way, None where nothing is. The cloud comes first: nothing may open that door."""
+    needs = demand.needs
+    if target.is_cloud and not demand.job.cloud.permits(target.provider):
+        return Bar.CLOUD
+    now = view.targets.get(target.name)
+    if now is None or not now.available:
+        return Bar.UNAVAILABLE
+    if not needs.capabilities <= target.capabilities:
+        return Bar.CAPABILITY
+    if needs.context_tokens > target.context_tokens:
+        return Bar.CONTEXT
+    if demand.left_usd is not None and estimated_usd(demand.job, needs, target, rules) > demand.left_usd:
+        return Bar.MONEY
+    return None
+
+
+def explain(reason: Bar, target: Target, demand: Demand, rules: Rules) -> str:
+    """One clause fit for a result."""
+    needs = demand.needs
+    match reason:
+        case Bar.CLOUD:
+            return f"{target.name}: the job does not permit {target.provider}"
+        case Bar.UNAVAILABLE:
+            return f"{target.name}: not available"
+        case Bar.CAPABILITY:
+            missing = ", ".join(sorted(needs.capabilities - target.capabilities))
+            return f"{target.name}: cannot do {missing}"
+        case Bar.CONTEXT:
+            return f"{target.name}: {target.context_tokens} tokens of context, about {needs.context_tokens} needed"
+        case Bar.MONEY:
+            price = estimated_usd(demand.job, needs, target, rules)
+            return f"{target.name}: about ${price:.6f} with ${max(demand.left_usd or 0.0, 0.0):.6f} left"

@@ -1,0 +1,212 @@
+"""The heart of the fleet: what happens to a job next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.result import Problem, Status
+from fleet.model.target import Target
+from fleet.model.view import View
+from policies import admission, breaker, budget, retry, routing
+from policies.deadline import deadline_at
+from policies.eligibility import Bar, Demand, bar, explain
+from policies.needs import needs_of
+from policies.routes import Ladder
+from policies.rules import Rules
+
+_REFUSALS = (FailureKind.INVALID_REQUEST, FailureKind.CONTEXT_TOO_LONG)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A job at the moment of a decision, with what several steps of the decision look at."""
+
+    attempts: tuple[Attempt, ...]
+    demand: Demand
+    rungs: Ladder
+    deadline_at: float
+    view: View
+    now: float
+    rules: Rules
+
+    @property
+    def job(self) -> Job:
+        return self.demand.job
+
+
+def next_action(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> Action:
+    """What to do with `job` after `attempts` (oldest first), as the fleet looks now.
+
+    Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking
+    again with an unchanged view gives that `Run` until the deadline. No `Run` names a target outside
+    the fleet that the job does not permit. A job ends after at most `rules.retry.max_attempts` attempts.
+    """
+    if not attempts:
+        return _admit(job, view, now, rules)
+    match attempts[-1].outcome:
+        case Answer():
+            return _after_answer(job, attempts, view, now, rules)
+        case Failure():
+            if now >= deadline_at(job, rules):
+                return _out_of_time(attempts)
+            return _climb(_case(job, attempts, view, now, rules), Reason.TARGET_FAILED)
+
+
+def _admit(job: Job, view: View, now: float, rules: Rules) -> Action:
+    case = _case(job, (), view, now, rules)
+    problem = admission.problem_with(job, case.demand.needs, rules)
+    if problem is not None:
+        return GiveUp(Status.REJECTED, Reason.INVALID, problem, dead=True)
+    if now >= case.deadline_at:
+        return _out_of_time(())
+    return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
+
+
+def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> Action:
+    last = attempts[-1]
+    if last.confidence is None:
+        return Finish(last.number, Status.SUCCEEDED, Reason.NOT_CHECKED)
+    if last.confidence >= rules.plans[job.plan].thresholds.of_tier(routing.tier_of(job, rules)):
+        return Finish(last.number, Status.SUCCEEDED, Reason.CONFIDENT)
+    if now + rules.deadlines.escalation_seconds >= deadline_at(job, rules):
+        return _out_of_time(attempts)
+    return _climb(_case(job, attempts, view, now, rules), Reason.LOW_CONFIDENCE)
+
+
+def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> _Case:
+    needs = needs_of(job.request, rules.estimates)
+    left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
+    return _Case(
+        attempts=attempts,
+        demand=Demand(job, needs, left_usd),
+        rungs=routing.ladder(job, needs, rules),
+        deadline_at=deadline_at(job, rules),
+        view=view,
+        now=now,
+        rules=rules,
+    )
+
+
+def _climb(case: _Case, reason: Reason) -> Action:
+    """Run the weakest rung that is left and open; wait where all that are left are shut; else conclude."""
+    shut: list[Target] = []
+    for target in _rungs_left(case):
+        if bar(target, case.demand, case.view, case.rules) is not None:
+            continue
+        if not breaker.allows(case.view.targets[target.name].breaker, case.now):
+            shut.append(target)
+        elif shut:
+            return Run(target.name, Reason.TARGET_UNAVAILABLE)
+        elif case.attempts and target.name == case.attempts[-1].target:
+            return _retry(case, target)
+        else:
+            return Run(target.name, reason)
+    return _wait_for_breaker(case, shut) if shut else _conclude(case)
+
+
+def _rungs_left(case: _Case) -> Iterator[Target]:
+    """The rungs still worth an attempt: the one to retry first, then the untried ones above every answer.
+
+    Below an answer there is nothing to gain. An untried rung below a failure was skipped while its
+    breaker was open, and may do now.
+    """
+    if not case.attempts:
+        yield from case.rungs
+        return
+    if len(case.attempts) >= case.rules.retry.max_attempts:
+        return
+    tried = {attempt.target for attempt in case.attempts}
+    answered = {attempt.target for attempt in case.attempts if isinstance(attempt.outcome, Answer)}
+    lowest = max((rung + 1 for rung, target in enumerate(case.rungs) if target.name in answered), default=0)
+    last = case.attempts[-1].target
+    if _retry_pays(case):
+        yield from (target for target in case.rungs[lowest:] if target.name == last)
+    yield from (target for target in case.rungs[lowest:] if target.name not in tried)
+
+
+def _retry_pays(case: _Case) -> bool:
+    return retry.may_retry(case.attempts, case.rules) and _retry_at(case) < case.deadline_at
+
+
+def _retry_at(case: _Case) -> float:
+    return case.attempts[-1].ended_at + retry.backoff_seconds(case.attempts, case.job.id, case.rules)
+
+
+def _retry(case: _Case, target: Target) -> Action:
+    seconds = _retry_at(case) - case.now
+    if seconds > 0:
+        return Wait(target.name, seconds, Reason.BACKOFF)
+    return Run(target.name, Reason.RETRY)
+
+
+def _wait_for_breaker(case: _Case, shut: list[Target]) -> Wait:
+    """Wait for the first of these breakers to close, at most until the deadline."""
+    first = min(shut, key=lambda target: case.view.targets[target.name].breaker.open_until_at)
+    opens_at = case.view.targets[first.name].breaker.open_until_at
+    return Wait(first.name, min(opens_at, case.deadline_at) - case.now, Reason.BREAKER_OPEN)
+
+
+def _out_of_time(attempts: tuple[Attempt, ...]) -> Action:
+    best = _best(attempts)
+    if best is not None:
+        return Finish(best.number, Status.BEST_EFFORT, Reason.OUT_OF_TIME)
+    problem = Problem("the deadline passed before there was an answer", field="deadline")
+    return GiveUp(Status.EXPIRED, Reason.DEADLINE_PASSED, problem)
+
+
+def _conclude(case: _Case) -> Action:
+    """No rung is left: the best answer there is, or why there is none."""
+    barred = [
+        (target, reason)
+        for target in _rungs_left(case)
+        if (reason := bar(target, case.demand, case.view, case.rules)) is not None
+    ]
+    short_of_money = any(reason is Bar.MONEY for _, reason in barred)
+    best = _best(case.attempts)
+    if best is not None:
+        why = Reason.OUT_OF_MONEY if short_of_money else Reason.LADDER_EXHAUSTED
+        return Finish(best.number, Status.BEST_EFFORT, why)
+    if case.attempts:
+        return _all_failed(case.attempts)
+    return _no_target(case, barred)
+
+
+def _best(attempts: tuple[Attempt, ...]) -> Attempt | None:
+    """The answer of the strongest model, unless it cannot be used and a weaker model's can.
+
+    Jobs only climb, so the latest answer is the strongest model's. Raw confidences of different
+    models are not compared: they are not on one scale. Confidence 0 marks what cannot be used.
+    """
+    answers = [attempt for attempt in attempts if isinstance(attempt.outcome, Answer)]
+    usable = [attempt for attempt in answers if attempt.confidence != 0.0]
+    return max(usable or answers, key=lambda attempt: attempt.number, default=None)
+
+
+def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
+    """Every attempt failed. Where all targets refused the request itself, it is the request's fault."""
+    failures = [attempt.outcome for attempt in attempts if isinstance(attempt.outcome, Failure)]
+    last = failures[-1]
+    message = f"{attempts[-1].target} failed last: {last.kind}: {last.detail}"
+    if all(failure.kind in _REFUSALS for failure in failures):
+        rule = "must be a request that at least one target accepts"
+        return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, field="request", rule=rule), dead=True)
+    return GiveUp(Status.FAILED, Reason.ALL_FAILED, Problem(message), dead=True)
+
+
+def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
+    """Nothing may run this job. If it is too long for all of them, the request breaks a rule; else the fleet lacks."""
+    clauses = "; ".join(explain(reason, target, case.demand, case.rules) for target, reason in barred)
+    message = f"no target may run this job: {clauses}"
+    reasons = {reason for _, reason in barred}
+    if reasons == {Bar.CONTEXT}:
+        largest = max(target.context_tokens for target, _ in barred)
+        rule = f"must fit {largest} tokens; prompt and requested output need about {case.demand.needs.context_tokens}"
+        return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, "request.messages", rule), dead=True)
+    if Bar.MONEY in reasons:
+        return GiveUp(Status.FAILED, Reason.OUT_OF_MONEY, Problem(message, field="max_cost_usd"), dead=True)
+    return GiveUp(Status.FAILED, Reason.NO_TARGET, Problem(message), dead=True)

@@ -1,0 +1,82 @@
+"""When to try the same target again, and after how long."""
+
+from __future__ import annotations
+
+import zlib
+
+from fleet.model.attempt import Attempt, Failure, FailureKind
+from policies.rules import Rules
+
+
+def is_retryable(kind: FailureKind) -> bool:
+    """Whether the same request may succeed on the same target a little later."""
+    match kind:
+        case (
+            FailureKind.RATE_LIMITED
+            | FailureKind.OVERLOADED
+            | FailureKind.SERVER_ERROR
+            | FailureKind.TIMEOUT
+            | FailureKind.CONNECTION
+            | FailureKind.MALFORMED
+            | FailureKind.INTERNAL
+        ):
+            return True
+        case (
+            FailureKind.CONTENT_FILTER
+            | FailureKind.CONTEXT_TOO_LONG
+            | FailureKind.INVALID_REQUEST
+            | FailureKind.AUTHENTICATION
+        ):
+            return False
+
+
+def counts_against_target(kind: FailureKind) -> bool:
+    """Whether the failure says something about the target's health, and not about the request or our quota."""
+    match kind:
+        case (
+            FailureKind.OVERLOADED
+            | FailureKind.SERVER_ERROR
+            | FailureKind.TIMEOUT
+            | FailureKind.CONNECTION
+            | FailureKind.MALFORMED
+            | FailureKind.INTERNAL
+            | FailureKind.AUTHENTICATION
+        ):
+            return True
+        case (
+            FailureKind.RATE_LIMITED
+            | FailureKind.CONTENT_FILTER
+            | FailureKind.CONTEXT_TOO_LONG
+            | FailureKind.INVALID_REQUEST
+        ):
+            return False
+
+
+def tries_on(target: str, attempts: tuple[Attempt, ...]) -> int:
+    return sum(attempt.target == target for attempt in attempts)
+
+
+def may_retry(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
+    """Whether the target of the last attempt, a failure, may be tried once more."""
+    last = attempts[-1]
+    return (
+        isinstance(last.outcome, Failure)
+        and is_retryable(last.outcome.kind)
+        and tries_on(last.target, attempts) < rules.retry.max_tries
+    )
+
+
+def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rules) -> float:
+    """Seconds from the end of the last attempt to the next try on its target.
+
+    Exponential with equal jitter (half fixed, half spread), at least what the target asked for.
+    The jitter is a hash of seed and attempt number, so every process computes the same value.
+    """
+    last = attempts[-1]
+    exponent = min(tries_on(last.target, attempts) - 1, 64)
+    ceiling = min(rules.retry.base_seconds * 2.0**exponent, rules.retry.max_seconds)
+    spread = zlib.crc32(f"{jitter_seed}:{last.number}".encode()) / 2**32
+    seconds = ceiling * (1 + spread) / 2
+    if isinstance(last.outcome, Failure) and last.outcome.retry_after_seconds is not None:
+        return max(seconds, last.outcome.retry_after_seconds)
+    return seconds

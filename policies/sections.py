@@ -1,0 +1,180 @@
+"""The sections of `rules.yaml`, one frozen dataclass each.
+
+`__pydantic_config__` asks whoever validates the file with pydantic to refuse unknown keys;
+nothing here imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar
+
+from fleet.model.job import Tier
+
+Strict = dict[str, str]
+STRICT: Strict = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stage of the roll-out: a ladder of target names per tier and per special need, weakest first.
+
+    `critical` serves critical jobs and `vision` those with images; `tasks` overrides the ladder
+    of single tasks, which is where a model fine-tuned for a task is named.
+    """
+
+    simple: tuple[str, ...]
+    medium: tuple[str, ...]
+    complex: tuple[str, ...]
+    critical: tuple[str, ...]
+    vision: tuple[str, ...]
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def of_tier(self, tier: Tier) -> tuple[str, ...]:
+        match tier:
+            case Tier.SIMPLE:
+                return self.simple
+            case Tier.MEDIUM:
+                return self.medium
+            case Tier.COMPLEX:
+                return self.complex
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The confidence an answer needs to be delivered, per tier."""
+
+    simple: float
+    medium: float
+    complex: float
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def of_tier(self, tier: Tier) -> float:
+        match tier:
+            case Tier.SIMPLE:
+                return self.simple
+            case Tier.MEDIUM:
+                return self.medium
+            case Tier.COMPLEX:
+                return self.complex
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRules:
+    """`providers` is what the plan pays for; without it, every provider."""
+
+    thresholds: Thresholds
+    providers: frozenset[str] | None = None
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`tier` None: the complexity of the request decides. `critical` jobs take the phase's critical ladder."""
+
+    tier: Tier | None
+    critical: bool = False
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """Weights of the complexity score, its limits, and the words that give a trait away (lower case)."""
+
+    multi_turn: int
+    needs_analysis: int
+    needs_creativity: int
+    personal_data: int
+    long: int
+    simple: int
+    has_examples: int
+    faq: int
+    long_characters: int
+    simple_characters: int
+    medium_from: int
+    complex_from: int
+    analysis_words: frozenset[str]
+    creativity_words: frozenset[str]
+    personal_words: frozenset[str]
+    example_words: frozenset[str]
+    faq_openings: tuple[str, ...]
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+class ConfidenceMethod(StrEnum):
+    """Which of an answer's log-probability features is read as its confidence."""
+
+    MIN_PROBABILITY = "min_token_probability"
+    MEAN_PROBABILITY = "mean_token_probability"
+    SEQUENCE_PROBABILITY = "sequence_probability"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceRules:
+    method: ConfidenceMethod
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`max_tries` bounds the tries on one target, `max_attempts` those of a job over all targets."""
+
+    max_tries: int
+    max_attempts: int
+    base_seconds: float
+    max_seconds: float
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """Opens after `failures` in a row, for `base_seconds` doubled with every trip up to `max_seconds`."""
+
+    failures: int
+    base_seconds: float
+    max_seconds: float
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Defaults per lane, in seconds after submission.
+
+    With an answer in hand and less than `escalation_seconds` left, the job ends with that answer.
+    """
+
+    interactive_seconds: float
+    standard_seconds: float
+    bulk_seconds: float
+    escalation_seconds: float
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """How the size of a request is guessed before any engine has counted it."""
+
+    characters_per_token: float
+    tokens_per_image: int
+    output_tokens: int
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRules:
+    max_deliveries: int
+
+    __pydantic_config__: ClassVar[Strict] = STRICT

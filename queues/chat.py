@@ -1,0 +1,201 @@
+"""The OpenAI chat completion request as wire schema v1 accepts it.
+
+These models check the shape and name the first field that breaks it; the request itself is carried
+unchanged. Every optional field may be null, as it may at OpenAI. Unknown fields are refused: a
+misspelt one would otherwise be ignored in silence.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+class Strict(BaseModel):
+    """Base of everything read from the wire: no conversion of types, no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class TextPart(Strict):
+    type: Literal["text"]
+    text: Text
+
+
+class ImageUrl(Strict):
+    url: Text
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Strict):
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class Audio(Strict):
+    data: Text
+    format: Literal["wav", "mp3"]
+
+
+class AudioPart(Strict):
+    type: Literal["input_audio"]
+    input_audio: Audio
+
+
+class File(Strict):
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FilePart(Strict):
+    type: Literal["file"]
+    file: File
+
+
+class RefusalPart(Strict):
+    type: Literal["refusal"]
+    refusal: Text
+
+
+def _text_or_parts(content: object) -> str:
+    return "parts" if isinstance(content, list) else "text"
+
+
+_BY_SHAPE = Discriminator(_text_or_parts)
+UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
+UserContent = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[list[UserPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
+]
+TextContent = Annotated[
+    Annotated[str, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
+]
+AssistantContent = Annotated[
+    Annotated[str | None, Tag("text")] | Annotated[list[AssistantPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
+]
+
+
+class SystemMessage(Strict):
+    role: Literal["system", "developer"]
+    content: TextContent
+    name: str | None = None
+
+
+class UserMessage(Strict):
+    role: Literal["user"]
+    content: UserContent
+    name: str | None = None
+
+
+class CalledFunction(Strict):
+    name: Name
+    arguments: str
+
+
+class ToolCall(Strict):
+    id: Text
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class AssistantMessage(Strict):
+    role: Literal["assistant"]
+    content: AssistantContent = None
+    refusal: str | None = None
+    name: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> AssistantMessage:
+        if not (self.content or self.tool_calls or self.refusal):
+            raise ValueError("must have content, tool_calls or a refusal")
+        return self
+
+
+class ToolMessage(Strict):
+    role: Literal["tool"]
+    content: TextContent
+    tool_call_id: Text
+
+
+Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+
+
+class Function(Strict):
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Strict):
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Strict):
+    name: Name
+
+
+class ToolChoice(Strict):
+    type: Literal["function"]
+    function: FunctionName
+
+
+class TextFormat(Strict):
+    type: Literal["text"]
+
+
+class JsonFormat(Strict):
+    type: Literal["json_object"]
+
+
+class JsonSchema(Strict):
+    name: Name
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Strict):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class ChatCompletionRequest(Strict):
+    """The body of `POST /v1/chat/completions`, without streaming and with one choice."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    model: Text | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    stream: Literal[False] | None = None
+    stop: Text | Annotated[list[Text], Field(min_length=1, max_length=4)] | None = None
+    seed: int | None = None
+    response_format: Annotated[TextFormat | JsonFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1)] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None

@@ -1,0 +1,267 @@
+"""Bytes to values and back: jobs, work, and the broker's messages they travel in.
+
+Jobs come from strangers and are validated in full; work is our own and is only unpacked. The chat
+request is carried as parsed, never through the models that check it. Results, ledger entries and
+dead letters have their own module, `queues.records`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.delivery import JobsOf, Source, WorkOf
+from fleet.model.errors import InvalidJob
+from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, TENANT, Cloud, Job, Lane, Plan, Tier
+from fleet.model.reason import Reason
+from fleet.model.result import Malformed, Problem, Work
+from fleet.model.submission import Submission
+from queues import schema
+from queues.problems import field_problem, problem_of
+from queues.subjects import MSG_ID
+
+MAX_BODY_BYTES = 512 * 1024
+"""Half of NATS' default message limit: a job leaves room for its attempts' answers in its WORK message."""
+
+_VALIDATE = schema.Job.__pydantic_validator__.validate_python
+
+
+def encode_submission(submission: Submission, tenant: str) -> bytes:
+    """A job envelope of wire schema v1. Raises InvalidJob where it cannot even be addressed or is too long."""
+    if not JOB_ID.fullmatch(submission.id):
+        raise InvalidJob("id", f"must match {JOB_ID.pattern}")
+    envelope = {
+        "schema": schema.VERSION,
+        "id": submission.id,
+        "tenant": tenant,
+        "lane": submission.lane,
+        "task": submission.task,
+        "tier": submission.tier,
+        "plan": submission.plan,
+        "deadline": submission.deadline_at,
+        "max_cost_usd": submission.max_cost_usd,
+        "cloud": submission.cloud,
+        "own_key": submission.own_key,
+        "metadata": submission.metadata,
+        "request": submission.request,
+    }
+    body = to_json({name: value for name, value in envelope.items() if value is not None}, fallback=dict)
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidJob("request", f"must leave the job within {MAX_BODY_BYTES} bytes")
+    return body
+
+
+def decode(
+    source: Source, body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float
+) -> Job | Work | Malformed:
+    """What a message taken from `source` holds."""
+    match source:
+        case JobsOf():
+            return decode_job(body, headers, subject, stored_at)
+        case WorkOf():
+            return decode_work(body, subject)
+
+
+def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float) -> Job | Malformed:
+    """The job on `jobs.<lane>.<tenant>`, or what is wrong with it. `stored_at` is the broker's time, unix seconds."""
+    _, lane_name, tenant = subject.split(".", 2)
+    lane = Lane(lane_name)
+    read = _read_envelope(body, lane, tenant)
+    if isinstance(read, Problem):
+        return Malformed(_best_id(body, headers, subject), tenant, lane, read, body)
+    envelope, request = read
+    deadline = envelope.deadline
+    return Job(
+        id=envelope.id,
+        tenant=tenant,
+        lane=lane,
+        task=envelope.task,
+        plan=Plan(envelope.plan),
+        request=request,
+        submitted_at=stored_at,
+        tier=None if envelope.tier is None else Tier(envelope.tier),
+        deadline_at=None if deadline is None else schema.deadline_at(deadline),
+        max_cost_usd=envelope.max_cost_usd,
+        cloud=_cloud(envelope.cloud),
+        own_key=envelope.own_key,
+        metadata=envelope.metadata,
+    )
+
+
+def _read_envelope(body: bytes, lane: Lane, tenant: str) -> tuple[schema.Job, dict[str, Any]] | Problem:
+    """The validated envelope and the request exactly as it was sent."""
+    if len(body) > MAX_BODY_BYTES:
+        return field_problem("body", f"must be at most {MAX_BODY_BYTES} bytes, not {len(body)}")
+    try:
+        sent = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        return field_problem("body", f"must be JSON: {error}")
+    if not isinstance(sent, dict):
+        return field_problem("body", "must be a JSON object")
+    try:
+        envelope: schema.Job = _VALIDATE(sent)
+    except ValidationError as error:
+        return problem_of(error, sent)
+    problem = _subject_problem(envelope, lane, tenant)
+    return problem if problem is not None else (envelope, sent["request"])
+
+
+def _subject_problem(envelope: schema.Job, lane: Lane, tenant: str) -> Problem | None:
+    """The subject is what the broker's permissions checked; the body may only agree with it."""
+    if not TENANT.fullmatch(tenant):
+        return field_problem("subject", f"must name a tenant that matches {TENANT.pattern}")
+    if envelope.tenant not in (None, tenant):
+        return field_problem("tenant", f"must be the tenant of the subject, {tenant}")
+    if envelope.lane not in (None, lane.value):
+        return field_problem("lane", f"must be the lane of the subject, {lane}")
+    return None
+
+
+def _cloud(cloud: str | list[str]) -> Cloud:
+    if isinstance(cloud, list):
+        return Cloud(frozenset(cloud))
+    return CLOUD_ALLOW if cloud == "allow" else CLOUD_DENY
+
+
+def _best_id(body: bytes, headers: Mapping[str, str] | None, subject: str) -> str:
+    """The id to answer under: the body's, else the message id, else one that every redelivery gives again."""
+    for candidate in (_id_in(body), (headers or {}).get(MSG_ID)):
+        if isinstance(candidate, str) and JOB_ID.fullmatch(candidate):
+            return candidate
+    return "invalid-" + hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
+
+
+def _id_in(body: bytes) -> object:
+    try:
+        sent = from_json(body)
+    except ValueError:
+        return None
+    return sent.get("id") if isinstance(sent, dict) else None
+
+
+def encode_work(work: Work) -> bytes:
+    """The request stays at the top level, so that it is nested no deeper than the JSON parser allows for a job."""
+    job = work.job
+    providers = job.cloud.providers
+    return to_json(
+        {
+            "schema": schema.VERSION,
+            "id": job.id,
+            "tenant": job.tenant,
+            "lane": job.lane.value,
+            "task": job.task,
+            "tier": job.tier and job.tier.value,
+            "plan": job.plan.value,
+            "deadline_at": job.deadline_at,
+            "max_cost_usd": job.max_cost_usd,
+            "cloud": None if providers is None else sorted(providers),
+            "own_key": job.own_key,
+            "metadata": job.metadata,
+            "submitted_at": job.submitted_at,
+            "request": job.request,
+            "target": work.target,
+            "reason": work.reason.value,
+            "hop": work.hop,
+            "attempts": [_pack_attempt(attempt) for attempt in work.attempts],
+        },
+        fallback=dict,
+    )
+
+
+def decode_work(body: bytes, subject: str) -> Work | Malformed:
+    """The work on `work.<target>.<lane>.<tenant>`; Malformed where the bytes are not ours or of another version."""
+    try:
+        packed = from_json(body)
+        if packed["schema"] != schema.VERSION:
+            raise ValueError(f"schema {packed['schema']!r} is not {schema.VERSION}")
+        return _unpack_work(packed)
+    except (ValueError, TypeError, KeyError) as error:
+        _, _, lane, tenant = subject.split(".", 3)
+        problem = field_problem("body", f"must be a WORK message of schema {schema.VERSION}: {type(error).__name__}")
+        return Malformed(_best_id(body, None, subject), tenant, Lane(lane), problem, body)
+
+
+def _unpack_work(packed: Mapping[str, Any]) -> Work:
+    return Work(
+        job=_unpack_job(packed),
+        target=packed["target"],
+        reason=Reason(packed["reason"]),
+        hop=packed["hop"],
+        attempts=tuple(_unpack_attempt(attempt) for attempt in packed["attempts"]),
+    )
+
+
+def _unpack_job(packed: Mapping[str, Any]) -> Job:
+    tier, providers = packed["tier"], packed["cloud"]
+    return Job(
+        id=packed["id"],
+        tenant=packed["tenant"],
+        lane=Lane(packed["lane"]),
+        task=packed["task"],
+        plan=Plan(packed["plan"]),
+        request=packed["request"],
+        submitted_at=packed["submitted_at"],
+        tier=None if tier is None else Tier(tier),
+        deadline_at=packed["deadline_at"],
+        max_cost_usd=packed["max_cost_usd"],
+        cloud=CLOUD_ALLOW if providers is None else Cloud(frozenset(providers)),
+        own_key=packed["own_key"],
+        metadata=packed["metadata"],
+    )
+
+
+def _pack_attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "target": attempt.target,
+        "reason": attempt.reason.value,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "confidence": attempt.confidence,
+        "cost_usd": attempt.cost_usd,
+        **_pack_outcome(attempt.outcome),
+    }
+
+
+def _pack_outcome(outcome: Outcome) -> dict[str, Any]:
+    match outcome:
+        case Answer(message, finish_reason, usage, model, features):
+            return {
+                "answer": [message, finish_reason, usage.input_tokens, usage.output_tokens, model, _numbers(features)]
+            }
+        case Failure(kind, detail, retry_after_seconds):
+            return {"failure": [kind.value, detail, retry_after_seconds]}
+
+
+def _numbers(features: Features | None) -> Sequence[float] | None:
+    if features is None:
+        return None
+    f = features
+    return (f.sum, f.mean, f.min, f.q10, f.q25, f.count, f.margin, f.entropy)
+
+
+def _unpack_attempt(packed: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        number=packed["number"],
+        target=packed["target"],
+        reason=Reason(packed["reason"]),
+        started_at=packed["started_at"],
+        ended_at=packed["ended_at"],
+        outcome=_unpack_outcome(packed),
+        confidence=packed["confidence"],
+        cost_usd=packed["cost_usd"],
+    )
+
+
+def _unpack_outcome(packed: Mapping[str, Any]) -> Outcome:
+    if "answer" in packed:
+        message, finish_reason, input_tokens, output_tokens, model, numbers = packed["answer"]
+        features = None if numbers is None else Features(*numbers)
+        return Answer(message, finish_reason, Usage(input_tokens, output_tokens), model, features)
+    kind, detail, retry_after_seconds = packed["failure"]
+    return Failure(FailureKind(kind), detail, retry_after_seconds)

@@ -1,0 +1,237 @@
+"""One NATS connection, and batches of requests on it.
+
+nats-py waits for each reply in a task of its own; here a whole batch is written, its replies come to
+one inbox, and one future resolves when the last is in. Whatever is open when the connection breaks
+fails at once with `QueueUnavailable`: nobody can tell any more what the broker did, and every step
+of the fleet may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from fleet.model.errors import QueueUnavailable
+from queues.letters import Message
+
+DEFAULT_TIMEOUT_SECONDS = 5.0
+BROKEN = "the connection to NATS broke"
+
+_log = logging.getLogger(__name__)
+
+
+async def connect(
+    url: str,
+    *,
+    name: str = "fleet",
+    credentials: Path | None = None,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    on_closed: Callable[[], None] | None = None,
+) -> Connection:
+    """Connect to one of the comma-separated servers; later outages are survived for as long as they last.
+
+    `credentials` is a NATS .creds file. `on_closed` is called when nats-py gives the connection up for
+    good (an expired user JWT does that): the process should end and be started anew.
+    Raises: QueueUnavailable if no server answers within `timeout_seconds`.
+    """
+    connection = Connection(timeout_seconds, on_closed)
+    await connection.open(url, name, credentials)
+    return connection
+
+
+class _Batch:
+    """Replies that are awaited together."""
+
+    __slots__ = ("done", "missing", "replies")
+
+    def __init__(self, size: int, done: asyncio.Future[None]) -> None:
+        self.replies: list[Msg] = [None] * size
+        self.missing = size
+        self.done = done
+
+
+class Connection:
+    """Batched request and reply, and subscriptions that notice an outage. Make one with `connect`."""
+
+    def __init__(self, timeout_seconds: float, on_closed: Callable[[], None] | None = None) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._on_closed = on_closed
+        self._nc: Any = Client()
+        self._up = asyncio.Event()
+        self._ids = itertools.count()
+        self._batches: dict[str, _Batch] = {}
+        self._open: set[asyncio.Future[Any]] = set()
+        self._listeners: set[asyncio.Queue[Msg | None]] = set()
+        self._inbox = ""
+
+    @property
+    def nats(self) -> Any:
+        """The nats-py client, for the management API."""
+        return self._nc
+
+    async def open(self, url: str, name: str, credentials: Path | None) -> None:
+        """See `connect`."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._nc.connect(**self._options(url, name, credentials))
+        except (OSError, NatsError, TimeoutError) as error:
+            await self._nc.close()
+            raise QueueUnavailable(f"no NATS server answers at {_without_password(url)}: {error}") from error
+        self._inbox = self._nc.new_inbox()
+        self._up.set()
+        await self.subscribe(f"{self._inbox}.*.*", self._on_reply)
+
+    def _options(self, url: str, name: str, credentials: Path | None) -> dict[str, Any]:
+        return {
+            "servers": [server.strip() for server in url.split(",")],
+            "name": name,
+            "user_credentials": None if credentials is None else str(credentials),
+            # nats-py closes for ever after the default 60 attempts, two minutes.
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": 0.5,
+            "connect_timeout": self._timeout_seconds,
+            # A frozen server is noticed after 10 s instead of 4 minutes.
+            "ping_interval": 5,
+            "max_outstanding_pings": 2,
+            "pending_size": 16 * 1024 * 1024,
+            # Every subject is built from validated tokens; checking each again costs 7 %.
+            "skip_subject_validation": True,
+            "error_cb": _log_error,
+            "disconnected_cb": self._on_disconnected,
+            "reconnected_cb": self._on_reconnected,
+            "closed_cb": self._on_close,
+        }
+
+    async def close(self) -> None:
+        self._on_closed = None
+        await self._nc.close()
+
+    async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Msg]:
+        """Send all messages and return the reply to each, in order.
+
+        Raises: QueueUnavailable if one reply is missing after `timeout_seconds` or the connection breaks.
+        """
+        if not messages:
+            return []
+        key = str(next(self._ids))
+        async with self.waiting(timeout_seconds or self._timeout_seconds) as done:
+            batch = self._batches[key] = _Batch(len(messages), done)
+            try:
+                for index, message in enumerate(messages):
+                    await self.send(message, f"{self._inbox}.{key}.{index}")
+                await done
+            finally:
+                del self._batches[key]
+        return batch.replies
+
+    @asynccontextmanager
+    async def waiting(self, timeout_seconds: float) -> AsyncIterator[asyncio.Future[Any]]:
+        """A future that fails when the connection breaks; time-outs and client errors become QueueUnavailable."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._open.add(done)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._up.wait()
+                yield done
+        except TimeoutError as error:
+            raise QueueUnavailable(f"no answer from NATS within {timeout_seconds:g} s") from error
+        except NatsError as error:
+            raise QueueUnavailable(f"NATS client: {error}") from error
+        finally:
+            self._open.discard(done)
+            done.cancel()
+
+    async def send(self, message: Message, reply: str = "") -> None:
+        """Send without waiting for an answer. Raises QueueUnavailable if the client refuses it."""
+        try:
+            await self._nc.publish(message.subject, message.data, reply=reply, headers=message.headers)
+        except NatsError as error:
+            raise QueueUnavailable(f"NATS client: {error}") from error
+
+    async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
+        """Call the coroutine function `callback` with each message; nothing is dropped, however slow it is.
+
+        Raises: QueueUnavailable.
+        """
+        async with self.waiting(self._timeout_seconds):
+            return await self._nc.subscribe(subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        try:
+            await subscription.unsubscribe()
+        except NatsError as error:
+            _log.debug("not unsubscribed: %s", error)
+
+    async def listen(self, subject: str) -> AsyncIterator[Msg]:
+        """Each message from now on. Raises QueueUnavailable when the connection breaks: some may have been missed."""
+        arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
+        subscription = await self.subscribe(subject, arrived.put)
+        self._listeners.add(arrived)
+        try:
+            while (message := await arrived.get()) is not None:
+                yield message
+            raise QueueUnavailable(BROKEN)
+        finally:
+            self._listeners.discard(arrived)
+            await self.unsubscribe(subscription)
+
+    def new_inbox(self) -> str:
+        """A subject prefix of its own for replies that are not one per request."""
+        return str(self._nc.new_inbox())
+
+    async def _on_reply(self, message: Msg) -> None:
+        _, key, index = message.subject.rsplit(".", 2)
+        batch = self._batches.get(key)
+        if batch is None:
+            return
+        batch.replies[int(index)] = message
+        batch.missing -= 1
+        if batch.missing == 0 and not batch.done.done():
+            batch.done.set_result(None)
+
+    async def _on_disconnected(self) -> None:
+        self._up.clear()
+        self._fail_all()
+
+    async def _on_reconnected(self) -> None:
+        self._up.set()
+
+    async def _on_close(self) -> None:
+        # Whoever waits for the connection must learn that it will not come back.
+        self._up.set()
+        self._fail_all()
+        if self._on_closed is not None:
+            self._on_closed()
+
+    def _fail_all(self) -> None:
+        for future in self._open:
+            if not future.done():
+                future.set_exception(QueueUnavailable(BROKEN))
+        for arrived in self._listeners:
+            arrived.put_nowait(None)
+
+
+async def _log_error(error: Exception) -> None:
+    """nats-py reads no further if this raises."""
+    _log.warning("NATS: %s", error or type(error).__name__)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^@/,]*@", "//", url)
+
+
+def status_of(message: Msg) -> str | None:
+    """The status the server answers with in place of content, e.g. "503" where nobody listens."""
+    headers = message.headers
+    return None if headers is None else headers.get("Status")

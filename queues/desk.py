@@ -1,0 +1,62 @@
+"""A publisher's desk on NATS: request, subscribe and direct get, nothing a plain NATS client could not do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.job import TENANT
+from fleet.model.result import Result
+from fleet.model.submission import Submission
+from queues.connection import Connection, connect, status_of
+from queues.jetstream import store
+from queues.letters import Message, submission_message
+from queues.records import decode_result
+from queues.subjects import RESULTS, result_subject
+
+
+class JetStreamDesk:
+    """`fleet.ports.JobDesk` for one tenant. `results` raises QueueUnavailable when the connection breaks."""
+
+    def __init__(self, connection: Connection, tenant: str) -> None:
+        if TENANT.fullmatch(tenant) is None:
+            raise ConfigError("tenant", f"must match {TENANT.pattern}")
+        self._connection = connection
+        self._tenant = tenant
+
+    @classmethod
+    async def connect(cls, url: str, tenant: str) -> JetStreamDesk:
+        """A desk on a connection of its own, closed with it. Raises: QueueUnavailable, ConfigError."""
+        return cls(await connect(url, name=f"fleet-desk-{tenant}"), tenant)
+
+    async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
+        messages = [submission_message(submission, self._tenant) for submission in submissions]
+        return await store(self._connection, messages)
+
+    async def result(self, job_id: str) -> Result | None:
+        subject = f"$JS.API.DIRECT.GET.{RESULTS}.{result_subject(self._tenant, job_id)}"
+        [reply] = await self._connection.exchange([Message(subject, b"")])
+        match status_of(reply):
+            case None:
+                return _result(reply.data)
+            case "404":
+                return None
+            case status:
+                raise QueueUnavailable(f"no result can be read: status {status}")
+
+    async def results(self) -> AsyncIterator[Result]:
+        async for message in self._connection.listen(result_subject(self._tenant, "*")):
+            result = _result(message.data)
+            if result is not None:
+                yield result
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+def _result(data: bytes) -> Result | None:
+    """None where it is no result: a publisher can make the broker's own replies land on the subject."""
+    try:
+        return decode_result(data)
+    except ValueError:
+        return None

@@ -1,0 +1,136 @@
+"""The job queue on NATS JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nats.aio.msg import Msg
+from pydantic_core import from_json, to_json
+
+from fleet.model.delivery import Ack, Delivery, Post, Retry, Settlement, Source
+from fleet.model.errors import QueueUnavailable
+from fleet.ports import AnyDelivery
+from queues.codec import decode
+from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.inlet import NANOSECONDS, Inlet
+from queues.letters import Message, message_of
+from queues.subjects import TRACEPARENT, WORK, consumer_of, stream_of
+from queues.topology import TopologySpec, ensure_consumer
+
+WRONG_LAST_SEQUENCE = 10071
+"""The server's code for a subject that holds a message already; a second result gets it."""
+
+
+class JetStreamQueue:
+    """`fleet.ports.JobQueue` on one connection. Takes from different sources run side by side."""
+
+    def __init__(self, connection: Connection, ack_wait_seconds: float = TopologySpec().ack_wait_seconds) -> None:
+        self._connection = connection
+        self._ack_wait_seconds = ack_wait_seconds
+        self._inlets: dict[Source, Inlet] = {}
+        self._locks: dict[Source, asyncio.Lock] = {}
+
+    async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
+        # One pull at a time and source: messages do not say which pull they answer.
+        async with self._locks.setdefault(source, asyncio.Lock()):
+            inlet = self._inlets.get(source) or await self._open_inlet(source)
+            try:
+                messages = await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
+            except (QueueUnavailable, asyncio.CancelledError):
+                del self._inlets[source]
+                await inlet.close()
+                raise
+        return [_delivery(source, message) for message in messages]
+
+    async def _open_inlet(self, source: Source) -> Inlet:
+        await ensure_consumer(self._connection.nats.jetstream(), source, self._ack_wait_seconds)
+        inlet = self._inlets[source] = Inlet(self._connection, stream_of(source), consumer_of(source))
+        return inlet
+
+    async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
+        return await store(self._connection, [message_of(post) for post in posts])
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])
+
+    async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
+        await self._tell([(delivery, b"+WPI") for delivery in deliveries])
+
+    async def _tell(self, words: Sequence[tuple[AnyDelivery, bytes]]) -> None:
+        """Send one word about each delivery and wait until the server has taken it in."""
+        replies = await self._connection.exchange([Message(str(delivery.token), word) for delivery, word in words])
+        if any(status_of(reply) is not None for reply in replies):
+            raise QueueUnavailable("the consumer that made the delivery is gone")
+
+    async def depths(self) -> Mapping[str, int]:
+        depths: Counter[str] = Counter()
+        offset, total = 0, 1
+        while offset < total:
+            query = to_json({"subjects_filter": "work.>", "offset": offset})
+            [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{WORK}", query)])
+            answer = _checked(reply)
+            subjects: dict[str, int] = answer["state"].get("subjects") or {}
+            for subject, messages in subjects.items():
+                depths[subject.split(".", 2)[1]] += messages
+            offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
+        return depths
+
+
+async def store(connection: Connection, messages: Sequence[Message]) -> list[bool]:
+    """Publish all; True where stored, False where it was there already.
+
+    Raises: QueueUnavailable if any of them was not confirmed; what was stored stays, and a repeat is recognised.
+    """
+    return [_stored(reply) for reply in await connection.exchange(messages)]
+
+
+def _stored(reply: Msg) -> bool:
+    if status_of(reply) is not None:
+        raise QueueUnavailable("no stream takes the subject")
+    ack = from_json(reply.data)
+    error = ack.get("error")
+    if error is None:
+        return not ack.get("duplicate", False)
+    if error.get("err_code") == WRONG_LAST_SEQUENCE:
+        return False
+    raise QueueUnavailable(f"JetStream: {error.get('description')}")
+
+
+def _checked(reply: Msg) -> dict[str, Any]:
+    if status_of(reply) is not None:
+        raise QueueUnavailable("JetStream does not answer")
+    answer: dict[str, Any] = from_json(reply.data)
+    if "error" in answer:
+        raise QueueUnavailable(f"JetStream: {answer['error'].get('description')}")
+    return answer
+
+
+def _verdict(settlement: Settlement) -> bytes:
+    match settlement:
+        case Ack():
+            return b"+ACK"
+        case Retry(delay_seconds=delay_seconds) if delay_seconds > 0:
+            return b'-NAK {"delay": %d}' % int(delay_seconds * NANOSECONDS)
+        case Retry():
+            return b"-NAK"
+
+
+def _delivery(source: Source, message: Msg) -> AnyDelivery:
+    """The reply subject ends in <deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<random>]."""
+    tokens = message.reply.split(".")
+    # With a JetStream domain, two tokens are put in front and one is added at the end.
+    deliveries, stored_ns = (tokens[6], tokens[9]) if len(tokens) > 9 else (tokens[4], tokens[7])
+    stored_at = int(stored_ns) / NANOSECONDS
+    headers = message.headers
+    return Delivery(
+        body=decode(source, message.data, headers, message.subject, stored_at),
+        source=source,
+        deliveries=int(deliveries),
+        stored_at=stored_at,
+        traceparent=headers.get(TRACEPARENT) if headers else None,
+        raw=message.data,
+        token=message.reply,
+    )

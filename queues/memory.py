@@ -1,0 +1,277 @@
+"""The queue in this process: for tests, demonstrations and simulations.
+
+It keeps the promises of the JetStream one (leases, redelivery, deduplication, the fence around
+results) and stores the same bytes under the same subjects, so that nothing passes through it that
+could not pass over the wire. Time comes from the clock given to the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleet.model.delivery import Ack, Delivery, JobsOf, Post, Retry, Settlement, Source, WorkOf
+from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Lane
+from fleet.model.result import Result
+from fleet.model.submission import Submission
+from fleet.ports import AnyDelivery
+from queues.codec import decode
+from queues.letters import Message, message_of, submission_message
+from queues.records import decode_result
+from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, TRACEPARENT, result_subject
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A message in a queue. `lease` counts the times it was handed out or parked; an older entry is stale."""
+
+    message: Message
+    stored_at: float
+    deliveries: int = 0
+    lease: int = 0
+    leased: bool = False
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class _Line:
+    """The messages of one source: ready ones in order, leased and delayed ones by when they come back."""
+
+    ready: deque[_Held] = field(default_factory=deque)
+    parked: list[tuple[float, int, int, _Held]] = field(default_factory=list)
+    ids: Iterator[int] = field(default_factory=itertools.count)
+
+    def park(self, held: _Held, due_at: float) -> None:
+        held.lease += 1
+        heapq.heappush(self.parked, (due_at, next(self.ids), held.lease, held))
+
+    def next_ready(self, now: float) -> _Held | None:
+        while self.parked and self.parked[0][0] <= now:
+            _, _, lease, held = heapq.heappop(self.parked)
+            if lease == held.lease and not held.gone:
+                held.leased = False
+                self.ready.appendleft(held)
+        while self.ready:
+            held = self.ready.popleft()
+            if not held.gone:
+                return held
+        return None
+
+    def next_due_at(self) -> float | None:
+        return self.parked[0][0] if self.parked else None
+
+
+class MemoryBroker:
+    """What the queues and desks of one process share. `now` gives unix seconds."""
+
+    def __init__(
+        self,
+        now: Callable[[], float] = time.time,
+        ack_wait_seconds: float = 30.0,
+        duplicate_window_seconds: float = 120.0,
+    ) -> None:
+        self._now = now
+        self._ack_wait_seconds = ack_wait_seconds
+        self._duplicate_window_seconds = duplicate_window_seconds
+        self._lines: dict[Source, _Line] = {}
+        self._depths: Counter[Source] = Counter()
+        self._stored: dict[str, dict[str, list[Message]]] = {}
+        self._seen: dict[tuple[str, str], float] = {}
+        self._listeners: set[tuple[str, asyncio.Queue[Message]]] = set()
+        self._changed = asyncio.Event()
+
+    def store(self, message: Message) -> bool:
+        """Whether it is new: neither its id nor, where fenced, its subject is there already."""
+        stream = message.subject.split(".", 1)[0]
+        headers = message.headers or {}
+        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and message.subject in self._stored.get(stream, {}):
+            return False
+        if MSG_ID in headers and not self._is_new((stream, headers[MSG_ID])):
+            return False
+        source = _source_of(message.subject)
+        if source is None:
+            self._stored.setdefault(stream, {}).setdefault(message.subject, []).append(message)
+        else:
+            self._line(source).ready.append(_Held(message, self._now()))
+            self._depths[source] += 1
+        self._tell(message)
+        return True
+
+    def _is_new(self, key: tuple[str, str]) -> bool:
+        now = self._now()
+        while self._seen and next(iter(self._seen.values())) <= now:
+            del self._seen[next(iter(self._seen))]
+        if key in self._seen:
+            return False
+        self._seen[key] = now + self._duplicate_window_seconds
+        return True
+
+    def _tell(self, message: Message) -> None:
+        self.wake()
+        for prefix, arrived in self._listeners:
+            if message.subject.startswith(prefix):
+                arrived.put_nowait(message)
+
+    def wake(self) -> None:
+        """Let every waiting `take` look again, as after moving a clock of your own."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def stored(self, stream: str) -> Sequence[Message]:
+        """The messages of "results", "ledger" or "dead", by subject and age."""
+        return [message for messages in self._stored.get(stream, {}).values() for message in messages]
+
+    def last(self, subject: str) -> Message | None:
+        messages = self._stored.get(subject.split(".", 1)[0], {}).get(subject)
+        return messages[-1] if messages else None
+
+    async def listen(self, prefix: str) -> AsyncIterator[Message]:
+        """Every message stored from now on whose subject starts with `prefix`."""
+        arrived: asyncio.Queue[Message] = asyncio.Queue()
+        listener = (prefix, arrived)
+        self._listeners.add(listener)
+        try:
+            while True:
+                yield await arrived.get()
+        finally:
+            self._listeners.discard(listener)
+
+    def lease(self, source: Source, limit: int) -> list[_Held]:
+        """Up to `limit` messages that are ready now."""
+        line, now = self._line(source), self._now()
+        taken: list[_Held] = []
+        while len(taken) < limit and (held := line.next_ready(now)) is not None:
+            held.deliveries += 1
+            held.leased = True
+            line.park(held, now + self._ack_wait_seconds)
+            taken.append(held)
+        return taken
+
+    async def changed(self, source: Source, timeout_seconds: float) -> None:
+        """Return when something was stored or came back, or after the time-out in real seconds."""
+        due_at = self._line(source).next_due_at()
+        if due_at is not None:
+            timeout_seconds = min(timeout_seconds, max(0.0, due_at - self._now()))
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_seconds)
+        except TimeoutError:
+            return
+
+    def end(self, source: Source, held: _Held) -> None:
+        if not held.gone:
+            held.gone = True
+            self._depths[source] -= 1
+
+    def release(self, source: Source, held: _Held, delay_seconds: float) -> None:
+        """Hand it out again after the delay; nothing changes if its lease has ended meanwhile."""
+        if held.leased and not held.gone:
+            self._line(source).park(held, self._now() + delay_seconds)
+            self.wake()
+
+    def depths(self) -> Mapping[str, int]:
+        depths: Counter[str] = Counter()
+        for source, depth in self._depths.items():
+            if isinstance(source, WorkOf):
+                depths[source.target] += depth
+        return +depths
+
+    def extend(self, source: Source, held: _Held) -> None:
+        self.release(source, held, self._ack_wait_seconds)
+
+    def _line(self, source: Source) -> _Line:
+        return self._lines.setdefault(source, _Line())
+
+
+class MemoryQueue:
+    """`fleet.ports.JobQueue` on a MemoryBroker."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
+        until = time.monotonic() + wait_seconds
+        while not (taken := self._broker.lease(source, limit)):
+            left = until - time.monotonic()
+            if left <= 0:
+                return []
+            await self._broker.changed(source, left)
+        return [_delivery(source, held) for held in taken]
+
+    async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
+        return [self._broker.store(message_of(post)) for post in posts]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            held, source = _held(settlement.delivery), settlement.delivery.source
+            match settlement:
+                case Ack():
+                    self._broker.end(source, held)
+                case Retry(delay_seconds=delay_seconds):
+                    self._broker.release(source, held, delay_seconds)
+
+    async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
+        for delivery in deliveries:
+            self._broker.extend(delivery.source, _held(delivery))
+
+    async def depths(self) -> Mapping[str, int]:
+        return self._broker.depths()
+
+
+class MemoryDesk:
+    """`fleet.ports.JobDesk` on a MemoryBroker."""
+
+    def __init__(self, broker: MemoryBroker, tenant: str) -> None:
+        self._broker = broker
+        self._tenant = tenant
+
+    async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
+        messages = [submission_message(submission, self._tenant) for submission in submissions]
+        return [self._broker.store(message) for message in messages]
+
+    async def result(self, job_id: str) -> Result | None:
+        message = self._broker.last(result_subject(self._tenant, job_id))
+        return None if message is None else decode_result(message.data)
+
+    async def results(self) -> AsyncIterator[Result]:
+        async for message in self._broker.listen(result_subject(self._tenant, "")):
+            yield decode_result(message.data)
+
+    async def close(self) -> None:
+        """Nothing to close: the broker belongs to the process."""
+
+
+def _held(delivery: AnyDelivery) -> _Held:
+    if not isinstance(delivery.token, _Held):
+        raise QueueUnavailable("the delivery was made by another queue")
+    return delivery.token
+
+
+def _source_of(subject: str) -> Source | None:
+    """The source a job or work waits in; None for what is only recorded."""
+    match subject.split(".", 3):
+        case ["jobs", lane, _]:
+            return JobsOf(Lane(lane))
+        case ["work", target, lane, _]:
+            return WorkOf(target, Lane(lane))
+        case _:
+            return None
+
+
+def _delivery(source: Source, held: _Held) -> AnyDelivery:
+    message = held.message
+    headers = message.headers or {}
+    return Delivery(
+        body=decode(source, message.data, headers, message.subject, held.stored_at),
+        source=source,
+        deliveries=held.deliveries,
+        stored_at=held.stored_at,
+        traceparent=headers.get(TRACEPARENT),
+        raw=message.data,
+        token=held,
+    )

@@ -1,0 +1,194 @@
+"""Wire schema v1: what a job, a result, a ledger entry and a dead letter look like as JSON.
+
+`python -m queues.schema` prints the JSON Schemas. Only jobs are read with these models (by
+`queues.codec`); the other three are written by the fleet and described here for their readers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+from fleet.model.attempt import FailureKind
+from fleet.model.job import JOB_ID, TENANT, Lane
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+from queues.chat import ChatCompletionRequest, Strict
+
+VERSION = 1
+LATEST_DEADLINE_AT = 1e11
+"""The year 5138. A later number is milliseconds, sent by mistake."""
+
+
+def deadline_at(deadline: float | str) -> float:
+    """The deadline in unix seconds. Raises ValueError for a date without offset or a number that is none."""
+    if isinstance(deadline, str):
+        moment = datetime.fromisoformat(deadline)
+        if moment.tzinfo is None:
+            raise ValueError("must carry an offset, as in 2030-01-31T12:00:00+00:00 or ...Z")
+        return moment.timestamp()
+    return float(deadline)
+
+
+def _deadline(deadline: float | str) -> float | str:
+    try:
+        at = deadline_at(deadline)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"must be unix seconds or ISO 8601 with an offset ({_one_line(error)})") from None
+    if not 0 < at < LATEST_DEADLINE_AT:
+        raise ValueError("must be unix seconds (not milliseconds) after 1970")
+    return deadline
+
+
+def _one_line(error: Exception) -> str:
+    """The first words of a parser's complaint, without the value it quotes."""
+    return str(error).split(":")[0]
+
+
+JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
+TenantName = Annotated[str, Field(pattern=f"^{TENANT.pattern}$")]
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+Metadata = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=256)], Annotated[str, Field(max_length=256)]],
+    Field(max_length=16),
+]
+Version = Annotated[int, Field(alias="schema", ge=VERSION, le=VERSION)]
+
+
+class Job(Strict):
+    """A job as a publisher sends it to `jobs.<lane>.<tenant>`.
+
+    `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` is unix
+    seconds or ISO 8601 with an offset. `own_key` names a secret and never is one.
+    """
+
+    schema_: Version = VERSION
+    id: JobId
+    tenant: TenantName | None = None
+    lane: Literal["interactive", "standard", "bulk"] | None = None
+    task: TaskName
+    tier: Literal["simple", "medium", "complex"] | None = None
+    plan: Literal["free", "paid", "own_key"] = "paid"
+    deadline: Annotated[float | str, AfterValidator(_deadline)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    cloud: Literal["allow", "deny"] | Annotated[list[ProviderName], Field(max_length=16)] = "allow"
+    own_key: KeyName | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    request: ChatCompletionRequest
+
+
+class Written(Strict):
+    """Base of what the fleet writes: later versions of schema 1 may add fields, so readers must not forbid them."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+
+class Usage(Written):
+    input_tokens: int
+    output_tokens: int
+
+
+class Failure(Written):
+    kind: FailureKind
+    detail: str
+
+
+class Attempt(Written):
+    """One try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds."""
+
+    number: int
+    target: str
+    reason: Reason
+    started_at: float
+    ended_at: float
+    confidence: float | None
+    cost_usd: float
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    failure: Failure | None = None
+
+
+class Problem(Written):
+    """Why there is no answer; `field` and `rule` where something from outside breaks a rule."""
+
+    message: str
+    field: str | None
+    rule: str | None
+
+
+class Result(Written):
+    """The one terminal result of a job, on `results.<tenant>.<id>`.
+
+    `message` is an OpenAI assistant message, null where there is no answer. `usage` and `cost_usd`
+    are totals over all attempts.
+    """
+
+    schema_: Version
+    id: str
+    tenant: str
+    task: str | None
+    status: Status
+    reason: Reason
+    message: dict[str, Any] | None
+    finish_reason: str | None
+    target: str | None
+    model: str | None
+    confidence: float | None
+    usage: Usage
+    cost_usd: float
+    attempts: list[Attempt]
+    error: Problem | None
+    submitted_at: float | None
+    finished_at: float
+    metadata: dict[str, str]
+
+
+class LedgerEntry(Written):
+    """A line of accounts on `ledger.<tenant>`: an attempt, or the end of a job that never ran. No prompt, no answer."""
+
+    schema_: Version
+    id: str
+    tenant: str
+    lane: Lane
+    task: str | None
+    plan: str | None
+    at: float
+    reason: Reason
+    status: Status | None
+    attempt: Attempt | None
+
+
+class DeadLetter(Written):
+    """A message that could not be read or finished, on `dead.<tenant>`.
+
+    `body` is text, or base64 where the bytes are no UTF-8; the first 512 KiB of `body_bytes`.
+    """
+
+    schema_: Version
+    id: str
+    tenant: str
+    reason: Reason
+    error: Problem
+    encoding: Literal["utf-8", "base64"]
+    body: str
+    body_bytes: int
+    at: float
+
+
+def json_schemas() -> dict[str, Any]:
+    """One JSON Schema document (draft 2020-12) with job, result, ledger_entry and dead_letter under `$defs`."""
+    models = (Job, Result, LedgerEntry, DeadLetter)
+    _, document = models_json_schema([(model, "validation") for model in models], title="Fleet wire schema v1")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(json_schemas(), indent=2) + "\n")

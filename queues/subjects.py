@@ -1,0 +1,62 @@
+"""Names on the wire: streams, subjects and headers. Nothing else in the fleet spells them."""
+
+from __future__ import annotations
+
+from fleet.model.delivery import JobsOf, Source, WorkOf
+from fleet.model.job import Lane
+
+JOBS = "JOBS"
+WORK = "WORK"
+RESULTS = "RESULTS"
+LEDGER = "LEDGER"
+DEAD = "DEAD"
+
+MSG_ID = "Nats-Msg-Id"
+EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+TRACEPARENT = "traceparent"
+
+
+def job_subject(lane: Lane, tenant: str) -> str:
+    return f"jobs.{lane}.{tenant}"
+
+
+def work_subject(target: str, lane: Lane, tenant: str) -> str:
+    return f"work.{target}.{lane}.{tenant}"
+
+
+def result_subject(tenant: str, job_id: str) -> str:
+    return f"results.{tenant}.{job_id}"
+
+
+def ledger_subject(tenant: str) -> str:
+    return f"ledger.{tenant}"
+
+
+def dead_subject(tenant: str) -> str:
+    return f"dead.{tenant}"
+
+
+def stream_of(source: Source) -> str:
+    match source:
+        case JobsOf():
+            return JOBS
+        case WorkOf():
+            return WORK
+
+
+def consumer_of(source: Source) -> str:
+    """The durable consumer's name. No lane has a dash, so target and lane stay apart."""
+    match source:
+        case JobsOf(lane):
+            return lane.value
+        case WorkOf(target, lane):
+            return f"{target}-{lane}"
+
+
+def filter_of(source: Source) -> str:
+    """The subject filter of the source: all tenants of a lane."""
+    match source:
+        case JobsOf(lane):
+            return job_subject(lane, "*")
+        case WorkOf(target, lane):
+            return work_subject(target, lane, "*")

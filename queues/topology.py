@@ -1,0 +1,145 @@
+"""Streams and consumers: what the fleet keeps where, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from nats.errors import Error as NatsError
+from nats.js.api import (
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, NotFoundError
+
+from fleet.model.delivery import JobsOf, Source
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.job import Lane
+from queues.subjects import DEAD, JOBS, LEDGER, RESULTS, WORK, consumer_of, filter_of, job_subject, stream_of
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class TopologySpec:
+    """How the streams are kept. Three replicas need a cluster of three servers."""
+
+    replicas: int = 1
+    storage: Literal["file", "memory"] = "file"
+    ack_wait_seconds: float = 30.0
+    duplicate_window_seconds: float = 120.0
+    result_max_age_seconds: float = DAY
+    ledger_max_age_seconds: float = 30 * DAY
+    dead_max_age_seconds: float = 14 * DAY
+
+
+class ChangeKind(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    stream: str
+    kind: ChangeKind
+
+
+async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
+    """Make the streams and the consumers of JOBS as `spec` says; repeating it changes nothing.
+
+    `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits) stays as it is.
+    Raises: ConfigError where a stream refuses the change, QueueUnavailable.
+    """
+    try:
+        changes = [await _apply_stream(js, config) for config in _streams(spec)]
+        for lane in Lane:
+            await ensure_consumer(js, JobsOf(lane), spec.ack_wait_seconds)
+    except NatsError as error:
+        raise QueueUnavailable(f"JetStream: {error}") from error
+    return changes
+
+
+async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> None:
+    """The durable consumer of the source, created or brought up to date. Raises QueueUnavailable."""
+    name = consumer_of(source)
+    config = ConsumerConfig(
+        # Only with both names does the server check the filter against the caller's permissions.
+        name=name,
+        durable_name=name,
+        filter_subject=filter_of(source),
+        ack_wait=ack_wait_seconds,
+        # Giving up on a job is the dispatcher's decision; the server would leave it stored and invisible.
+        max_deliver=-1,
+        # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
+        max_ack_pending=-1,
+    )
+    try:
+        await js.add_consumer(stream_of(source), config)
+    except NatsError as error:
+        raise QueueUnavailable(f"consumer {name} of {stream_of(source)}: {error}") from error
+
+
+def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
+    queue: dict[str, Any] = {"retention": RetentionPolicy.WORK_QUEUE, "discard": DiscardPolicy.NEW}
+    # A lane nobody serves is no subject of the stream: its publisher is told at once that nobody answers.
+    lanes = [job_subject(lane, "*") for lane in Lane]
+    record: dict[str, Any] = {"retention": RetentionPolicy.LIMITS}
+    return [
+        _stream(spec, name=JOBS, subjects=lanes, **queue),
+        _stream(spec, name=WORK, subjects=["work.*.*.*"], **queue),
+        _stream(
+            spec,
+            name=RESULTS,
+            subjects=["results.*.*"],
+            max_age=spec.result_max_age_seconds,
+            allow_direct=True,
+            **record,
+        ),
+        _stream(spec, name=LEDGER, subjects=["ledger.*"], max_age=spec.ledger_max_age_seconds, **record),
+        _stream(spec, name=DEAD, subjects=["dead.*"], max_age=spec.dead_max_age_seconds, **record),
+    ]
+
+
+def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
+    return StreamConfig(
+        storage=StorageType(spec.storage),
+        num_replicas=spec.replicas,
+        duplicate_window=spec.duplicate_window_seconds,
+        **config,
+    )
+
+
+async def _apply_stream(js: Any, wanted: StreamConfig) -> Change:
+    name = str(wanted.name)
+    try:
+        existing = (await js.stream_info(name)).config
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return Change(name, ChangeKind.CREATED)
+    wishes = {field: value for field, value in vars(wanted).items() if field in _GOVERNED and value is not None}
+    if all(getattr(existing, field) == value for field, value in wishes.items()):
+        return Change(name, ChangeKind.UNCHANGED)
+    try:
+        await js.update_stream(existing.evolve(**wishes))
+    except APIError as error:
+        raise ConfigError(f"streams.{name}", f"cannot be changed: {error.description}") from error
+    return Change(name, ChangeKind.UPDATED)
+
+
+_GOVERNED = (
+    "subjects",
+    "retention",
+    "discard",
+    "storage",
+    "num_replicas",
+    "duplicate_window",
+    "max_age",
+    "allow_direct",
+)

@@ -1,0 +1,202 @@
+"""A backend submits jobs and gets each result once, whatever the stream of results does."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from memory_fleet import MemoryFleet, echo
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from fleet.bulk.inbox import Inbox
+from fleet.client import FleetClient, submission
+from fleet.model.errors import InvalidJob, QueueUnavailable
+from fleet.model.job import JOB_ID, Lane, Plan, Tier
+from fleet.model.result import Result
+from queues.memory import MemoryDesk
+
+HELLO = [{"role": "user", "content": "hello"}]
+SOON = 0.01
+
+
+class DeafDesk(MemoryDesk):
+    """Its stream of results never brings any, as after a message lost in a reconnect."""
+
+    async def results(self) -> AsyncIterator[Result]:
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]
+
+
+class BreakingDesk(MemoryDesk):
+    """Its stream of results breaks whenever it is opened, and the store of results the first time it is asked."""
+
+    asked = 0
+
+    async def results(self) -> AsyncIterator[Result]:
+        raise QueueUnavailable("the connection broke")
+        yield
+
+    async def result(self, job_id: str) -> Result | None:
+        self.asked += 1
+        if self.asked == 1:
+            raise QueueUnavailable("the connection broke")
+        return await super().result(job_id)
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[MemoryFleet]:
+    async with MemoryFleet().running() as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def client(fleet: MemoryFleet) -> AsyncIterator[FleetClient]:
+    desk = fleet.desk("acme")
+    async with Inbox(desk, SOON) as inbox:
+        yield FleetClient(desk, inbox)
+
+
+def text(result: Result | None) -> str:
+    assert result is not None
+    assert result.answer is not None
+    return str(result.answer.message["content"])
+
+
+async def test_run_gives_the_result_of_the_job(client: FleetClient) -> None:
+    assert text(await client.run(task="chat", messages=HELLO)) == "hello"
+
+
+async def test_many_runs_at_once_get_their_own_results(client: FleetClient) -> None:
+    prompts = [f"prompt {number}" for number in range(50)]
+    runs = (client.run(task="chat", messages=[{"role": "user", "content": prompt}]) for prompt in prompts)
+    assert [text(result) for result in await asyncio.gather(*runs)] == prompts
+
+
+@pytest.mark.parametrize("kind", [DeafDesk, BreakingDesk])
+async def test_a_result_the_stream_does_not_bring_is_found_in_the_store(
+    fleet: MemoryFleet, kind: type[MemoryDesk]
+) -> None:
+    desk = kind(fleet.broker, "acme")
+    async with Inbox(desk, SOON) as inbox:
+        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO)
+    assert text(result) == "hello"
+
+
+async def test_the_subscription_is_there_before_the_job(fleet: MemoryFleet) -> None:
+    """With sweeps an hour away, only a subscription made in time can bring the result."""
+    desk = fleet.desk("acme")
+    async with Inbox(desk, 3600.0) as inbox:
+        assert text(await FleetClient(desk, inbox).run(task="chat", messages=HELLO)) == "hello"
+
+
+async def test_a_run_that_takes_too_long_names_its_job_and_the_job_goes_on() -> None:
+    async with MemoryFleet(answer=lambda job: None).running() as fleet:
+        desk = fleet.desk("acme")
+        async with Inbox(desk, SOON) as inbox:
+            client = FleetClient(desk, inbox)
+            with pytest.raises(TimeoutError, match="job my-own-job-id-0001 has no result"):
+                await client.run(task="chat", messages=HELLO, id="my-own-job-id-0001", timeout_seconds=0.01)
+            [job] = fleet.jobs
+            await fleet.publish(echo(job))
+            assert text(await client.result(job.id)) == "hello"
+
+
+async def test_a_result_is_there_to_fetch_and_to_wait_for_later(client: FleetClient) -> None:
+    job_id = await client.submit(task="chat", messages=HELLO)
+    assert text(await client.wait(job_id)) == "hello"
+    assert text(await client.wait(job_id)) == "hello"
+    assert text(await client.result(job_id)) == "hello"
+    assert await client.result("nobody-knows-this-id") is None
+
+
+async def test_two_who_wait_for_the_same_job_both_get_its_result(client: FleetClient) -> None:
+    job_id = submission(task="chat", messages=HELLO).id
+    waiting = [asyncio.create_task(client.wait(job_id)) for _ in range(2)]
+    waiting[0].cancel()
+    await client.submit(task="chat", messages=HELLO, id=job_id)
+    assert text(await waiting[1]) == "hello"
+
+
+async def test_the_stream_brings_every_result_of_the_tenant(client: FleetClient, fleet: MemoryFleet) -> None:
+    results = client.results()
+    first = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0)
+    await fleet.desk("globex").submit([submission(task="chat", messages=HELLO)])
+    job_id = await client.submit(task="chat", messages=HELLO)
+    assert (await first).job_id == job_id
+
+
+async def test_a_repeated_id_is_one_job(client: FleetClient, fleet: MemoryFleet) -> None:
+    jobs = [submission(task="chat", messages=HELLO, id="my-own-job-id-0001") for _ in range(2)]
+    assert list(await client.submit_many(jobs)) == [True, False]
+    await client.wait("my-own-job-id-0001")
+    assert len(fleet.jobs) == 1
+
+
+async def test_what_the_caller_says_of_a_job_arrives_with_it(client: FleetClient, fleet: MemoryFleet) -> None:
+    request = {"messages": HELLO, "temperature": 0}
+    before = time.time()
+    await client.run(
+        task="plan.schedule",
+        request=request,
+        lane="interactive",
+        plan="own_key",
+        tier="medium",
+        deadline_seconds=60,
+        max_cost_usd=0.5,
+        cloud=["groq"],
+        own_key="team-key",
+        metadata={"screen": "inbox"},
+    )
+    [job] = fleet.jobs
+    assert (job.tenant, job.task, job.request) == ("acme", "plan.schedule", request)
+    assert (job.lane, job.plan, job.tier) == (Lane.INTERACTIVE, Plan.OWN_KEY, Tier.MEDIUM)
+    assert (job.max_cost_usd, job.own_key, job.metadata) == (0.5, "team-key", {"screen": "inbox"})
+    assert job.cloud.providers == frozenset({"groq"})
+    assert job.deadline_at is not None
+    assert before + 60 <= job.deadline_at <= time.time() + 60
+
+
+def test_an_id_is_random_and_fits_a_subject() -> None:
+    ids = {submission(task="chat", messages=HELLO).id for _ in range(100)}
+    assert len(ids) == 100
+    assert all(JOB_ID.fullmatch(job_id) and len(job_id) == 32 for job_id in ids)
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "rule"),
+    [
+        (lambda: submission(task="chat"), "request", "either messages or a whole request"),
+        (lambda: submission(task="chat", messages=HELLO, request={}), "request", "either messages or a whole request"),
+        (lambda: submission(task="chat", messages=HELLO, id="short"), "id", "must match"),
+        (lambda: submission(task="chat", messages=HELLO, lane="express"), "lane", "interactive, standard, bulk"),
+        (lambda: submission(task="chat", messages=HELLO, plan="gold"), "plan", "free, paid, own_key"),
+        (lambda: submission(task="chat", messages=HELLO, tier="tiny"), "tier", "simple, medium, complex"),
+    ],
+)
+def test_a_wrong_job_is_refused_before_it_is_sent(make: Callable[[], object], field: str, rule: str) -> None:
+    with pytest.raises(InvalidJob) as raised:
+        make()
+    assert raised.value.field == field
+    assert rule in raised.value.rule
+
+
+def test_a_job_carries_the_trace_of_its_caller_if_there_is_one() -> None:
+    with TracerProvider().get_tracer("test").start_as_current_span("request") as span:
+        context = span.get_span_context()
+        inside = submission(task="chat", messages=HELLO).traceparent
+    assert inside is not None
+    assert inside.startswith(f"00-{trace.format_trace_id(context.trace_id)}-{trace.format_span_id(context.span_id)}-")
+    assert submission(task="chat", messages=HELLO).traceparent is None
+
+
+def test_the_client_loads_neither_ray_nor_a_model_nor_a_provider() -> None:
+    heavy = {"ray", "torch", "vllm", "openai", "anthropic", "groq", "transformers"}
+    code = f"import sys, fleet.client; print(sorted({heavy!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

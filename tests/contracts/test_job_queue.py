@@ -1,0 +1,369 @@
+"""What every job queue and every desk does, whatever it is made of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from queue_rigs import Rig
+
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Usage
+from fleet.model.delivery import Ack, JobsOf, Post, Retry, WorkOf
+from fleet.model.errors import InvalidJob
+from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
+from fleet.model.reason import Reason
+from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Status, Work
+from fleet.model.submission import Submission
+from queues.records import decode_dead, decode_ledger
+
+OpenRig = Callable[..., Awaitable[Rig]]
+PATIENCE_SECONDS = 20.0
+"""How long a test waits for what must come; nothing is asserted about how soon it does."""
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+BULK = JobsOf(Lane.BULK)
+SMALL = WorkOf("llama-8b", Lane.BULK)
+
+
+def submission(number: int = 0, lane: Lane = Lane.BULK) -> Submission:
+    request = {"messages": [{"role": "user", "content": f"Remind me, número {number}"}], "temperature": 0.1}
+    return Submission(id=f"job-{number:012d}", task="nudge", request=request, lane=lane)
+
+
+def job(number: int = 0, tenant: str = "acme") -> Job:
+    sent = submission(number)
+    return Job(sent.id, tenant, Lane.BULK, "nudge", Plan.PAID, sent.request, submitted_at=1_790_000_000.25)
+
+
+def work(number: int = 0, hop: int = 0, target: str = "llama-8b") -> Work:
+    return Work(job(number), target, Reason.ROUTED, hop)
+
+
+FAILED = Attempt(
+    1, "llama-8b", Reason.ROUTED, 1.5, 2.5, Failure(FailureKind.RATE_LIMITED, "busy", retry_after_seconds=3.0)
+)
+ANSWERED = Attempt(
+    2,
+    "mixtral",
+    Reason.TARGET_FAILED,
+    2.5,
+    4.0,
+    Answer(
+        {"role": "assistant", "content": "Gern."},
+        "stop",
+        Usage(12, 3),
+        "mixtral-8x7b",
+        Features(-1.5, -0.5, -1.0, -0.9, -0.6, 3, 2.0, 0.25),
+    ),
+    confidence=0.75,
+    cost_usd=0.0001,
+)
+
+
+def result(number: int = 0, tenant: str = "acme", status: Status = Status.SUCCEEDED) -> Result:
+    return Result(f"job-{number:012d}", tenant, status, Reason.CONFIDENT, finished_at=5.0, task="nudge")
+
+
+async def test_a_submitted_job_is_taken_as_it_was_sent(rig: Rig) -> None:
+    sent = replace(
+        submission(),
+        plan=Plan.OWN_KEY,
+        tier=Tier.MEDIUM,
+        deadline_at=1_900_000_000.5,
+        max_cost_usd=0.25,
+        cloud=("groq", "openai"),
+        own_key="acme.openai",
+        metadata={"user": "u-17"},
+        traceparent=TRACEPARENT,
+    )
+
+    assert await rig.desk("acme").submit([sent]) == [True]
+    [delivery] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+
+    assert delivery.body == Job(
+        id=sent.id,
+        tenant="acme",
+        lane=Lane.BULK,
+        task="nudge",
+        plan=Plan.OWN_KEY,
+        request=sent.request,
+        submitted_at=delivery.stored_at,
+        tier=Tier.MEDIUM,
+        deadline_at=1_900_000_000.5,
+        max_cost_usd=0.25,
+        cloud=Cloud(frozenset({"groq", "openai"})),
+        own_key="acme.openai",
+        metadata={"user": "u-17"},
+    )
+    assert (delivery.source, delivery.deliveries, delivery.traceparent) == (BULK, 1, TRACEPARENT)
+    assert delivery.raw.startswith(b"{")
+
+
+async def test_work_is_taken_with_everything_tried_before(rig: Rig) -> None:
+    sent = replace(
+        work(), job=replace(job(), cloud=CLOUD_DENY), reason=Reason.LOW_CONFIDENCE, hop=2, attempts=(FAILED, ANSWERED)
+    )
+
+    assert await rig.queue.publish([Post(sent, TRACEPARENT)]) == [True]
+    [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
+
+    assert delivery.body == sent
+    assert delivery.traceparent == TRACEPARENT
+
+
+async def test_a_take_returns_at_once_with_what_is_there(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(number) for number in range(3)])
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        deliveries = await rig.queue.take(BULK, 10, 10 * PATIENCE_SECONDS)
+
+    assert [delivery.body.id for delivery in deliveries] == [submission(number).id for number in range(3)]
+
+
+async def test_a_waiting_take_returns_with_the_first_job_to_come(rig: Rig) -> None:
+    waiting = asyncio.create_task(rig.queue.take(BULK, 10, 10 * PATIENCE_SECONDS))
+    assert await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, 0.05) == []
+    await rig.desk("acme").submit([submission()])
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        [delivery] = await waiting
+
+    assert delivery.body.id == submission().id
+
+
+async def test_a_take_is_empty_when_nothing_comes_in_time(rig: Rig) -> None:
+    assert await rig.queue.take(BULK, 10, 0.05) == []
+    assert await rig.queue.take(SMALL, 10, 0) == []
+
+
+async def test_a_take_brings_no_more_than_asked_for_and_leaves_the_rest(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(number) for number in range(5)])
+
+    first = await rig.queue.take(BULK, 2, PATIENCE_SECONDS)
+    rest = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+
+    assert (len(first), len(rest)) == (2, 3)
+    assert {delivery.deliveries for delivery in [*first, *rest]} == {1}
+
+
+async def test_a_cancelled_take_swallows_nothing(rig: Rig) -> None:
+    waiting = asyncio.create_task(rig.queue.take(BULK, 10, 10 * PATIENCE_SECONDS))
+    assert await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, 0.05) == []
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await rig.desk("acme").submit([submission()])
+
+    [delivery] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+
+    assert delivery.deliveries == 1
+
+
+async def test_lanes_and_targets_are_queues_of_their_own(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(1, Lane.INTERACTIVE), submission(2, Lane.BULK)])
+    await rig.queue.publish([Post(work(3)), Post(work(4, target="mixtral"))])
+
+    taken = await asyncio.gather(
+        rig.queue.take(JobsOf(Lane.INTERACTIVE), 10, PATIENCE_SECONDS),
+        rig.queue.take(BULK, 10, PATIENCE_SECONDS),
+        rig.queue.take(SMALL, 10, PATIENCE_SECONDS),
+        rig.queue.take(WorkOf("mixtral", Lane.BULK), 10, PATIENCE_SECONDS),
+        rig.queue.take(WorkOf("llama-8b", Lane.STANDARD), 10, 0),
+    )
+
+    assert [[_number(delivery.body) for delivery in deliveries] for deliveries in taken] == [[1], [2], [3], [4], []]
+
+
+def _number(body: Job | Work | Malformed) -> int:
+    assert not isinstance(body, Malformed)
+    taken = body.job if isinstance(body, Work) else body
+    return int(taken.id.removeprefix("job-"))
+
+
+async def test_two_dispatchers_never_hold_the_same_job(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(number) for number in range(40)])
+
+    taken = []
+    while len(taken) < 40:
+        pair = await asyncio.gather(rig.queue.take(BULK, 7, 0.1), rig.rival.take(BULK, 7, 0.1))
+        assert any(pair)
+        taken += [delivery.body.id for deliveries in pair for delivery in deliveries]
+
+    assert sorted(taken) == [submission(number).id for number in range(40)]
+
+
+async def test_a_job_whose_lease_ends_comes_back_until_it_is_acknowledged(open_rig: OpenRig) -> None:
+    rig = await open_rig(ack_wait_seconds=0.3)
+    await rig.desk("acme").submit([submission()])
+
+    [first] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+    [second] = await rig.rival.take(BULK, 10, PATIENCE_SECONDS)
+    await rig.rival.settle([Ack(second)])
+
+    assert (first.deliveries, second.deliveries) == (1, 2)
+    assert second.body == first.body
+    assert await rig.queue.take(BULK, 10, 1.0) == []
+
+
+async def test_the_first_holder_may_still_acknowledge_after_its_lease(open_rig: OpenRig) -> None:
+    rig = await open_rig(ack_wait_seconds=0.3)
+    await rig.desk("acme").submit([submission()])
+    [first] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+    [second] = await rig.rival.take(BULK, 10, PATIENCE_SECONDS)
+
+    await rig.queue.settle([Ack(first)])
+    await rig.rival.settle([Ack(second)])
+
+    assert await rig.queue.take(BULK, 10, 1.0) == []
+
+
+async def test_an_extended_lease_starts_anew(open_rig: OpenRig) -> None:
+    rig = await open_rig(ack_wait_seconds=2.0)
+    await rig.queue.publish([Post(work())])
+    [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
+
+    assert await rig.rival.take(SMALL, 10, 1.3) == []
+    await rig.queue.extend([delivery])
+    assert await rig.rival.take(SMALL, 10, 1.3) == []
+    [again] = await rig.rival.take(SMALL, 10, PATIENCE_SECONDS)
+
+    assert again.deliveries == 2
+
+
+async def test_a_retried_job_comes_back_after_its_delay_and_not_before(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(1), submission(2)])
+    deliveries = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+    soon, later = deliveries
+
+    await rig.queue.settle([Retry(later, delay_seconds=2.0), Retry(soon)])
+    [first] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+    nothing_yet = await rig.queue.take(BULK, 10, 0.2)
+    [second] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+
+    assert (first.body, first.deliveries) == (soon.body, 2)
+    assert nothing_yet == []
+    assert (second.body, second.deliveries) == (later.body, 2)
+
+
+async def test_a_second_result_is_refused_and_the_first_kept(rig: Rig) -> None:
+    posts = [Post(result(status=Status.SUCCEEDED)), Post(result(status=Status.FAILED))]
+
+    assert await rig.queue.publish(posts) == [True, False]
+    assert await rig.queue.publish([Post(result(status=Status.EXPIRED))]) == [False]
+    assert await rig.desk("acme").result(result().job_id) == result(status=Status.SUCCEEDED)
+
+
+async def test_two_tenants_may_use_the_same_job_id(rig: Rig) -> None:
+    assert await rig.queue.publish([Post(result(tenant="acme")), Post(result(tenant="globex"))]) == [True, True]
+    assert (await rig.desk("globex").result(result().job_id)) == result(tenant="globex")
+
+
+async def test_there_is_no_result_before_there_is_one(rig: Rig) -> None:
+    assert await rig.desk("acme").result(result().job_id) is None
+
+
+async def test_a_desk_hears_every_result_of_its_tenant_from_the_moment_it_listens(rig: Rig) -> None:
+    await rig.queue.publish([Post(result(1))])
+    results = rig.desk("acme").results()
+    heard = asyncio.create_task(_first(results, 2))
+    # The subscription is made before this exchange on the same connection.
+    assert await rig.desk("acme").result(result(2).job_id) is None
+    await rig.queue.publish([Post(result(2)), Post(result(3, tenant="globex")), Post(result(4))])
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await heard == [result(2), result(4)]
+
+
+async def _first(results: AsyncIterator[Result], count: int) -> list[Result]:
+    heard: list[Result] = []
+    async for each in results:
+        heard.append(each)
+        if len(heard) == count:
+            break
+    return heard
+
+
+async def test_a_repeated_hand_over_is_dropped_and_the_next_hop_is_not(rig: Rig) -> None:
+    assert await rig.queue.publish([Post(work(hop=1)), Post(work(hop=1)), Post(work(hop=2))]) == [True, False, True]
+
+    deliveries = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
+
+    assert [delivery.body.hop for delivery in deliveries] == [1, 2]
+
+
+async def test_a_job_submitted_twice_is_stored_once(rig: Rig) -> None:
+    assert await rig.desk("acme").submit([submission(), submission()]) == [True, False]
+    assert len(await rig.queue.take(BULK, 10, PATIENCE_SECONDS)) == 1
+
+
+async def test_an_attempt_is_booked_once_and_so_is_the_end_of_a_job_that_never_ran(rig: Rig) -> None:
+    booked = LedgerEntry("job-000000000000", "acme", Lane.BULK, 6.0, Reason.ROUTED, "nudge", "paid", attempt=FAILED)
+    ended = LedgerEntry("job-000000000000", "acme", Lane.BULK, 7.0, Reason.INVALID, status=Status.REJECTED)
+
+    stored = await rig.queue.publish([Post(booked), Post(ended), Post(booked), Post(ended)])
+
+    assert stored == [True, True, False, False]
+    without_hint = replace(FAILED, outcome=Failure(FailureKind.RATE_LIMITED, "busy"))
+    assert [decode_ledger(body) for body in await rig.stored("LEDGER")] == [
+        replace(booked, attempt=without_hint),
+        ended,
+    ]
+
+
+@pytest.mark.parametrize("body", [b'{"id": "\xc3\xbc"}', b"\xff\x00 no text", b""])
+async def test_a_dead_letter_keeps_the_message_whole_and_once(rig: Rig, body: bytes) -> None:
+    letter = DeadLetter("acme", "job-000000000000", Reason.INVALID, Problem("id: is required", "id"), body, 9.0)
+
+    assert await rig.queue.publish([Post(letter), Post(letter)]) == [True, False]
+    assert [decode_dead(body) for body in await rig.stored("DEAD")] == [letter]
+
+
+async def test_depths_count_what_waits_and_what_is_in_flight_by_target(rig: Rig) -> None:
+    assert await rig.queue.depths() == {}
+    await rig.queue.publish([Post(work(1)), Post(work(2)), Post(work(3, target="mixtral"))])
+    deliveries = await rig.queue.take(SMALL, 1, PATIENCE_SECONDS)
+    before = dict(await rig.queue.depths())
+
+    await rig.queue.settle([Ack(delivery) for delivery in deliveries])
+
+    assert before == {"llama-8b": 2, "mixtral": 1}
+    assert await rig.queue.depths() == {"llama-8b": 1, "mixtral": 1}
+
+
+async def test_what_is_no_job_is_delivered_as_malformed_and_its_neighbours_as_jobs(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(1)])
+    await rig.inject("jobs.bulk.acme", b'{"id": "job-of-mallory-1", "task": 5}')
+    await rig.inject("jobs.bulk.globex", b"not JSON", {"Nats-Msg-Id": "message-id-0000001"})
+    await rig.desk("acme").submit([submission(2)])
+
+    first, wrong, unreadable, last = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+    await rig.queue.settle([Ack(delivery) for delivery in (first, wrong, unreadable, last)])
+
+    assert [_number(first.body), _number(last.body)] == [1, 2]
+    assert isinstance(wrong.body, Malformed)
+    assert (wrong.body.job_id, wrong.body.tenant, wrong.body.lane) == ("job-of-mallory-1", "acme", Lane.BULK)
+    assert (wrong.body.problem.field, wrong.body.body) == ("task", b'{"id": "job-of-mallory-1", "task": 5}')
+    assert isinstance(unreadable.body, Malformed)
+    assert (unreadable.body.job_id, unreadable.body.tenant) == ("message-id-0000001", "globex")
+    assert await rig.queue.take(BULK, 10, 0) == []
+
+
+async def test_what_is_no_work_is_delivered_as_malformed(rig: Rig) -> None:
+    await rig.inject("work.llama-8b.bulk.acme", b'{"stream": "JOBS", "seq": 17}')
+
+    [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
+
+    assert isinstance(delivery.body, Malformed)
+    assert delivery.body.problem.field == "body"
+
+
+async def test_a_submission_that_cannot_be_addressed_is_refused_at_the_desk(rig: Rig) -> None:
+    with pytest.raises(InvalidJob, match=r"^id: "):
+        await rig.desk("acme").submit([replace(submission(), id="two.tokens.of.a.subject")])
+
+
+async def test_settling_and_publishing_nothing_is_no_error(rig: Rig) -> None:
+    assert await rig.queue.publish([]) == []
+    await rig.queue.settle([])
+    await rig.queue.extend([])

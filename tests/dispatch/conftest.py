@@ -1,0 +1,167 @@
+"""A dispatcher on the in-process queue, with backends that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from fleet.dispatch.dispatcher import Dispatcher
+from fleet.model.attempt import Answer, Features, Outcome, Usage
+from fleet.model.call import Call
+from fleet.model.job import Lane
+from fleet.model.result import Result
+from fleet.model.span import Span
+from fleet.model.submission import Submission
+from fleet.settings.documents import load_rules
+from policies.rules import Rules
+from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
+
+SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
+UNSURE = Features(-3.0, -1.5, -2.0, -1.9, -1.8, 2, 0.1, 1.5)
+
+
+def answer(text: str, features: Features | None) -> Answer:
+    return Answer({"role": "assistant", "content": text}, "stop", Usage(10, 2), "scripted", features)
+
+
+Script = Callable[[Call], Outcome]
+
+
+@dataclass
+class ScriptedBackend:
+    """Answers each call by its script, once the gate is open; remembers the batches it was given."""
+
+    script: Script
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    batches: list[Sequence[Call]] = field(default_factory=list)
+    running: int = 0
+    most_running: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
+        self.batches.append(calls)
+        self.running += len(calls)
+        self.most_running = max(self.most_running, self.running)
+        self.begun.set()
+        await self.gate.wait()
+        for index, call in enumerate(calls):
+            yield [(index, self.script(call))]
+            self.running -= 1
+
+    async def close(self) -> None:
+        pass
+
+
+class RecordingTracer:
+    """Gives every span a traceparent of its own and keeps it."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Span] = {}
+
+    def record(self, span: Span) -> str | None:
+        traceparent = f"00-{'a' * 32}-{len(self.spans) + 1:016x}-01"
+        self.spans[traceparent] = span
+        return traceparent
+
+
+class WallClock:
+    def now(self) -> float:
+        return time.time()
+
+
+@dataclass
+class Bench:
+    """One broker, one tenant's desk, and the backends of the dispatcher under test."""
+
+    rules: Rules
+    broker: MemoryBroker = field(default_factory=MemoryBroker)
+    backends: dict[str, ScriptedBackend] = field(default_factory=dict)
+    tracer: RecordingTracer | None = None
+
+    def __post_init__(self) -> None:
+        self.desk = MemoryDesk(self.broker, "acme")
+        self.queue = MemoryQueue(self.broker)
+
+    def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
+        backend = ScriptedBackend(script)
+        if open_gate:
+            backend.gate.set()
+        self.backends[target] = backend
+        return backend
+
+    def dispatcher(self, queue: Any = None) -> Dispatcher:
+        return Dispatcher(queue or self.queue, self.backends, self.rules, WallClock(), self.tracer)
+
+    @asynccontextmanager
+    async def running(self, queue: Any = None) -> AsyncIterator[Dispatcher]:
+        dispatcher = self.dispatcher(queue)
+        task = asyncio.create_task(dispatcher.run())
+        try:
+            yield dispatcher
+        finally:
+            for backend in self.backends.values():
+                backend.gate.set()
+            await dispatcher.drain()
+            await task
+
+    async def submit(self, count: int = 1, lane: Lane = Lane.INTERACTIVE, **changes: Any) -> list[str]:
+        plain = {"task": "classify.sentiment", "request": {"messages": [{"role": "user", "content": "All is well."}]}}
+        submissions = [Submission(f"job-{lane}-{n:012d}", lane=lane, **{**plain, **changes}) for n in range(count)]
+        await self.desk.submit(submissions)
+        return [submission.id for submission in submissions]
+
+    async def result(self, job_id: str) -> Result:
+        """The result, as soon as it is stored."""
+        while (result := await self.desk.result(job_id)) is None:
+            await self.broker.changed_once()
+        return result
+
+    def ledger(self) -> list[Mapping[str, Any]]:
+        return [json.loads(message.data) for message in self.broker.stored("ledger")]
+
+
+class WatchedBroker(MemoryBroker):
+    """A broker whose next change can be awaited."""
+
+    async def changed_once(self) -> None:
+        await self._changed.wait()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench(load_rules(None, None, "local"), WatchedBroker())
+
+
+@pytest.fixture
+def with_target(bench: Bench) -> Callable[..., None]:
+    """Change one target of the catalogue."""
+
+    def change(name: str, **changes: Any) -> None:
+        catalogue = bench.rules.catalogue
+        targets = {**catalogue.targets, name: replace(catalogue.targets[name], **changes)}
+        bench.rules = replace(bench.rules, catalogue=replace(catalogue, targets=targets))
+
+    return change
+
+
+@pytest.fixture
+def sure() -> Script:
+    return lambda call: answer("positive", SURE)
+
+
+@pytest.fixture
+def unsure() -> Script:
+    return lambda call: answer("perhaps", UNSURE)
+
+
+@pytest.fixture
+def tracer(bench: Bench) -> RecordingTracer:
+    bench.tracer = RecordingTracer()
+    return bench.tracer

@@ -1,0 +1,127 @@
+"""What holds for every job, whatever the targets answer."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.model.action import Finish, GiveUp, Run, Wait
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
+from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
+from fleet.model.result import Status
+from fleet.model.view import Breaker, TargetView, View
+from fleet.settings.documents import load_rules
+from policies.budget import spent_usd
+from policies.deadline import deadline_at
+from policies.plan import next_action
+
+RULES = load_rules(None, None, "local")
+NAMES = sorted(RULES.catalogue.targets)
+START = 1_000.0
+
+clouds = st.sampled_from(
+    [CLOUD_ALLOW, CLOUD_DENY, Cloud(frozenset({"groq"})), Cloud(frozenset({"openai", "anthropic"}))]
+)
+requests = st.fixed_dictionaries(
+    {"messages": st.text(max_size=3_000).map(lambda text: [{"role": "user", "content": text}])},
+    optional={
+        "model": st.sampled_from(["auto", *NAMES, "gpt-99"]),
+        "max_tokens": st.integers(1, 600),
+        "tools": st.just([{"type": "function", "function": {"name": "book"}}]),
+    },
+)
+jobs = st.builds(
+    Job,
+    id=st.just("job-0123456789abcdef"),
+    tenant=st.just("acme"),
+    lane=st.sampled_from(Lane),
+    task=st.sampled_from([*RULES.tasks, "unheard.of"]),
+    plan=st.sampled_from(Plan),
+    request=requests,
+    submitted_at=st.just(START),
+    tier=st.none() | st.sampled_from(Tier),
+    deadline_at=st.none() | st.floats(START - 1, START + 100),
+    max_cost_usd=st.none() | st.floats(0, 0.01),
+    cloud=clouds,
+    own_key=st.none() | st.sampled_from(["openai/acme", "anthropic/acme", "groq/acme", "nobody/acme"]),
+)
+breakers = st.builds(Breaker, st.integers(0, 9), st.integers(0, 9), st.floats(START - 10, START + 1_000))
+views = st.builds(
+    View, st.dictionaries(st.sampled_from(NAMES), st.builds(TargetView, available=st.booleans(), breaker=breakers))
+)
+answers = st.tuples(st.just("answer"), st.none() | st.floats(0, 1))
+failures = st.tuples(st.sampled_from(FailureKind), st.none() | st.floats(0, 60))
+seconds = st.floats(0, 20)
+
+
+def attempt_of(number: int, run: Run, now: float, took: float, outcome: tuple[object, float | None]) -> Attempt:
+    what, value = outcome
+    if isinstance(what, FailureKind):
+        return Attempt(number, run.target, run.reason, now, now + took, Failure(what, "no reply", value))
+    answer = Answer({"role": "assistant", "content": "Yes."}, "stop", Usage(10, 5), run.target)
+    return Attempt(number, run.target, run.reason, now, now + took, answer, value, cost_usd=1e-6)
+
+
+@given(job=jobs, view=views, data=st.data())
+def test_every_job_ends_in_bounded_steps_and_every_step_keeps_the_laws(job, view, data):
+    attempts: tuple[Attempt, ...] = ()
+    now = START
+    for _ in range(5 * RULES.retry.max_attempts):
+        action = next_action(job, attempts, view, now, RULES)
+        match action:
+            case Run():
+                assert_may_run(job, attempts, view, now, action)
+                assert next_action(job, attempts, view, now, RULES) == action
+                took = data.draw(seconds)
+                outcome = data.draw(answers | failures)
+                attempts += (attempt_of(len(attempts) + 1, action, now, took, outcome),)
+                now += took
+            case Wait():
+                assert 0 < action.seconds <= max(deadline_at(job, RULES), now) - now
+                now += action.seconds
+            case Finish() | GiveUp():
+                assert_ending(attempts, action)
+                return
+    pytest.fail(f"no end after {len(attempts)} attempts")
+
+
+def assert_may_run(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, run: Run) -> None:
+    target = RULES.catalogue.targets[run.target]
+    assert not target.is_cloud or job.cloud.permits(target.provider)
+    assert view.targets[run.target].available
+    assert view.targets[run.target].breaker.open_until_at <= now < deadline_at(job, RULES)
+    assert len(attempts) < RULES.retry.max_attempts
+    assert job.max_cost_usd is None or spent_usd(attempts) <= job.max_cost_usd
+    if job.plan is Plan.OWN_KEY:
+        assert job.own_key is not None
+        assert job.own_key.startswith(target.provider)
+
+
+def assert_ending(attempts: tuple[Attempt, ...], action: Finish | GiveUp) -> None:
+    if isinstance(action, Finish):
+        assert isinstance(attempts[action.attempt - 1].outcome, Answer)
+        assert action.status in (Status.SUCCEEDED, Status.BEST_EFFORT)
+    else:
+        assert action.problem.message
+        assert not any(isinstance(attempt.outcome, Answer) for attempt in attempts)
+
+
+@given(job=jobs, view=views, later=st.floats(0, 20))
+def test_a_job_handed_to_a_target_still_belongs_there_when_it_arrives(job, view, later):
+    """Until something changes: the deadline passes, or a breaker below closes again."""
+    action = next_action(job, (), view, START, RULES)
+    still = {name: replace(one, breaker=Breaker(open_until_at=START)) for name, one in view.targets.items()}
+    if isinstance(action, Run) and START + later < deadline_at(job, RULES):
+        settled = next_action(job, (), View(still), START, RULES)
+        assert next_action(job, (), View(still), START + later, RULES) == settled
+
+
+@given(job=jobs, view=views, data=st.data())
+def test_a_job_only_climbs_after_an_answer(job, view, data):
+    """The next target after an answer that is not trusted is none that was tried before."""
+    attempts: tuple[Attempt, ...] = ()
+    while isinstance(action := next_action(job, attempts, view, START, RULES), Run):
+        assert action.target not in {attempt.target for attempt in attempts}
+        confidence = data.draw(st.floats(0, 0.5))
+        attempts += (attempt_of(len(attempts) + 1, action, START, 0.0, ("answer", confidence)),)

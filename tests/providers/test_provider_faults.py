@@ -1,0 +1,165 @@
+"""What happens to a call when a provider misbehaves, through the real SDKs over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from fault_server import Manner, Scripted
+
+from fleet.model.attempt import Answer, Failure, FailureKind
+from fleet.model.call import Call
+
+PROMPT = "planted-prompt: where does Ada Example live?"
+CALL = Call({"model": "any", "messages": [{"role": "user", "content": PROMPT}]}, timeout_seconds=30.0)
+QUICK = Call(CALL.request, timeout_seconds=0.05)
+
+
+def error(message, code=None, kind="invalid_request_error"):
+    return {"type": "error", "error": {"message": message, "type": kind, "code": code}}
+
+
+FAULTS = {
+    "429 with seconds": (Scripted(429, error("slow down"), {"retry-after": "2.5"}), FailureKind.RATE_LIMITED, 2.5),
+    "429 with a date": (
+        Scripted(
+            429,
+            error("slow down"),
+            {"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT", "date": "Fri, 20 Nov 2026 12:00:00 GMT"},
+        ),
+        FailureKind.RATE_LIMITED,
+        30.0,
+    ),
+    "429 without a word": (Scripted(429, error("slow down")), FailureKind.RATE_LIMITED, None),
+    "429 asking to be retried": (
+        Scripted(429, error("slow down"), {"x-should-retry": "true"}),
+        FailureKind.RATE_LIMITED,
+        None,
+    ),
+    "500": (Scripted(500, error("oops", kind="api_error")), FailureKind.SERVER_ERROR, None),
+    "502 from a proxy": (Scripted(502, b"<html>Bad gateway</html>"), FailureKind.SERVER_ERROR, None),
+    "503": (Scripted(503, error("busy"), {"retry-after": "7"}), FailureKind.OVERLOADED, 7.0),
+    "529": (Scripted(529, error("overloaded", kind="overloaded_error")), FailureKind.OVERLOADED, None),
+    "498": (Scripted(498, error("flex", "capacity_exceeded")), FailureKind.OVERLOADED, None),
+    "401": (Scripted(401, error("bad key", "invalid_api_key")), FailureKind.AUTHENTICATION, None),
+    "403": (Scripted(403, error("not yours")), FailureKind.AUTHENTICATION, None),
+    "404": (Scripted(404, error("no such model", "model_not_found")), FailureKind.INVALID_REQUEST, None),
+    "400": (Scripted(400, error("unknown field")), FailureKind.INVALID_REQUEST, None),
+    "422": (Scripted(422, error("unprocessable")), FailureKind.INVALID_REQUEST, None),
+    "context by code": (Scripted(400, error("long", "context_length_exceeded")), FailureKind.CONTEXT_TOO_LONG, None),
+    "context by text": (
+        Scripted(400, error("prompt is too long: 210000 tokens > 200000 maximum")),
+        FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "413": (Scripted(413, error("too large")), FailureKind.CONTEXT_TOO_LONG, None),
+    "content filter": (Scripted(400, error("no", "content_filter")), FailureKind.CONTENT_FILTER, None),
+    "the model wrote bad JSON": (Scripted(400, error("no", "json_validate_failed")), FailureKind.MALFORMED, None),
+    "a redirect": (Scripted(307, b"", {"location": "/elsewhere"}), FailureKind.INTERNAL, None),
+    "a teapot": (Scripted(418, error("short and stout")), FailureKind.INTERNAL, None),
+    "an error that is no object": (Scripted(400, {"error": "just text"}), FailureKind.INVALID_REQUEST, None),
+    "cut mid-body": (Scripted(manner=Manner.CUT), FailureKind.CONNECTION, None),
+    "no JSON": (Scripted(200, b"{not json"), FailureKind.MALFORMED, None),
+    "empty": (Scripted(200, b""), FailureKind.MALFORMED, None),
+    "wrong shape": (Scripted(200, {"choices": "many", "content": 3}), FailureKind.MALFORMED, None),
+    "an error dressed as success": (Scripted(200, error("upstream")), FailureKind.MALFORMED, None),
+}
+
+
+@pytest.mark.parametrize(("fault", "kind", "retry_after"), FAULTS.values(), ids=FAULTS.keys())
+async def test_every_fault_is_one_failure_after_one_request(
+    backend, outcomes, fault_server, provider, fault, kind, retry_after
+):
+    fault_server.script(fault)
+    [outcome] = await outcomes(backend, CALL)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.retry_after_seconds) == (kind, retry_after)
+    assert provider in outcome.detail
+    assert len(fault_server.received) == 1
+
+
+@pytest.mark.parametrize("status", [307, 400, 401, 404, 429, 500, 529])
+async def test_no_detail_and_no_log_line_holds_the_key_or_the_prompt(
+    backend, outcomes, fault_server, provider, keys, status, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    key = keys[f"{provider.upper()}_API_KEY"]
+    fault_server.script(Scripted(status, error(f"key {key} said {PROMPT}\nand more", code=key, kind=PROMPT)))
+    [outcome] = await outcomes(backend, CALL)
+    said = outcome.detail + caplog.text + repr(outcome) + repr(backend) + repr(vars(backend))
+    assert key not in said
+    assert "planted" not in said
+    assert "\n" not in outcome.detail
+
+
+async def test_an_answer_in_the_wrong_shape_is_not_quoted(backend, outcomes, fault_server, keys, provider):
+    key = keys[f"{provider.upper()}_API_KEY"]
+    fault_server.script(Scripted(200, {"choices": [{key: PROMPT}], "content": [{key: PROMPT}], "model": key}))
+    [outcome] = await outcomes(backend, CALL)
+    assert outcome.kind is FailureKind.MALFORMED
+    assert "planted" not in outcome.detail
+
+
+async def test_a_held_answer_is_a_timeout(backend, outcomes, fault_server):
+    fault_server.script(Scripted(manner=Manner.HELD))
+    [outcome] = await outcomes(backend, QUICK)
+    assert outcome.kind is FailureKind.TIMEOUT
+    assert "0.05 s" in outcome.detail
+    await fault_server.until(received=1, abandoned=1)
+
+
+async def test_nobody_listening_is_a_connection_failure(backend, outcomes, fault_server):
+    await fault_server.__aexit__()
+    [outcome] = await outcomes(backend, CALL)
+    assert outcome.kind is FailureKind.CONNECTION
+
+
+async def test_a_call_that_fails_leaves_its_neighbours_alone(backend, outcomes):
+    unheard_of = Call(CALL.request, 30.0, own_key="nobody")
+    unspeakable = Call({"messages": object()}, 30.0)
+    found = await outcomes(backend, unheard_of, CALL, unspeakable)
+    assert isinstance(found[0], Failure)
+    assert found[0].kind is FailureKind.AUTHENTICATION
+    assert isinstance(found[1], Answer)
+    assert isinstance(found[2], Failure)
+    assert found[2].kind in (FailureKind.INTERNAL, FailureKind.INVALID_REQUEST)
+
+
+async def test_outcomes_come_as_they_finish(backend, fault_server):
+    fault_server.script(Scripted(manner=Manner.HELD), Scripted())
+    groups = backend.run([CALL, CALL])
+    first = await anext(groups)
+    assert len(first) == 1
+    assert len(fault_server.received) == 2
+    fault_server.release()
+    rest = [pair async for group in groups for pair in group]
+    assert {index for index, _ in [*first, *rest]} == {0, 1}
+
+
+async def test_cancelling_the_run_cancels_its_requests(backend, fault_server):
+    fault_server.script(Scripted(manner=Manner.HELD), Scripted(manner=Manner.HELD))
+
+    async def consume():
+        async for _ in backend.run([CALL, CALL]):
+            pass
+
+    consumer = asyncio.create_task(consume())
+    await fault_server.until(received=2)
+    consumer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await consumer
+    await fault_server.until(abandoned=2)
+
+
+async def test_closing_the_iterator_cancels_what_is_left(backend, fault_server):
+    fault_server.script(Scripted(), Scripted(manner=Manner.HELD))
+    groups = backend.run([CALL, CALL])
+    await anext(groups)
+    await groups.aclose()
+    await fault_server.until(received=2, abandoned=1)
+
+
+async def test_no_calls_are_no_outcomes(backend, fault_server):
+    assert [group async for group in backend.run([])] == []
+    assert fault_server.received == []

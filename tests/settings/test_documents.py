@@ -1,0 +1,132 @@
+"""The shipped files load; anything wrong in a file is refused with its place and its rule."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fleet.model.errors import ConfigError
+from fleet.model.target import Target
+from fleet.settings import documents
+from fleet.settings.documents import load_catalogue, load_rules
+
+SHIPPED_RULES = documents._shipped("policies", "rules.yaml")
+SHIPPED_CATALOGUE = documents._shipped("deployments", "catalogue.yaml")
+
+
+def edited(source: Path, folder: Path, path: str, value: object) -> Path:
+    """A copy of `source` with `value` at the dotted `path` (`/` separates keys; None removes)."""
+    document = yaml.safe_load(source.read_text())
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split("/")]
+    place = document
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    copy = folder / source.name
+    copy.write_text(yaml.safe_dump(document))
+    return copy
+
+
+@pytest.mark.parametrize("profile", ["local", "gpu"])
+def test_the_shipped_files_load_in_every_profile(profile):
+    rules = load_rules(None, None, profile)
+    assert {"llama-8b", "mixtral-8x7b", "llama-70b", "gpt-4o", "claude-sonnet"} <= set(rules.catalogue.targets)
+    assert all(type(target) is Target for target in rules.catalogue.targets.values())
+
+
+def test_a_profile_decides_which_entries_count():
+    assert load_catalogue(None, "local").targets["llama-8b"].context_tokens == 512
+    assert load_catalogue(None, "gpu").targets["llama-8b"].context_tokens == 8192
+
+
+def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
+    standins = import_module("deployments.standins.tasks")
+    rules = load_rules(None, None, "local")
+    assert {task: rules.tasks[task].tier for task in standins.TASKS} == {
+        task: standins.tier_of(task) for task in standins.TASKS
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("surprise", 1, "surprise"),
+        ("retry/surprise", 1, "retry.surprise"),
+        ("phases/phase3/surprise", ["gpt-4o"], "phases.phase3.surprise"),
+        ("retry/max_tries", None, "retry.max_tries"),
+        ("retry/max_tries", 0, "retry.max_tries"),
+        ("retry/base_seconds", float("nan"), "retry.base_seconds"),
+        ("retry/max_tries", "many", "retry.max_tries"),
+        ("phase", "phase9", "phase"),
+        ("phases/phase1/simple", ["gpt-99"], "phases.phase1.simple.0"),
+        ("phases/phase3/simple", ["gpt-4o", "gpt-4o"], "phases.phase3.simple.1"),
+        ("phases/phase3/vision", [], "phases.phase3.vision"),
+        ("phases/phase3/tasks", {"no.such.task": ["gpt-4o"]}, "phases.phase3.tasks.no.such.task"),
+        ("phases/phase3/tasks", {"chat": ["gpt-99"]}, "phases.phase3.tasks.chat.0"),
+        ("plans/free", None, "plans.free"),
+        ("plans/paid/thresholds/complex", 1.5, "plans.paid.thresholds.complex"),
+        ("plans/paid/thresholds/simple", -0.1, "plans.paid.thresholds.simple"),
+        ("tasks/chat/tier", "gigantic", "tasks.chat.tier"),
+        ("complexity/complex_from", 3, "complexity.complex_from"),
+        ("confidence/method", "gut_feeling", "confidence.method"),
+        ("deadlines/bulk_seconds", -1, "deadlines.bulk_seconds"),
+        ("catalogue", {}, "catalogue"),
+    ],
+)
+def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value, field):
+    file = edited(SHIPPED_RULES, tmp_path, path, value)
+    with pytest.raises(ConfigError) as refused:
+        load_rules(file, None, "local")
+    assert refused.value.field == field
+    assert str(file) in refused.value.rule
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("targets/0/surprise", 1, "targets.0.surprise"),
+        ("targets/0/profile", "moon", "targets.0.profile"),
+        ("targets/0/latency", "instant", "targets.0.latency"),
+        ("targets/0/capabilities", ["telepathy"], "targets.0.capabilities.0"),
+        ("targets/0/name", "llama.8b", "targets.llama.8b.name"),
+        ("targets/1/name", "llama-8b", "targets.llama-8b.name"),
+        ("targets/0/input_usd_per_million_tokens", -0.1, "targets.llama-8b.input_usd_per_million_tokens"),
+        ("targets/0/output_usd_per_million_tokens", float("inf"), "targets.llama-8b.output_usd_per_million_tokens"),
+        ("targets/0/context_tokens", 0, "targets.llama-8b.context_tokens"),
+        ("targets/0/model", "", "targets.llama-8b.model"),
+    ],
+)
+def test_a_mistake_in_the_catalogue_is_refused_with_its_place(tmp_path, path, value, field):
+    file = edited(SHIPPED_CATALOGUE, tmp_path, path, value)
+    with pytest.raises(ConfigError) as refused:
+        load_catalogue(file, "local")
+    assert refused.value.field.removesuffix(".0") == field.removesuffix(".0")
+    assert str(file) in refused.value.rule
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "phase: [", "- a list", "phase: phase1\nphase: phase3\n", "? {a: 1}\n: b\n", "\x00"],
+    ids=["missing", "broken", "no mapping", "key twice", "unhashable key", "binary"],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path, text):
+    file = tmp_path / "rules.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_rules(file, None, "local")
+    assert refused.value.field == "rules.yaml"
+    assert str(file) in refused.value.rule
+
+
+def test_a_target_is_added_without_touching_code(tmp_path):
+    document = yaml.safe_load(SHIPPED_CATALOGUE.read_text())
+    extra = {**document["targets"][-1], "name": "ft-issues", "provider": "openai", "model": "ft:gpt-4o-mini:acme"}
+    (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump({"targets": [*document["targets"], extra]}))
+    rules_file = edited(SHIPPED_RULES, tmp_path, "phases/phase3/tasks", {"detect.issue": ["ft-issues", "gpt-4o"]})
+    rules = load_rules(rules_file, tmp_path / "catalogue.yaml", "local")
+    assert [target.name for target in rules.routes.by_task["detect.issue", "paid"]] == ["ft-issues", "gpt-4o"]

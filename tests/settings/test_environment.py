@@ -1,0 +1,143 @@
+"""Settings come from overrides, then the environment, then a file, then defaults; every mistake is named."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleet.model.errors import ConfigError
+from fleet.settings.environment import load
+
+Setenv = Callable[..., None]
+
+
+@pytest.fixture
+def setenv(monkeypatch: pytest.MonkeyPatch) -> Setenv:
+    """Sets variables in an environment that holds no setting of ours."""
+    for name in os.environ:
+        if name.startswith("FLEET_") or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+
+    def set_all(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_all
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, setenv: Setenv) -> Callable[[str], None]:
+    def write(text: str) -> None:
+        path = tmp_path / "fleet.yaml"
+        path.write_text(text)
+        setenv(FLEET_SETTINGS=str(path))
+
+    return write
+
+
+def test_nothing_said_means_the_embedded_local_fleet(setenv: Setenv) -> None:
+    settings = load()
+    assert (settings.nats_url, settings.profile, settings.tenant, settings.host) == (None, "local", "demo", "127.0.0.1")
+
+
+def test_an_override_beats_the_environment_which_beats_the_file(
+    setenv: Setenv, settings_file: Callable[[str], None]
+) -> None:
+    settings_file("tenant: from-file\nprofile: gpu\nlog_level: error\n")
+    setenv(FLEET_TENANT="from-env", FLEET_PROFILE="local")
+    settings = load(tenant="override", profile=None)
+    assert (settings.tenant, settings.profile, settings.log_level) == ("override", "local", "error")
+
+
+def test_an_empty_variable_counts_as_absent(setenv: Setenv) -> None:
+    setenv(FLEET_NATS_URL="", OPENAI_API_KEY="")
+    settings = load()
+    assert (settings.nats_url, settings.provider_key("openai")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("FLEET_PROFILE", "laptop", "'local' or 'gpu'"),
+        ("FLEET_NATS_URL", "http://broker:4222", "nats://host:port"),
+        ("FLEET_NATS_URL", "nats://a:4222,b:4222", "nats://host:port"),
+        ("FLEET_TENANT", "acme.eu", "must match"),
+        ("FLEET_LEASE_SECONDS", "0", "greater than 0"),
+        ("FLEET_LEASE_SECONDS", "soon", "valid number"),
+        ("FLEET_DASHBOARD", "perhaps", "boolean"),
+        ("FLEET_RULES_PATH", "/nowhere/rules.yaml", "point to a file"),
+        ("FLEET_OPENAI_BASE_URL", "broker:80", "http://"),
+        ("FLEET_LOG_LEVEL", "loud", "'debug'"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_rule_it_breaks(setenv: Setenv, name: str, value: str, rule: str) -> None:
+    setenv(**{name: value})
+    with pytest.raises(ConfigError) as raised:
+        load()
+    assert raised.value.field == name
+    assert rule in raised.value.rule
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "rule"),
+    [
+        ("profil: gpu", "profil", "no such setting"),
+        ("profile: laptop", "profile", "'local' or 'gpu'"),
+        ("- a\n- b", "FLEET_SETTINGS", "mapping"),
+        ("{unclosed", "FLEET_SETTINGS", "YAML"),
+        ("OPENAI_API_KEY: sk-invented", "OPENAI_API_KEY", "environment only"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_rule_it_breaks(
+    settings_file: Callable[[str], None], text: str, field: str, rule: str
+) -> None:
+    settings_file(text)
+    with pytest.raises(ConfigError) as raised:
+        load()
+    assert raised.value.field == field
+    assert rule in raised.value.rule
+
+
+def test_a_missing_settings_file_is_an_error(setenv: Setenv) -> None:
+    setenv(FLEET_SETTINGS="/nowhere/fleet.yaml")
+    with pytest.raises(ConfigError, match="FLEET_SETTINGS: must name a readable file"):
+        load()
+
+
+def test_a_wrong_override_is_blamed_on_the_field_and_not_on_the_variable(setenv: Setenv) -> None:
+    setenv(FLEET_TENANT="acme")
+    with pytest.raises(ConfigError) as raised:
+        load(tenant="not a tenant")
+    assert raised.value.field == "tenant"
+
+
+def test_keys_are_handed_out_on_request_and_never_shown(setenv: Setenv) -> None:
+    setenv(
+        OPENAI_API_KEY="sk-invented-1",
+        ANTHROPIC_API_KEY="sk-invented-2",
+        GROQ_API_KEY="sk-invented-3",
+        FLEET_NATS_URL="nats://user:sk-invented-5@broker:4222",
+    )
+    settings = load()
+    handed_out = [settings.provider_key(name) for name in ("openai", "anthropic", "groq")]
+    assert handed_out == ["sk-invented-1", "sk-invented-2", "sk-invented-3"]
+    assert "sk-invented" not in f"{settings!r} {settings!s}"
+
+
+def test_an_error_never_repeats_the_value(setenv: Setenv) -> None:
+    setenv(FLEET_NATS_URL="https://user:sk-invented@broker")
+    with pytest.raises(ConfigError) as raised:
+        load()
+    assert "sk-invented" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_an_unknown_provider_has_neither_key_nor_address(setenv: Setenv) -> None:
+    settings = load()
+    assert (settings.provider_key("nobody"), settings.base_url("nobody")) == (None, None)
+
+
+def test_a_provider_can_be_moved(setenv: Setenv) -> None:
+    setenv(FLEET_GROQ_BASE_URL="http://127.0.0.1:9/v1")
+    assert load().base_url("groq") == "http://127.0.0.1:9/v1"

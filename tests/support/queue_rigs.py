@@ -1,0 +1,81 @@
+"""The same queue built two ways, for suites that must pass on both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from fleet.ports import JobDesk, JobQueue
+from queues.connection import Connection, connect
+from queues.desk import JetStreamDesk
+from queues.jetstream import JetStreamQueue, store
+from queues.letters import Message
+from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
+from queues.topology import TopologySpec, apply
+
+STREAMS = ("JOBS", "WORK", "RESULTS", "LEDGER", "DEAD")
+
+
+class Rig(Protocol):
+    """A broker with nothing in it, and what a publisher and two dispatchers have of it."""
+
+    queue: JobQueue
+    rival: JobQueue
+
+    def desk(self, tenant: str) -> JobDesk: ...
+
+    async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Publish bytes as a stranger would."""
+
+    async def stored(self, stream: str) -> Sequence[bytes]:
+        """The bodies in RESULTS, LEDGER or DEAD."""
+
+
+class MemoryRig:
+    def __init__(self, ack_wait_seconds: float) -> None:
+        self.broker = MemoryBroker(ack_wait_seconds=ack_wait_seconds)
+        self.queue = MemoryQueue(self.broker)
+        self.rival = MemoryQueue(self.broker)
+
+    def desk(self, tenant: str) -> MemoryDesk:
+        return MemoryDesk(self.broker, tenant)
+
+    async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        assert self.broker.store(Message(subject, body, headers))
+
+    async def stored(self, stream: str) -> Sequence[bytes]:
+        return [message.data for message in self.broker.stored(stream.lower())]
+
+
+class JetStreamRig:
+    def __init__(self, connection: Connection, rival: Connection, ack_wait_seconds: float) -> None:
+        self.connection = connection
+        self.queue = JetStreamQueue(connection, ack_wait_seconds)
+        self.rival = JetStreamQueue(rival, ack_wait_seconds)
+
+    def desk(self, tenant: str) -> JetStreamDesk:
+        return JetStreamDesk(self.connection, tenant)
+
+    async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        assert await store(self.connection, [Message(subject, body, headers)]) == [True]
+
+    async def stored(self, stream: str) -> Sequence[bytes]:
+        js = self.connection.nats.jetstream()
+        state = (await js.stream_info(stream)).state
+        return [(await js.get_msg(stream, seq)).data for seq in range(state.first_seq, state.last_seq + 1)]
+
+
+async def jetstream_rig(stack: AsyncExitStack, url: str, ack_wait_seconds: float) -> JetStreamRig:
+    """On the server at `url`, whose streams are made anew."""
+    connections = []
+    for name in ("rig", "rival"):
+        connection = await connect(url, name=name)
+        stack.push_async_callback(connection.close)
+        connections.append(connection)
+    js = connections[0].nats.jetstream()
+    existing = {info.config.name for info in await js.streams_info()}
+    for stream in existing.intersection(STREAMS):
+        await js.delete_stream(stream)
+    await apply(js, TopologySpec(ack_wait_seconds=ack_wait_seconds))
+    return JetStreamRig(connections[0], connections[1], ack_wait_seconds)
