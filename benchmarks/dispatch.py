@@ -12,15 +12,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
-import resource
 import statistics
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,14 +29,20 @@ from nats.js.api import ConsumerConfig
 
 from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
-from fleet.app import SystemClock, load_rules, open_desk, open_queue
+from fleet.app import SystemClock, apply_topology
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.model.job import Lane
+from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import Backend, Tracer
-from fleet.telemetry.tracing import tracer_from_environment
+from fleet.settings.documents import load_rules
+from fleet.telemetry.tracing import OtelTracer
 from policies.rules import Rules
+from queues.connection import Connection, connect
+from queues.desk import JetStreamDesk
+from queues.jetstream import JetStreamQueue
 from queues.server import EmbeddedServer
+from queues.topology import stream_sizes
 
 BATCH = 256
 ROUNDS = 3
@@ -127,32 +131,121 @@ async def _publish_raw(stream: Any, jobs: int) -> None:
         await asyncio.gather(*(stream.publish("in.a", body) for _ in range(BATCH)))
 
 
-def _bench_rules(batch: int, in_flight: int) -> Rules:
-    rules = load_rules()
+def _rules(in_flight: int, batch: int = BATCH) -> Rules:
+    rules = load_rules(None, None, "local")
     small = replace(rules.catalogue.targets["llama-8b"], batch_size=batch, max_in_flight=in_flight)
     return replace(rules, catalogue=replace(rules.catalogue, targets={**rules.catalogue.targets, small.name: small}))
 
 
-def _submissions(jobs: int) -> list[Submission]:
-    return [
-        Submission(uuid.uuid4().hex, "classify.sentiment", REQUEST, lane=Lane.STANDARD, deadline_at=time.time() + 3600)
-        for _ in range(jobs)
-    ]
+def _submission(lane: Lane) -> Submission:
+    deadline_at = time.time() + 3600
+    return Submission(uuid.uuid4().hex, "classify.sentiment", REQUEST, lane=lane, deadline_at=deadline_at)
 
 
-async def _dispatcher(url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None) -> Dispatcher:
-    return Dispatcher(await open_queue(url), {"llama-8b": backend}, rules, SystemClock(), tracer)
+async def _fill(url: str, jobs: int) -> None:
+    """Put the jobs on their stream."""
+    await apply_topology(url)
+    desk = await JetStreamDesk.connect(url, "bench")
+    for start in range(0, jobs, BATCH):
+        await desk.submit([_submission(Lane.STANDARD) for _ in range(min(BATCH, jobs - start))])
+    await desk.close()
+
+
+@asynccontextmanager
+async def _dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None) -> AsyncIterator[None]:
+    connection = await connect(url)
+    queue = JetStreamQueue(connection)
+    dispatcher = Dispatcher(queue, {"llama-8b": backend}, rules, SystemClock(), tracer)
+    running = asyncio.create_task(dispatcher.run())
+    try:
+        yield
+    finally:
+        await dispatcher.drain()
+        await running
+        await connection.close()
 
 
 async def fleet_rate(url: str, jobs: int, traced: bool = False) -> float:
     """Jobs per second from a full JOBS stream to the last stored result."""
-    environment = {"OTEL_TRACES_EXPORTER": "none_but_record"} if traced else {}
-    tracer = tracer_from_environment(environment) if traced else None
-    desk = await open_desk(url, "bench")
-    submissions = _submissions(jobs)
-    for start in range(0, jobs, BATCH):
-        await desk.submit(submissions[start : start + BATCH])
-    dispatcher = await _dispatcher(url, _bench_rules(BATCH, 4 * BATCH), InstantBackend(), tracer)
-    rate = await _time_until_answered(url, dispatcher, jobs)
-    await desk.close()
+    await _fill(url, jobs)
+    watching = await connect(url)
+    tracer = _batching_tracer() if traced else None
+    started = time.perf_counter()
+    async with _dispatching(url, _rules(4 * BATCH), InstantBackend(), tracer):
+        await _until_results(watching, jobs)
+        rate = jobs / (time.perf_counter() - started)
+    await watching.close()
     return rate
+
+
+def _batching_tracer() -> Tracer:
+    """Every span is built, batched and serialised as for a collector; the bytes then go nowhere."""
+    return OtelTracer(_Discarding())
+
+
+class _Discarding:
+    def export(self, spans):
+        encode_spans(spans).SerializeToString()
+        return SpanExportResult.SUCCESS
+
+
+async def _until_results(connection: Connection, jobs: int) -> None:
+    while (await stream_sizes(connection.nats.jetstream()))["RESULTS"] < jobs:
+        await asyncio.sleep(0.01)
+
+
+async def held_rss_mb(url: str, jobs: int) -> float:
+    """Resident memory of the dispatcher process with that many jobs running at once."""
+    await _fill(url, jobs)
+    backend = HoldingBackend()
+    async with _dispatching(url, _rules(jobs), backend):
+        while backend.held < jobs:
+            await asyncio.sleep(0.01)
+        rss_mb = _rss_mb()
+        backend.release.set()
+    return rss_mb
+
+
+def _rss_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the kernel does not say how much memory this process uses")
+
+
+async def idle_latency_ms(url: str, jobs: int) -> tuple[float, float]:
+    """Median and 99th percentile from publish to result, one job at a time on an idle fleet."""
+    await apply_topology(url)
+    desk = await JetStreamDesk.connect(url, "bench")
+    target = load_rules(None, None, "local").catalogue.targets["llama-8b"]
+    async with _dispatching(url, _rules(target.max_in_flight, target.batch_size), InstantBackend()):
+        results = desk.results()
+        arrived: asyncio.Queue[Result] = asyncio.Queue()
+        listening = asyncio.create_task(_forward(results, arrived))
+        await _warm_up(desk, arrived)
+        times = [await _one_job_ms(desk, arrived) for _ in range(jobs)]
+        listening.cancel()
+    await desk.close()
+    cuts = statistics.quantiles(times, n=100)
+    return cuts[49], cuts[98]
+
+
+async def _forward(results: AsyncIterator[Result], arrived: asyncio.Queue[Result]) -> None:
+    async for result in results:
+        arrived.put_nowait(result)
+
+
+async def _warm_up(desk: JetStreamDesk, arrived: asyncio.Queue[Result]) -> None:
+    for _ in range(20):
+        await _one_job_ms(desk, arrived)
+
+
+async def _one_job_ms(desk: JetStreamDesk, arrived: asyncio.Queue[Result]) -> float:
+    started = time.perf_counter()
+    await desk.submit([_submission(Lane.INTERACTIVE)])
+    await arrived.get()
+    return (time.perf_counter() - started) * 1000
+
+
+if __name__ == "__main__":
+    main()

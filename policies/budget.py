@@ -21,8 +21,13 @@ def cost_usd(usage: Usage, target: Target) -> float:
 
 
 def own_key_for(job: Job, target: Target) -> str | None:
-    """The tenant's secret to call `target` with: then the attempt costs the fleet nothing. None: the fleet pays."""
-    return job.own_key if own_provider(job) == target.provider else None
+    """Which of the tenant's secrets `target` is called with, as `<tenant>__<name>`; None: the fleet pays.
+
+    The tenant is part of the name, so that no tenant can spend another's key by naming it.
+    """
+    if job.own_key is None or own_provider(job) != target.provider:
+        return None
+    return f"{job.tenant}__{job.own_key.partition('/')[2]}"
 
 
 def estimated_usd(job: Job, needs: Needs, target: Target, rules: Rules) -> float:

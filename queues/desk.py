@@ -11,7 +11,7 @@ from fleet.model.submission import Submission
 from queues.connection import Connection, connect, status_of
 from queues.jetstream import store
 from queues.letters import Message, submission_message
-from queues.records import decode_result
+from queues.records import result_in
 from queues.subjects import RESULTS, result_subject
 
 
@@ -38,7 +38,7 @@ class JetStreamDesk:
         [reply] = await self._connection.exchange([Message(subject, b"")])
         match status_of(reply):
             case None:
-                return _result(reply.data)
+                return result_in(reply.data)
             case "404":
                 return None
             case status:
@@ -46,17 +46,9 @@ class JetStreamDesk:
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._connection.listen(result_subject(self._tenant, "*")):
-            result = _result(message.data)
+            result = result_in(message.data)
             if result is not None:
                 yield result
 
     async def close(self) -> None:
         await self._connection.close()
-
-
-def _result(data: bytes) -> Result | None:
-    """None where it is no result: a publisher can make the broker's own replies land on the subject."""
-    try:
-        return decode_result(data)
-    except ValueError:
-        return None

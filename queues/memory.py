@@ -23,7 +23,7 @@ from fleet.model.submission import Submission
 from fleet.ports import AnyDelivery
 from queues.codec import decode
 from queues.letters import Message, message_of, submission_message
-from queues.records import decode_result
+from queues.records import result_in
 from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, TRACEPARENT, result_subject
 
 
@@ -236,11 +236,13 @@ class MemoryDesk:
 
     async def result(self, job_id: str) -> Result | None:
         message = self._broker.last(result_subject(self._tenant, job_id))
-        return None if message is None else decode_result(message.data)
+        return None if message is None else result_in(message.data)
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._broker.listen(result_subject(self._tenant, "")):
-            yield decode_result(message.data)
+            result = result_in(message.data)
+            if result is not None:
+                yield result
 
     async def close(self) -> None:
         """Nothing to close: the broker belongs to the process."""

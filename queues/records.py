@@ -61,6 +61,14 @@ def decode_result(body: bytes) -> Result:
         raise ValueError(f"no result of schema {VERSION}: {type(error).__name__} {error}") from None
 
 
+def result_in(body: bytes) -> Result | None:
+    """None where it is no result: a publisher can make the broker's own replies land on a result's subject."""
+    try:
+        return decode_result(body)
+    except ValueError:
+        return None
+
+
 def _read_result(record: Mapping[str, Any]) -> Result:
     _require_version(record)
     attempts = tuple(_read_attempt(attempt) for attempt in record["attempts"])

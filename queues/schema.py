@@ -54,7 +54,8 @@ JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
 TenantName = Annotated[str, Field(pattern=f"^{TENANT.pattern}$")]
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
-KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+# The name has no underscore: `<tenant>__<name>` can then be read in one way only.
+KeyName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}/[A-Za-z0-9-]{1,64}$")]
 Metadata = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=256)], Annotated[str, Field(max_length=256)]],
     Field(max_length=16),
@@ -190,5 +191,10 @@ def json_schemas() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
 
 
+def rendered() -> str:
+    """The published file."""
+    return json.dumps(json_schemas(), indent=2) + "\n"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(json_schemas(), indent=2) + "\n")
+    sys.stdout.write(rendered())

@@ -37,8 +37,8 @@ RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
         Recipe("llama-8b", layers=2, width=128, feed_forward=256, experts=0, batch_examples=96, minutes=8),
-        Recipe("mixtral-8x7b", layers=3, width=128, feed_forward=256, experts=4, batch_examples=64, minutes=25),
-        Recipe("llama-70b", layers=6, width=192, feed_forward=512, experts=0, batch_examples=64, minutes=28),
+        Recipe("mixtral-8x7b", layers=3, width=128, feed_forward=256, experts=4, batch_examples=64, minutes=15),
+        Recipe("llama-70b", layers=5, width=192, feed_forward=512, experts=0, batch_examples=64, minutes=23),
     )
 }
 

@@ -27,7 +27,7 @@ CHAT_TEMPLATE: Final = (
     "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n' }}"
     "{%- if message['content'] is string %}{{- message['content'] | trim }}"
     "{%- else %}"
-    "{%- for part in message['content'] %}{%- if part['type'] == 'text' %}{{- part['text'] | trim }}{%- endif %}"
+    "{%- for part in message['content'] %}{%- if part['type'] == 'text' %}{{- part['text'] }}{%- endif %}"
     "{%- endfor %}"
     "{%- endif %}"
     "{{- '<|eot_id|>' }}"

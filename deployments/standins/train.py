@@ -25,6 +25,7 @@ TASK_WEIGHTS: Final = {"simple": 1.0, "medium": 2.0, "complex": 3.0}
 POOLED_BATCHES: Final = 16
 COPYING_STEPS: Final = 200
 SPAN: Final = 8
+SPACE: Final = "\u0120"  # how byte-level BPE writes a space
 BALANCE_WEIGHT: Final = 0.01
 REPORT_SECONDS: Final = 60.0
 IGNORED: Final = -100
@@ -50,6 +51,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     tokenizer = build_tokenizer()
     model = build_model(recipe, tokenizer)
+    bring_twins_together(model, tokenizer)
     train(model, tokenizer, recipe, minutes=arguments.minutes or recipe.minutes, seed=arguments.seed)
     save(model, tokenizer, recipe)
 
@@ -119,22 +121,45 @@ def rounded_positions(targets: Tensor) -> Tensor:
 def curriculum(tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Iterator[Batch]:
     """Copying first, then the tasks: learnt from short answers alone, copying takes five times as many steps."""
     generator = torch.Generator().manual_seed(seed)
+    twins = twin_tokens(tokenizer)
     for _ in range(COPYING_STEPS):
-        yield copying_batch(len(tokenizer), size, generator)
+        yield copying_batch(twins, size, generator)
     yield from batches(tokenizer, size, seed)
 
 
-def copying_batch(vocabulary_size: int, size: int, generator: torch.Generator) -> Batch:
-    """Random tokens, then three spans copied from random places among them; the first token of a span is not asked."""
-    source = torch.randint(len(SPECIAL_TOKENS), vocabulary_size, (size, 24), generator=generator)
+def copying_batch(twins: Tensor, size: int, generator: torch.Generator) -> Batch:
+    """Random tokens, then three spans copied from random places among them.
+
+    The first token of a span is not asked; in every second row it comes as its twin (see `twin_tokens`).
+    """
+    source = torch.randint(len(SPECIAL_TOKENS), len(twins), (size, 24), generator=generator)
     starts = torch.randint(0, 24 - SPAN + 1, (size, 3, 1), generator=generator)
     copied = source.gather(1, (starts + torch.arange(SPAN)).flatten(1))
     asked = copied.view(size, 3, SPAN).clone()
     asked[:, :, 0] = IGNORED
+    copied[::2, ::SPAN] = twins[copied[::2, ::SPAN]]
     tokens = torch.cat([source, copied], dim=1)
     targets = torch.cat([torch.full_like(source, IGNORED), asked.flatten(1)], dim=1)
     following = torch.full((size, 1), IGNORED)
     return Batch(tokens, torch.cat([targets[:, 1:], following], dim=1))
+
+
+def twin_tokens(tokenizer: PreTrainedTokenizerFast) -> Tensor:
+    """Per token id the same word with or without its leading space, itself where there is none: (vocabulary,)."""
+    ids = tokenizer.get_vocab()
+    twins = torch.arange(len(ids))
+    for word, index in ids.items():
+        twin = ids.get(word[1:] if word.startswith(SPACE) else SPACE + word)
+        if twin is not None:
+            twins[index] = twin
+    return twins
+
+
+@torch.no_grad()
+def bring_twins_together(model: StandIn, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Start a word with and without its leading space from like embeddings, so that a copied name is recognised."""
+    embeddings = model.get_input_embeddings().weight
+    embeddings.copy_((embeddings + embeddings[twin_tokens(tokenizer)]) / 2 + embeddings / 4)
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Iterator[Batch]:

@@ -45,6 +45,7 @@ def _tenant(value: str) -> str:
     return value
 
 
+Port = Annotated[int, Field(ge=0, le=65535)]
 HttpAddress = Annotated[str, AfterValidator(_http_url)]
 
 
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     """Everything the fleet is told from outside. Frozen; build it with `load`.
 
     `nats_url` None asks for the embedded server; it may hold a password and is not shown.
+    The ports are where a local fleet listens; 0 asks for any free one.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     """
 
@@ -61,7 +63,11 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".fleet")
     profile: Literal["local", "gpu"] = "local"
     tenant: Annotated[str, AfterValidator(_tenant)] = "demo"
+    nats_port: Port = 4222
+    http_port: Port = 8000
+    dashboard_port: Port = 8265
     dashboard: bool = True
+    ray_dashboard_url: HttpAddress = "http://127.0.0.1:8265"
     rules_path: FilePath | None = None
     catalogue_path: FilePath | None = None
     host: str = "127.0.0.1"

@@ -154,9 +154,10 @@ def test_the_open_time_grows_to_its_limit_and_never_beyond(trips):
     ("waiting", "oldest", "free", "expected"),
     [
         (0, 0.0, 96, 0),
-        (5, 0.001, 96, 0),
-        (5, 0.01, 96, 5),
-        (32, 0.0, 96, 32),
+        (5, 0.001, 95, 0),
+        (5, 0.001, 96, 5),
+        (5, 0.01, 95, 5),
+        (32, 0.0, 95, 32),
         (90, 0.0, 96, 32),
         (90, 0.0, 7, 7),
         (5, 1.0, 3, 3),
@@ -164,7 +165,7 @@ def test_the_open_time_grows_to_its_limit_and_never_beyond(trips):
         (90, 1.0, -1, 0),
     ],
 )
-def test_a_micro_batch_goes_when_it_is_full_or_its_first_job_has_waited(waiting, oldest, free, expected):
+def test_a_micro_batch_goes_when_it_is_full_or_its_first_job_has_waited_or_the_target_is_idle(waiting, oldest, free, expected):
     assert take_now(waiting, oldest, free, LLAMA) == expected
 
 
@@ -194,10 +195,10 @@ def test_an_estimate_takes_the_requested_output_as_used_or_the_rules_guess(job):
 @pytest.mark.parametrize(
     ("plan", "own_key", "expected"),
     [
-        (Plan.OWN_KEY, "openai/acme", "openai/acme"),
+        (Plan.OWN_KEY, "openai/main", "acme__main"),
         (Plan.OWN_KEY, "groq/acme", None),
         (Plan.OWN_KEY, None, None),
-        (Plan.PAID, "openai/acme", None),
+        (Plan.PAID, "openai/main", None),
     ],
 )
 def test_a_tenants_key_serves_its_own_provider_on_the_own_key_plan_only(job, plan, own_key, expected):

@@ -35,10 +35,11 @@ async def collect(
     asked: Sequence[Asked],
     timeout_seconds: float,
     on_result: Callable[[], None],
-    linger_seconds: float = LINGER_SECONDS,
+    linger_seconds: float,
 ) -> Collected:
     """Everything that came back until all jobs had a result or `timeout_seconds` were over.
 
+    After that it listens for `linger_seconds` more, for duplicates.
     `wall_seconds` runs from the first submission to the last first result. Raises: QueueUnavailable.
     """
     deliveries: Counter[str] = Counter()

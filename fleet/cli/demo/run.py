@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fleet.cli.connection import open_desk
 from fleet.cli.demo.asked import Asked, for_the_small_model, jobs
-from fleet.cli.demo.collect import GRACE_SECONDS, Collected, collect
+from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, Collected, collect
 from fleet.cli.demo.report import accuracy_of_the_small_model, report
 from fleet.cli.demo.view import summary
 from fleet.cli.files import bar
@@ -30,10 +30,10 @@ async def demo(settings: Settings, as_json: bool, count: int, seed: int, deadlin
         async with _fleet(settings, directory, output.progress) as (there, notes), open_desk(there) as desk:
             output.progress(f"{count} jobs")
             asked = jobs(count, seed, deadline_seconds)
-            collected = await _collect(desk, asked, deadline_seconds, output)
+            collected = await _collect(desk, asked, deadline_seconds, output, LINGER_SECONDS)
             output.progress("the same prompts on the small model alone")
             alone = for_the_small_model(asked, deadline_seconds)
-            small = (await _collect(desk, alone, deadline_seconds, output)).results
+            small = (await _collect(desk, alone, deadline_seconds, output, 0.0)).results
             totals = report(asked, collected, accuracy_of_the_small_model(alone, small))
         output.object(totals.as_json())
         output.show(*summary(totals, asked, collected.results, notes))
@@ -55,7 +55,10 @@ async def _fleet(
         yield own.model_copy(update={"nats_url": fleet.nats_url}), fleet.notes
 
 
-async def _collect(desk: JobDesk, asked: list[Asked], deadline_seconds: float, output: Output) -> Collected:
+async def _collect(
+    desk: JobDesk, asked: list[Asked], deadline_seconds: float, output: Output, linger_seconds: float
+) -> Collected:
     with bar(output) as progress:
         task = progress.add_task("jobs", total=len(asked))
-        return await collect(desk, asked, deadline_seconds + GRACE_SECONDS, lambda: progress.advance(task))
+        timeout_seconds = deadline_seconds + GRACE_SECONDS
+        return await collect(desk, asked, timeout_seconds, lambda: progress.advance(task), linger_seconds)

@@ -1,0 +1,150 @@
+"""The whole fleet on this machine: embedded nats-server, Ray with its dashboard, the models, the dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.app.desk import apply_topology
+from fleet.app.status import Replicas, TargetStatus, has_cloud_key, target_statuses
+from fleet.app.worker import rules_of
+from fleet.settings.environment import Settings
+from queues.connection import connect
+from queues.jetstream import JetStreamQueue
+from queues.server import EmbeddedServer
+
+NO_KEYS = "no cloud keys: escalation stays inside the fleet (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GROQ_API_KEY)"
+
+DISPATCHER_FACTORY = "fleet.app:dispatcher_from_environment"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """Where the parts listen, on loopback."""
+
+    nats: int
+    http: int
+    dashboard: int
+
+    @staticmethod
+    def of(settings: Settings) -> _Ports:
+        """The wanted ports; for each 0 one that nobody uses now."""
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+            free = [_free_port(each) for each in (first, second, third)]
+            wanted = (settings.nats_port, settings.http_port, settings.dashboard_port)
+            return _Ports(*(port or other for port, other in zip(wanted, free, strict=True)))
+
+
+def _free_port(unbound: socket.socket) -> int:
+    unbound.bind(("127.0.0.1", 0))
+    port: int = unbound.getsockname()[1]
+    return port
+
+
+class Fleet:
+    """A running fleet, started by `start`. `notes` is what its owner should know."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        nats_url: str,
+        serve_url: str,
+        dashboard_url: str | None,
+        targets: tuple[str, ...],
+        parts: AsyncExitStack,
+    ) -> None:
+        self.nats_url = nats_url
+        self.openai_url = serve_url
+        self.dashboard_url = dashboard_url
+        self.targets = targets
+        self.notes = () if has_cloud_key(settings) else (NO_KEYS,)
+        self._settings = settings
+        self._parts = parts
+
+    async def status(self) -> list[TargetStatus]:
+        connection = await connect(self.nats_url)
+        try:
+            depths = await JetStreamQueue(connection).depths()
+        finally:
+            await connection.close()
+        return list(target_statuses(self._settings, depths, await asyncio.to_thread(_replicas)))
+
+    async def stop(self) -> None:
+        """Drain the dispatcher, then end Ray and the broker."""
+        await self._parts.aclose()
+
+
+def _replicas() -> Mapping[str, Replicas]:
+    from deployments import cluster
+
+    found = cluster.status()
+    return {name: Replicas(each.status, each.running, each.message or None) for name, each in found.items()}
+
+
+async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet:
+    """Start everything and return when jobs are answered; what was started is stopped again if a part fails.
+
+    Raises `ConfigError`, `QueueUnavailable`, `BackendUnavailable`.
+    """
+    rules_of(settings)  # a mistake in a file shall be told now, not by a replica in two minutes
+    ports = _Ports.of(settings)
+    async with AsyncExitStack() as parts:
+        on_progress("starting NATS")
+        nats_url = settings.nats_url or _embedded_nats(settings, ports, parts)
+        await apply_topology(nats_url)
+        on_progress("starting Ray")
+        serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
+        on_progress("starting the models (about a minute on a small machine)")
+        targets = await asyncio.to_thread(_deploy, settings)
+        return Fleet(settings, nats_url, serve_url, dashboard_url, targets, parts.pop_all())
+    raise AssertionError("unreachable: the stack does not swallow exceptions")
+
+
+def _embedded_nats(settings: Settings, ports: _Ports, parts: AsyncExitStack) -> str:
+    server = EmbeddedServer(settings.data_dir / "nats", ports.nats)
+    server.start()
+    parts.callback(server.stop)
+    return server.url
+
+
+def _ray(settings: Settings, nats_url: str, ports: _Ports, parts: AsyncExitStack) -> tuple[str, str | None]:
+    from deployments import cluster
+
+    # Replicas inherit the environment Ray was started with; the dispatcher among them reads its settings from it.
+    os.environ |= _environment(settings, nats_url)
+    # Unix socket paths are short: Ray's folder cannot live below an arbitrary data directory.
+    folder = tempfile.mkdtemp(prefix="fleet-")
+    parts.callback(shutil.rmtree, folder, ignore_errors=True)
+    parts.push_async_callback(asyncio.to_thread, cluster.stop)
+    started = cluster.start(
+        dashboard=settings.dashboard, dashboard_port=ports.dashboard, http_port=ports.http, temp_dir=Path(folder)
+    )
+    return started.serve_url, started.dashboard_url
+
+
+def _environment(settings: Settings, nats_url: str) -> dict[str, str]:
+    chosen = {
+        "FLEET_NATS_URL": nats_url,
+        "FLEET_PROFILE": settings.profile,
+        "FLEET_LEASE_SECONDS": str(settings.lease_seconds),
+        "FLEET_LOG_LEVEL": settings.log_level,
+        "FLEET_RULES_PATH": settings.rules_path and str(settings.rules_path.absolute()),
+        "FLEET_CATALOGUE_PATH": settings.catalogue_path and str(settings.catalogue_path.absolute()),
+    }
+    return {name: value for name, value in chosen.items() if value}
+
+
+def _deploy(settings: Settings) -> tuple[str, ...]:
+    from deployments import cluster
+    from deployments.profiles import Profile, models
+
+    profile = Profile(settings.profile)
+    cluster.deploy(profile, host={"factory": DISPATCHER_FACTORY})
+    return tuple(models(profile))

@@ -1,0 +1,110 @@
+"""What can be seen of a fleet from outside: its streams, its targets, the work waiting for each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.app.worker import CLOUD_PROVIDERS, rules_of
+from fleet.model.errors import QueueUnavailable
+from fleet.model.target import Target
+from fleet.settings.environment import LOCAL_NATS_URL, Settings
+from queues.connection import connect
+from queues.jetstream import JetStreamQueue
+from queues.topology import stream_sizes
+
+SERVE_API = "/api/serve/applications/"
+"""Serve's REST API on the Ray dashboard; it answers without Ray being imported here."""
+
+TIMEOUT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """`replicas` is None for targets outside the fleet; `queued` is work waiting or in flight."""
+
+    name: str
+    provider: str
+    state: str
+    replicas: int | None
+    queued: int
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    nats_url: str
+    reachable: bool
+    streams: Mapping[str, int]
+    targets: tuple[TargetStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """One Serve application: its status word, and how many replicas run."""
+
+    status: str
+    running: int
+    message: str | None
+
+
+async def read_status(settings: Settings) -> FleetStatus:
+    """`reachable` False where no broker answers."""
+    url = settings.nats_url or LOCAL_NATS_URL
+    try:
+        connection = await connect(url)
+    except QueueUnavailable:
+        return FleetStatus(url, False, {}, ())
+    try:
+        depths = await JetStreamQueue(connection).depths()
+        streams = await stream_sizes(connection.nats.jetstream())
+    finally:
+        await connection.close()
+    replicas = await asyncio.to_thread(read_replicas, settings.ray_dashboard_url)
+    return FleetStatus(url, True, streams, target_statuses(settings, depths, replicas))
+
+
+def target_statuses(
+    settings: Settings, depths: Mapping[str, int], replicas: Mapping[str, Replicas] | None
+) -> tuple[TargetStatus, ...]:
+    """Every target of the catalogue; `replicas` None where the Ray dashboard does not answer."""
+    targets = rules_of(settings).catalogue.targets.values()
+    return tuple(_target_status(settings, target, depths.get(target.name, 0), replicas) for target in targets)
+
+
+def _target_status(
+    settings: Settings, target: Target, queued: int, replicas: Mapping[str, Replicas] | None
+) -> TargetStatus:
+    if target.is_cloud:
+        ready = settings.provider_key(target.provider) is not None
+        return TargetStatus(target.name, target.provider, "ready" if ready else "no key", None, queued)
+    if replicas is None:
+        return TargetStatus(target.name, target.provider, "unknown", None, queued, "the Ray dashboard does not answer")
+    found = replicas.get(target.name)
+    if found is None:
+        return TargetStatus(target.name, target.provider, "not deployed", 0, queued)
+    return TargetStatus(target.name, target.provider, found.status.lower(), found.running, queued, found.message)
+
+
+def read_replicas(dashboard_url: str) -> Mapping[str, Replicas] | None:
+    """The Serve applications by name; None where the dashboard does not answer."""
+    try:
+        # The address is the operator's own setting, checked to be http(s).
+        with urllib.request.urlopen(dashboard_url.rstrip("/") + SERVE_API, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310
+            applications: Mapping[str, Any] = json.load(reply)["applications"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return {name: _replicas(found) for name, found in applications.items()}
+
+
+def _replicas(application: Mapping[str, Any]) -> Replicas:
+    states = [replica["state"] for each in application["deployments"].values() for replica in each["replicas"]]
+    return Replicas(application["status"], states.count("RUNNING"), application["message"] or None)
+
+
+def has_cloud_key(settings: Settings) -> bool:
+    return any(settings.provider_key(provider) for provider in CLOUD_PROVIDERS)

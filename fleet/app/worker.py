@@ -1,0 +1,113 @@
+"""A dispatcher with its real adapters: as a Serve replica beside the models, or as a plain process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping
+
+from fleet import providers
+from fleet.dispatch.dispatcher import Dispatcher
+from fleet.ports import Backend
+from fleet.providers.keys import EnvironmentKeyRing
+from fleet.settings.documents import load_rules
+from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
+from fleet.telemetry import logs, tracing
+from policies.rules import Rules
+from queues.connection import Connection, connect
+from queues.jetstream import JetStreamQueue
+from queues.topology import TopologySpec, apply
+
+CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules and the catalogue these settings ask for. Raises `ConfigError`."""
+    return load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
+
+
+def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
+    """A backend for every cloud target whose provider has a key."""
+    urls = {name: url for name in CLOUD_PROVIDERS if (url := settings.base_url(name)) is not None}
+    provider_settings = providers.ProviderSettings(urls)
+    keys = EnvironmentKeyRing(os.environ)
+    return {
+        target.name: providers.build(target, provider_settings, keys)
+        for target in rules.catalogue.targets.values()
+        if target.is_cloud and settings.provider_key(target.provider)
+    }
+
+
+def fleet_backends(rules: Rules) -> dict[str, Backend]:
+    """A backend for every self-hosted target of the catalogue that is deployed on the Ray cluster we are part of."""
+    from deployments import cluster
+    from deployments.backend import ray_serve_backend
+
+    deployed = cluster.status()
+    own = [target.name for target in rules.catalogue.targets.values() if not target.is_cloud]
+    return {name: ray_serve_backend(name) for name in own if name in deployed}
+
+
+class DispatcherProcess:
+    """A dispatcher that connects itself: what a Serve replica or a plain process runs. `drain` may come at any time."""
+
+    def __init__(self, settings: Settings, with_ray: bool) -> None:
+        self._settings = settings
+        self._with_ray = with_ray
+        self._dispatcher: Dispatcher | None = None
+        self._draining = False
+
+    async def run(self) -> None:
+        """Serve until drained. Raises `QueueUnavailable` where there is no broker."""
+        logs.configure(self._settings.log_level)
+        rules = rules_of(self._settings)
+        backends = cloud_backends(self._settings, rules) | (fleet_backends(rules) if self._with_ray else {})
+        connection = await connect(self._settings.nats_url or LOCAL_NATS_URL, name="fleet-dispatcher")
+        tracer = tracing.tracer_from_environment(os.environ)
+        try:
+            await apply(connection.nats.jetstream(), TopologySpec(ack_wait_seconds=self._settings.lease_seconds))
+            await self._serve(connection, rules, backends, tracer)
+        finally:
+            tracer.close()
+            await connection.close()
+
+    async def _serve(
+        self, connection: Connection, rules: Rules, backends: Mapping[str, Backend], tracer: tracing.ClosableTracer
+    ) -> None:
+        lease_seconds = self._settings.lease_seconds
+        queue = JetStreamQueue(connection, lease_seconds)
+        recording = None if isinstance(tracer, tracing.NullTracer) else tracer
+        self._dispatcher = Dispatcher(queue, backends, rules, SystemClock(), recording, lease_seconds)
+        if self._draining:
+            return
+        try:
+            await self._dispatcher.run()
+        finally:
+            await self._dispatcher.close()
+
+    async def drain(self) -> None:
+        self._draining = True
+        if self._dispatcher is not None:
+            await self._dispatcher.drain()
+
+
+def dispatcher_from_environment() -> DispatcherProcess:
+    """The dispatcher of a Serve replica. Raises `ConfigError`."""
+    return DispatcherProcess(load(), with_ray=True)
+
+
+async def run_dispatcher(settings: Settings) -> None:
+    """A plain process for cloud targets, until SIGTERM or SIGINT; then it drains."""
+    process = DispatcherProcess(settings, with_ray=False)
+    draining: set[asyncio.Task[None]] = set()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: draining.add(asyncio.create_task(process.drain())))
+    await process.run()

@@ -1,0 +1,56 @@
+"""The command line against a fleet in memory: `fleet.app` is replaced, everything below it is real."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fake_app import App
+from typer.testing import CliRunner, Result
+
+from fleet.cli.commands import app
+
+
+@pytest.fixture
+def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
+    for name in os.environ:
+        if name.startswith("FLEET_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FLEET_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "120")
+    fake = App()
+    module = ModuleType("fleet.app")
+    for name in ("open_desk", "start", "read_status", "apply_topology", "run_dispatcher"):
+        setattr(module, name, getattr(fake, name))
+    monkeypatch.setitem(sys.modules, "fleet.app", module)
+    return fake
+
+
+@pytest.fixture
+def invoke(fake_app: App) -> Callable[..., Result]:
+    """Runs the command line; `stdin` is what it reads."""
+
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(arguments), input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def invoke_json(invoke: Callable[..., Result]) -> Callable[..., dict[str, Any]]:
+    """Runs a command with --json and reads the one line that it prints."""
+
+    def run(*arguments: str, exit_code: int = 0, stdin: str | None = None) -> dict[str, Any]:
+        result = invoke(*arguments, "--json", stdin=stdin)
+        assert result.exit_code == exit_code, result.output
+        [line] = result.stdout.splitlines()
+        parsed: dict[str, Any] = json.loads(line)
+        return parsed
+
+    return run

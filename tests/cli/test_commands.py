@@ -1,0 +1,263 @@
+"""Every command says what a person or a program needs, and fails in one line that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_app import App
+from memory_fleet import attempt, failed, succeeded
+from typer.testing import Result
+
+from fleet.cli.commands import app as typer_app
+from fleet.model.errors import BackendUnavailable, ConfigError
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+
+Invoke = Callable[..., Result]
+InvokeJson = Callable[..., dict[str, Any]]
+
+
+def escalated(job: Job) -> Any:
+    attempts = (
+        attempt(1, "llama-8b", "leave", 0.41),
+        attempt(2, "llama-70b", "pay", 0.97, Reason.LOW_CONFIDENCE),
+    )
+    return succeeded(job, "pay", attempts=attempts)
+
+
+def test_submit_prints_the_id_under_which_the_result_is_found(invoke: Invoke) -> None:
+    job_id = invoke("submit", "chat", "hello").stdout.strip()
+    shown = invoke("result", job_id)
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[0] == "hello"
+
+
+def test_submit_and_wait_shows_the_answer_and_how_it_came_about(invoke: Invoke, fake_app: App) -> None:
+    fake_app.fleet.answer = escalated
+    lines = [line.strip() for line in invoke("submit", "classify.intent", "my bonus", "--wait").stdout.splitlines()]
+    assert lines[0] == "pay"
+    assert "status  succeeded (confident)" in lines
+    assert "path    llama-8b (0.41) → llama-70b (0.97)" in lines
+
+
+def test_a_job_without_an_answer_shows_its_problem(invoke: Invoke, fake_app: App) -> None:
+    fake_app.fleet.answer = failed
+    assert invoke("submit", "chat", "hello", "--wait").stdout.splitlines()[0] == "every target failed"
+
+
+def test_the_json_of_a_result_is_the_wire_format(invoke_json: InvokeJson) -> None:
+    result = invoke_json("submit", "chat", "hello", "--wait")
+    assert (result["schema"], result["status"], result["message"]["content"]) == (1, "succeeded", "hello")
+    assert invoke_json("result", result["id"]) == result
+
+
+def test_submit_passes_on_what_is_said_of_the_job(invoke_json: InvokeJson, fake_app: App) -> None:
+    request = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+    submitted = invoke_json(
+        *("submit", "chat", "--request", "-", "--lane", "interactive", "--plan", "free", "--tier", "medium"),
+        *("--cloud", "groq, openai", "--deadline-seconds", "60", "--id", "my-own-job-id-0001", "--tenant", "acme"),
+        "--wait",
+        stdin=json.dumps(request),
+    )
+    [job] = fake_app.fleet.jobs
+    assert (job.id, job.tenant, job.request) == ("my-own-job-id-0001", "acme", request)
+    assert (job.lane, job.plan, job.tier) == ("interactive", "free", "medium")
+    assert job.cloud.providers == frozenset({"groq", "openai"})
+    assert job.deadline_at is not None
+    assert submitted["id"] == job.id
+
+
+def test_status_shows_streams_and_targets(invoke: Invoke) -> None:
+    lines = [" ".join(line.split()) for line in invoke("status").stdout.splitlines()]
+    assert "JOBS 1,200" in lines
+    assert "llama-8b fleet running 2 1,234" in lines
+    assert "gpt-4o openai no key - 0 set OPENAI_API_KEY" in lines
+
+
+def test_the_json_of_the_status_names_everything(invoke_json: InvokeJson) -> None:
+    status = invoke_json("status", "--nats-url", "nats://broker:4222")
+    assert status["nats_url"] == "nats://broker:4222"
+    assert status["streams"] == {"JOBS": 1200, "RESULTS": 3}
+    assert set(status["targets"][0]) == {"name", "provider", "state", "replicas", "queued", "message"}
+
+
+def test_topology_apply_says_what_changed(invoke: Invoke, invoke_json: InvokeJson) -> None:
+    assert [line.split() for line in invoke("topology", "apply").stdout.splitlines()] == [
+        ["JOBS", "created"],
+        ["WORK", "unchanged"],
+    ]
+    assert invoke_json("topology", "apply") == {"streams": {"JOBS": "created", "WORK": "unchanged"}}
+
+
+def test_the_address_of_the_fleet_comes_from_the_option_or_the_environment_or_is_local(
+    invoke_json: InvokeJson, fake_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke_json("dispatcher")
+    monkeypatch.setenv("FLEET_NATS_URL", "nats://from-env:1")
+    invoke_json("dispatcher")
+    invoke_json("dispatcher", "--nats-url", "nats://from-option:1")
+    addresses = ("nats://127.0.0.1:4222", "nats://from-env:1", "nats://from-option:1")
+    assert fake_app.calls == [f"dispatcher at {address}" for address in addresses]
+
+
+def test_bulk_run_answers_a_file(invoke: Invoke, tmp_path: Path) -> None:
+    source, sink = tmp_path / "jobs.jsonl", tmp_path / "results.jsonl"
+    line = {"task": "chat", "messages": [{"role": "user", "content": "hello"}]}
+    source.write_text(json.dumps(line) + "\n{oops\n")
+    result = invoke("bulk", "run", str(source), "-o", str(sink))
+    assert result.stdout == f"2 lines: 1 succeeded, 1 unreadable → {sink}\n"
+    assert len(sink.read_text().splitlines()) == 2
+
+
+def test_the_json_of_a_bulk_run_counts_outcomes(invoke_json: InvokeJson, tmp_path: Path) -> None:
+    (tmp_path / "jobs.jsonl").write_text("{oops\n")
+    sink = str(tmp_path / "out.jsonl")
+    assert invoke_json("bulk", "run", str(tmp_path / "jobs.jsonl"), "-o", sink) == {
+        "lines": 1,
+        "outcomes": {"unreadable": 1},
+        "output": sink,
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_shows_where_everything_is_and_stops_it_on_a_signal(
+    invoke: Invoke, fake_app: App, number: signal.Signals
+) -> None:
+    fake_app.after_start = lambda: os.kill(os.getpid(), number)
+    result = invoke("up")
+    assert result.exit_code == 0
+    assert "NATS       nats://127.0.0.1:4222" in result.stdout
+    assert "dashboard  http://127.0.0.1:8265" in result.stdout
+    assert "note: no cloud keys" in result.stdout
+    assert fake_app.calls == ["start", "stop"]
+
+
+def test_the_json_of_up_is_where_everything_is(invoke_json: InvokeJson, fake_app: App) -> None:
+    fake_app.after_start = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert invoke_json("up") == {
+        "nats_url": "nats://127.0.0.1:4222",
+        "dashboard_url": "http://127.0.0.1:8265",
+        "openai_url": None,
+        "targets": ["llama-8b", "gpt-4o"],
+        "notes": ["no cloud keys"],
+    }
+
+
+def test_a_signal_while_starting_ends_the_start(invoke: Invoke, fake_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(settings: object, on_progress: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(sys.modules["fleet.app"], "start", never)
+    assert invoke("up").exit_code == 0
+    assert fake_app.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (BackendUnavailable("llama-8b did not start"), "a model cannot be reached: llama-8b did not start"),
+        (ConfigError("rules.phase", "must be one of phase1"), "wrong setting: rules.phase: must be one of phase1"),
+    ],
+)
+def test_up_that_fails_says_so_in_one_line(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, error: Exception, advice: str
+) -> None:
+    async def refuse(settings: object, on_progress: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["fleet.app"], "start", refuse)
+    result = invoke("up")
+    assert (result.exit_code, result.stderr) == (1, f"fleet: {advice}\n")
+
+
+ERRORS = [
+    (("submit", "chat"), "wrong job: request: give either a prompt or --request FILE"),
+    (("submit", "chat", "hello", "--id", "short"), "wrong job: id: must match"),
+    (("submit", "chat", "hello", "--tenant", "a.b"), "wrong setting: tenant: must match"),
+    (("submit", "chat", "--request", "nowhere.json"), "nowhere.json: no such file or directory"),
+    (("result", "nobody-knows-this-id"), "has no result yet: ask again, or check the id"),
+    (("status", "--nats-url", "http://x"), "wrong setting: nats_url: must be nats://host:port"),
+    (("bulk", "run", "nowhere.jsonl", "-o", "out.jsonl"), "nowhere.jsonl: no such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "advice"), ERRORS)
+def test_an_expected_error_is_one_line_that_says_what_to_do(
+    invoke: Invoke, arguments: tuple[str, ...], advice: str
+) -> None:
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("fleet: ")
+    assert result.stderr.count("\n") == 1
+    assert advice in result.stderr
+
+
+@pytest.mark.parametrize(("arguments", "advice"), ERRORS)
+def test_the_json_of_an_error_is_the_same_line(
+    invoke_json: InvokeJson, arguments: tuple[str, ...], advice: str
+) -> None:
+    assert advice in invoke_json(*arguments, exit_code=1)["error"]
+
+
+@pytest.mark.parametrize("command", [("submit", "chat", "hello"), ("result", "some-job-id-000001"), ("status",)])
+def test_without_a_fleet_a_command_says_how_to_start_one(
+    invoke: Invoke, fake_app: App, command: tuple[str, ...]
+) -> None:
+    fake_app.is_up = False
+    result = invoke(*command)
+    assert result.exit_code == 1
+    assert "start one with `fleet up`, or name another with --nats-url" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_wait_that_takes_too_long_names_the_job(invoke: Invoke, fake_app: App) -> None:
+    fake_app.fleet.answer = lambda job: None
+    result = invoke("submit", "chat", "hello", "--wait", "--timeout-seconds", "0.01", "--id", "my-own-job-id-0001")
+    assert result.exit_code == 1
+    assert "job my-own-job-id-0001 has no result" in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(nats_url: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules["fleet.app"], "apply_topology", broken)
+    assert isinstance(invoke("topology", "apply").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("submit",),
+        ("demo", "--jobs", "0"),
+        ("submit", "chat", "hello", "--lane", "express"),
+        ("result",),
+    ],
+)
+def test_wrong_usage_exits_with_2(invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    assert invoke(*arguments).exit_code == 2
+
+
+def test_every_command_can_print_json() -> None:
+    groups = [typer_app, *(group.typer_instance for group in typer_app.registered_groups)]
+    commands = [command.callback for group in groups if group for command in group.registered_commands]
+    assert len(commands) == 8
+    assert all("as_json" in command.__annotations__ for command in commands if command)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = {"ray", "torch", "vllm", "openai", "nats", "pydantic", "numpy"}
+    code = f"import sys, fleet.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

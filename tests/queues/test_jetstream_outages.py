@@ -1,0 +1,154 @@
+"""What the JetStream queue does when the broker is away, or not set up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from queue_rigs import JetStreamRig, jetstream_rig
+
+from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
+from fleet.model.submission import Submission
+from queues.connection import connect
+from queues.desk import JetStreamDesk
+from queues.jetstream import JetStreamQueue
+from queues.server import EmbeddedServer
+
+BULK = JobsOf(Lane.BULK)
+JOB = Submission("job-0123456789ab", "nudge", {"messages": [{"role": "user", "content": "Remind me."}]}, Lane.BULK)
+RESULT = Result(JOB.id, "acme", Status.SUCCEEDED, Reason.CONFIDENT, 5.0)
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+async def rig(own_server: EmbeddedServer) -> AsyncIterator[JetStreamRig]:
+    async with AsyncExitStack() as stack:
+        yield await jetstream_rig(stack, own_server.url, ack_wait_seconds=30.0)
+
+
+async def test_whatever_waits_for_the_broker_fails_at_once_when_it_goes(
+    rig: JetStreamRig, own_server: EmbeddedServer
+) -> None:
+    results = rig.desk("acme").results()
+    waiting = [
+        asyncio.create_task(rig.queue.take(BULK, 10, 10 * PATIENCE_SECONDS)),
+        asyncio.create_task(_next(results)),
+    ]
+    assert await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, 0.05) == []
+
+    await asyncio.to_thread(own_server.stop)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [QueueUnavailable, QueueUnavailable]
+
+
+async def _next(results: AsyncIterator[Result]) -> Result:
+    return await anext(results)
+
+
+async def test_a_queue_goes_on_where_it_was_after_a_restart_of_the_broker(
+    rig: JetStreamRig, own_server: EmbeddedServer
+) -> None:
+    await rig.desk("acme").submit([JOB])
+    [delivery] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
+    await rig.queue.publish([Post(RESULT)])
+
+    await asyncio.to_thread(own_server.stop)
+    await asyncio.to_thread(own_server.start)
+    await _until_available(rig.queue.settle([Ack(delivery)]))
+
+    assert await rig.queue.publish([Post(RESULT)]) == [False]
+    assert await rig.desk("acme").result(JOB.id) == RESULT
+    assert await rig.queue.take(BULK, 10, 0.1) == []
+
+
+async def _until_available(step: Coroutine[Any, Any, None]) -> None:
+    """An operation begun during an outage waits for the broker."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await step
+
+
+async def test_an_operation_that_the_broker_does_not_answer_in_time_is_unavailable(own_server: EmbeddedServer) -> None:
+    connection = await connect(own_server.url, timeout_seconds=0.2)
+    await asyncio.to_thread(own_server.stop)
+
+    with pytest.raises(QueueUnavailable):
+        await JetStreamQueue(connection).depths()
+    with pytest.raises(QueueUnavailable):
+        await JetStreamQueue(connection).publish([Post(RESULT)])
+    await connection.close()
+
+
+async def test_a_broker_without_the_streams_is_unavailable(own_server: EmbeddedServer) -> None:
+    connection = await connect(own_server.url)
+    queue, desk = JetStreamQueue(connection), JetStreamDesk(connection, "acme")
+
+    for step in (
+        queue.take(BULK, 1, 0),
+        queue.publish([Post(RESULT)]),
+        queue.depths(),
+        desk.submit([JOB]),
+        desk.result(JOB.id),
+    ):
+        with pytest.raises(QueueUnavailable):
+            await step
+    await connection.close()
+
+
+async def test_a_consumer_that_was_deleted_is_made_anew(rig: JetStreamRig) -> None:
+    await rig.desk("acme").submit([JOB])
+    assert await rig.queue.take(JobsOf(Lane.STANDARD), 1, 0) == []
+    js = rig.connection.nats.jetstream()
+    await js.delete_consumer("JOBS", "standard")
+    await js.delete_consumer("JOBS", "bulk")
+
+    with pytest.raises(QueueUnavailable):
+        await rig.queue.take(JobsOf(Lane.STANDARD), 1, 0)
+
+    assert await rig.queue.take(JobsOf(Lane.STANDARD), 1, 0) == []
+    assert len(await rig.queue.take(BULK, 1, PATIENCE_SECONDS)) == 1
+
+
+async def test_what_is_published_to_a_lane_nobody_serves_is_refused(rig: JetStreamRig) -> None:
+    with pytest.raises(QueueUnavailable):
+        await rig.inject("jobs.express.acme", b"{}")
+
+
+async def test_a_body_beyond_the_limit_of_the_broker_is_refused(rig: JetStreamRig) -> None:
+    with pytest.raises(QueueUnavailable, match="payload"):
+        await rig.inject("jobs.bulk.acme", b"x" * 5_000_000)
+
+
+async def test_a_broker_that_is_not_there_is_unavailable_and_its_password_not_shown() -> None:
+    with pytest.raises(QueueUnavailable, match=r"nats://127\.0\.0\.1:9") as raised:
+        await connect("nats://ada:secret@127.0.0.1:9", timeout_seconds=0.2)
+
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_connection_given_up_for_good_is_reported_once_and_closing_it_is_not(
+    own_server: EmbeddedServer,
+) -> None:
+    closed: list[str] = []
+    given_up = await connect(own_server.url, on_closed=lambda: closed.append("given up"))
+    closed_by_us = await connect(own_server.url, on_closed=lambda: closed.append("closed by us"))
+
+    await closed_by_us.close()
+    await given_up.nats.close()
+
+    assert closed == ["given up"]
+    with pytest.raises(QueueUnavailable):
+        await JetStreamQueue(given_up).depths()
+
+
+async def test_a_desk_belongs_to_a_tenant_that_is_one_subject_token(own_server: EmbeddedServer) -> None:
+    with pytest.raises(ConfigError, match="tenant"):
+        await JetStreamDesk.connect(own_server.url, "acme.>")

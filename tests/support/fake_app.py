@@ -1,0 +1,98 @@
+"""Stands in for `fleet.app`: a fleet in memory that says it is running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from memory_fleet import MemoryFleet
+
+from fleet.model.errors import QueueUnavailable
+from fleet.settings.environment import Settings
+from queues.memory import MemoryBroker, MemoryDesk
+
+
+class ServedDesk(MemoryDesk):
+    """The jobs are answered as long as it is open."""
+
+    def __init__(self, broker: MemoryBroker, tenant: str, serving: asyncio.Task[None]) -> None:
+        super().__init__(broker, tenant)
+        self._serving = serving
+
+    async def close(self) -> None:
+        self._serving.cancel()
+
+
+@dataclass(frozen=True)
+class TargetStatus:
+    name: str
+    provider: str
+    state: str
+    replicas: int | None
+    queued: int
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    nats_url: str
+    reachable: bool
+    streams: dict[str, int]
+    targets: list[TargetStatus]
+
+
+@dataclass(frozen=True)
+class TopologyChange:
+    stream: str
+    change: str
+
+
+TARGETS = [
+    TargetStatus("llama-8b", "fleet", "running", 2, 1234),
+    TargetStatus("gpt-4o", "openai", "no key", None, 0, "set OPENAI_API_KEY"),
+]
+
+
+@dataclass
+class App:
+    """Stands in for the module `fleet.app`; `calls` are what the commands asked of it."""
+
+    fleet: MemoryFleet = field(default_factory=MemoryFleet)
+    is_up: bool = True
+    calls: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ("no cloud keys",)
+    nats_url: str = "nats://127.0.0.1:4222"
+    dashboard_url: str | None = "http://127.0.0.1:8265"
+    openai_url: str | None = None
+    targets: tuple[str, ...] = ("llama-8b", "gpt-4o")
+    after_start: Callable[[], None] = lambda: None
+
+    async def open_desk(self, nats_url: str, tenant: str) -> ServedDesk:
+        if not self.is_up:
+            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+        self.fleet.broker.wake()  # its event belongs to the loop of the command before
+        serving = asyncio.get_running_loop().create_task(self.fleet.serve())
+        return ServedDesk(self.fleet.broker, tenant, serving)
+
+    async def start(self, settings: Settings, on_progress: Callable[[str], None]) -> App:
+        self.calls.append("start")
+        on_progress("starting NATS")
+        self.is_up = True
+        asyncio.get_running_loop().call_soon(self.after_start)
+        return self
+
+    async def stop(self) -> None:
+        self.calls.append("stop")
+
+    async def status(self) -> Sequence[TargetStatus]:
+        return TARGETS
+
+    async def read_status(self, settings: Settings) -> FleetStatus:
+        return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS)
+
+    async def apply_topology(self, nats_url: str) -> list[TopologyChange]:
+        return [TopologyChange("JOBS", "created"), TopologyChange("WORK", "unchanged")]
+
+    async def run_dispatcher(self, settings: Settings) -> None:
+        self.calls.append(f"dispatcher at {settings.nats_url}")
