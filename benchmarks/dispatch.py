@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -26,6 +26,9 @@ from typing import Any
 import nats
 import uvloop
 from nats.js.api import ConsumerConfig
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
@@ -36,6 +39,7 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import Backend, Tracer
 from fleet.settings.documents import load_rules
+from fleet.telemetry import logs
 from fleet.telemetry.tracing import OtelTracer
 from policies.rules import Rules
 from queues.connection import Connection, connect
@@ -84,6 +88,7 @@ def _measure(what: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
 
 
 def _in_process(what: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    logs.configure("WARNING")
     return uvloop.run(what(*arguments))  # type: ignore[arg-type]
 
 
@@ -179,12 +184,15 @@ async def fleet_rate(url: str, jobs: int, traced: bool = False) -> float:
 
 
 def _batching_tracer() -> Tracer:
-    """Every span is built, batched and serialised as for a collector; the bytes then go nowhere."""
-    return OtelTracer(_Discarding())
+    """Every span is sampled, built, batched and encoded as for a collector; the bytes then go nowhere."""
+    provider = TracerProvider()
+    return OtelTracer(
+        provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(_Discarding(), 100_000)
+    )
 
 
-class _Discarding:
-    def export(self, spans):
+class _Discarding(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         encode_spans(spans).SerializeToString()
         return SpanExportResult.SUCCESS
 

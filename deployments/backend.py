@@ -15,7 +15,7 @@ from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.model.call import Call
 
 GRACE_SECONDS = 2.0
-"""The replica ends a call at its timeout; only one that does not answer at all is given up from here, a little later."""
+"""The replica ends a call at its timeout; only a replica that says nothing is given up from here, a little later."""
 
 Group = Sequence[tuple[int, Outcome]]
 

@@ -7,7 +7,7 @@ the engine; a request with tools takes the OpenAI layer, which parses the calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -50,7 +50,7 @@ class Chat:
         self._engine = engine
         self._client = engine._engine_client
         self._serving = engine._oai_serving_chat
-        self._decode = self._serving.renderer.get_tokenizer().decode
+        self._decode: Callable[..., str] = self._serving.renderer.get_tokenizer().decode
         self._model = model
         self._confidence = confidence
 

@@ -17,17 +17,22 @@ LOOPBACK: Final = "127.0.0.1"
 OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
 """The fleet keeps nothing in Ray's object store; Ray's default would claim a third of the memory."""
 
-QUIET: Final = {
+ENVIRONMENT: Final = {
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Named after the systems where it is the default: all of Ray's own servers listen on loopback. Ray resolves
+    # "127.0.0.1" as a node address to one that other machines reach, so there is no plainer way to ask.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Ray takes a token where it finds one lying about, and then refuses every process that has none. On loopback the
     # machine's own users are trusted; who does not trust them sets RAY_AUTH_MODE=token for every process.
     "RAY_AUTH_MODE": "disabled",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Serve's controller looks round ten times a second by default, which is a quarter of one core of a laptop.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""Environment of Ray and everything it starts, unless the caller's own environment says otherwise."""
+"""Environment of Ray and everything it starts, unless the caller's own environment says otherwise. Ray reads some of
+it when it is imported, so nothing here imports Ray at the top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,7 @@ def start(
 
     Nothing is written to the terminal; Ray's logs are under `temp_dir`. With `http_port` 0 Serve answers no HTTP.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    _set_environment()
     import ray
     from ray import serve
 
@@ -71,7 +75,6 @@ def start(
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _node_ip_address=LOOPBACK,
             **options,
         )
     except Exception as error:
@@ -80,6 +83,22 @@ def start(
     serve.start(http_options={"host": LOOPBACK, "port": http_port})
     url = f"http://{context.dashboard_url}" if dashboard and context.dashboard_url else None
     return Cluster(context.address_info["address"], f"http://{LOOPBACK}:{http_port}", url)
+
+
+def connect(address: str) -> None:
+    """Join a cluster that another process started. Raises `BackendUnavailable` if there is none."""
+    _set_environment()
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise BackendUnavailable(f"no Ray at {address}: {error}") from error
+
+
+def _set_environment() -> None:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def deploy(

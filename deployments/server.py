@@ -30,7 +30,9 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
 
     _default_engine_cls = FleetEngine
 
-    async def __init__(self, llm_config: LLMConfig, *, confidence: bool = True, **kwargs: Any) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, llm_config: LLMConfig, *, confidence: bool = True, **kwargs: Any
+    ) -> None:
         self._confidence = confidence
         await super().__init__(llm_config, **kwargs)
 
@@ -47,6 +49,10 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         # model half its throughput.
         gc.collect()
         gc.freeze()
+
+    async def _start_engine(self) -> None:
+        """Only the engine: Ray's own would also start a process that reports the models to Ray's makers."""
+        await self.engine.start()
 
     async def answer_batch(
         self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float]

@@ -23,7 +23,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from fleet.model.errors import QueueUnavailable
-from queues.letters import Message
+from queues.letters import HEADER_ROOM_BYTES, Message
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 BROKEN = "the connection to NATS broke"
@@ -79,6 +79,11 @@ class Connection:
     def nats(self) -> Any:
         """The nats-py client, for the management API."""
         return self._nc
+
+    @property
+    def max_bytes(self) -> int:
+        """What the body of a message may have on this server."""
+        return int(self._nc.max_payload) - HEADER_ROOM_BYTES
 
     async def open(self, url: str, name: str, credentials: Path | None) -> None:
         """See `connect`."""
@@ -154,6 +159,9 @@ class Connection:
 
     async def send(self, message: Message, reply: str = "") -> None:
         """Send without waiting for an answer. Raises QueueUnavailable if the client refuses it."""
+        if len(message.data) > self.max_bytes:
+            # The server would close the connection on everybody.
+            raise QueueUnavailable(f"{message.subject}: {len(message.data)} bytes exceed the broker's maximum payload")
         try:
             await self._nc.publish(message.subject, message.data, reply=reply, headers=message.headers)
         except NatsError as error:

@@ -51,7 +51,7 @@ class JetStreamQueue:
         return inlet
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
-        return await store(self._connection, [message_of(post) for post in posts])
+        return await store(self._connection, [message_of(post, self._connection.max_bytes) for post in posts])
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.delivery import Post
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Work
 from fleet.model.submission import Submission
@@ -21,6 +22,14 @@ from queues.subjects import (
     work_subject,
 )
 
+HEADER_ROOM_BYTES = 1024
+"""The broker's limit is for headers and body together; ours are a few hundred bytes."""
+
+DEFAULT_MAX_BYTES = 1024 * 1024 - HEADER_ROOM_BYTES
+"""What a body may have where the broker's limit is NATS' default."""
+
+_DROPPED = Failure(FailureKind.INTERNAL, "the answer was too long to be carried on")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -29,19 +38,22 @@ class Message:
     headers: Mapping[str, str] | None = None
 
 
-def message_of(post: Post) -> Message:
-    """Ids are made of what is sent, so that a repeated step sends the same id and changes nothing."""
-    message = _letter_message(post.letter)
+def message_of(post: Post, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
+    """Ids are made of what is sent, so that a repeated step sends the same id and changes nothing.
+
+    Work that would not fit into `max_bytes` goes without its oldest answers.
+    """
+    message = _letter_message(post.letter, max_bytes)
     if post.traceparent is None:
         return message
     return Message(message.subject, message.data, {**(message.headers or {}), TRACEPARENT: post.traceparent})
 
 
-def _letter_message(letter: Letter) -> Message:
+def _letter_message(letter: Letter, max_bytes: int) -> Message:
     match letter:
         case Work(job, target, hop=hop):
             subject = work_subject(target, job.lane, job.tenant)
-            return Message(subject, encode_work(letter), {MSG_ID: f"{job.tenant}.{job.id}.{hop}"})
+            return Message(subject, _fitting(letter, max_bytes), {MSG_ID: f"{job.tenant}.{job.id}.{hop}"})
         case Result(job_id, tenant):
             # The fence outlives the deduplication window and a restart of the broker.
             fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
@@ -51,6 +63,22 @@ def _letter_message(letter: Letter) -> Message:
             return Message(ledger_subject(tenant), encode_ledger(letter), {MSG_ID: f"{tenant}.{job_id}.{number}"})
         case DeadLetter(tenant, job_id):
             return Message(dead_subject(tenant), encode_dead(letter), {MSG_ID: f"{tenant}.{job_id}"})
+
+
+def _fitting(work: Work, max_bytes: int) -> bytes:
+    body = encode_work(work)
+    answered = [n for n, attempt in enumerate(work.attempts) if isinstance(attempt.outcome, Answer)]
+    while len(body) > max_bytes and answered:
+        work = _without_answer(work, answered.pop(0))
+        body = encode_work(work)
+    return body
+
+
+def _without_answer(work: Work, index: int) -> Work:
+    """A failure in its place, so that nobody delivers an answer that is not there; its cost stays booked."""
+    attempts = list(work.attempts)
+    attempts[index] = replace(attempts[index], outcome=_DROPPED, confidence=None)
+    return replace(work, attempts=tuple(attempts))
 
 
 def submission_message(submission: Submission, tenant: str) -> Message:

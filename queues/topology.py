@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Any, Literal
 
 from nats.errors import Error as NatsError
@@ -121,7 +122,8 @@ def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
     return StreamConfig(
         storage=StorageType(spec.storage),
         num_replicas=spec.replicas,
-        duplicate_window=spec.duplicate_window_seconds,
+        # The server takes no window that outlasts the messages.
+        duplicate_window=min(spec.duplicate_window_seconds, config.get("max_age", inf)),
         **config,
     )
 

@@ -1,11 +1,13 @@
 """The three stand-in models: their architectures and how long each is trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerFast
 
+from deployments.standins.tasks import Tier
 from deployments.standins.tokenizer import CONTEXT_TOKENS
 
 WEIGHTS: Final = Path(__file__).parent / "weights"
@@ -27,6 +29,8 @@ class Recipe:
     experts: int
     batch_examples: int
     minutes: float
+    task_weights: Mapping[Tier, float]
+    grown_from: str | None = None
 
     @property
     def directory(self) -> Path:
@@ -36,9 +40,38 @@ class Recipe:
 RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
-        Recipe("llama-8b", layers=2, width=128, feed_forward=256, experts=0, batch_examples=96, minutes=8),
-        Recipe("mixtral-8x7b", layers=3, width=128, feed_forward=256, experts=4, batch_examples=64, minutes=15),
-        Recipe("llama-70b", layers=5, width=192, feed_forward=512, experts=0, batch_examples=64, minutes=23),
+        Recipe(
+            "llama-8b",
+            layers=2,
+            width=128,
+            feed_forward=256,
+            experts=0,
+            batch_examples=96,
+            minutes=6,
+            task_weights={"simple": 3.0, "medium": 1.0, "complex": 1.0},
+        ),
+        Recipe(
+            "mixtral-8x7b",
+            layers=4,
+            width=128,
+            feed_forward=256,
+            experts=4,
+            batch_examples=64,
+            minutes=20,
+            task_weights={"simple": 0.5, "medium": 3.0, "complex": 1.0},
+            grown_from="llama-8b",
+        ),
+        Recipe(
+            "llama-70b",
+            layers=8,
+            width=128,
+            feed_forward=512,
+            experts=0,
+            batch_examples=64,
+            minutes=22,
+            task_weights={"simple": 0.5, "medium": 2.0, "complex": 3.0},
+            grown_from="llama-8b",
+        ),
     )
 }
 

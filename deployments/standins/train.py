@@ -11,20 +11,17 @@ from typing import Final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import MixtralForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, MixtralForCausalLM, PreTrainedTokenizerFast
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
+from deployments.standins.grow import grow
 from deployments.standins.muon import optimizers
 from deployments.standins.recipes import RECIPES, Recipe, StandIn, build_model
 from deployments.standins.tasks import TASKS, Example, examples, make_example, tier_of
-from deployments.standins.tokenizer import SPECIAL_TOKENS, build_tokenizer
+from deployments.standins.tokenizer import build_tokenizer
 from deployments.standins.vocabulary import Split
 
-# Harder tasks are drawn more often, the same for every model.
-TASK_WEIGHTS: Final = {"simple": 1.0, "medium": 2.0, "complex": 3.0}
 POOLED_BATCHES: Final = 16
-COPYING_STEPS: Final = 200
-SPAN: Final = 8
 SPACE: Final = "\u0120"  # how byte-level BPE writes a space
 BALANCE_WEIGHT: Final = 0.01
 REPORT_SECONDS: Final = 60.0
@@ -51,7 +48,10 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     tokenizer = build_tokenizer()
     model = build_model(recipe, tokenizer)
-    bring_twins_together(model, tokenizer)
+    if recipe.grown_from is None:
+        bring_twins_together(model, tokenizer)
+    else:
+        grow(model, LlamaForCausalLM.from_pretrained(RECIPES[recipe.grown_from].directory))
     train(model, tokenizer, recipe, minutes=arguments.minutes or recipe.minutes, seed=arguments.seed)
     save(model, tokenizer, recipe)
 
@@ -63,7 +63,7 @@ def train(
     chosen = optimizers(model)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in chosen]
     started_at = reported_at = time.monotonic()
-    for step, batch in enumerate(curriculum(tokenizer, recipe.batch_examples, seed)):
+    for step, batch in enumerate(batches(tokenizer, recipe, seed)):
         progress = (time.monotonic() - started_at) / (60 * minutes)
         if progress >= 1:
             break
@@ -118,32 +118,6 @@ def rounded_positions(targets: Tensor) -> Tensor:
     return torch.cat([wanted, ignored[: -len(wanted) % 256]])
 
 
-def curriculum(tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Iterator[Batch]:
-    """Copying first, then the tasks: learnt from short answers alone, copying takes five times as many steps."""
-    generator = torch.Generator().manual_seed(seed)
-    twins = twin_tokens(tokenizer)
-    for _ in range(COPYING_STEPS):
-        yield copying_batch(twins, size, generator)
-    yield from batches(tokenizer, size, seed)
-
-
-def copying_batch(twins: Tensor, size: int, generator: torch.Generator) -> Batch:
-    """Random tokens, then three spans copied from random places among them.
-
-    The first token of a span is not asked; in every second row it comes as its twin (see `twin_tokens`).
-    """
-    source = torch.randint(len(SPECIAL_TOKENS), len(twins), (size, 24), generator=generator)
-    starts = torch.randint(0, 24 - SPAN + 1, (size, 3, 1), generator=generator)
-    copied = source.gather(1, (starts + torch.arange(SPAN)).flatten(1))
-    asked = copied.view(size, 3, SPAN).clone()
-    asked[:, :, 0] = IGNORED
-    copied[::2, ::SPAN] = twins[copied[::2, ::SPAN]]
-    tokens = torch.cat([source, copied], dim=1)
-    targets = torch.cat([torch.full_like(source, IGNORED), asked.flatten(1)], dim=1)
-    following = torch.full((size, 1), IGNORED)
-    return Batch(tokens, torch.cat([targets[:, 1:], following], dim=1))
-
-
 def twin_tokens(tokenizer: PreTrainedTokenizerFast) -> Tensor:
     """Per token id the same word with or without its leading space, itself where there is none: (vocabulary,)."""
     ids = tokenizer.get_vocab()
@@ -162,10 +136,11 @@ def bring_twins_together(model: StandIn, tokenizer: PreTrainedTokenizerFast) -> 
     embeddings.copy_((embeddings + embeddings[twin_tokens(tokenizer)]) / 2 + embeddings / 4)
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, size: int, seed: int) -> Iterator[Batch]:
+def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int) -> Iterator[Batch]:
     """Endless fresh training batches; each pool is sorted by length, so that little is padded."""
-    rng = random.Random(seed)
-    weights = [TASK_WEIGHTS[tier_of(task)] for task in TASKS]
+    rng = random.Random(f"{recipe.name}/{seed}")
+    size = recipe.batch_examples
+    weights = [recipe.task_weights[tier_of(task)] for task in TASKS]
     while True:
         tasks = rng.choices(TASKS, weights, k=size * POOLED_BATCHES)
         pool = sorted((encode(tokenizer, make_example(task, "train", rng)) for task in tasks), key=lambda ids: len(ids[0]))

@@ -22,6 +22,8 @@ from queues.topology import TopologySpec, apply
 
 CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
 
+AnyTracer = tracing.OtelTracer | tracing.NullTracer
+
 
 class SystemClock:
     def now(self) -> float:
@@ -66,7 +68,7 @@ class DispatcherProcess:
 
     async def run(self) -> None:
         """Serve until drained. Raises `QueueUnavailable` where there is no broker."""
-        logs.configure(self._settings.log_level)
+        logs.configure(self._settings.log_level.upper())
         rules = rules_of(self._settings)
         backends = cloud_backends(self._settings, rules) | (fleet_backends(rules) if self._with_ray else {})
         connection = await connect(self._settings.nats_url or LOCAL_NATS_URL, name="fleet-dispatcher")
@@ -79,7 +81,11 @@ class DispatcherProcess:
             await connection.close()
 
     async def _serve(
-        self, connection: Connection, rules: Rules, backends: Mapping[str, Backend], tracer: tracing.ClosableTracer
+        self,
+        connection: Connection,
+        rules: Rules,
+        backends: Mapping[str, Backend],
+        tracer: tracing.OtelTracer | tracing.NullTracer,
     ) -> None:
         lease_seconds = self._settings.lease_seconds
         queue = JetStreamQueue(connection, lease_seconds)

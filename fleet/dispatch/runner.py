@@ -168,7 +168,7 @@ class Runner:
         try:
             attempt = self._attempt(case, outcome, started_at, now)
             tried = case.after(attempt)
-            self._office.spans.model_call(case, attempt)
+            self._office.spans.model_call(case, attempt, self._target)
             return self._errand(tried, self._office.decide(tried, view, now), now)
         except Exception as error:  # a bug met by one job must not stop its neighbours
             log.exception("judgement_failed", job_id=case.job.id, tenant=case.job.tenant)

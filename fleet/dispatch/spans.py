@@ -11,6 +11,7 @@ from fleet.model.attempt import Answer, Attempt
 from fleet.model.job import Job
 from fleet.model.result import Result, Work
 from fleet.model.span import AttributeValue, Span, SpanName
+from fleet.model.target import Target
 from fleet.ports import Tracer
 
 
@@ -39,14 +40,14 @@ class Spans:
         attributes: dict[str, AttributeValue] = {"target": target, "batch_size": len(deliveries)}
         self._tracer.record(Span(SpanName.BATCH, None, started_at, ended_at, attributes, links))
 
-    def model_call(self, case: Case, attempt: Attempt) -> str | None:
+    def model_call(self, case: Case, attempt: Attempt, target: Target) -> None:
         if self._tracer is None:
-            return case.delivery.traceparent
+            return
         parent = case.delivery.traceparent
         error = None if isinstance(attempt.outcome, Answer) else attempt.outcome.kind.value
         attributes = _job(case.job) | _attempt(attempt)
+        attributes |= {"provider": target.provider, "requested_model": target.model}
         self._record(SpanName.MODEL_CALL, parent, attempt.started_at, attempt.ended_at, attributes, error)
-        return parent
 
     def published(self, step: Step, traceparent: str | None, started_at: float, ended_at: float) -> None:
         """What was handed on: an escalation to the next target, or the result."""

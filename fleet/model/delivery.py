@@ -33,7 +33,8 @@ Source = JobsOf | WorkOf
 class Delivery(Generic[Body]):
     """One hand-over of a job. `deliveries` counts from 1; `stored_at` is unix seconds.
 
-    `raw` is the message as it came, for a dead letter. `token` belongs to the queue that made the delivery; nobody else looks inside.
+    `raw` is the message as it came, for a dead letter. `token` belongs to the queue that made the
+    delivery; nobody else looks inside.
     """
 
     body: Body

@@ -38,7 +38,7 @@ def _number_or_date(stated: str, headers: Mapping[str, str], now: float) -> floa
 def _date(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

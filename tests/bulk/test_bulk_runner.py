@@ -153,8 +153,9 @@ async def test_a_job_without_an_answer_is_an_error_line(source: Callable[..., Pa
 
 
 async def test_a_repeated_run_asks_nothing_again(source: Callable[..., Path], sink: Path) -> None:
+    """Not even after the queue has forgotten the ids."""
     path = source(*(ask(f"prompt {number}") for number in range(20)))
-    async with MemoryFleet().running() as fleet:
+    async with MemoryFleet(duplicate_window_seconds=0.0).running() as fleet:
         await run(fleet.desk(), path, sink)
         first = read(sink)
         await run(fleet.desk(), path, sink)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fleet.cli.demo.asked import SMALL_MODEL, Asked, for_the_small_model, jobs
 from fleet.cli.demo.collect import Collected, collect
 from fleet.cli.demo.report import Report, accuracy_of_the_small_model, report
 from fleet.cli.demo.view import telling_examples
+from fleet.model.attempt import Failure, FailureKind
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result
@@ -106,6 +108,21 @@ def test_the_report_adds_up_by_target() -> None:
     assert (large.answered, large.escalated_away, large.correct, large.accuracy) == (hard, 0, hard, 1.0)
     assert list(totals.by_target) == [SMALL_MODEL, "llama-70b"]
     assert (totals.accuracy, totals.jobs_per_second) == (1.0, 13.5)
+
+
+def test_a_failed_attempt_is_no_escalation() -> None:
+    def recovered(job: Job) -> Result:
+        failure = Failure(FailureKind.TIMEOUT, "no answer in 60 s")
+        attempts = (
+            replace(attempt(1, SMALL_MODEL, "", 0.0), outcome=failure, confidence=None),
+            attempt(2, "llama-70b", reference(job), 0.95, Reason.TARGET_FAILED),
+        )
+        return succeeded(job, "", attempts=attempts)
+
+    totals = reported(recovered)
+    small = totals.by_target[SMALL_MODEL]
+    assert (totals.escalated, small.answered, small.escalated_away, small.failed_attempts) == (0, 0, 0, COUNT)
+    assert small.accuracy is None
 
 
 def test_a_wrong_or_missing_answer_costs_accuracy() -> None:

@@ -48,3 +48,12 @@ def test_in_json_mode_stdout_is_the_object_alone(tmp_path: Path) -> None:
 def test_an_error_names_the_log(tmp_path: Path) -> None:
     _, stderr, _ = run(tmp_path, "fails")
     assert stderr.splitlines()[0] == f"fleet: it broke (details in {tmp_path / 'logs' / 'fleet.log'})"
+
+
+def test_the_warnings_of_libraries_stay_out_of_an_error() -> None:
+    """The NATS client warns at every refused connection."""
+    command = [sys.executable, "-m", "fleet.cli", "result", "some-job-id-000001", "--nats-url", "nats://127.0.0.1:9"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "no NATS server answers at nats://127.0.0.1:9" in done.stderr

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from memory_fleet import MemoryFleet, echo
@@ -15,9 +15,13 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, submission
+from fleet.model.delivery import JobsOf, Post
 from fleet.model.errors import InvalidJob, QueueUnavailable
-from fleet.model.job import JOB_ID, Lane, Plan, Tier
+from fleet.model.job import JOB_ID, Job, Lane, Plan, Tier
 from fleet.model.result import Result
+from fleet.model.submission import Submission
+from queues.codec import decode
+from queues.letters import Message, message_of
 from queues.memory import MemoryDesk
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -46,6 +50,42 @@ class BreakingDesk(MemoryDesk):
         if self.asked == 1:
             raise QueueUnavailable("the connection broke")
         return await super().result(job_id)
+
+
+class ReopenedDesk(MemoryDesk):
+    """Its stream breaks once, and its store is of no help."""
+
+    opened = 0
+
+    async def results(self) -> AsyncIterator[Result]:
+        self.opened += 1
+        if self.opened == 1:
+            raise QueueUnavailable("the connection broke")
+        [waiting] = self._broker.lease(JobsOf(Lane.STANDARD), 1)
+        results = super().results()
+        first = asyncio.ensure_future(anext(results))
+        await asyncio.sleep(0)
+        self._broker.store(answered(waiting.message))
+        yield await first
+
+    async def result(self, job_id: str) -> Result | None:
+        return None
+
+
+def answered(message: Message) -> Message:
+    body = decode(JobsOf(Lane.STANDARD), message.data, None, message.subject, 1.0)
+    assert isinstance(body, Job)
+    return message_of(Post(echo(body)))
+
+
+class InstantDesk(MemoryDesk):
+    """The result is stored before `submit` returns."""
+
+    async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
+        stored = await super().submit(submissions)
+        for held in self._broker.lease(JobsOf(Lane.STANDARD), len(submissions)):
+            self._broker.store(answered(held.message))
+        return stored
 
 
 @pytest.fixture
@@ -87,11 +127,19 @@ async def test_a_result_the_stream_does_not_bring_is_found_in_the_store(
     assert text(result) == "hello"
 
 
-async def test_the_subscription_is_there_before_the_job(fleet: MemoryFleet) -> None:
-    """With sweeps an hour away, only a subscription made in time can bring the result."""
-    desk = fleet.desk("acme")
+async def test_a_stream_that_breaks_is_opened_again() -> None:
+    desk = ReopenedDesk(MemoryFleet().broker, "acme")
+    async with Inbox(desk, SOON) as inbox:
+        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO, timeout_seconds=5.0)
+    assert text(result) == "hello"
+
+
+async def test_the_subscription_is_there_before_the_job() -> None:
+    """With sweeps an hour away and a fleet that answers at once, only a subscription made in time brings the result."""
+    desk = InstantDesk(MemoryFleet().broker, "acme")
     async with Inbox(desk, 3600.0) as inbox:
-        assert text(await FleetClient(desk, inbox).run(task="chat", messages=HELLO)) == "hello"
+        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO, timeout_seconds=5.0)
+    assert text(result) == "hello"
 
 
 async def test_a_run_that_takes_too_long_names_its_job_and_the_job_goes_on() -> None:
@@ -150,13 +198,13 @@ async def test_what_the_caller_says_of_a_job_arrives_with_it(client: FleetClient
         deadline_seconds=60,
         max_cost_usd=0.5,
         cloud=["groq"],
-        own_key="team-key",
+        own_key="openai/team-key",
         metadata={"screen": "inbox"},
     )
     [job] = fleet.jobs
     assert (job.tenant, job.task, job.request) == ("acme", "plan.schedule", request)
     assert (job.lane, job.plan, job.tier) == (Lane.INTERACTIVE, Plan.OWN_KEY, Tier.MEDIUM)
-    assert (job.max_cost_usd, job.own_key, job.metadata) == (0.5, "team-key", {"screen": "inbox"})
+    assert (job.max_cost_usd, job.own_key, job.metadata) == (0.5, "openai/team-key", {"screen": "inbox"})
     assert job.cloud.providers == frozenset({"groq"})
     assert job.deadline_at is not None
     assert before + 60 <= job.deadline_at <= time.time() + 60

@@ -10,7 +10,7 @@ import pytest
 from fleet.model.errors import ConfigError
 from queues.connection import Connection, connect
 from queues.server import EmbeddedServer
-from queues.topology import Change, ChangeKind, TopologySpec, apply
+from queues.topology import Change, ChangeKind, TopologySpec, apply, stream_sizes
 
 SPEC = TopologySpec()
 
@@ -52,6 +52,16 @@ async def test_a_change_a_stream_refuses_names_the_stream(connection: Connection
 
     with pytest.raises(ConfigError, match=r"streams\.JOBS"):
         await apply(js, replace(SPEC, storage="memory"))
+
+
+async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    assert await stream_sizes(js) == {}
+    await apply(js, SPEC)
+    await js.add_stream(name="OTHER", subjects=["other"])
+    await js.publish("dead.acme", b"{}")
+
+    assert await stream_sizes(js) == {"JOBS": 0, "WORK": 0, "RESULTS": 0, "LEDGER": 0, "DEAD": 1}
 
 
 async def test_the_lanes_have_durable_consumers_that_never_give_up_on_a_job(connection: Connection) -> None:

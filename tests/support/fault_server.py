@@ -86,7 +86,7 @@ class FaultServer:
         assert task is not None
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while await self._exchange(reader, writer):
                 pass
         writer.close()

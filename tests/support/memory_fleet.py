@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -56,8 +55,8 @@ def echo(job: Job) -> Result:
 class MemoryFleet:
     """`jobs` are those taken so far; a job for which `answer` gives None stays without a result."""
 
-    def __init__(self, answer: Callable[[Job], Result | None] = echo) -> None:
-        self.broker = MemoryBroker(time.time)
+    def __init__(self, answer: Callable[[Job], Result | None] = echo, duplicate_window_seconds: float = 120.0) -> None:
+        self.broker = MemoryBroker(duplicate_window_seconds=duplicate_window_seconds)
         self.queue = MemoryQueue(self.broker)
         self.answer = answer
         self.jobs: list[Job] = []

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from fleet.cli.demo.asked import SMALL_MODEL, Asked
 from fleet.cli.demo.collect import Collected
 from fleet.model.attempt import Answer
-from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 
 
@@ -99,12 +98,8 @@ def _target_report(name: str, asked: Sequence[Asked], results: Mapping[str, Resu
 
 
 def _left(result: Result) -> list[str]:
-    """The targets whose answer was not trusted, so that the job went on."""
-    return [
-        earlier.target
-        for earlier, later in zip(result.attempts, result.attempts[1:], strict=False)
-        if later.reason is Reason.LOW_CONFIDENCE and isinstance(earlier.outcome, Answer)
-    ]
+    """The targets whose answer was not trusted: only that makes a job go on after an answer."""
+    return [attempt.target for attempt in result.attempts[:-1] if isinstance(attempt.outcome, Answer)]
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -50,7 +50,8 @@ async def _fleet(
     if settings.nats_url and (await read_status(settings)).reachable:
         yield settings, ()
         return
-    own = settings.model_copy(update={"nats_url": None, "data_dir": directory})
+    free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # a fleet may hold the usual ports
+    own = settings.model_copy(update={"nats_url": None, "data_dir": directory, **free})
     async with started(own, on_progress) as fleet:
         yield own.model_copy(update={"nats_url": fleet.nats_url}), fleet.notes
 

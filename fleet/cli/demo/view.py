@@ -19,14 +19,11 @@ WIDEST_TEXT = 60
 def summary(
     report: Report, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str]
 ) -> list[RenderableType]:
-    lines: list[RenderableType] = ["", _targets(report), ""]
+    examples = Table.grid(padding=(0, 2))
     for one in telling_examples(asked, results):
-        lines += [_example(one, results[one.submission.id]), ""]
-    return [
-        *lines,
-        _totals(report, sum(result.cost_usd for result in results.values())),
-        *(f"note: {note}" for note in notes),
-    ]
+        _add_example(examples, one, results[one.submission.id])
+    cost_usd = sum(result.cost_usd for result in results.values())
+    return ["", _targets(report), "", examples, _totals(report, cost_usd), *(f"note: {note}" for note in notes)]
 
 
 def telling_examples(asked: Sequence[Asked], results: Mapping[str, Result]) -> list[Asked]:
@@ -51,13 +48,12 @@ def _targets(report: Report) -> Table:
     return table
 
 
-def _example(one: Asked, result: Result) -> Table:
-    grid = Table.grid(padding=(0, 2))
+def _add_example(grid: Table, one: Asked, result: Result) -> None:
+    verdict = "right" if one.is_answered_by(result) else f"wrong, expected {_shorten(one.example.answer)}"
     grid.add_row(one.example.task, _shorten(one.prompt))
-    verdict = "right" if one.is_answered_by(result) else f"wrong, expected {one.example.answer}"
-    grid.add_row("  answer", f"{_shorten(answer_text(result)) or result.status} [{verdict}]")
+    grid.add_row("  answer", f"{_shorten(answer_text(result)) or result.status} ({verdict})")
     grid.add_row("  path", path_of(result))
-    return grid
+    grid.add_row()
 
 
 def _totals(report: Report, cost_usd: float) -> Table:

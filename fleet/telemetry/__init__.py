@@ -1,0 +1,1 @@
+"""Traces and logs: OpenTelemetry and structlog, configured in one place."""

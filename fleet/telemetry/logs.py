@@ -1,0 +1,88 @@
+"""One log format for everything: JSON lines that carry the job and the trace, and never a prompt or a key.
+
+A field named in `WITHHELD` is dropped at any depth before a line is written, and text that looks like a provider's
+key is blanked wherever it stands. Log ids, counts and reason words; content has no place in a log.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from fleet.telemetry.tracing import trace_id_of
+
+WITHHELD = frozenset(
+    {"request", "requests", "messages", "message", "content", "prompt", "completion", "answer", "body", "text"}
+    | {"tools", "tool_calls", "arguments", "headers"}
+    | {"api_key", "apikey", "own_key", "key", "keys", "secret", "token", "password", "authorization", "credentials"}
+)
+
+KEY = re.compile(r"\b(?:sk|gsk|pk|rk)[-_][A-Za-z0-9_-]{8,}|(?<=Bearer )\S+")
+BLANK = "[withheld]"
+
+CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "groq")
+"""Libraries that log every request, at debug level with its content."""
+
+
+def configure(level: str = "INFO", json: bool = True) -> None:
+    """Send every log line, the libraries' included, to standard error; `json=False` for people at a terminal.
+
+    Raises `ValueError` for a level that `logging` does not know.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        withhold,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # configure() may come again with another level
+    )
+    renderer: Processor = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
+    handler = logging.StreamHandler()
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+@contextmanager
+def job_context(job_id: str, traceparent: str | None) -> Iterator[None]:
+    """Every line logged inside carries `job_id` and, where the job is traced, `trace_id`."""
+    trace_id = trace_id_of(traceparent)
+    trace = {} if trace_id is None else {"trace_id": trace_id}
+    with structlog.contextvars.bound_contextvars(job_id=job_id, **trace):
+        yield
+
+
+def withhold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The structlog processor that keeps content and keys out of a line."""
+    return {name: _cleared(value) for name, value in event.items() if name.lower() not in WITHHELD}
+
+
+def _cleared(value: Any) -> Any:
+    match value:
+        case str():
+            return KEY.sub(BLANK, value)
+        case dict():
+            return {name: _cleared(item) for name, item in value.items() if str(name).lower() not in WITHHELD}
+        case list() | tuple():
+            return [_cleared(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,48 @@
+"""Every attribute name, so that a renamed convention is one change here.
+
+Spans are named by `fleet.model.span.SpanName`. `gen_ai.*` and `messaging.*` follow the OpenTelemetry semantic
+conventions (generative AI as of 1.38, still in development; messaging); all else is the fleet's own, under `fleet.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from fleet.model.span import AttributeValue
+
+SERVICE_NAME: Final = "service.name"
+
+ATTRIBUTES: Final[Mapping[str, str]] = {
+    "job_id": "messaging.message.id",
+    "batch_size": "messaging.batch.message_count",
+    "provider": "gen_ai.provider.name",
+    "requested_model": "gen_ai.request.model",
+    "model": "gen_ai.response.model",
+    "finish_reason": "gen_ai.response.finish_reasons",
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "tenant": "fleet.tenant",
+    "lane": "fleet.lane",
+    "task": "fleet.task",
+    "plan": "fleet.plan",
+    "target": "fleet.target",
+    "attempt": "fleet.attempt.number",
+    "confidence": "fleet.confidence",
+    "cost_usd": "fleet.cost_usd",
+    "deliveries": "fleet.deliveries",
+    "reason": "fleet.reason",
+    "status": "fleet.status",
+}
+"""The dispatcher's words, and what they are called in a trace."""
+
+_LISTS: Final = frozenset({"finish_reason"})
+"""The conventions want these as lists: one entry per choice."""
+
+
+def translated(attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue | Sequence[str]]:
+    """The attributes under the names of the conventions. A word without a name there keeps its own, below `fleet.`."""
+    return {
+        ATTRIBUTES.get(word, f"fleet.{word}"): (str(value),) if word in _LISTS else value
+        for word, value in attributes.items()
+    }

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+
+class ScriptedStream:
+    """What a Serve handle returns: an item is handed out, an exception raised, None waits for ever."""
+
+    def __init__(self, script: Sequence[Any]) -> None:
+        self._script = list(script)
+        self.cancelled = False
+
+    async def __anext__(self) -> Any:
+        if not self._script:
+            raise StopAsyncIteration
+        item = self._script.pop(0)
+        if item is None:
+            await asyncio.Event().wait()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class ScriptedHandle:
+    """The remote method of a Serve handle, answering from a script."""
+
+    script: Sequence[Any] | Exception
+    sent: list[tuple[Sequence[Any], Sequence[float]]] = field(default_factory=list)
+    stream: ScriptedStream | None = None
+
+    def remote(self, requests: Sequence[Any], timeouts_seconds: Sequence[float]) -> ScriptedStream:
+        self.sent.append((requests, timeouts_seconds))
+        if isinstance(self.script, Exception):
+            raise self.script
+        self.stream = ScriptedStream(self.script)
+        return self.stream
+
+
+@pytest.fixture
+def scripted_handle() -> type[ScriptedHandle]:
+    return ScriptedHandle

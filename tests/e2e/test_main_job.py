@@ -1,0 +1,140 @@
+"""The main job on real parts: NATS, Ray Serve, vLLM, the providers' SDKs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections import Counter
+
+import nats
+import pytest
+
+from deployments.standins.tasks import examples, is_correct
+from fleet.client import FleetClient
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+
+pytestmark = pytest.mark.e2e
+
+LOCAL = {"llama-8b", "mixtral-8x7b", "llama-70b"}
+
+
+@pytest.fixture
+async def client(fleet):
+    async with FleetClient.connect(fleet.nats_url, tenant="acme") as connected:
+        yield connected
+
+
+async def test_every_job_gets_one_right_result_and_all_three_targets_work(fleet, client):
+    jobs = list(examples("heldout", 11, 90))
+    results = await asyncio.gather(
+        *(client.run(task=job.task, messages=job.messages, lane="standard", cloud="deny") for job in jobs)
+    )
+    assert {result.status for result in results} <= {Status.SUCCEEDED, Status.BEST_EFFORT}
+    assert {attempt.target for result in results for attempt in result.attempts} == LOCAL
+    right = [is_correct(j.task, j.answer, r.answer.message["content"]) for j, r in zip(jobs, results, strict=True)]
+    assert sum(right) / len(right) >= 0.75
+
+
+async def test_an_answer_is_judged_by_true_token_probabilities(client):
+    [job] = examples("heldout", 5, 1, task="classify.sentiment")
+    result = await client.run(task=job.task, messages=job.messages, lane="interactive")
+    features = result.attempts[0].confidence
+    assert result.target == "llama-8b"
+    assert 0.0 < features <= 1.0
+
+
+async def test_a_repeated_submission_is_answered_once(fleet, client):
+    job_id = secrets.token_hex(16)
+    [job] = examples("heldout", 6, 1, task="classify.intent")
+    first = await client.run(id=job_id, task=job.task, messages=job.messages)
+    again = await client.run(id=job_id, task=job.task, messages=job.messages)
+    assert again.finished_at == first.finished_at
+
+
+async def test_a_job_pinned_to_openai_travels_over_openais_wire_format(client):
+    [job] = examples("heldout", 7, 1, task="classify.intent")
+    result = await client.run(task=job.task, request={"model": "gpt-4o", "messages": job.messages})
+    assert (result.status, result.reason, result.target) == (Status.SUCCEEDED, Reason.NOT_CHECKED, "gpt-4o")
+    assert result.attempts[0].outcome.usage.output_tokens > 0
+    assert result.cost_usd > 0
+
+
+async def test_a_job_pinned_to_anthropic_travels_over_anthropics_wire_format(client):
+    [job] = examples("heldout", 7, 1, task="classify.intent")
+    result = await client.run(task=job.task, request={"model": "claude-sonnet", "messages": job.messages})
+    assert (result.status, result.target) == (Status.SUCCEEDED, "claude-sonnet")
+    assert result.answer.message["content"]
+
+
+async def test_an_untrusted_answer_leaves_the_fleet_only_with_permission(client):
+    """Nonsense no stand-in was trained on: nobody inside is sure of an answer."""
+    messages = [{"role": "user", "content": "zq 7 vv? kkrt; 0x1f -- mumpf, 99 %% ~~ zq zq"}]
+    inside = await client.run(task="classify.sentiment", messages=messages, cloud="deny")
+    outside = await client.run(task="classify.sentiment", messages=messages, cloud=["openai"])
+    assert (inside.status, inside.reason) == (Status.BEST_EFFORT, Reason.LADDER_EXHAUSTED)
+    assert {attempt.target for attempt in inside.attempts} <= LOCAL
+    assert outside.attempts[-1].target.startswith("gpt-")
+    assert outside.status is Status.SUCCEEDED
+
+
+BAD = {
+    "not JSON": (b"{", None),
+    "wrong type": ({"task": 7}, "task"),
+    "unknown field": ({"prompt": "hello"}, "prompt"),
+    "empty messages": ({"request": {"messages": []}}, "request.messages"),
+    "prompt over the context": (
+        {"request": {"messages": [{"role": "user", "content": "word " * 9000}]}, "cloud": "deny"},
+        "request.messages",
+    ),
+    "deadline in the past": ({"deadline": 1_000_000_000}, "deadline"),
+    "unknown task": ({"task": "no.such.task"}, "task"),
+    "unknown plan": ({"plan": "gold"}, "plan"),
+    "1 MB body": ({"request": {"messages": [{"role": "user", "content": "x" * 1_000_000}]}}, None),
+    "another tenant": ({"tenant": "beta"}, "tenant"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_bad_input_is_rejected_by_name_and_its_neighbour_succeeds(fleet, client, name):
+    wrong, field = BAD[name]
+    connection = await nats.connect(fleet.nats_url)
+    job_id = secrets.token_hex(16)
+    [good] = examples("heldout", 8, 1, task="classify.intent")
+    rejected = await connection.subscribe(f"results.acme.{job_id}")
+    await connection.flush()
+    body = {"id": job_id, "task": good.task, "request": {"messages": list(good.messages)}}
+    payload = wrong if isinstance(wrong, bytes) else json.dumps(body | wrong).encode()
+    letters = connection.jetstream()
+    before = (await letters.stream_info("DEAD")).state.messages
+    await letters.publish("jobs.interactive.acme", payload, headers={"Nats-Msg-Id": job_id})
+    neighbour = await client.run(task=good.task, messages=good.messages, lane="interactive")
+    result = json.loads((await rejected.next_msg(timeout=60)).data)
+    assert neighbour.status in (Status.SUCCEEDED, Status.BEST_EFFORT)
+    assert result["status"] == "rejected"
+    assert result["error"]["rule"]
+    if field is not None:
+        assert result["error"]["field"] == field
+    assert (await letters.stream_info("DEAD")).state.messages == before + 1
+    await connection.close()
+
+
+async def test_one_trace_joins_the_publisher_to_the_result(fleet, client):
+    trace_id, [job] = secrets.token_hex(16), examples("heldout", 9, 1, task="classify.sentiment")
+    connection = await nats.connect(fleet.nats_url)
+    job_id = secrets.token_hex(16)
+    done = await connection.subscribe(f"results.acme.{job_id}")
+    await connection.flush()
+    body = {"id": job_id, "task": job.task, "request": {"messages": list(job.messages)}}
+    headers = {"Nats-Msg-Id": job_id, "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
+    await connection.jetstream().publish("jobs.interactive.acme", json.dumps(body).encode(), headers=headers)
+    await done.next_msg(timeout=60)
+    await connection.close()
+
+    def complete(spans):
+        return Counter(span.name.split()[0] for span in spans)["fleet.publish"] >= 2
+
+    names = {span.name for span in await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)}
+    assert {"fleet.intake", "fleet.queue_wait", "fleet.publish"} <= names
+    assert any("llama-8b" in name or name == "fleet.model_call" for name in names)

@@ -1,0 +1,72 @@
+"""An OTLP/HTTP collector on loopback that keeps the spans it is sent."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class OtlpSink:
+    """Collects from `url`; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._spans: list[Any] = []
+        self._arrived = threading.Condition()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def of_trace(self, trace_id: str, until: Callable[[list[Any]], bool], timeout_seconds: float = 30.0) -> list[Any]:
+        """The spans of a trace, as soon as they satisfy `until`; whatever came when the time is over."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: until(self._of(trace_id)), timeout_seconds)
+            return self._of(trace_id)
+
+    def _of(self, trace_id: str) -> list[Any]:
+        return [span for span in self._spans if span.trace_id.hex() == trace_id]
+
+    def _take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        with self._arrived:
+            for resource in request.resource_spans:
+                for scope in resource.scope_spans:
+                    self._spans.extend(scope.spans)
+            self._arrived.notify_all()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                if self.path == "/v1/traces":
+                    sink._take(body)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        return Handler
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
