@@ -52,16 +52,19 @@ class _Line:
         heapq.heappush(self.parked, (due_at, next(self.ids), held.lease, held))
 
     def next_ready(self, now: float) -> _Held | None:
-        while self.parked and self.parked[0][0] <= now:
-            _, _, lease, held = heapq.heappop(self.parked)
-            if lease == held.lease and not held.gone:
-                held.leased = False
-                self.ready.appendleft(held)
+        self.ready.extendleft(reversed(list(self._returning(now))))
         while self.ready:
             held = self.ready.popleft()
             if not held.gone:
                 return held
         return None
+
+    def _returning(self, now: float) -> Iterator[_Held]:
+        while self.parked and self.parked[0][0] <= now:
+            _, _, lease, held = heapq.heappop(self.parked)
+            if lease == held.lease and not held.gone:
+                held.leased = False
+                yield held
 
     def next_due_at(self) -> float | None:
         return self.parked[0][0] if self.parked else None

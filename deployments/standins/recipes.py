@@ -47,7 +47,7 @@ RECIPES: Final = {
             feed_forward=256,
             experts=0,
             batch_examples=96,
-            minutes=6,
+            minutes=5,
             task_weights={"simple": 3.0, "medium": 1.0, "complex": 1.0},
         ),
         Recipe(

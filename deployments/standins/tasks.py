@@ -195,12 +195,12 @@ def _next_step(facts: _Facts) -> tuple[str, str]:
 
 
 def _divergence(facts: _Facts) -> tuple[str, str]:
-    """Who has the largest gap between the two ratings; the runner-up is at least six points closer."""
+    """Who has the largest gap between the two ratings; the runner-up is at least twelve points closer."""
     while True:
         ratings = [(facts.number(), facts.number()) for _ in range(3)]
         gaps = [abs(own - peers) for own, peers in ratings]
         top, second = sorted(gaps, reverse=True)[:2]
-        if top - second >= 6:
+        if top - second >= 12:
             break
     people = [facts.person() for _ in ratings]
     rows = ", ".join(f"{name} {own} {peers}" for name, (own, peers) in zip(people, ratings, strict=True))
@@ -209,7 +209,7 @@ def _divergence(facts: _Facts) -> tuple[str, str]:
 
 def _totals(facts: _Facts) -> tuple[str, str]:
     """Running totals after the second and the third person."""
-    hours = [facts.number(10, 59) for _ in range(3)]
+    hours = [facts.number(10, 39) for _ in range(3)]
     rows = ", ".join(f"{facts.person()} {hour}" for hour in hours)
     return f"Hours on {facts.group()}: {rows}.\nRunning totals?", f"{hours[0] + hours[1]}, {sum(hours)}"
 

@@ -32,7 +32,7 @@ class Output:
         """For people; silent in JSON mode."""
         if not self.as_json:
             for renderable in renderables:
-                self.console.print(renderable, markup=False)
+                self.console.print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
 
     def say(self, line: str) -> None:
         """One line for people, never wrapped; silent in JSON mode."""

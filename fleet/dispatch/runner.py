@@ -18,7 +18,6 @@ from fleet.model.call import Call
 from fleet.model.delivery import Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.model.reason import Reason
 from fleet.model.result import Work
 from fleet.model.target import Target
 from fleet.model.view import View
@@ -85,7 +84,7 @@ class Runner:
             case = Case.of_work(delivery, _work(delivery))
             action = self._decide(case, view, now)
             if isinstance(action, Run) and action.target == self._target.name:
-                self._buffer.put(lane, case, now)
+                self._buffer.put(lane, case.about_to_run(action.reason), now)
             else:
                 elsewhere.append(self._errand(case, action, now))
         if elsewhere:
@@ -176,13 +175,12 @@ class Runner:
 
     def _attempt(self, case: Case, outcome: Outcome, started_at: float, now: float) -> Attempt:
         number = len(case.attempts) + 1
-        reason = _reason(case)
         if not isinstance(outcome, Answer):
-            return Attempt(number, self._target.name, reason, started_at, now, outcome)
+            return Attempt(number, self._target.name, case.reason, started_at, now, outcome)
         confidence = assess(outcome, case.job, self._target, self._office.rules)
         paid_by_tenant = own_key_for(case.job, self._target) is not None
         cost = 0.0 if paid_by_tenant else cost_usd(outcome.usage, self._target)
-        return Attempt(number, self._target.name, reason, started_at, now, outcome, confidence, cost)
+        return Attempt(number, self._target.name, case.reason, started_at, now, outcome, confidence, cost)
 
     async def _hand_back(self) -> None:
         cases = await self._buffer.empty()
@@ -199,7 +197,3 @@ def _work(delivery: AnyDelivery) -> Work:
     if not isinstance(delivery.body, Work):
         raise TypeError("the WORK stream carries work only")
     return delivery.body
-
-
-def _reason(case: Case) -> Reason:
-    return _work(case.delivery).reason

@@ -5,7 +5,7 @@ Pure: it carries out a decision on paper; `Desk` in `office.py` sends it off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt
@@ -27,13 +27,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A job in hand: its delivery and everything tried so far, `fresh` of it in this very step."""
+    """A job in hand: its delivery and everything tried so far, `fresh` of it in this very step.
+
+    `reason` is why it is about to run, once that is decided.
+    """
 
     delivery: AnyDelivery
     job: Job
     attempts: tuple[Attempt, ...] = ()
     fresh: Attempt | None = None
     hop: int = 0
+    reason: Reason = Reason.ROUTED
 
     @staticmethod
     def of_job(delivery: AnyDelivery, job: Job) -> Case:
@@ -45,6 +49,9 @@ class Case:
 
     def after(self, attempt: Attempt) -> Case:
         return Case(self.delivery, self.job, (*self.attempts, attempt), attempt, self.hop)
+
+    def about_to_run(self, reason: Reason) -> Case:
+        return replace(self, reason=reason)
 
 
 def carry_out(case: Case, action: Action, now: float) -> Step:

@@ -222,6 +222,12 @@ def test_people_get_a_table_examples_totals_and_notes(invoke: Callable[..., CliR
     assert "note: no cloud keys" in lines
 
 
+def test_a_wrong_answer_is_shown_beside_the_expected_one(invoke: Callable[..., CliResult], fake_app: App) -> None:
+    fake_app.fleet.answer = lambda job: succeeded(job, "no idea")
+    lines = [" ".join(line.split()) for line in invoke("demo", "--jobs", "1").stdout.splitlines()]
+    assert lines[lines.index("answer no idea (wrong)") + 1].startswith("expected ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "is_up", "calls"),
     [

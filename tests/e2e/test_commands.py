@@ -38,7 +38,9 @@ def test_submit_waits_for_the_answer_and_result_finds_it_again(fleet):
 def test_bulk_answers_every_line_and_says_which_it_could_not_read(fleet, tmp_path):
     source, sink = tmp_path / "jobs.jsonl", tmp_path / "results.jsonl"
     jobs = list(examples("heldout", 12, 40))
-    lines = [json.dumps({"custom_id": str(n), "task": j.task, "messages": list(j.messages)}) for n, j in enumerate(jobs)]
+    lines = [
+        json.dumps({"custom_id": str(n), "task": j.task, "messages": list(j.messages)}) for n, j in enumerate(jobs)
+    ]
     source.write_text("\n".join([*lines, "not json"]) + "\n")
     done = fleet.command("bulk", "run", str(source), "-o", str(sink), "--json")
     assert done.returncode in (0, 1), done.stderr

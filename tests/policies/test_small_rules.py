@@ -165,7 +165,9 @@ def test_the_open_time_grows_to_its_limit_and_never_beyond(trips):
         (90, 1.0, -1, 0),
     ],
 )
-def test_a_micro_batch_goes_when_it_is_full_or_its_first_job_has_waited_or_the_target_is_idle(waiting, oldest, free, expected):
+def test_a_micro_batch_goes_when_it_is_full_or_its_first_job_has_waited_or_the_target_is_idle(
+    waiting, oldest, free, expected
+):
     assert take_now(waiting, oldest, free, LLAMA) == expected
 
 

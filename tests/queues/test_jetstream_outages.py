@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
@@ -43,7 +45,9 @@ async def test_whatever_waits_for_the_broker_fails_at_once_when_it_goes(
     ]
     assert await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, 0.05) == []
 
-    await asyncio.to_thread(own_server.stop)
+    # Killed, it has no time to end the pull itself.
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGKILL)
 
     async with asyncio.timeout(PATIENCE_SECONDS):
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)

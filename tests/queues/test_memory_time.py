@@ -61,17 +61,18 @@ async def test_an_extended_lease_ends_a_whole_lease_later() -> None:
     assert len(await queue.take(SMALL, 1, 0)) == 1
 
 
-async def test_a_late_retry_does_not_take_the_job_from_the_queue() -> None:
+async def test_jobs_come_back_in_order_and_a_late_retry_does_not_hand_one_out_twice() -> None:
     now = Time()
     _, queue = queue_at(now)
-    await queue.publish([Post(work())])
-    [delivery] = await queue.take(SMALL, 1, 0)
+    await queue.publish([Post(work(1)), Post(work(2))])
+    _, late = await queue.take(SMALL, 2, 0)
     now.at += 30
-    await queue.take(SMALL, 0, 0)
+    [first] = await queue.take(SMALL, 1, 0)
 
-    await queue.settle([Retry(delivery, delay_seconds=0)])
+    await queue.settle([Retry(late)])
+    rest = await queue.take(SMALL, 10, 0)
 
-    assert len(await queue.take(SMALL, 10, 0)) == 1
+    assert [first.body, *(delivery.body for delivery in rest)] == [work(1), work(2)]
 
 
 async def test_an_acknowledged_job_stays_away_for_ever_and_leaves_the_depth_once() -> None:

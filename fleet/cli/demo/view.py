@@ -49,9 +49,11 @@ def _targets(report: Report) -> Table:
 
 
 def _add_example(grid: Table, one: Asked, result: Result) -> None:
-    verdict = "right" if one.is_answered_by(result) else f"wrong, expected {_shorten(one.example.answer)}"
+    is_right = one.is_answered_by(result)
     grid.add_row(one.example.task, _shorten(one.prompt))
-    grid.add_row("  answer", f"{_shorten(answer_text(result)) or result.status} ({verdict})")
+    grid.add_row("  answer", f"{_shorten(answer_text(result)) or result.status} ({'right' if is_right else 'wrong'})")
+    if not is_right:
+        grid.add_row("  expected", _shorten(one.example.answer))
     grid.add_row("  path", path_of(result))
     grid.add_row()
 
