@@ -51,7 +51,10 @@ class EmbeddedServer:
             stale.unlink()
         config = self._store_dir / "nats-server.conf"
         config.write_text(self._config())
-        self._process = subprocess.Popen([_binary(), "-c", str(config)], stdin=subprocess.DEVNULL)
+        # A session of its own: Ctrl-C in a terminal must not reach it before the dispatcher has drained.
+        self._process = subprocess.Popen(
+            [_binary(), "-c", str(config)], stdin=subprocess.DEVNULL, start_new_session=True
+        )
         self._port = self._wait_for_port()
 
     def stop(self) -> None:
