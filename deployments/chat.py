@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -142,11 +143,17 @@ class Chat:
 
 
 def features_of(flat: FlatLogprobs) -> Features:
-    """vLLM lists the sampled token first at every position, then the best candidates in order of rank."""
+    """vLLM lists the sampled token first at every position, then the best candidates in order of rank.
+
+    Where a grammar allows fewer tokens than there are candidates, the rest have probability 0 and are no candidates.
+    """
     starts, ends, values = flat.start_indices, flat.end_indices, flat.logprobs
     return aggregate(
         [values[start] for start in starts],
-        [values[start + 1 : end] for start, end in zip(starts, ends, strict=True)],
+        [
+            [value for value in values[start + 1 : end] if value != -inf]
+            for start, end in zip(starts, ends, strict=True)
+        ],
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -101,6 +103,18 @@ def _set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Importing Ray's LLM package replaces the handlers of the root logger and turns its level down."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 def deploy(
     profile: Profile,
     targets: Sequence[str] | None = None,
@@ -114,9 +128,10 @@ def deploy(
     `sources` replaces weights by target; `host` are the arguments of the dispatcher, which is left out without them.
     Raises `BackendUnavailable` with Serve's message if one of them fails.
     """
-    from ray import serve
+    with _root_logger_kept():
+        from ray import serve
 
-    from deployments.app import DISPATCHER, build_host, build_model
+        from deployments.app import DISPATCHER, build_host, build_model
 
     chosen = list(models(profile)) if targets is None else targets
     runs = [
@@ -157,5 +172,7 @@ def stop() -> None:
     import ray
     from ray import serve
 
-    serve.shutdown()
-    ray.shutdown()
+    # Ray kills Serve's controller last, and complains on the terminal that it is gone.
+    with redirect_stderr(io.StringIO()):
+        serve.shutdown()
+        ray.shutdown()

@@ -24,7 +24,8 @@ HERE: Final = Path(__file__).parent
 GRACE_SECONDS: Final = 60.0
 """How long a replica that is to go may finish what it runs; the longest timeout of a self-hosted target."""
 
-HEALTH_CHECK_SECONDS: Final = 5.0
+HEALTH_CHECK_SECONDS: Final = 2.0
+"""Serve restarts a replica after three failed checks in a row."""
 
 
 class Profile(StrEnum):

@@ -15,6 +15,7 @@ import pytest
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.call import Call
+from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.span import Span
@@ -81,7 +82,7 @@ class Bench:
     """One broker, one tenant's desk, and the backends of the dispatcher under test."""
 
     rules: Rules
-    broker: MemoryBroker = field(default_factory=MemoryBroker)
+    broker: WatchedBroker
     backends: dict[str, ScriptedBackend] = field(default_factory=dict)
     tracer: RecordingTracer | None = None
 
@@ -128,10 +129,19 @@ class Bench:
 
 
 class WatchedBroker(MemoryBroker):
-    """A broker whose next change can be awaited."""
+    """A broker whose next change can be awaited, and whose clock can be put forward."""
+
+    def __init__(self) -> None:
+        super().__init__(now=lambda: time.time() + self.ahead_seconds)
+        self.ahead_seconds = 0.0
 
     async def changed_once(self) -> None:
-        await self._changed.wait()
+        await self.changed(WorkOf("none", Lane.STANDARD), timeout_seconds=5.0)
+
+    def end_leases(self) -> None:
+        """Let all the time of a lease pass at once."""
+        self.ahead_seconds += 31.0
+        self.wake()
 
 
 @pytest.fixture
