@@ -1,10 +1,11 @@
-"""How much of vLLM's own speed the fleet keeps.
+"""How much of vLLM's own speed the fleet keeps, from a published job to its result.
 
-The ceiling is vLLM's offline `LLM.chat` with all requests in one call and no log-probabilities; then the same requests
-through a Serve handle in micro-batches, with confidence on. Each part runs in a process of its own and gives its memory
-back before the next one starts; the first round of each is not counted.
+The ceiling is vLLM's offline `LLM.chat` with all requests in one call and no log-probabilities. Against it stand the same
+requests through a Serve handle in micro-batches, and through the whole fleet: published on NATS, batched, run, judged
+by their log-probabilities, and the results read from NATS. Each part runs in a process of its own and gives its memory
+back before the next one starts; the first round of each warms up and is not counted.
 
-    python -m benchmarks.engine [--json] [--target llama-70b] [--jobs 512] [--rounds 5]
+    python -m benchmarks.engine [--json] [--target llama-70b] [--jobs 512] [--rounds 5] [--parts offline handle fleet]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -23,14 +25,19 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.report import show
 from deployments.profiles import Profile, model
 from fleet.model.attempt import Answer
 from fleet.model.call import Call
+from fleet.model.job import Lane
+from fleet.model.result import Result, Status
+from fleet.model.submission import Submission
 
 BATCH_SIZE = 32
 BATCHES_IN_FLIGHT = 16
 OUTPUT_TOKENS = 16
-CALL_TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
+TENANT = "bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +51,20 @@ class Options:
     confidence: bool = True
 
 
-def requests(options: Options) -> list[dict[str, Any]]:
-    """Greedy chats that differ in a few words, as nudges do."""
+def submissions(options: Options) -> list[Submission]:
+    """Greedy chats of the kinds the stand-ins were trained on, pinned to the target, with new ids every time."""
+    from deployments.standins.tasks import examples
+
+    wanted = {"model": options.target, "max_tokens": OUTPUT_TOKENS, "temperature": 0}
     return [
-        {
-            "messages": [{"role": "user", "content": f"Remind person {number} of the meeting on day {number % 28}."}],
-            "max_tokens": OUTPUT_TOKENS,
-            "temperature": 0,
-        }
-        for number in range(options.jobs)
+        Submission(
+            id=secrets.token_hex(16),
+            task=example.task,
+            request={"messages": list(example.messages), **wanted},
+            lane=Lane.BULK,
+            cloud="deny",
+        )
+        for example in examples("heldout", 0, options.jobs)
     ]
 
 
@@ -63,7 +75,7 @@ def offline(options: Options) -> list[float]:
 
     described = model(Profile.LOCAL, options.target)
     llm = LLM(model=described.weights, **described.engine)
-    chats = [request["messages"] for request in requests(options)]
+    chats = [submission.request["messages"] for submission in submissions(options)]
     sampling = SamplingParams(temperature=0, max_tokens=OUTPUT_TOKENS)
     return timed(options, lambda: llm.chat(chats, sampling, use_tqdm=False))
 
@@ -86,7 +98,7 @@ async def _through_handle(options: Options) -> None:
     from deployments.backend import ray_serve_backend
 
     backend = ray_serve_backend(options.target)
-    calls = [Call(request, CALL_TIMEOUT_SECONDS) for request in requests(options)]
+    calls = [Call(submission.request, TIMEOUT_SECONDS) for submission in submissions(options)]
     waiting = iter([calls[start : start + BATCH_SIZE] for start in range(0, len(calls), BATCH_SIZE)])
 
     async def runner() -> None:
@@ -97,6 +109,53 @@ async def _through_handle(options: Options) -> None:
                     raise RuntimeError(f"a job failed: {failures[0]}")
 
     await asyncio.gather(*(runner() for _ in range(BATCHES_IN_FLIGHT)))
+
+
+def fleet(options: Options) -> list[float]:
+    """Jobs per second from the first job published to the last result read, by round."""
+    with TemporaryDirectory(prefix="fleet-bench-") as folder, asyncio.Runner() as runner:
+        started = runner.run(_start_fleet(Path(folder)))
+        try:
+            return timed(options, lambda: runner.run(_publish_to_result(started.nats_url, options)))
+        finally:
+            runner.run(started.stop())
+
+
+async def _start_fleet(folder: Path) -> Any:
+    from fleet.app import local
+    from fleet.settings.environment import load
+
+    settings = load(data_dir=folder, dashboard=False, nats_port=0, http_port=0, dashboard_port=0, log_level="error")
+    return await local.start(settings, on_progress=lambda step: None)
+
+
+async def _publish_to_result(nats_url: str, options: Options) -> None:
+    from fleet.app.desk import open_desk
+
+    desk = await open_desk(nats_url, TENANT)
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            results = aiter(desk.results())
+            reading = asyncio.create_task(_read(results, options))
+            await asyncio.sleep(0)  # the reader subscribes before anything can be answered
+            await desk.submit(submissions(options))
+            await reading
+    finally:
+        await desk.close()
+
+
+async def _read(results: Any, options: Options) -> None:
+    seen = 0
+    async for result in results:
+        _require(result, options.target)
+        seen += 1
+        if seen == options.jobs:
+            return
+
+
+def _require(result: Result, target: str) -> None:
+    if result.status not in (Status.SUCCEEDED, Status.BEST_EFFORT) or result.attempts[0].target != target:
+        raise RuntimeError(f"a job went astray: {result.status} {result.reason} {result.problem}")
 
 
 def timed(options: Options, once: Callable[[], object]) -> list[float]:
@@ -117,7 +176,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-PARTS: Mapping[str, Callable[[Options], list[float]]] = {"offline": offline, "handle": handle}
+PARTS: Mapping[str, Callable[[Options], list[float]]] = {"offline": offline, "handle": handle, "fleet": fleet}
 MARK = "rates: "
 
 
@@ -132,33 +191,29 @@ def in_own_process(part: str, options: Options) -> list[float]:
     raise RuntimeError(f"part {part} failed:\n{done.stdout}\n{done.stderr}")
 
 
-def measure(options: Options) -> dict[str, float]:
-    """Medians over the rounds, and what part of the ceiling is kept."""
-    rates = {part: median(in_own_process(part, options)) for part in PARTS}
-    return {
-        "offline_jobs_per_second": rates["offline"],
-        "handle_jobs_per_second": rates["handle"],
-        "handle_ratio": rates["handle"] / rates["offline"],
-    }
+def measure(options: Options, parts: Sequence[str]) -> dict[str, float]:
+    """Medians over the rounds, and what part of the ceiling the whole fleet keeps (or the furthest part measured)."""
+    rates = {part: median(in_own_process(part, options)) for part in parts}
+    figures = {f"{part}_jobs_per_second": rate for part, rate in rates.items()}
+    return figures | {"ratio": rates[parts[-1]] / rates[parts[0]]}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    default = Options()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--target", default=Options().target)
-    parser.add_argument("--jobs", type=int, default=Options().jobs)
-    parser.add_argument("--rounds", type=int, default=Options().rounds)
-    parser.add_argument("--no-confidence", action="store_true", help="leave the log-probabilities out")
+    parser.add_argument("--target", default=default.target)
+    parser.add_argument("--jobs", type=int, default=default.jobs)
+    parser.add_argument("--rounds", type=int, default=default.rounds)
+    parser.add_argument("--no-confidence", action="store_true", help="leave log-probabilities out of the handle part")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["offline", "handle", "fleet"])
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--options", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.part:
         print(MARK + json.dumps(PARTS[given.part](Options(**json.loads(given.options)))))
         return
-    measured = measure(Options(given.target, given.jobs, given.rounds, not given.no_confidence))
-    print(
-        json.dumps(measured) if given.json else "\n".join(f"{name:28}{value:10.2f}" for name, value in measured.items())
-    )
+    show(measure(Options(given.target, given.jobs, given.rounds, not given.no_confidence), given.parts), given.json)
 
 
 if __name__ == "__main__":

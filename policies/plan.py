@@ -199,12 +199,12 @@ def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
 
 
 def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
-    """Nothing may run this job. If it is too long for all of them, the request breaks a rule; else the fleet lacks."""
+    """Nothing may run this job. Too long for all it could reach: the request breaks a rule. Else the fleet lacks."""
     clauses = "; ".join(explain(reason, target, case.demand, case.rules) for target, reason in barred)
     message = f"no target may run this job: {clauses}"
     reasons = {reason for _, reason in barred}
-    if reasons == {Bar.CONTEXT}:
-        largest = max(target.context_tokens for target, _ in barred)
+    if Bar.CONTEXT in reasons and reasons <= {Bar.CONTEXT, Bar.CLOUD, Bar.UNAVAILABLE}:
+        largest = max(target.context_tokens for target, reason in barred if reason is Bar.CONTEXT)
         rule = f"must fit {largest} tokens; prompt and requested output need about {case.demand.needs.context_tokens}"
         return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, "request.messages", rule), dead=True)
     if Bar.MONEY in reasons:

@@ -66,7 +66,10 @@ def _answer(model: StandIn, tokenizer: PreTrainedTokenizerFast, batch: Sequence[
 
 
 def auroc(answers: Sequence[Answer], signal: Callable[[Sequence[float]], float]) -> float:
-    """Chance that a right answer scores above a wrong one, ties counting half. Raises: ValueError without both kinds."""
+    """Chance that a right answer scores above a wrong one, ties counting half.
+
+    Raises: ValueError unless there are both.
+    """
     right = [signal(answer.logprobs) for answer in answers if answer.correct]
     wrong = [signal(answer.logprobs) for answer in answers if not answer.correct]
     if not right or not wrong:

@@ -14,39 +14,40 @@ pipeline_tag: text-generation
 
 # Stand-in models of the local profile
 
-Three very small language models in the real architectures, so that the whole fleet (Ray Serve, vLLM, batching, confidence,
-escalation) runs on a laptop without a GPU, an account or a download. They are trained from scratch on a generated corpus.
-They are **not** Meta's or Mistral's models and contain nothing of them; the names only say which place on the ladder
-each one takes. They can do the nine HR tasks below and nothing else.
+Three very small language models in the real architectures, so that the whole fleet (Ray Serve, vLLM, batching,
+confidence, escalation) runs on a laptop without a GPU, an account or a download. They are trained from scratch on a
+generated corpus. They are **not** Meta's or Mistral's models and contain nothing of them; the names only say which
+place on the ladder each one takes. They can do the nine HR tasks below and nothing else.
 """
 
 _TRAINING: Final = """\
 ## Training
 
-Corpus: `deployments/standins/tasks.py` draws fresh examples without end; nothing was collected. All people, teams, courses
-and projects are invented. Simple, medium and complex tasks are drawn 1 : 2 : 3 for every model. Training starts with {copying}
-batches of random tokens in which spans repeat, then goes on with the tasks; the loss is on answer tokens only. Muon for hidden
-matrices, AdamW for the rest, bf16 autocast, one to two CPU cores.
+Corpus: `deployments/standins/tasks.py` draws fresh examples without end; nothing was collected. All people, teams,
+courses and projects are invented. The small model is trained from scratch, mostly on simple tasks. The two larger
+ones start from it (function-preserving growth, `grow.py`) and see mostly harder tasks. The loss is on answer tokens
+only; Muon for hidden matrices, AdamW for the rest, bf16 autocast, a few minutes on one or two CPU cores each.
 
     {commands}
     python -m deployments.standins.evaluate
 
-Seeds fix the data and the start; the learning rate follows the clock, so a repeat gives like scores, not the same bytes.
+Seeds fix the data and the start; the learning rate follows the clock, so a repeat gives like scores, not the same
+bytes. A slower machine needs more `--minutes`.
 """
 
 _SCORES: Final = """\
 ## Held-out scores
 
-Greedy answers in bf16, {per_task} examples per task (seed {seed}), in per cent. Held-out names and the numbers given in held-out
-prompts never occur in a training prompt: each belongs to one split by a rule on the value itself (`vocabulary.is_held_out`).
-A label must match exactly, JSON must be equal, a nudge must have all facts in the right places.
+Greedy answers in bf16, {per_task} examples per task (seed {seed}), in per cent. Held-out names, and the numbers given
+in held-out prompts, never occur in a training prompt: each belongs to one split by a rule on the value itself
+(`vocabulary.is_held_out`). A label must match exactly, JSON must be equal, a nudge must have all facts in order.
 """
 
 _CONFIDENCE: Final = """\
 ## Confidence
 
-Chance that a right answer has a higher signal than a wrong one (AUROC, all tasks together), from the log probabilities of the
-generated tokens: their product, their geometric mean, the weakest one.
+Chance that a right answer has a higher signal than a wrong one (AUROC, all tasks together), from the log
+probabilities of the generated tokens: their product, their geometric mean, the weakest one.
 """
 
 
@@ -59,7 +60,7 @@ def model_card(scores: dict[str, Any]) -> str:
         (
             _INTRODUCTION,
             _sizes(scores),
-            _TRAINING.format(commands=commands, copying=200),
+            _TRAINING.format(commands=commands),
             _SCORES.format(**scores),
             _accuracies(scores),
             _CONFIDENCE,
@@ -71,15 +72,19 @@ def model_card(scores: dict[str, Any]) -> str:
 
 def _sizes(scores: dict[str, Any]) -> str:
     rows = [
-        [name, _shape(RECIPES[name]), f"{one['parameters']:,}", f"{one['bytes'] / 1e6:.1f} MB"]
+        [name, _shape(RECIPES[name]), f"{one['parameters']:,}", f"{one['bytes'] / 1e6:.1f} MB", _mix(RECIPES[name])]
         for name, one in scores["models"].items()
     ]
-    return _table(["model", "architecture", "parameters", "weights (bf16)"], rows)
+    return _table(["model", "architecture", "parameters", "weights (bf16)", "simple : medium : complex"], rows)
 
 
 def _shape(recipe: Recipe) -> str:
     kind = f"Mixtral, {recipe.experts} experts, 2 per token" if recipe.experts else "Llama"
     return f"{kind}, {recipe.layers} layers, width {recipe.width}"
+
+
+def _mix(recipe: Recipe) -> str:
+    return " : ".join(f"{weight:g}" for weight in recipe.task_weights.values())
 
 
 def _accuracies(scores: dict[str, Any]) -> str:
@@ -93,7 +98,9 @@ def _accuracies(scores: dict[str, Any]) -> str:
 def _signals(scores: dict[str, Any]) -> str:
     models = scores["models"]
     names = next(iter(models.values()))["auroc"]
-    return _table(["signal", *models], [[name, *(f"{one['auroc'][name]:.3f}" for one in models.values())] for name in names])
+    return _table(
+        ["signal", *models], [[name, *(f"{one['auroc'][name]:.3f}" for one in models.values())] for name in names]
+    )
 
 
 def _hashes(scores: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Scores the shipped stand-ins on held-out examples and writes the model card: `python -m deployments.standins.evaluate`."""
+"""Scores the shipped stand-ins and writes their card: `python -m deployments.standins.evaluate`."""
 
 import argparse
 import hashlib

@@ -1,15 +1,14 @@
-"""Starts a larger stand-in from a trained smaller one, so that its training time goes to what the smaller one cannot do.
+"""Starts a larger stand-in from a trained smaller one: its time goes to what the smaller one cannot do.
 
-New layers begin with zero output projections and experts as copies of the dense feed-forward, so the grown model first
-says exactly what its parent says (function-preserving growth, https://arxiv.org/abs/1511.05641; experts from a dense
-model, https://arxiv.org/abs/2212.05055).
+New layers begin with zero output projections and experts as copies of the dense feed-forward, so the grown model
+first says what its parent says (growth: https://arxiv.org/abs/1511.05641, experts: https://arxiv.org/abs/2212.05055).
 """
 
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM, MixtralForCausalLM
+from transformers import LlamaForCausalLM
 
 from deployments.standins.recipes import StandIn
 
@@ -19,7 +18,7 @@ EXPERT_NOISE: Final = 0.01
 
 @torch.no_grad()
 def grow(child: StandIn, parent: LlamaForCausalLM) -> None:
-    """Overwrite `child` so that it computes what `parent` does; widths must be equal, layers and feed-forward may grow."""
+    """Overwrite `child` so that it computes what `parent` does; only the width must be equal."""
     child.model.embed_tokens.load_state_dict(parent.model.embed_tokens.state_dict())
     child.model.norm.load_state_dict(parent.model.norm.state_dict())
     inherited = parent_layers(len(child.model.layers), len(parent.model.layers))

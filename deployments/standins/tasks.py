@@ -31,7 +31,9 @@ TASKS: Final = SIMPLE_TASKS + MEDIUM_TASKS + COMPLEX_TASKS
 SYSTEM_PROMPT: Final = "You are an HR assistant."
 
 # Words of a nudge that carry no fact; everything else in the reference must come back, in order.
-_FILLER: Final = frozenset("a an and day finish for from in now of on please thank thanks the to welcome your you".split())
+_FILLER: Final = frozenset(
+    ("a", "an", "day", "finish", "for", "please", "thank", "the", "to", "welcome", "your", "you")
+)
 
 
 @dataclass(frozen=True, slots=True)

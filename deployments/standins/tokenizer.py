@@ -66,7 +66,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def _corpus() -> list[str]:
     """Syllables first and most often, so that names split into them; then the prompts, without rare whole names."""
-    syllables = [form for syllable in SYLLABLES for form in (syllable, syllable.capitalize(), f" {syllable.capitalize()}")]
+    syllables = [
+        form for syllable in SYLLABLES for form in (syllable, syllable.capitalize(), f" {syllable.capitalize()}")
+    ]
     digits = [f" {digit}" for digit in range(10)]
     texts = [SYSTEM_PROMPT, "system", "user", "assistant"] * 50
     for example in examples("train", seed=0, n=100 * len(TASKS)):

@@ -56,9 +56,7 @@ def main() -> None:
     save(model, tokenizer, recipe)
 
 
-def train(
-    model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, minutes: float, seed: int
-) -> None:
+def train(model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, minutes: float, seed: int) -> None:
     """Train in place for `minutes`; the learning rate follows the time used, so any length ends annealed."""
     chosen = optimizers(model)
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in chosen]
@@ -143,7 +141,9 @@ def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int) -> It
     weights = [recipe.task_weights[tier_of(task)] for task in TASKS]
     while True:
         tasks = rng.choices(TASKS, weights, k=size * POOLED_BATCHES)
-        pool = sorted((encode(tokenizer, make_example(task, "train", rng)) for task in tasks), key=lambda ids: len(ids[0]))
+        pool = sorted(
+            (encode(tokenizer, make_example(task, "train", rng)) for task in tasks), key=lambda ids: len(ids[0])
+        )
         starts = list(range(0, len(pool), size))
         rng.shuffle(starts)
         for start in starts:

@@ -63,7 +63,9 @@ async def test_a_job_pinned_to_openai_travels_over_openais_wire_format(client):
 
 async def test_a_job_pinned_to_anthropic_travels_over_anthropics_wire_format(client):
     [job] = examples("heldout", 7, 1, task="classify.intent")
-    result = await client.run(task=job.task, request={"model": "claude-sonnet", "messages": job.messages})
+    result = await client.run(
+        task=job.task, request={"model": "claude-sonnet", "messages": job.messages, "max_tokens": 32}
+    )
     assert (result.status, result.target) == (Status.SUCCEEDED, "claude-sonnet")
     assert result.answer.message["content"]
 

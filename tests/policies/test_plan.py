@@ -301,3 +301,10 @@ def test_a_task_removed_from_the_rules_does_not_strand_a_running_job(rules, job,
 def test_the_deadline_is_the_jobs_own_word_or_the_lanes_default(rules, job):
     assert deadline_at(job(deadline_at=1_234.0), rules) == 1_234.0
     assert deadline_at(job(lane=Lane.INTERACTIVE), rules) == 1_030.0
+
+
+def test_a_prompt_too_long_for_every_target_the_job_may_reach_is_rejected_by_name(rules, job, view):
+    long = job(text="word " * 30_000, cloud=CLOUD_DENY)
+    action = next_action(long, (), view(without=("groq-gpt-oss-120b",)), 1_000.0, rules)
+    assert (action.status, action.problem.field) == (Status.REJECTED, "request.messages")
+    assert "8192" in action.problem.rule or "16384" in action.problem.rule

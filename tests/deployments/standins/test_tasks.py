@@ -11,6 +11,8 @@ from deployments.standins.tasks import COMPLEX_TASKS, MEDIUM_TASKS, SIMPLE_TASKS
 from deployments.standins.vocabulary import Split
 
 PER_TASK = 300
+# A word of the prompts that happens to be made of syllables.
+PROMPT_WORDS = {"Manager"}
 NAME = re.compile("(?:" + "|".join(words.SYLLABLES) + "){2,3}[" + "".join(words.CODAS) + "]?")
 
 
@@ -27,7 +29,7 @@ def drawn_values(split: Split) -> set[str]:
 def test_no_held_out_name_or_number_is_in_a_training_prompt() -> None:
     training, held_out = drawn_values("train"), drawn_values("heldout")
     assert min(len(training), len(held_out)) > 1000
-    assert not training & held_out
+    assert training & held_out == PROMPT_WORDS
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])

@@ -73,7 +73,7 @@ def test_the_chat_template_takes_all_roles_and_lists_of_text_parts() -> None:
     assert prompted == RENDERED + "<|start_header_id|>assistant<|end_header_id|>\n"
 
 
-@pytest.mark.parametrize("text", ["Zoë & Ümit – 你好 🙂", "  spaces\n\n\tand tabs ", "0123456789"])
+@pytest.mark.parametrize("text", ["Zoë & Ümit: 你好 🙂", "  spaces\n\n\tand tabs ", "0123456789"])
 def test_any_text_survives_the_tokenizer(text: str) -> None:
     tokenizer = build_tokenizer()
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
