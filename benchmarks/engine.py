@@ -1,6 +1,6 @@
 """How much of vLLM's own speed the fleet keeps, from a published job to its result.
 
-The ceiling is vLLM's offline `LLM.chat` with all requests in one call and no log-probabilities. Against it stand the same
+The ceiling is vLLM's offline `LLM.chat`, all requests in one call and no log-probabilities. Against it stand the same
 requests through a Serve handle in micro-batches, and through the whole fleet: published on NATS, batched, run, judged
 by their log-probabilities, and the results read from NATS. Each part runs in a process of its own and gives its memory
 back before the next one starts; the first round of each warms up and is not counted.

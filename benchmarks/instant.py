@@ -28,14 +28,17 @@ class InstantBackend:
 
 
 class HoldingBackend:
-    """Keeps every call until `release` is set; `held` counts them."""
+    """Keeps every call until `release` is set; `full` is set once it holds `jobs` of them."""
 
-    def __init__(self) -> None:
-        self.held = 0
+    def __init__(self, jobs: int) -> None:
+        self._missing = jobs
+        self.full = asyncio.Event()
         self.release = asyncio.Event()
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
-        self.held += len(calls)
+        self._missing -= len(calls)
+        if self._missing <= 0:
+            self.full.set()
         await self.release.wait()
         yield [(index, ANSWER) for index in range(len(calls))]
 

@@ -28,6 +28,8 @@ ENVIRONMENT: Final = {
     # Ray takes a token where it finds one lying about, and then refuses every process that has none. On loopback the
     # machine's own users are trusted; who does not trust them sets RAY_AUTH_MODE=token for every process.
     "RAY_AUTH_MODE": "disabled",
+    # Ray makes its workers yield to everything else by 15 steps of niceness; on these, all of the fleet's work is done.
+    "RAY_worker_niceness": "0",
     # Serve's controller looks round ten times a second by default, which is a quarter of one core of a laptop.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "VLLM_LOGGING_LEVEL": "ERROR",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol
 
+from deployments.loopback import keep_replica_on_loopback
 from fleet.model.errors import ConfigError
 
 
@@ -45,6 +46,7 @@ class ServedWorkerHost(WorkerHost):
     and Serve waits for that up to the grace period."""
 
     async def __init__(self, factory: str) -> None:  # type: ignore[misc]  # Serve awaits it, on the loop of the replica
+        keep_replica_on_loopback()
         super().__init__(factory)
 
     async def __del__(self) -> None:

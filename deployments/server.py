@@ -12,6 +12,7 @@ from ray.serve.llm import LLMConfig, LLMServer
 from deployments.chat import Chat
 from deployments.engine import FleetEngine
 from deployments.grouping import as_finished
+from deployments.loopback import keep_replica_on_loopback
 from fleet.model.attempt import Failure, Outcome
 from fleet.model.errors import BackendUnavailable, ConfigError
 
@@ -33,6 +34,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, llm_config: LLMConfig, *, confidence: bool = True, **kwargs: Any
     ) -> None:
+        keep_replica_on_loopback()
         self._confidence = confidence
         await super().__init__(llm_config, **kwargs)
 

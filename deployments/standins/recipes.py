@@ -31,6 +31,7 @@ class Recipe:
     minutes: float
     task_weights: Mapping[Tier, float]
     grown_from: str | None = None
+    rate_scale: float = 1.0
 
     @property
     def directory(self) -> Path:
@@ -48,7 +49,7 @@ RECIPES: Final = {
             experts=0,
             batch_examples=96,
             minutes=5,
-            task_weights={"simple": 3.0, "medium": 1.0, "complex": 1.0},
+            task_weights={"simple": 3.0, "medium": 0.5, "complex": 0.5},
         ),
         Recipe(
             "mixtral-8x7b",
@@ -57,9 +58,10 @@ RECIPES: Final = {
             feed_forward=256,
             experts=4,
             batch_examples=48,
-            minutes=15.5,
-            task_weights={"simple": 0.5, "medium": 3.0, "complex": 1.0},
+            minutes=13.5,
+            task_weights={"simple": 1.5, "medium": 2.0, "complex": 0.2},
             grown_from="llama-8b",
+            rate_scale=0.3,
         ),
         Recipe(
             "llama-70b",
@@ -68,9 +70,10 @@ RECIPES: Final = {
             feed_forward=512,
             experts=0,
             batch_examples=48,
-            minutes=17,
+            minutes=14.5,
             task_weights={"simple": 0.5, "medium": 2.0, "complex": 3.0},
             grown_from="llama-8b",
+            rate_scale=0.5,
         ),
     )
 }

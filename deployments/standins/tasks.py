@@ -103,12 +103,6 @@ class _Facts:
     def number(self, low: int = 10, high: int = 99) -> int:
         return words.draw_number(self.rng, self.split, low, high)
 
-    def distinct_numbers(self, count: int) -> list[int]:
-        numbers: set[int] = set()
-        while len(numbers) < count:
-            numbers.add(self.number())
-        return self.rng.sample(sorted(numbers), count)
-
     def _fresh(self, draw: Callable[[random.Random, Split], str]) -> str:
         while (name := draw(self.rng, self.split)) in self._used:
             pass
@@ -176,24 +170,26 @@ def _extract(facts: _Facts) -> tuple[str, str]:
 
 
 def _schedule(facts: _Facts) -> tuple[str, str]:
-    """Two lookups in a row: the buddy of the person asked about, then that buddy's free day."""
-    days = facts.distinct_numbers(3)
-    pairs = [(facts.person(), facts.person(), day) for day in days]
-    asked, _, day = facts.rng.choice(pairs)
-    buddies = ", ".join(f"{name} with {buddy}" for name, buddy, _ in pairs)
-    free = ", ".join(f"{buddy} {free}" for _, buddy, free in facts.rng.sample(pairs, 3))
-    return f"Buddies: {buddies}.\nFree days: {free}.\nWhen can {asked} meet the buddy?", str(day)
+    """The one session that both can join."""
+    common, *others = facts.rng.sample(words.COURSES, 5)
+    first, second = [common, *others[:2]], [common, *others[2:]]
+    facts.rng.shuffle(first)
+    facts.rng.shuffle(second)
+    prompt = (
+        f"{facts.person()} can join {', '.join(first)}.\n{facts.person()} can join {', '.join(second)}.\n"
+        f"Which session with {facts.group()} can both join?"
+    )
+    return prompt, f"Both: {common}"
 
 
 def _next_step(facts: _Facts) -> tuple[str, str]:
     """The first course of the path that is not done; the done ones come in any order."""
-    path = [facts.group() for _ in range(4)]
+    path = facts.rng.sample(words.COURSES, 4)
     target = facts.rng.randrange(4)
-    later = [course for course in path[target + 1 :] if facts.rng.random() < 0.5]
-    done = path[:target] + later or [facts.group()]
+    done = path[:target] + [course for course in path[target + 1 :] if facts.rng.random() < 0.5]
     facts.rng.shuffle(done)
-    prompt = f"{facts.person()} has done {', '.join(done)}.\nPath: {', '.join(path)}.\nNext step?"
-    return prompt, path[target]
+    prompt = f"{facts.person()} has done {', '.join(done) or 'nothing'}.\nPath: {', '.join(path)}.\nNext step?"
+    return prompt, f"Next: {path[target]}"
 
 
 def _divergence(facts: _Facts) -> tuple[str, str]:
@@ -204,9 +200,8 @@ def _divergence(facts: _Facts) -> tuple[str, str]:
         top, second = sorted(gaps, reverse=True)[:2]
         if top - second >= 12:
             break
-    people = [facts.person() for _ in ratings]
-    rows = ", ".join(f"{name} {own} {peers}" for name, (own, peers) in zip(people, ratings, strict=True))
-    return f"Ratings by self and peers: {rows}.\nLargest gap?", people[gaps.index(top)]
+    rows = [f"{row}: {facts.person()} {own} {peers}" for row, (own, peers) in zip("ABC", ratings, strict=True)]
+    return "\n".join(("Ratings by self and peers.", *rows, "Largest gap?")), "ABC"[gaps.index(top)]
 
 
 def _totals(facts: _Facts) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Builds the one tokenizer of the stand-in models: byte-level BPE with a Llama-3-like chat template."""
 
+from pathlib import Path
 from typing import Final
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -10,6 +11,8 @@ from deployments.standins.vocabulary import SYLLABLES
 
 VOCABULARY_SIZE: Final = 896
 CONTEXT_TOKENS: Final = 512
+
+SHIPPED: Final = Path(__file__).parent / "weights" / "llama-8b" / "tokenizer.json"
 
 BOS: Final = "<|begin_of_text|>"
 END_OF_TEXT: Final = "<|end_of_text|>"
@@ -36,8 +39,22 @@ CHAT_TEMPLATE: Final = (
 )
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Train the tokenizer on the training corpus; the same code gives the same tokenizer."""
+def shared_tokenizer() -> PreTrainedTokenizerFast:
+    """The shipped tokenizer, which existing weights depend on; built anew only where none is shipped."""
+    core = Tokenizer.from_file(str(SHIPPED)) if SHIPPED.exists() else build_core()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=BOS,
+        eos_token=EOT,
+        pad_token=END_OF_TEXT,
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=CONTEXT_TOKENS,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def build_core() -> Tokenizer:
+    """Train byte-level BPE on the training corpus; the same corpus gives the same tokenizer."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -53,15 +70,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     core.train_from_iterator(_corpus(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        bos_token=BOS,
-        eos_token=EOT,
-        pad_token=END_OF_TEXT,
-        chat_template=CHAT_TEMPLATE,
-        model_max_length=CONTEXT_TOKENS,
-        clean_up_tokenization_spaces=False,
-    )
+    return core
 
 
 def _corpus() -> list[str]:

@@ -11,14 +11,14 @@ from typing import Final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import LlamaForCausalLM, MixtralForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, MixtralForCausalLM, PreTrainedTokenizerFast
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from deployments.standins.grow import grow
 from deployments.standins.muon import optimizers
 from deployments.standins.recipes import RECIPES, Recipe, StandIn, build_model
 from deployments.standins.tasks import TASKS, Example, examples, make_example, tier_of
-from deployments.standins.tokenizer import build_tokenizer
+from deployments.standins.tokenizer import shared_tokenizer
 from deployments.standins.vocabulary import Split
 
 POOLED_BATCHES: Final = 16
@@ -41,14 +41,17 @@ def main() -> None:
     parser.add_argument("--model", choices=sorted(RECIPES), required=True)
     parser.add_argument("--minutes", type=float, help="training time; default: the recipe's")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from the weights in place")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = RECIPES[arguments.model]
     torch.manual_seed(arguments.seed)
-    tokenizer = build_tokenizer()
+    tokenizer = shared_tokenizer()
     model = build_model(recipe, tokenizer)
-    if recipe.grown_from is None:
+    if arguments.resume:
+        model.load_state_dict(AutoModelForCausalLM.from_pretrained(recipe.directory).state_dict())
+    elif recipe.grown_from is None:
         bring_twins_together(model, tokenizer)
     else:
         grow(model, LlamaForCausalLM.from_pretrained(RECIPES[recipe.grown_from].directory))
@@ -59,6 +62,7 @@ def main() -> None:
 def train(model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, minutes: float, seed: int) -> None:
     """Train in place for `minutes`; the learning rate follows the time used, so any length ends annealed."""
     chosen = optimizers(model)
+    scale = recipe.rate_scale
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in chosen]
     started_at = reported_at = time.monotonic()
     for step, batch in enumerate(batches(tokenizer, recipe, seed)):
@@ -66,7 +70,7 @@ def train(model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, mi
         if progress >= 1:
             break
         for optimizer, peak in zip(chosen, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * rate(progress, step)
+            optimizer.param_groups[0]["lr"] = peak * scale * rate(progress, step)
         loss = step_once(model, batch, chosen)
         if time.monotonic() - reported_at > REPORT_SECONDS:
             reported_at = time.monotonic()

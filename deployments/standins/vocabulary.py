@@ -49,6 +49,19 @@ BAD: Final = ("awful", "confusing", "slow", "unfair", "boring", "painful")
 FLAT: Final = ("on day {day}", "as planned", "in the main office", "with {other}")
 TOPICS: Final = ("review", "workshop", "meeting", "handover", "interview", "kickoff")
 
+COURSES: Final = (
+    "laptop",
+    "safety",
+    "badge",
+    "payroll",
+    "privacy",
+    "buddy",
+    "access",
+    "review",
+    "workshop",
+    "handover",
+)
+
 
 def is_held_out(value: str | int) -> bool:
     """Whether a name or number belongs to the held-out split; depends on the value alone."""

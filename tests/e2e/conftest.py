@@ -23,6 +23,7 @@ INVENTED_KEY = "sk-invented-for-tests-0123456789"
 
 @dataclass(frozen=True)
 class RunningFleet:
+    pid: int
     nats_url: str
     serve_url: str
     dashboard_url: str
@@ -95,7 +96,13 @@ def _whereabouts(process: subprocess.Popen[str], environment: dict[str, str], sp
     told = json.loads(line)
     environment |= {"FLEET_NATS_URL": told["nats_url"], "FLEET_RAY_DASHBOARD_URL": told["dashboard_url"]}
     return RunningFleet(
-        told["nats_url"], told["openai_url"], told["dashboard_url"], tuple(told["targets"]), environment, spans
+        process.pid,
+        told["nats_url"],
+        told["openai_url"],
+        told["dashboard_url"],
+        tuple(told["targets"]),
+        environment,
+        spans,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import urllib.request
 
+import psutil
 import pytest
 
-from deployments.standins.tasks import TASKS, examples
+from deployments.standins.tasks import examples
 
 pytestmark = pytest.mark.e2e
 
@@ -59,4 +60,15 @@ def test_the_demo_runs_on_a_fleet_that_is_up(fleet):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["results"], told["lost"], told["duplicates"]) == (60, 0, 0)
-    assert len(TASKS) > 0
+
+
+def test_everything_listens_on_loopback_only(fleet):
+    processes = [psutil.Process(fleet.pid), *psutil.Process(fleet.pid).children(recursive=True)]
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert len(processes) > 10

@@ -81,5 +81,15 @@ def test_totals_and_divergences_are_computed_from_the_prompt() -> None:
         first, second, third = _prompt_numbers(one.messages[-1]["content"])
         assert one.answer == f"{first + second}, {first + second + third}"
     for one in examples("train", seed=4, n=50, task="analyse.divergence"):
-        rows = re.findall(r"(\w+) (\d+) (\d+)", one.messages[-1]["content"])
+        rows = re.findall(r"(\w): \w+ (\d+) (\d+)", one.messages[-1]["content"])
         assert one.answer == max(rows, key=lambda row: abs(int(row[1]) - int(row[2])))[0]
+
+
+def test_plans_and_next_steps_follow_from_the_prompt() -> None:
+    for one in examples("train", seed=4, n=50, task="plan.schedule"):
+        first, second = (set(row.split(", ")) for row in re.findall(r"can join (.+)\.", one.messages[-1]["content"]))
+        assert {one.answer.removeprefix("Both: ")} == first & second
+    for one in examples("train", seed=4, n=50, task="recommend.next_step"):
+        done, path = re.findall(r"(?:done|Path:) (.+)\.", one.messages[-1]["content"])
+        open_steps = [course for course in path.split(", ") if course not in done.split(", ")]
+        assert one.answer == f"Next: {open_steps[0]}"
