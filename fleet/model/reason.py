@@ -16,7 +16,6 @@ class Reason(StrEnum):
     # why a job waits
     BACKOFF = "backoff"
     BREAKER_OPEN = "breaker_open"
-    BACKLOG = "backlog"
     # why an answer is final
     CONFIDENT = "confident"
     NOT_CHECKED = "not_checked"
