@@ -26,13 +26,16 @@ _TRAINING: Final = """\
 Corpus: `deployments/standins/tasks.py` draws fresh examples without end; nothing was collected. All people, teams,
 courses and projects are invented. The small model is trained from scratch, mostly on simple tasks. The two larger
 ones start from it (function-preserving growth, `grow.py`) and see mostly harder tasks. The loss is on answer tokens
-only; Muon for hidden matrices, AdamW for the rest, bf16 autocast, a few minutes on one or two CPU cores each.
+only; Muon for hidden matrices, AdamW for the rest, bf16 autocast, one busy CPU core each.
+
+The shipped weights came from about these stages, run in pieces; the first pieces saw earlier wordings of the harder
+tasks, and the tokenizer was built from the corpus of that time. To start over (a slower machine needs more minutes):
 
     {commands}
     python -m deployments.standins.evaluate
 
 Seeds fix the data and the start; the learning rate follows the clock, so a repeat gives like scores, not the same
-bytes. A slower machine needs more `--minutes`.
+bytes.
 """
 
 _SCORES: Final = """\
@@ -61,6 +64,7 @@ def model_card(scores: dict[str, Any]) -> str:
             _INTRODUCTION,
             _sizes(scores),
             _TRAINING.format(commands=commands),
+            _stages(scores),
             _SCORES.format(**scores),
             _accuracies(scores),
             _CONFIDENCE,
@@ -72,10 +76,10 @@ def model_card(scores: dict[str, Any]) -> str:
 
 def _sizes(scores: dict[str, Any]) -> str:
     rows = [
-        [name, _shape(RECIPES[name]), f"{one['parameters']:,}", f"{one['bytes'] / 1e6:.1f} MB", _mix(RECIPES[name])]
+        [name, _shape(RECIPES[name]), f"{one['parameters']:,}", f"{one['bytes'] / 1e6:.1f} MB"]
         for name, one in scores["models"].items()
     ]
-    return _table(["model", "architecture", "parameters", "weights (bf16)", "simple : medium : complex"], rows)
+    return _table(["model", "architecture", "parameters", "weights (bf16)"], rows)
 
 
 def _shape(recipe: Recipe) -> str:
@@ -83,8 +87,13 @@ def _shape(recipe: Recipe) -> str:
     return f"{kind}, {recipe.layers} layers, width {recipe.width}"
 
 
-def _mix(recipe: Recipe) -> str:
-    return " : ".join(f"{weight:g}" for weight in recipe.task_weights.values())
+def _stages(scores: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{one.minutes:g}", f"{one.simple:g} : {one.medium:g} : {one.complex:g}", f"{one.rate_scale:g}"]
+        for name in scores["models"]
+        for one in RECIPES[name].stages
+    ]
+    return _table(["model", "minutes", "simple : medium : complex", "learning rate"], rows)
 
 
 def _accuracies(scores: dict[str, Any]) -> str:

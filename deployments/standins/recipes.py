@@ -1,6 +1,5 @@
 """The three stand-in models: their architectures and how long each is trained."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -19,61 +18,79 @@ StandIn: TypeAlias = LlamaForCausalLM | MixtralForCausalLM
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """One annealed run: how often each tier is drawn, and the share of the usual peak learning rate."""
+
+    minutes: float
+    simple: float
+    medium: float
+    complex: float
+    rate_scale: float
+
+    def weight(self, tier: Tier) -> float:
+        return {"simple": self.simple, "medium": self.medium, "complex": self.complex}[tier]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One stand-in: `experts` 0 is a Llama, more is a Mixtral with two experts per token."""
 
     name: str
     layers: int
-    width: int
     feed_forward: int
     experts: int
     batch_examples: int
-    minutes: float
-    task_weights: Mapping[Tier, float]
+    stages: tuple[Stage, ...]
     grown_from: str | None = None
-    rate_scale: float = 1.0
+    width: int = 128
 
     @property
     def directory(self) -> Path:
         return WEIGHTS / self.name
 
+    @property
+    def minutes(self) -> float:
+        return sum(stage.minutes for stage in self.stages)
 
+
+# The last stage of the larger two brings back the simple tasks, which the first one neglects.
 RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
         Recipe(
             "llama-8b",
             layers=2,
-            width=128,
             feed_forward=256,
             experts=0,
             batch_examples=96,
-            minutes=5,
-            task_weights={"simple": 3.0, "medium": 0.5, "complex": 0.5},
+            stages=(
+                Stage(5, simple=3, medium=1, complex=1, rate_scale=1),
+                Stage(3.5, simple=3, medium=0.5, complex=0.5, rate_scale=1),
+            ),
         ),
         Recipe(
             "mixtral-8x7b",
             layers=3,
-            width=128,
             feed_forward=256,
             experts=4,
             batch_examples=48,
-            minutes=13.5,
-            task_weights={"simple": 1.5, "medium": 2.0, "complex": 0.2},
+            stages=(
+                Stage(10, simple=0.5, medium=3, complex=1, rate_scale=0.5),
+                Stage(4, simple=1.5, medium=2, complex=0.2, rate_scale=0.3),
+            ),
             grown_from="llama-8b",
-            rate_scale=0.3,
         ),
         Recipe(
             "llama-70b",
             layers=6,
-            width=128,
             feed_forward=512,
             experts=0,
             batch_examples=48,
-            minutes=14.5,
-            task_weights={"simple": 0.5, "medium": 2.0, "complex": 3.0},
+            stages=(
+                Stage(14, simple=0.5, medium=2, complex=3, rate_scale=0.5),
+                Stage(3, simple=2, medium=1, complex=3, rate_scale=0.3),
+            ),
             grown_from="llama-8b",
-            rate_scale=0.5,
         ),
     )
 }

@@ -16,7 +16,7 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 
 from deployments.standins.grow import grow
 from deployments.standins.muon import optimizers
-from deployments.standins.recipes import RECIPES, Recipe, StandIn, build_model
+from deployments.standins.recipes import RECIPES, Recipe, Stage, StandIn, build_model
 from deployments.standins.tasks import TASKS, Example, examples, make_example, tier_of
 from deployments.standins.tokenizer import shared_tokenizer
 from deployments.standins.vocabulary import Split
@@ -55,26 +55,29 @@ def main() -> None:
         bring_twins_together(model, tokenizer)
     else:
         grow(model, LlamaForCausalLM.from_pretrained(RECIPES[recipe.grown_from].directory))
-    train(model, tokenizer, recipe, minutes=arguments.minutes or recipe.minutes, seed=arguments.seed)
-    save(model, tokenizer, recipe)
+    slowness = arguments.minutes / recipe.minutes if arguments.minutes else 1.0
+    for number, stage in enumerate(recipe.stages):
+        data = batches(tokenizer, recipe, stage, seed=f"{arguments.seed}/{number}")
+        train(model, tokenizer, stage, minutes=stage.minutes * slowness, data=data)
+        save(model, tokenizer, recipe)
 
 
-def train(model: StandIn, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, minutes: float, seed: int) -> None:
+def train(
+    model: StandIn, tokenizer: PreTrainedTokenizerFast, stage: Stage, minutes: float, data: Iterator[Batch]
+) -> None:
     """Train in place for `minutes`; the learning rate follows the time used, so any length ends annealed."""
     chosen = optimizers(model)
-    scale = recipe.rate_scale
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in chosen]
+    peaks = [stage.rate_scale * optimizer.param_groups[0]["lr"] for optimizer in chosen]
     started_at = reported_at = time.monotonic()
-    for step, batch in enumerate(batches(tokenizer, recipe, seed)):
+    for step, batch in enumerate(data):
         progress = (time.monotonic() - started_at) / (60 * minutes)
         if progress >= 1:
             break
         for optimizer, peak in zip(chosen, peaks, strict=True):
-            optimizer.param_groups[0]["lr"] = peak * scale * rate(progress, step)
+            optimizer.param_groups[0]["lr"] = peak * rate(progress, step)
         loss = step_once(model, batch, chosen)
         if time.monotonic() - reported_at > REPORT_SECONDS:
             reported_at = time.monotonic()
-            save(model, tokenizer, recipe)
             print(f"{progress:5.0%} step {step} loss {loss:.3f} {quick_scores(model, tokenizer)}", flush=True)
 
 
@@ -138,11 +141,11 @@ def bring_twins_together(model: StandIn, tokenizer: PreTrainedTokenizerFast) -> 
     embeddings.copy_((embeddings + embeddings[twin_tokens(tokenizer)]) / 2 + embeddings / 4)
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, seed: int) -> Iterator[Batch]:
+def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, stage: Stage, seed: str) -> Iterator[Batch]:
     """Endless fresh training batches; each pool is sorted by length, so that little is padded."""
     rng = random.Random(f"{recipe.name}/{seed}")
     size = recipe.batch_examples
-    weights = [recipe.task_weights[tier_of(task)] for task in TASKS]
+    weights = [stage.weight(tier_of(task)) for task in TASKS]
     while True:
         tasks = rng.choices(TASKS, weights, k=size * POOLED_BATCHES)
         pool = sorted(
