@@ -42,7 +42,7 @@ check: setup-dev  ## format, lint, types, import contracts, unit tests: under a 
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not e2e"
+	$(BIN)/python -m pytest -q -m "not e2e" -n 4
 
 format: setup-dev  ## format and sort imports
 	$(BIN)/ruff format -q .

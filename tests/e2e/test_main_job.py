@@ -34,7 +34,7 @@ async def test_every_job_gets_one_right_result_and_all_three_targets_work(fleet,
     assert {result.status for result in results} <= {Status.SUCCEEDED, Status.BEST_EFFORT}
     assert {attempt.target for result in results for attempt in result.attempts} == LOCAL
     right = [is_correct(j.task, j.answer, r.answer.message["content"]) for j, r in zip(jobs, results, strict=True)]
-    assert sum(right) / len(right) >= 0.75
+    assert sum(right) / len(right) >= 0.85
 
 
 async def test_an_answer_is_judged_by_true_token_probabilities(client):
@@ -70,15 +70,30 @@ async def test_a_job_pinned_to_anthropic_travels_over_anthropics_wire_format(cli
     assert result.answer.message["content"]
 
 
+async def test_sums_the_small_model_is_unsure_of_climb_and_come_back_right(client):
+    jobs = list(examples("heldout", 10, 20, task="report.totals"))
+    results = await asyncio.gather(
+        *(client.run(task=job.task, messages=job.messages, tier="simple", cloud="deny") for job in jobs)
+    )
+    climbed = [result for result in results if len(result.attempts) > 1]
+    assert {result.attempts[0].target for result in results} == {"llama-8b"}
+    assert {result.attempts[1].reason for result in climbed} == {Reason.LOW_CONFIDENCE}
+    right = [is_correct(j.task, j.answer, r.answer.message["content"]) for j, r in zip(jobs, results, strict=True)]
+    assert len(climbed) >= 10  # the small model gets about one sum in eight right
+    assert sum(right) >= 14
+
+
 async def test_an_untrusted_answer_leaves_the_fleet_only_with_permission(client):
-    """Nonsense no stand-in was trained on: nobody inside is sure of an answer."""
-    messages = [{"role": "user", "content": "zq 7 vv? kkrt; 0x1f -- mumpf, 99 %% ~~ zq zq"}]
-    inside = await client.run(task="classify.sentiment", messages=messages, cloud="deny")
-    outside = await client.run(task="classify.sentiment", messages=messages, cloud=["openai"])
+    """An answer that is cut short is trusted by nobody."""
+    [job] = examples("heldout", 10, 1, task="nudge.recognition")
+    cut_short = {"messages": job.messages, "max_tokens": 1}
+    inside = await client.run(task=job.task, request=cut_short, cloud="deny")
+    outside = await client.run(task=job.task, request=cut_short, cloud=["openai"])
     assert (inside.status, inside.reason) == (Status.BEST_EFFORT, Reason.LADDER_EXHAUSTED)
     assert {attempt.target for attempt in inside.attempts} <= LOCAL
     assert outside.attempts[-1].target.startswith("gpt-")
-    assert outside.status is Status.SUCCEEDED
+    assert outside.attempts[-1].reason is Reason.LOW_CONFIDENCE
+    assert {attempt.target for attempt in outside.attempts[:-1]} & LOCAL
 
 
 BAD = {
