@@ -1,11 +1,12 @@
 """How much of vLLM's own speed the fleet keeps, from a published job to its result.
 
-The ceiling is vLLM's offline `LLM.chat`, all requests in one call and no log-probabilities. Against it stand the same
-requests through a Serve handle in micro-batches, and through the whole fleet: published on NATS, batched, run, judged
-by their log-probabilities, and the results read from NATS. Each part runs in a process of its own and gives its memory
-back before the next one starts; the first round of each warms up and is not counted.
+The ceiling is vLLM's offline `LLM.chat` with all requests in one call, asked for the same log-probabilities; a second
+ceiling leaves them out. Against it stand the same requests through a Serve handle in micro-batches, and through the
+whole fleet: published on NATS, batched, run, judged by their log-probabilities, and the results read from NATS. Each
+part runs in a process of its own and gives its memory back before the next one starts; the first round of each warms
+up and is not counted. `ratio` is fleet over offline.
 
-    python -m benchmarks.engine [--json] [--target llama-70b] [--jobs 512] [--rounds 5] [--parts offline handle fleet]
+    python -m benchmarks.engine [--json] [--target llama-70b] [--jobs 512] [--rounds 5] [--parts offline fleet]
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from fleet.model.submission import Submission
 
 BATCH_SIZE = 32
 BATCHES_IN_FLIGHT = 16
-OUTPUT_TOKENS = 16
+TASKS = ("nudge.recognition", "nudge.onboarding", "extract.fields")
+"""What files of jobs are full of; each answer is as long as the model makes it, some 10 to 20 tokens."""
+
+OUTPUT_TOKENS = 32
 TIMEOUT_SECONDS = 120.0
 TENANT = "bench"
 
@@ -56,6 +60,9 @@ def submissions(options: Options) -> list[Submission]:
     from deployments.standins.tasks import examples
 
     wanted = {"model": options.target, "max_tokens": OUTPUT_TOKENS, "temperature": 0}
+    each = -(-options.jobs // len(TASKS))
+    mixed = zip(*(examples("heldout", 0, each, task) for task in TASKS), strict=True)
+    chosen = [example for row in mixed for example in row][: options.jobs]
     return [
         Submission(
             id=secrets.token_hex(16),
@@ -64,19 +71,30 @@ def submissions(options: Options) -> list[Submission]:
             lane=Lane.BULK,
             cloud="deny",
         )
-        for example in examples("heldout", 0, options.jobs)
+        for example in chosen
     ]
 
 
 def offline(options: Options) -> list[float]:
-    """Jobs per second of `LLM.chat`, by round."""
+    """Jobs per second of `LLM.chat` with the log-probabilities that the fleet judges every answer by, by round."""
+    from deployments.chat import CANDIDATES
+
+    return _offline(options, CANDIDATES)
+
+
+def offline_plain(options: Options) -> list[float]:
+    """The same without log-probabilities: what a user gets who trusts every answer."""
+    return _offline(options, None)
+
+
+def _offline(options: Options, candidates: int | None) -> list[float]:
     os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"})
     from vllm import LLM, SamplingParams
 
     described = model(Profile.LOCAL, options.target)
     llm = LLM(model=described.weights, **described.engine)
     chats = [submission.request["messages"] for submission in submissions(options)]
-    sampling = SamplingParams(temperature=0, max_tokens=OUTPUT_TOKENS)
+    sampling = SamplingParams(temperature=0, max_tokens=OUTPUT_TOKENS, logprobs=candidates)
     return timed(options, lambda: llm.chat(chats, sampling, use_tqdm=False))
 
 
@@ -176,7 +194,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-PARTS: Mapping[str, Callable[[Options], list[float]]] = {"offline": offline, "handle": handle, "fleet": fleet}
+PARTS: Mapping[str, Callable[[Options], list[float]]] = {
+    "offline": offline,
+    "offline_plain": offline_plain,
+    "handle": handle,
+    "fleet": fleet,
+}
 MARK = "rates: "
 
 
@@ -192,10 +215,12 @@ def in_own_process(part: str, options: Options) -> list[float]:
 
 
 def measure(options: Options, parts: Sequence[str]) -> dict[str, float]:
-    """Medians over the rounds, and what part of the ceiling the whole fleet keeps (or the furthest part measured)."""
+    """Medians over the rounds, and what part of the ceiling the whole fleet keeps."""
     rates = {part: median(in_own_process(part, options)) for part in parts}
     figures = {f"{part}_jobs_per_second": rate for part, rate in rates.items()}
-    return figures | {"ratio": rates[parts[-1]] / rates[parts[0]]}
+    if "fleet" in rates and "offline" in rates:
+        figures["ratio"] = rates["fleet"] / rates["offline"]
+    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -206,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=default.jobs)
     parser.add_argument("--rounds", type=int, default=default.rounds)
     parser.add_argument("--no-confidence", action="store_true", help="leave log-probabilities out of the handle part")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["offline", "handle", "fleet"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--options", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)

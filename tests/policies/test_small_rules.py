@@ -20,7 +20,7 @@ from policies.needs import needs_of
 from policies.sections import ConfidenceMethod, ConfidenceRules
 
 RULES = load_rules(None, None, "local")
-LLAMA = RULES.catalogue.targets["llama-8b"]
+LLAMA = replace(RULES.catalogue.targets["llama-8b"], max_in_flight=96, batch_size=32)
 GPT = RULES.catalogue.targets["gpt-4o"]
 JSON = {"response_format": {"type": "json_object"}}
 CALLS = [{"id": "1", "type": "function", "function": {"name": "book", "arguments": "{}"}}]
