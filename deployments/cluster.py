@@ -151,7 +151,13 @@ def deploy(
     try:
         serve.run_many(runs)
     except RuntimeError as error:
-        raise BackendUnavailable(str(error)) from error
+        raise BackendUnavailable(" ".join([str(error), *_complaints()])) from error
+
+
+def _complaints() -> list[str]:
+    """The last line of what each application that does not run has to say: of a traceback, the exception."""
+    ill = {name: found.message for name, found in status().items() if found.status != "RUNNING" and found.message}
+    return [f"{name}: {message.strip().splitlines()[-1]}" for name, message in ill.items()]
 
 
 def status() -> Mapping[str, ApplicationStatus]:

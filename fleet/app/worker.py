@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from fleet import providers
 from fleet.dispatch.dispatcher import Dispatcher
+from fleet.model.errors import ConfigError
 from fleet.ports import Backend
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
@@ -61,36 +62,40 @@ class DispatcherProcess:
     """A dispatcher that connects itself: what a Serve replica or a plain process runs. `drain` may come at any time."""
 
     def __init__(self, settings: Settings, with_ray: bool) -> None:
+        """Reads everything that can be wrong, so that a mistake shows at once. Raises `ConfigError`."""
         self._settings = settings
         self._with_ray = with_ray
+        self._rules = rules_of(settings)
+        self._tracer = tracing.tracer_from_environment(os.environ)
         self._dispatcher: Dispatcher | None = None
         self._draining = False
 
     async def run(self) -> None:
-        """Serve until drained. Raises `QueueUnavailable` where there is no broker."""
+        """Serve until drained. Raises `QueueUnavailable` where there is no broker, `ConfigError` without any target."""
         logs.configure(self._settings.log_level.upper())
-        rules = rules_of(self._settings)
-        backends = cloud_backends(self._settings, rules) | (fleet_backends(rules) if self._with_ray else {})
+        backends = self._backends()
         connection = await connect(self._settings.nats_url or LOCAL_NATS_URL, name="fleet-dispatcher")
-        tracer = tracing.tracer_from_environment(os.environ)
         try:
             await apply(connection.nats.jetstream(), TopologySpec(ack_wait_seconds=self._settings.lease_seconds))
-            await self._serve(connection, rules, backends, tracer)
+            await self._serve(connection, backends)
         finally:
-            tracer.close()
+            self._tracer.close()
             await connection.close()
 
-    async def _serve(
-        self,
-        connection: Connection,
-        rules: Rules,
-        backends: Mapping[str, Backend],
-        tracer: tracing.OtelTracer | tracing.NullTracer,
-    ) -> None:
+    def _backends(self) -> dict[str, Backend]:
+        backends = cloud_backends(self._settings, self._rules)
+        if self._with_ray:
+            backends |= fleet_backends(self._rules)
+        if not backends:
+            keys = ", ".join(f"{provider.upper()}_API_KEY" for provider in CLOUD_PROVIDERS)
+            raise ConfigError(keys, "one of them must be set where no model is deployed")
+        return backends
+
+    async def _serve(self, connection: Connection, backends: Mapping[str, Backend]) -> None:
         lease_seconds = self._settings.lease_seconds
         queue = JetStreamQueue(connection, lease_seconds)
-        recording = None if isinstance(tracer, tracing.NullTracer) else tracer
-        self._dispatcher = Dispatcher(queue, backends, rules, SystemClock(), recording, lease_seconds)
+        tracer = None if isinstance(self._tracer, tracing.NullTracer) else self._tracer
+        self._dispatcher = Dispatcher(queue, backends, self._rules, SystemClock(), tracer, lease_seconds)
         if self._draining:
             return
         try:

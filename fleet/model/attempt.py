@@ -61,6 +61,11 @@ class Answer:
     model: str
     features: Features | None = None
 
+    @property
+    def text(self) -> str:
+        """What the model said; empty where it only called tools."""
+        return self.message.get("content") or ""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -70,7 +70,6 @@ class Settings(BaseSettings):
     ray_dashboard_url: HttpAddress = "http://127.0.0.1:8265"
     rules_path: FilePath | None = None
     catalogue_path: FilePath | None = None
-    host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_seconds: PositiveFloat = 30.0
     openai_base_url: HttpAddress | None = None

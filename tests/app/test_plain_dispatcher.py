@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 
 import pytest
 from fault_server import Scripted
@@ -80,3 +82,16 @@ async def test_neither_the_key_nor_the_prompt_reaches_the_log(client, plain_disp
     assert "dispatcher_started" in process.logs
     assert "sk-invented" not in process.logs
     assert "France" not in process.logs
+
+
+async def test_a_dispatcher_without_any_target_says_which_variable_to_set(broker):
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fleet.cli", "dispatcher", "--nats-url", broker.url),
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "OPENAI_API_KEY" in errors.decode()
+    assert len(errors.decode().splitlines()) == 1

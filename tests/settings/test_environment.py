@@ -38,7 +38,7 @@ def settings_file(tmp_path: Path, setenv: Setenv) -> Callable[[str], None]:
 
 def test_nothing_said_means_the_embedded_local_fleet(setenv: Setenv) -> None:
     settings = load()
-    assert (settings.nats_url, settings.profile, settings.tenant, settings.host) == (None, "local", "demo", "127.0.0.1")
+    assert (settings.nats_url, settings.profile, settings.tenant) == (None, "local", "demo")
 
 
 def test_an_override_beats_the_environment_which_beats_the_file(
