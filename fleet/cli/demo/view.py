@@ -13,7 +13,7 @@ from fleet.cli.jobs import answer_text, path_of
 from fleet.model.result import Result
 
 EXAMPLES = 4
-WIDEST_TEXT = 60
+WIDEST_TEXT = 50
 
 
 def summary(
