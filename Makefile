@@ -1,5 +1,5 @@
-# Needs Python 3.11 and make; everything else is installed into .venv on first use.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Needs Python 3.11 or 3.12 and make; everything else is installed into .venv on first use.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 # Where the CPU build of torch comes from when the configured package index does not have it.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
@@ -18,7 +18,11 @@ setup-dev: .venv/.dev
 # The lock is complete, so pip need not resolve anything (--no-deps): quick, repeatable, and the three torch
 # add-ons that do not match the CPU build stay out. An unreachable second index slows every lookup, hence "or".
 .venv/.fleet: requirements/cpu.lock pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@# pip comes last into a virtual environment: where it is missing, there is none or half a one.
+	@test -x $(BIN)/pip \
+	  || $(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+	  || { echo "Fleet needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock \
 	  || $(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock --extra-index-url $(TORCH_INDEX)
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -49,7 +53,7 @@ format: setup-dev  ## format and sort imports
 	$(BIN)/ruff check -q --fix .
 
 lock: ## resolve all dependencies anew
-	requirements/lock
+	requirements/lock || PIP_EXTRA="--extra-index-url $(TORCH_INDEX)" requirements/lock
 
 docs: setup  ## write the generated documents
 	$(BIN)/python -m queues.schema > docs/wire-schema-v1.json

@@ -43,12 +43,13 @@ class RayServeBackend:
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Group]:
         """The outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
         open_calls = dict(enumerate(calls))
+        late: set[int] = set()
         stream = None
         try:
             stream = self._answer_batch.remote(
                 [dict(call.request) for call in calls], [call.timeout_seconds for call in calls]
             )
-            async with aclosing(_until_late(stream, open_calls)) as groups:
+            async with aclosing(_until_late(stream, open_calls, late)) as groups:
                 async for group in groups:
                     yield group
         except Exception as error:
@@ -56,7 +57,7 @@ class RayServeBackend:
             yield [(index, failure) for index in open_calls]
             open_calls.clear()
         finally:
-            if stream is not None and open_calls:
+            if stream is not None and (open_calls or late):
                 stream.cancel()
 
     async def close(self) -> None:
@@ -69,8 +70,11 @@ def ray_serve_backend(target: str) -> RayServeBackend:
     return RayServeBackend(handle.options(stream=True, method_name="answer_batch"))
 
 
-async def _until_late(stream: Stream, open_calls: dict[int, Call]) -> AsyncGenerator[Group, None]:
-    """Groups from the stream, then a `Failure` for calls it left out or that waited too long; empties `open_calls`."""
+async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int]) -> AsyncGenerator[Group, None]:
+    """Groups from the stream, then a `Failure` for calls it left out or that waited too long; empties `open_calls`.
+
+    `late` collects those that waited too long; an answer that comes after all is dropped.
+    """
     started = asyncio.get_running_loop().time()
     coming: asyncio.Future[Group] | None = None
     try:
@@ -78,10 +82,15 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call]) -> AsyncGener
             coming = coming or asyncio.ensure_future(stream.__anext__())
             wait = _last_moment(open_calls) - (asyncio.get_running_loop().time() - started)
             done, _ = await asyncio.wait([coming], timeout=max(0.0, wait))
-            group = coming.result() if done else _late(open_calls, asyncio.get_running_loop().time() - started)
-            coming = None if done else coming
+            group: Group
+            if done:
+                group = [(index, outcome) for index, outcome in coming.result() if index in open_calls]
+                coming = None
+            else:
+                group = _late(open_calls, asyncio.get_running_loop().time() - started)
+                late.update(index for index, _ in group)
             for index, _ in group:
-                open_calls.pop(index, None)
+                del open_calls[index]
             if group:
                 yield group
     except StopAsyncIteration:

@@ -7,6 +7,7 @@ async with FleetClient.connect("nats://127.0.0.1:4222", tenant="acme") as client
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -57,7 +58,7 @@ def submission(
 
     Raises: InvalidJob naming the field and the rule.
     """
-    tier, deadline_seconds = options.get("tier"), options.get("deadline_seconds")
+    tier = options.get("tier")
     return Submission(
         id=_job_id(options.get("id")),
         task=task,
@@ -65,7 +66,7 @@ def submission(
         lane=_choice(Lane, "lane", options.get("lane", Lane.STANDARD)),
         plan=_choice(Plan, "plan", options.get("plan", Plan.PAID)),
         tier=None if tier is None else _choice(Tier, "tier", tier),
-        deadline_at=None if deadline_seconds is None else time.time() + deadline_seconds,
+        deadline_at=_deadline_at(options.get("deadline_seconds")),
         max_cost_usd=options.get("max_cost_usd"),
         cloud=options.get("cloud", "allow"),
         own_key=options.get("own_key"),
@@ -154,9 +155,18 @@ async def _within(timeout_seconds: float, awaited: asyncio.Future[Result], job_i
 def _job_id(given: str | None) -> str:
     if given is None:
         return secrets.token_hex(16)
-    if JOB_ID.fullmatch(given) is None:
+    if not isinstance(given, str) or JOB_ID.fullmatch(given) is None:
         raise InvalidJob("id", f"must match {JOB_ID.pattern}")
     return given
+
+
+def _deadline_at(seconds: float | None) -> float | None:
+    """Unix seconds; `seconds` counts from now."""
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise InvalidJob("deadline_seconds", "must be a finite number")
+    return time.time() + seconds
 
 
 def _request(messages: Sequence[Mapping[str, Any]] | None, request: ChatRequest | None) -> ChatRequest:

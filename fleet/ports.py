@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fleet.model.attempt import Outcome
 from fleet.model.call import Call
-from fleet.model.delivery import Delivery, Post, Settlement, Source
+from fleet.model.delivery import Delivery, Post, Settlement, Source, Stored
 from fleet.model.job import Job
 from fleet.model.result import Malformed, Result, Work
 from fleet.model.span import Span
@@ -28,8 +28,8 @@ class JobQueue(Protocol):
         Each is leased to the caller until settled or the lease ends; then it is handed out again.
         """
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
-        """Store all of them; True where stored, False where it was there already (a repeated step)."""
+    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
+        """Store all of them; what became of each. One that is refused for good does not hinder the others."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """End the leases; returns once the broker has confirmed every `Ack`."""
@@ -48,7 +48,7 @@ class JobDesk(Protocol):
         """Store the jobs; True where stored, False where the id was there already. Raises `QueueUnavailable`."""
 
     async def result(self, job_id: str) -> Result | None:
-        """The stored result, or None while there is none."""
+        """The stored result, or None while there is none. Raises `InvalidJob` for what cannot be an id."""
 
     def results(self) -> AsyncIterator[Result]:
         """Every result of the tenant stored from the moment the iterator is first awaited on."""

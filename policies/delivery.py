@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from fleet.model.action import Finish, GiveUp
+from fleet.model.attempt import Answer, Attempt
+from fleet.model.reason import Reason
+from fleet.model.result import Problem, Status
 from policies.rules import Rules
 
+UNREADABLE_TRIES = 10
+UNREADABLE_MOST_SECONDS = 60.0
 
-def exhausted(deliveries: int, rules: Rules) -> bool:
-    """Whether to stop: a message handed out this often crashes whoever takes it."""
-    return deliveries > rules.delivery.max_deliveries
+
+def enough(deliveries: int, attempts: tuple[Attempt, ...], rules: Rules) -> Finish | GiveUp | None:
+    """The end of a job whose message crashes whoever takes it; None while it has not been handed out that often."""
+    if deliveries <= rules.delivery.max_deliveries:
+        return None
+    answered = [attempt for attempt in attempts if isinstance(attempt.outcome, Answer)]
+    if answered:
+        return Finish(answered[-1].number, Status.BEST_EFFORT, Reason.TOO_MANY_DELIVERIES)
+    problem = Problem(f"handed out {deliveries} times without coming to an end")
+    return GiveUp(Status.FAILED, Reason.TOO_MANY_DELIVERIES, problem, dead=True)
+
+
+def unreadable_again_in(deliveries: int) -> float | None:
+    """Seconds until work that this dispatcher cannot read is tried again, by a newer one perhaps; None: give it up.
+
+    Doubling from one second, some six minutes in all: longer than a rolling upgrade leaves both versions running.
+    """
+    if deliveries >= UNREADABLE_TRIES:
+        return None
+    return min(2.0 ** (deliveries - 1), UNREADABLE_MOST_SECONDS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from fleet.model.attempt import Attempt, Failure, FailureKind
+from fleet.model.attempt import Attempt, Failure, FailureKind, Outcome
+from fleet.model.target import Target
 from policies.rules import Rules
 
 
@@ -80,3 +81,13 @@ def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rule
     if isinstance(last.outcome, Failure) and last.outcome.retry_after_seconds is not None:
         return max(seconds, last.outcome.retry_after_seconds)
     return seconds
+
+
+def blames_target(outcome: Outcome, given_seconds: float, target: Target) -> bool:
+    """Whether the outcome is a failure that says something about the target's health.
+
+    A time-out does only if the target had its whole time: a job with a near deadline must not shut it for others.
+    """
+    if not isinstance(outcome, Failure) or not counts_against_target(outcome.kind):
+        return False
+    return outcome.kind is not FailureKind.TIMEOUT or given_seconds >= target.timeout_seconds

@@ -28,6 +28,12 @@ from queues.subjects import MSG_ID
 MAX_BODY_BYTES = 512 * 1024
 """Half of NATS' default message limit: a job leaves room for its attempts' answers in its WORK message."""
 
+UNCHECKED_BODY_BYTES = 64 * 1024
+"""Written anew, JSON grows at most fourfold (1e15 to 1000000000000000.0): a body this short stays within the limit."""
+
+INVALID_TENANT = "invalid"
+"""Who is answered where the subject names no tenant; subjects of results are built from it."""
+
 _VALIDATE = schema.Job.__pydantic_validator__.validate_python
 
 
@@ -50,7 +56,10 @@ def encode_submission(submission: Submission, tenant: str) -> bytes:
         "metadata": submission.metadata,
         "request": submission.request,
     }
-    body = to_json({name: value for name, value in envelope.items() if value is not None}, fallback=dict)
+    try:
+        body = to_json({name: value for name, value in envelope.items() if value is not None}, fallback=dict)
+    except ValueError:
+        raise InvalidJob("request", "must be JSON in valid Unicode") from None
     if len(body) > MAX_BODY_BYTES:
         raise InvalidJob("request", f"must leave the job within {MAX_BODY_BYTES} bytes")
     return body
@@ -73,7 +82,7 @@ def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, sto
     lane = Lane(lane_name)
     read = _read_envelope(body, lane, tenant)
     if isinstance(read, Problem):
-        return Malformed(_best_id(body, headers, subject), tenant, lane, read, body)
+        return _malformed(body, headers, subject, lane, tenant, read)
     envelope, request = read
     deadline = envelope.deadline
     return Job(
@@ -107,8 +116,14 @@ def _read_envelope(body: bytes, lane: Lane, tenant: str) -> tuple[schema.Job, di
         envelope: schema.Job = _VALIDATE(sent)
     except ValidationError as error:
         return problem_of(error, sent)
-    problem = _subject_problem(envelope, lane, tenant)
+    problem = _subject_problem(envelope, lane, tenant) or _size_problem(body, sent)
     return problem if problem is not None else (envelope, sent["request"])
+
+
+def _size_problem(body: bytes, sent: Mapping[str, Any]) -> Problem | None:
+    if len(body) <= UNCHECKED_BODY_BYTES or len(to_json(sent)) <= MAX_BODY_BYTES:
+        return None
+    return field_problem("body", f"must be at most {MAX_BODY_BYTES} bytes when its numbers are written out")
 
 
 def _subject_problem(envelope: schema.Job, lane: Lane, tenant: str) -> Problem | None:
@@ -128,11 +143,31 @@ def _cloud(cloud: str | list[str]) -> Cloud:
     return CLOUD_ALLOW if cloud == "allow" else CLOUD_DENY
 
 
-def _best_id(body: bytes, headers: Mapping[str, str] | None, subject: str) -> str:
-    """The id to answer under: the body's, else the message id, else one that every redelivery gives again."""
-    for candidate in (_id_in(body), (headers or {}).get(MSG_ID)):
+def _malformed(
+    body: bytes, headers: Mapping[str, str] | None, subject: str, lane: Lane, tenant: str, problem: Problem
+) -> Malformed:
+    """To be answered under a tenant and an id that are safe in a subject."""
+    if TENANT.fullmatch(tenant) is None:
+        # Not under an id it chose: a tenant may be called so, and the id be one of its jobs.
+        return Malformed(_made_up_id(body, subject), INVALID_TENANT, lane, problem, body)
+    return Malformed(_best_id(body, headers, subject, tenant), tenant, lane, problem, body)
+
+
+def job_message_id(tenant: str, job_id: str) -> str:
+    """The broker compares message ids across the whole stream, so two tenants' jobs must not share one."""
+    return f"{tenant}.{job_id}"
+
+
+def _best_id(body: bytes, headers: Mapping[str, str] | None, subject: str, tenant: str) -> str:
+    """The id to answer under: the body's, else the message id's, else one that every redelivery gives again."""
+    message_id = (headers or {}).get(MSG_ID, "").removeprefix(job_message_id(tenant, ""))
+    for candidate in (_id_in(body), message_id):
         if isinstance(candidate, str) and JOB_ID.fullmatch(candidate):
             return candidate
+    return _made_up_id(body, subject)
+
+
+def _made_up_id(body: bytes, subject: str) -> str:
     return "invalid-" + hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
 
 
@@ -183,7 +218,7 @@ def decode_work(body: bytes, subject: str) -> Work | Malformed:
     except (ValueError, TypeError, KeyError) as error:
         _, _, lane, tenant = subject.split(".", 3)
         problem = field_problem("body", f"must be a WORK message of schema {schema.VERSION}: {type(error).__name__}")
-        return Malformed(_best_id(body, None, subject), tenant, Lane(lane), problem, body)
+        return _malformed(body, None, subject, Lane(lane), tenant, problem)
 
 
 def _unpack_work(packed: Mapping[str, Any]) -> Work:

@@ -17,12 +17,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from fleet.model.errors import QueueUnavailable
+from queues.client import TolerantClient
 from queues.letters import HEADER_ROOM_BYTES, Message
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
@@ -67,7 +67,7 @@ class Connection:
     def __init__(self, timeout_seconds: float, on_closed: Callable[[], None] | None = None) -> None:
         self._timeout_seconds = timeout_seconds
         self._on_closed = on_closed
-        self._nc: Any = Client()
+        self._nc: Any = TolerantClient()
         self._up = asyncio.Event()
         self._ids = itertools.count()
         self._batches: dict[str, _Batch] = {}
@@ -81,9 +81,14 @@ class Connection:
         return self._nc
 
     @property
+    def max_message_bytes(self) -> int:
+        """What headers and body of a message may have together on this server."""
+        return int(self._nc.max_payload)
+
+    @property
     def max_bytes(self) -> int:
-        """What the body of a message may have on this server."""
-        return int(self._nc.max_payload) - HEADER_ROOM_BYTES
+        """What the body of one of our messages may have."""
+        return self.max_message_bytes - HEADER_ROOM_BYTES
 
     async def open(self, url: str, name: str, credentials: Path | None) -> None:
         """See `connect`."""
@@ -159,9 +164,9 @@ class Connection:
 
     async def send(self, message: Message, reply: str = "") -> None:
         """Send without waiting for an answer. Raises QueueUnavailable if the client refuses it."""
-        if len(message.data) > self.max_bytes:
+        if message.size_bytes > self.max_message_bytes:
             # The server would close the connection on everybody.
-            raise QueueUnavailable(f"{message.subject}: {len(message.data)} bytes exceed the broker's maximum payload")
+            raise QueueUnavailable(f"{message.subject}: {message.size_bytes} bytes exceed the broker's maximum payload")
         try:
             await self._nc.publish(message.subject, message.data, reply=reply, headers=message.headers)
         except NatsError as error:

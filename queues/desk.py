@@ -10,9 +10,9 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.connection import Connection, connect, status_of
 from queues.jetstream import store
-from queues.letters import Message, submission_message
+from queues.letters import Message, accepted, submission_message
 from queues.records import result_in
-from queues.subjects import RESULTS, result_subject
+from queues.subjects import RESULTS, checked_job_id, result_subject
 
 
 class JetStreamDesk:
@@ -31,10 +31,11 @@ class JetStreamDesk:
 
     async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
         messages = [submission_message(submission, self._tenant) for submission in submissions]
-        return await store(self._connection, messages)
+        return accepted(await store(self._connection, messages), self._connection.max_message_bytes)
 
     async def result(self, job_id: str) -> Result | None:
-        subject = f"$JS.API.DIRECT.GET.{RESULTS}.{result_subject(self._tenant, job_id)}"
+        """See `JobDesk.result`. Raises: InvalidJob, QueueUnavailable."""
+        subject = f"$JS.API.DIRECT.GET.{RESULTS}.{result_subject(self._tenant, checked_job_id(job_id))}"
         [reply] = await self._connection.exchange([Message(subject, b"")])
         match status_of(reply):
             case None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +17,9 @@ from queues.letters import Message
 
 NO_MESSAGES = "404"
 REQUEST_TIMEOUT = "408"
+MAX_PULL_BYTES = 8 * 1024 * 1024
+"""The server cuts the connection of a client for which more than 64 MB wait; several pulls run side by side."""
+
 NANOSECONDS = 1_000_000_000
 
 
@@ -29,31 +33,43 @@ class Inlet:
         self._connection = connection
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = connection.new_inbox()
+        self._pulls = itertools.count()
+        self._status_subject = ""
         self._subscription: Subscription | None = None
         self._limit = 0
         self._messages: list[Msg] = []
         self._done: asyncio.Future[Any] | None = None
 
     async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Msg]:
-        """What is there, up to `limit`; if nothing, the first to come within `wait_seconds`.
+        """What is there, up to `limit` and `MAX_PULL_BYTES`; if nothing, the first to come within `wait_seconds`.
 
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
         """
-        request: dict[str, Any] = {"batch": limit, "no_wait": True}
+        request: dict[str, Any] = {"batch": limit, "no_wait": True, "max_bytes": self._max_bytes()}
         if wait_seconds > 0:
             request["expires"] = int(wait_seconds * NANOSECONDS)
         if self._subscription is None:
-            self._subscription = await self._connection.subscribe(self._inbox, self._on_message)
+            self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
         async with self._connection.waiting(wait_seconds + grace_seconds) as done:
             self._limit, self._messages, self._done = limit, [], done
-            await self._connection.send(Message(self._next_subject, to_json(request)), reply=self._inbox)
+            self._status_subject = f"{self._inbox}.{next(self._pulls)}"
+            await self._connection.send(Message(self._next_subject, to_json(request)), reply=self._status_subject)
             await done
         return self._messages
 
+    def _max_bytes(self) -> int:
+        """Never less than the largest message, which would wait for ever; subjects count as well."""
+        return max(MAX_PULL_BYTES, 2 * self._connection.max_message_bytes)
+
     async def _on_message(self, message: Msg) -> None:
-        """A delivery keeps its own subject; what comes to the inbox itself is the status that ends the pull."""
-        if message.subject == self._inbox:
+        """A delivery keeps its own subject; what comes to the inbox itself is a status.
+
+        That of the pull before may come late: a full batch is followed by 409 "Batch Completed".
+        """
+        if message.subject == self._status_subject:
             self._end(message)
+            return
+        if message.subject.startswith(self._inbox):
             return
         self._messages.append(message)
         if len(self._messages) >= self._limit:
@@ -64,6 +80,7 @@ class Inlet:
             return
         headers = {} if status is None else status.headers or {}
         refused = headers.get("Status", NO_MESSAGES) not in (NO_MESSAGES, REQUEST_TIMEOUT)
+        # After a message it is an ordinary end, such as 409 where the next message would exceed the bytes.
         if refused and not self._messages:
             why = headers.get("Description", "nobody answers")
             self._done.set_exception(QueueUnavailable(f"the consumer refuses: {why}"))

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nats.aio.msg import Msg
 from pydantic_core import from_json, to_json
 
-from fleet.model.delivery import Ack, Delivery, Post, Retry, Settlement, Source
+from fleet.model.delivery import Ack, Delivery, Post, Retry, Settlement, Source, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import AnyDelivery
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.inlet import NANOSECONDS, Inlet
-from queues.letters import Message, message_of
-from queues.subjects import TRACEPARENT, WORK, consumer_of, stream_of
+from queues.letters import Message, messages_of, traceparent_in
+from queues.subjects import WORK, consumer_of, stream_of
 from queues.topology import TopologySpec, ensure_consumer
 
 WRONG_LAST_SEQUENCE = 10071
 """The server's code for a subject that holds a message already; a second result gets it."""
+
+MESSAGE_TOO_LARGE = 10054
+HEADERS_TOO_LARGE = 10097
+"""The codes that speak of the message and not of the stream: repeating it cannot help."""
+
+CHUNK_BYTES = 16 * 1024 * 1024
+CHUNK_MESSAGES = 4096
+"""Sent before their replies are awaited: a stream refuses what exceeds 128 MB or 10,000 messages on the way to it."""
 
 
 class JetStreamQueue:
@@ -50,8 +58,8 @@ class JetStreamQueue:
         inlet = self._inlets[source] = Inlet(self._connection, stream_of(source), consumer_of(source))
         return inlet
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
-        return await store(self._connection, [message_of(post, self._connection.max_bytes) for post in posts])
+    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
+        return await store(self._connection, messages_of(posts, self._connection.max_bytes))
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])
@@ -79,23 +87,48 @@ class JetStreamQueue:
         return depths
 
 
-async def store(connection: Connection, messages: Sequence[Message]) -> list[bool]:
-    """Publish all; True where stored, False where it was there already.
+async def store(connection: Connection, messages: Sequence[Message | None]) -> list[Stored]:
+    """Publish all; None stands for one that has no message and is refused like one that is too large.
 
     Raises: QueueUnavailable if any of them was not confirmed; what was stored stays, and a repeat is recognised.
     """
-    return [_stored(reply) for reply in await connection.exchange(messages)]
+    stored = [Stored.REFUSED] * len(messages)
+    for chunk in _chunks(messages, connection.max_message_bytes):
+        replies = await connection.exchange([message for _, message in chunk])
+        for (index, _), reply in zip(chunk, replies, strict=True):
+            stored[index] = _stored(reply)
+    return stored
 
 
-def _stored(reply: Msg) -> bool:
+def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Iterator[list[tuple[int, Message]]]:
+    """Those the server takes, each with its index, in portions it can hold."""
+    chunk: list[tuple[int, Message]] = []
+    chunk_bytes = 0
+    for index, message in enumerate(messages):
+        # A message beyond its limit makes the server close the connection on everybody.
+        if message is None or message.size_bytes > max_message_bytes:
+            continue
+        if chunk and (chunk_bytes + message.size_bytes > CHUNK_BYTES or len(chunk) == CHUNK_MESSAGES):
+            yield chunk
+            chunk, chunk_bytes = [], 0
+        chunk.append((index, message))
+        chunk_bytes += message.size_bytes
+    if chunk:
+        yield chunk
+
+
+def _stored(reply: Msg) -> Stored:
     if status_of(reply) is not None:
         raise QueueUnavailable("no stream takes the subject")
     ack = from_json(reply.data)
     error = ack.get("error")
     if error is None:
-        return not ack.get("duplicate", False)
-    if error.get("err_code") == WRONG_LAST_SEQUENCE:
-        return False
+        return Stored.REPEAT if ack.get("duplicate", False) else Stored.NEW
+    code = error.get("err_code")
+    if code == WRONG_LAST_SEQUENCE:
+        return Stored.REPEAT
+    if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
+        return Stored.REFUSED
     raise QueueUnavailable(f"JetStream: {error.get('description')}")
 
 
@@ -130,7 +163,7 @@ def _delivery(source: Source, message: Msg) -> AnyDelivery:
         source=source,
         deliveries=int(deliveries),
         stored_at=stored_at,
-        traceparent=headers.get(TRACEPARENT) if headers else None,
+        traceparent=traceparent_in(headers),
         raw=message.data,
         token=message.reply,
     )

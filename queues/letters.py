@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.model.attempt import Answer, Failure, FailureKind
-from fleet.model.delivery import Post
+from fleet.model.delivery import Post, Stored
+from fleet.model.errors import InvalidJob
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Work
 from fleet.model.submission import Submission
-from queues.codec import encode_submission, encode_work
+from queues.codec import encode_submission, encode_work, job_message_id
 from queues.records import encode_dead, encode_ledger, encode_result
 from queues.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
@@ -25,8 +28,17 @@ from queues.subjects import (
 HEADER_ROOM_BYTES = 1024
 """The broker's limit is for headers and body together; ours are a few hundred bytes."""
 
-DEFAULT_MAX_BYTES = 1024 * 1024 - HEADER_ROOM_BYTES
+DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024
+"""NATS' default limit."""
+
+DEFAULT_MAX_BYTES = DEFAULT_MAX_MESSAGE_BYTES - HEADER_ROOM_BYTES
 """What a body may have where the broker's limit is NATS' default."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_HEADER_FRAME_BYTES = len(b"NATS/1.0\r\n\r\n")
+_HEADER_LINE_BYTES = len(b": \r\n")
+
+_log = logging.getLogger(__name__)
 
 _DROPPED = Failure(FailureKind.INTERNAL, "the answer was too long to be carried on")
 
@@ -36,6 +48,40 @@ class Message:
     subject: str
     data: bytes
     headers: Mapping[str, str] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Headers and body as the broker counts them."""
+        if not self.headers:
+            return len(self.data)
+        lines = (len(name.encode()) + len(value.encode()) + _HEADER_LINE_BYTES for name, value in self.headers.items())
+        return len(self.data) + _HEADER_FRAME_BYTES + sum(lines)
+
+
+def traceparent_in(headers: Mapping[str, str] | None) -> str | None:
+    """A well-formed W3C trace context; a publisher's header is carried on, so anything else is dropped."""
+    value = (headers or {}).get(TRACEPARENT, "")
+    return value if _TRACEPARENT.fullmatch(value) else None
+
+
+def messages_of(posts: Sequence[Post], max_bytes: int) -> list[Message | None]:
+    """The message for each post; None for what cannot be written as JSON, as text with half a surrogate pair."""
+    return [_message_or_none(post, max_bytes) for post in posts]
+
+
+def _message_or_none(post: Post, max_bytes: int) -> Message | None:
+    try:
+        return message_of(post, max_bytes)
+    except ValueError as error:
+        _log.warning("a %s cannot be written: %s", type(post.letter).__name__, type(error).__name__)
+        return None
+
+
+def accepted(stored: Sequence[Stored], max_message_bytes: int) -> list[bool]:
+    """For a desk: True where new. Raises InvalidJob if one was refused for good; the others are stored."""
+    if Stored.REFUSED in stored:
+        raise InvalidJob("body", f"must fit into the broker's limit of {max_message_bytes} bytes with its headers")
+    return [each is Stored.NEW for each in stored]
 
 
 def message_of(post: Post, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
@@ -83,7 +129,7 @@ def _without_answer(work: Work, index: int) -> Work:
 
 def submission_message(submission: Submission, tenant: str) -> Message:
     """Raises InvalidJob where the submission cannot be addressed or is too long."""
-    headers = {MSG_ID: submission.id}
+    headers = {MSG_ID: job_message_id(tenant, submission.id)}
     if submission.traceparent is not None:
         headers[TRACEPARENT] = submission.traceparent
     return Message(job_subject(submission.lane, tenant), encode_submission(submission, tenant), headers)

@@ -15,16 +15,24 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleet.model.delivery import Ack, Delivery, JobsOf, Post, Retry, Settlement, Source, WorkOf
+from fleet.model.delivery import Ack, Delivery, JobsOf, Post, Retry, Settlement, Source, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import AnyDelivery
 from queues.codec import decode
-from queues.letters import Message, message_of, submission_message
+from queues.letters import (
+    DEFAULT_MAX_MESSAGE_BYTES,
+    HEADER_ROOM_BYTES,
+    Message,
+    accepted,
+    messages_of,
+    submission_message,
+    traceparent_in,
+)
 from queues.records import result_in
-from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, TRACEPARENT, result_subject
+from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, checked_job_id, result_subject
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +86,9 @@ class MemoryBroker:
         now: Callable[[], float] = time.time,
         ack_wait_seconds: float = 30.0,
         duplicate_window_seconds: float = 120.0,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     ) -> None:
+        self.max_message_bytes = max_message_bytes
         self._now = now
         self._ack_wait_seconds = ack_wait_seconds
         self._duplicate_window_seconds = duplicate_window_seconds
@@ -89,14 +99,16 @@ class MemoryBroker:
         self._listeners: set[tuple[str, asyncio.Queue[Message]]] = set()
         self._changed = asyncio.Event()
 
-    def store(self, message: Message) -> bool:
-        """Whether it is new: neither its id nor, where fenced, its subject is there already."""
+    def store(self, message: Message) -> Stored:
+        """A repeat is one whose id or, where fenced, whose subject is there already; too large is refused."""
+        if message.size_bytes > self.max_message_bytes:
+            return Stored.REFUSED
         stream = message.subject.split(".", 1)[0]
         headers = message.headers or {}
         if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and message.subject in self._stored.get(stream, {}):
-            return False
+            return Stored.REPEAT
         if MSG_ID in headers and not self._is_new((stream, headers[MSG_ID])):
-            return False
+            return Stored.REPEAT
         source = _source_of(message.subject)
         if source is None:
             self._stored.setdefault(stream, {}).setdefault(message.subject, []).append(message)
@@ -104,7 +116,7 @@ class MemoryBroker:
             self._line(source).ready.append(_Held(message, self._now()))
             self._depths[source] += 1
         self._tell(message)
-        return True
+        return Stored.NEW
 
     def _is_new(self, key: tuple[str, str]) -> bool:
         now = self._now()
@@ -206,8 +218,9 @@ class MemoryQueue:
             await self._broker.changed(source, left)
         return [_delivery(source, held) for held in taken]
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
-        return [self._broker.store(message_of(post)) for post in posts]
+    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
+        messages = messages_of(posts, self._broker.max_message_bytes - HEADER_ROOM_BYTES)
+        return [Stored.REFUSED if message is None else self._broker.store(message) for message in messages]
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
@@ -235,10 +248,10 @@ class MemoryDesk:
 
     async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
         messages = [submission_message(submission, self._tenant) for submission in submissions]
-        return [self._broker.store(message) for message in messages]
+        return accepted([self._broker.store(message) for message in messages], self._broker.max_message_bytes)
 
     async def result(self, job_id: str) -> Result | None:
-        message = self._broker.last(result_subject(self._tenant, job_id))
+        message = self._broker.last(result_subject(self._tenant, checked_job_id(job_id)))
         return None if message is None else result_in(message.data)
 
     async def results(self) -> AsyncIterator[Result]:
@@ -276,7 +289,7 @@ def _delivery(source: Source, held: _Held) -> AnyDelivery:
         source=source,
         deliveries=held.deliveries,
         stored_at=held.stored_at,
-        traceparent=headers.get(TRACEPARENT),
+        traceparent=traceparent_in(headers),
         raw=message.data,
         token=held,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fleet.model.delivery import JobsOf, Source, WorkOf
-from fleet.model.job import Lane
+from fleet.model.errors import InvalidJob
+from fleet.model.job import JOB_ID, Lane
 
 JOBS = "JOBS"
 WORK = "WORK"
@@ -60,3 +61,10 @@ def filter_of(source: Source) -> str:
             return job_subject(lane, "*")
         case WorkOf(target, lane):
             return work_subject(target, lane, "*")
+
+
+def checked_job_id(job_id: str) -> str:
+    """The id as given. Raises: InvalidJob if it is none; it is about to become part of a subject."""
+    if JOB_ID.fullmatch(job_id) is None:
+        raise InvalidJob("id", f"must match {JOB_ID.pattern}")
+    return job_id

@@ -29,15 +29,29 @@ DAY = 24 * HOUR
 
 @dataclass(frozen=True, slots=True)
 class TopologySpec:
-    """How the streams are kept. Three replicas need a cluster of three servers."""
+    """How the streams are kept. Three replicas need a cluster of three servers.
 
-    replicas: int = 1
-    storage: Literal["file", "memory"] = "file"
+    None asks for the shipped default where a stream is created, and leaves one that exists as its operator set it.
+    """
+
+    replicas: int | None = None
+    storage: Literal["file", "memory"] | None = None
     ack_wait_seconds: float = 30.0
-    duplicate_window_seconds: float = 120.0
-    result_max_age_seconds: float = DAY
-    ledger_max_age_seconds: float = 30 * DAY
-    dead_max_age_seconds: float = 14 * DAY
+    duplicate_window_seconds: float | None = None
+    result_max_age_seconds: float | None = None
+    ledger_max_age_seconds: float | None = None
+    dead_max_age_seconds: float | None = None
+
+
+SHIPPED = TopologySpec(
+    replicas=1,
+    storage="file",
+    duplicate_window_seconds=120.0,
+    result_max_age_seconds=DAY,
+    ledger_max_age_seconds=30 * DAY,
+    dead_max_age_seconds=14 * DAY,
+)
+"""The default of everything."""
 
 
 class ChangeKind(StrEnum):
@@ -55,11 +69,13 @@ class Change:
 async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
     """Make the streams and the consumers of JOBS as `spec` says; repeating it changes nothing.
 
-    `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits) stays as it is.
+    `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits, further
+    subjects, whatever is None in it) stays as it is.
     Raises: ConfigError where a stream refuses the change, QueueUnavailable.
     """
     try:
-        changes = [await _apply_stream(js, config) for config in _streams(spec)]
+        pairs = zip(_streams(spec), _streams(SHIPPED), strict=True)
+        changes = [await _apply_stream(js, wanted, shipped) for wanted, shipped in pairs]
         for lane in Lane:
             await ensure_consumer(js, JobsOf(lane), spec.ack_wait_seconds)
     except NatsError as error:
@@ -69,7 +85,7 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
 
 async def stream_sizes(js: Any) -> Mapping[str, int]:
     """Messages per stream of the fleet, by stream name; what is not there yet is left out. Raises QueueUnavailable."""
-    names = {config.name for config in _streams(TopologySpec())}
+    names = {config.name for config in _streams(SHIPPED)}
     try:
         infos = await js.streams_info()
     except NatsError as error:
@@ -120,29 +136,36 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
 
 def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
     return StreamConfig(
-        storage=StorageType(spec.storage),
+        storage=None if spec.storage is None else StorageType(spec.storage),
         num_replicas=spec.replicas,
-        # The server takes no window that outlasts the messages.
-        duplicate_window=min(spec.duplicate_window_seconds, config.get("max_age", inf)),
+        duplicate_window=spec.duplicate_window_seconds,
         **config,
     )
 
 
-async def _apply_stream(js: Any, wanted: StreamConfig) -> Change:
+async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) -> Change:
     name = str(wanted.name)
+    wishes = {field: value for field in _GOVERNED if (value := getattr(wanted, field)) is not None}
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
-        await js.add_stream(wanted)
+        await js.add_stream(_consistent(shipped.evolve(**wishes)))
         return Change(name, ChangeKind.CREATED)
-    wishes = {field: value for field, value in vars(wanted).items() if field in _GOVERNED and value is not None}
-    if all(getattr(existing, field) == value for field, value in wishes.items()):
+    missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
+    config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
+    if all(getattr(existing, field) == getattr(config, field) for field in _GOVERNED):
         return Change(name, ChangeKind.UNCHANGED)
     try:
-        await js.update_stream(existing.evolve(**wishes))
+        await js.update_stream(config)
     except APIError as error:
         raise ConfigError(f"streams.{name}", f"cannot be changed: {error.description}") from error
     return Change(name, ChangeKind.UPDATED)
+
+
+def _consistent(config: StreamConfig) -> StreamConfig:
+    """The server takes no window that outlasts the messages; age 0 is for ever."""
+    window = min(config.duplicate_window or 0, config.max_age or inf)
+    return config.evolve(duplicate_window=window)
 
 
 _GOVERNED = (

@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from fleet.app.desk import apply_topology
 from fleet.app.status import Replicas, TargetStatus, has_cloud_key, target_statuses
 from fleet.app.worker import rules_of
+from fleet.model.errors import ConfigError, FleetError, QueueUnavailable
 from fleet.settings.environment import Settings
 from queues.connection import connect
 from queues.jetstream import JetStreamQueue
@@ -91,14 +93,15 @@ def _replicas() -> Mapping[str, Replicas]:
 async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet:
     """Start everything and return when jobs are answered; what was started is stopped again if a part fails.
 
-    Raises `ConfigError`, `QueueUnavailable`, `BackendUnavailable`.
+    Raises `ConfigError`, `QueueUnavailable`, `BackendUnavailable`, `FleetError` where a part is not installed.
     """
+    _require_engines()
     rules_of(settings)  # a mistake in a file shall be told now, not by a replica in two minutes
     ports = _Ports.of(settings)
     async with AsyncExitStack() as parts:
         on_progress("starting NATS")
         nats_url = settings.nats_url or _embedded_nats(settings, ports, parts)
-        await apply_topology(nats_url)
+        await apply_topology(nats_url, settings.lease_seconds)
         on_progress("starting Ray")
         serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
         on_progress("starting the models (about a minute on a small machine)")
@@ -107,9 +110,32 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
     raise AssertionError("unreachable: the stack does not swallow exceptions")
 
 
+def _require_engines() -> None:
+    if find_spec("ray") is None or find_spec("vllm") is None:
+        raise FleetError("models need Ray and vLLM on this machine: pip install 'inference-fleet[cpu]'")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As nats-server binds: a connection of an earlier server that is still closing does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def _embedded_nats(settings: Settings, ports: _Ports, parts: AsyncExitStack) -> str:
+    # Looked at first: a server that shares the store with the one that holds the port would do harm.
+    if settings.nats_port and not _is_free(settings.nats_port):
+        rule = f"port {settings.nats_port} is taken: stop what listens there, or choose another (0: any free one)"
+        raise ConfigError("FLEET_NATS_PORT", rule)
     server = EmbeddedServer(settings.data_dir / "nats", ports.nats)
-    server.start()
+    try:
+        server.start()
+    except QueueUnavailable as error:  # its advice is to start a fleet, which is what we are about
+        raise FleetError(str(error)) from error
     parts.callback(server.stop)
     return server.url
 

@@ -64,7 +64,7 @@ async def read_status(settings: Settings) -> FleetStatus:
         streams = await stream_sizes(connection.nats.jetstream())
     finally:
         await connection.close()
-    replicas = await asyncio.to_thread(read_replicas, settings.ray_dashboard_url)
+    replicas = await asyncio.to_thread(read_replicas, settings.dashboard_address)
     return FleetStatus(url, True, streams, target_statuses(settings, depths, replicas))
 
 
@@ -80,8 +80,10 @@ def _target_status(
     settings: Settings, target: Target, queued: int, replicas: Mapping[str, Replicas] | None
 ) -> TargetStatus:
     if target.is_cloud:
-        ready = settings.provider_key(target.provider) is not None
-        return TargetStatus(target.name, target.provider, "ready" if ready else "no key", None, queued)
+        if settings.provider_key(target.provider) is not None:
+            return TargetStatus(target.name, target.provider, "ready", None, queued)
+        wanted = f"set {target.provider.upper()}_API_KEY"
+        return TargetStatus(target.name, target.provider, "no key", None, queued, wanted)
     if replicas is None:
         return TargetStatus(target.name, target.provider, "unknown", None, queued, "the Ray dashboard does not answer")
     found = replicas.get(target.name)

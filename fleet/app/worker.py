@@ -6,11 +6,11 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 from fleet import providers
 from fleet.dispatch.dispatcher import Dispatcher
-from fleet.model.errors import ConfigError
+from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.ports import Backend
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
@@ -22,8 +22,6 @@ from queues.jetstream import JetStreamQueue
 from queues.topology import TopologySpec, apply
 
 CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
-
-AnyTracer = tracing.OtelTracer | tracing.NullTracer
 
 
 class SystemClock:
@@ -74,10 +72,12 @@ class DispatcherProcess:
         """Serve until drained. Raises `QueueUnavailable` where there is no broker, `ConfigError` without any target."""
         logs.configure(self._settings.log_level.upper())
         backends = self._backends()
-        connection = await connect(self._settings.nats_url or LOCAL_NATS_URL, name="fleet-dispatcher")
+        closed = asyncio.Event()
+        url = self._settings.nats_url or LOCAL_NATS_URL
+        connection = await connect(url, name="fleet-dispatcher", on_closed=closed.set)
         try:
             await apply(connection.nats.jetstream(), TopologySpec(ack_wait_seconds=self._settings.lease_seconds))
-            await self._serve(connection, backends)
+            await _unless(closed, self._serve(connection, backends))
         finally:
             self._tracer.close()
             await connection.close()
@@ -107,6 +107,19 @@ class DispatcherProcess:
         self._draining = True
         if self._dispatcher is not None:
             await self._dispatcher.drain()
+
+
+async def _unless(closed: asyncio.Event, serving: Coroutine[None, None, None]) -> None:
+    """Serve; but where nats-py gave its connection up for good, end, so that whoever started us starts us anew."""
+    task, gone = asyncio.create_task(serving), asyncio.create_task(closed.wait())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise QueueUnavailable("NATS ended the connection for good")
+        await task
+    finally:
+        task.cancel()
+        gone.cancel()
 
 
 def dispatcher_from_environment() -> DispatcherProcess:

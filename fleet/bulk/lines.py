@@ -105,8 +105,13 @@ class BatchLine(BaseModel):
         return Submission(id=job_id, task=task or DEFAULT_TASK, request=self.body, lane=Lane.BULK)
 
 
-def read_line(run: str, number: int, line: bytes, now: float) -> Row:
-    """The job on the line, read at `now` (unix seconds); the same run, number and bytes make the same job id.
+def run_key(tenant: str, name: str) -> bytes:
+    """32 bytes that stand for the tenant's run of this name; no tenant has a line break in its own."""
+    return hashlib.blake2b(f"{tenant}\n{name}".encode(), digest_size=32).digest()
+
+
+def read_line(run: bytes, number: int, line: bytes, now: float) -> Row:
+    """The job on the line, read at `now` (unix seconds); the same run key, number and bytes make the same job id.
 
     Raises: InvalidJob naming the field and the rule.
     """
@@ -125,10 +130,9 @@ def read_line(run: str, number: int, line: bytes, now: float) -> Row:
     return Row(number, custom_id, envelope.submission(job_id, now))
 
 
-def line_job_id(run: str, number: int, line: bytes) -> str:
-    """128 bits of the run's name, the line's number and its bytes: a changed line is another job."""
-    key = hashlib.blake2b(run.encode(), digest_size=32).digest()
-    return hashlib.blake2b(b"%d\n%s" % (number, line.strip()), digest_size=16, key=key).hexdigest()
+def line_job_id(run: bytes, number: int, line: bytes) -> str:
+    """128 bits of the run's key, the line's number and its bytes: a changed line is another job."""
+    return hashlib.blake2b(b"%d\n%s" % (number, line.strip()), digest_size=16, key=run).hexdigest()
 
 
 def custom_id_of(number: int, line: bytes) -> str:

@@ -41,6 +41,7 @@ async def run(
     source: Path,
     sink: Path,
     *,
+    tenant: str,
     name: str | None = None,
     window: int = DEFAULT_WINDOW,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -48,17 +49,18 @@ async def run(
 ) -> Progress:
     """Answer every line of `source` into `sink`, in the order in which they finish.
 
-    Job ids are made of the run's `name` (by default the digest of the file) and the line, and a
-    stored result is used where there is one: repeating a run after a crash continues it. `sink`
-    appears complete or not at all; until then the lines are in `<sink>.part`.
+    Job ids are made of the desk's `tenant`, the run's `name` (by default the digest of the file) and
+    the line, and a stored result is used where there is one: repeating a run after a crash continues
+    it. `sink` appears complete or not at all; until then the lines are in `<sink>.part`.
 
     Raises: OSError for the files; QueueUnavailable (repeat the run).
     """
     total, digest = await asyncio.to_thread(_survey, source)
+    key = lines.run_key(tenant, name or digest)
     part = sink.with_name(f"{sink.name}.part")
     with source.open("rb") as incoming, part.open("wb") as outgoing:
         async with Inbox(desk, first_sweep_seconds) as inbox:
-            bulk = _Run(desk, inbox, name or digest, window, outgoing, total, on_progress)
+            bulk = _Run(desk, inbox, key, window, outgoing, total, on_progress)
             await bulk.all(_numbered(incoming))
     part.replace(sink)
     return bulk.progress
@@ -85,7 +87,7 @@ class _Run:
         self,
         desk: JobDesk,
         inbox: Inbox,
-        name: str,
+        key: bytes,
         window: int,
         sink: BinaryIO,
         total: int,
@@ -93,7 +95,7 @@ class _Run:
     ) -> None:
         self._desk = desk
         self._inbox = inbox
-        self._name = name
+        self._key = key
         self._room = asyncio.Semaphore(window)
         self._sink = sink
         self._total = total
@@ -116,7 +118,7 @@ class _Run:
 
     async def _one(self, number: int, line: bytes) -> None:
         try:
-            row = lines.read_line(self._name, number, line, time.time())
+            row = lines.read_line(self._key, number, line, time.time())
         except InvalidJob as problem:
             self._refuse(lines.custom_id_of(number, line), number, problem)
             return

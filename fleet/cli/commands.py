@@ -57,6 +57,11 @@ def submit(
     tier: Annotated[Tier | None, typer.Option()] = None,
     cloud: Annotated[str, typer.Option(help="allow, deny, or providers with commas between.")] = "allow",
     deadline_seconds: Annotated[float | None, typer.Option(min=0.001)] = None,
+    own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(min=0, help="What all attempts may cost together.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")
+    ] = None,
     job_id: Annotated[str | None, typer.Option("--id", help="Makes a repeated submission harmless.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long --wait waits.")] = 120.0,
@@ -69,7 +74,15 @@ def submit(
     from fleet.client import JobOptions
 
     options = JobOptions(
-        id=job_id, lane=lane, plan=plan, tier=tier, deadline_seconds=deadline_seconds, cloud=_cloud(cloud)
+        id=job_id,
+        lane=lane,
+        plan=plan,
+        tier=tier,
+        deadline_seconds=deadline_seconds,
+        max_cost_usd=max_cost_usd,
+        cloud=_cloud(cloud),
+        own_key=own_key,
+        metadata=_metadata(metadata or []),
     )
     with friendly(as_json):
         body = jobs.request_of(prompt, request)
@@ -111,7 +124,9 @@ def demo(
 def bulk_run(
     file: Annotated[Path, typer.Argument(help="JSONL: {task, messages or request} or OpenAI's batch format.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the results go, as JSONL.")],
-    name: Annotated[str | None, typer.Option(help="Name of the run; the same name and lines never run twice.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The same name and lines never run twice, as long as results live: 24 hours.")
+    ] = None,
     window: Annotated[int, typer.Option(min=1, help="Jobs in flight at once.")] = 1000,
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
@@ -136,12 +151,21 @@ def topology_apply(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
 @app.command()
 def dispatcher(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     """Run a dispatcher as a plain process, without Ray, until SIGTERM; then it drains."""
+    import uvloop
+
     from fleet.app import run_dispatcher
 
-    with friendly(as_json):
-        asyncio.run(run_dispatcher(settings_for(nats_url)))
+    with friendly(as_json), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_dispatcher(settings_for(nats_url)))
         Output(as_json).object({"stopped": True})
 
 
 def _cloud(text: str) -> str | list[str]:
     return text if text in ("allow", "deny") else [name.strip() for name in text.split(",")]
+
+
+def _metadata(pairs: list[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if not all(key and equals for key, equals, _ in split):
+        raise typer.BadParameter("must be KEY=VALUE", param_hint="--metadata")
+    return {key: value for key, _, value in split}

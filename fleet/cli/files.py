@@ -28,7 +28,9 @@ async def run(settings: Settings, output: Output, source: Path, sink: Path, name
 
         async with open_desk(settings) as desk:
             try:
-                done = await run(desk, source, sink, name=name, window=window, on_progress=on_progress)
+                done = await run(
+                    desk, source, sink, tenant=settings.tenant, name=name, window=window, on_progress=on_progress
+                )
             except QueueUnavailable as error:
                 raise FleetError(f"the queue went away ({error}): run the same command again to go on") from error
     output.object({"lines": done.total, "outcomes": dict(done.outcomes), "output": str(sink)})

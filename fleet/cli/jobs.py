@@ -54,11 +54,11 @@ def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
         raise InvalidJob("request", "give either a prompt or --request FILE")
     if file is None:
         return {"messages": [{"role": "user", "content": prompt}]}
-    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     try:
-        request = json.loads(text)
-    except ValueError:
-        raise InvalidJob("request", f"{file} must hold JSON") from None
+        request = json.loads(body.decode())
+    except (ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
+        raise InvalidJob("request", f"{file} must hold JSON in UTF-8") from None
     if not isinstance(request, dict):
         raise InvalidJob("request", f"{file} must hold a JSON object")
     return request
@@ -69,19 +69,14 @@ def show_result(result: Result, output: Output) -> None:
     from queues.records import encode_result
 
     output.object(encode_result(result))
-    output.say(answer_text(result) or (result.problem.message if result.problem else result.reason))
+    answer = result.answer.text if result.answer else ""
+    output.say(answer or (result.problem.message if result.problem else result.reason))
     facts = Table.grid(padding=(0, 2))
     facts.add_row("job", result.job_id)
     facts.add_row("status", f"{result.status} ({result.reason})")
     facts.add_row("path", path_of(result))
     facts.add_row("cost", f"${result.cost_usd:.6f}")
     output.show("", facts)
-
-
-def answer_text(result: Result) -> str:
-    """The text of the answer; empty where there is none."""
-    content = result.answer.message.get("content") if result.answer else None
-    return content if isinstance(content, str) else ""
 
 
 def path_of(result: Result) -> str:

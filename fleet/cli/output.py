@@ -82,17 +82,14 @@ def advice(error: FleetError | OSError) -> str:
         case InvalidJob():
             return f"wrong job: {what}"
         case BackendUnavailable():
-            return f"a model cannot be reached: {what}{_noted(error)}"
+            notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            return f"a model cannot be reached: {what}{notes}"
         case TimeoutError():
             return what
         case OSError(filename=str(name), strerror=str(reason)):
             return f"{name}: {reason.lower()}"
         case _:
-            return what + _noted(error)
-
-
-def _noted(error: BaseException) -> str:
-    return "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+            return what
 
 
 @contextmanager
@@ -113,7 +110,7 @@ def quiet(as_json: bool, log: Path) -> Iterator[Output]:
             os.dup2(file.fileno(), descriptor)
         try:
             yield Output(as_json, stdout, stderr)
-        except FleetError as error:
+        except BackendUnavailable as error:
             error.add_note(f"details in {log}")
             raise
         finally:

@@ -17,7 +17,7 @@ async def apply(settings: Settings, output: Output) -> None:
     from fleet.app import apply_topology
 
     assert settings.nats_url is not None, "settings_for gave the address"
-    changes = await apply_topology(settings.nats_url)
+    changes = await apply_topology(settings.nats_url, settings.lease_seconds)
     output.object({"streams": {change.stream: str(change.change) for change in changes}})
     table = Table.grid(padding=(0, 2))
     for change in changes:

@@ -10,6 +10,7 @@ import structlog
 from fleet.dispatch.intake import BATCH, Intake
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.office import Office
+from fleet.dispatch.orphans import Orphans
 from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
@@ -61,6 +62,7 @@ class Dispatcher:
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as serving:
             serving.create_task(self._intake.run(self._stop))
+            serving.create_task(Orphans(self._office).run(self._stop))
             for runner in self._runners:
                 serving.create_task(runner.run(self._stop))
 

@@ -9,15 +9,12 @@ import structlog
 
 from fleet.dispatch.office import Errand, Office
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.step import AnyDelivery, Case, broken, carry_out, reject
-from fleet.model.action import GiveUp
+from fleet.dispatch.step import AnyDelivery, Case, Step, reject
 from fleet.model.delivery import JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
-from fleet.model.reason import Reason
-from fleet.model.result import Malformed, Problem, Status, Work
+from fleet.model.result import Malformed, Work
 from fleet.model.view import View
-from policies import delivery as delivery_policy
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +51,7 @@ class Intake:
         # Interactive jobs are never held back by a backlog: there are few of them and they run first.
         if lane is Lane.INTERACTIVE:
             return BATCH
-        return min(BATCH, self._work_limit - self._office.state.queued_total)
+        return min(BATCH, self._work_limit - self._office.state.queued_total(self._office.clock.now()))
 
     async def handle(self, deliveries: Sequence[AnyDelivery]) -> None:
         """Decide on every delivery and send the steps off together."""
@@ -67,26 +64,15 @@ class Intake:
         await self._office.send(errands)
 
     def _errand(self, delivery: AnyDelivery, view: View, now: float) -> Errand:
-        self._office.spans.taken(delivery, now)
-        body = delivery.body
-        if isinstance(body, Malformed):
-            return Errand(reject(delivery, body, now), delivery.traceparent)
-        if isinstance(body, Work):
-            raise TypeError("the JOBS stream carries jobs, not work")
-        return self._plan(Case.of_job(delivery, body), body, view, now)
+        step = self._step(delivery, view, now)
+        return Errand(step, self._office.spans.intake(delivery, now, self._office.clock.now()))
 
-    def _plan(self, case: Case, job: Job, view: View, now: float) -> Errand:
-        try:
-            if delivery_policy.exhausted(case.delivery.deliveries, self._office.rules):
-                step = carry_out(case, too_many_deliveries(case), now)
-            else:
-                step = carry_out(case, self._office.decide(case, view, now), now)
-        except Exception as error:  # a bug met by one job must not stop its neighbours
-            log.exception("intake_failed", job_id=job.id, tenant=job.tenant)
-            step = broken(case, error, now)
-        return Errand(step, self._office.spans.intake(case, now, self._office.clock.now()))
-
-
-def too_many_deliveries(case: Case) -> GiveUp:
-    problem = Problem(f"handed out {case.delivery.deliveries} times without coming to an end")
-    return GiveUp(Status.FAILED, Reason.TOO_MANY_DELIVERIES, problem, dead=True)
+    def _step(self, delivery: AnyDelivery, view: View, now: float) -> Step:
+        match delivery.body:
+            case Malformed() as bad:
+                return reject(delivery, bad, now)
+            case Job() as job:
+                case = Case.of_job(delivery, job)
+                return self._office.carry_out(case, self._office.look(case, view, now), now)
+            case Work():
+                raise TypeError("the JOBS stream carries jobs, not work")

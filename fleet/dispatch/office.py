@@ -10,13 +10,14 @@ import structlog
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
-from fleet.dispatch.step import Case, Step
+from fleet.dispatch.step import AnyDelivery, Case, Step, broken, carry_out, unstorable
 from fleet.model.action import Action
-from fleet.model.delivery import Post
+from fleet.model.delivery import Post, Stored
 from fleet.model.errors import QueueUnavailable
-from fleet.model.result import Result
+from fleet.model.result import Malformed, Result, Work
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
+from policies.delivery import enough
 from policies.plan import next_action
 from policies.rules import Rules
 
@@ -42,33 +43,80 @@ class Office:
     spans: Spans
     leases: Leases
 
+    def look(self, case: Case, view: View, now: float) -> Action | Exception:
+        """What to do next with the job in hand; the exception where a bug of ours is in the way."""
+        try:
+            return enough(case.delivery.deliveries, case.attempts, self.rules) or self.decide(case, view, now)
+        except Exception as error:  # a bug met by one job must not stop its neighbours
+            log.exception("decision_failed", **job_fields(case.delivery, case.delivery.traceparent))
+            return error
+
     def decide(self, case: Case, view: View, now: float) -> Action:
         return next_action(case.job, case.attempts, view, now, self.rules)
+
+    def carry_out(self, case: Case, action: Action | Exception, now: float) -> Step:
+        return broken(case, action, now) if isinstance(action, Exception) else carry_out(case, action, now)
 
     async def send(self, errands: Sequence[Errand]) -> None:
         """Publish what comes next, then settle: in this order, so that a crash repeats a step and loses nothing.
 
         Where the broker does not confirm, nothing is settled; the deliveries come back when their lease ends.
         """
-        posts = [Post(letter, errand.traceparent) for errand in errands for letter in errand.step.letters]
         started_at = self.clock.now()
         try:
-            stored = await self.queue.publish(posts)
-            await self.queue.settle([errand.step.settlement for errand in errands])
+            sent = await self._publish(errands)
+            await self.queue.settle([errand.step.settlement for errand in sent])
+            self._tell(sent, started_at)
         except QueueUnavailable as error:
             log.warning("step_not_confirmed", jobs=len(errands), error=str(error))
-        else:
-            self._tell(errands, started_at)
-            self._count_refused(posts, stored)
+        except Exception:  # a bug met by one step must neither stop the dispatcher nor keep its slots
+            log.exception("step_failed", jobs=len(errands))
         finally:
             self.leases.release([errand.step.settlement.delivery for errand in errands])
+
+    async def _publish(self, errands: Sequence[Errand]) -> Sequence[Errand]:
+        """Store the letters of every errand. A job with one that is refused for good fails, alone."""
+        refused = await self._refused(errands)
+        if not refused:
+            return errands
+        now = self.clock.now()
+        failed = {
+            id(errand): Errand(unstorable(errand.step.settlement.delivery, now), errand.traceparent)
+            for errand in refused
+        }
+        await self._refused(list(failed.values()))
+        return [failed.get(id(errand), errand) for errand in errands]
+
+    async def _refused(self, errands: Sequence[Errand]) -> list[Errand]:
+        """Publish, and give back the errands that had a letter refused."""
+        owners = [errand for errand in errands for _ in errand.step.letters]
+        posts = [Post(letter, errand.traceparent) for errand in errands for letter in errand.step.letters]
+        refused: dict[int, Errand] = {}
+        for errand, post, stored in zip(owners, posts, await self.queue.publish(posts), strict=True):
+            if stored is Stored.REFUSED:
+                log.error("letter_refused", kind=type(post.letter).__name__, **fields_of(errand))
+                refused[id(errand)] = errand
+            elif stored is Stored.REPEAT and isinstance(post.letter, Result):
+                log.info("second_result_refused", **fields_of(errand))
+        return list(refused.values())
 
     def _tell(self, errands: Sequence[Errand], started_at: float) -> None:
         ended_at = self.clock.now()
         for errand in errands:
             self.spans.published(errand.step, errand.traceparent, started_at, ended_at)
+            for letter in errand.step.letters:
+                if isinstance(letter, Result) and letter.answer is None:
+                    log.info("job_ended_without_answer", reason=letter.reason.value, **fields_of(errand))
 
-    def _count_refused(self, posts: Sequence[Post], stored: Sequence[bool]) -> None:
-        for post, kept in zip(posts, stored, strict=True):
-            if not kept and isinstance(post.letter, Result):
-                log.info("second_result_refused", job_id=post.letter.job_id, tenant=post.letter.tenant)
+
+def fields_of(errand: Errand) -> dict[str, str | None]:
+    """What every log line about a job carries."""
+    return job_fields(errand.step.settlement.delivery, errand.traceparent)
+
+
+def job_fields(delivery: AnyDelivery, traceparent: str | None) -> dict[str, str | None]:
+    body = delivery.body
+    job = body.job if isinstance(body, Work) else body
+    job_id = job.job_id if isinstance(job, Malformed) else job.id
+    trace_id = traceparent.split("-")[1] if traceparent else None
+    return {"job_id": job_id, "tenant": job.tenant, "trace_id": trace_id}

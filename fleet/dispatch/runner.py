@@ -8,24 +8,23 @@ from collections.abc import Sequence
 import structlog
 
 from fleet.dispatch.buffer import Buffer
-from fleet.dispatch.intake import too_many_deliveries
-from fleet.dispatch.office import Errand, Office
+from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.step import AnyDelivery, Case, broken, carry_out
+from fleet.dispatch.step import AnyDelivery, Case, Step, unreadable
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
 from fleet.model.delivery import Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.model.result import Work
+from fleet.model.result import Malformed, Work
 from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
-from policies import delivery as delivery_policy
 from policies.budget import cost_usd, own_key_for
 from policies.confidence import assess
 from policies.deadline import deadline_at
+from policies.delivery import unreadable_again_in
 
 log = structlog.get_logger(__name__)
 
@@ -78,30 +77,25 @@ class Runner:
             return
         self._office.leases.hold(deliveries)
         view, now = self._office.state.view(), self._office.clock.now()
-        elsewhere: list[Errand] = []
-        for delivery in deliveries:
-            self._office.spans.taken(delivery, now)
-            case = Case.of_work(delivery, _work(delivery))
-            action = self._decide(case, view, now)
-            if isinstance(action, Run) and action.target == self._target.name:
-                self._buffer.put(lane, case.about_to_run(action.reason), now)
-            else:
-                elsewhere.append(self._errand(case, action, now))
+        elsewhere = [errand for delivery in deliveries if (errand := self._place(lane, delivery, view, now))]
         if elsewhere:
             await self._office.send(elsewhere)
 
-    def _decide(self, case: Case, view: View, now: float) -> Action | Exception:
-        try:
-            if delivery_policy.exhausted(case.delivery.deliveries, self._office.rules):
-                return too_many_deliveries(case)
-            return self._office.decide(case, view, now)
-        except Exception as error:  # a bug met by one job must not stop its neighbours
-            log.exception("decision_failed", job_id=case.job.id, tenant=case.job.tenant)
-            return error
+    def _place(self, lane: Lane, delivery: AnyDelivery, view: View, now: float) -> Errand | None:
+        """Put the job into the buffer; or the errand, where it shall not run here."""
+        self._office.spans.taken(delivery, delivery.traceparent, now)
+        work = delivery.body
+        if not isinstance(work, Work):
+            return Errand(unread(delivery, now), delivery.traceparent)
+        case = Case.of_work(delivery, work)
+        action = self._office.look(case, view, now)
+        if isinstance(action, Run) and action.target == self._target.name:
+            self._buffer.put(lane, case.about_to_run(action.reason), now)
+            return None
+        return self._errand(case, action, now)
 
     def _errand(self, case: Case, action: Action | Exception, now: float) -> Errand:
-        step = broken(case, action, now) if isinstance(action, Exception) else carry_out(case, action, now)
-        return Errand(step, case.delivery.traceparent)
+        return Errand(self._office.carry_out(case, action, now), case.delivery.traceparent)
 
     async def _feed(self) -> None:
         while True:
@@ -143,22 +137,24 @@ class Runner:
         self._office.spans.batch(deliveries, self._target.name, started_at, self._office.clock.now())
 
     def _call(self, case: Case, now: float) -> Call:
-        left_seconds = max(0.001, deadline_at(case.job, self._office.rules) - now)
-        timeout_seconds = min(self._target.timeout_seconds, left_seconds)
         own_key = own_key_for(case.job, self._target)
-        return Call(case.job.request, timeout_seconds, own_key, case.delivery.traceparent)
+        return Call(case.job.request, self._given_seconds(case, now), own_key, case.delivery.traceparent)
+
+    def _given_seconds(self, case: Case, started_at: float) -> float:
+        """How long the target has: its own time-out, or less where the job's deadline is nearer."""
+        left_seconds = max(0.001, deadline_at(case.job, self._office.rules) - started_at)
+        return min(self._target.timeout_seconds, left_seconds)
 
     async def _conclude(self, done: Sequence[tuple[Case, Outcome]], started_at: float) -> None:
         """Judge the outcomes, decide what follows and send it off; only then are the slots free."""
-        now = self._office.clock.now()
-        for case, outcome in done:
-            # What goes wrong with a tenant's own key says nothing about the target for anybody else.
-            if own_key_for(case.job, self._target) is None:
-                self._office.state.record(self._target.name, outcome, now)
-        view = self._office.state.view()
-        errands = [self._judge(case, outcome, view, started_at, now) for case, outcome in done]
         try:
-            await self._office.send(errands)
+            now = self._office.clock.now()
+            for case, outcome in done:
+                # What goes wrong with a tenant's own key says nothing about the target for anybody else.
+                if own_key_for(case.job, self._target) is None:
+                    self._office.state.record(self._target, outcome, self._given_seconds(case, started_at), now)
+            view = self._office.state.view()
+            await self._office.send([self._judge(case, outcome, view, started_at, now) for case, outcome in done])
         finally:
             self._office.state.ended(self._target.name, len(done))
             self._buffer.changed.set()
@@ -170,7 +166,7 @@ class Runner:
             self._office.spans.model_call(case, attempt, self._target)
             return self._errand(tried, self._office.decide(tried, view, now), now)
         except Exception as error:  # a bug met by one job must not stop its neighbours
-            log.exception("judgement_failed", job_id=case.job.id, tenant=case.job.tenant)
+            log.exception("judgement_failed", **job_fields(case.delivery, case.delivery.traceparent))
             return self._errand(case, error, now)
 
     def _attempt(self, case: Case, outcome: Outcome, started_at: float, now: float) -> Attempt:
@@ -193,7 +189,8 @@ class Runner:
         self._office.leases.release([case.delivery for case in cases])
 
 
-def _work(delivery: AnyDelivery) -> Work:
-    if not isinstance(delivery.body, Work):
+def unread(delivery: AnyDelivery, now: float) -> Step:
+    """The step for what came from the WORK stream and is no work."""
+    if not isinstance(delivery.body, Malformed):
         raise TypeError("the WORK stream carries work only")
-    return delivery.body
+    return unreadable(delivery, delivery.body, unreadable_again_in(delivery.deliveries), now)

@@ -21,16 +21,21 @@ class Spans:
     def __init__(self, tracer: Tracer | None) -> None:
         self._tracer = tracer
 
-    def taken(self, delivery: AnyDelivery, at: float) -> None:
+    def taken(self, delivery: AnyDelivery, parent: str | None, at: float) -> None:
         """The time a delivery waited in its queue."""
         if self._tracer is not None:
             attributes: dict[str, AttributeValue] = {"deliveries": delivery.deliveries}
-            self._record(SpanName.QUEUE_WAIT, delivery.traceparent, delivery.stored_at, at, attributes)
+            self._record(SpanName.QUEUE_WAIT, parent, delivery.stored_at, at, attributes)
 
-    def intake(self, case: Case, started_at: float, ended_at: float) -> str | None:
+    def intake(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
+        """The first span of a job: the root of its trace where the publisher brought none."""
         if self._tracer is None:
-            return case.delivery.traceparent
-        return self._record(SpanName.INTAKE, case.delivery.traceparent, started_at, ended_at, _job(case.job))
+            return delivery.traceparent
+        body = delivery.body
+        attributes = _job(body) if isinstance(body, Job) else {}
+        intake = self._record(SpanName.INTAKE, delivery.traceparent, started_at, ended_at, attributes)
+        self.taken(delivery, delivery.traceparent or intake, started_at)
+        return intake
 
     def batch(self, deliveries: list[AnyDelivery], target: str, started_at: float, ended_at: float) -> None:
         """One span for a micro-batch; the jobs in it are linked, for none of them is its parent."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from fleet.dispatch.patience import pause
-from fleet.model.attempt import Failure, Outcome
+from fleet.model.attempt import Answer, Outcome
 from fleet.model.errors import QueueUnavailable
+from fleet.model.target import Target
 from fleet.model.view import Breaker, TargetView, View
 from fleet.ports import JobQueue
 from policies import breaker, retry
@@ -65,9 +66,18 @@ class FleetState:
         """Jobs handed over since the last reading; they count as queued until the next one."""
         self._expected += jobs
 
-    @property
-    def queued_total(self) -> int:
-        return sum(self._queued.values()) + self._expected
+    def queued_total(self, now: float) -> int:
+        """Work that can move: what waits for a target that is away must not keep jobs from the others."""
+        moving = (
+            jobs
+            for target, jobs in self._queued.items()
+            if target in self._available and breaker.allows(self._breakers[target], now)
+        )
+        return sum(moving) + self._expected
+
+    def orphaned(self) -> list[str]:
+        """Targets that work waits for and nobody here serves."""
+        return [target for target, jobs in self._queued.items() if jobs and target not in self._available]
 
     def started(self, target: str, jobs: int) -> None:
         self._in_flight[target] += jobs
@@ -78,8 +88,8 @@ class FleetState:
     def in_flight(self, target: str) -> int:
         return self._in_flight[target]
 
-    def record(self, target: str, outcome: Outcome, now: float) -> None:
-        """Let the target's breaker learn from an outcome."""
-        if isinstance(outcome, Failure) and not retry.counts_against_target(outcome.kind):
-            return
-        self._breakers[target] = breaker.after(self._breakers[target], isinstance(outcome, Failure), now, self._rules)
+    def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float) -> None:
+        """Let the target's breaker learn from an outcome; `given_seconds` is how long the target had for it."""
+        failed = retry.blames_target(outcome, given_seconds, target)
+        if failed or isinstance(outcome, Answer):
+            self._breakers[target.name] = breaker.after(self._breakers[target.name], failed, now, self._rules)

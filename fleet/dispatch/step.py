@@ -1,6 +1,6 @@
 """The one step every delivery takes: an action becomes what is published next and how the delivery is settled.
 
-Pure: it carries out a decision on paper; `Desk` in `office.py` sends it off.
+Pure: it carries out a decision on paper; `Office.send` sends it off.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt
 from fleet.model.delivery import Ack, Delivery, Retry, Settlement
-from fleet.model.job import Job
+from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Malformed, Problem, Result, Status, Work
 
@@ -77,6 +77,29 @@ def reject(delivery: AnyDelivery, bad: Malformed, now: float) -> Step:
     dead = DeadLetter(bad.tenant, bad.job_id, Reason.INVALID, bad.problem, bad.body, now)
     entry = LedgerEntry(bad.job_id, bad.tenant, bad.lane, now, Reason.INVALID, status=Status.REJECTED)
     return Step((result, dead, entry), Ack(delivery))
+
+
+def unreadable(delivery: AnyDelivery, bad: Malformed, retry_seconds: float | None, now: float) -> Step:
+    """The step for work of our own that cannot be read: tried again, or failed once that has been tried enough."""
+    if retry_seconds is not None:
+        return Step((), Retry(delivery, retry_seconds))
+    return _fail(delivery, bad.job_id, bad.tenant, bad.lane, bad.problem, now)
+
+
+def unstorable(delivery: AnyDelivery, now: float) -> Step:
+    """The step for a job one of whose letters the broker refuses for good, too large perhaps."""
+    problem = Problem("a message of this job was refused by the broker")
+    body = delivery.body
+    job = body.job if isinstance(body, Work) else body
+    job_id = job.job_id if isinstance(job, Malformed) else job.id
+    return _fail(delivery, job_id, job.tenant, job.lane, problem, now)
+
+
+def _fail(delivery: AnyDelivery, job_id: str, tenant: str, lane: Lane, problem: Problem, now: float) -> Step:
+    reason = Reason.INTERNAL_ERROR
+    result = Result(job_id, tenant, Status.FAILED, reason, now, problem=problem)
+    dead = DeadLetter(tenant, job_id, reason, problem, delivery.raw, now)
+    return Step((result, dead, LedgerEntry(job_id, tenant, lane, now, reason, status=Status.FAILED)), Ack(delivery))
 
 
 def broken(case: Case, error: Exception, now: float) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from fleet.model.job import Job, Lane
@@ -62,6 +63,14 @@ class Retry:
 
 
 Settlement = Ack | Retry
+
+
+class Stored(Enum):
+    """What became of a post: `NEW` is stored, `REPEAT` was there already, `REFUSED` will never be taken."""
+
+    NEW = auto()
+    REPEAT = auto()
+    REFUSED = auto()
 
 
 @dataclass(frozen=True, slots=True)

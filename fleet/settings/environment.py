@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, Field, FilePath, PositiveFloat, SecretStr, ValidationError
@@ -26,11 +27,24 @@ FILE_VARIABLE = "FLEET_SETTINGS"
 LOCAL_NATS_URL = "nats://127.0.0.1:4222"
 """Where NATS listens by default; what a command talks to when it is told nothing else."""
 
+NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+DEFAULT_LEASE_SECONDS = 30.0
+
 
 def _nats_url(value: str) -> str:
-    if not all(url.strip().startswith(("nats://", "tls://", "ws://", "wss://")) for url in value.split(",")):
+    if not all(_is_server(url.strip()) for url in value.split(",")):
         raise ValueError("must be nats://host:port, or several with commas between (also tls, ws, wss)")
     return value
+
+
+def _is_server(url: str) -> bool:
+    """Whether it names a host; without a port NATS takes its own."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in NATS_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, an unclosed bracket
+        return False
 
 
 def _http_url(value: str) -> str:
@@ -54,6 +68,7 @@ class Settings(BaseSettings):
 
     `nats_url` None asks for the embedded server; it may hold a password and is not shown.
     The ports are where a local fleet listens; 0 asks for any free one.
+    `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     """
 
@@ -67,11 +82,11 @@ class Settings(BaseSettings):
     http_port: Port = 8000
     dashboard_port: Port = 8265
     dashboard: bool = True
-    ray_dashboard_url: HttpAddress = "http://127.0.0.1:8265"
+    ray_dashboard_url: HttpAddress | None = None
     rules_path: FilePath | None = None
     catalogue_path: FilePath | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    lease_seconds: PositiveFloat = 30.0
+    lease_seconds: PositiveFloat = DEFAULT_LEASE_SECONDS
     openai_base_url: HttpAddress | None = None
     anthropic_base_url: HttpAddress | None = None
     groq_base_url: HttpAddress | None = None
@@ -88,6 +103,11 @@ class Settings(BaseSettings):
         """Where to reach the provider instead of its public address."""
         url: str | None = getattr(self, f"{provider}_base_url", None)
         return url
+
+    @property
+    def dashboard_address(self) -> str:
+        """Where the Ray dashboard is asked about the targets."""
+        return self.ray_dashboard_url or f"http://127.0.0.1:{self.dashboard_port}"
 
     @classmethod
     def settings_customise_sources(

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
-
-from fleet.telemetry.tracing import trace_id_of
 
 WITHHELD = frozenset(
     {"request", "requests", "messages", "message", "content", "prompt", "completion", "answer", "body", "text"}
@@ -60,15 +56,6 @@ def configure(level: str = "INFO", json: bool = True) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-
-
-@contextmanager
-def job_context(job_id: str, traceparent: str | None) -> Iterator[None]:
-    """Every line logged inside carries `job_id` and, where the job is traced, `trace_id`."""
-    trace_id = trace_id_of(traceparent)
-    trace = {} if trace_id is None else {"trace_id": trace_id}
-    with structlog.contextvars.bound_contextvars(job_id=job_id, **trace):
-        yield
 
 
 def withhold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.bulk.lines import custom_id_of, line_job_id, read_line
+from fleet.bulk.lines import custom_id_of, line_job_id, read_line, run_key
 from fleet.model.errors import InvalidJob
-from fleet.model.job import JOB_ID, Lane, Plan, Tier
+from fleet.model.job import JOB_ID, TENANT, Lane, Plan, Tier
 
+RUN = run_key("acme", "run")
 HELLO = [{"role": "user", "content": "hello"}]
 BATCH = {"custom_id": "row-7", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": HELLO}}
 
@@ -22,7 +23,7 @@ def line(content: Any) -> bytes:
 
 
 def test_an_envelope_is_a_bulk_job() -> None:
-    row = read_line("run", 3, line({"task": "classify.intent", "messages": HELLO, "custom_id": "a"}), now=100.0)
+    row = read_line(RUN, 3, line({"task": "classify.intent", "messages": HELLO, "custom_id": "a"}), now=100.0)
     assert (row.number, row.custom_id) == (3, "a")
     assert (row.submission.task, row.submission.lane) == ("classify.intent", Lane.BULK)
     assert row.submission.request == {"messages": HELLO}
@@ -39,7 +40,7 @@ def test_an_envelope_says_how_it_may_be_answered() -> None:
         "cloud": ["groq"],
         "metadata": {"campaign": "spring"},
     }
-    job = read_line("run", 1, line(content), now=100.0).submission
+    job = read_line(RUN, 1, line(content), now=100.0).submission
     assert (job.plan, job.tier, job.deadline_at, job.max_cost_usd) == (Plan.FREE, Tier.MEDIUM, 160.0, 0.01)
     assert (job.request, job.cloud, job.metadata) == (content["request"], ["groq"], {"campaign": "spring"})
 
@@ -50,7 +51,7 @@ def test_an_envelope_says_how_it_may_be_answered() -> None:
 )
 def test_an_openai_batch_line_is_a_bulk_job_with_its_body_unchanged(metadata: dict[str, Any], task: str) -> None:
     body = {"model": "auto", "messages": HELLO, **metadata}
-    row = read_line("run", 1, line(BATCH | {"body": body}), now=0.0)
+    row = read_line(RUN, 1, line(BATCH | {"body": body}), now=0.0)
     assert (row.custom_id, row.submission.task, row.submission.lane) == ("row-7", task, Lane.BULK)
     assert row.submission.request == body
 
@@ -61,7 +62,7 @@ def test_an_openai_batch_line_is_a_bulk_job_with_its_body_unchanged(metadata: di
 )
 def test_a_line_is_called_by_its_own_id_or_by_its_number(ids: dict[str, Any], custom_id: str) -> None:
     raw = line({"task": "chat", "messages": HELLO, **ids})
-    assert read_line("run", 9, raw, now=0.0).custom_id == custom_id
+    assert read_line(RUN, 9, raw, now=0.0).custom_id == custom_id
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_line_is_called_by_its_own_id_or_by_its_number(ids: dict[str, Any], cu
 )
 def test_a_line_that_is_no_job_is_named_with_the_rule_it_breaks(raw: bytes, field: str, rule: str) -> None:
     with pytest.raises(InvalidJob) as raised:
-        read_line("run", 1, raw, now=0.0)
+        read_line(RUN, 1, raw, now=0.0)
     assert raised.value.field == field
     assert rule in raised.value.rule
 
@@ -100,21 +101,37 @@ def test_even_a_line_that_is_no_job_keeps_its_own_id_where_it_can_be_read(raw: b
     assert custom_id_of(5, raw) == custom_id
 
 
-@given(st.text(), st.integers(min_value=1), st.binary())
-def test_a_job_id_fits_a_subject_and_is_the_same_on_a_repeat(run: str, number: int, raw: bytes) -> None:
-    job_id = line_job_id(run, number, raw)
+TENANTS = st.from_regex(TENANT, fullmatch=True)
+
+
+@given(TENANTS, st.text(), st.integers(min_value=1), st.binary())
+def test_a_job_id_fits_a_subject_and_is_the_same_on_a_repeat(tenant: str, run: str, number: int, raw: bytes) -> None:
+    job_id = line_job_id(run_key(tenant, run), number, raw)
     assert JOB_ID.fullmatch(job_id)
-    assert line_job_id(run, number, raw.strip() + b"\r\n") == job_id
+    assert line_job_id(run_key(tenant, run), number, raw.strip() + b"\r\n") == job_id
 
 
-@given(st.tuples(st.text(), st.integers(1, 9), st.binary()), st.tuples(st.text(), st.integers(1, 9), st.binary()))
-def test_another_run_line_or_content_is_another_job(one: tuple[str, int, bytes], two: tuple[str, int, bytes]) -> None:
-    is_same = (one[0], one[1], one[2].strip()) == (two[0], two[1], two[2].strip())
-    assert (line_job_id(*one) == line_job_id(*two)) is is_same
+LINES = st.tuples(st.sampled_from(["acme", "acm", "globex"]), st.text(), st.integers(1, 9), st.binary())
+
+
+@given(LINES, LINES)
+def test_another_tenant_run_line_or_content_is_another_job(
+    one: tuple[str, str, int, bytes], two: tuple[str, str, int, bytes]
+) -> None:
+    is_same = (*one[:3], one[3].strip()) == (*two[:3], two[3].strip())
+    assert (_job_id(*one) == _job_id(*two)) is is_same
+
+
+def _job_id(tenant: str, run: str, number: int, raw: bytes) -> str:
+    return line_job_id(run_key(tenant, run), number, raw)
+
+
+def test_the_same_line_of_the_same_run_is_another_job_of_another_tenant() -> None:
+    assert _job_id("acme", "run", 1, b"{}") != _job_id("globex", "run", 1, b"{}")
 
 
 @given(st.binary())
 def test_no_line_whatever_breaks_the_reader(raw: bytes) -> None:
     with pytest.raises(InvalidJob):
-        read_line("run", 1, raw, now=0.0)
+        read_line(RUN, 1, raw, now=0.0)
     assert custom_id_of(1, raw)

@@ -73,7 +73,7 @@ def content(line: dict[str, Any]) -> str:
 async def test_every_line_gets_its_own_answer(source: Callable[..., Path], sink: Path) -> None:
     path = source(*(ask(f"prompt {number}", custom_id=f"row-{number}") for number in range(250)))
     async with MemoryFleet().running() as fleet:
-        progress = await run(fleet.desk(), path, sink)
+        progress = await run(fleet.desk(), path, sink, tenant="demo")
     assert {name: content(line) for name, line in read(sink).items()} == {
         f"row-{number}": f"prompt {number}" for number in range(250)
     }
@@ -84,7 +84,7 @@ async def test_an_answer_is_an_openai_batch_response(source: Callable[..., Path]
     body = {"messages": [{"role": "user", "content": "hello"}]}
     path = source({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body})
     async with MemoryFleet().running() as fleet:
-        await run(fleet.desk(), path, sink)
+        await run(fleet.desk(), path, sink, tenant="demo")
         [job] = fleet.jobs
     assert read(sink)["a"] == {
         "id": job.id,
@@ -128,7 +128,7 @@ async def test_what_cannot_be_read_or_answered_is_reported_and_stops_nobody(
         ask("no such task", custom_id="rejected") | {"task": "not a task!"},
     )
     async with MemoryFleet().running() as fleet:
-        progress = await run(fleet.desk(), path, sink)
+        progress = await run(fleet.desk(), path, sink, tenant="demo")
     lines = read(sink)
     assert content(lines["a"]) == "fine"
     errors = {name: (line["error"]["code"], line["error"]["param"]) for name, line in lines.items() if line["error"]}
@@ -145,7 +145,7 @@ async def test_what_cannot_be_read_or_answered_is_reported_and_stops_nobody(
 
 async def test_a_job_without_an_answer_is_an_error_line(source: Callable[..., Path], sink: Path) -> None:
     async with MemoryFleet(answer=failed).running() as fleet:
-        await run(fleet.desk(), source(ask("hello")), sink)
+        await run(fleet.desk(), source(ask("hello")), sink, tenant="demo")
     line = read(sink)["line-1"]
     assert line["response"] is None
     assert (line["error"]["code"], line["error"]["message"]) == ("failed", "every target failed")
@@ -156,9 +156,9 @@ async def test_a_repeated_run_asks_nothing_again(source: Callable[..., Path], si
     """Not even after the queue has forgotten the ids."""
     path = source(*(ask(f"prompt {number}") for number in range(20)))
     async with MemoryFleet(duplicate_window_seconds=0.0).running() as fleet:
-        await run(fleet.desk(), path, sink)
+        await run(fleet.desk(), path, sink, tenant="demo")
         first = read(sink)
-        await run(fleet.desk(), path, sink)
+        await run(fleet.desk(), path, sink, tenant="demo")
         assert len(fleet.jobs) == 20
     assert read(sink) == first
 
@@ -166,8 +166,8 @@ async def test_a_repeated_run_asks_nothing_again(source: Callable[..., Path], si
 async def test_a_run_of_another_name_asks_anew(source: Callable[..., Path], sink: Path) -> None:
     path = source(ask("hello"))
     async with MemoryFleet().running() as fleet:
-        await run(fleet.desk(), path, sink, name="monday")
-        await run(fleet.desk(), path, sink, name="tuesday")
+        await run(fleet.desk(), path, sink, tenant="demo", name="monday")
+        await run(fleet.desk(), path, sink, tenant="demo", name="tuesday")
         assert len(fleet.jobs) == 2
 
 
@@ -177,9 +177,9 @@ async def test_a_run_that_broke_goes_on_where_it_was(source: Callable[..., Path]
         desk = BreakingDesk(fleet.broker, "demo")
         desk.left = 8
         with pytest.raises(QueueUnavailable):
-            await run(desk, path, sink, window=4)
+            await run(desk, path, sink, tenant="demo", window=4)
         assert sink not in files_beside(sink)
-        await run(fleet.desk(), path, sink, window=4)
+        await run(fleet.desk(), path, sink, tenant="demo", window=4)
     assert {content(line) for line in read(sink).values()} == {f"prompt {number}" for number in range(20)}
     assert set(Counter(job.id for job in fleet.jobs).values()) == {1}
 
@@ -189,8 +189,8 @@ async def test_jobs_still_waiting_from_a_run_before_are_not_submitted_twice(
 ) -> None:
     path = source(ask("hello"))
     fleet = MemoryFleet()
-    first = asyncio.create_task(run(fleet.desk(), path, sink))
-    second = asyncio.create_task(run(fleet.desk(), path, sink.with_name("second.jsonl")))
+    first = asyncio.create_task(run(fleet.desk(), path, sink, tenant="demo"))
+    second = asyncio.create_task(run(fleet.desk(), path, sink.with_name("second.jsonl"), tenant="demo"))
     async with fleet.running():
         await asyncio.gather(first, second)
     assert len(fleet.jobs) == 1
@@ -212,7 +212,7 @@ async def test_no_more_than_the_window_is_in_flight(source: Callable[..., Path],
     fleet = MemoryFleet(answer=hold_back)
     path = source(*(ask(f"prompt {number}") for number in range(12)))
     async with fleet.running():
-        running = asyncio.create_task(run(fleet.desk(), path, sink, window=3, first_sweep_seconds=SOON))
+        running = asyncio.create_task(run(fleet.desk(), path, sink, tenant="demo", window=3, first_sweep_seconds=SOON))
         for _ in range(4):
             await full.wait()
             full.clear()
@@ -225,16 +225,16 @@ async def test_no_more_than_the_window_is_in_flight(source: Callable[..., Path],
 async def test_progress_counts_up_to_the_total(source: Callable[..., Path], sink: Path) -> None:
     seen: list[Progress] = []
     async with MemoryFleet().running() as fleet:
-        await run(fleet.desk(), source(ask("a"), b"{oops", ask("b")), sink, on_progress=seen.append)
+        await run(fleet.desk(), source(ask("a"), b"{oops", ask("b")), sink, tenant="demo", on_progress=seen.append)
     assert [progress.done for progress in seen] == [1, 2, 3]
     assert {progress.total for progress in seen} == {3}
 
 
 async def test_an_empty_file_gives_an_empty_file(source: Callable[..., Path], sink: Path) -> None:
-    assert await run(MemoryFleet().desk(), source(), sink) == Progress(0, {})
+    assert await run(MemoryFleet().desk(), source(), sink, tenant="demo") == Progress(0, {})
     assert read(sink) == {}
 
 
 async def test_a_missing_file_is_an_error_of_the_file(tmp_path: Path, sink: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        await run(MemoryFleet().desk(), tmp_path / "nothing.jsonl", sink)
+        await run(MemoryFleet().desk(), tmp_path / "nothing.jsonl", sink, tenant="demo")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from fake_app import App
 from memory_fleet import attempt, failed, succeeded
 from typer.testing import Result
@@ -65,6 +66,7 @@ def test_submit_passes_on_what_is_said_of_the_job(invoke_json: InvokeJson, fake_
     submitted = invoke_json(
         *("submit", "chat", "--request", "-", "--lane", "interactive", "--plan", "free", "--tier", "medium"),
         *("--cloud", "groq, openai", "--deadline-seconds", "60", "--id", "my-own-job-id-0001", "--tenant", "acme"),
+        *("--own-key", "openai/main", "--max-cost-usd", "0.5", "--metadata", "team=hr", "--metadata", "note=a=b"),
         "--wait",
         stdin=json.dumps(request),
     )
@@ -72,6 +74,8 @@ def test_submit_passes_on_what_is_said_of_the_job(invoke_json: InvokeJson, fake_
     assert (job.id, job.tenant, job.request) == ("my-own-job-id-0001", "acme", request)
     assert (job.lane, job.plan, job.tier) == ("interactive", "free", "medium")
     assert job.cloud.providers == frozenset({"groq", "openai"})
+    assert (job.own_key, job.max_cost_usd) == ("openai/main", 0.5)
+    assert job.metadata == {"team": "hr", "note": "a=b"}
     assert job.deadline_at is not None
     assert submitted["id"] == job.id
 
@@ -96,6 +100,14 @@ def test_topology_apply_says_what_changed(invoke: Invoke, invoke_json: InvokeJso
         ["WORK", "unchanged"],
     ]
     assert invoke_json("topology", "apply") == {"streams": {"JOBS": "created", "WORK": "unchanged"}}
+
+
+def test_topology_apply_keeps_the_lease_of_the_dispatchers(
+    invoke: Invoke, fake_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_LEASE_SECONDS", "7")
+    invoke("topology", "apply")
+    assert fake_app.calls == ["topology with a lease of 7 s"]
 
 
 def test_the_address_of_the_fleet_comes_from_the_option_or_the_environment_or_is_local(
@@ -187,6 +199,8 @@ ERRORS = [
     (("submit", "chat", "--request", "nowhere.json"), "nowhere.json: no such file or directory"),
     (("result", "nobody-knows-this-id"), "has no result yet: ask again, or check the id"),
     (("status", "--nats-url", "http://x"), "wrong setting: nats_url: must be nats://host:port"),
+    (("status", "--nats-url", "nats://"), "wrong setting: nats_url: must be nats://host:port"),
+    (("status", "--nats-url", "nats://127.0.0.1:notaport"), "wrong setting: nats_url: must be nats://host:port"),
     (("bulk", "run", "nowhere.jsonl", "-o", "out.jsonl"), "nowhere.jsonl: no such file or directory"),
 ]
 
@@ -209,6 +223,15 @@ def test_the_json_of_an_error_is_the_same_line(
     assert advice in invoke_json(*arguments, exit_code=1)["error"]
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[" * 100_000], ids=["no UTF-8", "no JSON", "too deep"])
+def test_a_request_that_cannot_be_read_is_one_line(invoke: Invoke, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "request.json"
+    file.write_bytes(content)
+    result = invoke("submit", "chat", "--request", str(file))
+    assert result.exit_code == 1
+    assert result.stderr == f"fleet: wrong job: request: {file} must hold JSON in UTF-8\n"
+
+
 @pytest.mark.parametrize("command", [("submit", "chat", "hello"), ("result", "some-job-id-000001"), ("status",)])
 def test_without_a_fleet_a_command_says_how_to_start_one(
     invoke: Invoke, fake_app: App, command: tuple[str, ...]
@@ -228,7 +251,7 @@ def test_a_wait_that_takes_too_long_names_the_job(invoke: Invoke, fake_app: App)
 
 
 def test_a_bug_keeps_its_traceback(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(nats_url: str) -> None:
+    async def broken(nats_url: str, lease_seconds: float) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(sys.modules["fleet.app"], "apply_topology", broken)
@@ -242,11 +265,23 @@ def test_a_bug_keeps_its_traceback(invoke: Invoke, monkeypatch: pytest.MonkeyPat
         ("submit",),
         ("demo", "--jobs", "0"),
         ("submit", "chat", "hello", "--lane", "express"),
+        ("submit", "chat", "hello", "--metadata", "team"),
         ("result",),
     ],
 )
 def test_wrong_usage_exits_with_2(invoke: Invoke, arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments).exit_code == 2
+
+
+def test_a_dispatcher_runs_on_the_event_loop_that_was_measured(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def run_dispatcher(settings: object) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    monkeypatch.setattr(sys.modules["fleet.app"], "run_dispatcher", run_dispatcher)
+    invoke("dispatcher")
+    assert [type(loop) for loop in loops] == [uvloop.Loop]
 
 
 def test_every_command_can_print_json() -> None:

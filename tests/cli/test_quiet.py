@@ -10,7 +10,7 @@ PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
 from fleet.cli.output import friendly, quiet
-from fleet.model.errors import FleetError
+from fleet.model.errors import BackendUnavailable
 
 def noisy(as_json, fails):
     with quiet(as_json, Path(sys.argv[1])) as output:
@@ -19,7 +19,7 @@ def noisy(as_json, fails):
         output.say("for people")
         output.object({"for": "programs"})
         if fails:
-            raise FleetError("it broke")
+            raise BackendUnavailable("it broke")
 
 with friendly(False):
     noisy(as_json=sys.argv[2] == "json", fails=sys.argv[2] == "fails")
@@ -45,9 +45,10 @@ def test_in_json_mode_stdout_is_the_object_alone(tmp_path: Path) -> None:
     assert stdout == '{"for": "programs"}\nafterwards\n'
 
 
-def test_an_error_names_the_log(tmp_path: Path) -> None:
+def test_a_model_that_does_not_start_names_the_log(tmp_path: Path) -> None:
     _, stderr, _ = run(tmp_path, "fails")
-    assert stderr.splitlines()[0] == f"fleet: it broke (details in {tmp_path / 'logs' / 'fleet.log'})"
+    log = tmp_path / "logs" / "fleet.log"
+    assert stderr.splitlines()[0] == f"fleet: a model cannot be reached: it broke (details in {log})"
 
 
 def test_the_warnings_of_libraries_stay_out_of_an_error() -> None:

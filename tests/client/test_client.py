@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from math import inf
 
 import pytest
 from memory_fleet import MemoryFleet, echo
@@ -222,6 +223,9 @@ def test_an_id_is_random_and_fits_a_subject() -> None:
         (lambda: submission(task="chat"), "request", "either messages or a whole request"),
         (lambda: submission(task="chat", messages=HELLO, request={}), "request", "either messages or a whole request"),
         (lambda: submission(task="chat", messages=HELLO, id="short"), "id", "must match"),
+        (lambda: submission(task="chat", messages=HELLO, id=5), "id", "must match"),
+        (lambda: submission(task="chat", messages=HELLO, deadline_seconds="x"), "deadline_seconds", "finite number"),
+        (lambda: submission(task="chat", messages=HELLO, deadline_seconds=inf), "deadline_seconds", "finite number"),
         (lambda: submission(task="chat", messages=HELLO, lane="express"), "lane", "interactive, standard, bulk"),
         (lambda: submission(task="chat", messages=HELLO, plan="gold"), "plan", "free, paid, own_key"),
         (lambda: submission(task="chat", messages=HELLO, tier="tiny"), "tier", "simple, medium, complex"),

@@ -10,7 +10,7 @@ import pytest
 from queue_rigs import Rig
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Usage
-from fleet.model.delivery import Ack, JobsOf, Post, Retry, WorkOf
+from fleet.model.delivery import Ack, JobsOf, Post, Retry, Stored, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
@@ -23,6 +23,7 @@ PATIENCE_SECONDS = 20.0
 """How long a test waits for what must come; nothing is asserted about how soon it does."""
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+NEW, REPEAT, REFUSED = Stored.NEW, Stored.REPEAT, Stored.REFUSED
 BULK = JobsOf(Lane.BULK)
 SMALL = WorkOf("llama-8b", Lane.BULK)
 
@@ -106,7 +107,7 @@ async def test_work_is_taken_with_everything_tried_before(rig: Rig) -> None:
         work(), job=replace(job(), cloud=CLOUD_DENY), reason=Reason.LOW_CONFIDENCE, hop=2, attempts=(FAILED, ANSWERED)
     )
 
-    assert await rig.queue.publish([Post(sent, TRACEPARENT)]) == [True]
+    assert await rig.queue.publish([Post(sent, TRACEPARENT)]) == [NEW]
     [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
 
     assert delivery.body == sent
@@ -249,13 +250,32 @@ async def test_a_retried_job_comes_back_after_its_delay_and_not_before(rig: Rig)
 async def test_a_second_result_is_refused_and_the_first_kept(rig: Rig) -> None:
     posts = [Post(result(status=Status.SUCCEEDED)), Post(result(status=Status.FAILED))]
 
-    assert await rig.queue.publish(posts) == [True, False]
-    assert await rig.queue.publish([Post(result(status=Status.EXPIRED))]) == [False]
+    assert await rig.queue.publish(posts) == [NEW, REPEAT]
+    assert await rig.queue.publish([Post(result(status=Status.EXPIRED))]) == [REPEAT]
     assert await rig.desk("acme").result(result().job_id) == result(status=Status.SUCCEEDED)
 
 
+def answered(text: str) -> Answer:
+    return Answer({"role": "assistant", "content": text}, "stop", Usage(1, 1), "mixtral-8x7b")
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000_000, "half a pair: \ud83d"])
+async def test_a_letter_that_can_never_be_stored_is_refused_and_its_neighbours_are_not(rig: Rig, text: str) -> None:
+    letters = [result(1), replace(result(2), answer=answered(text)), result(3)]
+
+    assert await rig.queue.publish([Post(letter) for letter in letters]) == [NEW, REFUSED, NEW]
+    assert [await rig.desk("acme").result(letter.job_id) for letter in letters] == [letters[0], None, letters[2]]
+
+
+async def test_two_tenants_may_submit_a_job_of_the_same_id(rig: Rig) -> None:
+    assert await rig.desk("acme").submit([submission()]) == [True]
+    assert await rig.desk("globex").submit([submission()]) == [True]
+
+    assert [delivery.body.tenant for delivery in await rig.queue.take(BULK, 10, PATIENCE_SECONDS)] == ["acme", "globex"]
+
+
 async def test_two_tenants_may_use_the_same_job_id(rig: Rig) -> None:
-    assert await rig.queue.publish([Post(result(tenant="acme")), Post(result(tenant="globex"))]) == [True, True]
+    assert await rig.queue.publish([Post(result(tenant="acme")), Post(result(tenant="globex"))]) == [NEW, NEW]
     assert (await rig.desk("globex").result(result().job_id)) == result(tenant="globex")
 
 
@@ -289,7 +309,7 @@ async def _first(results: AsyncIterator[Result], count: int) -> list[Result]:
 
 
 async def test_a_repeated_hand_over_is_dropped_and_the_next_hop_is_not(rig: Rig) -> None:
-    assert await rig.queue.publish([Post(work(hop=1)), Post(work(hop=1)), Post(work(hop=2))]) == [True, False, True]
+    assert await rig.queue.publish([Post(work(hop=1)), Post(work(hop=1)), Post(work(hop=2))]) == [NEW, REPEAT, NEW]
 
     deliveries = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
 
@@ -307,7 +327,7 @@ async def test_an_attempt_is_booked_once_and_so_is_the_end_of_a_job_that_never_r
 
     stored = await rig.queue.publish([Post(booked), Post(ended), Post(booked), Post(ended)])
 
-    assert stored == [True, True, False, False]
+    assert stored == [NEW, NEW, REPEAT, REPEAT]
     without_hint = replace(FAILED, outcome=Failure(FailureKind.RATE_LIMITED, "busy"))
     assert [decode_ledger(body) for body in await rig.stored("LEDGER")] == [
         replace(booked, attempt=without_hint),
@@ -319,7 +339,7 @@ async def test_an_attempt_is_booked_once_and_so_is_the_end_of_a_job_that_never_r
 async def test_a_dead_letter_keeps_the_message_whole_and_once(rig: Rig, body: bytes) -> None:
     letter = DeadLetter("acme", "job-000000000000", Reason.INVALID, Problem("id: is required", "id"), body, 9.0)
 
-    assert await rig.queue.publish([Post(letter), Post(letter)]) == [True, False]
+    assert await rig.queue.publish([Post(letter), Post(letter)]) == [NEW, REPEAT]
     assert [decode_dead(body) for body in await rig.stored("DEAD")] == [letter]
 
 
@@ -335,36 +355,11 @@ async def test_depths_count_what_waits_and_what_is_in_flight_by_target(rig: Rig)
     assert await rig.queue.depths() == {"llama-8b": 1, "mixtral": 1}
 
 
-async def test_what_is_no_job_is_delivered_as_malformed_and_its_neighbours_as_jobs(rig: Rig) -> None:
-    await rig.desk("acme").submit([submission(1)])
-    await rig.inject("jobs.bulk.acme", b'{"id": "job-of-mallory-1", "task": 5}')
-    await rig.inject("jobs.bulk.globex", b"not JSON", {"Nats-Msg-Id": "message-id-0000001"})
-    await rig.desk("acme").submit([submission(2)])
-
-    first, wrong, unreadable, last = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
-    await rig.queue.settle([Ack(delivery) for delivery in (first, wrong, unreadable, last)])
-
-    assert [_number(first.body), _number(last.body)] == [1, 2]
-    assert isinstance(wrong.body, Malformed)
-    assert (wrong.body.job_id, wrong.body.tenant, wrong.body.lane) == ("job-of-mallory-1", "acme", Lane.BULK)
-    assert (wrong.body.problem.field, wrong.body.body) == ("task", b'{"id": "job-of-mallory-1", "task": 5}')
-    assert isinstance(unreadable.body, Malformed)
-    assert (unreadable.body.job_id, unreadable.body.tenant) == ("message-id-0000001", "globex")
-    assert await rig.queue.take(BULK, 10, 0) == []
-
-
-async def test_what_is_no_work_is_delivered_as_malformed(rig: Rig) -> None:
-    await rig.inject("work.llama-8b.bulk.acme", b'{"stream": "JOBS", "seq": 17}')
-
-    [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
-
-    assert isinstance(delivery.body, Malformed)
-    assert delivery.body.problem.field == "body"
-
-
 async def test_a_submission_that_cannot_be_addressed_is_refused_at_the_desk(rig: Rig) -> None:
     with pytest.raises(InvalidJob, match=r"^id: "):
         await rig.desk("acme").submit([replace(submission(), id="two.tokens.of.a.subject")])
+    with pytest.raises(InvalidJob, match=r"^request: "):
+        await rig.desk("acme").submit([replace(submission(), request={"messages": [{"content": "\ud83d"}]})])
 
 
 async def test_settling_and_publishing_nothing_is_no_error(rig: Rig) -> None:

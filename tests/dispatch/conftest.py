@@ -72,11 +72,6 @@ class RecordingTracer:
         return traceparent
 
 
-class WallClock:
-    def now(self) -> float:
-        return time.time()
-
-
 @dataclass
 class Bench:
     """One broker, one tenant's desk, and the backends of the dispatcher under test."""
@@ -98,7 +93,7 @@ class Bench:
         return backend
 
     def dispatcher(self, queue: Any = None) -> Dispatcher:
-        return Dispatcher(queue or self.queue, self.backends, self.rules, WallClock(), self.tracer)
+        return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer)
 
     @asynccontextmanager
     async def running(self, queue: Any = None) -> AsyncIterator[Dispatcher]:
@@ -132,8 +127,11 @@ class WatchedBroker(MemoryBroker):
     """A broker whose next change can be awaited, and whose clock can be put forward."""
 
     def __init__(self) -> None:
-        super().__init__(now=lambda: time.time() + self.ahead_seconds)
+        super().__init__(now=self.now)
         self.ahead_seconds = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.ahead_seconds
 
     async def changed_once(self) -> None:
         await self.changed(WorkOf("none", Lane.STANDARD), timeout_seconds=5.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
-from fleet.model.delivery import JobsOf, Post, Retry, WorkOf
+from fleet.model.delivery import JobsOf, Post, Retry, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -159,7 +159,7 @@ async def test_a_step_the_broker_did_not_confirm_is_repeated_and_changes_nothing
     class FlakyQueue(MemoryQueue):
         failures = 2
 
-        async def publish(self, posts: Sequence[Post]) -> Sequence[bool]:
+        async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
             stored = await super().publish(posts)
             if any(isinstance(post.letter, Result) for post in posts) and self.failures:
                 self.failures -= 1
@@ -168,7 +168,7 @@ async def test_a_step_the_broker_did_not_confirm_is_repeated_and_changes_nothing
             return stored
 
     bench.backend("llama-8b", sure)
-    [job_id] = await bench.submit()
+    [job_id] = await bench.submit(lane=Lane.STANDARD)
     queue = FlakyQueue(bench.broker)
     async with bench.running(queue):
         await bench.result(job_id)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
+import urllib.request
 from collections import Counter
 
 import nats
@@ -37,12 +39,34 @@ async def test_every_job_gets_one_right_result_and_all_three_targets_work(fleet,
     assert sum(right) / len(right) >= 0.85
 
 
-async def test_an_answer_is_judged_by_true_token_probabilities(client):
+async def test_an_answer_is_judged_by_true_token_probabilities(fleet, client):
     [job] = examples("heldout", 5, 1, task="classify.sentiment")
-    result = await client.run(task=job.task, messages=job.messages, lane="interactive")
-    features = result.attempts[0].confidence
+    request = {"messages": list(job.messages), "temperature": 0}
+    result = await client.run(task=job.task, request=request, lane="interactive")
     assert result.target == "llama-8b"
-    assert 0.0 < features <= 1.0
+    engines_own = await asyncio.to_thread(_probability_of_worst_token, fleet, "llama-8b", request)
+    assert result.confidence == pytest.approx(engines_own, abs=0.02)
+
+
+async def test_an_answer_that_is_not_trusted_was_judged_by_true_token_probabilities_too(fleet, client):
+    [job] = examples("heldout", 10, 1, task="report.totals")
+    request = {"messages": list(job.messages), "temperature": 0}
+    result = await client.run(task=job.task, request=request, tier="simple", cloud="deny")
+    first = result.attempts[0]
+    engines_own = await asyncio.to_thread(_probability_of_worst_token, fleet, "llama-8b", request)
+    assert first.target == "llama-8b"
+    assert first.confidence == pytest.approx(engines_own, abs=0.02)
+    assert first.confidence < 0.95  # a constant near 1 would not do
+
+
+def _probability_of_worst_token(fleet, target, request):
+    """As the engine itself reports it over OpenAI's API."""
+    body = json.dumps(request | {"model": target, "logprobs": True}).encode()
+    url = f"{fleet.serve_url}/{target}/v1/chat/completions"
+    asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=60) as reply:
+        [choice] = json.load(reply)["choices"]
+    return math.exp(min(token["logprob"] for token in choice["logprobs"]["content"]))
 
 
 async def test_a_repeated_submission_is_answered_once(fleet, client):
@@ -97,7 +121,7 @@ async def test_an_untrusted_answer_leaves_the_fleet_only_with_permission(client)
 
 
 BAD = {
-    "not JSON": (b"{", None),
+    "not JSON": (b"{", "body"),
     "wrong type": ({"task": 7}, "task"),
     "unknown field": ({"prompt": "hello"}, "prompt"),
     "empty messages": ({"request": {"messages": []}}, "request.messages"),
@@ -108,7 +132,7 @@ BAD = {
     "deadline in the past": ({"deadline": 1_000_000_000}, "deadline"),
     "unknown task": ({"task": "no.such.task"}, "task"),
     "unknown plan": ({"plan": "gold"}, "plan"),
-    "1 MB body": ({"request": {"messages": [{"role": "user", "content": "x" * 1_000_000}]}}, None),
+    "1 MB body": ({"request": {"messages": [{"role": "user", "content": "x" * 1_000_000}]}}, "body"),
     "another tenant": ({"tenant": "beta"}, "tenant"),
 }
 
@@ -131,27 +155,57 @@ async def test_bad_input_is_rejected_by_name_and_its_neighbour_succeeds(fleet, c
     assert neighbour.status in (Status.SUCCEEDED, Status.BEST_EFFORT)
     assert result["status"] == "rejected"
     assert result["error"]["rule"]
-    if field is not None:
-        assert result["error"]["field"] == field
+    assert result["error"]["field"] == field
     assert (await letters.stream_info("DEAD")).state.messages == before + 1
     await connection.close()
 
 
-async def test_one_trace_joins_the_publisher_to_the_result(fleet, client):
-    trace_id, [job] = secrets.token_hex(16), examples("heldout", 9, 1, task="classify.sentiment")
+async def test_one_trace_joins_the_publisher_to_the_result(fleet):
+    [job] = examples("heldout", 9, 1, task="classify.sentiment")
+    trace_id = await _traced_job(fleet, job.task, {"messages": list(job.messages)})
+
+    def complete(spans):
+        return Counter(span.name for span in spans)["fleet.publish"] >= 2 and "fleet.model_call" in _names(spans)
+
+    spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)
+    assert {"fleet.intake", "fleet.queue_wait", "fleet.model_call", "fleet.publish"} <= _names(spans)
+    [call] = [span for span in spans if span.name == "fleet.model_call"]
+    assert _words(call)["fleet.target"] == "llama-8b"
+    assert _words(call)["fleet.task"] == job.task
+
+
+async def test_the_trace_of_a_job_that_climbs_shows_where_it_went_and_why(fleet):
+    """An answer that is cut short is trusted by nobody."""
+    [job] = examples("heldout", 9, 1, task="classify.sentiment")
+    trace_id = await _traced_job(fleet, job.task, {"messages": list(job.messages), "max_tokens": 1}, cloud="deny")
+
+    def complete(spans):
+        return Counter(span.name for span in spans)["fleet.model_call"] >= 2 and "fleet.escalate" in _names(spans)
+
+    spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)
+    climbs = [_words(span) for span in spans if span.name == "fleet.escalate"]
+    assert {climb["fleet.reason"] for climb in climbs} == {Reason.LOW_CONFIDENCE}
+    assert "mixtral-8x7b" in {climb["fleet.target"] for climb in climbs}
+
+
+async def _traced_job(fleet, task, request, **options):
+    """Publishes a job with a trace of its own and waits for its result; the trace's id."""
+    trace_id, job_id = secrets.token_hex(16), secrets.token_hex(16)
     connection = await nats.connect(fleet.nats_url)
-    job_id = secrets.token_hex(16)
     done = await connection.subscribe(f"results.acme.{job_id}")
     await connection.flush()
-    body = {"id": job_id, "task": job.task, "request": {"messages": list(job.messages)}}
+    body = {"id": job_id, "task": task, "request": request, **options}
     headers = {"Nats-Msg-Id": job_id, "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}
     await connection.jetstream().publish("jobs.interactive.acme", json.dumps(body).encode(), headers=headers)
     await done.next_msg(timeout=60)
     await connection.close()
+    return trace_id
 
-    def complete(spans):
-        return Counter(span.name.split()[0] for span in spans)["fleet.publish"] >= 2
 
-    names = {span.name for span in await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)}
-    assert {"fleet.intake", "fleet.queue_wait", "fleet.publish"} <= names
-    assert any("llama-8b" in name or name == "fleet.model_call" for name in names)
+def _names(spans):
+    return {span.name for span in spans}
+
+
+def _words(span):
+    """The attributes whose value is text."""
+    return {attribute.key: attribute.value.string_value for attribute in span.attributes}

@@ -40,7 +40,12 @@ def _run(command: list[str], folder: Path) -> str:
     # node and npm come from PyPI with the dev tools and lie beside this interpreter
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=120
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path, "npm_config_cache": str(folder / ".npm")},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.model.attempt import Answer, FailureKind, Usage
+from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.job import Plan
+from fleet.model.result import Status
 from fleet.model.view import Breaker
 from fleet.settings.documents import load_rules
 from policies import breaker, retry
 from policies.batching import take_now
 from policies.budget import cost_usd, estimated_usd, own_key_for
 from policies.confidence import assess
-from policies.delivery import exhausted
+from policies.delivery import enough, unreadable_again_in
 from policies.needs import needs_of
 from policies.sections import ConfidenceMethod, ConfidenceRules
 
@@ -209,6 +210,29 @@ def test_a_tenants_key_serves_its_own_provider_on_the_own_key_plan_only(job, pla
     assert (estimated_usd(mine, needs_of(mine.request, RULES.estimates), GPT, RULES) == 0.0) == (expected is not None)
 
 
-def test_a_message_is_given_up_after_its_hundredth_delivery():
-    assert not exhausted(100, RULES)
-    assert exhausted(101, RULES)
+def test_a_message_is_given_up_after_its_hundredth_delivery(answered):
+    assert enough(100, (), RULES) is None
+    assert enough(101, (), RULES).status is Status.FAILED
+
+
+def test_a_message_given_up_with_an_answer_in_hand_delivers_it(answered):
+    end = enough(101, (answered(1, "llama-8b", 0.2),), RULES)
+    assert (end.attempt, end.status) == (1, Status.BEST_EFFORT)
+
+
+@pytest.mark.parametrize(("deliveries", "seconds"), [(1, 1.0), (2, 2.0), (9, 60.0), (10, None)])
+def test_unreadable_work_is_tried_again_for_some_minutes(deliveries, seconds):
+    assert unreadable_again_in(deliveries) == seconds
+
+
+@pytest.mark.parametrize(
+    ("kind", "given_seconds", "blamed"),
+    [
+        (FailureKind.TIMEOUT, 60.0, True),
+        (FailureKind.TIMEOUT, 3.0, False),
+        (FailureKind.CONNECTION, 3.0, True),
+        (FailureKind.INVALID_REQUEST, 60.0, False),
+    ],
+)
+def test_a_target_is_blamed_for_a_time_out_only_if_it_had_its_time(kind, given_seconds, blamed):
+    assert retry.blames_target(Failure(kind, ""), given_seconds, LLAMA) is blamed

@@ -134,6 +134,23 @@ def test_a_body_that_cannot_be_read_is_named_as_a_whole(body: bytes, rule: str) 
     assert rule in (problem.rule or "")
 
 
+def numbers(count: int) -> bytes:
+    """Each takes 5 bytes here and 19 when it is written out."""
+    schema = b'{"enum": [' + b",".join([b"1e15"] * count) + b"]}"
+    response_format = b'{"type": "json_schema", "json_schema": {"name": "n", "schema": ' + schema + b"}}"
+    return envelope("request.response_format", None).replace(b"null", response_format)
+
+
+def test_numbers_that_would_outgrow_a_message_once_written_out_are_a_problem_of_the_body() -> None:
+    assert isinstance(decode_job(numbers(27_000), None, SUBJECT, 1.0), Job)
+
+    problem = malformed(numbers(28_000)).problem
+
+    assert len(numbers(28_000)) < MAX_BODY_BYTES
+    assert problem.field == "body"
+    assert f"{MAX_BODY_BYTES} bytes" in (problem.rule or "")
+
+
 def test_a_tenant_that_is_no_name_is_a_problem_of_the_subject() -> None:
     assert malformed(envelope(), subject="jobs.bulk.ac$me").problem.field == "subject"
 
@@ -158,6 +175,7 @@ MESSAGE_ID = {"Nats-Msg-Id": "message-id-00001"}
         (envelope("id", REMOVE), MESSAGE_ID, "message-id-00001"),
         (envelope("id", "no id"), MESSAGE_ID, "message-id-00001"),
         (b"not JSON", MESSAGE_ID, "message-id-00001"),
+        (b"not JSON", {"Nats-Msg-Id": "acme.message-id-00001"}, "message-id-00001"),
     ],
 )
 def test_bad_input_is_answered_under_the_best_id_it_has(body: bytes, headers: dict[str, str], job_id: str) -> None:

@@ -7,20 +7,22 @@ import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from queue_rigs import JetStreamRig, jetstream_rig
 
-from fleet.model.delivery import Ack, JobsOf, Post
-from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.delivery import Ack, JobsOf, Post, Stored
+from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 from queues.connection import connect
 from queues.desk import JetStreamDesk
-from queues.jetstream import JetStreamQueue
+from queues.jetstream import JetStreamQueue, store
+from queues.letters import Message
 from queues.server import EmbeddedServer
 
 BULK = JobsOf(Lane.BULK)
@@ -69,7 +71,7 @@ async def test_a_queue_goes_on_where_it_was_after_a_restart_of_the_broker(
     await asyncio.to_thread(own_server.start)
     await _until_available(rig.queue.settle([Ack(delivery)]))
 
-    assert await rig.queue.publish([Post(RESULT)]) == [False]
+    assert await rig.queue.publish([Post(RESULT)]) == [Stored.REPEAT]
     assert await rig.desk("acme").result(JOB.id) == RESULT
     assert await rig.queue.take(BULK, 10, 0.1) == []
 
@@ -126,9 +128,48 @@ async def test_what_is_published_to_a_lane_nobody_serves_is_refused(rig: JetStre
         await rig.inject("jobs.express.acme", b"{}")
 
 
-async def test_a_body_beyond_the_limit_of_the_broker_is_refused(rig: JetStreamRig) -> None:
-    with pytest.raises(QueueUnavailable, match="payload"):
-        await rig.inject("jobs.bulk.acme", b"x" * 5_000_000)
+async def test_a_message_beyond_the_limit_of_its_stream_is_refused_and_its_neighbours_are_not(
+    rig: JetStreamRig,
+) -> None:
+    js = rig.connection.nats.jetstream()
+    await js.update_stream((await js.stream_info("DEAD")).config.evolve(max_msg_size=1000))
+    messages = [Message("dead.acme", b"x" * size) for size in (900, 1100, 800)]
+
+    assert await store(rig.connection, messages) == [Stored.NEW, Stored.REFUSED, Stored.NEW]
+
+
+async def test_headers_beyond_the_limit_of_the_broker_are_refused(rig: JetStreamRig) -> None:
+    messages = [Message("dead.acme", b"{}", {"note": "x" * size}) for size in (10, 70_000)]
+
+    assert await store(rig.connection, messages) == [Stored.NEW, Stored.REFUSED]
+
+
+async def test_the_limit_of_the_broker_is_for_headers_and_body_together(rig: JetStreamRig) -> None:
+    limit = rig.connection.max_message_bytes
+    headers = {"note": "y" * 100}
+    room = limit - Message("dead.acme", b"", headers).size_bytes
+    messages = [Message("dead.acme", b"x" * size, headers) for size in (room, room + 1)]
+
+    assert await store(rig.connection, messages) == [Stored.NEW, Stored.REFUSED]
+
+
+async def test_a_full_stream_is_only_unavailable(rig: JetStreamRig) -> None:
+    js = rig.connection.nats.jetstream()
+    await js.update_stream((await js.stream_info("JOBS")).config.evolve(max_msgs=1))
+    messages = [Message("jobs.bulk.acme", b"{}")] * 2
+
+    with pytest.raises(QueueUnavailable):
+        await store(rig.connection, messages)
+
+
+async def test_a_job_too_large_for_the_broker_is_invalid_and_its_neighbours_are_stored(rig: JetStreamRig) -> None:
+    js = rig.connection.nats.jetstream()
+    await js.update_stream((await js.stream_info("JOBS")).config.evolve(max_msg_size=2000))
+    large = replace(JOB, id="large-0123456789", request={"messages": [{"role": "user", "content": "x" * 3000}]})
+
+    with pytest.raises(InvalidJob, match=r"^body: "):
+        await rig.desk("acme").submit([large, JOB])
+    assert [delivery.body.id for delivery in await rig.queue.take(BULK, 10, PATIENCE_SECONDS)] == [JOB.id]
 
 
 async def test_a_broker_that_is_not_there_is_unavailable_and_its_password_not_shown() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet.model.delivery import Ack, Post, Retry, WorkOf
+from fleet.model.delivery import Ack, Post, Retry, Stored, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Work
@@ -98,7 +98,7 @@ async def test_an_id_is_forgotten_after_the_window() -> None:
     now.at += 1
     after = await queue.publish([Post(work())])
 
-    assert (first, within, after) == ([True], [False], [True])
+    assert (first, within, after) == ([Stored.NEW], [Stored.REPEAT], [Stored.NEW])
 
 
 async def test_moving_the_clock_reaches_a_waiting_take() -> None:

@@ -46,6 +46,50 @@ async def test_what_the_specification_does_not_speak_of_is_kept(connection: Conn
     assert (config.max_bytes, config.max_age) == (1_000_000, 60)
 
 
+async def test_what_the_operator_has_set_is_kept(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+    own = {"max_age": 7 * 86400.0, "duplicate_window": 3600.0, "subjects": ["results.*.*", "archive.*"]}
+    await js.update_stream((await js.stream_info("RESULTS")).config.evolve(**own))
+
+    kinds = {change.kind for change in await apply(js, TopologySpec(ack_wait_seconds=5))}
+
+    config = (await js.stream_info("RESULTS")).config
+    assert kinds == {ChangeKind.UNCHANGED}
+    assert {name: getattr(config, name) for name in own} == own
+
+
+async def test_a_stream_made_by_hand_keeps_its_storage_and_gets_the_subjects_it_lacks(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await js.add_stream(name="LEDGER", subjects=["accounts.*"], storage="memory", max_age=60, duplicate_window=30)
+
+    changes = await apply(js, SPEC)
+
+    config = (await js.stream_info("LEDGER")).config
+    assert Change("LEDGER", ChangeKind.UPDATED) in changes
+    assert (config.subjects, config.storage, config.max_age) == (["accounts.*", "ledger.*"], "memory", 60)
+
+
+async def test_a_stream_is_created_with_the_shipped_defaults(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+
+    configs = [(await js.stream_info(name)).config for name in ("JOBS", "RESULTS", "LEDGER", "DEAD")]
+
+    assert [config.max_age for config in configs] == [0, 86400, 30 * 86400, 14 * 86400]
+    assert {(c.num_replicas, c.storage, c.duplicate_window) for c in configs} == {(1, "file", 120)}
+
+
+async def test_a_window_never_outlasts_the_messages(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+
+    await apply(js, replace(SPEC, result_max_age_seconds=60))
+    await apply(js, replace(SPEC, dead_max_age_seconds=50))
+
+    windows = [(await js.stream_info(name)).config.duplicate_window for name in ("RESULTS", "DEAD")]
+    assert windows == [60, 50]
+
+
 async def test_a_change_a_stream_refuses_names_the_stream(connection: Connection) -> None:
     js = connection.nats.jetstream()
     await apply(js, SPEC)

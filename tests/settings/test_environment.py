@@ -62,6 +62,11 @@ def test_an_empty_variable_counts_as_absent(setenv: Setenv) -> None:
         ("FLEET_PROFILE", "laptop", "'local' or 'gpu'"),
         ("FLEET_NATS_URL", "http://broker:4222", "nats://host:port"),
         ("FLEET_NATS_URL", "nats://a:4222,b:4222", "nats://host:port"),
+        ("FLEET_NATS_URL", "nats://", "nats://host:port"),
+        ("FLEET_NATS_URL", "nats://:4222", "nats://host:port"),
+        ("FLEET_NATS_URL", "nats://127.0.0.1:notaport", "nats://host:port"),
+        ("FLEET_NATS_URL", "nats://127.0.0.1:70000", "nats://host:port"),
+        ("FLEET_NATS_URL", "nats://[::1:4222", "nats://host:port"),
         ("FLEET_TENANT", "acme.eu", "must match"),
         ("FLEET_LEASE_SECONDS", "0", "greater than 0"),
         ("FLEET_LEASE_SECONDS", "soon", "valid number"),
@@ -110,6 +115,21 @@ def test_a_wrong_override_is_blamed_on_the_field_and_not_on_the_variable(setenv:
     with pytest.raises(ConfigError) as raised:
         load(tenant="not a tenant")
     assert raised.value.field == "tenant"
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://broker", "nats://a:4222, nats://b:4222", "tls://user:secret@broker:4222", "nats://[::1]:4222"]
+)
+def test_every_way_to_name_brokers_is_taken_as_it_is(setenv: Setenv, url: str) -> None:
+    setenv(FLEET_NATS_URL=url)
+    assert load().nats_url == url
+
+
+def test_the_dashboard_is_looked_for_where_a_local_fleet_would_put_it(setenv: Setenv) -> None:
+    setenv(FLEET_DASHBOARD_PORT="9265")
+    assert load().dashboard_address == "http://127.0.0.1:9265"
+    setenv(FLEET_RAY_DASHBOARD_URL="http://head:8265")
+    assert load().dashboard_address == "http://head:8265"
 
 
 def test_keys_are_handed_out_on_request_and_never_shown(setenv: Setenv) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from memory_fleet import MemoryFleet
 
+from fleet.app import FleetStatus, TargetStatus, TopologyChange
 from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
 from queues.memory import MemoryBroker, MemoryDesk
@@ -24,34 +25,10 @@ class ServedDesk(MemoryDesk):
         self._serving.cancel()
 
 
-@dataclass(frozen=True)
-class TargetStatus:
-    name: str
-    provider: str
-    state: str
-    replicas: int | None
-    queued: int
-    message: str | None = None
-
-
-@dataclass(frozen=True)
-class FleetStatus:
-    nats_url: str
-    reachable: bool
-    streams: dict[str, int]
-    targets: list[TargetStatus]
-
-
-@dataclass(frozen=True)
-class TopologyChange:
-    stream: str
-    change: str
-
-
-TARGETS = [
+TARGETS = (
     TargetStatus("llama-8b", "fleet", "running", 2, 1234),
     TargetStatus("gpt-4o", "openai", "no key", None, 0, "set OPENAI_API_KEY"),
-]
+)
 
 
 @dataclass
@@ -91,7 +68,8 @@ class App:
     async def read_status(self, settings: Settings) -> FleetStatus:
         return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS)
 
-    async def apply_topology(self, nats_url: str) -> list[TopologyChange]:
+    async def apply_topology(self, nats_url: str, lease_seconds: float) -> list[TopologyChange]:
+        self.calls.append(f"topology with a lease of {lease_seconds:g} s")
         return [TopologyChange("JOBS", "created"), TopologyChange("WORK", "unchanged")]
 
     async def run_dispatcher(self, settings: Settings) -> None:

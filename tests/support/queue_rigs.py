@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
+from fleet.model.delivery import Stored
 from fleet.ports import JobDesk, JobQueue
 from queues.connection import Connection, connect
 from queues.desk import JetStreamDesk
@@ -42,7 +43,7 @@ class MemoryRig:
         return MemoryDesk(self.broker, tenant)
 
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        assert self.broker.store(Message(subject, body, headers))
+        assert self.broker.store(Message(subject, body, headers)) is Stored.NEW
 
     async def stored(self, stream: str) -> Sequence[bytes]:
         return [message.data for message in self.broker.stored(stream.lower())]
@@ -58,7 +59,7 @@ class JetStreamRig:
         return JetStreamDesk(self.connection, tenant)
 
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        assert await store(self.connection, [Message(subject, body, headers)]) == [True]
+        assert await store(self.connection, [Message(subject, body, headers)]) == [Stored.NEW]
 
     async def stored(self, stream: str) -> Sequence[bytes]:
         js = self.connection.nats.jetstream()

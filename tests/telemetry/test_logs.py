@@ -8,7 +8,7 @@ import logging
 import pytest
 import structlog
 
-from fleet.telemetry.logs import CHATTY, WITHHELD, configure, job_context
+from fleet.telemetry.logs import CHATTY, WITHHELD, configure
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -32,8 +32,8 @@ def lines(capsys):
 
 def test_a_line_is_json_with_the_job_and_its_trace(lines):
     configure()
-    with job_context("job-0123456789abcdef", f"00-{TRACE}-00f067aa0ba902b7-01"):
-        structlog.get_logger("fleet.runner").info("attempt ended", reason="low_confidence", tokens=7)
+    told = {"job_id": "job-0123456789abcdef", "trace_id": TRACE, "reason": "low_confidence", "tokens": 7}
+    structlog.get_logger("fleet.runner").info("attempt ended", **told)
     [line] = lines()
     assert line.pop("timestamp")
     assert line == {
@@ -45,17 +45,6 @@ def test_a_line_is_json_with_the_job_and_its_trace(lines):
         "reason": "low_confidence",
         "tokens": 7,
     }
-
-
-def test_outside_a_job_and_without_a_trace_the_fields_are_absent(lines):
-    configure()
-    with job_context("job-0123456789abcdef", None):
-        structlog.get_logger().info("inside")
-    structlog.get_logger().info("outside")
-    inside, outside = lines()
-    assert inside["job_id"] == "job-0123456789abcdef"
-    assert "trace_id" not in inside
-    assert "job_id" not in outside
 
 
 @pytest.mark.parametrize("name", sorted(WITHHELD))

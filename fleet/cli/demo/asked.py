@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.standins.tasks import TASKS, Example, examples, is_correct
-from fleet.cli.jobs import answer_text
 from fleet.client import submission
 from fleet.model.job import Lane, Tier
 from fleet.model.result import Result
@@ -35,7 +34,7 @@ class Asked:
         """Whether there is an answer and it is right."""
         if result is None or result.answer is None:
             return False
-        return is_correct(self.example.task, self.example.answer, answer_text(result))
+        return is_correct(self.example.task, self.example.answer, result.answer.text)
 
 
 def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:

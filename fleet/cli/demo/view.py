@@ -9,7 +9,7 @@ from rich.table import Table
 
 from fleet.cli.demo.asked import SMALL_MODEL, Asked
 from fleet.cli.demo.report import Report
-from fleet.cli.jobs import answer_text, path_of
+from fleet.cli.jobs import path_of
 from fleet.model.result import Result
 
 EXAMPLES = 4
@@ -51,7 +51,8 @@ def _targets(report: Report) -> Table:
 def _add_example(grid: Table, one: Asked, result: Result) -> None:
     is_right = one.is_answered_by(result)
     grid.add_row(one.example.task, _shorten(one.prompt))
-    grid.add_row("  answer", f"{_shorten(answer_text(result)) or result.status} ({'right' if is_right else 'wrong'})")
+    answer = _shorten(result.answer.text) if result.answer else ""
+    grid.add_row("  answer", f"{answer or result.status} ({'right' if is_right else 'wrong'})")
     if not is_right:
         grid.add_row("  expected", _shorten(one.example.answer))
     grid.add_row("  path", path_of(result))

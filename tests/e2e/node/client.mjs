@@ -8,7 +8,7 @@ const id = randomUUID();
 const answer = nc.subscribe(`results.${tenant}.${id}`, { max: 1 }); // subscribe before publishing
 
 const h = headers();
-h.set("Nats-Msg-Id", id); // a second publish of it changes nothing
+h.set("Nats-Msg-Id", `${tenant}.${id}`); // a second publish of it changes nothing
 const job = { id, task: "classify.sentiment", request: { messages: [{ role: "user", content: note }] } };
 const stored = await nc.request(`jobs.interactive.${tenant}`, JSON.stringify(job), { headers: h, timeout: 5000 });
 if (stored.json().error) throw new Error(stored.json().error.description);

@@ -1,0 +1,63 @@
+"""Work nobody serves: a key was taken away, a target renamed, a model undeployed. Its jobs are planned anew."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fleet.dispatch.office import Errand, Office
+from fleet.dispatch.patience import pause
+from fleet.dispatch.runner import unread
+from fleet.dispatch.step import AnyDelivery, Case, Step
+from fleet.model.delivery import Retry, WorkOf
+from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Lane
+from fleet.model.result import Work
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 5.0
+BATCH = 256
+
+GRACE_SECONDS = 30.0
+"""Younger work is left alone: another dispatcher, a newer one perhaps, may know the target."""
+
+
+class Orphans:
+    """Looks after the work of targets that this dispatcher does not know."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not await pause(stop, SWEEP_SECONDS):
+            try:
+                await self.sweep()
+            except QueueUnavailable as error:
+                log.warning("orphans_not_swept", error=str(error))
+
+    async def sweep(self) -> None:
+        """Take in what waits for a target nobody here serves."""
+        for target in self._office.state.orphaned():
+            for lane in Lane:
+                await self._take_in(WorkOf(target, lane))
+
+    async def _take_in(self, source: WorkOf) -> None:
+        deliveries = await self._office.queue.take(source, BATCH, 0.0)
+        if not deliveries:
+            return
+        self._office.leases.hold(deliveries)
+        now = self._office.clock.now()
+        log.warning("orphaned_work", target=source.target, lane=source.lane.value, jobs=len(deliveries))
+        await self._office.send([self._errand(delivery, now) for delivery in deliveries])
+
+    def _errand(self, delivery: AnyDelivery, now: float) -> Errand:
+        age_seconds = now - delivery.stored_at
+        if age_seconds < GRACE_SECONDS:
+            return Errand(Step((), Retry(delivery, GRACE_SECONDS - age_seconds)), delivery.traceparent)
+        if not isinstance(delivery.body, Work):
+            return Errand(unread(delivery, now), delivery.traceparent)
+        case = Case.of_work(delivery, delivery.body)
+        action = self._office.look(case, self._office.state.view(), now)
+        return Errand(self._office.carry_out(case, action, now), delivery.traceparent)

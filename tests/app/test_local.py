@@ -1,0 +1,74 @@
+"""Starting the whole fleet: what its replicas are told, where it listens, and what stops it before it begins."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fleet.app.local import _environment, _Ports
+from fleet.cli.commands import app
+from fleet.settings.environment import load
+
+
+@pytest.fixture(autouse=True)
+def setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment with no setting of ours but the data directory."""
+    for name in os.environ:
+        if name.startswith("FLEET_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FLEET_DATA_DIR", str(tmp_path / "data"))
+    return monkeypatch
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def test_the_replicas_are_told_what_the_dispatcher_needs_and_no_more() -> None:
+    settings = load(lease_seconds=7.5, log_level="error")
+    assert _environment(settings, "nats://127.0.0.1:4223") == {
+        "FLEET_NATS_URL": "nats://127.0.0.1:4223",
+        "FLEET_PROFILE": "local",
+        "FLEET_LEASE_SECONDS": "7.5",
+        "FLEET_LOG_LEVEL": "error",
+    }
+
+
+def test_a_replica_finds_a_file_that_was_named_relative_to_our_directory(
+    setting: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").touch()
+    setting.chdir(tmp_path)
+    told = _environment(load(rules_path="rules.yaml"), "nats://127.0.0.1:4222")
+    assert told["FLEET_RULES_PATH"] == str(tmp_path / "rules.yaml")
+
+
+def test_wanted_ports_are_kept_and_the_others_are_free_and_distinct() -> None:
+    ports = _Ports.of(load(nats_port=0, http_port=8123, dashboard_port=0))
+    assert ports.http == 8123
+    assert len({0, ports.nats, ports.http, ports.dashboard}) == 4
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_without_the_engines_the_line_says_what_to_install(setting: pytest.MonkeyPatch, command: str) -> None:
+    setting.setitem(sys.modules, "ray", None)
+    result = CliRunner().invoke(app, [command])
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last == "fleet: models need Ray and vLLM on this machine: pip install 'inference-fleet[cpu]'"
+
+
+def test_a_port_that_is_taken_is_named_with_its_variable(taken_port: int, setting: pytest.MonkeyPatch) -> None:
+    setting.setenv("FLEET_NATS_PORT", str(taken_port))
+    result = CliRunner().invoke(app, ["up"])
+    assert result.exit_code == 1
+    assert f"wrong setting: FLEET_NATS_PORT: port {taken_port} is taken" in result.stderr
+    assert "no fleet answers" not in result.stderr

@@ -1,0 +1,116 @@
+"""What a fleet tells of itself: Serve's word on its replicas, and a line for every target of the catalogue."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from fleet.app.status import SERVE_API, Replicas, TargetStatus, read_replicas, target_statuses
+from fleet.settings.environment import Settings, load
+
+APPLICATIONS = {
+    "applications": {
+        "llama-8b": {
+            "status": "RUNNING",
+            "message": "",
+            "deployments": {
+                "model": {"replicas": [{"state": "RUNNING"}, {"state": "RUNNING"}, {"state": "STARTING"}]},
+                "front": {"replicas": [{"state": "RUNNING"}]},
+            },
+        },
+        "llama-70b": {"status": "DEPLOY_FAILED", "message": "out of memory", "deployments": {}},
+    }
+}
+
+
+class Dashboard(HTTPServer):
+    """Answers Serve's REST path with `body`."""
+
+    body = json.dumps(APPLICATIONS).encode()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Dashboard
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == SERVE_API else 404)
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def dashboard() -> Iterator[Dashboard]:
+    with Dashboard(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in os.environ:
+        if name.startswith("FLEET_") or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-invented-0123456789")
+    return load()
+
+
+def by_name(targets: tuple[TargetStatus, ...]) -> dict[str, TargetStatus]:
+    return {target.name: target for target in targets}
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_running_replicas_are_counted_over_all_deployments_of_an_application(dashboard: Dashboard, end: str) -> None:
+    assert read_replicas(dashboard.url + end) == {
+        "llama-8b": Replicas("RUNNING", 3, None),
+        "llama-70b": Replicas("DEPLOY_FAILED", 0, "out of memory"),
+    }
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"\xff"])
+def test_what_is_no_ray_dashboard_counts_as_none(dashboard: Dashboard, body: bytes) -> None:
+    dashboard.body = body
+    assert read_replicas(dashboard.url) is None
+
+
+def test_a_dashboard_that_is_not_there_counts_as_none(dashboard: Dashboard) -> None:
+    assert read_replicas(dashboard.url + "/elsewhere") is None
+    dashboard.shutdown()
+    dashboard.server_close()
+    assert read_replicas(dashboard.url) is None
+
+
+def test_a_deployed_target_shows_its_replicas_and_its_work(settings: Settings) -> None:
+    found = by_name(target_statuses(settings, {"llama-8b": 12}, {"llama-8b": Replicas("RUNNING", 2, None)}))
+    assert found["llama-8b"] == TargetStatus("llama-8b", "fleet", "running", 2, 12)
+    assert found["llama-70b"] == TargetStatus("llama-70b", "fleet", "not deployed", 0, 0)
+
+
+def test_what_serve_says_of_an_ill_target_is_shown(settings: Settings) -> None:
+    ill = {"llama-70b": Replicas("DEPLOY_FAILED", 0, "out of memory")}
+    found = by_name(target_statuses(settings, {}, ill))["llama-70b"]
+    assert (found.state, found.replicas, found.message) == ("deploy_failed", 0, "out of memory")
+
+
+def test_without_a_dashboard_the_models_are_unknown(settings: Settings) -> None:
+    found = by_name(target_statuses(settings, {"llama-8b": 3}, None))["llama-8b"]
+    assert found == TargetStatus("llama-8b", "fleet", "unknown", None, 3, "the Ray dashboard does not answer")
+
+
+def test_a_cloud_target_is_ready_with_a_key_and_names_the_variable_without(settings: Settings) -> None:
+    found = by_name(target_statuses(settings, {"gpt-4o": 5}, {}))
+    assert found["gpt-4o"] == TargetStatus("gpt-4o", "openai", "ready", None, 5)
+    missing = "set ANTHROPIC_API_KEY"
+    assert found["claude-sonnet"] == TargetStatus("claude-sonnet", "anthropic", "no key", None, 0, missing)
