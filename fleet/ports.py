@@ -1,6 +1,6 @@
 """The seams of the fleet: small Protocols, declared by the code that uses them.
 
-Each has a real and an in-process implementation, and both pass the same contract suite.
+The queue and the desk have a real and an in-process implementation each, and both pass the same contract suite.
 """
 
 from __future__ import annotations

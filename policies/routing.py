@@ -94,8 +94,7 @@ def is_critical(job: Job, rules: Rules) -> bool:
 def complexity(request: ChatRequest, weights: Complexity) -> int:
     """How hard a request looks, 0 to 10.
 
-    The traits and their shipped weights are those of the source's `scoreComplexity`; how a trait is
-    recognised (word lists, lengths) is this project's choice.
+    Traits and weights are the rules'; how a trait is recognised (word lists, lengths) is a rule of thumb.
     """
     asked = [_text(message) for message in request.get("messages", ()) if message.get("role") == "user"]
     text = asked[-1] if asked else ""

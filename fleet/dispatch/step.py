@@ -128,34 +128,26 @@ def _finished(case: Case, action: Finish, now: float) -> Result:
     attempt = case.attempts[action.attempt - 1]
     if not isinstance(attempt.outcome, Answer):
         raise TypeError(f"attempt {action.attempt} has no answer to finish with")
-    return Result(
-        case.job.id,
-        case.job.tenant,
-        action.status,
-        action.reason,
-        now,
-        task=case.job.task,
-        submitted_at=case.job.submitted_at,
-        answer=attempt.outcome,
-        target=attempt.target,
-        confidence=attempt.confidence,
-        attempts=case.attempts,
-        metadata=case.job.metadata,
-    )
+    result = _result(case, action.status, action.reason, now)
+    return replace(result, answer=attempt.outcome, target=attempt.target, confidence=attempt.confidence)
 
 
 def _given_up(case: Case, action: GiveUp, now: float) -> Result:
+    return replace(_result(case, action.status, action.reason, now), problem=action.problem)
+
+
+def _result(case: Case, status: Status, reason: Reason, now: float) -> Result:
+    job = case.job
     return Result(
-        case.job.id,
-        case.job.tenant,
-        action.status,
-        action.reason,
+        job.id,
+        job.tenant,
+        status,
+        reason,
         now,
-        task=case.job.task,
-        submitted_at=case.job.submitted_at,
+        task=job.task,
+        submitted_at=job.submitted_at,
         attempts=case.attempts,
-        problem=action.problem,
-        metadata=case.job.metadata,
+        metadata=job.metadata,
     )
 
 
