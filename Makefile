@@ -46,7 +46,7 @@ check: setup-dev  ## format, lint, types, import contracts, unit tests: under a 
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not e2e" -n 4
+	$(BIN)/python -m pytest -q -m "not e2e" -n 4 --dist loadfile
 
 format: setup-dev  ## format and sort imports
 	$(BIN)/ruff format -q .

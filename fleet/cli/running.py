@@ -54,7 +54,11 @@ def _cancel_on_signals() -> None:
 
 
 def _addresses(fleet: Fleet) -> list[str]:
-    rows = (("NATS", fleet.nats_url), ("OpenAI API", fleet.openai_url), ("dashboard", fleet.dashboard_url))
+    rows = (
+        ("NATS", fleet.nats_url),
+        ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
+        ("dashboard", fleet.dashboard_url),
+    )
     return [f"{name:<10} {url}" for name, url in rows if url]
 
 

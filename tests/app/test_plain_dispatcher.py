@@ -16,6 +16,8 @@ from fleet.model.attempt import FailureKind
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 
+pytestmark = pytest.mark.e2e
+
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 
 
