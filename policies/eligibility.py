@@ -8,7 +8,7 @@ from enum import Enum, auto
 from fleet.model.job import Job
 from fleet.model.target import Target
 from fleet.model.view import View
-from policies.budget import estimated_usd
+from policies.budget import estimated_usd, own_key_for
 from policies.needs import Needs
 from policies.rules import Rules
 
@@ -38,7 +38,7 @@ def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
     if target.is_cloud and not demand.job.cloud.permits(target.provider):
         return Bar.CLOUD
     now = view.targets.get(target.name)
-    if now is None or not now.available:
+    if now is None or not now.available or (now.own_key_only and own_key_for(demand.job, target) is None):
         return Bar.UNAVAILABLE
     if not needs.capabilities <= target.capabilities:
         return Bar.CAPABILITY

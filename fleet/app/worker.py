@@ -35,15 +35,21 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
-    """A backend for every cloud target whose provider has a key."""
+    """A backend for every cloud target whose provider the fleet, or some tenant, has a key for."""
     urls = {name: url for name in CLOUD_PROVIDERS if (url := settings.base_url(name)) is not None}
     provider_settings = providers.ProviderSettings(urls)
     keys = EnvironmentKeyRing(os.environ)
     return {
         target.name: providers.build(target, provider_settings, keys)
         for target in rules.catalogue.targets.values()
-        if target.is_cloud and settings.provider_key(target.provider)
+        if target.is_cloud and (settings.provider_key(target.provider) or keys.has_tenants_keys(target.provider))
     }
+
+
+def own_key_only(settings: Settings, rules: Rules) -> list[str]:
+    """The cloud targets that the fleet itself has no key for."""
+    clouds = (target for target in rules.catalogue.targets.values() if target.is_cloud)
+    return [target.name for target in clouds if not settings.provider_key(target.provider)]
 
 
 def fleet_backends(rules: Rules) -> dict[str, Backend]:
@@ -95,7 +101,8 @@ class DispatcherProcess:
         lease_seconds = self._settings.lease_seconds
         queue = JetStreamQueue(connection, lease_seconds)
         tracer = None if isinstance(self._tracer, tracing.NullTracer) else self._tracer
-        self._dispatcher = Dispatcher(queue, backends, self._rules, SystemClock(), tracer, lease_seconds)
+        only = own_key_only(self._settings, self._rules)
+        self._dispatcher = Dispatcher(queue, backends, self._rules, SystemClock(), tracer, lease_seconds, only)
         if self._draining:
             return
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -24,7 +24,10 @@ QUEUED_PER_SLOT = 4
 
 
 class Dispatcher:
-    """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable."""
+    """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable.
+
+    `own_key_only` names those among them that serve only tenants with a key of their own.
+    """
 
     def __init__(
         self,
@@ -34,8 +37,9 @@ class Dispatcher:
         clock: Clock,
         tracer: Tracer | None = None,
         lease_seconds: float = 30.0,
+        own_key_only: Collection[str] = (),
     ) -> None:
-        state = FleetState(backends, rules)
+        state = FleetState(backends, rules, own_key_only)
         self._backends = backends
         self._office = Office(queue, rules, clock, state, Spans(tracer), Leases(queue, lease_seconds))
         targets = [rules.catalogue.targets[name] for name in backends]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
@@ -25,9 +25,10 @@ READ_SECONDS = 0.2
 class FleetState:
     """Counts and breakers per target. Only `view()` leaves it, and that is a frozen value."""
 
-    def __init__(self, available: Iterable[str], rules: Rules) -> None:
+    def __init__(self, available: Iterable[str], rules: Rules, own_key_only: Collection[str] = ()) -> None:
         self._rules = rules
         self._available = frozenset(available)
+        self._own_key_only = frozenset(own_key_only)
         self._in_flight = dict.fromkeys(self._available, 0)
         self._queued: Mapping[str, int] = {}
         self._breakers = dict.fromkeys(self._available, Breaker())
@@ -40,7 +41,8 @@ class FleetState:
     def _target_view(self, name: str) -> TargetView:
         if name not in self._available:
             return TargetView(available=False)
-        return TargetView(True, self._queued.get(name, 0), self._in_flight[name], self._breakers[name])
+        queued, in_flight = self._queued.get(name, 0), self._in_flight[name]
+        return TargetView(True, queued, in_flight, self._breakers[name], name in self._own_key_only)
 
     async def watch(self, queue: JobQueue, stop: asyncio.Event) -> None:
         """Read the depths again and again until `stop` is set."""

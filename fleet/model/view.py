@@ -17,12 +17,16 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """One target now. `available` is False where it is not configured (no key, no deployment)."""
+    """One target now. `available` is False where it is not configured (no key, no deployment).
+
+    `own_key_only`: the fleet has no key for it; it serves tenants who brought their own.
+    """
 
     available: bool = True
     queued: int = 0
     in_flight: int = 0
     breaker: Breaker = Breaker()
+    own_key_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ class EnvironmentKeyRing:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
 
+    def has_tenants_keys(self, provider: str) -> bool:
+        """Whether any tenant has brought a key for the provider."""
+        prefix = f"FLEET_KEY_{provider.upper().replace('-', '_')}_"
+        return any(name.startswith(prefix) for name in self._environ)
+
     def resolve(self, provider: str, reference: str | None) -> str:
         prefix = provider.upper().replace("-", "_")
         if reference is None:

@@ -47,9 +47,11 @@ def plain_dispatcher(fault_server, broker, cloud_only_rules):
     }
 
     @asynccontextmanager
-    async def running() -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(**changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
         command = [sys.executable, "-m", "fleet.cli", "dispatcher"]
-        process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=environment | changes, stderr=asyncio.subprocess.PIPE
+        )
         try:
             yield process
         finally:

@@ -97,3 +97,19 @@ async def test_a_dispatcher_without_any_target_says_which_variable_to_set(broker
     assert process.returncode == 1
     assert "OPENAI_API_KEY" in errors.decode()
     assert len(errors.decode().splitlines()) == 1
+
+
+async def test_a_tenants_own_key_serves_that_tenant_alone_and_costs_the_fleet_nothing(
+    client, broker, plain_dispatcher, fault_server
+):
+    keys = {"OPENAI_API_KEY": "", "FLEET_KEY_OPENAI_acme__main": "sk-invented-key-of-acme-0123456789"}
+    own = {"plan": "own_key", "own_key": "openai/main", "request": {"model": "gpt-4o", "messages": MESSAGES}}
+    async with plain_dispatcher(**keys), FleetClient.connect(broker.url, tenant="beta") as beta:
+        mine = await client.run(task="classify.intent", **own)
+        theirs = await beta.run(task="classify.intent", **own)
+        paid = await client.run(task="classify.intent", messages=MESSAGES, cloud=["openai"])
+    assert (mine.status, mine.target, mine.cost_usd) == (Status.SUCCEEDED, "gpt-4o", 0.0)
+    assert theirs.status is Status.FAILED
+    assert (paid.status, paid.reason) == (Status.FAILED, Reason.NO_TARGET)
+    [received] = fault_server.received
+    assert received.headers["authorization"] == "Bearer sk-invented-key-of-acme-0123456789"
