@@ -273,62 +273,63 @@ def test_cloud_says_which_providers_a_job_may_reach(cloud: str | list[str], perm
     assert read.cloud.permits("groq") is permits_groq
 
 
-def test_a_request_with_every_known_field_is_carried_unchanged() -> None:
-    function = {
-        "name": "book",
-        "description": "Books.",
-        "parameters": {"type": "object", "x": [1, 2.5]},
-        "strict": True,
-    }
-    call = {"id": "call-1", "type": "function", "function": {"name": "book", "arguments": "{}"}}
-    parts = [
-        {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
-        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
-        {"type": "file", "file": {"file_id": "file-1"}},
-    ]
-    request = {
-        "messages": [
-            {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
-            {"role": "user", "content": parts, "name": "Ada"},
-            {"role": "assistant", "content": None, "tool_calls": [call]},
-            {"role": "tool", "content": "done", "tool_call_id": "call-1"},
-            {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
-        ],
-        "model": "any",
-        "max_tokens": 5,
-        "max_completion_tokens": 5,
-        "temperature": 0,
-        "top_p": 1,
-        "n": 1,
-        "stream": False,
-        "stop": ["\n"],
-        "seed": 7,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
-        "tools": [{"type": "function", "function": function}],
-        "tool_choice": {"type": "function", "function": {"name": "book"}},
-        "parallel_tool_calls": False,
-        "frequency_penalty": -2,
-        "presence_penalty": 0.5,
-        "logit_bias": {"50256": -100},
-        "logprobs": True,
-        "top_logprobs": 5,
-        "reasoning_effort": "low",
-        "verbosity": "low",
-        "modalities": ["text"],
-        "user": "u-1",
-        "safety_identifier": "s-1",
-        "prompt_cache_key": "p-1",
-        "metadata": {"a": "b"},
-        "store": False,
-        "service_tier": "flex",
-    }
+FUNCTION = {
+    "name": "book",
+    "description": "Books.",
+    "parameters": {"type": "object", "x": [1, 2.5]},
+    "strict": True,
+}
+CALL = {"id": "call-1", "type": "function", "function": {"name": "book", "arguments": "{}"}}
+PARTS = [
+    {"type": "text", "text": "What is this?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    {"type": "file", "file": {"file_id": "file-1"}},
+]
+EVERY_FIELD = {
+    "messages": [
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": PARTS, "name": "Ada"},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "done", "tool_call_id": "call-1"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+    ],
+    "model": "any",
+    "max_tokens": 5,
+    "max_completion_tokens": 5,
+    "temperature": 0,
+    "top_p": 1,
+    "n": 1,
+    "stream": False,
+    "stop": ["\n"],
+    "seed": 7,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
+    "tools": [{"type": "function", "function": FUNCTION}],
+    "tool_choice": {"type": "function", "function": {"name": "book"}},
+    "parallel_tool_calls": False,
+    "frequency_penalty": -2,
+    "presence_penalty": 0.5,
+    "logit_bias": {"50256": -100},
+    "logprobs": True,
+    "top_logprobs": 5,
+    "reasoning_effort": "low",
+    "verbosity": "low",
+    "modalities": ["text"],
+    "user": "u-1",
+    "safety_identifier": "s-1",
+    "prompt_cache_key": "p-1",
+    "metadata": {"a": "b"},
+    "store": False,
+    "service_tier": "flex",
+}
 
-    read = decode_job(good(request=request), None, "jobs.bulk.acme", 1.0)
+
+def test_a_request_with_every_known_field_is_carried_unchanged() -> None:
+    read = decode_job(good(request=EVERY_FIELD), None, "jobs.bulk.acme", 1.0)
 
     assert isinstance(read, Job)
-    assert read.request == request
-    assert list(read.request) == list(request)
+    assert read.request == EVERY_FIELD
+    assert list(read.request) == list(EVERY_FIELD)
 
 
 def test_the_deepest_request_that_is_accepted_passes_through_work_as_well() -> None:
