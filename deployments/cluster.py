@@ -122,12 +122,11 @@ def deploy(
     targets: Sequence[str] | None = None,
     *,
     confidence: bool = True,
-    sources: Mapping[str, str] | None = None,
     host: Mapping[str, Any] | None = None,
 ) -> None:
     """Run the models, all of the profile by default, and return when they are warm.
 
-    `sources` replaces weights by target; `host` are the arguments of the dispatcher, which is left out without them.
+    `host` are the arguments of the dispatcher, which is left out without them.
     Raises `BackendUnavailable` with Serve's message if one of them fails.
     """
     with _root_logger_kept():
@@ -138,9 +137,7 @@ def deploy(
     chosen = list(models(profile)) if targets is None else targets
     runs = [
         serve.RunTarget(
-            build_model(
-                {"target": name, "profile": profile, "confidence": confidence, "source": (sources or {}).get(name)}
-            ),
+            build_model({"target": name, "profile": profile, "confidence": confidence}),
             name=name,
             route_prefix=f"/{name}",
         )

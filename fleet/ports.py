@@ -10,13 +10,10 @@ from typing import Protocol
 
 from fleet.model.attempt import Outcome
 from fleet.model.call import Call
-from fleet.model.delivery import Delivery, Post, Settlement, Source, Stored
-from fleet.model.job import Job
-from fleet.model.result import Malformed, Result, Work
+from fleet.model.delivery import AnyDelivery, Post, Settlement, Source, Stored
+from fleet.model.result import Result
 from fleet.model.span import Span
 from fleet.model.submission import Submission
-
-AnyDelivery = Delivery[Job | Work | Malformed]
 
 
 class JobQueue(Protocol):

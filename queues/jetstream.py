@@ -10,9 +10,8 @@ from typing import Any
 from nats.aio.msg import Msg
 from pydantic_core import from_json, to_json
 
-from fleet.model.delivery import Ack, Delivery, Post, Retry, Settlement, Source, Stored
+from fleet.model.delivery import Ack, AnyDelivery, Delivery, Post, Retry, Settlement, Source, Stored
 from fleet.model.errors import QueueUnavailable
-from fleet.ports import AnyDelivery
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.inlet import NANOSECONDS, Inlet

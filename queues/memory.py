@@ -15,12 +15,11 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleet.model.delivery import Ack, Delivery, JobsOf, Post, Retry, Settlement, Source, Stored, WorkOf
+from fleet.model.delivery import Ack, AnyDelivery, Delivery, JobsOf, Post, Retry, Settlement, Source, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
-from fleet.ports import AnyDelivery
 from queues.codec import decode
 from queues.letters import (
     DEFAULT_MAX_MESSAGE_BYTES,

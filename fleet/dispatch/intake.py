@@ -9,8 +9,8 @@ import structlog
 
 from fleet.dispatch.office import Errand, Office
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.step import AnyDelivery, Case, Step, reject
-from fleet.model.delivery import JobsOf
+from fleet.dispatch.step import Case, Step, reject
+from fleet.model.delivery import AnyDelivery, JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Work

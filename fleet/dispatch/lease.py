@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import structlog
 
 from fleet.dispatch.patience import pause
-from fleet.dispatch.step import AnyDelivery
+from fleet.model.delivery import AnyDelivery
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import JobQueue
 

@@ -10,9 +10,9 @@ import structlog
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
-from fleet.dispatch.step import AnyDelivery, Case, Step, broken, carry_out, unstorable
+from fleet.dispatch.step import Case, Step, broken, carry_out, unstorable
 from fleet.model.action import Action
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import AnyDelivery, Post, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Malformed, Result, Work
 from fleet.model.view import View

@@ -9,8 +9,8 @@ import structlog
 from fleet.dispatch.office import Errand, Office
 from fleet.dispatch.patience import pause
 from fleet.dispatch.runner import unread
-from fleet.dispatch.step import AnyDelivery, Case, Step
-from fleet.model.delivery import Retry, WorkOf
+from fleet.dispatch.step import Case, Step
+from fleet.model.delivery import AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Work

@@ -10,11 +10,11 @@ import structlog
 from fleet.dispatch.buffer import Buffer
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.step import AnyDelivery, Case, Step, unreadable
+from fleet.dispatch.step import Case, Step, unreadable
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
-from fleet.model.delivery import Retry, WorkOf
+from fleet.model.delivery import AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Malformed, Work

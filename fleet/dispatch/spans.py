@@ -6,8 +6,9 @@ the tracer translates them into the conventions it exports.
 
 from __future__ import annotations
 
-from fleet.dispatch.step import AnyDelivery, Case, Step
+from fleet.dispatch.step import Case, Step
 from fleet.model.attempt import Answer, Attempt
+from fleet.model.delivery import AnyDelivery
 from fleet.model.job import Job
 from fleet.model.result import Result, Work
 from fleet.model.span import AttributeValue, Span, SpanName

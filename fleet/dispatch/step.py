@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt
-from fleet.model.delivery import Ack, Delivery, Retry, Settlement
+from fleet.model.delivery import Ack, AnyDelivery, Retry, Settlement
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Malformed, Problem, Result, Status, Work
-
-AnyDelivery = Delivery[Job | Work | Malformed]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,18 +47,21 @@ class Delivery(Generic[Body]):
     token: object = field(default=None, compare=False, repr=False)
 
 
+AnyDelivery = Delivery[Job | Work | Malformed]
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """Done: the queue forgets it. Confirmed by the broker before `settle` returns."""
 
-    delivery: Delivery[Job | Work | Malformed]
+    delivery: AnyDelivery
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Hand it out again after `delay_seconds`."""
 
-    delivery: Delivery[Job | Work | Malformed]
+    delivery: AnyDelivery
     delay_seconds: float = 0.0
 
 

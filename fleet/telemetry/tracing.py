@@ -104,12 +104,6 @@ def tracer_from_environment(environ: Mapping[str, str]) -> OtelTracer | NullTrac
     return OtelTracer(provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(exporter))
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """The trace id as it is shown everywhere, 32 hexadecimal digits; None where there is no valid traceparent."""
-    context = _inside(_context(traceparent))
-    return f"{context.trace_id:032x}" if context else None
-
-
 def _context(traceparent: str | None) -> Context:
     return W3C.extract({"traceparent": traceparent}, NO_CONTEXT) if traceparent else NO_CONTEXT
 

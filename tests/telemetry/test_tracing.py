@@ -14,15 +14,22 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, ParentBased, Sampler
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from fleet.model.errors import ConfigError
 from fleet.model.span import Span, SpanName
-from fleet.telemetry.tracing import KIND, NullTracer, OtelTracer, trace_id_of, tracer_from_environment
+from fleet.telemetry.tracing import KIND, W3C, NullTracer, OtelTracer, tracer_from_environment
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
+
+
+def trace_id_of(traceparent: str) -> str | None:
+    """The trace id, if the traceparent is one by OpenTelemetry's own reading."""
+    context = get_current_span(W3C.extract({"traceparent": traceparent})).get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None
+
 
 BAD_PARENTS = [
     "",
