@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run the job on `target` now."""
+    """Run the job on `target` now; with a `probe`, only a second look at the last answer."""
 
     target: str
     reason: Reason
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
 
 
@@ -80,11 +81,29 @@ Outcome = Answer | Failure
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """How an answer was judged; it travels with the attempt, so that every process decides on it alike.
+
+    `threshold` is the confidence it needs, infinity where none is enough; `calibration` the version that gave both
+    (None: an uncalibrated score). `guard` says why the cascade is off here, `withdrawn` that a promise was taken
+    back, `probe` which second look would settle the matter.
+    """
+
+    threshold: float
+    kind: OutputKind
+    calibration: str | None = None
+    guard: Guard | None = None
+    withdrawn: bool = False
+    probe: Probe | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try. `number` counts from 1 within the job; times are unix seconds.
 
     `confidence` is the probability that the answer is good, `None` where there is no answer
-    or no way to tell; `reason` says why this target was tried.
+    or no way to tell; `reason` says why this target was tried. An attempt with a `probe` is a second look
+    at the answer before it: its `confidence` is that answer's, seen with the new evidence.
     """
 
     number: int
@@ -95,3 +114,5 @@ class Attempt:
     outcome: Outcome
     confidence: float | None = None
     cost_usd: float = 0.0
+    judged: Judged | None = None
+    probe: Probe | None = None

@@ -3,6 +3,7 @@
 FleetError
 ├── ConfigError        settings, rules or catalogue are wrong; names the field and the rule
 ├── InvalidJob         a job cannot be accepted; names the field and the rule
+├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
 └── BackendUnavailable a backend cannot be built or reached at all
 """
@@ -29,6 +30,10 @@ class ConfigError(FieldError):
 
 class InvalidJob(FieldError):
     """A job cannot be accepted."""
+
+
+class InvalidFeedback(FieldError):
+    """Feedback cannot be accepted."""
 
 
 class QueueUnavailable(FleetError):

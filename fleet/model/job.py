@@ -61,7 +61,8 @@ class Job:
 
     `submitted_at` is when the broker stored it and `deadline_at` when its answer loses its
     worth, both in unix seconds; without a deadline the lane's default applies.
-    `own_key` names a secret; it never is one.
+    `own_key` names a secret; it never is one. `above` is a target whose answer was not good enough: only
+    stronger ones may run the job.
     """
 
     id: str
@@ -77,3 +78,4 @@ class Job:
     cloud: Cloud = CLOUD_ALLOW
     own_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    above: str | None = None

@@ -9,16 +9,23 @@ class Reason(StrEnum):
     # why a target is run
     ROUTED = "routed"
     PINNED = "pinned"
+    PREDICTED = "predicted"
     LOW_CONFIDENCE = "low_confidence"
     TARGET_FAILED = "target_failed"
     TARGET_UNAVAILABLE = "target_unavailable"
     RETRY = "retry"
+    GREY_BAND = "grey_band"
+    NOT_CALIBRATED = "not_calibrated"
+    GUARANTEE_WITHDRAWN = "guarantee_withdrawn"
+    SHADOW = "shadow"
     # why a job waits
     BACKOFF = "backoff"
     BREAKER_OPEN = "breaker_open"
+    MONEY_BUSY = "money_busy"
     # why an answer is final
     CONFIDENT = "confident"
     NOT_CHECKED = "not_checked"
+    CASCADE_OFF = "cascade_off"
     LADDER_EXHAUSTED = "ladder_exhausted"
     OUT_OF_TIME = "out_of_time"
     OUT_OF_MONEY = "out_of_money"

@@ -1,4 +1,4 @@
-"""What leaves the fleet: one result per job, one ledger line per attempt, a dead letter where one is due."""
+"""What leaves a dispatcher: one result per job, one ledger line per attempt, a dead letter where one is due."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.model.attempt import Answer, Attempt
+from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 
@@ -84,11 +85,24 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A comparison behind a result that has been delivered: attempt number `attempt` of `job_id` against `target`.
+
+    `propensity` is the probability with which this answer was drawn.
+    """
+
+    job_id: str
+    target: str
+    attempt: int
+    propensity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A job on its way to `target` with everything that has already been tried.
 
-    `hop` counts the hand-overs of this job: it makes a
-    repeated hand-over recognisable, and a new one distinct.
+    `hop` counts the hand-overs of this job: it makes a repeated hand-over recognisable, and a new one distinct.
+    With a `shadow` it ends in a label and a line of accounts, and in no result.
     """
 
     job: Job
@@ -96,6 +110,7 @@ class Work:
     reason: Reason
     hop: int = 0
     attempts: tuple[Attempt, ...] = ()
+    shadow: Shadow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +124,4 @@ class Malformed:
     body: bytes
 
 
-Letter = Work | Result | LedgerEntry | DeadLetter
+Letter = Work | Result | LedgerEntry | DeadLetter | Feedback

@@ -27,3 +27,4 @@ class Submission:
     own_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
+    above: str | None = None

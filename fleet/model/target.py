@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""One subject token: it becomes part of `work.<target>.<lane>.<tenant>`."""
 
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
@@ -29,6 +33,8 @@ class Target:
 
     `max_in_flight` bounds the jobs one dispatcher keeps running on it; a micro-batch is sent
     when it holds `batch_size` jobs or its first one has waited `batch_wait_seconds`.
+    `revision` names the weights and their quantisation, `logprobs_mode` what the engine's log-probabilities are of:
+    a calibration holds for one of each. `free` says of a target outside the fleet that it really costs nothing.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
     """
 
@@ -44,6 +50,9 @@ class Target:
     batch_size: int = 1
     batch_wait_seconds: float = 0.0
     timeout_seconds: float = 60.0
+    revision: str = "main"
+    logprobs_mode: str = "raw_logprobs"
+    free: bool = False
 
     @property
     def is_cloud(self) -> bool:

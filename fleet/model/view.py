@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.money import MoneyView
+from fleet.model.router import Router, RouterKey
+
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
@@ -32,3 +36,6 @@ class TargetView:
 @dataclass(frozen=True, slots=True)
 class View:
     targets: Mapping[str, TargetView] = field(default_factory=dict)
+    calibrations: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
+    routers: Mapping[RouterKey, Router] = field(default_factory=dict)
+    money: MoneyView = field(default_factory=MoneyView)

@@ -1,0 +1,132 @@
+"""What has been learned of how far answers can be trusted: plain values, fitted offline, applied everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ANY = "*"
+"""A task family or output kind that stands for all that have no calibration of their own."""
+
+
+class OutputKind(StrEnum):
+    """What an answer looks like; log-probabilities mean something different in each."""
+
+    TOKEN = "token"  # noqa: S105 (one of a model's tokens)
+    SHORT = "short"
+    LONG = "long"
+    JSON = "json"
+    TOOL_CALL = "tool_call"
+
+
+class Probe(StrEnum):
+    """A second look at an answer the score alone does not settle; each costs a call.
+
+    P_TRUE asks the same model in one token whether its answer is right; SAMPLE asks the question again
+    and compares; PREFILL lets the next target read the answer and say in one token whether it is right.
+    """
+
+    P_TRUE = "p_true"
+    SAMPLE = "sample"
+    PREFILL = "prefill"
+
+
+class Fit(StrEnum):
+    """How a scorer was fitted, from few labels to many."""
+
+    PRIOR = "prior"
+    TEMPERATURE = "temperature"
+    PLATT = "platt"
+    LOGISTIC = "logistic"
+    ISOTONIC = "isotonic"
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """P(good) = sigmoid(intercept + sum(weights x signals)), then through `knots` where there are any.
+
+    `signals` are names that `policies.confidence.signals` knows. `knots` are (P in, P out) pairs, rising in both,
+    joined by straight lines.
+    """
+
+    fit: Fit
+    signals: tuple[str, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    knots: tuple[tuple[float, float], ...] = ()
+
+
+class ThresholdMode(StrEnum):
+    """Where a threshold comes from: the rules, a wanted share of escalations, or a promised risk."""
+
+    FIXED = "fixed"
+    BUDGET = "budget"
+    GUARANTEE = "guarantee"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Answers with less confidence than `value` escalate; infinity escalates all.
+
+    In mode guarantee: with probability 1 - `delta` over the labels, at most `risk` of all requests are kept
+    with an answer that is wrong where `strong` would have been right. `labels_missing` says how many more labels
+    it takes before any answer can be kept. `safer` is the value to fall back to when the guarantee is withdrawn.
+    """
+
+    mode: ThresholdMode
+    value: float
+    safer: float
+    risk: float | None = None
+    delta: float | None = None
+    labels_missing: int = 0
+
+
+class Guard(StrEnum):
+    """Why a cascade is off.
+
+    NO_BETTER_THAN_MIXING: confidence does not sort these answers, so all of them are treated alike, by the share that
+    is good. STRONG_DOES_NOT_GAIN: the stronger target gains nothing on what it gets, so nothing escalates.
+    """
+
+    NO_BETTER_THAN_MIXING = "no_better_than_mixing"
+    STRONG_DOES_NOT_GAIN = "strong_does_not_gain"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CalibrationKey:
+    """What a calibration speaks of: a target's answers of one `kind` to tasks of one `family` (or `ANY`)."""
+
+    target: str
+    family: str = ANY
+    kind: str = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One fitted calibration. It holds for exactly this model, revision and log-probability mode.
+
+    `version` names it in every decision; `fitted_at` is unix seconds. `edges` are the inner deciles of the
+    calibrated confidences it was fitted on, against which drift is measured. `probe_scorer` is used once the
+    probe has been asked, `grey` is the band of confidence [low, high) in which asking pays. `withdrawn` says why its
+    promise no longer holds, `good` is the share of good answers among the labels.
+    """
+
+    key: CalibrationKey
+    model: str
+    revision: str
+    logprobs_mode: str
+    version: str
+    fitted_at: float
+    labels: int
+    scorer: Scorer
+    strong: str | None = None
+    threshold: Threshold | None = None
+    guard: Guard | None = None
+    edges: tuple[float, ...] = ()
+    brier: float | None = None
+    ece: float | None = None
+    probe: Probe | None = None
+    probe_scorer: Scorer | None = None
+    grey: tuple[float, float] | None = None
+    withdrawn: str | None = None
+    good: float | None = None

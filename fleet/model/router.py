@@ -1,0 +1,82 @@
+"""A fitted router before generation: what a text says about whether the small model suffices, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeAlias
+
+from fleet.model.errors import ConfigError
+
+Tree: TypeAlias = "float | tuple[int, float, Tree, Tree]"
+"""A leaf's value, or (feature, threshold, branch where feature <= threshold, branch above)."""
+
+Interval = tuple[float, float]
+
+RouterKey = tuple[str, str]
+"""A weak target and the task, family of tasks (`classify.*`) or `*` whose prompts a router reads for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """P(the small model suffices) = sigmoid(intercept + sum(blend x parts)); it holds for this pair of targets only.
+
+    `weak` suffices where its answer is at least as good as `strong`'s. The parts each predict the gain of asking
+    `strong` instead, from -1 to 1: `terms` maps a word to (inverse document frequency, ridge weight) on L2-normalised
+    sublinear TF-IDF; `linear` weighs the explicit features; `trees` are averaged over.
+    `blend` is in that order. `linear`, `lowest` and `highest` speak of features in standard deviations (`scales`) from
+    their `means`. Features are those of `policies.router_features`, and with `reads_answer` also of
+    `policies.answer_features`: then the router is a scorer after generation.
+
+    A text is out of distribution if a feature lies more than `margin` standard deviations outside the range it had in
+    training, `lowest` to `highest`, or if less than `fewest_known` of its words are in `terms`.
+
+    `labels` is the training size. `apgr` and `length_apgr` (the order by prompt length alone) are cross-validated on
+    these labels, with 95 % bootstrap intervals; None where the gap is too small to share out. `version` is made of
+    the content.
+    """
+
+    version: str
+    weak: str
+    strong: str
+    labels: int
+    reads_answer: bool
+    features: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    linear: tuple[float, ...]
+    terms: Mapping[str, tuple[float, float]]
+    trees: tuple[Tree, ...]
+    blend: tuple[float, float, float]
+    intercept: float
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    margin: float
+    fewest_known: float
+    suffices_share: float
+    apgr: float | None
+    apgr_ci: Interval | None
+    length_apgr: float | None
+    length_apgr_ci: Interval | None
+
+
+def to_plain(router: Router) -> dict[str, Any]:
+    """The router as values `json.dumps` takes."""
+    return asdict(router)
+
+
+def from_plain(values: Mapping[str, Any]) -> Router:
+    """The router that `to_plain` made these values of, also after a trip through JSON.
+
+    Raises: ConfigError naming the field that is missing or unknown.
+    """
+    names = {field.name for field in fields(Router)}
+    for name in sorted(names ^ values.keys()):
+        raise ConfigError(f"router.{name}", "is missing" if name in names else "is not a field of a router")
+    terms = {term: _frozen(pair) for term, pair in values["terms"].items()}
+    return Router(**{name: _frozen(value) for name, value in values.items()} | {"terms": terms})
+
+
+def _frozen(value: Any) -> Any:
+    """JSON knows lists only; a router holds tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
