@@ -15,6 +15,9 @@ def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
         return _problem("task", f"must be one of {', '.join(rules.tasks)}", f"unknown task {job.task!r}")
     if job.deadline_at is not None and job.deadline_at <= job.submitted_at:
         return _problem("deadline", "must lie after the submission", "the deadline had passed when the job arrived")
+    if job.above is not None and job.above not in rules.catalogue.targets:
+        rule = f"must be one of {', '.join(rules.catalogue.targets)}"
+        return _problem("above", rule, f"unknown target {job.above!r}")
     if job.plan is Plan.OWN_KEY:
         return _problem_with_key(job, rules) or _problem_with_model(job, needs, rules)
     return _problem_with_model(job, needs, rules)

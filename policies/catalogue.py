@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import Target
-
-SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What a target may be called: its name becomes one token of a subject."""
+from fleet.model.target import TARGET_NAME, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +41,18 @@ def catalogue_of(targets: Iterable[Target]) -> Catalogue:
 
 
 def _check(target: Target, path: str) -> None:
-    if not SUBJECT_TOKEN.fullmatch(target.name):
-        raise ConfigError(f"{path}.name", f"must match {SUBJECT_TOKEN.pattern}")
+    if not TARGET_NAME.fullmatch(target.name):
+        raise ConfigError(f"{path}.name", f"must match {TARGET_NAME.pattern}")
     for field in ("provider", "model"):
         if not getattr(target, field):
             raise ConfigError(f"{path}.{field}", "must not be empty")
     for field in ("input_usd_per_million_tokens", "output_usd_per_million_tokens", "batch_wait_seconds"):
         if not 0 <= getattr(target, field) < math.inf:
             raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")
+    prices = (target.input_usd_per_million_tokens, target.output_usd_per_million_tokens)
+    if target.is_cloud and not any(prices) and not target.free:
+        # No limit could be kept with a price nobody knows.
+        raise ConfigError(f"{path}.output_usd_per_million_tokens", "must be known; `free: true` says that it is zero")
     for field in ("context_tokens", "max_in_flight", "batch_size", "timeout_seconds"):
         if not 0 < getattr(target, field) < math.inf:
             raise ConfigError(f"{path}.{field}", "must be more than zero, and finite")

@@ -16,7 +16,7 @@ def enough(deliveries: int, attempts: tuple[Attempt, ...], rules: Rules) -> Fini
     """The end of a job whose message crashes whoever takes it; None while it has not been handed out that often."""
     if deliveries <= rules.delivery.max_deliveries:
         return None
-    answered = [attempt for attempt in attempts if isinstance(attempt.outcome, Answer)]
+    answered = [attempt for attempt in attempts if attempt.probe is None and isinstance(attempt.outcome, Answer)]
     if answered:
         return Finish(answered[-1].number, Status.BEST_EFFORT, Reason.TOO_MANY_DELIVERIES)
     problem = Problem(f"handed out {deliveries} times without coming to an end")

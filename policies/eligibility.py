@@ -8,6 +8,7 @@ from enum import Enum, auto
 from fleet.model.job import Job
 from fleet.model.target import Target
 from fleet.model.view import View
+from policies import money
 from policies.budget import estimated_usd, own_key_for
 from policies.needs import Needs
 from policies.rules import Rules
@@ -21,6 +22,7 @@ class Bar(Enum):
     CAPABILITY = auto()
     CONTEXT = auto()
     MONEY = auto()
+    BUDGET = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,21 @@ def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
         return Bar.CONTEXT
     if demand.left_usd is not None and estimated_usd(demand.job, needs, target, rules) > demand.left_usd:
         return Bar.MONEY
+    if _objection(target, demand, view, rules) is not None:
+        return Bar.BUDGET
     return None
 
 
-def explain(reason: Bar, target: Target, demand: Demand, rules: Rules) -> str:
+def _objection(target: Target, demand: Demand, view: View, rules: Rules) -> str | None:
+    """What the day's limits say; the fleet's own models and a tenant's own key are no matter of theirs."""
+    job = demand.job
+    if not money.fleet_pays(job, target):
+        return None
+    most = money.offer(job.request, demand.needs, demand.left_usd, target, rules).nano
+    return money.objection(most, target, job.tenant, view.money, rules.money)
+
+
+def explain(reason: Bar, target: Target, demand: Demand, view: View, rules: Rules) -> str:
     """One clause fit for a result."""
     needs = demand.needs
     match reason:
@@ -65,3 +78,5 @@ def explain(reason: Bar, target: Target, demand: Demand, rules: Rules) -> str:
         case Bar.MONEY:
             price = estimated_usd(demand.job, needs, target, rules)
             return f"{target.name}: about ${price:.6f} with ${max(demand.left_usd or 0.0, 0.0):.6f} left"
+        case Bar.BUDGET:
+            return f"{target.name}: {_objection(target, demand, view, rules)}"

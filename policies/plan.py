@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind
+from fleet.model.calibration import Probe
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 from fleet.model.target import Target
 from fleet.model.view import View
-from policies import admission, breaker, budget, retry, routing
+from policies import acceptance, admission, breaker, budget, foresight, retry, routing
+from policies.confidence import probes
 from policies.deadline import deadline_at
 from policies.eligibility import Bar, Demand, bar, explain
 from policies.needs import needs_of
@@ -44,10 +46,13 @@ def next_action(job: Job, attempts: tuple[Attempt, ...], view: View, now: float,
 
     Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking
     again with an unchanged view gives that `Run` until the deadline. No `Run` names a target outside
-    the fleet that the job does not permit. A job ends after at most `rules.retry.max_attempts` attempts.
+    the fleet that the job does not permit. A job ends after at most `rules.retry.max_attempts` attempts,
+    not counting second looks at an answer, of which there are at most two each.
     """
     if not attempts:
         return _admit(job, view, now, rules)
+    if attempts[-1].probe is not None:
+        return _after_answer(job, attempts, view, now, rules)
     match attempts[-1].outcome:
         case Answer():
             return _after_answer(job, attempts, view, now, rules)
@@ -64,25 +69,52 @@ def _admit(job: Job, view: View, now: float, rules: Rules) -> Action:
         return GiveUp(Status.REJECTED, Reason.INVALID, problem, dead=True)
     if now >= case.deadline_at:
         return _out_of_time(())
+    if foresight.passes_over(job, case.rungs, view.routers, rules):
+        return _start_above(case)
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
 
 
+def _start_above(case: _Case) -> Action:
+    """Start on the second rung; the first one is still better than none."""
+    first, *above = case.rungs
+    action = _climb(replace(case, rungs=(*above, first)), Reason.PREDICTED)
+    return Run(first.name, Reason.ROUTED) if isinstance(action, Run) and action.target == first.name else action
+
+
 def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> Action:
-    last = attempts[-1]
-    if last.confidence is None:
-        return Finish(last.number, Status.SUCCEEDED, Reason.NOT_CHECKED)
-    if last.confidence >= rules.plans[job.plan].thresholds.of_tier(routing.tier_of(job, rules)):
-        return Finish(last.number, Status.SUCCEEDED, Reason.CONFIDENT)
-    if now + rules.deadlines.escalation_seconds >= deadline_at(job, rules):
-        return _out_of_time(attempts)
-    return _climb(_case(job, attempts, view, now, rules), Reason.LOW_CONFIDENCE)
+    verdict = acceptance.verdict_on(job, attempts, rules)
+    in_time = now + rules.deadlines.escalation_seconds < deadline_at(job, rules)
+    if verdict.probe is not None and in_time:
+        look = _second_look(_case(job, attempts, view, now, rules), verdict.answer, verdict.probe)
+        if look is not None:
+            return look
+    if verdict.accepted is not None:
+        return Finish(verdict.answer.number, Status.SUCCEEDED, verdict.accepted)
+    return _climb(_case(job, attempts, view, now, rules), verdict.doubt) if in_time else _out_of_time(attempts)
+
+
+def _second_look(case: _Case, answer: Attempt, probe: Probe) -> Run | None:
+    """The probe, if the target that takes it is open to this job now; it is never worth waiting for."""
+    names = [target.name for target in case.rungs]
+    if answer.target not in names or not isinstance(answer.outcome, Answer):
+        return None
+    rung = names.index(answer.target)
+    target = probes.runs_on(probe, case.rungs[rung], next(iter(case.rungs[rung + 1 :]), None))
+    if target is None:
+        return None
+    demand = replace(case.demand, needs=probes.needs_of_probe(probe, case.demand.needs, answer.outcome))
+    if bar(target, demand, case.view, case.rules) is not None:
+        return None
+    if not breaker.allows(case.view.targets[target.name].breaker, case.now):
+        return None
+    return Run(target.name, Reason.GREY_BAND, probe)
 
 
 def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> _Case:
     needs = needs_of(job.request, rules.estimates)
     left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
     return _Case(
-        attempts=attempts,
+        attempts=tuple(attempt for attempt in attempts if attempt.probe is None),
         demand=Demand(job, needs, left_usd),
         rungs=routing.ladder(job, needs, rules),
         deadline_at=deadline_at(job, rules),
@@ -166,7 +198,7 @@ def _conclude(case: _Case) -> Action:
         for target in _rungs_left(case)
         if (reason := bar(target, case.demand, case.view, case.rules)) is not None
     ]
-    short_of_money = any(reason is Bar.MONEY for _, reason in barred)
+    short_of_money = any(reason in (Bar.MONEY, Bar.BUDGET) for _, reason in barred)
     best = _best(case.attempts)
     if best is not None:
         why = Reason.OUT_OF_MONEY if short_of_money else Reason.LADDER_EXHAUSTED
@@ -177,14 +209,16 @@ def _conclude(case: _Case) -> Action:
 
 
 def _best(attempts: tuple[Attempt, ...]) -> Attempt | None:
-    """The answer of the strongest model, unless it cannot be used and a weaker model's can.
+    """The likeliest answer where all are calibrated; else that of the strongest model. What cannot be used comes last.
 
-    Jobs only climb, so the latest answer is the strongest model's. Raw confidences of different
-    models are not compared: they are not on one scale. Confidence 0 marks what cannot be used.
+    Jobs only climb, so the latest answer is the strongest model's. Raw confidences of different models are not
+    on one scale and are not compared. Confidence 0 marks what cannot be used.
     """
-    answers = [attempt for attempt in attempts if isinstance(attempt.outcome, Answer)]
+    answers = [attempt for attempt in attempts if attempt.probe is None and isinstance(attempt.outcome, Answer)]
     usable = [attempt for attempt in answers if attempt.confidence != 0.0]
-    return max(usable or answers, key=lambda attempt: attempt.number, default=None)
+    if all(attempt.judged is not None and attempt.judged.calibration is not None for attempt in usable):
+        return max(usable or answers, key=lambda attempt: (attempt.confidence or 0.0, attempt.number), default=None)
+    return max(usable, key=lambda attempt: attempt.number, default=None)
 
 
 def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
@@ -200,7 +234,7 @@ def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
 
 def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
     """Nothing may run this job. Too long for all it could reach: the request breaks a rule. Else the fleet lacks."""
-    clauses = "; ".join(explain(reason, target, case.demand, case.rules) for target, reason in barred)
+    clauses = "; ".join(explain(reason, target, case.demand, case.view, case.rules) for target, reason in barred)
     message = f"no target may run this job: {clauses}"
     reasons = {reason for _, reason in barred}
     if Bar.CONTEXT in reasons and reasons <= {Bar.CONTEXT, Bar.CLOUD, Bar.UNAVAILABLE}:
@@ -209,4 +243,6 @@ def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
         return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, "request.messages", rule), dead=True)
     if Bar.MONEY in reasons:
         return GiveUp(Status.FAILED, Reason.OUT_OF_MONEY, Problem(message, field="max_cost_usd"), dead=True)
+    if Bar.BUDGET in reasons:
+        return GiveUp(Status.FAILED, Reason.OUT_OF_MONEY, Problem(message), dead=True)
     return GiveUp(Status.FAILED, Reason.NO_TARGET, Problem(message), dead=True)

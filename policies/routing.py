@@ -42,10 +42,11 @@ def tier_of(job: Job, rules: Rules) -> Tier:
 def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
     """The targets the job may climb, weakest first, before anything about the moment is considered.
 
-    A request that names a target starts there. Its own provider's targets serve a tenant who brings
-    a key; after that come critical jobs, images, the task's own ladder and the tier's, in this order.
+    A request that names a target starts there; one that asks for a better answer than some target gave starts
+    above that target. Its own provider's targets serve a tenant who brings a key; after that come critical jobs,
+    images, the task's own ladder and the tier's, in this order.
     """
-    rungs = unpinned(job, needs, rules)
+    rungs = _above(unpinned(job, needs, rules), job.above)
     pinned = pinned_target(job)
     if pinned is None:
         return rungs
@@ -54,6 +55,14 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
             return rungs[position:]
     target_alone = rules.catalogue.get(pinned)
     return () if target_alone is None else (target_alone,)
+
+
+def _above(rungs: Ladder, name: str | None) -> Ladder:
+    """The rungs above the named target; from the top there is nowhere to go but the top again."""
+    for position, target in enumerate(rungs):
+        if target.name == name:
+            return rungs[position + 1 :] or rungs[position:]
+    return rungs
 
 
 def pinned_target(job: Job) -> str | None:
@@ -96,7 +105,7 @@ def complexity(request: ChatRequest, weights: Complexity) -> int:
 
     Traits and weights are the rules'; how a trait is recognised (word lists, lengths) is a rule of thumb.
     """
-    asked = [_text(message) for message in request.get("messages", ()) if message.get("role") == "user"]
+    asked = _asked(request)
     text = asked[-1] if asked else ""
     start = text[:_READ_CHARACTERS].lower()
     words = frozenset(_WORD.findall(start))
@@ -111,6 +120,16 @@ def complexity(request: ChatRequest, weights: Complexity) -> int:
         (weights.faq, start.startswith(weights.faq_openings)),
     )
     return max(0, min(10, sum(weight for weight, present in traits if present)))
+
+
+def asked_text(request: ChatRequest) -> str:
+    """The last thing the user said."""
+    asked = _asked(request)
+    return asked[-1] if asked else ""
+
+
+def _asked(request: ChatRequest) -> list[str]:
+    return [_text(message) for message in request.get("messages", ()) if message.get("role") == "user"]
 
 
 def _text(message: Mapping[str, Any]) -> str:

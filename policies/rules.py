@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from fleet.model.errors import ConfigError
-from fleet.model.job import Lane, Plan
+from fleet.model.job import TENANT, Lane, Plan
 from policies.catalogue import Catalogue
 from policies.routes import Routes, routes_of
 from policies.sections import (
@@ -19,9 +19,12 @@ from policies.sections import (
     Deadlines,
     DeliveryRules,
     Estimates,
+    MoneyRules,
     Phase,
     PlanRules,
     Retry,
+    RouterRules,
+    ShadowRules,
     Strict,
     Task,
 )
@@ -46,6 +49,9 @@ class Rules:
     deadlines: Deadlines
     estimates: Estimates
     delivery: DeliveryRules
+    money: MoneyRules
+    shadow: ShadowRules = field(default_factory=ShadowRules)
+    router: RouterRules = field(default_factory=RouterRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
 
@@ -85,11 +91,61 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
         for task in phase.tasks:
             if task not in rules.tasks:
                 yield f"phases.{name}.tasks.{task}", "is not among the tasks"
+    yield from _shares(rules)
+    yield from _money(rules)
     for path, value in _positive(rules):
         if not 0 < value < math.inf:
             yield path, "must be more than zero, and finite"
     if rules.complexity.medium_from > rules.complexity.complex_from:
         yield "complexity.complex_from", "must not be below medium_from"
+
+
+def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
+    """Everything that is a share or a probability, and whose names it goes by."""
+    confidence, shadow = rules.confidence, rules.shadow
+    for path, value in (("confidence.risk", confidence.risk), ("confidence.delta", confidence.delta)):
+        if not 0 < value < 1:
+            yield path, "must be more than 0 and less than 1"
+    shares = {
+        "confidence.escalation_rate": confidence.escalation_rate,
+        "confidence.grey_width": confidence.grey_width,
+        "router.skip_below": rules.router.skip_below,
+        "shadow.kept": shadow.kept,
+        "shadow.escalated": shadow.escalated,
+        **{f"confidence.priors.{target}": prior for target, prior in confidence.priors.items()},
+    }
+    for path, value in shares.items():
+        if not 0 <= value <= 1:
+            yield path, "must be between 0 and 1"
+    for target in confidence.priors:
+        if target not in rules.catalogue.targets:
+            yield f"confidence.priors.{target}", "is not in the catalogue"
+    for task in confidence.probes:
+        if task not in rules.tasks:
+            yield f"confidence.probes.{task}", "is not among the tasks"
+
+
+def _money(rules: Rules) -> Iterator[tuple[str, str]]:
+    """A limit of zero is refused: nobody shall wonder why every job that needs a cloud target ends without money."""
+    money = rules.money
+    limits = {
+        "money.daily_usd": money.daily_usd,
+        "money.tenant_daily_usd": money.tenant_daily_usd,
+        **{f"money.tenants.{tenant}": limit for tenant, limit in money.tenants.items()},
+    }
+    for path, limit in limits.items():
+        if limit is not None and not 0 < limit < math.inf:
+            yield path, "must be more than zero, and finite; to spend nothing, leave the provider keys out"
+    for tenant in money.tenants:
+        if TENANT.fullmatch(tenant) is None:
+            yield f"money.tenants.{tenant}", f"must match {TENANT.pattern}"
+    for path, share in (("money.alert_at", money.alert_at), ("money.cheap_at", money.cheap_at)):
+        if not 0 < share <= 1:
+            yield path, "must be more than 0, and at most 1"
+    clouds = (target.timeout_seconds for target in rules.catalogue.targets.values() if target.is_cloud)
+    longest_seconds = max(clouds, default=0.0)
+    if money.open_seconds <= longest_seconds:
+        yield "money.open_seconds", f"must be more than the longest time-out of a cloud target, {longest_seconds:g}"
 
 
 def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
@@ -100,6 +156,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("deadlines", ("interactive_seconds", "standard_seconds", "bulk_seconds", "escalation_seconds")),
         ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
         ("delivery", ("max_deliveries",)),
+        ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),
     ):
         for name in names:
             yield f"{section}.{name}", getattr(getattr(rules, section), name)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from fleet.model.calibration import Probe, ThresholdMode
 from fleet.model.job import Tier
+from policies.confidence.gates import Gate
 
 Strict = dict[str, str]
 STRICT: Strict = {"extra": "forbid"}
@@ -119,7 +121,46 @@ class ConfidenceMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceRules:
+    """`mode` says where thresholds come from: `plans` (fixed), a share of escalations, or a promised risk.
+
+    `risk` and `delta` are the promise of mode guarantee, split evenly over the tiers of a route; `escalation_rate`
+    is the wish of mode budget. `priors` are confidences of targets whose answers come without log-probabilities.
+    `probes` names the second look a task's answers deserve within `grey_width` of their threshold.
+    """
+
     method: ConfidenceMethod
+    mode: ThresholdMode = ThresholdMode.FIXED
+    risk: float = 0.05
+    delta: float = 0.10
+    escalation_rate: float = 0.30
+    gates: tuple[Gate, ...] = tuple(Gate)
+    priors: Mapping[str, float] = field(default_factory=dict)
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    grey_width: float = 0.15
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRules:
+    """Learned routers pass over the first rung where it suffices with a probability below `skip_below`."""
+
+    enabled: bool = False
+    skip_below: float = 0.2
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRules:
+    """Shares of kept and of escalated jobs whose small model's answer is compared with a stronger one's.
+
+    `cloud` allows comparisons by a target outside the fleet, which cost money.
+    """
+
+    kept: float = 0.01
+    escalated: float = 0.02
+    cloud: bool = False
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -176,5 +217,28 @@ class Estimates:
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
     max_deliveries: int
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyRules:
+    """What the fleet may spend outside per UTC day; `tenants` overrides `tenant_daily_usd` (None: no limit).
+
+    From the share `alert_at` of a limit on, operators are told; from `cheap_at` on, only targets up to
+    `cheap_usd_per_million_output_tokens` are used. `max_output_tokens` bounds the answer of a paid call whose job
+    sets no bound, `max_tokens_per_image` is the most an image is counted as. A reservation that is older than
+    `open_seconds` counts as spent.
+    """
+
+    daily_usd: float
+    tenant_daily_usd: float | None
+    alert_at: float
+    cheap_at: float
+    cheap_usd_per_million_output_tokens: float
+    max_output_tokens: int
+    max_tokens_per_image: int
+    open_seconds: float
+    tenants: Mapping[str, float] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[Strict] = STRICT

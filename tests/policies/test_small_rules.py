@@ -15,7 +15,7 @@ from fleet.settings.documents import load_rules
 from policies import breaker, retry
 from policies.batching import take_now
 from policies.budget import cost_usd, estimated_usd, own_key_for
-from policies.confidence import assess
+from policies.confidence.judge import judge
 from policies.delivery import enough, unreadable_again_in
 from policies.needs import needs_of
 from policies.sections import ConfidenceMethod, ConfidenceRules
@@ -30,6 +30,10 @@ CALLS = [{"id": "1", "type": "function", "function": {"name": "book", "arguments
 # --- confidence
 
 
+def _confidence(answer, job, rules=RULES):
+    return judge(answer, job, LLAMA, {}, rules)[0]
+
+
 @pytest.mark.parametrize(
     ("method", "logprob"),
     [
@@ -41,7 +45,7 @@ CALLS = [{"id": "1", "type": "function", "function": {"name": "book", "arguments
 def test_the_raw_score_is_the_probability_the_rules_name(job, features, method, logprob):
     by_method = replace(RULES, confidence=ConfidenceRules(method))
     answer = Answer({"content": "Yes."}, "stop", Usage(), "m", features)
-    assert assess(answer, job(), LLAMA, by_method) == pytest.approx(math.exp(logprob))
+    assert _confidence(answer, job(), by_method) == pytest.approx(math.exp(logprob))
 
 
 @pytest.mark.parametrize(
@@ -66,18 +70,18 @@ def test_an_answer_that_cannot_be_used_has_no_confidence_and_one_without_feature
     job, message, finish_reason, request_extra, confidence
 ):
     answer = Answer(message, finish_reason, Usage(), "m")
-    assert assess(answer, job(request=request_extra), LLAMA, RULES) == confidence
+    assert _confidence(answer, job(request=request_extra)) == confidence
 
 
 def test_an_unusable_answer_stays_unusable_however_sure_the_model_is(job, features):
     answer = Answer({"content": ""}, "stop", Usage(), "m", replace(features, min=0.0))
-    assert assess(answer, job(), LLAMA, RULES) == 0.0
+    assert _confidence(answer, job()) == 0.0
 
 
 @pytest.mark.parametrize(("logprob", "confidence"), [(1e-6, 1.0), (-math.inf, 0.0), (math.nan, 0.0)])
 def test_odd_numbers_from_an_engine_give_a_confidence_between_0_and_1(job, features, logprob, confidence):
     answer = Answer({"content": "Yes."}, "stop", Usage(), "m", replace(features, min=logprob))
-    assert assess(answer, job(), LLAMA, RULES) == confidence
+    assert _confidence(answer, job()) == confidence
 
 
 # --- retry

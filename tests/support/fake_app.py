@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memory_fleet import MemoryFleet
 
-from fleet.app import FleetStatus, TargetStatus, TopologyChange
+from fleet.app import FleetStatus, SpendStatus, TargetStatus, TopologyChange
+from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
+from queues.calibrations import MemoryCalibrations
+from queues.journal import MemoryJournal
 from queues.memory import MemoryBroker, MemoryDesk
 
 
@@ -43,6 +46,8 @@ class App:
     dashboard_url: str | None = "http://127.0.0.1:8265"
     openai_url: str | None = None
     targets: tuple[str, ...] = ("llama-8b", "gpt-4o")
+    calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
+    shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
 
     async def open_desk(self, nats_url: str, tenant: str) -> ServedDesk:
@@ -51,6 +56,17 @@ class App:
         self.fleet.broker.wake()  # its event belongs to the loop of the command before
         serving = asyncio.get_running_loop().create_task(self.fleet.serve())
         return ServedDesk(self.fleet.broker, tenant, serving)
+
+    async def open_journal(self, nats_url: str) -> MemoryJournal:
+        if not self.is_up:
+            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+        return MemoryJournal(self.fleet.broker)
+
+    async def open_calibrations(self, nats_url: str) -> MemoryCalibrations:
+        return self.calibrations
+
+    def shipped_calibrations(self, profile: str) -> Mapping[CalibrationKey, Calibration]:
+        return self.shipped
 
     async def start(self, settings: Settings, on_progress: Callable[[str], None]) -> App:
         self.calls.append("start")
@@ -66,7 +82,8 @@ class App:
         return TARGETS
 
     async def read_status(self, settings: Settings) -> FleetStatus:
-        return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS)
+        spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
+        return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS, spend)
 
     async def apply_topology(self, nats_url: str, lease_seconds: float) -> list[TopologyChange]:
         self.calls.append(f"topology with a lease of {lease_seconds:g} s")

@@ -7,15 +7,17 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from fleet.model.delivery import Stored
-from fleet.ports import JobDesk, JobQueue
+from fleet.ports import CalibrationStore, JobDesk, JobQueue, Journal
+from queues.calibrations import JetStreamCalibrations, MemoryCalibrations
 from queues.connection import Connection, connect
 from queues.desk import JetStreamDesk
 from queues.jetstream import JetStreamQueue, store
+from queues.journal import JetStreamJournal, MemoryJournal
 from queues.letters import Message
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.topology import TopologySpec, apply
 
-STREAMS = ("JOBS", "WORK", "RESULTS", "LEDGER", "DEAD")
+STREAMS = ("JOBS", "WORK", "RESULTS", "LEDGER", "DEAD", "FEEDBACK", "KV_calibrations")
 
 
 class Rig(Protocol):
@@ -26,11 +28,16 @@ class Rig(Protocol):
 
     def desk(self, tenant: str) -> JobDesk: ...
 
+    def journal(self) -> Journal: ...
+
+    def calibrations(self) -> CalibrationStore:
+        """Each call another holder of the same calibrations."""
+
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Publish bytes as a stranger would."""
 
     async def stored(self, stream: str) -> Sequence[bytes]:
-        """The bodies in RESULTS, LEDGER or DEAD."""
+        """The bodies in RESULTS, LEDGER, DEAD or FEEDBACK."""
 
 
 class MemoryRig:
@@ -38,9 +45,16 @@ class MemoryRig:
         self.broker = MemoryBroker(ack_wait_seconds=ack_wait_seconds)
         self.queue = MemoryQueue(self.broker)
         self.rival = MemoryQueue(self.broker)
+        self._calibrations = MemoryCalibrations()
 
     def desk(self, tenant: str) -> MemoryDesk:
         return MemoryDesk(self.broker, tenant)
+
+    def journal(self) -> MemoryJournal:
+        return MemoryJournal(self.broker)
+
+    def calibrations(self) -> MemoryCalibrations:
+        return self._calibrations
 
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         assert self.broker.store(Message(subject, body, headers)) is Stored.NEW
@@ -57,6 +71,12 @@ class JetStreamRig:
 
     def desk(self, tenant: str) -> JetStreamDesk:
         return JetStreamDesk(self.connection, tenant)
+
+    def journal(self) -> JetStreamJournal:
+        return JetStreamJournal(self.connection)
+
+    def calibrations(self) -> JetStreamCalibrations:
+        return JetStreamCalibrations(self.connection, poll_seconds=0.02)
 
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         assert await store(self.connection, [Message(subject, body, headers)]) == [Stored.NEW]

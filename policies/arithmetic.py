@@ -1,0 +1,93 @@
+"""Does the arithmetic in an answer hold? A calculator for what people write: 3 x 4, $2.50 * 8, 25% * 40."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
+
+LONGEST = 120
+"""Characters of an expression; longer ones are not arithmetic a person wrote."""
+MOST = 50
+"""Claims looked at: an answer that piles up more is no likelier to be right, only dearer to check."""
+_TOLERANCE = 0.011
+"""Money is rounded to cents, and a third to 0.33."""
+
+_CHARACTERS = "0123456789.,$%()+-*/x\u00d7\u00f7 "
+_OPERATORS = frozenset("+-*/x\u00d7\u00f7")
+_STARTS = frozenset("0123456789($-")
+_ENDS = frozenset("0123456789)%")
+_ARITHMETIC = frozenset("0123456789.()+-*/")
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
+_WRITTEN = str.maketrans({"x": "*", "\u00d7": "*", "\u00f7": "/", ",": None, "$": None, " ": None})
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_ANNOTATION = re.compile(r"<<([^<>=]{1,120})=([^<>=]{1,40})>>")
+_RESULT = re.compile(r"[ $]*(-?[0-9][0-9,]*(?:\.[0-9]+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """What an answer claims: `left` = `right`. `left` is None where it cannot be worked out."""
+
+    left: float | None
+    right: float
+
+    @property
+    def holds(self) -> bool:
+        """Up to rounding as people do it: 1.1 % of the value, or 0.011."""
+        return self.left is not None and abs(self.left - self.right) <= _TOLERANCE * max(1.0, abs(self.left))
+
+
+def equations(answer: str) -> list[Equation]:
+    """The first MOST claims that an expression = a number: <<expression=number>> annotations, then the plain text."""
+    plain = _ANNOTATION.sub("", answer)
+    annotated = ((left, _RESULT.match(right)) for left, right in _ANNOTATION.findall(answer))
+    claims = islice(chain(annotated, _written(plain)), MOST)
+    return [Equation(evaluate(left), float(right[1].replace(",", ""))) for left, right in claims if right]
+
+
+def evaluate(expression: str) -> float | None:
+    """The value of numbers joined by + - x / and brackets; None for anything else, and where it is not finite."""
+    text = _PERCENT.sub(r"(\1/100)", expression.translate(_WRITTEN))
+    if len(text) > LONGEST or not _ARITHMETIC.issuperset(text):
+        return None
+    try:
+        value = _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _written(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
+    """(what stands left of an equals sign, the number right of it), where the left is more than a number.
+
+    No pattern: what stands left is found from its end, in time linear in the text.
+    """
+    pieces = text.split("=")
+    for before, after in pairwise(pieces):
+        tail = before[-LONGEST:]
+        left = tail[len(tail.rstrip(_CHARACTERS)) :].strip(" .,")
+        if any(sign in _OPERATORS for sign in left[1:]) and left[0] in _STARTS and left[-1] in _ENDS:
+            yield left, _RESULT.match(after)
+
+
+def _value(node: ast.expr) -> float:
+    """Raises: ValueError for anything but arithmetic."""
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand)
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
+            return _BINARY[type(sign)](_value(left), _value(right))
+        case _:
+            raise ValueError(ast.dump(node)[:LONGEST])

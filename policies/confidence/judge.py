@@ -1,0 +1,147 @@
+"""The judgement of an answer: how likely it is good, and how likely that must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fleet.model.attempt import Answer, Attempt, Features, Judged
+from fleet.model.calibration import Calibration, CalibrationKey, Guard, OutputKind, Probe, ThresholdMode
+from fleet.model.job import Job
+from fleet.model.target import Target
+from policies.confidence import probes
+from policies.confidence.gates import first_failed
+from policies.confidence.lookup import calibration_for, kind_of
+from policies.confidence.scorer import probability
+from policies.confidence.signals import Evidence
+from policies.routing import tier_of
+from policies.rules import Rules
+from policies.sections import ConfidenceMethod
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+Judgement = tuple[float | None, Judged]
+"""Confidence in [0, 1], None where there is no way to tell, and what it was held against."""
+
+
+def judge(answer: Answer, job: Job, target: Target, calibrations: Calibrations, rules: Rules) -> Judgement:
+    """Confidence 0 where the answer fails a gate; else the calibrated probability that it is good.
+
+    Without a calibration of this model it is the raw score of `rules.confidence.method`, which ranks answers and is
+    no probability; without log-probabilities the prior of the target, if the rules name one; 0 where the engine's
+    log-probabilities are no numbers.
+    """
+    kind = kind_of(answer, job.request)
+    calibration = calibration_for(target, job.task, kind, calibrations)
+    judged = _held_against(job, kind, calibration, rules)
+    if first_failed(answer, job.request, rules.confidence.gates) is not None:
+        return 0.0, judged
+    confidence = _confidence(answer.features, target, calibration, rules)
+    return confidence, _with_probe(confidence, judged, job, calibration, rules)
+
+
+def judge_again(
+    probe: Probe,
+    attempts: Sequence[Attempt],
+    reply: Answer,
+    job: Job,
+    calibrations: Calibrations,
+    rules: Rules,
+) -> Judgement | None:
+    """The answer before this probe, judged with what the `reply` brings to light; None where it brings nothing.
+
+    `attempts` end with that answer or with earlier probes of it.
+    """
+    asked = probes.last_answer(attempts)
+    evidence = probes.evidence(probe, attempts, reply)
+    if asked is None or asked.judged is None or asked.confidence is None or evidence is None:
+        return None
+    target = rules.catalogue.targets[asked.target]
+    calibration = calibration_for(target, job.task, asked.judged.kind, calibrations)
+    confidence = _with_evidence(asked.confidence, evidence, probe, calibration)
+    return confidence, replace(asked.judged, probe=probes.next_probe(probe, attempts, evidence))
+
+
+def _confidence(
+    features: Features | None, target: Target, calibration: Calibration | None, rules: Rules
+) -> float | None:
+    if features is None:
+        return rules.confidence.priors.get(target.name)
+    if not _is_finite(features):
+        return 0.0
+    if calibration is not None:
+        return _calibrated(calibration, features, rules)
+    return _raw_score(features, rules.confidence.method)
+
+
+def _calibrated(calibration: Calibration, features: Features, rules: Rules) -> float:
+    """What the scorer says; where it does not sort answers, the share of them that is good says more of each."""
+    if calibration.good is not None and _guard_in(calibration, rules) is Guard.NO_BETTER_THAN_MIXING:
+        return calibration.good
+    return probability(calibration.scorer, Evidence(features))
+
+
+def _guard_in(calibration: Calibration, rules: Rules) -> Guard | None:
+    """A promise is kept by its threshold, whatever a cascade is worth."""
+    return None if rules.confidence.mode is ThresholdMode.GUARANTEE else calibration.guard
+
+
+def _is_finite(features: Features) -> bool:
+    """What is no number proves nothing; a sum over the numbers that are not is cheaper than looking at each."""
+    f = features
+    return math.isfinite(f.sum + f.min + f.mean + f.q10 + f.q25 + f.margin + f.entropy)
+
+
+def _raw_score(features: Features, method: ConfidenceMethod) -> float:
+    """A probability from natural log-probabilities: of the worst token, the average one, or all of them together."""
+    match method:
+        case ConfidenceMethod.MIN_PROBABILITY:
+            logprob = features.min
+        case ConfidenceMethod.MEAN_PROBABILITY:
+            logprob = features.mean
+        case ConfidenceMethod.SEQUENCE_PROBABILITY:
+            logprob = features.sum
+    # An engine may report a hair above 0 for a certain token.
+    return math.exp(min(logprob, 0.0))
+
+
+def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, rules: Rules) -> Judged:
+    mode = rules.confidence.mode
+    if calibration is None:
+        return Judged(_unfitted(mode, job, rules), kind)
+    fitted = calibration.threshold
+    if mode is ThresholdMode.FIXED or fitted is None or fitted.mode is not mode:
+        threshold = _unfitted(mode, job, rules)
+    else:
+        threshold = fitted.value
+    withdrawn = False
+    if calibration.withdrawn is not None and fitted is not None:
+        withdrawn, threshold = True, max(threshold, fitted.safer)
+    return Judged(threshold, kind, calibration.version, _guard_in(calibration, rules), withdrawn)
+
+
+def _unfitted(mode: ThresholdMode, job: Job, rules: Rules) -> float:
+    """A promise without labels can keep nothing; the other modes know a number to go by."""
+    if mode is ThresholdMode.GUARANTEE:
+        return math.inf
+    return rules.plans[job.plan].thresholds.of_tier(tier_of(job, rules))
+
+
+def _with_probe(
+    confidence: float | None, judged: Judged, job: Job, calibration: Calibration | None, rules: Rules
+) -> Judged:
+    """Where the score is too close to the threshold to call, and the task's rules name a second look: that one."""
+    probe = rules.confidence.probes.get(job.task)
+    if probe is None or confidence is None or judged.guard is not None:
+        return judged
+    grey = calibration.grey if calibration is not None and calibration.grey is not None else None
+    low, high = grey or (judged.threshold - rules.confidence.grey_width, judged.threshold + rules.confidence.grey_width)
+    if not low <= confidence < high:
+        return judged
+    return replace(judged, probe=probe)
+
+
+def _with_evidence(confidence: float, evidence: Evidence, probe: Probe, calibration: Calibration | None) -> float:
+    if calibration is not None and calibration.probe is probe and calibration.probe_scorer is not None:
+        return probability(calibration.probe_scorer, evidence)
+    return probes.combined(confidence, evidence)

@@ -1,0 +1,58 @@
+"""Which calibration speaks of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fleet.model.attempt import Answer
+from fleet.model.calibration import ANY, Calibration, CalibrationKey, OutputKind
+from fleet.model.job import ChatRequest
+from fleet.model.target import Target
+from policies.confidence.gates import asks_for_json
+
+TOKEN_TOKENS = 3
+"""A label, a letter or a number, with the token that ends it."""
+
+SHORT_TOKENS = 32
+
+
+def kind_of(answer: Answer, request: ChatRequest) -> OutputKind:
+    """What the answer looks like, by what was asked for and by how many tokens it took."""
+    if answer.message.get("tool_calls"):
+        return OutputKind.TOOL_CALL
+    if asks_for_json(request):
+        return OutputKind.JSON
+    if answer.usage.output_tokens <= TOKEN_TOKENS:
+        return OutputKind.TOKEN
+    return OutputKind.SHORT if answer.usage.output_tokens <= SHORT_TOKENS else OutputKind.LONG
+
+
+def fallbacks(target: str, task: str, kind: str) -> Iterator[CalibrationKey]:
+    """Keys from the most to the least particular; `classify.intent` belongs to the family `classify.*`."""
+    family = task.partition(".")[0] + ".*"
+    yield CalibrationKey(target, task, kind)
+    yield CalibrationKey(target, family, kind)
+    yield CalibrationKey(target, ANY, kind)
+    yield CalibrationKey(target, ANY, ANY)
+
+
+def calibration_for(
+    target: Target, task: str, kind: OutputKind, calibrations: Mapping[CalibrationKey, Calibration]
+) -> Calibration | None:
+    """The most particular calibration that fits, None where there is none for this model as it is deployed now."""
+    if not calibrations:
+        return None
+    for key in fallbacks(target.name, task, kind):
+        found = calibrations.get(key)
+        if found is not None and is_of(found, target):
+            return found
+    return None
+
+
+def is_of(calibration: Calibration, target: Target) -> bool:
+    """A calibration says nothing of another model, of other weights, or of log-probabilities of another kind."""
+    return (
+        calibration.model == target.model
+        and calibration.revision == target.revision
+        and calibration.logprobs_mode == target.logprobs_mode
+    )

@@ -1,0 +1,208 @@
+"""Bounded spend: what a call can cost at most, and whether the day's money covers it.
+
+What counts is what the fleet pays outside: attempts on cloud targets without a tenant's own key. Amounts are whole
+nano-dollars. A call is let go only once its highest possible price is reserved, and it carries the output limit that
+makes this price the highest; so the sum of what is spent cannot pass a limit, whoever else spends at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fleet.model.attempt import Answer, FailureKind, Outcome, Usage
+from fleet.model.job import ChatRequest, Job
+from fleet.model.money import Account, Claim, MoneyView, Offer, Refusal
+from fleet.model.target import Target
+from policies.budget import cost_usd, own_key_for
+from policies.needs import Needs
+from policies.rules import Rules
+from policies.sections import MoneyRules
+
+NANO = 1_000_000_000
+DAY_SECONDS = 86_400
+
+REQUEST_TOKENS = 1024
+"""What a provider puts in front of a request: Anthropic documents up to 600 tokens where there are tools."""
+
+MESSAGE_TOKENS = 16
+"""What a chat template puts around one message: OpenAI documents 3 to 4, Llama's takes 5."""
+
+BUSY_BASE_SECONDS = 0.1
+BUSY_MOST_SECONDS = 10.0
+
+
+def nano_of(usd: float) -> int:
+    """Rounding keeps order: what costs no more in dollars costs no more in nano-dollars."""
+    return round(usd * NANO)
+
+
+def usd_of(nano: int) -> float:
+    return nano / NANO
+
+
+def day_of(now: float) -> int:
+    """The UTC day, counted from 1970-01-01."""
+    return int(now // DAY_SECONDS)
+
+
+def minute_of(now: float) -> int:
+    return int(now // 60)
+
+
+def spent(account: Account, now: float, open_seconds: float) -> int:
+    """What must be taken for spent: what is settled, and what was reserved more than `open_seconds` ago.
+
+    The latter was reserved by a dispatcher that died; its calls may well have been made.
+    """
+    return account.spent + sum(nano for minute, nano in account.open.items() if _is_stale(minute, now, open_seconds))
+
+
+def reserve(account: Account, nano: int, limit: int | None, now: float, open_seconds: float) -> Account | Refusal:
+    """The account with `nano` more reserved. EMPTY only if what is spent leaves no room; BUSY if what is open does."""
+    if limit is not None:
+        gone = spent(account, now, open_seconds)
+        if gone + nano > limit:
+            return Refusal.EMPTY
+        fresh = sum(each for minute, each in account.open.items() if not _is_stale(minute, now, open_seconds))
+        if gone + fresh + nano > limit:
+            return Refusal.BUSY
+    minute = minute_of(now)
+    return Account(account.spent, {**account.open, minute: account.open.get(minute, 0) + nano})
+
+
+def settle(account: Account, reserved: int, actual: int, minute: int) -> Account:
+    """The account with `actual` spent in place of what was reserved in `minute`; all of it, were it more."""
+    left = account.open.get(minute, 0) - reserved
+    still_open = {**account.open, minute: left}
+    if left <= 0:
+        del still_open[minute]
+    return Account(account.spent + actual, still_open)
+
+
+def _is_stale(minute: int, now: float, open_seconds: float) -> bool:
+    return now - (minute + 1) * 60 >= open_seconds
+
+
+def fleet_pays(job: Job, target: Target) -> bool:
+    return target.is_cloud and own_key_for(job, target) is None
+
+
+def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Offer:
+    """The output limit for a call and its highest price; `needs` are the request's.
+
+    The limit is what the request asks for, else the rules' `max_output_tokens`; less where `left_usd`, the job's own
+    money, by the estimate of the input pays for less.
+    """
+    output_tokens = needs.output_tokens or rules.money.max_output_tokens
+    if left_usd is not None and target.output_usd_per_million_tokens > 0:
+        left_for_output = left_usd - cost_usd(Usage(needs.input_tokens, 0), target)
+        output_tokens = min(output_tokens, int(left_for_output * 1e6 / target.output_usd_per_million_tokens))
+    output_tokens = max(1, output_tokens)
+    usage = Usage(most_input_tokens(request, target, rules.money), output_tokens)
+    return Offer(nano_of(cost_usd(usage, target)), output_tokens)
+
+
+def most_input_tokens(request: ChatRequest, target: Target, rules: MoneyRules) -> int:
+    """An upper bound. A token of a byte-level vocabulary, as all these models have, stands for a byte or more;
+    an image is bounded by the rules, and everything by the target's context, which is all there is for a file.
+    """
+    tokens = REQUEST_TOKENS
+    for message in request.get("messages", ()):
+        content = message.get("content")
+        parts = content if isinstance(content, list) else ()
+        if any(part.get("type") == "file" for part in parts):
+            return target.context_tokens
+        images = sum(part.get("type") == "image_url" for part in parts)
+        rest = {**message, "content": [part for part in parts if part.get("type") != "image_url"]} if parts else message
+        tokens += MESSAGE_TOKENS + _bytes(rest) + images * rules.max_tokens_per_image
+    schemas = [request.get(name) for name in ("tools", "response_format")]
+    return min(tokens + sum(_bytes(schema) for schema in schemas if schema), target.context_tokens)
+
+
+def _bytes(value: Any) -> int:
+    """As JSON, which is no shorter than what a chat template makes of it."""
+    return len(json.dumps(value, ensure_ascii=False, default=dict).encode(errors="surrogatepass"))
+
+
+def capped(request: ChatRequest, output_tokens: int) -> ChatRequest:
+    """The request with its output limited, by the name it uses itself, else by the one that every wire knows."""
+    names = [name for name in ("max_completion_tokens", "max_tokens") if request.get(name)] or ["max_tokens"]
+    return {**request, **dict.fromkeys(names, output_tokens)}
+
+
+def claim(job: Job, nano: int, rules: MoneyRules) -> Claim:
+    """`nano` for a call of this job, with the limits in force."""
+    limit = tenant_limit_usd(job.tenant, rules)
+    return Claim(job.tenant, nano, nano_of(rules.daily_usd), None if limit is None else nano_of(limit))
+
+
+def tenant_limit_usd(tenant: str, rules: MoneyRules) -> float | None:
+    return rules.tenants.get(tenant, rules.tenant_daily_usd)
+
+
+def charged(outcome: Outcome, reserved: int, target: Target) -> int:
+    """What a paid call is booked with: an answer by its usage, a failure by what may have been charged for it.
+
+    Providers charge nothing for a request they refuse or never got. Where a model may have worked and nobody told
+    how much, all that was reserved counts as spent: an unknown price must not pass a limit.
+    """
+    if isinstance(outcome, Answer):
+        return nano_of(cost_usd(outcome.usage, target))
+    return reserved if _may_be_charged(outcome.kind) else 0
+
+
+def _may_be_charged(kind: FailureKind) -> bool:
+    match kind:
+        case FailureKind.TIMEOUT | FailureKind.MALFORMED | FailureKind.CONTENT_FILTER | FailureKind.INTERNAL:
+            return True
+        case (
+            FailureKind.RATE_LIMITED
+            | FailureKind.OVERLOADED
+            | FailureKind.SERVER_ERROR
+            | FailureKind.CONNECTION
+            | FailureKind.CONTEXT_TOO_LONG
+            | FailureKind.INVALID_REQUEST
+            | FailureKind.AUTHENTICATION
+        ):
+            return False
+
+
+def busy_seconds(deliveries: int) -> float:
+    """How long a job waits for open reservations to be settled; all its waits together outlast any of them."""
+    return min(BUSY_BASE_SECONDS * 2.0 ** min(deliveries - 1, 64), BUSY_MOST_SECONDS)
+
+
+def objection(nano: int, target: Target, tenant: str, view: MoneyView, rules: MoneyRules) -> str | None:
+    """What the day's money says against a call of `nano` on a cloud target, in one clause; None where nothing.
+
+    It objects wherever `reserve` would say EMPTY, so a job that was refused money is not sent there again.
+    """
+    for whose, gone, limit in _limits(tenant, view, rules):
+        if gone + nano > limit:
+            left = usd_of(max(0, limit - gone))
+            return f"up to ${usd_of(nano):.6f} with ${left:.6f} left of {whose} ${usd_of(limit):.2f} a day"
+        if gone >= rules.cheap_at * limit and not _is_cheap(target, rules):
+            price = rules.cheap_usd_per_million_output_tokens
+            return f"${usd_of(gone):.6f} of {whose} ${usd_of(limit):.2f} a day are spent: targets up to ${price:g} only"
+    return None
+
+
+def _limits(tenant: str, view: MoneyView, rules: MoneyRules) -> Iterator[tuple[str, int, int]]:
+    """Whose, spent, limit."""
+    yield "the fleet's", view.fleet, nano_of(rules.daily_usd)
+    limit = tenant_limit_usd(tenant, rules)
+    if limit is not None:
+        yield f"tenant {tenant}'s", view.tenants.get(tenant, 0), nano_of(limit)
+
+
+def _is_cheap(target: Target, rules: MoneyRules) -> bool:
+    return target.output_usd_per_million_tokens <= rules.cheap_usd_per_million_output_tokens
+
+
+def steps_crossed(before: int, after: int, limit: int, rules: MoneyRules) -> Mapping[str, float]:
+    """The steps of a limit that this booking passed, by name, as shares of the limit."""
+    steps = {"alert": rules.alert_at, "cheap_targets_only": rules.cheap_at, "spent": 1.0}
+    return {name: share for name, share in steps.items() if before < math.ceil(share * limit) <= after}

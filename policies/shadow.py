@@ -1,0 +1,125 @@
+"""The shadow sample: a few answers of weaker models, compared with a stronger one's, to learn from without bias.
+
+Feedback on delivered answers alone says nothing of what was escalated and too little of what was kept with doubt;
+a sample drawn by chance, with its propensity written down, does (inverse propensity weights).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.model.action import Action, Finish, GiveUp, Run
+from fleet.model.attempt import Answer, Attempt
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.result import Problem, Shadow, Status
+from fleet.model.view import View
+from policies import breaker, routing
+from policies.agreement import agree
+from policies.deadline import deadline_at
+from policies.eligibility import Demand, bar
+from policies.needs import needs_of
+from policies.rules import Rules
+
+NEAR = 0.1
+"""Confidence this close to its threshold is a stratum of its own, drawn twice as often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A weaker model's answer beside the final one: `attempt` was as good, or not, drawn with this propensity."""
+
+    attempt: Attempt
+    good: bool
+    propensity: float
+
+
+def shadow_of(
+    job: Job, attempts: tuple[Attempt, ...], action: Finish, look: Callable[[], View], now: float, rules: Rules
+) -> Shadow | None:
+    """The comparison to run behind a kept answer; None for most, and `look` is only called for the others.
+
+    Never for a tenant's own key, never on a target that is barred, shut or (unless the rules say so) outside the fleet.
+    """
+    if action.reason is not Reason.CONFIDENT or job.own_key is not None:
+        return None
+    kept = attempts[action.attempt - 1]
+    propensity = _kept_propensity(kept, rules)
+    if not _drawn(f"kept:{job.tenant}.{job.id}", propensity):
+        return None
+    target = _stronger(job, kept, look(), now, rules)
+    return None if target is None else Shadow(job.id, target, kept.number, propensity)
+
+
+def _kept_propensity(kept: Attempt, rules: Rules) -> float:
+    threshold = 0.0 if kept.judged is None else kept.judged.threshold
+    near = kept.confidence is not None and math.isfinite(threshold) and kept.confidence < threshold + NEAR
+    return min(1.0, rules.shadow.kept * (2.0 if near else 1.0))
+
+
+def _drawn(seed: str, propensity: float) -> bool:
+    """A hash in place of chance: a repeated step draws the same, and every process agrees."""
+    return zlib.crc32(seed.encode()) / 2**32 < propensity
+
+
+def _stronger(job: Job, kept: Attempt, view: View, now: float, rules: Rules) -> str | None:
+    needs = needs_of(job.request, rules.estimates)
+    rungs = routing.ladder(job, needs, rules)
+    names = [target.name for target in rungs]
+    above = rungs[names.index(kept.target) + 1 :] if kept.target in names else ()
+    demand = Demand(job, needs, None)
+    for target in above:
+        if target.is_cloud and not rules.shadow.cloud:
+            continue
+        if bar(target, demand, view, rules) is None and breaker.allows(view.targets[target.name].breaker, now):
+            return target.name
+    return None
+
+
+def next_action(
+    shadow: Shadow, job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules
+) -> Action:
+    """One attempt on the stronger target, or none: a comparison is never worth a retry or a wait."""
+    last = attempts[-1]
+    if last.reason is Reason.SHADOW:
+        if isinstance(last.outcome, Answer):
+            return Finish(last.number, Status.SUCCEEDED, Reason.SHADOW)
+        return GiveUp(Status.FAILED, Reason.SHADOW, Problem("the stronger target did not answer"))
+    target = rules.catalogue.targets.get(shadow.target)
+    barred = target is None or bar(target, Demand(job, needs_of(job.request, rules.estimates), None), view, rules)
+    shut = target is not None and not barred and not breaker.allows(view.targets[target.name].breaker, now)
+    if barred or shut or now >= deadline_at(job, rules):
+        return GiveUp(Status.FAILED, Reason.SHADOW, Problem("the stronger target is not to be had"))
+    return Run(shadow.target, Reason.SHADOW)
+
+
+def kept_comparison(shadow: Shadow, attempts: tuple[Attempt, ...]) -> Comparison | None:
+    """What the shadow's own attempt, the last one, says of the kept answer; None where words cannot tell."""
+    kept = attempts[shadow.attempt - 1]
+    return _compared(kept, attempts[-1], shadow.propensity)
+
+
+def escalated_comparisons(job: Job, attempts: tuple[Attempt, ...], action: Finish, rules: Rules) -> list[Comparison]:
+    """The discarded answers of a job that ended on a higher rung, for a sample of such jobs; it costs nothing."""
+    if len(attempts) < 2 or job.own_key is not None:
+        return []
+    propensity = rules.shadow.escalated
+    final = attempts[action.attempt - 1]
+    weaker = [
+        a
+        for a in attempts[: action.attempt - 1]
+        if a.probe is None and isinstance(a.outcome, Answer) and a.target != final.target
+    ]
+    if not weaker or not _drawn(f"escalated:{job.tenant}.{job.id}", propensity):
+        return []
+    return [found for each in weaker if (found := _compared(each, final, propensity)) is not None]
+
+
+def _compared(weak: Attempt, strong: Attempt, propensity: float) -> Comparison | None:
+    if not isinstance(weak.outcome, Answer) or not isinstance(strong.outcome, Answer):
+        return None
+    good = agree(weak.outcome, strong.outcome)
+    return None if good is None else Comparison(weak, good, propensity)

@@ -1,0 +1,216 @@
+"""How an answer is judged: calibrations, thresholds in three modes, guards, withdrawn promises, priors."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from fleet.model.action import Finish, Run
+from fleet.model.attempt import Answer, Usage
+from fleet.model.calibration import (
+    ANY,
+    Calibration,
+    CalibrationKey,
+    Fit,
+    Guard,
+    OutputKind,
+    Scorer,
+    Threshold,
+    ThresholdMode,
+)
+from fleet.model.reason import Reason
+from policies.confidence.judge import judge
+from policies.confidence.lookup import calibration_for, kind_of
+from policies.plan import next_action
+
+SMALL = "llama-8b"
+
+
+@pytest.fixture
+def target(rules):
+    return rules.catalogue.targets[SMALL]
+
+
+@pytest.fixture
+def calibration(target):
+    def build(family="nudge.recognition", kind=OutputKind.SHORT, intercept=0.0, **changes):
+        plain = {
+            "key": CalibrationKey(SMALL, family, kind),
+            "model": target.model,
+            "revision": target.revision,
+            "logprobs_mode": target.logprobs_mode,
+            "version": f"v-{family}-{kind}",
+            "fitted_at": 1.0,
+            "labels": 300,
+            "scorer": Scorer(Fit.PLATT, ("min_logit",), (0.0,), intercept),
+        }
+        return Calibration(**{**plain, **changes})
+
+    return build
+
+
+@pytest.fixture
+def said(features):
+    def build(text="Thank you, Ada.", tokens=8, **changes):
+        return Answer({"content": text}, "stop", Usage(10, tokens), "m", replace(features, **changes))
+
+    return build
+
+
+def known(*calibrations):
+    return {each.key: each for each in calibrations}
+
+
+def in_mode(rules, mode, **changes):
+    return replace(rules, confidence=replace(rules.confidence, mode=mode, **changes))
+
+
+def decided(answer, job, target, calibrations, rules, attempt, view):
+    """What is done after this answer, judged as the dispatcher does."""
+    confidence, judged = judge(answer, job, target, calibrations, rules)
+    return next_action(job, (replace(attempt, confidence=confidence, judged=judged),), view, 1_002.0, rules)
+
+
+# --- which calibration
+
+
+@pytest.mark.parametrize(
+    ("families", "chosen"),
+    [
+        ([("nudge.recognition", "short"), ("nudge.*", "short"), (ANY, "short"), (ANY, ANY)], "nudge.recognition"),
+        ([("nudge.recognition", "json"), ("nudge.*", "short"), (ANY, "short"), (ANY, ANY)], "nudge.*"),
+        ([("classify.intent", "short"), (ANY, "short"), (ANY, ANY)], ANY),
+        ([("classify.intent", "short")], None),
+    ],
+)
+def test_the_most_particular_calibration_speaks(target, calibration, families, chosen):
+    there = known(*(calibration(family, kind) for family, kind in families))
+    found = calibration_for(target, "nudge.recognition", OutputKind.SHORT, there)
+    assert (None if found is None else found.key.family) == chosen
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": "another"}, {"revision": "awq-4bit"}, {"logprobs_mode": "processed_logprobs"}]
+)
+def test_a_calibration_of_another_model_weights_or_log_probabilities_says_nothing(target, calibration, change):
+    there = known(calibration(**change))
+    assert calibration_for(target, "nudge.recognition", OutputKind.SHORT, there) is None
+
+
+@pytest.mark.parametrize(("tokens", "kind"), [(1, "token"), (3, "token"), (4, "short"), (32, "short"), (33, "long")])
+def test_the_kind_of_a_text_is_its_length_in_tokens(said, tokens, kind):
+    assert kind_of(said(tokens=tokens), {}) == kind
+
+
+def test_json_and_tool_calls_are_kinds_of_their_own(said):
+    assert kind_of(said("{}"), {"response_format": {"type": "json_object"}}) is OutputKind.JSON
+    called = Answer({"tool_calls": [{"function": {"name": "f"}}]}, "tool_calls", Usage(1, 9), "m")
+    assert kind_of(called, {}) is OutputKind.TOOL_CALL
+
+
+# --- confidence
+
+
+def test_a_calibrated_answer_has_the_probability_of_its_scorer_and_names_the_version(
+    job, target, calibration, said, rules
+):
+    there = known(calibration(intercept=math.log(4.0)))
+    confidence, judged = judge(said(), job(), target, there, rules)
+    assert confidence == pytest.approx(0.8)
+    assert judged.calibration == "v-nudge.recognition-short"
+
+
+def test_without_log_probabilities_a_target_has_its_prior_or_nothing(job, rules):
+    answer = Answer({"content": "Yes."}, "stop", Usage(10, 2), "m")
+    claude, gpt = rules.catalogue.targets["claude-sonnet"], rules.catalogue.targets["gpt-4o"]
+    assert judge(answer, job(), claude, {}, rules)[0] == rules.confidence.priors["claude-sonnet"]
+    assert judge(answer, job(), gpt, {}, rules)[0] is None
+
+
+def test_a_gate_beats_every_calibration(job, target, calibration, said, rules):
+    assert judge(said(""), job(), target, known(calibration(intercept=9.0)), rules)[0] == 0.0
+
+
+# --- thresholds
+
+
+def fitted(mode, value, safer=math.inf):
+    return Threshold(mode, value, safer, risk=0.05, delta=0.1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "threshold", "wanted"),
+    [
+        (ThresholdMode.FIXED, fitted(ThresholdMode.GUARANTEE, 0.9), 0.75),
+        (ThresholdMode.GUARANTEE, fitted(ThresholdMode.GUARANTEE, 0.9), 0.9),
+        (ThresholdMode.GUARANTEE, fitted(ThresholdMode.BUDGET, 0.2), math.inf),
+        (ThresholdMode.GUARANTEE, None, math.inf),
+        (ThresholdMode.BUDGET, fitted(ThresholdMode.BUDGET, 0.2), 0.2),
+        (ThresholdMode.BUDGET, None, 0.75),
+    ],
+)
+def test_a_threshold_is_the_rules_or_one_fitted_for_the_mode_in_force(
+    job, target, calibration, said, rules, mode, threshold, wanted
+):
+    there = known(calibration(threshold=threshold))
+    assert judge(said(), job(), target, there, in_mode(rules, mode))[1].threshold == wanted
+
+
+def test_a_promise_without_any_calibration_escalates_all_and_says_so(job, view, target, said, rules, answered):
+    strict = in_mode(rules, ThresholdMode.GUARANTEE)
+    action = decided(said(min=-1e-9), job(), target, {}, strict, answered(1, SMALL, None), view())
+    assert action == Run("mixtral-8x7b", Reason.NOT_CALIBRATED)
+
+
+def test_a_withdrawn_promise_falls_back_to_the_safer_threshold_and_says_so(
+    job, view, target, calibration, said, rules, answered
+):
+    strict = in_mode(rules, ThresholdMode.GUARANTEE)
+    promised = calibration(intercept=math.log(4.0), threshold=fitted(ThresholdMode.GUARANTEE, 0.7, safer=0.95))
+    kept = decided(said(), job(), target, known(promised), strict, answered(1, SMALL, None), view())
+    withdrawn = replace(promised, withdrawn="psi 0.41 after 320 answers")
+    escalated = decided(said(), job(), target, known(withdrawn), strict, answered(1, SMALL, None), view())
+    assert isinstance(kept, Finish) and kept.reason is Reason.CONFIDENT
+    assert escalated == Run("mixtral-8x7b", Reason.GUARANTEE_WITHDRAWN)
+
+
+def test_where_the_stronger_target_gains_nothing_every_answer_of_use_is_kept(
+    job, view, target, calibration, said, rules, answered
+):
+    off = known(calibration(intercept=-3.0, guard=Guard.STRONG_DOES_NOT_GAIN))
+    kept = decided(said(), job(), target, off, rules, answered(1, SMALL, None), view())
+    unusable = decided(said(""), job(), target, off, rules, answered(1, SMALL, None), view())
+    assert isinstance(kept, Finish) and kept.reason is Reason.CASCADE_OFF
+    assert isinstance(unusable, Run)
+
+
+@pytest.mark.parametrize(("share", "action"), [(0.9, Finish), (0.3, Run)])
+def test_where_confidence_sorts_nothing_all_answers_go_the_way_of_their_share_that_is_good(
+    job, view, target, calibration, said, rules, answered, share, action
+):
+    for intercept in (-3.0, 3.0):
+        off = known(calibration(intercept=intercept, guard=Guard.NO_BETTER_THAN_MIXING, good=share))
+        decision = decided(said(), job(), target, off, rules, answered(1, SMALL, None), view())
+        assert isinstance(decision, action) and decision.reason is Reason.CASCADE_OFF
+
+
+def test_a_guard_does_not_break_a_promise(job, target, calibration, said, rules):
+    strict = in_mode(rules, ThresholdMode.GUARANTEE)
+    off = known(calibration(guard=Guard.NO_BETTER_THAN_MIXING, threshold=fitted(ThresholdMode.GUARANTEE, 0.9)))
+    judged = judge(said(), job(), target, off, strict)[1]
+    assert judged.guard is None and judged.threshold == 0.9
+
+
+def test_at_the_end_of_the_ladder_the_likeliest_calibrated_answer_is_delivered(
+    job, view, calibration, said, rules, answered, target
+):
+    confidence, judged = judge(said(), job(), target, known(calibration()), rules)
+    assert confidence == 0.5
+    weak = replace(answered(1, SMALL, 0.6), judged=judged)
+    strong = replace(answered(2, "llama-70b", 0.4), judged=judged)
+    alone = view(without=tuple(name for name in rules.catalogue.targets if name != SMALL))
+    action = next_action(job(), (weak, strong), alone, 1_002.0, rules)
+    assert isinstance(action, Finish) and action.attempt == 1
+    uncalibrated = replace(weak, judged=replace(judged, calibration=None))
+    action = next_action(job(), (uncalibrated, strong), alone, 1_002.0, rules)
+    assert isinstance(action, Finish) and action.attempt == 2
