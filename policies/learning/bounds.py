@@ -1,0 +1,94 @@
+"""P-values of "the mean loss is above the risk" that hold for any number of labels and any distribution of losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+_PRECISION = 1e-6
+_MOST = 10_000_000
+
+PValue = Callable[[float, int, float], float]
+"""(mean_loss, n, risk) -> p-value; it never falls as the mean loss rises."""
+
+
+def hoeffding_bentkus(mean_loss: float, n: int, risk: float) -> float:
+    """For losses in [0, 1]: the smaller of Hoeffding's (relative entropy form) and Bentkus's bound.
+
+    Source: Angelopoulos et al. 2021, Learn then Test, proposition 3 (Hoeffding 1963; Bentkus 2004); taking the smaller
+    needs no correction, since both bound the same tail probability.
+    """
+    hoeffding = math.exp(-n * _relative_entropy(min(mean_loss, risk), risk))
+    # A mean of floats can end a hair above a whole number of losses.
+    bentkus = math.e * binomial_cdf(math.ceil(n * mean_loss - 1e-9), n, risk)
+    return min(1.0, hoeffding, bentkus)
+
+
+def binomial(mean_loss: float, n: int, risk: float) -> float:
+    """For losses that are 0 or 1 only: P(Binomial(n, risk) <= losses seen), the exact tail and so never larger.
+
+    Source: Clopper & Pearson 1934.
+    """
+    return binomial_cdf(round(n * mean_loss), n, risk)
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P(Binomial(n, p) <= k), summed in logarithms; 0 < p < 1 and 0 <= k."""
+    if k >= n:
+        return 1.0
+    ratios = np.arange(n, n - k, -1) / np.arange(1, k + 1)
+    logs = n * math.log1p(-p) + np.concatenate(([0.0], np.cumsum(np.log(ratios * p / (1.0 - p)))))
+    return min(1.0, float(np.exp(logs).sum()))
+
+
+def _relative_entropy(mean: float, risk: float) -> float:
+    """Of Bernoulli(mean) from Bernoulli(risk), in nats."""
+    zero = 0.0 if mean == 0.0 else mean * math.log(mean / risk)
+    one = 0.0 if mean == 1.0 else (1.0 - mean) * math.log((1.0 - mean) / (1.0 - risk))
+    return zero + one
+
+
+def largest_passing(n: int, risk: float, delta: float, p_value: PValue) -> float:
+    """The largest total loss of n labels with a p-value of at most `delta`, to a millionth of a label; -1 if none has.
+
+    As p rises with the loss, testing a loss and comparing it with this number are the same; for whole losses exactly.
+    """
+    if p_value(0.0, n, risk) > delta:
+        return -1.0
+    low, high = 0.0, float(n)
+    while high - low > _PRECISION:
+        middle = (low + high) / 2
+        if p_value(middle / n, n, risk) <= delta:
+            low = middle
+        else:
+            high = middle
+    return float(round(high)) if p_value(round(high) / n, n, risk) <= delta else low
+
+
+def smallest_n(mean_loss: float, risk: float, delta: float, p_value: PValue) -> int | None:
+    """The number of labels at which this mean loss gets a p-value of at most `delta`; None where no number does.
+
+    For no loss at all that is log(delta) / log(1 - risk).
+    """
+    if mean_loss >= risk:
+        return None
+    high = 1
+    while p_value(_at(mean_loss, high), high, risk) > delta:
+        high *= 2
+        if high > _MOST:
+            return None
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if p_value(_at(mean_loss, middle), middle, risk) <= delta:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _at(mean_loss: float, n: int) -> float:
+    """The mean loss as n labels can show it: whole losses, rounded up."""
+    return math.ceil(n * mean_loss - 1e-9) / n

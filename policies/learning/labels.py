@@ -1,0 +1,43 @@
+"""Labels: answers of which somebody has said whether they were good."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fleet.model.errors import ConfigError
+from policies.confidence.signals import Evidence
+
+LARGEST_WEIGHT = 20.0
+"""Where weights are clipped: beyond it one lucky label would outvote all others (a little bias for much variance)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One answer, judged: `good`, or not; `strong_good` the same of the stronger target's answer, None if unknown.
+
+    `weight` says how many answers of the traffic this one stands for, in units of the most often drawn kind.
+    """
+
+    evidence: Evidence
+    good: bool
+    strong_good: bool | None = None
+    weight: float = 1.0
+
+
+def weight_of(propensity: float, most: float = 1.0) -> float:
+    """The inverse propensity, clipped at LARGEST_WEIGHT, of a label that was drawn with this probability.
+
+    Only ratios of weights matter, so `most` is the largest propensity among the labels it will be used with: a sample
+    drawn at 1 and 2 % then has weights 2 and 1, where against 1.0 both would be clipped to the same.
+    Raises: ConfigError unless 0 < propensity <= most <= 1.
+    """
+    if not 0.0 < propensity <= most <= 1.0:
+        raise ConfigError("propensity", "must be above 0 and at most the largest one, itself at most 1")
+    return min(most / propensity, LARGEST_WEIGHT)
+
+
+def check_weight(label: Label, field: str) -> None:
+    """Raises: ConfigError naming `field` unless the weight is a positive finite number."""
+    if not (math.isfinite(label.weight) and label.weight > 0.0):
+        raise ConfigError(f"{field}.weight", "must be a finite number above 0")
