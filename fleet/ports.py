@@ -5,13 +5,16 @@ The queue and the desk have a real and an in-process implementation each, and bo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from fleet.model.attempt import Outcome
+from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.call import Call
 from fleet.model.delivery import AnyDelivery, Post, Settlement, Source, Stored
-from fleet.model.result import Result
+from fleet.model.feedback import Feedback
+from fleet.model.money import Claim, MoneyView, Refusal, Reservation
+from fleet.model.result import LedgerEntry, Result
 from fleet.model.span import Span
 from fleet.model.submission import Submission
 
@@ -50,6 +53,48 @@ class JobDesk(Protocol):
     def results(self) -> AsyncIterator[Result]:
         """Every result of the tenant stored from the moment the iterator is first awaited on."""
 
+    async def give_feedback(self, feedback: Feedback) -> bool:
+        """Store it under the desk's tenant, whatever its own; False where its id was there already.
+
+        Raises `InvalidFeedback`, `QueueUnavailable`.
+        """
+
+    async def close(self) -> None: ...
+
+
+class Journal(Protocol):
+    """What was recorded of jobs, and what was said of their answers, up to the moment of asking."""
+
+    def ledger(self) -> AsyncIterator[LedgerEntry]:
+        """Every entry that is still kept, oldest first. Raises `QueueUnavailable`."""
+
+    def feedback(self) -> AsyncIterator[Feedback]:
+        """Every feedback that is still kept, oldest first. Raises `QueueUnavailable`."""
+
+    def unreadable(self) -> int:
+        """How many messages were skipped so far because they could not be read; each has been logged."""
+
+    async def close(self) -> None: ...
+
+
+class CalibrationStore(Protocol):
+    """The calibrations in force. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[CalibrationKey, Calibration]:
+        """The latest of every key; what cannot be read is left out and logged."""
+
+    async def put(self, calibrations: Sequence[Calibration]) -> None:
+        """Put them in force; the ones before them stay in their history."""
+
+    async def roll_back(self, key: CalibrationKey) -> Calibration:
+        """Put the one before the latest in force again, under a version that says so; it is returned.
+
+        Raises `ConfigError` where there is none.
+        """
+
+    async def watch(self, on_change: Callable[[Mapping[CalibrationKey, Calibration]], None]) -> None:
+        """Call with all that is in force, now and after every change, until cancelled; outages are waited out."""
+
     async def close(self) -> None: ...
 
 
@@ -63,6 +108,25 @@ class Backend(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+class SpendBook(Protocol):
+    """What the fleet spends outside itself, shared by all dispatchers; a day is a UTC day."""
+
+    async def reserve(self, claims: Sequence[Claim]) -> Sequence[Reservation | Refusal]:
+        """Set money aside for each claim that fits into its limits.
+
+        Raises `QueueUnavailable`: then nothing may be spent on any of them.
+        """
+
+    def settle(self, reservation: Reservation, nano: int) -> None:
+        """Book what it came to in place of the reservation, once. Done in the background, outages are waited out."""
+
+    def seen(self) -> MoneyView:
+        """What was spent today when this process last looked."""
+
+    async def close(self) -> None:
+        """Return once everything settled is booked, or the broker does not answer."""
 
 
 class Tracer(Protocol):

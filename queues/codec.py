@@ -19,9 +19,10 @@ from fleet.model.delivery import JobsOf, Source, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, TENANT, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
-from fleet.model.result import Malformed, Problem, Work
+from fleet.model.result import Malformed, Problem, Shadow, Work
 from fleet.model.submission import Submission
 from queues import schema
+from queues.judgements import judged_record, read_judged, read_probe
 from queues.problems import field_problem, problem_of
 from queues.subjects import MSG_ID
 
@@ -53,6 +54,7 @@ def encode_submission(submission: Submission, tenant: str) -> bytes:
         "max_cost_usd": submission.max_cost_usd,
         "cloud": submission.cloud,
         "own_key": submission.own_key,
+        "above": submission.above,
         "metadata": submission.metadata,
         "request": submission.request,
     }
@@ -99,6 +101,7 @@ def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, sto
         cloud=_cloud(envelope.cloud),
         own_key=envelope.own_key,
         metadata=envelope.metadata,
+        above=envelope.above,
     )
 
 
@@ -196,12 +199,14 @@ def encode_work(work: Work) -> bytes:
             "max_cost_usd": job.max_cost_usd,
             "cloud": None if providers is None else sorted(providers),
             "own_key": job.own_key,
+            "above": job.above,
             "metadata": job.metadata,
             "submitted_at": job.submitted_at,
             "request": job.request,
             "target": work.target,
             "reason": work.reason.value,
             "hop": work.hop,
+            "shadow": _pack_shadow(work.shadow),
             "attempts": [_pack_attempt(attempt) for attempt in work.attempts],
         },
         fallback=dict,
@@ -227,8 +232,17 @@ def _unpack_work(packed: Mapping[str, Any]) -> Work:
         target=packed["target"],
         reason=Reason(packed["reason"]),
         hop=packed["hop"],
+        shadow=_unpack_shadow(packed.get("shadow")),
         attempts=tuple(_unpack_attempt(attempt) for attempt in packed["attempts"]),
     )
+
+
+def _pack_shadow(shadow: Shadow | None) -> Sequence[Any] | None:
+    return None if shadow is None else (shadow.job_id, shadow.target, shadow.attempt, shadow.propensity)
+
+
+def _unpack_shadow(packed: Sequence[Any] | None) -> Shadow | None:
+    return None if packed is None else Shadow(*packed)
 
 
 def _unpack_job(packed: Mapping[str, Any]) -> Job:
@@ -247,6 +261,7 @@ def _unpack_job(packed: Mapping[str, Any]) -> Job:
         cloud=CLOUD_ALLOW if providers is None else Cloud(frozenset(providers)),
         own_key=packed["own_key"],
         metadata=packed["metadata"],
+        above=packed.get("above"),
     )
 
 
@@ -259,6 +274,8 @@ def _pack_attempt(attempt: Attempt) -> dict[str, Any]:
         "ended_at": attempt.ended_at,
         "confidence": attempt.confidence,
         "cost_usd": attempt.cost_usd,
+        "judged": judged_record(attempt.judged),
+        "probe": attempt.probe,
         **_pack_outcome(attempt.outcome),
     }
 
@@ -290,6 +307,8 @@ def _unpack_attempt(packed: Mapping[str, Any]) -> Attempt:
         outcome=_unpack_outcome(packed),
         confidence=packed["confidence"],
         cost_usd=packed["cost_usd"],
+        judged=read_judged(packed.get("judged")),
+        probe=read_probe(packed.get("probe")),
     )
 
 

@@ -13,7 +13,7 @@ import itertools
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,8 @@ class Connection:
 
     async def close(self) -> None:
         self._on_closed = None
-        await self._nc.close()
+        with suppress(OSError):  # a server that is gone resets what is left to be sent
+            await self._nc.close()
 
     async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Msg]:
         """Send all messages and return the reply to each, in order.

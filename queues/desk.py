@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.feedback import Feedback
 from fleet.model.job import TENANT
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.connection import Connection, connect, status_of
 from queues.jetstream import store
-from queues.letters import Message, accepted, submission_message
+from queues.letters import Message, accepted, feedback_message, submission_message
 from queues.records import result_in
 from queues.subjects import RESULTS, checked_job_id, result_subject
 
@@ -50,6 +52,11 @@ class JetStreamDesk:
             result = result_in(message.data)
             if result is not None:
                 yield result
+
+    async def give_feedback(self, feedback: Feedback) -> bool:
+        message = feedback_message(replace(feedback, tenant=self._tenant))
+        [stored] = accepted(await store(self._connection, [message]), self._connection.max_message_bytes)
+        return stored
 
     async def close(self) -> None:
         await self._connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -94,3 +95,23 @@ class Inlet:
         with suppress(QueueUnavailable):
             for message in self._messages:
                 await self._connection.send(Message(message.reply, b"-NAK"))
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What the broker says of a delivery: how many it was, counted from 1, and where and when the message was stored.
+
+    `sequence` is that of the stream, `stored_at` unix seconds.
+    """
+
+    deliveries: int
+    sequence: int
+    stored_at: float
+
+
+def hand_over_of(reply: str) -> HandOver:
+    """The reply subject ends in <deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<random>]."""
+    tokens = reply.split(".")
+    # With a JetStream domain, two tokens are put in front and one is added at the end.
+    first = 6 if len(tokens) > 9 else 4
+    return HandOver(int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 3]) / NANOSECONDS)

@@ -14,7 +14,7 @@ from fleet.model.delivery import Ack, AnyDelivery, Delivery, Post, Retry, Settle
 from fleet.model.errors import QueueUnavailable
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
-from queues.inlet import NANOSECONDS, Inlet
+from queues.inlet import NANOSECONDS, Inlet, hand_over_of
 from queues.letters import Message, messages_of, traceparent_in
 from queues.subjects import WORK, consumer_of, stream_of
 from queues.topology import TopologySpec, ensure_consumer
@@ -151,17 +151,13 @@ def _verdict(settlement: Settlement) -> bytes:
 
 
 def _delivery(source: Source, message: Msg) -> AnyDelivery:
-    """The reply subject ends in <deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<random>]."""
-    tokens = message.reply.split(".")
-    # With a JetStream domain, two tokens are put in front and one is added at the end.
-    deliveries, stored_ns = (tokens[6], tokens[9]) if len(tokens) > 9 else (tokens[4], tokens[7])
-    stored_at = int(stored_ns) / NANOSECONDS
+    about = hand_over_of(message.reply)
     headers = message.headers
     return Delivery(
-        body=decode(source, message.data, headers, message.subject, stored_at),
+        body=decode(source, message.data, headers, message.subject, about.stored_at),
         source=source,
-        deliveries=int(deliveries),
-        stored_at=stored_at,
+        deliveries=about.deliveries,
+        stored_at=about.stored_at,
         traceparent=traceparent_in(headers),
         raw=message.data,
         token=message.reply,

@@ -9,16 +9,19 @@ from dataclasses import dataclass, replace
 
 from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.delivery import Post, Stored
-from fleet.model.errors import InvalidJob
+from fleet.model.errors import InvalidFeedback, InvalidJob
+from fleet.model.feedback import Feedback
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Work
 from fleet.model.submission import Submission
 from queues.codec import encode_submission, encode_work, job_message_id
+from queues.feedback import encode_feedback
 from queues.records import encode_dead, encode_ledger, encode_result
 from queues.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,
     TRACEPARENT,
     dead_subject,
+    feedback_subject,
     job_subject,
     ledger_subject,
     result_subject,
@@ -65,14 +68,14 @@ def traceparent_in(headers: Mapping[str, str] | None) -> str | None:
 
 
 def messages_of(posts: Sequence[Post], max_bytes: int) -> list[Message | None]:
-    """The message for each post; None for what cannot be written as JSON, as text with half a surrogate pair."""
+    """The message for each post; None for what no reader would take, as text with half a surrogate pair."""
     return [_message_or_none(post, max_bytes) for post in posts]
 
 
 def _message_or_none(post: Post, max_bytes: int) -> Message | None:
     try:
         return message_of(post, max_bytes)
-    except ValueError as error:
+    except (ValueError, InvalidFeedback) as error:
         _log.warning("a %s cannot be written: %s", type(post.letter).__name__, type(error).__name__)
         return None
 
@@ -109,6 +112,8 @@ def _letter_message(letter: Letter, max_bytes: int) -> Message:
             return Message(ledger_subject(tenant), encode_ledger(letter), {MSG_ID: f"{tenant}.{job_id}.{number}"})
         case DeadLetter(tenant, job_id):
             return Message(dead_subject(tenant), encode_dead(letter), {MSG_ID: f"{tenant}.{job_id}"})
+        case Feedback():
+            return feedback_message(letter)
 
 
 def _fitting(work: Work, max_bytes: int) -> bytes:
@@ -133,3 +138,9 @@ def submission_message(submission: Submission, tenant: str) -> Message:
     if submission.traceparent is not None:
         headers[TRACEPARENT] = submission.traceparent
     return Message(job_subject(submission.lane, tenant), encode_submission(submission, tenant), headers)
+
+
+def feedback_message(feedback: Feedback) -> Message:
+    """Raises InvalidFeedback where a reader would refuse it."""
+    subject = feedback_subject(feedback.tenant, feedback.source)
+    return Message(subject, encode_feedback(feedback), {MSG_ID: f"{feedback.tenant}.{feedback.id}"})

@@ -13,10 +13,11 @@ import itertools
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleet.model.delivery import Ack, AnyDelivery, Delivery, JobsOf, Post, Retry, Settlement, Source, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
+from fleet.model.feedback import Feedback
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
@@ -26,6 +27,7 @@ from queues.letters import (
     HEADER_ROOM_BYTES,
     Message,
     accepted,
+    feedback_message,
     messages_of,
     submission_message,
     traceparent_in,
@@ -77,6 +79,14 @@ class _Line:
         return self.parked[0][0] if self.parked else None
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message that stays. `stored_at` is unix seconds."""
+
+    message: Message
+    stored_at: float
+
+
 class MemoryBroker:
     """What the queues and desks of one process share. `now` gives unix seconds."""
 
@@ -93,7 +103,8 @@ class MemoryBroker:
         self._duplicate_window_seconds = duplicate_window_seconds
         self._lines: dict[Source, _Line] = {}
         self._depths: Counter[Source] = Counter()
-        self._stored: dict[str, dict[str, list[Message]]] = {}
+        self._records: dict[str, list[Recorded]] = {}
+        self._last: dict[str, Message] = {}
         self._seen: dict[tuple[str, str], float] = {}
         self._listeners: set[tuple[str, asyncio.Queue[Message]]] = set()
         self._changed = asyncio.Event()
@@ -104,13 +115,14 @@ class MemoryBroker:
             return Stored.REFUSED
         stream = message.subject.split(".", 1)[0]
         headers = message.headers or {}
-        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and message.subject in self._stored.get(stream, {}):
+        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and message.subject in self._last:
             return Stored.REPEAT
         if MSG_ID in headers and not self._is_new((stream, headers[MSG_ID])):
             return Stored.REPEAT
         source = _source_of(message.subject)
         if source is None:
-            self._stored.setdefault(stream, {}).setdefault(message.subject, []).append(message)
+            self._records.setdefault(stream, []).append(Recorded(message, self._now()))
+            self._last[message.subject] = message
         else:
             self._line(source).ready.append(_Held(message, self._now()))
             self._depths[source] += 1
@@ -137,13 +149,16 @@ class MemoryBroker:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def recorded(self, stream: str) -> Sequence[Recorded]:
+        """The messages of "results", "ledger", "dead" or "feedback", oldest first."""
+        return tuple(self._records.get(stream, ()))
+
     def stored(self, stream: str) -> Sequence[Message]:
-        """The messages of "results", "ledger" or "dead", by subject and age."""
-        return [message for messages in self._stored.get(stream, {}).values() for message in messages]
+        """The same without their times."""
+        return [record.message for record in self.recorded(stream)]
 
     def last(self, subject: str) -> Message | None:
-        messages = self._stored.get(subject.split(".", 1)[0], {}).get(subject)
-        return messages[-1] if messages else None
+        return self._last.get(subject)
 
     async def listen(self, prefix: str) -> AsyncIterator[Message]:
         """Every message stored from now on whose subject starts with `prefix`."""
@@ -258,6 +273,11 @@ class MemoryDesk:
             result = result_in(message.data)
             if result is not None:
                 yield result
+
+    async def give_feedback(self, feedback: Feedback) -> bool:
+        message = feedback_message(replace(feedback, tenant=self._tenant))
+        [stored] = accepted([self._broker.store(message)], self._broker.max_message_bytes)
+        return stored
 
     async def close(self) -> None:
         """Nothing to close: the broker belongs to the process."""

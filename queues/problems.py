@@ -38,7 +38,7 @@ def _path(details: ErrorDetails, body: object) -> list[int | str]:
     at: Any = body  # Any: JSON
     for step in details["loc"]:
         is_key = isinstance(at, dict) and step in at
-        is_index = isinstance(at, list) and isinstance(step, int)
+        is_index = isinstance(at, list) and isinstance(step, int) and step < len(at)
         if is_key or is_index:
             path.append(step)
             at = at[step]

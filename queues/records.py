@@ -1,7 +1,7 @@
 """What the fleet writes for others to read: results, ledger entries and dead letters as JSON.
 
 Reading them back gives the same values short of what is left out on purpose: an attempt carries no
-answer text, no features and no retry hint in them.
+answer text and no retry hint in them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Problem, Result, Status
+from queues.judgements import features_record, judged_record, read_features, read_judged, read_probe
 from queues.schema import VERSION
 
 MAX_DEAD_BODY_BYTES = 512 * 1024
@@ -212,11 +213,14 @@ def _attempt_record(attempt: Attempt) -> dict[str, Any]:
         "ended_at": attempt.ended_at,
         "confidence": attempt.confidence,
         "cost_usd": attempt.cost_usd,
+        "judged": judged_record(attempt.judged),
+        "probe": attempt.probe,
     }
     match attempt.outcome:
         case Answer() as answer:
             usage = {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens}
             record.update(model=answer.model, finish_reason=answer.finish_reason, usage=usage)
+            record["features"] = features_record(answer.features)
         case Failure() as failure:
             record["failure"] = {"kind": failure.kind.value, "detail": failure.detail}
     return record
@@ -227,7 +231,8 @@ def _read_attempt(record: Mapping[str, Any]) -> Attempt:
     if "failure" in record:
         outcome = Failure(FailureKind(record["failure"]["kind"]), record["failure"]["detail"])
     else:
-        outcome = Answer({}, record["finish_reason"], Usage(**record["usage"]), record["model"])
+        features = read_features(record.get("features"))
+        outcome = Answer({}, record["finish_reason"], Usage(**record["usage"]), record["model"], features)
     return Attempt(
         number=record["number"],
         target=record["target"],
@@ -237,6 +242,8 @@ def _read_attempt(record: Mapping[str, Any]) -> Attempt:
         outcome=outcome,
         confidence=record["confidence"],
         cost_usd=record["cost_usd"],
+        judged=read_judged(record.get("judged")),
+        probe=read_probe(record.get("probe")),
     )
 
 

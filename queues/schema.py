@@ -1,7 +1,7 @@
-"""Wire schema v1: what a job, a result, a ledger entry and a dead letter look like as JSON.
+"""Wire schema v1: what a job, feedback, a result, a ledger entry and a dead letter look like as JSON.
 
-`python -m queues.schema` prints the JSON Schemas. Only jobs are read with these models (by
-`queues.codec`); the other three are written by the fleet and described here for their readers.
+`python -m queues.schema` prints the JSON Schemas. Only jobs and feedback are read with these models (by
+`queues.codec` and `queues.feedback`); the other three are written by the fleet and described here for their readers.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from fleet.model.attempt import FailureKind
+from fleet.model.calibration import Guard, OutputKind, Probe
+from fleet.model.feedback import FEEDBACK_ID
 from fleet.model.job import JOB_ID, TENANT, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.target import TARGET_NAME
 from queues.chat import ChatCompletionRequest, Strict
 
 VERSION = 1
+MAX_TEXT_CHARACTERS = 32_768
 LATEST_DEADLINE_AT = 1e11
 """The year 5138. A later number is milliseconds, sent by mistake."""
 
@@ -51,8 +55,10 @@ def _one_line(error: Exception) -> str:
 
 
 JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]
+FeedbackId = Annotated[str, Field(pattern=f"^{FEEDBACK_ID.pattern}$")]
 TenantName = Annotated[str, Field(pattern=f"^{TENANT.pattern}$")]
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+TargetName = Annotated[str, Field(pattern=f"^{TARGET_NAME.pattern}$")]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 # The name has no underscore: `<tenant>__<name>` can then be read in one way only.
 KeyName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}/[A-Za-z0-9-]{1,64}$")]
@@ -67,7 +73,8 @@ class Job(Strict):
     """A job as a publisher sends it to `jobs.<lane>.<tenant>`.
 
     `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` is unix
-    seconds or ISO 8601 with an offset. `own_key` names a secret and never is one.
+    seconds or ISO 8601 with an offset. `own_key` names a secret and never is one. `above` names a target
+    whose answer was not good enough: only stronger ones run the job.
     """
 
     schema_: Version = VERSION
@@ -81,8 +88,29 @@ class Job(Strict):
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     cloud: Literal["allow", "deny"] | Annotated[list[ProviderName], Field(max_length=16)] = "allow"
     own_key: KeyName | None = None
+    above: TargetName | None = None
     metadata: Metadata = Field(default_factory=dict)
     request: ChatCompletionRequest
+
+
+class Feedback(Strict):
+    """What somebody thinks of a job's answer, as a publisher sends it to `feedback.<tenant>`.
+
+    `id` is its own, `job_id` the job's. `edited` needs `text`, the answer as edited; otherwise `text` is a remark.
+    `changed` belongs to `edited`. `source` shadow, with `target` and `propensity`, is said by dispatchers alone, on
+    `feedback.<tenant>.shadow`.
+    """
+
+    schema_: Version = VERSION
+    id: FeedbackId
+    job_id: JobId
+    tenant: TenantName | None = None
+    verdict: Literal["good", "bad", "edited", "better"]
+    source: Literal["user", "judge", "shadow"] = "user"
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | None = None
+    changed: bool | None = None
+    target: TargetName | None = None
+    propensity: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Written(Strict):
@@ -101,8 +129,39 @@ class Failure(Written):
     detail: str
 
 
+class Features(Written):
+    """What the log-probabilities (natural) of an answer's tokens say; null where an engine gave no number."""
+
+    sum: float | None
+    mean: float | None
+    min: float | None
+    q10: float | None
+    q25: float | None
+    count: int
+    margin: float | None
+    entropy: float | None
+
+
+class Judged(Written):
+    """What an answer's confidence was held against; `threshold` null is one that no answer reaches.
+
+    `calibration` is the version that gave both, null for an uncalibrated score; `guard` says why the cascade is off,
+    `withdrawn` that a promise was taken back, `probe` which second look was wanted.
+    """
+
+    threshold: float | None
+    kind: OutputKind
+    calibration: str | None
+    guard: Guard | None
+    withdrawn: bool
+    probe: Probe | None
+
+
 class Attempt(Written):
-    """One try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds."""
+    """One try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds.
+
+    With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
+    """
 
     number: int
     target: str
@@ -115,6 +174,9 @@ class Attempt(Written):
     finish_reason: str | None = None
     usage: Usage | None = None
     failure: Failure | None = None
+    features: Features | None = None
+    judged: Judged | None = None
+    probe: Probe | None = None
 
 
 class Problem(Written):
@@ -185,8 +247,8 @@ class DeadLetter(Written):
 
 
 def json_schemas() -> dict[str, Any]:
-    """One JSON Schema document (draft 2020-12) with job, result, ledger_entry and dead_letter under `$defs`."""
-    models = (Job, Result, LedgerEntry, DeadLetter)
+    """One JSON Schema document (draft 2020-12) with Job, Feedback, Result, LedgerEntry and DeadLetter under `$defs`."""
+    models = (Job, Feedback, Result, LedgerEntry, DeadLetter)
     _, document = models_json_schema([(model, "validation") for model in models], title="Fleet wire schema v1")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}
 

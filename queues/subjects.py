@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleet.model.delivery import JobsOf, Source, WorkOf
 from fleet.model.errors import InvalidJob
+from fleet.model.feedback import Witness
 from fleet.model.job import JOB_ID, Lane
 
 JOBS = "JOBS"
@@ -11,6 +12,12 @@ WORK = "WORK"
 RESULTS = "RESULTS"
 LEDGER = "LEDGER"
 DEAD = "DEAD"
+FEEDBACK = "FEEDBACK"
+CALIBRATIONS = "KV_calibrations"
+"""The stream under the key-value bucket `calibrations`."""
+
+SPEND = "KV_spend"
+"""The stream under the key-value bucket `spend`."""
 
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
@@ -35,6 +42,19 @@ def ledger_subject(tenant: str) -> str:
 
 def dead_subject(tenant: str) -> str:
     return f"dead.{tenant}"
+
+
+def feedback_subject(tenant: str, source: Witness) -> str:
+    """A dispatcher's own comparisons have a subject that no publisher is given the right to."""
+    return f"feedback.{tenant}.shadow" if source is Witness.SHADOW else f"feedback.{tenant}"
+
+
+def calibration_subject(key: str) -> str:
+    return f"$KV.calibrations.{key}"
+
+
+def spend_subject(key: str) -> str:
+    return f"$KV.spend.{key}"
 
 
 def stream_of(source: Source) -> str:

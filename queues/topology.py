@@ -21,10 +21,31 @@ from nats.js.errors import APIError, NotFoundError
 from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import Lane
-from queues.subjects import DEAD, JOBS, LEDGER, RESULTS, WORK, consumer_of, filter_of, job_subject, stream_of
+from queues.subjects import (
+    CALIBRATIONS,
+    DEAD,
+    FEEDBACK,
+    JOBS,
+    LEDGER,
+    RESULTS,
+    SPEND,
+    WORK,
+    calibration_subject,
+    consumer_of,
+    filter_of,
+    job_subject,
+    spend_subject,
+    stream_of,
+)
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+
+CALIBRATION_HISTORY = 32
+"""Revisions kept of each calibration."""
+
+SPEND_MAX_AGE_SECONDS = 8 * DAY
+"""How long the account of a day is kept: a week to look back on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,7 @@ class TopologySpec:
     result_max_age_seconds: float | None = None
     ledger_max_age_seconds: float | None = None
     dead_max_age_seconds: float | None = None
+    feedback_max_age_seconds: float | None = None
 
 
 SHIPPED = TopologySpec(
@@ -50,6 +72,7 @@ SHIPPED = TopologySpec(
     result_max_age_seconds=DAY,
     ledger_max_age_seconds=30 * DAY,
     dead_max_age_seconds=14 * DAY,
+    feedback_max_age_seconds=30 * DAY,
 )
 """The default of everything."""
 
@@ -131,7 +154,33 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
         ),
         _stream(spec, name=LEDGER, subjects=["ledger.*"], max_age=spec.ledger_max_age_seconds, **record),
         _stream(spec, name=DEAD, subjects=["dead.*"], max_age=spec.dead_max_age_seconds, **record),
+        _stream(
+            spec,
+            name=FEEDBACK,
+            subjects=["feedback.*", "feedback.*.shadow"],
+            max_age=spec.feedback_max_age_seconds,
+            **record,
+        ),
+        _stream(spec, name=CALIBRATIONS, subjects=[calibration_subject(">")], **_KEY_VALUE, **record),
+        _stream(
+            spec,
+            name=SPEND,
+            subjects=[spend_subject(">")],
+            max_age=SPEND_MAX_AGE_SECONDS,
+            **{**_KEY_VALUE, "max_msgs_per_subject": 1},
+            **record,
+        ),
     ]
+
+
+_KEY_VALUE: dict[str, Any] = {
+    "max_msgs_per_subject": CALIBRATION_HISTORY,
+    "discard": DiscardPolicy.NEW,
+    "allow_direct": True,
+    "allow_rollup_hdrs": True,
+    "deny_delete": True,
+}
+"""What makes a stream a key-value bucket for every NATS client."""
 
 
 def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Usage
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Usage
+from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.job import JOB_ID, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
-from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Status, Work
+from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Shadow, Status, Work
 from fleet.model.submission import Submission
 from queues.codec import MAX_BODY_BYTES, decode_job, decode_work, encode_submission, encode_work
 from queues.records import (
@@ -34,7 +36,7 @@ words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3
 job_ids = st.from_regex(JOB_ID, fullmatch=True)
 names = st.from_regex(r"[a-z0-9_-]{1,20}", fullmatch=True)
 times = st.floats(min_value=1, max_value=4e9, allow_subnormal=False)
-numbers = st.floats(allow_nan=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(min_value=0, max_value=10**9)
 money = st.floats(min_value=1e-9, max_value=1e6)
 metadata = st.dictionaries(words, texts, max_size=3)
@@ -65,12 +67,22 @@ jobs = st.builds(
     cloud=st.builds(Cloud, st.none() | st.frozensets(names, max_size=3)),
     own_key=st.none() | st.from_regex(r"[a-z0-9_-]{1,20}/[A-Za-z0-9-]{1,20}", fullmatch=True),
     metadata=metadata,
+    above=st.none() | names,
 )
 usages = st.builds(Usage, counts, counts)
 features = st.builds(Features, numbers, numbers, numbers, numbers, numbers, counts, numbers, numbers)
 messages = st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none() | texts})
 answers = st.builds(Answer, messages, names, usages, names, st.none() | features)
 failures = st.builds(Failure, st.sampled_from(FailureKind), texts, st.none() | times)
+judgements = st.builds(
+    Judged,
+    threshold=st.floats(min_value=0, max_value=1) | st.just(math.inf),
+    kind=st.sampled_from(OutputKind),
+    calibration=st.none() | names,
+    guard=st.none() | st.sampled_from(Guard),
+    withdrawn=st.booleans(),
+    probe=st.none() | st.sampled_from(Probe),
+)
 attempts = st.builds(
     Attempt,
     number=st.integers(min_value=1, max_value=9),
@@ -81,7 +93,10 @@ attempts = st.builds(
     outcome=answers | failures,
     confidence=st.none() | st.floats(min_value=0, max_value=1),
     cost_usd=money,
+    judged=st.none() | judgements,
+    probe=st.none() | st.sampled_from(Probe),
 )
+shadows = st.builds(Shadow, job_ids, names, counts, st.floats(min_value=0, max_value=1))
 histories = st.lists(attempts, max_size=3).map(tuple)
 problems = st.builds(Problem, texts, st.none() | names, st.none() | texts)
 
@@ -101,6 +116,7 @@ def test_a_submitted_job_arrives_unchanged(job: Job) -> None:
         cloud="allow" if providers is None else sorted(providers),
         own_key=job.own_key,
         metadata=job.metadata,
+        above=job.above,
     )
 
     body = encode_submission(sent, job.tenant)
@@ -108,7 +124,7 @@ def test_a_submitted_job_arrives_unchanged(job: Job) -> None:
     assert decode_job(body, None, f"jobs.{job.lane}.{job.tenant}", job.submitted_at) == job
 
 
-@given(st.builds(Work, jobs, names, st.sampled_from(Reason), counts, histories))
+@given(st.builds(Work, jobs, names, st.sampled_from(Reason), counts, histories, st.none() | shadows))
 def test_work_arrives_unchanged(work: Work) -> None:
     assert decode_work(encode_work(work), "work.t.bulk.acme") == work
 
@@ -187,6 +203,18 @@ def test_a_ledger_entry_is_read_as_written_short_of_what_was_said(entry: LedgerE
     assert decode_ledger(encode_ledger(entry)) == expected
 
 
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan])
+def test_a_log_probability_that_is_no_number_is_none_in_the_accounts_either(odd: float) -> None:
+    said = Answer({}, "stop", Usage(1, 1), "m", Features(odd, -1.0, odd, -1.0, -1.0, 1, 0.0, 0.0))
+    attempt = Attempt(1, "llama-8b", Reason.ROUTED, 1.0, 2.0, said)
+    entry = LedgerEntry("job-0123456789ab", "acme", Lane.BULK, 2.0, Reason.CONFIDENT, attempt=attempt)
+
+    read = decode_ledger(encode_ledger(entry)).attempt
+
+    assert read is not None and isinstance(read.outcome, Answer) and read.outcome.features is not None
+    assert math.isnan(read.outcome.features.min) and read.outcome.features.mean == -1.0
+
+
 def test_no_answer_reaches_the_ledger() -> None:
     said = Answer({"role": "assistant", "content": "a private word"}, "stop", Usage(1, 1), "m")
     attempt = Attempt(1, "llama-8b", Reason.ROUTED, 1.0, 2.0, said)
@@ -220,8 +248,8 @@ def test_a_dead_letter_cut_inside_a_character_is_still_written() -> None:
 def _public(attempt: Attempt) -> Attempt:
     """What readers outside learn of an attempt."""
     match attempt.outcome:
-        case Answer(_, finish_reason, usage, model):
-            return replace(attempt, outcome=Answer({}, finish_reason, usage, model))
+        case Answer(_, finish_reason, usage, model, features):
+            return replace(attempt, outcome=Answer({}, finish_reason, usage, model, features))
         case Failure(kind, detail):
             return replace(attempt, outcome=Failure(kind, detail))
 

@@ -74,10 +74,36 @@ async def test_a_stream_is_created_with_the_shipped_defaults(connection: Connect
     js = connection.nats.jetstream()
     await apply(js, SPEC)
 
-    configs = [(await js.stream_info(name)).config for name in ("JOBS", "RESULTS", "LEDGER", "DEAD")]
+    names = ("JOBS", "RESULTS", "LEDGER", "DEAD", "FEEDBACK", "KV_calibrations", "KV_spend")
+    configs = [(await js.stream_info(name)).config for name in names]
 
-    assert [config.max_age for config in configs] == [0, 86400, 30 * 86400, 14 * 86400]
+    assert [config.max_age for config in configs] == [0, 86400, 30 * 86400, 14 * 86400, 30 * 86400, 0, 8 * 86400]
     assert {(c.num_replicas, c.storage, c.duplicate_window) for c in configs} == {(1, "file", 120)}
+
+
+async def test_the_book_of_spend_is_a_key_value_bucket_for_any_client(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+    bucket = await js.key_value("spend")
+
+    await bucket.put("2026-11-20.fleet", b"one")
+    await bucket.put("2026-11-20.fleet", b"two")
+
+    assert ((await bucket.status()).history, (await bucket.status()).values) == (1, 1)
+    assert (await bucket.get("2026-11-20.fleet")).value == b"two"
+
+
+async def test_the_calibrations_are_a_key_value_bucket_with_history_for_any_client(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+    bucket = await js.key_value("calibrations")
+
+    first = await bucket.put("llama-8b.chat.short", b"one")
+    await bucket.put("llama-8b.chat.short", b"two")
+
+    assert (await bucket.status()).history == 32
+    assert (await bucket.get("llama-8b.chat.short")).value == b"two"
+    assert (await bucket.get("llama-8b.chat.short", revision=first)).value == b"one"
 
 
 async def test_a_window_never_outlasts_the_messages(connection: Connection) -> None:
@@ -105,7 +131,8 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
     await js.add_stream(name="OTHER", subjects=["other"])
     await js.publish("dead.acme", b"{}")
 
-    assert await stream_sizes(js) == {"JOBS": 0, "WORK": 0, "RESULTS": 0, "LEDGER": 0, "DEAD": 1}
+    empty = dict.fromkeys(("JOBS", "WORK", "RESULTS", "LEDGER", "FEEDBACK", "KV_calibrations", "KV_spend"), 0)
+    assert await stream_sizes(js) == {**empty, "DEAD": 1}
 
 
 async def test_the_lanes_have_durable_consumers_that_never_give_up_on_a_job(connection: Connection) -> None:

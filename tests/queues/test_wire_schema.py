@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Status
 from queues import schema
 from queues.codec import decode_job
+from queues.feedback import decode_feedback
 from queues.records import decode_result
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -44,7 +46,7 @@ def _example(title: str) -> Any:
     return json.loads(match[1])
 
 
-@pytest.mark.parametrize("name", ["Job", "Result", "LedgerEntry", "DeadLetter"])
+@pytest.mark.parametrize("name", ["Job", "Feedback", "Result", "LedgerEntry", "DeadLetter"])
 def test_the_examples_in_the_documentation_obey_the_schema(name: str) -> None:
     check(name, _example({"LedgerEntry": "Ledger entry", "DeadLetter": "Dead letter"}.get(name, name)))
 
@@ -53,10 +55,11 @@ def test_the_examples_in_the_documentation_can_be_read() -> None:
     job = decode_job(json.dumps(_example("Job")).encode(), None, "jobs.interactive.acme", 1.0)
 
     assert not isinstance(job, Malformed)
+    assert isinstance(decode_feedback(json.dumps(_example("Feedback")).encode(), "feedback.acme", 1.0), Feedback)
     assert decode_result(json.dumps(_example("Result")).encode()).status is Status.SUCCEEDED
 
 
-@pytest.mark.parametrize("word", [*Status, *Reason, *Lane, *Plan, *Tier])
+@pytest.mark.parametrize("word", [*Status, *Reason, *Lane, *Plan, *Tier, *Verdict, *Witness])
 def test_every_word_is_documented(word: str) -> None:
     assert f"`{word}`" in WIRE_MD
 
@@ -70,6 +73,17 @@ def test_the_schema_refuses_what_the_fleet_refuses(change: dict[str, Any]) -> No
     with pytest.raises(ValidationError):
         check("Job", job)
     assert isinstance(decode_job(json.dumps(job).encode(), None, "jobs.interactive.acme", 1.0), Malformed)
+
+
+@pytest.mark.parametrize(
+    "change", [{"id": "short"}, {"verdict": "meh"}, {"mood": 1}, {"text": ""}, {"propensity": 0}, {"source": "boss"}]
+)
+def test_the_schema_refuses_the_feedback_that_readers_refuse(change: dict[str, Any]) -> None:
+    feedback = {**_example("Feedback"), **change}
+
+    with pytest.raises(ValidationError):
+        check("Feedback", feedback)
+    assert not isinstance(decode_feedback(json.dumps(feedback).encode(), "feedback.acme", 1.0), Feedback)
 
 
 @pytest.mark.parametrize(("field", "words"), [("lane", Lane), ("tier", Tier), ("plan", Plan)])
