@@ -34,6 +34,7 @@ from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
 from fleet.app import SystemClock, apply_topology
 from fleet.dispatch.dispatcher import Dispatcher
+from fleet.dispatch.knowledge import Learned
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
@@ -42,10 +43,13 @@ from fleet.settings.documents import load_rules
 from fleet.telemetry import logs
 from fleet.telemetry.tracing import OtelTracer
 from policies.rules import Rules
+from queues.calibrations import JetStreamCalibrations
+from queues.cells import JetStreamCells
 from queues.connection import Connection, connect
 from queues.desk import JetStreamDesk
 from queues.jetstream import JetStreamQueue
 from queues.server import EmbeddedServer
+from queues.spend import CellSpendBook
 from queues.topology import stream_sizes
 
 BATCH = 256
@@ -160,7 +164,10 @@ async def _fill(url: str, jobs: int) -> None:
 async def _dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None) -> AsyncIterator[None]:
     connection = await connect(url)
     queue = JetStreamQueue(connection)
-    dispatcher = Dispatcher(queue, {"llama-8b": backend}, rules, SystemClock(), tracer)
+    spend = CellSpendBook(JetStreamCells(connection), SystemClock(), rules.money.open_seconds)
+    learned = Learned(JetStreamCalibrations(connection))
+    backends = {"llama-8b": backend}
+    dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, spend=spend, learned=learned)
     running = asyncio.create_task(dispatcher.run())
     try:
         yield

@@ -8,13 +8,15 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from fleet.dispatch.intake import BATCH, Intake
+from fleet.dispatch.knowledge import Knowledge, Learned
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.office import Office
 from fleet.dispatch.orphans import Orphans
 from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
-from fleet.ports import Backend, Clock, JobQueue, Tracer
+from fleet.dispatch.till import Till
+from fleet.ports import Backend, Clock, JobQueue, SpendBook, Tracer
 from policies.rules import Rules
 
 log = structlog.get_logger(__name__)
@@ -26,7 +28,8 @@ QUEUED_PER_SLOT = 4
 class Dispatcher:
     """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable.
 
-    `own_key_only` names those among them that serve only tenants with a key of their own.
+    `own_key_only` names those among them that serve only tenants with a key of their own; `spend` is the book that
+    all dispatchers of the fleet share.
     """
 
     def __init__(
@@ -38,10 +41,16 @@ class Dispatcher:
         tracer: Tracer | None = None,
         lease_seconds: float = 30.0,
         own_key_only: Collection[str] = (),
+        *,
+        spend: SpendBook,
+        learned: Learned,
     ) -> None:
-        state = FleetState(backends, rules, own_key_only)
+        state = FleetState(backends, rules, own_key_only, spend.seen)
         self._backends = backends
-        self._office = Office(queue, rules, clock, state, Spans(tracer), Leases(queue, lease_seconds))
+        self._spend = spend
+        leases, till = Leases(queue, lease_seconds), Till(spend, rules)
+        knowledge = Knowledge(learned, state, rules)
+        self._office = Office(queue, rules, clock, state, Spans(tracer), leases, till, knowledge)
         targets = [rules.catalogue.targets[name] for name in backends]
         self._runners = [Runner(target, backends[target.name], self._office) for target in targets]
         slots = sum(target.max_in_flight for target in targets)
@@ -57,7 +66,9 @@ class Dispatcher:
             async with asyncio.TaskGroup() as keeping:
                 keeping.create_task(self._office.leases.keep(done))
                 keeping.create_task(self._office.state.watch(self._office.queue, self._stop))
+                keeping.create_task(self._office.knowledge.watch(self._stop))
                 await self._serve()
+                await self._spend.close()
                 done.set()
         finally:
             self._stopped.set()

@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 import structlog
 
+from fleet.dispatch.comparing import with_comparisons
+from fleet.dispatch.knowledge import Knowledge
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.step import Case, Step, broken, carry_out, unstorable
-from fleet.model.action import Action
+from fleet.dispatch.till import Till
+from fleet.model.action import Action, Finish
 from fleet.model.delivery import AnyDelivery, Post, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Malformed, Result, Work
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
+from policies import shadow
 from policies.delivery import enough
 from policies.plan import next_action
 from policies.rules import Rules
@@ -42,6 +46,8 @@ class Office:
     state: FleetState
     spans: Spans
     leases: Leases
+    till: Till
+    knowledge: Knowledge
 
     def look(self, case: Case, view: View, now: float) -> Action | Exception:
         """What to do next with the job in hand; the exception where a bug of ours is in the way."""
@@ -52,10 +58,20 @@ class Office:
             return error
 
     def decide(self, case: Case, view: View, now: float) -> Action:
+        if case.shadow is not None:
+            return shadow.next_action(case.shadow, case.job, case.attempts, view, now, self.rules)
         return next_action(case.job, case.attempts, view, now, self.rules)
 
     def carry_out(self, case: Case, action: Action | Exception, now: float) -> Step:
-        return broken(case, action, now) if isinstance(action, Exception) else carry_out(case, action, now)
+        if isinstance(action, Exception):
+            return broken(case, action, now)
+        step = carry_out(case, action, now)
+        if not isinstance(action, Finish):
+            return step
+        if case.shadow is not None:
+            self.knowledge.compared(case)
+            return step
+        return with_comparisons(step, case, action, self.state.view, self.knowledge, now, self.rules)
 
     async def send(self, errands: Sequence[Errand]) -> None:
         """Publish what comes next, then settle: in this order, so that a crash repeats a step and loses nothing.

@@ -11,18 +11,19 @@ from fleet.dispatch.buffer import Buffer
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.step import Case, Step, unreadable
+from fleet.dispatch.till import request_of, wait_for_money
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
 from fleet.model.delivery import AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
+from fleet.model.money import Refusal
 from fleet.model.result import Malformed, Work
 from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
 from policies.budget import cost_usd, own_key_for
-from policies.confidence import assess
 from policies.deadline import deadline_at
 from policies.delivery import unreadable_again_in
 
@@ -90,7 +91,7 @@ class Runner:
         case = Case.of_work(delivery, work)
         action = self._office.look(case, view, now)
         if isinstance(action, Run) and action.target == self._target.name:
-            self._buffer.put(lane, case.about_to_run(action.reason), now)
+            self._buffer.put(lane, case.about_to_run(action), now)
             return None
         return self._errand(case, action, now)
 
@@ -121,6 +122,9 @@ class Runner:
         task.add_done_callback(self._batches.discard)
 
     async def _run_batch(self, batch: list[Case]) -> None:
+        batch = await self._admit(batch)
+        if not batch:
+            return
         started_at = self._office.clock.now()
         open_jobs = dict(enumerate(batch))
         async with asyncio.TaskGroup() as concluding:
@@ -136,9 +140,31 @@ class Runner:
         deliveries = [case.delivery for case in batch]
         self._office.spans.batch(deliveries, self._target.name, started_at, self._office.clock.now())
 
+    async def _admit(self, batch: list[Case]) -> list[Case]:
+        """Those whose money is set aside. The others wait for money, or go where none is needed."""
+        try:
+            admitted, refused = await self._office.till.pay(batch, self._target)
+        except Exception:  # a bug in a price must neither spend money nor keep slots
+            log.exception("money_not_reserved", target=self._target.name)
+            admitted, refused = [], [(case, Refusal.BUSY) for case in batch]
+        if refused:
+            try:
+                view, now = self._office.state.view(), self._office.clock.now()
+                await self._office.send([self._refused(case, why, view, now) for case, why in refused])
+            finally:
+                self._office.state.ended(self._target.name, len(refused))
+                self._buffer.changed.set()
+        return admitted
+
+    def _refused(self, case: Case, why: Refusal, view: View, now: float) -> Errand:
+        action = wait_for_money(case, self._target) if why is Refusal.BUSY else self._office.look(case, view, now)
+        if isinstance(action, Run) and action.target == self._target.name:
+            action = wait_for_money(case, self._target)  # a probe may cost more than what was looked at
+        return self._errand(case, action, now)
+
     def _call(self, case: Case, now: float) -> Call:
         own_key = own_key_for(case.job, self._target)
-        return Call(case.job.request, self._given_seconds(case, now), own_key, case.delivery.traceparent)
+        return Call(request_of(case), self._given_seconds(case, now), own_key, case.delivery.traceparent)
 
     def _given_seconds(self, case: Case, started_at: float) -> float:
         """How long the target has: its own time-out, or less where the job's deadline is nearer."""
@@ -150,6 +176,7 @@ class Runner:
         try:
             now = self._office.clock.now()
             for case, outcome in done:
+                self._office.till.settle(case, outcome, self._target)
                 # What goes wrong with a tenant's own key says nothing about the target for anybody else.
                 if own_key_for(case.job, self._target) is None:
                     self._office.state.record(self._target, outcome, self._given_seconds(case, started_at), now)
@@ -170,13 +197,13 @@ class Runner:
             return self._errand(case, error, now)
 
     def _attempt(self, case: Case, outcome: Outcome, started_at: float, now: float) -> Attempt:
-        number = len(case.attempts) + 1
+        number, name, probe = len(case.attempts) + 1, self._target.name, case.probe
         if not isinstance(outcome, Answer):
-            return Attempt(number, self._target.name, case.reason, started_at, now, outcome)
-        confidence = assess(outcome, case.job, self._target, self._office.rules)
+            return Attempt(number, name, case.reason, started_at, now, outcome, probe=probe)
+        confidence, judged = self._office.knowledge.judge(case, outcome, self._target)
         paid_by_tenant = own_key_for(case.job, self._target) is not None
         cost = 0.0 if paid_by_tenant else cost_usd(outcome.usage, self._target)
-        return Attempt(number, self._target.name, case.reason, started_at, now, outcome, confidence, cost)
+        return Attempt(number, name, case.reason, started_at, now, outcome, confidence, cost, judged, probe)
 
     async def _hand_back(self) -> None:
         cases = await self._buffer.empty()

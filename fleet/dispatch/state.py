@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
 
 from fleet.dispatch.patience import pause
 from fleet.model.attempt import Answer, Outcome
+from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
+from fleet.model.money import MoneyView
+from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
 from fleet.model.view import Breaker, TargetView, View
 from fleet.ports import JobQueue
@@ -23,20 +26,30 @@ READ_SECONDS = 0.2
 
 
 class FleetState:
-    """Counts and breakers per target. Only `view()` leaves it, and that is a frozen value."""
+    """Counts and breakers per target, and the calibrations in force. Only frozen values leave it."""
 
-    def __init__(self, available: Iterable[str], rules: Rules, own_key_only: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        available: Iterable[str],
+        rules: Rules,
+        own_key_only: Collection[str] = (),
+        money: Callable[[], MoneyView] = MoneyView,
+    ) -> None:
         self._rules = rules
         self._available = frozenset(available)
         self._own_key_only = frozenset(own_key_only)
         self._in_flight = dict.fromkeys(self._available, 0)
         self._queued: Mapping[str, int] = {}
         self._breakers = dict.fromkeys(self._available, Breaker())
+        self.calibrations: Mapping[CalibrationKey, Calibration] = {}
+        self.routers: Mapping[RouterKey, Router] = {}
+        self._money = money
         self._expected = 0
         self._read = asyncio.Event()
 
     def view(self) -> View:
-        return View({name: self._target_view(name) for name in self._rules.catalogue.targets})
+        targets = {name: self._target_view(name) for name in self._rules.catalogue.targets}
+        return View(targets, self.calibrations, self.routers, self._money())
 
     def _target_view(self, name: str) -> TargetView:
         if name not in self._available:

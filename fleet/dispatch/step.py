@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt
+from fleet.model.calibration import Probe
 from fleet.model.delivery import Ack, AnyDelivery, Retry, Settlement
+from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Job, Lane
+from fleet.model.money import Deposit
 from fleet.model.reason import Reason
-from fleet.model.result import DeadLetter, LedgerEntry, Letter, Malformed, Problem, Result, Status, Work
+from fleet.model.result import DeadLetter, LedgerEntry, Letter, Malformed, Problem, Result, Shadow, Status, Work
+from policies.shadow import Comparison, kept_comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Step:
 class Case:
     """A job in hand: its delivery and everything tried so far, `fresh` of it in this very step.
 
-    `reason` is why it is about to run, once that is decided.
+    `reason` is why it is about to run, once that is decided, and `probe` that it is only a second look. With a
+    `shadow` the job has its result, and only a comparison is still to be made. `deposit` is the money set aside for
+    the run, where the fleet pays for it.
     """
 
     delivery: AnyDelivery
@@ -36,6 +42,9 @@ class Case:
     fresh: Attempt | None = None
     hop: int = 0
     reason: Reason = Reason.ROUTED
+    probe: Probe | None = None
+    shadow: Shadow | None = None
+    deposit: Deposit | None = None
 
     @staticmethod
     def of_job(delivery: AnyDelivery, job: Job) -> Case:
@@ -43,13 +52,13 @@ class Case:
 
     @staticmethod
     def of_work(delivery: AnyDelivery, work: Work) -> Case:
-        return Case(delivery, work.job, work.attempts, hop=work.hop + 1)
+        return Case(delivery, work.job, work.attempts, hop=work.hop + 1, shadow=work.shadow)
 
     def after(self, attempt: Attempt) -> Case:
-        return Case(self.delivery, self.job, (*self.attempts, attempt), attempt, self.hop)
+        return Case(self.delivery, self.job, (*self.attempts, attempt), attempt, self.hop, shadow=self.shadow)
 
-    def about_to_run(self, reason: Reason) -> Case:
-        return replace(self, reason=reason)
+    def about_to_run(self, run: Run) -> Case:
+        return replace(self, reason=run.reason, probe=run.probe)
 
 
 def carry_out(case: Case, action: Action, now: float) -> Step:
@@ -62,6 +71,10 @@ def carry_out(case: Case, action: Action, now: float) -> Step:
             if case.fresh is not None:
                 return _hand_over(case, action.target, action.reason, now)
             return Step((), Retry(case.delivery, action.seconds))
+        case Finish() if case.shadow is not None:
+            return _compared(case, case.shadow, now)
+        case GiveUp() if case.shadow is not None:
+            return Step(() if case.fresh is None else (_entry(case, action.reason, None, now),), Ack(case.delivery))
         case Finish():
             return _end(case, _finished(case, action, now), action.reason, now)
         case GiveUp():
@@ -86,6 +99,8 @@ def unreadable(delivery: AnyDelivery, bad: Malformed, retry_seconds: float | Non
 
 def unstorable(delivery: AnyDelivery, now: float) -> Step:
     """The step for a job one of whose letters the broker refuses for good, too large perhaps."""
+    if isinstance(delivery.body, Work) and delivery.body.shadow is not None:
+        return Step((), Ack(delivery))
     problem = Problem("a message of this job was refused by the broker")
     body = delivery.body
     job = body.job if isinstance(body, Work) else body
@@ -107,7 +122,7 @@ def broken(case: Case, error: Exception, now: float) -> Step:
 
 
 def _hand_over(case: Case, target: str, reason: Reason, now: float) -> Step:
-    work = Work(case.job, target, reason, case.hop, case.attempts)
+    work = Work(case.job, target, reason, case.hop, case.attempts, case.shadow)
     if case.fresh is None:
         return Step((work,), Ack(case.delivery))
     return Step((work, _entry(case, reason, None, now)), Ack(case.delivery))
@@ -119,7 +134,8 @@ def _end(case: Case, result: Result, reason: Reason, now: float) -> Step:
 
 def _entry(case: Case, reason: Reason, status: Status | None, now: float) -> LedgerEntry:
     job = case.job
-    return LedgerEntry(job.id, job.tenant, job.lane, now, reason, job.task, job.plan, status, case.fresh)
+    job_id = job.id if case.shadow is None else case.shadow.job_id
+    return LedgerEntry(job_id, job.tenant, job.lane, now, reason, job.task, job.plan, status, case.fresh)
 
 
 def _finished(case: Case, action: Finish, now: float) -> Result:
@@ -128,6 +144,28 @@ def _finished(case: Case, action: Finish, now: float) -> Result:
         raise TypeError(f"attempt {action.attempt} has no answer to finish with")
     result = _result(case, action.status, action.reason, now)
     return replace(result, answer=attempt.outcome, target=attempt.target, confidence=attempt.confidence)
+
+
+def _compared(case: Case, shadow: Shadow, now: float) -> Step:
+    """The end of a comparison: a label for the answer that was kept, where words can tell, and its line of accounts."""
+    found = kept_comparison(shadow, case.attempts)
+    labels = () if found is None else (label(case.job.tenant, shadow.job_id, found, now),)
+    return Step((*labels, _entry(case, Reason.SHADOW, None, now)), Ack(case.delivery))
+
+
+def label(tenant: str, job_id: str, found: Comparison, now: float) -> Feedback:
+    """What a comparison says, in the words feedback is kept in."""
+    verdict = Verdict.GOOD if found.good else Verdict.BAD
+    return Feedback(
+        job_id,
+        tenant,
+        verdict,
+        now,
+        Witness.SHADOW,
+        target=found.attempt.target,
+        propensity=found.propensity,
+        id=f"shadow-{job_id}-{found.attempt.number}",
+    )
 
 
 def _given_up(case: Case, action: GiveUp, now: float) -> Result:

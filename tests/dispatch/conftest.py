@@ -13,16 +13,22 @@ from typing import Any
 import pytest
 
 from fleet.dispatch.dispatcher import Dispatcher
+from fleet.dispatch.knowledge import Learned
+from fleet.dispatch.till import alerts
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.call import Call
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
 from fleet.model.result import Result
+from fleet.model.router import Router, RouterKey
 from fleet.model.span import Span
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
 from policies.rules import Rules
+from queues.calibrations import MemoryCalibrations
+from queues.cells import MemoryCells
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
+from queues.spend import CellSpendBook
 
 SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
 UNSURE = Features(-3.0, -1.5, -2.0, -1.9, -1.8, 2, 0.1, 1.5)
@@ -84,6 +90,9 @@ class Bench:
     def __post_init__(self) -> None:
         self.desk = MemoryDesk(self.broker, "acme")
         self.queue = MemoryQueue(self.broker)
+        self.cells = MemoryCells()
+        self.calibrations = MemoryCalibrations()
+        self.routers: dict[RouterKey, Router] = {}
 
     def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
         backend = ScriptedBackend(script)
@@ -93,7 +102,10 @@ class Bench:
         return backend
 
     def dispatcher(self, queue: Any = None) -> Dispatcher:
-        return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer)
+        money = self.rules.money
+        spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
+        kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
+        return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager
     async def running(self, queue: Any = None) -> AsyncIterator[Dispatcher]:

@@ -1,0 +1,166 @@
+"""What is known of how far answers can be trusted, kept up to date, and taken back where traffic has drifted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from fleet.dispatch.state import FleetState
+from fleet.dispatch.step import Case
+from fleet.model.attempt import Answer, Attempt, Judged
+from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.router import Router, RouterKey
+from fleet.model.target import Target
+from fleet.ports import CalibrationStore
+from policies.confidence.judge import judge, judge_again
+from policies.confidence.lookup import calibration_for
+from policies.drift import Drift, LossTest, psi
+from policies.rules import Rules
+from policies.shadow import kept_comparison
+
+log = structlog.get_logger(__name__)
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+
+LOOK_EVERY = 25
+"""Answers between two looks at a histogram: it changes little from one to the next, and a look costs as much as ten."""
+
+WITHDRAWN = "+withdrawn"
+"""The end of the version of a calibration whose promise was taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a dispatcher is told of its targets: calibrations that change while it runs, and what it starts with.
+
+    `prior` is shipped with the models; what the store holds under the same key goes before it.
+    """
+
+    calibrations: CalibrationStore
+    prior: Calibrations = field(default_factory=dict)
+    routers: Mapping[RouterKey, Router] = field(default_factory=dict)
+
+
+class Knowledge:
+    """Holds the calibrations in force and watches every answer that is judged by one."""
+
+    def __init__(self, learned: Learned, state: FleetState, rules: Rules) -> None:
+        self._store = learned.calibrations
+        self._prior = learned.prior
+        self._state = state
+        self._rules = rules
+        self._drifts: dict[CalibrationKey, tuple[str, Drift, int]] = {}
+        self._losses: dict[CalibrationKey, tuple[str, LossTest]] = {}
+        self._withdrawn: dict[CalibrationKey, Calibration] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        state.calibrations = learned.prior
+        state.routers = learned.routers
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Follow the store until `stop` is set; every change counts from the next answer on."""
+        following = asyncio.create_task(self._store.watch(self._take))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                following.result()
+        finally:
+            following.cancel()
+            stopping.cancel()
+            await asyncio.gather(following, *self._telling, return_exceptions=True)
+
+    def _take(self, stored: Calibrations) -> None:
+        """What the store says now; a promise taken back here stays so until another calibration takes its place."""
+        changed = dict(stored)
+        for key, ours in self._withdrawn.items():
+            if (there := {**self._prior, **stored}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
+                changed[key] = ours
+        self._state.calibrations = {**self._prior, **changed}
+        log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
+
+    def judge(self, case: Case, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
+        """The confidence of an answer and what it is held against; of a probe's reply, what it makes of the answer.
+
+        Nothing of either where the probe brought nothing.
+        """
+        if case.probe is not None:
+            again = judge_again(case.probe, case.attempts, answer, case.job, self._state.calibrations, self._rules)
+            return again or (None, None)
+        confidence, judged = judge(answer, case.job, target, self._state.calibrations, self._rules)
+        if confidence and judged.calibration is not None:
+            self._observe(case.job.task, target, confidence, judged)
+        return confidence, judged
+
+    def _observe(self, task: str, target: Target, confidence: float, judged: Judged) -> None:
+        """Count an answer in the histogram of the calibration that judged it; what failed a gate is no part of it."""
+        calibration = calibration_for(target, task, judged.kind, self._state.calibrations)
+        if calibration is None:
+            return
+        version, drift, looks = self._drifts.get(calibration.key, ("", Drift(), 0))
+        if version != calibration.version:
+            drift, looks = Drift(), 0
+        drift = drift.observe(confidence, calibration.edges)
+        self._drifts[calibration.key] = (calibration.version, drift, looks + 1)
+        if looks % LOOK_EVERY == 0 and calibration.withdrawn is None and drift.alarm(calibration.labels):
+            moved = f"PSI {psi(drift.counts):.2f} over {drift.n:.0f} answers"
+            self._withdraw(calibration, f"confidences have moved: {moved}")
+
+    def compared(self, case: Case) -> None:
+        """Count what a shadow comparison says of a kept answer."""
+        if case.shadow is None or not isinstance(case.attempts[-1].outcome, Answer):
+            return
+        found = kept_comparison(case.shadow, case.attempts)
+        if found is not None:
+            self._count_loss(case, found.attempt, 0.0 if found.good else 1.0, found.propensity)
+
+    def escalated(self, case: Case, attempt: Attempt, propensity: float) -> None:
+        """Count a drawn answer that escalated: keeping it would have been a loss perhaps, escalating it was none."""
+        self._count_loss(case, attempt, 0.0, propensity)
+
+    def _count_loss(self, case: Case, attempt: Attempt, loss: float, propensity: float) -> None:
+        calibration = self._of(case, attempt)
+        if calibration is None or calibration.threshold is None or calibration.threshold.risk is None:
+            return
+        version, test = self._losses.get(calibration.key, ("", LossTest(calibration.threshold.risk)))
+        if version != calibration.version:
+            test = LossTest(calibration.threshold.risk)
+        shares = (self._rules.shadow.kept, self._rules.shadow.escalated)
+        least = min(share for share in (*shares, propensity) if share > 0.0)
+        test = test.after(loss, least / propensity)
+        self._losses[calibration.key] = (calibration.version, test)
+        if calibration.withdrawn is None and test.alarm():
+            self._withdraw(calibration, f"kept answers are wrong more often than promised, over {test.n} comparisons")
+
+    def _of(self, case: Case, attempt: Attempt) -> Calibration | None:
+        """The calibration that judged this attempt, if it still is the one in force."""
+        if attempt.judged is None or attempt.judged.calibration is None:
+            return None
+        target = self._rules.catalogue.targets.get(attempt.target)
+        if target is None:
+            return None
+        found = calibration_for(target, case.job.task, attempt.judged.kind, self._state.calibrations)
+        return found if found is not None and found.version == attempt.judged.calibration else None
+
+    def _withdraw(self, calibration: Calibration, why: str) -> None:
+        """Here at once; every other dispatcher learns of it through the store."""
+        log.warning("calibration_withdrawn", key=_words(calibration.key), version=calibration.version, why=why)
+        ours = replace(calibration, withdrawn=why, version=calibration.version + WITHDRAWN)
+        self._withdrawn[calibration.key] = ours
+        self._state.calibrations = {**self._state.calibrations, calibration.key: ours}
+        task = asyncio.get_running_loop().create_task(self._tell(ours))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, calibration: Calibration) -> None:
+        try:
+            await self._store.put([calibration])
+        except (QueueUnavailable, ConfigError) as error:  # the others notice the drift themselves
+            log.warning("withdrawal_not_stored", key=_words(calibration.key), error=str(error))
+
+
+def _words(key: CalibrationKey) -> str:
+    return f"{key.target} {key.family} {key.kind}"
