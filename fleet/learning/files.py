@@ -1,0 +1,87 @@
+"""Labels from a file: one judged answer a line, as JSON.
+
+{"target": "llama-8b", "task": "classify.intent", "kind": "token", "good": true, "strong": "llama-70b",
+ "strong_good": true, "weight": 1.0, "job": "a-name-of-the-question",
+ "features": {"sum": -0.4, "mean": -0.2, "min": -0.3, "q10": -0.3, "q25": -0.25, "count": 2, "margin": 3.1,
+              "entropy": 0.2}}
+
+`target`, `task`, `kind`, `features` and `good` are required; `weight` is 1 unless given. `job` keeps answers to the
+same question on the same side of the split into labels that fit and labels that judge; without it each line is its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fleet.learning.labels import Labelled
+from fleet.model.attempt import Features
+from fleet.model.calibration import OutputKind
+from fleet.model.errors import ConfigError
+from policies.confidence.signals import Evidence
+
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class FeaturesRecord(_Strict):
+    """See `fleet.model.attempt.Features`."""
+
+    sum: float
+    mean: float
+    min: float
+    q10: float
+    q25: float
+    count: Annotated[int, Field(ge=1)]
+    margin: float
+    entropy: float
+
+
+class LabelRecord(_Strict):
+    target: Name
+    task: Name
+    kind: OutputKind
+    features: FeaturesRecord
+    good: bool
+    strong_good: bool | None = None
+    strong: Name | None = None
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    job: Annotated[str, Field(min_length=1)] | None = None
+
+
+def read_labels(path: Path) -> tuple[Labelled, ...]:
+    """Every line of the file that is not empty. Raises: ConfigError naming the line and the field; OSError."""
+    return tuple(_labels(path.read_bytes()))
+
+
+def _labels(text: bytes) -> Iterator[Labelled]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield _label(number, line)
+
+
+def _label(number: int, line: bytes) -> Labelled:
+    try:
+        read = LabelRecord.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        path = ".".join(map(str, ("labels", number, *first["loc"])))
+        raise ConfigError(path, first["msg"]) from None
+    return Labelled(
+        target=read.target,
+        task=read.task,
+        kind=read.kind,
+        job=read.job or hashlib.sha256(line).hexdigest(),
+        evidence=Evidence(Features(**read.features.model_dump())),
+        good=read.good,
+        strong_good=read.strong_good,
+        strong=read.strong,
+        weight=read.weight,
+    )

@@ -1,0 +1,200 @@
+"""From labels to calibrations, one for every key that deserves one, and the reason where there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from fleet.learning.labels import Labelled
+from fleet.model.calibration import Calibration, CalibrationKey, Scorer, ThresholdMode
+from fleet.model.errors import ConfigError
+from fleet.model.target import Capability, Target
+from policies.confidence.lookup import fallbacks, is_of
+from policies.learning import refit
+from policies.learning.calibrate import Goal, Refusal, calibrate
+from policies.learning.labels import Label, weight_of
+from policies.rules import Rules
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+Groups = Mapping[CalibrationKey, Sequence[Labelled]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one key. `reason` says why in words; numbers are None where nothing was measured.
+
+    `calibration` is what was fitted, also where it was not `accepted`.
+    """
+
+    key: CalibrationKey
+    labels: int
+    accepted: bool
+    reason: str
+    calibration: Calibration | None = None
+    verdict: refit.Verdict | None = None
+
+
+def fit_all(labels: Sequence[Labelled], in_force: Calibrations, rules: Rules, now: float) -> list[Outcome]:
+    """One outcome per key, by key. A key's labels of held-out jobs decide whether what the others fitted is accepted.
+
+    The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
+    Raises: ConfigError where a label is of a target that the catalogue does not know.
+    """
+    for label in labels:
+        if label.target not in rules.catalogue.targets:
+            raise ConfigError("labels.target", f"{label.target!r} must be one of {', '.join(rules.catalogue.targets)}")
+    groups = grouped(labels)
+    return [_fit_one(key, groups, in_force, rules, now) for key in sorted(groups)]
+
+
+def grouped(labels: Iterable[Labelled]) -> Groups:
+    """Labels by key, under each key that speaks of them and is worth a calibration of its own.
+
+    Those are every kind of answer to a task, everything of a target, and what lies between where it brings together
+    more than any narrower key does.
+    """
+    leaves: defaultdict[CalibrationKey, list[Labelled]] = defaultdict(list)
+    for label in labels:
+        leaves[CalibrationKey(label.target, label.task, label.kind)].append(label)
+    under: defaultdict[CalibrationKey, set[CalibrationKey]] = defaultdict(set)
+    for leaf in leaves:
+        for key in fallbacks(leaf.target, leaf.family, leaf.kind):
+            under[key].add(leaf)
+    worth = {key: found for key, found in under.items() if _is_worth_it(key, found, under)}
+    return {key: [each for leaf in sorted(found) for each in leaves[leaf]] for key, found in worth.items()}
+
+
+def _is_worth_it(
+    key: CalibrationKey, leaves: Collection[CalibrationKey], under: Mapping[CalibrationKey, Collection[CalibrationKey]]
+) -> bool:
+    if key in leaves or key == CalibrationKey(key.target):
+        return True
+    narrower = (found for other, found in under.items() if key in _wider(other))
+    return all(found != leaves for found in narrower)
+
+
+def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> Outcome:
+    labels, target = groups[key], rules.catalogue.targets[key.target]
+    rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
+    goal = goal_of(target, rules)
+    parent = _parent(key, groups, target, now, rng)
+    found = _calibrated(key, target, [each for each in labels if not refit.heldout(each.job)], goal, parent, now, rng)
+    if isinstance(found, Refusal):
+        return Outcome(key, len(labels), False, f"{found.field}: {found.rule}")
+    judging = weighted([each for each in labels if refit.heldout(each.job)])
+    try:
+        verdict = refit.accept(found.scorer, _to_beat(key, target, in_force, goal), judging, rng)
+    except ConfigError as error:
+        return Outcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
+    named = replace(found, version=version_of(found))
+    return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict)
+
+
+def _calibrated(
+    key: CalibrationKey,
+    target: Target,
+    labels: Sequence[Labelled],
+    goal: Goal,
+    parent: Calibration | None,
+    now: float,
+    rng: np.random.Generator,
+) -> Calibration | Refusal:
+    if not labels:
+        return Refusal("labels", "must be more: all of the few there are were held out to judge by")
+    return calibrate(key, target, weighted(labels), strong_of(labels), goal, parent, now, "", rng)
+
+
+def _parent(
+    key: CalibrationKey, groups: Groups, target: Target, now: float, rng: np.random.Generator
+) -> Calibration | None:
+    """What the nearest wider key that knows other answers says of those: not one label counts twice."""
+    own = {id(each) for each in groups[key]}
+    for wider in _wider(key):
+        others = [each for each in groups.get(wider, ()) if id(each) not in own and not refit.heldout(each.job)]
+        if others:
+            found = _calibrated(wider, target, others, Goal(ThresholdMode.FIXED), None, now, rng)
+            return found if isinstance(found, Calibration) else None
+    return None
+
+
+def _wider(key: CalibrationKey) -> Iterator[CalibrationKey]:
+    """The keys that also speak of what this one speaks of, nearest first."""
+    return (each for each in fallbacks(key.target, key.family, key.kind) if each != key)
+
+
+def _to_beat(key: CalibrationKey, target: Target, in_force: Calibrations, goal: Goal) -> Scorer | None:
+    """The scorer that judges these answers now, of the calibration of this very key or the nearest wider one.
+
+    None where its threshold is not what is wanted: then a new one is needed, and an equally good scorer will do.
+    """
+    for each in (key, *_wider(key)):
+        found = in_force.get(each)
+        if found is not None and is_of(found, target):
+            return found.scorer if _serves(found, goal) else None
+    return None
+
+
+def _serves(calibration: Calibration, goal: Goal) -> bool:
+    if goal.mode is ThresholdMode.FIXED:
+        return calibration.withdrawn is None
+    threshold = calibration.threshold
+    if calibration.withdrawn is not None or threshold is None or threshold.mode is not goal.mode:
+        return False
+    promised = (threshold.risk, threshold.delta, threshold.labels_missing)
+    return goal.mode is ThresholdMode.BUDGET or promised == (goal.risk, goal.delta, 0)
+
+
+def weighted(labels: Sequence[Labelled]) -> list[Label]:
+    """The labels with their weights: those of comparisons by how rarely their like was drawn among these.
+
+    How likely a user speaks up is unknown, so that such a label counts like the most often drawn comparison.
+    """
+    most = max((each.propensity for each in labels if each.propensity is not None), default=1.0)
+    return [
+        Label(
+            each.evidence,
+            each.good,
+            each.strong_good,
+            each.weight if each.propensity is None else weight_of(each.propensity, most),
+        )
+        for each in labels
+    ]
+
+
+def strong_of(labels: Iterable[Labelled]) -> str | None:
+    """The stronger target most of these answers were compared with; None where none was."""
+    counts = Counter(each.strong for each in labels if each.strong is not None)
+    return min(counts, key=lambda name: (-counts[name], name), default=None)
+
+
+def goal_of(target: Target, rules: Rules) -> Goal:
+    """What the rules want of a threshold; a promise is split evenly over the tiers of the longest route it is part of.
+
+    The last tier of a ladder has no threshold, nor has a target without log-probabilities.
+    """
+    wanted = rules.confidence
+    tiers = max((_tiers(ladder) for ladder in rules.routes.by_tier.values() if target in ladder), default=1)
+    share = max(tiers, 1)
+    return Goal(wanted.mode, wanted.risk / share, wanted.delta / share, wanted.escalation_rate)
+
+
+def _tiers(ladder: Sequence[Target]) -> int:
+    return sum(Capability.LOGPROBS in target.capabilities for target in ladder[:-1])
+
+
+def version_of(calibration: Calibration) -> str:
+    """The day, and a digest of everything that was fitted: another fit never has the same name."""
+    day = datetime.fromtimestamp(calibration.fitted_at, UTC).strftime("%Y%m%d")
+    content = repr(replace(calibration, version="", fitted_at=0.0))
+    return f"{day}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+
+
+def in_force_after(in_force: Calibrations, outcomes: Iterable[Outcome]) -> dict[CalibrationKey, Calibration]:
+    """What will be in force once everything accepted is."""
+    return {**in_force, **{each.key: each.calibration for each in outcomes if each.accepted and each.calibration}}

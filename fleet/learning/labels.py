@@ -1,0 +1,199 @@
+"""Labels out of the ledger and the feedback: which answers were good, as far as anybody said.
+
+The ledger knows how every answer looked to the engine, the feedback what somebody thought of it; a job's id and its
+tenant bring the two together. Feedback is little beside the ledger, so it is held and the ledger streams by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleet.model.attempt import Answer, Attempt, Features
+from fleet.model.calibration import OutputKind
+from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.reason import Reason
+from fleet.model.result import LedgerEntry
+from fleet.ports import Journal
+from policies.confidence.signals import Evidence
+
+JobKey = tuple[str, str]
+"""A tenant and a job id: two tenants may use the same id."""
+
+
+class Unused(StrEnum):
+    """Why feedback made no label."""
+
+    NO_LEDGER_ENTRY = "the ledger has no such job (any more)"
+    NO_SUCH_ANSWER = "the job has no answer of that target"
+    NO_FEATURES = "the answer came without log-probabilities"
+    OTHER_MODEL = "the target has run another model since"
+    UNDECIDED = "a comparison with an answer that was not good says nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One answer that was judged. `job` identifies it; `strong` is the target it was compared with, if it was.
+
+    `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is.
+    """
+
+    target: str
+    task: str
+    kind: OutputKind
+    job: str
+    evidence: Evidence
+    good: bool
+    strong_good: bool | None = None
+    strong: str | None = None
+    propensity: float | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """`unused` counts feedback that made no label, by the reason; `unreadable` messages that were none."""
+
+    labels: tuple[Labelled, ...]
+    unused: Mapping[Unused, int]
+    unreadable: int = 0
+
+
+async def collect(journal: Journal) -> Collected:
+    """Every label the journal holds. Raises: QueueUnavailable."""
+    said: defaultdict[JobKey, list[Feedback]] = defaultdict(list)
+    async for feedback in journal.feedback():
+        said[feedback.tenant, feedback.job_id].append(feedback)
+    done: defaultdict[JobKey, list[LedgerEntry]] = defaultdict(list)
+    models: dict[str, str] = {}
+    async for entry in journal.ledger():
+        if entry.attempt is not None and isinstance(entry.attempt.outcome, Answer):
+            models[entry.attempt.target] = entry.attempt.outcome.model
+        if (entry.tenant, entry.job_id) in said:
+            done[entry.tenant, entry.job_id].append(entry)
+    found = [each for key, feedback in said.items() for each in labels_of(feedback, done.get(key, ()), models)]
+    labels = tuple(each for each in found if isinstance(each, Labelled))
+    unused = Counter(each for each in found if isinstance(each, Unused))
+    return Collected(labels, unused, journal.unreadable())
+
+
+def labels_of(
+    said: Sequence[Feedback], entries: Sequence[LedgerEntry], models: Mapping[str, str]
+) -> Iterator[Labelled | Unused]:
+    """What all feedback on one job, oldest first, says of each of its answers that it speaks of.
+
+    `models` names the model that each target has run last: what another one answered says nothing of it.
+    """
+    case = _Case.of(entries)
+    if case is None:
+        yield Unused.NO_LEDGER_ENTRY
+        return
+    opinions = _opinions(said, case)
+    for target in dict.fromkeys(target for target, _ in opinions):
+        yield _label(target, opinions, case, models)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A job as the ledger tells it: who gave which answer, and whose was delivered."""
+
+    job: str
+    task: str
+    answers: Mapping[str, Attempt]
+    delivered: str
+    shadow: str | None
+
+    @staticmethod
+    def of(entries: Sequence[LedgerEntry]) -> _Case | None:
+        tried = sorted((e.attempt for e in entries if e.attempt is not None), key=lambda attempt: attempt.number)
+        answered = [a for a in tried if isinstance(a.outcome, Answer) and a.probe is None]
+        own = [attempt.target for attempt in answered if attempt.reason is not Reason.SHADOW]
+        task = next((entry.task for entry in entries if entry.task is not None), None)
+        if not own or task is None:
+            return None
+        shadow = next((attempt.target for attempt in answered if attempt.reason is Reason.SHADOW), None)
+        job = f"{entries[0].tenant}.{entries[0].job_id}"
+        return _Case(job, task, {attempt.target: attempt for attempt in answered}, own[-1], shadow)
+
+    def stronger(self, target: str) -> str | None:
+        """Whose answer a comparison held this one against."""
+        return self.shadow if target == self.delivered else self.delivered
+
+
+Opinions = Mapping[tuple[str, Witness], Feedback]
+
+
+def _opinions(said: Iterable[Feedback], case: _Case) -> Opinions:
+    """The last word of each witness on each target's answer."""
+    return {(feedback.target or case.delivered, feedback.source): feedback for feedback in said}
+
+
+def _label(target: str, opinions: Opinions, case: _Case, models: Mapping[str, str]) -> Labelled | Unused:
+    attempt = case.answers.get(target)
+    if attempt is None or not isinstance(attempt.outcome, Answer):
+        return Unused.NO_SUCH_ANSWER
+    if models.get(target) != attempt.outcome.model:
+        return Unused.OTHER_MODEL
+    features = attempt.outcome.features
+    if features is None or attempt.judged is None or not _is_finite(features):
+        return Unused.NO_FEATURES
+    shadow = opinions.get((target, Witness.SHADOW))
+    strong = None if shadow is None else case.stronger(target)
+    agrees = None if shadow is None else shadow.verdict is Verdict.GOOD
+    found = resolved(_direct(target, opinions), agrees, None if strong is None else _direct(strong, opinions))
+    if found is None:
+        return Unused.UNDECIDED
+    good, strong_good = found
+    return Labelled(
+        target=target,
+        task=case.task,
+        kind=attempt.judged.kind,
+        job=case.job,
+        evidence=Evidence(features),
+        good=good,
+        strong_good=strong_good,
+        strong=strong,
+        propensity=None if shadow is None else shadow.propensity,
+    )
+
+
+def _is_finite(features: Features) -> bool:
+    """What is no number was written as null, and one such answer would cost all others the signal."""
+    f = features
+    return all(map(math.isfinite, (f.sum, f.mean, f.min, f.q10, f.q25, f.count, f.margin, f.entropy)))
+
+
+def _direct(target: str, opinions: Opinions) -> bool | None:
+    """Whether somebody who looked at the answer itself found it good: who used it goes before who graded it."""
+    for witness in (Witness.USER, Witness.JUDGE):
+        feedback = opinions.get((target, witness))
+        if feedback is not None:
+            return is_good(feedback)
+    return None
+
+
+def is_good(feedback: Feedback) -> bool:
+    """An edit that changed no more than whitespace, case and punctuation is praise; one nobody compared is not."""
+    match feedback.verdict:
+        case Verdict.GOOD:
+            return True
+        case Verdict.BAD | Verdict.BETTER:
+            return False
+        case Verdict.EDITED:
+            return feedback.changed is False
+
+
+def resolved(direct: bool | None, agrees: bool | None, strong_direct: bool | None) -> tuple[bool, bool | None] | None:
+    """(good, strong_good) of an answer; None where what is known decides nothing.
+
+    A comparison takes the stronger answer for right unless somebody said otherwise; a word on the answer itself goes
+    before any comparison.
+    """
+    if direct is not None:
+        return direct, strong_direct if strong_direct is not None else direct if agrees else None
+    if agrees:
+        return (True, True) if strong_direct is None else (strong_direct, strong_direct)
+    return None if strong_direct is False or agrees is None else (False, True)
