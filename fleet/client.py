@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import Any, TypedDict, TypeVar, Unpack
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fleet.bulk.inbox import Inbox
-from fleet.model.errors import InvalidJob
+from fleet.model.errors import InvalidFeedback, InvalidJob
+from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
 from fleet.model.result import Result
 from fleet.model.submission import Submission
@@ -28,12 +30,15 @@ Word = TypeVar("Word", Lane, Plan, Tier)
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 
+_WORDS = re.compile(r"-?\d+(?:[.,]\d+)*|\w")
+
 
 class JobOptions(TypedDict, total=False):
     """How a job may be answered. `cloud` is "allow", "deny" or the providers that may be used.
 
     `deadline_seconds` counts from now; `own_key` names the tenant's secret and never is one.
-    `id` makes a repeated submission harmless; without it each one is a new job.
+    `id` makes a repeated submission harmless; without it each one is a new job. `above` is a target
+    whose answer was not good enough: only stronger ones run the job.
     """
 
     id: str | None
@@ -45,6 +50,7 @@ class JobOptions(TypedDict, total=False):
     cloud: str | Sequence[str]
     own_key: str | None
     metadata: Mapping[str, str]
+    above: str | None
 
 
 def submission(
@@ -72,6 +78,7 @@ def submission(
         own_key=options.get("own_key"),
         metadata=options.get("metadata", {}),
         traceparent=_traceparent(),
+        above=options.get("above"),
     )
 
 
@@ -144,6 +151,43 @@ class FleetClient:
         """Every result of the tenant stored from the moment the iterator is first awaited on."""
         return self._desk.results()
 
+    async def feedback(self, job_id: str, verdict: Verdict | str, *, text: str | None = None) -> None:
+        """Say what the answer of a job was worth: good, bad, edited (`text` is the edited answer) or better.
+
+        Each call is one feedback, and the last one of a job counts. Raises: InvalidFeedback.
+        """
+        word = _verdict(verdict)
+        result = await self._desk.result(job_id)
+        changed = _is_changed(result, text) if word is Verdict.EDITED else None
+        target = None if result is None else result.target
+        said = Feedback(
+            job_id, "", word, time.time(), text=text, target=target, changed=changed, id=secrets.token_hex(16)
+        )
+        await self._desk.give_feedback(said)
+
+    async def better(
+        self,
+        job_id: str,
+        *,
+        task: str,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        request: ChatRequest | None = None,
+        **options: Unpack[JobOptions],
+    ) -> str:
+        """Say that the answer of job `job_id` was not good enough, and submit it again above the target that gave it.
+
+        The request is given again, as the fleet keeps none. Returns the new job's id.
+        Raises: InvalidJob, also where no stored result says who answered; QueueUnavailable.
+        """
+        result = await self._desk.result(job_id)
+        if result is None or result.target is None:
+            raise InvalidJob("id", f"{job_id} must have a stored answer")
+        options.setdefault("above", result.target)
+        again = submission(task=task, messages=messages, request=request, **options)
+        await self.feedback(job_id, Verdict.BETTER)
+        await self._desk.submit([again])
+        return again.id
+
 
 async def _within(timeout_seconds: float, awaited: asyncio.Future[Result], job_id: str) -> Result:
     try:
@@ -180,6 +224,25 @@ def _choice(kind: type[Word], field: str, value: str) -> Word:
         return kind(value)
     except ValueError:
         raise InvalidJob(field, f"must be one of {', '.join(kind)}") from None
+
+
+def _verdict(value: str) -> Verdict:
+    try:
+        return Verdict(value)
+    except ValueError:
+        raise InvalidFeedback("verdict", f"must be one of {', '.join(Verdict)}") from None
+
+
+def _is_changed(result: Result | None, text: str | None) -> bool | None:
+    """None where the answer is not stored any more, so that nobody can compare."""
+    if result is None or result.answer is None or text is None:
+        return None
+    return _words_of(text) != _words_of(result.answer.text)
+
+
+def _words_of(text: str) -> str:
+    """The text without whitespace, case and punctuation; a number keeps its sign, its point and its commas."""
+    return "".join(_WORDS.findall(text.casefold()))
 
 
 def _traceparent() -> str | None:

@@ -5,22 +5,35 @@ dispatcher with cloud targets alone never need it.
 """
 
 from fleet.app.desk import TopologyChange, apply_topology, open_desk
+from fleet.app.knowledge import (
+    load_calibrations,
+    open_calibrations,
+    open_journal,
+    save_calibrations,
+    shipped_calibrations,
+)
 from fleet.app.local import Fleet, start
-from fleet.app.status import FleetStatus, TargetStatus, read_status
+from fleet.app.status import FleetStatus, SpendStatus, TargetStatus, read_status
 from fleet.app.worker import DispatcherProcess, SystemClock, dispatcher_from_environment, rules_of, run_dispatcher
 
 __all__ = [
     "DispatcherProcess",
     "Fleet",
     "FleetStatus",
+    "SpendStatus",
     "SystemClock",
     "TargetStatus",
     "TopologyChange",
     "apply_topology",
     "dispatcher_from_environment",
+    "load_calibrations",
+    "open_calibrations",
     "open_desk",
+    "open_journal",
     "read_status",
     "rules_of",
     "run_dispatcher",
+    "save_calibrations",
+    "shipped_calibrations",
     "start",
 ]

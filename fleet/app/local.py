@@ -163,6 +163,8 @@ def _environment(settings: Settings, nats_url: str) -> dict[str, str]:
         "FLEET_LOG_LEVEL": settings.log_level,
         "FLEET_RULES_PATH": settings.rules_path and str(settings.rules_path.absolute()),
         "FLEET_CATALOGUE_PATH": settings.catalogue_path and str(settings.catalogue_path.absolute()),
+        "FLEET_CALIBRATIONS_PATH": settings.calibrations_path and str(settings.calibrations_path.absolute()),
+        "FLEET_ROUTERS_PATH": settings.routers_path and str(settings.routers_path.absolute()),
     }
     return {name: value for name, value in chosen.items() if value}
 

@@ -9,12 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.app.worker import CLOUD_PROVIDERS, rules_of
+from fleet.app.worker import CLOUD_PROVIDERS, SystemClock, rules_of
 from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
+from policies import money
+from policies.sections import MoneyRules
+from queues.cells import Cells, JetStreamCells
 from queues.connection import connect
 from queues.jetstream import JetStreamQueue
+from queues.spend import accounts_of
+from queues.subjects import SPEND
 from queues.topology import stream_sizes
 
 SERVE_API = "/api/serve/applications/"
@@ -36,11 +41,24 @@ class TargetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SpendStatus:
+    """What was spent outside today (UTC); `tenant` None is the whole fleet. `reserved_usd` is for calls under way."""
+
+    tenant: str | None
+    spent_usd: float
+    reserved_usd: float
+    limit_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetStatus:
+    """`spend` holds the fleet and every tenant that has a limit and spent something today."""
+
     nats_url: str
     reachable: bool
     streams: Mapping[str, int]
     targets: tuple[TargetStatus, ...]
+    spend: tuple[SpendStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +80,26 @@ async def read_status(settings: Settings) -> FleetStatus:
     try:
         depths = await JetStreamQueue(connection).depths()
         streams = await stream_sizes(connection.nats.jetstream())
+        # A fleet of an older version keeps no book.
+        spend = await read_spend(JetStreamCells(connection), rules_of(settings).money) if SPEND in streams else ()
     finally:
         await connection.close()
     replicas = await asyncio.to_thread(read_replicas, settings.dashboard_address)
-    return FleetStatus(url, True, streams, target_statuses(settings, depths, replicas))
+    return FleetStatus(url, True, streams, target_statuses(settings, depths, replicas), spend)
+
+
+async def read_spend(cells: Cells, rules: MoneyRules) -> tuple[SpendStatus, ...]:
+    """The fleet first, then the tenants by name. Raises `QueueUnavailable`."""
+    now = SystemClock().now()
+    found = await accounts_of(cells, money.day_of(now))
+    lines = []
+    for tenant, account in found.items():
+        limit_usd = rules.daily_usd if tenant is None else money.tenant_limit_usd(tenant, rules)
+        if limit_usd is not None:
+            gone = money.spent(account, now, rules.open_seconds)
+            reserved = account.spent + sum(account.open.values()) - gone
+            lines.append(SpendStatus(tenant, money.usd_of(gone), money.usd_of(reserved), limit_usd))
+    return tuple(lines)
 
 
 def target_statuses(

@@ -9,7 +9,11 @@ import time
 from collections.abc import Coroutine, Mapping
 
 from fleet import providers
+from fleet.app.knowledge import Calibrations, load_calibrations, shipped_calibrations
+from fleet.app.routers import Routers, load_routers
 from fleet.dispatch.dispatcher import Dispatcher
+from fleet.dispatch.knowledge import Learned
+from fleet.dispatch.till import alerts
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.ports import Backend
 from fleet.providers.keys import EnvironmentKeyRing
@@ -17,8 +21,11 @@ from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.telemetry import logs, tracing
 from policies.rules import Rules
+from queues.calibrations import JetStreamCalibrations
+from queues.cells import JetStreamCells
 from queues.connection import Connection, connect
 from queues.jetstream import JetStreamQueue
+from queues.spend import CellSpendBook
 from queues.topology import TopologySpec, apply
 
 CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
@@ -32,6 +39,18 @@ class SystemClock:
 def rules_of(settings: Settings) -> Rules:
     """The rules and the catalogue these settings ask for. Raises `ConfigError`."""
     return load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
+
+
+def prior_calibrations(settings: Settings, rules: Rules) -> Calibrations:
+    """The calibrations a dispatcher starts with: the operator's file, or what is shipped. Raises `ConfigError`."""
+    if settings.calibrations_path is not None:
+        return load_calibrations(settings.calibrations_path, rules.catalogue)
+    return shipped_calibrations(settings.profile)
+
+
+def learned_routers(settings: Settings, rules: Rules) -> Routers:
+    """The routers in the operator's file, if there is one. Raises `ConfigError`."""
+    return {} if settings.routers_path is None else load_routers(settings.routers_path, rules.catalogue)
 
 
 def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
@@ -70,6 +89,8 @@ class DispatcherProcess:
         self._settings = settings
         self._with_ray = with_ray
         self._rules = rules_of(settings)
+        self._prior = prior_calibrations(settings, self._rules)
+        self._routers = learned_routers(settings, self._rules)
         self._tracer = tracing.tracer_from_environment(os.environ)
         self._dispatcher: Dispatcher | None = None
         self._draining = False
@@ -102,7 +123,19 @@ class DispatcherProcess:
         queue = JetStreamQueue(connection, lease_seconds)
         tracer = None if isinstance(self._tracer, tracing.NullTracer) else self._tracer
         only = own_key_only(self._settings, self._rules)
-        self._dispatcher = Dispatcher(queue, backends, self._rules, SystemClock(), tracer, lease_seconds, only)
+        money, clock = self._rules.money, SystemClock()
+        spend = CellSpendBook(JetStreamCells(connection), clock, money.open_seconds, alerts(money))
+        self._dispatcher = Dispatcher(
+            queue,
+            backends,
+            self._rules,
+            clock,
+            tracer,
+            lease_seconds,
+            only,
+            spend=spend,
+            learned=Learned(JetStreamCalibrations(connection), self._prior, self._routers),
+        )
         if self._draining:
             return
         try:

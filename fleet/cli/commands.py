@@ -8,8 +8,12 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.calibrate import calibrate
 from fleet.cli.connection import settings_for
+from fleet.cli.evaluate import evaluate
 from fleet.cli.output import Output, friendly
+from fleet.cli.router import router
+from fleet.model.feedback import Verdict
 from fleet.model.job import Lane, Plan, Tier
 
 app = typer.Typer(
@@ -22,6 +26,9 @@ bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
 topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
 app.add_typer(topology_app, name="topology")
+app.command()(evaluate)
+app.command()(calibrate)
+app.command()(router)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
@@ -102,6 +109,36 @@ def result(
 
     with friendly(as_json):
         asyncio.run(jobs.result(settings_for(nats_url, tenant), Output(as_json), job_id))
+
+
+@app.command()
+def explain(
+    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every decision of a job: features, confidence, threshold and its version, reason, price."""
+    from fleet.cli.explain import explain as explain_job
+
+    with friendly(as_json):
+        asyncio.run(explain_job(settings_for(nats_url, tenant), Output(as_json), job_id))
+
+
+@app.command()
+def feedback(
+    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    verdict: Annotated[Verdict, typer.Argument(help="better: the answer was not good enough, a stronger model's is.")],
+    text: Annotated[str | None, typer.Option(help="With edited: the answer as edited. Otherwise a remark.")] = None,
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the answer of a job was worth; `fleet calibrate` learns from it."""
+    from fleet.cli import jobs
+
+    with friendly(as_json):
+        asyncio.run(jobs.feedback(settings_for(nats_url, tenant), Output(as_json), job_id, verdict, text))
 
 
 @app.command()

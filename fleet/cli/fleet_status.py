@@ -12,7 +12,7 @@ from fleet.cli.output import Output
 from fleet.model.errors import QueueUnavailable
 
 if TYPE_CHECKING:
-    from fleet.app import TargetStatus
+    from fleet.app import SpendStatus, TargetStatus
     from fleet.settings.environment import Settings
 
 
@@ -30,7 +30,18 @@ async def show(settings: Settings, output: Output) -> None:
     streams.add_column("messages", justify="right")
     for name, messages in status.streams.items():
         streams.add_row(name, f"{messages:,}")
-    output.show("", streams, "", targets_table(status.targets))
+    output.show("", streams, "", spend_table(status.spend), "", targets_table(status.targets))
+
+
+def spend_table(spend: Sequence[SpendStatus]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("spent outside today (UTC)")
+    for column in ("spent", "reserved", "limit"):
+        table.add_column(column, justify="right")
+    for row in spend:
+        amounts = (f"${usd:,.4f}" for usd in (row.spent_usd, row.reserved_usd, row.limit_usd))
+        table.add_row("fleet" if row.tenant is None else row.tenant, *amounts)
+    return table
 
 
 def targets_table(targets: Sequence[TargetStatus]) -> Table:

@@ -1,4 +1,4 @@
-"""`fleet submit` and `fleet result`."""
+"""`fleet submit`, `fleet result` and `fleet feedback`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fleet.cli.connection import open_client
 from fleet.cli.output import Output
 from fleet.model.attempt import Attempt, Failure
 from fleet.model.errors import FleetError, InvalidJob
+from fleet.model.feedback import Verdict
 from fleet.model.result import Result
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ async def result(settings: Settings, output: Output, job_id: str) -> None:
     if found is None:
         raise FleetError(f"job {job_id} of tenant {settings.tenant} has no result yet: ask again, or check the id")
     show_result(found, output)
+
+
+async def feedback(settings: Settings, output: Output, job_id: str, verdict: Verdict, text: str | None) -> None:
+    """Store what the user thinks of a job's answer. Raises: InvalidFeedback."""
+    async with open_client(settings) as client:
+        await client.feedback(job_id, verdict, text=text)
+    output.object({"id": job_id, "verdict": str(verdict)})
+    output.say(f"{job_id}: {verdict}")
 
 
 def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:

@@ -14,7 +14,14 @@ from typing import IO, Any
 import typer
 from rich.console import Console, RenderableType
 
-from fleet.model.errors import BackendUnavailable, ConfigError, FleetError, InvalidJob, QueueUnavailable
+from fleet.model.errors import (
+    BackendUnavailable,
+    ConfigError,
+    FleetError,
+    InvalidFeedback,
+    InvalidJob,
+    QueueUnavailable,
+)
 
 FAILED = 1
 INTERRUPTED = 130
@@ -81,6 +88,8 @@ def advice(error: FleetError | OSError) -> str:
             return f"wrong setting: {what}"
         case InvalidJob():
             return f"wrong job: {what}"
+        case InvalidFeedback():
+            return f"wrong feedback: {what}"
         case BackendUnavailable():
             notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
             return f"a model cannot be reached: {what}{notes}"

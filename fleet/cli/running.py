@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleet.cli.fleet_status import targets_table
@@ -44,6 +45,17 @@ async def started(settings: Settings, on_progress: Callable[[str], None]) -> Asy
     finally:
         on_progress("stopping")
         await fleet.stop()
+
+
+@asynccontextmanager
+async def started_apart(
+    settings: Settings, directory: Path, on_progress: Callable[[str], None]
+) -> AsyncIterator[tuple[Settings, Sequence[str]]]:
+    """Settings that reach a fleet of one's own beside any other, and notes; all it writes is in `directory`."""
+    free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # another fleet may hold the usual ports
+    own = settings.model_copy(update={"nats_url": None, "data_dir": directory, **free})
+    async with started(own, on_progress) as fleet:
+        yield own.model_copy(update={"nats_url": fleet.nats_url}), fleet.notes
 
 
 def _cancel_on_signals() -> None:

@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     ray_dashboard_url: HttpAddress | None = None
     rules_path: FilePath | None = None
     catalogue_path: FilePath | None = None
+    calibrations_path: FilePath | None = None
+    routers_path: FilePath | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_seconds: PositiveFloat = DEFAULT_LEASE_SECONDS
     openai_base_url: HttpAddress | None = None

@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
 import pytest
 
-from fleet.app.status import SERVE_API, Replicas, TargetStatus, read_replicas, target_statuses
+from fleet.app.status import (
+    SERVE_API,
+    Replicas,
+    SpendStatus,
+    TargetStatus,
+    read_replicas,
+    read_spend,
+    target_statuses,
+)
+from fleet.app.worker import SystemClock, rules_of
+from fleet.model.money import Claim, Reservation
 from fleet.settings.environment import Settings, load
+from queues.cells import MemoryCells
+from queues.spend import CellSpendBook
 
 APPLICATIONS = {
     "applications": {
@@ -114,3 +127,22 @@ def test_a_cloud_target_is_ready_with_a_key_and_names_the_variable_without(setti
     assert found["gpt-4o"] == TargetStatus("gpt-4o", "openai", "ready", None, 5)
     missing = "set ANTHROPIC_API_KEY"
     assert found["claude-sonnet"] == TargetStatus("claude-sonnet", "anthropic", "no key", None, 0, missing)
+
+
+async def test_the_money_of_the_day_is_shown_for_the_fleet_and_for_every_tenant_with_a_limit(
+    settings: Settings,
+) -> None:
+    rules = replace(rules_of(settings).money, tenants={"acme": 5.0})
+    cells = MemoryCells()
+    assert await read_spend(cells, rules) == (SpendStatus(None, 0.0, 0.0, 50.0),)
+    book = CellSpendBook(cells, SystemClock(), rules.open_seconds)
+    claims = [Claim(tenant, nano, 10**12) for tenant, nano in (("acme", 10**9), ("acme", 2 * 10**9), ("beta", 10**9))]
+    reservations = await book.reserve(claims)
+    for reservation in reservations[1:]:
+        assert isinstance(reservation, Reservation)
+        book.settle(reservation, 500_000_000)
+    await book.close()
+    assert await read_spend(cells, rules) == (
+        SpendStatus(None, 1.0, 1.0, 50.0),
+        SpendStatus("acme", 0.5, 1.0, 5.0),
+    )

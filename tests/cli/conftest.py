@@ -14,7 +14,20 @@ import pytest
 from fake_app import App
 from typer.testing import CliRunner, Result
 
+from fleet.app import load_calibrations, rules_of, save_calibrations
 from fleet.cli.commands import app
+
+FAKED = (
+    "open_desk",
+    "open_journal",
+    "open_calibrations",
+    "shipped_calibrations",
+    "start",
+    "read_status",
+    "apply_topology",
+    "run_dispatcher",
+)
+"""What of `fleet.app` needs a fleet."""
 
 
 @pytest.fixture
@@ -26,8 +39,10 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
     monkeypatch.setenv("COLUMNS", "120")
     fake = App()
     module = ModuleType("fleet.app")
-    for name in ("open_desk", "start", "read_status", "apply_topology", "run_dispatcher"):
+    for name in FAKED:
         setattr(module, name, getattr(fake, name))
+    for real in (rules_of, load_calibrations, save_calibrations):
+        setattr(module, real.__name__, real)
     monkeypatch.setitem(sys.modules, "fleet.app", module)
     return fake
 

@@ -83,6 +83,7 @@ def test_submit_passes_on_what_is_said_of_the_job(invoke_json: InvokeJson, fake_
 def test_status_shows_streams_and_targets(invoke: Invoke) -> None:
     lines = [" ".join(line.split()) for line in invoke("status").stdout.splitlines()]
     assert "JOBS 1,200" in lines
+    assert "fleet $12.5000 $0.2500 $50.0000" in lines
     assert "llama-8b fleet running 2 1,234" in lines
     assert "gpt-4o openai no key - 0 set OPENAI_API_KEY" in lines
 
@@ -91,6 +92,7 @@ def test_the_json_of_the_status_names_everything(invoke_json: InvokeJson) -> Non
     status = invoke_json("status", "--nats-url", "nats://broker:4222")
     assert status["nats_url"] == "nats://broker:4222"
     assert status["streams"] == {"JOBS": 1200, "RESULTS": 3}
+    assert status["spend"][1] == {"tenant": "acme", "spent_usd": 1.0, "reserved_usd": 0.0, "limit_usd": 5.0}
     assert set(status["targets"][0]) == {"name", "provider", "state", "replicas", "queued", "message"}
 
 
@@ -287,7 +289,7 @@ def test_a_dispatcher_runs_on_the_event_loop_that_was_measured(invoke: Invoke, m
 def test_every_command_can_print_json() -> None:
     groups = [typer_app, *(group.typer_instance for group in typer_app.registered_groups)]
     commands = [command.callback for group in groups if group for command in group.registered_commands]
-    assert len(commands) == 8
+    assert len(commands) == 13
     assert all("as_json" in command.__annotations__ for command in commands if command)
 
 

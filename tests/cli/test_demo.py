@@ -13,7 +13,7 @@ from memory_fleet import MemoryFleet, attempt, succeeded
 from typer.testing import Result as CliResult
 
 from deployments.standins.tasks import TASKS
-from fleet.cli.demo.asked import SMALL_MODEL, Asked, for_the_small_model, jobs
+from fleet.cli.demo.asked import SMALL_MODEL, Asked, alone_on, jobs
 from fleet.cli.demo.collect import Collected, collect
 from fleet.cli.demo.report import Report, accuracy_of_the_small_model, report
 from fleet.cli.demo.view import telling_examples
@@ -93,7 +93,7 @@ def test_the_same_seed_asks_the_same_and_another_seed_something_else() -> None:
 
 
 def test_the_small_model_is_asked_the_same_and_nothing_may_leave_it() -> None:
-    alone = for_the_small_model(ASKED, 60.0)
+    alone = alone_on(SMALL_MODEL, ASKED, 60.0)
     assert [one.prompt for one in alone] == [one.prompt for one in ASKED]
     assert {(one.submission.request["model"], one.submission.cloud) for one in alone} == {(SMALL_MODEL, "deny")}
     assert not {one.submission.id for one in alone} & {one.submission.id for one in ASKED}

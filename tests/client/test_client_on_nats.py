@@ -13,6 +13,7 @@ from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.client import FleetClient
 from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.feedback import Verdict
 from fleet.model.job import Job, Lane
 from queues.server import EmbeddedServer
 
@@ -71,3 +72,21 @@ async def test_a_stored_result_is_fetched_by_a_client_that_came_later(
         assert (await later.wait(job_id)).job_id == job_id
     async with FleetClient.connect(server.url, tenant="globex") as stranger:
         assert await stranger.result(job_id) is None
+
+
+async def test_feedback_and_the_job_asked_for_again_arrive(client: FleetClient, rig: JetStreamRig) -> None:
+    job_id = await client.submit(task="chat", messages=HELLO)
+    await answer_one(rig)
+
+    await client.feedback(job_id, "edited", text="Hello!")
+    again = await client.better(job_id, task="chat", messages=HELLO)
+
+    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, 20.0)
+    assert isinstance(delivery.body, Job)
+    assert (delivery.body.id, delivery.body.above) == (again, "llama-8b")
+    said = [each async for each in rig.journal().feedback()]
+    assert [(each.job_id, each.tenant, each.verdict, each.target) for each in said] == [
+        (job_id, "acme", Verdict.EDITED, "llama-8b"),
+        (job_id, "acme", Verdict.BETTER, "llama-8b"),
+    ]
+    assert [each.changed for each in said] == [False, None]

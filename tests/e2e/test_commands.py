@@ -17,7 +17,16 @@ def test_status_shows_every_model_running(fleet):
     status = json.loads(fleet.command("status", "--json").stdout)
     running = {t["name"]: t["replicas"] for t in status["targets"] if t["provider"] == "fleet"}
     assert running == dict.fromkeys(fleet.targets, 1)
-    assert set(status["streams"]) == {"JOBS", "WORK", "RESULTS", "LEDGER", "DEAD"}
+    assert set(status["streams"]) == {
+        "JOBS",
+        "WORK",
+        "RESULTS",
+        "LEDGER",
+        "DEAD",
+        "FEEDBACK",
+        "KV_calibrations",
+        "KV_spend",
+    }
 
 
 def test_the_dispatcher_stands_beside_the_models_in_the_dashboard(fleet):

@@ -55,8 +55,10 @@ async def test_an_answer_that_is_not_trusted_was_judged_by_true_token_probabilit
     first = result.attempts[0]
     engines_own = await asyncio.to_thread(_probability_of_worst_token, fleet, "llama-8b", request)
     assert first.target == "llama-8b"
-    assert first.confidence == pytest.approx(engines_own, abs=0.02)
-    assert first.confidence < 0.95  # a constant near 1 would not do
+    worst_token = math.exp(first.outcome.features.min)
+    assert worst_token == pytest.approx(engines_own, abs=0.02)
+    assert worst_token < 0.95  # a constant near 1 would not do
+    assert first.judged.calibration is not None and first.confidence < first.judged.threshold
 
 
 def _probability_of_worst_token(fleet, target, request):
@@ -79,7 +81,9 @@ async def test_a_repeated_submission_is_answered_once(fleet, client):
 
 async def test_a_job_pinned_to_openai_travels_over_openais_wire_format(client):
     [job] = examples("heldout", 7, 1, task="classify.intent")
-    result = await client.run(task=job.task, request={"model": "gpt-4o", "messages": job.messages})
+    # What stands in for OpenAI here has room for 512 tokens; without a limit of its own a job gets the rules'.
+    request = {"model": "gpt-4o", "messages": job.messages, "max_tokens": 32}
+    result = await client.run(task=job.task, request=request)
     assert (result.status, result.reason, result.target) == (Status.SUCCEEDED, Reason.NOT_CHECKED, "gpt-4o")
     assert result.attempts[0].outcome.usage.output_tokens > 0
     assert result.cost_usd > 0
@@ -101,7 +105,7 @@ async def test_sums_the_small_model_is_unsure_of_climb_and_come_back_right(clien
     )
     climbed = [result for result in results if len(result.attempts) > 1]
     assert {result.attempts[0].target for result in results} == {"llama-8b"}
-    assert {result.attempts[1].reason for result in climbed} == {Reason.LOW_CONFIDENCE}
+    assert {result.attempts[1].reason for result in climbed} <= {Reason.LOW_CONFIDENCE, Reason.CASCADE_OFF}
     right = [is_correct(j.task, j.answer, r.answer.message["content"]) for j, r in zip(jobs, results, strict=True)]
     assert len(climbed) >= 10  # the small model gets about one sum in eight right
     assert sum(right) >= 14

@@ -74,6 +74,19 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("complexity/complex_from", 3, "complexity.complex_from"),
         ("confidence/method", "gut_feeling", "confidence.method"),
         ("deadlines/bulk_seconds", -1, "deadlines.bulk_seconds"),
+        ("money", None, "money"),
+        ("money/daily_usd", 0, "money.daily_usd"),
+        ("money/daily_usd", None, "money.daily_usd"),
+        ("money/daily_usd", float("nan"), "money.daily_usd"),
+        ("money/daily_usd", float("inf"), "money.daily_usd"),
+        ("money/tenant_daily_usd", -1, "money.tenant_daily_usd"),
+        ("money/tenants", {"acme": 0.0}, "money.tenants.acme"),
+        ("money/tenants", {"no tenant": 1.0}, "money.tenants.no tenant"),
+        ("money/alert_at", 0, "money.alert_at"),
+        ("money/cheap_at", 1.01, "money.cheap_at"),
+        ("money/max_output_tokens", 0, "money.max_output_tokens"),
+        ("money/max_tokens_per_image", 0, "money.max_tokens_per_image"),
+        ("money/open_seconds", 120, "money.open_seconds"),
         ("catalogue", {}, "catalogue"),
     ],
 )
@@ -97,6 +110,8 @@ def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value,
         ("targets/0/input_usd_per_million_tokens", -0.1, "targets.llama-8b.input_usd_per_million_tokens"),
         ("targets/0/output_usd_per_million_tokens", float("inf"), "targets.llama-8b.output_usd_per_million_tokens"),
         ("targets/0/context_tokens", 0, "targets.llama-8b.context_tokens"),
+        ("targets/9/output_usd_per_million_tokens", None, "targets.9.output_usd_per_million_tokens"),
+        ("targets/9/input_usd_per_million_tokens", float("nan"), "targets.gpt-4o.input_usd_per_million_tokens"),
         ("targets/0/model", "", "targets.llama-8b.model"),
     ],
 )
@@ -130,3 +145,18 @@ def test_a_target_is_added_without_touching_code(tmp_path):
     rules_file = edited(SHIPPED_RULES, tmp_path, "phases/phase3/tasks", {"detect.issue": ["ft-issues", "gpt-4o"]})
     rules = load_rules(rules_file, tmp_path / "catalogue.yaml", "local")
     assert [target.name for target in rules.routes.by_task["detect.issue", "paid"]] == ["ft-issues", "gpt-4o"]
+
+
+@pytest.mark.parametrize(("row", "free", "refused"), [(-1, False, True), (-1, True, False), (0, False, False)])
+def test_a_cloud_target_without_a_price_is_refused_unless_it_is_said_to_be_free(tmp_path, row, free, refused):
+    document = yaml.safe_load(SHIPPED_CATALOGUE.read_text())
+    free_word = {"free": True} if free else {}
+    nothing = {"input_usd_per_million_tokens": 0, "output_usd_per_million_tokens": 0}
+    document["targets"][row] |= {**nothing, **free_word}
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(yaml.safe_dump(document))
+    if refused:
+        with pytest.raises(ConfigError, match=r"targets\.claude-sonnet\.output_usd_per_million_tokens.*free: true"):
+            load_catalogue(file, "local")
+    else:
+        assert load_catalogue(file, "local").targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +55,24 @@ def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:
     ]
 
 
-def for_the_small_model(asked: list[Asked], deadline_seconds: float) -> list[Asked]:
-    """The same prompts pinned to the small model, on the tier whose ladder it is not on: nothing to escalate to."""
+def alone_on(model: str, asked: Sequence[Asked], deadline_seconds: float) -> list[Asked]:
+    """The same prompts pinned to one model, on the tier whose ladder it ends or is not on: nothing to escalate to."""
+    return _again(asked, deadline_seconds, Tier.COMPLEX, {"model": model})
+
+
+def up_the_ladder(asked: Sequence[Asked], deadline_seconds: float) -> list[Asked]:
+    """The same prompts, all from the first rung of the longest ladder within the fleet."""
+    return _again(asked, deadline_seconds, Tier.SIMPLE, {})
+
+
+def _again(asked: Sequence[Asked], deadline_seconds: float, tier: Tier, request: dict[str, Any]) -> list[Asked]:
     return [
         Asked(
             submission(
                 task=one.example.task,
-                request=_request(one.example) | {"model": SMALL_MODEL},
+                request=_request(one.example) | request,
                 lane=Lane.BULK,
-                tier=Tier.COMPLEX,
+                tier=tier,
                 cloud="deny",
                 deadline_seconds=deadline_seconds,
             ),

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleet.cli.connection import open_desk
-from fleet.cli.demo.asked import Asked, for_the_small_model, jobs
+from fleet.cli.demo.asked import SMALL_MODEL, Asked, alone_on, jobs
 from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, Collected, collect
 from fleet.cli.demo.report import accuracy_of_the_small_model, report
 from fleet.cli.demo.view import summary
 from fleet.cli.files import bar
 from fleet.cli.output import Output, quiet
-from fleet.cli.running import started
+from fleet.cli.running import started_apart
 
 if TYPE_CHECKING:
     from fleet.ports import JobDesk
@@ -30,10 +30,10 @@ async def demo(settings: Settings, as_json: bool, count: int, seed: int, deadlin
         async with _fleet(settings, directory, output.progress) as (there, notes), open_desk(there) as desk:
             output.progress(f"{count} jobs")
             asked = jobs(count, seed, deadline_seconds)
-            collected = await _collect(desk, asked, deadline_seconds, output, LINGER_SECONDS)
+            collected = await gather(desk, asked, deadline_seconds, output, LINGER_SECONDS)
             output.progress("the same prompts on the small model alone")
-            alone = for_the_small_model(asked, deadline_seconds)
-            small = (await _collect(desk, alone, deadline_seconds, output, 0.0)).results
+            alone = alone_on(SMALL_MODEL, asked, deadline_seconds)
+            small = (await gather(desk, alone, deadline_seconds, output)).results
             totals = report(asked, collected, accuracy_of_the_small_model(alone, small))
         output.object(totals.as_json())
         output.show(*summary(totals, asked, collected.results, notes))
@@ -50,15 +50,14 @@ async def _fleet(
     if settings.nats_url and (await read_status(settings)).reachable:
         yield settings, ()
         return
-    free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # a fleet may hold the usual ports
-    own = settings.model_copy(update={"nats_url": None, "data_dir": directory, **free})
-    async with started(own, on_progress) as fleet:
-        yield own.model_copy(update={"nats_url": fleet.nats_url}), fleet.notes
+    async with started_apart(settings, directory, on_progress) as (own, notes):
+        yield own, notes
 
 
-async def _collect(
-    desk: JobDesk, asked: list[Asked], deadline_seconds: float, output: Output, linger_seconds: float
+async def gather(
+    desk: JobDesk, asked: Sequence[Asked], deadline_seconds: float, output: Output, linger_seconds: float = 0.0
 ) -> Collected:
+    """What came back of these jobs, with a bar to watch."""
     with bar(output) as progress:
         task = progress.add_task("jobs", total=len(asked))
         timeout_seconds = deadline_seconds + GRACE_SECONDS

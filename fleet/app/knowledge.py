@@ -1,0 +1,54 @@
+"""Where what was learned is kept: the journal it is learned from, the calibrations in force, and files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.errors import ConfigError
+from fleet.ports import CalibrationStore, Journal
+from policies.catalogue import Catalogue
+from queues.calibration_codec import check_target, decode_document, encode_document
+from queues.calibrations import JetStreamCalibrations
+from queues.journal import JetStreamJournal
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+
+
+async def open_journal(nats_url: str) -> Journal:
+    """The ledger and the feedback of all tenants, connected. Raises `QueueUnavailable`."""
+    return await JetStreamJournal.connect(nats_url)
+
+
+async def open_calibrations(nats_url: str) -> CalibrationStore:
+    """The calibrations in force, connected. Raises `QueueUnavailable`."""
+    return await JetStreamCalibrations.connect(nats_url)
+
+
+def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
+    """The calibrations in a file, each of a target of the catalogue as it is now.
+
+    Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
+    """
+    try:
+        found = decode_document(path.read_bytes())
+        for number, calibration in enumerate(found.values()):
+            check_target(calibration, catalogue.targets, f"calibrations.{number}.")
+    except ConfigError as error:
+        raise ConfigError(error.field, f"{error.rule} (in {path})") from None
+    except OSError as error:
+        raise ConfigError(path.name, f"cannot be read: {error.strerror} (in {path})") from None
+    return found
+
+
+def save_calibrations(path: Path, calibrations: Iterable[Calibration]) -> None:
+    """The same calibrations always give the same file. Raises OSError."""
+    path.write_text(encode_document(calibrations), encoding="utf-8")
+
+
+def shipped_calibrations(profile: str) -> Calibrations:
+    """What comes with the models of `profile`; nothing where none does. One of another model is there to be ignored."""
+    shipped = files("deployments") / "standins" / "calibration.json"
+    return decode_document(shipped.read_bytes()) if profile == "local" and shipped.is_file() else {}

@@ -1,0 +1,58 @@
+"""Files of learned routers, each for a weak target and the tasks whose prompts it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fleet.model.errors import ConfigError
+from fleet.model.router import Router, RouterKey, from_plain, to_plain
+from policies.catalogue import Catalogue
+from policies.router import suffices, switch_on
+
+SCHEMA = 1
+
+Routers = Mapping[RouterKey, Router]
+
+
+def load_routers(path: Path, catalogue: Catalogue) -> Routers:
+    """The routers in a file, each for two targets of the catalogue and good enough to decide.
+
+    Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA or "routers" not in document:
+            raise ConfigError("schema", f"must be {SCHEMA}, beside a list of routers")
+        rows = [_row(f"routers.{number}", row, catalogue) for number, row in enumerate(document["routers"])]
+    except OSError as error:
+        raise ConfigError(path.name, f"cannot be read: {error.strerror} (in {path})") from None
+    except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError
+        raise ConfigError(path.name, f"must be JSON: {error} (in {path})") from None
+    except ConfigError as error:
+        raise ConfigError(error.field, f"{error.rule} (in {path})") from None
+    return dict(rows)
+
+
+def _row(path: str, row: Any, catalogue: Catalogue) -> tuple[RouterKey, Router]:
+    try:
+        router = from_plain(row["router"])
+        family = str(row["task"])
+        suffices(router, "a text that any router can read")
+        ruling = switch_on(router)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ConfigError(path, f"must be a router as `fleet router` writes it: {type(error).__name__}") from None
+    for name in ("weak", "strong"):
+        if getattr(router, name) not in catalogue.targets:
+            raise ConfigError(f"{path}.router.{name}", f"must be one of {', '.join(catalogue.targets)}")
+    if not ruling.on:
+        raise ConfigError(path, f"must be good enough to decide; {ruling.reason}")
+    return (router.weak, family), router
+
+
+def save_routers(path: Path, routers: Routers) -> None:
+    """The same routers always give the same file. Raises OSError."""
+    rows = [{"task": key[1], "router": to_plain(routers[key])} for key in sorted(routers)]
+    path.write_text(json.dumps({"schema": SCHEMA, "routers": rows}) + "\n", encoding="utf-8")

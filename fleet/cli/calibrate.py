@@ -1,0 +1,167 @@
+"""`fleet calibrate`: from what was said of answers to how far each target can be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.calibration_view import as_json, key_of, unused_lines, view, words_of
+from fleet.cli.connection import settings_for
+from fleet.cli.extras import needs_learn
+from fleet.cli.output import FAILED, Output, friendly
+from fleet.model.calibration import Calibration, CalibrationKey
+
+if TYPE_CHECKING:
+    from fleet.learning.fitting import Outcome
+    from fleet.learning.labels import Collected
+    from fleet.ports import CalibrationStore
+    from fleet.settings.environment import Settings
+    from policies.catalogue import Catalogue
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+
+
+def calibrate(
+    labels: Annotated[
+        Path | None, typer.Option(help="Judged answers, one JSON object a line, in place of the feedback on NATS.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write all that is then in force here; with --labels only here."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    roll_back: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Go back to the one before, such as llama-8b/classify.intent/token."),
+    ] = None,
+    nats_url: Annotated[
+        str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Fit confidence and thresholds to what users and comparisons said, and put in force what is better."""
+    output = Output(as_json)
+    with friendly(as_json), needs_learn("fleet calibrate"):
+        settings = settings_for(nats_url)
+        if roll_back is not None:
+            asyncio.run(_roll_back(settings, output, roll_back, dry_run))
+            return
+        fitted = asyncio.run(_calibrate(settings, output, Plan(labels, file, dry_run)))
+    if not fitted:
+        raise typer.Exit(FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where labels come from and where calibrations go. From a file into a file, nothing is asked of NATS."""
+
+    labels: Path | None
+    file: Path | None
+    dry_run: bool
+
+    @property
+    def is_online(self) -> bool:
+        return self.labels is None or self.file is None
+
+
+async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
+    """Fit, show, put in force. False where there were labels and nothing could be fitted.
+
+    Raises: QueueUnavailable; ConfigError, OSError for a file.
+    """
+    from fleet.app import rules_of
+    from fleet.learning.fitting import fit_all, in_force_after
+
+    rules = rules_of(settings)
+    found = await _labels(settings, plan)
+    in_force = await _in_force(settings, plan, rules.catalogue)
+    output.progress(f"fitting {len(found.labels):,} labels")
+    outcomes = await asyncio.to_thread(fit_all, found.labels, in_force, rules, time.time())
+    if not plan.dry_run:
+        await _put(settings, plan, [each.calibration for each in outcomes if each.accepted and each.calibration])
+        if plan.file is not None:
+            _save(plan.file, in_force_after(in_force, outcomes))
+    _show(output, plan, found, outcomes)
+    return not outcomes or any(each.calibration is not None for each in outcomes)
+
+
+async def _labels(settings: Settings, plan: Plan) -> Collected:
+    from fleet.app import open_journal
+    from fleet.learning.files import read_labels
+    from fleet.learning.labels import Collected, collect
+
+    if plan.labels is not None:
+        return Collected(read_labels(plan.labels), {})
+    assert settings.nats_url is not None, "settings_for gave the address"
+    journal = await open_journal(settings.nats_url)
+    try:
+        return await collect(journal)
+    finally:
+        await journal.close()
+
+
+async def _in_force(settings: Settings, plan: Plan, catalogue: Catalogue) -> Calibrations:
+    from fleet.app import load_calibrations, shipped_calibrations
+
+    if plan.is_online:
+        async with _store(settings) as store:
+            return {**shipped_calibrations(settings.profile), **await store.read_all()}
+    assert plan.file is not None, "or it would be online"
+    return load_calibrations(plan.file, catalogue) if plan.file.exists() else {}
+
+
+async def _put(settings: Settings, plan: Plan, accepted: Sequence[Calibration]) -> None:
+    if plan.is_online and accepted:
+        async with _store(settings) as store:
+            await store.put(accepted)
+
+
+def _save(file: Path, calibrations: Calibrations) -> None:
+    from fleet.app import save_calibrations
+
+    save_calibrations(file, calibrations.values())
+
+
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[CalibrationStore]:
+    from fleet.app import open_calibrations
+
+    assert settings.nats_url is not None, "settings_for gave the address"
+    store = await open_calibrations(settings.nats_url)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def _show(output: Output, plan: Plan, found: Collected, outcomes: Sequence[Outcome]) -> None:
+    output.object(as_json(found, outcomes, written=not plan.dry_run))
+    if outcomes:
+        output.show(view(outcomes), "")
+    else:
+        output.say("no labels yet: give feedback with `fleet feedback`, or wait for the dispatchers' own comparisons")
+    for line in unused_lines(found):
+        output.say(line)
+    accepted = sum(each.accepted for each in outcomes)
+    verb = "would be put in force" if plan.dry_run else "put in force"
+    output.say(f"{accepted} of {len(outcomes)} calibrations {verb}")
+    if plan.file is not None and not plan.dry_run:
+        output.say(f"file  {plan.file}")
+
+
+async def _roll_back(settings: Settings, output: Output, words: str, dry_run: bool) -> None:
+    """Raises: ConfigError where there is nothing to go back to."""
+    key = key_of(words)
+    async with _store(settings) as store:
+        before = (await store.read_all()).get(key)
+        earlier = None if dry_run else await store.roll_back(key)
+    versions = {"before": before and before.version, "after": earlier and earlier.version}
+    output.object({"key": words_of(key), **versions})
+    output.say(f"{words_of(key)}: {versions['before']} → {versions['after'] or 'the one before it'}")

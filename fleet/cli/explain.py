@@ -1,0 +1,164 @@
+"""`fleet explain`: every decision of a job, with what it was decided by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from fleet.cli.connection import open_client
+from fleet.cli.output import Output
+from fleet.model.attempt import Answer, Attempt, Failure, Judged
+from fleet.model.errors import FleetError
+from fleet.model.reason import Reason
+from fleet.model.result import Result
+
+if TYPE_CHECKING:
+    from fleet.settings.environment import Settings
+
+MEANINGS: Mapping[Reason, str] = {
+    Reason.ROUTED: "first on the ladder of its tier and plan",
+    Reason.PINNED: "the request names this model",
+    Reason.PREDICTED: "a learned router expects the first target on the ladder to fail",
+    Reason.LOW_CONFIDENCE: "the answer before was not trusted",
+    Reason.NOT_CALIBRATED: "too few labels to promise anything, so everything escalates",
+    Reason.GUARANTEE_WITHDRAWN: "traffic has drifted: the safer threshold holds, and the answer before was below it",
+    Reason.TARGET_FAILED: "the attempt before failed",
+    Reason.TARGET_UNAVAILABLE: "a weaker target was shut at that moment",
+    Reason.RETRY: "the same target again, after its pause",
+    Reason.GREY_BAND: "a second look: the answer before was too close to its threshold to call",
+    Reason.SHADOW: "compared with a stronger target, to learn from",
+    Reason.BACKOFF: "waiting before the same target is tried again",
+    Reason.BREAKER_OPEN: "waiting for a target that keeps failing",
+    Reason.MONEY_BUSY: "waiting for calls under way to say what they cost",
+    Reason.CONFIDENT: "confidence reached the threshold",
+    Reason.NOT_CHECKED: "the target gives nothing to judge by, and has no prior",
+    Reason.CASCADE_OFF: "confidence decides nothing here: all answers of this target are treated alike",
+    Reason.LADDER_EXHAUSTED: "no stronger target is left: the best answer there is",
+    Reason.OUT_OF_TIME: "no time is left for another target: the best answer there is",
+    Reason.OUT_OF_MONEY: "no money is left for another target: the best answer there is, if any",
+    Reason.INVALID: "the request breaks a rule",
+    Reason.DEADLINE_PASSED: "the deadline passed before there was an answer",
+    Reason.NO_TARGET: "no target may run this job",
+    Reason.ALL_FAILED: "every target failed",
+    Reason.TOO_MANY_DELIVERIES: "handed out again and again without coming to an end",
+    Reason.INTERNAL_ERROR: "a bug of the fleet's own",
+}
+
+
+async def explain(settings: Settings, output: Output, job_id: str) -> None:
+    """Show how the result of a job came about. Raises: FleetError where there is none."""
+    async with open_client(settings) as client:
+        found = await client.result(job_id)
+    if found is None:
+        raise FleetError(f"job {job_id} of tenant {settings.tenant} has no result yet: ask again, or check the id")
+    output.object(explanation(found))
+    output.say(f"{found.job_id}  {found.task or ''}")
+    for attempt in found.attempts:
+        output.show("", _title(attempt), _facts(attempt))
+    output.show("", _end(found))
+
+
+def explanation(result: Result) -> dict[str, Any]:
+    """The decisions as plain values; an attempt's words are those of its line of accounts."""
+    return {
+        "id": result.job_id,
+        "task": result.task,
+        "decisions": [_decision(attempt) for attempt in result.attempts],
+        "status": result.status.value,
+        "reason": result.reason.value,
+        "meaning": MEANINGS[result.reason],
+        "target": result.target,
+        "confidence": result.confidence,
+        "cost_usd": result.cost_usd,
+        "error": result.problem and result.problem.message,
+    }
+
+
+def _decision(attempt: Attempt) -> dict[str, Any]:
+    from queues.judgements import features_record, judged_record
+
+    answer = attempt.outcome if isinstance(attempt.outcome, Answer) else None
+    return {
+        "attempt": attempt.number,
+        "target": attempt.target,
+        "reason": attempt.reason.value,
+        "meaning": MEANINGS[attempt.reason],
+        "features": answer and features_record(answer.features),
+        "confidence": attempt.confidence,
+        **(judged_record(attempt.judged) or _UNJUDGED),
+        "probe": attempt.probe,
+        "input_tokens": answer and answer.usage.input_tokens,
+        "output_tokens": answer and answer.usage.output_tokens,
+        "failure": attempt.outcome.kind.value if isinstance(attempt.outcome, Failure) else None,
+        "cost_usd": attempt.cost_usd,
+        "seconds": round(attempt.ended_at - attempt.started_at, 6),
+    }
+
+
+_UNJUDGED = dict.fromkeys(("threshold", "kind", "calibration", "guard", "withdrawn"))
+
+
+def _title(attempt: Attempt) -> str:
+    look = f" (second look: {attempt.probe})" if attempt.probe else ""
+    return f"{attempt.number}. {attempt.target}{look}: {attempt.reason}, {MEANINGS[attempt.reason]}"
+
+
+def _facts(attempt: Attempt) -> Table:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(width=12, justify="right", style="dim")
+    match attempt.outcome:
+        case Failure() as failure:
+            facts.add_row("failed", f"{failure.kind}: {failure.detail}")
+        case Answer() as answer:
+            facts.add_row("features", _features(answer))
+            facts.add_row("confidence", _confidence(attempt))
+            if attempt.judged is not None:
+                facts.add_row("judged by", _judged_by(attempt.judged))
+            facts.add_row("tokens", f"{answer.usage.input_tokens} in, {answer.usage.output_tokens} out")
+    seconds = attempt.ended_at - attempt.started_at
+    facts.add_row("price", f"${attempt.cost_usd:.8f} in {seconds * 1000:,.0f} ms")
+    return facts
+
+
+def _features(answer: Answer) -> str:
+    if (found := answer.features) is None:
+        return "none: no log-probabilities"
+    return (
+        f"least likely token {_probability(found.min)}, average {_probability(found.mean)},"
+        f" margin {found.margin:.2f}, entropy {found.entropy:.2f} over {found.count} tokens"
+    )
+
+
+def _probability(logprob: float) -> str:
+    return f"{math.exp(min(logprob, 0.0)):.4f}"
+
+
+def _confidence(attempt: Attempt) -> str:
+    if attempt.confidence is None:
+        return "not known"
+    if (judged := attempt.judged) is None:
+        return f"{attempt.confidence:.4f}"
+    sign = "≥" if attempt.confidence >= judged.threshold else "<"
+    threshold = f"{judged.threshold:.4f}" if math.isfinite(judged.threshold) else "any (everything escalates)"
+    return f"{attempt.confidence:.4f} {sign} {threshold}"
+
+
+def _judged_by(judged: Judged) -> str:
+    by = f"calibration {judged.calibration}" if judged.calibration else "raw score, not calibrated"
+    marks = [f"cascade off: {judged.guard}"] if judged.guard else []
+    marks += ["guarantee withdrawn"] if judged.withdrawn else []
+    return "; ".join([f"{by}, for answers of kind {judged.kind}", *marks])
+
+
+def _end(result: Result) -> Table:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("so", f"{result.status}: {result.reason}, {MEANINGS[result.reason]}")
+    if result.problem is not None:
+        facts.add_row("", result.problem.message)
+    if result.target is not None:
+        facts.add_row("answer", f"from {result.target}")
+    facts.add_row("cost", f"${result.cost_usd:.8f} in all")
+    return facts

@@ -1,0 +1,59 @@
+"""`fleet router`: learns which prompts a small model nearly always fails, and says whether that may decide anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.extras import needs_learn
+from fleet.cli.output import FAILED, Output, friendly
+
+SEED = 1
+
+
+def router(
+    file: Annotated[Path, typer.Argument(help="Labelled prompts as CSV: prompt, weak_correct, strong_correct.")],
+    weak: Annotated[str, typer.Option(help="The target whose answers weak_correct judges, such as llama-8b.")],
+    strong: Annotated[str, typer.Option(help="The target whose answers strong_correct judges.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Add it to the routers in this file.")],
+    task: Annotated[str, typer.Option(help="Whose prompts: a task, a family such as classify.*, or *.")] = "*",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Fit a router before generation; written only if it surely beats prompt length (see fleet evaluate --router)."""
+    said = Output(as_json)
+    with friendly(as_json), needs_learn("fleet router"):
+        on = _fit(said, file, weak, strong, task, output)
+    if not on:
+        raise typer.Exit(FAILED)
+
+
+def _fit(said: Output, file: Path, weak: str, strong: str, task: str, output: Path) -> bool:
+    import numpy as np
+
+    from fleet.app import rules_of
+    from fleet.app.routers import load_routers, save_routers
+    from fleet.evaluation.router_files import read_labelled
+    from fleet.model.errors import ConfigError
+    from fleet.settings.environment import load
+    from policies.learning.router import fit_router
+    from policies.router import switch_on
+
+    catalogue = rules_of(load()).catalogue
+    for name, target in (("--weak", weak), ("--strong", strong)):
+        if target not in catalogue.targets:
+            raise ConfigError(name, f"must be one of {', '.join(catalogue.targets)}")
+    rows = read_labelled(file, with_answer=False)
+    rng = np.random.default_rng(SEED)
+    fitted = fit_router(rows.prompts, rows.weak_good.tolist(), rows.strong_good.tolist(), rng, weak=weak, strong=strong)
+    ruling = switch_on(fitted)
+    if ruling.on:
+        there = load_routers(output, catalogue) if output.exists() else {}
+        save_routers(output, {**there, (weak, task): fitted})
+    said.object({"version": fitted.version, "labels": fitted.labels, "on": ruling.on, "reason": ruling.reason})
+    said.say(f"{'on' if ruling.on else 'off'}: {ruling.reason}")
+    if ruling.on:
+        said.say(f"router {fitted.version} for {weak} and {task} is in {output}")
+        said.say(f"to use it: FLEET_ROUTERS_PATH={output}, and router.enabled in the rules")
+    return ruling.on

@@ -1,0 +1,93 @@
+"""`fleet explain`: what a job was decided by."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from memory_fleet import attempt, failed, succeeded
+
+from fleet.cli.explain import MEANINGS
+from fleet.model.attempt import Failure, FailureKind, Features, Judged
+from fleet.model.calibration import Guard, OutputKind, Probe
+from fleet.model.reason import Reason
+
+FEATURES = Features(sum=-0.6, mean=-0.2, min=-0.5, q10=-0.4, q25=-0.3, count=3, margin=1.5, entropy=0.7)
+JOB = "job-0123456789abcdef"
+
+
+def answered(number, target, text, confidence, reason=Reason.ROUTED, **judged):
+    plain = attempt(number, target, text, confidence, reason)
+    outcome = replace(plain.outcome, features=FEATURES)
+    held_against = Judged(**{"threshold": 0.75, "kind": OutputKind.TOKEN, "calibration": "c7", **judged})
+    return replace(plain, outcome=outcome, judged=held_against, cost_usd=0.000_001)
+
+
+def climbed(job):
+    late = replace(attempt(2, "mixtral-8x7b", "", 0.0, Reason.LOW_CONFIDENCE), confidence=None)
+    late = replace(late, outcome=Failure(FailureKind.TIMEOUT, "no answer within 2 s"))
+    history = (
+        answered(1, "llama-8b", "perhaps", 0.41),
+        late,
+        answered(3, "llama-70b", "yes", 0.97, Reason.TARGET_FAILED, calibration=None),
+    )
+    return succeeded(job, "yes", attempts=history)
+
+
+@pytest.fixture
+def explained(invoke, invoke_json, fake_app):
+    """The output for people and for programs, of a job answered as given."""
+
+    def run(answer):
+        fake_app.fleet.answer = answer
+        invoke("submit", "classify.intent", "Is it?", "--id", JOB, "--wait")
+        shown = invoke("explain", JOB)
+        assert shown.exit_code == 0, shown.output
+        return shown.stdout, invoke_json("explain", JOB)
+
+    return run
+
+
+def test_every_decision_is_shown_with_what_it_was_decided_by(explained):
+    text, decisions = explained(climbed)
+    first, second, third = decisions["decisions"]
+    assert (first["confidence"], first["threshold"], first["calibration"], first["kind"]) == (0.41, 0.75, "c7", "token")
+    assert first["features"]["min"] == -0.5 and first["cost_usd"] == 0.000_001
+    assert (second["failure"], second["reason"]) == ("timeout", "low_confidence")
+    assert (third["target"], third["calibration"]) == ("llama-70b", None)
+    assert (decisions["status"], decisions["reason"]) == ("succeeded", "confident")
+    assert "0.4100 < 0.7500" in text and "calibration c7" in text
+    assert "0.9700 ≥ 0.7500" in text and "raw score, not calibrated" in text
+    assert "timeout: no answer within 2 s" in text
+    assert MEANINGS[Reason.LOW_CONFIDENCE] in text
+
+
+def test_guards_second_looks_and_thresholds_that_nothing_reaches_are_named(explained):
+    def answer(job):
+        history = (
+            answered(
+                1, "llama-8b", "perhaps", 0.7, threshold=math.inf, withdrawn=True, guard=Guard.STRONG_DOES_NOT_GAIN
+            ),
+            replace(answered(2, "llama-8b", "no", 0.4, Reason.GREY_BAND), probe=Probe.P_TRUE),
+        )
+        return succeeded(job, "perhaps", attempts=history)
+
+    text, decisions = explained(answer)
+    assert decisions["decisions"][0]["threshold"] is None and decisions["decisions"][1]["probe"] == "p_true"
+    assert "everything escalates" in text and "guarantee withdrawn" in text
+    assert "strong_does_not_gain" in text and "second look: p_true" in text
+
+
+def test_a_job_without_an_answer_says_why(explained):
+    text, decisions = explained(failed)
+    assert decisions["error"] == "every target failed"
+    assert "every target failed" in text and MEANINGS[Reason.ALL_FAILED] in text
+
+
+def test_a_job_that_is_not_there_is_one_clear_line(invoke):
+    result = invoke("explain", "job-unknown-0123456789")
+    assert result.exit_code == 1
+    assert "has no result yet" in result.stderr
+
+
+def test_every_reason_has_a_meaning():
+    assert set(MEANINGS) == set(Reason)

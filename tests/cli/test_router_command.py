@@ -1,0 +1,56 @@
+"""`fleet router`: a router is written only where it may decide."""
+
+import csv
+import json
+import random
+
+import pytest
+
+EASY = ("what time is it", "say hello to the team", "is the office open today", "thank everybody for coming")
+HARD = ("prove the theorem by induction", "derive the gradient of this loss", "integrate the equation by parts")
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A file of prompts of which the small model fails the hard ones; their length tells nothing."""
+
+    def write(rows, sorted_by_words=True):
+        rng = random.Random(3)
+        path = tmp_path / "prompts.csv"
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(("prompt", "weak_correct", "strong_correct"))
+            for number in range(rows):
+                is_hard = rng.random() < 0.5
+                filler = " please" * rng.randrange(12)
+                fails = is_hard if sorted_by_words else rng.random() < 0.5
+                table.writerow((f"{rng.choice(HARD if is_hard else EASY)}{filler} {number % 7}", int(not fails), 1))
+        return path
+
+    return write
+
+
+def test_a_router_that_beats_prompt_length_is_written_and_can_be_loaded(invoke_json, labelled, tmp_path):
+    output = tmp_path / "routers.json"
+    arguments = ("router", str(labelled(600)), "--weak", "llama-8b", "--strong", "llama-70b", "-o", str(output))
+    said = invoke_json(*arguments, "--task", "chat")
+    assert (said["on"], said["labels"]) == (True, 600)
+    assert [row["task"] for row in json.loads(output.read_text())["routers"]] == ["chat"]
+    invoke_json(*arguments, "--task", "nudge.*")
+    assert [row["task"] for row in json.loads(output.read_text())["routers"]] == ["chat", "nudge.*"]
+
+
+@pytest.mark.parametrize(("rows", "by_words"), [(120, True), (600, False)])
+def test_too_few_labels_or_words_that_tell_nothing_write_nothing(invoke_json, labelled, tmp_path, rows, by_words):
+    output = tmp_path / "routers.json"
+    path = str(labelled(rows, by_words))
+    said = invoke_json("router", path, "--weak", "llama-8b", "--strong", "llama-70b", "-o", str(output), exit_code=1)
+    assert said["on"] is False and said["reason"]
+    assert not output.exists()
+
+
+def test_an_unknown_target_is_named(invoke, labelled, tmp_path):
+    path = str(labelled(20))
+    result = invoke("router", path, "--weak", "tiny", "--strong", "llama-70b", "-o", str(tmp_path / "r.json"))
+    assert result.exit_code == 1
+    assert "--weak" in result.stderr and "llama-8b" in result.stderr
