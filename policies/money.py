@@ -93,10 +93,12 @@ def fleet_pays(job: Job, target: Target) -> bool:
 def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Offer:
     """The output limit for a call and its highest price; `needs` are the request's.
 
-    The limit is what the request asks for, else the rules' `max_output_tokens`; less where `left_usd`, the job's own
+    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room; less where `left_usd`, the job's own
     money, by the estimate of the input pays for less.
     """
-    output_tokens = needs.output_tokens or rules.money.max_output_tokens
+    # Half of what is left of the context: the size of the input is an estimate, and a provider refuses what cannot fit.
+    room = max(1, (target.context_tokens - needs.input_tokens) // 2)
+    output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
     if left_usd is not None and target.output_usd_per_million_tokens > 0:
         left_for_output = left_usd - cost_usd(Usage(needs.input_tokens, 0), target)
         output_tokens = min(output_tokens, int(left_for_output * 1e6 / target.output_usd_per_million_tokens))

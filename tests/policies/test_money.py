@@ -221,3 +221,14 @@ def test_near_the_limit_the_cheap_target_takes_the_dear_ones_place(rules, job, v
     assert isinstance(refused, GiveUp)
     assert (refused.status, refused.reason) == (Status.FAILED, Reason.OUT_OF_MONEY)
     assert "the fleet's $50.00 a day" in refused.problem.message
+
+
+def test_a_request_without_a_limit_gets_one_that_fits_the_context(rules, job) -> None:
+    small = replace(rules.catalogue.targets["gpt-4o"], context_tokens=512)
+    request = job(text="word " * 40).request
+    needs = needs_of(request, rules.estimates)
+
+    found = money.offer(request, needs, None, small, rules)
+
+    assert needs.input_tokens + found.output_tokens < 512
+    assert money.offer(request, needs, None, rules.catalogue.targets["gpt-4o"], rules).output_tokens == 4096
