@@ -23,6 +23,11 @@ def enough(deliveries: int, attempts: tuple[Attempt, ...], rules: Rules) -> Fini
     return GiveUp(Status.FAILED, Reason.TOO_MANY_DELIVERIES, problem, dead=True)
 
 
+def renewed(deliveries: int, rules: Rules) -> bool:
+    """Whether a job that waits on purpose is to go on in a new message: it must not pass for one that crashes us."""
+    return deliveries >= rules.delivery.max_deliveries
+
+
 def unreadable_again_in(deliveries: int) -> float | None:
     """Seconds until work that this dispatcher cannot read is tried again, by a newer one perhaps; None: give it up.
 

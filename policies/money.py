@@ -90,21 +90,33 @@ def fleet_pays(job: Job, target: Target) -> bool:
     return target.is_cloud and own_key_for(job, target) is None
 
 
+BYTES_PER_TOKEN = 2
+"""What next to no text is below: English has about four bytes a token, code three, Chinese two and a half."""
+
+
 def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Offer:
     """The output limit for a call and its highest price; `needs` are the request's.
 
-    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room; less where `left_usd`, the job's own
+    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room; less where
+    `left_usd`, the job's own
     money, by the estimate of the input pays for less.
     """
     # Half of what is left of the context: the size of the input is an estimate, and a provider refuses what cannot fit.
     room = max(1, (target.context_tokens - needs.input_tokens) // 2)
     output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
     if left_usd is not None and target.output_usd_per_million_tokens > 0:
-        left_for_output = left_usd - cost_usd(Usage(needs.input_tokens, 0), target)
+        left_for_output = left_usd - cost_usd(Usage(_cautious_input_tokens(request, needs), 0), target)
         output_tokens = min(output_tokens, int(left_for_output * 1e6 / target.output_usd_per_million_tokens))
     output_tokens = max(1, output_tokens)
     usage = Usage(most_input_tokens(request, target, rules.money), output_tokens)
     return Offer(nano_of(cost_usd(usage, target)), output_tokens)
+
+
+def _cautious_input_tokens(request: ChatRequest, needs: Needs) -> int:
+    """Rarely exceeded, and no more than twice too much, where the bound would spoil small budgets."""
+    if needs.images:
+        return needs.input_tokens
+    return max(needs.input_tokens, _bytes(request.get("messages", ())) // BYTES_PER_TOKEN)
 
 
 def most_input_tokens(request: ChatRequest, target: Target, rules: MoneyRules) -> int:
@@ -152,7 +164,8 @@ def charged(outcome: Outcome, reserved: int, target: Target) -> int:
     how much, all that was reserved counts as spent: an unknown price must not pass a limit.
     """
     if isinstance(outcome, Answer):
-        return nano_of(cost_usd(outcome.usage, target))
+        # No call reads nothing: a provider that says so did not say how much it was.
+        return nano_of(cost_usd(outcome.usage, target)) if outcome.usage.input_tokens else reserved
     return reserved if _may_be_charged(outcome.kind) else 0
 
 

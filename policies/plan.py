@@ -51,9 +51,9 @@ def next_action(job: Job, attempts: tuple[Attempt, ...], view: View, now: float,
     """
     if not attempts:
         return _admit(job, view, now, rules)
-    if attempts[-1].probe is not None:
-        return _after_answer(job, attempts, view, now, rules)
-    match attempts[-1].outcome:
+    # The latest that is no second look: where its answer was too long to be carried on, a look at it says nothing.
+    made = next(attempt for attempt in reversed(attempts) if attempt.probe is None)
+    match made.outcome:
         case Answer():
             return _after_answer(job, attempts, view, now, rules)
         case Failure():
@@ -96,8 +96,8 @@ def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: floa
 def _second_look(case: _Case, answer: Attempt, probe: Probe) -> Run | None:
     """The probe, if the target that takes it is open to this job now; it is never worth waiting for."""
     names = [target.name for target in case.rungs]
-    if answer.target not in names or not isinstance(answer.outcome, Answer):
-        return None
+    if answer.target not in names or not isinstance(answer.outcome, Answer) or case.job.own_key is not None:
+        return None  # a tenant's own key is for its answers
     rung = names.index(answer.target)
     target = probes.runs_on(probe, case.rungs[rung], next(iter(case.rungs[rung + 1 :]), None))
     if target is None:

@@ -46,7 +46,7 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
     above that target. Its own provider's targets serve a tenant who brings a key; after that come critical jobs,
     images, the task's own ladder and the tier's, in this order.
     """
-    rungs = _above(unpinned(job, needs, rules), job.above)
+    rungs = _above(job, unpinned(job, needs, rules))
     pinned = pinned_target(job)
     if pinned is None:
         return rungs
@@ -57,11 +57,13 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
     return () if target_alone is None else (target_alone,)
 
 
-def _above(rungs: Ladder, name: str | None) -> Ladder:
-    """The rungs above the named target; from the top there is nowhere to go but the top again."""
+def _above(job: Job, rungs: Ladder) -> Ladder:
+    """The rungs above the target the job names, where it may reach one; from the top there is only the top again."""
     for position, target in enumerate(rungs):
-        if target.name == name:
-            return rungs[position + 1 :] or rungs[position:]
+        if target.name == job.above:
+            higher = rungs[position + 1 :]
+            reachable = any(not each.is_cloud or job.cloud.permits(each.provider) for each in higher)
+            return higher if reachable else rungs[position:]
     return rungs
 
 

@@ -92,14 +92,19 @@ def next_action(
     barred = target is None or bar(target, Demand(job, needs_of(job.request, rules.estimates), None), view, rules)
     shut = target is not None and not barred and not breaker.allows(view.targets[target.name].breaker, now)
     if barred or shut or now >= deadline_at(job, rules):
-        return GiveUp(Status.FAILED, Reason.SHADOW, Problem("the stronger target is not to be had"))
+        return not_to_be_had()
     return Run(shadow.target, Reason.SHADOW)
 
 
+def not_to_be_had() -> GiveUp:
+    """The end of a comparison that could not be made."""
+    return GiveUp(Status.FAILED, Reason.SHADOW, Problem("the stronger target is not to be had"))
+
+
 def kept_comparison(shadow: Shadow, attempts: tuple[Attempt, ...]) -> Comparison | None:
-    """What the shadow's own attempt, the last one, says of the kept answer; None where words cannot tell."""
-    kept = attempts[shadow.attempt - 1]
-    return _compared(kept, attempts[-1], shadow.propensity)
+    """What the shadow's own attempt, the last one, says of the kept answer; None without one, or without a word."""
+    kept, last = attempts[shadow.attempt - 1], attempts[-1]
+    return _compared(kept, last, shadow.propensity) if last.reason is Reason.SHADOW else None
 
 
 def escalated_comparisons(job: Job, attempts: tuple[Attempt, ...], action: Finish, rules: Rules) -> list[Comparison]:
@@ -120,6 +125,9 @@ def escalated_comparisons(job: Job, attempts: tuple[Attempt, ...], action: Finis
 
 def _compared(weak: Attempt, strong: Attempt, propensity: float) -> Comparison | None:
     if not isinstance(weak.outcome, Answer) or not isinstance(strong.outcome, Answer):
+        return None
+    # Confidence 0 marks what cannot be used (a refusal, half an answer): that is no measure of another's answer.
+    if strong.confidence == 0.0:
         return None
     good = agree(weak.outcome, strong.outcome)
     return None if good is None else Comparison(weak, good, propensity)

@@ -29,14 +29,17 @@ from fleet.model.calibration import (
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
 from policies.confidence.scorer import check
+from policies.drift import BINS
 from queues.chat import Strict
 from queues.problems import problem_of
 from queues.schema import VERSION, TargetName, Version
 
 
-def _rising(values: tuple[float, ...]) -> tuple[float, ...]:
+def _deciles(values: tuple[float, ...]) -> tuple[float, ...]:
     if any(low > high for low, high in pairwise(values)):
         raise ValueError("must be rising")
+    if len(values) not in (0, BINS - 1):
+        raise ValueError(f"must be none, or the {BINS - 1} inner deciles")
     return values
 
 
@@ -89,7 +92,7 @@ class CalibrationRecord(Strict):
     strong: TargetName | None = None
     threshold: ThresholdRecord | None = None
     guard: Guard | None = None
-    edges: Annotated[tuple[Share, ...], AfterValidator(_rising)] = ()
+    edges: Annotated[tuple[Share, ...], AfterValidator(_deciles)] = ()
     brier: Share | None = None
     ece: Share | None = None
     probe: Probe | None = None
@@ -203,6 +206,8 @@ def _threshold_record(threshold: Threshold | None) -> dict[str, Any] | None:
 def _calibration(record: CalibrationRecord, path: str) -> Calibration:
     if (record.probe is None) != (record.probe_scorer is None):
         raise ConfigError(f"{path}probe_scorer", "must be there if and only if probe is")
+    if record.edges and not record.labels:
+        raise ConfigError(f"{path}labels", "must be at least 1 where there are edges: they are taken from labels")
     if not PROBED.isdisjoint(record.scorer.weights):
         raise ConfigError(f"{path}scorer.weights", f"must not read {', '.join(sorted(PROBED))}: most answers lack them")
     return Calibration(

@@ -28,7 +28,7 @@ def load_routers(path: Path, catalogue: Catalogue) -> Routers:
             raise ConfigError("schema", f"must be {SCHEMA}, beside a list of routers")
         rows = [_row(f"routers.{number}", row, catalogue) for number, row in enumerate(document["routers"])]
     except OSError as error:
-        raise ConfigError(path.name, f"cannot be read: {error.strerror} (in {path})") from None
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
     except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError
         raise ConfigError(path.name, f"must be JSON: {error} (in {path})") from None
     except ConfigError as error:

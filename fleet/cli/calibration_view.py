@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from fleet.model.calibration import CalibrationKey, Threshold
 from fleet.model.errors import ConfigError
@@ -30,32 +32,26 @@ def key_of(words: str) -> CalibrationKey:
 
 
 def view(outcomes: Sequence[Outcome]) -> Table:
-    """One row per key. Brier score and ECE are those on held-out labels."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("calibration")
-    table.add_column("labels", justify="right")
-    table.add_column("fit")
-    for column in ("Brier", "ECE (floor)", "threshold"):
-        table.add_column(column, justify="right")
-    table.add_column("")
+    """What became of each key, and under it the numbers behind that: Brier score and ECE are those on held-out labels.
+
+    Lines instead of columns: keys and reasons are long, and neither may be cut off.
+    """
+    table = Table.grid()
     for each in outcomes:
-        table.add_row(*_cells(each))
+        state = ("accepted", "green") if each.accepted else ("refused", "red")
+        table.add_row(Text.assemble((words_of(each.key), "bold"), "  ", state, f": {each.reason}{_guard(each)}"))
+        table.add_row(Padding(Text("; ".join(_numbers(each)), style="dim"), (0, 0, 0, 4)))
     return table
 
 
-def _cells(outcome: Outcome) -> tuple[str, ...]:
+def _numbers(outcome: Outcome) -> Iterator[str]:
     found, verdict = outcome.calibration, outcome.verdict
-    brier = "" if verdict is None else f"{_number(verdict.brier_before)} → {_number(verdict.brier)}"
-    ece = "" if verdict is None else f"{_number(verdict.ece)} ({_number(verdict.ece_floor)})"
-    return (
-        words_of(outcome.key),
-        f"{outcome.labels:,}",
-        "" if found is None else str(found.scorer.fit),
-        brier,
-        ece,
-        "" if found is None else _threshold(found.threshold),
-        f"{'accepted' if outcome.accepted else 'refused'}: {outcome.reason}{_guard(outcome)}",
-    )
+    yield f"{outcome.labels:,} labels" + ("" if found is None else f", {found.scorer.fit}")
+    if verdict is not None:
+        yield f"Brier {_number(verdict.brier_before)} → {_number(verdict.brier)}"
+        yield f"ECE {_number(verdict.ece)} (perfect {_number(verdict.ece_floor)})"
+    if found is not None:
+        yield f"threshold {_threshold(found.threshold)}"
 
 
 def _number(value: float | None) -> str:

@@ -88,6 +88,13 @@ def _facts(found: Found) -> Iterator[tuple[str, str]]:
         yield "two tiers only", f"APGR {found['two_tier_apgr']:.3f} (oracle {_number(found['two_tier_oracle_apgr'])})"
         yield "over mixing", f"{100 * found['margin']:+.1f} points at least"
         yield "calibration", f"ECE {found['ece']:.3f} (perfect {found['ece_floor']:.3f})  Brier {found['brier']:.4f}"
+    if found.get("seeds") is not None:
+        yield (
+            "P(small suffices)",
+            f"ECE {found['ece']:.3f} (perfect {found['ece_floor']:.3f})  Brier {found['brier']:.4f}",
+        )
+        yield "unlike training", f"{_percent(found['out_of_distribution'])} of the prompts"
+        yield "measured", f"mean of {found['seeds']} trainings on {found['train']:,} prompts, judged on {found['n']:,}"
     if found.get("accuracy_minus_strong") is not None:
         yield "against strong", f"{100 * found['accuracy_minus_strong']:+.1f} points"
     money = found.get("money")
@@ -140,7 +147,7 @@ def _drifts(drifts: Sequence[Found]) -> Table:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first)
+    table.add_column(first, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from fleet.cli.extras import needs_learn
 from fleet.cli.output import FAILED, Output, friendly
 
 SEED = 1
+_FAMILY = re.compile(r"\*|[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}(\.\*)?")
 
 
 def router(
@@ -44,6 +46,10 @@ def _fit(said: Output, file: Path, weak: str, strong: str, task: str, output: Pa
     for name, target in (("--weak", weak), ("--strong", strong)):
         if target not in catalogue.targets:
             raise ConfigError(name, f"must be one of {', '.join(catalogue.targets)}")
+    if weak == strong:
+        raise ConfigError("--strong", f"must be another target than --weak, {weak}")
+    if not _FAMILY.fullmatch(task):
+        raise ConfigError("--task", f"must be a task, a family such as classify.*, or *; got {task!r}")
     rows = read_labelled(file, with_answer=False)
     rng = np.random.default_rng(SEED)
     fitted = fit_router(rows.prompts, rows.weak_good.tolist(), rows.strong_good.tolist(), rng, weak=weak, strong=strong)

@@ -11,13 +11,13 @@ import structlog
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Attempt, Judged
-from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.calibration import Calibration, CalibrationKey, Guard
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
 from fleet.ports import CalibrationStore
 from policies.confidence.judge import judge, judge_again
-from policies.confidence.lookup import calibration_for
+from policies.confidence.lookup import calibration_for, is_of
 from policies.drift import Drift, LossTest, psi
 from policies.rules import Rules
 from policies.shadow import kept_comparison
@@ -75,12 +75,17 @@ class Knowledge:
 
     def _take(self, stored: Calibrations) -> None:
         """What the store says now; a promise taken back here stays so until another calibration takes its place."""
-        changed = dict(stored)
+        changed = {key: each for key, each in stored.items() if self._hides_prior(each)}
         for key, ours in self._withdrawn.items():
-            if (there := {**self._prior, **stored}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
+            if (there := {**self._prior, **changed}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
                 changed[key] = ours
         self._state.calibrations = {**self._prior, **changed}
         log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
+
+    def _hides_prior(self, stored: Calibration) -> bool:
+        """One of a model that is no longer deployed says nothing, and must not hide what came with the new one."""
+        target = self._rules.catalogue.targets.get(stored.key.target)
+        return target is not None and is_of(stored, target)
 
     def judge(self, case: Case, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
         """The confidence of an answer and what it is held against; of a probe's reply, what it makes of the answer.
@@ -91,9 +96,19 @@ class Knowledge:
             again = judge_again(case.probe, case.attempts, answer, case.job, self._state.calibrations, self._rules)
             return again or (None, None)
         confidence, judged = judge(answer, case.job, target, self._state.calibrations, self._rules)
-        if confidence and judged.calibration is not None:
-            self._observe(case.job.task, target, confidence, judged)
+        if confidence and case.shadow is None:
+            self._watch(case, target, confidence, judged)
         return confidence, judged
+
+    def _watch(self, case: Case, target: Target, confidence: float, judged: Judged) -> None:
+        """Look out for drift. An odd calibration, or a bug of ours, costs no job its answer."""
+        # Where a guard gives all answers one confidence, a histogram of it shows nothing but that.
+        if judged.calibration is None or judged.guard is Guard.NO_BETTER_THAN_MIXING:
+            return
+        try:
+            self._observe(case.job.task, target, confidence, judged)
+        except Exception:
+            log.exception("drift_not_watched", target=target.name, version=judged.calibration)
 
     def _observe(self, task: str, target: Target, confidence: float, judged: Judged) -> None:
         """Count an answer in the histogram of the calibration that judged it; what failed a gate is no part of it."""
@@ -157,7 +172,10 @@ class Knowledge:
 
     async def _tell(self, calibration: Calibration) -> None:
         try:
-            await self._store.put([calibration])
+            there = (await self._store.read_all()).get(calibration.key)
+            # Somebody may have fitted a new one since, which is what a withdrawal asks for: it must not be undone.
+            if there is None or there.version + WITHDRAWN == calibration.version:
+                await self._store.put([calibration])
         except (QueueUnavailable, ConfigError) as error:  # the others notice the drift themselves
             log.warning("withdrawal_not_stored", key=_words(calibration.key), error=str(error))
 

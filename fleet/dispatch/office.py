@@ -17,11 +17,12 @@ from fleet.dispatch.till import Till
 from fleet.model.action import Action, Finish
 from fleet.model.delivery import AnyDelivery, Post, Stored
 from fleet.model.errors import QueueUnavailable
-from fleet.model.result import Malformed, Result, Work
+from fleet.model.feedback import Feedback
+from fleet.model.result import Letter, Malformed, Result, Work
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
 from policies import shadow
-from policies.delivery import enough
+from policies.delivery import enough, renewed
 from policies.plan import next_action
 from policies.rules import Rules
 
@@ -65,9 +66,16 @@ class Office:
     def carry_out(self, case: Case, action: Action | Exception, now: float) -> Step:
         if isinstance(action, Exception):
             return broken(case, action, now)
-        step = carry_out(case, action, now)
+        step = carry_out(case, action, now, renew=renewed(case.delivery.deliveries, self.rules))
         if not isinstance(action, Finish):
             return step
+        try:
+            return self._learn(step, case, action, now)
+        except Exception:  # a bug on the side must neither cost the job its answer nor stop the dispatcher
+            log.exception("comparison_failed", **job_fields(case.delivery, case.delivery.traceparent))
+            return step
+
+    def _learn(self, step: Step, case: Case, action: Finish, now: float) -> Step:
         if case.shadow is not None:
             self.knowledge.compared(case)
             return step
@@ -111,7 +119,8 @@ class Office:
         for errand, post, stored in zip(owners, posts, await self.queue.publish(posts), strict=True):
             if stored is Stored.REFUSED:
                 log.error("letter_refused", kind=type(post.letter).__name__, **fields_of(errand))
-                refused[id(errand)] = errand
+                if not _on_the_side(post.letter):
+                    refused[id(errand)] = errand
             elif stored is Stored.REPEAT and isinstance(post.letter, Result):
                 log.info("second_result_refused", **fields_of(errand))
         return list(refused.values())
@@ -123,6 +132,11 @@ class Office:
             for letter in errand.step.letters:
                 if isinstance(letter, Result) and letter.answer is None:
                     log.info("job_ended_without_answer", reason=letter.reason.value, **fields_of(errand))
+
+
+def _on_the_side(letter: Letter) -> bool:
+    """What is only there to learn from: a job does not fail for the want of it."""
+    return isinstance(letter, Feedback) or (isinstance(letter, Work) and letter.shadow is not None)
 
 
 def fields_of(errand: Errand) -> dict[str, str | None]:

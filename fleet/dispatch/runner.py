@@ -23,6 +23,7 @@ from fleet.model.result import Malformed, Work
 from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
+from policies import shadow
 from policies.budget import cost_usd, own_key_for
 from policies.deadline import deadline_at
 from policies.delivery import unreadable_again_in
@@ -157,9 +158,17 @@ class Runner:
         return admitted
 
     def _refused(self, case: Case, why: Refusal, view: View, now: float) -> Errand:
+        if case.shadow is not None:
+            return self._errand(case, shadow.not_to_be_had(), now)
+        if case.probe is not None:
+            # Nor is a second look worth a wait: the job goes on with what is known.
+            failure = Failure(FailureKind.RATE_LIMITED, "no money is left, or free, for a second look")
+            number = len(case.attempts) + 1
+            case = case.after(Attempt(number, self._target.name, case.reason, now, now, failure, probe=case.probe))
+            return self._errand(case, self._office.look(case, view, now), now)
         action = wait_for_money(case, self._target) if why is Refusal.BUSY else self._office.look(case, view, now)
         if isinstance(action, Run) and action.target == self._target.name:
-            action = wait_for_money(case, self._target)  # a probe may cost more than what was looked at
+            action = wait_for_money(case, self._target)  # what was looked at may be older than the refusal
         return self._errand(case, action, now)
 
     def _call(self, case: Case, now: float) -> Call:

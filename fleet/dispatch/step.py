@@ -61,14 +61,14 @@ class Case:
         return replace(self, reason=run.reason, probe=run.probe)
 
 
-def carry_out(case: Case, action: Action, now: float) -> Step:
-    """The step that does what `action` says."""
+def carry_out(case: Case, action: Action, now: float, *, renew: bool = False) -> Step:
+    """The step that does what `action` says; with `renew` a wait begins in a new message."""
     match action:
         case Run():
             return _hand_over(case, action.target, action.reason, now)
         case Wait():
             # A fresh attempt must outlive this process before the wait begins, so it travels in a new message.
-            if case.fresh is not None:
+            if case.fresh is not None or renew:
                 return _hand_over(case, action.target, action.reason, now)
             return Step((), Retry(case.delivery, action.seconds))
         case Finish() if case.shadow is not None:

@@ -32,6 +32,8 @@ from policies.evaluation.curve import Array
 
 Rule = tuple[Callable[[float], bool], str]
 
+LONGEST_FIELD = 1 << 24
+"""Characters in one field: other columns may hold whole documents."""
 _LABEL: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
 _AMOUNT: Rule = (lambda value: value >= 0, "must be a finite number, 0 or more")
 _REQUIRED: dict[str, Rule] = {
@@ -77,6 +79,7 @@ def read_replay(path: Path) -> Replay:
 
     Raises: ConfigError that names file, line, column and rule; OSError where the file cannot be read.
     """
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             lines = csv.reader(file, strict=True)
@@ -88,10 +91,15 @@ def read_replay(path: Path) -> Replay:
             raise ConfigError(str(path), f"must be CSV in UTF-8 ({error})") from None
     if not values:
         _refuse(path, "must have at least one row under its header")
-    table = dict(zip(columns, np.array(values, dtype=np.float64).T, strict=True))
-    if len(np.unique(table["weak_correct"])) < 2:
+    return Replay(path.name, **dict(zip(columns, np.array(values, dtype=np.float64).T, strict=True)))
+
+
+def read_cascade(path: Path) -> Replay:
+    """As `read_replay`, for a file whose confidence is judged: it must hold right answers and wrong ones."""
+    replay = read_replay(path)
+    if len(np.unique(replay.weak_correct)) < 2:
         _refuse(path, "must have both 0 and 1: there is nothing for confidence to tell apart", "weak_correct")
-    return Replay(path.name, **table)
+    return replay
 
 
 def _wanted(path: Path, header: Sequence[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from fleet.evaluation.drawing import Drawing, Line, Point, Reliability
 WIDTH_PIXELS, HEIGHT_PIXELS = 1800, 800
 _DPI = 150
 _ROOM = 0.05
+_BEHIND_TEXT = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1.0}
 
 # Okabe and Ito 2008: told apart with any kind of colour vision, and each also has its own line or marker.
 _BLUE, _ORANGE, _GREEN, _VERMILION, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
@@ -100,7 +101,16 @@ def _spot(axes: Axes, point: Point, marker: str, colour: str, name: str, size: f
 def _target(axes: Axes, point: Point, name: str, below: bool) -> None:
     offset = (8.0, -13.0) if below else (0.0, 9.0)
     axes.plot(*point, marker="o", color="black", markersize=6, zorder=5)
-    axes.annotate(name, point, xytext=offset, textcoords="offset points", ha="left" if below else "center", fontsize=9)
+    axes.annotate(
+        name,
+        point,
+        xytext=offset,
+        textcoords="offset points",
+        ha="left" if below else "center",
+        fontsize=9,
+        zorder=7,
+        bbox=_BEHIND_TEXT,
+    )
 
 
 def _leave_room_for_names(axes: Axes) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fleet.evaluation import calibration, cascade
 from fleet.evaluation.drawing import Drawing, Line, Point, Reliability
-from fleet.evaluation.files import Replay, read_replay
+from fleet.evaluation.files import Replay, read_cascade, read_replay
 from fleet.evaluation.promise import confidences, outcome, thresholds, try_promise
 from fleet.evaluation.report import Calibrations, Drift, Gap, Interval, Operation, Promise, ReplayReport, Row, Trust
 from fleet.evaluation.stream import watch
@@ -46,7 +46,7 @@ def evaluate_replay(
     Raises: ConfigError that names the file, line, column or option and the rule; OSError.
     """
     _check(labels, guarantee, resamples)
-    replay = read_replay(path)
+    replay = read_cascade(path)
     # Streams of their own, so that asking for more never moves a number that was there without it.
     draws, folds, intervals, watching = np.random.default_rng(seed).spawn(4)
     promised = guarantee or PROMISED

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from fleet.evaluation.drawing import Drawing, Line, Reliability
 from fleet.evaluation.report import Row
@@ -25,6 +26,8 @@ FEWEST_TO_TEST = 50
 UNLIKE_TRAINING = 0.20
 """The share of out-of-distribution prompts from which on a router refuses a batch; in distribution it is about 0.01."""
 
+Rows = npt.NDArray[np.int64]
+
 _HALF = 0.5
 _AVERAGED = ("weak", "strong", "oracle", "brier", "brier_constant", "ece", "ece_floor", "kept_wrong")
 
@@ -36,6 +39,7 @@ def evaluate_router(
 
     With `with_answer` the router also reads the weak target's answer. With `ask` it is judged on that whole file
     instead. Only texts are features; other columns are never looked at.
+    Rows with the same prompt are trained on or judged on, never both.
     Raises: ConfigError naming the file, line, column and rule, or the option; OSError where a file cannot be read.
     """
     file = read_labelled(path, with_answer)
@@ -50,11 +54,34 @@ def evaluate_router(
 
 def _split(file: Labelled, asked: Labelled | None, labels: int, seed: int) -> tuple[Router, Judged]:
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(file))
-    known, rest = file.rows(order[:labels]), file.rows(order[labels:])
+    order = _equal_prompts_together(file.prompts, rng.permutation(len(file)))
+    known = file.rows(order[:labels])
+    test = file.rows(_unseen(file.prompts, order, labels)) if asked is None else asked
     weak, strong = known.weak_good.tolist(), known.strong_good.tolist()
     router = fit_router(known.prompts, weak, strong, rng, answers=known.answers)
-    return router, judge(router, rest if asked is None else asked, rng)
+    return router, judge(router, test, rng)
+
+
+def _equal_prompts_together(prompts: Sequence[str], order: Rows) -> Rows:
+    """The rows in this order, each prompt's other rows moved up behind its first."""
+    first: dict[str, int] = {}
+    for place, row in enumerate(order):
+        first.setdefault(prompts[row], place)
+    return order[np.argsort([first[prompts[row]] for row in order], kind="stable")]
+
+
+def _unseen(prompts: Sequence[str], order: Rows, labels: int) -> Rows:
+    """The rows after the first `labels`, without those that share the prompt at the cut.
+
+    Raises: ConfigError where too few are left.
+    """
+    last = prompts[order[labels - 1]]
+    rest = np.array([row for row in order[labels:] if prompts[row] != last], dtype=np.int64)
+    if len(rest) < FEWEST_TO_TEST:
+        raise ConfigError(
+            "--train", f"leaves {len(rest)} rows with other prompts to judge on: it takes {FEWEST_TO_TEST}"
+        )
+    return rest
 
 
 def _report(
@@ -87,7 +114,7 @@ def _report(
         violation_rate=None,
         out_of_distribution=mean_of([one.unlike for one in splits]),
         refused=refusal is not None,
-        reason=refusal or _conclusion(shown, length, verdict),
+        reason=refusal or _conclusion(shown, length, verdicts),
         switch_on=verdict.on,
         switch_on_reason=verdict.reason,
         switch_on_share=mean_of([float(verdict.on) for verdict in verdicts]),
@@ -113,8 +140,12 @@ def _silent(order: Order) -> Order:
     return replace(order, apgr=None, apgr_ci=None, apgr_sd=None, cpt50=None, cpt80=None, cpt95=None)
 
 
-def _conclusion(used: Order, length: Order, verdict: Ruling) -> str:
+def _conclusion(used: Order, length: Order, verdicts: Sequence[Ruling]) -> str:
+    """The state is that of the first training; where others disagree, how many would switch on is said too."""
+    verdict, on = verdicts[0], sum(verdict.on for verdict in verdicts)
     state = "it may be switched on" if verdict.on else "it stays off"
+    if 0 < on < len(verdicts):
+        state += f" (only {on} of {len(verdicts)} trainings would switch on)"
     router, baseline = (f"{order.apgr:.3f}" for order in (used, length))
     return (
         f"the router orders prompts with APGR {router}, their length alone with {baseline}; {state}: {verdict.reason}"
@@ -154,7 +185,7 @@ def _drawing(title: str, splits: Sequence[Judged], router: Order, length: Order)
     oracle = mean_of([one.needed for one in splits]), mean_of([one.oracle for one in splits])
     return Drawing(
         title=title,
-        cost_label="prompts sent to the strong target",
+        cost_label="share of prompts sent to the strong target",
         lines=(_line("router", router), _line("length", length)),
         weak=(0.0, mean_of([one.weak for one in splits])),
         strong=(1.0, mean_of([one.strong for one in splits])),

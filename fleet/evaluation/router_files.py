@@ -21,10 +21,10 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from fleet.evaluation.files import LONGEST_FIELD
 from fleet.model.errors import ConfigError
 from policies.evaluation.curve import Array
 
-_LONGEST_FIELD = 1 << 24
 _GOODNESS = ("weak_correct", "strong_correct")
 
 
@@ -54,7 +54,7 @@ def read_labelled(path: Path, with_answer: bool) -> Labelled:
     Raises: ConfigError that names file, line, column and rule; OSError where the file cannot be read.
     """
     wanted = ("prompt", *_GOODNESS, *(("weak_response",) if with_answer else ()))
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(newline="", encoding="utf-8-sig") as file:
         try:
             lines = csv.reader(file, strict=True)

@@ -5,8 +5,9 @@
  "features": {"sum": -0.4, "mean": -0.2, "min": -0.3, "q10": -0.3, "q25": -0.25, "count": 2, "margin": 3.1,
               "entropy": 0.2}}
 
-`target`, `task`, `kind`, `features` and `good` are required; `weight` is 1 unless given. `job` keeps answers to the
-same question on the same side of the split into labels that fit and labels that judge; without it each line is its own.
+`target`, `task`, `kind`, `features` and `good` are required; `weight`, from 0.001 to 1000, is 1 unless given. `job`
+keeps answers to the same question on the same side of the split into labels that fit and labels that judge; without it
+each line is its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from fleet.model.errors import ConfigError
 from policies.confidence.signals import Evidence
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+Task = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}$")]
+Logprob = Annotated[float, Field(le=0)]
+Spread = Annotated[float, Field(ge=0, le=1000)]
+"""In nats: no token of a model's vocabulary is further from another."""
 
 
 class _Strict(BaseModel):
@@ -34,25 +39,25 @@ class _Strict(BaseModel):
 class FeaturesRecord(_Strict):
     """See `fleet.model.attempt.Features`."""
 
-    sum: float
-    mean: float
-    min: float
-    q10: float
-    q25: float
-    count: Annotated[int, Field(ge=1)]
-    margin: float
-    entropy: float
+    sum: Logprob
+    mean: Logprob
+    min: Logprob
+    q10: Logprob
+    q25: Logprob
+    count: Annotated[int, Field(ge=1, le=10_000_000)]
+    margin: Spread
+    entropy: Spread
 
 
 class LabelRecord(_Strict):
     target: Name
-    task: Name
+    task: Task
     kind: OutputKind
     features: FeaturesRecord
     good: bool
     strong_good: bool | None = None
     strong: Name | None = None
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     job: Annotated[str, Field(min_length=1)] | None = None
 
 

@@ -44,11 +44,13 @@ def fit_all(labels: Sequence[Labelled], in_force: Calibrations, rules: Rules, no
     """One outcome per key, by key. A key's labels of held-out jobs decide whether what the others fitted is accepted.
 
     The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
-    Raises: ConfigError where a label is of a target that the catalogue does not know.
+    Raises: ConfigError where a label is of a target that the catalogue does not know, or compared with one.
     """
+    known = rules.catalogue.targets
     for label in labels:
-        if label.target not in rules.catalogue.targets:
-            raise ConfigError("labels.target", f"{label.target!r} must be one of {', '.join(rules.catalogue.targets)}")
+        for field, name in (("target", label.target), ("strong", label.strong)):
+            if name is not None and name not in known:
+                raise ConfigError(f"labels.{field}", f"{name!r} must be one of {', '.join(known)}")
     groups = grouped(labels)
     return [_fit_one(key, groups, in_force, rules, now) for key in sorted(groups)]
 

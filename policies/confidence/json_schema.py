@@ -73,7 +73,9 @@ def _outside(size: float, low: Any, high: Any) -> bool:
 
 def _inside(value: Any, schema: Mapping[str, Any], depth: int) -> bool:
     if isinstance(value, list):
-        return any(violates(item, schema.get("items"), depth + 1) for item in value)
+        first = prefix if isinstance(prefix := schema.get("prefixItems"), list) else []
+        rest_of = [(item, schema.get("items")) for item in value[len(first) :]]
+        return any(violates(item, each, depth + 1) for item, each in [*zip(value, first, strict=False), *rest_of])
     if not isinstance(value, dict):
         return False
     properties = schema.get("properties")

@@ -115,7 +115,7 @@ def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, r
     else:
         threshold = fitted.value
     withdrawn = False
-    if calibration.withdrawn is not None and fitted is not None:
+    if calibration.withdrawn is not None and fitted is not None and fitted.mode is mode:
         withdrawn, threshold = True, max(threshold, fitted.safer)
     return Judged(threshold, kind, calibration.version, _guard_in(calibration, rules), withdrawn)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fleet.model.attempt import Answer, Attempt, Features
 from fleet.model.calibration import Probe
 from fleet.model.job import ChatRequest
-from fleet.model.target import Target
+from fleet.model.target import Capability, Target
 from policies.agreement import agree
 from policies.confidence.signals import Evidence
 from policies.needs import Needs
@@ -62,8 +62,14 @@ def needs_of_probe(probe: Probe, needs: Needs, answer: Answer) -> Needs:
 
 
 def runs_on(probe: Probe, own: Target, above: Target | None) -> Target | None:
-    """Who takes the second look: the target itself, or for PREFILL the next one up (None where there is none)."""
-    return above if probe is Probe.PREFILL else own
+    """Who takes the second look: the target itself, or for PREFILL the next one up.
+
+    None where there is none, or where it gives no log-probabilities, without which one token says nothing.
+    """
+    target = above if probe is Probe.PREFILL else own
+    if target is None or probe is Probe.SAMPLE or Capability.LOGPROBS in target.capabilities:
+        return target
+    return None
 
 
 def evidence(probe: Probe, attempts: Sequence[Attempt], reply: Answer) -> Evidence | None:

@@ -27,7 +27,7 @@ _LEAST_MARGIN = 0.1
 _LEAST_SPREAD = 1e-9
 _LEAF_OF_PROMPTS = 20
 _LEAF_OF_ANSWERS = 10
-_UNLIKE = 0.005
+_UNLIKE = 0.002
 """The share of training prompts, seen with their fold left out, that either test may call out of distribution."""
 
 _VOTES_ON_PROMPTS = (1.0, 0.0, 1.0)

@@ -68,8 +68,9 @@ def learn_then_test(
     )
     missing = 0
     if found == math.inf:
+        scale = _scale(weights, rows.size, p_value)
         surest = np.asarray(losses, dtype=np.float64) * (np.asarray(confidences) >= np.max(grid))
-        missing = _labels_missing(float(np.average(surest, weights=weights)), rows.size, risk, delta, p_value)
+        missing = _labels_missing(*_tested(surest, scale, risk), rows.size, risk, delta, p_value)
     return Threshold(ThresholdMode.GUARANTEE, found, safer, risk, delta, missing)
 
 
@@ -137,12 +138,18 @@ def split(risk: float, delta: float, tiers: int) -> tuple[float, float]:
     return risk / tiers, delta / tiers
 
 
-def _labels_missing(surest: float, n: int, risk: float, delta: float, p_value: PValue) -> int:
-    """How many more labels it takes for the surest answers to pass, if they keep losing this much.
+def _tested(losses: Array, scale: Array, risk: float) -> tuple[float, float]:
+    """The mean that is tested for these losses, and the one for none at all; without weights the plain mean and 0."""
+    none = risk * (1.0 - float(scale.mean()))
+    return none + float((scale * losses).mean()), none
+
+
+def _labels_missing(surest: float, none: float, n: int, risk: float, delta: float, p_value: PValue) -> int:
+    """How many more labels it takes for the surest answers to pass, if they keep losing this much, weighted as these.
 
     Where they lose too much for any number of labels, at least those are missing without which nothing ever passes.
     """
-    needed = smallest_n(surest, risk, delta, p_value) or smallest_n(0.0, risk, delta, p_value) or 0
+    needed = smallest_n(surest, risk, delta, p_value) or smallest_n(none, risk, delta, p_value) or 0
     return max(0, needed - n)
 
 

@@ -105,12 +105,16 @@ def test_labels_from_a_file_are_put_in_force(invoke_json: InvokeJson, fake_app: 
     assert in_force(fake_app)[KEY].version == rows[KEY]["version"]
 
 
-def test_a_person_sees_a_table_with_the_reason(invoke: Invoke, labels: Path) -> None:
-    lines = [" ".join(line.split()) for line in invoke("calibrate", "--labels", str(labels)).stdout.splitlines()]
+@pytest.mark.parametrize("columns", ["60", "80", "160"])
+def test_a_person_sees_the_whole_key_the_reason_and_the_numbers_at_any_width(
+    invoke: Invoke, labels: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    said = " ".join(invoke("calibrate", "--labels", str(labels)).stdout.split())
 
-    assert lines[0] == "calibration labels fit Brier ECE (floor) threshold"
-    assert any(line.startswith(f"{KEY} 400 platt - → 0.") and "by the rules" in line for line in lines)
-    assert any("put in force" in line for line in lines)
+    assert f"{KEY} accepted: first 400 labels, platt; Brier - → 0." in said
+    assert "threshold by the rules" in said
+    assert "put in force" in said
 
 
 def test_a_dry_run_changes_nothing(invoke_json: InvokeJson, fake_app: App, labels: Path, tmp_path: Path) -> None:

@@ -101,6 +101,19 @@ def test_a_report_with_less_in_it_is_shown_as_well(invoke: Invoke, asked: list[o
     assert "AUROC           0.700" in [line.rstrip() for line in lines]
 
 
+def test_people_see_how_far_a_router_can_be_believed(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, asked: list[object]
+) -> None:
+    trusted = {"auroc": 0.6, "kept_wrong": 0.3, "ece": 0.04, "ece_floor": 0.03, "brier": 0.15}
+    measured = {"seeds": 10, "train": 1500, "n": 1400, "out_of_distribution": 0.01, "refused": False, "reason": "so"}
+    report = SimpleNamespace(as_json=lambda: trusted | measured, drawing=None)
+    monkeypatch.setattr(sys.modules["fleet.evaluation.router"], "evaluate_router", lambda path, **options: report)
+    said = " ".join(invoke("evaluate", "--router", "prompts.csv").stdout.split())
+    assert "ECE 0.040 (perfect 0.030) Brier 0.1500" in said
+    assert "unlike training 1.0% of the prompts" in said
+    assert "mean of 10 trainings on 1,500 prompts, judged on 1,400" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [

@@ -49,8 +49,18 @@ def test_too_few_labels_or_words_that_tell_nothing_write_nothing(invoke_json, la
     assert not output.exists()
 
 
-def test_an_unknown_target_is_named(invoke, labelled, tmp_path):
-    path = str(labelled(20))
-    result = invoke("router", path, "--weak", "tiny", "--strong", "llama-70b", "-o", str(tmp_path / "r.json"))
+@pytest.mark.parametrize(
+    ("weak", "strong", "task", "option", "rule"),
+    [
+        ("tiny", "llama-70b", "*", "--weak", "must be one of llama-8b"),
+        ("llama-8b", "large", "*", "--strong", "must be one of llama-8b"),
+        ("llama-8b", "llama-8b", "*", "--strong", "must be another target than --weak"),
+        ("llama-8b", "llama-70b", "No/Such!", "--task", "must be a task, a family"),
+    ],
+)
+def test_a_wrong_option_is_named(invoke, labelled, tmp_path, weak, strong, task, option, rule):
+    output = tmp_path / "r.json"
+    result = invoke("router", str(labelled(600)), "--weak", weak, "--strong", strong, "--task", task, "-o", str(output))
     assert result.exit_code == 1
-    assert "--weak" in result.stderr and "llama-8b" in result.stderr
+    assert f"{option}: {rule}" in result.stderr
+    assert not output.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.evaluation.files import read_replay
+from fleet.evaluation.files import read_cascade, read_replay
 from fleet.model.errors import ConfigError
 
 HEADER = "weak_logprob,weak_correct,strong_correct"
@@ -77,9 +77,21 @@ def test_what_breaks_a_rule_is_named(tmp_path: Path, content: str, where: str, r
     file = tmp_path / "bad.csv"
     file.write_text(content)
     with pytest.raises(ConfigError) as refusal:
-        read_replay(file)
+        read_cascade(file)
     assert refusal.value.field == f"{file}{where}"
     assert rule in refusal.value.rule
+
+
+def test_a_stream_may_be_wrong_throughout(tmp_path: Path) -> None:
+    file = tmp_path / "collapsed.csv"
+    file.write_text(f"{HEADER}\n-1,0,1\n-2,0,0\n")
+    assert read_replay(file).weak_correct.tolist() == [0, 0]
+
+
+def test_a_column_nobody_reads_may_be_as_long_as_a_document(tmp_path: Path) -> None:
+    file = tmp_path / "long.csv"
+    file.write_text(f"{HEADER},weak_response\n-1,1,1,{'word ' * 100_000}\n")
+    assert len(read_replay(file)) == 1
 
 
 def test_the_line_is_the_one_an_editor_shows(tmp_path: Path) -> None:

@@ -35,9 +35,10 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
         with path.open("w", newline="") as file:
             out = csv.writer(file)
             out.writerow(["prompt", "weak_correct", "strong_correct", "weak_response"])
-            for tough, *good in zip(hard, weak, strong, strict=True):
+            for number, (tough, *good) in enumerate(zip(hard, weak, strong, strict=True)):
                 word = words.split()[0 if tough else 1]
-                prompt = f"Write a {word} of {rng.choice(['ten', 'six', 'two'])} steps" + "\nStep:" * (lines - 1)
+                steps = rng.choice(["ten", "six", "two"])
+                prompt = f"Write a {word} of {steps} steps, number {number}" + "\nStep:" * (lines - 1)
                 out.writerow([prompt + " please" * rng.integers(40), *good, f"1 + 1 = {3 - good[0]}"])
         return path
 
@@ -68,6 +69,35 @@ def test_it_is_judged_on_prompts_it_was_not_trained_on(tmp_path: Path) -> None:
 
     assert report.apgr_if_used is not None
     assert report.apgr_if_used < 0.6
+
+
+@pytest.mark.parametrize("copies", [2, 7])
+def test_a_prompt_that_is_there_several_times_is_trained_on_or_judged_on_but_never_both(
+    tmp_path: Path, copies: int
+) -> None:
+    rng, path = np.random.default_rng(4), tmp_path / "copies.csv"
+    prompts = [" ".join(f"topic{number}" for number in rng.integers(60, size=12)) for _ in range(400)]
+    rows = [f"{prompt},{int(rng.random() < 0.5)},{int(rng.random() < 0.9)}" for prompt in prompts]
+    path.write_text(HEADER + "\n".join(rows * copies) + "\n")
+    report = evaluate_router(path, train=200 * copies + 1, seeds=2)
+
+    assert report.n == 200 * copies - copies
+    assert report.apgr_if_used is not None
+    assert report.apgr_if_used < 0.6
+
+
+def test_copies_of_one_prompt_are_nothing_to_judge_on(tmp_path: Path) -> None:
+    path = tmp_path / "copies.csv"
+    path.write_text(HEADER + "\n".join(["once more,1,1"] * 100 + ["again and again,0,1"] * 100) + "\n")
+    with pytest.raises(ConfigError, match=r"^--train: .*to judge on"):
+        evaluate_router(path, train=150, seeds=2)
+
+
+def test_trainings_that_disagree_are_counted_in_the_conclusion(write: Write) -> None:
+    report = evaluate_router(write(rows=1_100, gain=0.12), train=550, seeds=6)
+
+    assert 0 < report.switch_on_share < 1
+    assert f"only {round(6 * report.switch_on_share)} of 6 trainings would switch on" in report.reason
 
 
 def test_reading_the_answer_beats_reading_the_prompt_alone(write: Write) -> None:

@@ -225,9 +225,10 @@ def test_a_refusal_says_why(rules: Rules, labels: list[Labelled], reason: str) -
     assert in_force_after({}, outcomes) == {}
 
 
-def test_a_label_of_an_unknown_target_is_an_error(rules: Rules) -> None:
-    with pytest.raises(ConfigError, match="llama-9b"):
-        fit_all([one(1, target="llama-9b")], {}, rules, NOW)
+@pytest.mark.parametrize("field", ["target", "strong"])
+def test_a_label_of_an_unknown_target_is_an_error(rules: Rules, field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^labels\.{field}: 'llama-9b' must be one of llama-8b"):
+        fit_all([one(1, **{field: "llama-9b"})], {}, rules, NOW)
 
 
 def test_a_promise_is_shared_by_the_tiers_of_the_longest_route(rules: Rules) -> None:

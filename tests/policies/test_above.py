@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.model.action import GiveUp, Run
+from fleet.model.job import CLOUD_DENY
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from policies.plan import next_action
@@ -27,3 +28,8 @@ def test_a_job_starts_above_the_target_it_names(rules, job, view):
     assert isinstance(second, Run)
     assert second.reason is Reason.ROUTED
     assert second.target not in (first.target, None)
+
+
+def test_where_nothing_above_may_be_reached_the_named_target_answers_again(rules, job, view):
+    action = next_action(job(above="llama-70b", cloud=CLOUD_DENY), (), view(), NOW, rules)
+    assert isinstance(action, Run) and action.target == "llama-70b"

@@ -136,6 +136,14 @@ def test_what_it_does_not_know_it_does_not_judge(schema):
     assert not violates("b", schema)
 
 
+def test_a_tuple_is_checked_by_place():
+    pair = {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False}
+    assert not violates([1, "a"], pair)
+    assert not violates([1], pair)
+    assert violates(["a", 1], pair)
+    assert violates([1, "a", 2], pair)
+
+
 def test_a_schema_nested_beyond_any_answer_ends():
     schema: dict = {"type": "array"}
     schema["items"] = schema

@@ -174,6 +174,12 @@ def test_a_withdrawn_promise_falls_back_to_the_safer_threshold_and_says_so(
     assert escalated == Run("mixtral-8x7b", Reason.GUARANTEE_WITHDRAWN)
 
 
+def test_where_no_promise_is_in_force_none_is_taken_back(job, target, calibration, said, rules):
+    promised = calibration(threshold=fitted(ThresholdMode.GUARANTEE, 0.7, safer=math.inf), withdrawn="psi 0.41")
+    judged = judge(said(), job(), target, known(promised), in_mode(rules, ThresholdMode.FIXED))[1]
+    assert (judged.threshold, judged.withdrawn) == (0.75, False)
+
+
 def test_where_the_stronger_target_gains_nothing_every_answer_of_use_is_kept(
     job, view, target, calibration, said, rules, answered
 ):

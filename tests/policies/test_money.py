@@ -73,7 +73,7 @@ def test_settling_books_what_it_came_to_in_place_of_the_reservation(open_buckets
         ({}, None, 4096),
         ({"max_tokens": 100}, None, 100),
         ({"max_completion_tokens": 9_000}, None, 9_000),
-        ({}, 0.01, 997),
+        ({}, 0.01, 991),
         ({"max_tokens": 100}, 0.01, 100),
         ({}, 0.0, 1),
     ],
@@ -131,6 +131,11 @@ def test_the_bound_goes_out_by_the_name_the_job_uses(names, sent):
 def test_a_failure_is_charged_in_full_where_a_model_may_have_worked_and_not_at_all_elsewhere(kind):
     may_have_worked = {"timeout", "malformed", "content_filter", "internal"}
     assert money.charged(Failure(kind, ""), 500, GPT) == (500 if kind in may_have_worked else 0)
+
+
+def test_an_answer_without_a_usage_is_charged_with_all_that_was_set_aside():
+    silent = Answer({"content": "Yes."}, "stop", Usage(), "m")
+    assert money.charged(silent, 500, GPT) == 500
 
 
 def test_an_answer_is_charged_by_its_usage():

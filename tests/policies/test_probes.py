@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.model.action import Finish, Run
-from fleet.model.attempt import Answer, Failure, FailureKind, Usage
-from fleet.model.calibration import Calibration, CalibrationKey, Fit, Probe, Scorer
+from fleet.model.attempt import Answer, Failure, FailureKind, Judged, Usage
+from fleet.model.calibration import Calibration, CalibrationKey, Fit, OutputKind, Probe, Scorer
+from fleet.model.job import Plan
 from fleet.model.reason import Reason
+from fleet.model.target import Capability
 from policies.confidence import probes
 from policies.confidence.judge import judge, judge_again
 from policies.confidence.signals import Evidence
@@ -76,6 +78,24 @@ def test_an_answer_outside_the_grey_band_is_not_looked_at_again(after, probing):
 @pytest.mark.parametrize(("probe", "target"), [(Probe.P_TRUE, SMALL), (Probe.SAMPLE, SMALL), (Probe.PREFILL, NEXT)])
 def test_in_the_grey_band_the_task_s_probe_is_run_where_it_belongs(after, probing, probe, target):
     assert after(probing(probe), "Thanks", 0.7) == Run(target, Reason.GREY_BAND, probe)
+
+
+@pytest.mark.parametrize(("probe", "deaf"), [(Probe.P_TRUE, SMALL), (Probe.PREFILL, NEXT)])
+def test_nobody_is_asked_for_one_token_who_gives_no_probability_for_it(after, probing, probe, deaf):
+    rules = probing(probe)
+    targets = rules.catalogue.targets
+    plain = replace(targets[deaf], capabilities=targets[deaf].capabilities - {Capability.LOGPROBS})
+    own, above = (plain if name == deaf else targets[name] for name in (SMALL, NEXT))
+    assert probes.runs_on(probe, own, above) is None
+    assert probes.runs_on(Probe.SAMPLE, own, above) == own
+
+
+def test_a_look_at_an_answer_that_was_too_long_to_be_carried_on_is_forgotten_with_it(job, view, answered, probing):
+    rules = probing(Probe.SAMPLE)
+    dropped = replace(answered(1, SMALL, None), outcome=Failure(FailureKind.INTERNAL, "too long"))
+    look = replace(answered(2, SMALL, 0.7), probe=Probe.SAMPLE, judged=Judged(0.75, OutputKind.SHORT))
+    action = next_action(job(), (dropped, look), view(), 1_005.0, rules)
+    assert action == Run(SMALL, Reason.RETRY)
 
 
 def test_a_yes_keeps_what_would_have_escalated_and_a_no_escalates_what_would_have_been_kept(after, probing, replied):
@@ -174,3 +194,13 @@ def test_a_calibration_that_knows_the_probe_decides_what_its_reply_is_worth(prob
     assert again is not None and again[0] == pytest.approx(0.7)
     unknown = judge_again(Probe.P_TRUE, attempts, replied("no", 0.99), job(), {}, rules)
     assert unknown is not None and unknown[0] < 0.1
+
+
+def test_a_tenant_s_own_key_pays_for_no_second_look(probing, job, view, answered, replied):
+    rules = probing(Probe.P_TRUE)
+    judged = judge(replied("Thanks", 0.7), job(), rules.catalogue.targets[SMALL], {}, rules)[1]
+    said = replace(answered(1, "gpt-4o", 0.7), outcome=replied("Thanks", 0.7), judged=judged)
+    mine = job(plan=Plan.OWN_KEY, own_key="openai/main")
+    assert judged.probe is Probe.P_TRUE
+    action = next_action(mine, (said,), view(), 1_002.0, rules)
+    assert not isinstance(action, Run) or action.probe is None

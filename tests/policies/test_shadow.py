@@ -118,7 +118,7 @@ def saying(attempt, text):
 
 def test_a_kept_answer_is_good_where_the_stronger_model_says_the_same(answered):
     it = Shadow("job-0123456789abcdef", NEXT, 1, 0.02)
-    kept, other = answered(1, SMALL, 0.9), answered(2, NEXT, 0.9)
+    kept, other = answered(1, SMALL, 0.9), replace(answered(2, NEXT, 0.9), reason=Reason.SHADOW)
     same = kept_comparison(it, (saying(kept, "yes"), saying(other, "Yes.")))
     differs = kept_comparison(it, (saying(kept, "yes"), saying(other, "no")))
     assert same.good and not differs.good
@@ -128,9 +128,22 @@ def test_a_kept_answer_is_good_where_the_stronger_model_says_the_same(answered):
 def test_prose_in_other_words_is_no_evidence_either_way(answered):
     it = Shadow("job-0123456789abcdef", NEXT, 1, 0.02)
     one = "We should meet on Monday to go through the plan for the launch together."
-    kept, other = answered(1, SMALL, 0.9), answered(2, NEXT, 0.9)
+    kept, other = answered(1, SMALL, 0.9), replace(answered(2, NEXT, 0.9), reason=Reason.SHADOW)
     prose = saying(kept, one), saying(other, one.replace("We should", "Why not").replace("together", "in the team"))
     assert kept_comparison(it, prose) is None
+
+
+def test_a_comparison_that_never_ran_says_nothing_of_the_kept_answer(answered):
+    it = Shadow("job-0123456789abcdef", NEXT, 1, 0.02)
+    assert kept_comparison(it, (saying(answered(1, SMALL, 0.9), "yes"),)) is None
+
+
+def test_an_unusable_answer_is_no_measure_of_another(job, answered, sampling):
+    it = Shadow("job-0123456789abcdef", NEXT, 1, 0.02)
+    kept, refused = saying(answered(1, SMALL, 0.9), "yes"), saying(answered(2, NEXT, 0.0), "I cannot help with that")
+    assert kept_comparison(it, (kept, replace(refused, reason=Reason.SHADOW))) is None
+    end = Finish(2, Status.BEST_EFFORT, Reason.LADDER_EXHAUSTED)
+    assert escalated_comparisons(job(), (kept, refused), end, sampling()) == []
 
 
 def test_discarded_answers_of_escalated_jobs_are_labelled_for_nothing(job, answered, sampling):

@@ -136,6 +136,15 @@ def test_as_many_labels_as_were_missing_are_enough_if_they_lose_as_much() -> Non
     assert hoeffding_bentkus(math.ceil(whole / 30) / whole, whole, RISK) <= DELTA
 
 
+def test_labels_of_small_weight_count_little_so_that_more_of_them_are_missing() -> None:
+    weights = np.tile([5.0, 1.0, 1.0, 1.0, 1.0], 12)
+    missing = learn_then_test(np.ones(60), np.zeros(60), [1.0], RISK, DELTA, weights=weights).labels_missing
+    assert 100 < missing < 1_000
+    many = np.tile(weights, math.ceil((60 + missing) / 60))
+    enough = learn_then_test(np.ones(len(many)), np.zeros(len(many)), [1.0], RISK, DELTA, weights=many)
+    assert (enough.value, enough.labels_missing) == (1.0, 0)
+
+
 def test_where_even_the_surest_answers_lose_too_much_no_number_of_labels_is_promised() -> None:
     losses = np.tile([1.0, 0.0, 0.0, 0.0], 100)
     found = learn_then_test(np.ones(400), losses, [1.0], RISK, DELTA)

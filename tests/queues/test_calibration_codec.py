@@ -68,16 +68,17 @@ thresholds = st.builds(
 def calibrations(draw: st.DrawFn) -> Calibration:
     probe = draw(st.none() | st.sampled_from(Probe))
     low, high = sorted(draw(st.lists(shares, min_size=2, max_size=2, unique=True)))
+    edges = draw(st.just([]) | st.lists(shares, min_size=9, max_size=9))
     return Calibration(
         draw(keys),
         *(draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)) for _ in range(4)),
         fitted_at=draw(st.floats(min_value=0, max_value=4e9)),
-        labels=draw(st.integers(0, 10**6)),
+        labels=draw(st.integers(1 if edges else 0, 10**6)),
         scorer=draw(scorers(tuple(set(SIGNALS) - PROBED))),
         strong=draw(st.none() | names),
         threshold=draw(st.none() | thresholds),
         guard=draw(st.none() | st.sampled_from(Guard)),
-        edges=tuple(sorted(draw(st.lists(shares, max_size=9)))),
+        edges=tuple(sorted(edges)),
         brier=draw(st.none() | shares),
         ece=draw(st.none() | shares),
         probe=probe,
@@ -161,6 +162,7 @@ NAN = float("nan")
         ("brier", 1.5, "brier", "less than or equal to 1"),
         ("brier", NAN, "brier", "must be a finite number"),
         ("edges", [0.5, 0.25], "edges", "must be rising"),
+        ("edges", [0.05 * n for n in range(1, 16)], "edges", "must be none, or the 9 inner deciles"),
         ("grey", [0.5, 0.5], "grey", "must be a band"),
         ("grey", [0.5], "grey.1", "is required"),
         ("guard", "asleep", "guard", "must be"),
@@ -189,6 +191,13 @@ def test_a_wrong_field_is_named_with_the_rule_it_breaks(path: str, value: Any, f
         decode_calibration(changed(path, value))
     assert raised.value.field == field
     assert rule in raised.value.rule
+
+
+def test_edges_are_taken_from_labels() -> None:
+    document = json.loads(changed("edges", [n / 10 for n in range(1, 10)]))
+    assert decode_calibration(json.dumps(document).encode()).edges
+    with pytest.raises(ConfigError, match="must be at least 1 where there are edges"):
+        decode_calibration(json.dumps({**document, "labels": 0}).encode())
 
 
 def document(*records: bytes) -> bytes:
