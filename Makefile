@@ -6,7 +6,7 @@ BIN := .venv/bin
 JOBS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test check format lock docs clean
+.PHONY: help setup setup-dev demo up test check format fuzz audit lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -51,6 +51,20 @@ check: setup-dev  ## format, lint, types, import contracts, unit tests: under a 
 format: setup-dev  ## format and sort imports
 	$(BIN)/ruff format -q .
 	$(BIN)/ruff check -q --fix .
+
+fuzz: setup-dev .venv/.fuzz  ## 200,000 malformed messages through every reader; writes build/fuzz.json
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing $(FUZZ_MESSAGES)
+
+.venv/.fuzz: requirements/fuzz.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/fuzz.lock
+	@touch $@
+
+# Builds of torch for the CPU have the holes of the version they are built from; PyPI does not know them by name.
+audit:  ## known vulnerabilities of every locked version; fails too where nobody could be asked
+	@mkdir -p build && cat requirements/*.lock | sed 's/+cpu//' > build/audit.txt
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit; }
+	@build/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r build/audit.txt \
+	  || { echo "audit: not passed. Either a hole is named above, or PyPI could not be asked about every package." >&2; exit 1; }
 
 lock: ## resolve all dependencies anew
 	requirements/lock || PIP_EXTRA="--extra-index-url $(TORCH_INDEX)" requirements/lock

@@ -7,13 +7,27 @@ misspelt one would otherwise be ignored in silence.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+def _finite(document: dict[str, Any]) -> dict[str, Any]:
+    """JSON may write a number no float holds (1e400), which parses as infinity and could not be written again."""
+    try:
+        json.dumps(document, allow_nan=False)
+    except ValueError:
+        raise ValueError("must hold numbers a 64-bit float can hold") from None
+    return document
+
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class Strict(BaseModel):
@@ -130,7 +144,7 @@ Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage
 class Function(Strict):
     name: Name
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JsonObject | None = None
     strict: bool | None = None
 
 
@@ -159,7 +173,7 @@ class JsonFormat(Strict):
 class JsonSchema(Strict):
     name: Name
     description: str | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    schema_: JsonObject | None = Field(None, alias="schema")
     strict: bool | None = None
 
 
@@ -173,14 +187,14 @@ class ChatCompletionRequest(Strict):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     model: Text | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     stream: Literal[False] | None = None
     stop: Text | Annotated[list[Text], Field(min_length=1, max_length=4)] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     response_format: Annotated[TextFormat | JsonFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None

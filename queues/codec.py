@@ -23,6 +23,7 @@ from fleet.model.result import Malformed, Problem, Shadow, Work
 from fleet.model.submission import Submission
 from queues import schema
 from queues.judgements import judged_record, read_judged, read_probe
+from queues.packed import PACKED
 from queues.problems import field_problem, problem_of
 from queues.subjects import MSG_ID
 
@@ -216,14 +217,20 @@ def encode_work(work: Work) -> bytes:
 def decode_work(body: bytes, subject: str) -> Work | Malformed:
     """The work on `work.<target>.<lane>.<tenant>`; Malformed where the bytes are not ours or of another version."""
     try:
-        packed = from_json(body)
-        if packed["schema"] != schema.VERSION:
-            raise ValueError(f"schema {packed['schema']!r} is not {schema.VERSION}")
+        packed = PACKED.validate_json(body, strict=True)
+        _require_address(packed, subject)
         return _unpack_work(packed)
     except (ValueError, TypeError, KeyError) as error:
         _, _, lane, tenant = subject.split(".", 3)
         problem = field_problem("body", f"must be a WORK message of schema {schema.VERSION}: {type(error).__name__}")
         return _malformed(body, None, subject, Lane(lane), tenant, problem)
+
+
+def _require_address(packed: Mapping[str, Any], subject: str) -> None:
+    """What comes of the work is published under these names, so they must be those that the broker let through."""
+    _, *address = subject.split(".", 3)
+    if [packed["target"], packed["lane"], packed["tenant"]] != address:
+        raise ValueError("target, lane and tenant must be those of the subject")
 
 
 def _unpack_work(packed: Mapping[str, Any]) -> Work:
@@ -233,8 +240,15 @@ def _unpack_work(packed: Mapping[str, Any]) -> Work:
         reason=Reason(packed["reason"]),
         hop=packed["hop"],
         shadow=_unpack_shadow(packed.get("shadow")),
-        attempts=tuple(_unpack_attempt(attempt) for attempt in packed["attempts"]),
+        attempts=_unpack_attempts(packed["attempts"]),
     )
+
+
+def _unpack_attempts(packed: Sequence[Mapping[str, Any]]) -> tuple[Attempt, ...]:
+    attempts = tuple(_unpack_attempt(attempt) for attempt in packed)
+    if any(attempt.number != number for number, attempt in enumerate(attempts, 1)):
+        raise ValueError("attempts must be counted from 1")
+    return attempts
 
 
 def _pack_shadow(shadow: Shadow | None) -> Sequence[Any] | None:

@@ -58,7 +58,7 @@ def decode_result(body: bytes) -> Result:
     """The result in these bytes. Raises ValueError if they hold none."""
     try:
         return _read_result(from_json(body))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no result of schema {VERSION}: {type(error).__name__} {error}") from None
 
 
@@ -129,7 +129,7 @@ def decode_ledger(body: bytes) -> LedgerEntry:
     """The ledger entry in these bytes. Raises ValueError if they hold none."""
     try:
         return _read_ledger(from_json(body))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no ledger entry of schema {VERSION}: {type(error).__name__} {error}") from None
 
 
@@ -182,7 +182,7 @@ def decode_dead(body: bytes) -> DeadLetter:
     """The dead letter in these bytes. Raises ValueError if they hold none."""
     try:
         return _read_dead(from_json(body))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no dead letter of schema {VERSION}: {type(error).__name__} {error}") from None
 
 

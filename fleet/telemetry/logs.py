@@ -1,17 +1,23 @@
 """One log format for everything: JSON lines that carry the job and the trace, and never a prompt or a key.
 
 A field named in `WITHHELD` is dropped at any depth before a line is written, and text that looks like a provider's
-key is blanked wherever it stands. Log ids, counts and reason words; content has no place in a log.
+key is blanked wherever it stands. An exception is told by its type and where it was raised; its words only where they
+are known to quote nothing. Log ids, counts and reason words; content has no place in a log.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import sys
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from fleet.model.errors import FleetError
 
 WITHHELD = frozenset(
     {"request", "requests", "messages", "message", "content", "prompt", "completion", "answer", "body", "text"}
@@ -21,6 +27,12 @@ WITHHELD = frozenset(
 
 KEY = re.compile(r"\b(?:sk|gsk|pk|rk)[-_][A-Za-z0-9_-]{8,}|(?<=Bearer )\S+")
 BLANK = "[withheld]"
+
+WORDED = (FleetError, OSError)
+"""Exceptions whose words are the fleet's own or the system's. Any other may quote what it stumbled over."""
+
+RETRIEVED = re.compile(r"(?<=exception=).*")
+"""How asyncio's lines about a task that broke quote its exception."""
 
 CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "groq")
 """Libraries that log every request, at debug level with its content."""
@@ -36,7 +48,7 @@ def configure(level: str = "INFO", json: bool = True) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        told_exception,
         withhold,
     ]
     structlog.configure(
@@ -56,6 +68,39 @@ def configure(level: str = "INFO", json: bool = True) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def told_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The structlog processor that turns `exc_info` into text: all frames and types, and words that may be told."""
+    info = event.pop("exc_info", None)
+    match info:
+        case None | False:
+            return event
+        case BaseException():
+            error: BaseException | None = info
+        case (_, BaseException() | None as raised, _):
+            error = raised
+        case _:
+            error = sys.exception()
+    if error is not None:
+        event["exception"] = "\n".join(_told(error))
+    if event.get("logger") == "asyncio":
+        event["event"] = RETRIEVED.sub(BLANK, str(event["event"]))
+    return event
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """What it came of first, as Python tells it; what a group holds last."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _told(before)
+        yield "which led to:"
+    yield from (line.rstrip() for line in traceback.format_tb(error.__traceback__))
+    yield f"{type(error).__name__}: {error}" if isinstance(error, WORDED) else type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield "which holds:"
+            yield from _told(member)
 
 
 def withhold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -7,10 +7,15 @@ does not know in full can only let an answer through, never refuse a right one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 MAX_DEPTH = 64
 """Deeper than any answer worth checking; a schema that refers to itself in literal form cannot run away."""
+
+MAX_STEPS = 100_000
+"""Comparisons spent on one answer, some 50 ms. Schema and prompt are the tenant's: a wide schema times a long answer
+would keep a dispatcher from everything else for many seconds."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -23,19 +28,37 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def violates(value: Any, schema: Any, depth: int = 0) -> bool:
+@dataclass(slots=True)
+class _Patience:
+    """What is left of the steps."""
+
+    steps: int = MAX_STEPS
+
+    def lasts(self, steps: int) -> bool:
+        self.steps -= steps
+        return self.steps >= 0
+
+
+def violates(value: Any, schema: Any) -> bool:
     """Whether `value` certainly breaks `schema`. What cannot be judged here (references, patterns) does not."""
+    return _violates(value, schema, 0, _Patience())
+
+
+def _violates(value: Any, schema: Any, depth: int, patience: _Patience) -> bool:
     if schema is False:
         return True
-    if not isinstance(schema, Mapping) or depth > MAX_DEPTH:
+    if not isinstance(schema, Mapping) or depth > MAX_DEPTH or not patience.lasts(1):
         return False
     if "const" in schema and value != schema["const"]:
         return True
-    if isinstance(allowed := schema.get("enum"), list) and value not in allowed:
+    if isinstance(allowed := schema.get("enum"), list) and patience.lasts(len(allowed)) and value not in allowed:
         return True
-    if isinstance(any_of := schema.get("anyOf"), list) and all(violates(value, each, depth + 1) for each in any_of):
+    any_of = schema.get("anyOf")
+    if isinstance(any_of, list) and all(_violates(value, each, depth + 1, patience) for each in any_of):
         return True
-    return _wrong_type(value, schema.get("type")) or _breaks_bounds(value, schema) or _inside(value, schema, depth)
+    if _wrong_type(value, schema.get("type")) or _breaks_bounds(value, schema):
+        return True
+    return _inside(value, schema, depth, patience)
 
 
 def _wrong_type(value: Any, wanted: Any) -> bool:
@@ -71,11 +94,13 @@ def _outside(size: float, low: Any, high: Any) -> bool:
     return (isinstance(low, int | float) and size < low) or (isinstance(high, int | float) and size > high)
 
 
-def _inside(value: Any, schema: Mapping[str, Any], depth: int) -> bool:
+def _inside(value: Any, schema: Mapping[str, Any], depth: int, patience: _Patience) -> bool:
     if isinstance(value, list):
         first = prefix if isinstance(prefix := schema.get("prefixItems"), list) else []
         rest_of = [(item, schema.get("items")) for item in value[len(first) :]]
-        return any(violates(item, each, depth + 1) for item, each in [*zip(value, first, strict=False), *rest_of])
+        return any(
+            _violates(item, each, depth + 1, patience) for item, each in [*zip(value, first, strict=False), *rest_of]
+        )
     if not isinstance(value, dict):
         return False
     properties = schema.get("properties")
@@ -84,4 +109,4 @@ def _inside(value: Any, schema: Mapping[str, Any], depth: int) -> bool:
     if isinstance(required, list) and any(name not in value for name in required):
         return True
     rest = None if "patternProperties" in schema else schema.get("additionalProperties")
-    return any(violates(item, known.get(name, rest), depth + 1) for name, item in value.items())
+    return any(_violates(item, known.get(name, rest), depth + 1, patience) for name, item in value.items())

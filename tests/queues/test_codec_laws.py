@@ -28,6 +28,7 @@ from queues.records import (
     encode_ledger,
     encode_result,
 )
+from queues.subjects import work_subject
 
 SERVER_MAX_PAYLOAD_BYTES = 1024 * 1024
 
@@ -97,7 +98,9 @@ attempts = st.builds(
     probe=st.none() | st.sampled_from(Probe),
 )
 shadows = st.builds(Shadow, job_ids, names, counts, st.floats(min_value=0, max_value=1))
-histories = st.lists(attempts, max_size=3).map(tuple)
+histories = st.lists(attempts, max_size=3).map(
+    lambda tried: tuple(replace(attempt, number=number) for number, attempt in enumerate(tried, 1))
+)
 problems = st.builds(Problem, texts, st.none() | names, st.none() | texts)
 
 
@@ -126,7 +129,7 @@ def test_a_submitted_job_arrives_unchanged(job: Job) -> None:
 
 @given(st.builds(Work, jobs, names, st.sampled_from(Reason), counts, histories, st.none() | shadows))
 def test_work_arrives_unchanged(work: Work) -> None:
-    assert decode_work(encode_work(work), "work.t.bulk.acme") == work
+    assert decode_work(encode_work(work), work_subject(work.target, work.job.lane, work.job.tenant)) == work
 
 
 results = st.builds(

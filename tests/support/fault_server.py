@@ -25,12 +25,14 @@ class Manner(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """One reply. Without a body it is a good answer in the format of the path."""
+    """One reply. Without a body it is a good answer in the format of the path, or with `echo` an error that quotes
+    the whole request, its key included."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     manner: Manner = Manner.WHOLE
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,10 @@ class FaultServer:
     def script(self, *replies: Scripted) -> None:
         self._script.extend(replies)
 
+    def forget(self) -> None:
+        """Answer well again, whatever of the script was not used."""
+        self._script.clear()
+
     def release(self) -> None:
         """Let held replies go."""
         self._released.set()
@@ -98,7 +104,8 @@ class FaultServer:
         await self._note(request)
         if reply.manner is Manner.HELD and not await self._hold(reader):
             return False
-        writer.write(_encode(reply, self._good(request) if reply.body is None else reply.body))
+        good = _echo(request) if reply.echo else self._good(request)
+        writer.write(_encode(reply, good if reply.body is None else reply.body))
         await writer.drain()
         return reply.manner is not Manner.CUT
 
@@ -126,6 +133,11 @@ class FaultServer:
         if request.path == "/v1/messages":
             return anthropic_message(self.answer, model)
         return chat_completion(self.answer, model, self.logprobs if request.body.get("logprobs") else None)
+
+
+def _echo(request: Received) -> dict[str, Any]:
+    words = f"refused: {dict(request.headers)} {json.dumps(request.body)}"
+    return {"error": {"message": words, "type": words, "code": words, "param": words}, "message": words}
 
 
 def chat_completion(answer: str, model: str, logprobs: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class OtlpSink:
             self._arrived.wait_for(lambda: until(self._of(trace_id)), timeout_seconds)
             return self._of(trace_id)
 
+    def all_spans(self) -> list[Any]:
+        """What has come so far."""
+        with self._arrived:
+            return list(self._spans)
+
     def _of(self, trace_id: str) -> list[Any]:
         return [span for span in self._spans if span.trace_id.hex() == trace_id]
 

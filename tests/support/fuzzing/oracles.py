@@ -1,0 +1,182 @@
+"""What must hold of any bytes, kind of message by kind: read in full, or turned down in a way somebody hears of.
+
+Each oracle says whether the message was accepted, and raises whatever the fleet would have met.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fuzzing import seeds
+
+from fleet.dispatch.step import Step, reject, unreadable
+from fleet.model.delivery import AnyDelivery, Delivery, JobsOf, Post, Source, WorkOf
+from fleet.model.errors import ConfigError
+from fleet.model.feedback import Feedback
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.result import DeadLetter, Letter, Malformed, Result, Status, Work
+from queues.calibration_codec import decode_calibration, decode_document, encode_calibration, encode_document
+from queues.client import TolerantClient
+from queues.codec import decode, decode_work
+from queues.feedback import decode_feedback, encode_feedback
+from queues.letters import DEFAULT_MAX_MESSAGE_BYTES, message_of, traceparent_in
+from queues.records import decode_dead, decode_ledger, decode_result
+from queues.subjects import work_subject
+
+NOW = 1_790_000_000.0
+JOBS_OF, WORK_OF = JobsOf(seeds.LANE), WorkOf(seeds.TARGET, seeds.LANE)
+SAFE_SUBJECT = re.compile(r"(results\.[\w-]+\.[\w-]+|(dead|ledger)\.[\w-]+|work\.[\w-]+\.\w+\.[\w-]+)", re.ASCII)
+PART = b"\x1f"
+"""Between the tenant in a subject, the headers and the body of a whole delivery."""
+
+CLIENT = TolerantClient()
+
+
+class Broken(Exception):
+    """A promise of the codec does not hold for this message."""
+
+
+def job(data: bytes) -> bool:
+    return _taken(JOBS_OF, data, None, seeds.TENANT)
+
+
+def delivery(data: bytes) -> bool:
+    """Subject, headers and body, all of a stranger's making. A subject reaches a consumer with its tokens counted."""
+    tenant, _, rest = data.partition(PART)
+    raw_headers, _, body = rest.partition(PART)
+    headers = _finished(CLIENT._process_headers(raw_headers)) if raw_headers else None
+    traceparent_in(headers)
+    name = re.sub(rb"[.\s]", b"_", tenant).decode(errors="backslashreplace")
+    return _taken(JOBS_OF, body, headers, name or "_")
+
+
+def work(data: bytes) -> bool:
+    return _taken(WORK_OF, data, None, seeds.TENANT)
+
+
+def _taken(source: Source, data: bytes, headers: Mapping[str, str] | None, tenant: str) -> bool:
+    place = "jobs" if isinstance(source, JobsOf) else f"work.{source.target}"
+    taken = decode(source, data, headers, f"{place}.{source.lane}.{tenant}", NOW)
+    match taken:
+        case Job():
+            carried = Work(taken, seeds.TARGET, Reason.ROUTED)
+            body = _sent(carried)
+            _require(
+                decode_work(body, work_subject(seeds.TARGET, taken.lane, taken.tenant)) == carried, "a job changes"
+            )
+            json.loads(body, parse_constant=_no_constant)
+            return True
+        case Work():
+            _sent(DeadLetter(taken.job.tenant, taken.job.id, Reason.INVALID, seeds.PROBLEM, data, NOW))
+            _sent(Result(taken.job.id, taken.job.tenant, Status.FAILED, Reason.INTERNAL_ERROR, NOW))
+            return True
+        case Malformed():
+            _answered(_step(Delivery(taken, source, 1, NOW, raw=data), taken))
+            return False
+
+
+def _step(taken: AnyDelivery, bad: Malformed) -> Step:
+    return reject(taken, bad, NOW) if isinstance(taken.source, JobsOf) else unreadable(taken, bad, None, NOW)
+
+
+def _answered(step: Step) -> None:
+    """A result, a dead letter and a line of accounts, all of which their readers understand."""
+    result, dead, entry = step.letters
+    _require(decode_result(_sent(result)) == result, "the result changes")
+    _require(decode_ledger(_sent(entry)) == entry, "the line of accounts changes")
+    kept = decode_dead(_sent(dead))
+    _require(isinstance(dead, DeadLetter) and dead.body.startswith(kept.body), "the dead letter changes")
+
+
+def _sent(letter: Letter) -> bytes:
+    message = message_of(Post(letter), DEFAULT_MAX_MESSAGE_BYTES)
+    _require(SAFE_SUBJECT.fullmatch(message.subject) is not None, "the subject is none")
+    _require(message.size_bytes <= DEFAULT_MAX_MESSAGE_BYTES, "the message is too large")
+    return message.data
+
+
+def _record(read: Callable[[bytes], object]) -> Callable[[bytes], bool]:
+    def oracle(data: bytes) -> bool:
+        try:
+            read(data)
+        except ValueError:
+            return False
+        return True
+
+    return oracle
+
+
+def feedback(data: bytes) -> bool:
+    read = decode_feedback(data, f"feedback.{seeds.TENANT}", NOW)
+    if not isinstance(read, Feedback):
+        return False
+    again = decode_feedback(encode_feedback(read), f"feedback.{seeds.TENANT}", NOW)
+    _require(again == read, "feedback changes")
+    return True
+
+
+def calibration(data: bytes) -> bool:
+    try:
+        read = decode_calibration(data)
+    except ConfigError:
+        return False
+    _require(decode_calibration(encode_calibration(read)) == read, "a calibration changes")
+    return True
+
+
+def document(data: bytes) -> bool:
+    try:
+        read = decode_document(data)
+    except ConfigError:
+        return False
+    _require(decode_document(encode_document(read.values()).encode()) == read, "a document changes")
+    return True
+
+
+def _no_constant(word: str) -> None:
+    raise Broken(f"{word} is no JSON")
+
+
+def _require(holds: bool, promise: str) -> None:
+    if not holds:
+        raise Broken(promise)
+
+
+def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise Broken("reading headers waits")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of message: what must hold of any, and some that are valid."""
+
+    oracle: Callable[[bytes], bool]
+    seeds: list[bytes]
+
+
+def _deliveries() -> list[bytes]:
+    headers = f"NATS/1.0\r\nNats-Msg-Id: acme.{seeds.ID}\r\ntraceparent: 00-{'a' * 32}-{'b' * 16}-01\r\n\r\n".encode()
+    return [PART.join((b"acme", headers, body)) for body in (*seeds.jobs()[:2], b"{}")]
+
+
+KINDS = {
+    "job": Kind(job, seeds.jobs()),
+    "delivery": Kind(delivery, _deliveries()),
+    "work": Kind(work, seeds.work()),
+    "result": Kind(_record(decode_result), seeds.results()),
+    "ledger": Kind(_record(decode_ledger), seeds.ledger()),
+    "dead": Kind(_record(decode_dead), seeds.dead()),
+    "feedback": Kind(feedback, seeds.feedback()),
+    "calibration": Kind(calibration, seeds.calibrations()),
+    "document": Kind(document, seeds.documents()),
+}
