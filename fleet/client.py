@@ -25,6 +25,7 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import JobDesk
 from queues.desk import JetStreamDesk
+from queues.login import ANONYMOUS, Login
 
 Word = TypeVar("Word", Lane, Plan, Tier)
 
@@ -92,10 +93,10 @@ class FleetClient:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, nats_url: str, *, tenant: str) -> AsyncIterator[FleetClient]:
-        """A client for `tenant`, connected for as long as the context lasts. Raises: QueueUnavailable."""
+    async def connect(cls, nats_url: str, *, tenant: str, login: Login = ANONYMOUS) -> AsyncIterator[FleetClient]:
+        """A client for `tenant`, connected for as long as the context lasts. Raises: QueueUnavailable, ConfigError."""
         async with AsyncExitStack() as stack:
-            desk = await JetStreamDesk.connect(nats_url, tenant)
+            desk = await JetStreamDesk.connect(nats_url, tenant, login)
             stack.push_async_callback(desk.close)
             yield cls(desk, await stack.enter_async_context(Inbox(desk)))
 

@@ -19,6 +19,7 @@ from queues.connection import Connection, connect
 from queues.jetstream import store
 from queues.journal import Recorded, recorded
 from queues.letters import Message
+from queues.login import ANONYMOUS, Login
 from queues.subjects import CALIBRATIONS, EXPECTED_LAST_SUBJECT_SEQUENCE, calibration_subject
 from queues.topology import CALIBRATION_HISTORY
 
@@ -61,9 +62,9 @@ class JetStreamCalibrations:
         self._poll_seconds = poll_seconds
 
     @classmethod
-    async def connect(cls, url: str) -> JetStreamCalibrations:
+    async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamCalibrations:
         """A store on a connection of its own, closed with it. Raises: QueueUnavailable."""
-        return cls(await connect(url, name="fleet-calibrations"))
+        return cls(await connect(url, name="fleet-calibrations", login=login))
 
     async def read_all(self) -> Calibrations:
         latest = recorded(self._connection, CALIBRATIONS, calibration_subject(">"), latest_only=True)

@@ -11,19 +11,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import ConfigError, QueueUnavailable
 from queues.client import TolerantClient
 from queues.letters import HEADER_ROOM_BYTES, Message
+from queues.login import ANONYMOUS, Login, without_password
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 BROKEN = "the connection to NATS broke"
@@ -35,18 +34,18 @@ async def connect(
     url: str,
     *,
     name: str = "fleet",
-    credentials: Path | None = None,
+    login: Login = ANONYMOUS,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     on_closed: Callable[[], None] | None = None,
 ) -> Connection:
     """Connect to one of the comma-separated servers; later outages are survived for as long as they last.
 
-    `credentials` is a NATS .creds file. `on_closed` is called when nats-py gives the connection up for
-    good (an expired user JWT does that): the process should end and be started anew.
-    Raises: QueueUnavailable if no server answers within `timeout_seconds`.
+    `on_closed` is called when nats-py gives the connection up for good (an expired user JWT does that): the process
+    should end and be started anew.
+    Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login.
     """
     connection = Connection(timeout_seconds, on_closed)
-    await connection.open(url, name, credentials)
+    await connection.open(url, name, login)
     return connection
 
 
@@ -90,23 +89,26 @@ class Connection:
         """What the body of one of our messages may have."""
         return self.max_message_bytes - HEADER_ROOM_BYTES
 
-    async def open(self, url: str, name: str, credentials: Path | None) -> None:
+    async def open(self, url: str, name: str, login: Login) -> None:
         """See `connect`."""
+        options = {**self._options(url, name), **login.options()}
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._nc.connect(**self._options(url, name, credentials))
+                await self._nc.connect(**options)
         except (OSError, NatsError, TimeoutError) as error:
             await self._nc.close()
-            raise QueueUnavailable(f"no NATS server answers at {_without_password(url)}: {error}") from error
+            # nats-py goes on trying whatever the reason is, and keeps the last one.
+            if "authorization violation" in str(self._nc.last_error).lower():
+                raise ConfigError("nats_user", f"{without_password(url)} refuses this login") from error
+            raise QueueUnavailable(f"no NATS server answers at {without_password(url)}: {error}") from error
         self._inbox = self._nc.new_inbox()
         self._up.set()
         await self.subscribe(f"{self._inbox}.*.*", self._on_reply)
 
-    def _options(self, url: str, name: str, credentials: Path | None) -> dict[str, Any]:
+    def _options(self, url: str, name: str) -> dict[str, Any]:
         return {
             "servers": [server.strip() for server in url.split(",")],
             "name": name,
-            "user_credentials": None if credentials is None else str(credentials),
             # nats-py closes for ever after the default 60 attempts, two minutes.
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.5,
@@ -239,10 +241,6 @@ class Connection:
 async def _log_error(error: Exception) -> None:
     """nats-py reads no further if this raises."""
     _log.warning("NATS: %s", error or type(error).__name__)
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^@/,]*@", "//", url)
 
 
 def status_of(message: Msg) -> str | None:

@@ -13,6 +13,7 @@ from fleet.model.submission import Submission
 from queues.connection import Connection, connect, status_of
 from queues.jetstream import store
 from queues.letters import Message, accepted, feedback_message, submission_message
+from queues.login import ANONYMOUS, Login
 from queues.records import result_in
 from queues.subjects import RESULTS, checked_job_id, result_subject
 
@@ -27,9 +28,9 @@ class JetStreamDesk:
         self._tenant = tenant
 
     @classmethod
-    async def connect(cls, url: str, tenant: str) -> JetStreamDesk:
+    async def connect(cls, url: str, tenant: str, login: Login = ANONYMOUS) -> JetStreamDesk:
         """A desk on a connection of its own, closed with it. Raises: QueueUnavailable, ConfigError."""
-        return cls(await connect(url, name=f"fleet-desk-{tenant}"), tenant)
+        return cls(await connect(url, name=f"fleet-desk-{tenant}", login=login), tenant)
 
     async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
         messages = [submission_message(submission, self._tenant) for submission in submissions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,12 @@ from queues.letters import Message
 
 NO_MESSAGES = "404"
 REQUEST_TIMEOUT = "408"
+PENDING_MESSAGES = "Nats-Pending-Messages"
+"""How many of those a pull asked for it did not bring; not on every status."""
+
+LATE_SECONDS = 1.0
+"""How long deliveries that were announced are waited for; a majority of a cluster confirms within milliseconds."""
+
 MAX_PULL_BYTES = 8 * 1024 * 1024
 """The server cuts the connection of a client for which more than 64 MB wait; several pulls run side by side."""
 
@@ -27,7 +34,8 @@ NANOSECONDS = 1_000_000_000
 class Inlet:
     """One consumer's deliveries. Pulls one batch at a time; `close` after a failed or cancelled pull.
 
-    The server ends every pull by itself: with the last message asked for, or with a status message.
+    The server ends every pull by itself: with the last message asked for, or with a status message. In a cluster a
+    delivery waits for a majority of the servers, and the status overtakes it: it says how many are still to come.
     """
 
     def __init__(self, connection: Connection, stream: str, consumer: str) -> None:
@@ -38,7 +46,8 @@ class Inlet:
         self._status_subject = ""
         self._subscription: Subscription | None = None
         self._limit = 0
-        self._messages: list[Msg] = []
+        self._due = 0
+        self._arrived: list[Msg] = []
         self._done: asyncio.Future[Any] | None = None
 
     async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Msg]:
@@ -46,17 +55,23 @@ class Inlet:
 
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
         """
+        # What came after its pull had ended is leased to us all the same.
+        if not self._arrived:
+            await self._request(limit, wait_seconds, grace_seconds)
+        messages, self._arrived = self._arrived[:limit], self._arrived[limit:]
+        return messages
+
+    async def _request(self, limit: int, wait_seconds: float, grace_seconds: float) -> None:
         request: dict[str, Any] = {"batch": limit, "no_wait": True, "max_bytes": self._max_bytes()}
         if wait_seconds > 0:
             request["expires"] = int(wait_seconds * NANOSECONDS)
         if self._subscription is None:
             self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
         async with self._connection.waiting(wait_seconds + grace_seconds) as done:
-            self._limit, self._messages, self._done = limit, [], done
+            self._limit, self._due, self._done = limit, limit, done
             self._status_subject = f"{self._inbox}.{next(self._pulls)}"
             await self._connection.send(Message(self._next_subject, to_json(request)), reply=self._status_subject)
             await done
-        return self._messages
 
     def _max_bytes(self) -> int:
         """Never less than the largest message, which would wait for ever; subjects count as well."""
@@ -68,33 +83,41 @@ class Inlet:
         That of the pull before may come late: a full batch is followed by 409 "Batch Completed".
         """
         if message.subject == self._status_subject:
-            self._end(message)
-            return
-        if message.subject.startswith(self._inbox):
-            return
-        self._messages.append(message)
-        if len(self._messages) >= self._limit:
-            self._end(None)
+            self._on_status(message.headers or {})
+        elif not message.subject.startswith(self._inbox):
+            self._arrived.append(message)
+            self._end_if_all_is_here()
 
-    def _end(self, status: Msg | None) -> None:
-        if self._done is None or self._done.done():
+    def _on_status(self, headers: Mapping[str, str]) -> None:
+        done = self._done
+        if done is None or done.done():
             return
-        headers = {} if status is None else status.headers or {}
-        refused = headers.get("Status", NO_MESSAGES) not in (NO_MESSAGES, REQUEST_TIMEOUT)
-        # After a message it is an ordinary end, such as 409 where the next message would exceed the bytes.
-        if refused and not self._messages:
+        pending = headers.get(PENDING_MESSAGES)
+        self._due = len(self._arrived) if pending is None else self._limit - int(pending)
+        if self._due <= 0 and headers.get("Status") not in (NO_MESSAGES, REQUEST_TIMEOUT):
             why = headers.get("Description", "nobody answers")
-            self._done.set_exception(QueueUnavailable(f"the consumer refuses: {why}"))
-        else:
-            self._done.set_result(None)
+            done.set_exception(QueueUnavailable(f"the consumer refuses: {why}"))
+            return
+        self._end_if_all_is_here()
+        # A leader that died before the majority had confirmed never sends them.
+        asyncio.get_running_loop().call_later(LATE_SECONDS, _end, done)
+
+    def _end_if_all_is_here(self) -> None:
+        if self._done is not None and len(self._arrived) >= self._due:
+            _end(self._done)
 
     async def close(self) -> None:
         """Hand back what has arrived, so that it need not wait for its lease to end."""
         if self._subscription is not None:
             await self._connection.unsubscribe(self._subscription)
         with suppress(QueueUnavailable):
-            for message in self._messages:
+            for message in self._arrived:
                 await self._connection.send(Message(message.reply, b"-NAK"))
+
+
+def _end(done: asyncio.Future[Any]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from pydantic_core import from_json, to_json
 
 from fleet.model.delivery import Ack, AnyDelivery, Delivery, Post, Retry, Settlement, Source, Stored
 from fleet.model.errors import QueueUnavailable
+from fleet.model.result import Result
+from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.fence import displacing
 from queues.inlet import NANOSECONDS, Inlet, hand_over_of
 from queues.letters import Message, messages_of, traceparent_in
 from queues.subjects import WORK, consumer_of, stream_of
 from queues.topology import TopologySpec, ensure_consumer
-
-WRONG_LAST_SEQUENCE = 10071
-"""The server's code for a subject that holds a message already; a second result gets it."""
 
 MESSAGE_TOO_LARGE = 10054
 HEADERS_TOO_LARGE = 10097
@@ -58,7 +58,22 @@ class JetStreamQueue:
         return inlet
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        return await store(self._connection, messages_of(posts, self._connection.max_bytes))
+        messages = messages_of(posts, self._connection.max_bytes)
+        stored = await store(self._connection, messages)
+        kept_out = [
+            (index, message)
+            for index, (post, message) in enumerate(zip(posts, messages, strict=True))
+            if isinstance(post.letter, Result) and stored[index] is Stored.REPEAT and message is not None
+        ]
+        if kept_out:
+            await self._overwrite_what_is_no_result(stored, kept_out)
+        return stored
+
+    async def _overwrite_what_is_no_result(self, stored: list[Stored], kept_out: Sequence[tuple[int, Message]]) -> None:
+        replacing = await displacing(self._connection, [message for _, message in kept_out])
+        due = [(index, message) for (index, _), message in zip(kept_out, replacing, strict=True) if message is not None]
+        for (index, _), again in zip(due, await store(self._connection, [message for _, message in due]), strict=True):
+            stored[index] = again
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])
@@ -124,7 +139,7 @@ def _stored(reply: Msg) -> Stored:
     if error is None:
         return Stored.REPEAT if ack.get("duplicate", False) else Stored.NEW
     code = error.get("err_code")
-    if code == WRONG_LAST_SEQUENCE:
+    if code in WRITTEN_MEANWHILE:
         return Stored.REPEAT
     if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
         return Stored.REFUSED

@@ -18,6 +18,7 @@ from fleet.model.result import LedgerEntry, Problem
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, connect
 from queues.feedback import decode_feedback
 from queues.inlet import Inlet, hand_over_of
+from queues.login import ANONYMOUS, Login
 from queues.memory import MemoryBroker
 from queues.records import decode_ledger
 from queues.subjects import FEEDBACK, LEDGER
@@ -122,9 +123,9 @@ class JetStreamJournal:
         self._reader = _Reader()
 
     @classmethod
-    async def connect(cls, url: str) -> JetStreamJournal:
+    async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamJournal:
         """A journal on a connection of its own, closed with it. Raises: QueueUnavailable."""
-        return cls(await connect(url, name="fleet-journal"))
+        return cls(await connect(url, name="fleet-journal", login=login))
 
     async def ledger(self) -> AsyncIterator[LedgerEntry]:
         async for message in recorded(self._connection, LEDGER):

@@ -115,7 +115,7 @@ class MemoryBroker:
             return Stored.REFUSED
         stream = message.subject.split(".", 1)[0]
         headers = message.headers or {}
-        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and message.subject in self._last:
+        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and self._holds_a_result(message.subject):
             return Stored.REPEAT
         if MSG_ID in headers and not self._is_new((stream, headers[MSG_ID])):
             return Stored.REPEAT
@@ -128,6 +128,10 @@ class MemoryBroker:
             self._depths[source] += 1
         self._tell(message)
         return Stored.NEW
+
+    def _holds_a_result(self, subject: str) -> bool:
+        """Only results are fenced; what is none does not keep one out (see `queues.fence`)."""
+        return subject in self._last and result_in(self._last[subject].data) is not None
 
     def _is_new(self, key: tuple[str, str]) -> bool:
         now = self._now()

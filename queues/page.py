@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 class Record(BaseModel):
     """An account as it is stored. `commits` holds each writer's last number, the latest writer at the end."""
 
-    spent: int = 0
+    # Required: what is no account at all must not pass for one that has spent nothing.
+    spent: int
     open: dict[int, int] = {}
     commits: dict[str, int] = {}
 
@@ -227,7 +228,7 @@ def _give_back(claim: _Claim) -> _Settlement:
 
 def record_of(cell: Cell) -> Record:
     if not cell.value:
-        return Record()
+        return Record(spent=0)
     try:
         return Record.model_validate_json(cell.value)
     except ValidationError as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from fleet.ports import JobDesk
-from fleet.settings.environment import DEFAULT_LEASE_SECONDS
+from fleet.settings.environment import DEFAULT_LEASE_SECONDS, Settings
 from queues.connection import connect
 from queues.desk import JetStreamDesk
+from queues.login import ANONYMOUS, Login
 from queues.topology import TopologySpec, apply
 
 
@@ -17,19 +20,42 @@ class TopologyChange:
     change: str
 
 
-async def open_desk(nats_url: str, tenant: str) -> JobDesk:
-    """The publisher's side, connected. Raises `QueueUnavailable`."""
-    return await JetStreamDesk.connect(nats_url, tenant)
+def login_of(settings: Settings) -> Login:
+    """Who the settings say we are on NATS."""
+    return Login(
+        user=settings.nats_user,
+        password=_clear(settings.nats_password),
+        creds_path=settings.nats_creds_path,
+        nkey_seed=_clear(settings.nats_nkey_seed),
+        ca_path=settings.nats_ca_path,
+        inbox_prefix=settings.nats_inbox_prefix,
+    )
 
 
-async def apply_topology(nats_url: str, lease_seconds: float = DEFAULT_LEASE_SECONDS) -> list[TopologyChange]:
+def _clear(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+async def open_desk(nats_url: str, tenant: str, login: Login = ANONYMOUS) -> JobDesk:
+    """The publisher's side, connected. Raises `QueueUnavailable`, `ConfigError` for a login that is refused."""
+    return await JetStreamDesk.connect(nats_url, tenant, login)
+
+
+async def apply_topology(
+    nats_url: str,
+    lease_seconds: float = DEFAULT_LEASE_SECONDS,
+    login: Login = ANONYMOUS,
+    replicas: int | None = None,
+) -> list[TopologyChange]:
     """Create or update the streams; what changed. `lease_seconds` shall be the dispatchers' own.
 
-    Raises `QueueUnavailable`, `ConfigError` where a stream refuses the change.
+    `replicas` None leaves those of a stream that exists. Raises `QueueUnavailable`, `ConfigError` where the login or a
+    change is refused.
     """
-    connection = await connect(nats_url)
+    connection = await connect(nats_url, login=login)
     try:
-        changes = await apply(connection.nats.jetstream(), TopologySpec(ack_wait_seconds=lease_seconds))
+        spec = TopologySpec(replicas=replicas, ack_wait_seconds=lease_seconds)
+        changes = await apply(connection.nats.jetstream(), spec)
     finally:
         await connection.close()
     return [TopologyChange(change.stream, change.kind.value) for change in changes]

@@ -13,18 +13,19 @@ from policies.catalogue import Catalogue
 from queues.calibration_codec import check_target, decode_document, encode_document
 from queues.calibrations import JetStreamCalibrations
 from queues.journal import JetStreamJournal
+from queues.login import ANONYMOUS, Login
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 
 
-async def open_journal(nats_url: str) -> Journal:
-    """The ledger and the feedback of all tenants, connected. Raises `QueueUnavailable`."""
-    return await JetStreamJournal.connect(nats_url)
+async def open_journal(nats_url: str, login: Login = ANONYMOUS) -> Journal:
+    """The ledger and the feedback of all tenants, connected. Raises `QueueUnavailable`, `ConfigError`."""
+    return await JetStreamJournal.connect(nats_url, login)
 
 
-async def open_calibrations(nats_url: str) -> CalibrationStore:
-    """The calibrations in force, connected. Raises `QueueUnavailable`."""
-    return await JetStreamCalibrations.connect(nats_url)
+async def open_calibrations(nats_url: str, login: Login = ANONYMOUS) -> CalibrationStore:
+    """The calibrations in force, connected. Raises `QueueUnavailable`, `ConfigError`."""
+    return await JetStreamCalibrations.connect(nats_url, login)
 
 
 def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
@@ -39,7 +40,7 @@ def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
     except ConfigError as error:
         raise ConfigError(error.field, f"{error.rule} (in {path})") from None
     except OSError as error:
-        raise ConfigError(path.name, f"cannot be read: {error.strerror} (in {path})") from None
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
     return found
 
 

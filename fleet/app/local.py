@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from fleet.app.desk import apply_topology
+from fleet.app.desk import apply_topology, login_of
 from fleet.app.status import Replicas, TargetStatus, has_cloud_key, target_statuses
 from fleet.app.worker import rules_of
 from fleet.model.errors import ConfigError, FleetError, QueueUnavailable
@@ -71,7 +71,7 @@ class Fleet:
         self._parts = parts
 
     async def status(self) -> list[TargetStatus]:
-        connection = await connect(self.nats_url)
+        connection = await connect(self.nats_url, login=login_of(self._settings))
         try:
             depths = await JetStreamQueue(connection).depths()
         finally:
@@ -101,7 +101,7 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
     async with AsyncExitStack() as parts:
         on_progress("starting NATS")
         nats_url = settings.nats_url or _embedded_nats(settings, ports, parts)
-        await apply_topology(nats_url, settings.lease_seconds)
+        await apply_topology(nats_url, settings.lease_seconds, login_of(settings))
         on_progress("starting Ray")
         serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
         on_progress("starting the models (about a minute on a small machine)")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.app.desk import login_of
 from fleet.app.worker import CLOUD_PROVIDERS, SystemClock, rules_of
 from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
@@ -18,6 +19,7 @@ from policies.sections import MoneyRules
 from queues.cells import Cells, JetStreamCells
 from queues.connection import connect
 from queues.jetstream import JetStreamQueue
+from queues.login import without_password
 from queues.spend import accounts_of
 from queues.subjects import SPEND
 from queues.topology import stream_sizes
@@ -74,9 +76,9 @@ async def read_status(settings: Settings) -> FleetStatus:
     """`reachable` False where no broker answers."""
     url = settings.nats_url or LOCAL_NATS_URL
     try:
-        connection = await connect(url)
+        connection = await connect(url, login=login_of(settings))
     except QueueUnavailable:
-        return FleetStatus(url, False, {}, ())
+        return FleetStatus(without_password(url), False, {}, ())
     try:
         depths = await JetStreamQueue(connection).depths()
         streams = await stream_sizes(connection.nats.jetstream())
@@ -85,7 +87,7 @@ async def read_status(settings: Settings) -> FleetStatus:
     finally:
         await connection.close()
     replicas = await asyncio.to_thread(read_replicas, settings.dashboard_address)
-    return FleetStatus(url, True, streams, target_statuses(settings, depths, replicas), spend)
+    return FleetStatus(without_password(url), True, streams, target_statuses(settings, depths, replicas), spend)
 
 
 async def read_spend(cells: Cells, rules: MoneyRules) -> tuple[SpendStatus, ...]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Coroutine, Mapping
 
 from fleet import providers
+from fleet.app.desk import login_of
 from fleet.app.knowledge import Calibrations, load_calibrations, shipped_calibrations
 from fleet.app.routers import Routers, load_routers
 from fleet.dispatch.dispatcher import Dispatcher
@@ -101,7 +102,8 @@ class DispatcherProcess:
         backends = self._backends()
         closed = asyncio.Event()
         url = self._settings.nats_url or LOCAL_NATS_URL
-        connection = await connect(url, name="fleet-dispatcher", on_closed=closed.set)
+        login = login_of(self._settings)
+        connection = await connect(url, name="fleet-dispatcher", login=login, on_closed=closed.set)
         try:
             await apply(connection.nats.jetstream(), TopologySpec(ack_wait_seconds=self._settings.lease_seconds))
             await _unless(closed, self._serve(connection, backends))

@@ -93,14 +93,14 @@ async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
 
 
 async def _labels(settings: Settings, plan: Plan) -> Collected:
-    from fleet.app import open_journal
+    from fleet.app import login_of, open_journal
     from fleet.learning.files import read_labels
     from fleet.learning.labels import Collected, collect
 
     if plan.labels is not None:
         return Collected(read_labels(plan.labels), {})
     assert settings.nats_url is not None, "settings_for gave the address"
-    journal = await open_journal(settings.nats_url)
+    journal = await open_journal(settings.nats_url, login_of(settings))
     try:
         return await collect(journal)
     finally:
@@ -131,10 +131,10 @@ def _save(file: Path, calibrations: Calibrations) -> None:
 
 @asynccontextmanager
 async def _store(settings: Settings) -> AsyncIterator[CalibrationStore]:
-    from fleet.app import open_calibrations
+    from fleet.app import login_of, open_calibrations
 
     assert settings.nats_url is not None, "settings_for gave the address"
-    store = await open_calibrations(settings.nats_url)
+    store = await open_calibrations(settings.nats_url, login_of(settings))
     try:
         yield store
     finally:

@@ -11,6 +11,7 @@ import typer
 from fleet.cli.calibrate import calibrate
 from fleet.cli.connection import settings_for
 from fleet.cli.evaluate import evaluate
+from fleet.cli.nats_config import nats_config
 from fleet.cli.output import Output, friendly
 from fleet.cli.router import router
 from fleet.model.feedback import Verdict
@@ -29,6 +30,7 @@ app.add_typer(topology_app, name="topology")
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)
+app.command(name="nats-config")(nats_config)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
@@ -177,12 +179,18 @@ def bulk_run(
 
 
 @topology_app.command("apply")
-def topology_apply(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+def topology_apply(
+    replicas: Annotated[
+        int | None, typer.Option(min=1, max=5, help="Servers that hold each stream; without it, as they are or 1.")
+    ] = None,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
     """Create or update the streams; repeating it changes nothing."""
     from fleet.cli import topology
 
     with friendly(as_json):
-        asyncio.run(topology.apply(settings_for(nats_url), Output(as_json)))
+        asyncio.run(topology.apply(settings_for(nats_url), Output(as_json), replicas))
 
 
 @app.command()

@@ -23,10 +23,10 @@ def settings_for(nats_url: str | None, tenant: str | None = None) -> Settings:
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[JobDesk]:
     """A desk for the tenant of `settings`. Raises: QueueUnavailable."""
-    from fleet.app import open_desk
+    from fleet.app import login_of, open_desk
 
     assert settings.nats_url is not None, "settings_for or a started fleet gave the address"
-    desk = await open_desk(settings.nats_url, settings.tenant)
+    desk = await open_desk(settings.nats_url, settings.tenant, login_of(settings))
     try:
         yield desk
     finally:

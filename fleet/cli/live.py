@@ -137,10 +137,10 @@ def _calibrated(examples: Sequence[Example], ladder: Sequence[Target], rules: Ru
 
 async def _put_in_force(settings: Settings, calibrations: Calibrations, probe: Asked) -> None:
     """Store them, and wait until an answer is judged by one: the dispatcher follows the store, nothing restarts."""
-    from fleet.app import open_calibrations
+    from fleet.app import login_of, open_calibrations
 
     assert settings.nats_url is not None, "the fleet that was started gave it"
-    store = await open_calibrations(settings.nats_url)
+    store = await open_calibrations(settings.nats_url, login_of(settings))
     try:
         await store.put(list(calibrations.values()))
     finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.cli.fleet_status import targets_table
 from fleet.cli.output import quiet
+from queues.login import without_password
 
 if TYPE_CHECKING:
     from fleet.app import Fleet
@@ -67,7 +68,7 @@ def _cancel_on_signals() -> None:
 
 def _addresses(fleet: Fleet) -> list[str]:
     rows = (
-        ("NATS", fleet.nats_url),
+        ("NATS", without_password(fleet.nats_url)),
         ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
         ("dashboard", fleet.dashboard_url),
     )
@@ -76,7 +77,7 @@ def _addresses(fleet: Fleet) -> list[str]:
 
 def _whereabouts(fleet: Fleet) -> dict[str, Any]:
     return {
-        "nats_url": fleet.nats_url,
+        "nats_url": without_password(fleet.nats_url),
         "dashboard_url": fleet.dashboard_url,
         "openai_url": fleet.openai_url,
         "targets": list(fleet.targets),

@@ -8,6 +8,7 @@ shown. (Tenants' own keys are no settings: `fleet.providers.keys` reads each whe
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +28,11 @@ FILE_VARIABLE = "FLEET_SETTINGS"
 LOCAL_NATS_URL = "nats://127.0.0.1:4222"
 """Where NATS listens by default; what a command talks to when it is told nothing else."""
 
+INBOX = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
 NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+SECRET_ENDINGS = ("_api_key", "_password", "_seed")
 
 DEFAULT_LEASE_SECONDS = 30.0
 
@@ -53,6 +58,12 @@ def _http_url(value: str) -> str:
     return value
 
 
+def _subject_prefix(value: str) -> str:
+    if INBOX.fullmatch(value) is None:
+        raise ValueError(f"must match {INBOX.pattern}")
+    return value
+
+
 def _tenant(value: str) -> str:
     if TENANT.fullmatch(value) is None:
         raise ValueError(f"must match {TENANT.pattern}")
@@ -66,7 +77,9 @@ HttpAddress = Annotated[str, AfterValidator(_http_url)]
 class Settings(BaseSettings):
     """Everything the fleet is told from outside. Frozen; build it with `load`.
 
-    `nats_url` None asks for the embedded server; it may hold a password and is not shown.
+    `nats_url` None asks for the embedded server; it may hold a password and is not shown. Who we are there is said by
+    `nats_user` with `nats_password`, by `nats_creds_path` or by `nats_nkey_seed`; `nats_ca_path` is the authority that
+    signed the servers' certificates, `nats_inbox_prefix` where replies come to (see `queues.login`).
     The ports are where a local fleet listens; 0 asks for any free one.
     `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
@@ -75,6 +88,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     nats_url: Annotated[str, AfterValidator(_nats_url)] | None = Field(default=None, repr=False)
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_creds_path: FilePath | None = None
+    nats_nkey_seed: SecretStr | None = None
+    nats_ca_path: FilePath | None = None
+    nats_inbox_prefix: Annotated[str, AfterValidator(_subject_prefix)] | None = None
     data_dir: Path = Path(".fleet")
     profile: Literal["local", "gpu"] = "local"
     tenant: Annotated[str, AfterValidator(_tenant)] = "demo"
@@ -154,8 +173,8 @@ def _read_file() -> dict[str, Any]:
 
 def _refuse_secrets(content: Mapping[str, Any], path: str) -> None:
     for key in content:
-        if key.lower().endswith("_api_key"):
-            raise ConfigError(key, f"keys come from the environment only; take it out of {path}")
+        if key.lower().endswith(SECRET_ENDINGS):
+            raise ConfigError(key, f"secrets come from the environment only; take it out of {path}")
 
 
 def _config_error(error: ErrorDetails, overrides: Mapping[str, Any]) -> ConfigError:

@@ -14,7 +14,7 @@ import pytest
 from fake_app import App
 from typer.testing import CliRunner, Result
 
-from fleet.app import load_calibrations, rules_of, save_calibrations
+from fleet.app import load_calibrations, login_of, rules_of, save_calibrations
 from fleet.cli.commands import app
 
 FAKED = (
@@ -41,7 +41,7 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
     module = ModuleType("fleet.app")
     for name in FAKED:
         setattr(module, name, getattr(fake, name))
-    for real in (rules_of, load_calibrations, save_calibrations):
+    for real in (login_of, rules_of, load_calibrations, save_calibrations):
         setattr(module, real.__name__, real)
     monkeypatch.setitem(sys.modules, "fleet.app", module)
     return fake

@@ -255,6 +255,14 @@ async def test_a_second_result_is_refused_and_the_first_kept(rig: Rig) -> None:
     assert await rig.desk("acme").result(result().job_id) == result(status=Status.SUCCEEDED)
 
 
+async def test_what_is_no_result_does_not_keep_the_result_out(rig: Rig) -> None:
+    await rig.inject("results.acme.job-000000000001", b'{"stream": "JOBS", "seq": 17}')
+
+    assert await rig.queue.publish([Post(result(1)), Post(result(2))]) == [NEW, NEW]
+    assert await rig.queue.publish([Post(result(1)), Post(result(3))]) == [REPEAT, NEW]
+    assert await rig.desk("acme").result(result(1).job_id) == result(1)
+
+
 def answered(text: str) -> Answer:
     return Answer({"role": "assistant", "content": text}, "stop", Usage(1, 1), "mixtral-8x7b")
 

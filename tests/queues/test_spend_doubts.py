@@ -69,7 +69,7 @@ class TroubledCells(MemoryCells):
 
     async def _others_write(self) -> None:
         cell = await super().read(FLEET)
-        record = json.loads(cell.value or "{}")
+        record = json.loads(cell.value or '{"spent": 0}')
         record["commits"] = {**record.get("commits", {}), "another": cell.revision}
         await super().write(FLEET, json.dumps(record).encode(), cell.revision)
 

@@ -161,3 +161,32 @@ def test_an_unknown_provider_has_neither_key_nor_address(setenv: Setenv) -> None
 def test_a_provider_can_be_moved(setenv: Setenv) -> None:
     setenv(FLEET_GROQ_BASE_URL="http://127.0.0.1:9/v1")
     assert load().base_url("groq") == "http://127.0.0.1:9/v1"
+
+
+def test_the_login_at_nats_comes_from_the_environment_and_is_not_shown(setenv: Setenv, tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("")
+    setenv(FLEET_NATS_USER="dispatcher", FLEET_NATS_PASSWORD="hidden-word", FLEET_NATS_CA_PATH=str(authority))
+
+    settings = load()
+
+    assert (settings.nats_user, settings.nats_ca_path) == ("dispatcher", authority)
+    assert settings.nats_password is not None
+    assert settings.nats_password.get_secret_value() == "hidden-word"
+    assert "hidden-word" not in repr(settings)
+
+
+@pytest.mark.parametrize("field", ["nats_password", "nats_nkey_seed", "openai_api_key"])
+def test_a_secret_in_the_file_is_refused(settings_file: Callable[[str], None], field: str) -> None:
+    settings_file(f"{field}: hidden-word\n")
+
+    with pytest.raises(ConfigError, match="environment only") as caught:
+        load()
+
+    assert "hidden-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["_INBOX.>", "*", "a b", "", "a..b"])
+def test_an_inbox_prefix_is_a_subject(setenv: Setenv, prefix: str) -> None:
+    with pytest.raises(ConfigError, match="nats_inbox_prefix"):
+        load(nats_inbox_prefix=prefix)

@@ -14,6 +14,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
 from queues.calibrations import MemoryCalibrations
 from queues.journal import MemoryJournal
+from queues.login import ANONYMOUS, Login
 from queues.memory import MemoryBroker, MemoryDesk
 
 
@@ -50,19 +51,19 @@ class App:
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
 
-    async def open_desk(self, nats_url: str, tenant: str) -> ServedDesk:
+    async def open_desk(self, nats_url: str, tenant: str, login: Login = ANONYMOUS) -> ServedDesk:
         if not self.is_up:
             raise QueueUnavailable(f"no NATS server answers at {nats_url}")
         self.fleet.broker.wake()  # its event belongs to the loop of the command before
         serving = asyncio.get_running_loop().create_task(self.fleet.serve())
         return ServedDesk(self.fleet.broker, tenant, serving)
 
-    async def open_journal(self, nats_url: str) -> MemoryJournal:
+    async def open_journal(self, nats_url: str, login: Login) -> MemoryJournal:
         if not self.is_up:
             raise QueueUnavailable(f"no NATS server answers at {nats_url}")
         return MemoryJournal(self.fleet.broker)
 
-    async def open_calibrations(self, nats_url: str) -> MemoryCalibrations:
+    async def open_calibrations(self, nats_url: str, login: Login) -> MemoryCalibrations:
         return self.calibrations
 
     def shipped_calibrations(self, profile: str) -> Mapping[CalibrationKey, Calibration]:
@@ -85,7 +86,9 @@ class App:
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
         return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS, spend)
 
-    async def apply_topology(self, nats_url: str, lease_seconds: float) -> list[TopologyChange]:
+    async def apply_topology(
+        self, nats_url: str, lease_seconds: float, login: Login, replicas: int | None
+    ) -> list[TopologyChange]:
         self.calls.append(f"topology with a lease of {lease_seconds:g} s")
         return [TopologyChange("JOBS", "created"), TopologyChange("WORK", "unchanged")]
 

@@ -1,0 +1,63 @@
+"""Who a connection is on NATS, and which servers it trusts."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fleet.model.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User and password, a NATS .creds file, or the seed of an NKey; nothing of it where the servers ask for nothing.
+
+    `ca_path` is the authority that signed the servers' certificates, in PEM; None leaves it to the system's.
+    `inbox_prefix` is where replies come to; None is `_INBOX_<user>` with a user, so that users of one account who may
+    listen to no other inbox cannot read each other's replies, and NATS' own `_INBOX` otherwise.
+    """
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    creds_path: Path | None = None
+    nkey_seed: str | None = field(default=None, repr=False)
+    ca_path: Path | None = None
+    inbox_prefix: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What `nats.connect` is told. Raises ConfigError where a file or a package is missing."""
+        if (self.creds_path or self.nkey_seed) and find_spec("nkeys") is None:
+            raise ConfigError("nats_creds_path", "and nats_nkey_seed need a package: pip install 'nats-py[nkeys]'")
+        wanted = {
+            "user": self.user,
+            "password": self.password,
+            "user_credentials": None if self.creds_path is None else str(self.creds_path),
+            "nkeys_seed_str": self.nkey_seed,
+            "tls": None if self.ca_path is None else _trusting(self.ca_path),
+            "inbox_prefix": self.inbox_prefix or (inbox_of(self.user) if self.user else None),
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+ANONYMOUS = Login()
+
+
+def inbox_of(user: str) -> str:
+    """The subject prefix of a user's replies."""
+    return f"_INBOX_{user}"
+
+
+def without_password(url: str) -> str:
+    """The address as it may be shown: without the user and the password it may hold, for each of several servers."""
+    return re.sub(r"//[^/,]*@", "//", url)
+
+
+def _trusting(ca_path: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_path))
+    except OSError as error:  # SSLError is one
+        raise ConfigError("nats_ca_path", f"{ca_path} must be certificates in PEM: {error.strerror or error}") from None
