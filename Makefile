@@ -6,7 +6,7 @@ BIN := .venv/bin
 JOBS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test check format fuzz audit lock docs clean
+.PHONY: help setup setup-dev demo up test check format fuzz audit chaos lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -65,6 +65,12 @@ audit:  ## known vulnerabilities of every locked version; fails too where nobody
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit; }
 	@build/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r build/audit.txt \
 	  || { echo "audit: not passed. Either a hole is named above, or PyPI could not be asked about every package." >&2; exit 1; }
+
+CHAOS_MINUTES ?= 1
+
+chaos: setup-dev  ## kill every process at every step under load, then balance the accounts
+	$(BIN)/python -m benchmarks.chaos --minutes $(CHAOS_MINUTES)
+	$(BIN)/python -m benchmarks.chaos.engines
 
 lock: ## resolve all dependencies anew
 	requirements/lock || PIP_EXTRA="--extra-index-url $(TORCH_INDEX)" requirements/lock

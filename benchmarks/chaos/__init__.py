@@ -1,0 +1,1 @@
+"""Kill anything at any step, under load, and balance the accounts afterwards."""
