@@ -44,6 +44,7 @@ from fleet.telemetry import logs
 from fleet.telemetry.tracing import OtelTracer
 from policies.rules import Rules
 from queues.calibrations import JetStreamCalibrations
+from queues.cancels import JetStreamCancels
 from queues.cells import JetStreamCells
 from queues.connection import Connection, connect
 from queues.desk import JetStreamDesk
@@ -65,8 +66,8 @@ def main() -> None:
     figures = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     figures["ratio"] = figures["jobs_per_second"] / figures["raw_jobs_per_second"]
     figures["ratio_traced"] = figures["jobs_per_second_traced"] / figures["raw_jobs_per_second"]
-    figures["rss_mb"] = _measure(held_rss_mb, HELD_JOBS)
-    figures["idle_p50_ms"], figures["idle_p99_ms"] = _measure(idle_latency_ms, IDLE_JOBS)
+    figures["rss_mb"] = measure(held_rss_mb, HELD_JOBS)
+    figures["idle_p50_ms"], figures["idle_p99_ms"] = measure(idle_latency_ms, IDLE_JOBS)
     show(figures, arguments.json)
 
 
@@ -79,15 +80,21 @@ def _arguments() -> argparse.Namespace:
 
 def _round(jobs: int) -> dict[str, float]:
     return {
-        "raw_jobs_per_second": _measure(raw_rate, jobs),
-        "jobs_per_second": _measure(fleet_rate, jobs),
-        "jobs_per_second_traced": _measure(fleet_rate, jobs, True),
+        "raw_jobs_per_second": measure(raw_rate, jobs),
+        "jobs_per_second": measure(fleet_rate, jobs),
+        "jobs_per_second_traced": measure(fleet_rate, jobs, True),
     }
 
 
-def _measure(what: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+def measure(what: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
     """Run one measurement in a fresh process against a fresh server."""
-    with _server() as url, ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    with server() as url:
+        return measure_on(url, what, *arguments)
+
+
+def measure_on(url: str, what: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    """Run one measurement in a fresh process against the server at `url`."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_in_process, what, url, *arguments).result()
 
 
@@ -97,14 +104,14 @@ def _in_process(what: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def server() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
-        server = EmbeddedServer(Path(folder))
-        server.start()
+        started = EmbeddedServer(Path(folder))
+        started.start()
         try:
-            yield server.url
+            yield started.url
         finally:
-            server.stop()
+            started.stop()
 
 
 async def raw_rate(url: str, jobs: int) -> float:
@@ -140,13 +147,13 @@ async def _publish_raw(stream: Any, jobs: int) -> None:
         await asyncio.gather(*(stream.publish("in.a", body) for _ in range(BATCH)))
 
 
-def _rules(in_flight: int, batch: int = BATCH) -> Rules:
+def rules_with(in_flight: int, batch: int = BATCH) -> Rules:
     rules = load_rules(None, None, "local")
     small = replace(rules.catalogue.targets["llama-8b"], batch_size=batch, max_in_flight=in_flight)
     return replace(rules, catalogue=replace(rules.catalogue, targets={**rules.catalogue.targets, small.name: small}))
 
 
-def _submission(lane: Lane) -> Submission:
+def submission(lane: Lane) -> Submission:
     deadline_at = time.time() + 3600
     return Submission(uuid.uuid4().hex, "classify.sentiment", REQUEST, lane=lane, deadline_at=deadline_at)
 
@@ -156,18 +163,19 @@ async def _fill(url: str, jobs: int) -> None:
     await apply_topology(url)
     desk = await JetStreamDesk.connect(url, "bench")
     for start in range(0, jobs, BATCH):
-        await desk.submit([_submission(Lane.STANDARD) for _ in range(min(BATCH, jobs - start))])
+        await desk.submit([submission(Lane.STANDARD) for _ in range(min(BATCH, jobs - start))])
     await desk.close()
 
 
 @asynccontextmanager
-async def _dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None) -> AsyncIterator[None]:
+async def dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None) -> AsyncIterator[None]:
     connection = await connect(url)
     queue = JetStreamQueue(connection)
     spend = CellSpendBook(JetStreamCells(connection), SystemClock(), rules.money.open_seconds)
     learned = Learned(JetStreamCalibrations(connection))
     backends = {"llama-8b": backend}
-    dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, spend=spend, learned=learned)
+    kept: dict[str, Any] = {"spend": spend, "learned": learned, "cancels": JetStreamCancels(connection)}
+    dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, **kept)
     running = asyncio.create_task(dispatcher.run())
     try:
         yield
@@ -183,7 +191,7 @@ async def fleet_rate(url: str, jobs: int, traced: bool = False) -> float:
     watching = await connect(url)
     tracer = _batching_tracer() if traced else None
     started = time.perf_counter()
-    async with _dispatching(url, _rules(4 * BATCH), InstantBackend(), tracer):
+    async with dispatching(url, rules_with(4 * BATCH), InstantBackend(), tracer):
         await _until_results(watching, jobs)
         rate = jobs / (time.perf_counter() - started)
     await watching.close()
@@ -213,14 +221,15 @@ async def held_rss_mb(url: str, jobs: int) -> float:
     """Resident memory of the dispatcher process with that many jobs running at once."""
     await _fill(url, jobs)
     backend = HoldingBackend(jobs)
-    async with _dispatching(url, _rules(jobs), backend):
+    # An eighth of the slots is kept for the interactive lane.
+    async with dispatching(url, rules_with(jobs * 8 // 7 + 1), backend):
         await backend.full.wait()
-        rss_mb = _rss_mb()
+        rss_mb = resident_mb()
         backend.release.set()
     return rss_mb
 
 
-def _rss_mb() -> float:
+def resident_mb() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -232,7 +241,7 @@ async def idle_latency_ms(url: str, jobs: int) -> tuple[float, float]:
     await apply_topology(url)
     desk = await JetStreamDesk.connect(url, "bench")
     target = load_rules(None, None, "local").catalogue.targets["llama-8b"]
-    async with _dispatching(url, _rules(target.max_in_flight, target.batch_size), InstantBackend()):
+    async with dispatching(url, rules_with(target.max_in_flight, target.batch_size), InstantBackend()):
         results = desk.results()
         arrived: asyncio.Queue[Result] = asyncio.Queue()
         listening = asyncio.create_task(_forward(results, arrived))
@@ -256,7 +265,7 @@ async def _warm_up(desk: JetStreamDesk, arrived: asyncio.Queue[Result]) -> None:
 
 async def _one_job_ms(desk: JetStreamDesk, arrived: asyncio.Queue[Result]) -> float:
     started = time.perf_counter()
-    await desk.submit([_submission(Lane.INTERACTIVE)])
+    await desk.submit([submission(Lane.INTERACTIVE)])
     await arrived.get()
     return (time.perf_counter() - started) * 1000
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.call import Call
@@ -23,6 +23,9 @@ class InstantBackend:
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
         yield [(index, ANSWER) for index in range(len(calls))]
 
+    async def stop(self, ids: Collection[str]) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 
@@ -41,6 +44,9 @@ class HoldingBackend:
             self.full.set()
         await self.release.wait()
         yield [(index, ANSWER) for index in range(len(calls))]
+
+    async def stop(self, ids: Collection[str]) -> None:
+        pass
 
     async def close(self) -> None:
         pass

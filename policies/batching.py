@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from fleet.model.job import Lane
 from fleet.model.target import Target
 
+INTERACTIVE_SHARE = 8
 
-def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, target: Target) -> int:
+
+def kept_for_interactive(target: Target) -> int:
+    """Slots that no other lane may fill: an eighth, at least one, and never the last.
+
+    So an interactive job finds a slot however long the others run; where there is one slot it waits for one batch.
+    """
+    return min(target.max_in_flight - 1, max(1, target.max_in_flight // INTERACTIVE_SHARE))
+
+
+def free_for(lane: Lane, interactive: int, others: int, target: Target) -> int:
+    """The slots a lane may fill with so many jobs of the interactive lane and of the others running."""
+    free = target.max_in_flight - interactive - others
+    if lane is Lane.INTERACTIVE:
+        return free
+    return min(free, target.max_in_flight - kept_for_interactive(target) - others)
+
+
+def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, idle: bool, target: Target) -> int:
     """How many of the `waiting` jobs to send now as one micro-batch; 0 means wait for more or for a free slot.
 
     A batch goes when it is full, when its first job has waited `batch_wait_seconds`, or when the target
     is idle: then waiting for company only costs time. Where fewer slots are free than a full batch
     needs, what fits goes.
     """
-    idle = free_slots >= target.max_in_flight
     ripe = idle or waiting >= target.batch_size or oldest_wait_seconds >= target.batch_wait_seconds
     return max(0, min(waiting, target.batch_size, free_slots)) if ripe else 0

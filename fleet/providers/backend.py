@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -12,6 +13,7 @@ from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.model.call import Call
 from fleet.model.errors import InvalidJob
 from fleet.providers.failures import failure_of
+from fleet.providers.headroom import headroom_in
 from fleet.providers.keys import KeyRing, KeyUnavailable
 from fleet.providers.sdk import Sdk
 from fleet.providers.wire import Wire
@@ -25,18 +27,29 @@ class ProviderBackend:
         self._wire = wire
         self._sdk = sdk
         self._keys = keys
+        self._running: set[tuple[str, asyncio.Task[tuple[int, Outcome]]]] = set()
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
         """See `Backend.run`. Closing or cancelling the iterator ends the requests still under way."""
-        pending = {asyncio.create_task(self._numbered(index, call)) for index, call in enumerate(calls)}
+        running = {(call.id, asyncio.create_task(self._numbered(index, call))) for index, call in enumerate(calls)}
+        pending = {task for _, task in running}
+        self._running |= running
         try:
             while pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                yield [task.result() for task in done]
+                if group := [task.result() for task in done if not task.cancelled()]:
+                    yield group
         finally:
+            self._running -= running
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
+
+    async def stop(self, ids: Collection[str]) -> None:
+        """See `Backend.stop`. The requests are broken off; what the provider charges for them, nobody knows."""
+        for call_id, task in self._running:
+            if call_id in ids:
+                task.cancel()
 
     async def close(self) -> None:
         await self._sdk.close()
@@ -65,9 +78,10 @@ class ProviderBackend:
         body = self._wire.encode(call.request)
         key = self._keys.resolve(self._provider, call.own_key)
         reply = await self._sdk.post(body, key, call.timeout_seconds)
-        if reply.status != 200:
-            return failure_of(self._provider, reply, time.time())
-        return self._wire.decode(reply.body)
+        now = time.time()
+        outcome = self._wire.decode(reply.body) if reply.status == 200 else failure_of(self._provider, reply, now)
+        headroom = headroom_in(reply.headers, now)
+        return outcome if headroom is None else replace(outcome, headroom=headroom)
 
 
 def _place(error: ValidationError) -> str:

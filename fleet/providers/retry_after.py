@@ -29,13 +29,14 @@ def _number_or_date(stated: str, headers: Mapping[str, str], now: float) -> floa
     try:
         seconds = float(stated)
     except ValueError:
-        until = _date(stated)
-        sent = _date(headers.get("date", ""))
+        until = date_in(stated)
+        sent = date_in(headers.get("date", ""))
         return None if until is None else until - (now if sent is None else sent)
     return seconds if math.isfinite(seconds) else None
 
 
-def _date(text: str) -> float | None:
+def date_in(text: str) -> float | None:
+    """Unix seconds of an HTTP date; None where it is none."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
@@ -47,12 +48,13 @@ def _reset(headers: Mapping[str, str]) -> float | None:
         wait
         for what in ("requests", "tokens")
         if headers.get(f"x-ratelimit-remaining-{what}") == "0"
-        and (wait := _duration(headers.get(f"x-ratelimit-reset-{what}", ""))) is not None
+        and (wait := duration_in(headers.get(f"x-ratelimit-reset-{what}", ""))) is not None
     ]
     return max(waits, default=None)
 
 
-def _duration(text: str) -> float | None:
+def duration_in(text: str) -> float | None:
+    """Seconds of a DURATION; None where it is none."""
     match = DURATION.fullmatch(text)
     if match is None or not text:
         return None

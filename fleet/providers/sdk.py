@@ -27,13 +27,19 @@ class Reply:
 
 
 class Sdk:
-    """One client of one vendor. `module` is the SDK, `client` its async client, `path` where requests go."""
+    """One client of one vendor. `module` is the SDK, `client` its async client, `path` where requests go.
 
-    def __init__(self, module: ModuleType, client: Any, path: str, connect_timeout_seconds: float) -> None:
+    `response` is the reply of the SDK's HTTP library; asked for it, the SDK gives headers and bytes as they came.
+    """
+
+    def __init__(
+        self, module: ModuleType, client: Any, path: str, response: type, connect_timeout_seconds: float
+    ) -> None:
         self._module = module
         self._client = client
         self._path = path
         self._connect_timeout_seconds = connect_timeout_seconds
+        self._response = response
 
     async def post(self, body: Mapping[str, Any], key: str, timeout_seconds: float) -> Reply:
         """One request, never a second. `timeout_seconds` bounds the whole exchange.
@@ -51,37 +57,40 @@ class Sdk:
         try:
             # httpx bounds each read; a server that drips bytes would never end one
             async with asyncio.timeout(timeout_seconds):
-                content: bytes = await client.post(self._path, cast_to=bytes, body=body, options=options)
+                reply = await client.post(self._path, cast_to=self._response, body=body, options=options)
         except self._module.APIStatusError as error:
             return Reply(error.response.status_code, error.response.headers, error.response.content)
         except self._module.APITimeoutError:
             raise TimeoutError from None
         except self._module.APIConnectionError:
             raise ConnectionError from None
-        return Reply(200, {}, content)
+        return Reply(reply.status_code, reply.headers, reply.content)
 
     async def close(self) -> None:
         await self._client.close()
 
 
 def openai_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
+    import httpx2
     import openai
 
     _never_debug("openai")
     client = openai.AsyncOpenAI(api_key=UNUSED_KEY, base_url=base_url, max_retries=0)
-    return Sdk(openai, client, "/chat/completions", connect_timeout_seconds)
+    return Sdk(openai, client, "/chat/completions", httpx2.Response, connect_timeout_seconds)
 
 
 def groq_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
     import groq
+    import httpx
 
     _never_debug("groq")
     client = groq.AsyncGroq(api_key=UNUSED_KEY, base_url=base_url, max_retries=0)
-    return Sdk(groq, client, "/openai/v1/chat/completions", connect_timeout_seconds)
+    return Sdk(groq, client, "/openai/v1/chat/completions", httpx.Response, connect_timeout_seconds)
 
 
 def anthropic_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
     import anthropic
+    import httpx2
 
     _never_debug("anthropic")
     client = anthropic.AsyncAnthropic(
@@ -90,7 +99,7 @@ def anthropic_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
         max_retries=0,
         open_telemetry=False,  # the fleet records its own spans; a second set would come without the job
     )
-    return Sdk(anthropic, client, "/v1/messages", connect_timeout_seconds)
+    return Sdk(anthropic, client, "/v1/messages", httpx2.Response, connect_timeout_seconds)
 
 
 def _never_debug(logger_name: str) -> None:

@@ -129,7 +129,7 @@ def test_the_bound_goes_out_by_the_name_the_job_uses(names, sent):
 
 @pytest.mark.parametrize("kind", FailureKind)
 def test_a_failure_is_charged_in_full_where_a_model_may_have_worked_and_not_at_all_elsewhere(kind):
-    may_have_worked = {"timeout", "malformed", "content_filter", "internal"}
+    may_have_worked = {"timeout", "malformed", "content_filter", "internal", "cancelled"}
     assert money.charged(Failure(kind, ""), 500, GPT) == (500 if kind in may_have_worked else 0)
 
 

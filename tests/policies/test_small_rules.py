@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
-from fleet.model.job import Plan
-from fleet.model.result import Status
+from fleet.model.job import Lane, Plan
 from fleet.model.view import Breaker
 from fleet.settings.documents import load_rules
 from policies import breaker, retry
-from policies.batching import take_now
+from policies.batching import free_for, take_now
 from policies.budget import cost_usd, estimated_usd, own_key_for
 from policies.confidence.judge import judge
-from policies.delivery import enough, unreadable_again_in
+from policies.delivery import unreadable_again_in
 from policies.needs import needs_of
 from policies.sections import ConfidenceMethod, ConfidenceRules
 
@@ -173,11 +172,30 @@ def test_the_open_time_grows_to_its_limit_and_never_beyond(trips):
 def test_a_micro_batch_goes_when_it_is_full_or_its_first_job_has_waited_or_the_target_is_idle(
     waiting, oldest, free, expected
 ):
-    assert take_now(waiting, oldest, free, LLAMA) == expected
+    assert take_now(waiting, oldest, free, free == LLAMA.max_in_flight, LLAMA) == expected
 
 
 def test_a_target_without_batches_gets_jobs_one_by_one_at_once():
-    assert take_now(10, 0.0, 4, GPT) == 1
+    assert take_now(10, 0.0, 4, False, GPT) == 1
+
+
+@pytest.mark.parametrize(
+    ("slots", "lane", "interactive", "others", "expected"),
+    [
+        (96, Lane.INTERACTIVE, 0, 84, 12),
+        (96, Lane.BULK, 0, 84, 0),
+        (96, Lane.STANDARD, 0, 0, 84),
+        (96, Lane.BULK, 30, 0, 66),
+        (96, Lane.BULK, 12, 60, 24),
+        (4, Lane.BULK, 0, 2, 1),
+        (2, Lane.BULK, 0, 0, 1),
+        (2, Lane.BULK, 0, 1, 0),
+        (1, Lane.BULK, 0, 0, 1),
+        (1, Lane.BULK, 1, 0, 0),
+    ],
+)
+def test_an_eighth_of_the_slots_is_kept_for_interactive_jobs(slots, lane, interactive, others, expected):
+    assert free_for(lane, interactive, others, replace(LLAMA, max_in_flight=slots)) == expected
 
 
 # --- budget and deliveries
@@ -212,16 +230,6 @@ def test_a_tenants_key_serves_its_own_provider_on_the_own_key_plan_only(job, pla
     mine = job(plan=plan, own_key=own_key)
     assert own_key_for(mine, GPT) == expected
     assert (estimated_usd(mine, needs_of(mine.request, RULES.estimates), GPT, RULES) == 0.0) == (expected is not None)
-
-
-def test_a_message_is_given_up_after_its_hundredth_delivery(answered):
-    assert enough(100, (), RULES) is None
-    assert enough(101, (), RULES).status is Status.FAILED
-
-
-def test_a_message_given_up_with_an_answer_in_hand_delivers_it(answered):
-    end = enough(101, (answered(1, "llama-8b", 0.2),), RULES)
-    assert (end.attempt, end.status) == (1, Status.BEST_EFFORT)
 
 
 @pytest.mark.parametrize(("deliveries", "seconds"), [(1, 1.0), (2, 2.0), (9, 60.0), (10, None)])

@@ -163,3 +163,15 @@ async def test_closing_the_iterator_cancels_what_is_left(backend, fault_server):
 async def test_no_calls_are_no_outcomes(backend, fault_server):
     assert [group async for group in backend.run([])] == []
     assert fault_server.received == []
+
+
+async def test_a_stopped_call_is_broken_off_and_its_neighbour_goes_on(backend, fault_server):
+    fault_server.script(Scripted(manner=Manner.HELD), Scripted(manner=Manner.HELD))
+    groups = backend.run([Call(CALL.request, 30.0, id="acme.first"), Call(CALL.request, 2.0, id="acme.other")])
+    coming = asyncio.ensure_future(anext(groups))
+    await fault_server.until(received=2)
+    await backend.stop(["acme.first", "acme.unheard-of"])
+    await fault_server.until(abandoned=1)
+    [(index, outcome)] = await coming
+    assert (index, outcome.kind) == (1, FailureKind.TIMEOUT)
+    assert [group async for group in groups] == []

@@ -1,0 +1,57 @@
+"""What each tenant has used of its quota, as this dispatcher knows it."""
+
+from __future__ import annotations
+
+from fleet.dispatch.office import Office
+from fleet.model.delivery import AnyDelivery
+from fleet.model.job import Job
+from policies import quotas
+from policies.needs import tokens_of
+from policies.quotas import Allowance
+
+MOST_ALLOWANCES = 4096
+"""Tenants remembered; those whose minute is whole again need not be."""
+
+
+class Quotas:
+    """Jobs in flight come from the traffic; tokens per minute are counted here, over all lanes."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._rules = office.rules.quotas
+        self._allowances: dict[str, Allowance] = {}
+
+    def charge(self, delivery: AnyDelivery) -> int:
+        """Count a job that was taken; its tokens. What cannot be read counts like a job that says nothing."""
+        estimates, body = self._office.rules.estimates, delivery.body
+        if not isinstance(body, Job):
+            return estimates.output_tokens
+        tokens = tokens_of(body.request, estimates)
+        if self._rules.of(body.tenant).tokens_per_minute is not None:
+            now = self._office.clock.now()
+            before = self._allowance(body.tenant, now)
+            self._allowances[body.tenant] = Allowance(before.left - tokens, now)
+            self._forget(now)
+        return tokens
+
+    def may_take(self, tenant: str, held: int, tokens_per_job: float) -> float:
+        """How many more jobs of the tenant may be taken, with so many `held` in hand already; infinity: any number."""
+        now = self._office.clock.now()
+        in_flight = self._office.state.traffic.in_flight_of(tenant) + held
+        return quotas.may_take(self._rules.of(tenant), in_flight, self._allowance(tenant, now), tokens_per_job)
+
+    def admits(self, tenant: str) -> bool:
+        """Whether one more job may go on its way to a target."""
+        most = self._rules.of(tenant).in_flight
+        return most is None or self._office.state.traffic.in_flight_of(tenant) < most
+
+    def _allowance(self, tenant: str, now: float) -> Allowance:
+        return quotas.refilled(self._allowances.get(tenant), self._rules.of(tenant), now)
+
+    def _forget(self, now: float) -> None:
+        if len(self._allowances) <= MOST_ALLOWANCES:
+            return
+        for tenant in list(self._allowances):
+            allowance = self._allowance(tenant, now)
+            if allowance.left == self._rules.of(tenant).tokens_per_minute:
+                del self._allowances[tenant]

@@ -1,0 +1,60 @@
+"""What becomes of a job on arrival, whichever lane it comes from."""
+
+from __future__ import annotations
+
+from fleet.dispatch.office import Errand, Office
+from fleet.dispatch.step import Case, reject
+from fleet.model.action import Action, GiveUp, Run
+from fleet.model.delivery import AnyDelivery, WorkOf
+from fleet.model.job import Job
+from fleet.model.result import Malformed, Work
+from fleet.model.view import View
+from policies.deadline import out_of_reach
+
+
+class Reception:
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    def look(self, case: Case, view: View, now: float) -> Action | Exception:
+        """What to do with the job; one that has no chance where it would go ends here."""
+        action = self._office.look(case, view, now)
+        if isinstance(action, Run):
+            return out_of_reach(case.job, action.target, view, now, self._office.rules) or action
+        return action
+
+    def errand(self, case: Case, action: Action | Exception, now: float) -> Errand:
+        """The step that does what `action` says. What goes to a target counts from now on."""
+        step = self._office.carry_out(case, action, now)
+        for letter in step.letters:
+            if isinstance(letter, Work):
+                self._office.state.traffic.handed_over(WorkOf(letter.target, letter.job.lane), case.job.tenant)
+        delivery = case.delivery
+        return Errand(step, self._office.spans.intake(delivery, now, self._office.clock.now()))
+
+    def rejection(self, delivery: AnyDelivery, bad: Malformed, now: float) -> Errand:
+        return Errand(reject(delivery, bad, now), self._office.spans.intake(delivery, now, self._office.clock.now()))
+
+    def answer(self, delivery: AnyDelivery, view: View, now: float) -> Errand:
+        """The errand of a job that is not held back."""
+        found = case_of(delivery)
+        if isinstance(found, Malformed):
+            return self.rejection(delivery, found, now)
+        return self.errand(found, self.look(found, view, now), now)
+
+    def refuse(self, delivery: AnyDelivery, refusal: GiveUp, now: float) -> Errand:
+        """The errand of a job that is not wanted, whatever it is."""
+        found = case_of(delivery)
+        if isinstance(found, Malformed):
+            return self.rejection(delivery, found, now)
+        return self.errand(found, refusal, now)
+
+
+def case_of(delivery: AnyDelivery) -> Case | Malformed:
+    match delivery.body:
+        case Malformed() as bad:
+            return bad
+        case Job() as job:
+            return Case.of_job(delivery, job)
+        case Work():
+            raise TypeError("the JOBS stream carries jobs, not work")

@@ -1,0 +1,130 @@
+"""What is on its way to each target: the last reading, what this dispatcher moved since then, and what runs here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from fleet.dispatch.step import Case
+from fleet.model.attempt import Outcome
+from fleet.model.delivery import Depths, WorkOf
+from fleet.model.job import Lane
+from fleet.model.target import Target
+from policies import batching, pacing
+from policies.needs import tokens_of
+from policies.sections import Estimates
+
+QUEUED_PER_SLOT = 2
+"""Work kept ready in each lane for each slot of a target: enough never to idle, for room is noticed as it comes up."""
+
+PORTIONS = 8
+"""Less than this part of it is not worth the broker's round trips: what is there lasts."""
+
+MOST_PER_SLOT = 64
+"""Where what runs at other dispatchers fills the count and none is left for this one, its free slots get some."""
+
+LOOK_AGAIN_SECONDS = 1.0
+"""A clock may jump."""
+
+
+class Traffic:
+    """Counts only; `targets` are those served here."""
+
+    def __init__(self, targets: Iterable[Target], estimates: Estimates) -> None:
+        self._targets = {target.name: target for target in targets}
+        self._estimates = estimates
+        self._depths = Depths()
+        self._moved: Counter[WorkOf] = Counter()
+        self._in_flight_since: Counter[str] = Counter()
+        self._running: dict[str, Counter[Lane]] = {name: Counter() for name in self._targets}
+        self._tokens: Counter[str] = Counter()
+        self._starved: set[WorkOf] = set()
+        self._meters = dict.fromkeys(self._targets, pacing.Meter())
+        self.queued: Mapping[str, int] = {}
+
+    @property
+    def depths(self) -> Depths:
+        """The last reading."""
+        return self._depths
+
+    def read(self, depths: Depths, moved_before: tuple[Counter[WorkOf], Counter[str]]) -> None:
+        """Take in a reading; what was `moved_before` it was asked for is in it."""
+        self._depths, self.queued = depths, depths.by_target()
+        for since, before in ((self._moved, moved_before[0]), (self._in_flight_since, moved_before[1])):
+            since.subtract(before)  # type: ignore[arg-type]  # each counter with its own kind of key
+            for key in [key for key, count in since.items() if not count]:
+                del since[key]
+
+    def moved(self) -> tuple[Counter[WorkOf], Counter[str]]:
+        """What was moved since the last reading, for `read`."""
+        return Counter(self._moved), Counter(self._in_flight_since)
+
+    def handed_over(self, work: WorkOf, tenant: str, jobs: int = 1) -> None:
+        """Put on its way to a target; with a negative number, taken off it."""
+        self._moved[work] += jobs
+        self._in_flight_since[tenant] += jobs
+
+    def in_flight_of(self, tenant: str) -> int:
+        """The tenant's jobs between intake and result, in the whole fleet."""
+        return max(0, self._depths.in_flight.get(tenant, 0) + self._in_flight_since[tenant])
+
+    def room(self, name: str, lane: Lane, now: float) -> int:
+        """How many more jobs of the lane may be put on their way to the target."""
+        target = self._targets[name]
+        if self.calls_left(name, now) <= 0:
+            return 0
+        work = WorkOf(name, lane)
+        since = self._moved[work]
+        stored = self._depths.work.get(work, 0) + since
+        room = QUEUED_PER_SLOT * target.max_in_flight - stored
+        if room <= 0 and work in self._starved and stored < MOST_PER_SLOT * target.max_in_flight:
+            room = self.free(name, now)[lane] - max(0, since)
+        return max(0, room)
+
+    def is_portion(self, name: str, lane: Lane, room: int) -> bool:
+        """Whether so much room is worth filling now: where nothing is left to run, any is."""
+        enough = room * PORTIONS >= QUEUED_PER_SLOT * self._targets[name].max_in_flight
+        return enough or WorkOf(name, lane) in self._starved
+
+    def taken(self, work: WorkOf, jobs: int) -> None:
+        """So many jobs came of it to this dispatcher; none means that nobody's work waits there."""
+        (self._starved.discard if jobs else self._starved.add)(work)
+
+    def started(self, name: str, cases: Sequence[Case]) -> None:
+        self._count(name, cases, 1)
+
+    def ended(self, name: str, cases: Sequence[Case]) -> None:
+        self._count(name, cases, -1)
+
+    def _count(self, name: str, cases: Sequence[Case], sign: int) -> None:
+        for case in cases:
+            self._running[name][case.job.lane] += sign
+            if self._targets[name].is_cloud:  # nobody else counts tokens
+                self._tokens[name] += sign * tokens_of(case.job.request, self._estimates)
+
+    def in_flight(self, name: str) -> int:
+        return self._running[name].total()
+
+    def free(self, name: str, now: float) -> dict[Lane, int]:
+        """The slots each lane may fill now."""
+        interactive = self._running[name][Lane.INTERACTIVE]
+        others = self._running[name].total() - interactive
+        calls = self.calls_left(name, now)
+        target = self._targets[name]
+        return {lane: int(min(calls, batching.free_for(lane, interactive, others, target))) for lane in Lane}
+
+    def heard(self, name: str, outcome: Outcome, now: float) -> None:
+        """Learn what the provider said is left for the fleet's account."""
+        self._meters[name] = pacing.after(self._meters[name], outcome, now)
+
+    def calls_left(self, name: str, now: float) -> float:
+        return pacing.calls(self._meters[name], self.in_flight(name), self._tokens[name], now)
+
+    def opens_in(self, name: str, now: float) -> float | None:
+        """Seconds until it is worth asking again whether the provider takes more calls; None where it sets no limit."""
+        seconds = pacing.opens_in(self._meters[name], now)
+        return None if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)
+
+    def shut_until_at(self, name: str) -> float:
+        """Until when jobs are better off elsewhere, in unix seconds; 0 where the provider has not said so."""
+        return self._meters[name].shut_until_at

@@ -1,0 +1,99 @@
+"""Whose jobs come next where tenants share a lane: deficit round robin, counted in tokens.
+
+Every tenant has a tab, the tokens it was served so far, and the lowest tab is next: for a turn of `TURN_TOKENS`, at
+least one job. Who took more than a turn, because a job was large or guessed too small, waits until the others have
+had as much: that is its deficit. Who comes with an empty queue starts at the lowest tab there is, so nobody saves up.
+
+    between two of its turns     every other tenant gets at most what the first of them took, and one turn
+    over any longer time         the tokens of two tenants that always have jobs differ by at most one turn each
+    a new tenant                 waits for one turn of every other at most
+    nobody else there            everything
+
+Jobs are taken unread, several at a time, so a turn is planned with the tenant's tokens per job as last seen and
+booked with what they really were.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+TURN_TOKENS = 4096
+TURN_JOBS = 32
+"""Bounds what a wrong guess can do, and how long others wait for many small jobs."""
+
+GUESSED_TOKENS = 256.0
+"""Of a job of a tenant that was never seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """What a tenant was `served`, in tokens, and how many of them a job of its has."""
+
+    served: float
+    per_job: float = GUESSED_TOKENS
+
+    @property
+    def turn_jobs(self) -> int:
+        return max(1, min(TURN_JOBS, int(TURN_TOKENS / self.per_job)))
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The tabs of one lane. `lowest` is where whoever is not on the list starts."""
+
+    lowest: float = 0.0
+    tabs: Mapping[str, Tab] = field(default_factory=dict)
+
+    def of(self, tenant: str) -> Tab:
+        tab = self.tabs.get(tenant)
+        return Tab(self.lowest) if tab is None else replace(tab, served=max(tab.served, self.lowest))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """So many `jobs` of a tenant may be taken; `tokens` is what they were put on its tab for."""
+
+    jobs: int = 0
+    tokens: float = 0.0
+
+
+def allot(turns: Turns, waiting: Mapping[str, int], room: int) -> tuple[Turns, Mapping[str, Grant]]:
+    """Share `room` jobs among tenants with so many `waiting`: what to take from each, and the tabs with it on.
+
+    Law: as much is allotted as there is room for and waits.
+    """
+    left = {tenant: jobs for tenant, jobs in waiting.items() if jobs > 0}
+    tabs = {tenant: turns.of(tenant) for tenant in left}
+    line = [(tab.served, tenant) for tenant, tab in tabs.items()]
+    heapq.heapify(line)
+    granted: dict[str, int] = {}
+    while room > 0 and line:
+        _, tenant = heapq.heappop(line)
+        tab = tabs[tenant]
+        jobs = min(tab.turn_jobs, left[tenant], room)
+        tabs[tenant] = tab = replace(tab, served=tab.served + jobs * tab.per_job)
+        granted[tenant] = granted.get(tenant, 0) + jobs
+        left[tenant] -= jobs
+        room -= jobs
+        if left[tenant]:
+            heapq.heappush(line, (tab.served, tenant))
+    return _lifted(turns, tabs), {tenant: Grant(jobs, jobs * tabs[tenant].per_job) for tenant, jobs in granted.items()}
+
+
+def _lifted(turns: Turns, waiting: Mapping[str, Tab]) -> Turns:
+    """The lowest tab is that of somebody who waits; tabs below it are forgotten, so that there are never many."""
+    lowest = max(turns.lowest, min((tab.served for tab in waiting.values()), default=turns.lowest))
+    others = {tenant: tab for tenant, tab in turns.tabs.items() if tenant not in waiting and tab.served > lowest}
+    return Turns(lowest, {**others, **waiting})
+
+
+def book(turns: Turns, tenant: str, grant: Grant, taken: int, tokens: float) -> Turns:
+    """Put right what `allot` guessed: `taken` jobs came, with `tokens` in all. Without a grant they came unasked."""
+    tab = turns.of(tenant)
+    served = tab.served - grant.tokens + tokens
+    per_job = max(1.0, tokens / taken) if taken else tab.per_job
+    # Whoever had less than was planned, and has more jobs, must not lose the difference.
+    lowest = min(turns.lowest, served) if taken >= grant.jobs else turns.lowest
+    return Turns(lowest, {**turns.tabs, tenant: Tab(served, per_job)})
