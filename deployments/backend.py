@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.model.call import Call
+
+_log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 """The replica ends a call at its timeout; only a replica that says nothing is given up from here, a little later."""
@@ -31,14 +34,21 @@ class Stream(Protocol):
 class AnswerBatch(Protocol):
     """The remote method of a Serve handle that streams."""
 
-    def remote(self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float]) -> Stream: ...
+    def remote(
+        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
+    ) -> Stream: ...
+
+
+StopCalls = Callable[[Collection[str]], Awaitable[object]]
+"""Tells every replica to stop the calls with these ids."""
 
 
 class RayServeBackend:
     """Runs calls on the replicas behind a Serve handle. Safe for many micro-batches at once."""
 
-    def __init__(self, answer_batch: AnswerBatch) -> None:
+    def __init__(self, answer_batch: AnswerBatch, stop_calls: StopCalls) -> None:
         self._answer_batch = answer_batch
+        self._stop_calls = stop_calls
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Group]:
         """The outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
@@ -47,7 +57,9 @@ class RayServeBackend:
         stream = None
         try:
             stream = self._answer_batch.remote(
-                [dict(call.request) for call in calls], [call.timeout_seconds for call in calls]
+                [dict(call.request) for call in calls],
+                [call.timeout_seconds for call in calls],
+                [call.id for call in calls],
             )
             async with aclosing(_until_late(stream, open_calls, late)) as groups:
                 async for group in groups:
@@ -60,6 +72,13 @@ class RayServeBackend:
             if stream is not None and (open_calls or late):
                 stream.cancel()
 
+    async def stop(self, ids: Collection[str]) -> None:
+        """See `Backend.stop`. No handle knows which replica has a call, so all of them are told."""
+        try:
+            await self._stop_calls(ids)
+        except Exception as error:  # a replica that cannot be told ends its calls at their time-out
+            _log.warning("calls not stopped: %s", type(error).__name__)
+
     async def close(self) -> None:
         """Handles belong to Serve; there is nothing to close."""
 
@@ -67,7 +86,11 @@ class RayServeBackend:
 def ray_serve_backend(target: str) -> RayServeBackend:
     """The backend of a deployed target. Serve must be running in this cluster."""
     handle = serve.get_deployment_handle(target, app_name=target)
-    return RayServeBackend(handle.options(stream=True, method_name="answer_batch"))
+
+    async def stop_calls(ids: Collection[str]) -> object:
+        return await handle.broadcast("stop_calls", list(ids)).results_async(timeout_s=GRACE_SECONDS)
+
+    return RayServeBackend(handle.options(stream=True, method_name="answer_batch"), stop_calls)
 
 
 async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int]) -> AsyncGenerator[Group, None]:

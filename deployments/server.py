@@ -13,6 +13,7 @@ from deployments.chat import Chat
 from deployments.engine import FleetEngine
 from deployments.grouping import as_finished
 from deployments.loopback import keep_replica_on_loopback
+from deployments.stoppable import Stoppable
 from fleet.model.attempt import Failure, Outcome
 from fleet.model.errors import BackendUnavailable, ConfigError
 
@@ -36,6 +37,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
     ) -> None:
         keep_replica_on_loopback()
         self._confidence = confidence
+        self._calls = Stoppable()
         await super().__init__(llm_config, **kwargs)
 
     async def start(self) -> None:
@@ -45,7 +47,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         _require_raw_logprobs(self.engine._engine_client.vllm_config.model_config.logprobs_mode)
         for size in WARM_UP_BATCHES:
             requests = [_warm_up_request(number) for number in range(size)]
-            async for group in self.answer_batch(requests, [WARM_UP_TIMEOUT_SECONDS] * size):
+            async for group in self.answer_batch(requests, [WARM_UP_TIMEOUT_SECONDS] * size, [""] * size):
                 _require_answers(group)
         # A replica holds millions of objects that live as long as it does; a collector that walks them costs a small
         # model half its throughput.
@@ -57,13 +59,21 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         await self.engine.start()
 
     async def answer_batch(
-        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float]
+        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
     ) -> AsyncGenerator[Group, None]:
-        """The outcome of each OpenAI chat body with its index, in groups as they finish."""
-        work = [self._chat.answer(body, seconds) for body, seconds in zip(requests, timeouts_seconds, strict=True)]
+        """The outcome of each OpenAI chat body with its index, in groups as they finish.
+
+        `ids` are what they can be stopped by; a stopped one comes out as a `Failure`.
+        """
+        calls = zip(requests, timeouts_seconds, ids, strict=True)
+        work = [self._calls.run(call_id, self._chat.answer(body, seconds)) for body, seconds, call_id in calls]
         async with aclosing(as_finished(work)) as groups:
             async for group in groups:
                 yield group
+
+    async def stop_calls(self, ids: Sequence[str]) -> int:
+        """Abort the requests of these calls in the engine; how many of them ran here."""
+        return self._calls.stop(ids)
 
 
 def _warm_up_request(number: int) -> dict[str, Any]:

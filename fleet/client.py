@@ -21,7 +21,7 @@ from fleet.bulk.inbox import Inbox
 from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
-from fleet.model.result import Result
+from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 from fleet.ports import JobDesk
 from queues.desk import JetStreamDesk
@@ -30,6 +30,7 @@ from queues.login import ANONYMOUS, Login
 Word = TypeVar("Word", Lane, Plan, Tier)
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
+CANCEL_TIMEOUT_SECONDS = 30.0
 
 _WORDS = re.compile(r"-?\d+(?:[.,]\d+)*|\w")
 
@@ -37,9 +38,9 @@ _WORDS = re.compile(r"-?\d+(?:[.,]\d+)*|\w")
 class JobOptions(TypedDict, total=False):
     """How a job may be answered. `cloud` is "allow", "deny" or the providers that may be used.
 
-    `deadline_seconds` counts from now; `own_key` names the tenant's secret and never is one.
-    `id` makes a repeated submission harmless; without it each one is a new job. `above` is a target
-    whose answer was not good enough: only stronger ones run the job.
+    `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
+    secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
+    target whose answer was not good enough: only stronger ones run the job.
     """
 
     id: str | None
@@ -47,6 +48,7 @@ class JobOptions(TypedDict, total=False):
     plan: Plan | str
     tier: Tier | str | None
     deadline_seconds: float | None
+    not_before_seconds: float | None
     max_cost_usd: float | None
     cloud: str | Sequence[str]
     own_key: str | None
@@ -73,7 +75,8 @@ def submission(
         lane=_choice(Lane, "lane", options.get("lane", Lane.STANDARD)),
         plan=_choice(Plan, "plan", options.get("plan", Plan.PAID)),
         tier=None if tier is None else _choice(Tier, "tier", tier),
-        deadline_at=_deadline_at(options.get("deadline_seconds")),
+        deadline_at=_moment_at("deadline_seconds", options.get("deadline_seconds")),
+        not_before_at=_moment_at("not_before_seconds", options.get("not_before_seconds")),
         max_cost_usd=options.get("max_cost_usd"),
         cloud=options.get("cloud", "allow"),
         own_key=options.get("own_key"),
@@ -144,6 +147,22 @@ class FleetClient:
             stored = await self._desk.result(job_id)
             return stored or await _within(timeout_seconds, awaited, job_id)
 
+    async def cancel(self, job_id: str, *, timeout_seconds: float = CANCEL_TIMEOUT_SECONDS) -> bool:
+        """Call a job off, waiting or running, and wait until it has ended: True if it ended as cancelled.
+
+        False where it had its result already. An id that nobody has submitted is cancelled too: a job that comes
+        under it within a day is not run. Raises: TimeoutError where no dispatcher answers within `timeout_seconds`;
+        the wish is stored, and holds; InvalidJob; QueueUnavailable.
+        """
+        with self._inbox.expecting(job_id) as awaited:
+            stored = await self._desk.result(job_id)
+            if stored is None:
+                await self._desk.cancel(job_id)
+                await _within(timeout_seconds, awaited, job_id)
+                # The broker also pushes results that lose; the stored one is the truth.
+                stored = await self._desk.result(job_id)
+        return stored is not None and stored.status is Status.CANCELLED
+
     async def result(self, job_id: str) -> Result | None:
         """The stored result, or None while there is none."""
         return await self._desk.result(job_id)
@@ -205,12 +224,12 @@ def _job_id(given: str | None) -> str:
     return given
 
 
-def _deadline_at(seconds: float | None) -> float | None:
+def _moment_at(field: str, seconds: float | None) -> float | None:
     """Unix seconds; `seconds` counts from now."""
     if seconds is None:
         return None
     if not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        raise InvalidJob("deadline_seconds", "must be a finite number")
+        raise InvalidJob(field, "must be a finite number")
     return time.time() + seconds
 
 

@@ -5,16 +5,17 @@ The queue and the desk have a real and an in-process implementation each, and bo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from fleet.model.attempt import Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.call import Call
-from fleet.model.delivery import AnyDelivery, Post, Settlement, Source, Stored
+from fleet.model.cancellation import Cancellation
+from fleet.model.delivery import AnyDelivery, Depths, Post, Settlement, Source, Stored
 from fleet.model.feedback import Feedback
 from fleet.model.money import Claim, MoneyView, Refusal, Reservation
-from fleet.model.result import LedgerEntry, Result
+from fleet.model.result import Kept, LedgerEntry, Result, Status
 from fleet.model.span import Span
 from fleet.model.submission import Submission
 
@@ -37,8 +38,8 @@ class JobQueue(Protocol):
     async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
         """Start the leases of these deliveries anew."""
 
-    async def depths(self) -> Mapping[str, int]:
-        """Work waiting or in flight, by target."""
+    async def depths(self) -> Depths:
+        """One reading of everything that waits or is in hand."""
 
 
 class JobDesk(Protocol):
@@ -53,11 +54,45 @@ class JobDesk(Protocol):
     def results(self) -> AsyncIterator[Result]:
         """Every result of the tenant stored from the moment the iterator is first awaited on."""
 
+    async def cancel(self, job_id: str) -> None:
+        """Store the wish that the job shall end. Raises `InvalidJob` for what cannot be an id, `QueueUnavailable`."""
+
     async def give_feedback(self, feedback: Feedback) -> bool:
         """Store it under the desk's tenant, whatever its own; False where its id was there already.
 
         Raises `InvalidFeedback`, `QueueUnavailable`.
         """
+
+    async def close(self) -> None: ...
+
+
+class Cancels(Protocol):
+    """The jobs that publishers have called off."""
+
+    def follow(self) -> AsyncIterator[Sequence[Cancellation]]:
+        """All that are still stored, then each as it comes; a wish may come again. Outages are waited out."""
+
+    async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
+        """How each job has ended; None where it has no result. Raises `QueueUnavailable`."""
+
+
+class DeadLetters(Protocol):
+    """What could not be read or finished. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    def letters(self, tenant: str | None = None) -> AsyncIterator[Kept]:
+        """Those still kept, of the tenant or of all, oldest first."""
+
+    async def letter(self, sequence: int) -> Kept | None:
+        """The one with this number; None where there is none."""
+
+    async def redrive(self, kept: Kept, now: float) -> str:
+        """Submit its job anew and return its new id; a repetition changes nothing. The letter stays.
+
+        Raises `InvalidJob` where the letter holds no job.
+        """
+
+    async def drop(self, sequence: int) -> bool:
+        """Remove it; False where it was not there."""
 
     async def close(self) -> None: ...
 
@@ -106,6 +141,9 @@ class Backend(Protocol):
 
         Never raises for a request or a target that fails: that is a `Failure`.
         """
+
+    async def stop(self, ids: Collection[str]) -> None:
+        """End the calls with these ids as soon as can be; nobody waits for their outcomes. Never raises."""
 
     async def close(self) -> None: ...
 

@@ -8,6 +8,10 @@ from policies.needs import Needs
 from policies.routing import own_provider, pinned_target, unpinned
 from policies.rules import Rules
 
+DAY = 86_400.0
+LONGEST_DELAY_SECONDS = 30 * DAY
+"""A job takes room in its queue until it runs."""
+
 
 def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
     """The first rule the job breaks, None where it breaks none. The answer never changes while the rules do not."""
@@ -15,12 +19,25 @@ def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
         return _problem("task", f"must be one of {', '.join(rules.tasks)}", f"unknown task {job.task!r}")
     if job.deadline_at is not None and job.deadline_at <= job.submitted_at:
         return _problem("deadline", "must lie after the submission", "the deadline had passed when the job arrived")
+    if (problem := _problem_with_delay(job)) is not None:
+        return problem
     if job.above is not None and job.above not in rules.catalogue.targets:
         rule = f"must be one of {', '.join(rules.catalogue.targets)}"
         return _problem("above", rule, f"unknown target {job.above!r}")
     if job.plan is Plan.OWN_KEY:
         return _problem_with_key(job, rules) or _problem_with_model(job, needs, rules)
     return _problem_with_model(job, needs, rules)
+
+
+def _problem_with_delay(job: Job) -> Problem | None:
+    if job.not_before_at is None:
+        return None
+    if job.not_before_at > job.submitted_at + LONGEST_DELAY_SECONDS:
+        rule = f"must lie within {LONGEST_DELAY_SECONDS / DAY:g} days of the submission"
+        return _problem("not_before", rule, "the job is to start too late")
+    if job.deadline_at is not None and job.deadline_at <= job.not_before_at:
+        return _problem("deadline", "must lie after not_before", "the deadline passes before the job may run")
+    return None
 
 
 def _problem_with_key(job: Job, rules: Rules) -> Problem | None:

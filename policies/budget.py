@@ -12,6 +12,11 @@ from policies.routing import own_provider
 from policies.rules import Rules
 
 
+def is_charged(target: Target) -> bool:
+    """Whether somebody outside the fleet asks money for a call, of the fleet or of a tenant."""
+    return target.is_cloud and not target.free
+
+
 def cost_usd(usage: Usage, target: Target) -> float:
     """US dollars for this usage at the catalogue's prices, whoever pays them."""
     return (

@@ -171,7 +171,13 @@ def charged(outcome: Outcome, reserved: int, target: Target) -> int:
 
 def _may_be_charged(kind: FailureKind) -> bool:
     match kind:
-        case FailureKind.TIMEOUT | FailureKind.MALFORMED | FailureKind.CONTENT_FILTER | FailureKind.INTERNAL:
+        case (
+            FailureKind.TIMEOUT
+            | FailureKind.MALFORMED
+            | FailureKind.CONTENT_FILTER
+            | FailureKind.INTERNAL
+            | FailureKind.CANCELLED
+        ):
             return True
         case (
             FailureKind.RATE_LIMITED
@@ -181,6 +187,8 @@ def _may_be_charged(kind: FailureKind) -> bool:
             | FailureKind.CONTEXT_TOO_LONG
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
+            # Not made this time. What was set aside for the calls before stays reserved, and counts as spent.
+            | FailureKind.INTERRUPTED
         ):
             return False
 

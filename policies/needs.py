@@ -48,6 +48,12 @@ def needs_of(request: ChatRequest, estimates: Estimates) -> Needs:
     )
 
 
+def tokens_of(request: ChatRequest, estimates: Estimates) -> int:
+    """What the request is counted as where tenants share tokens: its prompt and all the output it may have."""
+    needs = needs_of(request, estimates)
+    return needs.input_tokens + (needs.output_tokens or estimates.output_tokens)
+
+
 def _capabilities(images: bool, tools: bool, response_format: Any) -> frozenset[Capability]:
     schema = isinstance(response_format, Mapping) and response_format.get("type") == "json_schema"
     if not (images or tools or schema):

@@ -16,6 +16,7 @@ from fleet.model.view import View
 from policies import acceptance, admission, breaker, budget, foresight, retry, routing
 from policies.confidence import probes
 from policies.deadline import deadline_at
+from policies.delivery import LONGEST_WAIT_SECONDS
 from policies.eligibility import Bar, Demand, bar, explain
 from policies.needs import needs_of
 from policies.routes import Ladder
@@ -69,9 +70,20 @@ def _admit(job: Job, view: View, now: float, rules: Rules) -> Action:
         return GiveUp(Status.REJECTED, Reason.INVALID, problem, dead=True)
     if now >= case.deadline_at:
         return _out_of_time(())
+    if (delayed := _delay(case)) is not None:
+        return delayed
     if foresight.passes_over(job, case.rungs, view.routers, rules):
         return _start_above(case)
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
+
+
+def _delay(case: _Case) -> Wait | None:
+    """A job that may not run yet waits where its ladder begins."""
+    first = next(iter(case.rungs), None)
+    seconds = (case.job.not_before_at or 0.0) - case.now
+    if first is None or seconds <= 0:
+        return None
+    return Wait(first.name, min(seconds, LONGEST_WAIT_SECONDS), Reason.DELAYED)
 
 
 def _start_above(case: _Case) -> Action:

@@ -27,6 +27,8 @@ def is_retryable(kind: FailureKind) -> bool:
             | FailureKind.CONTEXT_TOO_LONG
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
+            | FailureKind.CANCELLED
+            | FailureKind.INTERRUPTED
         ):
             return False
 
@@ -49,6 +51,8 @@ def counts_against_target(kind: FailureKind) -> bool:
             | FailureKind.CONTENT_FILTER
             | FailureKind.CONTEXT_TOO_LONG
             | FailureKind.INVALID_REQUEST
+            | FailureKind.CANCELLED
+            | FailureKind.INTERRUPTED
         ):
             return False
 

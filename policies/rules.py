@@ -22,6 +22,7 @@ from policies.sections import (
     MoneyRules,
     Phase,
     PlanRules,
+    QuotaRules,
     Retry,
     RouterRules,
     ShadowRules,
@@ -52,6 +53,7 @@ class Rules:
     money: MoneyRules
     shadow: ShadowRules = field(default_factory=ShadowRules)
     router: RouterRules = field(default_factory=RouterRules)
+    quotas: QuotaRules = field(default_factory=QuotaRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
 
@@ -93,6 +95,7 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
                 yield f"phases.{name}.tasks.{task}", "is not among the tasks"
     yield from _shares(rules)
     yield from _money(rules)
+    yield from _quotas(rules)
     for path, value in _positive(rules):
         if not 0 < value < math.inf:
             yield path, "must be more than zero, and finite"
@@ -146,6 +149,20 @@ def _money(rules: Rules) -> Iterator[tuple[str, str]]:
     longest_seconds = max(clouds, default=0.0)
     if money.open_seconds <= longest_seconds:
         yield "money.open_seconds", f"must be more than the longest time-out of a cloud target, {longest_seconds:g}"
+
+
+def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
+    """A quota of zero is refused: a tenant that is to have nothing gets no right to publish."""
+    quotas = rules.quotas
+    for tenant in quotas.tenants:
+        if TENANT.fullmatch(tenant) is None:
+            yield f"quotas.tenants.{tenant}", f"must match {TENANT.pattern}"
+    named = {"default": quotas.default, **{f"tenants.{tenant}": quota for tenant, quota in quotas.tenants.items()}}
+    for path, quota in named.items():
+        for name in ("in_flight", "tokens_per_minute", "queued"):
+            value = getattr(quota, name)
+            if value is not None and value <= 0:
+                yield f"quotas.{path}.{name}", "must be more than zero; leave it out for no limit"
 
 
 def _positive(rules: Rules) -> Iterator[tuple[str, float]]:

@@ -222,6 +222,30 @@ class DeliveryRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a tenant may have: jobs in flight, tokens per minute, jobs waiting. None: as many as there are."""
+
+    in_flight: int | None = None
+    tokens_per_minute: int | None = None
+    queued: int | None = None
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRules:
+    """`default` is everybody's quota but that of the `tenants` named, whose own replaces it whole."""
+
+    default: Quota = Quota()
+    tenants: Mapping[str, Quota] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def of(self, tenant: str) -> Quota:
+        return self.tenants.get(tenant, self.default)
+
+
+@dataclass(frozen=True, slots=True)
 class MoneyRules:
     """What the fleet may spend outside per UTC day; `tenants` overrides `tenant_daily_usd` (None: no limit).
 

@@ -52,6 +52,7 @@ def encode_submission(submission: Submission, tenant: str) -> bytes:
         "tier": submission.tier,
         "plan": submission.plan,
         "deadline": submission.deadline_at,
+        "not_before": submission.not_before_at,
         "max_cost_usd": submission.max_cost_usd,
         "cloud": submission.cloud,
         "own_key": submission.own_key,
@@ -87,7 +88,7 @@ def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, sto
     if isinstance(read, Problem):
         return _malformed(body, headers, subject, lane, tenant, read)
     envelope, request = read
-    deadline = envelope.deadline
+    deadline, not_before = envelope.deadline, envelope.not_before
     return Job(
         id=envelope.id,
         tenant=tenant,
@@ -97,12 +98,13 @@ def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, sto
         request=request,
         submitted_at=stored_at,
         tier=None if envelope.tier is None else Tier(envelope.tier),
-        deadline_at=None if deadline is None else schema.deadline_at(deadline),
+        deadline_at=None if deadline is None else schema.moment_at(deadline),
         max_cost_usd=envelope.max_cost_usd,
         cloud=_cloud(envelope.cloud),
         own_key=envelope.own_key,
         metadata=envelope.metadata,
         above=envelope.above,
+        not_before_at=None if not_before is None else schema.moment_at(not_before),
     )
 
 
@@ -197,6 +199,7 @@ def encode_work(work: Work) -> bytes:
             "tier": job.tier and job.tier.value,
             "plan": job.plan.value,
             "deadline_at": job.deadline_at,
+            "not_before_at": job.not_before_at,
             "max_cost_usd": job.max_cost_usd,
             "cloud": None if providers is None else sorted(providers),
             "own_key": job.own_key,
@@ -276,6 +279,7 @@ def _unpack_job(packed: Mapping[str, Any]) -> Job:
         own_key=packed["own_key"],
         metadata=packed["metadata"],
         above=packed.get("above"),
+        not_before_at=packed.get("not_before_at"),
     )
 
 
@@ -290,6 +294,7 @@ def _pack_attempt(attempt: Attempt) -> dict[str, Any]:
         "cost_usd": attempt.cost_usd,
         "judged": judged_record(attempt.judged),
         "probe": attempt.probe,
+        "repeated": attempt.repeated,
         **_pack_outcome(attempt.outcome),
     }
 
@@ -323,6 +328,7 @@ def _unpack_attempt(packed: Mapping[str, Any]) -> Attempt:
         cost_usd=packed["cost_usd"],
         judged=read_judged(packed.get("judged")),
         probe=read_probe(packed.get("probe")),
+        repeated=packed.get("repeated", False),
     )
 
 

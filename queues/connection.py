@@ -127,7 +127,8 @@ class Connection:
 
     async def close(self) -> None:
         self._on_closed = None
-        with suppress(OSError):  # a server that is gone resets what is left to be sent
+        # A server that is gone resets what is left to be sent; on uvloop it may have closed the transport already.
+        with suppress(OSError, RuntimeError):
             await self._nc.close()
 
     async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Msg]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+from fleet import faults
+from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.feedback import Feedback
 from fleet.model.job import TENANT
@@ -12,9 +14,9 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.connection import Connection, connect, status_of
 from queues.jetstream import store
-from queues.letters import Message, accepted, feedback_message, submission_message
+from queues.large import whole_result
+from queues.letters import Message, accepted, cancel_message, feedback_message, submission_message
 from queues.login import ANONYMOUS, Login
-from queues.records import result_in
 from queues.subjects import RESULTS, checked_job_id, result_subject
 
 
@@ -34,7 +36,10 @@ class JetStreamDesk:
 
     async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
         messages = [submission_message(submission, self._tenant) for submission in submissions]
-        return accepted(await store(self._connection, messages), self._connection.max_message_bytes)
+        faults.point("client.submitting")
+        stored = await store(self._connection, messages)
+        faults.point("client.submitted")
+        return accepted(stored, self._connection.max_message_bytes)
 
     async def result(self, job_id: str) -> Result | None:
         """See `JobDesk.result`. Raises: InvalidJob, QueueUnavailable."""
@@ -42,7 +47,7 @@ class JetStreamDesk:
         [reply] = await self._connection.exchange([Message(subject, b"")])
         match status_of(reply):
             case None:
-                return result_in(reply.data)
+                return await whole_result(self._connection, self._tenant, reply.data)
             case "404":
                 return None
             case status:
@@ -50,9 +55,14 @@ class JetStreamDesk:
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._connection.listen(result_subject(self._tenant, "*")):
-            result = result_in(message.data)
+            result = await whole_result(self._connection, self._tenant, message.data)
             if result is not None:
                 yield result
+
+    async def cancel(self, job_id: str) -> None:
+        [stored] = await store(self._connection, [cancel_message(self._tenant, job_id)])
+        if stored is Stored.REFUSED:
+            raise QueueUnavailable("the cancellation was refused")
 
     async def give_feedback(self, feedback: Feedback) -> bool:
         message = feedback_message(replace(feedback, tenant=self._tenant))

@@ -19,6 +19,8 @@ from queues.letters import Message
 
 NO_MESSAGES = "404"
 REQUEST_TIMEOUT = "408"
+NO_RESPONDERS = "503"
+CONSUMER_DELETED = "Consumer Deleted"
 PENDING_MESSAGES = "Nats-Pending-Messages"
 """How many of those a pull asked for it did not bring; not on every status."""
 
@@ -29,6 +31,10 @@ MAX_PULL_BYTES = 8 * 1024 * 1024
 """The server cuts the connection of a client for which more than 64 MB wait; several pulls run side by side."""
 
 NANOSECONDS = 1_000_000_000
+
+
+class ConsumerGone(QueueUnavailable):
+    """The consumer is not there, or no longer."""
 
 
 class Inlet:
@@ -96,7 +102,9 @@ class Inlet:
         self._due = len(self._arrived) if pending is None else self._limit - int(pending)
         if self._due <= 0 and headers.get("Status") not in (NO_MESSAGES, REQUEST_TIMEOUT):
             why = headers.get("Description", "nobody answers")
-            done.set_exception(QueueUnavailable(f"the consumer refuses: {why}"))
+            gone = headers.get("Status") == NO_RESPONDERS or why == CONSUMER_DELETED
+            refusal = ConsumerGone if gone else QueueUnavailable
+            done.set_exception(refusal(f"the consumer refuses: {why}"))
             return
         self._end_if_all_is_here()
         # A leader that died before the majority had confirmed never sends them.

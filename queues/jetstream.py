@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nats.aio.msg import Msg
 from pydantic_core import from_json, to_json
 
-from fleet.model.delivery import Ack, AnyDelivery, Delivery, Post, Retry, Settlement, Source, Stored
+from fleet import faults
+from fleet.model.delivery import Ack, AnyDelivery, Delivery, Depths, Post, Retry, Settlement, Source, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result
 from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.fence import displacing
-from queues.inlet import NANOSECONDS, Inlet, hand_over_of
+from queues.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
 from queues.letters import Message, messages_of, traceparent_in
-from queues.subjects import WORK, consumer_of, stream_of
+from queues.parcels import parcel_of
+from queues.strays import Stray, Strays, is_stray
+from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, consumer_of, depths_of, stream_of
 from queues.topology import TopologySpec, ensure_consumer
 
 MESSAGE_TOO_LARGE = 10054
 HEADERS_TOO_LARGE = 10097
 """The codes that speak of the message and not of the stream: repeating it cannot help."""
+
+ACK = b"+ACK"
+
+MOST_INLETS = 1024
+"""Each has a subscription; sources, with a tenant in their name, come and go."""
 
 CHUNK_BYTES = 16 * 1024 * 1024
 CHUNK_MESSAGES = 4096
@@ -38,27 +46,53 @@ class JetStreamQueue:
         self._connection = connection
         self._ack_wait_seconds = ack_wait_seconds
         self._inlets: dict[Source, Inlet] = {}
+        self._strays = Strays(connection)
         self._locks: dict[Source, asyncio.Lock] = {}
 
     async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
+        if is_stray(source):
+            found = await self._strays.take(limit)
+            await asyncio.sleep(0 if found else wait_seconds)
+            return found
         # One pull at a time and source: messages do not say which pull they answer.
         async with self._locks.setdefault(source, asyncio.Lock()):
-            inlet = self._inlets.get(source) or await self._open_inlet(source)
             try:
-                messages = await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
-            except (QueueUnavailable, asyncio.CancelledError):
-                del self._inlets[source]
-                await inlet.close()
-                raise
+                messages = await self._pull(source, limit, wait_seconds)
+            except ConsumerGone:  # idle ones go away; they are made anew, once
+                messages = await self._pull(source, limit, wait_seconds)
         return [_delivery(source, message) for message in messages]
 
+    async def _pull(self, source: Source, limit: int, wait_seconds: float) -> list[Msg]:
+        inlet = self._inlets.get(source) or await self._open_inlet(source)
+        try:
+            return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
+        except (QueueUnavailable, asyncio.CancelledError):
+            self._inlets.pop(source, None)
+            await inlet.close()
+            raise
+
     async def _open_inlet(self, source: Source) -> Inlet:
+        await self._make_room()
         await ensure_consumer(self._connection.nats.jetstream(), source, self._ack_wait_seconds)
         inlet = self._inlets[source] = Inlet(self._connection, stream_of(source), consumer_of(source))
         return inlet
 
+    async def _make_room(self) -> None:
+        """Close the oldest inlets that nobody is using, where there are too many."""
+        idle = [source for source in self._inlets if not self._locks[source].locked()]
+        for source in idle[: max(0, len(self._inlets) - MOST_INLETS + 1)]:
+            inlet = self._inlets.pop(source)
+            del self._locks[source]
+            await inlet.close()
+
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
         messages = messages_of(posts, self._connection.max_bytes)
+        limit = self._connection.max_message_bytes
+        for index, (post, message) in enumerate(zip(posts, messages, strict=True)):
+            if (parcel := parcel_of(post, message, limit)) is not None:
+                # First what the result points at: whoever reads the one shall find the other.
+                await store(self._connection, parcel.contents)
+                messages[index] = parcel.message
         stored = await store(self._connection, messages)
         kept_out = [
             (index, message)
@@ -83,22 +117,27 @@ class JetStreamQueue:
 
     async def _tell(self, words: Sequence[tuple[AnyDelivery, bytes]]) -> None:
         """Send one word about each delivery and wait until the server has taken it in."""
-        replies = await self._connection.exchange([Message(str(delivery.token), word) for delivery, word in words])
+        messages = [_told(delivery.token, word) for delivery, word in words]
+        replies = await self._connection.exchange([message for message in messages if message is not None])
         if any(status_of(reply) is not None for reply in replies):
             raise QueueUnavailable("the consumer that made the delivery is gone")
 
-    async def depths(self) -> Mapping[str, int]:
-        depths: Counter[str] = Counter()
+    async def depths(self) -> Depths:
+        jobs, work = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
+        return depths_of(jobs, work)
+
+    async def _subjects(self, stream: str) -> Mapping[str, int]:
+        """Messages by subject; the server tells at most 100,000 of them at a time."""
+        counts: dict[str, int] = {}
         offset, total = 0, 1
         while offset < total:
-            query = to_json({"subjects_filter": "work.>", "offset": offset})
-            [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{WORK}", query)])
+            query = to_json({"subjects_filter": ">", "offset": offset})
+            [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", query)])
             answer = _checked(reply)
             subjects: dict[str, int] = answer["state"].get("subjects") or {}
-            for subject, messages in subjects.items():
-                depths[subject.split(".", 2)[1]] += messages
+            counts |= subjects
             offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
-        return depths
+        return counts
 
 
 async def store(connection: Connection, messages: Sequence[Message | None]) -> list[Stored]:
@@ -109,8 +148,11 @@ async def store(connection: Connection, messages: Sequence[Message | None]) -> l
     stored = [Stored.REFUSED] * len(messages)
     for chunk in _chunks(messages, connection.max_message_bytes):
         replies = await connection.exchange([message for _, message in chunk])
-        for (index, _), reply in zip(chunk, replies, strict=True):
+        for (index, message), reply in zip(chunk, replies, strict=True):
             stored[index] = _stored(reply)
+            if stored[index] is Stored.REPEAT and message.subject.startswith(START_SUBJECTS):
+                stored[index] = await _whose(connection, message)
+        faults.point("queue.stored")
     return stored
 
 
@@ -122,13 +164,22 @@ def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Itera
         # A message beyond its limit makes the server close the connection on everybody.
         if message is None or message.size_bytes > max_message_bytes:
             continue
-        if chunk and (chunk_bytes + message.size_bytes > CHUNK_BYTES or len(chunk) == CHUNK_MESSAGES):
+        full = len(chunk) == (1 if faults.splits_letters else CHUNK_MESSAGES)
+        if chunk and (chunk_bytes + message.size_bytes > CHUNK_BYTES or full):
             yield chunk
             chunk, chunk_bytes = [], 0
         chunk.append((index, message))
         chunk_bytes += message.size_bytes
     if chunk:
         yield chunk
+
+
+async def _whose(connection: Connection, start: Message) -> Stored:
+    """NEW where the record that is there is this very one, stored by an earlier try that nobody heard of."""
+    query = to_json({"last_by_subj": start.subject})
+    [reply] = await connection.exchange([Message(f"$JS.API.STREAM.MSG.GET.{STARTS}", query)])
+    found = b64decode(_checked(reply)["message"].get("data", ""))
+    return Stored.NEW if found == start.data else Stored.REPEAT
 
 
 def _stored(reply: Msg) -> Stored:
@@ -155,10 +206,17 @@ def _checked(reply: Msg) -> dict[str, Any]:
     return answer
 
 
+def _told(token: object, word: bytes) -> Message | None:
+    """The message that says so; a stray has no lease, so it can only be removed."""
+    if isinstance(token, Stray):
+        return token.removal() if word == ACK else None
+    return Message(str(token), word)
+
+
 def _verdict(settlement: Settlement) -> bytes:
     match settlement:
         case Ack():
-            return b"+ACK"
+            return ACK
         case Retry(delay_seconds=delay_seconds) if delay_seconds > 0:
             return b'-NAK {"delay": %d}' % int(delay_seconds * NANOSECONDS)
         case Retry():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
@@ -53,6 +54,8 @@ async def recorded(
     """
     js = connection.nats.jetstream()
     config = ConsumerConfig(
+        # Only with a name does the server check the filter against the caller's permissions.
+        name=f"reader-{secrets.token_hex(8)}",
         ack_policy=AckPolicy.NONE,
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest_only else DeliverPolicy.ALL,
         # The server wants a filter where it shall deliver the last per subject.

@@ -7,24 +7,27 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fleet.model.attempt import Answer, Failure, FailureKind
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind
 from fleet.model.delivery import Post, Stored
 from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
-from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Work
+from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Start, Work
 from fleet.model.submission import Submission
 from queues.codec import encode_submission, encode_work, job_message_id
 from queues.feedback import encode_feedback
-from queues.records import encode_dead, encode_ledger, encode_result
+from queues.records import encode_dead, encode_ledger, encode_result, encode_start
 from queues.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,
     TRACEPARENT,
+    cancel_subject,
+    checked_job_id,
     dead_subject,
     feedback_subject,
     job_subject,
     ledger_subject,
     result_subject,
+    start_subject,
     work_subject,
 )
 
@@ -92,10 +95,13 @@ def message_of(post: Post, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
 
     Work that would not fit into `max_bytes` goes without its oldest answers.
     """
-    message = _letter_message(post.letter, max_bytes)
-    if post.traceparent is None:
+    return with_trace(_letter_message(post.letter, max_bytes), post.traceparent)
+
+
+def with_trace(message: Message, traceparent: str | None) -> Message:
+    if traceparent is None:
         return message
-    return Message(message.subject, message.data, {**(message.headers or {}), TRACEPARENT: post.traceparent})
+    return Message(message.subject, message.data, {**(message.headers or {}), TRACEPARENT: traceparent})
 
 
 def _letter_message(letter: Letter, max_bytes: int) -> Message:
@@ -108,12 +114,26 @@ def _letter_message(letter: Letter, max_bytes: int) -> Message:
             fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
             return Message(result_subject(tenant, job_id), encode_result(letter), fence)
         case LedgerEntry(job_id, tenant, attempt=attempt):
-            number = 0 if attempt is None else attempt.number
-            return Message(ledger_subject(tenant), encode_ledger(letter), {MSG_ID: f"{tenant}.{job_id}.{number}"})
+            return Message(
+                ledger_subject(tenant), encode_ledger(letter), {MSG_ID: f"{tenant}.{job_id}.{_line(attempt)}"}
+            )
         case DeadLetter(tenant, job_id):
             return Message(dead_subject(tenant), encode_dead(letter), {MSG_ID: f"{tenant}.{job_id}"})
+        case Start(job_id, tenant, number, call):
+            # The fence tells that somebody has begun; what it finds there tells who.
+            fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
+            return Message(start_subject(tenant, job_id, number, call), encode_start(letter), fence)
         case Feedback():
             return feedback_message(letter)
+
+
+def _line(attempt: Attempt | None) -> str:
+    """A repeated call has a line of its own, and so has giving up on it: those before may be booked already."""
+    if attempt is None:
+        return "0"
+    if isinstance(attempt.outcome, Failure) and attempt.outcome.kind is FailureKind.INTERRUPTED:
+        return f"{attempt.number}.interrupted"
+    return f"{attempt.number}.again" if attempt.repeated else str(attempt.number)
 
 
 def _fitting(work: Work, max_bytes: int) -> bytes:
@@ -138,6 +158,11 @@ def submission_message(submission: Submission, tenant: str) -> Message:
     if submission.traceparent is not None:
         headers[TRACEPARENT] = submission.traceparent
     return Message(job_subject(submission.lane, tenant), encode_submission(submission, tenant), headers)
+
+
+def cancel_message(tenant: str, job_id: str) -> Message:
+    """Raises: InvalidJob for what cannot be an id."""
+    return Message(cancel_subject(tenant, checked_job_id(job_id)), b"")
 
 
 def feedback_message(feedback: Feedback) -> Message:

@@ -12,10 +12,23 @@ import heapq
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from fleet.model.delivery import Ack, AnyDelivery, Delivery, JobsOf, Post, Retry, Settlement, Source, Stored, WorkOf
+from fleet.model.delivery import (
+    Ack,
+    AnyDelivery,
+    Delivery,
+    Depths,
+    JobsOf,
+    Post,
+    Retry,
+    Settlement,
+    Source,
+    Stored,
+    WorkOf,
+)
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback
 from fleet.model.job import Lane
@@ -27,21 +40,33 @@ from queues.letters import (
     HEADER_ROOM_BYTES,
     Message,
     accepted,
+    cancel_message,
     feedback_message,
     messages_of,
     submission_message,
     traceparent_in,
 )
-from queues.records import result_in
-from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, checked_job_id, result_subject
+from queues.parcels import belongs_to, parcel_of, unpacked
+from queues.records import receipt_in, result_in
+from queues.subjects import (
+    EXPECTED_LAST_SUBJECT_SEQUENCE,
+    MSG_ID,
+    START_SUBJECTS,
+    checked_job_id,
+    depths_of,
+    object_chunk_subject,
+    object_meta_subject,
+    result_subject,
+)
 
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A message in a queue. `lease` counts the times it was handed out or parked; an older entry is stale."""
+    """The `number`th message. `lease` counts the times it was handed out or parked; an older entry is stale."""
 
     message: Message
     stored_at: float
+    number: int = 0
     deliveries: int = 0
     lease: int = 0
     leased: bool = False
@@ -60,13 +85,12 @@ class _Line:
         held.lease += 1
         heapq.heappush(self.parked, (due_at, next(self.ids), held.lease, held))
 
-    def next_ready(self, now: float) -> _Held | None:
+    def head(self, now: float) -> _Held | None:
+        """The first that is ready; it stays where it is."""
         self.ready.extendleft(reversed(list(self._returning(now))))
-        while self.ready:
-            held = self.ready.popleft()
-            if not held.gone:
-                return held
-        return None
+        while self.ready and self.ready[0].gone:
+            self.ready.popleft()
+        return self.ready[0] if self.ready else None
 
     def _returning(self, now: float) -> Iterator[_Held]:
         while self.parked and self.parked[0][0] <= now:
@@ -102,10 +126,12 @@ class MemoryBroker:
         self._ack_wait_seconds = ack_wait_seconds
         self._duplicate_window_seconds = duplicate_window_seconds
         self._lines: dict[Source, _Line] = {}
-        self._depths: Counter[Source] = Counter()
+        self._depths: dict[str, Counter[str]] = {"jobs": Counter(), "work": Counter()}
+        self._numbers = itertools.count()
         self._records: dict[str, list[Recorded]] = {}
         self._last: dict[str, Message] = {}
         self._seen: dict[tuple[str, str], float] = {}
+        self.dropped_letters: set[int] = set()
         self._listeners: set[tuple[str, asyncio.Queue[Message]]] = set()
         self._changed = asyncio.Event()
 
@@ -115,8 +141,8 @@ class MemoryBroker:
             return Stored.REFUSED
         stream = message.subject.split(".", 1)[0]
         headers = message.headers or {}
-        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and self._holds_a_result(message.subject):
-            return Stored.REPEAT
+        if EXPECTED_LAST_SUBJECT_SEQUENCE in headers and message.subject in self._last and self._is_kept_out(message):
+            return self._fenced(message)
         if MSG_ID in headers and not self._is_new((stream, headers[MSG_ID])):
             return Stored.REPEAT
         source = _source_of(message.subject)
@@ -124,14 +150,20 @@ class MemoryBroker:
             self._records.setdefault(stream, []).append(Recorded(message, self._now()))
             self._last[message.subject] = message
         else:
-            self._line(source).ready.append(_Held(message, self._now()))
-            self._depths[source] += 1
+            self._line(source).ready.append(_Held(message, self._now(), next(self._numbers)))
+            self._depths[stream][message.subject] += 1
         self._tell(message)
         return Stored.NEW
 
-    def _holds_a_result(self, subject: str) -> bool:
-        """Only results are fenced; what is none does not keep one out (see `queues.fence`)."""
-        return subject in self._last and result_in(self._last[subject].data) is not None
+    def _is_kept_out(self, message: Message) -> bool:
+        """What is no result does not keep one out (see `queues.fence`)."""
+        there = self._last[message.subject].data
+        return message.subject.startswith(START_SUBJECTS) or result_in(there) is not None
+
+    def _fenced(self, message: Message) -> Stored:
+        """A record of a paid call may be this very one, stored by an earlier try."""
+        is_ours = message.subject.startswith(START_SUBJECTS) and message.data == self._last[message.subject].data
+        return Stored.NEW if is_ours else Stored.REPEAT
 
     def _is_new(self, key: tuple[str, str]) -> bool:
         now = self._now()
@@ -152,6 +184,10 @@ class MemoryBroker:
         """Let every waiting `take` look again, as after moving a clock of your own."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+    async def next_change(self) -> None:
+        """Return when something was stored or came back."""
+        await self._changed.wait()
 
     def recorded(self, stream: str) -> Sequence[Recorded]:
         """The messages of "results", "ledger", "dead" or "feedback", oldest first."""
@@ -177,9 +213,12 @@ class MemoryBroker:
 
     def lease(self, source: Source, limit: int) -> list[_Held]:
         """Up to `limit` messages that are ready now."""
-        line, now = self._line(source), self._now()
+        lines, now = self._lines_of(source), self._now()
         taken: list[_Held] = []
-        while len(taken) < limit and (held := line.next_ready(now)) is not None:
+        while len(taken) < limit and (heads := [held for line in lines if (held := line.head(now)) is not None]):
+            held = min(heads, key=lambda held: (not held.deliveries, held.number))
+            line = self._line_of(held)
+            line.ready.popleft()
             held.deliveries += 1
             held.leased = True
             line.park(held, now + self._ack_wait_seconds)
@@ -188,37 +227,47 @@ class MemoryBroker:
 
     async def changed(self, source: Source, timeout_seconds: float) -> None:
         """Return when something was stored or came back, or after the time-out in real seconds."""
-        due_at = self._line(source).next_due_at()
-        if due_at is not None:
-            timeout_seconds = min(timeout_seconds, max(0.0, due_at - self._now()))
-        try:
-            await asyncio.wait_for(self._changed.wait(), timeout_seconds)
-        except TimeoutError:
-            return
+        dues = [due_at for line in self._lines_of(source) if (due_at := line.next_due_at()) is not None]
+        if dues:
+            timeout_seconds = min(timeout_seconds, max(0.0, min(dues) - self._now()))
+        # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the change.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
 
-    def end(self, source: Source, held: _Held) -> None:
+    def end(self, held: _Held) -> None:
         if not held.gone:
             held.gone = True
-            self._depths[source] -= 1
+            subject = held.message.subject
+            self._depths[subject.split(".", 1)[0]][subject] -= 1
 
-    def release(self, source: Source, held: _Held, delay_seconds: float) -> None:
+    def release(self, held: _Held, delay_seconds: float) -> None:
         """Hand it out again after the delay; nothing changes if its lease has ended meanwhile."""
         if held.leased and not held.gone:
-            self._line(source).park(held, self._now() + delay_seconds)
+            self._line_of(held).park(held, self._now() + delay_seconds)
             self.wake()
 
-    def depths(self) -> Mapping[str, int]:
-        depths: Counter[str] = Counter()
-        for source, depth in self._depths.items():
-            if isinstance(source, WorkOf):
-                depths[source.target] += depth
-        return +depths
+    def depths(self) -> Depths:
+        return depths_of(self._depths["jobs"], self._depths["work"])
 
-    def extend(self, source: Source, held: _Held) -> None:
-        self.release(source, held, self._ack_wait_seconds)
+    def extend(self, held: _Held) -> None:
+        self.release(held, self._ack_wait_seconds)
 
     def _line(self, source: Source) -> _Line:
         return self._lines.setdefault(source, _Line())
+
+    def _line_of(self, held: _Held) -> _Line:
+        source = _source_of(held.message.subject)
+        if source is None:
+            raise TypeError("only what waits in a line can be handed out")
+        return self._line(source)
+
+    def _lines_of(self, source: Source) -> list[_Line]:
+        """The line of the source; of a whole lane, those of all its tenants."""
+        if isinstance(source, JobsOf) and source.tenant is None:
+            found = self._lines.items()
+            return [line for each, line in found if isinstance(each, JobsOf) and each.lane is source.lane]
+        return [self._line(source)]
 
 
 class MemoryQueue:
@@ -238,22 +287,27 @@ class MemoryQueue:
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
         messages = messages_of(posts, self._broker.max_message_bytes - HEADER_ROOM_BYTES)
+        for index, (post, message) in enumerate(zip(posts, messages, strict=True)):
+            if (parcel := parcel_of(post, message, self._broker.max_message_bytes)) is not None:
+                for content in parcel.contents:
+                    self._broker.store(content)
+                messages[index] = parcel.message
         return [Stored.REFUSED if message is None else self._broker.store(message) for message in messages]
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
-            held, source = _held(settlement.delivery), settlement.delivery.source
+            held = _held(settlement.delivery)
             match settlement:
                 case Ack():
-                    self._broker.end(source, held)
+                    self._broker.end(held)
                 case Retry(delay_seconds=delay_seconds):
-                    self._broker.release(source, held, delay_seconds)
+                    self._broker.release(held, delay_seconds)
 
     async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
         for delivery in deliveries:
-            self._broker.extend(delivery.source, _held(delivery))
+            self._broker.extend(_held(delivery))
 
-    async def depths(self) -> Mapping[str, int]:
+    async def depths(self) -> Depths:
         return self._broker.depths()
 
 
@@ -270,13 +324,26 @@ class MemoryDesk:
 
     async def result(self, job_id: str) -> Result | None:
         message = self._broker.last(result_subject(self._tenant, checked_job_id(job_id)))
-        return None if message is None else result_in(message.data)
+        return None if message is None else self._whole(message.data)
+
+    def _whole(self, body: bytes) -> Result | None:
+        receipt = receipt_in(body)
+        if receipt is None:
+            return result_in(body)
+        if not belongs_to(receipt, self._tenant):
+            return None
+        meta, subject = self._broker.last(object_meta_subject(receipt.name)), object_chunk_subject(receipt.name)
+        chunks = [message.data for message in self._broker.stored("$O") if message.subject == subject]
+        return None if meta is None else unpacked(body, meta.data, chunks)
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._broker.listen(result_subject(self._tenant, "")):
-            result = result_in(message.data)
+            result = self._whole(message.data)
             if result is not None:
                 yield result
+
+    async def cancel(self, job_id: str) -> None:
+        self._broker.store(cancel_message(self._tenant, job_id))
 
     async def give_feedback(self, feedback: Feedback) -> bool:
         message = feedback_message(replace(feedback, tenant=self._tenant))
@@ -296,8 +363,8 @@ def _held(delivery: AnyDelivery) -> _Held:
 def _source_of(subject: str) -> Source | None:
     """The source a job or work waits in; None for what is only recorded."""
     match subject.split(".", 3):
-        case ["jobs", lane, _]:
-            return JobsOf(Lane(lane))
+        case ["jobs", lane, tenant]:
+            return JobsOf(Lane(lane), tenant)
         case ["work", target, lane, _]:
             return WorkOf(target, Lane(lane))
         case _:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -15,7 +16,7 @@ from pydantic_core import from_json, to_json
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import DeadLetter, LedgerEntry, Problem, Result, Status
+from fleet.model.result import DeadLetter, LedgerEntry, Problem, Result, Start, Status
 from queues.judgements import features_record, judged_record, read_features, read_judged, read_probe
 from queues.schema import VERSION
 
@@ -25,7 +26,17 @@ MAX_DEAD_BODY_BYTES = 512 * 1024
 MAX_DEAD_TEXT_BYTES = 700 * 1024
 
 
-def encode_result(result: Result) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where the answer of a large result lies: an object of `bytes` bytes that holds the `message` as JSON."""
+
+    bucket: str
+    name: str
+    bytes: int
+
+
+def encode_result(result: Result, receipt: Receipt | None = None) -> bytes:
+    """With a `receipt`, a claim in place of the message."""
     answer = result.answer
     usage = _total_usage(result)
     return to_json(
@@ -36,7 +47,8 @@ def encode_result(result: Result) -> bytes:
             "task": result.task,
             "status": result.status.value,
             "reason": result.reason.value,
-            "message": answer and answer.message,
+            "message": answer and answer.message if receipt is None else None,
+            **({} if receipt is None else {"claim": asdict(receipt)}),
             "finish_reason": answer and answer.finish_reason,
             "target": result.target,
             "model": answer and answer.model,
@@ -54,19 +66,32 @@ def encode_result(result: Result) -> bytes:
     )
 
 
-def decode_result(body: bytes) -> Result:
-    """The result in these bytes. Raises ValueError if they hold none."""
+def decode_result(body: bytes, message: Mapping[str, Any] | None = None) -> Result:
+    """The result in these bytes; with the `message` its claim stands for. Raises ValueError if they hold none."""
     try:
-        return _read_result(from_json(body))
+        record = from_json(body)
+        return _read_result(record if message is None else {**record, "message": message})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no result of schema {VERSION}: {type(error).__name__} {error}") from None
 
 
-def result_in(body: bytes) -> Result | None:
+def result_in(body: bytes, message: Mapping[str, Any] | None = None) -> Result | None:
     """None where it is no result: a publisher can make the broker's own replies land on a result's subject."""
     try:
-        return decode_result(body)
+        return decode_result(body, message)
     except ValueError:
+        return None
+
+
+def receipt_in(body: bytes) -> Receipt | None:
+    """The claim of a large result; None for all others."""
+    if b'"claim":{' not in body:  # most results, which need not be parsed twice
+        return None
+    try:
+        record = from_json(body)
+        claim = record.get("claim") if isinstance(record, dict) else None
+        return None if claim is None else Receipt(str(claim["bucket"]), str(claim["name"]), int(claim["bytes"]))
+    except (ValueError, TypeError, KeyError):
         return None
 
 
@@ -149,6 +174,21 @@ def _read_ledger(record: Mapping[str, Any]) -> LedgerEntry:
     )
 
 
+def encode_start(start: Start) -> bytes:
+    return to_json(
+        {
+            "schema": VERSION,
+            "id": start.job_id,
+            "tenant": start.tenant,
+            "attempt": start.attempt,
+            "call": start.call,
+            "target": start.target,
+            "at": start.at,
+            "by": start.by,
+        }
+    )
+
+
 def encode_dead(letter: DeadLetter) -> bytes:
     kept = letter.body[:MAX_DEAD_BODY_BYTES]
     encoding, body = _as_text(kept)
@@ -163,6 +203,7 @@ def encode_dead(letter: DeadLetter) -> bytes:
             "body": body,
             "body_bytes": len(letter.body),
             "at": letter.at,
+            "lane": letter.lane,
         }
     )
 
@@ -196,6 +237,7 @@ def _read_dead(record: Mapping[str, Any]) -> DeadLetter:
         problem=Problem(**record["error"]),
         body=base64.b64decode(body) if record["encoding"] == "base64" else body.encode(),
         at=record["at"],
+        lane=None if record.get("lane") is None else Lane(record["lane"]),
     )
 
 
@@ -215,6 +257,7 @@ def _attempt_record(attempt: Attempt) -> dict[str, Any]:
         "cost_usd": attempt.cost_usd,
         "judged": judged_record(attempt.judged),
         "probe": attempt.probe,
+        "repeated": attempt.repeated,
     }
     match attempt.outcome:
         case Answer() as answer:
@@ -244,6 +287,7 @@ def _read_attempt(record: Mapping[str, Any]) -> Attempt:
         cost_usd=record["cost_usd"],
         judged=read_judged(record.get("judged")),
         probe=read_probe(record.get("probe")),
+        repeated=record.get("repeated", False),
     )
 
 

@@ -16,13 +16,18 @@ from queues.codec import INVALID_TENANT
 from queues.login import inbox_of
 from queues.subjects import (
     CALIBRATIONS,
+    CANCELS,
     FEEDBACK,
     JOBS,
+    LARGE_RESULTS_BUCKET,
     LEDGER,
     RESULTS,
     SPEND,
+    START_SUBJECTS,
+    STARTS,
     WORK,
     calibration_subject,
+    cancel_subject,
     dead_subject,
     feedback_subject,
     job_subject,
@@ -90,6 +95,7 @@ def tenant_services(tenant: str) -> tuple[str, ...]:
     return (
         *(job_subject(lane, tenant) for lane in Lane),
         feedback_subject(tenant, Witness.USER),
+        cancel_subject(tenant, "*"),
         f"{API}.DIRECT.GET.{RESULTS}.{result_subject(tenant, '*')}",
     )
 
@@ -116,9 +122,14 @@ def _dispatcher() -> User:
         feedback_subject("*", Witness.SHADOW),
         calibration_subject(">"),
         spend_subject(">"),
+        f"{START_SUBJECTS}>",
+        f"$O.{LARGE_RESULTS_BUCKET}.>",
     )
-    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, RESULTS))
-    read = (f"{API}.STREAM.INFO.*", *looked_up, *_reads(CALIBRATIONS))
+    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, RESULTS, STARTS, JOBS))
+    # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
+    strays = (f"{API}.CONSUMER.INFO.{JOBS}.*", f"{API}.STREAM.MSG.DELETE.{JOBS}")
+    direct = f"{API}.DIRECT.GET.{RESULTS}.>"
+    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays)
     return _user("dispatcher", "takes jobs, stores results; cannot create, purge or delete", (*queues, *read, *written))
 
 

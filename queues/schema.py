@@ -25,28 +25,28 @@ from queues.chat import ChatCompletionRequest, Strict
 
 VERSION = 1
 MAX_TEXT_CHARACTERS = 32_768
-LATEST_DEADLINE_AT = 1e11
+LATEST_MOMENT_AT = 1e11
 """The year 5138. A later number is milliseconds, sent by mistake."""
 
 
-def deadline_at(deadline: float | str) -> float:
-    """The deadline in unix seconds. Raises ValueError for a date without offset or a number that is none."""
-    if isinstance(deadline, str):
-        moment = datetime.fromisoformat(deadline)
-        if moment.tzinfo is None:
+def moment_at(moment: float | str) -> float:
+    """The moment in unix seconds. Raises ValueError for a date without offset or a number that is none."""
+    if isinstance(moment, str):
+        date = datetime.fromisoformat(moment)
+        if date.tzinfo is None:
             raise ValueError("must carry an offset, as in 2030-01-31T12:00:00+00:00 or ...Z")
-        return moment.timestamp()
-    return float(deadline)
+        return date.timestamp()
+    return float(moment)
 
 
-def _deadline(deadline: float | str) -> float | str:
+def _moment(moment: float | str) -> float | str:
     try:
-        at = deadline_at(deadline)
+        at = moment_at(moment)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"must be unix seconds or ISO 8601 with an offset ({_one_line(error)})") from None
-    if not 0 < at < LATEST_DEADLINE_AT:
+    if not 0 < at < LATEST_MOMENT_AT:
         raise ValueError("must be unix seconds (not milliseconds) after 1970")
-    return deadline
+    return moment
 
 
 def _one_line(error: Exception) -> str:
@@ -72,9 +72,9 @@ Version = Annotated[int, Field(alias="schema", ge=VERSION, le=VERSION)]
 class Job(Strict):
     """A job as a publisher sends it to `jobs.<lane>.<tenant>`.
 
-    `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` is unix
-    seconds or ISO 8601 with an offset. `own_key` names a secret and never is one. `above` names a target
-    whose answer was not good enough: only stronger ones run the job.
+    `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` and `not_before` (when it may
+    run first) are unix seconds or ISO 8601 with an offset. `own_key` names a secret and never is one. `above` names a
+    target whose answer was not good enough: only stronger ones run the job.
     """
 
     schema_: Version = VERSION
@@ -84,7 +84,8 @@ class Job(Strict):
     task: TaskName
     tier: Literal["simple", "medium", "complex"] | None = None
     plan: Literal["free", "paid", "own_key"] = "paid"
-    deadline: Annotated[float | str, AfterValidator(_deadline)] | None = None
+    deadline: Annotated[float | str, AfterValidator(_moment)] | None = None
+    not_before: Annotated[float | str, AfterValidator(_moment)] | None = None
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     cloud: Literal["allow", "deny"] | Annotated[list[ProviderName], Field(max_length=16)] = "allow"
     own_key: KeyName | None = None
@@ -161,6 +162,7 @@ class Attempt(Written):
     """One try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds.
 
     With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
+    `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
     """
 
     number: int
@@ -177,6 +179,7 @@ class Attempt(Written):
     features: Features | None = None
     judged: Judged | None = None
     probe: Probe | None = None
+    repeated: bool = False
 
 
 class Problem(Written):
@@ -187,11 +190,19 @@ class Problem(Written):
     rule: str | None
 
 
+class Claim(Written):
+    """Where the message of a large result lies: object `name` of the object store `bucket`, `bytes` bytes of JSON."""
+
+    bucket: str
+    name: str
+    bytes: int
+
+
 class Result(Written):
     """The one terminal result of a job, on `results.<tenant>.<id>`.
 
-    `message` is an OpenAI assistant message, null where there is no answer. `usage` and `cost_usd`
-    are totals over all attempts.
+    `message` is an OpenAI assistant message, null where there is no answer, and where it is too large for a
+    message: then `claim` says where it lies. `usage` and `cost_usd` are totals over all attempts.
     """
 
     schema_: Version
@@ -201,6 +212,7 @@ class Result(Written):
     status: Status
     reason: Reason
     message: dict[str, Any] | None
+    claim: Claim | None = None
     finish_reason: str | None
     target: str | None
     model: str | None
@@ -230,7 +242,7 @@ class LedgerEntry(Written):
 
 
 class DeadLetter(Written):
-    """A message that could not be read or finished, on `dead.<tenant>`.
+    """A message that could not be read or finished, on `dead.<tenant>`; `lane` is where its job waited.
 
     `body` is text, or base64 where the bytes are no UTF-8; the first 512 KiB of `body_bytes`.
     """
@@ -244,6 +256,7 @@ class DeadLetter(Written):
     body: str
     body_bytes: int
     at: float
+    lane: Lane | None = None
 
 
 def json_schemas() -> dict[str, Any]:

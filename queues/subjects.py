@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fleet.model.delivery import JobsOf, Source, WorkOf
+import base64
+from collections import Counter
+from collections.abc import Mapping
+
+from fleet.model.delivery import Depths, JobsOf, Source, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.feedback import Witness
 from fleet.model.job import JOB_ID, Lane
@@ -13,14 +17,24 @@ RESULTS = "RESULTS"
 LEDGER = "LEDGER"
 DEAD = "DEAD"
 FEEDBACK = "FEEDBACK"
+STARTS = "STARTS"
+START_SUBJECTS = "starts."
+CANCELS = "CANCELS"
 CALIBRATIONS = "KV_calibrations"
 """The stream under the key-value bucket `calibrations`."""
 
 SPEND = "KV_spend"
 """The stream under the key-value bucket `spend`."""
 
+LARGE_RESULTS_BUCKET = "results-large"
+LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
+"""The stream under the object store `results-large`."""
+
+_LANES = frozenset(lane.value for lane in Lane)
+
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+ROLLUP = "Nats-Rollup"
 TRACEPARENT = "traceparent"
 
 
@@ -40,6 +54,10 @@ def ledger_subject(tenant: str) -> str:
     return f"ledger.{tenant}"
 
 
+def start_subject(tenant: str, job_id: str, attempt: int, call: int) -> str:
+    return f"{START_SUBJECTS}{tenant}.{job_id}.{attempt}.{call}"
+
+
 def dead_subject(tenant: str) -> str:
     return f"dead.{tenant}"
 
@@ -47,6 +65,18 @@ def dead_subject(tenant: str) -> str:
 def feedback_subject(tenant: str, source: Witness) -> str:
     """A dispatcher's own comparisons have a subject that no publisher is given the right to."""
     return f"feedback.{tenant}.shadow" if source is Witness.SHADOW else f"feedback.{tenant}"
+
+
+def cancel_subject(tenant: str, job_id: str) -> str:
+    return f"cancels.{tenant}.{job_id}"
+
+
+def object_chunk_subject(nuid: str) -> str:
+    return f"$O.{LARGE_RESULTS_BUCKET}.C.{nuid}"
+
+
+def object_meta_subject(name: str) -> str:
+    return f"$O.{LARGE_RESULTS_BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
 
 def calibration_subject(key: str) -> str:
@@ -66,21 +96,38 @@ def stream_of(source: Source) -> str:
 
 
 def consumer_of(source: Source) -> str:
-    """The durable consumer's name. No lane has a dash, so target and lane stay apart."""
+    """The durable consumer's name. No lane has a dash, so target, lane and tenant stay apart."""
     match source:
-        case JobsOf(lane):
-            return lane.value
+        case JobsOf(lane, tenant):
+            return lane.value if tenant is None else f"{lane}-{tenant}"
         case WorkOf(target, lane):
             return f"{target}-{lane}"
 
 
 def filter_of(source: Source) -> str:
-    """The subject filter of the source: all tenants of a lane."""
+    """The subject filter of the source."""
     match source:
-        case JobsOf(lane):
-            return job_subject(lane, "*")
+        case JobsOf(lane, tenant):
+            return job_subject(lane, tenant or "*")
         case WorkOf(target, lane):
             return work_subject(target, lane, "*")
+
+
+def depths_of(jobs: Mapping[str, int], work: Mapping[str, int]) -> Depths:
+    """The reading that these counts of messages by subject stand for."""
+    waiting: Counter[JobsOf] = Counter()
+    stored: Counter[WorkOf] = Counter()
+    in_flight: Counter[str] = Counter()
+    for subject, count in jobs.items():
+        _, lane, tenant = subject.split(".", 2)
+        waiting[JobsOf(Lane(lane), tenant)] += count
+    for subject, count in work.items():
+        _, target, lane, tenant = subject.split(".", 3)
+        # The WORK stream takes any lane, so that a newer dispatcher may have one more.
+        if lane in _LANES:
+            stored[WorkOf(target, Lane(lane))] += count
+            in_flight[tenant] += count
+    return Depths(+waiting, +stored, +in_flight)
 
 
 def checked_job_id(job_id: str) -> str:

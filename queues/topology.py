@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -20,15 +21,19 @@ from nats.js.errors import APIError, NotFoundError
 
 from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import ConfigError, QueueUnavailable
-from fleet.model.job import Lane
+from fleet.model.job import FAIR_LANES, Lane
 from queues.subjects import (
     CALIBRATIONS,
+    CANCELS,
     DEAD,
     FEEDBACK,
     JOBS,
+    LARGE_RESULTS,
+    LARGE_RESULTS_BUCKET,
     LEDGER,
     RESULTS,
     SPEND,
+    STARTS,
     WORK,
     calibration_subject,
     consumer_of,
@@ -41,8 +46,18 @@ from queues.subjects import (
 HOUR = 3600.0
 DAY = 24 * HOUR
 
+IDLE_CONSUMER_SECONDS = 60.0
+"""A tenant's consumer nobody pulls from goes away after that. One with deliveries in hand stays."""
+
 CALIBRATION_HISTORY = 32
 """Revisions kept of each calibration."""
+
+START_MAX_AGE_SECONDS = 2 * DAY
+"""How long it is known that a paid call was begun: longer than a job of any lane has by default."""
+
+CANCEL_MAX_AGE_SECONDS = DAY
+MOST_CANCELS = 1_000_000
+"""The oldest ones go first; every dispatcher that was there has acted on them."""
 
 SPEND_MAX_AGE_SECONDS = 8 * DAY
 """How long the account of a day is kept: a week to look back on."""
@@ -90,7 +105,10 @@ class Change:
 
 
 async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
-    """Make the streams and the consumers of JOBS as `spec` says; repeating it changes nothing.
+    """Make the streams and the interactive lane's consumer as `spec` says; repeating it changes nothing.
+
+    The other lanes have a consumer per tenant, made when the tenant is seen; the lane-wide ones of an older fleet
+    would overlap with them and are removed.
 
     `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits, further
     subjects, whatever is None in it) stays as it is.
@@ -99,8 +117,9 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
     try:
         pairs = zip(_streams(spec), _streams(SHIPPED), strict=True)
         changes = [await _apply_stream(js, wanted, shipped) for wanted, shipped in pairs]
-        for lane in Lane:
-            await ensure_consumer(js, JobsOf(lane), spec.ack_wait_seconds)
+        for lane in FAIR_LANES:
+            await _drop_consumer(js, JobsOf(lane))
+        await ensure_consumer(js, JobsOf(Lane.INTERACTIVE), spec.ack_wait_seconds)
     except NatsError as error:
         raise QueueUnavailable(f"JetStream: {error}") from error
     return changes
@@ -116,6 +135,12 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
     return {info.config.name: info.state.messages for info in infos if info.config.name in names}
 
 
+async def _drop_consumer(js: Any, source: Source) -> None:
+    with suppress(NotFoundError):
+        await js.consumer_info(stream_of(source), consumer_of(source))  # who may not delete need not, where none is
+        await js.delete_consumer(stream_of(source), consumer_of(source))
+
+
 async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> None:
     """The durable consumer of the source, created or brought up to date. Raises QueueUnavailable."""
     name = consumer_of(source)
@@ -129,6 +154,7 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
         max_deliver=-1,
         # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
         max_ack_pending=-1,
+        inactive_threshold=IDLE_CONSUMER_SECONDS if isinstance(source, JobsOf) and source.tenant else None,
     )
     try:
         await js.add_consumer(stream_of(source), config)
@@ -159,6 +185,26 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
             name=FEEDBACK,
             subjects=["feedback.*", "feedback.*.shadow"],
             max_age=spec.feedback_max_age_seconds,
+            **record,
+        ),
+        _stream(spec, name=STARTS, subjects=["starts.*.*.*.*"], max_age=START_MAX_AGE_SECONDS, **record),
+        _stream(
+            spec,
+            name=CANCELS,
+            subjects=["cancels.*.*"],
+            max_age=CANCEL_MAX_AGE_SECONDS,
+            max_msgs=MOST_CANCELS,
+            max_msgs_per_subject=1,
+            **record,
+        ),
+        _stream(
+            spec,
+            name=LARGE_RESULTS,
+            subjects=[f"$O.{LARGE_RESULTS_BUCKET}.C.>", f"$O.{LARGE_RESULTS_BUCKET}.M.>"],
+            max_age=spec.result_max_age_seconds,
+            discard=DiscardPolicy.NEW,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
             **record,
         ),
         _stream(spec, name=CALIBRATIONS, subjects=[calibration_subject(">")], **_KEY_VALUE, **record),

@@ -4,7 +4,7 @@ Ray is loaded only where a self-hosted target or the local fleet is asked for; a
 dispatcher with cloud targets alone never need it.
 """
 
-from fleet.app.desk import TopologyChange, apply_topology, login_of, open_desk
+from fleet.app.desk import TopologyChange, apply_topology, login_of, open_dead_letters, open_desk
 from fleet.app.knowledge import (
     load_calibrations,
     open_calibrations,
@@ -29,6 +29,7 @@ __all__ = [
     "load_calibrations",
     "login_of",
     "open_calibrations",
+    "open_dead_letters",
     "open_desk",
     "open_journal",
     "read_status",

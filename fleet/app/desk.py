@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from fleet.ports import JobDesk
+from fleet.ports import DeadLetters, JobDesk
 from fleet.settings.environment import DEFAULT_LEASE_SECONDS, Settings
 from queues.connection import connect
+from queues.dead import JetStreamDeadLetters
 from queues.desk import JetStreamDesk
 from queues.login import ANONYMOUS, Login
 from queues.topology import TopologySpec, apply
@@ -39,6 +40,11 @@ def _clear(secret: SecretStr | None) -> str | None:
 async def open_desk(nats_url: str, tenant: str, login: Login = ANONYMOUS) -> JobDesk:
     """The publisher's side, connected. Raises `QueueUnavailable`, `ConfigError` for a login that is refused."""
     return await JetStreamDesk.connect(nats_url, tenant, login)
+
+
+async def open_dead_letters(nats_url: str, login: Login = ANONYMOUS) -> DeadLetters:
+    """The dead letters of all tenants, connected. Raises `QueueUnavailable`, `ConfigError`."""
+    return await JetStreamDeadLetters.connect(nats_url, login)
 
 
 async def apply_topology(

@@ -73,7 +73,7 @@ class Fleet:
     async def status(self) -> list[TargetStatus]:
         connection = await connect(self.nats_url, login=login_of(self._settings))
         try:
-            depths = await JetStreamQueue(connection).depths()
+            depths = (await JetStreamQueue(connection).depths()).by_target()
         finally:
             await connection.close()
         return list(target_statuses(self._settings, depths, await asyncio.to_thread(_replicas)))

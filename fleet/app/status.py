@@ -80,7 +80,7 @@ async def read_status(settings: Settings) -> FleetStatus:
     except QueueUnavailable:
         return FleetStatus(without_password(url), False, {}, ())
     try:
-        depths = await JetStreamQueue(connection).depths()
+        depths = (await JetStreamQueue(connection).depths()).by_target()
         streams = await stream_sizes(connection.nats.jetstream())
         # A fleet of an older version keeps no book.
         spend = await read_spend(JetStreamCells(connection), rules_of(settings).money) if SPEND in streams else ()

@@ -23,6 +23,7 @@ from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.telemetry import logs, tracing
 from policies.rules import Rules
 from queues.calibrations import JetStreamCalibrations
+from queues.cancels import JetStreamCancels
 from queues.cells import JetStreamCells
 from queues.connection import Connection, connect
 from queues.jetstream import JetStreamQueue
@@ -137,6 +138,7 @@ class DispatcherProcess:
             only,
             spend=spend,
             learned=Learned(JetStreamCalibrations(connection), self._prior, self._routers),
+            cancels=JetStreamCancels(connection),
         )
         if self._draining:
             return

@@ -60,6 +60,7 @@ class Envelope(BaseModel):
     plan: Plan = Plan.PAID
     tier: Tier | None = None
     deadline_seconds: PositiveFloat | None = None
+    not_before_seconds: PositiveFloat | None = None
     max_cost_usd: PositiveFloat | None = None
     cloud: str | list[str] = "allow"
     own_key: str | None = None
@@ -80,6 +81,7 @@ class Envelope(BaseModel):
             plan=self.plan,
             tier=self.tier,
             deadline_at=None if self.deadline_seconds is None else now + self.deadline_seconds,
+            not_before_at=None if self.not_before_seconds is None else now + self.not_before_seconds,
             max_cost_usd=self.max_cost_usd,
             cloud=self.cloud,
             own_key=self.own_key,

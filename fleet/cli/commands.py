@@ -10,6 +10,7 @@ import typer
 
 from fleet.cli.calibrate import calibrate
 from fleet.cli.connection import settings_for
+from fleet.cli.dead import dead_app
 from fleet.cli.evaluate import evaluate
 from fleet.cli.nats_config import nats_config
 from fleet.cli.output import Output, friendly
@@ -27,6 +28,7 @@ bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
 topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
 app.add_typer(topology_app, name="topology")
+app.add_typer(dead_app, name="dead")
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)
@@ -66,6 +68,7 @@ def submit(
     tier: Annotated[Tier | None, typer.Option()] = None,
     cloud: Annotated[str, typer.Option(help="allow, deny, or providers with commas between.")] = "allow",
     deadline_seconds: Annotated[float | None, typer.Option(min=0.001)] = None,
+    not_before_seconds: Annotated[float | None, typer.Option(min=0.001, help="Run it that much later.")] = None,
     own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=0, help="What all attempts may cost together.")] = None,
     metadata: Annotated[
@@ -88,6 +91,7 @@ def submit(
         plan=plan,
         tier=tier,
         deadline_seconds=deadline_seconds,
+        not_before_seconds=not_before_seconds,
         max_cost_usd=max_cost_usd,
         cloud=_cloud(cloud),
         own_key=own_key,
@@ -111,6 +115,20 @@ def result(
 
     with friendly(as_json):
         asyncio.run(jobs.result(settings_for(nats_url, tenant), Output(as_json), job_id))
+
+
+@app.command()
+def cancel(
+    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Call a job off, waiting or running. Exits 1 where it had its result already."""
+    from fleet.cli import jobs
+
+    with friendly(as_json):
+        asyncio.run(jobs.cancel(settings_for(nats_url, tenant), Output(as_json), job_id))
 
 
 @app.command()

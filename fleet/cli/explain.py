@@ -33,6 +33,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.BACKOFF: "waiting before the same target is tried again",
     Reason.BREAKER_OPEN: "waiting for a target that keeps failing",
     Reason.MONEY_BUSY: "waiting for calls under way to say what they cost",
+    Reason.DELAYED: "not to run before a later time",
     Reason.CONFIDENT: "confidence reached the threshold",
     Reason.NOT_CHECKED: "the target gives nothing to judge by, and has no prior",
     Reason.CASCADE_OFF: "confidence decides nothing here: all answers of this target are treated alike",
@@ -40,7 +41,10 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.OUT_OF_TIME: "no time is left for another target: the best answer there is",
     Reason.OUT_OF_MONEY: "no money is left for another target: the best answer there is, if any",
     Reason.INVALID: "the request breaks a rule",
+    Reason.OVER_QUOTA: "too many jobs of the tenant were waiting",
     Reason.DEADLINE_PASSED: "the deadline passed before there was an answer",
+    Reason.DEADLINE_OUT_OF_REACH: "given up early: jobs take far longer now than the deadline leaves",
+    Reason.CANCELLED: "its publisher called it off",
     Reason.NO_TARGET: "no target may run this job",
     Reason.ALL_FAILED: "every target failed",
     Reason.TOO_MANY_DELIVERIES: "handed out again and again without coming to an end",
@@ -90,6 +94,7 @@ def _decision(attempt: Attempt) -> dict[str, Any]:
         "confidence": attempt.confidence,
         **(judged_record(attempt.judged) or _UNJUDGED),
         "probe": attempt.probe,
+        "repeated": attempt.repeated,
         "input_tokens": answer and answer.usage.input_tokens,
         "output_tokens": answer and answer.usage.output_tokens,
         "failure": attempt.outcome.kind.value if isinstance(attempt.outcome, Failure) else None,
@@ -118,6 +123,8 @@ def _facts(attempt: Attempt) -> Table:
             if attempt.judged is not None:
                 facts.add_row("judged by", _judged_by(attempt.judged))
             facts.add_row("tokens", f"{answer.usage.input_tokens} in, {answer.usage.output_tokens} out")
+    if attempt.repeated:
+        facts.add_row("repeated", "a dispatcher began this paid call before and died; both may have been charged")
     seconds = attempt.ended_at - attempt.started_at
     facts.add_row("price", f"${attempt.cost_usd:.8f} in {seconds * 1000:,.0f} ms")
     return facts

@@ -1,4 +1,4 @@
-"""`fleet submit`, `fleet result` and `fleet feedback`."""
+"""`fleet submit`, `fleet result`, `fleet cancel` and `fleet feedback`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ async def result(settings: Settings, output: Output, job_id: str) -> None:
     if found is None:
         raise FleetError(f"job {job_id} of tenant {settings.tenant} has no result yet: ask again, or check the id")
     show_result(found, output)
+
+
+async def cancel(settings: Settings, output: Output, job_id: str) -> None:
+    """Call a job off and say that it has ended. Raises: FleetError where it had a result, TimeoutError."""
+    async with open_client(settings) as client:
+        cancelled = await client.cancel(job_id)
+    if not cancelled:
+        raise FleetError(f"job {job_id} of tenant {settings.tenant} had its result already: fleet result {job_id}")
+    output.object({"id": job_id, "cancelled": True})
+    output.say(f"{job_id}: cancelled")
 
 
 async def feedback(settings: Settings, output: Output, job_id: str, verdict: Verdict, text: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.dispatch.step import Case
@@ -14,8 +15,11 @@ from policies.batching import take_now
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
+    """`until` is the job's deadline, unix seconds."""
+
     case: Case
     since: float
+    until: float
 
 
 class Buffer:
@@ -36,16 +40,19 @@ class Buffer:
             await self._room.wait_for(lambda: self.room(lane) > 0)
         return self.room(lane)
 
-    def put(self, lane: Lane, case: Case, now: float) -> None:
-        self._lanes[lane].append(Waiting(case, now))
+    def put(self, lane: Lane, case: Case, now: float, until: float) -> None:
+        self._lanes[lane].append(Waiting(case, now, until))
         self.changed.set()
 
-    async def next_batch(self, free_slots: int, now: float) -> list[Case]:
-        """The micro-batch to send now, from the first lane that has one; empty where none is due."""
-        for waiting in self._lanes.values():
+    async def next_batch(self, free: Mapping[Lane, int], idle: bool, now: float) -> list[Case]:
+        """The micro-batch to send now, from the first lane that has one; empty where none is due.
+
+        `free` is how many slots each lane may fill; `idle`: nothing runs on the target.
+        """
+        for lane, waiting in self._lanes.items():
             if not waiting:
                 continue
-            count = take_now(len(waiting), now - waiting[0].since, free_slots, self._target)
+            count = take_now(len(waiting), now - waiting[0].since, free[lane], idle, self._target)
             if count:
                 return await self._pop(waiting, count)
         return []
@@ -56,12 +63,30 @@ class Buffer:
             self._room.notify_all()
         return cases
 
-    def due_in(self, now: float) -> float | None:
-        """Seconds until the oldest waiting job has waited long enough; None where nothing waits."""
-        oldest = [waiting[0].since for waiting in self._lanes.values() if waiting]
+    def due_in(self, free: Mapping[Lane, int], now: float) -> float | None:
+        """Seconds until the oldest job that has a slot has waited long enough; None where there is none."""
+        oldest = [waiting[0].since for lane, waiting in self._lanes.items() if waiting and free[lane] > 0]
         if not oldest:
             return None
         return max(0.0, min(oldest) + self._target.batch_wait_seconds - now)
+
+    async def overdue(self, now: float) -> list[Case]:
+        """Take out those whose deadline has passed."""
+        cases: list[Case] = []
+        for waiting in self._lanes.values():
+            late = [each for each in waiting if each.until <= now]
+            for each in late:
+                waiting.remove(each)
+            cases += [each.case for each in late]
+        if cases:
+            async with self._room:
+                self._room.notify_all()
+        return cases
+
+    def overdue_in(self, now: float) -> float | None:
+        """Seconds until the first deadline in here passes; None where nothing waits."""
+        first = min((each.until for waiting in self._lanes.values() for each in waiting), default=None)
+        return None if first is None else max(0.0, first - now)
 
     async def empty(self) -> list[Case]:
         """Take everything out, for handing it back."""

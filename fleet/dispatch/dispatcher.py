@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 
 import structlog
 
-from fleet.dispatch.intake import BATCH, Intake
+from fleet.dispatch.cancelling import Cancelling
+from fleet.dispatch.intake import Intake
 from fleet.dispatch.knowledge import Knowledge, Learned
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.office import Office
@@ -16,20 +17,17 @@ from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.till import Till
-from fleet.ports import Backend, Clock, JobQueue, SpendBook, Tracer
+from fleet.ports import Backend, Cancels, Clock, JobQueue, SpendBook, Tracer
 from policies.rules import Rules
 
 log = structlog.get_logger(__name__)
-
-QUEUED_PER_SLOT = 4
-"""Work kept ready for each slot of a target: enough never to idle between two looks at the depth."""
 
 
 class Dispatcher:
     """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable.
 
     `own_key_only` names those among them that serve only tenants with a key of their own; `spend` is the book that
-    all dispatchers of the fleet share.
+    all dispatchers of the fleet share, and `cancels` the jobs that are called off.
     """
 
     def __init__(
@@ -44,17 +42,18 @@ class Dispatcher:
         *,
         spend: SpendBook,
         learned: Learned,
+        cancels: Cancels,
     ) -> None:
         state = FleetState(backends, rules, own_key_only, spend.seen)
         self._backends = backends
         self._spend = spend
         leases, till = Leases(queue, lease_seconds), Till(spend, rules)
         knowledge = Knowledge(learned, state, rules)
-        self._office = Office(queue, rules, clock, state, Spans(tracer), leases, till, knowledge)
+        cancelling = Cancelling(cancels, queue, clock)
+        self._office = Office(queue, rules, clock, state, Spans(tracer), leases, till, knowledge, cancelling)
         targets = [rules.catalogue.targets[name] for name in backends]
         self._runners = [Runner(target, backends[target.name], self._office) for target in targets]
-        slots = sum(target.max_in_flight for target in targets)
-        self._intake = Intake(self._office, max(BATCH, QUEUED_PER_SLOT * slots))
+        self._intake = Intake(self._office)
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
 
@@ -67,6 +66,7 @@ class Dispatcher:
                 keeping.create_task(self._office.leases.keep(done))
                 keeping.create_task(self._office.state.watch(self._office.queue, self._stop))
                 keeping.create_task(self._office.knowledge.watch(self._stop))
+                keeping.create_task(self._office.cancelling.watch(self._stop))
                 await self._serve()
                 await self._spend.close()
                 done.set()

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import structlog
 
-from fleet.dispatch.office import Errand, Office
+from fleet import faults
+from fleet.dispatch.fair_lane import FairLane
+from fleet.dispatch.office import Office
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.step import Case, Step, reject
+from fleet.dispatch.quotas import Quotas
+from fleet.dispatch.reception import Reception
 from fleet.model.delivery import AnyDelivery, JobsOf
 from fleet.model.errors import QueueUnavailable
-from fleet.model.job import Job, Lane
-from fleet.model.result import Malformed, Work
-from fleet.model.view import View
+from fleet.model.job import FAIR_LANES, Lane
 
 log = structlog.get_logger(__name__)
 
@@ -23,56 +24,34 @@ BATCH = 256
 
 
 class Intake:
-    """One loop per lane. `work_limit` bounds what waits between intake and the targets."""
+    """A loop per lane. Interactive jobs are never held back: there are few of them, and they run first."""
 
-    def __init__(self, office: Office, work_limit: int) -> None:
+    def __init__(self, office: Office) -> None:
         self._office = office
-        self._work_limit = work_limit
+        self._quotas = Quotas(office)
+        self._reception = Reception(office)
 
     async def run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            for lane in Lane:
-                group.create_task(self._serve(lane, stop))
+            group.create_task(self._serve(stop))
+            for lane in FAIR_LANES:
+                group.create_task(FairLane(lane, self._office, self._quotas).run(stop))
 
-    async def _serve(self, lane: Lane, stop: asyncio.Event) -> None:
+    async def _serve(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            room = self._room(lane)
-            if room <= 0:
-                await self._office.state.depths_read()
-                continue
             try:
-                deliveries = await self._office.queue.take(JobsOf(lane), room, POLL_SECONDS)
-                await self.handle(deliveries)
+                await self.handle(await self._office.queue.take(JobsOf(Lane.INTERACTIVE), BATCH, POLL_SECONDS))
             except QueueUnavailable as error:
-                log.warning("intake_cannot_reach_the_queue", lane=lane, error=str(error))
+                log.warning("intake_cannot_reach_the_queue", lane=Lane.INTERACTIVE, error=str(error))
                 await pause(stop, PAUSE_SECONDS)
-
-    def _room(self, lane: Lane) -> int:
-        # Interactive jobs are never held back by a backlog: there are few of them and they run first.
-        if lane is Lane.INTERACTIVE:
-            return BATCH
-        return min(BATCH, self._work_limit - self._office.state.queued_total(self._office.clock.now()))
 
     async def handle(self, deliveries: Sequence[AnyDelivery]) -> None:
         """Decide on every delivery and send the steps off together."""
         if not deliveries:
             return
+        faults.point("intake.taken")
         self._office.leases.hold(deliveries)
         view, now = self._office.state.view(), self._office.clock.now()
-        errands = [self._errand(delivery, view, now) for delivery in deliveries]
-        self._office.state.expect(sum(isinstance(x, Work) for e in errands for x in e.step.letters))
-        await self._office.send(errands)
-
-    def _errand(self, delivery: AnyDelivery, view: View, now: float) -> Errand:
-        step = self._step(delivery, view, now)
-        return Errand(step, self._office.spans.intake(delivery, now, self._office.clock.now()))
-
-    def _step(self, delivery: AnyDelivery, view: View, now: float) -> Step:
-        match delivery.body:
-            case Malformed() as bad:
-                return reject(delivery, bad, now)
-            case Job() as job:
-                case = Case.of_job(delivery, job)
-                return self._office.carry_out(case, self._office.look(case, view, now), now)
-            case Work():
-                raise TypeError("the JOBS stream carries jobs, not work")
+        for delivery in deliveries:
+            self._quotas.charge(delivery)
+        await self._office.send([self._reception.answer(delivery, view, now) for delivery in deliveries])

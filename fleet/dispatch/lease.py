@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from fleet import faults
 from fleet.dispatch.patience import pause
 from fleet.model.delivery import AnyDelivery
 from fleet.model.errors import QueueUnavailable
@@ -44,6 +45,8 @@ class Leases:
 
     async def extend(self) -> None:
         try:
+            if faults.point("lease.extending"):
+                return
             await self._queue.extend(list(self._held.values()))
         except QueueUnavailable as error:
             log.warning("lease_not_extended", held=len(self._held), error=str(error))

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
+from fleet import faults
+from fleet.dispatch.cancelling import Cancelling
 from fleet.dispatch.comparing import with_comparisons
 from fleet.dispatch.knowledge import Knowledge
 from fleet.dispatch.lease import Leases
+from fleet.dispatch.patience import insist
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
-from fleet.dispatch.step import Case, Step, broken, carry_out, unstorable
+from fleet.dispatch.step import Case, Step, broken, carry_out, put_off, unstorable
 from fleet.dispatch.till import Till
-from fleet.model.action import Action, Finish
-from fleet.model.delivery import AnyDelivery, Post, Stored
+from fleet.model.action import Action, Finish, Wait
+from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback
 from fleet.model.result import Letter, Malformed, Result, Work
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
 from policies import shadow
-from policies.delivery import enough, renewed
+from policies.cancellation import CANCELLED
+from policies.deadline import deadline_at
+from policies.delivery import enough, starts_anew
 from policies.plan import next_action
 from policies.rules import Rules
 
@@ -49,16 +54,20 @@ class Office:
     leases: Leases
     till: Till
     knowledge: Knowledge
+    cancelling: Cancelling
 
     def look(self, case: Case, view: View, now: float) -> Action | Exception:
         """What to do next with the job in hand; the exception where a bug of ours is in the way."""
         try:
-            return enough(case.delivery.deliveries, case.attempts, self.rules) or self.decide(case, view, now)
+            action = self.decide(case, view, now)
+            return enough(action, case.delivery.deliveries, case.job, case.attempts, self.rules) or action
         except Exception as error:  # a bug met by one job must not stop its neighbours
             log.exception("decision_failed", **job_fields(case.delivery, case.delivery.traceparent))
             return error
 
     def decide(self, case: Case, view: View, now: float) -> Action:
+        if self.cancelling.holds(case):
+            return CANCELLED
         if case.shadow is not None:
             return shadow.next_action(case.shadow, case.job, case.attempts, view, now, self.rules)
         return next_action(case.job, case.attempts, view, now, self.rules)
@@ -66,7 +75,9 @@ class Office:
     def carry_out(self, case: Case, action: Action | Exception, now: float) -> Step:
         if isinstance(action, Exception):
             return broken(case, action, now)
-        step = carry_out(case, action, now, renew=renewed(case.delivery.deliveries, self.rules))
+        if isinstance(action, Wait):
+            return self._put_off(case, action, now)
+        step = carry_out(case, action, now)
         if not isinstance(action, Finish):
             return step
         try:
@@ -81,15 +92,23 @@ class Office:
             return step
         return with_comparisons(step, case, action, self.state.view, self.knowledge, now, self.rules)
 
-    async def send(self, errands: Sequence[Errand]) -> None:
+    def _put_off(self, case: Case, wait: Wait, now: float) -> Step:
+        """No wait goes on beyond the deadline: the job shall be answered then."""
+        left_seconds = max(0.0, deadline_at(case.job, self.rules) - now)
+        wait = replace(wait, seconds=min(wait.seconds, left_seconds))
+        return put_off(case, wait, now, anew=starts_anew(wait, case.delivery.deliveries, case.job, self.rules))
+
+    async def send(self, errands: Sequence[Errand], patience_seconds: float = 0.0) -> None:
         """Publish what comes next, then settle: in this order, so that a crash repeats a step and loses nothing.
 
-        Where the broker does not confirm, nothing is settled; the deliveries come back when their lease ends.
+        A broker that does not confirm is asked again for `patience_seconds`; each letter has the same id again. Then
+        nothing is settled, and the deliveries come back when their lease ends.
         """
         started_at = self.clock.now()
         try:
-            sent = await self._publish(errands)
-            await self.queue.settle([errand.step.settlement for errand in sent])
+            sent = await insist(lambda: self._publish(errands), patience_seconds)
+            await insist(lambda: self._settle(sent), patience_seconds)
+            self._count(sent)
             self._tell(sent, started_at)
         except QueueUnavailable as error:
             log.warning("step_not_confirmed", jobs=len(errands), error=str(error))
@@ -98,8 +117,30 @@ class Office:
         finally:
             self.leases.release([errand.step.settlement.delivery for errand in errands])
 
+    def _count(self, errands: Sequence[Errand]) -> None:
+        """Tell the traffic what left a target and what goes on to another. Intake counts for itself."""
+        for errand in errands:
+            delivery = errand.step.settlement.delivery
+            if not isinstance(delivery.source, WorkOf) or not isinstance(errand.step.settlement, Ack):
+                continue
+            body = delivery.body
+            tenant = body.job.tenant if isinstance(body, Work) else body.tenant
+            self.state.traffic.handed_over(delivery.source, tenant, -1)
+            for letter in errand.step.letters:
+                if isinstance(letter, Work):
+                    self.state.traffic.handed_over(WorkOf(letter.target, letter.job.lane), tenant)
+        self.state.announce()
+
+    async def _settle(self, errands: Sequence[Errand]) -> None:
+        _, published, acked = _points(errands)
+        if faults.point(published):
+            return
+        await self.queue.settle([errand.step.settlement for errand in errands])
+        faults.point(acked)
+
     async def _publish(self, errands: Sequence[Errand]) -> Sequence[Errand]:
         """Store the letters of every errand. A job with one that is refused for good fails, alone."""
+        faults.point(_points(errands)[0])
         refused = await self._refused(errands)
         if not refused:
             return errands
@@ -137,6 +178,13 @@ class Office:
 def _on_the_side(letter: Letter) -> bool:
     """What is only there to learn from: a job does not fail for the want of it."""
     return isinstance(letter, Feedback) or (isinstance(letter, Work) and letter.shadow is not None)
+
+
+def _points(errands: Sequence[Errand]) -> tuple[str, str, str]:
+    """The fault points of a step on its way out: whose it is says where its delivery came from."""
+    if errands and isinstance(errands[0].step.settlement.delivery.source, JobsOf):
+        return "intake.decided", "intake.published", "intake.acked"
+    return "runner.judged", "runner.published", "runner.acked"
 
 
 def fields_of(errand: Errand) -> dict[str, str | None]:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from fleet.model.errors import QueueUnavailable
+
+Value = TypeVar("Value")
 
 POLL_SECONDS = 0.5
 """A take on an empty queue returns after this long, so that a stop is noticed."""
 
 PAUSE_SECONDS = 0.5
 """Between tries while the broker is away."""
+
+ANSWER_SECONDS = 60.0
+"""How long an outage of the broker is waited out with something in hand that was paid for, or took a model's time."""
+
+
+async def insist(action: Callable[[], Awaitable[Value]], seconds: float) -> Value:
+    """Do it, again and again while the broker is away. Raises QueueUnavailable where it still is after `seconds`."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while True:
+        try:
+            return await action()
+        except QueueUnavailable:
+            if loop.time() + PAUSE_SECONDS > until:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def pause(until: asyncio.Event, seconds: float) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
+from fleet import faults
 from fleet.dispatch.buffer import Buffer
 from fleet.dispatch.office import Errand, Office, job_fields
-from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.step import Case, Step, unreadable
+from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
+from fleet.dispatch.starts import INTERRUPTED, Starts
+from fleet.dispatch.step import Case, Step, on_record, unreadable
 from fleet.dispatch.till import request_of, wait_for_money
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
-from fleet.model.delivery import AnyDelivery, Retry, WorkOf
+from fleet.model.delivery import Ack, AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.money import Refusal
@@ -24,11 +28,14 @@ from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
 from policies import shadow
-from policies.budget import cost_usd, own_key_for
+from policies.budget import cost_usd, is_charged, own_key_for
 from policies.deadline import deadline_at
 from policies.delivery import unreadable_again_in
 
 log = structlog.get_logger(__name__)
+
+NO_ANSWER = Failure(FailureKind.INTERNAL, "the backend ended without an answer")
+CALLED_OFF = Failure(FailureKind.CANCELLED, "the job was called off")
 
 
 class Runner:
@@ -39,6 +46,9 @@ class Runner:
         self._backend = backend
         self._office = office
         self._buffer = Buffer(target)
+        self._starts = Starts(office.queue, office.clock, office.cancelling.answered)
+        charged = "_paid" if is_charged(target) else ""
+        self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
         self._batches: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -67,7 +77,9 @@ class Runner:
             return True
         try:
             source = WorkOf(self._target.name, lane)
-            await self.receive(lane, await self._office.queue.take(source, waiting_for_room.result(), POLL_SECONDS))
+            deliveries = await self._office.queue.take(source, waiting_for_room.result(), POLL_SECONDS)
+            self._office.state.traffic.taken(source, len(deliveries))
+            await self.receive(lane, deliveries)
         except QueueUnavailable as error:
             log.warning("runner_cannot_reach_the_queue", target=self._target.name, lane=lane, error=str(error))
             return False
@@ -77,6 +89,7 @@ class Runner:
         """Buffer what shall run here; carry out at once whatever was decided otherwise."""
         if not deliveries:
             return
+        faults.point("runner.taken")
         self._office.leases.hold(deliveries)
         view, now = self._office.state.view(), self._office.clock.now()
         elsewhere = [errand for delivery in deliveries if (errand := self._place(lane, delivery, view, now))]
@@ -92,7 +105,7 @@ class Runner:
         case = Case.of_work(delivery, work)
         action = self._office.look(case, view, now)
         if isinstance(action, Run) and action.target == self._target.name:
-            self._buffer.put(lane, case.about_to_run(action), now)
+            self._buffer.put(lane, case.about_to_run(action), now, deadline_at(case.job, self._office.rules))
             return None
         return self._errand(case, action, now)
 
@@ -102,12 +115,16 @@ class Runner:
     async def _feed(self) -> None:
         while True:
             now = self._office.clock.now()
-            free = self._target.max_in_flight - self._office.state.in_flight(self._target.name)
-            batch = await self._buffer.next_batch(free, now) if free > 0 else []
+            if overdue := await self._buffer.overdue(now):
+                self._conclude_late(overdue, now)
+            name, traffic = self._target.name, self._office.state.traffic
+            free = traffic.free(name, now)
+            batch = await self._buffer.next_batch(free, traffic.in_flight(name) == 0, now)
             if batch:
                 self._start(batch)
                 continue
-            await self._something_changes(self._buffer.due_in(now) if free > 0 else None)
+            moments = (self._buffer.due_in(free, now), self._buffer.overdue_in(now), traffic.opens_in(name, now))
+            await self._something_changes(min((moment for moment in moments if moment is not None), default=None))
 
     async def _something_changes(self, within_seconds: float | None) -> None:
         if within_seconds is None:
@@ -116,30 +133,81 @@ class Runner:
             await pause(self._buffer.changed, within_seconds)
         self._buffer.changed.clear()
 
+    def _conclude_late(self, cases: list[Case], now: float) -> None:
+        """End the jobs whose deadline has passed while they waited for a slot."""
+        view = self._office.state.view()
+        errands = [self._errand(case, self._office.look(case, view, now), now) for case in cases]
+        self._in_background(self._office.send(errands))
+
     def _start(self, batch: list[Case]) -> None:
-        self._office.state.started(self._target.name, len(batch))
-        task = asyncio.create_task(self._run_batch(batch))
+        self._office.state.traffic.started(self._target.name, batch)
+        self._in_background(self._run_batch(batch))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._batches.add(task)
         task.add_done_callback(self._batches.discard)
 
     async def _run_batch(self, batch: list[Case]) -> None:
-        batch = await self._admit(batch)
+        batch = await self._begin(await self._admit(batch))
+        started_at = self._office.clock.now()
+        open_jobs = dict(enumerate(case for case in batch if self._is_wanted(case, started_at)))
+        async with asyncio.TaskGroup() as concluding:
+            unwanted = [case for case in batch if not self._is_wanted(case, started_at)]
+            if unwanted:
+                concluding.create_task(self._drop(unwanted, started_at))
+            # Nothing may come between that look and this watch.
+            call_off = partial(self._call_off, open_jobs, concluding, started_at)
+            with self._office.cancelling.watching(open_jobs, call_off):
+                await self._converse(open_jobs, concluding, started_at)
+
+    async def _converse(self, open_jobs: dict[int, Case], concluding: asyncio.TaskGroup, started_at: float) -> None:
+        """Run the jobs and conclude each as soon as its outcome is there. A job that is called off leaves by itself."""
+        batch = list(open_jobs.values())
         if not batch:
             return
-        started_at = self._office.clock.now()
-        open_jobs = dict(enumerate(batch))
-        async with asyncio.TaskGroup() as concluding:
-            try:
-                async for group in self._backend.run([self._call(case, started_at) for case in batch]):
-                    done = [(open_jobs.pop(index), outcome) for index, outcome in group]
+        try:
+            faults.point(self._calling)
+            async for group in self._backend.run([self._call(case, started_at) for case in batch]):
+                faults.point(self._answered)
+                done = [(open_jobs.pop(index), outcome) for index, outcome in group if index in open_jobs]
+                if done:
                     concluding.create_task(self._conclude(done, started_at))
-            except Exception:  # a backend never raises; if one does, its jobs must still end
-                log.exception("backend_raised", target=self._target.name)
-            if open_jobs:
-                failure = Failure(FailureKind.INTERNAL, "the backend ended without an answer")
-                await self._conclude([(case, failure) for case in open_jobs.values()], started_at)
+        except Exception:  # a backend never raises; if one does, its jobs must still end
+            log.exception("backend_raised", target=self._target.name)
+        if open_jobs:
+            left = [(case, NO_ANSWER) for case in open_jobs.values()]
+            open_jobs.clear()
+            await self._conclude(left, started_at)
         deliveries = [case.delivery for case in batch]
         self._office.spans.batch(deliveries, self._target.name, started_at, self._office.clock.now())
+
+    def _is_wanted(self, case: Case, now: float) -> bool:
+        return not self._office.cancelling.holds(case) and now < deadline_at(case.job, self._office.rules)
+
+    async def _drop(self, cases: list[Case], now: float) -> None:
+        """End jobs whose call has become pointless at the last moment."""
+        self._office.till.give_back(cases)
+        view = self._office.state.view()
+        try:
+            await self._office.send([self._errand(case, self._office.look(case, view, now), now) for case in cases])
+        finally:
+            self._let_go(cases)
+
+    def _call_off(
+        self, open_jobs: dict[int, Case], concluding: asyncio.TaskGroup, started_at: float, index: int
+    ) -> None:
+        """End a running job: its slot is free at once, the backend is told, and nobody waits for it."""
+        case = open_jobs.pop(index, None)
+        if case is not None:
+            concluding.create_task(self._conclude([(case, CALLED_OFF)], started_at))
+            concluding.create_task(self._stop(case))
+
+    async def _stop(self, case: Case) -> None:
+        try:
+            await self._backend.stop([call_id(case)])
+        except Exception:  # a backend never raises; if one does, only its own work is wasted
+            log.exception("call_not_stopped", target=self._target.name)
 
     async def _admit(self, batch: list[Case]) -> list[Case]:
         """Those whose money is set aside. The others wait for money, or go where none is needed."""
@@ -153,9 +221,42 @@ class Runner:
                 view, now = self._office.state.view(), self._office.clock.now()
                 await self._office.send([self._refused(case, why, view, now) for case, why in refused])
             finally:
-                self._office.state.ended(self._target.name, len(refused))
+                self._office.state.traffic.ended(self._target.name, [case for case, _ in refused])
                 self._buffer.changed.set()
         return admitted
+
+    async def _begin(self, batch: list[Case]) -> list[Case]:
+        """Those whose call may be made: where it is charged for, it is on record from now on."""
+        try:
+            begun = await self._starts.begin(batch, self._target)
+            faults.point("start.recorded")
+        except Exception as error:  # unrecorded calls are not made; their jobs come back when the leases end
+            log.warning("paid_calls_not_recorded", target=self._target.name, jobs=len(batch), error=str(error))
+            self._office.till.give_back(batch)
+            self._let_go(batch)
+            return []
+        self._office.till.give_back([*begun.twice, *begun.ended, *begun.late])
+        if begun.ended or begun.late:
+            await self._forget(begun.ended, begun.late)
+        if begun.twice:
+            failed = [(replace(case, deposit=None), INTERRUPTED) for case in begun.twice]
+            await self._conclude(failed, self._office.clock.now())
+        return begun.calls
+
+    async def _forget(self, ended: Sequence[Case], late: Sequence[Case]) -> None:
+        """Acknowledge what came back although its job has its result; a second call that was begun is put on record."""
+        now = self._office.clock.now()
+        noted = [on_record(case.after(self._attempt(case, INTERRUPTED, now, now)), now) for case in late]
+        steps = [*noted, *(Step((), Ack(case.delivery)) for case in ended)]
+        try:
+            await self._office.send([Errand(step, None) for step in steps], ANSWER_SECONDS)
+        finally:
+            self._let_go([*ended, *late])
+
+    def _let_go(self, cases: Sequence[Case]) -> None:
+        self._office.leases.release([case.delivery for case in cases])
+        self._office.state.traffic.ended(self._target.name, cases)
+        self._buffer.changed.set()
 
     def _refused(self, case: Case, why: Refusal, view: View, now: float) -> Errand:
         if case.shadow is not None:
@@ -173,7 +274,7 @@ class Runner:
 
     def _call(self, case: Case, now: float) -> Call:
         own_key = own_key_for(case.job, self._target)
-        return Call(request_of(case), self._given_seconds(case, now), own_key, case.delivery.traceparent)
+        return Call(request_of(case), self._given_seconds(case, now), own_key, case.delivery.traceparent, call_id(case))
 
     def _given_seconds(self, case: Case, started_at: float) -> float:
         """How long the target has: its own time-out, or less where the job's deadline is nearer."""
@@ -186,14 +287,17 @@ class Runner:
             now = self._office.clock.now()
             for case, outcome in done:
                 self._office.till.settle(case, outcome, self._target)
+                self._office.state.passed(self._target, case, outcome, now)
                 # What goes wrong with a tenant's own key says nothing about the target for anybody else.
                 if own_key_for(case.job, self._target) is None:
                     self._office.state.record(self._target, outcome, self._given_seconds(case, started_at), now)
             view = self._office.state.view()
-            await self._office.send([self._judge(case, outcome, view, started_at, now) for case, outcome in done])
+            errands = [self._judge(case, outcome, view, started_at, now) for case, outcome in done]
+            await self._office.send(errands, ANSWER_SECONDS)
+        except Exception:  # a bug met by one group must not take others along; its jobs come back when the leases end
+            log.exception("answers_not_concluded", target=self._target.name, jobs=len(done))
         finally:
-            self._office.state.ended(self._target.name, len(done))
-            self._buffer.changed.set()
+            self._let_go([case for case, _ in done])
 
     def _judge(self, case: Case, outcome: Outcome, view: View, started_at: float, now: float) -> Errand:
         try:
@@ -206,13 +310,13 @@ class Runner:
             return self._errand(case, error, now)
 
     def _attempt(self, case: Case, outcome: Outcome, started_at: float, now: float) -> Attempt:
-        number, name, probe = len(case.attempts) + 1, self._target.name, case.probe
+        number, name, probe, again = len(case.attempts) + 1, self._target.name, case.probe, case.repeated
         if not isinstance(outcome, Answer):
-            return Attempt(number, name, case.reason, started_at, now, outcome, probe=probe)
+            return Attempt(number, name, case.reason, started_at, now, outcome, probe=probe, repeated=again)
         confidence, judged = self._office.knowledge.judge(case, outcome, self._target)
         paid_by_tenant = own_key_for(case.job, self._target) is not None
         cost = 0.0 if paid_by_tenant else cost_usd(outcome.usage, self._target)
-        return Attempt(number, name, case.reason, started_at, now, outcome, confidence, cost, judged, probe)
+        return Attempt(number, name, case.reason, started_at, now, outcome, confidence, cost, judged, probe, again)
 
     async def _hand_back(self) -> None:
         cases = await self._buffer.empty()
@@ -223,6 +327,11 @@ class Runner:
         except QueueUnavailable as error:
             log.warning("work_not_handed_back", jobs=len(cases), error=str(error))
         self._office.leases.release([case.delivery for case in cases])
+
+
+def call_id(case: Case) -> str:
+    """No other tenant's job has it."""
+    return f"{case.job.tenant}.{case.job.id}"
 
 
 def unread(delivery: AnyDelivery, now: float) -> Step:

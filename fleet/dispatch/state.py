@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 
 from fleet.dispatch.patience import pause
+from fleet.dispatch.step import Case
+from fleet.dispatch.traffic import Traffic
 from fleet.model.attempt import Answer, Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
-from fleet.model.view import Breaker, TargetView, View
+from fleet.model.view import Breaker, Sojourn, TargetView, View
 from fleet.ports import JobQueue
 from policies import breaker, retry
 from policies.rules import Rules
@@ -23,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 READ_SECONDS = 0.2
 """How often the depths of WORK are read; a reading costs the broker about half a millisecond."""
+
+SOJOURN_WEIGHT = 0.1
+"""Of each new answer in the mean: half of it is made of the last seven."""
 
 
 class FleetState:
@@ -38,14 +45,14 @@ class FleetState:
         self._rules = rules
         self._available = frozenset(available)
         self._own_key_only = frozenset(own_key_only)
-        self._in_flight = dict.fromkeys(self._available, 0)
-        self._queued: Mapping[str, int] = {}
+        self.traffic = Traffic((rules.catalogue.targets[name] for name in self._available), rules.estimates)
         self._breakers = dict.fromkeys(self._available, Breaker())
         self.calibrations: Mapping[CalibrationKey, Calibration] = {}
         self.routers: Mapping[RouterKey, Router] = {}
+        self._sojourns: dict[str, dict[Lane, Sojourn]] = {target: {} for target in self._available}
         self._money = money
-        self._expected = 0
-        self._read = asyncio.Event()
+        self.readings = 0
+        self._changed = asyncio.Event()
 
     def view(self) -> View:
         targets = {name: self._target_view(name) for name in self._rules.catalogue.targets}
@@ -54,57 +61,64 @@ class FleetState:
     def _target_view(self, name: str) -> TargetView:
         if name not in self._available:
             return TargetView(available=False)
-        queued, in_flight = self._queued.get(name, 0), self._in_flight[name]
-        return TargetView(True, queued, in_flight, self._breakers[name], name in self._own_key_only)
+        queued, in_flight = self.traffic.queued.get(name, 0), self.traffic.in_flight(name)
+        own_key_only, sojourns = name in self._own_key_only, dict(self._sojourns[name])
+        return TargetView(True, queued, in_flight, self._breaker(name), own_key_only, sojourns)
+
+    def _breaker(self, name: str) -> Breaker:
+        """A target whose provider wants no calls for long is as good as shut. That is no trip of its breaker."""
+        own, shut_until_at = self._breakers[name], self.traffic.shut_until_at(name)
+        return own if shut_until_at <= own.open_until_at else replace(own, open_until_at=shut_until_at)
 
     async def watch(self, queue: JobQueue, stop: asyncio.Event) -> None:
-        """Read the depths again and again until `stop` is set."""
-        while not await pause(stop, READ_SECONDS):
-            try:
-                self._queued = await queue.depths()
-            except QueueUnavailable as error:
-                log.warning("depths_not_read", error=str(error))
-                continue
-            self._expected = 0
-            self._announce()
-        self._announce()
+        """Read the depths, now and again and again, until `stop` is set."""
+        while not stop.is_set():
+            await self._read(queue)
+            await pause(stop, READ_SECONDS)
+        self.announce()
 
-    def _announce(self) -> None:
-        self._read.set()
-        self._read = asyncio.Event()
+    async def _read(self, queue: JobQueue) -> None:
+        moved = self.traffic.moved()
+        try:
+            self.traffic.read(await queue.depths(), moved)
+        except QueueUnavailable as error:
+            log.warning("depths_not_read", error=str(error))
+        else:
+            self.readings += 1
+            self.announce()
 
-    async def depths_read(self) -> None:
-        """Wait for the next reading."""
-        await self._read.wait()
+    def announce(self) -> None:
+        """Something changed that may let jobs go on: a reading, or room at a target."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    def expect(self, jobs: int) -> None:
-        """Jobs handed over since the last reading; they count as queued until the next one."""
-        self._expected += jobs
+    def next_change(self) -> asyncio.Event:
+        """Set by the next `announce`."""
+        return self._changed
 
-    def queued_total(self, now: float) -> int:
-        """Work that can move: what waits for a target that is away must not keep jobs from the others."""
-        moving = (
-            jobs
-            for target, jobs in self._queued.items()
-            if target in self._available and breaker.allows(self._breakers[target], now)
-        )
-        return sum(moving) + self._expected
+    def rooms(self, lane: Lane, now: float) -> dict[str, int]:
+        """For every target served here, how many more jobs of the lane may be put on their way to it."""
+        return {
+            name: self.traffic.room(name, lane, now) if breaker.allows(self._breaker(name), now) else 0
+            for name in self._available
+        }
 
     def orphaned(self) -> list[str]:
         """Targets that work waits for and nobody here serves."""
-        return [target for target, jobs in self._queued.items() if jobs and target not in self._available]
-
-    def started(self, target: str, jobs: int) -> None:
-        self._in_flight[target] += jobs
-
-    def ended(self, target: str, jobs: int) -> None:
-        self._in_flight[target] -= jobs
-
-    def in_flight(self, target: str) -> int:
-        return self._in_flight[target]
+        return [target for target, jobs in self.traffic.queued.items() if jobs and target not in self._available]
 
     def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float) -> None:
         """Let the target's breaker learn from an outcome; `given_seconds` is how long the target had for it."""
+        self.traffic.heard(target.name, outcome, now)
         failed = retry.blames_target(outcome, given_seconds, target)
         if failed or isinstance(outcome, Answer):
             self._breakers[target.name] = breaker.after(self._breakers[target.name], failed, now, self._rules)
+
+    def passed(self, target: Target, case: Case, outcome: Outcome, now: float) -> None:
+        """Learn from an answer how long jobs of its lane take. A delivery that waited or came again says nothing."""
+        if not isinstance(outcome, Answer) or case.delivery.deliveries > 1:
+            return
+        sojourns, lane, seconds = self._sojourns[target.name], case.job.lane, now - case.delivery.stored_at
+        before = sojourns.get(lane, Sojourn(seconds, 0, now))
+        mean = before.seconds + SOJOURN_WEIGHT * (seconds - before.seconds)
+        sojourns[lane] = Sojourn(mean, before.answers + 1, now)

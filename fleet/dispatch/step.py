@@ -33,7 +33,7 @@ class Case:
 
     `reason` is why it is about to run, once that is decided, and `probe` that it is only a second look. With a
     `shadow` the job has its result, and only a comparison is still to be made. `deposit` is the money set aside for
-    the run, where the fleet pays for it.
+    the run, where the fleet pays for it; `repeated` says that another dispatcher began this paid call before.
     """
 
     delivery: AnyDelivery
@@ -45,6 +45,7 @@ class Case:
     probe: Probe | None = None
     shadow: Shadow | None = None
     deposit: Deposit | None = None
+    repeated: bool = False
 
     @staticmethod
     def of_job(delivery: AnyDelivery, job: Job) -> Case:
@@ -61,16 +62,17 @@ class Case:
         return replace(self, reason=run.reason, probe=run.probe)
 
 
-def carry_out(case: Case, action: Action, now: float, *, renew: bool = False) -> Step:
-    """The step that does what `action` says; with `renew` a wait begins in a new message."""
+def carry_out(case: Case, action: Action, now: float) -> Step:
+    """The step that does what `action` says.
+
+    What goes on record comes before what follows from it: a crash in between must not leave a result without its
+    line in the ledger, for nothing is repeated for a job that has its result.
+    """
     match action:
         case Run():
             return _hand_over(case, action.target, action.reason, now)
         case Wait():
-            # A fresh attempt must outlive this process before the wait begins, so it travels in a new message.
-            if case.fresh is not None or renew:
-                return _hand_over(case, action.target, action.reason, now)
-            return Step((), Retry(case.delivery, action.seconds))
+            return put_off(case, action, now)
         case Finish() if case.shadow is not None:
             return _compared(case, case.shadow, now)
         case GiveUp() if case.shadow is not None:
@@ -82,10 +84,23 @@ def carry_out(case: Case, action: Action, now: float, *, renew: bool = False) ->
             return _with_dead_letter(step, case, action, now) if action.dead else step
 
 
+def put_off(case: Case, wait: Wait, now: float, anew: bool = False) -> Step:
+    """The step of a job that waits: where it is, or with `anew` in a new message."""
+    # A fresh attempt must outlive this process before the wait begins, so it travels in a new message as well.
+    if case.fresh is not None or anew:
+        return _hand_over(case, wait.target, wait.reason, now)
+    return Step((), Retry(case.delivery, wait.seconds))
+
+
+def on_record(case: Case, now: float) -> Step:
+    """The step for a job that has its result already: only its line in the ledger is left to write."""
+    return Step((_entry(case, case.reason, None, now),), Ack(case.delivery))
+
+
 def reject(delivery: AnyDelivery, bad: Malformed, now: float) -> Step:
     """The step for a message that is no job: a rejected result, a dead letter, a line of accounts."""
     result = Result(bad.job_id, bad.tenant, Status.REJECTED, Reason.INVALID, now, problem=bad.problem)
-    dead = DeadLetter(bad.tenant, bad.job_id, Reason.INVALID, bad.problem, bad.body, now)
+    dead = DeadLetter(bad.tenant, bad.job_id, Reason.INVALID, bad.problem, bad.body, now, bad.lane)
     entry = LedgerEntry(bad.job_id, bad.tenant, bad.lane, now, Reason.INVALID, status=Status.REJECTED)
     return Step((result, dead, entry), Ack(delivery))
 
@@ -111,7 +126,7 @@ def unstorable(delivery: AnyDelivery, now: float) -> Step:
 def _fail(delivery: AnyDelivery, job_id: str, tenant: str, lane: Lane, problem: Problem, now: float) -> Step:
     reason = Reason.INTERNAL_ERROR
     result = Result(job_id, tenant, Status.FAILED, reason, now, problem=problem)
-    dead = DeadLetter(tenant, job_id, reason, problem, delivery.raw, now)
+    dead = DeadLetter(tenant, job_id, reason, problem, delivery.raw, now, lane)
     return Step((result, dead, LedgerEntry(job_id, tenant, lane, now, reason, status=Status.FAILED)), Ack(delivery))
 
 
@@ -125,11 +140,11 @@ def _hand_over(case: Case, target: str, reason: Reason, now: float) -> Step:
     work = Work(case.job, target, reason, case.hop, case.attempts, case.shadow)
     if case.fresh is None:
         return Step((work,), Ack(case.delivery))
-    return Step((work, _entry(case, reason, None, now)), Ack(case.delivery))
+    return Step((_entry(case, reason, None, now), work), Ack(case.delivery))
 
 
 def _end(case: Case, result: Result, reason: Reason, now: float) -> Step:
-    return Step((result, _entry(case, reason, result.status, now)), Ack(case.delivery))
+    return Step((_entry(case, reason, result.status, now), result), Ack(case.delivery))
 
 
 def _entry(case: Case, reason: Reason, status: Status | None, now: float) -> LedgerEntry:
@@ -188,5 +203,6 @@ def _result(case: Case, status: Status, reason: Reason, now: float) -> Result:
 
 
 def _with_dead_letter(step: Step, case: Case, action: GiveUp, now: float) -> Step:
-    dead = DeadLetter(case.job.tenant, case.job.id, action.reason, action.problem, case.delivery.raw, now)
-    return Step((*step.letters, dead), step.settlement)
+    job = case.job
+    dead = DeadLetter(job.tenant, job.id, action.reason, action.problem, case.delivery.raw, now, job.lane)
+    return Step((dead, *step.letters), step.settlement)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,8 @@ class FailureKind(StrEnum):
     INVALID_REQUEST = "invalid_request"
     AUTHENTICATION = "authentication"
     INTERNAL = "internal"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,34 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What is `left` of a provider's limit, and when it is whole again."""
+
+    left: int
+    resets_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What a provider said is left for the whole account, whoever uses it; None where it said nothing of the kind."""
+
+    requests: Limit | None = None
+    tokens: Limit | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's reply. `message` is an OpenAI assistant message; `model` is what the backend says it ran."""
+    """A model's reply. `message` is an OpenAI assistant message; `model` is what the backend says it ran.
+
+    `headroom` is no part of the answer: it is for the dispatcher that made the call, and goes no further.
+    """
 
     message: Mapping[str, Any]
     finish_reason: str
     usage: Usage
     model: str
     features: Features | None = None
+    headroom: Headroom | None = field(default=None, compare=False, repr=False)
 
     @property
     def text(self) -> str:
@@ -70,11 +92,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No reply. `detail` is one line fit for a result: no prompt, no key."""
+    """No reply. `detail` is one line fit for a result: no prompt, no key. For `headroom` see `Answer`."""
 
     kind: FailureKind
     detail: str
     retry_after_seconds: float | None = None
+    headroom: Headroom | None = field(default=None, compare=False, repr=False)
 
 
 Outcome = Answer | Failure
@@ -103,7 +126,8 @@ class Attempt:
 
     `confidence` is the probability that the answer is good, `None` where there is no answer
     or no way to tell; `reason` says why this target was tried. An attempt with a `probe` is a second look
-    at the answer before it: its `confidence` is that answer's, seen with the new evidence.
+    at the answer before it: its `confidence` is that answer's, seen with the new evidence. `repeated`: a paid call
+    that a dispatcher began before, and may have been charged for, without finishing.
     """
 
     number: int
@@ -116,3 +140,4 @@ class Attempt:
     cost_usd: float = 0.0
     judged: Judged | None = None
     probe: Probe | None = None
+    repeated: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -14,9 +15,10 @@ Body = TypeVar("Body", bound=Job | Work | Malformed, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class JobsOf:
-    """The jobs waiting in a lane."""
+    """The jobs waiting in a lane: of one tenant, or with None of all. A lane is served in one of both ways."""
 
     lane: Lane
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,25 @@ class WorkOf:
 
 
 Source = JobsOf | WorkOf
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """What is stored at one moment, waiting or in hand: jobs by lane and tenant, work by target and lane.
+
+    `in_flight` is the work by tenant, over all targets and lanes.
+    """
+
+    jobs: Mapping[JobsOf, int] = field(default_factory=dict)
+    work: Mapping[WorkOf, int] = field(default_factory=dict)
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+
+    def of_target(self, target: str) -> int:
+        return sum(self.work.get(WorkOf(target, lane), 0) for lane in Lane)
+
+    def by_target(self) -> dict[str, int]:
+        """Every target that work is stored for."""
+        return {source.target: self.of_target(source.target) for source in self.work}
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,10 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
+FAIR_LANES = (Lane.STANDARD, Lane.BULK)
+"""Where tenants take turns. Interactive jobs are few, and never held back."""
+
+
 class Tier(StrEnum):
     """How much model a job needs."""
 
@@ -61,6 +65,7 @@ class Job:
 
     `submitted_at` is when the broker stored it and `deadline_at` when its answer loses its
     worth, both in unix seconds; without a deadline the lane's default applies.
+    `not_before_at`, in unix seconds too, is when it may run first.
     `own_key` names a secret; it never is one. `above` is a target whose answer was not good enough: only
     stronger ones may run the job.
     """
@@ -79,3 +84,4 @@ class Job:
     own_key: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     above: str | None = None
+    not_before_at: float | None = None

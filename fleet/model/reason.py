@@ -19,6 +19,7 @@ class Reason(StrEnum):
     GUARANTEE_WITHDRAWN = "guarantee_withdrawn"
     SHADOW = "shadow"
     # why a job waits
+    DELAYED = "delayed"
     BACKOFF = "backoff"
     BREAKER_OPEN = "breaker_open"
     MONEY_BUSY = "money_busy"
@@ -31,7 +32,10 @@ class Reason(StrEnum):
     OUT_OF_MONEY = "out_of_money"
     # why there is no answer
     INVALID = "invalid"
+    OVER_QUOTA = "over_quota"
     DEADLINE_PASSED = "deadline_passed"
+    DEADLINE_OUT_OF_REACH = "deadline_out_of_reach"
+    CANCELLED = "cancelled"
     NO_TARGET = "no_target"
     ALL_FAILED = "all_failed"
     TOO_MANY_DELIVERIES = "too_many_deliveries"

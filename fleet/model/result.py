@@ -74,7 +74,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that could not be read or finished, kept whole with the reason."""
+    """A message that could not be read or finished, kept whole with the reason; `lane` None where nobody noted it."""
 
     tenant: str
     job_id: str
@@ -82,6 +82,32 @@ class DeadLetter:
     problem: Problem
     body: bytes
     at: float
+    lane: Lane | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A dead letter as it lies in its stream, under this number."""
+
+    sequence: int
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A paid call that is about to be made: number `call` for attempt number `attempt` of the job.
+
+    `call` is 2 where a dispatcher began the attempt and never finished it; `by` tells a repeated record of one
+    call from that of another.
+    """
+
+    job_id: str
+    tenant: str
+    attempt: int
+    call: int
+    target: str
+    at: float
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +150,4 @@ class Malformed:
     body: bytes
 
 
-Letter = Work | Result | LedgerEntry | DeadLetter | Feedback
+Letter = Work | Result | LedgerEntry | DeadLetter | Feedback | Start

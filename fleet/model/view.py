@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
 
@@ -20,6 +21,18 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
+class Sojourn:
+    """What jobs of one lane took of late on a target, from the hand-over to the answer: a mean that forgets.
+
+    `answers` is how many it is made of; the last was seen at `seen_at`, unix seconds.
+    """
+
+    seconds: float
+    answers: int
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class TargetView:
     """One target now. `available` is False where it is not configured (no key, no deployment).
 
@@ -31,6 +44,7 @@ class TargetView:
     in_flight: int = 0
     breaker: Breaker = Breaker()
     own_key_only: bool = False
+    sojourns: Mapping[Lane, Sojourn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

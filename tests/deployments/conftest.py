@@ -34,11 +34,11 @@ class ScriptedHandle:
     """The remote method of a Serve handle, answering from a script."""
 
     script: Sequence[Any] | Exception
-    sent: list[tuple[Sequence[Any], Sequence[float]]] = field(default_factory=list)
+    sent: list[tuple[Sequence[Any], Sequence[float], Sequence[str]]] = field(default_factory=list)
     stream: ScriptedStream | None = None
 
-    def remote(self, requests: Sequence[Any], timeouts_seconds: Sequence[float]) -> ScriptedStream:
-        self.sent.append((requests, timeouts_seconds))
+    def remote(self, requests: Sequence[Any], timeouts_seconds: Sequence[float], ids: Sequence[str]) -> ScriptedStream:
+        self.sent.append((requests, timeouts_seconds, ids))
         if isinstance(self.script, Exception):
             raise self.script
         self.stream = ScriptedStream(self.script)

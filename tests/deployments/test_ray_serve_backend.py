@@ -21,9 +21,13 @@ def calls(count: int, timeout_seconds: float = 5.0) -> list[Call]:
     return [Call({"messages": [{"role": "user", "content": str(n)}]}, timeout_seconds) for n in range(count)]
 
 
+async def told(ids) -> None:
+    """What reaches every replica."""
+
+
 async def outcomes(handle, given) -> dict[int, object]:
     found: dict[int, object] = {}
-    async for group in RayServeBackend(handle).run(given):
+    async for group in RayServeBackend(handle, told).run(given):
         assert group, "a group is never empty"
         for index, outcome in group:
             assert index not in found, "one outcome for each call"
@@ -58,14 +62,14 @@ def test_every_error_of_a_handle_has_its_kind_and_quotes_nothing(error, expected
 
 async def test_groups_arrive_as_the_replica_sends_them(scripted_handle):
     handle = scripted_handle([[(1, answer("b"))], [(0, answer("a")), (2, answer("c"))]])
-    groups = [list(group) async for group in RayServeBackend(handle).run(calls(3))]
+    groups = [list(group) async for group in RayServeBackend(handle, told).run(calls(3))]
     assert groups == [[(1, answer("b"))], [(0, answer("a")), (2, answer("c"))]]
 
 
 async def test_the_replica_gets_plain_bodies_and_each_calls_timeout(scripted_handle):
     handle = scripted_handle([[(0, answer("a"))]])
-    await outcomes(handle, [Call(MappingProxyType({"messages": []}), 7.0)])
-    assert handle.sent == [([{"messages": []}], [7.0])]
+    await outcomes(handle, [Call(MappingProxyType({"messages": []}), 7.0, id="acme.job-1")])
+    assert handle.sent == [([{"messages": []}], [7.0], ["acme.job-1"])]
     assert type(handle.sent[0][0][0]) is dict
 
 
@@ -105,7 +109,7 @@ async def test_a_late_call_does_not_end_its_neighbours(scripted_handle, monkeypa
 
 async def test_closing_the_iterator_cancels_the_request(scripted_handle):
     handle = scripted_handle([[(0, answer("a"))], None])
-    groups = RayServeBackend(handle).run(calls(2))
+    groups = RayServeBackend(handle, told).run(calls(2))
     await anext(groups)
     await groups.aclose()
     assert handle.stream.cancelled
@@ -115,3 +119,21 @@ async def test_a_finished_request_is_not_cancelled(scripted_handle):
     handle = scripted_handle([[(0, answer("a")), (1, answer("b"))]])
     await outcomes(handle, calls(2))
     assert not handle.stream.cancelled
+
+
+async def test_every_replica_is_told_which_calls_to_stop(scripted_handle):
+    stopped = []
+
+    async def told_here(ids):
+        stopped.append(list(ids))
+
+    await RayServeBackend(scripted_handle([]), told_here).stop(["acme.job-1"])
+    assert stopped == [["acme.job-1"]]
+
+
+async def test_a_replica_that_cannot_be_told_harms_nobody(scripted_handle, caplog):
+    async def nobody_there(ids):
+        raise ActorDiedError()
+
+    await RayServeBackend(scripted_handle([]), nobody_there).stop(["acme.job-1"])
+    assert "calls not stopped" in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +26,7 @@ from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
 from policies.rules import Rules
 from queues.calibrations import MemoryCalibrations
+from queues.cancels import MemoryCancels
 from queues.cells import MemoryCells
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.spend import CellSpendBook
@@ -51,6 +52,7 @@ class ScriptedBackend:
     running: int = 0
     most_running: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: list[str] = field(default_factory=list)
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
         self.batches.append(calls)
@@ -61,6 +63,9 @@ class ScriptedBackend:
         for index, call in enumerate(calls):
             yield [(index, self.script(call))]
             self.running -= 1
+
+    async def stop(self, ids: Collection[str]) -> None:
+        self.stopped += ids
 
     async def close(self) -> None:
         pass
@@ -105,6 +110,7 @@ class Bench:
         money = self.rules.money
         spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
+        kept["cancels"] = MemoryCancels(self.broker)
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

@@ -215,5 +215,5 @@ def _request(text: str) -> dict[str, Any]:
 
 
 async def _until_queued(bench: Any, target: str, jobs: int) -> None:
-    while bench.broker.depths().get(target, 0) < jobs:
+    while bench.broker.depths().of_target(target) < jobs:
         await bench.broker.changed_once()

@@ -24,6 +24,9 @@ def test_status_shows_every_model_running(fleet):
         "LEDGER",
         "DEAD",
         "FEEDBACK",
+        "STARTS",
+        "CANCELS",
+        "OBJ_results-large",
         "KV_calibrations",
         "KV_spend",
     }

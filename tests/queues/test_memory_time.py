@@ -84,7 +84,7 @@ async def test_an_acknowledged_job_stays_away_for_ever_and_leaves_the_depth_once
     await queue.settle([Ack(delivery), Ack(delivery), Retry(delivery)])
     now.at += 1_000
 
-    assert await queue.depths() == {"llama-8b": 1}
+    assert (await queue.depths()).by_target() == {"llama-8b": 1}
     assert [each.body for each in await queue.take(SMALL, 10, 0)] == [work(2)]
 
 

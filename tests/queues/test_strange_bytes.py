@@ -14,7 +14,7 @@ from nats.errors import ProtocolError
 from queue_rigs import JetStreamRig, jetstream_rig
 from raw_nats import pub, publish
 
-from fleet.model.delivery import Ack, JobsOf, Post, Stored
+from fleet.model.delivery import Ack, Depths, JobsOf, Post, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -49,6 +49,24 @@ async def test_a_subject_of_any_bytes_is_malformed_and_its_neighbours_are_jobs(
     await rig.queue.settle([Ack(bad), Ack(good)])
     assert await rig.queue.take(BULK, 10, 0) == []
     assert rig.connection.nats.stats["reconnects"] == 0
+
+
+@pytest.mark.parametrize("tenant", [b"a\xffb", b"a\x0cb", b"\xc3\xbc", b"a\x00b", b"t" * 2000, b"a\x85b"])
+async def test_a_tenant_of_any_bytes_is_served_as_the_reading_tells_it(
+    rig: JetStreamRig, own_server: EmbeddedServer, tenant: bytes
+) -> None:
+    await publish(own_server.url, pub(b"jobs.bulk.good", GOOD), pub(b"jobs.bulk." + tenant, GOOD))
+
+    [strange] = [source for source in (await rig.queue.depths()).jobs if source.tenant != "good"]
+    [bad] = await rig.queue.take(strange, 10, 0)
+    await rig.queue.extend([bad])
+    assert isinstance(bad.body, Malformed)
+    assert (bad.body.tenant, bad.body.problem.field, bad.body.body) == ("invalid", "subject", GOOD)
+    assert await _answer(rig, bad.body) == [Stored.NEW, Stored.NEW]
+    await rig.queue.settle([Ack(bad)])
+
+    assert list((await rig.queue.depths()).jobs) == [JobsOf(Lane.BULK, "good")]
+    assert await rig.queue.take(strange, 10, 0) == []
 
 
 async def _answer(rig: JetStreamRig, bad: Malformed) -> list[Stored]:
@@ -116,7 +134,7 @@ async def test_a_connection_nobody_reads_any_more_is_made_anew(
     with pytest.raises(QueueUnavailable):
         await rig.queue.depths()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        assert await rig.queue.depths() == {}
+        assert await rig.queue.depths() == Depths()
     assert nats.stats["reconnects"] == 1
 
 

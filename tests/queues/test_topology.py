@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.model.delivery import JobsOf
 from fleet.model.errors import ConfigError
+from fleet.model.job import Lane
 from queues.connection import Connection, connect
 from queues.server import EmbeddedServer
-from queues.topology import Change, ChangeKind, TopologySpec, apply, stream_sizes
+from queues.topology import Change, ChangeKind, TopologySpec, apply, ensure_consumer, stream_sizes
 
 SPEC = TopologySpec()
 
@@ -30,7 +32,8 @@ async def test_streams_are_created_then_left_alone_then_updated_where_they_diffe
 
     assert kinds == [{ChangeKind.CREATED}, {ChangeKind.UNCHANGED}]
     assert [change for change in changes if change.kind is not ChangeKind.UNCHANGED] == [
-        Change("RESULTS", ChangeKind.UPDATED)
+        Change("RESULTS", ChangeKind.UPDATED),
+        Change("OBJ_results-large", ChangeKind.UPDATED),
     ]
     assert (await js.stream_info("RESULTS")).config.max_age == 3600
 
@@ -74,10 +77,10 @@ async def test_a_stream_is_created_with_the_shipped_defaults(connection: Connect
     js = connection.nats.jetstream()
     await apply(js, SPEC)
 
-    names = ("JOBS", "RESULTS", "LEDGER", "DEAD", "FEEDBACK", "KV_calibrations", "KV_spend")
+    names = ("JOBS", "RESULTS", "LEDGER", "DEAD", "FEEDBACK", "KV_calibrations", "KV_spend", "CANCELS")
     configs = [(await js.stream_info(name)).config for name in names]
 
-    assert [config.max_age for config in configs] == [0, 86400, 30 * 86400, 14 * 86400, 30 * 86400, 0, 8 * 86400]
+    assert [config.max_age for config in configs] == [0, 86400, 30 * 86400, 14 * 86400, 30 * 86400, 0, 8 * 86400, 86400]
     assert {(c.num_replicas, c.storage, c.duplicate_window) for c in configs} == {(1, "file", 120)}
 
 
@@ -131,11 +134,12 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
     await js.add_stream(name="OTHER", subjects=["other"])
     await js.publish("dead.acme", b"{}")
 
-    empty = dict.fromkeys(("JOBS", "WORK", "RESULTS", "LEDGER", "FEEDBACK", "KV_calibrations", "KV_spend"), 0)
+    queues, records = ("JOBS", "WORK", "CANCELS"), ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS")
+    empty = dict.fromkeys((*queues, *records, "KV_calibrations", "KV_spend"), 0)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 
 
-async def test_the_lanes_have_durable_consumers_that_never_give_up_on_a_job(connection: Connection) -> None:
+async def test_the_interactive_lane_has_a_durable_consumer_that_never_gives_up_on_a_job(connection: Connection) -> None:
     js = connection.nats.jetstream()
     await apply(js, replace(SPEC, ack_wait_seconds=7))
 
@@ -143,9 +147,23 @@ async def test_the_lanes_have_durable_consumers_that_never_give_up_on_a_job(conn
 
     assert {name: config.filter_subject for name, config in configs.items()} == {
         "interactive": "jobs.interactive.*",
-        "standard": "jobs.standard.*",
-        "bulk": "jobs.bulk.*",
     }
     assert {(c.ack_wait, c.max_deliver, c.max_ack_pending, c.durable_name) for c in configs.values()} == {
         (7, -1, -1, name) for name in configs
     }
+
+
+async def test_the_lane_wide_consumers_of_an_older_fleet_make_room_for_those_of_the_tenants(
+    connection: Connection,
+) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+    await ensure_consumer(js, JobsOf(Lane.BULK), 30)
+
+    await apply(js, SPEC)
+    await ensure_consumer(js, JobsOf(Lane.BULK, "acme"), 30)
+
+    configs = {info.config.filter_subject: info.config for info in await js.consumers_info("JOBS")}
+    assert configs["jobs.bulk.acme"].name == "bulk-acme"
+    thresholds = {subject: config.inactive_threshold for subject, config in configs.items()}
+    assert thresholds == {"jobs.bulk.acme": 60, "jobs.interactive.*": None}

@@ -13,6 +13,7 @@ from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
 from queues.calibrations import MemoryCalibrations
+from queues.dead import MemoryDeadLetters
 from queues.journal import MemoryJournal
 from queues.login import ANONYMOUS, Login
 from queues.memory import MemoryBroker, MemoryDesk
@@ -62,6 +63,9 @@ class App:
         if not self.is_up:
             raise QueueUnavailable(f"no NATS server answers at {nats_url}")
         return MemoryJournal(self.fleet.broker)
+
+    async def open_dead_letters(self, nats_url: str, login: Login = ANONYMOUS) -> MemoryDeadLetters:
+        return MemoryDeadLetters(self.fleet.broker)
 
     async def open_calibrations(self, nats_url: str, login: Login) -> MemoryCalibrations:
         return self.calibrations

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -43,12 +43,16 @@ class Received:
 
 
 class FaultServer:
-    """`received` holds every request; `abandoned` counts clients that left while their reply was held."""
+    """`received` holds every request; `abandoned` counts clients that left while their reply was held.
+
+    `headers` go out with every reply; those of a scripted one come before them.
+    """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.abandoned = 0
         self.answer = "Paris."
+        self.headers: dict[str, str] = {}
         self.logprobs: list[dict[str, Any]] | None = None
         self._script: deque[Scripted] = deque()
         self._changed = asyncio.Condition()
@@ -101,6 +105,7 @@ class FaultServer:
         """One request and its reply; whether the connection stays open."""
         request = await _read(reader)
         reply = self._script.popleft() if self._script else Scripted()
+        reply = replace(reply, headers={**self.headers, **reply.headers})
         await self._note(request)
         if reply.manner is Manner.HELD and not await self._hold(reader):
             return False

@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from fleet.model.delivery import Stored
-from fleet.ports import CalibrationStore, JobDesk, JobQueue, Journal
+from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal
 from queues.calibrations import JetStreamCalibrations, MemoryCalibrations
+from queues.cancels import JetStreamCancels, MemoryCancels
 from queues.connection import Connection, connect
+from queues.dead import JetStreamDeadLetters, MemoryDeadLetters
 from queues.desk import JetStreamDesk
 from queues.jetstream import JetStreamQueue, store
 from queues.journal import JetStreamJournal, MemoryJournal
@@ -17,7 +19,18 @@ from queues.letters import Message
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.topology import TopologySpec, apply
 
-STREAMS = ("JOBS", "WORK", "RESULTS", "LEDGER", "DEAD", "FEEDBACK", "KV_calibrations")
+STREAMS = (
+    "JOBS",
+    "WORK",
+    "RESULTS",
+    "LEDGER",
+    "DEAD",
+    "FEEDBACK",
+    "STARTS",
+    "CANCELS",
+    "OBJ_results-large",
+    "KV_calibrations",
+)
 
 
 class Rig(Protocol):
@@ -32,6 +45,10 @@ class Rig(Protocol):
 
     def calibrations(self) -> CalibrationStore:
         """Each call another holder of the same calibrations."""
+
+    def cancels(self) -> Cancels: ...
+
+    def dead_letters(self) -> DeadLetters: ...
 
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Publish bytes as a stranger would."""
@@ -56,6 +73,12 @@ class MemoryRig:
     def calibrations(self) -> MemoryCalibrations:
         return self._calibrations
 
+    def cancels(self) -> MemoryCancels:
+        return MemoryCancels(self.broker)
+
+    def dead_letters(self) -> MemoryDeadLetters:
+        return MemoryDeadLetters(self.broker)
+
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         assert self.broker.store(Message(subject, body, headers)) is Stored.NEW
 
@@ -77,6 +100,12 @@ class JetStreamRig:
 
     def calibrations(self) -> JetStreamCalibrations:
         return JetStreamCalibrations(self.connection, poll_seconds=0.02)
+
+    def cancels(self) -> JetStreamCancels:
+        return JetStreamCancels(self.connection)
+
+    def dead_letters(self) -> JetStreamDeadLetters:
+        return JetStreamDeadLetters(self.connection)
 
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         assert await store(self.connection, [Message(subject, body, headers)]) == [Stored.NEW]

@@ -1,0 +1,179 @@
+"""`fleet dead`: what could not be read or finished, of all tenants; look at it, run it again, or remove it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic_core import from_json
+from rich.table import Table
+
+from fleet.cli.connection import settings_for
+from fleet.cli.output import Output, friendly
+from fleet.model.errors import FleetError
+from fleet.model.reason import Reason
+from fleet.model.result import Kept
+
+if TYPE_CHECKING:
+    from fleet.ports import DeadLetters
+
+MOST_LISTED = 100
+
+dead_app = typer.Typer(help="Jobs that could not be read or finished.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
+Numbers = Annotated[list[int], typer.Argument(metavar="SEQ...", help="As `fleet dead list` numbers them.")]
+WithBody = Annotated[bool, typer.Option("--body", help="Also show the message, and with it the prompt.")]
+
+
+@dead_app.command("list")
+def list_(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    reason: Annotated[Reason | None, typer.Option(help="Only those that ended for this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest ones, so many.")] = MOST_LISTED,
+    body: WithBody = False,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, oldest first, without their prompts."""
+    with friendly(as_json):
+        asyncio.run(_with_letters(nats_url, lambda dead: show_list(dead, Output(as_json), tenant, reason, limit, body)))
+
+
+@dead_app.command()
+def show(
+    sequence: Annotated[int, typer.Argument(metavar="SEQ")],
+    body: WithBody = False,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter."""
+    with friendly(as_json):
+        asyncio.run(_with_letters(nats_url, lambda dead: show_one(dead, Output(as_json), sequence, body)))
+
+
+@dead_app.command()
+def redrive(sequences: Numbers, nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Submit the jobs of dead letters anew, each under a new id, and remove the letters."""
+    with friendly(as_json):
+        asyncio.run(_with_letters(nats_url, lambda dead: redrive_all(dead, Output(as_json), sequences)))
+
+
+@dead_app.command()
+def drop(sequences: Numbers, nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Remove dead letters."""
+    with friendly(as_json):
+        asyncio.run(_with_letters(nats_url, lambda dead: drop_all(dead, Output(as_json), sequences)))
+
+
+async def _with_letters(nats_url: str | None, do: Callable[[DeadLetters], Awaitable[None]]) -> None:
+    async with _opened(nats_url) as dead:
+        await do(dead)
+
+
+@asynccontextmanager
+async def _opened(nats_url: str | None) -> AsyncIterator[DeadLetters]:
+    from fleet.app import login_of, open_dead_letters
+
+    settings = settings_for(nats_url)
+    assert settings.nats_url is not None, "settings_for gave the address"
+    dead = await open_dead_letters(settings.nats_url, login_of(settings))
+    try:
+        yield dead
+    finally:
+        await dead.close()
+
+
+async def show_list(
+    dead: DeadLetters, output: Output, tenant: str | None, reason: Reason | None, limit: int, body: bool
+) -> None:
+    """The newest `limit` letters that match."""
+    found: list[Kept] = []
+    async for kept in dead.letters(tenant):
+        if reason in (None, kept.letter.reason):
+            found = [*found[1 - limit :], kept] if limit > 1 else [kept]
+    now = time.time()
+    output.object({"letters": [facts_of(kept, now, body) for kept in found]})
+    table = Table("seq", "age", "tenant", "task", "reason", "problem", box=None, padding=(0, 2))
+    for kept in found:
+        facts = facts_of(kept, now, body)
+        age, task = _age(facts["age_seconds"]), facts["task"] or "-"
+        table.add_row(str(kept.sequence), age, facts["tenant"], task, facts["reason"], facts["problem"])
+        if body:
+            table.add_row("", "", "", "", "", facts["body"])
+    output.show(table if found else "no dead letters")
+
+
+async def show_one(dead: DeadLetters, output: Output, sequence: int, body: bool) -> None:
+    """Raises: FleetError where there is none."""
+    facts = facts_of(await _found(dead, sequence), time.time(), body)
+    output.object(facts)
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(name, _age(value) if name == "age_seconds" else str(value))
+    output.show(table)
+
+
+async def redrive_all(dead: DeadLetters, output: Output, sequences: Sequence[int]) -> None:
+    """One after the other; the first that cannot be submitted ends it. Raises: FleetError, InvalidJob."""
+    redriven: dict[str, str] = {}
+    for sequence in sequences:
+        kept = await _found(dead, sequence)
+        redriven[str(sequence)] = await dead.redrive(kept, time.time())
+        # Only now: a letter whose job is submitted twice changes nothing, one that is lost does.
+        await dead.drop(sequence)
+        output.say(f"{sequence}: {kept.letter.job_id} runs again as {redriven[str(sequence)]}")
+    output.object({"redriven": redriven})
+
+
+async def drop_all(dead: DeadLetters, output: Output, sequences: Sequence[int]) -> None:
+    """Raises: FleetError where one is not there."""
+    for sequence in sequences:
+        if not await dead.drop(sequence):
+            raise FleetError(f"there is no dead letter {sequence}")
+        output.say(f"{sequence}: removed")
+    output.object({"dropped": list(sequences)})
+
+
+async def _found(dead: DeadLetters, sequence: int) -> Kept:
+    kept = await dead.letter(sequence)
+    if kept is None:
+        raise FleetError(f"there is no dead letter {sequence}")
+    return kept
+
+
+def facts_of(kept: Kept, now: float, body: bool) -> dict[str, Any]:
+    """What may be shown of a letter; its message only with `body`."""
+    letter = kept.letter
+    facts = {
+        "seq": kept.sequence,
+        "age_seconds": round(now - letter.at, 1),
+        "tenant": letter.tenant,
+        "id": letter.job_id,
+        "task": _task_in(letter.body),
+        "reason": letter.reason.value,
+        "problem": letter.problem.message,
+        "field": letter.problem.field,
+    }
+    return {**facts, "body": letter.body.decode(errors="backslashreplace")} if body else facts
+
+
+def _task_in(body: bytes) -> str | None:
+    try:
+        sent = from_json(body)
+    except ValueError:
+        return None
+    task = sent.get("task") if isinstance(sent, dict) else None
+    return task if isinstance(task, str) else None
+
+
+def _age(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,292 @@
+"""Tenants that share a lane, targets with no room, and what interactive jobs notice of either."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from fleet.dispatch import fair_lane
+from fleet.dispatch.traffic import QUEUED_PER_SLOT
+from fleet.model.attempt import Failure, FailureKind
+from fleet.model.delivery import JobsOf, WorkOf
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+from fleet.model.submission import Submission
+from policies.sections import Quota, QuotaRules
+from queues.memory import MemoryDesk
+
+SMALL, LARGE = "llama-8b", "mixtral-8x7b"
+
+
+def _request(text, model=None):
+    request = {"messages": [{"role": "user", "content": text}], "max_tokens": 100}
+    return request if model is None else {**request, "model": model}
+
+
+async def _submit(bench, tenant, count, lane=Lane.BULK, model=None):
+    submissions = [
+        Submission(f"job-{tenant}-{model}-{n:010d}", "classify.sentiment", _request(tenant, model), lane)
+        for n in range(count)
+    ]
+    await MemoryDesk(bench.broker, tenant).submit(submissions)
+    return [submission.id for submission in submissions]
+
+
+async def _results(bench, tenant, ids):
+    desk, found = MemoryDesk(bench.broker, tenant), []
+    for job_id in ids:
+        while (result := await desk.result(job_id)) is None:
+            await bench.broker.changed_once()
+        found.append(result)
+    return found
+
+
+async def _until(bench, condition):
+    while not condition(bench.broker.depths()):
+        await bench.broker.changed_once()
+
+
+async def _until_running(bench, backend, jobs):
+    while backend.running < jobs:
+        await bench.broker.changed(WorkOf("none", Lane.BULK), timeout_seconds=0.01)
+
+
+def _tenants(backend):
+    return [call.request["messages"][-1]["content"] for calls in backend.batches for call in calls]
+
+
+@pytest.mark.parametrize("lane", [Lane.STANDARD, Lane.BULK])
+async def test_another_tenants_backlog_delays_a_job_by_no_more_than_a_round(bench, sure, with_target, lane):
+    with_target(SMALL, max_in_flight=4, batch_size=1)
+    backend = bench.backend(SMALL, sure)
+    await _submit(bench, "acme", 600, lane)
+    theirs = await _submit(bench, "globex", 5, lane)
+    async with bench.running():
+        await _results(bench, "globex", theirs)
+        ours_before = _tenants(backend).index("globex")
+    assert ours_before <= 2 * fair_lane.WINDOW + QUEUED_PER_SLOT * 4
+
+
+async def test_two_tenants_with_backlogs_are_served_alike(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=4, batch_size=1)
+    backend = bench.backend(SMALL, sure)
+    ids = await _submit(bench, "acme", 500)
+    await _submit(bench, "globex", 500)
+    async with bench.running():
+        await _results(bench, "acme", ids[:250])
+        started = _tenants(backend)[:300]
+    assert abs(started.count("acme") - started.count("globex")) <= 2 * fair_lane.WINDOW
+
+
+async def test_the_backlog_stays_where_it_is_and_no_more_is_taken_than_can_soon_run(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=8, batch_size=2)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    ids = await _submit(bench, "acme", 3000)
+    most = QUEUED_PER_SLOT * 8
+    async with bench.running():
+        await _until(bench, lambda depths: depths.of_target(SMALL) >= QUEUED_PER_SLOT * 8)
+        seen = [bench.broker.depths().of_target(SMALL)]
+        await _submit(bench, "globex", 10)
+        await backend.begun.wait()
+        seen.append(bench.broker.depths().of_target(SMALL))
+        backend.gate.set()
+        for done in ids[:200]:
+            await _results(bench, "acme", [done])
+            seen.append(bench.broker.depths().of_target(SMALL))
+    assert max(seen) <= most
+    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] > 2000
+
+
+async def test_a_full_target_keeps_no_jobs_from_another_one(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=2, batch_size=1)
+    bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    await _submit(bench, "acme", 20, model=SMALL)
+    ours = await _submit(bench, "acme", 40, model=LARGE)
+    await _submit(bench, "globex", 500, model=SMALL)
+    others = await _submit(bench, "initech", 40, model=LARGE)
+    async with bench.running():
+        for result in [*await _results(bench, "acme", ours), *await _results(bench, "initech", others)]:
+            assert (result.status, result.target) == (Status.SUCCEEDED, LARGE)
+        assert bench.broker.depths().of_target(SMALL) <= QUEUED_PER_SLOT * 2
+
+
+async def test_a_dead_target_keeps_no_jobs_from_another_one_and_its_own_wait_for_it(bench, sure, with_target):
+    bench.rules = replace(bench.rules, breaker=replace(bench.rules.breaker, base_seconds=3600, max_seconds=3600))
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    dead = bench.backend(SMALL, lambda call: Failure(FailureKind.SERVER_ERROR, "out of order"))
+    bench.backend(LARGE, sure)
+    await _submit(bench, "acme", 300, model=SMALL)
+    async with bench.running():
+        await _until(bench, lambda _: len(dead.batches) >= bench.rules.breaker.failures)
+        others = await _submit(bench, "globex", 300, model=LARGE)
+        await _results(bench, "globex", others)
+    tried = len(dead.batches)
+    assert tried <= bench.rules.breaker.failures + 1
+    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] >= 300 - fair_lane.WINDOW - tried
+
+
+async def test_a_dispatcher_with_free_slots_gets_work_though_others_have_theirs_full(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=4, batch_size=8)
+    busy = bench.backend(SMALL, sure, open_gate=False)
+    await _submit(bench, "acme", 100)
+    async with bench.running():
+        await _until_running(bench, busy, 3)
+        bench.backend(SMALL, sure)
+        async with bench.running():
+            while not bench.broker.stored("results"):
+                await bench.broker.changed_once()
+            assert busy.running == 3
+        busy.gate.set()
+
+
+async def test_what_is_held_goes_on_as_soon_as_there_is_room(bench, sure, with_target, monkeypatch):
+    monkeypatch.setattr(fair_lane, "LOOK_AGAIN_SECONDS", 1e9)
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    ids = await _submit(bench, "acme", 12, model=SMALL)
+    async with bench.running():
+        await backend.begun.wait()
+        await _results(bench, "acme", await _submit(bench, "acme", 1, model=LARGE))
+        backend.gate.set()
+        await _results(bench, "acme", ids)
+    assert not bench.broker.depths().jobs
+
+
+async def test_what_is_held_is_handed_back_at_the_end(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    await _submit(bench, "acme", 12, model=SMALL)
+    async with bench.running() as dispatcher:
+        await backend.begun.wait()
+        await _results(bench, "acme", await _submit(bench, "acme", 1, model=LARGE))
+        draining = asyncio.create_task(dispatcher.drain())
+        await asyncio.sleep(0)
+        backend.gate.set()
+        await draining
+    left = bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")]
+    assert left == len(await bench.queue.take(JobsOf(Lane.BULK, "acme"), 50, 0.0)) > 0
+
+
+async def test_a_held_job_is_answered_when_its_deadline_passes(bench, sure, with_target, monkeypatch):
+    monkeypatch.setattr(fair_lane, "LOOK_AGAIN_SECONDS", 0.01)
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    ids = await _submit(bench, "acme", 20, model=SMALL)
+    async with bench.running():
+        await backend.begun.wait()
+        await _results(bench, "acme", await _submit(bench, "acme", 1, model=LARGE))
+        bench.broker.ahead_seconds += 2 * bench.rules.deadlines.bulk_seconds
+        result = (await _results(bench, "acme", ids[-1:]))[0]
+    assert (result.status, result.reason) == (Status.EXPIRED, Reason.DEADLINE_PASSED)
+
+
+async def test_an_interactive_job_finds_a_slot_however_much_bulk_runs(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=16, batch_size=4, batch_wait_seconds=0.0)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    await _submit(bench, "acme", 400)
+    async with bench.running():
+        await _until_running(bench, backend, 14)
+        await _submit(bench, "globex", 2, Lane.INTERACTIVE)
+        await _until_running(bench, backend, 16)
+        started = _tenants(backend)
+    assert (started[:16].count("acme"), started[:16].count("globex")) == (14, 2)
+
+
+# --- quotas
+
+
+def _quota(bench, **quota):
+    bench.rules = replace(bench.rules, quotas=QuotaRules(tenants={"acme": Quota(**quota)}))
+
+
+async def test_a_tenant_never_has_more_jobs_in_flight_than_its_quota_and_nothing_is_refused(bench, sure):
+    _quota(bench, in_flight=3)
+    backend = bench.backend(SMALL, sure)
+    ids = await _submit(bench, "acme", 40)
+    other = await _submit(bench, "globex", 40)
+    seen = []
+    async with bench.running():
+        await _results(bench, "globex", other)
+        for job_id in ids:
+            seen.append(bench.broker.depths().in_flight.get("acme", 0))
+            await _results(bench, "acme", [job_id])
+    assert max(seen) <= 3
+    assert backend.most_running > 3
+    assert {result.status for result in await _results(bench, "acme", ids)} == {Status.SUCCEEDED}
+
+
+async def test_tokens_per_minute_hold_jobs_back_until_there_are_more(bench, sure):
+    _quota(bench, tokens_per_minute=1000)
+    bench.backend(SMALL, sure)
+    ids = await _submit(bench, "acme", 30)
+    other = await _submit(bench, "globex", 30)
+    async with bench.running():
+        await _results(bench, "acme", ids[:10])
+        await _results(bench, "globex", other)
+        left = bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")]
+        bench.broker.ahead_seconds += 60
+        await _results(bench, "acme", ids[:20])
+    assert left == 20
+    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] == 10
+
+
+async def test_jobs_beyond_the_quota_of_waiting_ones_are_refused_by_name_and_the_rest_are_done(
+    bench, sure, with_target
+):
+    with_target(SMALL, max_in_flight=4, batch_size=1)
+    _quota(bench, queued=100)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    other = await _submit(bench, "globex", 150)
+    ids = await _submit(bench, "acme", 1000)
+    async with bench.running():
+        await _until(bench, lambda depths: depths.jobs.get(JobsOf(Lane.BULK, "acme"), 0) <= 100)
+        backend.gate.set()
+        results = await _results(bench, "acme", ids)
+        others = await _results(bench, "globex", other)
+    refused = [result for result in results if result.status is not Status.SUCCEEDED]
+    assert {(result.status, result.reason, result.problem.field) for result in refused} == {
+        (Status.REJECTED, Reason.OVER_QUOTA, "tenant")
+    }
+    assert 500 < len(refused) <= 900
+    assert {result.status for result in others} == {Status.SUCCEEDED}
+
+
+# --- provider limits
+
+
+async def test_a_provider_that_says_wait_is_left_alone_by_all_jobs_and_its_breaker_stays_closed(
+    bench, sure, with_target
+):
+    with_target("gpt-4o", max_in_flight=1)
+    answers = iter([Failure(FailureKind.RATE_LIMITED, "slow down", retry_after_seconds=9.0)])
+    backend = bench.backend("gpt-4o", lambda call: next(answers, None) or sure(call))
+    ids = await _submit(bench, "acme", 6, model="gpt-4o")
+    async with bench.running():
+        await _until(
+            bench, lambda depths: depths.work.get(WorkOf("gpt-4o", Lane.BULK), 0) >= QUEUED_PER_SLOT and backend.batches
+        )
+        bulk = await _submit(bench, "globex", 1, Lane.INTERACTIVE, model="gpt-4o")
+        await _until(bench, lambda depths: depths.work.get(WorkOf("gpt-4o", Lane.INTERACTIVE), 0) == 1)
+        during = len(backend.batches)
+        bench.broker.ahead_seconds += 10
+        bench.broker.wake()
+        results = [*await _results(bench, "acme", ids), *await _results(bench, "globex", bulk)]
+    assert during == 1
+    assert {(result.status, result.target) for result in results} == {(Status.SUCCEEDED, "gpt-4o")}
+
+
+async def test_for_a_long_pause_jobs_go_to_the_next_target_at_once(bench, sure):
+    limited = Failure(FailureKind.RATE_LIMITED, "come back tomorrow", retry_after_seconds=3600.0)
+    bench.backend(SMALL, lambda call: limited)
+    bench.backend(LARGE, sure)
+    ids = await _submit(bench, "acme", 6)
+    async with bench.running():
+        results = await _results(bench, "acme", ids)
+    assert {result.target for result in results} == {LARGE}
