@@ -125,7 +125,7 @@ async def test_a_dead_target_keeps_no_jobs_from_another_one_and_its_own_wait_for
         others = await _submit(bench, "globex", 300, model=LARGE)
         await _results(bench, "globex", others)
     tried = len(dead.batches)
-    assert tried <= bench.rules.breaker.failures + 1
+    assert tried <= bench.rules.breaker.failures + 3, "what was on its way already, and no more"
     assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] >= 300 - fair_lane.WINDOW - tried
 
 
