@@ -41,7 +41,7 @@ up: setup  ## start everything and leave it running until Ctrl-C
 test: setup-dev  ## the whole suite, end-to-end tests on real parts included
 	$(BIN)/python -m pytest
 
-check: setup-dev  ## format, lint, types, import contracts, unit tests: under a minute
+check: setup-dev  ## format, lint, types, import contracts, unit tests
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
