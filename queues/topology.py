@@ -197,6 +197,13 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
             max_msgs_per_subject=1,
             **record,
         ),
+        *_buckets(spec, record),
+    ]
+
+
+def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
+    """What NATS clients know as an object store and two key-value buckets."""
+    return [
         _stream(
             spec,
             name=LARGE_RESULTS,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from fleet.dispatch.patience import PAUSE_SECONDS, pause
+from fleet.dispatch.patience import PAUSE_SECONDS, pause, until_stopped
 from fleet.dispatch.step import Case
 from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import Post
@@ -63,16 +63,7 @@ class Cancelling:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the wishes until `stop` is set."""
-        following = asyncio.create_task(self._follow(stop))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if following.done():
-                following.result()
-        finally:
-            following.cancel()
-            stopping.cancel()
-            await asyncio.gather(following, *self._answering, return_exceptions=True)
+        await until_stopped(self._follow(stop), stop, self._answering)
 
     async def _follow(self, stop: asyncio.Event) -> None:
         async for cancellations in self._cancels.follow():

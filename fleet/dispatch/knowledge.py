@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from fleet.dispatch.patience import until_stopped
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Attempt, Judged
@@ -62,16 +63,7 @@ class Knowledge:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the store until `stop` is set; every change counts from the next answer on."""
-        following = asyncio.create_task(self._store.watch(self._take))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait((following, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if following.done():
-                following.result()
-        finally:
-            following.cancel()
-            stopping.cancel()
-            await asyncio.gather(following, *self._telling, return_exceptions=True)
+        await until_stopped(self._store.watch(self._take), stop, self._telling)
 
     def _take(self, stored: Calibrations) -> None:
         """What the store says now; a promise taken back here stays so until another calibration takes its place."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Set
+from typing import Any, TypeVar
 
 from fleet.model.errors import QueueUnavailable
 
@@ -41,3 +41,18 @@ async def pause(until: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def until_stopped(
+    following: Coroutine[Any, Any, None], stop: asyncio.Event, begun: Set[asyncio.Task[None]]
+) -> None:
+    """Run what follows something for ever until `stop` is set, then wait for what it has `begun`; its bug is raised."""
+    task, stopping = asyncio.create_task(following), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        stopping.cancel()
+        await asyncio.gather(task, *begun, return_exceptions=True)
