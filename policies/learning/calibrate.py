@@ -82,13 +82,17 @@ def calibrate(
         strong,
         threshold,
         _guard(confidences, labels, threshold, even, rng),
-        tuple(map(float, np.quantile(confidences[even], np.arange(1, 10) / 10, method="inverted_cdf"))),
+        _inner_deciles(confidences[even]),
         float(np.average((stated - sample.good) ** 2, weights=sample.weights)),
         metrics.ece(stated, sample.good, weights=sample.weights),
         probe,
         probe_scorer,
         good=float(np.average(sample.good, weights=sample.weights)),
     )
+
+
+def _inner_deciles(confidences: Array) -> tuple[float, ...]:
+    return tuple(map(float, np.quantile(confidences, np.arange(1, 10) / 10, method="inverted_cdf")))
 
 
 def _at_first_sight(label: Label) -> Label:
