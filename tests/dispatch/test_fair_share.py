@@ -18,7 +18,7 @@ from fleet.model.submission import Submission
 from policies.sections import Quota, QuotaRules
 from queues.memory import MemoryDesk
 
-SMALL, LARGE = "llama-8b", "mixtral-8x7b"
+SMALL, LARGE, TOP = "llama-8b", "mixtral-8x7b", "llama-70b"
 
 
 def _request(text, model=None):
@@ -116,10 +116,10 @@ async def test_a_full_target_keeps_no_jobs_from_another_one(bench, sure, with_ta
 
 async def test_a_dead_target_keeps_no_jobs_from_another_one_and_its_own_wait_for_it(bench, sure, with_target):
     bench.rules = replace(bench.rules, breaker=replace(bench.rules.breaker, base_seconds=3600, max_seconds=3600))
-    with_target(SMALL, max_in_flight=1, batch_size=1)
-    dead = bench.backend(SMALL, lambda call: Failure(FailureKind.SERVER_ERROR, "out of order"))
+    with_target(TOP, max_in_flight=1, batch_size=1)
+    dead = bench.backend(TOP, lambda call: Failure(FailureKind.SERVER_ERROR, "out of order"))
     bench.backend(LARGE, sure)
-    await _submit(bench, "acme", 300, model=SMALL)
+    await _submit(bench, "acme", 300, model=TOP)  # no other target here may have them
     async with bench.running():
         await _until(bench, lambda _: len(dead.batches) >= bench.rules.breaker.failures)
         others = await _submit(bench, "globex", 300, model=LARGE)
