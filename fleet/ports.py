@@ -16,6 +16,7 @@ from fleet.model.delivery import AnyDelivery, Depths, Post, Settlement, Source, 
 from fleet.model.feedback import Feedback
 from fleet.model.money import Claim, MoneyView, Refusal, Reservation
 from fleet.model.result import Kept, LedgerEntry, Result, Status
+from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
 from fleet.model.submission import Submission
 
@@ -165,6 +166,23 @@ class SpendBook(Protocol):
 
     async def close(self) -> None:
         """Return once everything settled is booked, or the broker does not answer."""
+
+
+class LoadBook(Protocol):
+    """What the dispatchers of the fleet last reported. Every method raises `QueueUnavailable`."""
+
+    async def report(self, load: Load) -> None:
+        """Put it in place of the dispatcher's last one. It goes by itself some time after the last of them."""
+
+    async def read(self) -> Sequence[Load]:
+        """The last report of every dispatcher that made one of late."""
+
+
+class Capacities(Protocol):
+    """The replicas of the self-hosted targets."""
+
+    async def read(self) -> Mapping[str, Capacity]:
+        """By target; what is not deployed is left out. Raises `BackendUnavailable`."""
 
 
 class Tracer(Protocol):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import TARGET_NAME, Target
+from fleet.model.target import FLEET, TARGET_NAME, Serving, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +56,15 @@ def _check(target: Target, path: str) -> None:
     for field in ("context_tokens", "max_in_flight", "batch_size", "timeout_seconds"):
         if not 0 < getattr(target, field) < math.inf:
             raise ConfigError(f"{path}.{field}", "must be more than zero, and finite")
+    if target.serving is not None:
+        _check_serving(target, target.serving, f"{path}.serving")
+
+
+def _check_serving(target: Target, serving: Serving, path: str) -> None:
+    if target.is_cloud:
+        raise ConfigError(path, f"belongs to targets of provider {FLEET}")
+    if not 0 < serving.tokens_per_second < math.inf:
+        raise ConfigError(f"{path}.tokens_per_second", "must be more than zero, and finite")
+    for field in ("cold_seconds", "usd_per_hour"):
+        if not 0 <= getattr(serving, field) < math.inf:
+            raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")

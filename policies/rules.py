@@ -25,6 +25,7 @@ from policies.sections import (
     QuotaRules,
     Retry,
     RouterRules,
+    ScalingRules,
     ShadowRules,
     Strict,
     Task,
@@ -54,6 +55,7 @@ class Rules:
     shadow: ShadowRules = field(default_factory=ShadowRules)
     router: RouterRules = field(default_factory=RouterRules)
     quotas: QuotaRules = field(default_factory=QuotaRules)
+    scaling: ScalingRules = field(default_factory=ScalingRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
 
@@ -115,6 +117,7 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
         "router.skip_below": rules.router.skip_below,
         "shadow.kept": shadow.kept,
         "shadow.escalated": shadow.escalated,
+        "scaling.headroom": rules.scaling.headroom,
         **{f"confidence.priors.{target}": prior for target, prior in confidence.priors.items()},
     }
     for path, value in shares.items():
@@ -173,6 +176,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("deadlines", ("interactive_seconds", "standard_seconds", "bulk_seconds", "escalation_seconds")),
         ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
         ("delivery", ("max_deliveries",)),
+        ("scaling", ("headroom", "settle_seconds", "idle_seconds", "stale_seconds")),
         ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),
     ):
         for name in names:

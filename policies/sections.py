@@ -246,6 +246,22 @@ class QuotaRules:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalingRules:
+    """A backlog may take the share `headroom` of the time its deadlines leave it; then more replicas are wanted.
+
+    Fewer are wanted only when nothing has asked for more in `settle_seconds`; the last one goes after `idle_seconds`
+    without work. A dispatcher's report that is older than `stale_seconds` says nothing.
+    """
+
+    headroom: float = 0.5
+    settle_seconds: float = 30.0
+    idle_seconds: float = 120.0
+    stale_seconds: float = 15.0
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
 class MoneyRules:
     """What the fleet may spend outside per UTC day; `tenants` overrides `tenant_daily_usd` (None: no limit).
 

@@ -13,6 +13,7 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     TARGET_FAILED = "target_failed"
     TARGET_UNAVAILABLE = "target_unavailable"
+    TARGET_COLD = "target_cold"
     RETRY = "retry"
     GREY_BAND = "grey_band"
     NOT_CALIBRATED = "not_calibrated"
@@ -22,6 +23,7 @@ class Reason(StrEnum):
     DELAYED = "delayed"
     BACKOFF = "backoff"
     BREAKER_OPEN = "breaker_open"
+    COLD = "cold"
     MONEY_BUSY = "money_busy"
     # why an answer is final
     CONFIDENT = "confident"

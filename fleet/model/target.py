@@ -28,6 +28,19 @@ class LatencyClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Serving:
+    """What one replica of a self-hosted target does and costs.
+
+    `tokens_per_second` counts prompt and answer together, under full batches; it is where measuring starts from.
+    `cold_seconds` is from the wish for a replica to its first answer, a machine that must be rented included.
+    """
+
+    tokens_per_second: float
+    cold_seconds: float
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One row of the catalogue. Prices are US dollars per million tokens.
 
@@ -35,6 +48,7 @@ class Target:
     when it holds `batch_size` jobs or its first one has waited `batch_wait_seconds`.
     `revision` names the weights and their quantisation, `logprobs_mode` what the engine's log-probabilities are of:
     a calibration holds for one of each. `free` says of a target outside the fleet that it really costs nothing.
+    `serving` describes a replica of a target of the fleet's own; the scaling rules need it.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
     """
 
@@ -53,6 +67,7 @@ class Target:
     revision: str = "main"
     logprobs_mode: str = "raw_logprobs"
     free: bool = False
+    serving: Serving | None = None
 
     @property
     def is_cloud(self) -> bool:

@@ -9,6 +9,7 @@ from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
+from fleet.model.scaling import Capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Sojourn:
 class TargetView:
     """One target now. `available` is False where it is not configured (no key, no deployment).
 
-    `own_key_only`: the fleet has no key for it; it serves tenants who brought their own.
+    `own_key_only`: the fleet has no key for it; it serves tenants who brought their own. `capacity` is known of
+    self-hosted targets on Ray, None elsewhere.
     """
 
     available: bool = True
@@ -45,6 +47,7 @@ class TargetView:
     breaker: Breaker = Breaker()
     own_key_only: bool = False
     sojourns: Mapping[Lane, Sojourn] = field(default_factory=dict)
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True, slots=True)

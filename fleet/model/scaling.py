@@ -1,0 +1,84 @@
+"""Scaling: how many replicas a target has, what its dispatchers see coming, and what is decided about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fleet.model.delivery import WorkOf
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The replicas of a self-hosted target at one moment.
+
+    `starting_at` is since when the first of those that start does (unix seconds; None: none starts). `held` says that
+    an operator keeps the number where it is: what is cold stays cold.
+    """
+
+    running: int
+    starting: int = 0
+    starting_at: float | None = None
+    held: bool = False
+
+    @property
+    def cold(self) -> bool:
+        return self.running == 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLoad:
+    """What one dispatcher put on its way to a target in one lane: a count that forgets, and means over it.
+
+    `tokens_per_job` is prompt and answer together; `slack_seconds` what was left until the deadline at the hand-over.
+    """
+
+    jobs: float
+    tokens_per_job: float
+    slack_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One dispatcher's report, made at `at` (unix seconds).
+
+    `tokens_done` counts the tokens of every answer since the dispatcher started, `tokens_running` estimates those of
+    the jobs that run there now; both by target. `cpu_share` is of one core, since the report before.
+    """
+
+    dispatcher: str
+    at: float
+    lanes: Mapping[WorkOf, LaneLoad] = field(default_factory=dict)
+    tokens_done: Mapping[str, float] = field(default_factory=dict)
+    tokens_running: Mapping[str, float] = field(default_factory=dict)
+    cpu_share: float = 0.0
+
+
+class ScalingReason(StrEnum):
+    """Why a target shall have so many replicas; the same word is in Serve's status, the log and the metric."""
+
+    # up
+    FIRST_WORK = "first_work"
+    DEADLINE = "deadline"
+    BACKLOG = "backlog"
+    BELOW_LEAST = "below_least"
+    # down
+    IDLE = "idle"
+    LESS_WORK = "less_work"
+    ABOVE_MOST = "above_most"
+    # as it is
+    STEADY = "steady"
+    SETTLING = "settling"
+    STARTING = "starting"
+    NOT_WORTH_A_START = "not_worth_a_start"
+    AT_MOST = "at_most"
+    BROKER_AWAY = "broker_away"
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingDecision:
+    """How many replicas there shall be, and why."""
+
+    replicas: int
+    reason: ScalingReason
