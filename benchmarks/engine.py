@@ -101,11 +101,13 @@ def _offline(options: Options, candidates: int | None) -> list[float]:
 def handle(options: Options) -> list[float]:
     """Jobs per second of `RayServeBackend` with several micro-batches in flight, by round."""
     from deployments import cluster
+    from deployments.declared import Declared
 
     with TemporaryDirectory(prefix="fleet-bench-") as folder:
         cluster.start(dashboard=False, http_port=free_port(), temp_dir=Path(folder))
         try:
-            cluster.deploy(Profile.LOCAL, [options.target], confidence=options.confidence)
+            declared = Declared(Profile.LOCAL, [options.target], confidence=options.confidence)
+            cluster.deploy(declared.applications())
             with asyncio.Runner() as runner:
                 return timed(options, lambda: runner.run(_through_handle(options)))
         finally:

@@ -1,7 +1,8 @@
 """The Serve applications: one per model, named like its target, and one for the dispatcher.
 
-`serve deploy` files name the functions here; `deployments.cluster` runs the same ones. Every model also answers HTTP
-as vLLM itself does, below its route: `/llama-8b/v1/chat/completions` (OpenAI) and `/llama-8b/v1/messages` (Anthropic).
+`deployments.declared` and the files for `serve deploy` name the functions here; Serve builds each application in a
+process of its own. Every model also answers HTTP as vLLM itself does, below its route: `/llama-8b/v1/chat/completions`
+(OpenAI) and `/llama-8b/v1/messages` (Anthropic).
 """
 
 from __future__ import annotations
@@ -11,13 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
-from ray.serve.llm import build_llm_deployment
 
+from deployments.declared import DISPATCHER
 from deployments.host import ServedWorkerHost
 from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
-from deployments.server import FleetLLMServer
-
-DISPATCHER = "dispatcher"
 
 HOST_CPUS = 0.1
 """Logical CPUs of the dispatcher: a fraction, for it has to find a place on a laptop beside three models."""
@@ -36,6 +34,11 @@ class ModelArguments(BaseModel):
 
 def build_model(args: Mapping[str, Any]) -> serve.Application:
     """The application of one model. Raises `ConfigError` for an unknown target."""
+    # Seven seconds of imports, which the process that builds the dispatcher need not wait for.
+    from ray.serve.llm import build_llm_deployment
+
+    from deployments.server import FleetLLMServer
+
     chosen = ModelArguments.model_validate(args)
     described = model(chosen.profile, chosen.target)
     if chosen.source is not None:

@@ -85,7 +85,8 @@ class RayServeBackend:
 
 def ray_serve_backend(target: str) -> RayServeBackend:
     """The backend of a deployed target. Serve must be running in this cluster."""
-    handle = serve.get_deployment_handle(target, app_name=target)
+    # Serve builds applications side by side: that of the model may be there later than the dispatcher.
+    handle = serve.get_deployment_handle(target, app_name=target, _check_exists=False)
 
     async def stop_calls(ids: Collection[str]) -> object:
         return await handle.broadcast("stop_calls", list(ids)).results_async(timeout_s=GRACE_SECONDS)

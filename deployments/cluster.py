@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from deployments.profiles import Profile, models
 from fleet.model.errors import BackendUnavailable
 
 LOOPBACK: Final = "127.0.0.1"
+
+POLL_SECONDS: Final = 0.2
+"""Between two looks at whether everything runs."""
 
 OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
 """The fleet keeps nothing in Ray's object store; Ray's default would claim a third of the memory."""
@@ -105,50 +108,31 @@ def _set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-@contextmanager
-def _root_logger_kept() -> Iterator[None]:
-    """Importing Ray's LLM package replaces the handlers of the root logger and turns its level down."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
+    """Apply what `deployments.declared` says, and return when every application runs and its models are warm.
 
-
-def deploy(
-    profile: Profile,
-    targets: Sequence[str] | None = None,
-    *,
-    confidence: bool = True,
-    host: Mapping[str, Any] | None = None,
-) -> None:
-    """Run the models, all of the profile by default, and return when they are warm.
-
-    `host` are the arguments of the dispatcher, which is left out without them.
-    Raises `BackendUnavailable` with Serve's message if one of them fails.
+    Applications that were declared before and are not among them are deleted.
+    Raises `BackendUnavailable` with Serve's message if one fails.
     """
-    with _root_logger_kept():
-        from ray import serve
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
 
-        from deployments.app import DISPATCHER, build_host, build_model
+    client = _get_global_client()
+    client.deploy_apps(ServeDeploySchema.model_validate({"applications": list(applications)}))
+    _wait_until_running({application["name"] for application in applications})
+    client.wait_for_proxies_serving()
 
-    chosen = list(models(profile)) if targets is None else targets
-    runs = [
-        serve.RunTarget(
-            build_model({"target": name, "profile": profile, "confidence": confidence}),
-            name=name,
-            route_prefix=f"/{name}",
-        )
-        for name in chosen
-    ]
-    if host is not None:
-        runs.append(serve.RunTarget(build_host(host), name=DISPATCHER, route_prefix=None))
-    try:
-        serve.run_many(runs)
-    except RuntimeError as error:
-        raise BackendUnavailable(" ".join([str(error), *_complaints()])) from error
+
+def _wait_until_running(names: Collection[str]) -> None:
+    """There is no time limit: a real model may be on its way from the hub for as long as it takes."""
+    while True:
+        found = {name: each.status for name, each in status().items() if name in names}
+        failed = sorted(name for name, state in found.items() if state == "DEPLOY_FAILED")
+        if failed:
+            raise BackendUnavailable(" ".join([f"not deployed: {', '.join(failed)}.", *_complaints()]))
+        if len(found) == len(names) and set(found.values()) == {"RUNNING"}:
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _complaints() -> list[str]:

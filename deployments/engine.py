@@ -1,4 +1,4 @@
-"""How the fleet starts vLLM inside a replica."""
+"""How the fleet starts vLLM inside a replica, and how it sees from there whether the engine still does something."""
 
 from __future__ import annotations
 
@@ -21,7 +21,37 @@ class FleetEngine(VLLMEngine):  # type: ignore[misc]  # Ray ships no types
     Ray asks for a separate worker process, because vLLM binds that one's threads to cores. A stand-in model computes
     on one thread, so a third process per model would cost its imports, a gigabyte, and a hop over shared memory for
     every step, and bind nothing.
+
+    `outputs` counts what has come from the engine's process since it started, a message for every step that had
+    anything to say.
     """
+
+    outputs = 0
+
+    async def start(self) -> None:
+        await super().start()
+        core = self._engine_client.engine_core
+        receive = core.get_output_async
+
+        async def receive_and_count() -> Any:
+            received = await receive()
+            self.outputs += 1
+            return received
+
+        core.get_output_async = receive_and_count
+
+    @property
+    def unfinished(self) -> int:
+        """The requests in hand, whichever way they came."""
+        return int(self._engine_client.get_num_unfinished_requests())
+
+    def kill(self) -> None:
+        """End the engine's process at once; it may be beyond hearing a signal to end itself.
+
+        Its memory is free for the successor, and whoever waits for an answer learns that none will come.
+        """
+        for process in self._engine_client.engine_core.resources.engine_manager.processes:
+            process.kill()
 
     def _start_async_llm_engine(self, engine_args: Any, engine_config: Any, placement_group: Any) -> Any:
         if engine_config.device_config.device_type == "cpu":

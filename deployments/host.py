@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from deployments.loopback import keep_replica_on_loopback
 from fleet.model.errors import ConfigError
@@ -26,7 +26,7 @@ class WorkerHost:
 
     def __init__(self, factory: str) -> None:
         """`factory` is `module:function`; the function takes nothing and returns a `Worker`. Raises `ConfigError`."""
-        self._worker = resolve(factory)()
+        self._worker: Worker = resolve(factory)()
         self._running = asyncio.create_task(self._worker.run())
 
     async def check_health(self) -> None:
@@ -53,7 +53,7 @@ class ServedWorkerHost(WorkerHost):
         await self.stop()
 
 
-def resolve(path: str) -> Callable[[], Worker]:
+def resolve(path: str) -> Callable[[], Any]:
     """The function named `module:function`. Raises `ConfigError` if there is none."""
     module_name, _, name = path.partition(":")
     try:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fleet.model.errors import ConfigError
 
@@ -35,8 +35,18 @@ class Profile(StrEnum):
     GPU = "gpu"
 
 
+def _bounds(replicas: tuple[int, int]) -> tuple[int, int]:
+    least, most = replicas
+    if not 0 <= least <= most or most == 0:
+        raise ValueError("must be [least, most], with 0 <= least <= most and a most of 1 or more")
+    return replicas
+
+
 class ModelProfile(BaseModel):
-    """One model on one kind of machine, as `profiles.yaml` describes it. `replicas` is the least and the most."""
+    """One model on one kind of machine, as `profiles.yaml` describes it.
+
+    `replicas` is the least and the most; with a least of 0 nothing is started before there is work for it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +54,7 @@ class ModelProfile(BaseModel):
     engine: Mapping[str, Any]
     worker: Mapping[str, float]
     replica_cpus: float = Field(gt=0)
-    replicas: tuple[int, int]
+    replicas: Annotated[tuple[int, int], AfterValidator(_bounds)]
     in_flight: int = Field(gt=0)
     engine_metrics: bool
     environment: Mapping[str, str] = Field(default_factory=dict)
@@ -86,7 +96,8 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
     return LLMConfig(
         model_loading_config={"model_id": target, "model_source": described.weights},
         engine_kwargs={**described.engine, "logprobs_mode": "raw_logprobs"},
-        placement_group_config={"bundle_per_worker": dict(described.worker)},
+        # The workers of a replica talk with each other at every layer: all in one machine, or not at all.
+        placement_group_config={"bundle_per_worker": dict(described.worker), "strategy": "STRICT_PACK"},
         runtime_env={"env_vars": dict(described.environment)},
         deployment_config=_deployment(described),
         callback_config=_callback(described),

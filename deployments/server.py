@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import logging
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -12,6 +15,7 @@ from ray.serve.llm import LLMConfig, LLMServer
 from deployments.chat import Chat
 from deployments.engine import FleetEngine
 from deployments.grouping import as_finished
+from deployments.health import Progress, Verdict, silence_seconds
 from deployments.loopback import keep_replica_on_loopback
 from deployments.stoppable import Stoppable
 from fleet.model.attempt import Failure, Outcome
@@ -26,6 +30,9 @@ WARM_UP_TIMEOUT_SECONDS = 600.0
 
 Group = list[tuple[int, Outcome]]
 
+_log = logging.getLogger("ray.serve")
+"""Serve's own: a replica's log file and the dashboard show it."""
+
 
 class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
     """Ready only when warm. `confidence` False saves the log-probabilities, and answers carry no features."""
@@ -38,6 +45,8 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         keep_replica_on_loopback()
         self._confidence = confidence
         self._calls = Stoppable()
+        self._progress = Progress(silence_seconds())
+        self._asking: asyncio.Task[Outcome] | None = None
         await super().__init__(llm_config, **kwargs)
 
     async def start(self) -> None:
@@ -53,6 +62,25 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         # model half its throughput.
         gc.collect()
         gc.freeze()
+
+    async def check_health(self) -> None:
+        """Raises where the engine is dead or silent (`deployments.health`): Serve then replaces the replica."""
+        await super().check_health()
+        verdict = self._progress.look(self.engine.outputs, self.engine.unfinished, time.monotonic())
+        match verdict:
+            case Verdict.WELL:
+                return
+            case Verdict.ASK:
+                self._asking = asyncio.create_task(
+                    self._chat.answer(_warm_up_request(0), self._progress.silence_seconds)
+                )
+                return
+            case Verdict.GIVEN_UP:
+                _log.error("the engine is given up: %g s without an output", self._progress.silence_seconds)
+                self.engine.kill()
+            case Verdict.STUCK:
+                pass
+        raise BackendUnavailable(f"the engine has work and no output since {self._progress.silence_seconds:g} s")
 
     async def _start_engine(self) -> None:
         """Only the engine: Ray's own would also start a process that reports the models to Ray's makers."""

@@ -38,13 +38,14 @@ def needs_of(request: ChatRequest, estimates: Estimates) -> Needs:
     (`context_too_long`) settles the close calls.
     """
     characters, images = _measure(request.get("messages", ()))
-    tools = request.get("tools")
+    tools, response_format = request.get("tools"), request.get("response_format")
     if tools:
         characters += len(str(tools))
+    special = images or tools or response_format
     return Needs(
         input_tokens=math.ceil(characters / estimates.characters_per_token) + images * estimates.tokens_per_image,
         output_tokens=request.get("max_completion_tokens") or request.get("max_tokens"),
-        capabilities=_capabilities(images > 0, bool(tools), request.get("response_format")),
+        capabilities=_capabilities(images > 0, bool(tools), response_format) if special else _NOTHING_SPECIAL,
     )
 
 
@@ -56,8 +57,6 @@ def tokens_of(request: ChatRequest, estimates: Estimates) -> int:
 
 def _capabilities(images: bool, tools: bool, response_format: Any) -> frozenset[Capability]:
     schema = isinstance(response_format, Mapping) and response_format.get("type") == "json_schema"
-    if not (images or tools or schema):
-        return _NOTHING_SPECIAL
     wanted = ((Capability.VISION, images), (Capability.TOOLS, tools), (Capability.JSON_SCHEMA, schema))
     return frozenset(capability for capability, needed in wanted if needed)
 

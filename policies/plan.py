@@ -13,7 +13,8 @@ from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 from fleet.model.target import Target
 from fleet.model.view import View
-from policies import acceptance, admission, breaker, budget, foresight, retry, routing
+from policies import acceptance, admission, breaker, budget, cold, foresight, retry, routing
+from policies.cold import Asleep
 from policies.confidence import probes
 from policies.deadline import deadline_at
 from policies.delivery import LONGEST_WAIT_SECONDS
@@ -115,11 +116,8 @@ def _second_look(case: _Case, answer: Attempt, probe: Probe) -> Run | None:
     if target is None:
         return None
     demand = replace(case.demand, needs=probes.needs_of_probe(probe, case.demand.needs, answer.outcome))
-    if bar(target, demand, case.view, case.rules) is not None:
-        return None
-    if not breaker.allows(case.view.targets[target.name].breaker, case.now):
-        return None
-    return Run(target.name, Reason.GREY_BAND, probe)
+    is_ready = cold.ready(target, demand, case.view, case.now, case.rules)
+    return Run(target.name, Reason.GREY_BAND, probe) if is_ready else None
 
 
 def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> _Case:
@@ -137,20 +135,31 @@ def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules
 
 
 def _climb(case: _Case, reason: Reason) -> Action:
-    """Run the weakest rung that is left and open; wait where all that are left are shut; else conclude."""
+    """Run the weakest rung that is left and open; wait where all are shut or cold or one is worth it; else conclude."""
     shut: list[Target] = []
+    asleep: list[Asleep] = []
     for target in _rungs_left(case):
         if bar(target, case.demand, case.view, case.rules) is not None:
             continue
         if not breaker.allows(case.view.targets[target.name].breaker, case.now):
+            reason = reason if shut or asleep else Reason.TARGET_UNAVAILABLE
             shut.append(target)
-        elif shut:
-            return Run(target.name, Reason.TARGET_UNAVAILABLE)
-        elif case.attempts and target.name == case.attempts[-1].target:
-            return _retry(case, target)
+        elif (found := cold.asleep(target, case.view, case.now)) is not None:
+            reason = reason if shut or asleep else Reason.TARGET_COLD
+            asleep.append(found)
         else:
-            return Run(target.name, reason)
-    return _wait_for_breaker(case, shut) if shut else _conclude(case)
+            return _run(case, target, asleep, reason)
+    return _wait_for_first(case, shut, asleep)
+
+
+def _run(case: _Case, target: Target, asleep: list[Asleep], reason: Reason) -> Action:
+    """Run on the first rung that is open, unless one of those `asleep` below it is worth a wait."""
+    for each in asleep:
+        if cold.worth_waiting_for(each, target, case.demand, case.deadline_at, case.rules):
+            return cold.wait_for(each, case.deadline_at, case.now)
+    if case.attempts and target.name == case.attempts[-1].target:
+        return _retry(case, target)
+    return Run(target.name, reason)
 
 
 def _rungs_left(case: _Case) -> Iterator[Target]:
@@ -188,11 +197,21 @@ def _retry(case: _Case, target: Target) -> Action:
     return Run(target.name, Reason.RETRY)
 
 
-def _wait_for_breaker(case: _Case, shut: list[Target]) -> Wait:
-    """Wait for the first of these breakers to close, at most until the deadline."""
-    first = min(shut, key=lambda target: case.view.targets[target.name].breaker.open_until_at)
-    opens_at = case.view.targets[first.name].breaker.open_until_at
-    return Wait(first.name, min(opens_at, case.deadline_at) - case.now, Reason.BREAKER_OPEN)
+def _wait_for_first(case: _Case, shut: list[Target], asleep: list[Asleep]) -> Action:
+    """Wait for the first of these breakers to close or targets to be warm, at most until the deadline.
+
+    What an operator keeps cold is waited for only where there is no answer in hand.
+    """
+    if _best(case.attempts) is not None:
+        asleep = [each for each in asleep if not each.held]
+    opens_at = {target.name: case.view.targets[target.name].breaker.open_until_at for target in shut}
+    first = min(opens_at, key=opens_at.__getitem__, default=None)
+    warm = min(asleep, key=lambda each: each.warm_at, default=None)
+    if warm is not None and (first is None or warm.warm_at < opens_at[first]):
+        return cold.wait_for(warm, case.deadline_at, case.now)
+    if first is not None:
+        return Wait(first, min(opens_at[first], case.deadline_at) - case.now, Reason.BREAKER_OPEN)
+    return _conclude(case)
 
 
 def _out_of_time(attempts: tuple[Attempt, ...]) -> Action:

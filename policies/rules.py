@@ -118,6 +118,7 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
         "shadow.kept": shadow.kept,
         "shadow.escalated": shadow.escalated,
         "scaling.headroom": rules.scaling.headroom,
+        "scaling.utilisation": rules.scaling.utilisation,
         **{f"confidence.priors.{target}": prior for target, prior in confidence.priors.items()},
     }
     for path, value in shares.items():
@@ -176,7 +177,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("deadlines", ("interactive_seconds", "standard_seconds", "bulk_seconds", "escalation_seconds")),
         ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
         ("delivery", ("max_deliveries",)),
-        ("scaling", ("headroom", "settle_seconds", "idle_seconds", "stale_seconds")),
+        ("scaling", ("headroom", "utilisation", "settle_seconds", "idle_seconds", "stale_seconds")),
         ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),
     ):
         for name in names:

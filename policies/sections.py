@@ -247,13 +247,15 @@ class QuotaRules:
 
 @dataclass(frozen=True, slots=True)
 class ScalingRules:
-    """A backlog may take the share `headroom` of the time its deadlines leave it; then more replicas are wanted.
+    """A backlog may take the share `headroom` of the time its deadlines leave it; beyond, more replicas are wanted.
 
+    So they are where jobs that cannot wait for a start come in faster than `utilisation` of what those there can do.
     Fewer are wanted only when nothing has asked for more in `settle_seconds`; the last one goes after `idle_seconds`
     without work. A dispatcher's report that is older than `stale_seconds` says nothing.
     """
 
     headroom: float = 0.5
+    utilisation: float = 0.8
     settle_seconds: float = 30.0
     idle_seconds: float = 120.0
     stale_seconds: float = 15.0

@@ -17,10 +17,10 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Shadow, Status
 from fleet.model.view import View
-from policies import breaker, routing
+from policies import cold, routing
 from policies.agreement import agree
 from policies.deadline import deadline_at
-from policies.eligibility import Demand, bar
+from policies.eligibility import Demand
 from policies.needs import needs_of
 from policies.rules import Rules
 
@@ -42,7 +42,8 @@ def shadow_of(
 ) -> Shadow | None:
     """The comparison to run behind a kept answer; None for most, and `look` is only called for the others.
 
-    Never for a tenant's own key, never on a target that is barred, shut or (unless the rules say so) outside the fleet.
+    Never for a tenant's own key, never on a target that is barred, shut or cold, or (unless the rules say so) outside
+    the fleet.
     """
     if action.reason is not Reason.CONFIDENT or job.own_key is not None:
         return None
@@ -74,7 +75,7 @@ def _stronger(job: Job, kept: Attempt, view: View, now: float, rules: Rules) -> 
     for target in above:
         if target.is_cloud and not rules.shadow.cloud:
             continue
-        if bar(target, demand, view, rules) is None and breaker.allows(view.targets[target.name].breaker, now):
+        if cold.ready(target, demand, view, now, rules):
             return target.name
     return None
 
@@ -89,9 +90,8 @@ def next_action(
             return Finish(last.number, Status.SUCCEEDED, Reason.SHADOW)
         return GiveUp(Status.FAILED, Reason.SHADOW, Problem("the stronger target did not answer"))
     target = rules.catalogue.targets.get(shadow.target)
-    barred = target is None or bar(target, Demand(job, needs_of(job.request, rules.estimates), None), view, rules)
-    shut = target is not None and not barred and not breaker.allows(view.targets[target.name].breaker, now)
-    if barred or shut or now >= deadline_at(job, rules):
+    demand = Demand(job, needs_of(job.request, rules.estimates), None)
+    if target is None or now >= deadline_at(job, rules) or not cold.ready(target, demand, view, now, rules):
         return not_to_be_had()
     return Run(shadow.target, Reason.SHADOW)
 

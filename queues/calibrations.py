@@ -178,7 +178,7 @@ def _one_before(key: CalibrationKey, history: Sequence[Recorded]) -> Calibration
     # An original that the history has already forgotten had nothing before it that is still there.
     at = versions.index(in_force) if in_force in versions else 0
     if at == 0:
-        raise ConfigError("key", f"{store_key(key)} has no earlier calibration to go back to")
+        raise ConfigError("key", f"{key.target} {key.family} {key.kind} has no earlier calibration to go back to")
     earlier = found[at - 1]
     return replace(earlier, version=_original(earlier.version) + ROLLED_BACK)
 

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic_core import from_json
@@ -18,6 +17,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Status
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.frames import Arrival
 from queues.inlet import Inlet
 from queues.letters import Message
 from queues.memory import MemoryBroker
@@ -73,7 +73,7 @@ class JetStreamCancels:
             # From the first one again: none is missed, whatever became of the connection or the stream.
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _read_on(self) -> AsyncIterator[list[Msg]]:
+    async def _read_on(self) -> AsyncIterator[list[Arrival]]:
         """All that is stored, then what comes. Raises QueueUnavailable when the reader is gone."""
         js = self._connection.nats.jetstream()
         config = ConsumerConfig(
@@ -104,7 +104,7 @@ class JetStreamCancels:
         return [_outcome(reply) for reply in await self._connection.exchange(asked)]
 
 
-def _outcome(reply: Msg) -> Status | None:
+def _outcome(reply: Arrival) -> Status | None:
     match status_of(reply):
         case None:
             result = result_in(reply.data)

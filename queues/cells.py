@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from nats.aio.msg import Msg
 from pydantic_core import from_json, to_json
 
 from fleet.model.errors import QueueUnavailable
 from queues.connection import Connection, status_of
+from queues.frames import Arrival
 from queues.letters import Message
 from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, SPEND, spend_subject
 
@@ -78,7 +78,7 @@ class JetStreamCells:
         return _answer(reply)
 
 
-def _answer(reply: Msg) -> dict[str, Any]:
+def _answer(reply: Arrival) -> dict[str, Any]:
     if status_of(reply) is not None:
         raise QueueUnavailable("nobody keeps the bucket spend")
     answer: dict[str, Any] = from_json(reply.data)

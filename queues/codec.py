@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from fleet.model.delivery import JobsOf, Source, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, TENANT, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
-from fleet.model.result import Malformed, Problem, Shadow, Work
+from fleet.model.result import SHADOW_ID, Malformed, Problem, Shadow, Work
 from fleet.model.submission import Submission
 from queues import schema
 from queues.judgements import judged_record, read_judged, read_probe
@@ -35,6 +36,9 @@ UNCHECKED_BODY_BYTES = 64 * 1024
 
 INVALID_TENANT = "invalid"
 """Who is answered where the subject names no tenant; subjects of results are built from it."""
+
+_COMPARISON = "shadow"
+"""The end of the id of a message that is one."""
 
 _VALIDATE = schema.Job.__pydantic_validator__.validate_python
 
@@ -77,7 +81,7 @@ def decode(
         case JobsOf():
             return decode_job(body, headers, subject, stored_at)
         case WorkOf():
-            return decode_work(body, subject)
+            return decode_work(body, subject, headers)
 
 
 def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float) -> Job | Malformed:
@@ -167,7 +171,7 @@ def job_message_id(tenant: str, job_id: str) -> str:
 def _best_id(body: bytes, headers: Mapping[str, str] | None, subject: str, tenant: str) -> str:
     """The id to answer under: the body's, else the message id's, else one that every redelivery gives again."""
     message_id = (headers or {}).get(MSG_ID, "").removeprefix(job_message_id(tenant, ""))
-    for candidate in (_id_in(body), message_id):
+    for candidate in (_id_in(body), message_id.partition(".")[0]):
         if isinstance(candidate, str) and JOB_ID.fullmatch(candidate):
             return candidate
     return _made_up_id(body, subject)
@@ -178,11 +182,22 @@ def _made_up_id(body: bytes, subject: str) -> str:
 
 
 def _id_in(body: bytes) -> object:
+    return _fields_of(body).get("id")
+
+
+def _fields_of(body: bytes) -> Mapping[str, Any]:
+    """What a message that could not be read has all the same, as far as it can be told."""
     try:
         sent = from_json(body)
     except ValueError:
-        return None
-    return sent.get("id") if isinstance(sent, dict) else None
+        return {}
+    return sent if isinstance(sent, dict) else {}
+
+
+def work_message_id(work: Work) -> str:
+    """One per job and hop. It says of a comparison that it is one, also where the body cannot be read."""
+    message_id = f"{work.job.tenant}.{work.job.id}.{work.hop}"
+    return message_id if work.shadow is None else f"{message_id}.{_COMPARISON}"
 
 
 def encode_work(work: Work) -> bytes:
@@ -217,7 +232,7 @@ def encode_work(work: Work) -> bytes:
     )
 
 
-def decode_work(body: bytes, subject: str) -> Work | Malformed:
+def decode_work(body: bytes, subject: str, headers: Mapping[str, str] | None = None) -> Work | Malformed:
     """The work on `work.<target>.<lane>.<tenant>`; Malformed where the bytes are not ours or of another version."""
     try:
         packed = PACKED.validate_json(body, strict=True)
@@ -226,7 +241,14 @@ def decode_work(body: bytes, subject: str) -> Work | Malformed:
     except (ValueError, TypeError, KeyError) as error:
         _, _, lane, tenant = subject.split(".", 3)
         problem = field_problem("body", f"must be a WORK message of schema {schema.VERSION}: {type(error).__name__}")
-        return _malformed(body, None, subject, Lane(lane), tenant, problem)
+        bad = _malformed(body, headers, subject, Lane(lane), tenant, problem)
+        said = (headers or {}).get(MSG_ID, "").endswith(f".{_COMPARISON}")
+        return replace(bad, is_comparison=said or _is_comparison(_fields_of(body)))
+
+
+def _is_comparison(fields: Mapping[str, Any]) -> bool:
+    """No job is taken for one: it would never be answered."""
+    return isinstance(fields.get("shadow"), list) and str(fields.get("id")).startswith(SHADOW_ID)
 
 
 def _require_address(packed: Mapping[str, Any], subject: str) -> None:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from fleet.model.errors import ConfigError, QueueUnavailable
-from queues.client import TolerantClient
+from queues.client import Taker, TolerantClient
+from queues.frames import Arrival, publication
 from queues.letters import HEADER_ROOM_BYTES, Message
 from queues.login import ANONYMOUS, Login, without_password
 
@@ -52,11 +52,12 @@ async def connect(
 class _Batch:
     """Replies that are awaited together."""
 
-    __slots__ = ("done", "missing", "replies")
+    __slots__ = ("done", "messages", "missing", "replies")
 
-    def __init__(self, size: int, done: asyncio.Future[None]) -> None:
-        self.replies: list[Msg] = [None] * size
-        self.missing = size
+    def __init__(self, messages: Sequence[Message], done: asyncio.Future[None]) -> None:
+        self.messages = messages
+        self.replies: list[Any] = [None] * len(messages)
+        self.missing = len(messages)
         self.done = done
 
 
@@ -67,11 +68,12 @@ class Connection:
         self._timeout_seconds = timeout_seconds
         self._on_closed = on_closed
         self._nc: Any = TolerantClient()
+        self._nc.on_refused = self._on_refused
         self._up = asyncio.Event()
         self._ids = itertools.count()
         self._batches: dict[str, _Batch] = {}
         self._open: set[asyncio.Future[Any]] = set()
-        self._listeners: set[asyncio.Queue[Msg | None]] = set()
+        self._listeners: dict[asyncio.Queue[Arrival | QueueUnavailable], str] = {}
         self._inbox = ""
 
     @property
@@ -100,7 +102,8 @@ class Connection:
             # nats-py goes on trying whatever the reason is, and keeps the last one.
             if "authorization violation" in str(self._nc.last_error).lower():
                 raise ConfigError("nats_user", f"{without_password(url)} refuses this login") from error
-            raise QueueUnavailable(f"no NATS server answers at {without_password(url)}: {error}") from error
+            reason = f": {error}" if str(error) else ""
+            raise QueueUnavailable(f"no NATS server answers at {without_password(url)}{reason}") from error
         self._inbox = self._nc.new_inbox()
         self._up.set()
         await self.subscribe(f"{self._inbox}.*.*", self._on_reply)
@@ -131,7 +134,7 @@ class Connection:
         with suppress(OSError, RuntimeError):
             await self._nc.close()
 
-    async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Msg]:
+    async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Arrival]:
         """Send all messages and return the reply to each, in order.
 
         Raises: QueueUnavailable if one reply is missing after `timeout_seconds` or the connection breaks.
@@ -139,11 +142,12 @@ class Connection:
         if not messages:
             return []
         key = str(next(self._ids))
+        inbox = f"{self._inbox}.{key}."
+        commands = [self._command(message, f"{inbox}{index}") for index, message in enumerate(messages)]
         async with self.waiting(timeout_seconds or self._timeout_seconds) as done:
-            batch = self._batches[key] = _Batch(len(messages), done)
+            batch = self._batches[key] = _Batch(messages, done)
             try:
-                for index, message in enumerate(messages):
-                    await self.send(message, f"{self._inbox}.{key}.{index}")
+                await self._write(commands)
                 await done
             finally:
                 del self._batches[key]
@@ -168,21 +172,29 @@ class Connection:
 
     async def send(self, message: Message, reply: str = "") -> None:
         """Send without waiting for an answer. Raises QueueUnavailable if the client refuses it."""
-        if message.size_bytes > self.max_message_bytes:
+        await self._write([self._command(message, reply)])
+
+    def _command(self, message: Message, reply: str) -> bytes:
+        command = publication(message.subject, reply, message.data, message.headers)
+        # The command is longer than what the server counts, so most need not be counted.
+        if len(command) > self._nc.max_payload and message.size_bytes > self._nc.max_payload:
             # The server would close the connection on everybody.
             raise QueueUnavailable(f"{message.subject}: {message.size_bytes} bytes exceed the broker's maximum payload")
+        return command
+
+    async def _write(self, commands: Sequence[bytes]) -> None:
         try:
-            await self._nc.publish(message.subject, message.data, reply=reply, headers=message.headers)
+            await self._nc.write(commands)
         except NatsError as error:
             raise QueueUnavailable(f"NATS client: {error}") from error
 
-    async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Call the coroutine function `callback` with each message; nothing is dropped, however slow it is.
+    async def subscribe(self, subject: str, taker: Taker) -> Subscription:
+        """Call `taker` with each message, as it is read; nothing is dropped.
 
         Raises: QueueUnavailable.
         """
         async with self.waiting(self._timeout_seconds):
-            return await self._nc.subscribe(subject, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0)
+            return await self._nc.hear(subject, taker)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         try:
@@ -190,27 +202,30 @@ class Connection:
         except NatsError as error:
             _log.debug("not unsubscribed: %s", error)
 
-    async def listen(self, subject: str) -> AsyncIterator[Msg]:
-        """Each message from now on. Raises QueueUnavailable when the connection breaks: some may have been missed."""
-        arrived: asyncio.Queue[Msg | None] = asyncio.Queue()
-        subscription = await self.subscribe(subject, arrived.put)
-        self._listeners.add(arrived)
+    async def listen(self, subject: str) -> AsyncIterator[Arrival]:
+        """Each message from now on.
+
+        Raises: QueueUnavailable when the connection breaks, for some may have been missed, and where it is refused.
+        """
+        arrived: asyncio.Queue[Arrival | QueueUnavailable] = asyncio.Queue()
+        subscription = await self.subscribe(subject, arrived.put_nowait)
+        self._listeners[arrived] = subject
         try:
-            while (message := await arrived.get()) is not None:
+            while isinstance(message := await arrived.get(), Arrival):
                 yield message
-            raise QueueUnavailable(BROKEN)
+            raise message
         finally:
-            self._listeners.discard(arrived)
+            del self._listeners[arrived]
             await self.unsubscribe(subscription)
 
     def new_inbox(self) -> str:
         """A subject prefix of its own for replies that are not one per request."""
         return str(self._nc.new_inbox())
 
-    async def _on_reply(self, message: Msg) -> None:
+    def _on_reply(self, message: Arrival) -> None:
         _, key, index = message.subject.rsplit(".", 2)
         batch = self._batches.get(key)
-        if batch is None:
+        if batch is None or batch.replies[int(index)] is not None:
             return
         batch.replies[int(index)] = message
         batch.missing -= 1
@@ -231,12 +246,26 @@ class Connection:
         if self._on_closed is not None:
             self._on_closed()
 
+    def _on_refused(self, subject: str) -> bool:
+        """End what waits for an answer that will never come. The server names the subject, in lower case here."""
+        told = False
+        for batch in self._batches.values():
+            refused = next((each.subject for each in batch.messages if each.subject.lower() == subject), None)
+            if refused is not None and not batch.done.done():
+                batch.done.set_exception(QueueUnavailable(f"this login may not publish to {refused}"))
+                told = True
+        for arrived, listened in self._listeners.items():
+            if listened.lower() == subject:
+                arrived.put_nowait(QueueUnavailable(f"this login may not listen to {listened}"))
+                told = True
+        return told
+
     def _fail_all(self) -> None:
         for future in self._open:
             if not future.done():
                 future.set_exception(QueueUnavailable(BROKEN))
         for arrived in self._listeners:
-            arrived.put_nowait(None)
+            arrived.put_nowait(QueueUnavailable(BROKEN))
 
 
 async def _log_error(error: Exception) -> None:
@@ -244,7 +273,7 @@ async def _log_error(error: Exception) -> None:
     _log.warning("NATS: %s", error or type(error).__name__)
 
 
-def status_of(message: Msg) -> str | None:
+def status_of(message: Arrival) -> str | None:
     """The status the server answers with in place of content, e.g. "503" where nobody listens."""
     headers = message.headers
     return None if headers is None else headers.get("Status")

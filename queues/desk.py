@@ -23,19 +23,21 @@ from queues.subjects import RESULTS, checked_job_id, result_subject
 class JetStreamDesk:
     """`fleet.ports.JobDesk` for one tenant. `results` raises QueueUnavailable when the connection breaks."""
 
-    def __init__(self, connection: Connection, tenant: str) -> None:
+    def __init__(self, connection: Connection, tenant: str, secret: bytes = b"") -> None:
+        """With a `secret` nobody who knows a job's id can have the job dropped as the repetition of another."""
         if TENANT.fullmatch(tenant) is None:
             raise ConfigError("tenant", f"must match {TENANT.pattern}")
         self._connection = connection
         self._tenant = tenant
+        self._secret = secret
 
     @classmethod
     async def connect(cls, url: str, tenant: str, login: Login = ANONYMOUS) -> JetStreamDesk:
         """A desk on a connection of its own, closed with it. Raises: QueueUnavailable, ConfigError."""
-        return cls(await connect(url, name=f"fleet-desk-{tenant}", login=login), tenant)
+        return cls(await connect(url, name=f"fleet-desk-{tenant}", login=login), tenant, login.secret())
 
     async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
-        messages = [submission_message(submission, self._tenant) for submission in submissions]
+        messages = [submission_message(submission, self._tenant, self._secret) for submission in submissions]
         faults.point("client.submitting")
         stored = await store(self._connection, messages)
         faults.point("client.submitted")

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from nats.aio.msg import Msg
 from pydantic_core import from_json, to_json
 
 from fleet.model.errors import QueueUnavailable
 from queues.cells import NO_MESSAGE
 from queues.connection import Connection, status_of
+from queues.frames import Arrival
 from queues.letters import Message
 from queues.records import result_in
 from queues.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, RESULTS
@@ -42,7 +42,7 @@ def _displacing(message: Message, stored: dict[str, Any]) -> Message | None:
     return replace(message, headers={**(message.headers or {}), **fence})
 
 
-def _stored(reply: Msg) -> dict[str, Any]:
+def _stored(reply: Arrival) -> dict[str, Any]:
     if status_of(reply) is not None:
         raise QueueUnavailable("nobody keeps the results")
     answer = from_json(reply.data)

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from pydantic_core import to_json
 
 from fleet.model.errors import QueueUnavailable
 from queues.connection import Connection
+from queues.frames import Arrival
 from queues.letters import Message
 
 NO_MESSAGES = "404"
@@ -53,10 +53,10 @@ class Inlet:
         self._subscription: Subscription | None = None
         self._limit = 0
         self._due = 0
-        self._arrived: list[Msg] = []
+        self._arrived: list[Arrival] = []
         self._done: asyncio.Future[Any] | None = None
 
-    async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Msg]:
+    async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Arrival]:
         """What is there, up to `limit` and `MAX_PULL_BYTES`; if nothing, the first to come within `wait_seconds`.
 
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
@@ -83,7 +83,7 @@ class Inlet:
         """Never less than the largest message, which would wait for ever; subjects count as well."""
         return max(MAX_PULL_BYTES, 2 * self._connection.max_message_bytes)
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Arrival) -> None:
         """A delivery keeps its own subject; what comes to the inbox itself is a status.
 
         That of the pull before may come late: a full batch is followed by 409 "Batch Completed".

@@ -7,7 +7,6 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nats.aio.msg import Msg
 from pydantic_core import from_json, to_json
 
 from fleet import faults
@@ -18,6 +17,8 @@ from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.fence import displacing
+from queues.forgotten import Forgotten
+from queues.frames import Arrival
 from queues.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
 from queues.letters import Message, messages_of, traceparent_in
 from queues.parcels import parcel_of
@@ -47,6 +48,7 @@ class JetStreamQueue:
         self._ack_wait_seconds = ack_wait_seconds
         self._inlets: dict[Source, Inlet] = {}
         self._strays = Strays(connection)
+        self._forgotten = Forgotten(connection)
         self._locks: dict[Source, asyncio.Lock] = {}
 
     async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
@@ -62,7 +64,7 @@ class JetStreamQueue:
                 messages = await self._pull(source, limit, wait_seconds)
         return [_delivery(source, message) for message in messages]
 
-    async def _pull(self, source: Source, limit: int, wait_seconds: float) -> list[Msg]:
+    async def _pull(self, source: Source, limit: int, wait_seconds: float) -> list[Arrival]:
         inlet = self._inlets.get(source) or await self._open_inlet(source)
         try:
             return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
@@ -124,7 +126,9 @@ class JetStreamQueue:
 
     async def depths(self) -> Depths:
         jobs, work = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
-        return depths_of(jobs, work)
+        depths = depths_of(jobs, work)
+        await self._forgotten.look(depths)
+        return depths
 
     async def _subjects(self, stream: str) -> Mapping[str, int]:
         """Messages by subject; the server tells at most 100,000 of them at a time."""
@@ -162,14 +166,14 @@ def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Itera
     chunk_bytes = 0
     for index, message in enumerate(messages):
         # A message beyond its limit makes the server close the connection on everybody.
-        if message is None or message.size_bytes > max_message_bytes:
+        if message is None or (size := message.size_bytes) > max_message_bytes:
             continue
         full = len(chunk) == (1 if faults.splits_letters else CHUNK_MESSAGES)
-        if chunk and (chunk_bytes + message.size_bytes > CHUNK_BYTES or full):
+        if chunk and (chunk_bytes + size > CHUNK_BYTES or full):
             yield chunk
             chunk, chunk_bytes = [], 0
         chunk.append((index, message))
-        chunk_bytes += message.size_bytes
+        chunk_bytes += size
     if chunk:
         yield chunk
 
@@ -182,7 +186,7 @@ async def _whose(connection: Connection, start: Message) -> Stored:
     return Stored.NEW if found == start.data else Stored.REPEAT
 
 
-def _stored(reply: Msg) -> Stored:
+def _stored(reply: Arrival) -> Stored:
     if status_of(reply) is not None:
         raise QueueUnavailable("no stream takes the subject")
     ack = from_json(reply.data)
@@ -197,7 +201,7 @@ def _stored(reply: Msg) -> Stored:
     raise QueueUnavailable(f"JetStream: {error.get('description')}")
 
 
-def _checked(reply: Msg) -> dict[str, Any]:
+def _checked(reply: Arrival) -> dict[str, Any]:
     if status_of(reply) is not None:
         raise QueueUnavailable("JetStream does not answer")
     answer: dict[str, Any] = from_json(reply.data)
@@ -223,7 +227,7 @@ def _verdict(settlement: Settlement) -> bytes:
             return b"-NAK"
 
 
-def _delivery(source: Source, message: Msg) -> AnyDelivery:
+def _delivery(source: Source, message: Arrival) -> AnyDelivery:
     about = hand_over_of(message.reply)
     headers = message.headers
     return Delivery(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from fleet.model.attempt import Features, Judged
 from fleet.model.calibration import Guard, OutputKind, Probe
 
 FEATURES = ("sum", "mean", "min", "q10", "q25", "count", "margin", "entropy")
+_NUMBERS = attrgetter(*FEATURES)
 
 
 def judged_record(judged: Judged | None) -> dict[str, Any] | None:
@@ -46,7 +48,7 @@ def read_probe(word: str | None) -> Probe | None:
 
 
 def features_record(features: Features | None) -> dict[str, float] | None:
-    return None if features is None else {name: getattr(features, name) for name in FEATURES}
+    return None if features is None else dict(zip(FEATURES, _NUMBERS(features), strict=True))
 
 
 def read_features(record: Mapping[str, Any] | None) -> Features | None:

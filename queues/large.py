@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result
 from queues.connection import Connection, status_of
-from queues.journal import recorded
 from queues.letters import Message
-from queues.parcels import belongs_to, unpacked
+from queues.parcels import belongs_to, chunk_subjects, unpacked
 from queues.records import receipt_in, result_in
-from queues.subjects import LARGE_RESULTS, object_chunk_subject, object_meta_subject
+from queues.subjects import LARGE_RESULTS
+
+CHUNKS_AT_ONCE = 32
+"""The server cuts the connection of a client for which more than 64 MB wait."""
+
+TRIES = 3
+LAG_SECONDS = 0.3
+"""In a cluster the server that answers may lag behind the one that has taken the chunks in."""
 
 
 async def whole_result(connection: Connection, tenant: str, body: bytes) -> Result | None:
@@ -22,14 +30,24 @@ async def whole_result(connection: Connection, tenant: str, body: bytes) -> Resu
         return result_in(body)
     if not belongs_to(receipt, tenant):
         return None
-    meta = object_meta_subject(receipt.name)
-    [reply] = await connection.exchange([Message(f"$JS.API.DIRECT.GET.{LARGE_RESULTS}.{meta}", b"")])
-    match status_of(reply):
-        case None:
-            subject = object_chunk_subject(receipt.name)
-            chunks = [chunk.data async for chunk in recorded(connection, LARGE_RESULTS, subject)]
-            return unpacked(body, reply.data, chunks)
-        case "404":
+    subjects, chunks = chunk_subjects(receipt), list[bytes]()
+    for start in range(0, len(subjects), CHUNKS_AT_ONCE):
+        portion = await _portion(connection, subjects[start : start + CHUNKS_AT_ONCE])
+        if portion is None:
             return None
-        case status:
-            raise QueueUnavailable(f"the answer of a large result cannot be read: status {status}")
+        chunks += portion
+    return unpacked(body, receipt, chunks)
+
+
+async def _portion(connection: Connection, subjects: list[str]) -> list[bytes] | None:
+    """The chunks under these subjects; None where one is gone."""
+    asked = [Message(f"$JS.API.DIRECT.GET.{LARGE_RESULTS}.{subject}", b"") for subject in subjects]
+    for tried in range(1, TRIES + 1):
+        replies = await connection.exchange(asked)
+        refused = {status_of(reply) for reply in replies} - {None}
+        if not refused:
+            return [reply.data for reply in replies]
+        if refused != {"404"}:
+            raise QueueUnavailable(f"the answer of a large result cannot be read: status {min(map(str, refused))}")
+        await asyncio.sleep(LAG_SECONDS if tried < TRIES else 0)
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Start, Work
 from fleet.model.submission import Submission
-from queues.codec import encode_submission, encode_work, job_message_id
+from queues.codec import encode_submission, encode_work, job_message_id, work_message_id
 from queues.feedback import encode_feedback
 from queues.records import encode_dead, encode_ledger, encode_result, encode_start
 from queues.subjects import (
@@ -60,14 +61,16 @@ class Message:
         """Headers and body as the broker counts them."""
         if not self.headers:
             return len(self.data)
-        lines = (len(name.encode()) + len(value.encode()) + _HEADER_LINE_BYTES for name, value in self.headers.items())
-        return len(self.data) + _HEADER_FRAME_BYTES + sum(lines)
+        size = len(self.data) + _HEADER_FRAME_BYTES
+        for name, value in self.headers.items():
+            size += len(name.encode()) + len(value.encode()) + _HEADER_LINE_BYTES
+        return size
 
 
 def traceparent_in(headers: Mapping[str, str] | None) -> str | None:
     """A well-formed W3C trace context; a publisher's header is carried on, so anything else is dropped."""
-    value = (headers or {}).get(TRACEPARENT, "")
-    return value if _TRACEPARENT.fullmatch(value) else None
+    value = None if headers is None else headers.get(TRACEPARENT)
+    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
 def messages_of(posts: Sequence[Post], max_bytes: int) -> list[Message | None]:
@@ -106,9 +109,9 @@ def with_trace(message: Message, traceparent: str | None) -> Message:
 
 def _letter_message(letter: Letter, max_bytes: int) -> Message:
     match letter:
-        case Work(job, target, hop=hop):
+        case Work(job, target):
             subject = work_subject(target, job.lane, job.tenant)
-            return Message(subject, _fitting(letter, max_bytes), {MSG_ID: f"{job.tenant}.{job.id}.{hop}"})
+            return Message(subject, _fitting(letter, max_bytes), {MSG_ID: work_message_id(letter)})
         case Result(job_id, tenant):
             # The fence outlives the deduplication window and a restart of the broker.
             fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
@@ -152,9 +155,13 @@ def _without_answer(work: Work, index: int) -> Work:
     return replace(work, attempts=tuple(attempts))
 
 
-def submission_message(submission: Submission, tenant: str) -> Message:
+def submission_message(submission: Submission, tenant: str, secret: bytes = b"") -> Message:
     """Raises InvalidJob where the submission cannot be addressed or is too long."""
-    headers = {MSG_ID: job_message_id(tenant, submission.id)}
+    message_id = job_message_id(tenant, submission.id)
+    if secret:
+        # The broker compares these across tenants, and whoever guesses one can be first.
+        message_id += f".{hmac.digest(secret, message_id.encode(), 'sha256')[:16].hex()}"
+    headers = {MSG_ID: message_id}
     if submission.traceparent is not None:
         headers[TRACEPARENT] = submission.traceparent
     return Message(job_subject(submission.lane, tenant), encode_submission(submission, tenant), headers)

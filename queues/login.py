@@ -42,6 +42,15 @@ class Login:
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
+    def secret(self) -> bytes:
+        """What only whoever may log in like this knows; empty where nothing is asked for. Raises ConfigError."""
+        if self.creds_path is None:
+            return (self.password or self.nkey_seed or "").encode()
+        try:
+            return self.creds_path.read_bytes()
+        except OSError as error:
+            raise ConfigError("nats_creds_path", f"{self.creds_path} cannot be read: {error.strerror}") from None
+
 
 ANONYMOUS = Login()
 

@@ -46,7 +46,7 @@ from queues.letters import (
     submission_message,
     traceparent_in,
 )
-from queues.parcels import belongs_to, parcel_of, unpacked
+from queues.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
 from queues.records import receipt_in, result_in
 from queues.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
@@ -54,8 +54,6 @@ from queues.subjects import (
     START_SUBJECTS,
     checked_job_id,
     depths_of,
-    object_chunk_subject,
-    object_meta_subject,
     result_subject,
 )
 
@@ -332,9 +330,9 @@ class MemoryDesk:
             return result_in(body)
         if not belongs_to(receipt, self._tenant):
             return None
-        meta, subject = self._broker.last(object_meta_subject(receipt.name)), object_chunk_subject(receipt.name)
-        chunks = [message.data for message in self._broker.stored("$O") if message.subject == subject]
-        return None if meta is None else unpacked(body, meta.data, chunks)
+        found = [self._broker.last(subject) for subject in chunk_subjects(receipt)]
+        chunks = [message.data for message in found if message is not None]
+        return unpacked(body, receipt, chunks) if len(chunks) == len(found) else None
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._broker.listen(result_subject(self._tenant, "")):

@@ -28,11 +28,16 @@ MAX_DEAD_TEXT_BYTES = 700 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where the answer of a large result lies: an object of `bytes` bytes that holds the `message` as JSON."""
+    """Where the answer of a large result lies: an object of `bytes` bytes that holds the `message` as JSON.
+
+    `digest` is the object store's: SHA-256=<base64url>.
+    """
 
     bucket: str
     name: str
     bytes: int
+    chunks: int
+    digest: str
 
 
 def encode_result(result: Result, receipt: Receipt | None = None) -> bytes:
@@ -90,9 +95,14 @@ def receipt_in(body: bytes) -> Receipt | None:
     try:
         record = from_json(body)
         claim = record.get("claim") if isinstance(record, dict) else None
-        return None if claim is None else Receipt(str(claim["bucket"]), str(claim["name"]), int(claim["bytes"]))
+        return None if claim is None else _read_receipt(claim)
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _read_receipt(claim: Mapping[str, Any]) -> Receipt:
+    bucket, name, digest = str(claim["bucket"]), str(claim["name"]), str(claim["digest"])
+    return Receipt(bucket, name, int(claim["bytes"]), int(claim["chunks"]), digest)
 
 
 def _read_result(record: Mapping[str, Any]) -> Result:

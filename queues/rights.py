@@ -19,8 +19,10 @@ from queues.subjects import (
     CANCELS,
     FEEDBACK,
     JOBS,
+    LARGE_RESULTS,
     LARGE_RESULTS_BUCKET,
     LEDGER,
+    LOAD,
     RESULTS,
     SPEND,
     START_SUBJECTS,
@@ -32,6 +34,8 @@ from queues.subjects import (
     feedback_subject,
     job_subject,
     ledger_subject,
+    load_subject,
+    object_chunk_subject,
     result_subject,
     spend_subject,
     work_subject,
@@ -97,6 +101,7 @@ def tenant_services(tenant: str) -> tuple[str, ...]:
         feedback_subject(tenant, Witness.USER),
         cancel_subject(tenant, "*"),
         f"{API}.DIRECT.GET.{RESULTS}.{result_subject(tenant, '*')}",
+        f"{API}.DIRECT.GET.{LARGE_RESULTS}.{object_chunk_subject(f'{tenant}.*.*', '*')}",
     )
 
 
@@ -122,14 +127,17 @@ def _dispatcher() -> User:
         feedback_subject("*", Witness.SHADOW),
         calibration_subject(">"),
         spend_subject(">"),
+        load_subject(">"),
         f"{START_SUBJECTS}>",
         f"$O.{LARGE_RESULTS_BUCKET}.>",
     )
-    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, RESULTS, STARTS, JOBS))
+    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
-    strays = (f"{API}.CONSUMER.INFO.{JOBS}.*", f"{API}.STREAM.MSG.DELETE.{JOBS}")
+    strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
+    # One that a killed server has made forget messages is made anew.
+    forgotten = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
     direct = f"{API}.DIRECT.GET.{RESULTS}.>"
-    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays)
+    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *forgotten)
     return _user("dispatcher", "takes jobs, stores results; cannot create, purge or delete", (*queues, *read, *written))
 
 
@@ -148,8 +156,9 @@ def _sre() -> User:
         f"{API}.CONSUMER.LIST.*",
         f"{API}.CONSUMER.INFO.*.*",
         f"{API}.STREAM.MSG.GET.{SPEND}",
+        f"{API}.STREAM.MSG.GET.{LOAD}",
     )
-    return _user("sre", "sees depths, consumers and money; never a prompt or an answer", asked, ("$JS.EVENT.>",))
+    return _user("sre", "sees depths, consumers, load and money; never a prompt or an answer", asked, ("$JS.EVENT.>",))
 
 
 def _user(name: str, purpose: str, publish: tuple[str, ...], heard: tuple[str, ...] = ()) -> User:

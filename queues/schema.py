@@ -191,11 +191,16 @@ class Problem(Written):
 
 
 class Claim(Written):
-    """Where the message of a large result lies: object `name` of the object store `bucket`, `bytes` bytes of JSON."""
+    """Where the message of a large result lies: object `name` of the object store `bucket`, `bytes` bytes of JSON.
+
+    Its `chunks` are numbered from 0; `digest` is that of the whole, SHA-256=<base64url>.
+    """
 
     bucket: str
     name: str
     bytes: int
+    chunks: int
+    digest: str
 
 
 class Result(Written):

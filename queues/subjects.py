@@ -26,6 +26,9 @@ CALIBRATIONS = "KV_calibrations"
 SPEND = "KV_spend"
 """The stream under the key-value bucket `spend`."""
 
+LOAD = "KV_load"
+"""The stream under the key-value bucket `load`."""
+
 LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
 """The stream under the object store `results-large`."""
@@ -71,8 +74,8 @@ def cancel_subject(tenant: str, job_id: str) -> str:
     return f"cancels.{tenant}.{job_id}"
 
 
-def object_chunk_subject(nuid: str) -> str:
-    return f"$O.{LARGE_RESULTS_BUCKET}.C.{nuid}"
+def object_chunk_subject(name: str, number: int | str) -> str:
+    return f"$O.{LARGE_RESULTS_BUCKET}.C.{name}.{number}"
 
 
 def object_meta_subject(name: str) -> str:
@@ -85,6 +88,10 @@ def calibration_subject(key: str) -> str:
 
 def spend_subject(key: str) -> str:
     return f"$KV.spend.{key}"
+
+
+def load_subject(key: str) -> str:
+    return f"$KV.load.{key}"
 
 
 def stream_of(source: Source) -> str:

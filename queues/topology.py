@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +22,7 @@ from nats.js.errors import APIError, NotFoundError
 from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
+from queues.client import PermissionRefused
 from queues.subjects import (
     CALIBRATIONS,
     CANCELS,
@@ -31,6 +32,7 @@ from queues.subjects import (
     LARGE_RESULTS,
     LARGE_RESULTS_BUCKET,
     LEDGER,
+    LOAD,
     RESULTS,
     SPEND,
     STARTS,
@@ -39,6 +41,7 @@ from queues.subjects import (
     consumer_of,
     filter_of,
     job_subject,
+    load_subject,
     spend_subject,
     stream_of,
 )
@@ -61,6 +64,9 @@ MOST_CANCELS = 1_000_000
 
 SPEND_MAX_AGE_SECONDS = 8 * DAY
 """How long the account of a day is kept: a week to look back on."""
+
+LOAD_MAX_AGE_SECONDS = 60.0
+"""When the last report of a dispatcher goes: long after it has stopped saying anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +208,7 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
 
 
 def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
-    """What NATS clients know as an object store and two key-value buckets."""
+    """What NATS clients know as an object store and three key-value buckets."""
     return [
         _stream(
             spec,
@@ -220,9 +226,10 @@ def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
             name=SPEND,
             subjects=[spend_subject(">")],
             max_age=SPEND_MAX_AGE_SECONDS,
-            **{**_KEY_VALUE, "max_msgs_per_subject": 1},
+            **_LATEST_VALUE,
             **record,
         ),
+        _stream(spec, name=LOAD, subjects=[load_subject(">")], max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
     ]
 
 
@@ -234,6 +241,9 @@ _KEY_VALUE: dict[str, Any] = {
     "deny_delete": True,
 }
 """What makes a stream a key-value bucket for every NATS client."""
+
+_LATEST_VALUE: dict[str, Any] = {**_KEY_VALUE, "max_msgs_per_subject": 1}
+"""The same without history."""
 
 
 def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
@@ -251,17 +261,27 @@ async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) ->
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
-        await js.add_stream(_consistent(shipped.evolve(**wishes)))
+        await _permitted(js.add_stream(_consistent(shipped.evolve(**wishes))), name, "is not there, and this login")
         return Change(name, ChangeKind.CREATED)
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
     config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
     if all(getattr(existing, field) == getattr(config, field) for field in _GOVERNED):
         return Change(name, ChangeKind.UNCHANGED)
     try:
-        await js.update_stream(config)
+        await _permitted(js.update_stream(config), name, "has other settings, and this login")
     except APIError as error:
         raise ConfigError(f"streams.{name}", f"cannot be changed: {error.description}") from error
     return Change(name, ChangeKind.UPDATED)
+
+
+async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:
+    """Raises: ConfigError where the broker does not let this login make the change."""
+    try:
+        await change
+    except PermissionRefused as error:
+        right = str(error).rpartition(" ")[2]
+        advice = f"an operator runs `fleet topology apply`, or gives it the right to publish to {right}"
+        raise ConfigError(f"streams.{name}", f"{state} may not change that: {advice}") from error
 
 
 def _consistent(config: StreamConfig) -> StreamConfig:

@@ -156,12 +156,16 @@ class Bed:
         """What is still in the queues, and whether anybody holds it: for whoever looks for a cause."""
         assert self._eyes is not None
         js = self._eyes.nats.jetstream()
-        consumers = [info for stream in ("JOBS", "WORK") for info in await js.consumers_info(stream)]
-        return "; ".join(
-            f"{info.stream_name} {info.name}: {info.num_pending} wait, {info.num_ack_pending} in hand"
-            for info in consumers
-            if info.num_pending or info.num_ack_pending
-        )
+        found: list[str] = []
+        for stream in ("JOBS", "WORK"):
+            stored = (await js.stream_info(stream, subjects_filter=">")).state.subjects or {}
+            found += [f"{subject}: {count} stored" for subject, count in stored.items()]
+            found += [
+                f"{stream} {info.name}: {info.num_pending} wait, {info.num_ack_pending} in hand"
+                for info in await js.consumers_info(stream)
+                if info.num_pending or info.num_ack_pending
+            ]
+        return "; ".join(found)
 
     async def next_result_seconds(self, killed_at: float) -> float:
         """Seconds from the kill (monotonic) until one more result is stored than there was."""

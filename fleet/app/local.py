@@ -25,6 +25,7 @@ from queues.server import EmbeddedServer
 NO_KEYS = "no cloud keys: escalation stays inside the fleet (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GROQ_API_KEY)"
 
 DISPATCHER_FACTORY = "fleet.app:dispatcher_from_environment"
+READINGS_FACTORY = "fleet.app.scaling:readings_from_environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,8 @@ def _embedded_nats(settings: Settings, ports: _Ports, parts: AsyncExitStack) -> 
 def _ray(settings: Settings, nats_url: str, ports: _Ports, parts: AsyncExitStack) -> tuple[str, str | None]:
     from deployments import cluster
 
-    # Replicas inherit the environment Ray was started with; the dispatcher among them reads its settings from it.
+    # All of Ray inherits the environment it was started with: the dispatcher's replica reads its settings from it, and
+    # so do the scaling policies in Serve's controller.
     os.environ |= _environment(settings, nats_url)
     # Unix socket paths are short: Ray's folder cannot live below an arbitrary data directory.
     folder = tempfile.mkdtemp(prefix="fleet-")
@@ -171,8 +173,11 @@ def _environment(settings: Settings, nats_url: str) -> dict[str, str]:
 
 def _deploy(settings: Settings) -> tuple[str, ...]:
     from deployments import cluster
+    from deployments.declared import Declared
     from deployments.profiles import Profile, models
 
     profile = Profile(settings.profile)
-    cluster.deploy(profile, host={"factory": DISPATCHER_FACTORY})
+    host = {"factory": DISPATCHER_FACTORY}
+    declared = Declared(profile, host=host, readings=READINGS_FACTORY, least=settings.least_replicas)
+    cluster.deploy(declared.applications())
     return tuple(models(profile))

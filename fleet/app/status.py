@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fleet.app.desk import login_of
+from fleet.app.serve_api import ServeApi
 from fleet.app.worker import CLOUD_PROVIDERS, SystemClock, rules_of
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import FleetError, QueueUnavailable
 from fleet.model.target import Target
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies import money
@@ -24,15 +23,16 @@ from queues.spend import accounts_of
 from queues.subjects import SPEND
 from queues.topology import stream_sizes
 
-SERVE_API = "/api/serve/applications/"
-"""Serve's REST API on the Ray dashboard; it answers without Ray being imported here."""
-
 TIMEOUT_SECONDS = 3.0
+"""A dashboard that answers later is shown as one that does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """`replicas` is None for targets outside the fleet; `queued` is work waiting or in flight."""
+    """`replicas` run, `starting` ones come (both None outside the fleet); `queued` is work waiting or in flight.
+
+    `state` is Serve's own word, but `cold` or `starting` where no replica of a healthy target runs.
+    """
 
     name: str
     provider: str
@@ -40,6 +40,7 @@ class TargetStatus:
     replicas: int | None
     queued: int
     message: str | None = None
+    starting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,18 @@ class FleetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """One Serve application: its status word, and how many replicas run."""
+    """One Serve application: its status word, and how many replicas run and start."""
 
     status: str
     running: int
     message: str | None
+    starting: int = 0
+
+    @property
+    def state(self) -> str:
+        if self.running or self.status != "RUNNING":
+            return self.status.lower()
+        return "starting" if self.starting else "cold"
 
 
 async def read_status(settings: Settings) -> FleetStatus:
@@ -124,24 +132,23 @@ def _target_status(
         return TargetStatus(target.name, target.provider, "unknown", None, queued, "the Ray dashboard does not answer")
     found = replicas.get(target.name)
     if found is None:
-        return TargetStatus(target.name, target.provider, "not deployed", 0, queued)
-    return TargetStatus(target.name, target.provider, found.status.lower(), found.running, queued, found.message)
+        return TargetStatus(target.name, target.provider, "not deployed", 0, queued, starting=0)
+    return TargetStatus(target.name, target.provider, found.state, found.running, queued, found.message, found.starting)
 
 
 def read_replicas(dashboard_url: str) -> Mapping[str, Replicas] | None:
     """The Serve applications by name; None where the dashboard does not answer."""
     try:
-        # The address is the operator's own setting, checked to be http(s).
-        with urllib.request.urlopen(dashboard_url.rstrip("/") + SERVE_API, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310
-            applications: Mapping[str, Any] = json.load(reply)["applications"]
-    except (OSError, ValueError, KeyError):
+        applications = ServeApi(dashboard_url, TIMEOUT_SECONDS).read().details["applications"]
+    except FleetError:
         return None
     return {name: _replicas(found) for name, found in applications.items()}
 
 
 def _replicas(application: Mapping[str, Any]) -> Replicas:
     states = [replica["state"] for each in application["deployments"].values() for replica in each["replicas"]]
-    return Replicas(application["status"], states.count("RUNNING"), application["message"] or None)
+    message = application["message"] or None
+    return Replicas(application["status"], states.count("RUNNING"), message, states.count("STARTING"))
 
 
 def has_cloud_key(settings: Settings) -> bool:

@@ -13,10 +13,11 @@ from fleet.app.desk import login_of
 from fleet.app.knowledge import Calibrations, load_calibrations, shipped_calibrations
 from fleet.app.routers import Routers, load_routers
 from fleet.dispatch.dispatcher import Dispatcher
+from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.knowledge import Learned
 from fleet.dispatch.till import alerts
 from fleet.model.errors import ConfigError, QueueUnavailable
-from fleet.ports import Backend
+from fleet.ports import Backend, Capacities
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
@@ -27,6 +28,7 @@ from queues.cancels import JetStreamCancels
 from queues.cells import JetStreamCells
 from queues.connection import Connection, connect
 from queues.jetstream import JetStreamQueue
+from queues.load import JetStreamLoads
 from queues.spend import CellSpendBook
 from queues.topology import TopologySpec, apply
 
@@ -74,13 +76,23 @@ def own_key_only(settings: Settings, rules: Rules) -> list[str]:
 
 
 def fleet_backends(rules: Rules) -> dict[str, Backend]:
-    """A backend for every self-hosted target of the catalogue that is deployed on the Ray cluster we are part of."""
+    """A backend for every self-hosted target of the catalogue that is deployed on the Ray cluster we are part of.
+
+    One without a replica is among them: its jobs are what a replica is started for.
+    """
     from deployments import cluster
     from deployments.backend import ray_serve_backend
 
     deployed = cluster.status()
     own = [target.name for target in rules.catalogue.targets.values() if not target.is_cloud]
     return {name: ray_serve_backend(name) for name in own if name in deployed}
+
+
+def fleet_capacities() -> Capacities:
+    """How many replicas each self-hosted target has on the Ray cluster we are part of."""
+    from deployments.capacity import ServeCapacities
+
+    return ServeCapacities()
 
 
 class DispatcherProcess:
@@ -139,9 +151,12 @@ class DispatcherProcess:
             spend=spend,
             learned=Learned(JetStreamCalibrations(connection), self._prior, self._routers),
             cancels=JetStreamCancels(connection),
+            loads=JetStreamLoads(connection),
+            capacities=fleet_capacities() if self._with_ray else None,
         )
         if self._draining:
             return
+        spare_what_stays()
         try:
             await self._dispatcher.run()
         finally:

@@ -14,7 +14,10 @@ from fleet.cli.dead import dead_app
 from fleet.cli.evaluate import evaluate
 from fleet.cli.nats_config import nats_config
 from fleet.cli.output import Output, friendly
+from fleet.cli.plan import plan
 from fleet.cli.router import router
+from fleet.cli.scale import scale
+from fleet.cli.simulate import simulate
 from fleet.model.feedback import Verdict
 from fleet.model.job import Lane, Plan, Tier
 
@@ -32,6 +35,9 @@ app.add_typer(dead_app, name="dead")
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)
+app.command()(plan)
+app.command()(scale)
+app.command()(simulate)
 app.command(name="nats-config")(nats_config)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

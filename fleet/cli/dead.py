@@ -115,7 +115,8 @@ async def show_one(dead: DeadLetters, output: Output, sequence: int, body: bool)
     output.object(facts)
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        table.add_row(name, _age(value) if name == "age_seconds" else str(value))
+        if value is not None:
+            table.add_row(name, _age(value) if name == "age_seconds" else str(value))
     output.show(table)
 
 

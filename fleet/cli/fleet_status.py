@@ -52,6 +52,11 @@ def targets_table(targets: Sequence[TargetStatus]) -> Table:
     table.add_column("queued", justify="right")
     table.add_column("")
     for row in targets:
-        replicas = "-" if row.replicas is None else str(row.replicas)
-        table.add_row(row.name, row.provider, row.state, replicas, f"{row.queued:,}", row.message or "")
+        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", row.message or "")
     return table
+
+
+def _replicas(row: TargetStatus) -> str:
+    if row.replicas is None:
+        return "-"
+    return f"{row.replicas} + {row.starting} starting" if row.starting else str(row.replicas)

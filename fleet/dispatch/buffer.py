@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from fleet.dispatch.step import Case
 from fleet.model.job import Lane
@@ -82,6 +82,14 @@ class Buffer:
             async with self._room:
                 self._room.notify_all()
         return cases
+
+    async def revise(self, look: Callable[[Case], Case | None]) -> None:
+        """Put what `look` makes of it in place of each case; take out those it makes nothing of."""
+        for lane, waiting in self._lanes.items():
+            looked_at = [(each, look(each.case)) for each in waiting]
+            self._lanes[lane] = deque(replace(each, case=case) for each, case in looked_at if case is not None)
+        async with self._room:
+            self._room.notify_all()
 
     def overdue_in(self, now: float) -> float | None:
         """Seconds until the first deadline in here passes; None where nothing waits."""

@@ -40,7 +40,7 @@ class Cancelling:
 
     def holds(self, case: Case) -> bool:
         """Whether the job is called off; a comparison is, with the job it belongs to."""
-        return _key(case) in self._called_off
+        return bool(self._called_off) and _key(case) in self._called_off  # most of the time there is none
 
     async def answered(self, cases: Sequence[Case]) -> Sequence[bool]:
         """Which of the jobs have their result already. Raises QueueUnavailable."""

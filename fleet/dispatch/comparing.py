@@ -11,7 +11,7 @@ from fleet.dispatch.step import Case, Step, label
 from fleet.model.action import Finish
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import Letter, Shadow, Work
+from fleet.model.result import SHADOW_ID, Letter, Shadow, Work
 from fleet.model.view import View
 from policies.rules import Rules
 from policies.shadow import escalated_comparisons, shadow_of
@@ -34,5 +34,5 @@ def with_comparisons(
 def _shadow_work(case: Case, shadow: Shadow, now: float) -> Work:
     """In the bulk lane with a deadline of its own: it delays nobody. The id is no other job's, nor another tenant's."""
     digest = hashlib.sha256(f"{case.job.tenant}.{case.job.id}".encode()).hexdigest()[:32]
-    job = replace(case.job, id=f"shadow-{digest}", lane=Lane.BULK, submitted_at=now, deadline_at=None)
+    job = replace(case.job, id=f"{SHADOW_ID}{digest}", lane=Lane.BULK, submitted_at=now, deadline_at=None)
     return Work(job, shadow.target, Reason.SHADOW, 0, case.attempts, shadow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 
 import structlog
 
@@ -11,13 +11,14 @@ from fleet.dispatch.cancelling import Cancelling
 from fleet.dispatch.intake import Intake
 from fleet.dispatch.knowledge import Knowledge, Learned
 from fleet.dispatch.lease import Leases
+from fleet.dispatch.load import Reporter
 from fleet.dispatch.office import Office
 from fleet.dispatch.orphans import Orphans
 from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.till import Till
-from fleet.ports import Backend, Cancels, Clock, JobQueue, SpendBook, Tracer
+from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
 from policies.rules import Rules
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,8 @@ class Dispatcher:
     """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable.
 
     `own_key_only` names those among them that serve only tenants with a key of their own; `spend` is the book that
-    all dispatchers of the fleet share, and `cancels` the jobs that are called off.
+    all dispatchers of the fleet share, and `cancels` the jobs that are called off. `loads` is told what there is to
+    do; without `capacities` no target counts as cold.
     """
 
     def __init__(
@@ -43,10 +45,14 @@ class Dispatcher:
         spend: SpendBook,
         learned: Learned,
         cancels: Cancels,
+        loads: LoadBook | None = None,
+        capacities: Capacities | None = None,
     ) -> None:
         state = FleetState(backends, rules, own_key_only, spend.seen)
         self._backends = backends
         self._spend = spend
+        self._reporter = None if loads is None else Reporter(loads, state.load, clock, rules)
+        self._capacities = capacities
         leases, till = Leases(queue, lease_seconds), Till(spend, rules)
         knowledge = Knowledge(learned, state, rules)
         cancelling = Cancelling(cancels, queue, clock)
@@ -61,18 +67,30 @@ class Dispatcher:
         """Serve until `drain` is called. Returns when nothing is in hand any more; raises only on a bug."""
         log.info("dispatcher_started", targets=sorted(self._backends))
         done = asyncio.Event()
+        if self._capacities is not None:
+            await self._office.state.replicas.read(self._capacities, self._office.clock)
         try:
             async with asyncio.TaskGroup() as keeping:
                 keeping.create_task(self._office.leases.keep(done))
-                keeping.create_task(self._office.state.watch(self._office.queue, self._stop))
-                keeping.create_task(self._office.knowledge.watch(self._stop))
-                keeping.create_task(self._office.cancelling.watch(self._stop))
+                for watching in self._watching():
+                    keeping.create_task(watching)
                 await self._serve()
                 await self._spend.close()
                 done.set()
         finally:
             self._stopped.set()
         log.info("dispatcher_stopped")
+
+    def _watching(self) -> Iterator[Coroutine[None, None, None]]:
+        """What goes on beside the serving until it is to stop."""
+        office = self._office
+        yield office.state.watch(office.queue, self._stop)
+        yield office.knowledge.watch(self._stop)
+        yield office.cancelling.watch(self._stop)
+        if self._capacities is not None:
+            yield office.state.replicas.watch(self._capacities, office.clock, self._stop)
+        if self._reporter is not None:
+            yield self._reporter.run(self._stop)
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as serving:

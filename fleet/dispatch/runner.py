@@ -11,6 +11,7 @@ import structlog
 
 from fleet import faults
 from fleet.dispatch.buffer import Buffer
+from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_for_replica
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.starts import INTERRUPTED, Starts
@@ -50,6 +51,8 @@ class Runner:
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
         self._batches: set[asyncio.Task[None]] = set()
+        self._was_cold = False
+        office.state.replicas.tell(self._buffer.changed.set)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then finish what runs and hand back what only waits."""
@@ -104,17 +107,28 @@ class Runner:
             return Errand(unread(delivery, now), delivery.traceparent)
         case = Case.of_work(delivery, work)
         action = self._office.look(case, view, now)
+        staying = self._staying(case, action)
+        if staying is None:
+            return self._errand(case, action, now)
+        self._buffer.put(lane, staying, now, deadline_at(case.job, self._office.rules))
+        return None
+
+    def _staying(self, case: Case, action: Action | Exception) -> Case | None:
+        """The case as it waits in the buffer, for a slot or for the target's first replica; None where it does not."""
         if isinstance(action, Run) and action.target == self._target.name:
-            self._buffer.put(lane, case.about_to_run(action), now, deadline_at(case.job, self._office.rules))
-            return None
-        return self._errand(case, action, now)
+            return case.about_to_run(action)
+        return case if waits_for_replica(action) and action.target == self._target.name else None
 
     def _errand(self, case: Case, action: Action | Exception, now: float) -> Errand:
+        note_missed(self._office, case, action, now)
         return Errand(self._office.carry_out(case, action, now), case.delivery.traceparent)
 
     async def _feed(self) -> None:
         while True:
             now = self._office.clock.now()
+            if await self._stands_by(now):
+                await self._something_changes(LOOK_AGAIN_SECONDS)
+                continue
             if overdue := await self._buffer.overdue(now):
                 self._conclude_late(overdue, now)
             name, traffic = self._target.name, self._office.state.traffic
@@ -125,6 +139,28 @@ class Runner:
                 continue
             moments = (self._buffer.due_in(free, now), self._buffer.overdue_in(now), traffic.opens_in(name, now))
             await self._something_changes(min((moment for moment in moments if moment is not None), default=None))
+
+    async def _stands_by(self, now: float) -> bool:
+        """Whether the target is cold; while it is, and once when it is warm, what waits here is decided on anew."""
+        cold = self._office.state.replicas.cold(self._target.name)
+        if cold or self._was_cold:
+            await self._look_again(now)
+        self._was_cold = cold
+        return cold
+
+    async def _look_again(self, now: float) -> None:
+        view, leaving = self._office.state.view(), list[Errand]()
+
+        def look(case: Case) -> Case | None:
+            action = self._office.look(case, view, now)
+            staying = self._staying(case, action)
+            if staying is None:
+                leaving.append(self._errand(case, action, now))
+            return staying
+
+        await self._buffer.revise(look)
+        if leaving:
+            self._in_background(self._office.send(leaving))
 
     async def _something_changes(self, within_seconds: float | None) -> None:
         if within_seconds is None:
@@ -338,4 +374,7 @@ def unread(delivery: AnyDelivery, now: float) -> Step:
     """The step for what came from the WORK stream and is no work."""
     if not isinstance(delivery.body, Malformed):
         raise TypeError("the WORK stream carries work only")
-    return unreadable(delivery, delivery.body, unreadable_again_in(delivery.deliveries), now)
+    bad, again_in = delivery.body, unreadable_again_in(delivery.deliveries)
+    if bad.is_comparison and again_in is None:
+        log.warning("comparison_unreadable", problem=bad.problem.message, **job_fields(delivery, delivery.traceparent))
+    return unreadable(delivery, bad, again_in, now)

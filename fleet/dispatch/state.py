@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import structlog
 
+from fleet.dispatch.load import Loads
 from fleet.dispatch.patience import pause
+from fleet.dispatch.replicas import Replicas
 from fleet.dispatch.step import Case
 from fleet.dispatch.traffic import Traffic
 from fleet.model.attempt import Answer, Outcome
@@ -17,6 +19,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
+from fleet.model.scaling import Load
 from fleet.model.target import Target
 from fleet.model.view import Breaker, Sojourn, TargetView, View
 from fleet.ports import JobQueue
@@ -33,7 +36,7 @@ SOJOURN_WEIGHT = 0.1
 
 
 class FleetState:
-    """Counts and breakers per target, and the calibrations in force. Only frozen values leave it."""
+    """Counts, breakers and replicas per target, and the calibrations in force. Only frozen values leave it."""
 
     def __init__(
         self,
@@ -46,6 +49,9 @@ class FleetState:
         self._available = frozenset(available)
         self._own_key_only = frozenset(own_key_only)
         self.traffic = Traffic((rules.catalogue.targets[name] for name in self._available), rules.estimates)
+        self.replicas = Replicas()
+        self.replicas.tell(self.announce)
+        self.loads = Loads(rules)
         self._breakers = dict.fromkeys(self._available, Breaker())
         self.calibrations: Mapping[CalibrationKey, Calibration] = {}
         self.routers: Mapping[RouterKey, Router] = {}
@@ -63,7 +69,8 @@ class FleetState:
             return TargetView(available=False)
         queued, in_flight = self.traffic.queued.get(name, 0), self.traffic.in_flight(name)
         own_key_only, sojourns = name in self._own_key_only, dict(self._sojourns[name])
-        return TargetView(True, queued, in_flight, self._breaker(name), own_key_only, sojourns)
+        capacity = self.replicas.of(name)
+        return TargetView(True, queued, in_flight, self._breaker(name), own_key_only, sojourns, capacity)
 
     def _breaker(self, name: str) -> Breaker:
         """A target whose provider wants no calls for long is as good as shut. That is no trip of its breaker."""
@@ -115,10 +122,20 @@ class FleetState:
             self._breakers[target.name] = breaker.after(self._breakers[target.name], failed, now, self._rules)
 
     def passed(self, target: Target, case: Case, outcome: Outcome, now: float) -> None:
-        """Learn from an answer how long jobs of its lane take. A delivery that waited or came again says nothing."""
-        if not isinstance(outcome, Answer) or case.delivery.deliveries > 1:
+        """Learn from an answer how much its job takes, and how long jobs of its lane take.
+
+        Of the latter a delivery that waited or came again says nothing.
+        """
+        if not isinstance(outcome, Answer):
+            return
+        self.loads.answered(case.job, target.name, outcome, case.probe is not None)
+        if case.delivery.deliveries > 1:
             return
         sojourns, lane, seconds = self._sojourns[target.name], case.job.lane, now - case.delivery.stored_at
         before = sojourns.get(lane, Sojourn(seconds, 0, now))
         mean = before.seconds + SOJOURN_WEIGHT * (seconds - before.seconds)
         sojourns[lane] = Sojourn(mean, before.answers + 1, now)
+
+    def load(self, dispatcher: str, at: float, cpu_share: float) -> Load:
+        """A report of what this dispatcher has to do; `cpu_share` is of one core."""
+        return self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)

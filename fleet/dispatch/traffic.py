@@ -69,7 +69,10 @@ class Traffic:
         return max(0, self._depths.in_flight.get(tenant, 0) + self._in_flight_since[tenant])
 
     def room(self, name: str, lane: Lane, now: float) -> int:
-        """How many more jobs of the lane may be put on their way to the target."""
+        """How many more jobs of the lane may be put on their way to the target, warm or cold.
+
+        The scaling rules count on it: what stays in JOBS while a target has room is not for that target.
+        """
         target = self._targets[name]
         if self.calls_left(name, now) <= 0:
             return 0
@@ -101,6 +104,12 @@ class Traffic:
             self._running[name][case.job.lane] += sign
             if self._targets[name].is_cloud:  # nobody else counts tokens
                 self._tokens[name] += sign * tokens_of(case.job.request, self._estimates)
+
+    def running(self) -> Mapping[WorkOf, int]:
+        """The jobs that run here now."""
+        return {
+            WorkOf(name, lane): jobs for name, lanes in self._running.items() for lane, jobs in lanes.items() if jobs
+        }
 
     def in_flight(self, name: str) -> int:
         return self._running[name].total()

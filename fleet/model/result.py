@@ -110,6 +110,10 @@ class Start:
     by: str
 
 
+SHADOW_ID = "shadow-"
+"""How the id begins under which a comparison travels. A job's may begin so as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shadow:
     """A comparison behind a result that has been delivered: attempt number `attempt` of `job_id` against `target`.
@@ -141,13 +145,17 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A message on the JOBS stream that is no job. `job_id` is the best name it can be answered under."""
+    """A message that holds no job and no work. `job_id` is the best name it can be answered under.
+
+    `is_comparison`: it was to be a comparison with an answer that is delivered already, so nobody waits for it.
+    """
 
     job_id: str
     tenant: str
     lane: Lane
     problem: Problem
     body: bytes
+    is_comparison: bool = False
 
 
 Letter = Work | Result | LedgerEntry | DeadLetter | Feedback | Start

@@ -29,9 +29,10 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class LaneLoad:
-    """What one dispatcher put on its way to a target in one lane: a count that forgets, and means over it.
+    """What one dispatcher put on its way to a target first in one lane: a count that forgets, and means over it.
 
-    `tokens_per_job` is prompt and answer together; `slack_seconds` what was left until the deadline at the hand-over.
+    A job that waits for the target because it is cold counts as well. `tokens_per_job` is prompt and answer together;
+    `slack_seconds` what was left until the deadline at the hand-over.
     """
 
     jobs: float
@@ -43,8 +44,9 @@ class LaneLoad:
 class Load:
     """One dispatcher's report, made at `at` (unix seconds).
 
-    `tokens_done` counts the tokens of every answer since the dispatcher started, `tokens_running` estimates those of
-    the jobs that run there now; both by target. `cpu_share` is of one core, since the report before.
+    `tokens_done` counts the tokens of every answer since the dispatcher started, `tokens_missed` those of jobs that
+    went elsewhere because the target was cold, and `tokens_running` estimates those of the jobs that run there now;
+    all by target. `cpu_share` is of one core, since the report before.
     """
 
     dispatcher: str
@@ -52,6 +54,7 @@ class Load:
     lanes: Mapping[WorkOf, LaneLoad] = field(default_factory=dict)
     tokens_done: Mapping[str, float] = field(default_factory=dict)
     tokens_running: Mapping[str, float] = field(default_factory=dict)
+    tokens_missed: Mapping[str, float] = field(default_factory=dict)
     cpu_share: float = 0.0
 
 
@@ -61,6 +64,7 @@ class ScalingReason(StrEnum):
     # up
     FIRST_WORK = "first_work"
     DEADLINE = "deadline"
+    ARRIVALS = "arrivals"
     BACKLOG = "backlog"
     BELOW_LEAST = "below_least"
     # down

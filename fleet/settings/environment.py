@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, Field, FilePath, PositiveFloat, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, FilePath, NonNegativeInt, PositiveFloat, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     The ports are where a local fleet listens; 0 asks for any free one.
     `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
+    `least_replicas` is the least number of replicas of every model of a local fleet, in place of the profile's; with 0
+    each starts when there is work for it.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -108,6 +110,7 @@ class Settings(BaseSettings):
     routers_path: FilePath | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_seconds: PositiveFloat = DEFAULT_LEASE_SECONDS
+    least_replicas: NonNegativeInt | None = None
     openai_base_url: HttpAddress | None = None
     anthropic_base_url: HttpAddress | None = None
     groq_base_url: HttpAddress | None = None

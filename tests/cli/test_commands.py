@@ -93,7 +93,7 @@ def test_the_json_of_the_status_names_everything(invoke_json: InvokeJson) -> Non
     assert status["nats_url"] == "nats://broker:4222"
     assert status["streams"] == {"JOBS": 1200, "RESULTS": 3}
     assert status["spend"][1] == {"tenant": "acme", "spent_usd": 1.0, "reserved_usd": 0.0, "limit_usd": 5.0}
-    assert set(status["targets"][0]) == {"name", "provider", "state", "replicas", "queued", "message"}
+    assert set(status["targets"][0]) == {"name", "provider", "state", "replicas", "starting", "queued", "message"}
 
 
 def test_topology_apply_says_what_changed(invoke: Invoke, invoke_json: InvokeJson) -> None:
@@ -289,7 +289,7 @@ def test_a_dispatcher_runs_on_the_event_loop_that_was_measured(invoke: Invoke, m
 def test_every_command_can_print_json() -> None:
     groups = [typer_app, *(group.typer_instance for group in typer_app.registered_groups)]
     commands = [command.callback for group in groups if group for command in group.registered_commands]
-    assert len(commands) == 19
+    assert len(commands) == 22
     assert all("as_json" in command.__annotations__ for command in commands if command)
 
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 
 class ScriptedStream:
@@ -43,6 +45,12 @@ class ScriptedHandle:
             raise self.script
         self.stream = ScriptedStream(self.script)
         return self.stream
+
+
+@pytest.fixture
+def outside_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for its context, as Serve does where an application is built, Ray would start, or join what it finds."""
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(runtime_env={}))
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.serve.schema import ServeDeploySchema
 
 from deployments import cluster
 from deployments.cluster import ApplicationStatus
+from deployments.declared import Declared
+from deployments.profiles import Profile
 from fleet.model.errors import BackendUnavailable
 
 LAUNCHER = Path(__file__).parents[2] / "cluster.yaml"
@@ -88,10 +90,55 @@ def test_a_ray_that_does_not_start_is_a_backend_that_is_unavailable(environment)
         cluster.connect("127.0.0.1:1")
 
 
-def test_the_root_logger_survives_the_import_of_rays_llm_package():
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    with cluster._root_logger_kept():
-        root.handlers = [logging.NullHandler()]
-        root.setLevel(logging.INFO)
-    assert (root.handlers, root.level) == before
+class Serve:
+    """Serve's client and its status: each look at it is the next of `looks`, the last for ever."""
+
+    def __init__(self, *looks: SimpleNamespace) -> None:
+        self.looks = list(looks)
+        self.config: ServeDeploySchema | None = None
+        self.proxies_awaited = False
+
+    def deploy_apps(self, config: ServeDeploySchema) -> None:
+        self.config = config
+
+    def wait_for_proxies_serving(self) -> None:
+        self.proxies_awaited = True
+
+    def status(self) -> SimpleNamespace:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+@pytest.fixture
+def serving(monkeypatch):
+    def answers(*looks):
+        serve = Serve(*looks)
+        monkeypatch.setattr("ray.serve.context._get_global_client", lambda: serve)
+        monkeypatch.setattr("ray.serve.status", serve.status)
+        monkeypatch.setattr(cluster, "POLL_SECONDS", 0.0)
+        return serve
+
+    return answers
+
+
+APPLICATIONS = Declared(Profile.LOCAL, ["llama-8b"], host={"factory": "a:b"}).applications()
+BUILDING = serve_status(llama_8b=("RUNNING", "", {}, ""))
+STARTING = serve_status(llama_8b=("RUNNING", "", {}, ""), dispatcher=("DEPLOYING", "", {"STARTING": 1}, ""))
+RUNNING = serve_status(llama_8b=("RUNNING", "", {}, ""), dispatcher=("RUNNING", "", {"RUNNING": 1}, ""))
+
+
+def test_deploying_ends_when_everything_declared_runs_though_a_model_has_no_replica(serving):
+    serve = serving(BUILDING, STARTING, RUNNING)
+    cluster.deploy(APPLICATIONS)
+    assert serve.looks == [RUNNING]
+    assert serve.proxies_awaited
+    assert [application.model_dump(exclude_unset=True) for application in serve.config.applications] == APPLICATIONS
+
+
+def test_a_model_that_does_not_start_ends_the_deploying_with_serves_last_word(serving):
+    failed = serve_status(
+        llama_8b=("DEPLOY_FAILED", "Traceback\nValueError: no such weights", {}, ""),
+        dispatcher=("DEPLOYING", "", {"STARTING": 1}, ""),
+    )
+    serving(BUILDING, failed)
+    with pytest.raises(BackendUnavailable, match=r"not deployed: llama-8b\. llama-8b: ValueError: no such weights"):
+        cluster.deploy(APPLICATIONS)

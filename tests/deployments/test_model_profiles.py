@@ -87,7 +87,14 @@ def test_an_unknown_target_is_named():
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"in_flight": 0}, "in_flight"), ({"surprise": 1}, "surprise"), ({"replica_cpus": None}, "replica_cpus")],
+    [
+        ({"replicas": [2, 1]}, "replicas"),
+        ({"replicas": [0, 0]}, "replicas"),
+        ({"replicas": [-1, 1]}, "replicas"),
+        ({"in_flight": 0}, "in_flight"),
+        ({"surprise": 1}, "surprise"),
+        ({"replica_cpus": None}, "replica_cpus"),
+    ],
 )
 def test_a_mistake_in_the_file_names_its_field(tmp_path: Path, change, field):
     described = yaml.safe_load((HERE / "profiles.yaml").read_text())

@@ -3,15 +3,22 @@ from __future__ import annotations
 import inspect
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from ray.serve.schema import ServeDeploySchema
+from ray.serve._private.deploy_utils import get_app_code_version
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 import deployments
-from deployments.app import DISPATCHER, HostArguments, ModelArguments, build_host, build_model
+from deployments.app import HostArguments, ModelArguments, build_host, build_model
+from deployments.declared import DISPATCHER, Declared
 from deployments.profiles import Profile, models
+from fleet.app.local import DISPATCHER_FACTORY, READINGS_FACTORY
 from fleet.model.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("outside_ray")
 
 FILES = {Profile.LOCAL: "local.yaml", Profile.GPU: "gpu.yaml"}
 
@@ -30,6 +37,69 @@ def test_the_deploy_file_runs_every_model_of_its_profile_and_the_dispatcher(prof
         chosen = ModelArguments.model_validate(found[target].args)
         assert (chosen.target, chosen.profile) == (target, profile)
     HostArguments.model_validate(found[DISPATCHER].args)
+
+
+def plain(application: ServeApplicationSchema) -> dict[str, Any]:
+    return application.model_dump(exclude_unset=True)
+
+
+def test_the_local_deploy_file_says_what_fleet_up_applies():
+    declared = Declared(Profile.LOCAL, host={"factory": DISPATCHER_FACTORY}, readings=READINGS_FACTORY)
+    assert [plain(application) for application in deploy_file(Profile.LOCAL).applications] == declared.applications()
+
+
+def test_the_gpu_deploy_file_declares_the_models_as_fleet_up_would():
+    *models_, dispatcher = deploy_file(Profile.GPU).applications
+    assert [plain(each) for each in models_] == Declared(Profile.GPU, readings=READINGS_FACTORY).applications()
+    [deployment] = plain(dispatcher)["deployments"]
+    config = AutoscalingConfig(**deployment["autoscaling_config"])
+    assert config.policy.policy_function == "deployments.scaling:DispatcherPolicy"
+    assert config.policy.policy_kwargs == {"target": DISPATCHER, "factory": READINGS_FACTORY}
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_what_the_policies_decide_by_is_a_function_that_exists(profile):
+    policies = [plain(each)["deployments"][0]["autoscaling_config"]["policy"] for each in policed(profile)]
+    assert len(policies) >= len(models(profile))
+    for policy in policies:
+        module, _, name = policy["policy_kwargs"]["factory"].partition(":")
+        assert callable(getattr(import_module(module), name))
+
+
+def policed(profile: Profile) -> list[ServeApplicationSchema]:
+    return [application for application in deploy_file(profile).applications if application.deployments]
+
+
+@pytest.mark.parametrize(("least", "expected"), [(None, [1, 1]), (0, [0, 1]), (5, [1, 1])])
+def test_the_least_number_can_be_lowered_and_never_passes_the_most(least, expected):
+    declared = Declared(Profile.LOCAL, ["llama-8b"], readings=READINGS_FACTORY, least=least)
+    config = declared.applications()[0]["deployments"][0]["autoscaling_config"]
+    assert [config["min_replicas"], config["max_replicas"]] == expected
+
+
+def test_only_what_differs_from_the_default_is_an_argument_of_a_model():
+    """Serve builds an application anew when its arguments change, whatever they say."""
+    [plainly] = Declared(Profile.LOCAL, ["llama-8b"]).applications()
+    [unsure] = Declared(Profile.LOCAL, ["llama-8b"], confidence=False).applications()
+    assert plainly["args"] == {"target": "llama-8b", "profile": "local"}
+    assert unsure["args"] == {**plainly["args"], "confidence": False}
+
+
+def test_new_bounds_are_no_new_version_of_a_model():
+    """Serve replaces every replica when this version changes."""
+    before, after = (
+        ServeApplicationSchema(
+            **Declared(Profile.LOCAL, ["llama-8b"], readings=READINGS_FACTORY, least=least).applications()[0]
+        )
+        for least in (0, 1)
+    )
+    other_policy = ServeApplicationSchema(**Declared(Profile.LOCAL, ["llama-8b"]).applications()[0])
+    assert get_app_code_version(before) == get_app_code_version(after) != get_app_code_version(other_policy)
+
+
+def test_an_unknown_target_is_not_declared():
+    with pytest.raises(ConfigError, match="target"):
+        Declared(Profile.LOCAL, ["llama-9b"]).applications()
 
 
 @pytest.mark.parametrize("profile", Profile)

@@ -18,9 +18,11 @@ from fleet.dispatch.till import alerts
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.call import Call
 from fleet.model.delivery import WorkOf
+from fleet.model.errors import BackendUnavailable, QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.router import Router, RouterKey
+from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
@@ -28,6 +30,7 @@ from policies.rules import Rules
 from queues.calibrations import MemoryCalibrations
 from queues.cancels import MemoryCancels
 from queues.cells import MemoryCells
+from queues.load import MemoryLoads
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.spend import CellSpendBook
 
@@ -71,6 +74,56 @@ class ScriptedBackend:
         pass
 
 
+class ScriptedCapacities:
+    """What Serve says of replicas by target, or that it does not answer (None)."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Capacity] | None = {}
+        self._readings = asyncio.Semaphore(0)
+
+    async def read(self) -> Mapping[str, Capacity]:
+        self._readings.release()
+        if self.found is None:
+            raise BackendUnavailable("Serve is away")
+        return dict(self.found)
+
+    async def read_again(self, times: int) -> None:
+        """Return after so many more readings."""
+        while not self._readings.locked():
+            await self._readings.acquire()
+        async with asyncio.timeout(10):
+            for _ in range(times):
+                await self._readings.acquire()
+
+
+class WatchedLoads(MemoryLoads):
+    """Reports that can be awaited, from one dispatcher."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self.away = False
+        self.tried = 0
+        self._changed = asyncio.Event()
+
+    async def report(self, load: Load) -> None:
+        self.tried += 1
+        self._changed.set()
+        if self.away:
+            raise QueueUnavailable("the broker is away")
+        await super().report(load)
+
+    async def until(self, wanted: Callable[[Load], bool]) -> Load:
+        """The first report that is as wanted."""
+        while not (found := [load for load in await self.read() if wanted(load)]):
+            await self.next_try()
+        return found[0]
+
+    async def next_try(self) -> None:
+        self._changed.clear()
+        async with asyncio.timeout(10):
+            await self._changed.wait()
+
+
 class RecordingTracer:
     """Gives every span a traceparent of its own and keeps it."""
 
@@ -91,6 +144,7 @@ class Bench:
     broker: WatchedBroker
     backends: dict[str, ScriptedBackend] = field(default_factory=dict)
     tracer: RecordingTracer | None = None
+    serve: ScriptedCapacities | None = None
 
     def __post_init__(self) -> None:
         self.desk = MemoryDesk(self.broker, "acme")
@@ -98,6 +152,7 @@ class Bench:
         self.cells = MemoryCells()
         self.calibrations = MemoryCalibrations()
         self.routers: dict[RouterKey, Router] = {}
+        self.loads = WatchedLoads(self.broker.now)
 
     def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
         backend = ScriptedBackend(script)
@@ -106,11 +161,16 @@ class Bench:
         self.backends[target] = backend
         return backend
 
+    def replicas(self, **found: Capacity) -> None:
+        """What Serve says from now on."""
+        self.serve = self.serve or ScriptedCapacities()
+        self.serve.found = {name.replace("_", "-"): capacity for name, capacity in found.items()}
+
     def dispatcher(self, queue: Any = None) -> Dispatcher:
         money = self.rules.money
         spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
-        kept["cancels"] = MemoryCancels(self.broker)
+        kept |= {"cancels": MemoryCancels(self.broker), "loads": self.loads, "capacities": self.serve}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

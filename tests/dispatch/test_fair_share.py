@@ -16,7 +16,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
 from policies.sections import Quota, QuotaRules
-from queues.memory import MemoryDesk
+from queues.memory import MemoryDesk, MemoryQueue
 
 SMALL, LARGE, TOP = "llama-8b", "mixtral-8x7b", "llama-70b"
 
@@ -290,3 +290,29 @@ async def test_for_a_long_pause_jobs_go_to_the_next_target_at_once(bench, sure):
     async with bench.running():
         results = await _results(bench, "acme", ids)
     assert {result.target for result in results} == {LARGE}
+
+
+class StumblingQueue(MemoryQueue):
+    """A queue with a bug that one long wait for jobs meets."""
+
+    def __init__(self, broker):
+        super().__init__(broker)
+        self.stumbled = asyncio.Event()
+
+    async def take(self, source, limit, wait_seconds):
+        if source == JobsOf(Lane.STANDARD, "acme") and wait_seconds > 0 and not self.stumbled.is_set():
+            self.stumbled.set()
+            raise RuntimeError("a bug in waiting for jobs")
+        return await super().take(source, limit, wait_seconds)
+
+
+async def test_a_bug_met_while_waiting_for_a_tenants_jobs_does_not_keep_them_waiting_for_ever(bench, sure):
+    bench.backend(SMALL, sure)
+    queue = StumblingQueue(bench.broker)
+    first = await _submit(bench, "acme", 1, Lane.STANDARD)
+    async with bench.running(queue):
+        await _results(bench, "acme", first)
+        await asyncio.wait_for(queue.stumbled.wait(), 20.0)
+        second = await _submit(bench, "acme", 1, Lane.STANDARD, SMALL)
+        [result] = await asyncio.wait_for(_results(bench, "acme", second), 20.0)
+    assert result.status is Status.SUCCEEDED

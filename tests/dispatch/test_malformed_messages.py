@@ -60,6 +60,8 @@ async def test_every_message_among_the_work_comes_to_an_end_whatever_it_holds(be
     expected: dict[str, Message] = {}
     for message in mutated(seeds.work()[:2], "work.llama-8b.bulk.acme"):
         read = decode_work(message.data, message.subject)
+        if isinstance(read, Malformed) and read.is_comparison:  # nobody waits for an answer
+            continue
         expected[read.job_id if isinstance(read, Malformed) else read.job.id] = message
         if len(expected) == MALFORMED:
             break

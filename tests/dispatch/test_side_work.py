@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleet.dispatch import comparing
 from fleet.dispatch.knowledge import WITHDRAWN, Knowledge, Learned
@@ -21,6 +23,7 @@ from fleet.model.money import Claim
 from fleet.model.reason import Reason
 from fleet.model.result import Shadow, Status, Work
 from fleet.model.target import Capability
+from policies import delivery as delivery_policy
 from policies.money import nano_of
 from queues.calibrations import MemoryCalibrations
 from queues.letters import message_of
@@ -153,6 +156,47 @@ async def test_a_comparison_that_keeps_coming_back_ends_without_a_label(bench, w
         await emptied()
     assert strong.batches == []
     assert not bench.broker.stored("feedback") and not bench.broker.stored("results")
+
+
+def without_shadow(body):
+    return json.dumps({**json.loads(body), "shadow": None, "attempts": "none"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("damage", "keeps_headers"),
+    [
+        (lambda body: body.replace(b'"attempts":', b'"tries":'), False),
+        (lambda body: body.replace(b'"attempts":', b'"tries":'), True),
+        (lambda body: body[:-9], True),
+        (without_shadow, True),
+    ],
+)
+async def test_a_comparison_that_cannot_be_read_ends_without_a_word_to_the_tenant(
+    bench, work, emptied, monkeypatch, damage, keeps_headers
+):
+    monkeypatch.setattr(delivery_policy, "UNREADABLE_TRIES", 1)
+    bench.backend(NEXT, says("negative"))
+    it = Shadow("job-standard-000000000099", NEXT, 1, 0.5)
+    sent = work(NEXT, reason=Reason.SHADOW, shadow=it)
+    message = message_of(Post(replace(sent, job=replace(sent.job, id="shadow-0123456789abcdef"))))
+    headers = message.headers if keeps_headers else {}
+    bench.broker.store(replace(message, data=damage(message.data), headers=headers))
+    with capture_logs() as lines:
+        async with bench.running():
+            await emptied()
+    assert not any(bench.broker.stored(stream) for stream in ("results", "dead", "ledger", "feedback"))
+    assert [line["log_level"] for line in lines if line["event"] == "comparison_unreadable"] == ["warning"]
+
+
+async def test_other_work_that_cannot_be_read_is_answered_under_the_id_of_its_job(bench, work, monkeypatch):
+    monkeypatch.setattr(delivery_policy, "UNREADABLE_TRIES", 1)
+    bench.backend(NEXT, says("negative"))
+    sent = work(NEXT)
+    message = message_of(Post(sent))
+    bench.broker.store(replace(message, data=message.data[:-9]))
+    async with bench.running():
+        result = await bench.result(sent.job.id)
+    assert (result.status, result.reason) == (Status.FAILED, Reason.INTERNAL_ERROR)
 
 
 # --- money

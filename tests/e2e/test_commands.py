@@ -29,6 +29,7 @@ def test_status_shows_every_model_running(fleet):
         "OBJ_results-large",
         "KV_calibrations",
         "KV_spend",
+        "KV_load",
     }
 
 

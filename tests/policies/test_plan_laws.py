@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from fleet.model.action import Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
+from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.scaling import Capacity
 from fleet.model.view import Breaker, TargetView, View
 from fleet.settings.documents import load_rules
 from policies.budget import spent_usd
@@ -47,9 +49,25 @@ jobs = st.builds(
     own_key=st.none() | st.sampled_from(["openai/acme", "anthropic/acme", "groq/acme", "nobody/acme"]),
 )
 breakers = st.builds(Breaker, st.integers(0, 9), st.integers(0, 9), st.floats(START - 10, START + 1_000))
-views = st.builds(
-    View, st.dictionaries(st.sampled_from(NAMES), st.builds(TargetView, available=st.booleans(), breaker=breakers))
+capacities = st.builds(
+    Capacity,
+    running=st.integers(0, 1),
+    starting=st.integers(0, 2),
+    starting_at=st.none() | st.floats(START - 200, START),
+    held=st.booleans(),
 )
+targets = st.sampled_from(NAMES).flatmap(
+    lambda name: st.tuples(
+        st.just(name),
+        st.builds(
+            TargetView,
+            available=st.booleans(),
+            breaker=breakers,
+            capacity=st.none() if RULES.catalogue.targets[name].is_cloud else st.none() | capacities,
+        ),
+    )
+)
+views = st.lists(targets, unique_by=lambda target: target[0]).map(lambda targets: View(dict(targets)))
 answers = st.tuples(st.just("answer"), st.none() | st.floats(0, 1))
 failures = st.tuples(st.sampled_from(FailureKind), st.none() | st.floats(0, 60))
 seconds = st.floats(0, 20)
@@ -67,6 +85,7 @@ def attempt_of(number: int, run: Run, now: float, took: float, outcome: tuple[ob
 def test_every_job_ends_in_bounded_steps_and_every_step_keeps_the_laws(job, view, data):
     attempts: tuple[Attempt, ...] = ()
     now = START
+    cold_looks = 0
     for _ in range(5 * RULES.retry.max_attempts):
         action = next_action(job, attempts, view, now, RULES)
         match action:
@@ -80,10 +99,20 @@ def test_every_job_ends_in_bounded_steps_and_every_step_keeps_the_laws(job, view
             case Wait():
                 assert 0 < action.seconds <= max(deadline_at(job, RULES), now) - now
                 now += action.seconds
+                if action.reason is Reason.COLD:
+                    assert view.targets[action.target].capacity.cold
+                    cold_looks += 1
+                    view = later_view(view, action.target, warm=cold_looks > 3 or data.draw(st.booleans()))
             case Finish() | GiveUp():
                 assert_ending(attempts, action)
                 return
     pytest.fail(f"no end after {len(attempts)} attempts")
+
+
+def later_view(view: View, name: str, warm: bool) -> View:
+    """What a job that waited for a cold target finds: a replica, or none yet."""
+    target = view.targets[name]
+    return View({**view.targets, name: replace(target, capacity=Capacity(1) if warm else target.capacity)})
 
 
 def assert_may_run(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, run: Run) -> None:
@@ -91,6 +120,7 @@ def assert_may_run(job: Job, attempts: tuple[Attempt, ...], view: View, now: flo
     assert not target.is_cloud or job.cloud.permits(target.provider)
     assert view.targets[run.target].available
     assert view.targets[run.target].breaker.open_until_at <= now < deadline_at(job, RULES)
+    assert view.targets[run.target].capacity is None or not view.targets[run.target].capacity.cold
     assert len(attempts) < RULES.retry.max_attempts
     assert job.max_cost_usd is None or spent_usd(attempts) <= job.max_cost_usd
     if job.plan is Plan.OWN_KEY:
@@ -114,7 +144,17 @@ def test_a_job_handed_to_a_target_still_belongs_there_when_it_arrives(job, view,
     still = {name: replace(one, breaker=Breaker(open_until_at=START)) for name, one in view.targets.items()}
     if isinstance(action, Run) and START + later < deadline_at(job, RULES):
         settled = next_action(job, (), View(still), START, RULES)
-        assert next_action(job, (), View(still), START + later, RULES) == settled
+        if isinstance(settled, Run):  # with its breaker closed, a weaker target may be worth a wait: a cold one
+            assert next_action(job, (), View(still), START + later, RULES) == settled
+
+
+@given(job=jobs, view=views)
+def test_where_no_capacity_is_known_nothing_is_ever_cold(job, view):
+    unknown = View({name: replace(target, capacity=None) for name, target in view.targets.items()})
+    warm = View({name: replace(target, capacity=Capacity(1)) for name, target in view.targets.items()})
+    action = next_action(job, (), unknown, START, RULES)
+    assert action == next_action(job, (), warm, START, RULES)
+    assert getattr(action, "reason", None) not in (Reason.COLD, Reason.TARGET_COLD)
 
 
 @given(job=jobs, view=views, data=st.data())

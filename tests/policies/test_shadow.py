@@ -12,6 +12,7 @@ from fleet.model.calibration import OutputKind
 from fleet.model.job import CLOUD_DENY, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Shadow, Status
+from fleet.model.scaling import Capacity
 from policies import shadow
 from policies.shadow import escalated_comparisons, kept_comparison, shadow_of
 
@@ -53,9 +54,14 @@ def test_a_tenant_s_own_key_is_never_spent_on_a_comparison(drawn):
     assert drawn(plan=Plan.OWN_KEY, own_key="openai/main") is None
 
 
-def test_the_comparison_skips_what_is_barred_and_what_is_shut(drawn, view):
+def _cold(seen, target):
+    return replace(seen, targets={**seen.targets, target: replace(seen.targets[target], capacity=Capacity(0))})
+
+
+def test_the_comparison_skips_what_is_barred_what_is_shut_and_what_is_cold(drawn, view):
     assert drawn(seen=view(without=(NEXT,))).target == TOP
     assert drawn(seen=view(mixtral_8x7b=2_000.0)).target == TOP
+    assert drawn(seen=_cold(view(), NEXT)).target == TOP
 
 
 def test_the_comparison_leaves_the_fleet_only_where_rules_and_job_allow_it(drawn, answered, sampling):
@@ -105,6 +111,7 @@ def test_it_is_one_attempt_and_nothing_is_worth_waiting_for(job, view, rules, an
     assert then(kept) == Run(NEXT, Reason.SHADOW)
     assert isinstance(then(kept, view(without=(NEXT,))), GiveUp)
     assert isinstance(then(kept, view(mixtral_8x7b=2_000.0)), GiveUp)
+    assert isinstance(then(kept, _cold(view(), NEXT)), GiveUp)
     assert isinstance(then(kept, now=1e9), GiveUp)
     compared = replace(answered(2, NEXT, 0.9), reason=Reason.SHADOW)
     assert then((*kept, compared)) == Finish(2, Status.SUCCEEDED, Reason.SHADOW)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +37,7 @@ class Server:
     def new_inbox(self) -> str:
         return "_INBOX.pull"
 
-    async def subscribe(self, subject: str, callback: Callable[[Any], Awaitable[None]]) -> str:
+    async def subscribe(self, subject: str, callback: Callable[[Any], None]) -> str:
         self._callback = callback
         return subject
 
@@ -53,13 +53,13 @@ class Server:
             self.handed_back.append(message.subject)
             return
         for word in self._scripts.pop(0):
-            await self.say(word, reply)
+            self.say(word, reply)
 
-    async def say(self, word: Word, to: str = "") -> None:
+    def say(self, word: Word, to: str = "") -> None:
         if isinstance(word, str):
-            await self._callback(SimpleNamespace(subject="jobs.bulk.acme", reply=word, headers=None))
+            self._callback(SimpleNamespace(subject="jobs.bulk.acme", reply=word, headers=None))
         else:
-            await self._callback(SimpleNamespace(subject=to, reply="", headers=word))
+            self._callback(SimpleNamespace(subject=to, reply="", headers=word))
 
 
 def inlet_on(server: Server) -> Inlet:
@@ -102,7 +102,7 @@ async def test_what_comes_after_its_pull_belongs_to_the_next_one(monkeypatch: py
     assert await pulled(inlet) == []
 
     for word in ("a", "b", "c"):
-        await server.say(word)
+        server.say(word)
 
     assert [await pulled(inlet, 2), await pulled(inlet, 2), await pulled(inlet, 2)] == [["a", "b"], ["c"], []]
 
@@ -118,7 +118,7 @@ async def test_what_came_late_is_handed_back_when_nobody_pulls_any_more(monkeypa
     server = Server([BATCH_COMPLETED])
     inlet = inlet_on(server)
     await pulled(inlet)
-    await server.say("a")
+    server.say("a")
 
     await inlet.close()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.model.delivery import Ack, JobsOf, Post, Stored
@@ -74,6 +75,49 @@ async def test_a_queue_goes_on_where_it_was_after_a_restart_of_the_broker(
     assert await rig.queue.publish([Post(RESULT)]) == [Stored.REPEAT]
     assert await rig.desk("acme").result(JOB.id) == RESULT
     assert await rig.queue.take(BULK, 10, 0.1) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), AssertionError()], ids=repr)
+async def test_a_reconnect_that_meets_what_nobody_expects_is_tried_again(
+    rig: JetStreamRig, own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """nats-py ends its only attempt there, and the connection would neither come back nor be given up."""
+    reconnect, errors = Client._attempt_reconnect, [error]
+
+    async def reconnecting(self: Client) -> None:
+        if errors:
+            raise errors.pop()
+        await reconnect(self)
+
+    monkeypatch.setattr(Client, "_attempt_reconnect", reconnecting)
+    await asyncio.to_thread(own_server.stop)
+    await asyncio.to_thread(own_server.start)
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await _tried(rig.queue.publish([Post(RESULT)]))) is None:
+            pass
+    assert errors == []
+
+
+async def _tried(step: Coroutine[Any, Any, Sequence[Stored]]) -> Sequence[Stored] | None:
+    try:
+        return await step
+    except QueueUnavailable:
+        return None
+
+
+async def test_a_transport_that_is_closed_already_is_a_broker_that_is_away(
+    rig: JetStreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(self: Client, force_flush: bool = False) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    monkeypatch.setattr(Client, "_flush_pending", closed)
+
+    for step in (rig.queue.publish([Post(RESULT)]), rig.queue.take(BULK, 1, 0.1), rig.queue.depths()):
+        with pytest.raises(QueueUnavailable):
+            await step
+    monkeypatch.undo()
 
 
 async def _until_available(step: Coroutine[Any, Any, None]) -> None:

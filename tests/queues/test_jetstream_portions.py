@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from nats.aio.msg import Msg
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.model.delivery import Ack, JobsOf, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from queues.connection import Connection
+from queues.frames import Arrival
 from queues.inlet import MAX_PULL_BYTES, Inlet
 from queues.jetstream import CHUNK_BYTES, CHUNK_MESSAGES, store
 from queues.letters import Message
@@ -53,7 +53,7 @@ async def test_messages_are_stored_in_portions(
 ) -> None:
     exchange, portions = rig.connection.exchange, list[Sequence[Message]]()
 
-    async def noted(messages: Sequence[Message]) -> list[Msg]:
+    async def noted(messages: Sequence[Message]) -> list[Arrival]:
         portions.append(messages)
         return await exchange(messages)
 
@@ -74,12 +74,12 @@ class Line:
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[str] = asyncio.Queue()
-        self.say: Callable[[Msg], Awaitable[None]]
+        self.say: Callable[[Arrival], None]
 
     def new_inbox(self) -> str:
         return "_INBOX.one"
 
-    async def subscribe(self, _: str, callback: Callable[[Msg], Awaitable[None]]) -> None:
+    async def subscribe(self, _: str, callback: Callable[[Arrival], None]) -> None:
         self.say = callback
 
     @asynccontextmanager
@@ -91,11 +91,11 @@ class Line:
         self.asked.put_nowait(reply)
 
 
-def status(subject: str, code: str, description: str) -> Msg:
-    return Msg(cast(Any, None), subject, headers={"Status": code, "Description": description})
+def status(subject: str, code: str, description: str) -> Arrival:
+    return Arrival(subject.encode(), b"", b"", f"NATS/1.0 {code} {description}\r\n\r\n".encode())
 
 
-JOB = Msg(cast(Any, None), "jobs.bulk.acme", data=b"{}")
+JOB = Arrival(b"jobs.bulk.acme", b"", b"{}")
 
 
 async def test_the_late_end_of_one_pull_does_not_end_the_next() -> None:
@@ -103,14 +103,14 @@ async def test_the_late_end_of_one_pull_does_not_end_the_next() -> None:
     inlet = Inlet(cast(Connection, line), "JOBS", "bulk")
     first = asyncio.create_task(inlet.pull(1, PATIENCE_SECONDS, 0))
     first_inbox = await line.asked.get()
-    await line.say(JOB)
+    line.say(JOB)
     assert await first == [JOB]
 
     second = asyncio.create_task(inlet.pull(2, PATIENCE_SECONDS, 0))
     second_inbox = await line.asked.get()
-    await line.say(status(first_inbox, "409", "Batch Completed"))
-    await line.say(JOB)
-    await line.say(status(second_inbox, "409", "Message Size Exceeds MaxBytes"))
+    line.say(status(first_inbox, "409", "Batch Completed"))
+    line.say(JOB)
+    line.say(status(second_inbox, "409", "Message Size Exceeds MaxBytes"))
 
     assert await second == [JOB]
 
@@ -120,7 +120,7 @@ async def test_a_pull_that_is_refused_says_why() -> None:
     pull = asyncio.create_task(Inlet(cast(Connection, line), "JOBS", "bulk").pull(1, PATIENCE_SECONDS, 0))
 
     inbox = await line.asked.get()
-    await line.say(status(inbox, "409", "Consumer Deleted"))
+    line.say(status(inbox, "409", "Consumer Deleted"))
 
     with pytest.raises(QueueUnavailable, match="Consumer Deleted"):
         await pull

@@ -15,15 +15,24 @@ import pytest
 from production_nats import ProductionNats
 from raw_session import RawSession
 
-from fleet.model.errors import ConfigError
+from fleet.model.attempt import Answer, Usage
+from fleet.model.delivery import Post, Stored
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
+from fleet.model.submission import Submission
 from queues.connection import connect
-from queues.topology import TopologySpec, apply
+from queues.desk import JetStreamDesk
+from queues.jetstream import JetStreamQueue
+from queues.topology import ChangeKind, TopologySpec, apply
 
 REPORT = Path("build/tenancy.json")
 
 JOB_OF_BETA = "job-of-beta-0001"
 RESULT_OF_BETA = f"results.beta.{JOB_OF_BETA}"
 DIRECT_GET = "$JS.API.DIRECT.GET.RESULTS"
+DIRECT_GET_LARGE = "$JS.API.DIRECT.GET.OBJ_results-large.$O.results-large.C"
+PIECE_OF_BETA = f"{DIRECT_GET_LARGE}.beta.{JOB_OF_BETA}.0123456789abcdef.0"
 READING_RESULTS = b'{"stream_name":"RESULTS","config":{"ack_policy":"none","filter_subject":"results.beta.*"}}'
 
 
@@ -73,6 +82,22 @@ ATTEMPTS = [
         "408",
         body=json.dumps({"last_by_subj": RESULT_OF_BETA}).encode(),
     ),
+    Attempt(
+        "acme",
+        "read a piece of a large answer of its own that is not there",
+        f"{DIRECT_GET_LARGE}.acme.job-of-acme-0001.0123456789abcdef.0",
+        "404",
+        body=b"",
+    ),
+    Attempt("acme", "read a piece of a large answer of beta", PIECE_OF_BETA, PUBLISH, body=b""),
+    Attempt(
+        "acme",
+        "read a piece of a large answer of beta, named in the body of an allowed request",
+        f"{DIRECT_GET_LARGE}.acme.x.y.0",
+        "408",
+        body=json.dumps({"last_by_subj": PIECE_OF_BETA}).encode(),
+    ),
+    Attempt("acme", "list the large answers", "$JS.API.STREAM.INFO.OBJ_results-large", PUBLISH),
     Attempt("acme", "read a message of JOBS", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
     Attempt("acme", "list the streams", "$JS.API.STREAM.NAMES", PUBLISH),
     Attempt("acme", "list the subjects, and in them the ids", "$JS.API.STREAM.INFO.RESULTS", PUBLISH),
@@ -195,6 +220,61 @@ async def test_a_listener_hears_its_own_results_and_no_others(fleet: ProductionN
 
         assert await acme.heard() == "MSG results.acme.listened-to-00001 acme"
         assert await beta.heard() == "MSG results.beta.listened-to-00001 beta"
+
+
+async def test_a_tenant_reads_its_own_large_result_and_nobody_elses(fleet: ProductionNats) -> None:
+    dispatcher = await connect(fleet.url, login=fleet.login("dispatcher"))
+    message = {"role": "assistant", "content": "well " * 2_000_000}
+    answer = Answer(message, "stop", Usage(1, 1), "m")
+    large = Result("large-of-acme-0001", "acme", Status.SUCCEEDED, Reason.CONFIDENT, 1.0, answer=answer)
+    assert await JetStreamQueue(dispatcher).publish([Post(large)]) == [Stored.NEW]
+    desk = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("acme"))
+    stranger = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("beta"))
+
+    found = await desk.result(large.job_id)
+
+    assert found is not None and found.answer is not None and found.answer.message == message
+    with pytest.raises(QueueUnavailable, match=r"may not publish to \$JS.API.DIRECT.GET.RESULTS.results.acme"):
+        await stranger.result(large.job_id)
+    with pytest.raises(QueueUnavailable, match=r"may not listen to results\.acme"):
+        await anext(aiter(stranger.results()))
+    for connected in (desk, stranger, dispatcher):
+        await connected.close()
+
+
+async def test_nobody_can_have_anothers_job_dropped_by_being_first_with_its_id(fleet: ProductionNats) -> None:
+    """The broker compares message ids across tenants, and a publisher chooses them freely."""
+    known = Submission("known-to-others-0001", "nudge", {"messages": [{"role": "user", "content": "Hello."}]})
+    body = b'{"id":"another-job-00001","task":"nudge","request":{"messages":[{"role":"user","content":"!"}]}}'
+    async with RawSession(fleet.url, fleet.login("acme")) as acme:
+        for claimed in ("beta.known-to-others-0001", "known-to-others-0001"):
+            assert '"stream":"JOBS"' in await acme.ask("jobs.bulk.acme", body, **{"Nats-Msg-Id": claimed})
+    beta = await JetStreamDesk.connect(fleet.url, "beta", fleet.login("beta"))
+
+    assert await beta.submit([known]) == [True]
+    assert await beta.submit([known]) == [False]
+
+    await beta.close()
+
+
+async def test_who_may_not_make_the_streams_is_told_which_one_and_by_which_right(
+    fleet: ProductionNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = await connect(fleet.url, login=fleet.login("operator"))
+    dispatcher = await connect(fleet.url, login=fleet.login("dispatcher"))
+    streams, lesser = operator.nats.jetstream(), dispatcher.nats.jetstream()
+    assert all(change.kind is ChangeKind.UNCHANGED for change in await apply(lesser, TopologySpec()))
+
+    await streams.delete_stream("DEAD")
+    with pytest.raises(ConfigError, match=r"streams\.DEAD: is not there.* publish to \$JS\.API\.STREAM\.CREATE\.DEAD$"):
+        await apply(lesser, TopologySpec())
+    await apply(streams, TopologySpec())
+    with pytest.raises(ConfigError, match=r"streams\.RESULTS: has other settings.*\$JS\.API\.STREAM\.UPDATE\.RESULTS$"):
+        await apply(lesser, TopologySpec(result_max_age_seconds=60.0))
+
+    assert caplog.records == []
+    for connected in (operator, dispatcher):
+        await connected.close()
 
 
 async def test_a_wrong_password_opens_nothing(fleet: ProductionNats) -> None:

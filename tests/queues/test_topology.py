@@ -135,7 +135,7 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
     await js.publish("dead.acme", b"{}")
 
     queues, records = ("JOBS", "WORK", "CANCELS"), ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS")
-    empty = dict.fromkeys((*queues, *records, "KV_calibrations", "KV_spend"), 0)
+    empty = dict.fromkeys((*queues, *records, "KV_calibrations", "KV_spend", "KV_load"), 0)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 
 

@@ -70,6 +70,7 @@ def test_an_empty_variable_counts_as_absent(setenv: Setenv) -> None:
         ("FLEET_TENANT", "acme.eu", "must match"),
         ("FLEET_LEASE_SECONDS", "0", "greater than 0"),
         ("FLEET_LEASE_SECONDS", "soon", "valid number"),
+        ("FLEET_LEAST_REPLICAS", "-1", "greater than or equal to 0"),
         ("FLEET_DASHBOARD", "perhaps", "boolean"),
         ("FLEET_RULES_PATH", "/nowhere/rules.yaml", "point to a file"),
         ("FLEET_OPENAI_BASE_URL", "broker:80", "http://"),

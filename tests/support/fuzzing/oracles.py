@@ -76,7 +76,11 @@ def _taken(source: Source, data: bytes, headers: Mapping[str, str] | None, tenan
             _sent(Result(taken.job.id, taken.job.tenant, Status.FAILED, Reason.INTERNAL_ERROR, NOW))
             return True
         case Malformed():
-            _answered(_step(Delivery(taken, source, 1, NOW, raw=data), taken))
+            step = _step(Delivery(taken, source, 1, NOW, raw=data), taken)
+            if taken.is_comparison:
+                _require(step.letters == (), "a tenant hears of a comparison")
+            else:
+                _answered(step)
             return False
 
 

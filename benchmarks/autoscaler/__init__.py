@@ -1,0 +1,1 @@
+"""From jobs to machines and back, on pretend GPU machines."""

@@ -1,0 +1,45 @@
+"""Machines on AWS for Ray's autoscaler: spot where there is any, on demand where there is none.
+
+Ray 2.60 does not fall back by itself. Its autoscaler (v2, which `ray up` takes) remembers a node type as unavailable
+only where a machine was allocated and Ray did not come up on it. A request that EC2 refuses, which is how it says that
+there is no spot capacity, is forgotten: the next round picks the same node type again, whatever `priority` others have.
+Autoscaler v1 does remember it, and its scorer ignores what it remembers. So the provider falls back, where EC2 answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+from ray.autoscaler.node_launch_exception import NodeLaunchException
+
+log = logging.getLogger(__name__)
+
+MARKET: Final = "InstanceMarketOptions"
+
+NO_SPOT: Final = frozenset(
+    {
+        "InsufficientInstanceCapacity",
+        "MaxSpotInstanceCountExceeded",
+        "SpotMaxPriceTooLow",
+        "UnfulfillableCapacity",
+        "Unsupported",  # the last zone tried does not have the type at all; earlier ones had no room
+    }
+)
+"""EC2's error codes for "not as spot, not now". Anything else, a throttled API say, is no reason to pay more."""
+
+
+class SpotFirstProvider(AWSNodeProvider):  # type: ignore[misc]  # Ray ships no types
+    """Ray's AWS provider, which tries every zone of the cluster file; named there as `provider.module`."""
+
+    def create_node(self, node_config: Mapping[str, Any], tags: Mapping[str, str], count: int) -> Any:
+        """Raises `NodeLaunchException` where EC2 has no such machine on demand either."""
+        try:
+            return super().create_node(node_config, tags, count)
+        except NodeLaunchException as refused:
+            if MARKET not in node_config or refused.category not in NO_SPOT:
+                raise
+            log.warning("no spot %s (%s): on demand", node_config["InstanceType"], refused.category)
+        return super().create_node({key: node_config[key] for key in node_config if key != MARKET}, tags, count)

@@ -1,0 +1,54 @@
+"""How many replicas each model has, read from Serve's controller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fleet.model.errors import BackendUnavailable
+from fleet.model.scaling import Capacity
+
+TIMEOUT_SECONDS: Final = 5.0
+
+THERE: Final = ("RUNNING", "PENDING_MIGRATION", "UPDATING", "RECOVERING")
+"""Replicas that answer. Those that are updated or found again after the controller's end are back within a second;
+to call their model cold for that long would send its jobs elsewhere."""
+
+
+class ServeCapacities:
+    """`fleet.ports.Capacities` of the Ray cluster this process is part of; applications are named like their target."""
+
+    async def read(self) -> Mapping[str, Capacity]:
+        details = await asyncio.to_thread(_details)
+        return {name: _capacity(each["deployments"].values()) for name, each in details["applications"].items()}
+
+
+def _details() -> Mapping[str, Any]:
+    """What the dashboard shows. `serve.status()` asks for the same, without a time-out, and drops the wanted number."""
+    import ray
+    from ray.serve.context import _get_global_client
+
+    try:
+        controller = _get_global_client()._controller
+        found: Mapping[str, Any] = ray.get(controller.get_serve_instance_details.remote(), timeout=TIMEOUT_SECONDS)
+    except Exception as error:  # Ray, Serve and gRPC have no common ancestor
+        raise BackendUnavailable(f"Serve does not say what runs: {type(error).__name__}") from error
+    return found
+
+
+def _capacity(deployments: Any) -> Capacity:
+    states = Counter(replica["state"] for each in deployments for replica in each["replicas"])
+    running = sum(states[state] for state in THERE)
+    return Capacity(running, states["STARTING"], held=any(_held_at_none(each) for each in deployments))
+
+
+def _held_at_none(deployment: Mapping[str, Any]) -> bool:
+    """Whether there shall be no replica and nothing starts one: it is not scaled, or an operator holds it there.
+
+    `fleet scale` holds by setting `initial_replicas`, which nothing else sets.
+    """
+    autoscaling = deployment["deployment_config"].get("autoscaling_config")
+    held = autoscaling is None or autoscaling.get("initial_replicas") is not None
+    return held and deployment["target_num_replicas"] == 0

@@ -1,0 +1,32 @@
+# The GPU fleet: what every node of the Ray cluster runs, with or without a card. KubeRay gives the command.
+#
+#   docker build -f deployments/containers/gpu.Dockerfile -t fleet-gpu:0.1.0 .
+#
+# CUDA comes with the wheels; the driver, 580 or newer, from the machine. Weights are fetched when a model starts, with
+# HF_TOKEN from the environment. Python is the same version in every node: Ray refuses what differs.
+
+FROM python:3.11.13-slim-bookworm AS environment
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
+RUN python -m venv /opt/fleet
+ENV PATH=/opt/fleet/bin:$PATH
+WORKDIR /src
+COPY deployments/containers/gpu.lock gpu.lock
+RUN pip install --no-deps -r gpu.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY fleet fleet
+COPY policies policies
+COPY queues queues
+COPY deployments deployments
+RUN pip install --no-deps --no-build-isolation .
+
+FROM python:3.11.13-slim-bookworm
+# gcc: Triton compiles its kernels where they run. wget: the probes of KubeRay. procps: `ray stop`.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 procps wget \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=environment /opt/fleet /opt/fleet
+RUN useradd --uid 1000 --create-home fleet
+ENV PATH=/opt/fleet/bin:$PATH PYTHONUNBUFFERED=1 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+WORKDIR /home/fleet
+USER 1000:1000
+# No HEALTHCHECK: the head and the workers are asked different things, by KubeRay's probes.
+CMD ["bash"]

@@ -1,0 +1,188 @@
+"""The fleet's scaling rules as autoscaling policies of Ray Serve: they look, ask the rules, and pass the number on.
+
+Serve's controller makes one policy object per deployment, anew with every change of its configuration, and calls it at
+each turn of its control loop. So a call never waits and never raises: what was seen of the queue comes from `Readings`,
+which look in the background, and whatever goes wrong leaves the number of replicas as it is.
+
+Serve shows a policy's reasons nowhere. They are in the controller's log, a line whenever the decision changes, and in
+the metrics below. Serve pickles this module by value into the controller: what policies share is not kept here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ray.util.metrics import Counter, Gauge
+
+from deployments.host import resolve
+from fleet.model.delivery import Depths
+from fleet.model.scaling import Capacity, Load, ScalingDecision
+from policies.rules import Rules
+from policies.scaling.demand import Outlook, waiting
+from policies.scaling.dispatchers import DispatcherMemory, dispatchers
+from policies.scaling.reading import Bounds, Reading
+from policies.scaling.replicas import Memory, decide
+
+LOGGER = "ray.serve"
+"""Serve's own: it has the file that the dashboard shows as the controller's log."""
+
+DECIDE_SECONDS = 1.0
+"""Serve asks up to ten times as often as there is anything new."""
+
+RETRY_SECONDS = 15.0
+"""Until the next try where the readings could not be set up, for a file of rules that is not there yet, say."""
+
+
+class Readings(Protocol):
+    """What the policies of one process decide by."""
+
+    @property
+    def rules(self) -> Rules: ...
+
+    def latest(self, now: float) -> tuple[Depths, Sequence[Load]] | None:
+        """The last look at the queue and the reports; None where it failed or is too old. Needs a running event loop,
+        in which it looks again when it is time; never waits."""
+
+
+class _Meters:
+    """Prometheus metrics of one scaled thing; Ray puts `ray_` before their names."""
+
+    def __init__(self, target: str) -> None:
+        tags = {"target": target}
+        self._wanted = Gauge(
+            "fleet_scaling_wanted_replicas", "Replicas there shall be, by the fleet's rules.", ("target",)
+        ).set_default_tags(tags)
+        self._reason = Gauge(
+            "fleet_scaling_reason", "1 for the reason of the last decision.", ("target", "reason")
+        ).set_default_tags(tags)
+        self._decisions = Counter(
+            "fleet_scaling_decisions", "Changes of the decision, by its reason.", ("target", "reason")
+        ).set_default_tags(tags)
+
+    def record(self, before: ScalingDecision | None, decision: ScalingDecision) -> None:
+        """At every decision, for Ray forgets a gauge that it has not heard of for a while."""
+        if before is not None and before.reason is not decision.reason:
+            self._reason.set(0, {"reason": before.reason})
+        self._reason.set(1, {"reason": decision.reason})
+        self._wanted.set(decision.replicas)
+        if decision != before:
+            self._decisions.inc(1, {"reason": decision.reason})
+
+
+class _Policy(ABC):
+    """What the policies have in common: everything but the rule."""
+
+    def __init__(self, target: str, factory: str) -> None:
+        """`factory` is `module:function` of the `Readings`. Serve's controller must survive this too, so it is not yet
+        called here."""
+        self._target = target
+        self._factory = factory
+        self._readings: Readings | None = None
+        self._meters = _Meters(target)
+        self._last: ScalingDecision | None = None
+        self._next_at = 0.0
+        self._started_at: tuple[float, ...] = ()
+        self._log = logging.getLogger(LOGGER)
+
+    def __call__(self, ctx: Any) -> tuple[int, dict[str, Any]]:
+        """The number of replicas for an `AutoscalingContext`."""
+        return self.replicas(ctx, time.time()), {}
+
+    def replicas(self, ctx: Any, now: float) -> int:
+        """`ctx.target_num_replicas`, which changes nothing, where it is too early or something fails."""
+        as_it_is: int = ctx.target_num_replicas
+        if now < self._next_at:
+            return as_it_is
+        self._next_at = now + DECIDE_SECONDS
+        try:
+            return self._decided(ctx, now)
+        except Exception as error:
+            self._next_at = now + RETRY_SECONDS
+            self._log.error(f"scaling target={self._target} not decided, kept at {as_it_is}: {error!r}")
+            return as_it_is
+
+    def _decided(self, ctx: Any, now: float) -> int:
+        readings = self._readings
+        if readings is None:
+            # The first look has to come back before anything can be said.
+            self._readings = resolve(self._factory)()
+            self._readings.latest(now)
+            return int(ctx.target_num_replicas)
+        seen = readings.latest(now)
+        depths, loads = (None, ()) if seen is None else seen
+        reading = Reading(depths, loads, self._capacity(ctx, now), ctx.total_num_requests)
+        decision = self._rule(reading, _bounds(ctx), readings.rules, now)
+        if decision != self._last:
+            self._log.info(
+                f"scaling target={self._target} from={reading.there} to={decision.replicas} "
+                f"reason={decision.reason.value} running={reading.capacity.running} "
+                f"{self._waits(reading, readings.rules)}"
+            )
+        self._meters.record(self._last, decision)
+        self._last = decision
+        return decision.replicas
+
+    def _capacity(self, ctx: Any, now: float) -> Capacity:
+        """What Serve wants beyond what runs is starting; what runs beyond what Serve wants is as good as gone."""
+        running = min(ctx.current_num_replicas, ctx.target_num_replicas)
+        starting = ctx.target_num_replicas - running
+        # The oldest are the first that are there.
+        known = self._started_at[max(0, len(self._started_at) - starting) :]
+        self._started_at = known + (now,) * (starting - len(known))
+        first = self._started_at[0] if self._started_at else None
+        return Capacity(running, starting, first, held=ctx.config.initial_replicas is not None)
+
+    @abstractmethod
+    def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
+        """Asks the rules and keeps what they want to remember."""
+
+    @abstractmethod
+    def _waits(self, reading: Reading, rules: Rules) -> str:
+        """What waits, for the log."""
+
+
+def _bounds(ctx: Any) -> Bounds:
+    """Serve's, after what `target_capacity` makes of them. `initial_replicas` is how an operator holds the number
+    (`fleet scale`): nothing else sets it, and Serve has no other way to say that there shall be none at most."""
+    held: int | None = ctx.config.initial_replicas
+    if held is not None:
+        return Bounds(held, held)
+    return Bounds(ctx.capacity_adjusted_min_replicas, ctx.capacity_adjusted_max_replicas)
+
+
+class FleetPolicy(_Policy):
+    """Scales the replicas of one target."""
+
+    _memory = Memory()
+
+    def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
+        target = rules.catalogue.targets[self._target]
+        decision, self._memory = decide(reading, self._memory, target, bounds, rules, now)
+        return decision
+
+    def _waits(self, reading: Reading, rules: Rules) -> str:
+        if reading.depths is None:
+            return "waiting_tokens=unknown"
+        target = rules.catalogue.targets[self._target]
+        lanes = waiting(
+            Outlook(reading.depths, reading.loads, reading.capacity.running, target, rules), self._memory.elsewhere
+        )
+        return f"waiting_tokens={sum(lane.tokens for lane in lanes):.0f}"
+
+
+class DispatcherPolicy(_Policy):
+    """Scales the dispatchers by their own lag."""
+
+    _memory = DispatcherMemory()
+
+    def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
+        decision, self._memory = dispatchers(reading, self._memory, bounds, rules, now)
+        return decision
+
+    def _waits(self, reading: Reading, rules: Rules) -> str:
+        jobs = "unknown" if reading.depths is None else sum(reading.depths.jobs.values())
+        return f"waiting_jobs={jobs}"

@@ -1,0 +1,317 @@
+"""Serve's REST API on the Ray dashboard: how many replicas a target has, and how an operator bounds or holds them.
+
+Serve takes a whole configuration at a time, so what is sent is what was read with one deployment's `autoscaling_config`
+changed. Its bounds can be changed without replacing a replica, its policy cannot; a target that is held therefore has
+
+    min_replicas = initial_replicas = N, max_replicas = max(N, 1), aggregation_function = min, before = {what was there}
+
+`initial_replicas` makes Serve go to N at once, and tells the scaling policy to stay there: Serve knows no most of 0.
+From none, Serve itself starts a replica for any request, without asking a policy, and takes the mean of the last half
+minute for one; the least of that time is 0 a few seconds after the last request, and stays it for a stray one.
+`before` is ours; Serve keeps what it does not know (Ray 2.60: `DeploymentSchema.autoscaling_config` is a dict).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from fleet.model.errors import ConfigError, FleetError
+
+SERVE_API = "/api/serve/applications/"
+
+TIMEOUT_SECONDS = 15.0
+"""The dashboard shares its machine with the head of the cluster and answers late when that is busy."""
+
+LOOKS = 20
+LOOK_SECONDS = 0.25
+
+LOGIN_ADVICE = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+
+BEFORE = "before"
+
+HOLDING = ("min_replicas", "max_replicas", "initial_replicas", "aggregation_function")
+"""What holding a target sets, and what is put back when it is let go."""
+
+CARRIED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
+"""What a configuration says beside its applications; what is left out would go back to Serve's default."""
+
+
+class Mode(StrEnum):
+    """Who decides how many replicas there are: the scaling rules, an operator, or the code that deployed them."""
+
+    AUTOSCALING = "autoscaling"
+    PAUSED = "paused"
+    DRAINED = "drained"
+    FIXED = "fixed"
+
+
+class Switch(StrEnum):
+    """Stop autoscaling where it is, stop it and go to none, or take it up again."""
+
+    PAUSE = "pause"
+    DRAIN = "drain"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the most replicas autoscaling may choose."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewBounds:
+    """The least, the most, or both; None leaves the one there is."""
+
+    least: int | None
+    most: int | None
+
+    def on(self, old: Bounds) -> Bounds:
+        """Raises `ConfigError` where no number of replicas can satisfy them."""
+        least = old.least if self.least is None else self.least
+        most = old.most if self.most is None else self.most
+        if least < 0:
+            raise ConfigError("--min", "must be 0 or more")
+        if most < 1:
+            raise ConfigError("--max", "must be 1 or more; --drain goes to none and stays there")
+        if least > most:
+            field, rule = (
+                ("--min", f"no more than --max, {most}") if self.most is None else ("--max", f"at least {least}")
+            )
+            raise ConfigError(field, f"must be {rule}")
+        return Bounds(least, most)
+
+
+Change = NewBounds | Switch
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """The replicas of one target.
+
+    `bounds` hold while autoscaling decides, and again once it does; None where the number is fixed. `message` is what
+    Serve says of it, None where it says nothing.
+    """
+
+    target: str
+    status: str
+    mode: Mode
+    running: int
+    wanted: int
+    bounds: Bounds | None
+    message: str | None
+
+
+def held_at(autoscaling: Mapping[str, Any]) -> int | None:
+    """Where an operator holds the number of replicas; None where autoscaling decides."""
+    return autoscaling["initial_replicas"] if BEFORE in autoscaling else None
+
+
+def mode_of(autoscaling: Mapping[str, Any]) -> Mode:
+    match held_at(autoscaling):
+        case None:
+            return Mode.AUTOSCALING
+        case 0:
+            return Mode.DRAINED
+        case _:
+            return Mode.PAUSED
+
+
+def bounds_of(autoscaling: Mapping[str, Any]) -> Bounds:
+    """What autoscaling may choose, now or once it decides again. Serve's default is one replica."""
+    said = autoscaling.get(BEFORE, autoscaling)
+    return Bounds(said.get("min_replicas", 1), said.get("max_replicas", 1))
+
+
+def changed(autoscaling: Mapping[str, Any], change: Change, wanted: int) -> dict[str, Any]:
+    """The `autoscaling_config` after the change, where Serve wants `wanted` replicas now. Raises `ConfigError`."""
+    bounds, held = bounds_of(autoscaling), held_at(autoscaling)
+    match change:
+        case NewBounds():
+            bounds = change.on(bounds)
+        case Switch.PAUSE:
+            held = wanted if held is None else held
+        case Switch.DRAIN:
+            held = 0
+        case Switch.RESUME:
+            held = None
+    return _free(autoscaling, bounds) if held is None else _held(autoscaling, bounds, held)
+
+
+def _free(autoscaling: Mapping[str, Any], bounds: Bounds) -> dict[str, Any]:
+    before = autoscaling.get(BEFORE, autoscaling)
+    kept = {name: value for name, value in autoscaling.items() if name not in (*HOLDING, BEFORE)}
+    back = {name: before[name] for name in HOLDING if name in before}
+    return {**kept, **back, "min_replicas": bounds.least, "max_replicas": bounds.most}
+
+
+def _held(autoscaling: Mapping[str, Any], bounds: Bounds, replicas: int) -> dict[str, Any]:
+    before = _free(autoscaling, bounds)
+    return {
+        **before,
+        "min_replicas": replicas,
+        "max_replicas": max(replicas, 1),
+        "initial_replicas": replicas,
+        "aggregation_function": "min",
+        BEFORE: {name: before[name] for name in HOLDING if name in before},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What the API said at one moment: Serve's `ServeInstanceDetails` as JSON."""
+
+    details: Mapping[str, Any]
+
+    def scaling(self, target: str) -> Scaling | None:
+        """None where the target is not deployed."""
+        application = self.details["applications"].get(target)
+        if application is None:
+            return None
+        declared = self.declared(target)
+        deployment = application["deployments"].get(target, {})
+        states = [replica["state"] for replica in deployment.get("replicas", ())]
+        messages = filter(None, (application["message"], deployment.get("message")))
+        return Scaling(
+            target,
+            application["status"].lower(),
+            Mode.FIXED if declared is None else mode_of(declared),
+            states.count("RUNNING"),
+            deployment.get("target_num_replicas", 0),
+            None if declared is None else bounds_of(declared),
+            " ".join(" ".join(messages).split()) or None,
+        )
+
+    def declared(self, target: str) -> Mapping[str, Any] | None:
+        """The `autoscaling_config` that was sent last, None where there is none."""
+        return _declared(target, self.details["applications"][target].get("deployed_app_config") or {})
+
+    def wish(self, target: str, change: Change) -> tuple[Scaling, dict[str, Any]]:
+        """What is, and the `autoscaling_config` that the change makes of it. Raises `ConfigError`, `FleetError`."""
+        now = self.scaling(target)
+        if now is None:
+            raise FleetError(f"{target} is not deployed: there is nothing to scale")
+        declared = self.declared(target)
+        if declared is None:  # to declare one now would replace every replica
+            raise FleetError(
+                f"{target} was deployed without an autoscaling_config: deploy it with one, as fleet up does"
+            )
+        return now, changed(declared, change, now.wanted)
+
+    def configuration(self, target: str, autoscaling: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole of it, with this `autoscaling_config` for the target.
+
+        Applications that were run by code, not declared, are not in it: Serve leaves them alone.
+        """
+        configurations = [each.get("deployed_app_config") for each in self.details["applications"].values()]
+        carried = {name: self.details[name] for name in CARRIED if self.details.get(name) is not None}
+        return {**carried, "applications": [_with(target, autoscaling, each) for each in configurations if each]}
+
+
+def _with(target: str, autoscaling: Mapping[str, Any], configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+    if configuration["name"] != target:
+        return configuration
+    deployments = [
+        {**each, "autoscaling_config": autoscaling} if each["name"] == target else each
+        for each in configuration["deployments"]
+    ]
+    return {**configuration, "deployments": deployments}
+
+
+def _declared(target: str, configuration: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The target's `autoscaling_config` in an application's configuration."""
+    for deployment in configuration.get("deployments", ()):
+        if deployment["name"] == target:
+            found: Mapping[str, Any] | None = deployment.get("autoscaling_config")
+            return found
+    return None
+
+
+def _wants(wanted: int, autoscaling: Mapping[str, Any]) -> bool:
+    held = held_at(autoscaling)
+    return wanted == held if held is not None else autoscaling["min_replicas"] <= wanted <= autoscaling["max_replicas"]
+
+
+def ray_login() -> dict[str, str]:
+    """The header Ray's dashboard wants where RAY_AUTH_MODE=token; the token is looked for where Ray looks."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return {}
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not token and path.is_file():
+        token = path.read_text(encoding="utf-8")
+    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
+
+
+class ServeApi:
+    """Reads and changes what Serve runs. `dashboard_url` is where the Ray dashboard answers."""
+
+    def __init__(self, dashboard_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._url = dashboard_url.rstrip("/") + SERVE_API
+        self._timeout_seconds = timeout_seconds
+
+    def read(self) -> Instance:
+        """Raises `FleetError` where no Ray dashboard answers."""
+        try:
+            details = json.loads(self._asked("GET"))
+            return Instance({**details, "applications": dict(details["applications"])})
+        except (ValueError, TypeError, KeyError):
+            raise FleetError(f"what answers at {self._url} is no Ray dashboard") from None
+
+    def change(self, target: str, change: Change) -> tuple[Scaling, Scaling]:
+        """Make it so; what was and what is. Raises `ConfigError`, `FleetError`.
+
+        The API knows no version to compare with: of two operators in the same few milliseconds the later one wins.
+        It is noticed where that is the other one.
+        """
+        before = self.read()
+        was, wish = before.wish(target, change)
+        self.put(before.configuration(target, wish))
+        return was, self._followed(target, wish)
+
+    def _followed(self, target: str, wish: Mapping[str, Any]) -> Scaling:
+        """The target once Serve follows, which its next round sees to; after some seconds as it is by then."""
+        for look in range(LOOKS):
+            now = self.read()
+            scaling = now.scaling(target)
+            if scaling is None or now.declared(target) != wish:
+                break
+            if _wants(scaling.wanted, wish) or look == LOOKS - 1:
+                return scaling
+            time.sleep(LOOK_SECONDS)
+        raise FleetError(f"somebody else changed {target} at the same moment: look at it with `fleet scale`")
+
+    def put(self, configuration: Mapping[str, Any]) -> None:
+        """Apply a whole `ServeDeploySchema`; declared applications not in it are deleted. Raises `FleetError`."""
+        self._asked("PUT", json.dumps(configuration).encode())
+
+    def _asked(self, method: str, sent: bytes | None = None) -> bytes:
+        headers = {"Content-Type": "application/json", **ray_login()}
+        # The address is the operator's own setting, checked to be http(s).
+        request = urllib.request.Request(self._url, sent, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout_seconds) as reply:  # noqa: S310
+                body: bytes = reply.read()
+                return body
+        except urllib.error.HTTPError as error:
+            if error.code in (401, 403):
+                raise FleetError(f"the Ray dashboard at {self._url} wants its token: {LOGIN_ADVICE}") from None
+            said = " ".join(error.read(300).decode(errors="replace").split())
+            raise FleetError(f"the Ray dashboard at {self._url} refuses: {error.code} {said}".rstrip()) from None
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise FleetError(
+                f"no Ray dashboard answers at {self._url} ({reason}): set FLEET_RAY_DASHBOARD_URL"
+            ) from None

@@ -1,0 +1,28 @@
+"""Targets without a replica: which jobs wait for one, and which go elsewhere for the want of it."""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+from fleet.dispatch.load import all_warm
+from fleet.dispatch.office import Office
+from fleet.dispatch.step import Case
+from fleet.model.action import Action, Run, Wait
+from fleet.model.reason import Reason
+from policies.cold import worth_starting_for
+
+LOOK_AGAIN_SECONDS = 1.0
+"""A job that waits for a replica is decided on anew after that: its deadline comes near, another target gets warm."""
+
+
+def waits_for_replica(action: Action | Exception) -> TypeGuard[Wait]:
+    return isinstance(action, Wait) and action.reason is Reason.COLD
+
+
+def note_missed(office: Office, case: Case, action: Action | Exception, now: float) -> None:
+    """Report a job that goes to a dearer target because its own is cold, as one that its own missed."""
+    if not isinstance(action, Run) or action.reason is not Reason.TARGET_COLD:
+        return
+    wanted = office.look(case, all_warm(office.state.view()), now)
+    if isinstance(wanted, Run) and worth_starting_for(case.job, wanted.target, action.target, office.rules):
+        office.state.loads.missed(case.job, wanted.target)

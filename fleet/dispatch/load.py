@@ -1,0 +1,188 @@
+"""What a dispatcher tells of its load, for whoever decides how many replicas and dispatchers there shall be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from fleet.dispatch.patience import pause
+from fleet.model.attempt import Answer
+from fleet.model.delivery import WorkOf
+from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Job
+from fleet.model.scaling import LaneLoad, Load
+from fleet.model.view import View
+from fleet.ports import Clock, LoadBook
+from policies.deadline import deadline_at
+from policies.needs import tokens_of
+from policies.rules import Rules
+
+log = structlog.get_logger(__name__)
+
+REPORT_SECONDS = 1.0
+
+HALF_LIFE_JOBS = 300.0
+"""Jobs of a lane after which one counts half: enough for steady shares, few enough to follow the hour."""
+
+KEPT = 0.5 ** (1 / HALF_LIFE_JOBS)
+
+FORGOTTEN_JOBS = 0.01
+"""What counts for less is left out."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Sums over jobs, all forgetting alike."""
+
+    jobs: float = 0.0
+    tokens: float = 0.0
+    slack_seconds: float = 0.0
+
+    def forget(self) -> None:
+        self.jobs *= KEPT
+        self.tokens *= KEPT
+        self.slack_seconds *= KEPT
+
+
+@dataclass(slots=True)
+class _Measure:
+    """Sums over answers, forgetting alike: their tokens as estimated before, and as used."""
+
+    answers: float = 0.0
+    estimated: float = 0.0
+    used: float = 0.0
+
+    def add(self, estimated: int, used: int) -> None:
+        self.answers = self.answers * KEPT + 1.0
+        self.estimated = self.estimated * KEPT + estimated
+        self.used = self.used * KEPT + used
+
+    @property
+    def correction(self) -> float:
+        return self.used / self.estimated if self.estimated else 1.0
+
+
+class Loads:
+    """Counts what a report is made of. The estimate of a job's tokens is corrected by what answers really used."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._tallies: dict[WorkOf, _Tally] = {}
+        self._measures: defaultdict[WorkOf, _Measure] = defaultdict(_Measure)
+        self._done: Counter[str] = Counter()
+        self._missed: defaultdict[str, float] = defaultdict(float)
+
+    def wanted(self, job: Job, target: str, now: float) -> None:
+        """The first target of a job, when that is decided for the first time; it may have to wait for it."""
+        for work, tally in list(self._tallies.items()):
+            if work.lane is job.lane:
+                tally.forget()
+                if tally.jobs < FORGOTTEN_JOBS:
+                    del self._tallies[work]
+        tally = self._tallies.setdefault(WorkOf(target, job.lane), _Tally())
+        tally.jobs += 1.0
+        tally.tokens += tokens_of(job.request, self._rules.estimates)
+        tally.slack_seconds += deadline_at(job, self._rules) - now
+
+    def missed(self, job: Job, target: str) -> None:
+        """The job would run on the target, were that not cold."""
+        correction = self._measures[WorkOf(target, job.lane)].correction
+        self._missed[target] += correction * tokens_of(job.request, self._rules.estimates)
+
+    def answered(self, job: Job, target: str, answer: Answer, probe: bool) -> None:
+        """An answer has come in; one to a `probe` is as long as its question, which no estimate was made of."""
+        used = answer.usage.input_tokens + answer.usage.output_tokens
+        self._done[target] += used
+        if used and not probe:
+            self._measures[WorkOf(target, job.lane)].add(tokens_of(job.request, self._rules.estimates), used)
+
+    def report(self, dispatcher: str, at: float, running: Mapping[WorkOf, int], cpu_share: float) -> Load:
+        """`running` are the jobs that run now, `cpu_share` is of one core."""
+        tokens_running: defaultdict[str, float] = defaultdict(float)
+        for work, jobs in running.items():
+            tokens_running[work.target] += jobs * self._tokens_per_job(work)
+        lanes = {
+            work: LaneLoad(tally.jobs, self._tokens_per_job(work), tally.slack_seconds / tally.jobs)
+            for work, tally in self._tallies.items()
+        }
+        return Load(
+            dispatcher,
+            at,
+            lanes,
+            tokens_done=dict(self._done),
+            tokens_running=dict(tokens_running),
+            tokens_missed=dict(self._missed),
+            cpu_share=cpu_share,
+        )
+
+    def _tokens_per_job(self, work: WorkOf) -> float:
+        """As estimated and corrected; where jobs only come from another target, as used; before that a guess."""
+        tally, measure = self._tallies.get(work), self._measures[work]
+        if tally is not None:
+            return measure.correction * tally.tokens / tally.jobs
+        return measure.used / measure.answers if measure.answers else self._rules.estimates.output_tokens
+
+
+Making = Callable[[str, float, float], Load]
+"""Makes a report of the dispatcher's id, the time and the share of a core."""
+
+
+class Reporter:
+    """Reports every second while there is news, else as often as keeps the last report fresh."""
+
+    def __init__(
+        self,
+        book: LoadBook,
+        make: Making,
+        clock: Clock,
+        rules: Rules,
+        cpu_seconds: Callable[[], float] = time.process_time,
+    ) -> None:
+        """`cpu_seconds` is what this process has used so far."""
+        self._book = book
+        self._make = make
+        self._clock = clock
+        self._fresh_seconds = rules.scaling.stale_seconds / 2
+        self._cpu_seconds = cpu_seconds
+        self._id = uuid.uuid4().hex
+        self._last: Load | None = None
+        self._since = (clock.now(), cpu_seconds())
+        self._away = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Report until `stop` is set. An outage of the broker is logged once."""
+        while not await pause(stop, REPORT_SECONDS):
+            try:
+                await self.report()
+                self._away = False
+            except QueueUnavailable as error:
+                if not self._away:
+                    log.warning("load_not_reported", error=str(error))
+                self._away = True
+
+    async def report(self) -> None:
+        """Report what is new; or nothing. Raises `QueueUnavailable`."""
+        now, cpu_seconds = self._clock.now(), self._cpu_seconds()
+        before, cpu_before = self._since
+        cpu_share = max(0.0, cpu_seconds - cpu_before) / max(now - before, REPORT_SECONDS)
+        load = self._make(self._id, now, cpu_share)
+        if self._last is not None and _same(load, self._last) and now - self._last.at < self._fresh_seconds:
+            return
+        await self._book.report(load)
+        self._last, self._since = load, (now, cpu_seconds)
+
+
+def _same(load: Load, last: Load) -> bool:
+    """Whether nothing has happened but time."""
+    return replace(load, at=last.at, cpu_share=last.cpu_share) == last
+
+
+def all_warm(view: View) -> View:
+    """The same with no target cold."""
+    return replace(view, targets={name: replace(each, capacity=None) for name, each in view.targets.items()})

@@ -1,0 +1,92 @@
+"""What a dispatcher knows of the replicas of its targets: which are cold, and since when one starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import structlog
+
+from fleet.dispatch.patience import pause
+from fleet.model.errors import BackendUnavailable
+from fleet.model.scaling import Capacity
+from fleet.ports import Capacities, Clock
+
+log = structlog.get_logger(__name__)
+
+READ_SECONDS = 2.0
+"""How often Serve is asked; its answer costs its controller about 3 milliseconds."""
+
+ANSWER_SECONDS = 10.0
+
+STALE_SECONDS = 30.0
+"""What was last read longer ago is not believed any more: calls are made then, and fail where nobody answers them."""
+
+
+class Replicas:
+    """The last reading. A target that nothing was read of is not cold."""
+
+    def __init__(self) -> None:
+        self._known: Mapping[str, Capacity] = {}
+        self._read_at: float | None = None
+        self._told: list[Callable[[], None]] = []
+        self._failed = False
+
+    def of(self, target: str) -> Capacity | None:
+        return self._known.get(target)
+
+    def cold(self, target: str) -> bool:
+        capacity = self._known.get(target)
+        return capacity is not None and capacity.cold
+
+    def tell(self, on_change: Callable[[], None]) -> None:
+        """Call it whenever a target has become cold or warm."""
+        self._told.append(on_change)
+
+    async def watch(self, capacities: Capacities, clock: Clock, stop: asyncio.Event) -> None:
+        """Read again and again, until `stop` is set."""
+        while not await pause(stop, READ_SECONDS):
+            await self.read(capacities, clock)
+
+    async def read(self, capacities: Capacities, clock: Clock) -> None:
+        """Read once. Where that fails, the last reading holds for a while; an outage is logged once."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found = await capacities.read()
+        except (BackendUnavailable, TimeoutError) as error:
+            if not self._failed:
+                log.warning("replicas_not_read", error=str(error) or "no answer")
+            self._failed = True
+            self.forget_stale(clock.now())
+        else:
+            self._failed = False
+            self.note(found, clock.now())
+
+    def note(self, found: Mapping[str, Capacity], now: float) -> None:
+        """Take in a reading."""
+        self._read_at = now
+        self._replace({target: self._dated(target, capacity, now) for target, capacity in found.items()})
+
+    def _dated(self, target: str, capacity: Capacity, now: float) -> Capacity:
+        """With the moment from which on this dispatcher saw it start, where the reading has none."""
+        if not capacity.starting or capacity.starting_at is not None:
+            return capacity
+        before = self._known.get(target)
+        since = before.starting_at if before is not None else None
+        return replace(capacity, starting_at=now if since is None else since)
+
+    def forget_stale(self, now: float) -> None:
+        """Know nothing once the last reading is too old."""
+        if self._read_at is not None and now - self._read_at > STALE_SECONDS:
+            self._replace({})
+
+    def _replace(self, known: Mapping[str, Capacity]) -> None:
+        before = {target for target in self._known if self.cold(target)}
+        self._known = known
+        changed = before ^ {target for target in known if self.cold(target)}
+        for target in sorted(changed):
+            log.info("target_cold" if self.cold(target) else "target_warm", target=target)
+        if changed:
+            for on_change in self._told:
+                on_change()

@@ -1,0 +1,64 @@
+"""What `fleet plan` computes with: machines and their prices, the fleet's models, any config.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
+
+from fleet.model.errors import ConfigError
+from fleet.settings.documents import _named, _read, _shipped
+from policies.capacity.architecture import architecture_of
+from policies.capacity.machines import Machines, checked
+from policies.capacity.plan import Served
+from policies.sections import STRICT, Strict
+
+USUAL_CONTEXT_TOKENS = 8192
+"""What a model of an unknown config.json is served with, unless it or the wish says less."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    context_tokens: int
+    config: Mapping[str, Any]
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+_MACHINES = TypeAdapter(Machines)
+_MODELS = TypeAdapter(dict[str, _Model])
+
+
+def load_machines(path: Path | None) -> Machines:
+    """The machines of a file; None means the one that is shipped.
+
+    Raises: ConfigError, whose field is the dotted path inside the file and whose rule ends with the file.
+    """
+    source = _shipped("policies.capacity", "machines.yaml") if path is None else path
+    return _named(source, lambda: checked(_MACHINES.validate_python(_read(source))))
+
+
+def load_models() -> dict[str, Served]:
+    """The fleet's own models by the names of their targets."""
+    described = _MODELS.validate_python(_read(_shipped("policies.capacity", "models.yaml")))
+    return {
+        name: Served(architecture_of(name, model.config), model.context_tokens) for name, model in described.items()
+    }
+
+
+def read_model(path: Path) -> Served:
+    """The model that a config.json, or the folder it lies in, describes. Raises: ConfigError."""
+    file = path / "config.json" if path.is_dir() else path
+    try:
+        config = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError("--config", f"cannot read {file}: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise ConfigError("--config", f"{file} must hold one JSON object")
+    name = file.resolve().parent.name if file.name == "config.json" else file.stem
+    architecture = architecture_of(name, config)
+    return Served(architecture, min(architecture.longest_context, USUAL_CONTEXT_TOKENS))

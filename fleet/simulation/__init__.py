@@ -1,0 +1,1 @@
+"""Scenarios, recorded runs, figures and plots of `fleet simulate`; the simulation itself is `policies.simulation`."""

@@ -1,0 +1,235 @@
+"""A plan: which models fit which machines, how many sequences at once, how fast, and what a token costs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from policies.capacity.architecture import Architecture
+from policies.capacity.machines import Instance, Machines
+from policies.capacity.memory import KvDtype, Memory, Quantization, cannot_split, memory_of
+from policies.capacity.roofline import JobShape, Replica, Speed, speed_of
+
+OTHER_MACHINES = 3
+"""How many other machines are named where nothing fits on the one asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model and the longest context it is to be served with, in tokens."""
+
+    architecture: Architecture
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a replica shall do.
+
+    It fits where `concurrency` sequences of the whole context do at once (None: one, without which vLLM does not
+    start). The batch is `concurrency`, or all the mean jobs that fit. `utilization` is the share of its time for which
+    work is there; `tensor_parallel` and `gpus` are free where None.
+    """
+
+    job: JobShape
+    concurrency: int | None = None
+    gpus: int | None = None
+    tensor_parallel: int | None = None
+    kv_dtype: KvDtype = KvDtype.BF16
+    utilization: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars: of a replica's hour, of a million output tokens, of a million tokens of both kinds, of a job."""
+
+    per_hour: float
+    per_million_tokens: float
+    per_million_total_tokens: float
+    per_job: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to serve a model on `gpus` cards of a machine: as many replicas as fit, each of `tensor_parallel` cards.
+
+    `full_contexts` sequences of the whole context fit at once, `max_sequences` mean jobs, capped by the engine.
+    Without a `speed` it does not fit, and `reason` says by how much.
+    """
+
+    model: str
+    instance: str
+    gpu: str
+    gpus: int
+    quantization: Quantization
+    memory: Memory
+    full_contexts: int
+    max_sequences: int
+    reason: str
+    speed: Speed | None = None
+    on_demand: Price | None = None
+    spot: Price | None = None
+
+    @property
+    def tensor_parallel(self) -> int:
+        return self.memory.tensor_parallel
+
+    @property
+    def replicas(self) -> int:
+        return self.gpus // self.tensor_parallel
+
+    @property
+    def fits(self) -> bool:
+        return self.speed is not None
+
+    @property
+    def usd(self) -> float:
+        """What rows are compared by: dollars per million output tokens, endless where it does not fit."""
+        return float("inf") if self.on_demand is None else self.on_demand.per_million_tokens
+
+
+def best(served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish) -> Row | None:
+    """The cheapest way to split the model among the cards, or where none fits the one that comes closest.
+
+    None: the machine has fewer cards than the wish asks for, or the model cannot be split so.
+    """
+    rows = [
+        _row(served, instance, quantization, machines, wish, tensor_parallel)
+        for tensor_parallel in _splits(machines.instances[instance], wish)
+        if cannot_split(served.architecture, quantization, tensor_parallel) is None
+    ]
+    return min(rows, key=lambda row: (row.usd, row.tensor_parallel if row.fits else -row.tensor_parallel), default=None)
+
+
+def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> Iterator[Row]:
+    """The model as it is published, then the cheapest of all ways unless that is the one."""
+    rows = [row for kind in Quantization if (row := best(served, instance, kind, machines, wish)) is not None]
+    if rows:
+        yield rows[0]
+        cheapest = min(rows, key=lambda row: row.usd)
+        if cheapest is not rows[0]:
+            yield cheapest
+
+
+def what_fits(row: Row, served: Served, machines: Machines, wish: Wish) -> str:
+    """What fits instead of a row that does not: other weights on as many cards, more cards, other machines."""
+    offers = [
+        *_other_weights(row, served, machines, wish),
+        *_more_cards(row, served, machines, wish),
+    ] or list(_other_machines(row, served, machines, wish))
+    return "; ".join(offers) if offers else "nothing here does"
+
+
+def _other_weights(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
+    fitting = [kind.value for kind in Quantization if _fits(served, row.instance, kind, machines, wish, row.gpus)]
+    if fitting:
+        yield f"{'/'.join(fitting)} on {_cards(row.gpus)}"
+
+
+def _more_cards(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
+    for cards in range(row.gpus + 1, machines.instances[row.instance].gpus + 1):
+        if _fits(served, row.instance, row.quantization, machines, wish, cards):
+            yield f"{row.quantization.value} on {cards} cards"
+            return
+
+
+def _other_machines(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
+    """The cheapest machines that can serve the model in any of the weights, cheapest first."""
+    found = []
+    for name, instance in machines.instances.items():
+        kinds = [kind.value for kind in Quantization if _fits(served, name, kind, machines, wish, instance.gpus)]
+        if kinds:
+            found.append((instance.usd_per_hour, f"{name} in {'/'.join(kinds)}"))
+    yield from (text for _, text in sorted(found)[:OTHER_MACHINES])
+
+
+def _fits(served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish, gpus: int) -> bool:
+    row = best(served, instance, quantization, machines, replace(wish, gpus=gpus, tensor_parallel=None))
+    return row is not None and row.fits
+
+
+def _splits(instance: Instance, wish: Wish) -> Sequence[int]:
+    """Among how many cards a replica may be split, so that replicas fill the cards evenly."""
+    gpus = instance.gpus if wish.gpus is None else wish.gpus
+    if gpus > instance.gpus:
+        return ()
+    return [n for n in range(1, gpus + 1) if gpus % n == 0 and wish.tensor_parallel in (None, n)]
+
+
+def _row(
+    served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish, tensor_parallel: int
+) -> Row:
+    rented, gpu = machines.instances[instance], machines.gpu_of(instance)
+    memory = memory_of(served.architecture, quantization, wish.kv_dtype, gpu, tensor_parallel)
+    wanted = wish.concurrency or 1
+    full_contexts = memory.sequences(served.context_tokens)
+    most = min(gpu.max_sequences, memory.sequences(wish.job.tokens))
+    fits = full_contexts >= wanted
+    row = Row(
+        model=served.architecture.name,
+        instance=instance,
+        gpu=rented.gpu,
+        gpus=rented.gpus if wish.gpus is None else wish.gpus,
+        quantization=quantization,
+        memory=memory,
+        full_contexts=full_contexts,
+        max_sequences=most,
+        reason="fits" if fits else _shortage(memory, served, wanted),
+    )
+    if not fits:
+        return row
+    replica = Replica(
+        served.architecture, quantization, wish.kv_dtype, gpu, machines.link_of(instance), tensor_parallel
+    )
+    return _priced(row, rented, wish, speed_of(replica, wish.job, min(wish.concurrency or most, most)))
+
+
+def _priced(row: Row, rented: Instance, wish: Wish, speed: Speed) -> Row:
+    share = row.tensor_parallel / rented.gpus
+    spot = rented.spot_usd_per_hour
+    return replace(
+        row,
+        speed=speed,
+        on_demand=price_of(rented.usd_per_hour * share, speed, wish),
+        spot=None if spot is None else price_of(spot * share, speed, wish),
+    )
+
+
+def price_of(usd_per_hour: float, speed: Speed, wish: Wish) -> Price:
+    """What tokens cost on a replica of that price and speed, if it has work for the share `utilization` of its time."""
+    output_per_hour = speed.tokens_per_second * wish.utilization * 3600
+    per_token = usd_per_hour / output_per_hour
+    per_job = per_token * wish.job.output_tokens
+    return Price(usd_per_hour, per_token * 1e6, per_job / wish.job.tokens * 1e6, per_job)
+
+
+def _shortage(memory: Memory, served: Served, sequences: int) -> str:
+    needed = memory.needed_gib(sequences, served.context_tokens)
+    contexts = "one context" if sequences == 1 else f"{sequences} contexts"
+    cache = needed - memory.weights_gib - memory.overhead_gib
+    return (
+        f"a card needs {needed:.1f} GiB (weights {memory.weights_gib:.1f}, overhead {memory.overhead_gib:.1f}, "
+        f"KV cache of {contexts} of {served.context_tokens:,} tokens {cache:.1f}) and has {memory.usable_gib:.1f}"
+    )
+
+
+def _cards(number: int) -> str:
+    return "1 card" if number == 1 else f"{number} cards"
+
+
+def rows_of(
+    models: Mapping[str, Served],
+    instances: Iterable[str],
+    kinds: Sequence[Quantization],
+    machines: Machines,
+    wish: Wish,
+) -> list[Row]:
+    """One row for each model, machine and quantisation asked for."""
+    instances = list(instances)
+    rows = (
+        best(served, instance, kind, machines, wish)
+        for served in models.values()
+        for instance in instances
+        for kind in kinds
+    )
+    return [row for row in rows if row is not None]

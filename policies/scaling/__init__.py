@@ -1,0 +1,1 @@
+"""How many replicas and dispatchers there shall be."""

@@ -1,0 +1,103 @@
+"""How fast jobs come in, and how fast those that cannot wait for a replica to start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fleet.model.job import Lane
+from fleet.model.scaling import Load
+from policies.scaling.demand import Waiting
+from policies.scaling.progress import Step
+
+HALF = 0.5
+"""Means that know less than this part are not scaled up to the whole: a second says little about a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Tokens per second by lane, means that forget: what came in, and the least that must have.
+
+    `waited` is the number of jobs at the last look. `known` is the part of the means that was seen, and not assumed to
+    be nothing because they began with it.
+    """
+
+    tokens_per_second: Mapping[Lane, float] = field(default_factory=dict)
+    at_least: Mapping[Lane, float] = field(default_factory=dict)
+    waited: Mapping[Lane, float] = field(default_factory=dict)
+    known: float = 0.0
+
+    def of(self, lane: Lane) -> float:
+        return max(self.tokens_per_second.get(lane, 0.0), self.at_least.get(lane, 0.0)) / max(HALF, self.known)
+
+    def in_all(self) -> float:
+        """Of all lanes."""
+        return max(0.0, sum(self.tokens_per_second.values())) / max(HALF, self.known)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look adds: tokens done and missed in the `seconds` since the one before, and what waits in each lane.
+
+    `mix` is each lane's part of the tokens, `lane_seconds` the time its jobs have from submission to deadline.
+    """
+
+    lanes: Sequence[Waiting]
+    step: Step
+    mix: Mapping[Lane, float]
+    lane_seconds: Mapping[Lane, float]
+    seconds: float
+
+    def came_in(self, lane: Waiting, waited: float) -> float:
+        """Tokens per second: what waits more than before, and what was done or went elsewhere.
+
+        Below zero for a moment where what was done is counted before what it left behind: that belongs into the mean,
+        or noise around zero would look like arrivals.
+        """
+        done = (self.step.done + self.step.missed) * self.mix.get(lane.lane, 0.0)
+        return ((lane.jobs - waited) * lane.tokens_per_job + done) / self.seconds
+
+    def at_least(self, lane: Waiting) -> float:
+        """Tokens per second that must come in for so many to be there, for none stays longer than its deadline allows.
+
+        This is Little's law. It sees what the balance of waiting and done does not: jobs that expire here unserved.
+        """
+        return lane.tokens / max(lane.slack_seconds, self.lane_seconds[lane.lane])
+
+
+def observed(before: Arrivals, look: Look, memory_seconds: float) -> Arrivals:
+    """The means after one more look; they forget with the time constant `memory_seconds`."""
+    waited = {lane.lane: lane.jobs for lane in look.lanes}
+    if look.seconds <= 0 or not before.waited:
+        return replace(before, waited=waited)
+    weight = -math.expm1(-look.seconds / memory_seconds)
+    came_in = {lane.lane: look.came_in(lane, before.waited.get(lane.lane, 0.0)) for lane in look.lanes}
+    at_least = {lane.lane: look.at_least(lane) for lane in look.lanes}
+    means = _moved(before.tokens_per_second, came_in, weight), _moved(before.at_least, at_least, weight)
+    return Arrivals(*means, waited, before.known + weight * (1 - before.known))
+
+
+def _moved(means: Mapping[Lane, float], seen: Mapping[Lane, float], weight: float) -> Mapping[Lane, float]:
+    return {lane: (1 - weight) * means.get(lane, 0.0) + weight * value for lane, value in seen.items()}
+
+
+def mix_of(loads: Sequence[Load], lanes: Sequence[Waiting], target: str) -> Mapping[Lane, float]:
+    """Each lane's part of the target's tokens: as the dispatchers lately sent them, else as they wait now."""
+    tokens = dict.fromkeys(Lane, 0.0)
+    for load in loads:
+        for work, each in load.lanes.items():
+            if work.target == target:
+                tokens[work.lane] += each.jobs * each.tokens_per_job
+    if not any(tokens.values()):
+        tokens |= {lane.lane: lane.tokens for lane in lanes}
+    total = sum(tokens.values())
+    return {lane: part / total for lane, part in tokens.items()} if total else {}
+
+
+def urgent(arrivals: Arrivals, lanes: Sequence[Waiting], cold_seconds: float, headroom: float) -> float:
+    """Tokens per second of the lanes whose time, its `headroom`, is over before a replica started now would be there.
+
+    For the others it is soon enough to act on what has piled up.
+    """
+    return sum(arrivals.of(lane.lane) for lane in lanes if headroom * lane.slack_seconds <= cold_seconds)

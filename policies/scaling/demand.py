@@ -1,0 +1,120 @@
+"""What waits for a target: jobs, tokens and the time until their deadlines, by lane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleet.model.delivery import Depths, WorkOf
+from fleet.model.job import Lane, Plan, Tier
+from fleet.model.scaling import LaneLoad, Load
+from fleet.model.target import Target
+from policies.rules import Rules
+
+DEFAULT_JOBS = 1.0
+"""What the default ladder weighs against reports, in jobs: as good as nothing once there are any."""
+
+Elsewhere = Mapping[Lane, float]
+"""Jobs by lane that stay in JOBS while the target has room: not due yet, held back, or for another target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits or runs in one lane. `jobs` is expected, not counted: part of them may yet go elsewhere.
+
+    `tokens_per_job` is prompt and answer together, `slack_seconds` the mean time that is left until the deadline.
+    """
+
+    lane: Lane
+    jobs: float
+    tokens_per_job: float
+    slack_seconds: float
+
+    @property
+    def tokens(self) -> float:
+        return self.jobs * self.tokens_per_job
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """All that demand is made of: `depths` and fresh `loads`, and how many replicas of `target` run."""
+
+    depths: Depths
+    loads: Sequence[Load]
+    running: int
+    target: Target
+    rules: Rules
+
+    def work(self, lane: Lane) -> int:
+        return self.depths.work.get(WorkOf(self.target.name, lane), 0)
+
+    def jobs(self, lane: Lane) -> int:
+        """Those of all tenants that no target was chosen for yet."""
+        return sum(jobs for source, jobs in self.depths.jobs.items() if source.lane is lane)
+
+    def has_room(self, lane: Lane) -> bool:
+        """Dispatchers keep the work of a target, warm or cold, filled up from JOBS; what then stays is not for it."""
+        return self.work(lane) < self.target.max_in_flight
+
+    @property
+    def busy(self) -> bool:
+        """Whether the replicas that run have all the jobs they can run at once."""
+        enough = min(self.target.batch_size * self.running, self.target.max_in_flight)
+        return self.depths.of_target(self.target.name) >= enough
+
+
+def waiting(outlook: Outlook, elsewhere: Elsewhere) -> tuple[Waiting, ...]:
+    """Every lane's: the work for the target, and of the jobs not decided on yet the share that goes there first."""
+    return tuple(_in_lane(lane, outlook, elsewhere.get(lane, 0.0)) for lane in Lane)
+
+
+def _in_lane(lane: Lane, outlook: Outlook, elsewhere: float) -> Waiting:
+    undecided = 0.0 if outlook.has_room(lane) else max(0.0, outlook.jobs(lane) - elsewhere)
+    jobs = outlook.work(lane) + undecided * share(lane, outlook)
+    seen = [(work, load) for report in outlook.loads for work, load in report.lanes.items()]
+    own = combined(load for work, load in seen if work == WorkOf(outlook.target.name, lane))
+    any_lane = combined(load for work, load in seen if work.target == outlook.target.name)
+    tokens_per_job = (own or any_lane or _guessed(outlook.rules)).tokens_per_job
+    slack_seconds = outlook.rules.lane_seconds[lane] if own is None else own.slack_seconds
+    return Waiting(lane, jobs, tokens_per_job, max(0.0, slack_seconds))
+
+
+def share(lane: Lane, outlook: Outlook) -> float:
+    """Of the lane's jobs the share that goes to the target first, as the dispatchers lately saw it.
+
+    While none has reported it is what the ladder of simple jobs says, the bulk of all there are: its first target
+    gets all. Where that is wrong the first reports put it right, at the price of the fleet's cheapest start.
+    """
+    first = outlook.rules.routes.by_tier[Tier.SIMPLE, Plan.PAID][0]
+    seen = [(work, load.jobs) for report in outlook.loads for work, load in report.lanes.items() if work.lane is lane]
+    all_jobs = sum(jobs for _, jobs in seen)
+    jobs = sum(jobs for work, jobs in seen if work.target == outlook.target.name)
+    return (jobs + DEFAULT_JOBS * (first.name == outlook.target.name)) / (all_jobs + DEFAULT_JOBS)
+
+
+def combined(loads: Iterable[LaneLoad]) -> LaneLoad | None:
+    """What several dispatchers saw, weighted by how much of it they remember; None where nobody saw anything."""
+    known = [load for load in loads if load.jobs > 0]
+    if not known:
+        return None
+    jobs = sum(load.jobs for load in known)
+    tokens = sum(load.jobs * load.tokens_per_job for load in known)
+    slack = sum(load.jobs * load.slack_seconds for load in known)
+    return LaneLoad(jobs, tokens / jobs, slack / jobs)
+
+
+def _guessed(rules: Rules) -> LaneLoad:
+    """A job nobody has seen: a prompt at the length where prompts begin to count as long, an answer as estimated."""
+    prompt_tokens = rules.complexity.long_characters / rules.estimates.characters_per_token
+    return LaneLoad(0.0, prompt_tokens + rules.estimates.output_tokens, 0.0)
+
+
+def elsewhere_after(before: Elsewhere, outlook: Outlook, seconds: float) -> Elsewhere:
+    """What is learned in `seconds` more. Slowly, for jobs that have just come need a moment to be handed over."""
+    weight = -math.expm1(-seconds / outlook.rules.scaling.settle_seconds)
+    found = {}
+    for lane in Lane:
+        jobs, known = outlook.jobs(lane), before.get(lane, 0.0)
+        found[lane] = min(jobs, known + weight * max(0.0, jobs - known) if outlook.has_room(lane) else known)
+    return found

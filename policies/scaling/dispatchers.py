@@ -1,0 +1,70 @@
+"""How many dispatchers there shall be, by their own lag."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fleet.model.scaling import ScalingDecision, ScalingReason
+from policies.rules import Rules
+from policies.scaling.reading import Bounds, Reading
+from policies.scaling.verdict import Words, verdict
+from policies.scaling.window import Window, most, wished
+
+BUSY_SHARE = 0.8
+"""Of a core, on average: with more than that, jobs wait for a dispatcher and not for a target."""
+
+AIM_SHARE = 0.6
+"""What each shall have once there are more."""
+
+COMFORT_SHARE = 0.5
+"""Fewer will do where each of those left would have no more than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherMemory:
+    """What one decision hands on to the next: the mean share of a core, as of `at` in unix seconds, and late wishes."""
+
+    at: float | None = None
+    cpu_share: float = 0.0
+    window: Window = ()
+
+
+def dispatchers(
+    reading: Reading, memory: DispatcherMemory, bounds: Bounds, rules: Rules, now: float
+) -> tuple[ScalingDecision, DispatcherMemory]:
+    """How many dispatchers there shall be, at least one; `reading.capacity` counts them.
+
+    More where jobs wait for any target while those there are busy: a dispatcher that waits for targets is not. Without
+    the broker, or a report of any, as many as there are.
+    """
+    bounds, there = Bounds(max(1, bounds.least), max(1, bounds.most)), reading.there
+    loads = reading.fresh(rules.scaling.stale_seconds, now)
+    if reading.depths is None or not loads:
+        return verdict(there, there, bounds, Words(*[ScalingReason.BROKER_AWAY] * 3)), memory
+    seen = sum(load.cpu_share for load in loads) / len(loads)
+    cpu_share = _smoothed(memory, seen, rules.scaling.settle_seconds, now)
+    wish = _wish(cpu_share, len(loads), any(reading.depths.jobs.values()), reading)
+    before = memory.window if memory.at is not None else ((now, there),)  # a lost memory takes none away
+    window = wished(before, wish, rules.scaling.settle_seconds, now)
+    settled = wish if wish > there else min(there, most(window))
+    same = ScalingReason.STARTING if reading.capacity.starting else ScalingReason.STEADY
+    if max(wish, bounds.least) < there:
+        same = ScalingReason.SETTLING
+    words = Words(ScalingReason.BACKLOG, ScalingReason.LESS_WORK, same)
+    return verdict(settled, there, bounds, words), DispatcherMemory(now, cpu_share, window)
+
+
+def _smoothed(memory: DispatcherMemory, seen: float, seconds: float, now: float) -> float:
+    if memory.at is None:
+        return seen
+    weight = -math.expm1(-max(0.0, now - memory.at) / seconds)
+    return memory.cpu_share + weight * (seen - memory.cpu_share)
+
+
+def _wish(cpu_share: float, reporting: int, jobs_wait: bool, reading: Reading) -> int:
+    """More only once all that were started report; twice as many at most, for nobody knows how the load divides."""
+    total = cpu_share * reporting
+    if jobs_wait and cpu_share > BUSY_SHARE and reporting >= reading.there:
+        return min(2 * reading.there, math.ceil(total / AIM_SHARE))
+    return min(reading.there, max(1, math.ceil(total / COMFORT_SHARE)))

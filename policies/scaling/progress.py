@@ -1,0 +1,101 @@
+"""What the dispatchers' counters moved by between two looks, and what a replica does per second, learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fleet.model.scaling import Load
+
+LEAD_IN_SECONDS = 10.0
+"""From when a target has enough to do until its answers come as fast as its replicas can give them."""
+
+MEASURE_SECONDS = 10.0
+"""Of one measurement: reports come every second or so, and one that slips into the next counts a tenth too much."""
+
+PRIOR_SECONDS = 60.0
+"""What the catalogue's rate weighs against what was measured."""
+
+REMEMBERED_SECONDS = 600.0
+"""What was measured longer ago than so much busy time is forgotten by and by."""
+
+FARTHEST = 10.0
+"""A measured rate is believed up to so many times the catalogue's, and down to that part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What a dispatcher's report from `at` had counted for the target, in tokens."""
+
+    at: float
+    done: float
+    missed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Tokens done and missed since the look before. `whole`: every dispatcher was there then, and is still."""
+
+    done: float = 0.0
+    missed: float = 0.0
+    whole: bool = True
+
+
+def advance(before: Mapping[str, Counter], loads: Sequence[Load], target: str) -> tuple[Step, Mapping[str, Counter]]:
+    """The step to these reports. A dispatcher that comes, goes or starts anew moves nothing."""
+    done = missed = 0.0
+    whole = len(before) == len(loads)
+    counters: dict[str, Counter] = {}
+    for load in loads:
+        now = Counter(load.at, load.tokens_done.get(target, 0.0), load.tokens_missed.get(target, 0.0))
+        last = before.get(load.dispatcher)
+        if last is None or now.done < last.done or now.missed < last.missed:
+            whole = False
+        elif now.at > last.at:
+            done, missed = done + now.done - last.done, missed + now.missed - last.missed
+        else:
+            now = last
+        counters[load.dispatcher] = now
+    return Step(done, missed, whole), counters
+
+
+@dataclass(frozen=True, slots=True)
+class Stint:
+    """A measurement: `tokens` done from `since` on by `running` replicas that always had enough to do."""
+
+    since: float
+    running: int
+    tokens: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens per second of one replica: a mean of what was measured, over so many `seconds` of it."""
+
+    tokens_per_second: float = 0.0
+    seconds: float = 0.0
+    stint: Stint | None = field(default=None)
+
+    def blended(self, prior: float) -> float:
+        """The mean, beside the catalogue's `prior` as long as little was measured."""
+        weighed = prior * PRIOR_SECONDS + self.tokens_per_second * self.seconds
+        return weighed / (PRIOR_SECONDS + self.seconds)
+
+
+def learned(rate: Rate, step: Step, running: int, busy: bool, prior: float, now: float) -> Rate:
+    """The rate after a step. `busy`: at both ends of it the target had all the jobs it can run at once."""
+    stint = rate.stint
+    if not busy or not step.whole or running <= 0:
+        return replace(rate, stint=None)
+    if stint is None or stint.running != running:
+        return replace(rate, stint=Stint(now + LEAD_IN_SECONDS, running))
+    if now <= stint.since:
+        return rate
+    stint = replace(stint, tokens=stint.tokens + step.done)
+    seconds = now - stint.since
+    if seconds < MEASURE_SECONDS:
+        return replace(rate, stint=stint)
+    sample = max(prior / FARTHEST, min(stint.tokens / seconds / running, prior * FARTHEST))
+    known = min(rate.seconds, REMEMBERED_SECONDS)
+    mean = (rate.tokens_per_second * known + sample * seconds) / (known + seconds)
+    return Rate(mean, known + seconds, Stint(now, running))

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.core.generated.autoscaler_pb2 import GangResourceRequest, ResourceRequest
+
+import deployments
+from deployments.app import build_model
+from deployments.clusterfile import VCPUS, main, problems, refused_by_ray
+from deployments.placement import CARD_80GB, bundles, machines
+from deployments.profiles import Profile, model, models
+
+FILE = Path(deployments.__file__).parents[1] / "cluster.yaml"
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load(FILE.read_text())
+
+
+def changed(config, path, value):
+    """The same file with one value set, or taken out where it is None."""
+    config = copy.deepcopy(config)
+    *parents, last = path.split("/")
+    place = config
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return config
+
+
+def ray_would_launch(config, *gangs):
+    """The node types that Ray's autoscaler asks for, where nothing runs and these placement groups wait."""
+    types = AutoscalingConfig(prepare_config(copy.deepcopy(config)), skip_content_hash=True).get_node_type_configs()
+    request = SchedulingRequest(
+        node_type_configs=types,
+        disable_launch_config_check=True,
+        max_num_nodes=config["max_workers"] + 1,
+        gang_resource_requests=[
+            GangResourceRequest(requests=[ResourceRequest(resources_bundle=each) for each in gang]) for gang in gangs
+        ],
+    )
+    reply = ResourceDemandScheduler(event_logger=None).schedule(request)
+    assert not reply.infeasible_gang_resource_requests
+    return {launch.instance_type: launch.count for launch in reply.to_launch if launch.instance_type != "head"}
+
+
+def test_ray_accepts_the_form_of_the_file(config):
+    assert refused_by_ray(config) is None
+
+
+def test_nothing_is_wrong_with_the_file(config):
+    assert problems(config) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        ("max_workers", "six", "max_workers: 'six' is not of type 'integer'"),
+        ("surprise", 1, ".*'surprise' was unexpected"),
+        ("available_node_types/a10g/resources/GPU", 0.5, r".*a10g\.resources\.GPU: 0\.5 is not of type 'integer'"),
+        ("available_node_types/a10g/prio", 1, ".*'prio' was unexpected"),
+        ("head_node_type", "heads", "ValueError: `head_node_type` must be one of"),
+        ("provider/type", None, "KeyError: 'type'"),
+    ],
+)
+def test_ray_refuses_a_wrong_form_by_the_name_of_the_field(config, path, value, line):
+    assert re.match(line, refused_by_ray(changed(config, path, value)) or "accepted")
+
+
+NODES = "available_node_types"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (
+            f"{NODES}/a10g/node_config/InstanceType",
+            "g5.huge",
+            r"a10g: unknown machine 'g5\.huge'; known are m7i\.large, ",
+        ),
+        (f"{NODES}/a10g/node_config/InstanceType", None, "a10g: unknown machine None; known are "),
+        (f"{NODES}/head/node_config/InstanceType", "g5.2xlarge", "head: the head must have no card"),
+        (f"{NODES}/head/max_workers", 1, r"head\.max_workers: must be 0"),
+        (f"{NODES}/a10g/resources/CPU", 5, r"a10g\.resources\.CPU: 5 is more than the 4 of g5\.xlarge"),
+        (f"{NODES}/a10g/resources/GPU", 2, r"a10g\.resources\.GPU: 2 is more than the 1 of g5\.xlarge"),
+        (f"{NODES}/a10g/resources/card_80gb", 1, r"a10g\.resources\.card_80gb: 1 is more than the 0 of g5\.xlarge"),
+        (f"{NODES}/a100/min_workers", 3, r"a100\.min_workers: 3 is more than max_workers, 2"),
+        (
+            "provider/module",
+            "elsewhere.Provider",
+            "a10g: spot, and nothing falls back to on demand; provider.module must",
+        ),
+        ("provider/availability_zone", "us-east-1a", r"provider\.availability_zone: must name two zones at least"),
+        ("provider/availability_zone", "us-east-1a,us-west-2b", r".*: us-west-2b is not in the region us-east-1"),
+        (
+            "worker_start_ray_commands",
+            ["ray start --address=$RAY_HEAD_IP:6379"],
+            "worker_start_ray_commands: must set RAY_A",
+        ),
+        ("max_workers", 1, "llama-8b: room for 0 of its 4 replicas; allow more nodes"),
+        (f"{NODES}/a10g/resources/CPU", 2, "a10g: no model fits there"),
+        (f"{NODES}/a100/max_workers", 1, "mixtral-8x7b: room for 0 of its 2 replicas"),
+        (f"{NODES}/a100/resources/CPU", 8, r"llama-70b: no node has room for a replica \(4 GPU, 9 CPU, 4 card_80gb\)"),
+    ],
+)
+def test_each_mistake_is_named_in_a_line(config, path, value, line):
+    found = problems(changed(config, path, value))
+    assert any(re.match(rf"(available_node_types\.)?{line}", each) for each in found), found
+
+
+def test_cards_of_40_gb_cannot_pass_for_larger_ones(config):
+    found = problems(changed(config, "available_node_types/a100/node_config/InstanceType", "p4d.24xlarge"))
+    assert "available_node_types.a100.resources.card_80gb: 8 is more than the 0 of p4d.24xlarge" in found
+    assert [each.partition(";")[0] for each in found if "may be placed" in each] == [
+        "mixtral-8x7b: may be placed on a100, whose cards have 35.5 GiB to use where it needs 46.7",
+        "llama-70b: may be placed on a100, whose cards have 35.5 GiB to use where it needs 35.7",
+    ]
+
+
+@pytest.mark.parametrize("target", models(Profile.GPU))
+def test_a_replica_is_counted_as_serve_reserves_it(target, outside_ray):
+    reserved = build_model({"target": target, "profile": "gpu"})._bound_deployment._replica_config
+    assert bundles(model(Profile.GPU, target)) == reserved.placement_group_bundles
+
+
+def test_ray_asks_for_the_machine_each_model_fits_and_fills_it(config):
+    gangs = {target: bundles(described) for target, described in models(Profile.GPU).items()}
+    assert ray_would_launch(config, gangs["llama-8b"]) == {"a10g": 1}
+    assert ray_would_launch(config, gangs["mixtral-8x7b"]) == {"a100": 1}
+    assert ray_would_launch(config, gangs["llama-70b"], gangs["mixtral-8x7b"], gangs["mixtral-8x7b"]) == {"a100": 1}
+    most = [gangs[target] for target, described in models(Profile.GPU).items() for _ in range(described.replicas[1])]
+    asked = ray_would_launch(config, *most)
+    assert asked["a100"] == 2
+    assert sum(asked.values()) <= config["max_workers"]
+
+
+def test_without_the_resource_for_large_cards_ray_would_spread_mixtral_over_small_ones(config):
+    unpinned = [
+        {name: number for name, number in each.items() if name != CARD_80GB}
+        for each in bundles(model(Profile.GPU, "mixtral-8x7b"))
+    ]
+    assert ray_would_launch(config, unpinned) == {"a10g": 2}
+
+
+def test_every_machine_with_a_price_may_be_named():
+    assert set(machines().instances) <= set(VCPUS)
+
+
+def test_the_command_prints_what_it_found_and_says_so_in_its_exit_status(config, tmp_path, capsys):
+    assert main([str(FILE)]) == 0
+    assert capsys.readouterr().out == f"{FILE}: nothing wrong that can be known without asking AWS\n"
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(changed(config, "available_node_types/a10g/resources/CPU", 5)))
+    assert main([str(path)]) == 1
+    assert (
+        capsys.readouterr().out
+        == f"{path}: available_node_types.a10g.resources.CPU: 5 is more than the 4 of g5.xlarge\n"
+    )
+    path.write_text(yaml.safe_dump(changed(config, "max_workers", -1)))
+    assert main([str(path)]) == 1
+    assert capsys.readouterr().out == f"{path}: max_workers: -1 is less than the minimum of 0\n"
+
+
+def test_no_secret_is_in_the_file():
+    assert not re.search(r"(?i)(password|token|secret|_key)\s*[=:]\s*['\"]?[A-Za-z0-9+/_-]{16,}", FILE.read_text())

