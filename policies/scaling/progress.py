@@ -44,7 +44,7 @@ class Step:
 def advance(before: Mapping[str, Counter], loads: Sequence[Load], target: str) -> tuple[Step, Mapping[str, Counter]]:
     """The step to these reports. A dispatcher that comes, goes or starts anew moves nothing."""
     done = missed = 0.0
-    whole = len(before) == len(loads)
+    whole = 0 < len(before) == len(loads)  # nobody reports: nothing was measured, not nothing done
     counters: dict[str, Counter] = {}
     for load in loads:
         now = Counter(load.at, load.tokens_done.get(target, 0.0), load.tokens_missed.get(target, 0.0))

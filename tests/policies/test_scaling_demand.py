@@ -138,6 +138,11 @@ def test_a_dispatcher_that_comes_goes_or_starts_anew_moves_nothing(loads, done):
     assert set(after) == {load.dispatcher for load in loads}
 
 
+def test_while_no_dispatcher_reports_nothing_is_measured():
+    step, counters = advance({}, [], NAME)
+    assert (step, counters) == (Step(whole=False), {})
+
+
 def test_the_same_report_again_is_no_progress_and_loses_none():
     _, counters = advance({}, [report("one", 0, 100)], NAME)
     again, counters = advance(counters, [report("one", 0, 100)], NAME)
