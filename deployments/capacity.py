@@ -12,6 +12,8 @@ from fleet.model.scaling import Capacity
 
 TIMEOUT_SECONDS: Final = 5.0
 
+GIVEN_UP: Final = "DEPLOY_FAILED"
+
 THERE: Final = ("RUNNING", "PENDING_MIGRATION", "UPDATING", "RECOVERING")
 """Replicas that answer. Those that are updated or found again after the controller's end are back within a second;
 to call their model cold for that long would send its jobs elsewhere."""
@@ -22,7 +24,10 @@ class ServeCapacities:
 
     async def read(self) -> Mapping[str, Capacity]:
         details = await asyncio.to_thread(_details)
-        return {name: _capacity(each["deployments"].values()) for name, each in details["applications"].items()}
+        try:
+            return {name: _capacity(each["deployments"].values()) for name, each in details["applications"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BackendUnavailable(f"Serve says what runs in another form: {error!r}") from error
 
 
 def _details() -> Mapping[str, Any]:
@@ -45,10 +50,13 @@ def _capacity(deployments: Any) -> Capacity:
 
 
 def _held_at_none(deployment: Mapping[str, Any]) -> bool:
-    """Whether there shall be no replica and nothing starts one: it is not scaled, or an operator holds it there.
+    """Whether nothing starts a replica: it is not scaled, an operator holds it at none, or Serve has given it up.
 
-    `fleet scale` holds by setting `initial_replicas`, which nothing else sets.
+    `fleet scale` holds by setting `initial_replicas`, which nothing else sets. After three starts that failed Serve
+    tries no more until none was wanted for once, or it is deployed anew.
     """
+    if deployment.get("status") == GIVEN_UP:
+        return True
     autoscaling = deployment["deployment_config"].get("autoscaling_config")
     held = autoscaling is None or autoscaling.get("initial_replicas") is not None
     return held and deployment["target_num_replicas"] == 0

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 
-GRACE_SECONDS: Final = 60.0
-"""How long a replica that is to go may finish what it runs; the longest timeout of a self-hosted target."""
+GRACE_SECONDS: Final = 130.0
+"""How long a replica that is to go may finish what it runs: a little more than the longest time-out of any target, for
+the dispatcher is a replica too."""
 
 HEALTH_CHECK_SECONDS: Final = 2.0
 """Serve restarts a replica after three failed checks in a row."""

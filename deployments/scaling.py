@@ -95,7 +95,7 @@ class _Policy(ABC):
     def replicas(self, ctx: Any, now: float) -> int:
         """`ctx.target_num_replicas`, which changes nothing, where it is too early or something fails."""
         as_it_is: int = ctx.target_num_replicas
-        if now < self._next_at:
+        if self._next_at - RETRY_SECONDS <= now < self._next_at:  # a clock may step back
             return as_it_is
         self._next_at = now + DECIDE_SECONDS
         try:

@@ -192,6 +192,11 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             subject=text_of(subject), reply=text_of(reply), data=data, headers=headers, _client=self, _sid=sid
         )
 
+    async def _process_connect_init(self) -> None:
+        # nats-py would do so itself, but asks for a state that it has left by then.
+        self._ps.reset()
+        await super()._process_connect_init()
+
     async def _read_loop(self) -> None:
         await super()._read_loop()
         task = asyncio.current_task()

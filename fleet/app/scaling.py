@@ -47,7 +47,8 @@ class SharedReadings:
         self._trouble = ""
 
     def latest(self, now: float) -> Look | None:
-        if now >= self._next_at and (self._task is None or self._task.done()):
+        is_time = not self._next_at - POLL_SECONDS <= now < self._next_at  # a clock may step back
+        if is_time and (self._task is None or self._task.done()):
             self._next_at = now + POLL_SECONDS
             self._task = asyncio.get_running_loop().create_task(self._poll())
         return self._seen if now - self._seen_at <= self.rules.scaling.stale_seconds else None
@@ -55,10 +56,10 @@ class SharedReadings:
     async def _poll(self) -> None:
         trouble = ""
         try:
-            self._seen = await self._look()
+            async with asyncio.timeout(self.rules.scaling.stale_seconds):
+                self._seen = await self._look()
             self._seen_at = self._clock.now()
-        except Exception as error:  # whatever it is, the policies are told that nothing is known
-            self._seen = None
+        except Exception as error:  # whatever it is; what was seen holds until it is too old
             trouble = f"{type(error).__name__}: {error}"
         if trouble != self._trouble:
             _log.warning("scaling: %s", f"the queue cannot be read: {trouble}" if trouble else "the queue can be read")

@@ -20,9 +20,16 @@ def waits_for_replica(action: Action | Exception) -> TypeGuard[Wait]:
 
 
 def note_missed(office: Office, case: Case, action: Action | Exception, now: float) -> None:
-    """Report a job that goes to a dearer target because its own is cold, as one that its own missed."""
+    """Report a job that goes to a dearer target because its own is cold, as one that its own missed.
+
+    What is held cold misses nothing: nobody starts it, and what Serve has given up is tried again once it is idle.
+    """
     if not isinstance(action, Run) or action.reason is not Reason.TARGET_COLD:
         return
     wanted = office.look(case, all_warm(office.state.view()), now)
-    if isinstance(wanted, Run) and worth_starting_for(case.job, wanted.target, action.target, office.rules):
+    if not isinstance(wanted, Run):
+        return
+    capacity = office.state.replicas.of(wanted.target)
+    is_held = capacity is not None and capacity.held
+    if not is_held and worth_starting_for(case.job, wanted.target, action.target, office.rules):
         office.state.loads.missed(case.job, wanted.target)

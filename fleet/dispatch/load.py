@@ -88,7 +88,8 @@ class Loads:
         tally = self._tallies.setdefault(WorkOf(target, job.lane), _Tally())
         tally.jobs += 1.0
         tally.tokens += tokens_of(job.request, self._rules.estimates)
-        tally.slack_seconds += deadline_at(job, self._rules) - now
+        # One deadline in the year 2100 must not make all the others of its lane look far away.
+        tally.slack_seconds += min(deadline_at(job, self._rules) - now, self._rules.lane_seconds[job.lane])
 
     def missed(self, job: Job, target: str) -> None:
         """The job would run on the target, were that not cold."""

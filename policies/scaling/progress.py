@@ -13,6 +13,9 @@ LEAD_IN_SECONDS = 10.0
 MEASURE_SECONDS = 10.0
 """Of one measurement: reports come every second or so, and one that slips into the next counts a tenth too much."""
 
+SILENT_SECONDS = 60.0
+"""Long jobs that all began together take up to so long until the first of them ends."""
+
 PRIOR_SECONDS = 60.0
 """What the catalogue's rate weighs against what was measured."""
 
@@ -93,8 +96,10 @@ def learned(rate: Rate, step: Step, running: int, busy: bool, prior: float, now:
         return rate
     stint = replace(stint, tokens=stint.tokens + step.done)
     seconds = now - stint.since
-    if seconds < MEASURE_SECONDS:
+    if seconds < MEASURE_SECONDS or (not stint.tokens and seconds < SILENT_SECONDS):
         return replace(rate, stint=stint)
+    if not stint.tokens:  # it fails, or is away: nothing was measured
+        return replace(rate, stint=Stint(now, running))
     sample = max(prior / FARTHEST, min(stint.tokens / seconds / running, prior * FARTHEST))
     known = min(rate.seconds, REMEMBERED_SECONDS)
     mean = (rate.tokens_per_second * known + sample * seconds) / (known + seconds)

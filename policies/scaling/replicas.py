@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from fleet.model.delivery import Depths
 from fleet.model.errors import ConfigError
-from fleet.model.scaling import ScalingDecision, ScalingReason
+from fleet.model.scaling import Capacity, ScalingDecision, ScalingReason
 from fleet.model.target import Serving, Target
 from policies.rules import Rules
 from policies.scaling.arrivals import Arrivals, Look, mix_of, observed, urgent
 from policies.scaling.demand import Elsewhere, Outlook, Waiting, elsewhere_after, waiting
-from policies.scaling.need import Need, Stock, Stream, needed
+from policies.scaling.need import LEAST_WORK, Need, Stock, Stream, needed
 from policies.scaling.progress import Counter, Rate, advance, learned
 from policies.scaling.reading import Bounds, Reading
 from policies.scaling.verdict import Words, verdict
@@ -60,7 +60,7 @@ def decide(
     there = reading.there
     wish = max(1, need.replicas) if has_work else min(there, need.replicas)
     memory = replace(memory, window=wished(memory.window, wish, rules.scaling.settle_seconds, now))
-    settled = wish if wish > there else min(there, _kept(memory, there, rules, now))
+    settled = wish if wish > there else min(there, _kept(memory, reading.capacity, target.serving, rules, now))
     return verdict(settled, there, bounds, _words(need, wish, settled, reading, bounds)), memory
 
 
@@ -92,17 +92,25 @@ def _look(
     lanes = waiting(outlook, elsewhere)
     busy = outlook.busy and seconds <= rules.scaling.stale_seconds
     look = Look(lanes, step, mix_of(loads, lanes, target.name), rules.lane_seconds, seconds)
-    has_work = sum(lane.jobs for lane in lanes) >= ANY_WORK or reading.ongoing > 0 or step.missed > 0
+    rate = learned(memory.rate, step, running, busy, serving.tokens_per_second, now)
+    arrivals = observed(memory.arrivals, look, rules.scaling.settle_seconds)
+    # What went elsewhere is served there; a replica is started for a stream of such jobs, not for one.
+    missed = step.missed > 0 and (reading.there > 0 or _is_stream(arrivals, rate.blended(serving.tokens_per_second)))
+    has_work = sum(lane.jobs for lane in lanes) >= ANY_WORK or reading.ongoing > 0 or missed
     learned_now = replace(
         memory,
         at=now,
         busy_at=now if has_work or memory.busy_at is None else memory.busy_at,
         counters=counters,
-        rate=learned(memory.rate, step, running, busy, serving.tokens_per_second, now),
-        arrivals=observed(memory.arrivals, look, rules.scaling.settle_seconds),
+        rate=rate,
+        arrivals=arrivals,
         elsewhere=elsewhere,
     )
     return lanes, has_work, learned_now
+
+
+def _is_stream(arrivals: Arrivals, tokens_per_second: float) -> bool:
+    return arrivals.in_all() >= LEAST_WORK * tokens_per_second
 
 
 def _need(
@@ -129,9 +137,15 @@ def _need(
     return needed(lanes, stream, stock, scaling.headroom, scaling.utilisation)
 
 
-def _kept(memory: Memory, there: int, rules: Rules, now: float) -> int:
-    """What may not go yet: the most that was wanted of late, and the last one until it was idle for long enough."""
-    idle_seconds = 0.0 if memory.busy_at is None else now - memory.busy_at
+def _kept(memory: Memory, capacity: Capacity, serving: Serving, rules: Rules, now: float) -> int:
+    """What may not go yet: the most that was wanted of late, and the last one until it was idle for long enough.
+
+    A start is not idle time: one that is given up before it is warm was paid for nothing, and the next job begins anew.
+    """
+    since = now if memory.busy_at is None else memory.busy_at
+    if capacity.running == 0 and capacity.starting_at is not None:
+        since = max(since, capacity.starting_at + serving.cold_seconds)
+    idle_seconds = now - since
     if idle_seconds >= max(rules.scaling.idle_seconds, rules.scaling.settle_seconds):
         return 0
     return max(most(memory.window), 1)

@@ -106,13 +106,21 @@ async def test_what_is_too_old_is_not_known() -> None:
 
 
 @pytest.mark.parametrize("error", [QueueUnavailable("away"), ConfigError("nats_user", "is refused"), KeyError("state")])
-async def test_a_look_that_fails_is_nothing_known_and_the_next_one_counts_again(error: Exception) -> None:
+async def test_a_look_that_fails_leaves_what_was_seen_until_that_is_too_old(error: Exception) -> None:
     shared, _, clock = readings(FIRST, error, SECOND)
     seen = []
     for _ in range(3):
         seen.append(await asked(shared, clock))
         clock.time += POLL_SECONDS
-    assert seen == [FIRST, None, SECOND]
+    assert seen == [FIRST, FIRST, SECOND]
+
+
+async def test_a_clock_that_steps_back_does_not_keep_it_from_looking() -> None:
+    shared, look, clock = readings(FIRST, SECOND)
+    await asked(shared, clock)
+    clock.time -= 3600
+    assert await asked(shared, clock) == SECOND
+    assert look.begun == 2
 
 
 async def test_trouble_is_told_when_it_begins_and_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,12 @@ HELD_AT_NONE = {"min_replicas": 0, "max_replicas": 1, "initial_replicas": 0}
 HELD_AT_TWO = {"min_replicas": 2, "max_replicas": 2, "initial_replicas": 2}
 
 
-def deployed(*states, wanted=1, autoscaling=None):
+def deployed(*states, wanted=1, autoscaling=None, status="HEALTHY"):
     """One application as `get_serve_instance_details` gives it."""
     deployment = {
         "replicas": [{"state": state} for state in states],
         "target_num_replicas": wanted,
+        "status": status,
         "deployment_config": {"name": "one"} if autoscaling is None else {"autoscaling_config": autoscaling},
     }
     return {"deployments": {"one": deployment}}
@@ -54,9 +55,14 @@ def controller(monkeypatch):
         (deployed(wanted=0), Capacity(0, held=True)),
         (deployed(wanted=0, autoscaling=HELD_AT_NONE), Capacity(0, held=True)),
         (deployed("STARTING", "STARTING", wanted=2, autoscaling=HELD_AT_TWO), Capacity(0, 2)),
+        (deployed(wanted=1, autoscaling=SCALED, status="DEPLOY_FAILED"), Capacity(0, held=True)),
+        (deployed(wanted=1, autoscaling=SCALED, status="UPSCALING"), Capacity(0)),
         ({"deployments": {}}, Capacity(0)),
     ],
-    ids=["mixed", "as good as there", "ending", "to zero", "first", "fixed", "held at none", "held at two", "new"],
+    ids=[
+        *("mixed", "as good as there", "ending", "to zero", "first", "fixed", "held at none", "held at two"),
+        *("given up", "not yet", "new"),
+    ],
 )
 async def test_replicas_that_answer_run_and_those_to_come_start(controller, application, expected):
     controller({"applications": {"llama-8b": application}})
@@ -67,4 +73,11 @@ async def test_replicas_that_answer_run_and_those_to_come_start(controller, appl
 async def test_a_controller_that_does_not_answer_is_a_backend_that_is_unavailable(controller, trouble):
     controller(trouble)
     with pytest.raises(BackendUnavailable, match=type(trouble).__name__):
+        await ServeCapacities().read()
+
+
+@pytest.mark.parametrize("reply", [{}, {"applications": {"llama-8b": None}}, {"applications": []}])
+async def test_an_answer_of_another_form_is_told_and_ends_nobody(controller, reply):
+    controller(reply)
+    with pytest.raises(BackendUnavailable, match="another form"):
         await ServeCapacities().read()

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from deployments import profiles
 from deployments.profiles import HERE, Profile, llm_config, model, models
 from fleet.model.errors import ConfigError
+from fleet.settings.documents import load_rules
 
 TARGETS = {"llama-8b", "mixtral-8x7b", "llama-70b"}
 
@@ -108,3 +109,9 @@ def test_a_mistake_in_the_file_names_its_field(tmp_path: Path, change, field):
 def test_a_description_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         model(Profile.LOCAL, "llama-8b").in_flight = 3
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_what_runs_has_time_to_end_where_its_replica_goes(profile):
+    targets = load_rules(None, None, profile).catalogue.targets.values()
+    assert max(target.timeout_seconds for target in targets) < profiles.GRACE_SECONDS

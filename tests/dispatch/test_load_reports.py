@@ -51,6 +51,14 @@ def test_jobs_count_for_the_target_they_want_first_with_the_means_over_them():
     assert found.slack_seconds == pytest.approx(200, rel=0.01)
 
 
+def test_a_deadline_far_beyond_its_lane_does_not_hide_the_others():
+    loads = Loads(RULES)
+    for left_seconds in [60.0] * 99 + [1e10]:
+        loads.wanted(job(Lane.INTERACTIVE, left_seconds=left_seconds), SMALL, NOW)
+    seen = report(loads).lanes[WorkOf(SMALL, Lane.INTERACTIVE)]
+    assert seen.slack_seconds == pytest.approx(RULES.lane_seconds[Lane.INTERACTIVE])
+
+
 def test_of_what_was_wanted_before_half_is_forgotten_after_a_half_life_and_all_in_the_end():
     loads = Loads(RULES)
     for _ in range(10_000):

@@ -231,9 +231,25 @@ def test_traffic_that_can_wait_starts_nothing_and_only_keeps_what_it_needs(choos
 
 def test_jobs_that_go_elsewhere_because_the_target_is_cold_start_it(choose):
     assert arriving(choose, 0, 0, 10, key="missed").replicas == 0
-    first = arriving(choose, 1, 0, 2, key="missed")
+    first = arriving(choose, 2, 0, 60, key="missed")
     assert first == ScalingDecision(1, ScalingReason.FIRST_WORK)
     assert arriving(choose, 20, 0, 60, key="missed").replicas == 3
+
+
+def test_a_few_jobs_that_went_elsewhere_are_not_worth_a_replica(choose):
+    """They were answered there. Below a tenth of what a replica does it would stand idle."""
+    assert arriving(choose, 20, 0, 1, key="missed").replicas == 0
+    assert arriving(choose, 0.9, 0, 600, key="missed").replicas == 0
+
+
+def test_a_start_is_not_given_up_before_it_is_warm_and_idle(choose, rules):
+    idle_seconds = rules.scaling.idle_seconds
+    first, memory = choose(seen(work(1, Lane.INTERACTIVE)))
+    assert first.replicas == 1
+    for second in range(1, int(COLD_SECONDS + idle_seconds)):
+        decision, memory = choose(seen(NOTHING, 0, starting=1), memory, at=NOW + second)
+        assert decision.replicas == 1
+    assert choose(seen(NOTHING, 0, starting=1), memory, at=NOW + COLD_SECONDS + idle_seconds)[0].replicas == 0
 
 
 def test_jobs_that_expire_unserved_count_as_arrivals_as_well(choose):

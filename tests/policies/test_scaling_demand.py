@@ -183,9 +183,16 @@ def test_what_it_did_at_first_is_forgotten_when_it_does_less():
     assert busy_for(3_000, 500, rate=replace(before, stint=None)).blended(1_000) == pytest.approx(500, rel=0.15)
 
 
-@pytest.mark.parametrize(("measured", "believed"), [(0.0, 1_000 / FARTHEST), (1e9, 1_000 * FARTHEST)])
+@pytest.mark.parametrize(("measured", "believed"), [(1.0, 1_000 / FARTHEST), (1e9, 1_000 * FARTHEST)])
 def test_a_rate_that_cannot_be_true_is_not_believed(measured, believed):
     assert busy_for(100, measured).tokens_per_second == pytest.approx(believed)
+
+
+def test_a_target_that_answers_nothing_at_all_teaches_nothing():
+    assert busy_for(1_000, 0.0).tokens_per_second == 0.0
+    assert busy_for(1_000, 0.0, rate=replace(busy_for(100, 2_000), stint=None)).tokens_per_second == pytest.approx(
+        2_000
+    )
 
 
 def test_nothing_is_learned_while_there_was_not_enough_to_do_or_replicas_changed():

@@ -25,6 +25,7 @@ def seen(cpu_shares, depths=BACKLOG, there=None, starting=0, at=NOW):
         (seen([0.8]), (1, ScalingReason.STEADY)),
         (seen([0.95, 0.95, 0.95]), (5, ScalingReason.BACKLOG)),
         (seen([5.0]), (2, ScalingReason.BACKLOG)),
+        (seen([0.95, 0.0, 0.95, 0.0, 0.0], there=2), (4, ScalingReason.BACKLOG)),  # three that run elsewhere
         (seen([1.0] * 8), (8, ScalingReason.AT_MOST)),
         (seen([0.9], depths=Depths()), (1, ScalingReason.STEADY)),
         (seen([0.9], depths=Depths(jobs={JobsOf(Lane.BULK): 0})), (1, ScalingReason.STEADY)),

@@ -99,6 +99,18 @@ async def test_a_reconnect_that_meets_what_nobody_expects_is_tried_again(
     assert errors == []
 
 
+async def test_half_a_message_of_the_connection_before_is_no_part_of_the_next_one(rig: JetStreamRig) -> None:
+    """Whoever writes may notice the break before the one who reads has handed on what had come by then."""
+    client = rig.connection.nats
+    await client._process_op_err(OSError("the connection broke"))
+    await client._ps.parse(b"MSG _INBOX.x 1 100000\r\nhalf of it")
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await _tried(rig.queue.publish([Post(RESULT)]))) is None:
+            pass
+    assert client.stats["reconnects"] == 1
+
+
 async def _tried(step: Coroutine[Any, Any, Sequence[Stored]]) -> Sequence[Stored] | None:
     try:
         return await step
