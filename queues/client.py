@@ -204,7 +204,14 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             _log.error("NATS: nobody reads the connection any more; connecting anew")
             await self._process_op_err(ProtocolError("nats: the reading task ended"))
 
+    def drop(self) -> None:
+        """Let the connection go at once. Closed, it would wait for a server that reads nothing to read what is left."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
     async def _attempt_reconnect(self) -> None:
+        self.drop()
         # nats-py gives up for ever, without a word, at an error it does not expect: uvloop raises RuntimeError where
         # the server has closed the connection between two writes of the greeting.
         while True:

@@ -130,9 +130,13 @@ class Connection:
 
     async def close(self) -> None:
         self._on_closed = None
-        # A server that is gone resets what is left to be sent; on uvloop it may have closed the transport already.
-        with suppress(OSError, RuntimeError):
-            await self._nc.close()
+        # A server that is gone resets what is left to be sent; on uvloop it may have closed the transport already. One
+        # that is frozen never reads it.
+        with suppress(OSError, RuntimeError, TimeoutError):
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._nc.close()
+            return
+        self._nc.drop()
 
     async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Arrival]:
         """Send all messages and return the reply to each, in order.

@@ -138,7 +138,9 @@ def _dispatcher() -> User:
     forgotten = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
     direct = f"{API}.DIRECT.GET.{RESULTS}.>"
     read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *forgotten)
-    return _user("dispatcher", "takes jobs, stores results; cannot create, purge or delete", (*queues, *read, *written))
+    return _user(
+        "dispatcher", "takes jobs, stores results; cannot create, purge or delete a stream", (*queues, *read, *written)
+    )
 
 
 def _ledger() -> User:

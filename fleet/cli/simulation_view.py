@@ -15,10 +15,9 @@ Found = Mapping[str, Any]
 def view(found: Found) -> Iterator[RenderableType]:
     """One simulation."""
     yield Text(f"{found['title']}: {found['jobs']:,} jobs in {_hours(found['simulated_seconds'])}", style="bold")
-    yield (
-        f"${found['cost_usd']:,.2f} (machines ${found['own_usd']:,.2f}, calls ${found['paid_usd']:,.2f}), "
-        f"${found['month_usd']:,.0f} a month at this pace"
-    )
+    # Minutes say nothing of a month.
+    month = f", ${found['month_usd']:,.0f} a month at this pace" if found["simulated_seconds"] >= 3600 else ""
+    yield f"${found['cost_usd']:,.2f} (machines ${found['own_usd']:,.2f}, calls ${found['paid_usd']:,.2f}){month}"
     yield (
         f"{found['quality']:.1%} right, {found['deadline_misses']:,} deadlines missed, "
         f"{found['attempts_per_job']:.2f} attempts a job; {_counts(found['statuses'])}"

@@ -35,7 +35,12 @@ def test_a_person_sees_lanes_targets_and_money(invoke: Invoke) -> None:
     assert lines[0].startswith("A working day: 500 jobs in ")
     assert any(line.startswith("interactive ") for line in lines)
     assert any(line.startswith("llama-8b ") for line in lines)
-    assert "a month at this pace" in lines[1]
+    assert lines[1].startswith("$")
+
+
+def test_only_hours_are_made_a_month(invoke: Invoke) -> None:
+    assert "a month" not in invoke("simulate", "--jobs", "500").stdout
+    assert "a month at this pace" in invoke("simulate", "--scenario", "messages", "--jobs", "100").stdout
 
 
 def test_scenarios_stand_side_by_side(invoke_json: InvokeJson, invoke: Invoke) -> None:

@@ -99,6 +99,21 @@ async def test_a_reconnect_that_meets_what_nobody_expects_is_tried_again(
     assert errors == []
 
 
+async def test_a_connection_to_a_frozen_server_can_be_closed_whatever_is_left_to_be_sent(
+    own_server: EmbeddedServer,
+) -> None:
+    connection = await connect(own_server.url, timeout_seconds=1.0)
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(QueueUnavailable):
+            await connection.exchange([Message(f"jobs.bulk.acme{number}", bytes(900_000)) for number in range(16)])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await connection.close()
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+
+
 async def test_half_a_message_of_the_connection_before_is_no_part_of_the_next_one(rig: JetStreamRig) -> None:
     """Whoever writes may notice the break before the one who reads has handed on what had come by then."""
     client = rig.connection.nats
