@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter
 
 from fleet.model.errors import ConfigError
-from fleet.settings.documents import _named, _read, _shipped
+from fleet.settings.documents import named, read_document, shipped
 from policies.capacity.architecture import architecture_of
 from policies.capacity.machines import Machines, checked
 from policies.capacity.plan import Served
@@ -38,13 +38,13 @@ def load_machines(path: Path | None) -> Machines:
 
     Raises: ConfigError, whose field is the dotted path inside the file and whose rule ends with the file.
     """
-    source = _shipped("policies.capacity", "machines.yaml") if path is None else path
-    return _named(source, lambda: checked(_MACHINES.validate_python(_read(source))))
+    source = shipped("policies.capacity", "machines.yaml") if path is None else path
+    return named(source, lambda: checked(_MACHINES.validate_python(read_document(source))))
 
 
 def load_models() -> dict[str, Served]:
     """The fleet's own models by the names of their targets."""
-    described = _MODELS.validate_python(_read(_shipped("policies.capacity", "models.yaml")))
+    described = _MODELS.validate_python(read_document(shipped("policies.capacity", "models.yaml")))
     return {
         name: Served(architecture_of(name, model.config), model.context_tokens) for name, model in described.items()
     }

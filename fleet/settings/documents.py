@@ -46,21 +46,22 @@ def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: st
     Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
     """
     catalogue = load_catalogue(catalogue_path, profile)
-    source = _shipped("policies", "rules.yaml") if rules_path is None else rules_path
-    document = _read(source)
+    source = shipped("policies", "rules.yaml") if rules_path is None else rules_path
+    document = read_document(source)
     if "catalogue" in document:
         raise ConfigError("catalogue", f"belongs into a file of its own (in {source})")
-    return _named(source, lambda: _RULES.validate_python({**document, "catalogue": catalogue}))
+    return named(source, lambda: _RULES.validate_python({**document, "catalogue": catalogue}))
 
 
 def load_catalogue(path: Path | None, profile: str) -> Catalogue:
     """The targets of `profile`. Raises `ConfigError` as `load_rules` does."""
-    source = _shipped("deployments", "catalogue.yaml") if path is None else path
-    rows = _named(source, lambda: _ROWS.validate_python(_read(source))).targets
-    return _named(source, lambda: catalogue_of(_target(row) for row in rows if row.profile in (None, profile)))
+    source = shipped("deployments", "catalogue.yaml") if path is None else path
+    rows = named(source, lambda: _ROWS.validate_python(read_document(source))).targets
+    return named(source, lambda: catalogue_of(_target(row) for row in rows if row.profile in (None, profile)))
 
 
-def _shipped(package: str, name: str) -> Path:
+def shipped(package: str, name: str) -> Path:
+    """Where a file of a package lies."""
     return Path(str(files(package) / name))
 
 
@@ -68,8 +69,8 @@ def _target(row: _Row) -> Target:
     return Target(**{field.name: getattr(row, field.name) for field in fields(Target)})
 
 
-def _named(source: Path, build: Callable[[], Built]) -> Built:
-    """What `build` returns; its complaints name the file."""
+def named(source: Path, build: Callable[[], Built]) -> Built:
+    """What `build` returns; its complaints become `ConfigError`s that name the file."""
     try:
         return build()
     except ValidationError as error:
@@ -80,7 +81,8 @@ def _named(source: Path, build: Callable[[], Built]) -> Built:
         raise ConfigError(error.field, f"{error.rule} (in {source})") from None
 
 
-def _read(source: Path) -> dict[str, Any]:
+def read_document(source: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, no key of which is given twice. Raises `ConfigError`."""
     try:
         document = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (it is a SafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

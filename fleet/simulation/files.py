@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import TypeAdapter
 
 from fleet.model.errors import ConfigError
-from fleet.settings.documents import _named, _read, _shipped
+from fleet.settings.documents import named, read_document, shipped
 from policies.sections import STRICT, Strict
 from policies.simulation.scenario import ScalingKind, Scenario
 
@@ -55,7 +55,7 @@ _FIGURES_FILE = TypeAdapter(_FiguresFile)
 
 def names() -> list[str]:
     """The scenarios that are shipped."""
-    folder = _shipped("fleet.simulation", "scenarios")
+    folder = shipped("fleet.simulation", "scenarios")
     return sorted(
         path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_") and path.stem != _FIGURES
     )
@@ -77,8 +77,8 @@ def load_scenario(given: str) -> Scenario:
 
 
 def load_figures() -> tuple[Figure, ...]:
-    source = _shipped("fleet.simulation", f"scenarios/{_FIGURES}.yaml")
-    return _named(source, lambda: _FIGURES_FILE.validate_python(_read(source))).figures
+    source = shipped("fleet.simulation", f"scenarios/{_FIGURES}.yaml")
+    return named(source, lambda: _FIGURES_FILE.validate_python(read_document(source))).figures
 
 
 def scenario_of(figure: Figure) -> Scenario:
@@ -87,11 +87,11 @@ def scenario_of(figure: Figure) -> Scenario:
 
 def _built(path: Path, changes: Mapping[str, Any]) -> Scenario:
     document = _merged(_document(path, _DEEPEST), changes)
-    return _named(path, lambda: _SCENARIO.validate_python(document))
+    return named(path, lambda: _SCENARIO.validate_python(document))
 
 
 def _path(name: str) -> Path:
-    path = _shipped("fleet.simulation", f"scenarios/{name}.yaml")
+    path = shipped("fleet.simulation", f"scenarios/{name}.yaml")
     if path.is_file():
         return path
     if Path(name).suffix in (".yaml", ".yml"):
@@ -100,7 +100,7 @@ def _path(name: str) -> Path:
 
 
 def _document(path: Path, deepest: int) -> dict[str, Any]:
-    document = _read(path)
+    document = read_document(path)
     like = document.pop("like", None)
     if like is None:
         return document

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.model.attempt import Answer, Failure, FailureKind, Headroom, Limit, Outcome, Usage
 from policies import pacing
 from policies.simulation.crowd import SimulatedJob
-from policies.simulation.scenario import HOUR_SECONDS, Outage, Paid
+from policies.simulation.scenario import HOUR_SECONDS, Paid
 
 REFUSAL_SECONDS = 0.1
 AWAY_SECONDS = 1.0
@@ -66,7 +66,3 @@ class Provider:
     def heard(self, outcome: Outcome, now: float) -> None:
         if self._paid.requests_per_minute is not None:
             self.meter = pacing.after(self.meter, outcome, now)
-
-
-def _is_on(outage: Outage, now: float) -> bool:
-    return 0.0 <= now / HOUR_SECONDS - outage.at_hours < outage.hours

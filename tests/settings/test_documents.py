@@ -11,8 +11,8 @@ from fleet.model.target import Target
 from fleet.settings import documents
 from fleet.settings.documents import load_catalogue, load_rules
 
-SHIPPED_RULES = documents._shipped("policies", "rules.yaml")
-SHIPPED_CATALOGUE = documents._shipped("deployments", "catalogue.yaml")
+SHIPPED_RULES = documents.shipped("policies", "rules.yaml")
+SHIPPED_CATALOGUE = documents.shipped("deployments", "catalogue.yaml")
 
 
 def edited(source: Path, folder: Path, path: str, value: object) -> Path:
