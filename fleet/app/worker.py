@@ -60,7 +60,8 @@ def learned_routers(settings: Settings, rules: Rules) -> Routers:
 def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
     """A backend for every cloud target whose provider the fleet, or some tenant, has a key for."""
     urls = {name: url for name in CLOUD_PROVIDERS if (url := settings.base_url(name)) is not None}
-    provider_settings = providers.ProviderSettings(urls)
+    proxy_url = settings.provider_proxy_url.get_secret_value() if settings.provider_proxy_url else None
+    provider_settings = providers.ProviderSettings(urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path)
     keys = EnvironmentKeyRing(os.environ)
     return {
         target.name: providers.build(target, provider_settings, keys)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fleet.model.errors import BackendUnavailable
 from fleet.model.target import Target
@@ -14,7 +15,7 @@ from fleet.ports import Backend
 from fleet.providers.backend import ProviderBackend
 from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
 from fleet.providers.openai_wire import OpenAIWire
-from fleet.providers.sdk import anthropic_sdk, groq_sdk, openai_sdk
+from fleet.providers.sdk import WayOut, anthropic_sdk, groq_sdk, openai_sdk
 
 __all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "ProviderSettings", "build"]
 
@@ -27,10 +28,16 @@ BASE_URLS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """`base_urls`, by provider, replace the vendors' own; a provider named only here speaks the OpenAI format."""
+    """`base_urls`, by provider, replace the vendors' own; a provider named only here speaks the OpenAI format.
+
+    Every call goes through the proxy at `proxy_url`, if there is one, and trusts the certificates in `ca_path` beside
+    those of the public authorities. What the environment says of either is not used.
+    """
 
     base_urls: Mapping[str, str] = field(default_factory=dict)
     connect_timeout_seconds: float = 5.0
+    proxy_url: str | None = field(default=None, repr=False)
+    ca_path: Path | None = None
 
 
 def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
@@ -38,13 +45,13 @@ def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
     base_url = settings.base_urls.get(target.provider, BASE_URLS.get(target.provider))
     if base_url is None:
         raise BackendUnavailable(f"target {target.name}: no base URL for provider {target.provider}")
-    connect = settings.connect_timeout_seconds
+    way = WayOut(base_url, settings.connect_timeout_seconds, settings.proxy_url, settings.ca_path)
     match target.provider:
         case "anthropic":
             from fleet.providers.anthropic_wire import AnthropicWire
 
-            return ProviderBackend(target.provider, AnthropicWire(target), anthropic_sdk(base_url, connect), keys)
+            return ProviderBackend(target.provider, AnthropicWire(target), anthropic_sdk(way), keys)
         case "groq":
-            return ProviderBackend(target.provider, OpenAIWire(target), groq_sdk(base_url, connect), keys)
+            return ProviderBackend(target.provider, OpenAIWire(target), groq_sdk(way), keys)
         case _:
-            return ProviderBackend(target.provider, OpenAIWire(target), openai_sdk(base_url, connect), keys)
+            return ProviderBackend(target.provider, OpenAIWire(target), openai_sdk(way), keys)

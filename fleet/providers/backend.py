@@ -16,6 +16,7 @@ from fleet.providers.failures import failure_of
 from fleet.providers.headroom import headroom_in
 from fleet.providers.keys import KeyRing, KeyUnavailable
 from fleet.providers.sdk import Sdk
+from fleet.providers.transport import UnusableReply
 from fleet.providers.wire import Wire
 
 
@@ -69,6 +70,8 @@ class ProviderBackend:
             return Failure(FailureKind.TIMEOUT, f"{self._provider} did not answer within {call.timeout_seconds:g} s")
         except ConnectionError:
             return Failure(FailureKind.CONNECTION, f"the connection to {self._provider} failed")
+        except UnusableReply:
+            return Failure(FailureKind.MALFORMED, f"{self._provider} sent a reply that is too long or wrongly packed")
         except ValidationError as error:
             return Failure(FailureKind.MALFORMED, f"{self._provider} sent no usable answer{_place(error)}")
         except Exception as error:  # a bug in one call must not take its neighbours along

@@ -10,11 +10,20 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fleet.providers.transport import KEY, UnusableReply, http_client
+
 UNUSED_KEY = "set-per-request"
 """The SDKs demand a key when built; without one they would search the environment."""
+
+ANTHROPIC_VERSION = "2023-06-01"
+"""Of the API, as the SDK sends it."""
+
+NEVER_SENT = frozenset({"ConnectTimeout", "PoolTimeout", "WriteTimeout"})
+"""Time-outs after which no provider has the whole request: nothing runs, and nothing is charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,8 @@ class Sdk:
     async def post(self, body: Mapping[str, Any], key: str, timeout_seconds: float) -> Reply:
         """One request, never a second. `timeout_seconds` bounds the whole exchange.
 
-        Raises `TimeoutError` and `ConnectionError` (no reply, or half of one); both without the SDK's error
-        attached, which holds the request and with it key and prompt.
+        Raises `TimeoutError`, `ConnectionError` (no request sent, no reply, or half of one) and `UnusableReply`; all
+        without the SDK's error attached, which holds the request and with it the prompt.
         """
         options = {
             "timeout": self._module.Timeout(
@@ -53,53 +62,69 @@ class Sdk:
             ),
             "follow_redirects": False,
         }
-        client = self._client.with_options(api_key=key)  # a light copy on the same connections
+        sending = KEY.set(key)
         try:
             # httpx bounds each read; a server that drips bytes would never end one
             async with asyncio.timeout(timeout_seconds):
-                reply = await client.post(self._path, cast_to=self._response, body=body, options=options)
+                reply = await self._client.post(self._path, cast_to=self._response, body=body, options=options)
         except self._module.APIStatusError as error:
             return Reply(error.response.status_code, error.response.headers, error.response.content)
-        except self._module.APITimeoutError:
-            raise TimeoutError from None
-        except self._module.APIConnectionError:
-            raise ConnectionError from None
+        except self._module.APITimeoutError as error:
+            raise (ConnectionError if type(error.__cause__).__name__ in NEVER_SENT else TimeoutError) from None
+        except self._module.APIConnectionError as error:
+            raise (UnusableReply if isinstance(error.__cause__, UnusableReply) else ConnectionError) from None
+        finally:
+            KEY.reset(sending)
         return Reply(reply.status_code, reply.headers, reply.content)
 
     async def close(self) -> None:
         await self._client.close()
 
 
-def openai_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """Where a provider is and how it is reached. `proxy_url` and `ca_path` as in the settings."""
+
+    base_url: str
+    connect_timeout_seconds: float
+    proxy_url: str | None = None
+    ca_path: Path | None = None
+
+
+def openai_sdk(way: WayOut) -> Sdk:
     import httpx2
     import openai
 
     _never_debug("openai")
-    client = openai.AsyncOpenAI(api_key=UNUSED_KEY, base_url=base_url, max_retries=0)
-    return Sdk(openai, client, "/chat/completions", httpx2.Response, connect_timeout_seconds)
+    http = http_client(httpx2, {"authorization": "Bearer {key}"}, way.proxy_url, way.ca_path)
+    client = openai.AsyncOpenAI(api_key=UNUSED_KEY, base_url=way.base_url, max_retries=0, http_client=http)
+    return Sdk(openai, client, "/chat/completions", httpx2.Response, way.connect_timeout_seconds)
 
 
-def groq_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
+def groq_sdk(way: WayOut) -> Sdk:
     import groq
     import httpx
 
     _never_debug("groq")
-    client = groq.AsyncGroq(api_key=UNUSED_KEY, base_url=base_url, max_retries=0)
-    return Sdk(groq, client, "/openai/v1/chat/completions", httpx.Response, connect_timeout_seconds)
+    http = http_client(httpx, {"authorization": "Bearer {key}"}, way.proxy_url, way.ca_path)
+    client = groq.AsyncGroq(api_key=UNUSED_KEY, base_url=way.base_url, max_retries=0, http_client=http)
+    return Sdk(groq, client, "/openai/v1/chat/completions", httpx.Response, way.connect_timeout_seconds)
 
 
-def anthropic_sdk(base_url: str, connect_timeout_seconds: float) -> Sdk:
+def anthropic_sdk(way: WayOut) -> Sdk:
     import anthropic
     import httpx2
 
     _never_debug("anthropic")
+    headers = {"x-api-key": "{key}", "anthropic-version": ANTHROPIC_VERSION}
     client = anthropic.AsyncAnthropic(
         api_key=UNUSED_KEY,
-        base_url=base_url,
+        base_url=way.base_url,
         max_retries=0,
+        http_client=http_client(httpx2, headers, way.proxy_url, way.ca_path),
         open_telemetry=False,  # the fleet records its own spans; a second set would come without the job
     )
-    return Sdk(anthropic, client, "/v1/messages", httpx2.Response, connect_timeout_seconds)
+    return Sdk(anthropic, client, "/v1/messages", httpx2.Response, way.connect_timeout_seconds)
 
 
 def _never_debug(logger_name: str) -> None:

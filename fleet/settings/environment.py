@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     `least_replicas` is the least number of replicas of every model of a local fleet, in place of the profile's; with 0
     each starts when there is work for it.
+    `provider_proxy_url` is the HTTP proxy that calls of providers go through (it may hold a password and is not shown),
+    `provider_ca_path` holds certificates to trust there beside those of the public authorities. Neither is
+    checked here: one that cannot be used is logged and ends calls of providers, and no dispatcher with other targets.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -114,6 +117,8 @@ class Settings(BaseSettings):
     openai_base_url: HttpAddress | None = None
     anthropic_base_url: HttpAddress | None = None
     groq_base_url: HttpAddress | None = None
+    provider_proxy_url: SecretStr | None = None
+    provider_ca_path: Path | None = None
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY")

@@ -1,0 +1,177 @@
+"""How requests leave the process: nothing ambient travels along, and no reply is read beyond its limit.
+
+The SDKs and their HTTP libraries take headers, proxies, certificates and credentials from environment variables, files
+and cookies of earlier replies. Which of them depends on their versions. So every request gets its headers here, all of
+them; what the SDK put there is dropped. A proxy and an authority beside the public ones are used where settings say so.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import ssl
+import zlib
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MOST_REPLY_BYTES = 16 * 1024 * 1024
+"""On the wire and decompressed. 16,000 tokens with five log-probabilities each are about 12 MB."""
+
+AMBIENT_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+KEY: ContextVar[str] = ContextVar("provider_key")
+"""The key of the request under way. The SDKs keep what they are given in errors and copies; this they never see."""
+
+FRAMING = ("content-length", "transfer-encoding")
+"""Headers of a request that say how long its body is."""
+
+AUTHORITY_ERRORS = (OSError, ssl.SSLError, ValueError)
+
+_log = logging.getLogger(__name__)
+
+
+class UnusableReply(Exception):
+    """A reply that is longer than any answer, or packed in a way nobody asked for. It was not read to its end."""
+
+
+class Transport:
+    """An `AsyncHTTPTransport` of httpx or httpx2 (`library`) behind these rules.
+
+    `headers` are the vendor's own ones; in their values `{key}` stands for the key of the request.
+    """
+
+    def __init__(self, library: ModuleType, inner: Any, headers: dict[str, str]) -> None:
+        self._library = library
+        self._inner = inner
+        self._headers = headers
+        self._stream: type = type("BoundedStream", (_Bounded, library.AsyncByteStream), {})
+
+    async def handle_async_request(self, request: Any) -> Any:
+        request.headers = self._library.Headers(self._headers_of(request))
+        response = await self._inner.handle_async_request(request)
+        response.stream = self._stream(response.stream, response.headers.get("content-encoding", "identity"))
+        for name in ("content-encoding", "content-length", "set-cookie"):
+            response.headers.pop(name, None)
+        return response
+
+    def _headers_of(self, request: Any) -> dict[str, str]:
+        framing = {name: request.headers[name] for name in FRAMING if name in request.headers}
+        own = {name: value.format(key=KEY.get()) for name, value in self._headers.items()}
+        return {
+            "host": request.url.netloc.decode("ascii"),
+            "accept": "application/json",
+            "accept-encoding": "gzip",
+            "content-type": "application/json",
+            "user-agent": "fleet",
+            **framing,
+            **own,
+        }
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Bounded:
+    """The stream of a reply, decompressed; raises `UnusableReply` beyond `MOST_REPLY_BYTES`."""
+
+    def __init__(self, inner: Any, coding: str) -> None:
+        self._inner = inner
+        self._coding = coding.strip().lower()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._coding not in ("identity", "gzip", "x-gzip", ""):
+            raise UnusableReply(f"content-encoding {self._coding[:20]!r} was not asked for")
+        unpack = _Gzip().unpack if "gzip" in self._coding else None
+        on_wire = unpacked = 0
+        async for chunk in self._inner:
+            on_wire += len(chunk)
+            if on_wire > MOST_REPLY_BYTES:
+                raise UnusableReply(f"more than {MOST_REPLY_BYTES} bytes")
+            piece = chunk if unpack is None else unpack(chunk, MOST_REPLY_BYTES - unpacked)
+            unpacked += len(piece)
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Gzip:
+    """Decompresses pieces of gzip, never to more than is asked for."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def unpack(self, data: bytes, most: int) -> bytes:
+        out = bytearray()
+        try:
+            while data:
+                if self._member.eof:  # RFC 1952, 2.2: a file is a series of members
+                    self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                out += self._member.decompress(data, most + 1 - len(out))
+                if len(out) > most:
+                    raise UnusableReply(f"more than {MOST_REPLY_BYTES} bytes, decompressed")
+                data = self._member.unconsumed_tail or self._member.unused_data
+        except zlib.error:
+            raise UnusableReply("no gzip") from None
+        return bytes(out)
+
+
+class _Refusing:
+    """Where the settings name a proxy or an authority that cannot be used: no call passes it by."""
+
+    def __init__(self, library: ModuleType) -> None:
+        self._library = library
+
+    async def handle_async_request(self, request: Any) -> Any:
+        raise self._library.ConnectError("the settings of the way out are unusable")
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+
+def http_client(library: ModuleType, headers: dict[str, str], proxy_url: str | None, ca_path: Path | None) -> Any:
+    """An `AsyncClient` of httpx or httpx2 for one vendor."""
+    inner = _way_out(library, proxy_url, ca_path)
+    return library.AsyncClient(transport=Transport(library, inner, headers), trust_env=False)
+
+
+def _way_out(library: ModuleType, proxy_url: str | None, ca_path: Path | None) -> Any:
+    _note_ambient(proxy_url)
+    try:
+        if proxy_url is not None and not library.URL(proxy_url).host:
+            raise ValueError("a proxy without a host")
+        context = _context(ca_path)
+        limits = library.Limits(max_connections=1000, max_keepalive_connections=100)
+        return library.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=proxy_url)
+    except (*AUTHORITY_ERRORS, ImportError, library.InvalidURL) as error:
+        _note_unusable(proxy_url, ca_path, type(error).__name__)
+        return _Refusing(library)
+
+
+@functools.cache
+def _context(ca_path: Path | None) -> ssl.SSLContext:
+    """Trusts the public authorities that httpx brings, and those in the file. One for all: loading them takes 20 ms."""
+    import httpx
+
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_path is not None:
+        context.load_verify_locations(cafile=ca_path)
+    return context
+
+
+@functools.cache
+def _note_unusable(proxy_url: str | None, ca_path: Path | None, error: str) -> None:
+    """Tell the operator, once; a proxy's URL may hold a password."""
+    names = [name for name, value in (("proxy", proxy_url), ("CA file", ca_path)) if value is not None]
+    _log.error("no provider is called: the %s in the settings cannot be used: %s", " or the ".join(names), error)
+
+
+@functools.cache
+def _note_ambient(proxy_url: str | None) -> None:
+    found = [name for name in AMBIENT_PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
+    if found and proxy_url is None:
+        _log.warning("%s not used for providers: set FLEET_PROVIDER_PROXY_URL", ", ".join(found))
