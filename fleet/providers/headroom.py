@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
 from fleet.model.attempt import Headroom, Limit
-from fleet.providers.retry_after import LONGEST_SECONDS, date_in, duration_in
+from fleet.providers.retry_after import LIMITS, bounded, wait_in
 
-COUNT = re.compile(r"\d{1,12}")
+COUNT = re.compile(r"[0-9]{1,12}")
+
+_HEADERS = {
+    "requests": [pair for pair in LIMITS if "requests" in pair[0]],
+    "tokens": [pair for pair in LIMITS if "tokens" in pair[0] and "output" not in pair[0]],
+}
 
 
 def headroom_in(headers: Mapping[str, str], now: float) -> Headroom | None:
@@ -25,24 +29,8 @@ def headroom_in(headers: Mapping[str, str], now: float) -> Headroom | None:
 
 
 def _limit(what: str, headers: Mapping[str, str], now: float) -> Limit | None:
-    left = headers.get(f"x-ratelimit-remaining-{what}")
-    if left is not None:
-        return _of(left, duration_in(headers.get(f"x-ratelimit-reset-{what}", "")))
-    left = headers.get(f"anthropic-ratelimit-{what}-remaining", "")
-    return _of(left, _until(headers.get(f"anthropic-ratelimit-{what}-reset", ""), headers, now))
-
-
-def _of(left: str, seconds: float | None) -> Limit | None:
-    if COUNT.fullmatch(left) is None or seconds is None:
-        return None
-    return Limit(int(left), min(max(seconds, 0.0), LONGEST_SECONDS))
-
-
-def _until(moment: str, headers: Mapping[str, str], now: float) -> float | None:
-    """A moment counts from the reply's own `Date`, so that a wrong clock on either side does no harm."""
-    try:
-        at = datetime.fromisoformat(moment).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    sent = date_in(headers.get("date", ""))
-    return at - (now if sent is None else sent)
+    for remaining, reset in _HEADERS[what]:
+        left, seconds = headers.get(remaining, ""), wait_in(headers.get(reset, ""), headers, now)
+        if COUNT.fullmatch(left) is not None and seconds is not None:
+            return Limit(int(left), bounded(seconds))
+    return None
