@@ -42,6 +42,12 @@ class JobQueue(Protocol):
     async def depths(self) -> Depths:
         """One reading of everything that waits or is in hand."""
 
+    async def awaited(self, targets: Collection[str]) -> Collection[str]:
+        """Those of the targets whose work somebody waits for at this moment. It takes nothing."""
+
+    def loads(self) -> LoadBook:
+        """Where the dispatchers that share this queue report their load."""
+
 
 class JobDesk(Protocol):
     """The publisher's side of the queue, for one tenant."""

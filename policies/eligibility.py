@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from fleet.model.action import Action, GiveUp
 from fleet.model.job import Job
+from fleet.model.reason import Reason
 from fleet.model.target import Target
 from fleet.model.view import View
 from policies import money
@@ -23,6 +25,19 @@ class Bar(Enum):
     CONTEXT = auto()
     MONEY = auto()
     BUDGET = auto()
+
+
+_NAMES_A_TARGET = ("request.model", "above", "request.messages")
+"""The fields a job is rejected for where the target it names, or one with room for its prompt, is not there."""
+
+
+def wants_for_a_target(action: Action | Exception) -> bool:
+    """Whether the job ends for the want of a target, so that one more target could change it."""
+    if not isinstance(action, GiveUp):
+        return False
+    field = None if action.problem is None else action.problem.field
+    lacking = action.reason in (Reason.NO_TARGET, Reason.OUT_OF_MONEY)
+    return lacking or (action.reason is Reason.INVALID and field in _NAMES_A_TARGET)
 
 
 @dataclass(frozen=True, slots=True)

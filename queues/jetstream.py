@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from fleet import faults
-from fleet.model.delivery import Ack, AnyDelivery, Delivery, Depths, Post, Retry, Settlement, Source, Stored
+from fleet.model.delivery import Ack, AnyDelivery, Delivery, Depths, Post, Retry, Settlement, Source, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Lane
 from fleet.model.result import Result
 from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
@@ -21,6 +22,7 @@ from queues.forgotten import Forgotten
 from queues.frames import Arrival
 from queues.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
 from queues.letters import Message, messages_of, traceparent_in
+from queues.load import JetStreamLoads
 from queues.parcels import parcel_of
 from queues.strays import Stray, Strays, is_stray
 from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, consumer_of, depths_of, stream_of
@@ -130,6 +132,15 @@ class JetStreamQueue:
         await self._forgotten.look(depths)
         return depths
 
+    async def awaited(self, targets: Collection[str]) -> Collection[str]:
+        sources = [WorkOf(target, lane) for target in sorted(targets) for lane in Lane]
+        asked = [Message(f"$JS.API.CONSUMER.INFO.{WORK}.{consumer_of(source)}", b"") for source in sources]
+        replies = await self._connection.exchange(asked)
+        return {source.target for source, reply in zip(sources, replies, strict=True) if _is_pulled(reply)}
+
+    def loads(self) -> JetStreamLoads:
+        return JetStreamLoads(self._connection)
+
     async def _subjects(self, stream: str) -> Mapping[str, int]:
         """Messages by subject; the server tells at most 100,000 of them at a time."""
         counts: dict[str, int] = {}
@@ -199,6 +210,11 @@ def _stored(reply: Arrival) -> Stored:
     if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
         return Stored.REFUSED
     raise QueueUnavailable(f"JetStream: {error.get('description')}")
+
+
+def _is_pulled(reply: Arrival) -> bool:
+    """Whether pull requests wait at the consumer; one that is not there has none."""
+    return status_of(reply) is None and from_json(reply.data).get("num_waiting", 0) > 0
 
 
 def _checked(reply: Arrival) -> dict[str, Any]:

@@ -52,12 +52,16 @@ class _Record(BaseModel):
     tokens_running: dict[str, Amount]
     tokens_missed: dict[str, Amount]
     cpu_share: Amount
+    serves: frozenset[str] | None = None
+    own_key_only: frozenset[str] = frozenset()
 
 
 def encode_load(load: Load) -> bytes:
     lanes = [{"target": work.target, "lane": work.lane, **asdict(each)} for work, each in load.lanes.items()]
     by_target = {name: dict(getattr(load, name)) for name in ("tokens_done", "tokens_running", "tokens_missed")}
     record = {"dispatcher": load.dispatcher, "at": load.at, "lanes": lanes, **by_target, "cpu_share": load.cpu_share}
+    if load.serves is not None:
+        record |= {"serves": sorted(load.serves), "own_key_only": sorted(load.own_key_only)}
     return to_json(record)
 
 
@@ -76,6 +80,8 @@ def decode_load(body: bytes) -> Load:
         tokens_running=record.tokens_running,
         tokens_missed=record.tokens_missed,
         cpu_share=record.cpu_share,
+        serves=record.serves,
+        own_key_only=record.own_key_only,
     )
 
 

@@ -12,7 +12,7 @@ import heapq
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -46,6 +46,7 @@ from queues.letters import (
     submission_message,
     traceparent_in,
 )
+from queues.load import MemoryLoads
 from queues.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
 from queues.records import receipt_in, result_in
 from queues.subjects import (
@@ -132,6 +133,8 @@ class MemoryBroker:
         self.dropped_letters: set[int] = set()
         self._listeners: set[tuple[str, asyncio.Queue[Message]]] = set()
         self._changed = asyncio.Event()
+        self.takers: Counter[Source] = Counter()
+        self.loads = MemoryLoads(now)
 
     def store(self, message: Message) -> Stored:
         """A repeat is one whose id or, where fenced, whose subject is there already; too large is refused."""
@@ -280,7 +283,11 @@ class MemoryQueue:
             left = until - time.monotonic()
             if left <= 0:
                 return []
-            await self._broker.changed(source, left)
+            self._broker.takers[source] += 1
+            try:
+                await self._broker.changed(source, left)
+            finally:
+                self._broker.takers[source] -= 1
         return [_delivery(source, held) for held in taken]
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
@@ -307,6 +314,12 @@ class MemoryQueue:
 
     async def depths(self) -> Depths:
         return self._broker.depths()
+
+    async def awaited(self, targets: Collection[str]) -> Collection[str]:
+        return {target for target in targets if any(self._broker.takers[WorkOf(target, lane)] for lane in Lane)}
+
+    def loads(self) -> MemoryLoads:
+        return self._broker.loads
 
 
 class MemoryDesk:

@@ -14,6 +14,7 @@ from fleet.dispatch.lease import Leases
 from fleet.dispatch.load import Reporter
 from fleet.dispatch.office import Office
 from fleet.dispatch.orphans import Orphans
+from fleet.dispatch.peers import Peers
 from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
@@ -29,7 +30,8 @@ class Dispatcher:
 
     `own_key_only` names those among them that serve only tenants with a key of their own; `spend` is the book that
     all dispatchers of the fleet share, and `cancels` the jobs that are called off. `loads` is told what there is to
-    do; without `capacities` no target counts as cold.
+    do and which targets are served; without it, the book kept beside the queue. Without `capacities` no target counts
+    as cold.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Dispatcher:
         state = FleetState(backends, rules, own_key_only, spend.seen)
         self._backends = backends
         self._spend = spend
-        self._reporter = None if loads is None else Reporter(loads, state.load, clock, rules)
+        book = queue.loads() if loads is None else loads
+        self._reporter = Reporter(book, state.load, clock, rules)
+        peers = Peers(book, queue, clock, self._reporter.id, rules.catalogue.targets, backends)
         self._capacities = capacities
         leases, till = Leases(queue, lease_seconds), Till(spend, rules)
         knowledge = Knowledge(learned, state, rules)
         cancelling = Cancelling(cancels, queue, clock)
-        self._office = Office(queue, rules, clock, state, Spans(tracer), leases, till, knowledge, cancelling)
+        self._office = Office(queue, rules, clock, state, Spans(tracer), leases, till, knowledge, cancelling, peers)
         targets = [rules.catalogue.targets[name] for name in backends]
         self._runners = [Runner(target, backends[target.name], self._office) for target in targets]
         self._intake = Intake(self._office)
@@ -67,8 +71,7 @@ class Dispatcher:
         """Serve until `drain` is called. Returns when nothing is in hand any more; raises only on a bug."""
         log.info("dispatcher_started", targets=sorted(self._backends))
         done = asyncio.Event()
-        if self._capacities is not None:
-            await self._office.state.replicas.read(self._capacities, self._office.clock)
+        await self._look_around()
         try:
             async with asyncio.TaskGroup() as keeping:
                 keeping.create_task(self._office.leases.keep(done))
@@ -81,6 +84,15 @@ class Dispatcher:
             self._stopped.set()
         log.info("dispatcher_stopped")
 
+    async def _look_around(self) -> None:
+        """Say what is served here and learn what is served elsewhere, before anything is taken."""
+        office = self._office
+        if self._capacities is not None:
+            await office.state.replicas.read(self._capacities, office.clock)
+        await self._reporter.tell()
+        await office.peers.read()
+        office.state.note_elsewhere(office.peers.served)
+
     def _watching(self) -> Iterator[Coroutine[None, None, None]]:
         """What goes on beside the serving until it is to stop."""
         office = self._office
@@ -89,8 +101,8 @@ class Dispatcher:
         yield office.cancelling.watch(self._stop)
         if self._capacities is not None:
             yield office.state.replicas.watch(self._capacities, office.clock, self._stop)
-        if self._reporter is not None:
-            yield self._reporter.run(self._stop)
+        yield self._reporter.run(self._stop)
+        yield office.peers.watch(lambda: office.state.note_elsewhere(office.peers.served), self._stop)
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as serving:

@@ -210,7 +210,7 @@ class FairLane:
     def _must_wait(self, case: Case, action: Run | Wait, rooms: Mapping[str, int]) -> bool:
         if isinstance(action, Wait):
             return action.reason is not Reason.DELAYED  # what its publisher puts off waits with the broker
-        return rooms[action.target] <= 0 or not self._quotas.admits(case.job.tenant)
+        return rooms.get(action.target, 0) <= 0 or not self._quotas.admits(case.job.tenant)
 
     async def _release(self) -> bool:
         """Decide anew on held jobs: those that have a chance now, and those not looked at for long."""
@@ -224,7 +224,8 @@ class FairLane:
                 has_room = admitted and rooms.get(held.target, 0) > 0
                 if has_room or now >= held.look_again_at:
                     again.append(held.case.delivery)
-                    rooms[held.target] -= has_room
+                    if has_room:
+                        rooms[held.target] -= 1
                 else:
                     kept.append(held)
             line.held = kept

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 REPORT_SECONDS = 1.0
 
+STOPPED: frozenset[str] = frozenset()
+"""What a dispatcher that is draining serves: the others need not wait until its report is old."""
+
 HALF_LIFE_JOBS = 300.0
 """Jobs of a lane after which one counts half: enough for steady shares, few enough to follow the hour."""
 
@@ -156,16 +159,28 @@ class Reporter:
         self._since = (clock.now(), cpu_seconds())
         self._away = False
 
+    @property
+    def id(self) -> str:
+        """The dispatcher's name in its reports."""
+        return self._id
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Report until `stop` is set. An outage of the broker is logged once."""
+        """Report until `stop` is set, and then that no work is taken any more."""
         while not await pause(stop, REPORT_SECONDS):
-            try:
-                await self.report()
-                self._away = False
-            except QueueUnavailable as error:
-                if not self._away:
-                    log.warning("load_not_reported", error=str(error))
-                self._away = True
+            await self.tell()
+        if self._last is not None and self._last.serves:
+            self._make = _stopped(self._make)
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Report what is new. An outage of the broker is logged once."""
+        try:
+            await self.report()
+            self._away = False
+        except QueueUnavailable as error:
+            if not self._away:
+                log.warning("load_not_reported", error=str(error))
+            self._away = True
 
     async def report(self) -> None:
         """Report what is new; or nothing. Raises `QueueUnavailable`."""
@@ -177,6 +192,10 @@ class Reporter:
             return
         await self._book.report(load)
         self._last, self._since = load, (now, cpu_seconds)
+
+
+def _stopped(make: Making) -> Making:
+    return lambda dispatcher, at, cpu_share: replace(make(dispatcher, at, cpu_share), serves=STOPPED)
 
 
 def _same(load: Load, last: Load) -> bool:

@@ -13,6 +13,7 @@ from fleet.dispatch.comparing import with_comparisons
 from fleet.dispatch.knowledge import Knowledge
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.patience import insist
+from fleet.dispatch.peers import Peers
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.step import Case, Step, broken, carry_out, put_off, unstorable
@@ -55,6 +56,7 @@ class Office:
     till: Till
     knowledge: Knowledge
     cancelling: Cancelling
+    peers: Peers
 
     def look(self, case: Case, view: View, now: float) -> Action | Exception:
         """What to do next with the job in hand; the exception where a bug of ours is in the way."""

@@ -25,7 +25,7 @@ GRACE_SECONDS = 30.0
 
 
 class Orphans:
-    """Looks after the work of targets that this dispatcher does not know."""
+    """Looks after the work of targets that no dispatcher serves. What another serves is never taken, not to look."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
@@ -38,10 +38,16 @@ class Orphans:
                 log.warning("orphans_not_swept", error=str(error))
 
     async def sweep(self) -> None:
-        """Take in what waits for a target nobody here serves."""
-        for target in self._office.state.orphaned():
+        """Take in what waits for a target that nobody serves."""
+        office, waiting = self._office, self._office.state.orphaned()
+        if not any(office.peers.abandoned(target, office.clock.now()) for target in waiting):
+            return
+        await office.peers.read(waiting)  # it may have come back a moment ago
+        office.state.note_elsewhere(office.peers.served)
+        for target in waiting:
             for lane in Lane:
-                await self._take_in(WorkOf(target, lane))
+                if office.peers.abandoned(target, office.clock.now()):
+                    await self._take_in(WorkOf(target, lane))
 
     async def _take_in(self, source: WorkOf) -> None:
         deliveries = await self._office.queue.take(source, BATCH, 0.0)

@@ -12,6 +12,11 @@ from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Work
 from fleet.model.view import View
 from policies.deadline import out_of_reach
+from policies.eligibility import wants_for_a_target
+from policies.routing import pinned_target
+
+LOOK_SECONDS = 0.1
+"""How long a job waits for news of the other dispatchers, which are asked for at once; longer each time."""
 
 
 class Reception:
@@ -23,18 +28,38 @@ class Reception:
 
         One that waits for a replica waits at its target, where it is counted as the target's: so one is started.
         """
+        if (known := self._known_elsewhere(case.job)) is not None:
+            return known
         action = self._office.look(case, view, now)
+        if wants_for_a_target(action) and not self._has_looked_around(case):
+            self._office.peers.want()
+            target = _named(case.job) or next(iter(self._office.rules.catalogue.targets))
+            return Wait(target, LOOK_SECONDS * 2.0 ** min(case.delivery.deliveries, 6), Reason.TARGET_UNAVAILABLE)
         if waits_for_replica(action):
             return Run(action.target, action.reason)
         if isinstance(action, Run):
             return out_of_reach(case.job, action.target, view, now, self._office.rules) or action
         return action
 
+    def _known_elsewhere(self, job: Job) -> Run | None:
+        """A job that names a target of another dispatcher's catalogue goes there."""
+        name = _named(job)
+        if name is None or name in self._office.rules.catalogue.targets or name not in self._office.state.elsewhere:
+            return None
+        return Run(name, Reason.PINNED)
+
+    def _has_looked_around(self, case: Case) -> bool:
+        """No job ends for the want of a target on older knowledge of the other dispatchers than the job itself."""
+        read_at = self._office.peers.read_at
+        return read_at is not None and read_at > case.delivery.stored_at
+
     def first_look(self, case: Case, view: View, now: float) -> Action | Exception:
         """The same for a job that has just come in: the target it wants is reported, whether it gets it now or not."""
         action = self.look(case, view, now)
         is_new = case.delivery.deliveries == 1 or case.job.not_before_at is not None
-        if is_new and isinstance(action, Run | Wait) and action.reason is not Reason.DELAYED:
+        if not is_new or not isinstance(action, Run | Wait) or action.reason is Reason.DELAYED:
+            return action
+        if action.target in view.targets:  # another dispatcher's catalogue may know more
             self._office.state.loads.wanted(case.job, action.target, now)
         return action
 
@@ -64,6 +89,11 @@ class Reception:
         if isinstance(found, Malformed):
             return self.rejection(delivery, found, now)
         return self.errand(found, refusal, now)
+
+
+def _named(job: Job) -> str | None:
+    """The target the job names, as the one to run on or the one to be better than."""
+    return pinned_target(job) or job.above
 
 
 def case_of(delivery: AnyDelivery) -> Case | Malformed:

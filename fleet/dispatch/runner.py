@@ -12,6 +12,7 @@ import structlog
 from fleet import faults
 from fleet.dispatch.buffer import Buffer
 from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_for_replica
+from fleet.dispatch.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.starts import INTERRUPTED, Starts
@@ -106,12 +107,15 @@ class Runner:
         if not isinstance(work, Work):
             return Errand(unread(delivery, now), delivery.traceparent)
         case = Case.of_work(delivery, work)
-        action = self._office.look(case, view, now)
+        action = self._look(case, view, now)
         staying = self._staying(case, action)
         if staying is None:
             return self._errand(case, action, now)
         self._buffer.put(lane, staying, now, deadline_at(case.job, self._office.rules))
         return None
+
+    def _look(self, case: Case, view: View, now: float) -> Action | Exception:
+        return look_here_first(self._office, case, self._target.name, view, now)
 
     def _staying(self, case: Case, action: Action | Exception) -> Case | None:
         """The case as it waits in the buffer, for a slot or for the target's first replica; None where it does not."""
@@ -152,7 +156,7 @@ class Runner:
         view, leaving = self._office.state.view(), list[Errand]()
 
         def look(case: Case) -> Case | None:
-            action = self._office.look(case, view, now)
+            action = self._look(case, view, now)
             staying = self._staying(case, action)
             if staying is None:
                 leaving.append(self._errand(case, action, now))
@@ -172,7 +176,7 @@ class Runner:
     def _conclude_late(self, cases: list[Case], now: float) -> None:
         """End the jobs whose deadline has passed while they waited for a slot."""
         view = self._office.state.view()
-        errands = [self._errand(case, self._office.look(case, view, now), now) for case in cases]
+        errands = [self._errand(case, self._look(case, view, now), now) for case in cases]
         self._in_background(self._office.send(errands))
 
     def _start(self, batch: list[Case]) -> None:
@@ -226,7 +230,7 @@ class Runner:
         self._office.till.give_back(cases)
         view = self._office.state.view()
         try:
-            await self._office.send([self._errand(case, self._office.look(case, view, now), now) for case in cases])
+            await self._office.send([self._errand(case, self._look(case, view, now), now) for case in cases])
         finally:
             self._let_go(cases)
 
@@ -302,8 +306,8 @@ class Runner:
             failure = Failure(FailureKind.RATE_LIMITED, "no money is left, or free, for a second look")
             number = len(case.attempts) + 1
             case = case.after(Attempt(number, self._target.name, case.reason, now, now, failure, probe=case.probe))
-            return self._errand(case, self._office.look(case, view, now), now)
-        action = wait_for_money(case, self._target) if why is Refusal.BUSY else self._office.look(case, view, now)
+            return self._errand(case, self._look(case, view, now), now)
+        action = wait_for_money(case, self._target) if why is Refusal.BUSY else self._look(case, view, now)
         if isinstance(action, Run) and action.target == self._target.name:
             action = wait_for_money(case, self._target)  # what was looked at may be older than the refusal
         return self._errand(case, action, now)

@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 READ_SECONDS = 0.2
 """How often the depths of WORK are read; a reading costs the broker about half a millisecond."""
 
+UNKNOWN_SLOTS = 8
+"""Of a target that only the catalogue of another dispatcher knows."""
+
 SOJOURN_WEIGHT = 0.1
 """Of each new answer in the mean: half of it is made of the last seven."""
 
@@ -58,17 +61,22 @@ class FleetState:
         self._sojourns: dict[str, dict[Lane, Sojourn]] = {target: {} for target in self._available}
         self._money = money
         self.readings = 0
+        self.elsewhere: Mapping[str, bool] = {}
         self._changed = asyncio.Event()
 
-    def view(self) -> View:
-        targets = {name: self._target_view(name) for name in self._rules.catalogue.targets}
+    def view(self, here: bool = False) -> View:
+        """What may be decided on: targets that only other dispatchers serve count as well, unless only `here` does."""
+        elsewhere = {} if here else self.elsewhere
+        targets = {name: self._target_view(name, elsewhere.get(name)) for name in self._rules.catalogue.targets}
         return View(targets, self.calibrations, self.routers, self._money())
 
-    def _target_view(self, name: str) -> TargetView:
+    def _target_view(self, name: str, elsewhere: bool | None) -> TargetView:
+        """`elsewhere` says whether other dispatchers serve it only for a tenant's own key; None: they do not."""
+        queued = self.traffic.queued.get(name, 0)
         if name not in self._available:
-            return TargetView(available=False)
-        queued, in_flight = self.traffic.queued.get(name, 0), self.traffic.in_flight(name)
-        own_key_only, sojourns = name in self._own_key_only, dict(self._sojourns[name])
+            return TargetView(elsewhere is not None, queued, own_key_only=bool(elsewhere))
+        in_flight, sojourns = self.traffic.in_flight(name), dict(self._sojourns[name])
+        own_key_only = name in self._own_key_only and elsewhere is not False
         capacity = self.replicas.of(name)
         return TargetView(True, queued, in_flight, self._breaker(name), own_key_only, sojourns, capacity)
 
@@ -104,14 +112,23 @@ class FleetState:
         return self._changed
 
     def rooms(self, lane: Lane, now: float) -> dict[str, int]:
-        """For every target served here, how many more jobs of the lane may be put on their way to it."""
-        return {
-            name: self.traffic.room(name, lane, now) if breaker.allows(self._breaker(name), now) else 0
-            for name in self._available
-        }
+        """For every target served here or elsewhere, how many more jobs of the lane may be put on their way to it."""
+        rooms = {name: self.traffic.room(name, lane, now) for name in self.traffic.elsewhere}
+        for name in self._available:
+            rooms[name] = self.traffic.room(name, lane, now) if breaker.allows(self._breaker(name), now) else 0
+        return rooms
+
+    def note_elsewhere(self, served: Mapping[str, bool]) -> None:
+        """Take in what other dispatchers serve (see `Peers.served`)."""
+        targets = self._rules.catalogue.targets
+        slots = {name: targets[name].max_in_flight if name in targets else UNKNOWN_SLOTS for name in served}
+        self.traffic.elsewhere = {name: each for name, each in slots.items() if name not in self._available}
+        if served != self.elsewhere:
+            self.elsewhere = served
+            self.announce()
 
     def orphaned(self) -> list[str]:
-        """Targets that work waits for and nobody here serves."""
+        """Targets that work waits for and this dispatcher does not serve."""
         return [target for target, jobs in self.traffic.queued.items() if jobs and target not in self._available]
 
     def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float) -> None:
@@ -138,4 +155,5 @@ class FleetState:
 
     def load(self, dispatcher: str, at: float, cpu_share: float) -> Load:
         """A report of what this dispatcher has to do; `cpu_share` is of one core."""
-        return self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)
+        load = self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)
+        return replace(load, serves=self._available, own_key_only=self._own_key_only & self._available)

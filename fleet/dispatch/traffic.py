@@ -41,6 +41,8 @@ class Traffic:
         self._starved: set[WorkOf] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
         self.queued: Mapping[str, int] = {}
+        self.elsewhere: Mapping[str, int] = {}
+        """The slots of the targets that only other dispatchers serve."""
 
     @property
     def depths(self) -> Depths:
@@ -73,12 +75,14 @@ class Traffic:
 
         The scaling rules count on it: what stays in JOBS while a target has room is not for that target.
         """
-        target = self._targets[name]
-        if self.calls_left(name, now) <= 0:
-            return 0
         work = WorkOf(name, lane)
         since = self._moved[work]
         stored = self._depths.work.get(work, 0) + since
+        target = self._targets.get(name)
+        if target is None:
+            return max(0, QUEUED_PER_SLOT * self.elsewhere.get(name, 0) - stored)
+        if self.calls_left(name, now) <= 0:
+            return 0
         room = QUEUED_PER_SLOT * target.max_in_flight - stored
         if room <= 0 and work in self._starved and stored < MOST_PER_SLOT * target.max_in_flight:
             room = self.free(name, now)[lane] - max(0, since)
@@ -86,7 +90,8 @@ class Traffic:
 
     def is_portion(self, name: str, lane: Lane, room: int) -> bool:
         """Whether so much room is worth filling now: where nothing is left to run, any is."""
-        enough = room * PORTIONS >= QUEUED_PER_SLOT * self._targets[name].max_in_flight
+        slots = self._targets[name].max_in_flight if name in self._targets else self.elsewhere.get(name, 0)
+        enough = room * PORTIONS >= QUEUED_PER_SLOT * slots
         return enough or WorkOf(name, lane) in self._starved
 
     def taken(self, work: WorkOf, jobs: int) -> None:

@@ -46,7 +46,8 @@ class Load:
 
     `tokens_done` counts the tokens of every answer since the dispatcher started, `tokens_missed` those of jobs that
     went elsewhere because the target was cold, and `tokens_running` estimates those of the jobs that run there now;
-    all by target. `cpu_share` is of one core, since the report before.
+    all by target. `cpu_share` is of one core, since the report before. `serves` names the targets it takes work for
+    (None: an older dispatcher, which does not say), `own_key_only` those that serve only a tenant's own key.
     """
 
     dispatcher: str
@@ -56,6 +57,8 @@ class Load:
     tokens_running: Mapping[str, float] = field(default_factory=dict)
     tokens_missed: Mapping[str, float] = field(default_factory=dict)
     cpu_share: float = 0.0
+    serves: frozenset[str] | None = None
+    own_key_only: frozenset[str] = frozenset()
 
 
 class ScalingReason(StrEnum):

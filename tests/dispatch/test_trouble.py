@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fleet.dispatch import orphans
+from fleet.dispatch import orphans, peers
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Post, Stored
 from fleet.model.job import Lane
@@ -94,6 +94,7 @@ async def test_a_near_deadline_does_not_shut_the_target_for_others(bench, sure, 
 
 async def test_work_for_a_target_nobody_serves_is_planned_anew(bench, sure, monkeypatch):
     monkeypatch.setattr(orphans, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(peers, "SERVED_SECONDS", 0.0)
     bench.backend("llama-8b", sure, open_gate=False)
     bench.backend("mixtral-8x7b", sure)
     [job_id] = await bench.submit(lane=Lane.STANDARD)

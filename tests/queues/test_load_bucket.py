@@ -57,3 +57,11 @@ def test_dispatchers_write_it_and_who_watches_the_fleet_reads_it() -> None:
     assert {name for name, publish in rights.items() if "$KV.load.>" in publish} == {"dispatcher"}
     reading = "$JS.API.STREAM.MSG.GET.KV_load"
     assert {name for name, publish in rights.items() if reading in publish} == {"dispatcher", "sre"}
+
+
+async def test_a_report_says_what_is_served_and_one_of_an_older_dispatcher_does_not() -> None:
+    loads = MemoryLoads()
+    said = Load("a1", 1.0, serves=frozenset({"llama-8b", "gpt-4o"}), own_key_only=frozenset({"gpt-4o"}))
+    await loads.report(said)
+    await loads.report(Load("a2", 1.0))
+    assert list(await loads.read()) == [said, Load("a2", 1.0)]
