@@ -144,7 +144,7 @@ class FleetClient:
     async def wait(self, job_id: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Result:
         """The result of a job submitted before, now or once there is one. Raises: TimeoutError; QueueUnavailable."""
         with self._inbox.expecting(job_id) as awaited:
-            stored = await self._desk.result(job_id)
+            stored = await self._inbox.stored(job_id)
             return stored or await _within(timeout_seconds, awaited, job_id)
 
     async def cancel(self, job_id: str, *, timeout_seconds: float = CANCEL_TIMEOUT_SECONDS) -> bool:
@@ -155,21 +155,19 @@ class FleetClient:
         the wish is stored, and holds; InvalidJob; QueueUnavailable.
         """
         with self._inbox.expecting(job_id) as awaited:
-            stored = await self._desk.result(job_id)
-            if stored is None:
+            result = await self._inbox.stored(job_id)
+            if result is None:
                 await self._desk.cancel(job_id)
-                await _within(timeout_seconds, awaited, job_id)
-                # The broker also pushes results that lose; the stored one is the truth.
-                stored = await self._desk.result(job_id)
-        return stored is not None and stored.status is Status.CANCELLED
+                result = await _within(timeout_seconds, awaited, job_id)
+        return result.status is Status.CANCELLED
 
     async def result(self, job_id: str) -> Result | None:
         """The stored result, or None while there is none."""
-        return await self._desk.result(job_id)
+        return await self._inbox.stored(job_id)
 
     def results(self) -> AsyncIterator[Result]:
         """Every result of the tenant stored from the moment the iterator is first awaited on."""
-        return self._desk.results()
+        return self._inbox.results()
 
     async def feedback(self, job_id: str, verdict: Verdict | str, *, text: str | None = None) -> None:
         """Say what the answer of a job was worth: good, bad, edited (`text` is the edited answer) or better.
@@ -177,7 +175,7 @@ class FleetClient:
         Each call is one feedback, and the last one of a job counts. Raises: InvalidFeedback.
         """
         word = _verdict(verdict)
-        result = await self._desk.result(job_id)
+        result = await self._inbox.stored(job_id)
         changed = _is_changed(result, text) if word is Verdict.EDITED else None
         target = None if result is None else result.target
         said = Feedback(
@@ -199,7 +197,7 @@ class FleetClient:
         The request is given again, as the fleet keeps none. Returns the new job's id.
         Raises: InvalidJob, also where no stored result says who answered; QueueUnavailable.
         """
-        result = await self._desk.result(job_id)
+        result = await self._inbox.stored(job_id)
         if result is None or result.target is None:
             raise InvalidJob("id", f"{job_id} must have a stored answer")
         options.setdefault("above", result.target)

@@ -59,7 +59,10 @@ class JobDesk(Protocol):
         """The stored result, or None while there is none. Raises `InvalidJob` for what cannot be an id."""
 
     def results(self) -> AsyncIterator[Result]:
-        """Every result of the tenant stored from the moment the iterator is first awaited on."""
+        """Each result of the tenant as it is announced, from the moment the iterator is first awaited on.
+
+        It may not be stored yet, or be refused for another that is: `result` gives the one that counts.
+        """
 
     async def cancel(self, job_id: str) -> None:
         """Store the wish that the job shall end. Raises `InvalidJob` for what cannot be an id, `QueueUnavailable`."""

@@ -21,7 +21,10 @@ from queues.subjects import RESULTS, checked_job_id, result_subject
 
 
 class JetStreamDesk:
-    """`fleet.ports.JobDesk` for one tenant. `results` raises QueueUnavailable when the connection breaks."""
+    """`fleet.ports.JobDesk` for one tenant. `results` raises QueueUnavailable when the connection breaks.
+
+    A result is announced by the publisher's own message: the server passes it on to whoever listens, beside storing it.
+    """
 
     def __init__(self, connection: Connection, tenant: str, secret: bytes = b"") -> None:
         """With a `secret` nobody who knows a job's id can have the job dropped as the repetition of another."""

@@ -163,6 +163,7 @@ class MemoryBroker:
 
     def _fenced(self, message: Message) -> Stored:
         """A record of a paid call may be this very one, stored by an earlier try."""
+        self._tell(message)  # the server announces before it refuses
         is_ours = message.subject.startswith(START_SUBJECTS) and message.data == self._last[message.subject].data
         return Stored.NEW if is_ours else Stored.REPEAT
 
@@ -202,7 +203,7 @@ class MemoryBroker:
         return self._last.get(subject)
 
     async def listen(self, prefix: str) -> AsyncIterator[Message]:
-        """Every message stored from now on whose subject starts with `prefix`."""
+        """Every message from now on whose subject starts with `prefix`, also one that the fence refuses."""
         arrived: asyncio.Queue[Message] = asyncio.Queue()
         listener = (prefix, arrived)
         self._listeners.add(listener)

@@ -1,14 +1,18 @@
-"""Hands each awaited result to whoever waits for it."""
+"""Hands each awaited result to whoever waits for it, once it can be read back.
+
+The broker announces a result to whoever listens before it has stored it, and also one that it then refuses because the
+job has a result. So an announcement is a hint to look, and only what is stored is handed on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import InvalidJob, QueueUnavailable
 from fleet.model.result import Result
 from fleet.ports import JobDesk
 
@@ -21,11 +25,21 @@ LAST_SWEEP_SECONDS = 5.0
 SWEEP_WIDTH = 100
 """Results asked for at once, so that a sweep never floods the broker."""
 
+PATIENCE_SECONDS = 5.0
+"""How long an announced result is looked for. A cluster stores within milliseconds; a server that lags catches up."""
+
+FIRST_LOOK_AGAIN_SECONDS = 0.002
+LAST_LOOK_AGAIN_SECONDS = 0.25
+"""Between two looks; each pause is twice the one before."""
+
+MOST_TOLD = 10_000
+"""Jobs remembered as having a result; of those before, a server that lags may be believed."""
+
 
 class Inbox:
-    """Results of known jobs, from the tenant's stream and, where the stream missed one, from the store.
+    """Results of known jobs, from the store: as soon as one is announced, and now and then in case it never is.
 
-    An outage of the broker only delays results: the stream is opened again and the store asked again.
+    An outage of the broker only delays results: announcements are listened to anew and the store is asked again.
     """
 
     def __init__(self, desk: JobDesk, first_sweep_seconds: float = FIRST_SWEEP_SECONDS) -> None:
@@ -33,6 +47,8 @@ class Inbox:
         self._first_sweep_seconds = first_sweep_seconds
         self._waiting: dict[str, list[asyncio.Future[Result]]] = {}
         self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._told: dict[str, None] = {}
 
     async def __aenter__(self) -> Self:
         """The subscription is on its way before anything the caller publishes next."""
@@ -43,9 +59,10 @@ class Inbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
+        tasks = (*self._tasks, *self._looking.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for futures in self._waiting.values():
             for future in futures:
                 future.cancel()
@@ -63,14 +80,44 @@ class Inbox:
             if not futures:
                 self._waiting.pop(job_id, None)
 
+    async def stored(self, job_id: str) -> Result | None:
+        """The stored result, or None while there is none. One that was handed on before is waited for.
+
+        In a cluster each look may be answered by another server, and one of them may lag.
+        Raises: InvalidJob for what cannot be an id, QueueUnavailable.
+        """
+        found = await self._desk.result(job_id)
+        if found is None and job_id in self._told:
+            found = await stored_soon(self._desk, job_id)
+        if found is None:
+            self._told.pop(job_id, None)
+        else:
+            _remember(self._told, job_id)
+        return found
+
+    async def results(self) -> AsyncIterator[Result]:
+        """Every result of the tenant stored from the moment the iterator is first awaited on, each once."""
+        async for result in stored_results(self._desk):
+            _remember(self._told, result.job_id)
+            yield result
+
     async def _listen(self) -> None:
         while True:
-            try:
-                async for result in self._desk.results():
-                    self._deliver(result)
-            except QueueUnavailable:
-                pass
+            with suppress(QueueUnavailable):
+                async for announced in self._desk.results():
+                    self._look_soon(announced.job_id)
             await asyncio.sleep(self._first_sweep_seconds)
+
+    def _look_soon(self, job_id: str) -> None:
+        if job_id in self._waiting and job_id not in self._looking:
+            task = self._looking[job_id] = asyncio.create_task(self._look(job_id))
+            task.add_done_callback(lambda _: self._looking.pop(job_id, None))
+
+    async def _look(self, job_id: str) -> None:
+        """Leaves to the sweep what is not there soon: the announced one may have been refused."""
+        found = await stored_soon(self._desk, job_id)
+        if found is not None:
+            self._deliver(found)
 
     async def _sweep(self) -> None:
         """Ask the store for what is missing: soon again if that found something, ever more rarely if not."""
@@ -94,4 +141,73 @@ class Inbox:
         awaited = [future for future in self._waiting.get(result.job_id, ()) if not future.done()]
         for future in awaited:
             future.set_result(result)
+            _remember(self._told, result.job_id)
         return bool(awaited)
+
+
+async def stored_soon(desk: JobDesk, job_id: str) -> Result | None:
+    """The stored result of a job that is said to have one; None where it cannot be read within `PATIENCE_SECONDS`."""
+    pause, left = FIRST_LOOK_AGAIN_SECONDS, PATIENCE_SECONDS
+    while True:
+        found = await _stored_now(desk, job_id)
+        if found is not None or left <= 0:
+            return found
+        await asyncio.sleep(pause)
+        left -= pause
+        pause = min(2 * pause, LAST_LOOK_AGAIN_SECONDS)
+
+
+async def _stored_now(desk: JobDesk, job_id: str) -> Result | None:
+    """None also while the broker is away, and for an announced id that cannot be one."""
+    with suppress(QueueUnavailable, InvalidJob):
+        return await desk.result(job_id)
+    return None
+
+
+async def stored_results(desk: JobDesk) -> AsyncIterator[Result]:
+    """Each result as it is stored, once, from the moment the iterator is first awaited on.
+
+    Raises: QueueUnavailable when the connection breaks, for some may have been missed.
+    """
+    found: asyncio.Queue[Result | None] = asyncio.Queue()
+    announcing = asyncio.create_task(_look_for_announced(desk, found.put_nowait))
+    announcing.add_done_callback(lambda _: found.put_nowait(None))
+    try:
+        while (result := await found.get()) is not None:
+            yield result
+        announcing.result()
+    finally:
+        announcing.cancel()
+        await asyncio.gather(announcing, return_exceptions=True)
+
+
+async def _look_for_announced(desk: JobDesk, on_stored: Callable[[Result], None]) -> None:
+    room, seen = asyncio.Semaphore(SWEEP_WIDTH), dict[str, None]()
+    looks: set[asyncio.Task[None]] = set()
+
+    async def look(job_id: str) -> None:
+        async with room:
+            result = await stored_soon(desk, job_id)
+        if result is None:
+            seen.pop(job_id, None)
+        else:
+            on_stored(result)
+
+    try:
+        async for announced in desk.results():
+            if announced.job_id not in seen:
+                _remember(seen, announced.job_id)
+                task = asyncio.create_task(look(announced.job_id))
+                looks.add(task)
+                task.add_done_callback(looks.discard)
+    finally:
+        for task in looks:
+            task.cancel()
+
+
+def _remember(known: dict[str, None], job_id: str) -> None:
+    """Put it last; the first goes where there are more than `MOST_TOLD`."""
+    known.pop(job_id, None)
+    known[job_id] = None
+    if len(known) > MOST_TOLD:
+        del known[next(iter(known))]

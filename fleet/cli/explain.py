@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fleet.cli.connection import open_client
+from fleet.cli.jobs import stored_result
 from fleet.cli.output import Output
 from fleet.model.attempt import Answer, Attempt, Failure, Judged
-from fleet.model.errors import FleetError
 from fleet.model.reason import Reason
 from fleet.model.result import Result
 
@@ -56,10 +55,7 @@ MEANINGS: Mapping[Reason, str] = {
 
 async def explain(settings: Settings, output: Output, job_id: str) -> None:
     """Show how the result of a job came about. Raises: FleetError where there is none."""
-    async with open_client(settings) as client:
-        found = await client.result(job_id)
-    if found is None:
-        raise FleetError(f"job {job_id} of tenant {settings.tenant} has no result yet: ask again, or check the id")
+    found = await stored_result(settings, job_id)
     output.object(explanation(found))
     output.say(f"{found.job_id}  {found.task or ''}")
     for attempt in found.attempts:

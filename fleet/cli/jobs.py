@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,11 @@ from fleet.model.feedback import Verdict
 from fleet.model.result import Result
 
 if TYPE_CHECKING:
-    from fleet.client import JobOptions
+    from fleet.client import FleetClient, JobOptions
     from fleet.settings.environment import Settings
+
+LAG_SECONDS = 1.0
+"""How long a command looks for a result before it says that there is none."""
 
 
 async def submit(
@@ -42,11 +46,23 @@ async def submit(
 
 async def result(settings: Settings, output: Output, job_id: str) -> None:
     """Show a stored result."""
+    show_result(await stored_result(settings, job_id), output)
+
+
+async def stored_result(settings: Settings, job_id: str) -> Result:
+    """The stored result of a job. Raises: FleetError where there is none."""
     async with open_client(settings) as client:
-        found = await client.result(job_id)
+        found = await _read(client, job_id)
     if found is None:
         raise FleetError(f"job {job_id} of tenant {settings.tenant} has no result yet: ask again, or check the id")
-    show_result(found, output)
+    return found
+
+
+async def _read(client: FleetClient, job_id: str) -> Result | None:
+    """Another command may just have shown the result, and the server asked now may lag behind the one asked then."""
+    with suppress(TimeoutError):
+        return await client.wait(job_id, timeout_seconds=LAG_SECONDS)
+    return None
 
 
 async def cancel(settings: Settings, output: Output, job_id: str) -> None:
@@ -62,6 +78,7 @@ async def cancel(settings: Settings, output: Output, job_id: str) -> None:
 async def feedback(settings: Settings, output: Output, job_id: str, verdict: Verdict, text: str | None) -> None:
     """Store what the user thinks of a job's answer. Raises: InvalidFeedback."""
     async with open_client(settings) as client:
+        await _read(client, job_id)
         await client.feedback(job_id, verdict, text=text)
     output.object({"id": job_id, "verdict": str(verdict)})
     output.say(f"{job_id}: {verdict}")

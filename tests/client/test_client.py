@@ -20,7 +20,8 @@ from fleet.model.delivery import JobsOf, Post
 from fleet.model.errors import InvalidFeedback, InvalidJob, QueueUnavailable
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import JOB_ID, Job, Lane, Plan, Tier
-from fleet.model.result import Result
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 from queues.codec import decode
 from queues.journal import MemoryJournal
@@ -56,7 +57,7 @@ class BreakingDesk(MemoryDesk):
 
 
 class ReopenedDesk(MemoryDesk):
-    """Its stream breaks once, and its store is of no help."""
+    """Its stream breaks once, and its store is of no help until it is open again."""
 
     opened = 0
 
@@ -72,7 +73,7 @@ class ReopenedDesk(MemoryDesk):
         yield await first
 
     async def result(self, job_id: str) -> Result | None:
-        return None
+        return await super().result(job_id) if self.opened == 2 else None
 
 
 def answered(message: Message) -> Message:
@@ -345,3 +346,78 @@ def test_the_client_loads_neither_ray_nor_a_model_nor_a_provider() -> None:
     code = f"import sys, fleet.client; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+class LateDesk(MemoryDesk):
+    """Each result can be read only at the fourth look after it was stored, as from a server that lags."""
+
+    looks = 0
+
+    async def result(self, job_id: str) -> Result | None:
+        found = await super().result(job_id)
+        self.looks += found is not None
+        return found if self.looks % 4 == 0 else None
+
+
+@pytest.fixture
+async def late_client(fleet: MemoryFleet) -> AsyncIterator[FleetClient]:
+    """Announcements are all that brings a result: sweeps are an hour away."""
+    desk = LateDesk(fleet.broker, "acme")
+    async with Inbox(desk, 3600.0) as inbox:
+        yield FleetClient(desk, inbox)
+
+
+async def test_who_was_given_a_result_can_read_it_back(late_client: FleetClient) -> None:
+    for _ in range(3):
+        given = await late_client.run(task="chat", messages=HELLO, timeout_seconds=30.0)
+        assert await late_client.result(given.job_id) == given
+        assert await late_client.wait(given.job_id) == given
+
+
+async def test_who_heard_of_a_result_can_read_it_back(late_client: FleetClient) -> None:
+    results = late_client.results()
+    first = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0)
+    job_id = await late_client.submit(task="chat", messages=HELLO)
+    heard = await first
+    assert (heard.job_id, await late_client.result(job_id)) == (job_id, heard)
+
+
+async def test_feedback_and_better_know_the_answer_that_was_just_given(
+    late_client: FleetClient, fleet: MemoryFleet
+) -> None:
+    given = await late_client.run(task="chat", messages=HELLO)
+    await late_client.feedback(given.job_id, "edited", text="hello!")
+    again = await late_client.better(given.job_id, task="chat", messages=HELLO)
+    [edited, better] = await said_of(fleet)
+    assert (edited.target, edited.changed, better.target) == (given.target, False, given.target)
+    assert (await late_client.wait(again)).job_id == again
+
+
+async def test_a_cancel_that_took_effect_is_told_so_however_late_it_can_be_read() -> None:
+    fleet = MemoryFleet(answer=lambda job: None)
+    async with fleet.running():
+        desk = LateDesk(fleet.broker, "acme")
+        async with Inbox(desk, 3600.0) as inbox:
+            client = FleetClient(desk, inbox)
+            job_id = await client.submit(task="chat", messages=HELLO)
+            cancelling = asyncio.create_task(client.cancel(job_id))
+            while not fleet.broker.stored("cancels"):
+                await fleet.broker.next_change()
+            await fleet.publish(Result(job_id, "acme", Status.CANCELLED, Reason.CANCELLED, 3.0))
+            assert await cancelling is True
+
+
+async def test_of_two_results_the_stored_one_counts_whichever_is_announced() -> None:
+    fleet = MemoryFleet(answer=lambda job: None)
+    job = Job("my-own-job-id-0001", "acme", Lane.STANDARD, "chat", Plan.PAID, {"messages": HELLO}, submitted_at=1.0)
+    await fleet.publish(succeeded(job, "stored"))
+    desk = fleet.desk("acme")
+    async with Inbox(desk, 3600.0) as inbox:
+        heard = inbox.results()
+        first = asyncio.ensure_future(anext(heard))
+        with inbox.expecting(job.id) as awaited:
+            for _ in range(5):  # both listen
+                await asyncio.sleep(0)
+            await fleet.publish(succeeded(job, "refused"))
+            assert (text(await awaited), text(await first)) == ("stored", "stored")
