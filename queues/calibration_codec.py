@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from fleet.model.calibration import (
     CalibrationKey,
     Fit,
     Guard,
+    Looks,
     OutputKind,
     Probe,
     Scorer,
@@ -78,6 +80,13 @@ class ThresholdRecord(Strict):
     labels_missing: Count = 0
 
 
+class LooksRecord(Strict):
+    count: Count = 0
+    labels: Count = 0
+    at: Annotated[float, Field(ge=0)] = 0.0
+    digest: Annotated[str, Field(max_length=64)] = ""
+
+
 class CalibrationRecord(Strict):
     target: TargetName
     family: Family = ANY
@@ -100,6 +109,7 @@ class CalibrationRecord(Strict):
     grey: Annotated[tuple[Share, Share], AfterValidator(_a_band)] | None = None
     withdrawn: Text | None = None
     good: Share | None = None
+    looks: LooksRecord = LooksRecord()
 
 
 class Document(Strict):
@@ -178,6 +188,7 @@ def _record(calibration: Calibration) -> dict[str, Any]:
         "grey": None if c.grey is None else list(c.grey),
         "withdrawn": c.withdrawn,
         "good": c.good,
+        "looks": asdict(c.looks),
     }
 
 
@@ -230,6 +241,7 @@ def _calibration(record: CalibrationRecord, path: str) -> Calibration:
         grey=record.grey,
         withdrawn=record.withdrawn,
         good=record.good,
+        looks=Looks(**record.looks.model_dump()),
     )
 
 

@@ -180,7 +180,8 @@ def _one_before(key: CalibrationKey, history: Sequence[Recorded]) -> Calibration
     if at == 0:
         raise ConfigError("key", f"{key.target} {key.family} {key.kind} has no earlier calibration to go back to")
     earlier = found[at - 1]
-    return replace(earlier, version=_original(earlier.version) + ROLLED_BACK)
+    # What was spent of the promise's delta since is spent, whichever threshold is in force.
+    return replace(earlier, version=_original(earlier.version) + ROLLED_BACK, looks=found[-1].looks)
 
 
 def _original(version: str) -> str:

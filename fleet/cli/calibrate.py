@@ -85,11 +85,11 @@ async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
     output.progress(f"fitting {len(found.labels):,} labels")
     outcomes = await asyncio.to_thread(fit_all, found.labels, in_force, rules, time.time())
     if not plan.dry_run:
-        await _put(settings, plan, [each.calibration for each in outcomes if each.accepted and each.calibration])
+        await _put(settings, plan, [each.to_store for each in outcomes if each.to_store])
         if plan.file is not None:
             _save(plan.file, in_force_after(in_force, outcomes))
     _show(output, plan, found, outcomes)
-    return not outcomes or any(each.calibration is not None for each in outcomes)
+    return not outcomes or any(each.calibration is not None or each.waits for each in outcomes)
 
 
 async def _labels(settings: Settings, plan: Plan) -> Collected:
@@ -117,10 +117,10 @@ async def _in_force(settings: Settings, plan: Plan, catalogue: Catalogue) -> Cal
     return load_calibrations(plan.file, catalogue) if plan.file.exists() else {}
 
 
-async def _put(settings: Settings, plan: Plan, accepted: Sequence[Calibration]) -> None:
-    if plan.is_online and accepted:
+async def _put(settings: Settings, plan: Plan, changed: Sequence[Calibration]) -> None:
+    if plan.is_online and changed:
         async with _store(settings) as store:
-            await store.put(accepted)
+            await store.put(changed)
 
 
 def _save(file: Path, calibrations: Calibrations) -> None:

@@ -166,8 +166,10 @@ class Knowledge:
         try:
             there = (await self._store.read_all()).get(calibration.key)
             # Somebody may have fitted a new one since, which is what a withdrawal asks for: it must not be undone.
-            if there is None or there.version + WITHDRAWN == calibration.version:
+            if there is None:
                 await self._store.put([calibration])
+            elif there.version + WITHDRAWN == calibration.version:
+                await self._store.put([replace(calibration, looks=there.looks)])
         except (QueueUnavailable, ConfigError) as error:  # the others notice the drift themselves
             log.warning("withdrawal_not_stored", key=_words(calibration.key), error=str(error))
 

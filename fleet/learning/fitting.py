@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from fleet.learning.labels import Labelled
-from fleet.model.calibration import Calibration, CalibrationKey, Scorer, ThresholdMode
+from fleet.learning.looking import look_at
+from fleet.model.calibration import NO_LOOKS, Calibration, CalibrationKey, Scorer, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.target import Capability, Target
 from policies.confidence.lookup import fallbacks, is_of
@@ -29,7 +30,8 @@ Groups = Mapping[CalibrationKey, Sequence[Labelled]]
 class Outcome:
     """What became of one key. `reason` says why in words; numbers are None where nothing was measured.
 
-    `calibration` is what was fitted, also where it was not `accepted`.
+    `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, with the
+    test of its promise that was spent on this. One that `waits` was not fitted: there is too little new.
     """
 
     key: CalibrationKey
@@ -38,6 +40,13 @@ class Outcome:
     reason: str
     calibration: Calibration | None = None
     verdict: refit.Verdict | None = None
+    counted: Calibration | None = None
+    waits: bool = False
+
+    @property
+    def to_store(self) -> Calibration | None:
+        """What the store must know of this: what is put in force, or how often its promise has been tested."""
+        return self.calibration if self.accepted else self.counted
 
 
 def fit_all(labels: Sequence[Labelled], in_force: Calibrations, rules: Rules, now: float) -> list[Outcome]:
@@ -84,7 +93,11 @@ def _is_worth_it(
 def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> Outcome:
     labels, target = groups[key], rules.catalogue.targets[key.target]
     rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
-    goal = goal_of(target, rules)
+    before = in_force.get(key)
+    look = look_at(labels, before, target, goal_of(target, rules), now)
+    if look.too_soon is not None:
+        return Outcome(key, len(labels), False, look.too_soon, waits=True)
+    goal = look.goal
     parent = _parent(key, groups, target, now, rng)
     found = _calibrated(key, target, [each for each in labels if not refit.heldout(each.job)], goal, parent, now, rng)
     if isinstance(found, Refusal):
@@ -94,8 +107,9 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
         verdict = refit.accept(found.scorer, _to_beat(key, target, in_force, goal), judging, rng)
     except ConfigError as error:
         return Outcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
-    named = replace(found, version=version_of(found))
-    return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict)
+    named = replace(found, version=version_of(found), looks=look.looks)
+    counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
+    return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
 
 
 def _calibrated(
@@ -193,10 +207,10 @@ def _tiers(ladder: Sequence[Target]) -> int:
 def version_of(calibration: Calibration) -> str:
     """The day, and a digest of everything that was fitted: another fit never has the same name."""
     day = datetime.fromtimestamp(calibration.fitted_at, UTC).strftime("%Y%m%d")
-    content = repr(replace(calibration, version="", fitted_at=0.0))
+    content = repr(replace(calibration, version="", fitted_at=0.0, looks=NO_LOOKS))
     return f"{day}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
 def in_force_after(in_force: Calibrations, outcomes: Iterable[Outcome]) -> dict[CalibrationKey, Calibration]:
-    """What will be in force once everything accepted is."""
-    return {**in_force, **{each.key: each.calibration for each in outcomes if each.accepted and each.calibration}}
+    """What will be in force once everything accepted is, with every test of a promise counted."""
+    return {**in_force, **{each.key: each.to_store for each in outcomes if each.to_store}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.model.attempt import Answer, Attempt, Features
@@ -38,7 +38,8 @@ class Unused(StrEnum):
 class Labelled:
     """One answer that was judged. `job` identifies it; `strong` is the target it was compared with, if it was.
 
-    `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is.
+    `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is. `at` is
+    when the last word on it was stored, in unix seconds; None where nobody noted it.
     """
 
     target: str
@@ -51,6 +52,7 @@ class Labelled:
     strong: str | None = None
     propensity: float | None = None
     weight: float = 1.0
+    at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def _label(target: str, opinions: Opinions, case: _Case, models: Mapping[str, st
         strong_good=strong_good,
         strong=strong,
         propensity=None if shadow is None else shadow.propensity,
+        at=max(said.at for (whose, _), said in opinions.items() if whose in (target, strong)),
     )
 
 

@@ -68,9 +68,10 @@ class ThresholdMode(StrEnum):
 class Threshold:
     """Answers with less confidence than `value` escalate; infinity escalates all.
 
-    In mode guarantee: with probability 1 - `delta` over the labels, at most `risk` of all requests are kept
-    with an answer that is wrong where `strong` would have been right. `labels_missing` says how many more labels
-    it takes before any answer can be kept. `safer` is the value to fall back to when the guarantee is withdrawn.
+    In mode guarantee: with probability 1 - `delta` over the labels, none of the thresholds that a key ever gets keeps
+    more than `risk` of all requests with an answer that is wrong where `strong` would have been right.
+    `labels_missing` says how many more labels it takes before any answer can be kept. `safer` is the value to fall
+    back to when the guarantee is withdrawn.
     """
 
     mode: ThresholdMode
@@ -102,13 +103,30 @@ class CalibrationKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Looks:
+    """How often the promise of a key has been tested, over all its calibrations: each test spends some of its delta.
+
+    `labels` is how many labels there were at the last test, `digest` which and what they said, and `at` when that was,
+    in unix seconds.
+    """
+
+    count: int = 0
+    labels: int = 0
+    at: float = 0.0
+    digest: str = ""
+
+
+NO_LOOKS = Looks()
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """One fitted calibration. It holds for exactly this model, revision and log-probability mode.
 
     `version` names it in every decision; `fitted_at` is unix seconds. `edges` are the inner deciles of the
     calibrated confidences it was fitted on, against which drift is measured. `probe_scorer` is used once the
     probe has been asked, `grey` is the band of confidence [low, high) in which asking pays. `withdrawn` says why its
-    promise no longer holds, `good` is the share of good answers among the labels.
+    promise no longer holds, `good` is the share of good answers among the labels. `looks` are those of its key.
     """
 
     key: CalibrationKey
@@ -130,3 +148,4 @@ class Calibration:
     grey: tuple[float, float] | None = None
     withdrawn: str | None = None
     good: float | None = None
+    looks: Looks = NO_LOOKS

@@ -16,19 +16,31 @@ from policies.confidence.scorer import probability
 from policies.confidence.signals import Evidence
 from policies.evaluation import metrics
 from policies.learning import fit, thresholds
+from policies.learning.bounds import PValue, binomial, hoeffding_bentkus
 from policies.learning.guards import guard
 from policies.learning.labels import LARGEST_WEIGHT, Label
+from policies.learning.looks import delta_at
 from policies.learning.sample import Array, Rows, Sample, evened
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the threshold is to achieve: see `ThresholdMode`. In mode fixed the rules hold it, and none is fitted."""
+    """What the threshold is to achieve: see `ThresholdMode`. In mode fixed the rules hold it, and none is fitted.
+
+    `look` says how many tests of this promise there are with this one (see `policies.learning.looks`); None: it is the
+    only one there will ever be, and may spend all of delta.
+    """
 
     mode: ThresholdMode
     risk: float = 0.05
     delta: float = 0.10
     escalation_rate: float = 0.30
+    look: int | None = None
+
+    @property
+    def spent(self) -> float:
+        """The share of delta that this test may spend."""
+        return self.delta if self.look is None else delta_at(self.look, self.delta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +157,7 @@ def _guaranteed(
     rows = np.arange(len(labels))
     if fit.rank_of(scorer) != fit.rank_of(start):
         scorer, rows = fit.fit_sample(sample.take(rows[::2]), start), rows[1::2]
-    delta = goal.delta / 2 if fit.may_mix(sample, start) else goal.delta
+    delta = goal.spent / 2 if fit.may_mix(sample, start) else goal.spent
     confidences = _confidences(scorer, labels)[rows]
     found = thresholds.learn_then_test(
         confidences,
@@ -153,9 +165,15 @@ def _guaranteed(
         thresholds.grid_of(confidences),
         goal.risk,
         delta,
+        hoeffding_bentkus if goal.look is None else _exact_for(sample.weights),
         weights=sample.weights[rows],
     )
     return scorer, replace(found, delta=goal.delta)
+
+
+def _exact_for(weights: Array) -> PValue:
+    """The exact tail where it holds: a test that shares its delta with others cannot afford a looser bound."""
+    return binomial if weights.min() == weights.max() else hoeffding_bentkus
 
 
 def _confidences(scorer: Scorer, labels: Sequence[Label]) -> Array:

@@ -6,11 +6,12 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from queue_rigs import Rig
 
-from fleet.model.calibration import ANY, Calibration, CalibrationKey, Fit, Scorer, Threshold, ThresholdMode
+from fleet.model.calibration import ANY, Calibration, CalibrationKey, Fit, Looks, Scorer, Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.ports import CalibrationStore
 
@@ -84,6 +85,16 @@ async def test_what_was_rolled_back_to_is_the_one_before_a_newer_one(rig: Rig) -
     await store.put([calibration("v3")])
 
     assert (await store.roll_back(KEY)).version == "v1+rolled-back"
+
+
+async def test_rolling_back_gives_back_nothing_of_what_was_spent_on_testing(rig: Rig) -> None:
+    store = rig.calibrations()
+    spent = Looks(2, 90, 7.0, "cd")
+    await store.put([replace(calibration("v1"), looks=Looks(1, 60, 5.0, "ab"))])
+    await store.put([replace(calibration("v2"), looks=spent)])
+
+    assert (await store.roll_back(KEY)).looks == spent
+    assert (await store.read_all())[KEY].looks == spent
 
 
 @pytest.mark.parametrize("count", [0, 1])

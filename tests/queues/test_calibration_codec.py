@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from fleet.model.calibration import (
     ANY,
+    NO_LOOKS,
     Calibration,
     CalibrationKey,
     Fit,
     Guard,
+    Looks,
     OutputKind,
     Probe,
     Scorer,
@@ -86,12 +88,21 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         grey=draw(st.none() | st.just((low, high))),
         withdrawn=draw(st.none() | st.just("drift of the confidence")),
         good=draw(st.none() | shares),
+        looks=Looks(*(draw(st.integers(0, 10**6)) for _ in range(2)), draw(st.floats(0, 4e9)), draw(st.just("ab12"))),
     )
 
 
 @given(calibrations())
 def test_a_calibration_comes_out_as_it_went_in(calibration: Calibration) -> None:
     assert decode_calibration(encode_calibration(calibration)) == calibration
+
+
+@given(calibrations())
+def test_what_an_older_version_stored_still_reads(calibration: Calibration) -> None:
+    record = json.loads(encode_calibration(calibration))
+    del record["looks"]
+
+    assert decode_calibration(json.dumps(record).encode()) == replace(calibration, looks=NO_LOOKS)
 
 
 @given(st.lists(calibrations(), max_size=4, unique_by=lambda each: each.key), st.randoms())
