@@ -1,9 +1,11 @@
-"""When the queue has handed out the same message too often.
+"""When a job is suspected of crashing whoever runs it, and when it is taken for the one that does.
 
-A message that crashes whoever takes it comes back again and again, and only the broker's count tells. But that count
-also grows with every wait. So two things keep a patient job from being taken for a poisonous one: nothing is held
-against a job that is not about to run, and a wait that would bring the count to its limit continues in a new message,
-which counts from one. A delayed job waits where it is, in portions whose number is known, and is allowed as many more.
+The broker counts how often it has handed out a message. That count also grows with every wait, and with every crash of
+a neighbour. So it only makes a suspect, whose calls are put on record before they begin: the first in company, the
+second in a small group, and further ones alone. Only calls that were begun so, and never ended, count against a job.
+What crashes a dispatcher before any call begins is ended by the broker's count after all, when that is far beyond
+what neighbours can do. A wait that would bring the count to its limit continues in a new message, which counts from
+one. A delayed job waits where it is, in portions whose number is known, and is allowed as many more.
 """
 
 from __future__ import annotations
@@ -24,6 +26,25 @@ LONGEST_WAIT_SECONDS = 3600.0
 """One portion of a delay. A clock that jumps, or a rule that changes, is noticed after that long."""
 
 
+SUSPECT_DELIVERIES = 2
+"""A job handed out more often has been in two crashes: rarely twice by chance."""
+
+GROUP_CALL = 2
+GROUP_JOBS = 8
+"""Suspects that make their second recorded call together: of a crowd all but these are cleared by one crash."""
+
+MOST_CALLS = 4
+"""Recorded calls of one attempt, the last two of them alone."""
+
+LAST_RESORT = 10
+"""Times the limit, after which a message is given up whose job never got as far as a call."""
+
+
+def is_suspect(deliveries: int, job: Job) -> bool:
+    """Whether the job's next call is put on record, for it may be the one that crashes whoever makes it."""
+    return deliveries > SUSPECT_DELIVERIES + _portions(job)
+
+
 def enough(
     action: Action, deliveries: int, job: Job, attempts: tuple[Attempt, ...], rules: Rules
 ) -> Finish | GiveUp | None:
@@ -31,8 +52,13 @@ def enough(
 
     Only a `Run` is refused: a job that waits or ends does no harm.
     """
-    if not isinstance(action, Run) or deliveries <= _allowed(job, rules):
+    if not isinstance(action, Run) or deliveries <= LAST_RESORT * _allowed(job, rules):
         return None
+    return too_many(deliveries, attempts)
+
+
+def too_many(deliveries: int, attempts: tuple[Attempt, ...]) -> Finish | GiveUp:
+    """The end of a job that crashes whoever runs it: with the answer it has, if any."""
     answered = [attempt for attempt in attempts if attempt.probe is None and isinstance(attempt.outcome, Answer)]
     if answered:
         return Finish(answered[-1].number, Status.BEST_EFFORT, Reason.TOO_MANY_DELIVERIES)

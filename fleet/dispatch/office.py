@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -57,6 +58,8 @@ class Office:
     knowledge: Knowledge
     cancelling: Cancelling
     peers: Peers
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while suspects run (see `fleet.dispatch.suspects`)."""
 
     def look(self, case: Case, view: View, now: float) -> Action | Exception:
         """What to do next with the job in hand; the exception where a bug of ours is in the way."""

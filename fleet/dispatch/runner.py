@@ -17,6 +17,7 @@ from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.starts import INTERRUPTED, Starts
 from fleet.dispatch.step import Case, Step, on_record, unreadable
+from fleet.dispatch.suspects import Suspects, is_suspected
 from fleet.dispatch.till import request_of, wait_for_money
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
@@ -51,6 +52,7 @@ class Runner:
         self._starts = Starts(office.queue, office.clock, office.cancelling.answered)
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
+        self._suspects = Suspects(self._starts, target, office, self._run_begun, self._let_go)
         self._batches: set[asyncio.Task[None]] = set()
         self._was_cold = False
         office.state.replicas.tell(self._buffer.changed.set)
@@ -189,7 +191,15 @@ class Runner:
         task.add_done_callback(self._batches.discard)
 
     async def _run_batch(self, batch: list[Case]) -> None:
-        batch = await self._begin(await self._admit(batch))
+        batch = await self._admit(batch)
+        suspects = [] if is_charged(self._target) else [case for case in batch if is_suspected(case)]
+        async with asyncio.TaskGroup() as group:
+            if suspects:
+                group.create_task(self._suspects.run(suspects))
+                batch = [case for case in batch if not is_suspected(case)]
+            group.create_task(self._run_begun(await self._begin(batch)))
+
+    async def _run_begun(self, batch: list[Case]) -> None:
         started_at = self._office.clock.now()
         open_jobs = dict(enumerate(case for case in batch if self._is_wanted(case, started_at)))
         async with asyncio.TaskGroup() as concluding:

@@ -61,23 +61,23 @@ class Starts:
         """Record the calls. Raises QueueUnavailable: then none may be made."""
         if not cases or not is_charged(target):
             return Begun(cases)
-        new, before = await self._record(cases, target, 1)
+        new, before = await self.record(cases, target, 1)
         return await self._again(new, before, target) if before else Begun(new)
 
     async def _again(self, new: list[Case], before: list[Case], target: Target) -> Begun:
         """Somebody began these `before`: a dispatcher that died, lost its lease, or lost its acknowledgement."""
         answered = list(zip(before, await insist(lambda: self._answered(before), ANSWER_SECONDS), strict=True))
-        again, twice = await self._record([case for case, has_result in answered if not has_result], target, 2)
+        again, twice = await self.record([case for case, has_result in answered if not has_result], target, 2)
         # Recorded for these as well, so that nobody makes the call any more; and what is there tells if anybody did.
-        ended, late = await self._record([case for case, has_result in answered if has_result], target, 2)
+        ended, late = await self.record([case for case, has_result in answered if has_result], target, 2)
         self.repeated += len(again)
         self.interrupted += len(twice) + len(late)
         counts = {"repeated_in_all": self.repeated, "interrupted_in_all": self.interrupted}
         log.warning("paid_calls_begun_before", target=target.name, repeated=len(again), given_up=len(twice), **counts)
         return Begun([*new, *(replace(case, repeated=True) for case in again)], twice, ended, late)
 
-    async def _record(self, cases: Sequence[Case], target: Target, call: int) -> tuple[list[Case], list[Case]]:
-        """Those recorded now, and those whose record somebody else stored before."""
+    async def record(self, cases: Sequence[Case], target: Target, call: int) -> tuple[list[Case], list[Case]]:
+        """Those recorded now, and those whose record somebody else stored before. Raises QueueUnavailable."""
         if not cases:
             return [], []
         # Made once: an outage must not turn our own record into somebody else's.

@@ -95,9 +95,9 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A paid call that is about to be made: number `call` for attempt number `attempt` of the job.
+    """A call, paid or of a suspect, that is about to be made: number `call` for attempt number `attempt` of the job.
 
-    `call` is 2 where a dispatcher began the attempt and never finished it; `by` tells a repeated record of one
+    `call` is above 1 where a dispatcher began the attempt and never finished it; `by` tells a repeated record of one
     call from that of another.
     """
 

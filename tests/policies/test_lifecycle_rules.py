@@ -12,7 +12,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.view import Sojourn, TargetView, View
 from policies.deadline import deadline_at, out_of_reach
-from policies.delivery import LONGEST_WAIT_SECONDS, enough, starts_anew
+from policies.delivery import LONGEST_WAIT_SECONDS, enough, is_suspect, starts_anew
 from policies.plan import next_action
 
 NOW = 1_001.0
@@ -84,22 +84,24 @@ def test_a_job_is_given_up_early_only_on_good_evidence(rules, job, left_seconds,
 
 @pytest.mark.parametrize(
     ("action", "deliveries", "given_up"),
-    [(RUN, 100, False), (RUN, 101, True), (BUSY, 5_000, False), (GiveUp, 5_000, False)],
+    [(RUN, 1_000, False), (RUN, 1_001, True), (BUSY, 5_000, False), (GiveUp, 5_000, False)],
 )
-def test_only_a_job_about_to_run_is_held_to_its_hundredth_delivery(rules, job, action, deliveries, given_up):
+def test_only_a_job_about_to_run_is_held_to_its_deliveries_and_only_where_they_are_beyond_all_neighbours(
+    rules, job, action, deliveries, given_up
+):
     assert (enough(action, deliveries, job(), (), rules) is not None) is given_up
 
 
 def test_a_message_given_up_with_an_answer_in_hand_delivers_it(rules, job, answered):
-    end = enough(RUN, 101, job(), (answered(1, "llama-8b", 0.2),), rules)
+    end = enough(RUN, 1_001, job(), (answered(1, "llama-8b", 0.2),), rules)
     assert isinstance(end, Finish)
     assert (end.attempt, end.status) == (1, Status.BEST_EFFORT)
 
 
 def test_the_portions_of_its_own_delay_are_not_held_against_a_job(rules, job):
     delayed = job(not_before_at=1_000.0 + 20 * DAY)
-    assert enough(RUN, 100 + 20 * 24, delayed, (), rules) is None
-    assert enough(RUN, 101 + 20 * 24, delayed, (), rules) is not None
+    assert enough(RUN, 10 * (100 + 20 * 24), delayed, (), rules) is None
+    assert enough(RUN, 10 * (100 + 20 * 24) + 1, delayed, (), rules) is not None
 
 
 @pytest.mark.parametrize(
@@ -120,3 +122,9 @@ def test_no_number_of_waits_ends_a_job_before_its_deadline(rules, job, view):
         deliveries = 1 if starts_anew(action, deliveries, waiting, rules) else deliveries + 1
         now += 10.0
     assert enough(RUN, deliveries, waiting, (), rules) is None
+
+
+def test_a_job_is_suspected_after_its_second_crash_and_the_portions_of_its_delay_are_none(job):
+    assert [is_suspect(deliveries, job()) for deliveries in (1, 2, 3)] == [False, False, True]
+    delayed = job(not_before_at=1_000.0 + 20 * DAY)
+    assert [is_suspect(deliveries, delayed) for deliveries in (2 + 20 * 24, 3 + 20 * 24)] == [False, True]
