@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from fleet.files import write_secret, write_whole
 from fleet.model.errors import ConfigError
 from queues.server_config import Server
 
@@ -23,9 +24,11 @@ def write_certificates(folder: Path, servers: Sequence[Server]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     ca, ca_key = folder / "ca.pem", folder / "ca-key.pem"
-    if not (ca.exists() and ca_key.exists()):
+    if ca.exists() and ca_key.exists():
+        write_secret(ca_key, ca_key.read_bytes())  # an older one may be open to others
+    else:
         use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
-        _request("-subj", "/CN=Fleet development CA", *use, "-keyout", str(ca_key), "-out", str(ca))
+        _request(ca, ca_key, "-subj", "/CN=Fleet development CA", *use)
     for server in servers:
         _sign(server, ca, ca_key)
 
@@ -40,19 +43,26 @@ def _sign(server: Server, ca: Path, ca_key: Path) -> None:
         f"subjectAltName={names},DNS:localhost,IP:127.0.0.1",
     ]
     _request(
+        ca.with_name(f"{server.name}.pem"),
+        ca.with_name(f"{server.name}-key.pem"),
         *("-CA", str(ca), "-CAkey", str(ca_key), "-subj", f"/CN={server.name}"),
         *(word for extension in extensions for word in ("-addext", extension)),
-        *("-keyout", str(ca.with_name(f"{server.name}-key.pem")), "-out", str(ca.with_name(f"{server.name}.pem"))),
     )
 
 
-def _request(*words: str) -> None:
-    before = os.umask(0o077)
+def _request(certificate: Path, key: Path, *words: str) -> None:
+    """Make both in a folder that nobody else can enter, then put them in place: openssl keeps the mode of a file."""
+    with tempfile.TemporaryDirectory() as made:
+        files = ("-keyout", f"{made}/key.pem", "-out", f"{made}/certificate.pem")
+        _openssl("req", "-x509", *NEW_KEY, "-days", DAYS, *words, *files)
+        write_secret(key, Path(made, "key.pem").read_bytes())
+        write_whole(certificate, Path(made, "certificate.pem").read_bytes())
+
+
+def _openssl(*words: str) -> None:
     try:
-        subprocess.run(["openssl", "req", "-x509", *NEW_KEY, "-days", DAYS, *words], check=True, capture_output=True)
+        subprocess.run(["openssl", *words], check=True, capture_output=True)
     except FileNotFoundError:
         raise ConfigError("dev_ca", "needs the command openssl; or name your own certificates with --tls-dir") from None
     except subprocess.CalledProcessError as error:
         raise ConfigError("dev_ca", f"openssl failed: {error.stderr.decode(errors='replace').strip()}") from None
-    finally:
-        os.umask(before)

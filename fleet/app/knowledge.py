@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from fleet.files import write_whole
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import ConfigError
 from fleet.ports import CalibrationStore, Journal
@@ -46,7 +47,7 @@ def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
 
 def save_calibrations(path: Path, calibrations: Iterable[Calibration]) -> None:
     """The same calibrations always give the same file. Raises OSError."""
-    path.write_text(encode_document(calibrations), encoding="utf-8")
+    write_whole(path, encode_document(calibrations).encode())
 
 
 def shipped_calibrations(profile: str) -> Calibrations:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fleet.files import write_whole
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router, RouterKey, from_plain, to_plain
 from policies.catalogue import Catalogue
@@ -55,4 +56,4 @@ def _row(path: str, row: Any, catalogue: Catalogue) -> tuple[RouterKey, Router]:
 def save_routers(path: Path, routers: Routers) -> None:
     """The same routers always give the same file. Raises OSError."""
     rows = [{"task": key[1], "router": to_plain(routers[key])} for key in sorted(routers)]
-    path.write_text(json.dumps({"schema": SCHEMA, "routers": rows}) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps({"schema": SCHEMA, "routers": rows}) + "\n").encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from enum import StrEnum
@@ -13,6 +12,7 @@ import typer
 from rich.table import Table
 
 from fleet.cli.output import Output, friendly
+from fleet.files import write_secret, write_whole
 
 if TYPE_CHECKING:
     from queues.rights import User
@@ -100,7 +100,7 @@ def _write(plan: Plan, folder: Path, makes_certificates: bool) -> list[str]:
     if makes_certificates:
         write_certificates(folder / "tls", plan.servers)
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_whole(folder / name, text.encode())
     if plan.includes_secrets:
         _write_secrets(folder, users_of(plan))
     return sorted(files)
@@ -121,12 +121,13 @@ def _write_secrets(folder: Path, users: Sequence[User]) -> None:
     from queues.server_config import SECRETS_FILE
 
     path = folder / SECRETS_FILE
-    kept = path.read_text(encoding="utf-8") if path.exists() else ""
-    known = {line.partition("=")[0] for line in kept.splitlines()}
+    kept = path.read_bytes() if path.exists() else b""
+    if kept and not kept.endswith(b"\n"):
+        kept += b"\n"
+    known = {line.partition(b"=")[0].strip() for line in kept.splitlines()}
     # With a letter in front nats-server takes it for a string whatever follows.
-    new = [f"{user.variable}=p{secrets.token_hex(24)}\n" for user in users if user.variable not in known]
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(kept + "".join(new))
+    new = [f"{user.variable}=p{secrets.token_hex(24)}\n" for user in users if user.variable.encode() not in known]
+    write_secret(path, kept + "".join(new).encode())
 
 
 def _report(plan: Plan, folder: Path, files: Sequence[str], output: Output) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fleet.evaluation.drawing import Drawing, Line, Point, Reliability
+from fleet.files import replace_whole
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 1800, 800
 _DPI = 150
@@ -37,7 +38,7 @@ def plot(drawing: Drawing, path: Path) -> None:
         _counts(figure.add_subplot(grid[1, 1], sharex=truth), drawing.reliability[0])
     else:
         _cost_and_quality(figure.add_subplot(), drawing)
-    figure.savefig(path, format="png")
+    replace_whole(path, lambda made: figure.savefig(made, format="png"))
 
 
 def _cost_and_quality(axes: Axes, drawing: Drawing) -> None:

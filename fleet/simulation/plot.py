@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fleet.files import replace_whole
 from policies.simulation.scenario import HOUR_SECONDS
 from policies.simulation.simulate import SimulationReport
 from policies.simulation.upkeep import Sample
@@ -47,7 +48,7 @@ def plot(reports: Sequence[SimulationReport], path: Path) -> None:
         frameon=False,
         fontsize=9,
     )
-    figure.savefig(path, format="png")
+    replace_whole(path, lambda made: figure.savefig(made, format="png"))
 
 
 def _is_drawn(name: str, report: SimulationReport) -> bool:

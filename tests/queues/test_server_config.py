@@ -166,6 +166,21 @@ def test_secrets_are_in_one_file_and_nowhere_else(tmp_path: Path) -> None:
     assert not any(password in text for password in passwords for text in texts)
 
 
+def test_secrets_and_keys_that_were_open_to_others_are_no_longer(tmp_path: Path) -> None:
+    words = ("-o", str(tmp_path), "--dev-ca", "--secrets")
+    run(*words)
+    keys = [*tmp_path.glob("tls/*-key.pem"), tmp_path / "secrets.env"]
+    for key in keys:
+        key.chmod(0o644)
+    kept = (tmp_path / "secrets.env").read_bytes().rstrip(b"\n") + b"\n# caf\xe9"
+    (tmp_path / "secrets.env").write_bytes(kept)
+    run(*words, "--tenant", "acme")
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
+    assert (tmp_path / "secrets.env").read_bytes().startswith(kept + b"\nFLEET_NATS_PASSWORD_TENANT_ACME=")
+    assert not list(tmp_path.rglob(".*"))
+
+
 def test_a_tenant_more_leaves_the_passwords_of_the_others(tmp_path: Path) -> None:
     run("-o", str(tmp_path), "--tenant", "acme", "--secrets")
     before = (tmp_path / "secrets.env").read_text()

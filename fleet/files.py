@@ -1,0 +1,105 @@
+"""Writes files whole or not at all, so that a crash leaves the one before, and secrets for their owner alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from fleet.model.errors import ConfigError
+
+OWNER_ONLY = 0o600
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """A file that its owner alone may read, whatever was there before: an open file, another's, or a link.
+
+    Nothing is written to where a link points: the link itself is replaced. Raises: OSError.
+    """
+    _put(path, data, OWNER_ONLY)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file with the permissions of the one before, or the usual ones; a link keeps pointing at it.
+
+    What is no regular file, such as a terminal, is written to as it is. Raises: OSError.
+    """
+    if is_special(path):
+        path.write_bytes(data)
+        return
+    target = Path(os.path.realpath(path))
+    _put(target, data, stat.S_IMODE(target.stat().st_mode) if target.exists() else None)
+
+
+def replace_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """As `write_whole`, for what can only write to a path. Raises: OSError."""
+    if is_special(path):
+        write(path)
+        return
+    target = Path(os.path.realpath(path))
+    made = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        write(made)
+        made.replace(target)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def check_output(option: str, output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Raises: ConfigError where the output is one of the inputs, under whatever name, or is a folder."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise ConfigError(option, f"{output} must be a file, and is a folder")
+    for each in inputs:
+        if each is not None and same_file(output, each):
+            raise ConfigError(option, f"{output} must not be the input {each}: it would be overwritten")
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both names lead to one file: spelt otherwise, through links, or by hard links. Neither need be there."""
+    with suppress(OSError):
+        return one.samefile(other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def is_special(path: Path) -> bool:
+    """Whether something is there that is no regular file: a device, a pipe, a folder."""
+    return path.exists() and not path.is_file()
+
+
+def _put(path: Path, data: bytes, mode: int | None) -> None:
+    made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # Made for its owner alone from the first moment: between a wide file and its chmod anybody could open it.
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), _usual_mode() if mode is None else mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _usual_mode() -> int:
+    """What the umask leaves of a file; reading it means setting it for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _sync(folder: Path) -> None:
+    """The new name survives a power cut; some file systems cannot promise it for folders."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
