@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -34,7 +34,15 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-LineId = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=LONGEST_ID)]
+def _writable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text that UTF-8 can hold, without half a surrogate pair") from None
+    return text
+
+
+LineId = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=LONGEST_ID), AfterValidator(_writable)]
 _LINE_ID: TypeAdapter[str] = TypeAdapter(LineId)
 
 
@@ -45,6 +53,9 @@ class Row:
     number: int
     custom_id: str
     submission: Submission
+
+
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Envelope(BaseModel):
@@ -59,9 +70,9 @@ class Envelope(BaseModel):
     id: LineId | None = None
     plan: Plan = Plan.PAID
     tier: Tier | None = None
-    deadline_seconds: PositiveFloat | None = None
-    not_before_seconds: PositiveFloat | None = None
-    max_cost_usd: PositiveFloat | None = None
+    deadline_seconds: PositiveNumber | None = None
+    not_before_seconds: PositiveNumber | None = None
+    max_cost_usd: PositiveNumber | None = None
     cloud: str | list[str] = "allow"
     own_key: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
@@ -150,9 +161,14 @@ def default_custom_id(number: int) -> str:
     return f"line-{number}"
 
 
+def _no_json(constant: str) -> NoReturn:
+    """JSON has neither NaN nor infinities, which Python reads and no provider takes."""
+    raise ValueError(constant)
+
+
 def _json_object(line: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(line)
+        content = json.loads(line.decode("utf-8-sig"), parse_constant=_no_json)
     except (ValueError, RecursionError):
         raise InvalidJob("line", "must be JSON in UTF-8") from None
     if not isinstance(content, dict):

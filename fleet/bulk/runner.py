@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from fleet.bulk import lines, outcomes
 from fleet.bulk.inbox import FIRST_SWEEP_SECONDS, Inbox
-from fleet.model.errors import InvalidJob
+from fleet.files import check_output, is_special
+from fleet.model.errors import ConfigError, InvalidJob
 from fleet.ports import JobDesk
 
 DEFAULT_WINDOW = 1000
@@ -53,17 +54,27 @@ async def run(
     the line, and a stored result is used where there is one: repeating a run after a crash continues
     it. `sink` appears complete or not at all; until then the lines are in `<sink>.part`.
 
-    Raises: OSError for the files; QueueUnavailable (repeat the run).
+    Raises: ConfigError where a file cannot be used, before any is opened; OSError; QueueUnavailable (repeat the run).
     """
+    part = sink.with_name(f"{sink.name}.part")
+    _check(source, sink, part)
     total, digest = await asyncio.to_thread(_survey, source)
     key = lines.run_key(tenant, name or digest)
-    part = sink.with_name(f"{sink.name}.part")
     with source.open("rb") as incoming, part.open("wb") as outgoing:
         async with Inbox(desk, first_sweep_seconds) as inbox:
             bulk = _Run(desk, inbox, key, window, outgoing, total, on_progress)
             await bulk.all(_numbered(incoming))
     part.replace(sink)
     return bulk.progress
+
+
+def _check(source: Path, sink: Path, part: Path) -> None:
+    if is_special(source):
+        raise ConfigError("file", f"{source} must be a regular file: it is read twice")
+    if is_special(sink):
+        raise ConfigError("--output", f"{sink} must be a regular file: it appears when it is complete")
+    check_output("--output", sink, [source])
+    check_output("--output", part, [source])
 
 
 def _survey(source: Path) -> tuple[int, str]:
@@ -145,6 +156,7 @@ class _Run:
         self._write(UNREADABLE, outcomes.unreadable(custom_id, number, problem))
 
     def _write(self, outcome: str, line: Mapping[str, Any]) -> None:
-        self._sink.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        # Half a surrogate pair is written as JSON escapes it.
+        self._sink.write(json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
         self._outcomes[str(outcome)] += 1
         self._on_progress(self.progress)

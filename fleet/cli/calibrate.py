@@ -16,6 +16,7 @@ from fleet.cli.calibration_view import as_json, key_of, unused_lines, view, word
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_learn
 from fleet.cli.output import FAILED, Output, friendly
+from fleet.files import check_output
 from fleet.model.calibration import Calibration, CalibrationKey
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def calibrate(
     """Fit confidence and thresholds to what users and comparisons said, and put in force what is better."""
     output = Output(as_json)
     with friendly(as_json), needs_learn("fleet calibrate"):
+        check_output("--output", file, (labels,))
         settings = settings_for(nats_url)
         if roll_back is not None:
             asyncio.run(_roll_back(settings, output, roll_back, dry_run))

@@ -12,6 +12,7 @@ import typer
 
 from fleet.cli.extras import needs_learn
 from fleet.cli.output import Output, friendly
+from fleet.files import check_output
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def evaluate(
         "--save": save,
     }
     with friendly(as_json), needs_learn("fleet evaluate"):
+        check_output("--plot", plot, (replay, stream, router, ask, save))
+        check_output("--save", save, ())
         recorded = {"labels": labels, "resamples": resamples, "stream": stream, "guarantee": _promise(guarantee)}
         routed = {"train": train, "seeds": seeds, "with_answer": with_answer, "ask": ask}
         asked: dict[str, Callable[[], Report] | None] = {

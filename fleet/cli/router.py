@@ -10,6 +10,7 @@ import typer
 
 from fleet.cli.extras import needs_learn
 from fleet.cli.output import FAILED, Output, friendly
+from fleet.files import check_output
 
 SEED = 1
 _FAMILY = re.compile(r"\*|[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}(\.\*)?")
@@ -26,6 +27,7 @@ def router(
     """Fit a router before generation; written only if it surely beats prompt length (see fleet evaluate --router)."""
     said = Output(as_json)
     with friendly(as_json), needs_learn("fleet router"):
+        check_output("--output", output, (file,))
         on = _fit(said, file, weak, strong, task, output)
     if not on:
         raise typer.Exit(FAILED)

@@ -12,6 +12,7 @@ import typer
 
 from fleet.cli.extras import needs_learn
 from fleet.cli.output import Output, friendly
+from fleet.files import check_output
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def simulate(
     with friendly(as_json), needs_learn("fleet simulate"):
         output = Output(as_json)
         _check(jobs, compare, scenarios, replay, fit, plot)
+        check_output("--plot", plot, (Path(each.partition("@")[0]) for each in (scenario, *(compare or []))))
         if replay is not None:
             _replay(replay, fit or [], output)
         elif scenarios:

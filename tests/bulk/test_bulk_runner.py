@@ -13,7 +13,7 @@ import pytest
 from memory_fleet import MemoryFleet, echo, failed
 
 from fleet.bulk.runner import Progress, run
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import Job
 from fleet.model.result import Result
 from fleet.model.submission import Submission
@@ -238,3 +238,73 @@ async def test_an_empty_file_gives_an_empty_file(source: Callable[..., Path], si
 async def test_a_missing_file_is_an_error_of_the_file(tmp_path: Path, sink: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await run(MemoryFleet().desk(), tmp_path / "nothing.jsonl", sink, tenant="demo")
+
+
+HALF = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ask("hi", custom_id=HALF),
+        ask("hi", id=HALF),
+        ask("hi", custom_id="x" * 600),
+        ask("hi", custom_id=["a"]),
+        ask(HALF, custom_id="a"),
+        ask("hi", metadata={HALF: "v"}),
+        ask("hi", own_key=HALF),
+        ask("hi", cloud=[HALF]),
+        {**ask("hi"), HALF: 1},
+        {**ask("hi"), "task": HALF},
+        ask("hi", max_cost_usd=10**400),
+        b'{"task": "chat", "messages": [], "max_cost_usd": NaN}',
+        b'{"task": "chat", "messages": [], "max_cost_usd": 1e999}',
+        b'{"task": "chat", "request": {"messages": [], "temperature": Infinity}}',
+        b'{"task": "chat", "messages": [], "custom_id": "\xed\xa0\x80"}',
+        b'{"task": "chat", "messages": [], "custom_id": ' + b"9" * 5000 + b"}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+async def test_a_line_that_cannot_be_sent_or_written_is_one_error_and_the_rest_runs(
+    source: Callable[..., Path], sink: Path, bad: Any
+) -> None:
+    path = source(ask("first", custom_id="1st"), bad, ask("last", custom_id="a\0b"))
+    async with MemoryFleet().running() as fleet:
+        await run(fleet.desk("acme"), path, sink, tenant="acme", first_sweep_seconds=SOON)
+    found = read(sink)
+    [problem] = [line for line in found.values() if line["error"] is not None]
+    assert (len(found), problem["error"]["code"], problem["error"]["line"]) == (3, "invalid_line", 2)
+    assert all(found[name]["response"] for name in ("1st", "a\0b"))
+
+
+@pytest.mark.parametrize("spelling", ["same", "link", "hard link", "part", "link to part"])
+async def test_an_output_that_would_overwrite_the_input_is_refused(
+    source: Callable[..., Path], tmp_path: Path, spelling: str
+) -> None:
+    path = source(ask("hello"))
+    before, other = path.read_bytes(), tmp_path / "other.jsonl"
+    if spelling == "link":
+        other.symlink_to(path)
+    elif spelling == "hard link":
+        other.hardlink_to(path)
+    elif spelling == "link to part":
+        (tmp_path / "other.jsonl.part").symlink_to(path)
+    elif spelling == "part":
+        path = path.rename(tmp_path / "other.jsonl.part")
+    with pytest.raises(ConfigError, match="must not be the input"):
+        await run(MemoryFleet().desk("acme"), path, path if spelling == "same" else other, tenant="acme")
+    assert path.read_bytes() == before
+
+
+def names_in(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+async def test_a_device_is_neither_input_nor_output(source: Callable[..., Path], sink: Path, tmp_path: Path) -> None:
+    null, desk = tmp_path / "null", MemoryFleet().desk("acme")
+    null.symlink_to("/dev/null")
+    for incoming, outgoing in ((null, sink), (source(ask("hello")), null)):
+        with pytest.raises(ConfigError, match="must be a regular file"):
+            await run(desk, incoming, outgoing, tenant="acme")
+    assert [name.name for name in names_in(tmp_path)] == ["jobs.jsonl", "null"]
