@@ -12,7 +12,7 @@ from fleet.model.attempt import Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.call import Call
 from fleet.model.cancellation import Cancellation
-from fleet.model.delivery import AnyDelivery, Depths, Post, Settlement, Source, Stored
+from fleet.model.delivery import AnyDelivery, Depths, JobsOf, Post, Settlement, Source, Stored
 from fleet.model.feedback import Feedback
 from fleet.model.money import Claim, MoneyView, Refusal, Reservation
 from fleet.model.result import Kept, LedgerEntry, Result, Status
@@ -47,6 +47,9 @@ class JobQueue(Protocol):
 
     def loads(self) -> LoadBook:
         """Where the dispatchers that share this queue report their load."""
+
+    def arrivals(self) -> AsyncIterator[JobsOf]:
+        """The tenant of every interactive job as it is stored. One may be missed in an outage; `depths` counts it."""
 
 
 class JobDesk(Protocol):

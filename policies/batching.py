@@ -7,6 +7,12 @@ from fleet.model.target import Target
 
 INTERACTIVE_SHARE = 8
 
+WORK_BYTES = 64 * 1024 * 1024
+"""What the work in hand at one dispatcher takes, as it was sent, over all targets; parsed it is twice as much."""
+
+INTERACTIVE_BYTES = WORK_BYTES // 4
+"""So much more may be in hand when it is for interactive jobs."""
+
 
 def kept_for_interactive(target: Target) -> int:
     """Slots that no other lane may fill: an eighth, at least one, and never the last.
@@ -33,3 +39,13 @@ def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, idle: bo
     """
     ripe = idle or waiting >= target.batch_size or oldest_wait_seconds >= target.batch_wait_seconds
     return max(0, min(waiting, target.batch_size, free_slots)) if ripe else 0
+
+
+def may_bring(lane: Lane, own_bytes: int, all_bytes: int, targets: int) -> bool:
+    """Whether a target may be brought more work of the lane, with so much in hand for it and for all the `targets`.
+
+    While there is room for all, whoever has work has it; then each target has its share, and one job in any case: large
+    jobs are slower, and none waits for ever.
+    """
+    most = WORK_BYTES + (INTERACTIVE_BYTES if lane is Lane.INTERACTIVE else 0)
+    return all_bytes < most or own_bytes < most // targets or own_bytes == 0

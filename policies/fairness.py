@@ -16,7 +16,7 @@ booked with what they really were.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 TURN_TOKENS = 4096
@@ -45,6 +45,11 @@ class Turns:
 
     lowest: float = 0.0
     tabs: Mapping[str, Tab] = field(default_factory=dict)
+
+    def served_to(self, tenant: str) -> float:
+        """The tenant's tab, in tokens."""
+        tab = self.tabs.get(tenant)
+        return self.lowest if tab is None else max(tab.served, self.lowest)
 
     def of(self, tenant: str) -> Tab:
         tab = self.tabs.get(tenant)
@@ -89,11 +94,29 @@ def _lifted(turns: Turns, waiting: Mapping[str, Tab]) -> Turns:
     return Turns(lowest, {**others, **waiting})
 
 
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What came of a tenant's grant; see `book`."""
+
+    tenant: str
+    grant: Grant
+    taken: int
+    tokens: float
+
+
 def book(turns: Turns, tenant: str, grant: Grant, taken: int, tokens: float) -> Turns:
     """Put right what `allot` guessed: `taken` jobs came, with `tokens` in all. Without a grant they came unasked."""
-    tab = turns.of(tenant)
-    served = tab.served - grant.tokens + tokens
-    per_job = max(1.0, tokens / taken) if taken else tab.per_job
-    # Whoever had less than was planned, and has more jobs, must not lose the difference.
-    lowest = min(turns.lowest, served) if taken >= grant.jobs else turns.lowest
-    return Turns(lowest, {**turns.tabs, tenant: Tab(served, per_job)})
+    return book_all(turns, [Booking(tenant, grant, taken, tokens)])
+
+
+def book_all(turns: Turns, bookings: Sequence[Booking]) -> Turns:
+    """The same of several tenants at once: the tabs of all are copied only once."""
+    lowest, tabs = turns.lowest, dict(turns.tabs)
+    for booking in bookings:
+        tab = Turns(lowest, tabs).of(booking.tenant)
+        served = tab.served - booking.grant.tokens + booking.tokens
+        per_job = max(1.0, booking.tokens / booking.taken) if booking.taken else tab.per_job
+        # Whoever had less than was planned, and has more jobs, must not lose the difference.
+        lowest = min(lowest, served) if booking.taken >= booking.grant.jobs else lowest
+        tabs[booking.tenant] = Tab(served, per_job)
+    return Turns(lowest, tabs)

@@ -1,6 +1,6 @@
 """What a tenant may have at once: jobs in flight, tokens per minute, jobs waiting. What is not named is not limited.
 
-The first two hold jobs back in the lanes standard and bulk; only too many waiting there are refused. Tokens are those
+The first two hold jobs back, in every lane; only too many waiting there are refused. Tokens are those
 the fleet guesses when it takes a job (prompt and requested output), counted in each dispatcher for itself; jobs in
 flight and waiting are the fleet's.
 

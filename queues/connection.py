@@ -18,13 +18,11 @@ from typing import Any
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from fleet.model.errors import QueueUnavailable
-from queues.addresses import servers_in, without_password
+from fleet.model.errors import ConfigError, QueueUnavailable
 from queues.client import Taker, TolerantClient
 from queues.frames import Arrival, publication
 from queues.letters import HEADER_ROOM_BYTES, Message
-from queues.login import ANONYMOUS, Login
-from queues.unreachable import unreachable
+from queues.login import ANONYMOUS, Login, without_password
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 BROKEN = "the connection to NATS broke"
@@ -44,8 +42,7 @@ async def connect(
 
     `on_closed` is called when nats-py gives the connection up for good (an expired user JWT does that): the process
     should end and be started anew.
-    Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login, does
-    not offer the TLS asked for, or the address is none.
+    Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login.
     """
     connection = Connection(timeout_seconds, on_closed)
     await connection.open(url, name, login)
@@ -103,15 +100,17 @@ class Connection:
         except (OSError, NatsError, TimeoutError) as error:
             await self._nc.close()
             # nats-py goes on trying whatever the reason is, and keeps the last one.
-            last = self._nc.last_error or (None if isinstance(error, TimeoutError) else error)
-            raise unreachable(without_password(url), last, self._timeout_seconds) from error
+            if "authorization violation" in str(self._nc.last_error).lower():
+                raise ConfigError("nats_user", f"{without_password(url)} refuses this login") from error
+            reason = f": {error}" if str(error) else ""
+            raise QueueUnavailable(f"no NATS server answers at {without_password(url)}{reason}") from error
         self._inbox = self._nc.new_inbox()
         self._up.set()
         await self.subscribe(f"{self._inbox}.*.*", self._on_reply)
 
     def _options(self, url: str, name: str) -> dict[str, Any]:
         return {
-            "servers": servers_in(url),
+            "servers": [server.strip() for server in url.split(",")],
             "name": name,
             # nats-py closes for ever after the default 60 attempts, two minutes.
             "max_reconnect_attempts": -1,

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 
 from pydantic_core import from_json
 
-from fleet.model.delivery import Depths, JobsOf, Source
+from fleet.model.delivery import Depths, Source
 from fleet.model.errors import QueueUnavailable
-from fleet.model.job import FAIR_LANES
 from queues.connection import Connection, status_of
 from queues.letters import Message
 from queues.strays import is_stray
@@ -25,6 +24,9 @@ from queues.subjects import consumer_of, stream_of
 
 STILL_SECONDS = 30.0
 """How long the number of messages must not have changed before the consumer is asked."""
+
+MOST_ASKED = 8
+"""Consumers asked after one reading, which waits for their answers."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Forgotten:
         for source, count in counts.items():
             known, since = before.get(source, (count, now))
             self._still[source] = (count, since if known == count else now)
-        unmoved = [source for source, (_, since) in self._still.items() if now - since >= STILL_SECONDS]
+        unmoved = [source for source, (_, since) in self._still.items() if now - since >= STILL_SECONDS][:MOST_ASKED]
         for source in unmoved:
             del self._still[source]
         return unmoved
@@ -73,5 +75,5 @@ def _counts(depths: Depths) -> Mapping[Source, int]:
     counts: Counter[Source] = Counter(depths.work)
     for source, count in depths.jobs.items():
         if not is_stray(source):
-            counts[source if source.lane in FAIR_LANES else JobsOf(source.lane)] += count
+            counts[source] += count
     return counts

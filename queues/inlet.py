@@ -30,6 +30,9 @@ LATE_SECONDS = 1.0
 MAX_PULL_BYTES = 8 * 1024 * 1024
 """The server cuts the connection of a client for which more than 64 MB wait; several pulls run side by side."""
 
+SUBJECT_ROOM_BYTES = 4096
+"""The server counts subjects as well."""
+
 NANOSECONDS = 1_000_000_000
 
 
@@ -44,8 +47,11 @@ class Inlet:
     delivery waits for a majority of the servers, and the status overtakes it: it says how many are still to come.
     """
 
-    def __init__(self, connection: Connection, stream: str, consumer: str) -> None:
+    def __init__(
+        self, connection: Connection, stream: str, consumer: str, max_pull_bytes: int = MAX_PULL_BYTES
+    ) -> None:
         self._connection = connection
+        self._max_pull_bytes = max_pull_bytes
         self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = connection.new_inbox()
         self._pulls = itertools.count()
@@ -57,7 +63,7 @@ class Inlet:
         self._done: asyncio.Future[Any] | None = None
 
     async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Arrival]:
-        """What is there, up to `limit` and `MAX_PULL_BYTES`; if nothing, the first to come within `wait_seconds`.
+        """What is there, up to `limit` and to the bytes of a pull; if nothing, the first to come within `wait_seconds`.
 
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
         """
@@ -80,8 +86,8 @@ class Inlet:
             await done
 
     def _max_bytes(self) -> int:
-        """Never less than the largest message, which would wait for ever; subjects count as well."""
-        return max(MAX_PULL_BYTES, 2 * self._connection.max_message_bytes)
+        """Never less than the largest message, which would wait for ever."""
+        return max(self._max_pull_bytes, self._connection.max_message_bytes + SUBJECT_ROOM_BYTES)
 
     def _on_message(self, message: Arrival) -> None:
         """A delivery keeps its own subject; what comes to the inbox itself is a status.

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from base64 import b64decode
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from fleet import faults
-from fleet.model.delivery import Ack, AnyDelivery, Delivery, Depths, Post, Retry, Settlement, Source, Stored, WorkOf
-from fleet.model.errors import QueueRefused, QueueUnavailable
+from fleet.model.delivery import (
+    Ack,
+    AnyDelivery,
+    Delivery,
+    Depths,
+    JobsOf,
+    Post,
+    Retry,
+    Settlement,
+    Source,
+    Stored,
+    WorkOf,
+)
+from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Result
-from queues.causes import NO_JETSTREAM, nobody_takes, refused
 from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
@@ -22,12 +34,13 @@ from queues.fence import displacing
 from queues.forgotten import Forgotten
 from queues.frames import Arrival
 from queues.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
+from queues.inlets import Inlets
 from queues.letters import Message, messages_of, traceparent_in
 from queues.load import JetStreamLoads
 from queues.parcels import parcel_of
 from queues.strays import Stray, Strays, is_stray
-from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, consumer_of, depths_of, stream_of
-from queues.topology import TopologySpec, ensure_consumer
+from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of
+from queues.topology import TooManyConsumers, TopologySpec, ensure_consumer
 
 MESSAGE_TOO_LARGE = 10054
 HEADERS_TOO_LARGE = 10097
@@ -35,12 +48,15 @@ HEADERS_TOO_LARGE = 10097
 
 ACK = b"+ACK"
 
-MOST_INLETS = 1024
-"""Each has a subscription; sources, with a tenant in their name, come and go."""
+LISTEN_AGAIN_SECONDS = 2.0
+"""After an outage, or where this login may not listen; the depths tell of new jobs as well, a little later."""
 
 CHUNK_BYTES = 16 * 1024 * 1024
 CHUNK_MESSAGES = 4096
 """Sent before their replies are awaited: a stream refuses what exceeds 128 MB or 10,000 messages on the way to it."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class JetStreamQueue:
@@ -49,10 +65,9 @@ class JetStreamQueue:
     def __init__(self, connection: Connection, ack_wait_seconds: float = TopologySpec().ack_wait_seconds) -> None:
         self._connection = connection
         self._ack_wait_seconds = ack_wait_seconds
-        self._inlets: dict[Source, Inlet] = {}
+        self._inlets = Inlets(connection)
         self._strays = Strays(connection)
         self._forgotten = Forgotten(connection)
-        self._locks: dict[Source, asyncio.Lock] = {}
 
     async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
         if is_stray(source):
@@ -60,35 +75,33 @@ class JetStreamQueue:
             await asyncio.sleep(0 if found else wait_seconds)
             return found
         # One pull at a time and source: messages do not say which pull they answer.
-        async with self._locks.setdefault(source, asyncio.Lock()):
+        async with self._inlets.lock(source):
             try:
                 messages = await self._pull(source, limit, wait_seconds)
             except ConsumerGone:  # idle ones go away; they are made anew, once
                 messages = await self._pull(source, limit, wait_seconds)
-        return [_delivery(source, message) for message in messages]
+        deliveries = [_delivery(source, message) for message in messages]
+        self._inlets.took(source, deliveries)
+        return deliveries
 
     async def _pull(self, source: Source, limit: int, wait_seconds: float) -> list[Arrival]:
         inlet = self._inlets.get(source) or await self._open_inlet(source)
         try:
             return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
         except (QueueUnavailable, asyncio.CancelledError):
-            self._inlets.pop(source, None)
+            self._inlets.drop(source)
             await inlet.close()
             raise
 
     async def _open_inlet(self, source: Source) -> Inlet:
-        await self._make_room()
-        await ensure_consumer(self._connection.nats.jetstream(), source, self._ack_wait_seconds)
-        inlet = self._inlets[source] = Inlet(self._connection, stream_of(source), consumer_of(source))
-        return inlet
-
-    async def _make_room(self) -> None:
-        """Close the oldest inlets that nobody is using, where there are too many."""
-        idle = [source for source in self._inlets if not self._locks[source].locked()]
-        for source in idle[: max(0, len(self._inlets) - MOST_INLETS + 1)]:
-            inlet = self._inlets.pop(source)
-            del self._locks[source]
-            await inlet.close()
+        await self._inlets.make_room(source)
+        js = self._connection.nats.jetstream()
+        try:
+            await ensure_consumer(js, source, self._ack_wait_seconds)
+        except TooManyConsumers:
+            await self._inlets.make_room(source, at_once=True)
+            await ensure_consumer(js, source, self._ack_wait_seconds)
+        return self._inlets.open(source)
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
         messages = messages_of(posts, self._connection.max_bytes)
@@ -116,6 +129,7 @@ class JetStreamQueue:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])
+        self._inlets.handed_back([each.delivery for each in settlements if isinstance(each, Retry)])
 
     async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
         await self._tell([(delivery, b"+WPI") for delivery in deliveries])
@@ -142,6 +156,15 @@ class JetStreamQueue:
     def loads(self) -> JetStreamLoads:
         return JetStreamLoads(self._connection)
 
+    async def arrivals(self) -> AsyncIterator[JobsOf]:
+        while True:
+            try:
+                async for message in self._connection.listen(arrival_subject("*")):
+                    yield JobsOf(Lane.INTERACTIVE, message.subject.rpartition(".")[2])
+            except QueueUnavailable as error:
+                _log.debug("arrivals not heard: %s", error)
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+
     async def _subjects(self, stream: str) -> Mapping[str, int]:
         """Messages by subject; the server tells at most 100,000 of them at a time."""
         counts: dict[str, int] = {}
@@ -165,9 +188,7 @@ async def store(connection: Connection, messages: Sequence[Message | None]) -> l
     for chunk in _chunks(messages, connection.max_message_bytes):
         replies = await connection.exchange([message for _, message in chunk])
         for (index, message), reply in zip(chunk, replies, strict=True):
-            if status_of(reply) is not None:
-                raise await nobody_takes(connection, message.subject)
-            stored[index] = _stored(reply, message.subject)
+            stored[index] = _stored(reply)
             if stored[index] is Stored.REPEAT and message.subject.startswith(START_SUBJECTS):
                 stored[index] = await _whose(connection, message)
         faults.point("queue.stored")
@@ -200,7 +221,9 @@ async def _whose(connection: Connection, start: Message) -> Stored:
     return Stored.NEW if found == start.data else Stored.REPEAT
 
 
-def _stored(reply: Arrival, subject: str) -> Stored:
+def _stored(reply: Arrival) -> Stored:
+    if status_of(reply) is not None:
+        raise QueueUnavailable("no stream takes the subject")
     ack = from_json(reply.data)
     error = ack.get("error")
     if error is None:
@@ -210,7 +233,7 @@ def _stored(reply: Arrival, subject: str) -> Stored:
         return Stored.REPEAT
     if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
         return Stored.REFUSED
-    raise refused(subject, code, error.get("description"))
+    raise QueueUnavailable(f"JetStream: {error.get('description')}")
 
 
 def _is_pulled(reply: Arrival) -> bool:
@@ -220,10 +243,10 @@ def _is_pulled(reply: Arrival) -> bool:
 
 def _checked(reply: Arrival) -> dict[str, Any]:
     if status_of(reply) is not None:
-        raise QueueRefused(NO_JETSTREAM)
+        raise QueueUnavailable("JetStream does not answer")
     answer: dict[str, Any] = from_json(reply.data)
     if "error" in answer:
-        raise refused("the fleet's streams", answer["error"].get("err_code"), answer["error"].get("description"))
+        raise QueueUnavailable(f"JetStream: {answer['error'].get('description')}")
     return answer
 
 

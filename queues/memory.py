@@ -55,6 +55,7 @@ from queues.subjects import (
     START_SUBJECTS,
     checked_job_id,
     depths_of,
+    job_subject,
     result_subject,
 )
 
@@ -321,6 +322,10 @@ class MemoryQueue:
 
     def loads(self) -> MemoryLoads:
         return self._broker.loads
+
+    async def arrivals(self) -> AsyncIterator[JobsOf]:
+        async for message in self._broker.listen(job_subject(Lane.INTERACTIVE, "")):
+            yield JobsOf(Lane.INTERACTIVE, message.subject.rpartition(".")[2])
 
 
 class MemoryDesk:

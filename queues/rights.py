@@ -28,6 +28,7 @@ from queues.subjects import (
     START_SUBJECTS,
     STARTS,
     WORK,
+    arrival_subject,
     calibration_subject,
     cancel_subject,
     dead_subject,
@@ -134,12 +135,15 @@ def _dispatcher() -> User:
     looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
-    # One that a killed server has made forget messages is made anew.
-    forgotten = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
+    # A tenant's that is not in use makes room for others; one that has forgotten messages is made anew.
+    consumers = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
     direct = f"{API}.DIRECT.GET.{RESULTS}.>"
-    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *forgotten)
+    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *consumers)
     return _user(
-        "dispatcher", "takes jobs, stores results; cannot create, purge or delete a stream", (*queues, *read, *written)
+        "dispatcher",
+        "takes jobs, stores results; cannot create, purge or delete a stream",
+        (*queues, *read, *written),
+        (arrival_subject("*"),),
     )
 
 

@@ -45,6 +45,11 @@ def job_subject(lane: Lane, tenant: str) -> str:
     return f"jobs.{lane}.{tenant}"
 
 
+def arrival_subject(tenant: str) -> str:
+    """Where the broker tells, without its body, of an interactive job that it has stored."""
+    return f"arrived.{Lane.INTERACTIVE}.{tenant}"
+
+
 def work_subject(target: str, lane: Lane, tenant: str) -> str:
     return f"work.{target}.{lane}.{tenant}"
 
@@ -125,6 +130,7 @@ def depths_of(jobs: Mapping[str, int], work: Mapping[str, int]) -> Depths:
     waiting: Counter[JobsOf] = Counter()
     stored: Counter[WorkOf] = Counter()
     in_flight: Counter[str] = Counter()
+    work_by_tenant: dict[WorkOf, dict[str, int]] = {}
     for subject, count in jobs.items():
         _, lane, tenant = subject.split(".", 2)
         waiting[JobsOf(Lane(lane), tenant)] += count
@@ -132,9 +138,12 @@ def depths_of(jobs: Mapping[str, int], work: Mapping[str, int]) -> Depths:
         _, target, lane, tenant = subject.split(".", 3)
         # The WORK stream takes any lane, so that a newer dispatcher may have one more.
         if lane in _LANES:
-            stored[WorkOf(target, Lane(lane))] += count
+            source = WorkOf(target, Lane(lane))
+            stored[source] += count
             in_flight[tenant] += count
-    return Depths(+waiting, +stored, +in_flight)
+            if count:
+                work_by_tenant.setdefault(source, {})[tenant] = count
+    return Depths(+waiting, +stored, +in_flight, work_by_tenant)
 
 
 def checked_job_id(job_id: str) -> str:

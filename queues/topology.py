@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 from nats.js.api import (
     ConsumerConfig,
     DiscardPolicy,
+    RePublish,
     RetentionPolicy,
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, NotFoundError
 
 from fleet.model.delivery import JobsOf, Source
-from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
+from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
-from queues.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused
 from queues.client import PermissionRefused
 from queues.subjects import (
     CALIBRATIONS,
@@ -40,6 +38,7 @@ from queues.subjects import (
     SPEND,
     STARTS,
     WORK,
+    arrival_subject,
     calibration_subject,
     consumer_of,
     filter_of,
@@ -54,6 +53,12 @@ DAY = 24 * HOUR
 
 IDLE_CONSUMER_SECONDS = 60.0
 """A tenant's consumer nobody pulls from goes away after that. One with deliveries in hand stays."""
+
+OVERLAPPING_FILTERS = 10100
+NOT_CHANGEABLE = 10012
+CONSUMER_LIMIT = 10026
+"""The server's codes where a work queue would hand out a message twice, where a consumer is another than the one that
+is there, and where there are enough of them."""
 
 CALIBRATION_HISTORY = 32
 """Revisions kept of each calibration."""
@@ -70,6 +75,10 @@ SPEND_MAX_AGE_SECONDS = 8 * DAY
 
 LOAD_MAX_AGE_SECONDS = 60.0
 """When the last report of a dispatcher goes: long after it has stopped saying anything."""
+
+
+class TooManyConsumers(QueueUnavailable):
+    """The server takes no further consumer of the stream; 1,000 of each are its default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +123,10 @@ class Change:
 
 
 async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
-    """Make the streams and the interactive lane's consumer as `spec` says; repeating it changes nothing.
+    """Make the streams as `spec` says; repeating it changes nothing.
 
-    The other lanes have a consumer per tenant, made when the tenant is seen; the lane-wide ones of an older fleet
-    would overlap with them and are removed.
+    Lanes have a consumer per tenant, made when it has something to take; the lane-wide ones of an older fleet would
+    overlap with them and are removed.
 
     `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits, further
     subjects, whatever is None in it) stays as it is.
@@ -128,9 +137,8 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
         changes = [await _apply_stream(js, wanted, shipped) for wanted, shipped in pairs]
         for lane in FAIR_LANES:
             await _drop_consumer(js, JobsOf(lane))
-        await ensure_consumer(js, JobsOf(Lane.INTERACTIVE), spec.ack_wait_seconds)
     except NatsError as error:
-        raise _why(error) from error
+        raise QueueUnavailable(f"JetStream: {error}") from error
     return changes
 
 
@@ -140,7 +148,7 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
     try:
         infos = await js.streams_info()
     except NatsError as error:
-        raise _why(error) from error
+        raise QueueUnavailable(f"JetStream: {error}") from error
     return {info.config.name: info.state.messages for info in infos if info.config.name in names}
 
 
@@ -163,23 +171,45 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
         max_deliver=-1,
         # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
         max_ack_pending=-1,
-        inactive_threshold=IDLE_CONSUMER_SECONDS if isinstance(source, JobsOf) and source.tenant else None,
+        inactive_threshold=IDLE_CONSUMER_SECONDS if of_a_tenant(source) else None,
+        # Tenants' come and go, four times as fast as files. A restart of the server forgets them, and no message.
+        mem_storage=True if of_a_tenant(source) else None,
     )
+    try:
+        await _add_consumer(js, source, config)
+    except NatsError as error:
+        full = isinstance(error, APIError) and error.err_code == CONSUMER_LIMIT
+        refusal = TooManyConsumers if full else QueueUnavailable
+        raise refusal(f"consumer {name} of {stream_of(source)}: {error}") from error
+
+
+async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:
+    """Create it. What an older dispatcher has made for the tenant is used, and for the whole lane makes room."""
     try:
         await js.add_consumer(stream_of(source), config)
     except APIError as error:
-        raise refused(f"consumer {name} of {stream_of(source)}", error.err_code, error.description) from error
-    except NatsError as error:
-        raise QueueUnavailable(f"consumer {name} of {stream_of(source)}: {error}") from error
+        if not of_a_tenant(source) or error.err_code not in (OVERLAPPING_FILTERS, NOT_CHANGEABLE):
+            raise
+        if error.err_code == OVERLAPPING_FILTERS:
+            await _drop_consumer(js, JobsOf(source.lane))
+        else:
+            config = config.evolve(mem_storage=None)
+        await js.add_consumer(stream_of(source), config)
+
+
+def of_a_tenant(source: Source) -> TypeGuard[JobsOf]:
+    """Whether it is the queue of one tenant in a lane."""
+    return isinstance(source, JobsOf) and source.tenant is not None
 
 
 def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
     queue: dict[str, Any] = {"retention": RetentionPolicy.WORK_QUEUE, "discard": DiscardPolicy.NEW}
     # A lane nobody serves is no subject of the stream: its publisher is told at once that nobody answers.
     lanes = [job_subject(lane, "*") for lane in Lane]
+    told = RePublish(job_subject(Lane.INTERACTIVE, "*"), arrival_subject("{{wildcard(1)}}"), headers_only=True)
     record: dict[str, Any] = {"retention": RetentionPolicy.LIMITS}
     return [
-        _stream(spec, name=JOBS, subjects=lanes, **queue),
+        _stream(spec, name=JOBS, subjects=lanes, republish=told, **queue),
         _stream(spec, name=WORK, subjects=["work.*.*.*"], **queue),
         _stream(
             spec,
@@ -266,10 +296,7 @@ async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) ->
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
-        try:
-            await _permitted(js.add_stream(_consistent(shipped.evolve(**wishes))), name, "is not there, and this login")
-        except APIError as error:
-            raise await _not_made(js, name, wishes["subjects"], error) from error
+        await _permitted(js.add_stream(_consistent(shipped.evolve(**wishes))), name, "is not there, and this login")
         return Change(name, ChangeKind.CREATED)
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
     config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
@@ -280,33 +307,6 @@ async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) ->
     except APIError as error:
         raise ConfigError(f"streams.{name}", f"cannot be changed: {error.description}") from error
     return Change(name, ChangeKind.UPDATED)
-
-
-async def _not_made(js: Any, name: str, subjects: Sequence[str], error: APIError) -> FleetError:
-    """Why a stream was not created, and where its subjects are taken, by which stream."""
-    if error.err_code != OVERLAP:
-        return refused(f"stream {name}", error.err_code, error.description)
-    taken = [(subject, other) for subject in subjects for other in await _streams_of(js, subject)]
-    where = ", ".join(sorted({f"{subject} with stream {other}" for subject, other in taken}))
-    return ConfigError(f"streams.{name}", f"cannot be made: its subjects overlap, {where}: {WAY_OUT[OVERLAP]}")
-
-
-async def _streams_of(js: Any, subject: str) -> list[str]:
-    found = await js._api_request(f"{js._prefix}.STREAM.NAMES", json.dumps({"subject": subject}).encode())
-    return list(found.get("streams") or ())
-
-
-def _why(error: NatsError) -> FleetError:
-    """What a request to JetStream failed with. nats-py says only "service unavailable" where nobody answers it."""
-    match error:
-        case PermissionRefused():
-            return ConfigError("nats_user", f"{error}: log in as the user operator, or give this one the right")
-        case APIError(err_code=code, description=description) if code is not None:
-            return refused("the fleet's streams", code, description)
-        case ServiceUnavailableError() | NoRespondersError():
-            return QueueRefused(NO_JETSTREAM)
-        case _:
-            return QueueUnavailable(f"JetStream: {error}")
 
 
 async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:
@@ -334,4 +334,5 @@ _GOVERNED = (
     "duplicate_window",
     "max_age",
     "allow_direct",
+    "republish",
 )

@@ -8,12 +8,13 @@ It is held and not handed back: nothing churns, and it goes on as soon as it can
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import structlog
 
 from fleet import faults
+from fleet.dispatch.lines import MOST_HELD, MOST_HOLDING, REMEMBERED_SECONDS, WINDOW, Held, Line, Lines
 from fleet.dispatch.office import Errand, Office
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.quotas import Quotas
@@ -27,7 +28,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import Malformed
 from fleet.model.view import View
 from policies import fairness, quotas
-from policies.fairness import Grant, Turns
+from policies.fairness import Booking, Grant, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -37,47 +38,35 @@ BATCH = 256
 SLICE = 32
 """Jobs decided on before others get a word in: about two milliseconds."""
 
-WINDOW = 32
-"""Jobs of a tenant that may be held because their target has no room."""
+HELD_BYTES = 32 * 1024 * 1024
+"""What the jobs in hand that have no target yet take, as they were sent, over all lanes; parsed it is twice as much."""
+
+TAKES_AT_ONCE = 16
+"""Tenants asked at a time. Each may bring a message of the largest size, whatever is known of it."""
+
+STRANGERS_AT_ONCE = 8
+"""Tenants asked in a round though jobs of enough others are held: theirs may be for a target that has room."""
+
+HAND_BACK_SECONDS = 0.25
+"""So often that many tenants' jobs are handed back, so that those of others are looked at."""
+
+MOST_REST_SECONDS = 60.0
+"""How long a tenant whose jobs were handed back is left alone while their target has no room."""
 
 LOOK_AGAIN_SECONDS = 1.0
 """A held job is decided on anew after that: its deadline passes, another target opens."""
 
-LONG_POLL_SECONDS = 10.0
-LONG_POLL_JOBS = 8
-MOST_POLLS = 64
-"""Tenants with nothing waiting whose next job is noticed at once; that of others with the next reading."""
+QUIET_SECONDS = 60.0
+"""Between two log lines about a broker that refuses."""
 
-REMEMBERED_SECONDS = 600.0
-"""How long after its last job a tenant is listened to."""
+LONG_POLL_SECONDS = 10.0
+LONG_POLL_JOBS = 32
+MOST_POLLS = 32
+"""Tenants with nothing waiting that are listened to: their next job comes by itself. Of an interactive job of another
+the broker tells, and other jobs are noticed with the next reading."""
 
 Look = Callable[[Case, View, float], Action | Exception]
 """Decides on a job: for the first time, or again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A job that cannot go on to `target`, or whose tenant has too much in flight."""
-
-    case: Case
-    target: str
-    look_again_at: float
-
-
-@dataclass(slots=True)
-class Line:
-    """What is known of a tenant's queue: how many jobs it should hold, and how many of them are one too many."""
-
-    waiting: int = 0
-    surplus: int = 0
-    seen_at: float = 0.0
-    held: list[Held] = field(default_factory=list)
-    poll: asyncio.Task[None] | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether there may be something to do once there is room."""
-        return bool(self.waiting or self.held or self.surplus)
 
 
 class FairLane:
@@ -88,10 +77,12 @@ class FairLane:
         self._office = office
         self._quotas = quotas
         self._reception = Reception(office)
-        self._lines: dict[str, Line] = {}
+        self._lines = Lines()
         self._turns = Turns()
         self._arrived: list[tuple[str, Sequence[AnyDelivery]]] = []
         self._reading = 0
+        self._handed_back_at = 0.0
+        self._warned_at = -QUIET_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then hand back what is held."""
@@ -103,83 +94,121 @@ class FairLane:
         finally:
             await self._close()
 
+    async def hear(self) -> None:
+        """Learn at once of every job that comes in, where the broker tells of them, until cancelled."""
+        async for source in self._office.queue.arrivals():
+            if source.tenant is not None and source.lane is self._lane:
+                line = self._lines.of(source.tenant)
+                line.announce()
+                if line.waiting == 1:
+                    self._office.state.announce()
+
     async def serve_once(self) -> bool:
         """Everything that can be done now; whether there was anything."""
-        if not (self._note_reading() or self._arrived or any(line.busy for line in self._lines.values())):
+        if not (self._note_reading() or self._arrived or self._lines.busy):
             return False
         arrived, self._arrived = self._arrived, []
-        for tenant, deliveries in arrived:
-            await self._receive(tenant, deliveries, Grant())
+        await self._receive([(tenant, Grant(), deliveries) for tenant, deliveries in arrived])
         released = await self._release()
         refused = await self._refuse()
+        await self._relieve()
         taken = await self._take()
         self._listen()
         return bool(arrived or released or refused or taken)
 
     def _note_reading(self) -> bool:
-        """Learn which tenants have jobs, where there is a new reading. One that is listened to has none to take."""
+        """Learn which tenants have jobs, where there is a new reading."""
         state, now = self._office.state, self._office.clock.now()
         if state.readings == self._reading:
             return False
         self._reading = state.readings
-        found = {each.tenant: n for each, n in state.traffic.depths.jobs.items() if each.lane is self._lane}
-        for tenant, jobs in found.items():
-            if tenant is not None:
-                line = self._lines.setdefault(tenant, Line())
-                line.waiting = 0 if line.poll else max(0, jobs - len(line.held))
-                line.surplus = quotas.surplus(self._office.rules.quotas.of(tenant), jobs)
-        for tenant, line in list(self._lines.items()):
-            if tenant not in found:
-                line.waiting = line.surplus = 0
-                if not line.held and not line.poll and now - line.seen_at > REMEMBERED_SECONDS:
-                    del self._lines[tenant]
+        jobs = state.traffic.depths.jobs
+        found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
+        self._lines.count(found, now)
+        for tenant, queued in found.items():
+            self._lines[tenant].surplus = quotas.surplus(self._office.rules.quotas.of(tenant), queued)
         return True
 
     async def _take(self) -> bool:
         """A round: from each tenant its share of what the targets have room for."""
         self._turns, grants = fairness.allot(self._turns, *self._demand())
-        takes = [self._take_from(tenant, grant.jobs) for tenant, grant in grants.items()]
-        for (tenant, grant), deliveries in zip(grants.items(), await asyncio.gather(*takes), strict=True):
-            line = self._lines[tenant]
-            # With all that was asked for there may be more; with less there is not.
-            line.waiting = max(1, line.waiting - grant.jobs) if len(deliveries) == grant.jobs else 0
-            await self._receive(tenant, deliveries, grant)
+        allotted = list(grants.items())
+        for start in range(0, len(allotted), TAKES_AT_ONCE):
+            asked = allotted[start : start + TAKES_AT_ONCE]
+            takes = await asyncio.gather(*(self._take_from(tenant, grant.jobs) for tenant, grant in asked))
+            now = self._office.clock.now()
+            for (tenant, grant), deliveries in zip(asked, takes, strict=True):
+                self._lines[tenant].asked(grant.jobs, len(deliveries), now)
+            await self._receive([(*each, deliveries) for each, deliveries in zip(asked, takes, strict=True)])
         return bool(grants)
 
     def _demand(self) -> tuple[Mapping[str, int], int]:
         """How many jobs each tenant may be asked for, and how many there is room for in all."""
-        rooms = self._office.state.rooms(self._lane, self._office.clock.now())
+        now = self._office.clock.now()
+        rooms = self._office.state.rooms(self._lane, now)
         traffic = self._office.state.traffic
         room = min(BATCH, sum(room for name, room in rooms.items() if traffic.is_portion(name, self._lane, room)))
-        asked = [tenant for tenant, line in self._lines.items() if line.waiting and not line.poll]
-        if room <= 0 or not asked:
+        if room <= 0:
+            return {}, 0
+        asked = self._next([tenant for tenant, line in self._lines if line.may_be_asked(rooms, now)], rooms)
+        if not asked:
             return {}, 0
         # So many find room whatever their target is; beyond that each tenant risks no more than its window.
-        safe = min(rooms.values()) // len(asked)
-        return {tenant: min(self._lines[tenant].waiting, self._most_from(tenant, safe)) for tenant in asked}, room
+        safe, holding = min(rooms.values()) // len(asked), len(self._lines.holding())
+        most = {tenant: self._most_from(tenant, safe, holding + len(asked)) for tenant in asked}
+        return {tenant: min(self._lines[tenant].waiting, jobs) for tenant, jobs in most.items()}, room
 
-    def _most_from(self, tenant: str, safe: int) -> int:
-        held = len(self._lines[tenant].held)
-        allowed = self._quotas.may_take(tenant, held, self._turns.of(tenant).per_job)
-        return int(min(BATCH, max(safe, WINDOW - held), allowed))
+    def _next(self, tenants: Sequence[str], rooms: Mapping[str, int]) -> Sequence[str]:
+        """Those whose turn it is: no more than may have jobs in hand, where one of the targets is full."""
+        most = BATCH
+        if min(rooms.values()) <= 0 or self._bytes_left() <= 0:
+            most = max(STRANGERS_AT_ONCE, MOST_HOLDING - len(self._lines.holding()))
+        return tenants if len(tenants) <= most else heapq.nsmallest(most, tenants, key=self._turns.served_to)
+
+    def _most_from(self, tenant: str, safe: int, holding: int) -> int:
+        line = self._lines[tenant]
+        held = len(line.held)
+        window = min(WINDOW, max(1, MOST_HELD // max(1, holding)))
+        allowed = self._quotas.may_take(tenant, self._lane, held, self._turns.of(tenant).per_job)
+        return int(min(BATCH, max(safe, window - held), allowed, self._most_by_bytes(line)))
+
+    def _most_by_bytes(self, line: Line) -> float:
+        """One at least of a tenant of which nothing is held, so that nobody's large jobs keep it waiting for ever."""
+        least = 0 if line.held else 1
+        return max(least, self._bytes_left() // line.job_bytes) if line.job_bytes else BATCH
+
+    def _bytes_left(self) -> int:
+        return HELD_BYTES - self._office.leases.jobs_bytes
 
     async def _take_from(self, tenant: str, jobs: int) -> Sequence[AnyDelivery]:
         try:
             return await self._office.queue.take(JobsOf(self._lane, tenant), jobs, 0.0)
         except QueueUnavailable as error:
-            log.warning("intake_cannot_reach_the_queue", lane=self._lane, tenant=tenant, error=str(error))
+            now = self._office.clock.now()
+            if now - self._warned_at >= QUIET_SECONDS:
+                self._warned_at = now
+                log.warning("intake_cannot_reach_the_queue", lane=self._lane, tenant=tenant, error=str(error))
             return []
 
-    async def _receive(self, tenant: str, deliveries: Sequence[AnyDelivery], grant: Grant) -> None:
-        """Put the jobs on the tenant's tab and send them on their way, or hold them."""
-        tokens = sum(self._quotas.charge(delivery) for delivery in deliveries)
-        self._turns = fairness.book(self._turns, tenant, grant, len(deliveries), tokens)
-        if not deliveries:
+    async def _receive(self, taken: Sequence[tuple[str, Grant, Sequence[AnyDelivery]]]) -> None:
+        """Put the jobs on their tenants' tabs and send them on their way, or hold them."""
+        bookings = [
+            Booking(tenant, grant, len(deliveries), sum(self._quotas.charge(delivery) for delivery in deliveries))
+            for tenant, grant, deliveries in taken
+        ]
+        self._turns = fairness.book_all(self._turns, bookings)
+        together = [delivery for _, _, deliveries in taken for delivery in deliveries]
+        if not together:
             return
         faults.point("intake.taken")
-        self._lines[tenant].seen_at = self._office.clock.now()
-        self._office.leases.hold(deliveries)
-        await self._send_on(deliveries, self._reception.first_look)
+        now = self._office.clock.now()
+        for tenant, _, deliveries in taken:
+            if deliveries:
+                line = self._lines.of(tenant)
+                line.seen_at = now
+                line.job_bytes = sum(len(delivery.raw) for delivery in deliveries) / len(deliveries)
+        self._office.leases.hold(together)
+        await self._send_on(together, self._reception.first_look)
 
     async def _send_on(self, deliveries: Sequence[AnyDelivery], look: Look) -> None:
         errands: list[Errand] = []
@@ -201,7 +230,7 @@ class FairLane:
             return self._reception.rejection(delivery, case, now)
         action = look(case, view, now)
         if isinstance(action, Run | Wait) and self._must_wait(case, action, rooms):
-            self._lines[case.job.tenant].held.append(Held(case, action.target, now + LOOK_AGAIN_SECONDS))
+            self._lines.of(case.job.tenant).hold(Held(case, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
         if isinstance(action, Run):
             rooms[action.target] -= 1
@@ -210,16 +239,15 @@ class FairLane:
     def _must_wait(self, case: Case, action: Run | Wait, rooms: Mapping[str, int]) -> bool:
         if isinstance(action, Wait):
             return action.reason is not Reason.DELAYED  # what its publisher puts off waits with the broker
-        return rooms.get(action.target, 0) <= 0 or not self._quotas.admits(case.job.tenant)
+        return rooms.get(action.target, 0) <= 0 or not self._quotas.admits(case.job.tenant, self._lane)
 
     async def _release(self) -> bool:
         """Decide anew on held jobs: those that have a chance now, and those not looked at for long."""
         now = self._office.clock.now()
         rooms = self._office.state.rooms(self._lane, now)
-        holding = [tenant for tenant, line in self._lines.items() if line.held]
         again: list[AnyDelivery] = []
-        for tenant in sorted(holding, key=lambda tenant: self._turns.of(tenant).served):
-            line, admitted, kept = self._lines[tenant], self._quotas.admits(tenant), []
+        for tenant in sorted(self._lines.holding(), key=self._turns.served_to):
+            line, admitted, kept = self._lines[tenant], self._quotas.admits(tenant, self._lane), []
             for held in line.held:
                 has_room = admitted and rooms.get(held.target, 0) > 0
                 if has_room or now >= held.look_again_at:
@@ -233,9 +261,47 @@ class FairLane:
             await self._send_on(again, self._reception.look)
         return bool(again)
 
+    async def _relieve(self) -> None:
+        """Hand back what is held beyond its bounds. Of the tenant with the most bytes, the job that came last."""
+        holding, now = self._lines.holding(), self._office.clock.now()
+        over, back = -self._bytes_left(), list[AnyDelivery]()
+        sizes = {tenant: self._lines[tenant].held_bytes for tenant in holding} if over > 0 else {}
+        while over > 0 and any(sizes.values()):
+            tenant = max(sizes, key=lambda tenant: sizes[tenant])
+            delivery = self._let_go(tenant, 1, now)[0]
+            back.append(delivery)
+            over -= len(delivery.raw)
+            sizes[tenant] -= len(delivery.raw)
+        rooms = self._office.state.rooms(self._lane, now)
+        if len(holding) >= MOST_HOLDING and now - self._handed_back_at >= HAND_BACK_SECONDS:
+            others = any(not line.held and line.may_be_asked(rooms, now) for _, line in self._lines)
+            self._handed_back_at = now
+            for tenant in sorted(holding, key=lambda tenant: self._lines[tenant].held_since)[:STRANGERS_AT_ONCE]:
+                back += self._let_go(tenant, len(self._lines[tenant].held), now) if others else ()
+        await self._hand_back(back)
+
+    def _let_go(self, tenant: str, jobs: int, now: float) -> list[AnyDelivery]:
+        """Take the last of its jobs out of what is held; it rests the longer, the more tenants there are."""
+        line = self._lines[tenant]
+        kept, going = line.held[: len(line.held) - jobs], line.held[len(line.held) - jobs :]
+        if going:
+            line.held, line.rests_for = kept, going[0].target
+            line.rests_until = now + min(MOST_REST_SECONDS, max(1.0, len(self._lines) / MOST_HOLDING))
+            line.waiting += len(going)
+        return [held.case.delivery for held in going]
+
+    async def _hand_back(self, deliveries: Sequence[AnyDelivery]) -> None:
+        if not deliveries:
+            return
+        try:
+            await self._office.queue.settle([Retry(delivery) for delivery in deliveries])
+        except QueueUnavailable as error:
+            log.warning("jobs_not_handed_back", jobs=len(deliveries), error=str(error))
+        self._office.leases.release(deliveries)
+
     async def _refuse(self) -> bool:
         """Answer jobs beyond their tenant's quota; that takes no room at any target."""
-        over = [tenant for tenant, line in self._lines.items() if line.surplus and not line.poll]
+        over = [tenant for tenant, line in self._lines if line.surplus and not line.poll][:TAKES_AT_ONCE]
         takes = [self._take_from(tenant, min(BATCH, self._lines[tenant].surplus)) for tenant in over]
         for tenant, deliveries in zip(over, await asyncio.gather(*takes), strict=True):
             line = self._lines[tenant]
@@ -253,13 +319,14 @@ class FairLane:
         Also where there is no room: what comes is held, and is first in line then.
         """
         now = self._office.clock.now()
-        polls = sum(line.poll is not None for line in self._lines.values())
-        for tenant, line in self._lines.items():
-            quiet = not line.waiting and not line.poll and now - line.seen_at <= REMEMBERED_SECONDS
-            jobs = min(LONG_POLL_JOBS, self._most_from(tenant, 0)) if quiet and polls < MOST_POLLS else 0
-            if jobs > 0:
+        free = MOST_POLLS - sum(line.poll is not None for _, line in self._lines)
+        quiet = [(line.seen_at, tenant) for tenant, line in self._lines if not line.waiting and not line.poll]
+        holding = len(self._lines.holding())
+        for seen_at, tenant in heapq.nlargest(free, quiet) if free > 0 else ():
+            line = self._lines[tenant]
+            jobs = min(LONG_POLL_JOBS, self._most_from(tenant, 0, holding))
+            if jobs > 0 and now - seen_at <= REMEMBERED_SECONDS:
                 line.poll = asyncio.create_task(self._await_jobs(tenant, line, jobs))
-                polls += 1
 
     async def _await_jobs(self, tenant: str, line: Line, jobs: int) -> None:
         try:
@@ -271,19 +338,15 @@ class FairLane:
         finally:
             line.poll = None  # also after a bug: a tenant with a poll is not taken from in any other way
         if deliveries:
-            line.waiting = 1
+            # With fewer than were asked for there are no more.
+            line.waiting = jobs if len(deliveries) >= jobs else 0
             self._arrived.append((tenant, deliveries))
         self._office.state.announce()
 
     async def _close(self) -> None:
-        polls = [line.poll for line in self._lines.values() if line.poll]
+        polls = [line.poll for _, line in self._lines if line.poll]
         for poll in polls:
             poll.cancel()
         await asyncio.gather(*polls, return_exceptions=True)
-        deliveries = [held.case.delivery for line in self._lines.values() for held in line.held]
-        deliveries += [delivery for _, arrived in self._arrived for delivery in arrived]
-        try:
-            await self._office.queue.settle([Retry(delivery) for delivery in deliveries])
-        except QueueUnavailable as error:
-            log.warning("jobs_not_handed_back", jobs=len(deliveries), error=str(error))
-        self._office.leases.release(deliveries)
+        held = [held.case.delivery for _, line in self._lines for held in line.held]
+        await self._hand_back([*held, *(delivery for _, arrived in self._arrived for delivery in arrived)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 import structlog
 
 from fleet import faults
 from fleet.dispatch.patience import pause
-from fleet.model.delivery import AnyDelivery
+from fleet.model.delivery import AnyDelivery, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import JobQueue
 
@@ -19,6 +20,11 @@ EXTENSIONS_PER_LEASE = 3
 """Two extensions may get lost before a lease ends."""
 
 
+def _target_of(delivery: AnyDelivery) -> str | None:
+    source = delivery.source
+    return source.target if isinstance(source, WorkOf) else None
+
+
 class Leases:
     """The deliveries in hand, extended all together."""
 
@@ -26,14 +32,32 @@ class Leases:
         self._queue = queue
         self._interval_seconds = lease_seconds / EXTENSIONS_PER_LEASE
         self._held: dict[int, AnyDelivery] = {}
+        self._bytes: Counter[str | None] = Counter()
 
     def hold(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
-            self._held[id(delivery)] = delivery
+            if id(delivery) not in self._held:
+                self._held[id(delivery)] = delivery
+                self._bytes[_target_of(delivery)] += len(delivery.raw)
 
     def release(self, deliveries: Iterable[AnyDelivery]) -> None:
         for delivery in deliveries:
-            self._held.pop(id(delivery), None)
+            if self._held.pop(id(delivery), None) is not None:
+                self._bytes[_target_of(delivery)] -= len(delivery.raw)
+
+    @property
+    def jobs_bytes(self) -> int:
+        """What the jobs in hand that have no target yet take, as they were sent."""
+        return self._bytes[None]
+
+    @property
+    def work_bytes(self) -> int:
+        """The same of all the work in hand, for whatever target."""
+        return sum(self._bytes.values()) - self._bytes[None]
+
+    def bytes_for(self, target: str) -> int:
+        """The same of the work in hand for one target."""
+        return self._bytes[target]
 
     def __len__(self) -> int:
         return len(self._held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.dispatch.office import Office
 from fleet.model.delivery import AnyDelivery
-from fleet.model.job import Job
+from fleet.model.job import Job, Lane
 from policies import quotas
 from policies.needs import tokens_of
 from policies.quotas import Allowance
@@ -34,16 +34,18 @@ class Quotas:
             self._forget(now)
         return tokens
 
-    def may_take(self, tenant: str, held: int, tokens_per_job: float) -> float:
+    def may_take(self, tenant: str, lane: Lane, held: int, tokens_per_job: float) -> float:
         """How many more jobs of the tenant may be taken, with so many `held` in hand already; infinity: any number."""
-        now = self._office.clock.now()
-        in_flight = self._office.state.traffic.in_flight_of(tenant) + held
+        now, traffic = self._office.clock.now(), self._office.state.traffic
+        if traffic.overfills(tenant, lane):
+            return 0
+        in_flight = traffic.in_flight_of(tenant) + held
         return quotas.may_take(self._rules.of(tenant), in_flight, self._allowance(tenant, now), tokens_per_job)
 
-    def admits(self, tenant: str) -> bool:
+    def admits(self, tenant: str, lane: Lane) -> bool:
         """Whether one more job may go on its way to a target."""
-        most = self._rules.of(tenant).in_flight
-        return most is None or self._office.state.traffic.in_flight_of(tenant) < most
+        most, traffic = self._rules.of(tenant).in_flight, self._office.state.traffic
+        return not traffic.overfills(tenant, lane) and (most is None or traffic.in_flight_of(tenant) < most)
 
     def _allowance(self, tenant: str, now: float) -> Allowance:
         return quotas.refilled(self._allowances.get(tenant), self._rules.of(tenant), now)

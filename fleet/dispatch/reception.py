@@ -76,13 +76,6 @@ class Reception:
     def rejection(self, delivery: AnyDelivery, bad: Malformed, now: float) -> Errand:
         return Errand(reject(delivery, bad, now), self._office.spans.intake(delivery, now, self._office.clock.now()))
 
-    def answer(self, delivery: AnyDelivery, view: View, now: float) -> Errand:
-        """The errand of a job that is not held back."""
-        found = case_of(delivery)
-        if isinstance(found, Malformed):
-            return self.rejection(delivery, found, now)
-        return self.errand(found, self.first_look(found, view, now), now)
-
     def refuse(self, delivery: AnyDelivery, refusal: GiveUp, now: float) -> Errand:
         """The errand of a job that is not wanted, whatever it is."""
         found = case_of(delivery)

@@ -11,7 +11,7 @@ import structlog
 
 from fleet import faults
 from fleet.dispatch.buffer import Buffer
-from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
+from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_for_replica
 from fleet.dispatch.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
@@ -31,11 +31,15 @@ from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
 from policies import shadow
+from policies.batching import may_bring
 from policies.budget import cost_usd, is_charged, own_key_for
 from policies.deadline import deadline_at
 from policies.delivery import unreadable_again_in
 
 log = structlog.get_logger(__name__)
+
+BYTES_PAUSE_SECONDS = 0.05
+"""How long work is left where it is while too many bytes are in hand; some of it ends meanwhile."""
 
 NO_ANSWER = Failure(FailureKind.INTERNAL, "the backend ended without an answer")
 CALLED_OFF = Failure(FailureKind.CANCELLED, "the job was called off")
@@ -55,7 +59,6 @@ class Runner:
         self._suspects = Suspects(self._starts, target, office, self._run_begun, self._let_go)
         self._batches: set[asyncio.Task[None]] = set()
         self._was_cold = False
-        self._was_shut = (False, False)
         office.state.replicas.tell(self._buffer.changed.set)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,6 +78,10 @@ class Runner:
                 await pause(stop, PAUSE_SECONDS)
 
     async def _collect_once(self, lane: Lane, stop: asyncio.Event) -> bool:
+        leases, targets = self._office.leases, self._office.state.traffic.targets
+        if not may_bring(lane, leases.bytes_for(self._target.name), leases.work_bytes, len(targets)):
+            await pause(stop, BYTES_PAUSE_SECONDS)
+            return True
         waiting_for_room = asyncio.ensure_future(self._buffer.wait_for_room(lane))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((waiting_for_room, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -124,7 +131,7 @@ class Runner:
         """The case as it waits in the buffer, for a slot or for the target's first replica; None where it does not."""
         if isinstance(action, Run) and action.target == self._target.name:
             return case.about_to_run(action)
-        return case if waits_here(action, self._target.name, self._office) else None
+        return case if waits_for_replica(action) and action.target == self._target.name else None
 
     def _errand(self, case: Case, action: Action | Exception, now: float) -> Errand:
         note_missed(self._office, case, action, now)
@@ -136,16 +143,15 @@ class Runner:
             if await self._stands_by(now):
                 await self._something_changes(LOOK_AGAIN_SECONDS)
                 continue
-            await self._heeds_breaker(now)
             if overdue := await self._buffer.overdue(now):
                 self._conclude_late(overdue, now)
-            name, state, traffic = self._target.name, self._office.state, self._office.state.traffic
-            free = state.free(name, now)
+            name, traffic = self._target.name, self._office.state.traffic
+            free = traffic.free(name, now)
             batch = await self._buffer.next_batch(free, traffic.in_flight(name) == 0, now)
             if batch:
                 self._start(batch)
                 continue
-            moments = (self._buffer.due_in(free, now), self._buffer.overdue_in(now), state.opens_in(name, now))
+            moments = (self._buffer.due_in(free, now), self._buffer.overdue_in(now), traffic.opens_in(name, now))
             await self._something_changes(min((moment for moment in moments if moment is not None), default=None))
 
     async def _stands_by(self, now: float) -> bool:
@@ -155,13 +161,6 @@ class Runner:
             await self._look_again(now)
         self._was_cold = cold
         return cold
-
-    async def _heeds_breaker(self, now: float) -> None:
-        """Whenever the target is shut or opened, decide anew on what waits here."""
-        shut = self._office.state.shut(self._target.name, now)
-        if shut != self._was_shut:
-            self._was_shut = shut
-            await self._look_again(now)
 
     async def _look_again(self, now: float) -> None:
         view, leaving = self._office.state.view(), list[Errand]()
@@ -347,8 +346,9 @@ class Runner:
             for case, outcome in done:
                 self._office.till.settle(case, outcome, self._target)
                 self._office.state.passed(self._target, case, outcome, now)
-                given_seconds, own_key = self._given_seconds(case, started_at), own_key_for(case.job, self._target)
-                self._office.state.record(self._target, outcome, given_seconds, now, own_key is not None)
+                # What goes wrong with a tenant's own key says nothing about the target for anybody else.
+                if own_key_for(case.job, self._target) is None:
+                    self._office.state.record(self._target, outcome, self._given_seconds(case, started_at), now)
             view = self._office.state.view()
             errands = [self._judge(case, outcome, view, started_at, now) for case, outcome in done]
             await self._office.send(errands, ANSWER_SECONDS)

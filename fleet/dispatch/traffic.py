@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Outcome
@@ -11,12 +11,14 @@ from fleet.model.delivery import Depths, WorkOf
 from fleet.model.job import Lane
 from fleet.model.target import Target
 from policies import batching, pacing
-from policies.budget import own_key_for
 from policies.needs import tokens_of
 from policies.sections import Estimates
 
 QUEUED_PER_SLOT = 2
 """Work kept ready in each lane for each slot of a target: enough never to idle, for room is noticed as it comes up."""
+
+OVERFULL_PER_SLOT = 2 * QUEUED_PER_SLOT
+"""Only escalations make the queue of a target longer than that, work of other dispatchers aside."""
 
 PORTIONS = 8
 """Less than this part of it is not worth the broker's round trips: what is there lasts."""
@@ -39,12 +41,17 @@ class Traffic:
         self._in_flight_since: Counter[str] = Counter()
         self._running: dict[str, Counter[Lane]] = {name: Counter() for name in self._targets}
         self._tokens: Counter[str] = Counter()
-        self._on_account: Counter[str] = Counter()
         self._starved: set[WorkOf] = set()
+        self._overfilling: set[tuple[str, Lane]] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
         self.queued: Mapping[str, int] = {}
         self.elsewhere: Mapping[str, int] = {}
         """The slots of the targets that only other dispatchers serve."""
+
+    @property
+    def targets(self) -> Collection[str]:
+        """Those served here."""
+        return self._targets
 
     @property
     def depths(self) -> Depths:
@@ -54,6 +61,7 @@ class Traffic:
     def read(self, depths: Depths, moved_before: tuple[Counter[WorkOf], Counter[str]]) -> None:
         """Take in a reading; what was `moved_before` it was asked for is in it."""
         self._depths, self.queued = depths, depths.by_target()
+        self._overfilling = self._find_overfilling()
         for since, before in ((self._moved, moved_before[0]), (self._in_flight_since, moved_before[1])):
             since.subtract(before)  # type: ignore[arg-type]  # each counter with its own kind of key
             for key in [key for key, count in since.items() if not count]:
@@ -83,12 +91,32 @@ class Traffic:
         target = self._targets.get(name)
         if target is None:
             return max(0, QUEUED_PER_SLOT * self.elsewhere.get(name, 0) - stored)
-        if self.calls_left(name, now) <= 0:
+        # Interactive jobs wait for the end of a provider's pause where they are first to go.
+        if lane is not Lane.INTERACTIVE and self.calls_left(name, now) <= 0:
             return 0
         room = QUEUED_PER_SLOT * target.max_in_flight - stored
         if room <= 0 and work in self._starved and stored < MOST_PER_SLOT * target.max_in_flight:
             room = self.free(name, now)[lane] - max(0, since)
         return max(0, room)
+
+    def overfills(self, tenant: str, lane: Lane) -> bool:
+        """Whether the tenant has more than its share of a target's queue that is longer than jobs are handed over for.
+
+        That is what escalates: nothing keeps it back where it is, so the tenant's further jobs are.
+        """
+        return (tenant, lane) in self._overfilling
+
+    def _find_overfilling(self) -> set[tuple[str, Lane]]:
+        found: set[tuple[str, Lane]] = set()
+        for work, tenants in self._depths.work_by_tenant.items():
+            target = self._targets.get(work.target)
+            if target is None or work in self._starved:
+                continue  # where nothing is left to take, what is stored runs, at other dispatchers perhaps
+            bound = OVERFULL_PER_SLOT * target.max_in_flight
+            if sum(tenants.values()) > bound:
+                share = max(1, bound // len(tenants))
+                found |= {(tenant, work.lane) for tenant, jobs in tenants.items() if jobs > share}
+        return found
 
     def is_portion(self, name: str, lane: Lane, room: int) -> bool:
         """Whether so much room is worth filling now: where nothing is left to run, any is."""
@@ -109,8 +137,6 @@ class Traffic:
     def _count(self, name: str, cases: Sequence[Case], sign: int) -> None:
         for case in cases:
             self._running[name][case.job.lane] += sign
-            if own_key_for(case.job, self._targets[name]) is None:
-                self._on_account[name] += sign
             if self._targets[name].is_cloud:  # nobody else counts tokens
                 self._tokens[name] += sign * tokens_of(case.job.request, self._estimates)
 
@@ -122,10 +148,6 @@ class Traffic:
 
     def in_flight(self, name: str) -> int:
         return self._running[name].total()
-
-    def on_account(self, name: str) -> int:
-        """Of these, those with the fleet's own key."""
-        return self._on_account[name]
 
     def free(self, name: str, now: float) -> dict[Lane, int]:
         """The slots each lane may fill now."""

@@ -25,8 +25,8 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
-FAIR_LANES = (Lane.STANDARD, Lane.BULK)
-"""Where tenants take turns. Interactive jobs are few, and never held back."""
+FAIR_LANES = tuple(Lane)
+"""Where tenants take turns: in every lane, for it is the publisher who chooses it."""
 
 
 class Tier(StrEnum):

@@ -1,4 +1,4 @@
-"""The jobs that wait for a target: three lanes in order of service, and tenants that take turns in two of them."""
+"""The jobs that wait for a target: three lanes in order of service, and tenants that take turns."""
 
 from __future__ import annotations
 

@@ -417,3 +417,15 @@ async def test_settling_and_publishing_nothing_is_no_error(rig: Rig) -> None:
     assert await rig.queue.publish([]) == []
     await rig.queue.settle([])
     await rig.queue.extend([])
+
+
+async def test_of_an_interactive_job_its_tenant_is_told_and_of_no_other(rig: Rig) -> None:
+    told = rig.queue.arrivals()
+    first = asyncio.ensure_future(anext(told))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not first.done():  # nobody says when listening has begun
+            await rig.desk("globex").submit([submission(0, Lane.STANDARD)])
+            await rig.inject("jobs.interactive.acme", b"{}")
+            await asyncio.wait((first,), timeout=0.05)
+    assert first.result() == JobsOf(Lane.INTERACTIVE, "acme")
+    await told.aclose()

@@ -141,10 +141,10 @@ async def test_a_micro_batch_holds_one_lane_and_interactive_goes_first(bench, su
 async def test_draining_finishes_what_runs_and_hands_back_what_waits(bench, sure, with_target):
     with_target("llama-8b", max_in_flight=1, batch_size=1)
     backend = bench.backend("llama-8b", sure, open_gate=False)
-    ids = await bench.submit(3)
+    ids = await bench.submit(2)
     async with bench.running() as dispatcher:
         await backend.begun.wait()
-        await _until_queued(bench, "llama-8b", 3)
+        await _until_queued(bench, "llama-8b", 2)
         draining = asyncio.create_task(dispatcher.drain())
         await asyncio.sleep(0)
         backend.gate.set()

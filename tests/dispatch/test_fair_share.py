@@ -7,17 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.dispatch import fair_lane
-from fleet.dispatch.traffic import QUEUED_PER_SLOT
+from fleet.dispatch import fair_lane, state
+from fleet.dispatch.traffic import QUEUED_PER_SLOT, Traffic
 from fleet.model.attempt import Failure, FailureKind
-from fleet.model.delivery import JobsOf, WorkOf
+from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
+from fleet.settings.documents import load_rules
 from policies.sections import Quota, QuotaRules
 from queues.memory import MemoryDesk, MemoryQueue
 
+RULES = load_rules(None, None, "local")
+TARGET = RULES.catalogue.targets["llama-8b"]
 SMALL, LARGE, TOP = "llama-8b", "mixtral-8x7b", "llama-70b"
 
 
@@ -31,6 +34,13 @@ async def _submit(bench, tenant, count, lane=Lane.BULK, model=None):
         Submission(f"job-{tenant}-{model}-{n:010d}", "classify.sentiment", _request(tenant, model), lane)
         for n in range(count)
     ]
+    await MemoryDesk(bench.broker, tenant).submit(submissions)
+    return [submission.id for submission in submissions]
+
+
+async def _submit_text(bench, tenant, text, count, model):
+    request = _request(text, model)
+    submissions = [Submission(f"job-{tenant}-{n:010d}", "chat", request, Lane.BULK) for n in range(count)]
     await MemoryDesk(bench.broker, tenant).submit(submissions)
     return [submission.id for submission in submissions]
 
@@ -58,7 +68,7 @@ def _tenants(backend):
     return [call.request["messages"][-1]["content"] for calls in backend.batches for call in calls]
 
 
-@pytest.mark.parametrize("lane", [Lane.STANDARD, Lane.BULK])
+@pytest.mark.parametrize("lane", Lane)
 async def test_another_tenants_backlog_delays_a_job_by_no_more_than_a_round(bench, sure, with_target, lane):
     with_target(SMALL, max_in_flight=4, batch_size=1)
     backend = bench.backend(SMALL, sure)
@@ -81,15 +91,16 @@ async def test_two_tenants_with_backlogs_are_served_alike(bench, sure, with_targ
     assert abs(started.count("acme") - started.count("globex")) <= 2 * fair_lane.WINDOW
 
 
-async def test_the_backlog_stays_where_it_is_and_no_more_is_taken_than_can_soon_run(bench, sure, with_target):
+@pytest.mark.parametrize("lane", [Lane.INTERACTIVE, Lane.BULK])
+async def test_the_backlog_stays_where_it_is_and_no_more_is_taken_than_can_soon_run(bench, sure, with_target, lane):
     with_target(SMALL, max_in_flight=8, batch_size=2)
     backend = bench.backend(SMALL, sure, open_gate=False)
-    ids = await _submit(bench, "acme", 3000)
+    ids = await _submit(bench, "acme", 3000, lane)
     most = QUEUED_PER_SLOT * 8
     async with bench.running():
         await _until(bench, lambda depths: depths.of_target(SMALL) >= QUEUED_PER_SLOT * 8)
         seen = [bench.broker.depths().of_target(SMALL)]
-        await _submit(bench, "globex", 10)
+        await _submit(bench, "globex", 10, lane)
         await backend.begun.wait()
         seen.append(bench.broker.depths().of_target(SMALL))
         backend.gate.set()
@@ -97,7 +108,7 @@ async def test_the_backlog_stays_where_it_is_and_no_more_is_taken_than_can_soon_
             await _results(bench, "acme", [done])
             seen.append(bench.broker.depths().of_target(SMALL))
     assert max(seen) <= most
-    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] > 2000
+    assert bench.broker.depths().jobs[JobsOf(lane, "acme")] > 2000
 
 
 async def test_a_full_target_keeps_no_jobs_from_another_one(bench, sure, with_target):
@@ -197,6 +208,68 @@ async def test_an_interactive_job_finds_a_slot_however_much_bulk_runs(bench, sur
         await _until_running(bench, backend, 16)
         started = _tenants(backend)
     assert (started[:16].count("acme"), started[:16].count("globex")) == (14, 2)
+
+
+async def test_an_interactive_job_of_a_new_tenant_does_not_wait_for_the_next_reading(bench, sure, monkeypatch):
+    monkeypatch.setattr(state, "READ_SECONDS", 1e9)
+    bench.backend(SMALL, sure)
+    async with bench.running():
+        for tenant in ("acme", "globex", "initech"):
+            await _results(bench, tenant, await _submit(bench, tenant, 1, Lane.INTERACTIVE))
+
+
+async def test_large_jobs_of_many_tenants_are_held_within_a_number_of_bytes_and_none_waits_for_ever(
+    bench, sure, with_target, monkeypatch
+):
+    monkeypatch.setattr(fair_lane, "HELD_BYTES", 200_000)
+    with_target(SMALL, max_in_flight=1, batch_size=1, context_tokens=1_000_000)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    texts = {f"large-{n}": f"{n}" + 20_000 * "x" for n in range(12)}
+    ids = {tenant: await _submit_text(bench, tenant, text, 10, SMALL) for tenant, text in texts.items()}
+    async with bench.running() as dispatcher:
+        await backend.begun.wait()
+        await _results(bench, "globex", await _submit(bench, "globex", 40, model=LARGE))
+        assert 100_000 < dispatcher._office.leases.jobs_bytes <= 200_000 + 21_000
+        backend.gate.set()
+        for tenant, submitted in ids.items():
+            await _results(bench, tenant, submitted)
+
+
+async def test_many_tenants_with_jobs_for_a_full_target_keep_nobody_from_another_one(
+    bench, sure, with_target, monkeypatch
+):
+    monkeypatch.setattr(fair_lane, "MOST_HOLDING", 4)
+    monkeypatch.setattr(fair_lane, "STRANGERS_AT_ONCE", 2)
+    monkeypatch.setattr(fair_lane, "HAND_BACK_SECONDS", 0.01)
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    blocked = {f"tenant-{n}": await _submit(bench, f"tenant-{n}", 3, model=SMALL) for n in range(40)}
+    async with bench.running():
+        await backend.begun.wait()
+        for tenant in ("globex", "initech"):
+            await _results(bench, tenant, await _submit(bench, tenant, 5, model=LARGE))
+        backend.gate.set()
+        for tenant, ids in blocked.items():
+            assert {result.status for result in await _results(bench, tenant, ids)} == {Status.SUCCEEDED}
+
+
+def test_a_tenant_whose_escalations_fill_a_target_is_kept_back_and_no_other():
+    traffic = Traffic([replace(TARGET, max_in_flight=2)], RULES.estimates)
+    work = WorkOf(TARGET.name, Lane.BULK)
+    for tenants, kept in (
+        ({"acme": 8}, set()),
+        ({"acme": 9}, {"acme"}),
+        ({"acme": 20, "globex": 2}, {"acme"}),
+        ({"acme": 6, "globex": 5}, {"acme", "globex"}),
+    ):
+        traffic.read(Depths(work={work: sum(tenants.values())}, work_by_tenant={work: tenants}), traffic.moved())
+        assert {tenant for tenant in tenants if traffic.overfills(tenant, Lane.BULK)} == kept
+        assert not traffic.overfills("acme", Lane.STANDARD)
+    traffic.taken(work, 0)
+    traffic.read(Depths(work={work: 20}, work_by_tenant={work: {"acme": 20}}), traffic.moved())
+    assert not traffic.overfills("acme", Lane.BULK), "all of it runs, at other dispatchers"
 
 
 # --- quotas

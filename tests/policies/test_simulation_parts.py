@@ -186,8 +186,9 @@ def test_a_job_that_was_stopped_here_and_runs_there_is_done_there_only() -> None
     assert second.finish(second.next_at) is long
 
 
-def test_tenants_take_turns_beyond_what_is_kept_ready() -> None:
-    line = Line(Lane.BULK, slots=8)
+@pytest.mark.parametrize("lane", Lane)
+def test_tenants_take_turns_beyond_what_is_kept_ready(lane: Lane) -> None:
+    line = Line(lane, slots=8)
     for _ in range(400):
         line.put(simulated(200), "acme")
     for _ in range(40):
@@ -196,13 +197,6 @@ def test_tenants_take_turns_beyond_what_is_kept_ready() -> None:
     order = [line.take().output == 201 for _ in range(440)]
     assert sum(order[:200]) == 40
     assert line.count == 0
-
-
-def test_interactive_jobs_are_served_in_order_of_arrival() -> None:
-    line = Line(Lane.INTERACTIVE, slots=2)
-    for number in range(100):
-        line.put(simulated(100 + number), ("acme", "globex")[number % 2])
-    assert [line.take().output for _ in range(100)] == list(range(100, 200))
 
 
 def test_jobs_past_their_deadline_leave_a_line() -> None:

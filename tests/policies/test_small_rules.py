@@ -12,7 +12,7 @@ from fleet.model.job import Lane, Plan
 from fleet.model.view import Breaker
 from fleet.settings.documents import load_rules
 from policies import breaker, retry
-from policies.batching import free_for, take_now
+from policies.batching import INTERACTIVE_BYTES, WORK_BYTES, free_for, may_bring, take_now
 from policies.budget import cost_usd, estimated_usd, own_key_for
 from policies.confidence.judge import judge
 from policies.delivery import unreadable_again_in
@@ -89,7 +89,7 @@ def test_odd_numbers_from_an_engine_give_a_confidence_between_0_and_1(job, featu
 @pytest.mark.parametrize("kind", FailureKind)
 def test_every_kind_of_failure_is_either_worth_a_retry_or_not_and_counts_or_not(kind):
     passing = {"rate_limited", "overloaded", "server_error", "timeout", "connection", "malformed", "internal"}
-    unhealthy = passing - {"rate_limited"}
+    unhealthy = passing - {"rate_limited"} | {"authentication"}
     assert retry.is_retryable(kind) == (kind in passing)
     assert retry.counts_against_target(kind) == (kind in unhealthy)
 
@@ -248,3 +248,20 @@ def test_unreadable_work_is_tried_again_for_some_minutes(deliveries, seconds):
 )
 def test_a_target_is_blamed_for_a_time_out_only_if_it_had_its_time(kind, given_seconds, blamed):
     assert retry.blames_target(Failure(kind, ""), given_seconds, LLAMA) is blamed
+
+
+@pytest.mark.parametrize(
+    ("lane", "own", "others", "expected"),
+    [
+        (Lane.BULK, 0, 0, True),
+        (Lane.BULK, WORK_BYTES - 1, 0, True),
+        (Lane.BULK, WORK_BYTES, 0, False),
+        (Lane.INTERACTIVE, WORK_BYTES, 0, True),
+        (Lane.INTERACTIVE, WORK_BYTES + INTERACTIVE_BYTES, 0, False),
+        (Lane.BULK, 1, WORK_BYTES, True),
+        (Lane.BULK, WORK_BYTES // 4, WORK_BYTES, False),
+        (Lane.BULK, 0, 10 * WORK_BYTES, True),
+    ],
+)
+def test_work_is_brought_within_a_number_of_bytes_and_each_target_has_its_share(lane, own, others, expected):
+    assert may_bring(lane, own, own + others, targets=4) is expected

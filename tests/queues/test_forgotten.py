@@ -49,15 +49,15 @@ async def forget(connection: Connection, source: Source) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [JobsOf(Lane.BULK, "acme"), JobsOf(Lane.INTERACTIVE), WorkOf("llama-8b", Lane.BULK)], ids=consumer_of
+    "source",
+    [JobsOf(Lane.BULK, "acme"), JobsOf(Lane.INTERACTIVE, "acme"), WorkOf("llama-8b", Lane.BULK)],
+    ids=consumer_of,
 )
 async def test_what_a_consumer_has_forgotten_comes_again_and_can_be_settled(rig: JetStreamRig, source: Source) -> None:
     if isinstance(source, WorkOf):
         await rig.queue.publish([Post(WORK)])
     else:
         await rig.inject(f"jobs.{source.lane}.acme", JOB)
-        if source.tenant is None:
-            await rig.connection.nats.jetstream().delete_consumer("JOBS", "interactive")
     await forget(rig.connection, source)
     assert await rig.queue.take(source, 1, 0.0) == []
 

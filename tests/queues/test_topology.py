@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from nats.js.api import ConsumerConfig
 
 from fleet.model.delivery import JobsOf
 from fleet.model.errors import ConfigError
@@ -139,31 +140,48 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 
 
-async def test_the_interactive_lane_has_a_durable_consumer_that_never_gives_up_on_a_job(connection: Connection) -> None:
-    js = connection.nats.jetstream()
-    await apply(js, replace(SPEC, ack_wait_seconds=7))
-
-    configs = {info.name: info.config for info in await js.consumers_info("JOBS")}
-
-    assert {name: config.filter_subject for name, config in configs.items()} == {
-        "interactive": "jobs.interactive.*",
-    }
-    assert {(c.ack_wait, c.max_deliver, c.max_ack_pending, c.durable_name) for c in configs.values()} == {
-        (7, -1, -1, name) for name in configs
-    }
-
-
-async def test_the_lane_wide_consumers_of_an_older_fleet_make_room_for_those_of_the_tenants(
+async def test_a_tenant_has_a_durable_consumer_that_never_gives_up_on_a_job_and_goes_when_idle(
     connection: Connection,
 ) -> None:
     js = connection.nats.jetstream()
     await apply(js, SPEC)
-    await ensure_consumer(js, JobsOf(Lane.BULK), 30)
+    assert await js.consumers_info("JOBS") == []
 
+    for lane in Lane:
+        await ensure_consumer(js, JobsOf(lane, "acme"), 7)
+
+    configs = {info.name: info.config for info in await js.consumers_info("JOBS")}
+    assert {name: config.filter_subject for name, config in configs.items()} == {
+        f"{lane}-acme": f"jobs.{lane}.acme" for lane in Lane
+    }
+    assert {(c.ack_wait, c.max_deliver, c.max_ack_pending, c.inactive_threshold) for c in configs.values()} == {
+        (7, -1, -1, 60)
+    }
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_the_lane_wide_consumer_of_an_older_fleet_makes_room_for_those_of_the_tenants(
+    connection: Connection, lane: Lane
+) -> None:
+    js = connection.nats.jetstream()
     await apply(js, SPEC)
+    await ensure_consumer(js, JobsOf(lane), 30)
+    await apply(js, SPEC)
+    assert await js.consumers_info("JOBS") == []
+
+    await ensure_consumer(js, JobsOf(lane), 30)  # an older dispatcher beside
+    await ensure_consumer(js, JobsOf(lane, "acme"), 30)
+
+    assert [info.config.name for info in await js.consumers_info("JOBS")] == [f"{lane}-acme"]
+
+
+async def test_a_tenants_consumer_that_an_older_dispatcher_made_is_used(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+    older = ConsumerConfig(name="bulk-acme", durable_name="bulk-acme", filter_subject="jobs.bulk.acme", max_deliver=-1)
+    await js.add_consumer("JOBS", older)
+
     await ensure_consumer(js, JobsOf(Lane.BULK, "acme"), 30)
 
-    configs = {info.config.filter_subject: info.config for info in await js.consumers_info("JOBS")}
-    assert configs["jobs.bulk.acme"].name == "bulk-acme"
-    thresholds = {subject: config.inactive_threshold for subject, config in configs.items()}
-    assert thresholds == {"jobs.bulk.acme": 60, "jobs.interactive.*": None}
+    [info] = await js.consumers_info("JOBS")
+    assert (info.config.name, info.config.ack_wait) == ("bulk-acme", 30)

@@ -1,0 +1,152 @@
+"""What a dispatcher knows of the tenants of one lane: what each has waiting with the broker, and what is held of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fleet.dispatch.step import Case
+
+WINDOW = 32
+"""Jobs of a tenant that may be held because their target has no room."""
+
+MOST_HELD = 1024
+"""Jobs of a lane that are held: with many tenants, fewer of each."""
+
+MOST_HOLDING = 48
+"""Tenants of a lane that jobs are held of. For each the broker keeps a consumer."""
+
+REMEMBERED_SECONDS = 600.0
+MOST_REMEMBERED = 256
+"""How long after its last job a tenant is listened to, and how many of those that have nothing are known at all."""
+
+ASK_AGAIN_SECONDS = 0.25
+MOST_ASK_AGAIN_SECONDS = 5.0
+"""Jobs that are counted and not handed out are in other hands: they are asked for again after so long, doubling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job that cannot go on to `target`, or whose tenant has too much in flight."""
+
+    case: Case
+    target: str
+    look_again_at: float
+
+
+@dataclass(slots=True)
+class Line:
+    """A tenant's queue: how many jobs it should hold, and how many of them are one too many.
+
+    `job_bytes` is what a job of its takes, as last seen. `counted` are the jobs of the last reading. It is not asked
+    before `ask_at` while there are no more than `barren`, and it rests until `rests_until` for want of room at
+    `rests_for`; both in unix seconds.
+    """
+
+    waiting: int = 0
+    surplus: int = 0
+    seen_at: float = 0.0
+    held: list[Held] = field(default_factory=list)
+    held_since: float = 0.0
+    poll: asyncio.Task[None] | None = None
+    job_bytes: float = 0.0
+    counted: int = 0
+    barren: int = 0
+    fruitless: int = 0
+    ask_at: float = 0.0
+    rests_for: str = ""
+    rests_until: float = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether there may be something to do once there is room."""
+        return bool(self.waiting or self.held or self.surplus)
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(len(held.case.delivery.raw) for held in self.held)
+
+    def hold(self, held: Held, now: float) -> None:
+        if not self.held:
+            self.held_since = now
+        self.held.append(held)
+
+    def may_be_asked(self, rooms: Mapping[str, int], now: float) -> bool:
+        """Whether it has jobs to take that are worth a look: another one, where its last had no room."""
+        if not self.waiting or self.poll:
+            return False
+        return now >= self.rests_until or rooms.get(self.rests_for, 0) > 0
+
+    def asked(self, jobs: int, came: int, now: float) -> None:
+        """Learn from what a take of so many jobs brought: with all that was asked for there may be more.
+
+        Fewer come where there are no more, and where they are large.
+        """
+        self.waiting = max(1, self.waiting - jobs) if came >= jobs else max(0, self.waiting - came) if came else 0
+        if came:
+            self.fruitless, self.ask_at = 0, 0.0
+            return
+        self.fruitless += 1
+        self.barren = self.counted
+        self.ask_at = now + min(MOST_ASK_AGAIN_SECONDS, ASK_AGAIN_SECONDS * 2.0 ** min(self.fruitless, 16))
+
+    def count(self, jobs: int, now: float) -> None:
+        """Take in a reading. A tenant that is listened to has none to take."""
+        self.counted = jobs
+        barren = jobs <= self.barren and now < self.ask_at
+        self.waiting = 0 if self.poll or barren else max(0, jobs - len(self.held))
+
+    def announce(self) -> None:
+        """One more job has come in."""
+        self.ask_at = 0.0
+        if self.poll is None:
+            self.waiting += 1
+
+
+class Lines:
+    """By tenant. Of those with nothing only the last few are known, so that idle ones cost nothing."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Line] = {}
+
+    def __getitem__(self, tenant: str) -> Line:
+        return self._lines[tenant]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[tuple[str, Line]]:
+        return iter(self._lines.items())
+
+    def of(self, tenant: str) -> Line:
+        line = self._lines.get(tenant)
+        if line is None:
+            line = self._lines[tenant] = Line()
+        return line
+
+    @property
+    def busy(self) -> bool:
+        return any(line.busy for line in self._lines.values())
+
+    def holding(self) -> list[str]:
+        """The tenants that jobs are held of."""
+        return [tenant for tenant, line in self._lines.items() if line.held]
+
+    def count(self, found: Mapping[str, int], now: float) -> None:
+        """Take in a reading: the jobs of every tenant that has any."""
+        for tenant, jobs in found.items():
+            self.of(tenant).count(jobs, now)
+        quiet = []
+        for tenant, line in self._lines.items():
+            if tenant not in found:
+                line.waiting = line.surplus = line.counted = line.barren = 0
+                if not line.held and not line.poll:
+                    quiet.append(tenant)
+        self._forget(quiet, now)
+
+    def _forget(self, quiet: list[str], now: float) -> None:
+        quiet.sort(key=lambda tenant: self._lines[tenant].seen_at, reverse=True)
+        for number, tenant in enumerate(quiet):
+            if number >= MOST_REMEMBERED or now - self._lines[tenant].seen_at > REMEMBERED_SECONDS:
+                del self._lines[tenant]
