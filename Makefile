@@ -6,7 +6,7 @@ BIN := .venv/bin
 JOBS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test check format fuzz audit chaos lock docs clean
+.PHONY: help setup setup-dev demo up test check static format fuzz audit chaos lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -38,15 +38,18 @@ demo: setup  ## start everything, run real jobs through it, show what happened, 
 up: setup  ## start everything and leave it running until Ctrl-C
 	$(BIN)/fleet up
 
+# Two processes: one runs what uses the engines, from the start, the other all the rest (tests/conftest.py).
 test: setup-dev  ## the whole suite, end-to-end tests on real parts included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: setup-dev  ## format, lint, types, import contracts, unit tests
+check: static  ## format, lint, types, import contracts, unit tests
+	$(BIN)/python -m pytest -q -m "not e2e" -n 2 --dist loadfile
+
+static: setup-dev  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not e2e" -n 4 --dist loadfile
 
 format: setup-dev  ## format and sort imports
 	$(BIN)/ruff format -q .

@@ -1,11 +1,46 @@
-"""Fixtures every part of the suite may use."""
+"""Fixtures every part of the suite may use, and the order in which several processes share it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+import structlog
 from fault_server import FaultServer
+from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
+
+# How long an example may take, or its data to be drawn, says something of the machine and nothing of the law.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+# Where a bug is logged, drawing its traceback with every local takes a second and more; nobody reads it here.
+structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+
+ENGINES = "tests/e2e"
+"""Its tests use one Ray with three engines, which take minutes to start and 10 GiB of memory: one process runs them."""
+
+
+class EnginesInOneProcess(LoadFileScheduling):
+    """The tests of a file run in one process, and so do all those that use the engines."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return ENGINES if file.startswith(f"{ENGINES}/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EnginesInOneProcess | None:
+    return EnginesInOneProcess(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: the engines, then other whole processes; the rest fills the gaps."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    return 0 if item.nodeid.startswith(f"{ENGINES}/") else 1 if item.get_closest_marker("e2e") else 2
 
 
 @pytest.fixture
