@@ -30,7 +30,7 @@ HEAD: Final = "f" * 51 + "00000"
 HEAD_CPUS: Final = 4
 STORE_BYTES: Final = 100_000_000
 IDLE_MINUTES: Final = 0.1
-START_SECONDS: Final = 120
+START_SECONDS: Final = 600
 LOOK_SECONDS: Final = 0.1
 
 RAY: Final = {

@@ -39,7 +39,7 @@ BACKLOG: Final = 1_000
 """Jobs that are kept waiting while they keep coming: more than two replicas' worth, by the rules of this run."""
 
 LOOK_SECONDS: Final = 0.5
-PATIENCE_SECONDS: Final = 240.0
+PATIENCE_SECONDS: Final = 600.0
 """For each step of the story; what ends it is never this, but for something that does not work."""
 
 OUTCOME: Final = "outcome.json"

@@ -28,7 +28,7 @@ LEASE_SECONDS = 2.0
 LOOK_SECONDS = 0.01
 """Between two looks at a condition: neither the kernel nor the broker announces these."""
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 600.0
 """For any one condition; beyond it the run has failed."""
 
 INVENTED_KEY = "sk-invented-for-chaos-0123456789"

@@ -22,7 +22,7 @@ CLIENT_STEPS = tuple(name for name in faults.POINTS if name.startswith("client."
 DISPATCHER_STEPS = tuple(name for name in faults.POINTS if name not in CLIENT_STEPS)
 ANY_MOMENT = "any moment"
 PROCESSES = ("dispatcher", "nats-server", "client")
-SETTLE_SECONDS = 180.0
+SETTLE_SECONDS = 600.0
 """For the jobs that are left when the killing ends."""
 
 MOST_PASSAGES = 4

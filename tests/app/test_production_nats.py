@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patient_client import PatientClient
 from production_nats import ProductionNats
 
 from fleet.app import apply_topology, login_of, open_calibrations, open_journal, read_status
-from fleet.client import FleetClient
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Status
 from fleet.settings.environment import Settings, load
@@ -62,9 +62,9 @@ async def test_every_user_can_do_its_part_and_none_tries_what_it_may_not(
     acme = settings_of("acme")
     async with (
         plain_dispatcher(**environment_of("dispatcher")),
-        FleetClient.connect(acme.nats_url, tenant="acme", login=login_of(acme)) as client,
+        PatientClient.connect(acme.nats_url, tenant="acme", login=login_of(acme)) as client,
     ):
-        result = await client.run(task="classify.intent", messages=MESSAGES, timeout_seconds=60)
+        result = await client.run(task="classify.intent", messages=MESSAGES)
         await client.feedback(result.job_id, "good")
         assert (await client.result(result.job_id)).status is Status.SUCCEEDED
         status = await read_status(settings_of("sre"))

@@ -13,6 +13,7 @@ import pytest
 from memory_fleet import MemoryFleet, echo, succeeded
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from patience import PATIENCE_SECONDS
 
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, submission
@@ -134,7 +135,7 @@ async def test_a_result_the_stream_does_not_bring_is_found_in_the_store(
 async def test_a_stream_that_breaks_is_opened_again() -> None:
     desk = ReopenedDesk(MemoryFleet().broker, "acme")
     async with Inbox(desk, SOON) as inbox:
-        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO, timeout_seconds=5.0)
+        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO, timeout_seconds=PATIENCE_SECONDS)
     assert text(result) == "hello"
 
 
@@ -142,7 +143,7 @@ async def test_the_subscription_is_there_before_the_job() -> None:
     """With sweeps an hour away and a fleet that answers at once, only a subscription made in time brings the result."""
     desk = InstantDesk(MemoryFleet().broker, "acme")
     async with Inbox(desk, 3600.0) as inbox:
-        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO, timeout_seconds=5.0)
+        result = await FleetClient(desk, inbox).run(task="chat", messages=HELLO, timeout_seconds=PATIENCE_SECONDS)
     assert text(result) == "hello"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from memory_fleet import echo, succeeded
+from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.app.worker import SystemClock
@@ -43,7 +44,7 @@ async def client(server: EmbeddedServer, rig: JetStreamRig) -> AsyncIterator[Fle
 
 
 async def answer_one(rig: JetStreamRig) -> str:
-    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, 20.0)
+    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
     await rig.queue.publish([Post(echo(delivery.body))])
     await rig.queue.settle([Ack(delivery)])
@@ -59,7 +60,7 @@ async def test_a_run_outlives_a_restart_of_the_server(
     client: FleetClient, rig: JetStreamRig, server: EmbeddedServer
 ) -> None:
     running = asyncio.create_task(client.run(task="chat", messages=HELLO))
-    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, 20.0)
+    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
     await asyncio.to_thread(server.stop)
     await asyncio.to_thread(server.start)
@@ -85,7 +86,7 @@ async def test_feedback_and_the_job_asked_for_again_arrive(client: FleetClient, 
     await client.feedback(job_id, "edited", text="Hello!")
     again = await client.better(job_id, task="chat", messages=HELLO)
 
-    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, 20.0)
+    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
     assert (delivery.body.id, delivery.body.above) == (again, "llama-8b")
     said = [each async for each in rig.journal().feedback()]
@@ -104,7 +105,7 @@ async def test_a_cancelled_job_ends_as_cancelled_and_an_answered_one_does_not(
     dispatcher = asyncio.create_task(Cancelling(rig.cancels(), rig.queue, SystemClock()).watch(stop))
     waiting = await client.submit(task="chat", messages=HELLO)
     answered = await client.submit(task="chat", messages=HELLO, lane="interactive")
-    [delivery] = await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, 20.0)
+    [delivery] = await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
     await rig.queue.publish([Post(echo(delivery.body))])
 
@@ -149,8 +150,8 @@ async def test_without_a_dispatcher_the_wish_is_stored_and_the_caller_told(
 
 async def test_a_result_larger_than_a_message_reaches_the_client_whole(client: FleetClient, rig: JetStreamRig) -> None:
     text = "word " * 2_000_000
-    running = asyncio.create_task(client.run(task="chat", messages=HELLO, timeout_seconds=60.0))
-    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD, "acme"), 1, 20.0)
+    running = asyncio.create_task(client.run(task="chat", messages=HELLO, timeout_seconds=PATIENCE_SECONDS))
+    [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD, "acme"), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
     await rig.queue.publish([Post(succeeded(delivery.body, text))])
     result = await running

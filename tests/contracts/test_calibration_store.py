@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.calibration import ANY, Calibration, CalibrationKey, Fit, Looks, Scorer, Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.ports import CalibrationStore
 
-PATIENCE_SECONDS = 20.0
 KEY = CalibrationKey("llama-8b", "classify.intent", "token")
 OTHERS = (CalibrationKey("llama-8b", "classify.*", "token"), CalibrationKey("llama-8b", ANY, ANY))
 

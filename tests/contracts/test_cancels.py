@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.cancellation import Cancellation
@@ -13,7 +14,6 @@ from fleet.model.errors import InvalidJob
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 
-PATIENCE_SECONDS = 20.0
 FIRST, SECOND = "job-000000000001", "job-000000000002"
 
 

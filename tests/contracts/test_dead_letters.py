@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.delivery import JobsOf, Post
@@ -12,7 +13,6 @@ from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Problem, Work
 from fleet.model.submission import Submission
 
-PATIENCE_SECONDS = 20.0
 NOW = 1_900_000_000.0
 SENT = Submission(
     "job-000000000001",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.attempt import Answer, Usage
@@ -14,7 +15,6 @@ from fleet.model.reason import Reason
 from fleet.model.result import Result, Status, Work
 from fleet.model.submission import Submission
 
-PATIENCE_SECONDS = 20.0
 BULK = JobsOf(Lane.BULK)
 FIRST = Submission("job-000000000001", "nudge", {"messages": [{"role": "user", "content": "First."}]}, Lane.BULK)
 SECOND = replace(FIRST, request={"messages": [{"role": "user", "content": "Second."}]})

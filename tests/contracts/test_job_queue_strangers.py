@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.delivery import Ack, JobsOf, Post, Stored, WorkOf
@@ -11,9 +12,6 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Result, Status
 from fleet.model.submission import Submission
-
-PATIENCE_SECONDS = 20.0
-"""How long a test waits for what must come; nothing is asserted about how soon it does."""
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BULK = JobsOf(Lane.BULK)

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.model.money import Account, Claim, MoneyView, Refusal, Reservation
 from queues.cells import Cell, Cells, JetStreamCells, MemoryCells
@@ -231,7 +232,7 @@ async def test_64_writers_never_pass_the_limit_and_nobody_is_refused_what_fits(
 
     rig.connect = watched
     books = [await rig.book() for _ in range(64)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         ends = await asyncio.gather(*(spend_until_empty(book, most, [cost] * 5, limit) for book in books))
 
     assert max(totals) <= limit

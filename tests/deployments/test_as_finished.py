@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from deployments.grouping import as_finished
 
@@ -43,7 +44,7 @@ async def test_closing_cancels_what_still_runs():
     groups = as_finished([at(done, "a"), endless()])
     assert await anext(groups) == [(0, "a")]
     await groups.aclose()
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(cancelled.wait(), PATIENCE_SECONDS)
 
 
 async def test_an_error_is_not_swallowed():

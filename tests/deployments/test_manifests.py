@@ -230,7 +230,7 @@ def test_the_fleet_may_reach_each_service_from_both_sides_of_the_wall(service):
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
-    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True)
     rendered = list(yaml.safe_load_all(done.stdout))
     assert len(rendered) == len(DOCUMENTS)
     assert {each["metadata"].get("namespace") for each in rendered if each["kind"] != "Namespace"} == {"fleet"}

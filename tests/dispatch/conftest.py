@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.knowledge import Learned
@@ -91,7 +92,7 @@ class ScriptedCapacities:
         """Return after so many more readings."""
         while not self._readings.locked():
             await self._readings.acquire()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(times):
                 await self._readings.acquire()
 
@@ -120,7 +121,7 @@ class WatchedLoads(MemoryLoads):
 
     async def next_try(self) -> None:
         self._changed.clear()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self._changed.wait()
 
 
@@ -212,7 +213,8 @@ class WatchedBroker(MemoryBroker):
         return time.time() + self.ahead_seconds
 
     async def changed_once(self) -> None:
-        await self.changed(WorkOf("none", Lane.STANDARD), timeout_seconds=5.0)
+        # What changed between the last look and this wait is not heard of: look again soon.
+        await self.changed(WorkOf("none", Lane.STANDARD), timeout_seconds=0.05)
 
     def end_leases(self) -> None:
         """Let all the time of a lease pass at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.dispatch import cancelling
 from fleet.dispatch.cancelling import Cancelling
@@ -35,7 +36,7 @@ async def test_a_running_job_is_stopped_and_answered_and_its_slot_is_free(bench,
         # The backend still holds the first call: only the slot tells that another may run.
         backend.begun.clear()
         await bench.submit(lane=Lane.STANDARD)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await backend.begun.wait()
     [entry] = entries_of(bench, first)
     assert (entry["status"], entry["attempt"]["failure"]["kind"]) == ("cancelled", "cancelled")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.delivery import JobsOf, Post, Retry, Stored, WorkOf
@@ -203,7 +204,7 @@ async def test_a_job_that_keeps_coming_back_is_given_up(bench, sure, before, sta
     bench.backend("llama-8b", sure)
     [job_id] = await bench.submit()
     for _ in range(before):
-        [delivery] = await bench.queue.take(JobsOf(Lane.INTERACTIVE), 1, 1.0)
+        [delivery] = await bench.queue.take(JobsOf(Lane.INTERACTIVE), 1, PATIENCE_SECONDS)
         await bench.queue.settle([Retry(delivery)])
     async with bench.running():
         result = await bench.result(job_id)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.dispatch import fair_lane, state
 from fleet.dispatch.traffic import QUEUED_PER_SLOT, Traffic
@@ -385,7 +386,7 @@ async def test_a_bug_met_while_waiting_for_a_tenants_jobs_does_not_keep_them_wai
     first = await _submit(bench, "acme", 1, Lane.STANDARD)
     async with bench.running(queue):
         await _results(bench, "acme", first)
-        await asyncio.wait_for(queue.stumbled.wait(), 20.0)
+        await asyncio.wait_for(queue.stumbled.wait(), PATIENCE_SECONDS)
         second = await _submit(bench, "acme", 1, Lane.STANDARD, SMALL)
-        [result] = await asyncio.wait_for(_results(bench, "acme", second), 20.0)
+        [result] = await asyncio.wait_for(_results(bench, "acme", second), PATIENCE_SECONDS)
     assert result.status is Status.SUCCEEDED

@@ -52,21 +52,21 @@ async def test_a_job_in_hand_is_answered_at_its_deadline_though_no_slot_is_free(
 
 
 async def test_a_job_is_given_up_early_where_its_like_take_far_longer(bench, sure):
-    """Twenty answers that took ten seconds each; then a job with four seconds left, and one with a minute."""
+    """Twenty answers that took ten minutes each; then a job with four minutes left, and one with an hour."""
     bench.backend("llama-8b", sure, open_gate=False)
-    before = await bench.submit(20)
+    before = await bench.submit(20, Lane.BULK)
     async with bench.running():
         await bench.backends["llama-8b"].begun.wait()
-        bench.broker.ahead_seconds += 10.0
+        bench.broker.ahead_seconds += 600.0
         bench.backends["llama-8b"].gate.set()
         for job_id in before:
             await bench.result(job_id)
         now = bench.broker.now()
-        hurried = (await bench.submit(21, deadline_at=now + 4.0))[20]
+        hurried = (await bench.submit(21, Lane.BULK, deadline_at=now + 240.0))[20]
         result = await bench.result(hurried)
         assert (result.status, result.reason) == (Status.EXPIRED, Reason.DEADLINE_OUT_OF_REACH)
-        assert result.finished_at < now + 4.0
-        patient = (await bench.submit(22, deadline_at=now + 60.0))[21]
+        assert result.finished_at < now + 240.0
+        patient = (await bench.submit(22, Lane.BULK, deadline_at=now + 3600.0))[21]
         assert (await bench.result(patient)).status is Status.SUCCEEDED
 
 

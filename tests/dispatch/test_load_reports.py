@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
 from fleet.dispatch import fair_lane, load
@@ -209,7 +210,7 @@ async def test_a_job_counts_once_however_often_it_is_looked_at(bench, sure, with
     monkeypatch.setattr(Loads, "wanted", wanted)
     monkeypatch.setattr(Office, "look", look)
     await bench.submit(9, Lane.BULK, request={**REQUEST, "model": SMALL})
-    async with bench.running(), asyncio.timeout(10):
+    async with bench.running(), asyncio.timeout(PATIENCE_SECONDS):
         await often.wait()
     assert counted == dict.fromkeys(looked_at, 1)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
 from fleet.dispatch import comparing
@@ -117,7 +118,7 @@ async def test_a_bug_in_a_comparison_does_not_stop_the_dispatcher(bench, monkeyp
     coming = work(NEXT)
     bench.broker.store(message_of(Post(coming)))
     for _ in range(LAST_RESORT * 2):  # the limit is two at least
-        [delivery] = await bench.queue.take(WorkOf(NEXT, Lane.STANDARD), 1, 1.0)
+        [delivery] = await bench.queue.take(WorkOf(NEXT, Lane.STANDARD), 1, PATIENCE_SECONDS)
         await bench.queue.settle([Retry(delivery)])
     async with bench.running():
         result = await bench.result(coming.job.id)
@@ -151,7 +152,7 @@ async def test_a_comparison_that_keeps_coming_back_ends_without_a_label(bench, w
     it = Shadow("job-standard-000000000099", NEXT, 1, 0.5)
     bench.broker.store(message_of(Post(work(NEXT, reason=Reason.SHADOW, shadow=it))))
     for _ in range(LAST_RESORT * 2):  # the limit is two at least
-        [delivery] = await bench.queue.take(WorkOf(NEXT, Lane.STANDARD), 1, 1.0)
+        [delivery] = await bench.queue.take(WorkOf(NEXT, Lane.STANDARD), 1, PATIENCE_SECONDS)
         await bench.queue.settle([Retry(delivery)])
     async with bench.running():
         await emptied()
@@ -212,7 +213,7 @@ async def test_a_second_look_never_waits_for_money(bench, with_target, lent_out)
     await lent_out()
     [job_id] = await bench.submit(request={**REQUEST, "model": "llama-70b"}, tier="simple")
     async with bench.running():
-        result = await asyncio.wait_for(bench.result(job_id), 5.0)
+        result = await asyncio.wait_for(bench.result(job_id), PATIENCE_SECONDS)
     assert (result.status, result.target, result.answer.text) == (Status.SUCCEEDED, "llama-70b", "positive")
     assert cloud.batches == []
     assert isinstance(result.attempts[1].outcome, Failure) and result.attempts[1].probe is Probe.PREFILL

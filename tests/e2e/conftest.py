@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from otlp_sink import OtlpSink
-
-STOP_SECONDS = 120
+from patience import PATIENCE_SECONDS
 
 INVENTED_KEY = "sk-invented-for-tests-0123456789"
 
@@ -38,16 +37,17 @@ class RunningFleet:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
             **options,
         )
 
 
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory) -> Path:
-    """The shipped catalogue, with two cloud targets that are answered by the fleet's own engine."""
+    """The shipped catalogue, with two cloud targets that are answered by the fleet's own engine, and with patience."""
     shipped = yaml.safe_load(Path("deployments/catalogue.yaml").read_text())
     for row in shipped["targets"]:
+        row["timeout_seconds"] = PATIENCE_SECONDS / 2
         if row["provider"] in ("openai", "anthropic"):
             row.update(model="llama-70b", context_tokens=512)
     path = tmp_path_factory.mktemp("catalogue") / "catalogue.yaml"
@@ -56,7 +56,19 @@ def catalogue(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory, catalogue) -> Iterator[RunningFleet]:
+def rules(tmp_path_factory) -> Path:
+    """The shipped rules, but on a slow machine no job expires, and plan free trusts no answer: no calibrated one is
+    sure. So what climbs does not depend on what the models say."""
+    shipped = yaml.safe_load(Path("policies/rules.yaml").read_text())
+    shipped["deadlines"] |= {"interactive_seconds": 2 * PATIENCE_SECONDS, "standard_seconds": 2 * PATIENCE_SECONDS}
+    shipped["plans"]["free"]["thresholds"] = dict.fromkeys(("simple", "medium", "complex"), 1.0)
+    path = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    path.write_text(yaml.safe_dump(shipped))
+    return path
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory, catalogue, rules) -> Iterator[RunningFleet]:
     """NATS, Ray Serve with three vLLM engines, the dispatcher; OpenAI's and Anthropic's SDKs aimed at one of them."""
     http_port = _free_port()
     with OtlpSink() as spans:
@@ -66,6 +78,7 @@ def fleet(tmp_path_factory, catalogue) -> Iterator[RunningFleet]:
             "FLEET_DASHBOARD_PORT": "0",
             "FLEET_HTTP_PORT": str(http_port),
             "FLEET_CATALOGUE_PATH": str(catalogue),
+            "FLEET_RULES_PATH": str(rules),
             "FLEET_OPENAI_BASE_URL": f"http://127.0.0.1:{http_port}/llama-70b/v1",
             "FLEET_ANTHROPIC_BASE_URL": f"http://127.0.0.1:{http_port}/llama-70b",
             "OPENAI_API_KEY": INVENTED_KEY,
@@ -85,7 +98,7 @@ def fleet(tmp_path_factory, catalogue) -> Iterator[RunningFleet]:
             yield _whereabouts(process, environment, spans)
         finally:
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=STOP_SECONDS)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == 0, errors
 
 

@@ -7,8 +7,8 @@ import json
 import urllib.request
 
 import pytest
-
-from fleet.client import FleetClient
+from patience import PATIENCE_SECONDS
+from patient_client import PatientClient
 
 pytestmark = pytest.mark.e2e
 
@@ -18,7 +18,7 @@ CHAT = {"model": TARGET, "messages": [{"role": "user", "content": "Good morning.
 
 def replicas(fleet) -> dict[str, set[str]]:
     """The ids of what Serve runs, by target."""
-    with urllib.request.urlopen(f"{fleet.dashboard_url}/api/serve/applications/", timeout=30) as reply:
+    with urllib.request.urlopen(f"{fleet.dashboard_url}/api/serve/applications/", timeout=PATIENCE_SECONDS) as reply:
         applications = json.load(reply)["applications"]
     return {
         name: {
@@ -41,7 +41,7 @@ async def test_a_model_that_was_sent_away_comes_back_for_its_first_job(fleet):
         await asyncio.to_thread(scaled, fleet, "--min", "0")
         await asyncio.to_thread(scaled, fleet, "--drain")
         await asyncio.to_thread(scaled, fleet, "--resume")
-        async with FleetClient.connect(fleet.nats_url, tenant="acme") as client:
+        async with PatientClient.connect(fleet.nats_url, tenant="acme") as client:
             result = await client.run(task="chat", request=CHAT, cloud="deny")
             while result.attempts[0].target != TARGET:
                 # Dispatchers look every two seconds: for those that have not seen the end of the hold, it still is one.

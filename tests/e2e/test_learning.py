@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 
 import pytest
+from patience import PATIENCE_SECONDS
+from patient_client import PatientClient
 
-from deployments.standins.tasks import examples, is_correct
-from fleet.client import FleetClient
+from deployments.standins.tasks import examples
+from policies.learning.refit import heldout
 
 pytestmark = pytest.mark.e2e
 
 SUMS = "report.totals"
 TASK = "chat"
+TENANT = "lyceum"
 KEY = "llama-8b/chat/short"
 
 
 @pytest.fixture
 async def client(fleet):
-    async with FleetClient.connect(fleet.nats_url, tenant="lyceum") as connected:
+    async with PatientClient.connect(fleet.nats_url, tenant=TENANT) as connected:
         yield connected
 
 
@@ -36,14 +40,20 @@ def test_explain_shows_by_what_calibration_a_real_answer_was_judged(fleet):
 
 
 async def test_verdicts_of_users_become_the_calibration_that_judges_the_next_answer(fleet, client):
-    """The small model gets one sum in eight right. Nothing is known of chats; told so, the fleet stops believing it."""
+    """Users say the opposite of what the fleet believes of the small model's chats, whatever that is: all but two of
+    the answers that scorers are fitted on, and all that judge them. So the new one is better on any processor."""
     jobs = list(examples("heldout", 22, 160, task=SUMS))
     alone = {"model": "llama-8b", "temperature": 0}
     results = await asyncio.gather(
-        *(client.run(task=TASK, request={"messages": j.messages} | alone, tier="complex", cloud="deny") for j in jobs)
+        *(
+            client.run(id=f"said-otherwise-{n:06d}", task=TASK, request={"messages": j.messages} | alone, cloud="deny")
+            for n, j in enumerate(jobs)
+        )
     )
-    right = [is_correct(SUMS, job.answer, result.answer.text) for job, result in zip(jobs, results, strict=True)]
-    for good, result in zip(right, results, strict=True):
+    believed = statistics.mean(result.attempts[0].confidence for result in results) > 0.5
+    fitted_on = [result.job_id for result in results if not heldout(f"{TENANT}.{result.job_id}")]
+    for result in results:
+        good = believed is (result.job_id in fitted_on[:2])
         await client.feedback(result.job_id, "good" if good else "bad")
 
     fitted = json.loads((await asyncio.to_thread(fleet.command, "calibrate", "--json")).stdout)
@@ -51,12 +61,12 @@ async def test_verdicts_of_users_become_the_calibration_that_judges_the_next_ans
     mine = next(each for each in fitted["calibrations"] if each["key"] == KEY)
     assert (mine["labels"], mine["accepted"]) == (len(jobs), True)
     judged = await _judged_by(client, mine["version"], jobs[0])
-    assert judged.attempts[0].confidence < 0.6
+    assert (judged.attempts[0].confidence < 0.5) is believed
 
 
 async def _judged_by(client, version, job):
     """The first answer that this calibration has judged: the dispatcher looks for new ones every few seconds."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             result = await client.run(task=TASK, messages=job.messages, tier="simple", cloud="deny")
             if result.attempts[0].judged.calibration == version:

@@ -7,8 +7,8 @@ import json
 import time
 
 import pytest
+from patient_client import PatientClient
 
-from fleet.client import FleetClient
 from fleet.model.attempt import FailureKind
 from fleet.model.reason import Reason
 from fleet.model.result import Status
@@ -26,19 +26,20 @@ LONG = {
 
 @pytest.fixture
 async def client(fleet):
-    async with FleetClient.connect(fleet.nats_url, tenant="acme") as connected:
+    async with PatientClient.connect(fleet.nats_url, tenant="acme") as connected:
         yield connected
 
 
 async def test_a_running_job_is_called_off_at_the_engine(client):
     """Long answers on one engine: those that are called off leave it to the one that is not."""
-    ids = [await client.submit(task="chat", request=LONG, lane="interactive", cloud="deny") for _ in range(32)]
-    survivor = ids.pop()
-    cancelled = await asyncio.gather(*(client.cancel(job_id) for job_id in ids))
-    results = [await client.result(job_id) for job_id in ids]
-    assert [result.status is Status.CANCELLED for result in results] == cancelled
-    stopped = [attempt.outcome.kind for result in results for attempt in result.attempts if result.answer is None]
-    assert FailureKind.CANCELLED in stopped, "some had begun"
+    survivor = await client.submit(task="chat", request=LONG, lane="interactive", cloud="deny")
+    stopped: list[FailureKind] = []
+    while FailureKind.CANCELLED not in stopped:  # until one had begun: on a slow machine all may be called off before
+        ids = [await client.submit(task="chat", request=LONG, lane="interactive", cloud="deny") for _ in range(31)]
+        cancelled = await asyncio.gather(*(client.cancel(job_id) for job_id in ids))
+        results = [await client.result(job_id) for job_id in ids]
+        assert [result.status is Status.CANCELLED for result in results] == cancelled
+        stopped = [attempt.outcome.kind for result in results for attempt in result.attempts if result.answer is None]
     assert (await client.wait(survivor)).answer is not None
 
 

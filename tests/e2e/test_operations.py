@@ -21,21 +21,22 @@ from typing import Any
 import psutil
 import pytest
 from light_model import TARGET
+from patience import PATIENCE_SECONDS
+from patient_client import PatientClient
 
 from deployments import cluster
 from deployments.backend import ray_serve_backend
 from deployments.spot import drain_node
 from deployments.standins.tasks import examples
 from fleet.app.serve_api import Mode, NewBounds, ServeApi, Switch
-from fleet.client import FleetClient
 from fleet.model.attempt import Answer, Failure
 from fleet.model.call import Call
 from fleet.model.result import Status
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 WORKERS = 6
-CALLS = [Call({"messages": []}, 60.0)] * 4
+CALLS = [Call({"messages": []}, PATIENCE_SECONDS)] * 4
 UNDER_WAY = WORKERS * len(CALLS)
 
 
@@ -80,7 +81,7 @@ class LightFleet:
         return _replicas(await self._seen(lambda found: found.get("status") == "RUNNING" and is_so(_replicas(found))))
 
     async def _seen(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 found = (await asyncio.to_thread(self.api.read)).details["applications"].get(TARGET, {})
                 if is_so(found):
@@ -121,7 +122,7 @@ class Traffic:
 
     async def until(self, is_so: Callable[[list[str]], bool]) -> None:
         """Returns once the answers so far are so."""
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not is_so(self.answers):
                 self._news.clear()
                 await self._news.wait()
@@ -224,7 +225,7 @@ def node(address: str) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
                 each.kill()  # as a machine goes
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
 
 
 async def test_a_spot_notice_moves_the_replica_to_another_node_before_the_machine_goes(light_fleet):
@@ -273,19 +274,19 @@ async def test_an_engine_that_is_stuck_is_replaced_and_every_job_is_answered(fle
     assert len(before) == 1
     for process in before.values():
         process.send_signal(signal.SIGSTOP)
-    async with FleetClient.connect(fleet.nats_url, tenant="acme") as client:
-        results = await asyncio.gather(*(_job(client, deadline_seconds=240.0) for _ in range(24)))
+    async with PatientClient.connect(fleet.nats_url, tenant="acme") as client:
+        results = await asyncio.gather(*(_job(client, deadline_seconds=PATIENCE_SECONDS) for _ in range(24)))
         assert {result.status for result in results} <= {Status.SUCCEEDED, Status.BEST_EFFORT}
         first = [result.attempts[0] for result in results]
         assert {attempt.target for attempt in first} == {"llama-8b"}
         assert all(isinstance(attempt.outcome, Failure) for attempt in first)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await _job(client)).attempts[-1].target != "llama-8b":
                 pass  # others answer while it is away
     after = await asyncio.to_thread(engines, fleet, "llama-8b")
     assert len(after) == 1 and not set(after) & set(before)
 
 
-async def _job(client: FleetClient, **options: Any) -> Any:
+async def _job(client: PatientClient, **options: Any) -> Any:
     [job] = examples("heldout", 6, 1, task="classify.sentiment")
     return await client.run(task=job.task, messages=job.messages, tier="simple", cloud="deny", **options)

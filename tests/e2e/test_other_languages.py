@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from deployments.standins.tasks import examples
 
@@ -45,7 +46,7 @@ def _run(command: list[str], folder: Path) -> str:
         env=os.environ | {"PATH": path, "npm_config_cache": str(folder / ".npm")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -32,6 +32,6 @@ def test_a_mutated_message_is_read_in_full_or_turned_down(kind: Kind) -> None:
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_made_up_message_is_read_in_full_or_turned_down(kind: Kind, data: st.DataObject) -> None:
     kind.oracle(data.draw(messages(kind)))

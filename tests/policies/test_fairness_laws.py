@@ -51,7 +51,7 @@ def test_a_tenant_alone_gets_everything(jobs, room):
     assert Lane([jobs]).round(room) == {"tenant-0": min(room, len(jobs))}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(sizes, min_size=1, max_size=8), min_size=2, max_size=5), st.integers(1, 64))
 def test_tenants_that_always_have_jobs_get_the_same_tokens_whatever_the_size_of_their_jobs(jobs, room):
     lane = Lane([each * 60 for each in jobs])
@@ -60,7 +60,7 @@ def test_tenants_that_always_have_jobs_get_the_same_tokens_whatever_the_size_of_
         assert _spread(lane) <= TURN_AT_MOST
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(100, LARGEST), min_size=2, max_size=5), st.integers(1, 64))
 def test_where_jobs_are_as_large_as_they_were_shares_differ_by_no_more_than_a_turn_and_a_job(each, room):
     lane = Lane([[size] * (400_000 // size + 1) for size in each])

@@ -177,7 +177,7 @@ def test_an_impossible_propensity_is_refused(propensity: float, most: float) -> 
         weight_of(propensity, most)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(5, 260), st.floats(-1.0, 3.0))
 def test_every_fit_can_be_applied_and_one_of_a_single_signal_keeps_the_order(seed: int, n: int, slope: float) -> None:
     labels = [GOOD, BAD, *overconfident(n, np.random.default_rng(seed), slope)]

@@ -59,7 +59,7 @@ some_text = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(some_text, some_text, st.booleans())
 def test_the_exported_router_agrees_with_scikit_learn(prompt: str, answer: str, with_answer: bool) -> None:
     router, parts, blend = fitted(with_answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.model.action import Finish, GiveUp, Run, Wait
@@ -29,7 +29,6 @@ calls = st.lists(st.tuples(st.integers(0, 40), st.floats(0, 1), st.integers(0, 4
 """What is reserved, the share of it that it comes to, and how many seconds later the next one asks."""
 
 
-@settings(deadline=None)
 @given(calls=calls, limit=st.integers(0, 200), data=st.data())
 def test_spent_and_open_money_never_exceed_the_limit_and_nothing_stays_open(calls, limit, data):
     account, now = Account(), START
@@ -50,7 +49,6 @@ def test_spent_and_open_money_never_exceed_the_limit_and_nothing_stays_open(call
     assert account.open == {}
 
 
-@settings(deadline=None)
 @given(
     most=st.integers(1, 100),
     costs=st.lists(st.integers(0, 100), min_size=1, max_size=30),
@@ -86,7 +84,6 @@ def content_bytes(request):
     return sum(len(text.encode()) for text in said)
 
 
-@settings(deadline=None)
 @given(request=requests, target=st.sampled_from(CLOUDS), data=st.data())
 def test_a_call_never_comes_to_more_than_was_set_aside_for_it(request, target, data):
     offer = money.offer(request, needs_of(request, RULES.estimates), None, target, RULES)
@@ -152,14 +149,12 @@ jobs = st.builds(
 dollars = st.floats(1e-7, 0.5)
 
 
-@settings(deadline=None)
 @given(job=jobs, outcomes=outcomes, budgets=st.tuples(dollars, dollars))
 def test_a_job_with_more_money_never_ends_without_an_answer_it_had_with_less(job, outcomes, budgets):
     ends = [ladder_end(replace(job, max_cost_usd=budget), outcomes, 0, RULES) for budget in sorted(budgets)]
     assert ends[0][0] <= ends[1][0]
 
 
-@settings(deadline=None)
 @given(job=jobs, model=st.sampled_from(CLOUDS), outcomes=outcomes, budget=st.floats(1e-4, 0.05))
 def test_cloud_targets_never_cost_a_job_more_than_its_limit(job, model, outcomes, budget):
     dear = replace(job, request={**job.request, "model": model.name}, max_cost_usd=budget)
@@ -167,7 +162,6 @@ def test_cloud_targets_never_cost_a_job_more_than_its_limit(job, model, outcomes
     assert sum(attempt.cost_usd for attempt in attempts if TARGETS[attempt.target].is_cloud) <= budget * (1 + 1e-9)
 
 
-@settings(deadline=None)
 @given(job=jobs, outcomes=outcomes, limits=st.tuples(dollars, dollars), gone=st.floats(0, 0.6))
 def test_a_day_with_more_money_never_leaves_a_job_without_an_answer_it_had_with_less(job, outcomes, limits, gone):
     ends = [

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.model.delivery import Depths, JobsOf, WorkOf
@@ -17,7 +17,6 @@ from policies.scaling.replicas import Memory, decide
 
 RULES = load_rules(None, None, "gpu")
 NOW = 10_000.0
-large = settings(suppress_health_check=[HealthCheck.too_slow])  # a history is large, and the machine may be busy
 NAMES = ("llama-8b", "mixtral-8x7b", "gpt-4o")
 COLD_SECONDS = 100.0
 TARGET = replace(RULES.catalogue.targets["llama-8b"], serving=Serving(4_000.0, COLD_SECONDS, 1.0))
@@ -63,7 +62,6 @@ def after(history):
     return memory
 
 
-@large
 @given(history=histories, reading=readings, bounds=bounds)
 def test_the_same_arguments_give_the_same_decision_within_the_bounds(history, reading, bounds):
     memory = after(history)
@@ -72,7 +70,6 @@ def test_the_same_arguments_give_the_same_decision_within_the_bounds(history, re
     assert bounds.least <= decision.replicas <= bounds.most
 
 
-@large
 @given(history=histories, reading=readings)
 def test_a_memory_does_not_grow(history, reading):
     memory = after([*history, (reading, 1.0)])
@@ -82,7 +79,6 @@ def test_a_memory_does_not_grow(history, reading):
     assert len(memory.arrivals.waited) <= len(Lane)
 
 
-@large
 @given(history=histories, reading=readings)
 def test_without_work_there_are_never_more_than_before(history, reading):
     memory = after(history)
@@ -91,7 +87,6 @@ def test_without_work_there_are_never_more_than_before(history, reading):
     assert decision.replicas <= quiet.there
 
 
-@large
 @given(history=histories, reading=whole_readings, lane=lanes, more=st.integers(1, 100_000))
 def test_more_work_never_asks_for_fewer(history, reading, lane, more):
     memory, work = after(history), WorkOf(TARGET.name, lane)
@@ -101,7 +96,6 @@ def test_more_work_never_asks_for_fewer(history, reading, lane, more):
     assert decision.replicas >= fewer.replicas
 
 
-@large
 @given(
     history=histories,
     reading=readings,
@@ -122,7 +116,6 @@ def test_larger_jobs_or_less_slack_never_ask_for_fewer_as_long_as_a_start_is_in_
     assert chosen(max(tokens), min(slacks)) >= chosen(min(tokens), max(slacks))
 
 
-@large
 @given(history=histories, reading=readings)
 def test_replicas_go_only_where_no_decision_of_the_window_wanted_them(history, reading):
     memory = after(history)

@@ -222,7 +222,7 @@ SCENARIOS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tested=SCENARIOS, jobs=st.integers(1, 120), seed=st.integers(0, 9))
 def test_whatever_happens_every_job_ends_once_and_the_days_money_is_kept_to(
     tested: Scenario, jobs: int, seed: int, rules: Rules
@@ -236,7 +236,7 @@ def test_whatever_happens_every_job_ends_once_and_the_days_money_is_kept_to(
     assert ends_of(tested, in_use, crowd(tested, jobs, seed)).twice == []
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(tested=SCENARIOS, seed=st.integers(0, 9))
 def test_the_same_seed_makes_the_same_report(tested: Scenario, seed: int, rules: Rules) -> None:
     in_use = in_force(tested, rules)

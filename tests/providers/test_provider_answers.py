@@ -6,6 +6,7 @@ import math
 
 import pytest
 from fault_server import Scripted, anthropic_message, chat_completion
+from patience import PATIENCE_SECONDS
 
 from fleet.model.attempt import Answer, FailureKind, Usage
 from fleet.model.call import Call
@@ -14,7 +15,7 @@ from fleet.model.target import Capability
 from fleet.providers import EnvironmentKeyRing, ProviderSettings, build
 
 REQUEST = {"model": "auto", "messages": [{"role": "user", "content": "Capital of France?"}]}
-CALL = Call(REQUEST, timeout_seconds=30.0)
+CALL = Call(REQUEST, timeout_seconds=PATIENCE_SECONDS)
 
 PATHS = {"openai": "/v1/chat/completions", "groq": "/openai/v1/chat/completions", "anthropic": "/v1/messages"}
 

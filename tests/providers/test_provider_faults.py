@@ -7,12 +7,13 @@ import logging
 
 import pytest
 from fault_server import Manner, Scripted
+from patience import PATIENCE_SECONDS
 
 from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.call import Call
 
 PROMPT = "planted-prompt: where does Ada Example live?"
-CALL = Call({"model": "any", "messages": [{"role": "user", "content": PROMPT}]}, timeout_seconds=30.0)
+CALL = Call({"model": "any", "messages": [{"role": "user", "content": PROMPT}]}, timeout_seconds=PATIENCE_SECONDS)
 QUICK = Call(CALL.request, timeout_seconds=0.2)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
+from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
@@ -16,7 +17,6 @@ from queues.server import EmbeddedServer
 from queues.topology import TopologySpec, apply
 
 KEY = CalibrationKey("llama-8b", "chat", "short")
-PATIENCE_SECONDS = 30.0
 
 
 def calibration(version: str) -> Calibration:

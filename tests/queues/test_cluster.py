@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from memory_fleet import succeeded
+from patience import PATIENCE_SECONDS
 from production_nats import ProductionNats
 
 from fleet.model.delivery import Ack, JobsOf, Post
@@ -50,7 +51,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[tuple[ProductionNats, Connect
 
 async def until_done(step):
     """What every client of the fleet does in an outage: the same again."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 return await step()
@@ -110,7 +111,7 @@ class Load:
         await queue.settle([Ack(delivery) for delivery in deliveries])
 
     async def until_stored(self, count: int) -> None:
-        async with asyncio.timeout(60), self.more:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.more:
             await self.more.wait_for(lambda: len(self.stored_at) >= count)
 
 
@@ -120,7 +121,7 @@ def posts_of(job: Job) -> tuple[Post, Post]:
 
 
 async def leader_of(operator: Connection, stream: str) -> str:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             info = (await operator.nats.jetstream().stream_info(stream)).cluster
             if info.leader:
@@ -211,11 +212,11 @@ async def test_a_majority_is_waited_for_without_a_delivery_being_lost(
     await until_done(lambda: desk.submit([Submission(job_id, "greet", REQUEST) for job_id in sorted(ids)]))
 
     taken = []
-    for limit in itertools.cycle((1, 7, 40, 1000)):
-        deliveries = await queue.take(JobsOf(Lane.STANDARD), limit, 0.1)
+    limits = itertools.cycle((1, 7, 40, 1000))
+    while len(taken) < len(ids):
+        deliveries = await queue.take(JobsOf(Lane.STANDARD), next(limits), PATIENCE_SECONDS)
         taken += [(delivery.body.id, delivery.deliveries) for delivery in deliveries]
         await queue.settle([Ack(delivery) for delivery in deliveries])
-        if not deliveries:
-            break
 
     assert sorted(taken) == [(job_id, 1) for job_id in sorted(ids)]
+    assert await queue.take(JobsOf(Lane.STANDARD), 1, 0.1) == []

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from nats.js.api import ConsumerConfig
+from patience import PATIENCE_SECONDS
 from production_nats import ProductionNats
 from queue_rigs import JetStreamRig, jetstream_rig
 
@@ -22,7 +23,6 @@ from queues.server import EmbeddedServer
 from queues.subjects import consumer_of, filter_of, stream_of
 from queues.topology import TopologySpec, apply
 
-PATIENCE_SECONDS = 20.0
 JOB = b'{"id":"job-000000000001","task":"nudge","request":{"messages":[{"role":"user","content":"Hello."}]}}'
 WORK = Work(Job("job-000000000001", "acme", Lane.BULK, "nudge", Plan.PAID, {}, 1.0), "llama-8b", Reason.ROUTED)
 

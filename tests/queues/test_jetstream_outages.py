@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.model.delivery import Ack, JobsOf, Post, Stored
@@ -29,7 +30,6 @@ from queues.server import EmbeddedServer
 BULK = JobsOf(Lane.BULK)
 JOB = Submission("job-0123456789ab", "nudge", {"messages": [{"role": "user", "content": "Remind me."}]}, Lane.BULK)
 RESULT = Result(JOB.id, "acme", Status.SUCCEEDED, Reason.CONFIDENT, 5.0)
-PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
+from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.model.delivery import Ack, JobsOf, Stored
@@ -21,7 +22,6 @@ from queues.letters import Message
 from queues.server import EmbeddedServer
 
 BULK = JobsOf(Lane.BULK)
-PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def test_300_jobs_of_400_kb_are_all_taken_on_one_connection(rig: JetStream
     stored = await store(rig.connection, [Message("jobs.bulk.acme", body) for body in bodies])
 
     taken: list[bytes] = []
-    async with asyncio.timeout(2 * PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while len(taken) < len(bodies):
             deliveries = await rig.queue.take(BULK, 256, PATIENCE_SECONDS)
             assert 0 < sum(len(delivery.raw) for delivery in deliveries) <= MAX_PULL_BYTES

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from patience import PATIENCE_SECONDS
+
 from fleet.model.delivery import Ack, Post, Retry, Stored, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
@@ -106,11 +108,11 @@ async def test_moving_the_clock_reaches_a_waiting_take() -> None:
     broker, queue = queue_at(now)
     await queue.publish([Post(work())])
     await queue.take(SMALL, 1, 0)
-    waiting = asyncio.create_task(queue.take(SMALL, 1, 60))
+    waiting = asyncio.create_task(queue.take(SMALL, 1, PATIENCE_SECONDS))
     await queue.take(WorkOf("mixtral", Lane.BULK), 1, 0.01)
 
     now.at += 30
     broker.wake()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert len(await waiting) == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from memory_fleet import succeeded
+from patience import PATIENCE_SECONDS
 from production_nats import ProductionNats
 from raw_session import RawSession
 
@@ -107,7 +108,7 @@ class TestWhereTenantsShareAnAccount:
             connection = await connect(server.url)
             await apply(connection.nats.jetstream(), TopologySpec())
             await forge(server.url, ANONYMOUS)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not all((await subjects_in(connection)).values()):
                     pass  # each answer is a round trip; the confirmations are on their way
             yield connection
@@ -121,7 +122,7 @@ class TestWhereTenantsShareAnAccount:
     async def test_neither_intake_nor_a_runner_takes_it_for_a_job(self, forged: Connection) -> None:
         queue = JetStreamQueue(forged)
         for source in (JobsOf(Lane.BULK), WorkOf("llama-8b", Lane.BULK)):
-            [delivery] = await queue.take(source, 10, 5.0)
+            [delivery] = await queue.take(source, 10, PATIENCE_SECONDS)
             assert isinstance(delivery, Delivery)
             assert isinstance(delivery.body, Malformed)
 

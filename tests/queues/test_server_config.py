@@ -121,7 +121,7 @@ VALUES = st.recursive(
 """Lists hold texts and blocks only: nats-server 2.15 does not read a list of numbers."""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(value=VALUES)
 def test_whatever_a_value_holds_the_file_stays_readable(tmp_path: Path, value: Value) -> None:
     path = tmp_path / "any.conf"

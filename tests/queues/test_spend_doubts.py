@@ -103,7 +103,7 @@ async def _spend(cells: TroubledCells, rounds: Sequence[Sequence[tuple[int, int]
     return spent
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     fates=st.lists(st.tuples(st.sampled_from(FATES), st.booleans()), max_size=12),
     rounds=st.lists(st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), min_size=1, max_size=3), max_size=6),

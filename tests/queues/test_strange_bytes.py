@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import ProtocolError
+from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 from raw_nats import pub, publish
 
@@ -23,7 +24,6 @@ from queues.client import TolerantParser
 from queues.server import EmbeddedServer
 
 BULK = JobsOf(Lane.BULK)
-PATIENCE_SECONDS = 20.0
 GOOD = b'{"id": "job-0123456789ab", "task": "nudge", "request": {"messages": [{"role": "user", "content": "Hi"}]}}'
 RESULT = Result("job-0123456789ab", "acme", Status.SUCCEEDED, Reason.CONFIDENT, 5.0)
 

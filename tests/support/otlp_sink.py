@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from patience import PATIENCE_SECONDS
 
 
 class OtlpSink:
@@ -25,7 +26,9 @@ class OtlpSink:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def of_trace(self, trace_id: str, until: Callable[[list[Any]], bool], timeout_seconds: float = 30.0) -> list[Any]:
+    def of_trace(
+        self, trace_id: str, until: Callable[[list[Any]], bool], timeout_seconds: float = PATIENCE_SECONDS
+    ) -> list[Any]:
         """The spans of a trace, as soon as they satisfy `until`; whatever came when the time is over."""
         with self._arrived:
             self._arrived.wait_for(lambda: until(self._of(trace_id)), timeout_seconds)

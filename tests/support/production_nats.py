@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_SECONDS
 from typer.testing import CliRunner
 
 from fleet.cli.commands import app
 from queues.login import Login
 from queues.rights import User, fleet_users, system_user, tenant_user
 from queues.server_config import CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET
-
-READY_SECONDS = 30.0
 
 
 def nats_server_binary() -> str:
@@ -88,7 +87,7 @@ class ProductionNats:
 
     def ready(self) -> None:
         """Returns once every started server is healthy, its streams included."""
-        until = time.monotonic() + READY_SECONDS
+        until = time.monotonic() + PATIENCE_SECONDS
         waiting = dict(zip(self.names, self._ports, strict=True))
         while waiting and time.monotonic() < until:
             waiting = {name: port for name, port in waiting.items() if name in self._processes and not _healthy(port)}
@@ -117,7 +116,9 @@ class ProductionNats:
 
 def _healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port + MONITOR_PORT_OFFSET}/healthz", timeout=2) as reply:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port + MONITOR_PORT_OFFSET}/healthz", timeout=PATIENCE_SECONDS
+        ) as reply:
             answer: dict[str, Any] = json.load(reply)
     except (OSError, ValueError):
         return False

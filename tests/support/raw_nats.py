@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from patience import PATIENCE_SECONDS
+
 GREETING = b'CONNECT {"verbose":false,"headers":true,"pedantic":false}\r\n'
 
 
@@ -11,7 +13,7 @@ async def publish(url: str, *commands: bytes) -> bytes:
     """Send the commands and return everything the server says before the answer to a PING."""
     host, port = url.removeprefix("nats://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await reader.readline()
         writer.write(GREETING + b"".join(commands) + b"PING\r\n")
         said = await reader.readuntil(b"PONG\r\n")

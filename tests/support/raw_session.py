@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from types import TracebackType
 
+from patience import PATIENCE_SECONDS
 from raw_nats import pub
 
 from queues.login import Login
@@ -72,7 +73,7 @@ class RawSession:
 
     async def _until(self, is_last: Callable[[str], bool]) -> list[str]:
         said: list[str] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 line = await self._line()
                 if line.startswith("INFO"):
