@@ -1,8 +1,9 @@
 """The OpenAI chat completion request as wire schema v1 accepts it.
 
 These models check the shape and name the first field that breaks it; the request itself is carried
-unchanged. Every optional field may be null, as it may at OpenAI. Unknown fields are refused: a
-misspelt one would otherwise be ignored in silence.
+as it was sent, but for what `fleet.model.chat.tidy` leaves out. Every optional field may be null, which
+means absent. Unknown fields are refused: a misspelt one would otherwise be ignored in silence. An
+assistant's message alone may have any, because servers write them and publishers send them back.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class TextPart(Strict):
 
 
 class ImageUrl(Strict):
-    url: Text
+    url: Annotated[str, Field(pattern=r"^([Hh][Tt][Tt][Pp][Ss]?://|[Dd][Aa][Tt][Aa]:)")]
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -91,7 +92,7 @@ TextContent = Annotated[
     Annotated[str, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
 ]
 AssistantContent = Annotated[
-    Annotated[str | None, Tag("text")] | Annotated[list[AssistantPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
+    Annotated[str | None, Tag("text")] | Annotated[list[AssistantPart], Tag("parts")], _BY_SHAPE
 ]
 
 
@@ -107,27 +108,35 @@ class UserMessage(Strict):
     name: str | None = None
 
 
-class CalledFunction(Strict):
+class Lenient(Strict):
+    """What a server wrote, sent back as history: it may have fields that nobody here knows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class CalledFunction(Lenient):
     name: Name
     arguments: str
 
 
-class ToolCall(Strict):
+class ToolCall(Lenient):
     id: Text
     type: Literal["function"]
     function: CalledFunction
 
 
-class AssistantMessage(Strict):
+class AssistantMessage(Lenient):
+    """A turn without words is one: a model may have said nothing, and its answer can be sent back."""
+
     role: Literal["assistant"]
     content: AssistantContent = None
     refusal: str | None = None
     name: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+    tool_calls: list[ToolCall] | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> AssistantMessage:
-        if not (self.content or self.tool_calls or self.refusal):
+    def _has_a_field_that_speaks(self) -> AssistantMessage:
+        if self.model_fields_set.isdisjoint(("content", "tool_calls", "refusal")):
             raise ValueError("must have content, tool_calls or a refusal")
         return self
 
@@ -136,6 +145,7 @@ class ToolMessage(Strict):
     role: Literal["tool"]
     content: TextContent
     tool_call_id: Text
+    name: str | None = None
 
 
 Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
@@ -196,7 +206,7 @@ class ChatCompletionRequest(Strict):
     stop: Text | Annotated[list[Text], Field(min_length=1, max_length=4)] | None = None
     seed: Seed | None = None
     response_format: Annotated[TextFormat | JsonFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
-    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     frequency_penalty: Penalty | None = None

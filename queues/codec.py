@@ -1,7 +1,7 @@
 """Bytes to values and back: jobs, work, and the broker's messages they travel in.
 
 Jobs come from strangers and are validated in full; work is our own and is only unpacked. The chat
-request is carried as parsed, never through the models that check it. Results, ledger entries and
+request is carried as parsed and tidied, never through the models that check it. Results, ledger entries and
 dead letters have their own module, `queues.records`.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.chat import tidy
 from fleet.model.delivery import JobsOf, Source, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, TENANT, Cloud, Job, Lane, Plan, Tier
@@ -25,7 +25,7 @@ from fleet.model.submission import Submission
 from queues import schema
 from queues.judgements import judged_record, read_judged, read_probe
 from queues.packed import PACKED
-from queues.problems import field_problem, problem_of
+from queues.problems import checked, field_problem
 from queues.subjects import MSG_ID
 
 MAX_BODY_BYTES = 512 * 1024
@@ -113,7 +113,7 @@ def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, sto
 
 
 def _read_envelope(body: bytes, lane: Lane, tenant: str) -> tuple[schema.Job, dict[str, Any]] | Problem:
-    """The validated envelope and the request exactly as it was sent."""
+    """The validated envelope and the request as it was sent, but for what says nothing."""
     if len(body) > MAX_BODY_BYTES:
         return field_problem("body", f"must be at most {MAX_BODY_BYTES} bytes, not {len(body)}")
     try:
@@ -122,12 +122,11 @@ def _read_envelope(body: bytes, lane: Lane, tenant: str) -> tuple[schema.Job, di
         return field_problem("body", f"must be JSON: {error}")
     if not isinstance(sent, dict):
         return field_problem("body", "must be a JSON object")
-    try:
-        envelope: schema.Job = _VALIDATE(sent)
-    except ValidationError as error:
-        return problem_of(error, sent)
+    envelope: schema.Job | Problem = checked(_VALIDATE, sent)
+    if isinstance(envelope, Problem):
+        return envelope
     problem = _subject_problem(envelope, lane, tenant) or _size_problem(body, sent)
-    return problem if problem is not None else (envelope, sent["request"])
+    return problem if problem is not None else (envelope, tidy(sent["request"]))
 
 
 def _size_problem(body: bytes, sent: Mapping[str, Any]) -> Problem | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from fleet.model.errors import InvalidFeedback
@@ -12,7 +11,7 @@ from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import TENANT
 from fleet.model.result import Problem
 from queues import schema
-from queues.problems import field_problem, problem_of
+from queues.problems import checked, field_problem
 from queues.subjects import feedback_subject
 
 MAX_FEEDBACK_BYTES = 256 * 1024
@@ -48,10 +47,9 @@ def decode_feedback(body: bytes, subject: str, stored_at: float) -> Feedback | P
     sent = _parsed(body)
     if isinstance(sent, Problem):
         return sent
-    try:
-        read = schema.Feedback.model_validate(sent)
-    except ValidationError as error:
-        return problem_of(error, sent)
+    read = checked(schema.Feedback.model_validate, sent)
+    if isinstance(read, Problem):
+        return read
     if problem := _subject_problem(read, subject):
         return problem
     feedback = Feedback(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fleet.model.result import Problem
+
+Model = TypeVar("Model")
 
 MAX_PATH_CHARS = 200
 """Names of unknown fields come from the publisher, so the path that repeats one is cut."""
@@ -17,6 +20,40 @@ MAX_PATH_CHARS = 200
 def field_problem(field: str, rule: str) -> Problem:
     field = field[:MAX_PATH_CHARS]
     return Problem(f"{field}: {rule}", field, rule)
+
+
+def checked(validate: Callable[[Any], Model], sent: dict[str, Any]) -> Model | Problem:
+    """What `validate` makes of `sent`, or the first problem. A null it objects to is taken out of `sent`: it is absent.
+
+    Most jobs have no such null, so only those that fail are searched for one.
+    """
+    try:
+        return validate(sent)
+    except ValidationError as error:
+        if not _drop_nulls(error, sent):
+            return problem_of(error, sent)
+    try:
+        return validate(sent)
+    except ValidationError as error:
+        return problem_of(error, sent)
+
+
+def _drop_nulls(error: ValidationError, sent: dict[str, Any]) -> bool:
+    """Whether `sent` is now without a field that was null and was objected to; an item of a list is no field."""
+    found = error.errors(include_url=False)
+    nulls = {tuple(_path(details, sent)) for details in found if details["input"] is None}
+    dropped = [_drop(path, sent) for path in nulls if path and isinstance(path[-1], str)]
+    return any(dropped)
+
+
+def _drop(path: tuple[int | str, ...], sent: dict[str, Any]) -> bool:
+    at: Any = sent
+    for step in path[:-1]:
+        at = at[step]
+    if at[path[-1]] is not None:  # an objection to something inside, which is not there
+        return False
+    del at[path[-1]]
+    return True
 
 
 def problem_of(error: ValidationError, body: object) -> Problem:
@@ -33,16 +70,56 @@ def problem_of(error: ValidationError, body: object) -> Problem:
 
 
 def _path(details: ErrorDetails, body: object) -> list[int | str]:
-    """Where the error is in `body`, without the names pydantic adds for the branches of a union."""
+    """Where the error is in `body`, without the names pydantic adds for the branches of a union.
+
+    Such a name follows a value that has branches, and may be the name of one of its fields as well: the text part's
+    is `text`.
+    """
     path: list[int | str] = []
     at: Any = body  # Any: JSON
+    is_branch = False
     for step in details["loc"]:
         is_key = isinstance(at, dict) and step in at
         is_index = isinstance(at, list) and isinstance(step, int) and step < len(at)
-        if is_key or is_index:
+        if (is_key or is_index) and not is_branch:
             path.append(step)
             at = at[step]
+            is_branch = isinstance(at, dict) and _has_branches(path)
+        else:
+            is_branch = False
     return [*path, details["loc"][-1]] if details["type"] == "missing" else path
+
+
+def _has_branches(path: list[int | str]) -> bool:
+    """Whether the object there is one of several kinds, told apart by its `role` or `type`."""
+    if isinstance(path[-1], int):
+        return path[-2] in ("messages", "content")
+    return path == ["request", "response_format"]
+
+
+UNKNOWN = "is not a known field"
+_APART = "is not a field of a job: it is charged apart from tokens, at prices the catalogue does not know"
+_STORED = "is not a field of a job: it names what lies in a provider's account"
+_OLD = "is not a field of a job: use tools and tool_choice"
+REFUSED: Mapping[str, str] = {
+    "web_search_options": _APART,
+    "audio": _APART,
+    "prediction": _APART,
+    "moderation": _APART,
+    "prompt_cache_options": _APART,
+    "prompt_cache_retention": _APART,
+    "speed": _APART,
+    "previous_response_id": _STORED,
+    "conversation": _STORED,
+    "container": _STORED,
+    "functions": _OLD,
+    "function_call": _OLD,
+}
+"""Fields of a request that other interfaces know, and why jobs have none."""
+
+
+def _rule_of_unknown(location: tuple[int | str, ...]) -> str:
+    return REFUSED.get(str(location[-1]), UNKNOWN) if location[:-1] == ("request",) else UNKNOWN
 
 
 _SHOULD = re.compile(r"^[A-Z]\w* should ")
@@ -53,7 +130,7 @@ def _rule(details: ErrorDetails) -> str:
         case "missing" | "union_tag_not_found":
             return "is required"
         case "extra_forbidden":
-            return "is not a known field"
+            return _rule_of_unknown(details["loc"])
         case "union_tag_invalid":
             return f"must be one of {details['ctx']['expected_tags']}"
         case "value_error":

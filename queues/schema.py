@@ -74,7 +74,8 @@ class Job(Strict):
 
     `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` and `not_before` (when it may
     run first) are unix seconds or ISO 8601 with an offset. `own_key` names a secret and never is one. `above` names a
-    target whose answer was not good enough: only stronger ones run the job.
+    target whose answer was not good enough: only stronger ones run the job. A field that is null is read as absent,
+    here and in the request.
     """
 
     schema_: Version = VERSION

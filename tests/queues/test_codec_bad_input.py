@@ -48,6 +48,11 @@ def test_the_envelope_the_table_starts_from_is_good() -> None:
 
 USER = "request.messages.1"
 IMAGE = {"type": "image_url", "image_url": {"url": "https://img.example/1.png", "detail": "huge"}}
+CACHED = {"type": "text", "text": "Remind me.", "cache_control": {"type": "ephemeral"}}
+FTP = {"type": "image_url", "image_url": {"url": "ftp://img.example/1.png"}}
+CALLED = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"arguments": "{}"}}]}
+NAMED_TWICE = {"type": "function", "function": {"name": "f", "function": {}}}
+NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "json_schema": {}}}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +112,26 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://img.example/1.png", 
         ("request.tools", [{"type": "function", "function": {}}], "request.tools.0.function.name", "is required"),
         ("request.response_format", {"type": "xml"}, "request.response_format.type", "must be one of 'text'"),
         ("request.max_token", 5, "request.max_token", "is not a known field"),
+        ("request.web_search_options", {}, "request.web_search_options", "charged apart"),
+        ("request.prediction", {"type": "content"}, "request.prediction", "charged apart"),
+        ("request.audio", {"voice": "x"}, "request.audio", "charged apart"),
+        ("request.modalities", ["text", "audio"], "request.modalities.1", "must be 'text'"),
+        ("request.previous_response_id", "resp_1", "request.previous_response_id", "provider's account"),
+        ("request.tools", [{"type": "web_search"}], "request.tools.0.type", "must be 'function'"),
+        (f"{USER}.content", None, f"{USER}.content", "is required"),
+        ("request.messages", None, "request.messages", "is required"),
+        ("id", None, "id", "is required"),
+        ("request.stop", ["a", None], "request.stop.1", "must be a valid string"),
+        (f"{USER}.content", [CACHED], f"{USER}.content.0.cache_control", "is not a known field"),
+        (f"{USER}.content", [{"type": "text", "text": {"text": 1}}], f"{USER}.content.0.text", "valid string"),
+        (f"{USER}.content", [{"type": "text"}], f"{USER}.content.0.text", "is required"),
+        (f"{USER}.content", [{"type": "file", "file": {"file": 1}}], f"{USER}.content.0.file.file", "not a known"),
+        (f"{USER}.content", [FTP], f"{USER}.content.0.image_url.url", "must match pattern"),
+        (USER, {"role": "user", "user": {"content": 1}, "content": "x"}, f"{USER}.user", "is not a known field"),
+        (USER, CALLED, f"{USER}.tool_calls.0.function.name", "is required"),
+        ("request.tools", [NAMED_TWICE], "request.tools.0.function.function", "is not a known field"),
+        ("request.response_format", NESTED, "request.response_format.json_schema.json_schema", "not a known field"),
+        ("request.response_format", {"type": "text", "text": 1}, "request.response_format.text", "not a known field"),
     ],
 )
 def test_a_wrong_field_is_named_with_the_rule_it_breaks(path: str, value: Any, field: str, rule: str) -> None:

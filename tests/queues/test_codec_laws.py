@@ -49,7 +49,7 @@ requests = st.fixed_dictionaries(
         "seed": st.integers(min_value=-(2**63), max_value=2**63 - 1),
         "stop": words | st.lists(words, min_size=1, max_size=4),
         "logit_bias": st.dictionaries(names, st.floats(min_value=-100, max_value=100), max_size=2),
-        "user": st.none() | texts,
+        "user": texts,
     },
 )
 

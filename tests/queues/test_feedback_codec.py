@@ -58,7 +58,8 @@ SHADOW = {"source": "shadow", "target": "llama-8b", "propensity": 0.02}
 @pytest.mark.parametrize(
     ("change", "field", "rule"),
     [
-        ({"id": None}, "id", "must be a valid string"),
+        ({"id": None}, "id", "is required"),
+        ({"id": 7}, "id", "must be a valid string"),
         ({"id": "short"}, "id", "must match pattern"),
         ({"id": "x" * 129}, "id", "must match pattern"),
         ({"job_id": "results.of.another"}, "job_id", "must match pattern"),
