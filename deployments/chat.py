@@ -20,6 +20,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from deployments.failures import failure_of, failure_of_response
 from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.chat import tidy
 from policies.features import aggregate
 
 CANDIDATES = 5
@@ -69,7 +70,7 @@ class Chat:
     def _request(self, body: Mapping[str, Any]) -> ChatCompletionRequest:
         if body.get("n") not in (None, 1):
             raise ValueError("n: a job has one answer")
-        return ChatCompletionRequest.model_validate({**body, **FLEET_DECIDES, "model": self._model})
+        return ChatCompletionRequest.model_validate({**tidy(body), **FLEET_DECIDES, "model": self._model})
 
     async def _straight(self, request: ChatCompletionRequest) -> Outcome:
         rendered = await self._serving.render_chat_request(request)
@@ -133,8 +134,11 @@ class Chat:
         if isinstance(error := getattr(response, "error", None), ErrorInfo):
             return failure_of_response(error)
         choice = response.choices[0]
+        if choice.finish_reason in BROKEN_OFF:
+            return Failure(FailureKind.INTERNAL, "the engine broke the generation off")
+        said = choice.message.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True)
         return Answer(
-            message=choice.message.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True),
+            message={name: value for name, value in said.items() if value != []},
             finish_reason=choice.finish_reason,
             usage=Usage(response.usage.prompt_tokens, response.usage.completion_tokens or 0),
             model=self._model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleet.model.job import Job, Plan
 from fleet.model.result import Problem
+from fleet.model.target import Capability
 from policies.needs import Needs
 from policies.routing import own_provider, pinned_target, unpinned
 from policies.rules import Rules
@@ -24,6 +25,8 @@ def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
     if job.above is not None and job.above not in rules.catalogue.targets:
         rule = f"must be one of {', '.join(rules.catalogue.targets)}"
         return _problem("above", rule, f"unknown target {job.above!r}")
+    if Capability.FILES in needs.capabilities and (problem := _problem_with_files(job)) is not None:
+        return problem
     if job.plan is Plan.OWN_KEY:
         return _problem_with_key(job, rules) or _problem_with_model(job, needs, rules)
     return _problem_with_model(job, needs, rules)
@@ -37,6 +40,19 @@ def _problem_with_delay(job: Job) -> Problem | None:
         return _problem("not_before", rule, "the job is to start too late")
     if job.deadline_at is not None and job.deadline_at <= job.not_before_at:
         return _problem("deadline", "must lie after not_before", "the deadline passes before the job may run")
+    return None
+
+
+def _problem_with_files(job: Job) -> Problem | None:
+    """A file's id names it in one account only: the tenant's, where its own key is used."""
+    if own_provider(job) is not None:
+        return None
+    for index, message in enumerate(job.request["messages"]):
+        content = message.get("content")
+        for position, part in enumerate(content if isinstance(content, list) else ()):
+            if part.get("type") == "file" and part["file"].get("file_id"):
+                field = f"request.messages.{index}.content.{position}.file.file_id"
+                return _problem(field, "needs plan own_key; send file_data", "a file of an account cannot be read here")
     return None
 
 

@@ -37,15 +37,14 @@ def needs_of(request: ChatRequest, estimates: Estimates) -> Needs:
     per image: near enough to skip a target that is far too small. The engine's own refusal
     (`context_too_long`) settles the close calls.
     """
-    characters, images = _measure(request.get("messages", ()))
+    characters, images, special = _measure(request.get("messages", ()))
     tools, response_format = request.get("tools"), request.get("response_format")
     if tools:
         characters += len(str(tools))
-    special = images or tools or response_format
     return Needs(
         input_tokens=math.ceil(characters / estimates.characters_per_token) + images * estimates.tokens_per_image,
         output_tokens=request.get("max_completion_tokens") or request.get("max_tokens"),
-        capabilities=_capabilities(images > 0, bool(tools), response_format) if special else _NOTHING_SPECIAL,
+        capabilities=special | _capabilities(bool(tools), response_format) if tools or response_format else special,
     )
 
 
@@ -55,21 +54,31 @@ def tokens_of(request: ChatRequest, estimates: Estimates) -> int:
     return needs.input_tokens + (needs.output_tokens or estimates.output_tokens)
 
 
-def _capabilities(images: bool, tools: bool, response_format: Any) -> frozenset[Capability]:
+def _capabilities(tools: bool, response_format: Any) -> frozenset[Capability]:
     schema = isinstance(response_format, Mapping) and response_format.get("type") == "json_schema"
-    wanted = ((Capability.VISION, images), (Capability.TOOLS, tools), (Capability.JSON_SCHEMA, schema))
+    wanted = ((Capability.TOOLS, tools), (Capability.JSON_SCHEMA, schema))
     return frozenset(capability for capability, needed in wanted if needed)
 
 
-def _measure(messages: Iterable[Any]) -> tuple[int, int]:
-    """Characters of text and number of images. What has no known shape counts nothing: the engine judges it."""
+_OF_PART = {"image_url": Capability.VISION, "input_audio": Capability.AUDIO, "file": Capability.FILES}
+
+
+def _measure(messages: Iterable[Any]) -> tuple[int, int, frozenset[Capability]]:
+    """Characters of text, number of images, and what it takes to read the parts.
+
+    What has no known shape counts nothing: the engine judges it.
+    """
     characters = images = 0
+    special = _NOTHING_SPECIAL
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
             characters += len(content)
         elif isinstance(content, list):
             for part in content:
+                kind = part.get("type")
                 characters += len(part.get("text") or "")
-                images += part.get("type") == "image_url"
-    return characters, images
+                images += kind == "image_url"
+                if kind in _OF_PART:
+                    special |= {_OF_PART[kind]}
+    return characters, images, special

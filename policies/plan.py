@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,8 @@ from policies.routes import Ladder
 from policies.rules import Rules
 
 _REFUSALS = (FailureKind.INVALID_REQUEST, FailureKind.CONTEXT_TOO_LONG)
+_FIELD = re.compile(r"request\.[\w.]+(?=: )")
+"""How the detail of a request that was refused before it was sent begins: with the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +262,9 @@ def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
     message = f"{attempts[-1].target} failed last: {last.kind}: {last.detail}"
     if all(failure.kind in _REFUSALS for failure in failures):
         rule = "must be a request that at least one target accepts"
-        return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, field="request", rule=rule), dead=True)
+        named = _FIELD.match(last.detail)
+        field = "request" if named is None else named[0]
+        return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, field=field, rule=rule), dead=True)
     return GiveUp(Status.FAILED, Reason.ALL_FAILED, Problem(message), dead=True)
 
 

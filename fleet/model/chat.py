@@ -27,7 +27,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
 def tidy(request: ChatRequest) -> dict[str, Any]:
     """The request in that spelling; a tidy one comes out equal. Unknown roles and parts are left to who reads them."""
     kept = without_nulls(request)
-    if messages := kept.get("messages"):
+    if isinstance(messages := kept.get("messages"), list):
         kept["messages"] = [_message(message) for message in messages]
     if "tools" in kept or "tool_choice" in kept or "parallel_tool_calls" in kept:
         _tidy_tools(kept)

@@ -14,8 +14,16 @@ FLEET = "fleet"
 
 
 class Capability(StrEnum):
+    """What a target can do. Jobs with images, audio, files, tools or a schema go only to targets that take them.
+
+    `REASONING`: it thinks before it answers, and takes `reasoning_effort` in place of sampling parameters.
+    """
+
     TEXT = "text"
     VISION = "vision"
+    AUDIO = "audio"
+    FILES = "files"
+    REASONING = "reasoning"
     TOOLS = "tools"
     JSON_SCHEMA = "json_schema"
     LOGPROBS = "logprobs"

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from fleet.model.attempt import Answer, Failure, FailureKind, Outcome, Usage
-
-FINISH_REASON: Mapping[str, str] = {
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-}
-"""Everything else (end_turn, stop_sequence) is OpenAI's "stop"."""
+from fleet.model.attempt import Answer, Outcome, Usage
+from fleet.providers.finish import finished
 
 
 class _Block(BaseModel):
@@ -23,7 +16,7 @@ class _Block(BaseModel):
     text: str = ""
     id: str = ""
     name: str = ""
-    input: dict[str, Any] = {}
+    input: Any = None  # an object in a call of a tool; blocks of other types are not read
 
 
 class _Usage(BaseModel):
@@ -38,30 +31,33 @@ class _Usage(BaseModel):
 class _Reply(BaseModel):
     model: str
     content: tuple[_Block, ...]
-    stop_reason: str
+    stop_reason: str | None = None
     usage: _Usage
 
 
 def decode(body: bytes) -> Outcome:
-    """The answer in a Messages API reply; a refusal is a content-filter failure. Raises `pydantic.ValidationError`."""
+    """The answer in a Messages API reply, or why it is none. Raises `pydantic.ValidationError`."""
     reply = _Reply.model_validate_json(body)
-    if reply.stop_reason == "refusal":
-        return Failure(FailureKind.CONTENT_FILTER, "anthropic withheld the answer")
     usage = reply.usage
     cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
-    return Answer(
+    answer = Answer(
         message=_message(reply.content),
-        finish_reason=FINISH_REASON.get(reply.stop_reason, "stop"),
+        finish_reason="stop",
         usage=Usage(usage.input_tokens + cached, usage.output_tokens),
         model=reply.model,
     )
+    return finished(answer, reply.stop_reason, "anthropic")
 
 
 def _message(blocks: tuple[_Block, ...]) -> dict[str, Any]:
     """Text and tool calls; blocks of other types (thinking) are not part of an assistant message."""
     text = "".join(block.text for block in blocks if block.type == "text")
     calls = [
-        {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": json.dumps(block.input)}}
+        {
+            "id": block.id,
+            "type": "function",
+            "function": {"name": block.name, "arguments": json.dumps(block.input or {})},
+        }
         for block in blocks
         if block.type == "tool_use"
     ]

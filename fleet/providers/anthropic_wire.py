@@ -3,73 +3,79 @@
 OpenAI                                   Anthropic
 system and developer messages            `system`, joined by blank lines, wherever they stood
 max_completion_tokens, max_tokens        max_tokens, required: `DEFAULT_MAX_TOKENS` where the job sets none
-stop                                     stop_sequences
+stop                                     stop_sequences; a blank one, which the API refuses, is cut at here
 tools, tool_choice, parallel_tool_calls  tools, tool_choice, disable_parallel_tool_use
-tool_calls, tool messages                tool_use and tool_result blocks
-image_url (data: and https:)             image block, base64 or url
-response_format json_schema              output_config.format, the schema as the SDK's transform_schema writes it
+messages                                 turns: see `fleet.providers.anthropic_turns`
+image_url (data: and https:), file data  image and document blocks, base64 or url
+response_format json_schema              output_config.format: see `fleet.providers.anthropic_schema`
 response_format json_object              a sentence in `system`: there is no schema to enforce
-audio and file parts, function messages  refused: `InvalidJob`
+audio parts, files by id                 refused: `InvalidJob`
 everything else                          left out. The API has no sampling parameters (temperature, top_p, seed,
                                          penalties), no log-probabilities and one answer per request
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from anthropic import transform_schema
-
+from fleet.model.attempt import Outcome
+from fleet.model.chat import tidy
 from fleet.model.errors import InvalidJob
 from fleet.model.job import ChatRequest
 from fleet.model.target import Target
-from fleet.providers.anthropic_reply import decode
+from fleet.providers import anthropic_reply, history
+from fleet.providers.anthropic_schema import schema_at, tool_schema
+from fleet.providers.anthropic_turns import Block, turns_of
+from fleet.providers.finish import cut_at
+from fleet.providers.history import JSON_ONLY
 
 DEFAULT_MAX_TOKENS = 4096
 """Room for a long answer, within every current model's limit; it bounds the price of a job that set no limit."""
-
-JSON_ONLY = "Answer with one JSON object and nothing else: no prose around it, no code fence."
-
-Block = dict[str, Any]
 
 
 class AnthropicWire:
     """Anthropic's Messages API, for `target`."""
 
-    decode = staticmethod(decode)
-
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    def encode(self, request: ChatRequest) -> dict[str, Any]:
+    def encode(self, request: ChatRequest, own_key: bool = False) -> dict[str, Any]:
         try:
-            return self._translate(request)
+            return self._translate(tidy(request))
         except (KeyError, TypeError, AttributeError):  # a part without what its type demands
             raise InvalidJob("request", "is no complete chat completion request") from None
 
+    def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:
+        return cut_at(anthropic_reply.decode(body), tuple(stop for stop in _stops(request or {}) if not stop.strip()))
+
     def _translate(self, request: ChatRequest) -> dict[str, Any]:
         limit = request.get("max_completion_tokens") or request.get("max_tokens") or DEFAULT_MAX_TOKENS
-        stop = request.get("stop")
+        history.require_tools(request)
+        system, turns = turns_of(request["messages"], _system(request))
         body: dict[str, Any] = {
             "model": self._target.model,
             "max_tokens": limit,
-            "system": _system(request),
-            "messages": _turns(request["messages"]),
-            "stop_sequences": [stop] if isinstance(stop, str) else stop,
+            "system": system,
+            "messages": turns,
+            "stop_sequences": [stop for stop in _stops(request) if stop.strip()],
             "output_config": _output_config(request.get("response_format")),
-            "tools": [_tool(tool) for tool in request.get("tools") or ()],
-            "tool_choice": _tool_choice(request) if request.get("tools") else None,
+            **_tools(request, turns),
         }
         return {name: value for name, value in body.items() if value}
 
 
+def _stops(request: ChatRequest) -> Sequence[str]:
+    stop = request.get("stop")
+    return [stop] if isinstance(stop, str) else stop or ()
+
+
 def _system(request: ChatRequest) -> str:
     texts = [_text(message) for message in request["messages"] if message["role"] in ("system", "developer")]
-    if (request.get("response_format") or {}).get("type") == "json_object":
+    wanted = request.get("response_format") or {}
+    if wanted.get("type") == "json_object" or (wanted.get("type") == "json_schema" and not _schema(wanted)):
         texts.append(JSON_ONLY)
-    return "\n\n".join(text for text in texts if text)
+    return "\n\n".join(text for text in texts if text.strip())
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -77,98 +83,48 @@ def _text(message: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
 
 
-def _turns(messages: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """One turn per message; the API joins neighbours of the same role."""
-    turns = []
-    for index, message in enumerate(messages):
-        match message["role"]:
-            case "system" | "developer":
-                continue
-            case "user":
-                turns.append({"role": "user", "content": _content(message, index)})
-            case "assistant":
-                turns.append({"role": "assistant", "content": _content(message, index) + _tool_uses(message, index)})
-            case "tool":
-                result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": _text(message)}
-                turns.append({"role": "user", "content": [result]})
-            case _:
-                raise InvalidJob(f"request.messages.{index}.role", "has no counterpart at anthropic")
-    return turns
-
-
-def _content(message: Mapping[str, Any], index: int) -> list[Block]:
-    """The blocks of a message; empty texts are left out, because the API refuses them."""
-    content = message.get("content") or []
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    blocks = [_block(part, f"request.messages.{index}.content.{position}") for position, part in enumerate(parts)]
-    return [block for block in blocks if block.get("text") != ""]
-
-
-def _block(part: Mapping[str, Any], path: str) -> Block:
-    match part["type"]:
-        case "text":
-            return {"type": "text", "text": part["text"]}
-        case "refusal":
-            return {"type": "text", "text": part["refusal"]}
-        case "image_url":
-            return {"type": "image", "source": _image_source(part["image_url"]["url"], path)}
-        case _:
-            raise InvalidJob(f"{path}.type", "has no counterpart at anthropic")
-
-
-def _image_source(url: str, path: str) -> Block:
-    if url.startswith("https://"):
-        return {"type": "url", "url": url}
-    kind, comma, data = url.removeprefix("data:").partition(",")
-    if not url.startswith("data:") or not comma or not kind.endswith(";base64"):
-        raise InvalidJob(f"{path}.image_url.url", "must be an https or a base64 data URL")
-    return {"type": "base64", "media_type": kind.split(";")[0], "data": data}
-
-
-def _tool_uses(message: Mapping[str, Any], index: int) -> list[Block]:
-    return [
-        {
-            "type": "tool_use",
-            "id": call["id"],
-            "name": call["function"]["name"],
-            "input": _arguments(call, f"request.messages.{index}.tool_calls.{position}"),
-        }
-        for position, call in enumerate(message.get("tool_calls") or ())
-    ]
-
-
-def _arguments(call: Mapping[str, Any], path: str) -> Any:
-    try:
-        return json.loads(call["function"]["arguments"] or "{}")
-    except ValueError:
-        raise InvalidJob(f"{path}.function.arguments", "must be JSON") from None
+def _schema(response_format: Mapping[str, Any]) -> Any:
+    return response_format["json_schema"].get("schema")
 
 
 def _output_config(response_format: Mapping[str, Any] | None) -> Block | None:
-    if response_format is None or response_format["type"] != "json_schema":
+    if response_format is None or response_format["type"] != "json_schema" or not _schema(response_format):
         return None
-    try:
-        schema = transform_schema(response_format["json_schema"]["schema"])
-    except Exception:  # the SDK asserts on what it cannot express, with errors of several kinds
-        raise InvalidJob("request.response_format.json_schema.schema", "cannot be expressed at anthropic") from None
+    schema = schema_at("request.response_format.json_schema.schema", _schema(response_format))
     return {"format": {"type": "json_schema", "schema": schema}}
 
 
-def _tool(tool: Mapping[str, Any]) -> Block:
+def _tools(request: ChatRequest, turns: list[Block]) -> Block:
+    """The tools and the choice among them. Where history has calls of tools, the API wants tools to be there."""
+    if tools := request.get("tools"):
+        declared = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(tools)]
+        return {"tools": declared, "tool_choice": _tool_choice(request)}
+    blocks = [block for turn in turns for block in turn["content"] if block["type"] == "tool_use"]
+    called = dict.fromkeys(block["name"] for block in blocks)
+    if not called:
+        return {}
+    return {"tools": [{"name": name, "input_schema": tool_schema(None)} for name in called], "tool_choice": NO_TOOL}
+
+
+NO_TOOL: Block = {"type": "none"}
+
+
+def _tool(tool: Mapping[str, Any], path: str) -> Block:
     function = tool["function"]
-    described = {name: function[name] for name in ("description", "strict") if function.get(name)}
-    return {
-        "name": function["name"],
-        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
-        **described,
-    }
+    declared = {"name": function["name"], "input_schema": tool_schema(function.get("parameters"))}
+    if function.get("description"):
+        declared["description"] = function["description"]
+    if function.get("strict"):
+        declared["input_schema"] = schema_at(f"{path}.function.parameters", declared["input_schema"])
+        declared["strict"] = True
+    return declared
 
 
 def _tool_choice(request: ChatRequest) -> Block | None:
     one_at_a_time = {"disable_parallel_tool_use": True} if request.get("parallel_tool_calls") is False else {}
     match request.get("tool_choice"):
         case "none":
-            return {"type": "none"}
+            return NO_TOOL
         case "required":
             return {"type": "any", **one_at_a_time}
         case {"type": "function", "function": {"name": name}}:

@@ -78,11 +78,15 @@ class ProviderBackend:
             return Failure(FailureKind.INTERNAL, f"{type(error).__name__} while calling {self._provider}")
 
     async def _exchange(self, call: Call) -> Outcome:
-        body = self._wire.encode(call.request)
+        body = self._wire.encode(call.request, own_key=call.own_key is not None)
         key = self._keys.resolve(self._provider, call.own_key)
         reply = await self._sdk.post(body, key, call.timeout_seconds)
         now = time.time()
-        outcome = self._wire.decode(reply.body) if reply.status == 200 else failure_of(self._provider, reply, now)
+        outcome = (
+            self._wire.decode(reply.body, call.request)
+            if reply.status == 200
+            else failure_of(self._provider, reply, now)
+        )
         headroom = headroom_in(reply.headers, now)
         return outcome if headroom is None else replace(outcome, headroom=headroom)
 

@@ -1,71 +1,55 @@
 """The OpenAI chat format, as OpenAI, Groq and the many servers that copy it read it.
 
-The job's request goes out as it came, except for these fields:
+The job's request goes out tidied (`fleet.model.chat`), except for these fields:
 
-    field                          openai                     groq       other servers
+    field                          openai                     groq        other servers
     model                          the target's               the target's  the target's
-    stream, stream_options, n      left out: an attempt is one whole answer
+    stream, stream_options, n,
+    modalities                     left out: an attempt is one whole answer, in text
     logprobs, top_logprobs         ours, where the target is known to give them; else left out
-    max_tokens                     as max_completion_tokens   unchanged  unchanged
-    logit_bias, metadata, store    unchanged                  left out   unchanged
-    service_tier                   unchanged                  left out   unchanged
-    messages[].name                unchanged                  left out   unchanged
+    max_tokens                     as max_completion_tokens   unchanged   unchanged
+    service_tier, store, metadata  only on a tenant's key     left out    only on a tenant's key
+    reasoning_effort               where the target reasons   so, as low, medium or high   where the target reasons
+    verbosity                      where the target reasons   left out    unchanged
+    temperature, top_p, penalties,
+    logit_bias, stop               unless the target reasons  unchanged, but logit_bias    unchanged
+    messages[].name                unchanged                  left out    unchanged
 
-OpenAI deprecated `max_tokens` and its reasoning models refuse it. Groq answers 400 to what it does not support and
-has service tiers of its own.
+A service tier changes the price, and what is stored lies in the account of whoever owns the key: on the fleet's both
+are left out. OpenAI deprecated `max_tokens`; its reasoning models refuse it and the sampling parameters, so what they
+cannot be told to stop at is cut off here. Groq answers 400 to what it does not support and has service tiers of its
+own. OpenAI and Groq demand the word JSON in a request for a JSON object, and an answer to every tool call.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.attempt import Outcome
+from fleet.model.chat import tidy
+from fleet.model.errors import InvalidJob
 from fleet.model.job import ChatRequest
 from fleet.model.target import Capability, Target
-from policies.features import aggregate
+from fleet.providers import history
+from fleet.providers.finish import cut_at
+from fleet.providers.openai_reply import decode
 
-NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs"})
-NOT_ON_GROQ = frozenset({"logit_bias", "metadata", "store", "service_tier"})
+NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs", "modalities"})
+OWN_KEY_ONLY = frozenset({"service_tier", "store", "metadata"})
+NOT_ON_GROQ = frozenset(
+    {"logit_bias", "metadata", "store", "service_tier", "verbosity", "safety_identifier", "prompt_cache_key"}
+)
+SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop"})
+"""What OpenAI's reasoning models refuse."""
+
+EFFORT_ON_GROQ: Mapping[str, str] = {"none": "low", "minimal": "low", "xhigh": "high"}
+
 CANDIDATES = 5
 """Log-probabilities asked for per token: what vLLM is asked for too, so that features compare."""
 
-
-class _Candidate(BaseModel):
-    logprob: float
-
-
-class _Token(_Candidate):
-    top_logprobs: list[_Candidate] = []
-
-
-class _Logprobs(BaseModel):
-    content: list[_Token] | None = None
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    role: Literal["assistant"] = "assistant"
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    finish_reason: str
-    message: _Message
-    logprobs: _Logprobs | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Completion(BaseModel):
-    model: str
-    choices: tuple[_Choice, ...]
-    usage: _Usage | None = None
+_OPENAI_NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 
 
 class OpenAIWire:
@@ -73,44 +57,76 @@ class OpenAIWire:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._drop = NEVER | NOT_ON_GROQ if target.provider == "groq" else NEVER
+        self._reasons = Capability.REASONING in target.capabilities
+        self._is_openai, self._is_groq = target.provider == "openai", target.provider == "groq"
+        refuses_logprobs = self._is_groq or (self._is_openai and self._reasons)
+        self._gives_logprobs = Capability.LOGPROBS in target.capabilities and not refuses_logprobs
+        self._drop = NEVER | self._not_here()
 
-    def encode(self, request: ChatRequest) -> dict[str, Any]:
-        body = {name: value for name, value in request.items() if name not in self._drop}
+    def _not_here(self) -> frozenset[str]:
+        dropped = NOT_ON_GROQ if self._is_groq else frozenset[str]()
+        if not self._reasons:
+            dropped |= {"reasoning_effort", "verbosity"} if self._is_openai else {"reasoning_effort"}
+        elif self._is_openai:
+            dropped |= SAMPLING
+        return dropped
+
+    def encode(self, request: ChatRequest, own_key: bool = False) -> dict[str, Any]:
+        try:
+            return self._translate(tidy(request), own_key)
+        except (KeyError, TypeError, AttributeError):  # a part without what its type demands
+            raise InvalidJob("request", "is no complete chat completion request") from None
+
+    def _translate(self, request: ChatRequest, own_key: bool) -> dict[str, Any]:
+        drop = self._drop if own_key else self._drop | OWN_KEY_ONLY
+        body = {name: value for name, value in request.items() if name not in drop}
         body["model"] = self._target.model
-        if self._target.provider == "openai" and "max_tokens" in body:
-            body.setdefault("max_completion_tokens", body.pop("max_tokens"))
-        if self._target.provider == "groq":
-            body["messages"] = [_unnamed(message) for message in body["messages"]]
-        elif Capability.LOGPROBS in self._target.capabilities:
-            body |= {"logprobs": True, "top_logprobs": CANDIDATES}
-        return body
+        history.require_own_files(body["messages"], own_key)
+        if self._is_openai or self._is_groq:
+            self._heed_the_vendor(body)
+        return body | {"logprobs": True, "top_logprobs": CANDIDATES} if self._gives_logprobs else body
 
-    def decode(self, body: bytes) -> Outcome:
-        completion = _Completion.model_validate_json(body)
-        if not completion.choices:
-            return Failure(FailureKind.MALFORMED, f"{self._target.provider} sent a reply without choices")
-        choice = completion.choices[0]
-        if choice.finish_reason == "content_filter":
-            return Failure(FailureKind.CONTENT_FILTER, f"{self._target.provider} withheld the answer")
-        usage = completion.usage or _Usage()
-        return Answer(
-            message=choice.message.model_dump(),
-            finish_reason=choice.finish_reason,
-            usage=Usage(usage.prompt_tokens, usage.completion_tokens),
-            model=completion.model,
-            features=_features(choice.logprobs),
-        )
+    def _heed_the_vendor(self, body: dict[str, Any]) -> None:
+        """What OpenAI and Groq answer 400 to is translated, or refused with the field's name."""
+        messages = body["messages"]
+        self._require_parts(messages)
+        history.require_tools(body)
+        history.require_answered_calls(messages)
+        if (body.get("response_format") or {}).get("type") == "json_object" and not history.speaks_of_json(messages):
+            messages = [{"role": "system", "content": history.JSON_ONLY}, *messages]
+        body["messages"] = [self._message(message) for message in messages]
+        if self._is_openai:
+            _heed_openai(body)
+        elif "reasoning_effort" in body:
+            body["reasoning_effort"] = EFFORT_ON_GROQ.get(body["reasoning_effort"], body["reasoning_effort"])
+
+    def _require_parts(self, messages: history.Messages) -> None:
+        taken = {"text", "image_url", "file", "input_audio"} if self._is_openai else {"text", "image_url"}
+        for path, part in history.parts_of(messages):
+            if part["type"] not in taken:
+                raise InvalidJob(f"{path}.type", f"has no counterpart at {self._target.provider}")
+
+    def _message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = message.get("name")
+        if name is not None and (self._is_groq or not _OPENAI_NAME.fullmatch(name)):
+            message = {field: value for field, value in message.items() if field != "name"}
+        if calls := message.get("tool_calls"):
+            return {**message, "tool_calls": [_call(call) for call in calls]}
+        return message
+
+    def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:
+        """The answer to `request`, cut where the provider could not be told to stop."""
+        stop = (request or {}).get("stop") if "stop" in self._drop else None
+        return cut_at(decode(body, self._target.provider), (stop,) if isinstance(stop, str) else tuple(stop or ()))
 
 
-def _unnamed(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in message.items() if name != "name"}
+def _heed_openai(body: dict[str, Any]) -> None:
+    limit = body.pop("max_tokens", None)
+    if limit is not None:
+        body.setdefault("max_completion_tokens", limit)
+    if not body.get("store"):
+        body.pop("metadata", None)  # OpenAI takes it only with what is stored
 
 
-def _features(logprobs: _Logprobs | None) -> Features | None:
-    if logprobs is None or not logprobs.content:
-        return None
-    return aggregate(
-        [token.logprob for token in logprobs.content],
-        [[candidate.logprob for candidate in token.top_logprobs] for token in logprobs.content],
-    )
+def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**call, "function": {**call["function"], "name": history.called_name(call["function"]["name"])}}

@@ -38,7 +38,35 @@ def asks_for_json(request: ChatRequest) -> bool:
 
 
 def _is_truncated(answer: Answer, request: ChatRequest) -> bool:
-    return answer.finish_reason == "length"
+    """Cut off by something that is not the job's own limit, before it was all that was asked for.
+
+    The job's limit is no fault of the model: a stronger one would be cut off there as well, at a higher price.
+    """
+    if answer.finish_reason != "length":
+        return False
+    limit = request.get("max_completion_tokens") or request.get("max_tokens")
+    at_own_limit = limit is not None and answer.usage.output_tokens >= limit
+    return not at_own_limit and not _is_complete(answer, request)
+
+
+def _is_complete(answer: Answer, request: ChatRequest) -> bool:
+    """Whether it is all that a request for a choice, a pattern or JSON can get."""
+    if asks_for_json(request):
+        return bool(answer.text) and not _breaks_json(answer, request)
+    wanted = request.get("structured_outputs")
+    if not isinstance(wanted, Mapping):
+        return False
+    pattern = wanted.get("regex")
+    if isinstance(pattern, str):
+        return _matches(pattern, answer.text)
+    return isinstance(wanted.get("choice"), list) and not _is_no_choice(answer, request)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return re.fullmatch(pattern, text) is not None
+    except re.error:  # another dialect
+        return False
 
 
 def _is_empty(answer: Answer, request: ChatRequest) -> bool:

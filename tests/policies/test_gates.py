@@ -20,8 +20,9 @@ PERSON = {
 }
 
 
-def failed(content, request=None, finish_reason="stop", **message):
-    answer = Answer({"role": "assistant", "content": content, **message}, finish_reason, Usage(), "m")
+def failed(content, request=None, finish_reason="stop", output_tokens=0, **message):
+    usage = Usage(0, output_tokens)
+    answer = Answer({"role": "assistant", "content": content, **message}, finish_reason, usage, "m")
     return first_failed(
         answer, {"messages": [{"role": "user", "content": "How long?"}], **(request or {})}, tuple(Gate)
     )
@@ -58,8 +59,44 @@ def test_the_first_gate_an_answer_fails_is_named(content, request_extra, gate):
     assert failed(content, request_extra) is gate
 
 
-def test_an_answer_that_was_cut_off_is_unusable_whatever_it_says():
-    assert failed("Two days.", finish_reason="length") is Gate.TRUNCATED
+CHOICE = {"structured_outputs": {"choice": ["yes", "no"]}}
+DIGITS = {"structured_outputs": {"regex": "[0-9]+"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "request_extra", "output_tokens", "gate"),
+    [
+        # Cut off by the context, or by the money that is left: a job that set no limit, or a higher one.
+        ("Two days.", {}, 4, Gate.TRUNCATED),
+        ("Two days.", {"max_tokens": 5}, 4, Gate.TRUNCATED),
+        ("Two days.", {"max_tokens": None}, 4, Gate.TRUNCATED),
+        ("yes", {"max_tokens": 5}, 0, Gate.TRUNCATED),
+        # At the limit the job set, a stronger model would be cut off as well.
+        ("B", {"max_tokens": 1}, 1, None),
+        ("B", {"max_completion_tokens": 1}, 1, None),
+        ("B", {"max_completion_tokens": None, "max_tokens": 1}, 1, None),
+        ("B", {"max_completion_tokens": 1, "max_tokens": 9}, 1, None),
+        ("It takes two", {"max_tokens": 3}, 3, None),
+        ("It takes two", {"max_tokens": 3}, 4, None),
+        # What is still no usable answer stays so.
+        ("", {"max_tokens": 3}, 3, Gate.EMPTY),
+        ("I'm sorry, but I", {"max_tokens": 5}, 5, Gate.REFUSAL),
+        ("perhaps", {"max_tokens": 1, **CHOICE}, 1, Gate.CHOICE),
+        ('{"name": "Ada', {"max_tokens": 5, **asked_for(PERSON)}, 5, Gate.JSON),
+        # All that was asked for is there, whatever cut it off.
+        ("yes", CHOICE, 1, None),
+        ("perhaps", CHOICE, 1, Gate.TRUNCATED),
+        ("42", DIGITS, 1, None),
+        ("about 42", DIGITS, 1, Gate.TRUNCATED),
+        ("42", {"structured_outputs": {"regex": "[0-9"}}, 1, Gate.TRUNCATED),
+        ('{"name": "Ada Example"}', asked_for(PERSON), 7, None),
+        ('{"name": "Ada Example", "da', asked_for(PERSON), 7, Gate.TRUNCATED),
+    ],
+)
+def test_a_cut_is_a_defect_unless_the_job_asked_for_it_or_nothing_is_missing(
+    content, request_extra, output_tokens, gate
+):
+    assert failed(content, request_extra, "length", output_tokens) is gate
 
 
 def test_a_provider_may_say_itself_that_it_refused():

@@ -87,7 +87,12 @@ def test_a_conversation_with_tools_keeps_calls_and_results_together(encode):
         "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "18 C"}],
     }
     assert body["tools"] == [
-        {"name": "weather", "description": "Now", "strict": True, "input_schema": {"type": "object"}}
+        {
+            "name": "weather",
+            "description": "Now",
+            "strict": True,
+            "input_schema": {"type": "object", "properties": {}, "additionalProperties": False},
+        }
     ]
 
 
@@ -179,3 +184,84 @@ def test_thinking_is_dropped_and_tool_use_becomes_tool_calls(target):
     call = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     assert answer.message == {"role": "assistant", "content": None, "tool_calls": [call]}
     assert answer.usage == Usage(13, 4)
+
+
+USER_TURN = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+TRACK = {"id": "functions.track:0", "type": "function", "function": {"name": "track", "arguments": "{}"}}
+TRACKED = {"role": "tool", "tool_call_id": "functions.track:0", "content": "there"}
+
+
+@pytest.mark.parametrize(("stop", "sent"), [("\n", None), (["\n", "END", " "], ["END"]), (["\n\n"], None)])
+def test_a_blank_stop_is_not_sent_and_cuts_the_answer_all_the_same(target, encode, stop, sent):
+    assert encode(stop=stop).get("stop_sequences") == sent
+    reply = json.dumps(anthropic_message("one\n\ntwo", "m")).encode()
+    answer = AnthropicWire(target("anthropic")).decode(reply, {"messages": [USER], "stop": stop})
+    assert answer.message["content"] == "one"
+    assert answer.finish_reason == "stop"
+
+
+def test_a_system_message_alone_is_what_the_user_says(encode):
+    body = encode({"role": "system", "content": "Tell a joke."})
+    assert "system" not in body
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Tell a joke."}]}]
+
+
+@pytest.mark.parametrize("blank", ["", " \n", None])
+def test_a_blank_turn_of_the_assistant_is_left_out(encode, blank):
+    assert encode(USER, {"role": "assistant", "content": blank}, USER)["messages"] == [
+        {"role": "user", "content": USER_TURN["content"] * 2}
+    ]
+
+
+def test_a_conversation_goes_from_a_user_to_a_user(encode):
+    turns = encode({"role": "assistant", "content": "Hi "}, USER, {"role": "assistant", "content": "So "})["messages"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_ids_of_calls_are_made_of_the_apis_characters_and_used_once(encode):
+    said = {"role": "assistant", "content": None, "tool_calls": [TRACK]}
+    turns = encode(USER, said, TRACKED, said, TRACKED, tools=[WEATHER])["messages"]
+    first, second = turns[1]["content"][0]["id"], turns[3]["content"][0]["id"]
+    assert first != second
+    assert [turn["content"][0]["tool_use_id"] for turn in turns[2::2]] == [first, second]
+    assert (first + second).replace("_", "").isalnum()
+
+
+def test_results_of_tools_come_first_in_one_turn(encode):
+    second = {**TRACK, "id": "call_2"}
+    said = {"role": "assistant", "content": None, "tool_calls": [TRACK, second]}
+    body = encode(USER, said, TRACKED, {**TRACKED, "tool_call_id": "call_2"}, USER)
+    assert [block["type"] for block in body["messages"][2]["content"]] == ["tool_result", "tool_result", "text"]
+    assert body["tools"] == [{"name": "track", "input_schema": {"type": "object", "properties": {}}}]
+    assert body["tool_choice"] == {"type": "none"}
+
+
+def test_a_list_of_types_is_a_choice_of_types(encode):
+    schema = {"type": "object", "properties": {"a": {"type": ["string", "null"], "description": "A"}}}
+    body = encode(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+    assert body["output_config"]["format"]["schema"]["properties"]["a"] == {
+        "anyOf": [{"type": "string"}, {"type": "null"}],
+        "description": "A",
+    }
+
+
+@pytest.mark.parametrize(
+    ("messages", "field"),
+    [
+        ([{"role": "user", "content": " "}], "request.messages"),
+        ([USER, TRACKED], "request.messages.1.tool_call_id"),
+        ([USER, {"role": "assistant", "tool_calls": [TRACK]}, USER], "request.messages.1.tool_calls"),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/bmp;base64,AA=="}}]}],
+            "request.messages.0.content.0.image_url.url",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}],
+            "request.messages.0.content.0.file.file_data",
+        ),
+    ],
+)
+def test_what_cannot_be_said_in_turns_is_refused_by_name(encode, messages, field):
+    with pytest.raises(InvalidJob) as refused:
+        encode(*messages)
+    assert refused.value.field == field
