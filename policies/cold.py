@@ -15,7 +15,7 @@ from fleet.model.reason import Reason
 from fleet.model.target import Target
 from fleet.model.view import View
 from policies import breaker
-from policies.budget import estimated_usd
+from policies.budget import estimated_usd, own_key_for
 from policies.eligibility import Demand, bar
 from policies.needs import needs_of
 from policies.rules import Rules
@@ -60,7 +60,8 @@ def ready(target: Target, demand: Demand, view: View, now: float, rules: Rules) 
     """Whether the target may run it and would begin at once: what is nice to have is not waited for."""
     if bar(target, demand, view, rules) is not None:
         return False
-    return breaker.allows(view.targets[target.name].breaker, now) and asleep(target, view, now) is None
+    facing = breaker.facing(view.targets[target.name], own_key_for(demand.job, target) is not None)
+    return breaker.allows(facing, now) and asleep(target, view, now) is None
 
 
 def worth_waiting_for(cold: Asleep, instead: Target, demand: Demand, deadline_at: float, rules: Rules) -> bool:

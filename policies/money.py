@@ -187,6 +187,7 @@ def _may_be_charged(kind: FailureKind) -> bool:
             | FailureKind.CONTEXT_TOO_LONG
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
+            | FailureKind.ACCOUNT
             # Not made this time. What was set aside for the calls before stays reserved, and counts as spent.
             | FailureKind.INTERRUPTED
         ):

@@ -13,7 +13,7 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 from fleet.model.target import Target
-from fleet.model.view import View
+from fleet.model.view import Breaker, View
 from policies import acceptance, admission, breaker, budget, cold, foresight, retry, routing
 from policies.cold import Asleep
 from policies.confidence import probes
@@ -144,7 +144,7 @@ def _climb(case: _Case, reason: Reason) -> Action:
     for target in _rungs_left(case):
         if bar(target, case.demand, case.view, case.rules) is not None:
             continue
-        if not breaker.allows(case.view.targets[target.name].breaker, case.now):
+        if not breaker.allows(_breaker(case, target), case.now):
             reason = reason if shut or asleep else Reason.TARGET_UNAVAILABLE
             shut.append(target)
         elif (found := cold.asleep(target, case.view, case.now)) is not None:
@@ -153,6 +153,10 @@ def _climb(case: _Case, reason: Reason) -> Action:
         else:
             return _run(case, target, asleep, reason)
     return _wait_for_first(case, shut, asleep)
+
+
+def _breaker(case: _Case, target: Target) -> Breaker:
+    return breaker.facing(case.view.targets[target.name], budget.own_key_for(case.job, target) is not None)
 
 
 def _run(case: _Case, target: Target, asleep: list[Asleep], reason: Reason) -> Action:
@@ -207,14 +211,21 @@ def _wait_for_first(case: _Case, shut: list[Target], asleep: list[Asleep]) -> Ac
     """
     if _best(case.attempts) is not None:
         asleep = [each for each in asleep if not each.held]
-    opens_at = {target.name: case.view.targets[target.name].breaker.open_until_at for target in shut}
+    opens_at = {target.name: breaker.opens_at(_breaker(case, target), case.now) for target in shut}
     first = min(opens_at, key=opens_at.__getitem__, default=None)
     warm = min(asleep, key=lambda each: each.warm_at, default=None)
     if warm is not None and (first is None or warm.warm_at < opens_at[first]):
         return cold.wait_for(warm, case.deadline_at, case.now)
+    if first is not None and opens_at[first] >= case.deadline_at and _account_fails(case, shut):
+        return _conclude(case)
     if first is not None:
         return Wait(first, min(opens_at[first], case.deadline_at) - case.now, Reason.BREAKER_OPEN)
     return _conclude(case)
+
+
+def _account_fails(case: _Case, shut: list[Target]) -> bool:
+    """Whether all that is shut is so because of the fleet's account: then a wait up to the deadline mends nothing."""
+    return all(case.view.targets[target.name].account_fault for target in shut)
 
 
 def _out_of_time(attempts: tuple[Attempt, ...]) -> Action:
@@ -238,7 +249,7 @@ def _conclude(case: _Case) -> Action:
         why = Reason.OUT_OF_MONEY if short_of_money else Reason.LADDER_EXHAUSTED
         return Finish(best.number, Status.BEST_EFFORT, why)
     if case.attempts:
-        return _all_failed(case.attempts)
+        return _all_failed(case)
     return _no_target(case, barred)
 
 
@@ -255,8 +266,9 @@ def _best(attempts: tuple[Attempt, ...]) -> Attempt | None:
     return max(usable, key=lambda attempt: attempt.number, default=None)
 
 
-def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
+def _all_failed(case: _Case) -> GiveUp:
     """Every attempt failed. Where all targets refused the request itself, it is the request's fault."""
+    attempts = case.attempts
     failures = [attempt.outcome for attempt in attempts if isinstance(attempt.outcome, Failure)]
     last = failures[-1]
     message = f"{attempts[-1].target} failed last: {last.kind}: {last.detail}"
@@ -265,14 +277,30 @@ def _all_failed(attempts: tuple[Attempt, ...]) -> GiveUp:
         named = _FIELD.match(last.detail)
         field = "request" if named is None else named[0]
         return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, field=field, rule=rule), dead=True)
+    target = case.rules.catalogue.targets.get(attempts[-1].target)
+    own_key = target is not None and budget.own_key_for(case.job, target) is not None
+    if own_key and retry.is_of_account(last):
+        rule = "must name a key whose account may use the model"
+        return GiveUp(Status.FAILED, Reason.ALL_FAILED, Problem(message, field="own_key", rule=rule), dead=True)
     return GiveUp(Status.FAILED, Reason.ALL_FAILED, Problem(message), dead=True)
+
+
+def _without_account(case: _Case) -> Iterator[Target]:
+    for target in _rungs_left(case):
+        if bar(target, case.demand, case.view, case.rules) is None and case.view.targets[target.name].account_fault:
+            yield target
 
 
 def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
     """Nothing may run this job. Too long for all it could reach: the request breaks a rule. Else the fleet lacks."""
-    clauses = "; ".join(explain(reason, target, case.demand, case.view, case.rules) for target, reason in barred)
+    clauses = "; ".join(
+        [explain(reason, target, case.demand, case.view, case.rules) for target, reason in barred]
+        + [f"{target.name}: the fleet's account there cannot be used" for target in _without_account(case)]
+    )
     message = f"no target may run this job: {clauses}"
     reasons = {reason for _, reason in barred}
+    if any(_without_account(case)):
+        return GiveUp(Status.FAILED, Reason.NO_TARGET, Problem(message), dead=True)
     if Bar.CONTEXT in reasons and reasons <= {Bar.CONTEXT, Bar.CLOUD, Bar.UNAVAILABLE}:
         largest = max(target.context_tokens for target, reason in barred if reason is Bar.CONTEXT)
         rule = f"must fit {largest} tokens; prompt and requested output need about {case.demand.needs.context_tokens}"

@@ -27,14 +27,23 @@ def is_retryable(kind: FailureKind) -> bool:
             | FailureKind.CONTEXT_TOO_LONG
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
+            | FailureKind.ACCOUNT
             | FailureKind.CANCELLED
             | FailureKind.INTERRUPTED
         ):
             return False
 
 
+OF_THE_ACCOUNT = frozenset({FailureKind.AUTHENTICATION, FailureKind.ACCOUNT})
+"""What the owner of the key has to mend, the operator or a tenant; the same for every job until then."""
+
+
+def is_of_account(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.kind in OF_THE_ACCOUNT
+
+
 def counts_against_target(kind: FailureKind) -> bool:
-    """Whether the failure says something about the target's health, and not about the request or our quota."""
+    """Whether the failure says something about the target's health, and not about the request, our quota or account."""
     match kind:
         case (
             FailureKind.OVERLOADED
@@ -43,7 +52,6 @@ def counts_against_target(kind: FailureKind) -> bool:
             | FailureKind.CONNECTION
             | FailureKind.MALFORMED
             | FailureKind.INTERNAL
-            | FailureKind.AUTHENTICATION
         ):
             return True
         case (
@@ -51,6 +59,8 @@ def counts_against_target(kind: FailureKind) -> bool:
             | FailureKind.CONTENT_FILTER
             | FailureKind.CONTEXT_TOO_LONG
             | FailureKind.INVALID_REQUEST
+            | FailureKind.AUTHENTICATION
+            | FailureKind.ACCOUNT
             | FailureKind.CANCELLED
             | FailureKind.INTERRUPTED
         ):

@@ -19,7 +19,10 @@ from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError, 
 from nats.protocol.parser import Parser
 from pydantic_core import from_json
 
+from queues.addresses import Address
 from queues.frames import CRLF, Arrival, headers_of, text_of
+
+UNENCRYPTED = "nats: the server offers no TLS"
 
 Taker = Callable[[Arrival], None]
 """Is called with each message as it is read, in between two others: it must not take long."""
@@ -114,6 +117,18 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
         self._asking: set[tuple[str, asyncio.Future[None]]] = set()
         self.on_refused: Callable[[str], bool] = _nobody_cares
         """Told of each subject that this login may not use, in lower case; says whether it was used here."""
+
+    @staticmethod
+    def _parse_server_uri(connect_url: str) -> Address:
+        return Address(*Client._parse_server_uri(connect_url))
+
+    def _connect_command(self) -> bytes:
+        """The greeting with the login. Raises Error where TLS was asked for and there is none: no password in clear."""
+        wants_tls = self._current_server.uri.scheme == "tls" or self.options.get("tls") is not None
+        if wants_tls and not self._server_info.get("tls_required"):
+            raise Error(UNENCRYPTED)
+        command: bytes = super()._connect_command()
+        return command
 
     async def hear(self, subject: str, taker: Taker) -> Subscription:
         """Subscribe without nats-py's queue and task per subscription: nothing is dropped, and nothing waits."""

@@ -18,11 +18,13 @@ from typing import Any
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.errors import QueueUnavailable
+from queues.addresses import servers_in, without_password
 from queues.client import Taker, TolerantClient
 from queues.frames import Arrival, publication
 from queues.letters import HEADER_ROOM_BYTES, Message
-from queues.login import ANONYMOUS, Login, without_password
+from queues.login import ANONYMOUS, Login
+from queues.unreachable import unreachable
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 BROKEN = "the connection to NATS broke"
@@ -42,7 +44,8 @@ async def connect(
 
     `on_closed` is called when nats-py gives the connection up for good (an expired user JWT does that): the process
     should end and be started anew.
-    Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login.
+    Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login, does
+    not offer the TLS asked for, or the address is none.
     """
     connection = Connection(timeout_seconds, on_closed)
     await connection.open(url, name, login)
@@ -100,17 +103,15 @@ class Connection:
         except (OSError, NatsError, TimeoutError) as error:
             await self._nc.close()
             # nats-py goes on trying whatever the reason is, and keeps the last one.
-            if "authorization violation" in str(self._nc.last_error).lower():
-                raise ConfigError("nats_user", f"{without_password(url)} refuses this login") from error
-            reason = f": {error}" if str(error) else ""
-            raise QueueUnavailable(f"no NATS server answers at {without_password(url)}{reason}") from error
+            last = self._nc.last_error or (None if isinstance(error, TimeoutError) else error)
+            raise unreachable(without_password(url), last, self._timeout_seconds) from error
         self._inbox = self._nc.new_inbox()
         self._up.set()
         await self.subscribe(f"{self._inbox}.*.*", self._on_reply)
 
     def _options(self, url: str, name: str) -> dict[str, Any]:
         return {
-            "servers": [server.strip() for server in url.split(",")],
+            "servers": servers_in(url),
             "name": name,
             # nats-py closes for ever after the default 60 attempts, two minutes.
             "max_reconnect_attempts": -1,

@@ -12,6 +12,7 @@ from fleet.model.feedback import Feedback
 from fleet.model.job import TENANT
 from fleet.model.result import Result
 from fleet.model.submission import Submission
+from queues.causes import nobody_takes
 from queues.connection import Connection, connect, status_of
 from queues.jetstream import store
 from queues.large import whole_result
@@ -55,6 +56,8 @@ class JetStreamDesk:
                 return await whole_result(self._connection, self._tenant, reply.data)
             case "404":
                 return None
+            case "503":
+                raise await nobody_takes(self._connection, RESULTS)
             case status:
                 raise QueueUnavailable(f"no result can be read: status {status}")
 

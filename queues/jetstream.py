@@ -24,9 +24,10 @@ from fleet.model.delivery import (
     Stored,
     WorkOf,
 )
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import QueueRefused, QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Result
+from queues.causes import NO_JETSTREAM, nobody_takes, refused
 from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
@@ -188,7 +189,9 @@ async def store(connection: Connection, messages: Sequence[Message | None]) -> l
     for chunk in _chunks(messages, connection.max_message_bytes):
         replies = await connection.exchange([message for _, message in chunk])
         for (index, message), reply in zip(chunk, replies, strict=True):
-            stored[index] = _stored(reply)
+            if status_of(reply) is not None:
+                raise await nobody_takes(connection, message.subject)
+            stored[index] = _stored(reply, message.subject)
             if stored[index] is Stored.REPEAT and message.subject.startswith(START_SUBJECTS):
                 stored[index] = await _whose(connection, message)
         faults.point("queue.stored")
@@ -221,9 +224,7 @@ async def _whose(connection: Connection, start: Message) -> Stored:
     return Stored.NEW if found == start.data else Stored.REPEAT
 
 
-def _stored(reply: Arrival) -> Stored:
-    if status_of(reply) is not None:
-        raise QueueUnavailable("no stream takes the subject")
+def _stored(reply: Arrival, subject: str) -> Stored:
     ack = from_json(reply.data)
     error = ack.get("error")
     if error is None:
@@ -233,7 +234,7 @@ def _stored(reply: Arrival) -> Stored:
         return Stored.REPEAT
     if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
         return Stored.REFUSED
-    raise QueueUnavailable(f"JetStream: {error.get('description')}")
+    raise refused(subject, code, error.get("description"))
 
 
 def _is_pulled(reply: Arrival) -> bool:
@@ -243,10 +244,10 @@ def _is_pulled(reply: Arrival) -> bool:
 
 def _checked(reply: Arrival) -> dict[str, Any]:
     if status_of(reply) is not None:
-        raise QueueUnavailable("JetStream does not answer")
+        raise QueueRefused(NO_JETSTREAM)
     answer: dict[str, Any] = from_json(reply.data)
     if "error" in answer:
-        raise QueueUnavailable(f"JetStream: {answer['error'].get('description')}")
+        raise refused("the fleet's streams", answer["error"].get("err_code"), answer["error"].get("description"))
     return answer
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -58,11 +57,6 @@ ANONYMOUS = Login()
 def inbox_of(user: str) -> str:
     """The subject prefix of a user's replies."""
     return f"_INBOX_{user}"
-
-
-def without_password(url: str) -> str:
-    """The address as it may be shown: without the user and the password it may hold, for each of several servers."""
-    return re.sub(r"//[^/,]*@", "//", url)
 
 
 def _trusting(ca_path: Path) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from math import inf
 from typing import Any, Literal, TypeGuard
 
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.js.api import (
     ConsumerConfig,
     DiscardPolicy,
@@ -18,11 +20,12 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from fleet.model.delivery import JobsOf, Source
-from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
+from queues.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused
 from queues.client import PermissionRefused
 from queues.subjects import (
     CALIBRATIONS,
@@ -138,7 +141,7 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
         for lane in FAIR_LANES:
             await _drop_consumer(js, JobsOf(lane))
     except NatsError as error:
-        raise QueueUnavailable(f"JetStream: {error}") from error
+        raise _why(error) from error
     return changes
 
 
@@ -148,7 +151,7 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
     try:
         infos = await js.streams_info()
     except NatsError as error:
-        raise QueueUnavailable(f"JetStream: {error}") from error
+        raise _why(error) from error
     return {info.config.name: info.state.messages for info in infos if info.config.name in names}
 
 
@@ -177,10 +180,13 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
     )
     try:
         await _add_consumer(js, source, config)
+    except APIError as error:
+        what = f"consumer {name} of {stream_of(source)}"
+        if error.err_code == CONSUMER_LIMIT:
+            raise TooManyConsumers(f"{what}: {error}") from error
+        raise refused(what, error.err_code, error.description) from error
     except NatsError as error:
-        full = isinstance(error, APIError) and error.err_code == CONSUMER_LIMIT
-        refusal = TooManyConsumers if full else QueueUnavailable
-        raise refusal(f"consumer {name} of {stream_of(source)}: {error}") from error
+        raise QueueUnavailable(f"consumer {name} of {stream_of(source)}: {error}") from error
 
 
 async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:
@@ -296,7 +302,10 @@ async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) ->
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
-        await _permitted(js.add_stream(_consistent(shipped.evolve(**wishes))), name, "is not there, and this login")
+        try:
+            await _permitted(js.add_stream(_consistent(shipped.evolve(**wishes))), name, "is not there, and this login")
+        except APIError as error:
+            raise await _not_made(js, name, wishes["subjects"], error) from error
         return Change(name, ChangeKind.CREATED)
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
     config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
@@ -307,6 +316,33 @@ async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) ->
     except APIError as error:
         raise ConfigError(f"streams.{name}", f"cannot be changed: {error.description}") from error
     return Change(name, ChangeKind.UPDATED)
+
+
+async def _not_made(js: Any, name: str, subjects: Sequence[str], error: APIError) -> FleetError:
+    """Why a stream was not created, and where its subjects are taken, by which stream."""
+    if error.err_code != OVERLAP:
+        return refused(f"stream {name}", error.err_code, error.description)
+    taken = [(subject, other) for subject in subjects for other in await _streams_of(js, subject)]
+    where = ", ".join(sorted({f"{subject} with stream {other}" for subject, other in taken}))
+    return ConfigError(f"streams.{name}", f"cannot be made: its subjects overlap, {where}: {WAY_OUT[OVERLAP]}")
+
+
+async def _streams_of(js: Any, subject: str) -> list[str]:
+    found = await js._api_request(f"{js._prefix}.STREAM.NAMES", json.dumps({"subject": subject}).encode())
+    return list(found.get("streams") or ())
+
+
+def _why(error: NatsError) -> FleetError:
+    """What a request to JetStream failed with. nats-py says only "service unavailable" where nobody answers it."""
+    match error:
+        case PermissionRefused():
+            return ConfigError("nats_user", f"{error}: log in as the user operator, or give this one the right")
+        case APIError(err_code=code, description=description) if code is not None:
+            return refused("the fleet's streams", code, description)
+        case ServiceUnavailableError() | NoRespondersError():
+            return QueueRefused(NO_JETSTREAM)
+        case _:
+            return QueueUnavailable(f"JetStream: {error}")
 
 
 async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:

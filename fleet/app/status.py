@@ -15,10 +15,10 @@ from fleet.model.target import Target
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies import money
 from policies.sections import MoneyRules
+from queues.addresses import without_password
 from queues.cells import Cells, JetStreamCells
 from queues.connection import connect
 from queues.jetstream import JetStreamQueue
-from queues.login import without_password
 from queues.spend import accounts_of
 from queues.subjects import SPEND
 from queues.topology import stream_sizes

@@ -20,6 +20,7 @@ from fleet.model.errors import (
     FleetError,
     InvalidFeedback,
     InvalidJob,
+    QueueRefused,
     QueueUnavailable,
 )
 
@@ -82,6 +83,8 @@ def advice(error: FleetError | OSError) -> str:
     """What went wrong and what to do about it, in one line."""
     what = " ".join(str(error).split()) or type(error).__name__
     match error:
+        case QueueRefused():
+            return f"NATS refuses: {what}"
         case QueueUnavailable() | ConnectionError():
             return f"no fleet answers ({what}): start one with `fleet up`, or name another with --nats-url"
         case ConfigError():

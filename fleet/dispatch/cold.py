@@ -9,6 +9,7 @@ from fleet.dispatch.office import Office
 from fleet.dispatch.step import Case
 from fleet.model.action import Action, Run, Wait
 from fleet.model.reason import Reason
+from policies.breaker import PROBE_SECONDS
 from policies.cold import worth_starting_for
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -17,6 +18,17 @@ LOOK_AGAIN_SECONDS = 1.0
 
 def waits_for_replica(action: Action | Exception) -> TypeGuard[Wait]:
     return isinstance(action, Wait) and action.reason is Reason.COLD
+
+
+def waits_here(action: Action | Exception, target: str, office: Office) -> bool:
+    """Whether the job waits for a replica of this target, or for the call that decides whether it works again."""
+    if not isinstance(action, Wait) or action.target != target:
+        return False
+    if action.reason is Reason.COLD:
+        return True
+    # Where only the fleet's account is in question, what stays here would be sent out at once.
+    is_probed = action.reason is Reason.BREAKER_OPEN and action.seconds <= PROBE_SECONDS
+    return is_probed and office.state.shut(target, office.clock.now())[1]
 
 
 def note_missed(office: Office, case: Case, action: Action | Exception, now: float) -> None:

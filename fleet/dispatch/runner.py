@@ -11,7 +11,7 @@ import structlog
 
 from fleet import faults
 from fleet.dispatch.buffer import Buffer
-from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_for_replica
+from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
 from fleet.dispatch.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
@@ -59,6 +59,7 @@ class Runner:
         self._suspects = Suspects(self._starts, target, office, self._run_begun, self._let_go)
         self._batches: set[asyncio.Task[None]] = set()
         self._was_cold = False
+        self._was_shut = (False, False)
         office.state.replicas.tell(self._buffer.changed.set)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -131,7 +132,7 @@ class Runner:
         """The case as it waits in the buffer, for a slot or for the target's first replica; None where it does not."""
         if isinstance(action, Run) and action.target == self._target.name:
             return case.about_to_run(action)
-        return case if waits_for_replica(action) and action.target == self._target.name else None
+        return case if waits_here(action, self._target.name, self._office) else None
 
     def _errand(self, case: Case, action: Action | Exception, now: float) -> Errand:
         note_missed(self._office, case, action, now)
@@ -143,15 +144,16 @@ class Runner:
             if await self._stands_by(now):
                 await self._something_changes(LOOK_AGAIN_SECONDS)
                 continue
+            await self._heeds_breaker(now)
             if overdue := await self._buffer.overdue(now):
                 self._conclude_late(overdue, now)
-            name, traffic = self._target.name, self._office.state.traffic
-            free = traffic.free(name, now)
+            name, state, traffic = self._target.name, self._office.state, self._office.state.traffic
+            free = state.free(name, now)
             batch = await self._buffer.next_batch(free, traffic.in_flight(name) == 0, now)
             if batch:
                 self._start(batch)
                 continue
-            moments = (self._buffer.due_in(free, now), self._buffer.overdue_in(now), traffic.opens_in(name, now))
+            moments = (self._buffer.due_in(free, now), self._buffer.overdue_in(now), state.opens_in(name, now))
             await self._something_changes(min((moment for moment in moments if moment is not None), default=None))
 
     async def _stands_by(self, now: float) -> bool:
@@ -161,6 +163,13 @@ class Runner:
             await self._look_again(now)
         self._was_cold = cold
         return cold
+
+    async def _heeds_breaker(self, now: float) -> None:
+        """Whenever the target is shut or opened, decide anew on what waits here."""
+        shut = self._office.state.shut(self._target.name, now)
+        if shut != self._was_shut:
+            self._was_shut = shut
+            await self._look_again(now)
 
     async def _look_again(self, now: float) -> None:
         view, leaving = self._office.state.view(), list[Errand]()
@@ -346,9 +355,8 @@ class Runner:
             for case, outcome in done:
                 self._office.till.settle(case, outcome, self._target)
                 self._office.state.passed(self._target, case, outcome, now)
-                # What goes wrong with a tenant's own key says nothing about the target for anybody else.
-                if own_key_for(case.job, self._target) is None:
-                    self._office.state.record(self._target, outcome, self._given_seconds(case, started_at), now)
+                given_seconds, own_key = self._given_seconds(case, started_at), own_key_for(case.job, self._target)
+                self._office.state.record(self._target, outcome, given_seconds, now, own_key is not None)
             view = self._office.state.view()
             errands = [self._judge(case, outcome, view, started_at, now) for case, outcome in done]
             await self._office.send(errands, ANSWER_SECONDS)

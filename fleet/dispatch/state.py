@@ -12,8 +12,8 @@ from fleet.dispatch.load import Loads
 from fleet.dispatch.patience import pause
 from fleet.dispatch.replicas import Replicas
 from fleet.dispatch.step import Case
-from fleet.dispatch.traffic import Traffic
-from fleet.model.attempt import Answer, Outcome
+from fleet.dispatch.traffic import LOOK_AGAIN_SECONDS, Traffic
+from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
@@ -24,6 +24,7 @@ from fleet.model.target import Target
 from fleet.model.view import Breaker, Sojourn, TargetView, View
 from fleet.ports import JobQueue
 from policies import breaker, retry
+from policies.budget import is_charged
 from policies.rules import Rules
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,8 @@ class FleetState:
         self.replicas.tell(self.announce)
         self.loads = Loads(rules)
         self._breakers = dict.fromkeys(self._available, Breaker())
+        self._accounts = dict.fromkeys(self._available, Breaker())
+        self._unproven = {name for name in self._available if is_charged(rules.catalogue.targets[name])}
         self.calibrations: Mapping[CalibrationKey, Calibration] = {}
         self.routers: Mapping[RouterKey, Router] = {}
         self._sojourns: dict[str, dict[Lane, Sojourn]] = {target: {} for target in self._available}
@@ -77,13 +80,42 @@ class FleetState:
             return TargetView(elsewhere is not None, queued, own_key_only=bool(elsewhere))
         in_flight, sojourns = self.traffic.in_flight(name), dict(self._sojourns[name])
         own_key_only = name in self._own_key_only and elsewhere is not False
-        capacity = self.replicas.of(name)
-        return TargetView(True, queued, in_flight, self._breaker(name), own_key_only, sojourns, capacity)
+        capacity, own = self.replicas.of(name), self._breaker(name)
+        account = breaker.in_view(self._accounts[name], self.traffic.on_account(name))
+        if not account.trips:
+            return TargetView(True, queued, in_flight, own, own_key_only, sojourns, capacity)
+        until_at, probing = max(own.open_until_at, account.open_until_at), own.probing or account.probing
+        facing = replace(own, open_until_at=until_at, probing=probing)
+        return TargetView(True, queued, in_flight, facing, own_key_only, sojourns, capacity, True, own)
 
     def _breaker(self, name: str) -> Breaker:
         """A target whose provider wants no calls for long is as good as shut. That is no trip of its breaker."""
-        own, shut_until_at = self._breakers[name], self.traffic.shut_until_at(name)
+        own = breaker.in_view(self._breakers[name], self.traffic.in_flight(name))
+        shut_until_at = self.traffic.shut_until_at(name)
         return own if shut_until_at <= own.open_until_at else replace(own, open_until_at=shut_until_at)
+
+    def free(self, name: str, now: float) -> dict[Lane, int]:
+        """The slots each lane may fill now: those of the target, as far as its breaker lets calls through."""
+        free = self.traffic.free(name, now)
+        if not self._breakers[name].trips and name not in self._unproven:
+            return free
+        calls = breaker.calls(
+            self._breakers[name], self.traffic.in_flight(name), name in self._unproven, now, self._rules
+        )
+        return {lane: int(min(slots, calls)) for lane, slots in free.items()}
+
+    def shut(self, name: str, now: float) -> tuple[bool, bool]:
+        """Whether the target is shut to jobs now, and whether it is to those with a tenant's own key."""
+        if not (self._breakers[name].trips or self._accounts[name].trips or self.traffic.shut_until_at(name)):
+            return False, False
+        view = self._target_view(name, self.elsewhere.get(name))
+        return not breaker.allows(view.breaker, now), not breaker.allows(breaker.facing(view, True), now)
+
+    def opens_in(self, name: str, now: float) -> float | None:
+        """Seconds until it is worth looking again whether the target takes more calls; None where time brings none."""
+        seconds = self.traffic.opens_in(name, now)
+        opening = self._breakers[name].open_until_at - now
+        return seconds if opening <= 0 else min(opening, LOOK_AGAIN_SECONDS, seconds or LOOK_AGAIN_SECONDS)
 
     async def watch(self, queue: JobQueue, stop: asyncio.Event) -> None:
         """Read the depths, now and again and again, until `stop` is set."""
@@ -114,9 +146,7 @@ class FleetState:
     def rooms(self, lane: Lane, now: float) -> dict[str, int]:
         """For every target served here or elsewhere, how many more jobs of the lane may be put on their way to it."""
         rooms = {name: self.traffic.room(name, lane, now) for name in self.traffic.elsewhere}
-        for name in self._available:
-            rooms[name] = self.traffic.room(name, lane, now) if breaker.allows(self._breaker(name), now) else 0
-        return rooms
+        return rooms | {name: self._room(name, lane, now) for name in self._available}
 
     def note_elsewhere(self, served: Mapping[str, bool]) -> None:
         """Take in what other dispatchers serve (see `Peers.served`)."""
@@ -127,16 +157,48 @@ class FleetState:
             self.elsewhere = served
             self.announce()
 
+    def _room(self, name: str, lane: Lane, now: float) -> int:
+        own = self._breaker(name)
+        if not breaker.allows(own, now):
+            return 0
+        room = self.traffic.room(name, lane, now)
+        return min(1, room) if own.trips else room
+
     def orphaned(self) -> list[str]:
         """Targets that work waits for and this dispatcher does not serve."""
         return [target for target, jobs in self.traffic.queued.items() if jobs and target not in self._available]
 
-    def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float) -> None:
-        """Let the target's breaker learn from an outcome; `given_seconds` is how long the target had for it."""
-        self.traffic.heard(target.name, outcome, now)
+    def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float, own_key: bool = False) -> None:
+        """Let the target's breaker learn from an outcome; `given_seconds` is how long the target had for it.
+
+        What goes wrong with a tenant's own key says nothing about the target for anybody else; an answer does.
+        """
+        name = target.name
+        if own_key:
+            if isinstance(outcome, Answer):
+                self._breakers[name] = breaker.after(self._breakers[name], False, now, self._rules)
+            return
+        self.traffic.heard(name, outcome, now)
+        if retry.is_of_account(outcome):
+            self._account_fails(name, outcome, now)
         failed = retry.blames_target(outcome, given_seconds, target)
-        if failed or isinstance(outcome, Answer):
-            self._breakers[target.name] = breaker.after(self._breakers[target.name], failed, now, self._rules)
+        if failed:
+            self._breakers[name] = breaker.after(self._breakers[name], True, now, self._rules)
+            if self._breakers[name].trips and is_charged(target):
+                self._unproven.add(name)
+        elif isinstance(outcome, Answer):
+            self._breakers[name], self._accounts[name] = Breaker(), Breaker()
+            self._unproven.discard(name)
+
+    def _account_fails(self, name: str, outcome: Outcome, now: float) -> None:
+        """Only who owns the account can mend it, so the first of these failures tells the operator."""
+        before = self._accounts[name]
+        after = self._accounts[name] = breaker.shut(before, now, self._rules)
+        if isinstance(outcome, Failure) and not before.trips:
+            seconds = after.open_until_at - now
+            log.error(
+                "account_unusable", target=name, kind=outcome.kind.value, why=outcome.detail, shut_seconds=seconds
+            )
 
     def passed(self, target: Target, case: Case, outcome: Outcome, now: float) -> None:
         """Learn from an answer how much its job takes, and how long jobs of its lane take.

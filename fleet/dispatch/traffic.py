@@ -11,6 +11,7 @@ from fleet.model.delivery import Depths, WorkOf
 from fleet.model.job import Lane
 from fleet.model.target import Target
 from policies import batching, pacing
+from policies.budget import own_key_for
 from policies.needs import tokens_of
 from policies.sections import Estimates
 
@@ -41,6 +42,7 @@ class Traffic:
         self._in_flight_since: Counter[str] = Counter()
         self._running: dict[str, Counter[Lane]] = {name: Counter() for name in self._targets}
         self._tokens: Counter[str] = Counter()
+        self._on_account: Counter[str] = Counter()
         self._starved: set[WorkOf] = set()
         self._overfilling: set[tuple[str, Lane]] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
@@ -137,6 +139,8 @@ class Traffic:
     def _count(self, name: str, cases: Sequence[Case], sign: int) -> None:
         for case in cases:
             self._running[name][case.job.lane] += sign
+            if own_key_for(case.job, self._targets[name]) is None:
+                self._on_account[name] += sign
             if self._targets[name].is_cloud:  # nobody else counts tokens
                 self._tokens[name] += sign * tokens_of(case.job.request, self._estimates)
 
@@ -148,6 +152,10 @@ class Traffic:
 
     def in_flight(self, name: str) -> int:
         return self._running[name].total()
+
+    def on_account(self, name: str) -> int:
+        """Of these, those with the fleet's own key."""
+        return self._on_account[name]
 
     def free(self, name: str, now: float) -> dict[Lane, int]:
         """The slots each lane may fill now."""

@@ -12,7 +12,10 @@ from fleet.model.reason import Reason
 
 
 class FailureKind(StrEnum):
-    """Why a target gave no answer; every backend maps its own errors onto these."""
+    """Why a target gave no answer; every backend maps its own errors onto these.
+
+    AUTHENTICATION is a key that is no good, ACCOUNT what its account may not do: no credit, no such model for it.
+    """
 
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
@@ -24,6 +27,7 @@ class FailureKind(StrEnum):
     CONTEXT_TOO_LONG = "context_too_long"
     INVALID_REQUEST = "invalid_request"
     AUTHENTICATION = "authentication"
+    ACCOUNT = "account"
     INTERNAL = "internal"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"

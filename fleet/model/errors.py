@@ -5,6 +5,7 @@ FleetError
 ├── InvalidJob         a job cannot be accepted; names the field and the rule
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
+│   └── QueueRefused   it answered and said no: a stream that is missing or full, JetStream that is off
 └── BackendUnavailable a backend cannot be built or reached at all
 """
 
@@ -38,6 +39,10 @@ class InvalidFeedback(FieldError):
 
 class QueueUnavailable(FleetError):
     """The broker did not confirm in time. Nothing is lost: the delivery comes back."""
+
+
+class QueueRefused(QueueUnavailable):
+    """The broker answered, and said no: the message names the cause and the way out."""
 
 
 class BackendUnavailable(FleetError):

@@ -14,11 +14,15 @@ from fleet.model.scaling import Capacity
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Recent luck with a target. Open while `now < open_until_at`; afterwards one trial decides."""
+    """Recent luck with a target. Open while `now < open_until_at`; afterwards one call decides, the probe.
+
+    `probing` says that the probe is on its way: until its outcome is there, nobody else is let through.
+    """
 
     failures: int = 0
     trips: int = 0
     open_until_at: float = 0.0
+    probing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class TargetView:
 
     `own_key_only`: the fleet has no key for it; it serves tenants who brought their own. `capacity` is known of
     self-hosted targets on Ray, None elsewhere.
+    `account_fault`: the breaker is open because of the fleet's account there, which has no credit or no such model; a
+    tenant's own key is let through by `own_key_breaker` (None: the same as `breaker`).
     """
 
     available: bool = True
@@ -48,6 +54,8 @@ class TargetView:
     own_key_only: bool = False
     sojourns: Mapping[Lane, Sojourn] = field(default_factory=dict)
     capacity: Capacity | None = None
+    account_fault: bool = False
+    own_key_breaker: Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from fleet.providers.keys import KeyRing, KeyUnavailable
 from fleet.providers.sdk import Sdk
 from fleet.providers.transport import UnusableReply
 from fleet.providers.wire import Wire
+from policies.retry import is_of_account
 
 
 class ProviderBackend:
@@ -61,7 +62,10 @@ class ProviderBackend:
     async def _outcome(self, call: Call) -> Outcome:
         """Every error is translated here; no detail quotes an error's text, which may quote the key or the prompt."""
         try:
-            return await self._exchange(call)
+            outcome = await self._exchange(call)
+            if isinstance(outcome, Failure) and is_of_account(outcome) and call.own_key is not None:
+                return replace(outcome, detail=f"{outcome.detail} to the tenant's own key")
+            return outcome
         except KeyUnavailable as error:
             return Failure(FailureKind.AUTHENTICATION, str(error))
         except InvalidJob as error:

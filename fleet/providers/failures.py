@@ -1,15 +1,17 @@
 """What a provider's refusal means: every HTTP error becomes exactly one `FailureKind`.
 
+    a word or sentence about the account or model     account, whatever the status
+    status 402; 404 and 405 but about a file          account
+    status 401, 403                                   authentication, or content_filter where it speaks of moderation
     status 429                                        rate_limited
     status 498 (Groq flex capacity), 503, 529         overloaded
     status 500 and above, otherwise                   server_error
     status 408                                        timeout
-    status 401, 403                                   authentication
     status 413, or an error about the context length  context_too_long
     an error code about content                       content_filter
     an error code about what the model wrote (Groq)   malformed
-    status 400, 404, 405, 409, 422, otherwise         invalid_request
-    anything else (redirects, 402, ...)               internal
+    status 400, 409, 422, otherwise                   invalid_request
+    anything else (redirects, ...)                    internal
 
 Providers' messages are read to tell these apart and never passed on: they may quote the prompt or part of the key.
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.model.attempt import Failure, FailureKind
@@ -28,9 +30,10 @@ from fleet.providers.sdk import Reply
 BY_STATUS: Mapping[int, FailureKind] = {
     400: FailureKind.INVALID_REQUEST,
     401: FailureKind.AUTHENTICATION,
+    402: FailureKind.ACCOUNT,
     403: FailureKind.AUTHENTICATION,
-    404: FailureKind.INVALID_REQUEST,
-    405: FailureKind.INVALID_REQUEST,
+    404: FailureKind.ACCOUNT,
+    405: FailureKind.ACCOUNT,
     408: FailureKind.TIMEOUT,
     409: FailureKind.INVALID_REQUEST,
     413: FailureKind.CONTEXT_TOO_LONG,
@@ -49,6 +52,58 @@ BY_CODE: Mapping[str, FailureKind] = {
     "tool_use_failed": FailureKind.MALFORMED,
 }
 
+ACCOUNT_WORDS = frozenset(
+    {
+        # OpenAI
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "account_deactivated",
+        "access_terminated",
+        "model_not_found",
+        "invalid_organization",
+        "mismatched_organization",
+        "mismatched_project",
+        "project_archived",
+        "unsupported_country_region_territory",
+        # Anthropic
+        "billing_error",
+        # Groq
+        "organization_restricted",
+        "blocked_api_access",
+        "model_decommissioned",
+        "model_not_active",
+        "model_terms_required",
+        "model_permission_blocked_org",
+        "model_permission_blocked_project",
+        # Azure and other servers of the OpenAI format
+        "deploymentnotfound",
+        "insufficient_balance",
+        "insufficient_credits",
+        "payment_required",
+    }
+)
+"""Values of `code` and `type` that speak of the key's account, or of a model it cannot use."""
+
+KEY_WORDS = frozenset({"invalid_api_key", "incorrect_api_key", "authentication_error"})
+"""The same of the key itself."""
+
+ACCOUNT_SENTENCES = re.compile(
+    r"your credit balance is too low|this organization has been disabled|your (account|organization) (has been|is not)"
+    r"|you have reached your specified (\w+ )*usage limits?|your organization must be verified to (use|stream)"
+    r"|you exceeded your current quota, please check your plan|this model has been (decommissioned|deprecated)"
+    r"|the model [`'\"]?[\w./:-]+[`'\"]? (does not exist|has been (decommissioned|deprecated))|insufficient balance"
+    r"|country, region, or territory not supported|this credential is only authorized",
+    re.IGNORECASE,
+)
+"""How messages about the account begin that come without a word of their own, most of them as invalid_request_error.
+
+Only the beginning counts: what follows may quote the request, and no publisher shall shut a target by its words.
+"""
+
+OF_A_FILE = re.compile(r"\bfile", re.IGNORECASE)
+OF_CONTENT = re.compile(r"moderation|flagged", re.IGNORECASE)
+
 TOO_LONG = re.compile(r"prompt is too long|maximum context length|exceed context limit", re.IGNORECASE)
 """Anthropic and most servers of the OpenAI format give this error no code of its own."""
 
@@ -59,36 +114,45 @@ WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 def failure_of(provider: str, reply: Reply, now: float) -> Failure:
     """The failure an error reply stands for; `now` is unix seconds."""
     error = _error(reply.body)
-    code = _code(error)
-    word = f" ({code})" if WORD.fullmatch(code) else ""
+    words = [str(error[name]) for name in ("code", "type") if error.get(name)]
+    word = next((f" ({each})" for each in words if WORD.fullmatch(each)), "")
     return Failure(
-        kind=_kind(reply.status, code, str(error.get("message", ""))),
+        kind=_kind(reply.status, [each.lower() for each in words], str(error.get("message", ""))),
         detail=f"{provider} answered HTTP {reply.status}{word}",
         retry_after_seconds=retry_after_seconds(reply.headers, now),
     )
 
 
-def _kind(status: int, code: str, message: str) -> FailureKind:
+def _kind(status: int, words: Sequence[str], message: str) -> FailureKind:
+    if status < 500:
+        if not ACCOUNT_WORDS.isdisjoint(words) or ACCOUNT_SENTENCES.match(message.lstrip()):
+            return FailureKind.ACCOUNT
+        if not KEY_WORDS.isdisjoint(words):
+            return FailureKind.AUTHENTICATION
     if status == 400:
-        if code in BY_CODE:
-            return BY_CODE[code]
+        for word in words:
+            if word in BY_CODE:
+                return BY_CODE[word]
         if TOO_LONG.search(message):
             return FailureKind.CONTEXT_TOO_LONG
+    if status == 403 and OF_CONTENT.search(message):
+        return FailureKind.CONTENT_FILTER
+    if status == 404 and OF_A_FILE.search(message):
+        return FailureKind.INVALID_REQUEST
     if status in BY_STATUS:
         return BY_STATUS[status]
     return FailureKind.SERVER_ERROR if status >= 500 else FailureKind.INTERNAL
 
 
 def _error(body: bytes) -> Mapping[str, Any]:
-    """The `error` object all three formats share; empty where the body is something else."""
+    """The error object: under `error` in the three formats, the document itself at some servers; empty elsewhere."""
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    error = document.get("error") if isinstance(document, dict) else None
-    return error if isinstance(error, dict) else {}
-
-
-def _code(error: Mapping[str, Any]) -> str:
-    """OpenAI and Groq put the telling word in `code`, Anthropic in `type`."""
-    return str(error.get("code") or error.get("type") or "")
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return {}
+    error = document.get("error", document)
+    return error if isinstance(error, dict) else {"message": error}

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from fleet.model.errors import FleetError
 
+KEY = re.compile(r"[!-~]+")
+"""What a header can hold: visible ASCII."""
+
 REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -48,6 +51,6 @@ class EnvironmentKeyRing:
         else:
             raise KeyUnavailable(provider)
         key = self._environ.get(name, "").strip()
-        if not key:
+        if not KEY.fullmatch(key):
             raise KeyUnavailable(provider)
         return key

@@ -89,7 +89,7 @@ def test_odd_numbers_from_an_engine_give_a_confidence_between_0_and_1(job, featu
 @pytest.mark.parametrize("kind", FailureKind)
 def test_every_kind_of_failure_is_either_worth_a_retry_or_not_and_counts_or_not(kind):
     passing = {"rate_limited", "overloaded", "server_error", "timeout", "connection", "malformed", "internal"}
-    unhealthy = passing - {"rate_limited"} | {"authentication"}
+    unhealthy = passing - {"rate_limited"}
     assert retry.is_retryable(kind) == (kind in passing)
     assert retry.counts_against_target(kind) == (kind in unhealthy)
 

@@ -11,6 +11,7 @@ from patience import PATIENCE_SECONDS
 
 from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.call import Call
+from fleet.providers import EnvironmentKeyRing, ProviderSettings, build
 
 PROMPT = "planted-prompt: where does Ada Example live?"
 CALL = Call({"model": "any", "messages": [{"role": "user", "content": PROMPT}]}, timeout_seconds=PATIENCE_SECONDS)
@@ -45,7 +46,7 @@ FAULTS = {
     "498": (Scripted(498, error("flex", "capacity_exceeded")), FailureKind.OVERLOADED, None),
     "401": (Scripted(401, error("bad key", "invalid_api_key")), FailureKind.AUTHENTICATION, None),
     "403": (Scripted(403, error("not yours")), FailureKind.AUTHENTICATION, None),
-    "404": (Scripted(404, error("no such model", "model_not_found")), FailureKind.INVALID_REQUEST, None),
+    "404": (Scripted(404, error("no such model", "model_not_found")), FailureKind.ACCOUNT, None),
     "400": (Scripted(400, error("unknown field")), FailureKind.INVALID_REQUEST, None),
     "422": (Scripted(422, error("unprocessable")), FailureKind.INVALID_REQUEST, None),
     "context by code": (Scripted(400, error("long", "context_length_exceeded")), FailureKind.CONTEXT_TOO_LONG, None),
@@ -66,6 +67,87 @@ FAULTS = {
     "wrong shape": (Scripted(200, {"choices": "many", "content": 3}), FailureKind.MALFORMED, None),
     "an error dressed as success": (Scripted(200, error("upstream")), FailureKind.MALFORMED, None),
 }
+
+
+NO_CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade."
+QUOTA = "You exceeded your current quota, please check your plan and billing details."
+VERIFY = "Your organization must be verified to use the model `gpt-5`. Please go to: https://platform.openai.com/"
+OF_THE_ACCOUNT = {
+    "no quota": Scripted(429, error(QUOTA, "insufficient_quota", "insufficient_quota"), {"retry-after": "1"}),
+    "no quota by type": Scripted(429, {"error": {"message": "no", "type": "insufficient_quota", "code": 429}}),
+    "no quota by words": Scripted(429, {"error": {"message": QUOTA}}),
+    "no credit": Scripted(400, error(NO_CREDIT)),
+    "an account's own limit": Scripted(400, error("You have reached your specified API usage limits. You will regain")),
+    "a disabled organization": Scripted(400, error("This organization has been disabled.")),
+    "a restricted organization": Scripted(400, error("Organization has been restricted.", "organization_restricted")),
+    "billing is not active": Scripted(429, error("Your account is not active", "billing_not_active")),
+    "a hard limit": Scripted(400, error("Billing hard limit has been reached", "billing_hard_limit_reached")),
+    "a deactivated account": Scripted(401, error("The OpenAI account has been deactivated.", "account_deactivated")),
+    "payment required": Scripted(402, error("Insufficient Balance")),
+    "payment required in HTML": Scripted(402, b"<html>pay</html>"),
+    "a billing error": Scripted(402, error("Billing", kind="billing_error")),
+    "no such model": Scripted(404, error("The model `gpt-9` does not exist", "model_not_found")),
+    "no such model at anthropic": Scripted(404, error("model: claude-9", kind="not_found_error")),
+    "no access to the model": Scripted(403, error("Project has no access to model `gpt-4o`", "model_not_found")),
+    "a model the organization blocks": Scripted(403, error("blocked", "model_permission_blocked_org")),
+    "a model that is gone": Scripted(
+        400, error("The model `llama2-70b` has been decommissioned", "model_decommissioned")
+    ),
+    "terms not accepted": Scripted(400, error("terms", "model_terms_required")),
+    "an organization not verified": Scripted(400, error(VERIFY)),
+    "a region not served": Scripted(403, error("Country", "unsupported_country_region_territory")),
+    "a wrong path": Scripted(404, b"<html>Not found</html>"),
+    "a wrong method": Scripted(405, b""),
+    "an error without an envelope": Scripted(400, {"message": NO_CREDIT}),
+    "an error in a list": Scripted(400, [{"error": {"message": NO_CREDIT}}]),
+    "an error that is text": Scripted(400, {"error": NO_CREDIT}),
+}
+
+
+@pytest.mark.parametrize("fault", OF_THE_ACCOUNT.values(), ids=OF_THE_ACCOUNT.keys())
+@pytest.mark.parametrize("reference", [None, "mine"])
+async def test_what_is_wrong_with_the_account_or_the_model_is_not_the_requests_fault(
+    backend, outcomes, fault_server, provider, fault, reference
+):
+    fault_server.script(fault)
+    [outcome] = await outcomes(backend, Call(CALL.request, 30.0, own_key=reference))
+    assert outcome.kind is FailureKind.ACCOUNT
+    assert outcome.detail.startswith(f"{provider} answered HTTP {fault.status}")
+    assert ("the tenant's own key" in outcome.detail) == (reference is not None)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, f"Invalid value: '{NO_CREDIT}'", FailureKind.INVALID_REQUEST),
+        (400, f"unknown tool: {QUOTA}", FailureKind.INVALID_REQUEST),
+        (429, f"Rate limit reached for model in organization. Not: {QUOTA}", FailureKind.RATE_LIMITED),
+        (500, NO_CREDIT, FailureKind.SERVER_ERROR),
+        (400, "Your organization must be verified to generate reasoning summaries.", FailureKind.INVALID_REQUEST),
+        (404, "File not found: file_011", FailureKind.INVALID_REQUEST),
+        (
+            403,
+            "Your chosen model requires moderation and your input was flagged for violence",
+            FailureKind.CONTENT_FILTER,
+        ),
+    ],
+)
+async def test_words_of_a_publisher_in_an_error_shut_no_account(backend, outcomes, fault_server, status, message, kind):
+    fault_server.script(Scripted(status, error(message)))
+    [outcome] = await outcomes(backend, CALL)
+    assert outcome.kind is kind
+
+
+@pytest.mark.parametrize(
+    "key", ["sk-two\nlines", "sk-\u00e9", "sk with blanks", "sk-\x00", "\u2028", "sk-\U0001f511", " \n"]
+)
+async def test_a_key_that_no_header_can_hold_is_no_key(fault_server, target, outcomes, provider, key):
+    environ = {f"{provider.upper()}_API_KEY": key, f"FLEET_KEY_{provider.upper()}_mine": key}
+    backend = build(target(provider), ProviderSettings(fault_server.base_urls), EnvironmentKeyRing(environ))
+    found = await outcomes(backend, CALL, Call(CALL.request, 30.0, own_key="mine"))
+    await backend.close()
+    assert [outcome.kind for outcome in found] == [FailureKind.AUTHENTICATION] * 2
+    assert fault_server.received == []
 
 
 @pytest.mark.parametrize(("fault", "kind", "retry_after"), FAULTS.values(), ids=FAULTS.keys())
