@@ -227,6 +227,10 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
 
     async def _attempt_reconnect(self) -> None:
         self.drop()
+        # Whoever sent it has been told that the connection broke. The next server may have another store, to which an
+        # acknowledgement that comes late would speak of another message.
+        self._pending.clear()
+        self._pending_data_size = 0
         # nats-py gives up for ever, without a word, at an error it does not expect: uvloop raises RuntimeError where
         # the server has closed the connection between two writes of the greeting.
         while True:

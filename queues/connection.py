@@ -78,6 +78,8 @@ class Connection:
         self._open: set[asyncio.Future[Any]] = set()
         self._listeners: dict[asyncio.Queue[Arrival | QueueUnavailable], str] = {}
         self._inbox = ""
+        self.generation = 0
+        """How often the connection broke so far. What the broker said before may be of a store it does not have now."""
 
     @property
     def nats(self) -> Any:
@@ -139,8 +141,10 @@ class Connection:
             return
         self._nc.drop()
 
-    async def exchange(self, messages: Sequence[Message], timeout_seconds: float | None = None) -> list[Arrival]:
-        """Send all messages and return the reply to each, in order.
+    async def exchange(
+        self, messages: Sequence[Message], timeout_seconds: float | None = None, generation: int | None = None
+    ) -> list[Arrival]:
+        """Send all messages and return the reply to each, in order; with a `generation` only while it lasts.
 
         Raises: QueueUnavailable if one reply is missing after `timeout_seconds` or the connection breaks.
         """
@@ -150,6 +154,8 @@ class Connection:
         inbox = f"{self._inbox}.{key}."
         commands = [self._command(message, f"{inbox}{index}") for index, message in enumerate(messages)]
         async with self.waiting(timeout_seconds or self._timeout_seconds) as done:
+            if generation is not None and generation != self.generation:
+                raise QueueUnavailable(BROKEN)
             batch = self._batches[key] = _Batch(messages, done)
             try:
                 await self._write(commands)
@@ -238,6 +244,7 @@ class Connection:
             batch.done.set_result(None)
 
     async def _on_disconnected(self) -> None:
+        self.generation += 1
         self._up.clear()
         self._fail_all()
 

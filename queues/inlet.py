@@ -61,12 +61,16 @@ class Inlet:
         self._due = 0
         self._arrived: list[Arrival] = []
         self._done: asyncio.Future[Any] | None = None
+        self.generation = connection.generation
+        """That of the connection when the last pull was sent: what it brought is of the store the broker had then."""
 
     async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Arrival]:
         """What is there, up to `limit` and to the bytes of a pull; if nothing, the first to come within `wait_seconds`.
 
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
         """
+        if self.generation != self._connection.generation:
+            self._arrived.clear()  # it comes again when its leases end
         # What came after its pull had ended is leased to us all the same.
         if not self._arrived:
             await self._request(limit, wait_seconds, grace_seconds)
@@ -80,6 +84,7 @@ class Inlet:
         if self._subscription is None:
             self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
         async with self._connection.waiting(wait_seconds + grace_seconds) as done:
+            self.generation = self._connection.generation
             self._limit, self._due, self._done = limit, limit, done
             self._status_subject = f"{self._inbox}.{next(self._pulls)}"
             await self._connection.send(Message(self._next_subject, to_json(request)), reply=self._status_subject)
@@ -124,6 +129,8 @@ class Inlet:
         """Hand back what has arrived, so that it need not wait for its lease to end."""
         if self._subscription is not None:
             await self._connection.unsubscribe(self._subscription)
+        if self.generation != self._connection.generation:
+            return
         with suppress(QueueUnavailable):
             for message in self._arrived:
                 await self._connection.send(Message(message.reply, b"-NAK"))
@@ -144,11 +151,13 @@ class HandOver:
     deliveries: int
     sequence: int
     stored_at: float
+    stream: str = ""
 
 
 def hand_over_of(reply: str) -> HandOver:
-    """The reply subject ends in <deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>[.<random>]."""
+    """The reply subject ends in <stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>."""
     tokens = reply.split(".")
     # With a JetStream domain, two tokens are put in front and one is added at the end.
     first = 6 if len(tokens) > 9 else 4
-    return HandOver(int(tokens[first]), int(tokens[first + 1]), int(tokens[first + 3]) / NANOSECONDS)
+    stored_at = int(tokens[first + 3]) / NANOSECONDS
+    return HandOver(int(tokens[first]), int(tokens[first + 1]), stored_at, tokens[first - 2])

@@ -41,6 +41,7 @@ from queues.load import JetStreamLoads
 from queues.parcels import parcel_of
 from queues.strays import Stray, Strays, is_stray
 from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of
+from queues.tokens import VOID, Token, look_up
 from queues.topology import TooManyConsumers, TopologySpec, ensure_consumer
 
 MESSAGE_TOO_LARGE = 10054
@@ -78,17 +79,17 @@ class JetStreamQueue:
         # One pull at a time and source: messages do not say which pull they answer.
         async with self._inlets.lock(source):
             try:
-                messages = await self._pull(source, limit, wait_seconds)
+                messages, generation = await self._pull(source, limit, wait_seconds)
             except ConsumerGone:  # idle ones go away; they are made anew, once
-                messages = await self._pull(source, limit, wait_seconds)
-        deliveries = [_delivery(source, message) for message in messages]
+                messages, generation = await self._pull(source, limit, wait_seconds)
+        deliveries = [_delivery(source, message, generation) for message in messages]
         self._inlets.took(source, deliveries)
         return deliveries
 
-    async def _pull(self, source: Source, limit: int, wait_seconds: float) -> list[Arrival]:
+    async def _pull(self, source: Source, limit: int, wait_seconds: float) -> tuple[list[Arrival], int]:
         inlet = self._inlets.get(source) or await self._open_inlet(source)
         try:
-            return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
+            return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS), inlet.generation
         except (QueueUnavailable, asyncio.CancelledError):
             self._inlets.drop(source)
             await inlet.close()
@@ -136,11 +137,19 @@ class JetStreamQueue:
         await self._tell([(delivery, b"+WPI") for delivery in deliveries])
 
     async def _tell(self, words: Sequence[tuple[AnyDelivery, bytes]]) -> None:
-        """Send one word about each delivery and wait until the server has taken it in."""
+        """Send one word about each delivery that still holds, and wait until the server has taken it in."""
+        tokens = [delivery.token for delivery, _ in words if isinstance(delivery.token, Token)]
+        generation = await look_up(self._connection, tokens)
         messages = [_told(delivery.token, word) for delivery, word in words]
-        replies = await self._connection.exchange([message for message in messages if message is not None])
-        if any(status_of(reply) is not None for reply in replies):
-            raise QueueUnavailable("the consumer that made the delivery is gone")
+        told = [message for message in messages if message is not None]
+        try:
+            replies = await self._connection.exchange(told, generation=generation)
+            if any(status_of(reply) is not None for reply in replies):
+                raise QueueUnavailable("the consumer that made the delivery is gone")
+        except QueueUnavailable:
+            for token in tokens:
+                token.doubt()  # the stream may have been made anew by a server this connection does not lead to
+            raise
 
     async def depths(self) -> Depths:
         jobs, work = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
@@ -252,9 +261,11 @@ def _checked(reply: Arrival) -> dict[str, Any]:
 
 
 def _told(token: object, word: bytes) -> Message | None:
-    """The message that says so; a stray has no lease, so it can only be removed."""
+    """The message that says so. A stray has no lease, so it can only be removed; of what is gone nothing is said."""
     if isinstance(token, Stray):
         return token.removal() if word == ACK else None
+    if isinstance(token, Token) and token.generation == VOID:
+        return None
     return Message(str(token), word)
 
 
@@ -268,7 +279,7 @@ def _verdict(settlement: Settlement) -> bytes:
             return b"-NAK"
 
 
-def _delivery(source: Source, message: Arrival) -> AnyDelivery:
+def _delivery(source: Source, message: Arrival, generation: int) -> AnyDelivery:
     about = hand_over_of(message.reply)
     headers = message.headers
     return Delivery(
@@ -278,5 +289,5 @@ def _delivery(source: Source, message: Arrival) -> AnyDelivery:
         stored_at=about.stored_at,
         traceparent=traceparent_in(headers),
         raw=message.data,
-        token=message.reply,
+        token=Token(message.reply, generation),
     )

@@ -45,7 +45,9 @@ class Strays:
         """Those among the next few thousand messages, until there are `limit` or some more. Raises QueueUnavailable."""
         [info] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{JOBS}", b"")])
         state = from_json(info.data).get("state", {})
-        first, last = max(state.get("first_seq", 1), self._seen + 1), state.get("last_seq", 0)
+        last = state.get("last_seq", 0)
+        # A store put back to what it was gives out the same places again.
+        first = max(state.get("first_seq", 1), min(self._seen, last) + 1)
         found: list[AnyDelivery] = []
         for start in range(first, min(last + 1, first + SCANNED_PER_TAKE), SCANNED_AT_ONCE):
             end = min(last + 1, start + SCANNED_AT_ONCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -302,8 +303,9 @@ async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) ->
     try:
         existing = (await js.stream_info(name)).config
     except NotFoundError:
+        made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
         try:
-            await _permitted(js.add_stream(_consistent(shipped.evolve(**wishes))), name, "is not there, and this login")
+            await _permitted(js.add_stream(made), name, "is not there, and this login")
         except APIError as error:
             raise await _not_made(js, name, wishes["subjects"], error) from error
         return Change(name, ChangeKind.CREATED)
@@ -343,6 +345,16 @@ def _why(error: NatsError) -> FleetError:
             return QueueRefused(NO_JETSTREAM)
         case _:
             return QueueUnavailable(f"JetStream: {error}")
+
+
+def _first_sequence() -> int:
+    """Where the numbers of a new stream begin, so that none is one that an earlier stream of this name has given out.
+
+    Whatever still holds one of those (a delivery in hand, a dead letter's number in a terminal, a revision of a bucket)
+    then names nothing, instead of another message. Microseconds: no stream takes a message in each for long, and every
+    client can hold the number exactly, those included that know numbers as 64-bit floats.
+    """
+    return time.time_ns() // 1000
 
 
 async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:

@@ -29,6 +29,7 @@ class Server:
     """A connection whose server answers each pull with the next of the scripts."""
 
     max_message_bytes = 1024
+    generation = 0
 
     def __init__(self, *scripts: list[Word]) -> None:
         self._scripts = list(scripts)
