@@ -82,8 +82,14 @@ class JobDesk(Protocol):
 class Cancels(Protocol):
     """The jobs that publishers have called off."""
 
-    def follow(self) -> AsyncIterator[Sequence[Cancellation]]:
-        """All that are still stored, then each as it comes; a wish may come again. Outages are waited out."""
+    def follow(self, told_all: Callable[[bool], None] = ...) -> AsyncIterator[Sequence[Cancellation]]:
+        """All that are still stored, then each as it comes; a wish may come again. Outages are waited out.
+
+        `told_all` is called with True once all that are stored have been taken, with False when some may be missing.
+        """
+
+    async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:
+        """Which of them the broker keeps. Raises `QueueUnavailable`."""
 
     async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
         """How each job has ended; None where it has no result. Raises `QueueUnavailable`."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from fleet.model.cancellation import Cancellation
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Status
+from queues.cells import NO_MESSAGE
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.frames import Arrival
 from queues.inlet import Inlet
@@ -37,6 +39,12 @@ PAUSE_SECONDS = 0.5
 """Between tries while the broker is away."""
 
 _log = logging.getLogger(__name__)
+
+ToldAll = Callable[[bool], None]
+
+
+def _nobody_asks(told_all: bool) -> None:
+    """For readers to whom it does not matter whether they know all that is stored."""
 
 
 def cancellation_in(subject: str, body: bytes) -> Cancellation | None:
@@ -63,17 +71,18 @@ class JetStreamCancels:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def follow(self) -> AsyncIterator[Sequence[Cancellation]]:
+    async def follow(self, told_all: ToldAll = _nobody_asks) -> AsyncIterator[Sequence[Cancellation]]:
         while True:
             try:
-                async for messages in self._read_on():
+                async for messages in self._read_on(told_all):
                     yield _wishes((message.subject, message.data) for message in messages)
             except QueueUnavailable as error:
                 _log.debug("cancels not read: %s", error)
+            told_all(False)
             # From the first one again: none is missed, whatever became of the connection or the stream.
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _read_on(self) -> AsyncIterator[list[Arrival]]:
+    async def _read_on(self, told_all: ToldAll) -> AsyncIterator[list[Arrival]]:
         """All that is stored, then what comes. Raises QueueUnavailable when the reader is gone."""
         js = self._connection.nats.jetstream()
         config = ConsumerConfig(
@@ -89,10 +98,15 @@ class JetStreamCancels:
             reader: Any = await js.add_consumer(CANCELS, config)
         except NatsError as error:
             raise QueueUnavailable(f"{CANCELS} cannot be read: {error}") from error
-        inlet = Inlet(self._connection, CANCELS, reader.name)
+        inlet, missing = Inlet(self._connection, CANCELS, reader.name), reader.num_pending or 0
         try:
             while True:
-                messages = await inlet.pull(PORTION, POLL_SECONDS, DEFAULT_TIMEOUT_SECONDS)
+                if missing <= 0:
+                    told_all(True)
+                wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
+                messages = await inlet.pull(PORTION, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
+                # Where some have grown too old meanwhile there are fewer than were announced.
+                missing = missing - len(messages) if messages else 0
                 if messages:
                     yield messages
         finally:
@@ -102,6 +116,21 @@ class JetStreamCancels:
         subjects = (result_subject(each.tenant, each.job_id) for each in cancellations)
         asked = [Message(f"$JS.API.DIRECT.GET.{RESULTS}.{subject}", b"") for subject in subjects]
         return [_outcome(reply) for reply in await self._connection.exchange(asked)]
+
+    async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:
+        subjects = [cancel_subject(each.tenant, each.job_id) for each in cancellations]
+        get = f"$JS.API.STREAM.MSG.GET.{CANCELS}"
+        asked = [Message(get, to_json({"last_by_subj": subject})) for subject in subjects]
+        return [_is_wish(reply) for reply in await self._connection.exchange(asked)]
+
+
+def _is_wish(reply: Arrival) -> bool:
+    answer: dict[str, Any] = {} if status_of(reply) else from_json(reply.data)
+    if "message" in answer:
+        return _is_empty(b64decode(answer["message"].get("data", "")))
+    if answer.get("error", {}).get("err_code") == NO_MESSAGE:
+        return False
+    raise QueueUnavailable(f"{CANCELS} cannot be read: {answer.get('error', {}).get('description', 'no answer')}")
 
 
 def _outcome(reply: Arrival) -> Status | None:
@@ -121,7 +150,7 @@ class MemoryCancels:
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
 
-    async def follow(self) -> AsyncIterator[Sequence[Cancellation]]:
+    async def follow(self, told_all: ToldAll = _nobody_asks) -> AsyncIterator[Sequence[Cancellation]]:
         read = 0
         while True:
             messages = self._broker.stored("cancels")[read:]
@@ -129,10 +158,15 @@ class MemoryCancels:
             if messages:
                 yield _wishes((message.subject, message.data) for message in messages)
             else:
+                told_all(True)
                 await self._broker.next_change()
 
     async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
         return [self._outcome(each) for each in cancellations]
+
+    async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:
+        found = (self._broker.last(cancel_subject(each.tenant, each.job_id)) for each in cancellations)
+        return [message is not None and _is_empty(message.data) for message in found]
 
     def _outcome(self, cancellation: Cancellation) -> Status | None:
         message = self._broker.last(result_subject(cancellation.tenant, cancellation.job_id))

@@ -132,7 +132,7 @@ def _dispatcher() -> User:
         f"{START_SUBJECTS}>",
         f"$O.{LARGE_RESULTS_BUCKET}.>",
     )
-    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS))
+    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
     # A tenant's that is not in use makes room for others; one that has forgotten messages is made anew.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from fleet.dispatch.patience import PAUSE_SECONDS, pause, until_stopped
+from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, insist, pause, until_stopped
 from fleet.dispatch.step import Case
+from fleet.dispatch.wishes import MOST_OF_TENANT, Wishes
 from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable
@@ -21,10 +25,29 @@ log = structlog.get_logger(__name__)
 
 KEPT_SECONDS = 86_400.0
 MOST_KEPT = 100_000
-"""What a dispatcher remembers. A job forgotten too early would run, and its result be refused: its money is lost."""
+"""What a dispatcher remembers of all tenants. What it forgets, it asks the broker about before it runs a job."""
+
+AHEAD_OF_JOBS = 1000
+AHEAD_SECONDS = 3600.0
+"""How many wishes of a tenant are answered in that time although no job of it is known to wait for that."""
 
 GRACE_SECONDS = 0.1
 """Before answering a job that does not run here: whoever runs it knows what it has cost, and shall come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What the broker says of jobs: `open` ones need an answer, of the `unknown` ones it says nothing now."""
+
+    open: list[Case]
+    called_off: list[Case] = field(default_factory=list)
+    ended: list[Case] = field(default_factory=list)
+    unknown: list[Case] = field(default_factory=list)
+
+    def of(self, status: Status | None) -> list[Case]:
+        if status is None:
+            return self.open
+        return self.called_off if status is Status.CANCELLED else self.ended
 
 
 class Cancelling:
@@ -34,13 +57,51 @@ class Cancelling:
         self._cancels = cancels
         self._queue = queue
         self._clock = clock
-        self._called_off: dict[Cancellation, float] = {}
+        self._called_off = Wishes(MOST_KEPT, MOST_OF_TENANT, KEPT_SECONDS)
+        self._ahead = _Ahead()
+        self._complete_since = math.inf
+        self.current = asyncio.Event()
+        """Set while every wish that is stored is known here, or was and is forgotten."""
         self._running: dict[Cancellation, list[Callable[[], None]]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
     def holds(self, case: Case) -> bool:
         """Whether the job is called off; a comparison is, with the job it belongs to."""
         return bool(self._called_off) and _key(case) in self._called_off  # most of the time there is none
+
+    def doubts(self, case: Case) -> bool:
+        """Whether the job may be called off, or have its result, without this dispatcher's knowledge.
+
+        So it may be with what was handed out before, or submitted before all the wishes were read; and with a tenant's
+        jobs where some of its wishes are forgotten here.
+        """
+        is_old = case.delivery.deliveries > 1 or case.job.submitted_at <= self._complete_since
+        return is_old or self._called_off.has_forgotten(case.job.tenant)
+
+    async def look_up(self, cases: list[Case]) -> LookedUp:
+        """Ask the broker about those of the jobs that may have ended without this dispatcher's knowledge."""
+        doubtful = [case for case in cases if self.doubts(case)]
+        if not doubtful:
+            return LookedUp(cases)
+        found = LookedUp([case for case in cases if not self.doubts(case)])
+        try:
+            statuses = await insist(lambda: self._ended(doubtful), ANSWER_SECONDS)
+        except QueueUnavailable as error:
+            log.warning("old_jobs_not_looked_up", jobs=len(doubtful), error=str(error))
+            return replace(found, unknown=doubtful)
+        for case, status in zip(doubtful, statuses, strict=True):
+            if status is Status.CANCELLED:
+                self._called_off.add(_key(case), self._clock.now())
+            found.of(status).append(case)
+        return found
+
+    async def _ended(self, cases: Sequence[Case]) -> Sequence[Status | None]:
+        """How the jobs have ended as the broker knows it: by a result, or by a wish. Raises QueueUnavailable."""
+        keys = [_key(case) for case in cases]
+        outcomes, wished = await asyncio.gather(self._cancels.outcomes(keys), self._cancels.stored(keys))
+        # A comparison comes after the result of its job.
+        known = [None if case.shadow else outcome for case, outcome in zip(cases, outcomes, strict=True)]
+        return [outcome or (Status.CANCELLED if wish else None) for outcome, wish in zip(known, wished, strict=True)]
 
     async def answered(self, cases: Sequence[Case]) -> Sequence[bool]:
         """Which of the jobs have their result already. Raises QueueUnavailable."""
@@ -66,32 +127,34 @@ class Cancelling:
         await until_stopped(self._follow(stop), stop, self._answering)
 
     async def _follow(self, stop: asyncio.Event) -> None:
-        async for cancellations in self._cancels.follow():
+        async for cancellations in self._cancels.follow(self._told_all):
             waiting = self.take(cancellations)
             if waiting:
                 task = asyncio.create_task(self._answer_in_a_moment(waiting, stop))
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
 
+    def _told_all(self, is_current: bool) -> None:
+        """From now on jobs that come need not be asked about, or all have to be."""
+        if is_current == self.current.is_set():
+            return
+        self._complete_since = self._clock.now() if is_current else math.inf
+        if is_current:
+            self.current.set()
+        else:
+            self.current.clear()
+
     def take(self, cancellations: Sequence[Cancellation]) -> list[Cancellation]:
         """Remember the new ones and stop what runs of them; those of them that do not run here."""
         now = self._clock.now()
-        self._forget(now)
-        fresh = [each for each in cancellations if each not in self._called_off]
-        self._called_off |= dict.fromkeys(fresh, now)
-        self._forget(now)
+        self._called_off.expire(now)
+        fresh = [each for each in dict.fromkeys(cancellations) if each not in self._called_off]
+        for each in fresh:
+            self._called_off.add(each, now)
         for each in fresh:
             for stop in list(self._running.get(each, ())):
                 stop()
         return [each for each in fresh if each not in self._running]
-
-    def _forget(self, now: float) -> None:
-        """The oldest come first."""
-        surplus = len(self._called_off) - MOST_KEPT
-        for number, (each, at) in enumerate(list(self._called_off.items())):
-            if number >= surplus and at > now - KEPT_SECONDS:
-                return
-            del self._called_off[each]
 
     async def _answer_in_a_moment(self, waiting: Sequence[Cancellation], stop: asyncio.Event) -> None:
         await pause(stop, GRACE_SECONDS)
@@ -106,13 +169,50 @@ class Cancelling:
     async def _answer(self, waiting: Sequence[Cancellation]) -> None:
         """Publish the results of those that have none. A job that has another one is not called off after all."""
         found = await self._cancels.outcomes(waiting)
-        now = self._clock.now()
         open_ = [each for each, status in zip(waiting, found, strict=True) if status is None]
-        await self._queue.publish([Post(_result(each, now)) for each in open_])
+        due, now = await self._due(open_), self._clock.now()
+        await self._queue.publish([Post(_result(each, now)) for each in due])
         for each, status in zip(waiting, await self._cancels.outcomes(waiting), strict=True):
-            if status is not Status.CANCELLED:
-                self._called_off.pop(each, None)
+            if status not in (None, Status.CANCELLED):
+                self._called_off.discard(each)
                 log.info("cancelled_too_late", job_id=each.job_id, tenant=each.tenant, status=status)
+
+    async def _due(self, open_: Sequence[Cancellation]) -> Sequence[Cancellation]:
+        """Those to be answered now. What a tenant has invented would leave results that nobody asked for.
+
+        No more of a tenant are answered than it has jobs, and some; the others when their job comes.
+        """
+        now, wanted = self._clock.now(), Counter(each.tenant for each in open_)
+        jobs = Counter[str]()
+        if any(self._ahead.of(tenant, now) + count > AHEAD_OF_JOBS for tenant, count in wanted.items()):
+            depths = await self._queue.depths()
+            jobs += Counter(depths.in_flight)
+            for source, count in depths.jobs.items():
+                jobs[source.tenant or ""] += count
+        due = [each for each in open_ if self._ahead.allows(each.tenant, AHEAD_OF_JOBS + jobs[each.tenant], now)]
+        if len(due) < len(open_):
+            log.warning("cancellations_without_jobs", left=len(open_) - len(due), tenants=len(wanted))
+        return due
+
+
+class _Ahead:
+    """Counts the wishes that were answered before their job was seen, by tenant, for some time."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._until = -math.inf
+
+    def of(self, tenant: str, now: float) -> int:
+        if now >= self._until:
+            self._counts, self._until = Counter(), now + AHEAD_SECONDS
+        return self._counts[tenant]
+
+    def allows(self, tenant: str, most: int, now: float) -> bool:
+        """Whether one more may be answered; it is counted then."""
+        if self.of(tenant, now) >= most:
+            return False
+        self._counts[tenant] += 1
+        return True
 
 
 def _key(case: Case) -> Cancellation:

@@ -14,6 +14,7 @@ from fleet.dispatch.lease import Leases
 from fleet.dispatch.load import Reporter
 from fleet.dispatch.office import Office
 from fleet.dispatch.orphans import Orphans
+from fleet.dispatch.patience import first_of
 from fleet.dispatch.peers import Peers
 from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
@@ -23,6 +24,9 @@ from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook,
 from policies.rules import Rules
 
 log = structlog.get_logger(__name__)
+
+LOAD_SECONDS = 5.0
+"""Between two complaints that what must be known before anything is served cannot be read."""
 
 
 class Dispatcher:
@@ -77,6 +81,7 @@ class Dispatcher:
                 keeping.create_task(self._office.leases.keep(done))
                 for watching in self._watching():
                     keeping.create_task(watching)
+                await self._load()
                 await self._serve()
                 await self._spend.close()
                 done.set()
@@ -103,6 +108,14 @@ class Dispatcher:
             yield office.state.replicas.watch(self._capacities, office.clock, self._stop)
         yield self._reporter.run(self._stop)
         yield office.peers.watch(lambda: office.state.note_elsewhere(office.peers.served), self._stop)
+
+    async def _load(self) -> None:
+        """Wait until what others have decided is known here: which jobs are called off, what answers are worth."""
+        needed = {"cancellations": self._office.cancelling.current, "calibrations": self._office.knowledge.loaded}
+        for name, known in needed.items():
+            while not (known.is_set() or self._stop.is_set()):
+                if not await first_of((known, self._stop), LOAD_SECONDS):
+                    log.warning("waiting_for_state", state=name)
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as serving:

@@ -58,6 +58,8 @@ class Knowledge:
         self._losses: dict[CalibrationKey, tuple[str, LossTest]] = {}
         self._withdrawn: dict[CalibrationKey, Calibration] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self.loaded = asyncio.Event()
+        """Set once the store has told what is in force."""
         state.calibrations = learned.prior
         state.routers = learned.routers
 
@@ -72,6 +74,7 @@ class Knowledge:
             if (there := {**self._prior, **changed}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
                 changed[key] = ours
         self._state.calibrations = {**self._prior, **changed}
+        self.loaded.set()
         log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
 
     def _hides_prior(self, stored: Calibration) -> bool:

@@ -17,7 +17,7 @@ from fleet.dispatch.patience import insist
 from fleet.dispatch.peers import Peers
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
-from fleet.dispatch.step import Case, Step, broken, carry_out, put_off, unstorable
+from fleet.dispatch.step import Case, Step, broken, carry_out, put_off, unreadable, unstorable
 from fleet.dispatch.till import Till
 from fleet.model.action import Action, Finish, Wait
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Stored, WorkOf
@@ -29,7 +29,7 @@ from fleet.ports import Clock, JobQueue
 from policies import shadow
 from policies.cancellation import CANCELLED
 from policies.deadline import deadline_at
-from policies.delivery import enough, starts_anew
+from policies.delivery import enough, starts_anew, unreadable_again_in
 from policies.plan import next_action
 from policies.rules import Rules
 
@@ -203,3 +203,13 @@ def job_fields(delivery: AnyDelivery, traceparent: str | None) -> dict[str, str 
     job_id = job.job_id if isinstance(job, Malformed) else job.id
     trace_id = traceparent.split("-")[1] if traceparent else None
     return {"job_id": job_id, "tenant": job.tenant, "trace_id": trace_id}
+
+
+def unread(delivery: AnyDelivery, now: float) -> Step:
+    """The step for what came from the WORK stream and is no work."""
+    if not isinstance(delivery.body, Malformed):
+        raise TypeError("the WORK stream carries work only")
+    bad, again_in = delivery.body, unreadable_again_in(delivery.deliveries)
+    if bad.is_comparison and again_in is None:
+        log.warning("comparison_unreadable", problem=bad.problem.message, **job_fields(delivery, delivery.traceparent))
+    return unreadable(delivery, bad, again_in, now)

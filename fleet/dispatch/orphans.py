@@ -6,9 +6,8 @@ import asyncio
 
 import structlog
 
-from fleet.dispatch.office import Errand, Office
+from fleet.dispatch.office import Errand, Office, unread
 from fleet.dispatch.patience import pause
-from fleet.dispatch.runner import unread
 from fleet.dispatch.step import Case, Step
 from fleet.model.delivery import AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Set
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Set
 from typing import Any, TypeVar
 
 from fleet.model.errors import QueueUnavailable
@@ -41,6 +41,17 @@ async def pause(until: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def first_of(events: Iterable[asyncio.Event], seconds: float) -> bool:
+    """Wait until one of the events happens, `seconds` at most; whether one happened."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        for each in waiting:
+            each.cancel()
 
 
 async def until_stopped(

@@ -13,10 +13,10 @@ from fleet import faults
 from fleet.dispatch.buffer import Buffer
 from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
 from fleet.dispatch.elsewhere import look_here_first
-from fleet.dispatch.office import Errand, Office, job_fields
+from fleet.dispatch.office import Errand, Office, job_fields, unread
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.starts import INTERRUPTED, Starts
-from fleet.dispatch.step import Case, Step, on_record, unreadable
+from fleet.dispatch.step import Case, Step, on_record
 from fleet.dispatch.suspects import Suspects, is_suspected
 from fleet.dispatch.till import request_of, wait_for_money
 from fleet.model.action import Action, Run
@@ -26,7 +26,7 @@ from fleet.model.delivery import Ack, AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.money import Refusal
-from fleet.model.result import Malformed, Work
+from fleet.model.result import Work
 from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
@@ -34,7 +34,6 @@ from policies import shadow
 from policies.batching import may_bring
 from policies.budget import cost_usd, is_charged, own_key_for
 from policies.deadline import deadline_at
-from policies.delivery import unreadable_again_in
 
 log = structlog.get_logger(__name__)
 
@@ -208,7 +207,7 @@ class Runner:
         task.add_done_callback(self._batches.discard)
 
     async def _run_batch(self, batch: list[Case]) -> None:
-        batch = await self._admit(batch)
+        batch = await self._admit(await self._still_open(batch))
         suspects = [] if is_charged(self._target) else [case for case in batch if is_suspected(case)]
         async with asyncio.TaskGroup() as group:
             if suspects:
@@ -275,6 +274,17 @@ class Runner:
             await self._backend.stop([call_id(case)])
         except Exception:  # a backend never raises; if one does, only its own work is wasted
             log.exception("call_not_stopped", target=self._target.name)
+
+    async def _still_open(self, batch: list[Case]) -> list[Case]:
+        """Those that still need an answer; where this dispatcher may not know, the broker is asked before it costs."""
+        found = await self._office.cancelling.look_up(batch)
+        if found.called_off:
+            await self._drop(found.called_off, self._office.clock.now())
+        if found.ended:
+            await self._forget(*await self._starts.close(found.ended, self._target))
+        if found.unknown:
+            self._let_go(found.unknown)  # they come back when the leases end
+        return found.open
 
     async def _admit(self, batch: list[Case]) -> list[Case]:
         """Those whose money is set aside. The others wait for money, or go where none is needed."""
@@ -398,13 +408,3 @@ class Runner:
 def call_id(case: Case) -> str:
     """No other tenant's job has it."""
     return f"{case.job.tenant}.{case.job.id}"
-
-
-def unread(delivery: AnyDelivery, now: float) -> Step:
-    """The step for what came from the WORK stream and is no work."""
-    if not isinstance(delivery.body, Malformed):
-        raise TypeError("the WORK stream carries work only")
-    bad, again_in = delivery.body, unreadable_again_in(delivery.deliveries)
-    if bad.is_comparison and again_in is None:
-        log.warning("comparison_unreadable", problem=bad.problem.message, **job_fields(delivery, delivery.traceparent))
-    return unreadable(delivery, bad, again_in, now)

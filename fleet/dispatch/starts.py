@@ -19,6 +19,7 @@ from fleet.dispatch.patience import ANSWER_SECONDS, insist
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Post, Stored
+from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Start
 from fleet.model.target import Target
 from fleet.ports import Clock, JobQueue
@@ -63,6 +64,16 @@ class Starts:
             return Begun(cases)
         new, before = await self.record(cases, target, 1)
         return await self._again(new, before, target) if before else Begun(new)
+
+    async def close(self, cases: list[Case], target: Target) -> tuple[list[Case], list[Case]]:
+        """Let nobody begin a second call for jobs that have their result; those of them for which somebody has."""
+        if not is_charged(target):
+            return cases, []
+        try:
+            return await self.record(cases, target, 2)
+        except QueueUnavailable as error:
+            log.warning("paid_calls_not_closed", target=target.name, jobs=len(cases), error=str(error))
+            return cases, []
 
     async def _again(self, new: list[Case], before: list[Case], target: Target) -> Begun:
         """Somebody began these `before`: a dispatcher that died, lost its lease, or lost its acknowledgement."""

@@ -71,3 +71,30 @@ async def test_outcomes_tell_how_jobs_have_ended(rig: Rig) -> None:
     await rig.queue.publish([Post(Result(FIRST, "acme", Status.FAILED, Reason.ALL_FAILED, 5.0))])
     asked = [Cancellation("acme", FIRST), Cancellation("acme", SECOND), Cancellation("globex", FIRST)]
     assert await rig.cancels().outcomes(asked) == [Status.FAILED, None, None]
+
+
+async def test_it_is_told_when_all_that_are_stored_have_been_taken(rig: Rig) -> None:
+    told, first_told = list[bool](), asyncio.Event()
+
+    def tell(all_of_them: bool) -> None:
+        told.append(all_of_them)
+        first_told.set()
+
+    await rig.desk("acme").cancel(FIRST)
+    following = rig.cancels().follow(tell)
+    assert await next_of(following) == [Cancellation("acme", FIRST)]
+    assert told == [], "it has not been taken before the next one is asked for"
+    coming = asyncio.create_task(next_of(following))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await first_told.wait()
+    assert told == [True]
+    await rig.desk("acme").cancel(SECOND)
+    assert await coming == [Cancellation("acme", SECOND)]
+    await following.aclose()
+
+
+async def test_stored_wishes_are_found_one_by_one(rig: Rig) -> None:
+    await rig.desk("acme").cancel(FIRST)
+    await rig.inject(f"cancels.acme.{SECOND}", b'{"stream":"JOBS","seq":1}')
+    asked = [Cancellation("acme", FIRST), Cancellation("acme", SECOND), Cancellation("globex", FIRST)]
+    assert await rig.cancels().stored(asked) == [True, False, False]

@@ -1,0 +1,72 @@
+"""The cancellations that a dispatcher remembers: so many of each tenant, and so many of all, whoever sends how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from fleet.model.cancellation import Cancellation
+
+MOST_OF_TENANT = 10_000
+"""Beyond that a tenant's oldest are forgotten; of its jobs the broker is then asked one by one."""
+
+
+class Wishes:
+    """Forgets the oldest: of the tenant that has too many, else of the tenant that has the most."""
+
+    def __init__(self, most: int, most_of_tenant: int, kept_seconds: float) -> None:
+        self._most = most
+        self._most_of_tenant = most_of_tenant
+        self._kept_seconds = kept_seconds
+        self._of: dict[str, dict[str, float]] = {}
+        self._count = 0
+        self._forgot_at: dict[str, float] = {}
+
+    def __contains__(self, wish: Cancellation) -> bool:
+        return wish.job_id in self._of.get(wish.tenant, ())
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def add(self, wish: Cancellation, now: float) -> None:
+        """Remember the wish as the latest of its tenant; `now` must not go back."""
+        self.discard(wish)
+        self._of.setdefault(wish.tenant, {})[wish.job_id] = now
+        self._count += 1
+        if len(self._of[wish.tenant]) > self._most_of_tenant:
+            self._forget(wish.tenant, 1, now)
+        if self._count > self._most:
+            largest = max(self._of, key=lambda tenant: len(self._of[tenant]))
+            # Some more at once, so that not every further wish needs to look for the largest.
+            self._forget(largest, 1 + len(self._of[largest]) // 10, now)
+
+    def discard(self, wish: Cancellation) -> None:
+        """Forget this one, if it is there: it is known not to hold."""
+        of_tenant = self._of.get(wish.tenant, {})
+        if of_tenant.pop(wish.job_id, None) is not None:
+            self._count -= 1
+            if not of_tenant:
+                del self._of[wish.tenant]
+
+    def has_forgotten(self, tenant: str) -> bool:
+        """Whether wishes of this tenant may be stored that are not remembered here."""
+        return tenant in self._forgot_at
+
+    def expire(self, now: float) -> None:
+        """Forget what is older than the broker keeps it."""
+        oldest = now - self._kept_seconds
+        for wish in list(self._older_than(oldest)):
+            self.discard(wish)
+        self._forgot_at = {tenant: at for tenant, at in self._forgot_at.items() if at > oldest}
+
+    def _older_than(self, oldest: float) -> Iterator[Cancellation]:
+        for tenant, wishes in self._of.items():
+            for job_id, at in wishes.items():
+                if at > oldest:
+                    break
+                yield Cancellation(tenant, job_id)
+
+    def _forget(self, tenant: str, count: int, now: float) -> None:
+        for job_id in list(islice(self._of[tenant], count)):
+            self.discard(Cancellation(tenant, job_id))
+        self._forgot_at[tenant] = now
