@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fleet.model.attempt import Answer, FailureKind, Outcome, Usage
 from fleet.model.job import ChatRequest, Job
-from fleet.model.money import Account, Claim, MoneyView, Offer, Refusal
+from fleet.model.money import Account, Claim, Deposit, MoneyView, Offer, Refusal
 from fleet.model.target import Target
 from policies.budget import cost_usd, own_key_for
 from policies.needs import Needs
@@ -109,7 +110,7 @@ def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
         output_tokens = min(output_tokens, int(left_for_output * 1e6 / target.output_usd_per_million_tokens))
     output_tokens = max(1, output_tokens)
     usage = Usage(most_input_tokens(request, target, rules.money), output_tokens)
-    return Offer(nano_of(cost_usd(usage, target)), output_tokens)
+    return Offer(nano_of(cost_usd(usage, target)), output_tokens, usage.input_tokens)
 
 
 def _cautious_input_tokens(request: ChatRequest, needs: Needs) -> int:
@@ -167,6 +168,28 @@ def charged(outcome: Outcome, reserved: int, target: Target) -> int:
         # No call reads nothing: a provider that says so did not say how much it was.
         return nano_of(cost_usd(outcome.usage, target)) if outcome.usage.input_tokens else reserved
     return reserved if _may_be_charged(outcome.kind) else 0
+
+
+def most_usage(deposit: Deposit | None, target: Target) -> Usage:
+    """The most tokens a call can use: what was paid for, else what the target has room for."""
+    if deposit is None:
+        return Usage(target.context_tokens, target.context_tokens)
+    return Usage(deposit.input_tokens or target.context_tokens, deposit.output_tokens)
+
+
+def believed(outcome: Outcome, most: Usage) -> Outcome:
+    """The outcome; where its usage is more than the call could use, or less than nothing, with an unknown one."""
+    if not isinstance(outcome, Answer) or outcome.usage == Usage():
+        return outcome
+    found = outcome.usage
+    is_possible = _is_count(found.input_tokens, most.input_tokens) and _is_count(
+        found.output_tokens, most.output_tokens
+    )
+    return outcome if is_possible and found.input_tokens else replace(outcome, usage=Usage())
+
+
+def _is_count(tokens: int, most: int) -> bool:
+    return type(tokens) is int and 0 <= tokens <= most
 
 
 def _may_be_charged(kind: FailureKind) -> bool:

@@ -18,7 +18,7 @@ from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS,
 from fleet.dispatch.starts import INTERRUPTED, Starts
 from fleet.dispatch.step import Case, Step, on_record
 from fleet.dispatch.suspects import Suspects, is_suspected
-from fleet.dispatch.till import request_of, wait_for_money
+from fleet.dispatch.till import believed, cost_of, request_of, wait_for_money
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
@@ -32,7 +32,7 @@ from fleet.model.view import View
 from fleet.ports import Backend
 from policies import shadow
 from policies.batching import may_bring
-from policies.budget import cost_usd, is_charged, own_key_for
+from policies.budget import is_charged, own_key_for
 from policies.deadline import deadline_at
 
 log = structlog.get_logger(__name__)
@@ -362,6 +362,7 @@ class Runner:
         """Judge the outcomes, decide what follows and send it off; only then are the slots free."""
         try:
             now = self._office.clock.now()
+            done = [(case, believed(case, outcome, self._target)) for case, outcome in done]
             for case, outcome in done:
                 self._office.till.settle(case, outcome, self._target)
                 self._office.state.passed(self._target, case, outcome, now)
@@ -387,11 +388,10 @@ class Runner:
 
     def _attempt(self, case: Case, outcome: Outcome, started_at: float, now: float) -> Attempt:
         number, name, probe, again = len(case.attempts) + 1, self._target.name, case.probe, case.repeated
-        if not isinstance(outcome, Answer):
-            return Attempt(number, name, case.reason, started_at, now, outcome, probe=probe, repeated=again)
-        confidence, judged = self._office.knowledge.judge(case, outcome, self._target)
-        paid_by_tenant = own_key_for(case.job, self._target) is not None
-        cost = 0.0 if paid_by_tenant else cost_usd(outcome.usage, self._target)
+        confidence, judged = None, None
+        if isinstance(outcome, Answer):
+            confidence, judged = self._office.knowledge.judge(case, outcome, self._target)
+        cost = cost_of(case, outcome, self._target)
         return Attempt(number, name, case.reason, started_at, now, outcome, confidence, cost, judged, probe, again)
 
     async def _hand_back(self) -> None:

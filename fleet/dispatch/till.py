@@ -10,7 +10,7 @@ import structlog
 from fleet import faults
 from fleet.dispatch.step import Case
 from fleet.model.action import Wait
-from fleet.model.attempt import Outcome
+from fleet.model.attempt import Answer, Outcome
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import ChatRequest
 from fleet.model.money import Claim, Deposit, Offer, Refusal, Reservation
@@ -18,7 +18,7 @@ from fleet.model.reason import Reason
 from fleet.model.target import Target
 from fleet.ports import SpendBook
 from policies import money
-from policies.budget import spent_usd
+from policies.budget import cost_usd, own_key_for, spent_usd
 from policies.confidence.probes import request_for
 from policies.needs import needs_of
 from policies.rules import Rules
@@ -49,7 +49,7 @@ class Till:
         refused: list[tuple[Case, Refusal]] = []
         for case, offer, answer in zip(paid, offers, answers, strict=True):
             if isinstance(answer, Reservation):
-                admitted.append(replace(case, deposit=Deposit(answer, offer.output_tokens)))
+                admitted.append(replace(case, deposit=Deposit(answer, offer.output_tokens, offer.input_tokens)))
             else:
                 refused.append((case, answer))
         return admitted, refused
@@ -83,6 +83,20 @@ class Till:
         if case.deposit is not None:
             reservation = case.deposit.reservation
             self._book.settle(reservation, money.charged(outcome, reservation.nano, target))
+
+
+def believed(case: Case, outcome: Outcome, target: Target) -> Outcome:
+    """The outcome, with a usage that the call could have; everything that counts tokens or money sees this one."""
+    return money.believed(outcome, money.most_usage(case.deposit, target))
+
+
+def cost_of(case: Case, outcome: Outcome, target: Target) -> float:
+    """What the attempt cost in US dollars: the very sum that is booked for it; nothing where a tenant's key paid."""
+    if case.deposit is not None:
+        return money.usd_of(money.charged(outcome, case.deposit.reservation.nano, target))
+    if not isinstance(outcome, Answer) or own_key_for(case.job, target) is not None:
+        return 0.0
+    return cost_usd(outcome.usage, target)
 
 
 def request_of(case: Case) -> ChatRequest:

@@ -46,18 +46,20 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The most a call can cost if its answer is cut off after `output_tokens`."""
+    """The most a call can cost that reads at most `input_tokens` and whose answer is cut off after `output_tokens`."""
 
     nano: int
     output_tokens: int
+    input_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """The money set aside for a call that the fleet pays, and how long an answer it covers."""
+    """The money set aside for a call that the fleet pays, and what it covers (`input_tokens` None: the context)."""
 
     reservation: Reservation
     output_tokens: int
+    input_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fleet.model.attempt import Answer, Outcome, Usage
+from fleet.model.attempt import Answer, Outcome
 from fleet.providers.finish import finished
+from fleet.providers.usage import usage_in
 
 
 class _Block(BaseModel):
@@ -19,31 +20,24 @@ class _Block(BaseModel):
     input: Any = None  # an object in a call of a tool; blocks of other types are not read
 
 
-class _Usage(BaseModel):
-    """Anthropic counts the input read from and written to its cache apart from the rest."""
-
-    input_tokens: int
-    output_tokens: int
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+INPUTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+"""Anthropic counts the input read from and written to its cache apart from the rest."""
 
 
 class _Reply(BaseModel):
     model: str
     content: tuple[_Block, ...]
     stop_reason: str | None = None
-    usage: _Usage
+    usage: Any = None
 
 
 def decode(body: bytes) -> Outcome:
     """The answer in a Messages API reply, or why it is none. Raises `pydantic.ValidationError`."""
     reply = _Reply.model_validate_json(body)
-    usage = reply.usage
-    cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
     answer = Answer(
         message=_message(reply.content),
         finish_reason="stop",
-        usage=Usage(usage.input_tokens + cached, usage.output_tokens),
+        usage=usage_in(reply.usage, INPUTS, "output_tokens"),
         model=reply.model,
     )
     return finished(answer, reply.stop_reason, "anthropic")

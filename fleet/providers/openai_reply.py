@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome
 from fleet.providers.finish import finished
+from fleet.providers.usage import usage_in
 from policies.features import aggregate
 
 
@@ -59,15 +60,10 @@ class _Choice(BaseModel):
     logprobs: _Logprobs | None = None
 
 
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
 class _Completion(BaseModel):
     model: str
     choices: tuple[_Choice, ...]
-    usage: _Usage | None = None
+    usage: Any = None
 
 
 def decode(body: bytes, provider: str) -> Outcome:
@@ -76,11 +72,10 @@ def decode(body: bytes, provider: str) -> Outcome:
     if not completion.choices:
         return Failure(FailureKind.MALFORMED, f"{provider} sent a reply without choices")
     choice = completion.choices[0]
-    usage = completion.usage or _Usage()
     answer = Answer(
         message=_message(choice.message),
         finish_reason="stop",
-        usage=Usage(usage.prompt_tokens, usage.completion_tokens),
+        usage=usage_in(completion.usage, ("prompt_tokens",), "completion_tokens"),
         model=completion.model,
         features=_features(choice.logprobs),
     )

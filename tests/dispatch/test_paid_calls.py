@@ -191,3 +191,54 @@ def test_operators_are_told_of_each_step_of_each_limit(bench, limit):
         ("cheap_targets_only", "fleet", 50),
         ("spent", "tenant acme", 1.0),
     ]
+
+
+IMPOSSIBLE = [
+    Usage(),
+    Usage(-40_000_000, 5),
+    Usage(10, -5),
+    Usage(10**12, 5),
+    Usage(10, 10**12),
+    Usage(10, 4097),
+    Usage(float("nan"), 2),
+    Usage(10, float("inf")),
+    Usage(True, True),
+    Usage("10", 2),
+    Usage(None, None),
+]
+
+
+@pytest.mark.parametrize("usage", IMPOSSIBLE, ids=repr)
+async def test_a_usage_that_cannot_be_is_booked_alike_everywhere(bench, tracer, usage):
+    """With all that was set aside: no more, and never less than nothing."""
+    answered = Answer({"role": "assistant", "content": "positive"}, "stop", usage, "scripted")
+    bench.backend(CLOUD, lambda call: answered)
+    [job_id] = await bench.submit(**PINNED)
+    async with bench.running():
+        result = await bench.result(job_id)
+    spent = {tenant: account.spent for tenant, account in (await accounts(bench)).items()}
+    assert 4096 * 600 < spent[None] == spent["acme"] < nano_of(0.003)
+    assert result.status is Status.SUCCEEDED
+    assert nano_of(result.cost_usd) == spent[None]
+    assert sum(nano_of(line["attempt"]["cost_usd"]) for line in bench.ledger() if line.get("attempt")) == spent[None]
+    assert result.answer.usage == Usage()
+    costs = [span.attributes["cost_usd"] for span in tracer.spans.values() if "cost_usd" in span.attributes]
+    assert costs
+    assert {nano_of(cost) for cost in costs} == {spent[None]}
+
+
+async def test_a_call_that_timed_out_costs_the_job_what_is_booked_for_it(bench):
+    bench.rules = replace(bench.rules, retry=replace(bench.rules.retry, max_tries=1))
+    bench.backend(CLOUD, lambda call: Failure(FailureKind.TIMEOUT, "no reply"))
+    [job_id] = await bench.submit(**PINNED)
+    async with bench.running():
+        result = await bench.result(job_id)
+    assert 0 < nano_of(result.cost_usd) == (await accounts(bench))[None].spent
+
+
+async def test_no_usage_of_the_fleets_own_models_is_believed_beyond_their_context(bench, sure):
+    bench.backend("llama-8b", lambda call: replace(sure(call), usage=Usage(10**12, 5)))
+    [job_id] = await bench.submit()
+    async with bench.running():
+        result = await bench.result(job_id)
+    assert (result.status, result.answer.usage, result.cost_usd) == (Status.SUCCEEDED, Usage(), 0.0)
