@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from pydantic_core import from_json
 
-from fleet.model.delivery import AnyDelivery, Source
+from fleet.model.delivery import AnyDelivery, Retry, Source
 from fleet.model.errors import QueueUnavailable
 from queues.connection import Connection, status_of
 from queues.inlet import Inlet
@@ -29,6 +29,9 @@ MOST_OF_TENANTS = 192
 
 CLEARED_AT_ONCE = 32
 """Asking about so many takes two round trips, however many there are."""
+
+LONG_DELAY_SECONDS = 60.0
+"""A job that waits so long takes up no consumer, which would be kept for it: whoever asks earlier gets it earlier."""
 
 PULL_BYTES = 1024 * 1024
 """Many sources are asked at the same time, and what they bring is in hand all at once."""
@@ -73,9 +76,14 @@ class Inlets:
             self._handed_back[source] -= sum(delivery.deliveries > 1 for delivery in deliveries)
             self._handed_back = +self._handed_back
 
-    def handed_back(self, deliveries: Sequence[AnyDelivery]) -> None:
-        """Note what stays unacknowledged although nobody has it in hand."""
-        self._handed_back.update(each.source for each in deliveries if each.source in self._tenants)
+    async def handed_back(self, settlements: Sequence[Retry]) -> None:
+        """Note what stays unacknowledged although nobody has it in hand; for a long delay no consumer is kept."""
+        of_tenants = [each for each in settlements if each.delivery.source in self._tenants]
+        self._handed_back.update(each.delivery.source for each in of_tenants)
+        delayed = {each.delivery.source for each in of_tenants if each.delay_seconds >= LONG_DELAY_SECONDS}
+        if delayed:
+            async with self._clearing:
+                await self._clear([each for each in delayed if each in self._tenants and not self.lock(each).locked()])
 
     async def make_room(self, source: Source, at_once: bool = False) -> None:
         """Let the consumers used longest ago go, where the tenants have too many; with `at_once` in any case."""

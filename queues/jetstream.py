@@ -131,7 +131,7 @@ class JetStreamQueue:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])
-        self._inlets.handed_back([each.delivery for each in settlements if isinstance(each, Retry)])
+        await self._inlets.handed_back([each for each in settlements if isinstance(each, Retry)])
 
     async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
         await self._tell([(delivery, b"+WPI") for delivery in deliveries])

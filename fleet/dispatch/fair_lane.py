@@ -28,6 +28,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import Malformed
 from fleet.model.view import View
 from policies import fairness, quotas
+from policies.deadline import deadline_at
 from policies.fairness import Booking, Grant, Turns
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,9 @@ HELD_BYTES = 32 * 1024 * 1024
 
 TAKES_AT_ONCE = 16
 """Tenants asked at a time. Each may bring a message of the largest size, whatever is known of it."""
+
+MOST_ASKED = 64
+"""Tenants asked in one round: whoever comes next waits for no more."""
 
 STRANGERS_AT_ONCE = 8
 """Tenants asked in a round though jobs of enough others are held: theirs may be for a target that has room."""
@@ -107,14 +111,18 @@ class FairLane:
         """Everything that can be done now; whether there was anything."""
         if not (self._note_reading() or self._arrived or self._lines.busy):
             return False
-        arrived, self._arrived = self._arrived, []
-        await self._receive([(tenant, Grant(), deliveries) for tenant, deliveries in arrived])
+        arrived = await self._receive_arrived()
         released = await self._release()
         refused = await self._refuse()
         await self._relieve()
         taken = await self._take()
         self._listen()
-        return bool(arrived or released or refused or taken)
+        return arrived or released or refused or taken
+
+    async def _receive_arrived(self) -> bool:
+        arrived, self._arrived = self._arrived, []
+        await self._receive([(tenant, Grant(), deliveries) for tenant, deliveries in arrived])
+        return bool(arrived)
 
     def _note_reading(self) -> bool:
         """Learn which tenants have jobs, where there is a new reading."""
@@ -126,7 +134,8 @@ class FairLane:
         found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
         self._lines.count(found, now)
         for tenant, queued in found.items():
-            self._lines[tenant].surplus = quotas.surplus(self._office.rules.quotas.of(tenant), queued)
+            if surplus := quotas.surplus(self._office.rules.quotas.of(tenant), queued):
+                self._lines.of(tenant).surplus = surplus
         return True
 
     async def _take(self) -> bool:
@@ -140,6 +149,7 @@ class FairLane:
             for (tenant, grant), deliveries in zip(asked, takes, strict=True):
                 self._lines[tenant].asked(grant.jobs, len(deliveries), now)
             await self._receive([(*each, deliveries) for each, deliveries in zip(asked, takes, strict=True)])
+            await self._receive_arrived()
         return bool(grants)
 
     def _demand(self) -> tuple[Mapping[str, int], int]:
@@ -160,7 +170,7 @@ class FairLane:
 
     def _next(self, tenants: Sequence[str], rooms: Mapping[str, int]) -> Sequence[str]:
         """Those whose turn it is: no more than may have jobs in hand, where one of the targets is full."""
-        most = BATCH
+        most = MOST_ASKED
         if min(rooms.values()) <= 0 or self._bytes_left() <= 0:
             most = max(STRANGERS_AT_ONCE, MOST_HOLDING - len(self._lines.holding()))
         return tenants if len(tenants) <= most else heapq.nsmallest(most, tenants, key=self._turns.served_to)
@@ -229,7 +239,10 @@ class FairLane:
         if isinstance(case, Malformed):
             return self._reception.rejection(delivery, case, now)
         action = look(case, view, now)
-        if isinstance(action, Run | Wait) and self._must_wait(case, action, rooms):
+        if isinstance(action, Wait) and action.reason is Reason.DELAYED:
+            until = min(now + action.seconds, deadline_at(case.job, self._office.rules))
+            self._lines.of(case.job.tenant).delay(case.job.id, until)
+        elif isinstance(action, Run | Wait) and self._must_wait(case, action, rooms):
             self._lines.of(case.job.tenant).hold(Held(case, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
         if isinstance(action, Run):
@@ -238,7 +251,7 @@ class FairLane:
 
     def _must_wait(self, case: Case, action: Run | Wait, rooms: Mapping[str, int]) -> bool:
         if isinstance(action, Wait):
-            return action.reason is not Reason.DELAYED  # what its publisher puts off waits with the broker
+            return True
         return rooms.get(action.target, 0) <= 0 or not self._quotas.admits(case.job.tenant, self._lane)
 
     async def _release(self) -> bool:

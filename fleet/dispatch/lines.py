@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from fleet.dispatch.step import Case
 
@@ -22,8 +23,12 @@ MOST_REMEMBERED = 256
 """How long after its last job a tenant is listened to, and how many of those that have nothing are known at all."""
 
 ASK_AGAIN_SECONDS = 0.25
-MOST_ASK_AGAIN_SECONDS = 5.0
+MOST_ASK_AGAIN_SECONDS = 30.0
 """Jobs that are counted and not handed out are in other hands: they are asked for again after so long, doubling."""
+
+
+MOST_PUT_OFF = 10_000
+"""Jobs of a tenant that are known not to run before a later time; more are asked for as if they were not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Line:
 
     `job_bytes` is what a job of its takes, as last seen. `counted` are the jobs of the last reading. It is not asked
     before `ask_at` while there are no more than `barren`, and it rests until `rests_until` for want of room at
-    `rests_for`; both in unix seconds.
+    `rests_for`; both in unix seconds. `put_off` are the jobs seen that their publisher has delayed, by id, with when
+    each is due; the first of them is at `due_at`.
     """
 
     waiting: int = 0
@@ -57,6 +63,8 @@ class Line:
     ask_at: float = 0.0
     rests_for: str = ""
     rests_until: float = 0.0
+    put_off: dict[str, float] = field(default_factory=dict)
+    due_at: float = inf
 
     @property
     def busy(self) -> bool:
@@ -71,6 +79,23 @@ class Line:
         if not self.held:
             self.held_since = now
         self.held.append(held)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has only jobs that are not due yet."""
+        return bool(self.put_off) and not self.busy and not self.poll
+
+    def delay(self, job_id: str, until: float) -> None:
+        """Do not ask for the job before then: it waits with the broker."""
+        if len(self.put_off) < MOST_PUT_OFF:
+            self.put_off[job_id] = until
+            self.due_at = min(self.due_at, until)
+
+    def _forget_due(self, now: float) -> None:
+        if now >= self.due_at:
+            self.put_off = {job_id: until for job_id, until in self.put_off.items() if until > now}
+            self.due_at = min(self.put_off.values(), default=inf)
+            self.fruitless, self.ask_at = 0, 0.0
 
     def may_be_asked(self, rooms: Mapping[str, int], now: float) -> bool:
         """Whether it has jobs to take that are worth a look: another one, where its last had no room."""
@@ -94,8 +119,9 @@ class Line:
     def count(self, jobs: int, now: float) -> None:
         """Take in a reading. A tenant that is listened to has none to take."""
         self.counted = jobs
+        self._forget_due(now)
         barren = jobs <= self.barren and now < self.ask_at
-        self.waiting = 0 if self.poll or barren else max(0, jobs - len(self.held))
+        self.waiting = 0 if self.poll or barren else max(0, jobs - len(self.held) - len(self.put_off))
 
     def announce(self) -> None:
         """One more job has come in."""
@@ -105,10 +131,14 @@ class Line:
 
 
 class Lines:
-    """By tenant. Of those with nothing only the last few are known, so that idle ones cost nothing."""
+    """By tenant. Of those with nothing only the last few are known, so that idle ones cost nothing.
+
+    Those asleep are kept apart: a reading looks at them, and nothing else does.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, Line] = {}
+        self._asleep: dict[str, Line] = {}
 
     def __getitem__(self, tenant: str) -> Line:
         return self._lines[tenant]
@@ -122,7 +152,7 @@ class Lines:
     def of(self, tenant: str) -> Line:
         line = self._lines.get(tenant)
         if line is None:
-            line = self._lines[tenant] = Line()
+            line = self._lines[tenant] = self._asleep.pop(tenant, Line())
         return line
 
     @property
@@ -136,14 +166,21 @@ class Lines:
     def count(self, found: Mapping[str, int], now: float) -> None:
         """Take in a reading: the jobs of every tenant that has any."""
         for tenant, jobs in found.items():
-            self.of(tenant).count(jobs, now)
+            line = self._asleep.get(tenant) or self.of(tenant)
+            line.count(jobs, now)
+            if line.waiting:
+                self.of(tenant)
+        self._asleep = {tenant: line for tenant, line in self._asleep.items() if tenant in found}
         quiet = []
         for tenant, line in self._lines.items():
             if tenant not in found:
                 line.waiting = line.surplus = line.counted = line.barren = 0
                 if not line.held and not line.poll:
                     quiet.append(tenant)
+                    line.put_off, line.due_at = {}, inf
         self._forget(quiet, now)
+        for tenant in [tenant for tenant, line in self._lines.items() if line.asleep]:
+            self._asleep[tenant] = self._lines.pop(tenant)
 
     def _forget(self, quiet: list[str], now: float) -> None:
         quiet.sort(key=lambda tenant: self._lines[tenant].seen_at, reverse=True)

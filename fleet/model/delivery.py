@@ -81,7 +81,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Hand it out again after `delay_seconds`."""
+    """Hand it out again after `delay_seconds`; of a minute or more the queue may make less."""
 
     delivery: AnyDelivery
     delay_seconds: float = 0.0

@@ -273,6 +273,46 @@ def test_a_tenant_whose_escalations_fill_a_target_is_kept_back_and_no_other():
     assert not traffic.overfills("acme", Lane.BULK), "all of it runs, at other dispatchers"
 
 
+async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(bench, sure):
+    bench.backend(SMALL, sure)
+    queue, due_at = CountingQueue(bench.broker), bench.broker.now() + 1000
+    for n in range(200):
+        delayed = Submission(f"job-delayed-{n:010d}", "chat", _request("later"), Lane.BULK, not_before_at=due_at)
+        await MemoryDesk(bench.broker, f"tenant-{n}").submit([delayed])
+    async with bench.running(queue) as dispatcher:
+        await queue.until(lambda: len(queue.brought) >= 200)
+        readings, before = dispatcher._office.state.readings, len(queue.asked)
+        while dispatcher._office.state.readings < readings + 5:
+            await bench.broker.changed_once()
+        again = [tenant for tenant in queue.asked[before:] if tenant != "globex"]
+        await _results(bench, "globex", await _submit(bench, "globex", 3))
+        bench.broker.ahead_seconds += 1001
+        bench.broker.wake()
+        for n in range(200):
+            [result] = await _results(bench, f"tenant-{n}", [f"job-delayed-{n:010d}"])
+            assert result.status is Status.SUCCEEDED
+    assert len(again) <= 2 * fair_lane.MOST_POLLS
+
+
+class CountingQueue(MemoryQueue):
+    """Remembers which tenants were asked for jobs, and which of them had any."""
+
+    def __init__(self, broker):
+        super().__init__(broker)
+        self.asked, self.brought = [], set()
+
+    async def take(self, source, limit, wait_seconds):
+        deliveries = await super().take(source, limit, wait_seconds)
+        if isinstance(source, JobsOf):
+            self.asked.append(source.tenant)
+            self.brought |= {source.tenant} if deliveries else set()
+        return deliveries
+
+    async def until(self, condition):
+        while not condition():
+            await self._broker.changed(WorkOf("none", Lane.BULK), 0.01)
+
+
 # --- quotas
 
 

@@ -76,11 +76,12 @@ async def test_what_another_dispatcher_has_in_hand_keeps_its_consumer(rig, few):
     assert not (await rig.queue.depths()).jobs
 
 
-async def test_what_was_handed_back_needs_no_consumer_and_is_handed_out_again(rig, few):
+@pytest.mark.parametrize(("delay", "most"), [(0.0, 8), (3600.0, 0)])
+async def test_what_was_handed_back_needs_no_consumer_and_is_handed_out_again(rig, few, delay, most):
     await _submit(rig, TENANTS, 2)
     for tenant in TENANTS:
-        await rig.queue.settle([Retry(each, 3600.0) for each in await rig.queue.take(_of(tenant), 2, 0.0)])
-    assert await _consumers(rig) <= 8
+        await rig.queue.settle([Retry(each, delay) for each in await rig.queue.take(_of(tenant), 2, 0.0)])
+    assert await _consumers(rig) <= most
     again = await rig.queue.take(_of(TENANTS[0]), 5, 0.0)
     assert [delivery.body.id for delivery in again] == ["job-000000000000", "job-000000000001"]
 
