@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import structlog
 
@@ -42,7 +43,7 @@ SLICE = 32
 HELD_BYTES = 32 * 1024 * 1024
 """What the jobs in hand that have no target yet take, as they were sent, over all lanes; parsed it is twice as much."""
 
-TAKES_AT_ONCE = 16
+TAKES_AT_ONCE = 32
 """Tenants asked at a time. Each may bring a message of the largest size, whatever is known of it."""
 
 MOST_ASKED = 64
@@ -173,7 +174,11 @@ class FairLane:
         most = MOST_ASKED
         if min(rooms.values()) <= 0 or self._bytes_left() <= 0:
             most = max(STRANGERS_AT_ONCE, MOST_HOLDING - len(self._lines.holding()))
-        return tenants if len(tenants) <= most else heapq.nsmallest(most, tenants, key=self._turns.served_to)
+        if len(tenants) <= most:
+            return tenants
+        # Among equals half are those known longest, and half the latest: nobody new waits for thousands of others.
+        halves = (heapq.nsmallest(most // 2, order, key=self._turns.served_to) for order in (tenants, tenants[::-1]))
+        return list(dict.fromkeys(chain(*halves)))
 
     def _most_from(self, tenant: str, safe: int, holding: int) -> int:
         line = self._lines[tenant]

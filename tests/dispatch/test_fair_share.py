@@ -273,6 +273,19 @@ def test_a_tenant_whose_escalations_fill_a_target_is_kept_back_and_no_other():
     assert not traffic.overfills("acme", Lane.BULK), "all of it runs, at other dispatchers"
 
 
+async def test_among_thousands_of_new_tenants_the_latest_is_among_the_next(bench, sure, with_target):
+    with_target(SMALL, max_in_flight=16, batch_size=1)
+    backend = bench.backend(SMALL, sure, open_gate=False)
+    for n in range(1000):
+        await _submit(bench, f"tenant-{n}", 1)
+    last = await _submit(bench, "globex", 1)
+    async with bench.running():
+        await backend.begun.wait()
+        backend.gate.set()
+        await _results(bench, "globex", last)
+        assert len(bench.broker.stored("results")) < 300
+
+
 async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(bench, sure):
     bench.backend(SMALL, sure)
     queue, due_at = CountingQueue(bench.broker), bench.broker.now() + 1000
