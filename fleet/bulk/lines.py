@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from fleet.model.chat import without_nulls
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Lane, Plan, Tier
 from fleet.model.submission import Submission
@@ -167,10 +168,11 @@ def _no_json(constant: str) -> NoReturn:
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
+    """The line's object, without fields that are null: null means absent."""
     try:
         content = json.loads(line.decode("utf-8-sig"), parse_constant=_no_json)
     except (ValueError, RecursionError):
         raise InvalidJob("line", "must be JSON in UTF-8") from None
     if not isinstance(content, dict):
         raise InvalidJob("line", "must be a JSON object")
-    return content
+    return without_nulls(content)

@@ -44,9 +44,19 @@ def _is_truncated(answer: Answer, request: ChatRequest) -> bool:
     """
     if answer.finish_reason != "length":
         return False
+    if calls := answer.message.get("tool_calls"):
+        return not all(_is_json(call["function"]["arguments"]) for call in calls)
     limit = request.get("max_completion_tokens") or request.get("max_tokens")
     at_own_limit = limit is not None and answer.usage.output_tokens >= limit
     return not at_own_limit and not _is_complete(answer, request)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_complete(answer: Answer, request: ChatRequest) -> bool:

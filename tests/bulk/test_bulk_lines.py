@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,17 @@ def test_an_envelope_says_how_it_may_be_answered() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["plan", "tier", "cloud", "metadata", "own_key", "deadline_seconds", "url", "priority"]
+)
+def test_a_field_that_is_null_is_absent(name: str) -> None:
+    plain = {"task": "chat", "messages": HELLO, "id": "a"}
+    row = read_line(RUN, 1, line({**plain, name: None, "custom_id": None}), now=100.0)
+    assert row.custom_id == custom_id_of(1, line({**plain, "custom_id": None})) == "a"
+    again = read_line(RUN, 1, line(plain), now=100.0)
+    assert replace(row.submission, id="") == replace(again.submission, id="")
+
+
+@pytest.mark.parametrize(
     ("metadata", "task"),
     [({}, "chat"), ({"metadata": None}, "chat"), ({"metadata": {"task": "plan.schedule"}}, "plan.schedule")],
 )
@@ -83,7 +95,8 @@ def test_a_line_is_called_by_its_own_id_or_by_its_number(ids: dict[str, Any], cu
         (line(BATCH | {"body": "hello"}), "body", "dictionary"),
         (line(BATCH | {"body": {"messages": HELLO, "metadata": {"task": 5}}}), "body.metadata.task", "text"),
         (line(BATCH | {"custom_id": ""}), "custom_id", "at least 1"),
-        (line(BATCH | {"custom_id": None}), "custom_id", "string"),
+        (line(BATCH | {"custom_id": None}), "custom_id", "required"),
+        (line(BATCH | {"custom_id": [1]}), "custom_id", "string"),
     ],
 )
 def test_a_line_that_is_no_job_is_named_with_the_rule_it_breaks(raw: bytes, field: str, rule: str) -> None:

@@ -99,6 +99,13 @@ def test_a_cut_is_a_defect_unless_the_job_asked_for_it_or_nothing_is_missing(
     assert failed(content, request_extra, "length", output_tokens) is gate
 
 
+@pytest.mark.parametrize(("arguments", "gate"), [('{"days": 2}', None), ("", None), ('{"days": ', Gate.TRUNCATED)])
+def test_a_call_of_a_tool_that_was_cut_off_is_no_call_whoever_set_the_limit(arguments, gate):
+    calls = [{"id": "1", "type": "function", "function": {"name": "book", "arguments": arguments}}]
+    assert failed(None, {"max_tokens": 5}, "length", 5, tool_calls=calls) is gate
+    assert failed(None, {}, "length", 5, tool_calls=calls) is gate
+
+
 def test_a_provider_may_say_itself_that_it_refused():
     assert failed("No.", refusal="not allowed") is Gate.REFUSAL
     assert failed("No.", finish_reason="content_filter") is Gate.REFUSAL

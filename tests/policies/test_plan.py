@@ -16,6 +16,10 @@ from policies.retry import backoff_seconds
 NOW = 1_002.0
 CLOUDS = ("groq-gpt-oss-20b", "groq-gpt-oss-120b", "gpt-4o-mini", "gpt-4o", "claude-sonnet")
 IMAGE = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}
+PDF = {"file_data": "data:application/pdf;base64,AA==", "filename": "a.pdf"}
+FILE = {"messages": [{"role": "user", "content": [{"type": "file", "file": PDF}]}]}
+FILE_ID = {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]}
+AUDIO = {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA=="}}]}]}
 TOOLS = {"tools": [{"type": "function", "function": {"name": "book"}}]}
 
 
@@ -30,6 +34,8 @@ TOOLS = {"tools": [{"type": "function", "function": {"name": "book"}}]}
         ("nudge.recognition", {"metadata": {"critical": "true"}}, "claude-sonnet"),
         ("chat", {"request": IMAGE}, "gpt-4o"),
         ("chat", {"request": IMAGE, "metadata": {"critical": "true"}}, "claude-sonnet"),
+        ("nudge.recognition", {"request": FILE}, "gpt-4o"),
+        ("nudge.recognition", {"request": FILE_ID, "plan": Plan.OWN_KEY, "own_key": "openai/acme"}, "gpt-4o"),
         ("nudge.recognition", {"plan": Plan.OWN_KEY, "own_key": "anthropic/acme"}, "claude-sonnet"),
         ("plan.schedule", {"request": TOOLS}, "llama-70b"),
         ("nudge.recognition", {"text": "x" * 40_000}, "mixtral-8x7b"),
@@ -51,6 +57,8 @@ def test_a_fresh_job_starts_on_the_weakest_target_that_may_and_can_run_it(rules,
         ({"request": {"model": "gpt-99"}}, "request.model"),
         ({"plan": Plan.FREE, "request": {"model": "gpt-4o"}}, "request.model"),
         ({"plan": Plan.OWN_KEY, "own_key": "openai/acme", "request": {"model": "claude-sonnet"}}, "request.model"),
+        ({"request": FILE_ID}, "request.messages.0.content.0.file.file_id"),
+        ({"request": FILE_ID, "own_key": "openai/acme"}, "request.messages.0.content.0.file.file_id"),
         ({"plan": Plan.OWN_KEY}, "own_key"),
         ({"plan": Plan.OWN_KEY, "own_key": "nobody/acme"}, "own_key"),
         ({"plan": Plan.OWN_KEY, "own_key": "fleet/acme"}, "own_key"),
@@ -308,3 +316,19 @@ def test_a_prompt_too_long_for_every_target_the_job_may_reach_is_rejected_by_nam
     action = next_action(long, (), view(without=("groq-gpt-oss-120b",)), 1_000.0, rules)
     assert (action.status, action.problem.field) == (Status.REJECTED, "request.messages")
     assert "8192" in action.problem.rule or "16384" in action.problem.rule
+
+
+def test_a_job_with_audio_has_no_target_where_none_is_priced_for_it(rules, job, view):
+    given_up = next_action(job(request=AUDIO), (), view(), NOW, rules)
+    assert (given_up.status, given_up.reason) == (Status.FAILED, Reason.NO_TARGET)
+    assert "gpt-4o: cannot do audio" in given_up.problem.message
+
+
+def test_a_request_that_all_targets_refuse_is_rejected_by_the_field_they_name(rules, job, view, failed):
+    refused = failed(1, "gpt-4o", FailureKind.INVALID_REQUEST)
+    detail = "request.tools.0.function.name: must match"
+    refused = replace(refused, outcome=replace(refused.outcome, detail=detail))
+    pinned = job(request={"model": "gpt-4o"})
+    given_up = next_action(pinned, (refused,), view(without=("claude-sonnet",)), NOW, rules)
+    assert given_up.status is Status.REJECTED
+    assert given_up.problem.field == "request.tools.0.function.name"
