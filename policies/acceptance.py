@@ -56,6 +56,8 @@ def _after_looks(attempts: tuple[Attempt, ...]) -> tuple[float | None, Judged | 
 
 def _accepted(confidence: float, judged: Judged) -> Reason | None:
     if confidence >= judged.threshold:
+        if judged.unfamiliar:
+            return Reason.UNFAMILIAR
         return Reason.CONFIDENT if judged.guard is None else Reason.CASCADE_OFF
     # Confidence 0 marks what cannot be used; no guard makes that an answer.
     pointless = judged.guard is Guard.STRONG_DOES_NOT_GAIN and confidence > 0.0
@@ -63,6 +65,8 @@ def _accepted(confidence: float, judged: Judged) -> Reason | None:
 
 
 def _doubt(judged: Judged) -> Reason:
+    if judged.unfamiliar:
+        return Reason.UNFAMILIAR
     if judged.calibration is None and math.isinf(judged.threshold):
         return Reason.NOT_CALIBRATED
     if judged.guard is not None:

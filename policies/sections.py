@@ -119,6 +119,13 @@ class ConfidenceMethod(StrEnum):
     SEQUENCE_PROBABILITY = "sequence_probability"
 
 
+class Unfamiliar(StrEnum):
+    """What to do with an answer to a request unlike the labels: ask the next target, or go by the raw score."""
+
+    ESCALATE = "escalate"
+    RAW_SCORE = "raw_score"
+
+
 @dataclass(frozen=True, slots=True)
 class ConfidenceRules:
     """`mode` says where thresholds come from: `plans` (fixed), a share of escalations, or a promised risk.
@@ -126,6 +133,8 @@ class ConfidenceRules:
     `risk` and `delta` are the promise of mode guarantee, split evenly over the tiers of a route; `escalation_rate`
     is the wish of mode budget. `priors` are confidences of targets whose answers come without log-probabilities.
     `probes` names the second look a task's answers deserve within `grey_width` of their threshold.
+    `unfamiliar` says what becomes of answers to requests that no calibration has seen the like of; mode guarantee,
+    which promises nothing of them, always escalates them.
     """
 
     method: ConfidenceMethod
@@ -137,6 +146,7 @@ class ConfidenceRules:
     priors: Mapping[str, float] = field(default_factory=dict)
     probes: Mapping[str, Probe] = field(default_factory=dict)
     grey_width: float = 0.15
+    unfamiliar: Unfamiliar = Unfamiliar.ESCALATE
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

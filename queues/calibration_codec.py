@@ -19,17 +19,20 @@ from fleet.model.calibration import (
     ANY,
     Calibration,
     CalibrationKey,
+    Familiarity,
     Fit,
     Guard,
     Looks,
     OutputKind,
     Probe,
+    Region,
     Scorer,
     Threshold,
     ThresholdMode,
 )
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
+from policies.confidence.familiarity import NUMBERS
 from policies.confidence.scorer import check
 from policies.drift import BINS
 from queues.chat import Strict
@@ -87,6 +90,26 @@ class LooksRecord(Strict):
     digest: Annotated[str, Field(max_length=64)] = ""
 
 
+Hashes = Annotated[str, Field(pattern=r"^([0-9a-f]{8}){0,4000}$")]
+Numbers = Annotated[tuple[float, ...], Field(min_length=len(NUMBERS), max_length=len(NUMBERS))]
+
+
+class RegionRecord(Strict):
+    """`words` are 32-bit hashes in hex, one after the other."""
+
+    words: Hashes
+    means: Numbers
+    rows: Annotated[tuple[tuple[float, ...], ...], Field(min_length=len(NUMBERS), max_length=len(NUMBERS))]
+    weights: Numbers
+    farthest: Annotated[float, Field(ge=0)]
+    oddest: Annotated[float, Field(ge=0)]
+
+
+class FamiliarityRecord(Strict):
+    tasks: tuple[Family, ...]
+    region: RegionRecord | None = None
+
+
 class CalibrationRecord(Strict):
     target: TargetName
     family: Family = ANY
@@ -110,6 +133,7 @@ class CalibrationRecord(Strict):
     withdrawn: Text | None = None
     good: Share | None = None
     looks: LooksRecord = LooksRecord()
+    familiar: FamiliarityRecord | None = None
 
 
 class Document(Strict):
@@ -189,7 +213,31 @@ def _record(calibration: Calibration) -> dict[str, Any]:
         "withdrawn": c.withdrawn,
         "good": c.good,
         "looks": asdict(c.looks),
+        "familiar": _familiarity_record(c.familiar),
     }
+
+
+def _familiarity_record(familiar: Familiarity | None) -> dict[str, Any] | None:
+    if familiar is None:
+        return None
+    region = familiar.region
+    if region is None:
+        return {"tasks": list(familiar.tasks), "region": None}
+    words = "".join(f"{word:08x}" for word in sorted(region.words))
+    return {"tasks": list(familiar.tasks), "region": asdict(region) | {"words": words}}
+
+
+def _familiarity(stored: CalibrationRecord) -> Familiarity | None:
+    """What it saw. An older version did not say: its own task then, if it is of one, and nothing else."""
+    if "familiar" not in stored.model_fields_set:
+        return Familiarity(() if stored.family.endswith(ANY) else (stored.family,))
+    if (record := stored.familiar) is None:
+        return None
+    if (read := record.region) is None:
+        return Familiarity(record.tasks)
+    words = frozenset(int(read.words[at : at + 8], 16) for at in range(0, len(read.words), 8))
+    region = Region(words, read.means, read.rows, read.weights, read.farthest, read.oddest)
+    return Familiarity(record.tasks, region)
 
 
 def _scorer_record(scorer: Scorer) -> dict[str, Any]:
@@ -242,6 +290,7 @@ def _calibration(record: CalibrationRecord, path: str) -> Calibration:
         withdrawn=record.withdrawn,
         good=record.good,
         looks=Looks(**record.looks.model_dump()),
+        familiar=_familiarity(record),
     )
 
 

@@ -25,6 +25,7 @@ def judged_record(judged: Judged | None) -> dict[str, Any] | None:
         "guard": judged.guard,
         "withdrawn": judged.withdrawn,
         "probe": judged.probe,
+        **({"unfamiliar": True} if judged.unfamiliar else {}),
     }
 
 
@@ -40,6 +41,7 @@ def read_judged(record: Mapping[str, Any] | None) -> Judged | None:
         guard=None if guard is None else Guard(guard),
         withdrawn=record["withdrawn"],
         probe=read_probe(record["probe"]),
+        unfamiliar=record.get("unfamiliar", False),
     )
 
 

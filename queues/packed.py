@@ -33,6 +33,7 @@ class _Judged(TypedDict):
     guard: str | None
     withdrawn: bool
     probe: str | None
+    unfamiliar: NotRequired[bool]
 
 
 _Features = tuple[float, float, float, float, float, int, float, float]

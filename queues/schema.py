@@ -148,7 +148,8 @@ class Judged(Written):
     """What an answer's confidence was held against; `threshold` null is one that no answer reaches.
 
     `calibration` is the version that gave both, null for an uncalibrated score; `guard` says why the cascade is off,
-    `withdrawn` that a promise was taken back, `probe` which second look was wanted.
+    `withdrawn` that a promise was taken back, `probe` which second look was wanted. `unfamiliar` is there, and true,
+    where no calibration has seen such a task or text, so that the confidence is no probability.
     """
 
     threshold: float | None
@@ -157,6 +158,7 @@ class Judged(Written):
     guard: Guard | None
     withdrawn: bool
     probe: Probe | None
+    unfamiliar: bool = False
 
 
 class Attempt(Written):

@@ -23,6 +23,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.PREDICTED: "a learned router expects the first target on the ladder to fail",
     Reason.LOW_CONFIDENCE: "the answer before was not trusted",
     Reason.NOT_CALIBRATED: "too few labels to promise anything, so everything escalates",
+    Reason.UNFAMILIAR: "no calibration has labels of such a task or text: how good the answer is, is not known",
     Reason.GUARANTEE_WITHDRAWN: "traffic has drifted: the safer threshold holds, and the answer before was below it",
     Reason.TARGET_FAILED: "the attempt before failed",
     Reason.TARGET_UNAVAILABLE: "a weaker target was shut at that moment",
@@ -153,6 +154,8 @@ def _confidence(attempt: Attempt) -> str:
 
 def _judged_by(judged: Judged) -> str:
     by = f"calibration {judged.calibration}" if judged.calibration else "raw score, not calibrated"
+    if judged.unfamiliar:
+        by = "raw score: the calibration has seen no such task or text"
     marks = [f"cascade off: {judged.guard}"] if judged.guard else []
     marks += ["guarantee withdrawn"] if judged.withdrawn else []
     return "; ".join([f"{by}, for answers of kind {judged.kind}", *marks])

@@ -66,7 +66,7 @@ async def _evaluated(
     examples = await _examples(desk, output, ladder, asked)
     half = len(asked) // 2
     output.progress("calibrating on the first half")
-    calibrations = _calibrated(examples[:half], ladder, rules)
+    calibrations = _calibrated(examples[:half], asked, ladder, rules)
     if save is not None:
         save_calibrations(save, calibrations.values())
     await _put_in_force(settings, calibrations, asked[0])
@@ -110,7 +110,9 @@ def _tried(one: Asked, result: Result | None, target: str) -> Tried:
     return Tried(last.judged.kind, evidence, one.is_answered_by(result), last.cost_usd)
 
 
-def _calibrated(examples: Sequence[Example], ladder: Sequence[Target], rules: Rules) -> Calibrations:
+def _calibrated(
+    examples: Sequence[Example], asked: Sequence[Asked], ladder: Sequence[Target], rules: Rules
+) -> Calibrations:
     """What every rung learns of its answers, compared with the last one's; of the last's own nothing is compared."""
     strong = ladder[-1].name
     labels = [
@@ -123,6 +125,7 @@ def _calibrated(examples: Sequence[Example], ladder: Sequence[Target], rules: Ru
             good=tried.good,
             strong_good=example.tried[strong].good if target.name != strong else None,
             strong=strong if target.name != strong else None,
+            request={"messages": list(asked[number].example.messages)},
         )
         for number, example in enumerate(examples)
         for target in ladder

@@ -7,7 +7,7 @@
 
 `target`, `task`, `kind`, `features` and `good` are required; `weight`, from 0.001 to 1000, is 1 unless given. `job`
 keeps answers to the same question on the same side of the split into labels that fit and labels that judge; without it
-each line is its own.
+each line is its own. `messages`, those of the request, teach the calibration which texts it has seen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -59,6 +59,7 @@ class LabelRecord(_Strict):
     strong: Name | None = None
     weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     job: Annotated[str, Field(min_length=1)] | None = None
+    messages: list[dict[str, Any]] | None = None
 
 
 def read_labels(path: Path) -> tuple[Labelled, ...]:
@@ -89,4 +90,5 @@ def _label(number: int, line: bytes) -> Labelled:
         strong_good=read.strong_good,
         strong=read.strong,
         weight=read.weight,
+        request=None if read.messages is None else {"messages": read.messages},
     )

@@ -13,12 +13,13 @@ import numpy as np
 
 from fleet.learning.labels import Labelled
 from fleet.learning.looking import look_at
-from fleet.model.calibration import NO_LOOKS, Calibration, CalibrationKey, Scorer, ThresholdMode
+from fleet.model.calibration import NO_LOOKS, Calibration, CalibrationKey, Familiarity, Scorer, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.target import Capability, Target
 from policies.confidence.lookup import fallbacks, is_of
 from policies.learning import refit
 from policies.learning.calibrate import Goal, Refusal, calibrate
+from policies.learning.familiarity import familiarity
 from policies.learning.labels import Label, weight_of
 from policies.rules import Rules
 
@@ -107,9 +108,21 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
         verdict = refit.accept(found.scorer, _to_beat(key, target, in_force, goal), judging, rng)
     except ConfigError as error:
         return Outcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
+    found = replace(found, familiar=_familiar(labels, key, before, target))
     named = replace(found, version=version_of(found), looks=look.looks)
     counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
     return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
+
+
+def _familiar(
+    labels: Sequence[Labelled], key: CalibrationKey, before: Calibration | None, target: Target
+) -> Familiarity:
+    """What the labels make familiar. Where they came without texts, what was known of texts stays known."""
+    asked = {each.job: each.request for each in labels if each.request is not None}
+    found = familiarity(key.family, [each.task for each in labels], list(asked.values()))
+    if found.region is None and before is not None and before.familiar is not None and is_of(before, target):
+        return replace(found, region=before.familiar.region)
+    return found
 
 
 def _calibrated(
@@ -157,6 +170,8 @@ def _to_beat(key: CalibrationKey, target: Target, in_force: Calibrations, goal: 
 
 
 def _serves(calibration: Calibration, goal: Goal) -> bool:
+    if calibration.familiar is not None and not calibration.familiar.tasks:
+        return False  # stored before calibrations said what they saw: it speaks of nothing any more
     if goal.mode is ThresholdMode.FIXED:
         return calibration.withdrawn is None
     threshold = calibration.threshold

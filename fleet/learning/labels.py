@@ -15,6 +15,7 @@ from enum import StrEnum
 from fleet.model.attempt import Answer, Attempt, Features
 from fleet.model.calibration import OutputKind
 from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.job import ChatRequest
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry
 from fleet.ports import Journal
@@ -39,7 +40,8 @@ class Labelled:
     """One answer that was judged. `job` identifies it; `strong` is the target it was compared with, if it was.
 
     `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is. `at` is
-    when the last word on it was stored, in unix seconds; None where nobody noted it.
+    when the last word on it was stored, in unix seconds; None where nobody noted it. `request` is what was asked, where
+    that is known: the ledger keeps no prompt.
     """
 
     target: str
@@ -53,6 +55,7 @@ class Labelled:
     propensity: float | None = None
     weight: float = 1.0
     at: float | None = field(default=None, compare=False)
+    request: ChatRequest | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@ class Judged:
 
     `threshold` is the confidence it needs, infinity where none is enough; `calibration` the version that gave both
     (None: an uncalibrated score). `guard` says why the cascade is off here, `withdrawn` that a promise was taken
-    back, `probe` which second look would settle the matter.
+    back, `probe` which second look would settle the matter. `unfamiliar`: the calibration that would speak of it has no
+    labels of such a task or text, so the confidence is the raw score and nothing is claimed.
     """
 
     threshold: float
@@ -122,6 +123,7 @@ class Judged:
     guard: Guard | None = None
     withdrawn: bool = False
     probe: Probe | None = None
+    unfamiliar: bool = False
 
 
 @dataclass(frozen=True, slots=True)

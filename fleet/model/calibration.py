@@ -120,13 +120,39 @@ NO_LOOKS = Looks()
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """Where the labelled texts lie, in the numbers of `policies.confidence.familiarity`.
+
+    `words` are hashes of words that several of them have; `rows`, a lower triangle, turn what a text's numbers deviate
+    from the `means` into Mahalanobis's distance, `weights` into standard deviations of each; beyond `farthest` or
+    `oddest` a text is unfamiliar.
+    """
+
+    words: frozenset[int]
+    means: tuple[float, ...]
+    rows: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+    farthest: float
+    oddest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Familiarity:
+    """What a calibration saw: `tasks` with labels, and the region of their texts, None where nobody kept them."""
+
+    tasks: tuple[str, ...]
+    region: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """One fitted calibration. It holds for exactly this model, revision and log-probability mode.
 
     `version` names it in every decision; `fitted_at` is unix seconds. `edges` are the inner deciles of the
     calibrated confidences it was fitted on, against which drift is measured. `probe_scorer` is used once the
     probe has been asked, `grey` is the band of confidence [low, high) in which asking pays. `withdrawn` says why its
-    promise no longer holds, `good` is the share of good answers among the labels. `looks` are those of its key.
+    promise no longer holds, `good` is the share of good answers among the labels. `looks` are those of its key,
+    `familiar` is what it saw: of anything else it says nothing (None: of all that its key speaks of).
     """
 
     key: CalibrationKey
@@ -149,3 +175,4 @@ class Calibration:
     withdrawn: str | None = None
     good: float | None = None
     looks: Looks = NO_LOOKS
+    familiar: Familiarity | None = None

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     RETRY = "retry"
     GREY_BAND = "grey_band"
     NOT_CALIBRATED = "not_calibrated"
+    UNFAMILIAR = "unfamiliar"
     GUARANTEE_WITHDRAWN = "guarantee_withdrawn"
     SHADOW = "shadow"
     # why a job waits

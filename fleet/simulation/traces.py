@@ -28,6 +28,7 @@ class _Judged(BaseModel):
     calibration: str | None = None
     guard: Guard | None = None
     withdrawn: bool = False
+    unfamiliar: bool = False
 
 
 class _Attempt(BaseModel):

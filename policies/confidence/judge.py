@@ -11,13 +11,14 @@ from fleet.model.calibration import Calibration, CalibrationKey, Guard, OutputKi
 from fleet.model.job import Job
 from fleet.model.target import Target
 from policies.confidence import probes
+from policies.confidence.familiarity import is_familiar
 from policies.confidence.gates import first_failed
 from policies.confidence.lookup import calibration_for, kind_of
 from policies.confidence.scorer import probability
 from policies.confidence.signals import Evidence
 from policies.routing import tier_of
 from policies.rules import Rules
-from policies.sections import ConfidenceMethod
+from policies.sections import ConfidenceMethod, Unfamiliar
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 Judgement = tuple[float | None, Judged]
@@ -27,17 +28,29 @@ Judgement = tuple[float | None, Judged]
 def judge(answer: Answer, job: Job, target: Target, calibrations: Calibrations, rules: Rules) -> Judgement:
     """Confidence 0 where the answer fails a gate; else the calibrated probability that it is good.
 
-    Without a calibration of this model it is the raw score of `rules.confidence.method`, which ranks answers and is
-    no probability; without log-probabilities the prior of the target, if the rules name one; 0 where the engine's
-    log-probabilities are no numbers.
+    Without a calibration of this model, or where it has seen no such request, it is the raw score of
+    `rules.confidence.method`, which ranks answers and is no probability; without log-probabilities the prior of the
+    target, if the rules name one; 0 where the engine's log-probabilities are no numbers.
     """
     kind = kind_of(answer, job.request)
     calibration = calibration_for(target, job.task, kind, calibrations)
+    if calibration is not None and not is_familiar(calibration, job):
+        return _unfamiliar(answer, job, kind, target, rules)
     judged = _held_against(job, kind, calibration, rules)
     if first_failed(answer, job.request, rules.confidence.gates) is not None:
         return 0.0, judged
     confidence = _confidence(answer.features, target, calibration, rules)
     return confidence, _with_probe(confidence, judged, job, calibration, rules)
+
+
+def _unfamiliar(answer: Answer, job: Job, kind: OutputKind, target: Target, rules: Rules) -> Judgement:
+    """The raw score, as without a calibration: a probability would be claimed for what it was not learned from."""
+    mode = rules.confidence.mode
+    stays = rules.confidence.unfamiliar is Unfamiliar.RAW_SCORE and mode is not ThresholdMode.GUARANTEE
+    judged = Judged(_unfitted(mode, job, rules) if stays else math.inf, kind, unfamiliar=True)
+    if first_failed(answer, job.request, rules.confidence.gates) is not None:
+        return 0.0, judged
+    return _confidence(answer.features, target, None, rules), judged
 
 
 def judge_again(

@@ -17,6 +17,7 @@ from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.errors import ConfigError
 from fleet.model.feedback import Feedback, Verdict
 from fleet.settings.documents import load_catalogue
+from policies.confidence.familiarity import is_inside
 from queues.calibration_codec import check_target
 
 CATALOGUE = load_catalogue(None, "local")
@@ -73,3 +74,13 @@ def test_what_is_shipped_is_of_the_models_that_are_shipped():
     for calibration in shipped_calibrations("local").values():
         check_target(calibration, CATALOGUE.targets)
     assert shipped_calibrations("gpu") == {}
+
+
+def test_what_is_shipped_says_what_it_has_seen_and_takes_the_capital_of_france_for_no_sentiment():
+    for calibration in shipped_calibrations("local").values():
+        seen = calibration.familiar
+        assert seen is not None
+        assert seen.region is not None
+        assert "chat" not in seen.tasks
+        france = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
+        assert not is_inside(seen.region, france)
