@@ -3,7 +3,8 @@
     python -m benchmarks.chaos [--rounds 6] [--minutes 1] [--jobs 20000] [--seed 1] [--out build/chaos.json]
 
 A kill at a step is a fault point of a dispatcher (`fleet.faults`): it kills itself there, or the nats-server, or, at
-the steps of a client, that client. One of two dispatchers is never armed. Everything is restarted at once.
+the steps of a client, that client. One of two dispatchers is never armed. Everything is restarted at once. As often
+a dispatcher is cut off, its clock is set, the disk is full (root only: a disk in memory), an upgrade is half done.
 """
 
 from __future__ import annotations
@@ -20,19 +21,26 @@ from pathlib import Path
 from benchmarks.chaos.kills import Plan, Run
 from benchmarks.chaos.load import log_of
 from benchmarks.chaos.report import matrix_of, show
+from benchmarks.chaos.surroundings import FAULTS, give_back, own_disk
 
 
 def main() -> None:
     arguments = _arguments()
     logging.getLogger("queues").setLevel(logging.ERROR)  # a broker that is away is no news here
-    plan = Plan(arguments.rounds, arguments.minutes, arguments.jobs, arguments.seed)
     with tempfile.TemporaryDirectory(prefix="fleet-chaos-") as folder:
+        disk = Path(folder, "nats")
+        has_own_disk = own_disk(disk)
+        befalls = tuple(what for what in FAULTS if what != "disk" or has_own_disk)
+        plan = Plan(arguments.rounds, arguments.minutes, arguments.jobs, arguments.seed, befalls=befalls)
         run = Run(plan, Path(folder))
         try:
             verdict, trouble = asyncio.run(run.whole())
         except BaseException:
             print(log_of(Path(folder)), file=sys.stderr)
             raise
+        finally:
+            if has_own_disk:
+                give_back(disk)
     matrix = matrix_of(run.kills, trouble)
     record = {"kills": len(run.kills), **asdict(verdict), "matrix": matrix}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

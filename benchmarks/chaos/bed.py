@@ -51,7 +51,8 @@ class Bed:
 
     def __init__(self, folder: Path, provider: Provider) -> None:
         self.folder = folder
-        self.server = EmbeddedServer(folder / "nats")
+        self.server_folder = folder / "nats"
+        self.server = EmbeddedServer(self.server_folder)
         self.dispatchers: list[ForkServerProcess] = []
         self._provider = provider
         self.forks: ForkServerContext = children.context()
@@ -97,10 +98,17 @@ class Bed:
             path.write_text(yaml.safe_dump(rules))
         return path
 
-    def add_dispatcher(self, fault: str = "") -> ForkServerProcess:
-        process = children.start_dispatcher(self.forks, self.place, fault)
+    def add_dispatcher(self, fault: str = "", place: Place | None = None) -> ForkServerProcess:
+        process = children.start_dispatcher(self.forks, place or self.place, fault)
         self.dispatchers.append(process)
         return process
+
+    async def retire(self, process: ForkServerProcess, place: Place | None = None) -> None:
+        """Kill a dispatcher, and start one in its place that sees the world like that."""
+        if process in self.dispatchers:
+            process.kill()
+            if await self.gone(process):
+                self.add_dispatcher(place=place)
 
     async def supervise(self) -> None:
         """Start anew what ended by itself, as whoever runs dispatchers does: one that finds no broker at its start."""

@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -40,6 +41,9 @@ STAND_IN = "llama-8b"
 STAND_IN_SECONDS = 0.005
 UNSURE = "unsure"
 RESUBMIT_SECONDS = 0.05
+CLOCK_STEP_SECONDS = 3600.0
+CLOCK_ON, CLOCK_BACK = signal.SIGUSR1, signal.SIGUSR2
+"""Signals by which a dispatcher's wall clock jumps."""
 
 _SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
 _UNSURE = Features(-3.0, -1.5, -2.0, -1.9, -1.8, 2, 0.1, 1.5)
@@ -109,8 +113,17 @@ def _dispatcher(place: Place, fault: str) -> None:
 async def _until_terminated(process: DispatcherProcess) -> None:
     draining: set[asyncio.Task[None]] = set()
     drain = lambda: draining.add(asyncio.create_task(process.drain()))  # noqa: E731
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, drain)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    loop.add_signal_handler(CLOCK_ON, _step_clock, CLOCK_STEP_SECONDS)
+    loop.add_signal_handler(CLOCK_BACK, _step_clock, -CLOCK_STEP_SECONDS)
     await process.run()
+
+
+def _step_clock(seconds: float) -> None:
+    """As an operator does who sets the clock: whatever asks this process for the time is told another from now on."""
+    before = time.time
+    time.time = lambda: before() + seconds
 
 
 def _client(place: Place, socket: Path, fault: str) -> None:

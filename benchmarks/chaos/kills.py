@@ -13,8 +13,10 @@ from typing import Any
 
 from benchmarks.chaos.audit import Trouble, Verdict, judge, read_books
 from benchmarks.chaos.bed import Bed, kill, until
+from benchmarks.chaos.children import BATCH
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.provider import Provider
+from benchmarks.chaos.surroundings import FAULTS, Surroundings
 from fleet import faults
 from fleet.settings.documents import load_rules
 
@@ -37,7 +39,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill, when (monotonic), how long after it the next result was stored, and the batches accepted by then."""
+    """One kill or other fault, when (monotonic), how long after it the next result was stored, and the batches
+    accepted by then."""
 
     cell: Cell
     at: float
@@ -47,17 +50,22 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rounds` kills of each cell, `minutes` of kills at random moments, at least `jobs` jobs in all."""
+    """`rounds` kills of each cell, `minutes` of kills at random moments, at least `jobs` jobs in all.
+
+    `befalls` names what else happens as often: `surroundings.FAULTS`.
+    """
 
     rounds: int
     minutes: float
     jobs: int
     seed: int
     steps: tuple[str, ...] = DISPATCHER_STEPS
+    befalls: tuple[str, ...] = ()
 
     def cells(self, rng: random.Random) -> list[Cell]:
         found = [Cell(process, step) for process in ("dispatcher", "nats-server") for step in self.steps]
         found += [Cell("client", step) for step in CLIENT_STEPS]
+        found += [Cell(what, step) for what in self.befalls for step in FAULTS[what]]
         drawn = found * self.rounds
         rng.shuffle(drawn)
         return drawn
@@ -79,6 +87,7 @@ class Run:
         async with Provider(self.plan.seed) as provider:
             self._bed = Bed(self.folder, provider)
             self._load = Load(self._bed)
+            self._surroundings = Surroundings(self._bed, self._note_fault, self._more_results)
             try:
                 await self._bed.open()
                 loading = asyncio.create_task(self._load.run())
@@ -100,13 +109,15 @@ class Run:
         until_at = time.monotonic() + 60 * self.plan.minutes
         while time.monotonic() < until_at:
             await self._kill_sometime(self._rng.choice(PROCESSES))
-        await until(self._has_jobs, f"{self.plan.jobs} jobs are accepted", 600.0)
+        # One batch more than there are: one that a killed client left half accepted is sent again before the end.
+        self._wanted = max(self.plan.jobs, self._load.submitted + 2 * BATCH)
+        await until(self._has_jobs, f"{self._wanted} jobs are accepted")
 
     async def _has_begun(self) -> bool:
         return await self._bed.stored("RESULTS") > 0
 
     async def _has_jobs(self) -> bool:
-        return self._load.submitted >= self.plan.jobs
+        return self._load.submitted >= self._wanted
 
     async def _kill_at(self, cell: Cell) -> None:
         when = f"@{self._rng.randint(1, MOST_PASSAGES)}"
@@ -120,6 +131,8 @@ class Run:
                 killed_at = time.monotonic()
                 self._bed.add_dispatcher()
                 await self._note(cell, killed_at)
+            case what if what in FAULTS:
+                await self._surroundings.strike(what, cell.step)
             case _:
                 fault = f"{cell.step}=kill:{self._bed.server.pid}{when}"
                 while not await self._bed.server_gone(await self._replace_one(fault)):
@@ -136,13 +149,7 @@ class Run:
         return self._bed.add_dispatcher(fault)
 
     async def _kill_sometime(self, process: str) -> None:
-        """After some more results, which is a random moment of everything else."""
-        wanted = await self._bed.stored("RESULTS") + self._rng.randint(1, 200)
-
-        async def has_come() -> bool:
-            return await self._bed.stored("RESULTS") >= wanted
-
-        await until(has_come, "some more results")
+        await self._more_results()
         cell = Cell(process, ANY_MOMENT)
         match process:
             case "client":
@@ -153,6 +160,15 @@ class Run:
                 killed_at = kill(self._bed.server.pid)
                 await self._server_back(cell, killed_at)
 
+    async def _more_results(self) -> None:
+        """Wait for some, which is a random moment of everything else."""
+        wanted = await self._bed.stored("RESULTS") + self._rng.randint(1, 200)
+
+        async def has_come() -> bool:
+            return await self._bed.stored("RESULTS") >= wanted
+
+        await until(has_come, "some more results")
+
     async def _server_back(self, cell: Cell, killed_at: float) -> None:
         await asyncio.to_thread(self._bed.restart_server)
         await self._note(cell, killed_at)
@@ -160,6 +176,9 @@ class Run:
     async def _note(self, cell: Cell, killed_at: float) -> None:
         seconds = await self._bed.next_result_seconds(killed_at)
         self.kills.append(Kill(cell, killed_at, seconds, self._load.batches))
+
+    async def _note_fault(self, what: str, step: str, at: float) -> None:
+        await self._note(Cell(what, step), at)
 
     async def _settled(self) -> None:
         """Wait until every accepted job has its result and nothing is on its way any more."""

@@ -14,12 +14,13 @@ from rich.table import Table
 from benchmarks.chaos.audit import Trouble, Verdict
 from benchmarks.chaos.children import BATCH
 from benchmarks.chaos.kills import ANY_MOMENT, Cell, Kill
+from benchmarks.chaos.surroundings import FAULTS
 from fleet.faults import POINTS
 
 COUNTS = ("kills", "jobs", "lost", "duplicates", "double_charges")
 
 
-STEPS = (*POINTS, ANY_MOMENT)
+STEPS = (*POINTS, ANY_MOMENT, *(step for steps in FAULTS.values() for step in steps))
 
 
 def matrix_of(kills: Sequence[Kill], trouble: Trouble) -> list[dict[str, Any]]:
@@ -65,7 +66,7 @@ def show(kills: int, matrix: Sequence[dict[str, Any]], verdict: Verdict) -> None
         figures = f"{row['median_seconds']:.3f}", f"{row['max_seconds']:.3f}"
         table.add_row(row["process"], row["step"], *(str(row[name]) for name in COUNTS), *figures)
     console.print(table)
-    console.print(f"kills {kills}, jobs {verdict.jobs}, results {verdict.results}")
+    console.print(f"kills and other faults {kills}, jobs {verdict.jobs}, results {verdict.results}")
     console.print(f"lost {verdict.lost}, duplicates {verdict.duplicates}, results nobody asked for {verdict.strangers}")
     console.print(
         f"charges {verdict.charges}, double {verdict.double_charges} (attempts begun again {verdict.repeated}); "
