@@ -46,7 +46,13 @@ async def test_verdicts_of_users_become_the_calibration_that_judges_the_next_ans
     alone = {"model": "llama-8b", "temperature": 0}
     results = await asyncio.gather(
         *(
-            client.run(id=f"said-otherwise-{n:06d}", task=TASK, request={"messages": j.messages} | alone, cloud="deny")
+            client.run(
+                id=f"said-otherwise-{n:06d}",
+                task=TASK,
+                request={"messages": j.messages} | alone,
+                tier="complex",
+                cloud="deny",
+            )
             for n, j in enumerate(jobs)
         )
     )
