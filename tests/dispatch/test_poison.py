@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.model.attempt import Outcome
 from fleet.model.call import Call
@@ -76,7 +77,7 @@ async def test_a_job_that_crashes_its_dispatchers_ends_soon_and_its_neighbours_s
     poison = ids[5 : 5 + poisonous]
     backend = Deadly(sure(None), frozenset(f"acme.{job_id}" for job_id in poison))
     bench.backends[TARGET] = backend
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await all_end(bench, backend, ids)
     results = {job_id: await bench.result(job_id) for job_id in ids}
     assert {results[each].reason for each in poison} == {Reason.TOO_MANY_DELIVERIES}
@@ -91,7 +92,7 @@ async def test_jobs_that_were_in_crashes_by_chance_still_run_together(bench, sur
     for _ in range(SUSPECT_DELIVERIES + 1):
         before = asyncio.all_tasks()
         running = asyncio.create_task(bench.dispatcher().run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await backend.begun.wait()
         await die(running, before)
         bench.broker.end_leases()

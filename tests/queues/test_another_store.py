@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Retry, Source, WorkOf
 from fleet.model.errors import QueueUnavailable
@@ -27,7 +28,6 @@ from queues.topology import TopologySpec, apply
 
 REQUEST = {"messages": [{"role": "user", "content": "All is well."}]}
 INTERACTIVE = JobsOf(Lane.INTERACTIVE)
-PATIENCE_SECONDS = 30.0
 
 
 class Store:
