@@ -12,6 +12,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
+from fleet.interruption import is_own, raise_own
 from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.model.call import Call
 
@@ -64,7 +65,9 @@ class RayServeBackend:
             async with aclosing(_until_late(stream, open_calls, late)) as groups:
                 async for group in groups:
                     yield group
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) or is_own(error, asyncio.current_task()):
+                raise
             failure = failure_of(error)
             yield [(index, failure) for index in open_calls]
             open_calls.clear()
@@ -76,7 +79,8 @@ class RayServeBackend:
         """See `Backend.stop`. No handle knows which replica has a call, so all of them are told."""
         try:
             await self._stop_calls(ids)
-        except Exception as error:  # a replica that cannot be told ends its calls at their time-out
+        except BaseException as error:  # a replica that cannot be told ends its calls at their time-out
+            raise_own(error)
             _log.warning("calls not stopped: %s", type(error).__name__)
 
     async def close(self) -> None:
@@ -100,16 +104,21 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int
     `late` collects those that waited too long; an answer that comes after all is dropped.
     """
     started = asyncio.get_running_loop().time()
-    coming: asyncio.Future[Group] | None = None
+    coming: asyncio.Future[Group | BaseException] | None = None
     try:
         while open_calls:
-            coming = coming or asyncio.ensure_future(stream.__anext__())
+            coming = coming or asyncio.ensure_future(_next_of(stream))
             wait = _last_moment(open_calls) - (asyncio.get_running_loop().time() - started)
             done, _ = await asyncio.wait([coming], timeout=max(0.0, wait))
             group: Group
             if done:
-                group = [(index, outcome) for index, outcome in coming.result() if index in open_calls]
+                arrived = coming.result()
                 coming = None
+                if isinstance(arrived, BaseException):
+                    yield _ended(arrived, open_calls)
+                    open_calls.clear()
+                    return
+                group = [(index, outcome) for index, outcome in arrived if index in open_calls]
             else:
                 group = _late(open_calls, asyncio.get_running_loop().time() - started)
                 late.update(index for index, _ in group)
@@ -117,12 +126,26 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int
                 del open_calls[index]
             if group:
                 yield group
-    except StopAsyncIteration:
-        yield [(index, Failure(FailureKind.INTERNAL, "the replica left a call out")) for index in open_calls]
-        open_calls.clear()
     finally:
         if coming is not None:
             coming.cancel()
+
+
+async def _next_of(stream: Stream) -> Group | BaseException:
+    """The next group, or what came instead of it: a CancelledError of Serve's must not be taken for our own."""
+    task = asyncio.current_task()
+    try:
+        return await stream.__anext__()  # type: ignore[no-any-return]  # `Stream` says little
+    except BaseException as error:
+        if is_own(error, task):
+            raise
+        return error
+
+
+def _ended(error: BaseException, open_calls: Mapping[int, Call]) -> Group:
+    left_out = Failure(FailureKind.INTERNAL, "the replica left a call out")
+    failure = left_out if isinstance(error, StopAsyncIteration) else failure_of(error)
+    return [(index, failure) for index in open_calls]
 
 
 def _last_moment(open_calls: Mapping[int, Call]) -> float:
@@ -137,7 +160,7 @@ def _late(open_calls: Mapping[int, Call], elapsed_seconds: float) -> Group:
     ]
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """The failure for whatever a Serve handle raises. Exceptions of the replica's own code are `INTERNAL`."""
     match error:
         case RayTaskError():
@@ -146,6 +169,8 @@ def failure_of(error: Exception) -> Failure:
             return Failure(FailureKind.OVERLOADED, error.message, error.retry_after_s)
         case RayActorError() | DeploymentUnavailableError() | ReplicaUnavailableError():
             return Failure(FailureKind.CONNECTION, f"no replica: {type(error).__name__}")
+        case asyncio.CancelledError():
+            return Failure(FailureKind.CONNECTION, "Ray Serve cancelled the call")
         case TimeoutError():
             return Failure(FailureKind.TIMEOUT, "Ray did not answer in time")
         case RayError() | ConnectionError():

@@ -18,6 +18,7 @@ from typing import Any
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from fleet.interruption import raise_own
 from fleet.model.errors import QueueUnavailable
 from queues.addresses import servers_in, without_password
 from queues.client import Taker, TolerantClient
@@ -177,6 +178,9 @@ class Connection:
             raise QueueUnavailable(f"no answer from NATS within {timeout_seconds:g} s") from error
         except NatsError as error:
             raise QueueUnavailable(f"NATS client: {error}") from error
+        except asyncio.CancelledError as error:
+            raise_own(error)
+            raise QueueUnavailable("NATS client: a call of its own was cancelled") from error
         finally:
             self._open.discard(done)
             done.cancel()

@@ -19,6 +19,7 @@ from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.step import Case, Step, broken, carry_out, put_off, unreadable, unstorable
 from fleet.dispatch.till import Till
+from fleet.interruption import raise_own
 from fleet.model.action import Action, Finish, Wait
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
@@ -117,7 +118,8 @@ class Office:
             self._tell(sent, started_at)
         except QueueUnavailable as error:
             log.warning("step_not_confirmed", jobs=len(errands), error=str(error))
-        except Exception:  # a bug met by one step must neither stop the dispatcher nor keep its slots
+        except BaseException as error:  # a bug met by one step must neither stop the dispatcher nor keep its slots
+            raise_own(error)
             log.exception("step_failed", jobs=len(errands))
         finally:
             self.leases.release([errand.step.settlement.delivery for errand in errands])

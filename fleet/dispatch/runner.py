@@ -17,8 +17,9 @@ from fleet.dispatch.office import Errand, Office, job_fields, unread
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.starts import INTERRUPTED, Starts
 from fleet.dispatch.step import Case, Step, on_record
-from fleet.dispatch.suspects import Suspects, is_suspected
+from fleet.dispatch.suspects import Suspects
 from fleet.dispatch.till import believed, cost_of, request_of, wait_for_money
+from fleet.interruption import is_own, raise_own
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
@@ -208,11 +209,9 @@ class Runner:
 
     async def _run_batch(self, batch: list[Case]) -> None:
         batch = await self._admit(await self._still_open(batch))
-        suspects = [] if is_charged(self._target) else [case for case in batch if is_suspected(case)]
+        batch, suspects = self._suspects.among(batch)
         async with asyncio.TaskGroup() as group:
-            if suspects:
-                group.create_task(self._suspects.run(suspects))
-                batch = [case for case in batch if not is_suspected(case)]
+            group.create_task(self._suspects.run(suspects))
             group.create_task(self._run_begun(await self._begin(batch)))
 
     async def _run_begun(self, batch: list[Case]) -> None:
@@ -232,6 +231,7 @@ class Runner:
         batch = list(open_jobs.values())
         if not batch:
             return
+        task = asyncio.current_task()
         try:
             faults.point(self._calling)
             async for group in self._backend.run([self._call(case, started_at) for case in batch]):
@@ -239,7 +239,9 @@ class Runner:
                 done = [(open_jobs.pop(index), outcome) for index, outcome in group if index in open_jobs]
                 if done:
                     concluding.create_task(self._conclude(done, started_at))
-        except Exception:  # a backend never raises; if one does, its jobs must still end
+        except BaseException as error:  # a backend never raises; if one does, its jobs must still end
+            if is_own(error, task):
+                raise
             log.exception("backend_raised", target=self._target.name)
         if open_jobs:
             left = [(case, NO_ANSWER) for case in open_jobs.values()]
@@ -272,7 +274,8 @@ class Runner:
     async def _stop(self, case: Case) -> None:
         try:
             await self._backend.stop([call_id(case)])
-        except Exception:  # a backend never raises; if one does, only its own work is wasted
+        except BaseException as error:  # a backend never raises; if one does, only its own work is wasted
+            raise_own(error)
             log.exception("call_not_stopped", target=self._target.name)
 
     async def _still_open(self, batch: list[Case]) -> list[Case]:
@@ -290,7 +293,8 @@ class Runner:
         """Those whose money is set aside. The others wait for money, or go where none is needed."""
         try:
             admitted, refused = await self._office.till.pay(batch, self._target)
-        except Exception:  # a bug in a price must neither spend money nor keep slots
+        except BaseException as error:  # a bug in a price must neither spend money nor keep slots
+            raise_own(error)
             log.exception("money_not_reserved", target=self._target.name)
             admitted, refused = [], [(case, Refusal.BUSY) for case in batch]
         if refused:
@@ -307,7 +311,8 @@ class Runner:
         try:
             begun = await self._starts.begin(batch, self._target)
             faults.point("start.recorded")
-        except Exception as error:  # unrecorded calls are not made; their jobs come back when the leases end
+        except BaseException as error:  # unrecorded calls are not made; their jobs come back when the leases end
+            raise_own(error)
             log.warning("paid_calls_not_recorded", target=self._target.name, jobs=len(batch), error=str(error))
             self._office.till.give_back(batch)
             self._let_go(batch)
@@ -371,7 +376,8 @@ class Runner:
             view = self._office.state.view()
             errands = [self._judge(case, outcome, view, started_at, now) for case, outcome in done]
             await self._office.send(errands, ANSWER_SECONDS)
-        except Exception:  # a bug met by one group must not take others along; its jobs come back when the leases end
+        except BaseException as error:  # a bug met by one group must not take others along; its jobs come back later
+            raise_own(error)
             log.exception("answers_not_concluded", target=self._target.name, jobs=len(done))
         finally:
             self._let_go([case for case, _ in done])

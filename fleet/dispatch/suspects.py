@@ -16,13 +16,10 @@ from fleet.dispatch.starts import Starts
 from fleet.dispatch.step import Case
 from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
+from policies.budget import is_charged
 from policies.delivery import GROUP_CALL, GROUP_JOBS, MOST_CALLS, is_suspect, too_many
 
 log = structlog.get_logger(__name__)
-
-
-def is_suspected(case: Case) -> bool:
-    return is_suspect(case.delivery.deliveries, case.job)
 
 
 class Suspects:
@@ -42,6 +39,13 @@ class Suspects:
         self._run = run
         self._let_go = let_go
 
+    def among(self, cases: list[Case]) -> tuple[list[Case], list[Case]]:
+        """The cases that are none, and those that are. Paid calls are all on record (see `fleet.dispatch.starts`)."""
+        suspects = [case for case in cases if is_suspect(case.delivery.deliveries, case.job)]
+        if not suspects or is_charged(self._target):
+            return cases, []
+        return [case for case in cases if case not in suspects], suspects
+
     async def run(self, cases: list[Case]) -> None:
         """Run them all, or end those that have crashed their dispatchers often enough."""
         before = await self._begin(cases, 1)
@@ -60,6 +64,8 @@ class Suspects:
 
     async def _begin(self, cases: list[Case], call: int) -> list[Case]:
         """Record the calls and make them; those are left whose call was recorded, and never ended, before."""
+        if not cases:
+            return []
         try:
             new, before = await self._starts.record(cases, self._target, call)
         except QueueUnavailable as error:  # unrecorded calls are not made; their jobs come back when the leases end

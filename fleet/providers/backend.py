@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from fleet.interruption import raise_own
 from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.model.call import Call
 from fleet.model.errors import InvalidJob
@@ -78,7 +79,8 @@ class ProviderBackend:
             return Failure(FailureKind.MALFORMED, f"{self._provider} sent a reply that is too long or wrongly packed")
         except ValidationError as error:
             return Failure(FailureKind.MALFORMED, f"{self._provider} sent no usable answer{_place(error)}")
-        except Exception as error:  # a bug in one call must not take its neighbours along
+        except BaseException as error:  # a bug in one call must not take its neighbours along
+            raise_own(error)
             return Failure(FailureKind.INTERNAL, f"{type(error).__name__} while calling {self._provider}")
 
     async def _exchange(self, call: Call) -> Outcome:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from types import MappingProxyType
 
 import pytest
@@ -50,6 +51,8 @@ ERRORS = [
     (ConnectionResetError("gone"), Failure(FailureKind.CONNECTION, "")),
     (raised_in_replica(KeyError("the prompt")), Failure(FailureKind.INTERNAL, "")),
     (ZeroDivisionError("the prompt"), Failure(FailureKind.INTERNAL, "")),
+    (asyncio.CancelledError("the prompt"), Failure(FailureKind.CONNECTION, "")),
+    (SystemExit("the prompt"), Failure(FailureKind.INTERNAL, "")),
 ]
 
 
@@ -137,3 +140,56 @@ async def test_a_replica_that_cannot_be_told_harms_nobody(scripted_handle, caplo
 
     await RayServeBackend(scripted_handle([]), nobody_there).stop(["acme.job-1"])
     assert "calls not stopped" in caplog.text
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), GeneratorExit(), KeyError("x")])
+@pytest.mark.parametrize("when", ["at once", "with the first group", "later"])
+async def test_whatever_serve_raises_ends_the_calls_that_are_left_and_nothing_else(error, when):
+    class Stream:
+        def __init__(self) -> None:
+            self.cancelled = False
+            self.given = when == "with the first group"
+
+        async def __anext__(self):
+            await asyncio.sleep(0)
+            if self.given:
+                raise error
+            self.given = True
+            return [(0, answer("yes"))]
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    class Handle:
+        def remote(self, requests, timeouts_seconds, ids):
+            if when == "at once" and not isinstance(error, GeneratorExit):
+                raise error
+            return Stream()
+
+    found = await outcomes(Handle(), calls(3))
+    assert set(found) == {0, 1, 2}
+    assert all(isinstance(found[index], Failure) for index in (1, 2))
+
+
+async def test_our_own_cancellation_still_ends_a_batch_and_cancels_the_call():
+    class Stream:
+        cancelled = False
+
+        async def __anext__(self):
+            await asyncio.Event().wait()
+
+        def cancel(self) -> None:
+            self.cancelled = True
+
+    stream = Stream()
+
+    class Handle:
+        def remote(self, requests, timeouts_seconds, ids):
+            return stream
+
+    task = asyncio.create_task(outcomes(Handle(), calls(2)))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stream.cancelled
