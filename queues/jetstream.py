@@ -6,6 +6,8 @@ import asyncio
 import logging
 from base64 import b64decode
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -152,8 +154,8 @@ class JetStreamQueue:
             raise
 
     async def depths(self) -> Depths:
-        jobs, work = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
-        depths = depths_of(jobs, work)
+        (jobs, at), (work, _) = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
+        depths = replace(depths_of(jobs, work), at=at)
         await self._forgotten.look(depths)
         return depths
 
@@ -175,18 +177,19 @@ class JetStreamQueue:
                 _log.debug("arrivals not heard: %s", error)
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
-    async def _subjects(self, stream: str) -> Mapping[str, int]:
-        """Messages by subject; the server tells at most 100,000 of them at a time."""
+    async def _subjects(self, stream: str) -> tuple[Mapping[str, int], float | None]:
+        """Messages by subject, and the server's time; it tells at most 100,000 subjects at a time."""
         counts: dict[str, int] = {}
-        offset, total = 0, 1
+        offset, total, at = 0, 1, None
         while offset < total:
             query = to_json({"subjects_filter": ">", "offset": offset})
             [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", query)])
             answer = _checked(reply)
             subjects: dict[str, int] = answer["state"].get("subjects") or {}
             counts |= subjects
+            at = _unix_seconds(answer.get("ts"))
             offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
-        return counts
+        return counts, at
 
 
 async def store(connection: Connection, messages: Sequence[Message | None]) -> list[Stored]:
@@ -244,6 +247,11 @@ def _stored(reply: Arrival, subject: str) -> Stored:
     if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
         return Stored.REFUSED
     raise refused(subject, code, error.get("description"))
+
+
+def _unix_seconds(stamp: str | None) -> float | None:
+    """The server's stamp in RFC 3339; servers before 2.10 give none."""
+    return None if stamp is None else datetime.fromisoformat(stamp).timestamp()
 
 
 def _is_pulled(reply: Arrival) -> bool:

@@ -251,7 +251,7 @@ class MemoryBroker:
             self.wake()
 
     def depths(self) -> Depths:
-        return depths_of(self._depths["jobs"], self._depths["work"])
+        return replace(depths_of(self._depths["jobs"], self._depths["work"]), at=self._now())
 
     def extend(self, held: _Held) -> None:
         self.release(held, self._ack_wait_seconds)

@@ -20,6 +20,7 @@ from fleet.dispatch.runner import Runner
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
 from fleet.dispatch.till import Till
+from fleet.dispatch.timekeeping import BrokerTime
 from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
 from policies.rules import Rules
 
@@ -54,6 +55,7 @@ class Dispatcher:
         loads: LoadBook | None = None,
         capacities: Capacities | None = None,
     ) -> None:
+        self._time = clock = BrokerTime(clock)
         state = FleetState(backends, rules, own_key_only, spend.seen)
         self._backends = backends
         self._spend = spend
@@ -90,8 +92,9 @@ class Dispatcher:
         log.info("dispatcher_stopped")
 
     async def _look_around(self) -> None:
-        """Say what is served here and learn what is served elsewhere, before anything is taken."""
+        """Learn the time, say what is served here and learn what is served elsewhere, before anything is taken."""
         office = self._office
+        await office.state.read(office.queue, self._time)
         if self._capacities is not None:
             await office.state.replicas.read(self._capacities, office.clock)
         await self._reporter.tell()
@@ -101,7 +104,7 @@ class Dispatcher:
     def _watching(self) -> Iterator[Coroutine[None, None, None]]:
         """What goes on beside the serving until it is to stop."""
         office = self._office
-        yield office.state.watch(office.queue, self._stop)
+        yield office.state.watch(office.queue, self._time, self._stop)
         yield office.knowledge.watch(self._stop)
         yield office.cancelling.watch(self._stop)
         if self._capacities is not None:

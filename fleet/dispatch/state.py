@@ -12,6 +12,7 @@ from fleet.dispatch.load import Loads
 from fleet.dispatch.patience import pause
 from fleet.dispatch.replicas import Replicas
 from fleet.dispatch.step import Case
+from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
@@ -120,19 +121,23 @@ class FleetState:
         opening = self._breakers[name].open_until_at - now
         return seconds if opening <= 0 else min(opening, LOOK_AGAIN_SECONDS, seconds or LOOK_AGAIN_SECONDS)
 
-    async def watch(self, queue: JobQueue, stop: asyncio.Event) -> None:
+    async def watch(self, queue: JobQueue, clock: BrokerTime, stop: asyncio.Event) -> None:
         """Read the depths, now and again and again, until `stop` is set."""
         while not stop.is_set():
             began_at = asyncio.get_running_loop().time()
-            await self._read(queue)
+            await self.read(queue, clock)
             took_seconds = asyncio.get_running_loop().time() - began_at
             await pause(stop, max(READ_SECONDS, PAUSE_PER_READING * took_seconds))
         self.announce()
 
-    async def _read(self, queue: JobQueue) -> None:
-        moved = self.traffic.moved()
+    async def read(self, queue: JobQueue, clock: BrokerTime) -> None:
+        """Read once, and set the clock by the broker's."""
+        moved, asked_at = self.traffic.moved(), clock.now()
         try:
-            self.traffic.read(await queue.depths(), moved)
+            depths = await queue.depths()
+            if depths.at is not None:
+                clock.heard(depths.at, asked_at, clock.now())
+            self.traffic.read(depths, moved)
         except QueueUnavailable as error:
             log.warning("depths_not_read", error=str(error))
         else:

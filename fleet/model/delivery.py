@@ -36,13 +36,15 @@ Source = JobsOf | WorkOf
 class Depths:
     """What is stored at one moment, waiting or in hand: jobs by lane and tenant, work by target and lane.
 
-    `in_flight` is the work by tenant, over all targets and lanes, `work_by_tenant` the same by target and lane.
+    `in_flight` is the work by tenant, over all targets and lanes, `work_by_tenant` the same by target and lane. `at` is
+    the broker's time then, in unix seconds.
     """
 
     jobs: Mapping[JobsOf, int] = field(default_factory=dict)
     work: Mapping[WorkOf, int] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)
     work_by_tenant: Mapping[WorkOf, Mapping[str, int]] = field(default_factory=dict)
+    at: float | None = field(default=None, compare=False)
 
     def of_target(self, target: str) -> int:
         return sum(self.work.get(WorkOf(target, lane), 0) for lane in Lane)

@@ -212,6 +212,10 @@ class WatchedBroker(MemoryBroker):
     def now(self) -> float:
         return time.time() + self.ahead_seconds
 
+    def monotonic(self) -> float:
+        """No time passes for a dispatcher but what passes here."""
+        return self.now()
+
     async def changed_once(self) -> None:
         # What changed between the last look and this wait is not heard of: look again soon.
         await self.changed(WorkOf("none", Lane.STANDARD), timeout_seconds=0.05)
