@@ -273,7 +273,7 @@ class Runner:
 
     async def _stop(self, case: Case) -> None:
         try:
-            await self._backend.stop([call_id(case)])
+            await self._backend.stop([case.call_id])
         except BaseException as error:  # a backend never raises; if one does, only its own work is wasted
             raise_own(error)
             log.exception("call_not_stopped", target=self._target.name)
@@ -356,7 +356,7 @@ class Runner:
 
     def _call(self, case: Case, now: float) -> Call:
         own_key = own_key_for(case.job, self._target)
-        return Call(request_of(case), self._given_seconds(case, now), own_key, case.delivery.traceparent, call_id(case))
+        return Call(request_of(case), self._given_seconds(case, now), own_key, case.delivery.traceparent, case.call_id)
 
     def _given_seconds(self, case: Case, started_at: float) -> float:
         """How long the target has: its own time-out, or less where the job's deadline is nearer."""
@@ -409,8 +409,3 @@ class Runner:
         except QueueUnavailable as error:
             log.warning("work_not_handed_back", jobs=len(cases), error=str(error))
         self._office.leases.release([case.delivery for case in cases])
-
-
-def call_id(case: Case) -> str:
-    """No other tenant's job has it."""
-    return f"{case.job.tenant}.{case.job.id}"

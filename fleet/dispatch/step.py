@@ -47,6 +47,11 @@ class Case:
     deposit: Deposit | None = None
     repeated: bool = False
 
+    @property
+    def call_id(self) -> str:
+        """No other tenant's job has it."""
+        return f"{self.job.tenant}.{self.job.id}"
+
     @staticmethod
     def of_job(delivery: AnyDelivery, job: Job) -> Case:
         return Case(delivery, job)
