@@ -42,14 +42,15 @@ def plan(
 ) -> None:
     """Show what fits on which GPUs, how fast it answers there and at what price. Exits 1 where nothing fits."""
     from fleet.settings.capacity import load_machines
-    from policies.capacity.memory import KvDtype, Quantization
+    from policies.capacity.memory import KvDtype
     from policies.capacity.plan import Wish
     from policies.capacity.roofline import JobShape
 
     with friendly(as_json):
         rented = load_machines(machines)
         models = _models(model, config, context)
-        kind = None if quantization is None else _choice("--quantization", quantization, Quantization)
+        kinds = {kind.value: kind for served in models.values() for kind in served.kinds}
+        kind = None if quantization is None else _known("--quantization", quantization, kinds)
         job = JobShape(prompt_tokens, output_tokens)
         wish = Wish(job, concurrency, gpus, tensor_parallel, _choice("--kv-dtype", kv_dtype, KvDtype), utilization)
         _check(models, instance, rented, wish)
@@ -104,14 +105,13 @@ def _rows(
     Raises: ConfigError where no machine has the cards for it.
     """
     from fleet.model.errors import ConfigError
-    from policies.capacity.memory import Quantization
     from policies.capacity.plan import overview, rows_of
 
     instances = machines.overview if instance is None else (instance,)
     if kind is not None:
         rows = rows_of(models, instances, (kind,), machines, wish)
     elif len(models) == 1 and instance is not None:
-        rows = rows_of(models, instances, tuple(Quantization), machines, wish)
+        rows = rows_of(models, instances, next(iter(models.values())).kinds, machines, wish)
     else:
         pairs = ((served, name) for served in models.values() for name in instances)
         rows = [row for served, name in pairs for row in overview(served, name, machines, wish)]
@@ -124,13 +124,13 @@ def _impossible(
     models: Mapping[str, Served], instances: Iterable[str], machines: Machines, wish: Wish
 ) -> tuple[str, str]:
     """The option that no machine can meet, and why."""
-    from policies.capacity.memory import Quantization, cannot_split
+    from policies.capacity.memory import cannot_split
 
     most = max(machines.instances[name].gpus for name in instances)
     if wish.tensor_parallel is None:
         return "--gpus", f"must be at most {most}, the most cards of these machines"
     for served in models.values():
-        why = cannot_split(served.architecture, Quantization.BF16, wish.tensor_parallel)
+        why = cannot_split(served.architecture, served.kinds[0], wish.tensor_parallel)
         if why is not None:
             return "--tensor-parallel", f"{served.architecture.name}: {why}"
     return "--tensor-parallel", f"must divide the number of cards, {wish.gpus or most}"

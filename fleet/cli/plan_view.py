@@ -62,7 +62,7 @@ def assumptions(machines: Machines, wish: Wish) -> Iterator[str]:
         f"KV cache in {wish.kv_dtype.value}; an estimate: what misses by less than 1 GiB is worth a try"
     )
     yield (
-        "weights: fp8 and int8 1 byte, awq and gptq 0.52 (groups of 128); "
+        "weights: fp8 and int8 1 byte, awq and gptq 0.52 (groups of 128), w8a16 1.02, bitsandbytes 0.56; "
         "embeddings, output layer, norms and the router of experts stay in bf16"
     )
     yield (

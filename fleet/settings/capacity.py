@@ -13,12 +13,17 @@ from pydantic import TypeAdapter
 from fleet.model.errors import ConfigError
 from fleet.settings.documents import named, read_document, shipped
 from policies.capacity.architecture import architecture_of
+from policies.capacity.checkpoint import section_in, stored_as
 from policies.capacity.machines import Machines, checked
 from policies.capacity.plan import Served
 from policies.sections import STRICT, Strict
 
 USUAL_CONTEXT_TOKENS = 8192
 """What a model of an unknown config.json is served with, unless it or the wish says less."""
+
+
+_OF_THE_WHOLE = ("quantization_config", "compression_config", "dtype", "torch_dtype", "tie_word_embeddings")
+"""What stands beside `text_config` and holds for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +65,18 @@ def read_model(path: Path) -> Served:
     if not isinstance(config, dict):
         raise ConfigError("--config", f"{file} must hold one JSON object")
     name = file.resolve().parent.name if file.name == "config.json" else file.stem
+    name, config = _text_model(name, config)
     architecture = architecture_of(name, config)
-    return Served(architecture, min(architecture.longest_context, USUAL_CONTEXT_TOKENS))
+    context_tokens = min(architecture.longest_context, USUAL_CONTEXT_TOKENS)
+    return Served(architecture, context_tokens, stored_as(name, config))
+
+
+def _text_model(name: str, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The part that answers in text, where a config has parts. Raises: ConfigError where others are not counted."""
+    if config.get("text_config") is None:
+        return name, config
+    for part in ("vision_config", "audio_config"):
+        if config.get(part):
+            raise ConfigError(f"{name}.{part}", "must be absent: only the weights that answer in text are counted")
+    shared = {key: config[key] for key in _OF_THE_WHOLE if config.get(key) is not None}
+    return f"{name}.text_config", {**shared, **section_in(name, config, "text_config")}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.model.errors import ConfigError
+from policies.capacity.checkpoint import count_in, flag_in, longest_context_of, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +97,48 @@ def architecture_of(name: str, config: Mapping[str, Any]) -> Architecture:
 
     Raises: ConfigError, whose field is `<name>.<key of the config>`.
     """
-    kind = config.get("model_type")
-    if kind not in KNOWN_TYPES:
-        raise ConfigError(f"{name}.model_type", f"must be one of {', '.join(KNOWN_TYPES)}; got {kind!r}")
+    kind = one_of(name, config, "model_type", KNOWN_TYPES)
     if config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1:
         raise ConfigError(f"{name}.mlp_only_layers", "must be empty: layers of two kinds are not counted")
-    hidden, heads = _count(name, config, "hidden_size"), _count(name, config, "num_attention_heads")
     experts_key = {"mixtral": "num_local_experts", "qwen3_moe": "num_experts"}.get(kind)
-    bias = bool(config.get("attention_bias", False))
+    bias = flag_in(name, config, "attention_bias")
+    hidden, heads = count_in(name, config, "hidden_size"), count_in(name, config, "num_attention_heads")
     return Architecture(
         name=name,
-        layers=_count(name, config, "num_hidden_layers"),
+        layers=count_in(name, config, "num_hidden_layers"),
         hidden=hidden,
         heads=heads,
-        kv_heads=_count(name, config, "num_key_value_heads", heads),
-        head_dim=_count(name, config, "head_dim", hidden // heads),
-        intermediate=_count(name, config, "moe_intermediate_size" if kind == "qwen3_moe" else "intermediate_size"),
-        vocabulary=_count(name, config, "vocab_size"),
-        longest_context=_count(name, config, "max_position_embeddings"),
-        experts=_count(name, config, experts_key) if experts_key else 1,
-        experts_per_token=_count(name, config, "num_experts_per_tok") if experts_key else 1,
-        tied=bool(config.get("tie_word_embeddings", False)),
+        kv_heads=_kv_heads(name, config, heads),
+        head_dim=_head_dim(name, config, hidden, heads),
+        intermediate=count_in(name, config, "moe_intermediate_size" if kind == "qwen3_moe" else "intermediate_size"),
+        vocabulary=count_in(name, config, "vocab_size"),
+        longest_context=longest_context_of(name, config),
+        experts=count_in(name, config, experts_key) if experts_key else 1,
+        experts_per_token=_experts_per_token(name, config, experts_key) if experts_key else 1,
+        tied=flag_in(name, config, "tie_word_embeddings"),
         qkv_bias=bias or kind == "qwen2",
         output_bias=bias,
-        mlp_bias=bool(config.get("mlp_bias", False)),
+        mlp_bias=flag_in(name, config, "mlp_bias"),
         qk_norm=kind in ("qwen3", "qwen3_moe"),
     )
 
 
-def _count(name: str, config: Mapping[str, Any], key: str, otherwise: int | None = None) -> int:
-    """A whole number above zero; `null` counts as absent."""
-    value = config.get(key)
-    if value is None and otherwise is not None:
-        return otherwise
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name}.{key}", f"must be a whole number above zero; got {value!r}")
-    return value
+def _kv_heads(name: str, config: Mapping[str, Any], heads: int) -> int:
+    kv_heads = count_in(name, config, "num_key_value_heads", heads)
+    if heads % kv_heads:
+        raise ConfigError(f"{name}.num_key_value_heads", f"must divide num_attention_heads, {heads}; got {kv_heads}")
+    return kv_heads
+
+
+def _head_dim(name: str, config: Mapping[str, Any], hidden: int, heads: int) -> int:
+    if config.get("head_dim") is None and hidden % heads:
+        rule = f"must divide hidden_size, {hidden}, where there is no head_dim; got {heads}"
+        raise ConfigError(f"{name}.num_attention_heads", rule)
+    return count_in(name, config, "head_dim", hidden // heads)
+
+
+def _experts_per_token(name: str, config: Mapping[str, Any], experts_key: str) -> int:
+    experts, chosen = count_in(name, config, experts_key), count_in(name, config, "num_experts_per_tok")
+    if chosen > experts:
+        raise ConfigError(f"{name}.num_experts_per_tok", f"must be at most {experts_key}, {experts}; got {chosen}")
+    return chosen

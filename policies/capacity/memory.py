@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from policies.capacity.architecture import Architecture
 from policies.capacity.machines import Gpu
+
+if TYPE_CHECKING:  # it reads how its weights are kept from here
+    from policies.capacity.architecture import Architecture
 
 GIB = 2**30
 
@@ -40,12 +43,15 @@ class Quantization(StrEnum):
     INT8 = "int8"
     AWQ = "awq"
     GPTQ = "gptq"
+    W8A16 = "w8a16"
+    BITSANDBYTES = "bitsandbytes"
 
     @property
     def weight_bytes(self) -> float:
         """Bytes of one weight with its share of scales. 8 bits: a scale per row, too little to count.
 
-        4 bits: a 16-bit scale and a 4-bit zero per group of 128.
+        4 bits: a 16-bit scale and a 4-bit zero per group of 128; `w8a16` has 8-bit weights in such groups, or by row.
+        bitsandbytes: 4 bits and a 32-bit scale per 64 weights.
         """
         match self:
             case Quantization.BF16:
@@ -54,10 +60,18 @@ class Quantization(StrEnum):
                 return 1.0
             case Quantization.AWQ | Quantization.GPTQ:
                 return 0.5 + (2.0 + 0.5) / GROUP
+            case Quantization.W8A16:
+                return 1.0 + (2.0 + 1.0) / GROUP
+            case Quantization.BITSANDBYTES:
+                return 0.5 + 4.0 / 64
 
     @property
     def is_grouped(self) -> bool:
-        return self in (Quantization.AWQ, Quantization.GPTQ)
+        return self in (Quantization.AWQ, Quantization.GPTQ, Quantization.W8A16)
+
+
+OFFERED = (Quantization.BF16, Quantization.FP8, Quantization.INT8, Quantization.AWQ, Quantization.GPTQ)
+"""What a checkpoint in 16 bits may be quantised to; the others are planned where a checkpoint has them."""
 
 
 class KvDtype(StrEnum):
@@ -127,6 +141,8 @@ def kv_token_bytes(architecture: Architecture, kv_dtype: KvDtype, tensor_paralle
 def cannot_split(architecture: Architecture, quantization: Quantization, tensor_parallel: int) -> str | None:
     """Why vLLM refuses to split the model among so many cards; None: it does not."""
     heads, kv_heads = architecture.heads, architecture.kv_heads
+    if architecture.vocabulary < tensor_parallel:
+        return f"{architecture.vocabulary} words do not split among {tensor_parallel} cards"
     if heads % tensor_parallel:
         return f"{heads} attention heads do not split among {tensor_parallel} cards"
     if kv_heads % tensor_parallel and tensor_parallel % kv_heads:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from policies.capacity.architecture import Architecture
 from policies.capacity.machines import Instance, Machines
-from policies.capacity.memory import KvDtype, Memory, Quantization, cannot_split, memory_of
+from policies.capacity.memory import OFFERED, KvDtype, Memory, Quantization, cannot_split, memory_of
 from policies.capacity.roofline import JobShape, Replica, Speed, speed_of
 
 OTHER_MACHINES = 3
@@ -16,10 +16,19 @@ OTHER_MACHINES = 3
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model and the longest context it is to be served with, in tokens."""
+    """A model and the longest context it is to be served with, in tokens; `stored` is how its checkpoint is quantised.
+
+    Without it the weights are in 16 bits.
+    """
 
     architecture: Architecture
     context_tokens: int
+    stored: Quantization | None = None
+
+    @property
+    def kinds(self) -> tuple[Quantization, ...]:
+        """The quantisations it can be served in."""
+        return OFFERED if self.stored is None else (self.stored,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ def best(served: Served, instance: str, quantization: Quantization, machines: Ma
 
 def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> Iterator[Row]:
     """The model as it is published, then the cheapest of all ways unless that is the one."""
-    rows = [row for kind in Quantization if (row := best(served, instance, kind, machines, wish)) is not None]
+    rows = [row for kind in served.kinds if (row := best(served, instance, kind, machines, wish)) is not None]
     if rows:
         yield rows[0]
         cheapest = min(rows, key=lambda row: row.usd)
@@ -121,7 +130,7 @@ def what_fits(row: Row, served: Served, machines: Machines, wish: Wish) -> str:
 
 
 def _other_weights(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
-    fitting = [kind.value for kind in Quantization if _fits(served, row.instance, kind, machines, wish, row.gpus)]
+    fitting = [kind.value for kind in served.kinds if _fits(served, row.instance, kind, machines, wish, row.gpus)]
     if fitting:
         yield f"{'/'.join(fitting)} on {_cards(row.gpus)}"
 
@@ -137,7 +146,7 @@ def _other_machines(row: Row, served: Served, machines: Machines, wish: Wish) ->
     """The cheapest machines that can serve the model in any of the weights, cheapest first."""
     found = []
     for name, instance in machines.instances.items():
-        kinds = [kind.value for kind in Quantization if _fits(served, name, kind, machines, wish, instance.gpus)]
+        kinds = [kind.value for kind in served.kinds if _fits(served, name, kind, machines, wish, instance.gpus)]
         if kinds:
             found.append((instance.usd_per_hour, f"{name} in {'/'.join(kinds)}"))
     yield from (text for _, text in sorted(found)[:OTHER_MACHINES])
