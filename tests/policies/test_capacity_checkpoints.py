@@ -181,6 +181,7 @@ def test_eight_bit_weights_take_twice_the_room_of_four(model: Any) -> None:
     assert gib[4].memory.weights_gib < 6 < 8 < gib[8].memory.weights_gib < 9.5
 
 
+MACHINES = load_machines(None)
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -216,7 +217,7 @@ def changed(value: Any, path: tuple[str, ...], to: Any) -> Any:
     return {**value, key: changed(value[key], rest, to) if rest else to}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(place=st.sampled_from(sorted(places(WHOLE))), to=JSON)
 def test_any_change_of_a_config_gives_a_plan_or_names_a_field(
     tmp_path_factory: pytest.TempPathFactory, place: tuple[str, ...], to: Any
@@ -230,10 +231,8 @@ def test_any_change_of_a_config_gives_a_plan_or_names_a_field(
         assert len(str(error)) < 400
         str(error).encode()
         return
-    machines = load_machines(None)
-    for name in machines.instances:
-        for row in overview(served, name, machines, Wish(JobShape(1, 1))):
-            assert row.memory.weights_gib > 0
+    for row in overview(served, "p4d.24xlarge", MACHINES, Wish(JobShape(1, 1))):
+        assert row.memory.weights_gib > 0
 
 
 def test_a_config_without_a_quantisation_may_have_any() -> None:
