@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import time
@@ -24,7 +25,8 @@ NEWER_TARGET = "one knows a target more"
 NEW_TARGET = "claude-sonnet"
 """The older dispatcher of an upgrade has never heard of it; every twentieth job names it."""
 
-STORE_BYTES = 1 << 30
+STORE_BYTES = 1 << 29
+BLOCK_BYTES = 1 << 20
 FULL_SECONDS = 2.0
 FAULTS = {"network": (CUT,), "clock": tuple(CLOCKS), "disk": (FULL,), "upgrade": (NEWER_TARGET,)}
 """The steps of each, as rows of the matrix name them."""
@@ -122,9 +124,10 @@ def _without(part: Any) -> Any:
 
 
 def _fill(filler: Path) -> None:
-    with filler.open("wb", buffering=0) as file:
-        room = os.statvfs(filler.parent)
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+    """Write until nothing fits any more; the broker writes as well, so what is free is known to nobody before."""
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(BLOCK_BYTES))
 
 
 def own_disk(folder: Path) -> bool:
