@@ -84,7 +84,8 @@ def _drawn(prompts: Mapping[str, list[ChatRequest]], draw: int) -> Sets:
 def _measured(sets: Sets) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, (labelled, others) in sets.items():
-        region = fit_region(labelled)
+        tasks = [task for task in TASKS for _ in range(TASK_EXAMPLES)]
+        region = fit_region(labelled, tasks if name == "standins" else None)
         if region is None:
             raise SystemExit(f"{name}: too few prompts")
         figures[f"{name}_labelled"] = len(labelled)
@@ -117,7 +118,7 @@ def shipped(calibrations: Mapping[CalibrationKey, Calibration]) -> Iterator[Cali
     for each in calibrations.values():
         tasks = [task for task in TASKS if _speaks_of(each, task)]
         named = [task for task in tasks for _ in range(TASK_EXAMPLES)]
-        yield replace(each, familiar=familiarity(each.key.family, named, standin_prompts("train", SEED, tasks)))
+        yield replace(each, familiar=familiarity(each.key.family, named, standin_prompts("train", SEED, tasks), named))
 
 
 def _speaks_of(calibration: Calibration, task: str) -> bool:

@@ -118,8 +118,9 @@ def _familiar(
     labels: Sequence[Labelled], key: CalibrationKey, before: Calibration | None, target: Target
 ) -> Familiarity:
     """What the labels make familiar. Where they came without texts, what was known of texts stays known."""
-    asked = {each.job: each.request for each in labels if each.request is not None}
-    found = familiarity(key.family, [each.task for each in labels], list(asked.values()))
+    asked = {each.job: (each.request, each.task) for each in labels if each.request is not None}
+    requests, tasks = [request for request, _ in asked.values()], [task for _, task in asked.values()]
+    found = familiarity(key.family, [each.task for each in labels], requests, tasks)
     if found.region is None and before is not None and before.familiar is not None and is_of(before, target):
         return replace(found, region=before.familiar.region)
     return found

@@ -38,13 +38,20 @@ def tasks_seen(family: str, tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(task for task, count in Counter(tasks).items() if task == family or count >= FEWEST_OF_A_TASK))
 
 
-def familiarity(family: str, tasks: Sequence[str], requests: Sequence[ChatRequest]) -> Familiarity:
-    """What these labels make familiar; `requests` are those whose text is known, which may be few or none."""
-    return Familiarity(tasks_seen(family, tasks), fit_region(requests))
+def familiarity(
+    family: str, tasks: Sequence[str], requests: Sequence[ChatRequest], of_tasks: Sequence[str] | None = None
+) -> Familiarity:
+    """What these labels make familiar; `requests` are those whose text is known, which may be few or none.
+
+    `of_tasks` are the tasks of the requests, in the same order.
+    """
+    return Familiarity(tasks_seen(family, tasks), fit_region(requests, of_tasks))
 
 
-def fit_region(requests: Sequence[ChatRequest]) -> Region | None:
+def fit_region(requests: Sequence[ChatRequest], of_tasks: Sequence[str] | None = None) -> Region | None:
     """The region of these requests' texts; None where there are too few.
+
+    The limit holds for each of the tasks, if they are given: not one of them pays for what the others leave to spare.
 
     Each text is measured by a region fitted without its fold, so that the limit, a quantile of these distances, leaves
     out no more than UNFAMILIAR of the next ones on average (cross-conformal prediction; Vovk 2015).
@@ -60,17 +67,24 @@ def fit_region(requests: Sequence[ChatRequest]) -> Region | None:
     numbers = np.array([numbers_of(text, turns, words - (rare & hashes_of(text))) for text, turns in texts])
     near, odd = _crossed(numbers)
     unit = np.array([np.quantile(near, 1 - UNFAMILIAR), np.quantile(odd, 1 - UNFAMILIAR)])
-    further = np.sort(np.maximum(near / unit[0], odd / unit[1]))
-    limit = further[min(math.ceil((1 - UNFAMILIAR) * (len(further) + 1)), len(further)) - 1]
+    further = np.maximum(near / unit[0], odd / unit[1])
+    named = np.array(["" for _ in requests] if of_tasks is None else of_tasks)
+    limit = max(_limit(further[named == task]) for task in dict.fromkeys(named.tolist()))
     means, rows, weights = _fitted(numbers)
     return Region(
         words=words,
         means=_plain(means),
         rows=tuple(_plain(row[: place + 1]) for place, row in enumerate(rows)),
         weights=_plain(weights),
-        farthest=float(limit * unit[0]),
-        oddest=float(limit * unit[1]),
+        farthest=limit * float(unit[0]),
+        oddest=limit * float(unit[1]),
     )
+
+
+def _limit(further: Array) -> float:
+    """The distance that all but UNFAMILIAR of these and of the next one keep within."""
+    place = min(math.ceil((1 - UNFAMILIAR) * (len(further) + 1)), len(further)) - 1
+    return float(np.sort(further)[place])
 
 
 def _crossed(numbers: Array) -> tuple[Array, Array]:
