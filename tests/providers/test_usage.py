@@ -24,7 +24,11 @@ def names(provider):
     return ("input_tokens", "output_tokens") if provider == "anthropic" else ("prompt_tokens", "completion_tokens")
 
 
-@pytest.mark.parametrize("usage", [ABSENT, None, {}, [], "11", 11, {"total_tokens": 18}], ids=repr)
+def shown(usage):
+    return "absent" if usage is ABSENT else repr(usage)
+
+
+@pytest.mark.parametrize("usage", [ABSENT, None, {}, [], "11", 11, {"total_tokens": 18}], ids=shown)
 async def test_an_answer_without_a_usage_is_an_answer(backend, outcomes, fault_server, provider, usage):
     fault_server.script(Scripted(body=reply(provider, usage)))
     [answer] = await outcomes(backend, CALL)

@@ -323,7 +323,6 @@ EVERY_FIELD = {
         {"role": "user", "content": PARTS, "name": "Ada"},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "content": "done", "tool_call_id": "call-1"},
-        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
     ],
     "model": "any",
     "max_tokens": 5,
@@ -360,6 +359,14 @@ def test_a_request_with_every_known_field_is_carried_unchanged() -> None:
 
     assert isinstance(read, Job)
     assert read.request == EVERY_FIELD
+
+
+def test_a_refusal_in_the_history_is_carried_as_text() -> None:
+    turn = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    read = decode_job(good(request={"messages": [turn]}), None, "jobs.bulk.acme", 1.0)
+
+    assert isinstance(read, Job)
+    assert read.request["messages"] == [{"role": "assistant", "content": [{"type": "text", "text": "No."}]}]
     assert list(read.request) == list(EVERY_FIELD)
 
 
