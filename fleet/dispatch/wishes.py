@@ -12,7 +12,7 @@ MOST_OF_TENANT = 10_000
 
 
 class Wishes:
-    """Forgets the oldest: of the tenant that has too many, else of the tenant that has the most."""
+    """Forgets the oldest: of the tenant that has too many, else of those that have the most."""
 
     def __init__(self, most: int, most_of_tenant: int, kept_seconds: float) -> None:
         self._most = most
@@ -36,9 +36,16 @@ class Wishes:
         if len(self._of[wish.tenant]) > self._most_of_tenant:
             self._forget(wish.tenant, 1, now)
         if self._count > self._most:
-            largest = max(self._of, key=lambda tenant: len(self._of[tenant]))
-            # Some more at once, so that not every further wish needs to look for the largest.
-            self._forget(largest, 1 + len(self._of[largest]) // 10, now)
+            self._make_room(now)
+
+    def _make_room(self, now: float) -> None:
+        """Forget a tenth at once, so that not every further wish looks for the largest among all tenants."""
+        most_of_one = max(len(wishes) for wishes in self._of.values())
+        for tenant, wishes in list(self._of.items()):
+            if self._count <= 0.9 * self._most:
+                break
+            if 2 * len(wishes) >= most_of_one:
+                self._forget(tenant, 1 + len(wishes) // 10, now)
 
     def discard(self, wish: Cancellation) -> None:
         """Forget this one, if it is there: it is known not to hold."""

@@ -42,6 +42,17 @@ def test_beyond_all_bounds_the_largest_tenant_forgets() -> None:
     assert sum(each in wishes for each in wishes_of("acme", 5000)) <= 45
 
 
+def test_among_many_tenants_room_for_many_wishes_is_made_at_once() -> None:
+    """Else each further wish would look through all the tenants for the largest."""
+    wishes = Wishes(most=1000, most_of_tenant=1000, kept_seconds=60.0)
+    few = wishes_of("acme", 2)
+    for each in (*few, *(wish for tenant in range(100) for wish in wishes_of(f"tenant-{tenant}", 10))):
+        wishes.add(each, 1.0)
+    left = sum(wish in wishes for tenant in range(100) for wish in wishes_of(f"tenant-{tenant}", 10))
+    assert 850 <= left <= 910
+    assert all(each in wishes for each in few)
+
+
 def test_what_the_broker_keeps_no_longer_is_forgotten_for_good() -> None:
     wishes = Wishes(most=50, most_of_tenant=2, kept_seconds=60.0)
     for each in wishes_of("acme", 3):
