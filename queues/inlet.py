@@ -145,13 +145,14 @@ def _end(done: asyncio.Future[Any]) -> None:
 class HandOver:
     """What the broker says of a delivery: how many it was, counted from 1, and where and when the message was stored.
 
-    `sequence` is that of the stream, `stored_at` unix seconds.
+    `sequence` is that of the stream, `stored_at` unix seconds. Of so many as are `left` the consumer has yet to tell.
     """
 
     deliveries: int
     sequence: int
     stored_at: float
     stream: str = ""
+    left: int = 0
 
 
 def hand_over_of(reply: str) -> HandOver:
@@ -160,4 +161,4 @@ def hand_over_of(reply: str) -> HandOver:
     # With a JetStream domain, two tokens are put in front and one is added at the end.
     first = 6 if len(tokens) > 9 else 4
     stored_at = int(tokens[first + 3]) / NANOSECONDS
-    return HandOver(int(tokens[first]), int(tokens[first + 1]), stored_at, tokens[first - 2])
+    return HandOver(int(tokens[first]), int(tokens[first + 1]), stored_at, tokens[first - 2], int(tokens[first + 4]))

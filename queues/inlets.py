@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from fleet.model.delivery import AnyDelivery, Retry, Source
 from fleet.model.errors import QueueUnavailable
 from queues.connection import Connection, status_of
-from queues.inlet import Inlet
+from queues.inlet import Inlet, hand_over_of
 from queues.letters import Message
 from queues.subjects import consumer_of, stream_of
 from queues.topology import of_a_tenant
@@ -32,6 +32,9 @@ CLEARED_AT_ONCE = 32
 
 LONG_DELAY_SECONDS = 60.0
 """A job that waits so long takes up no consumer, which would be kept for it: whoever asks earlier gets it earlier."""
+
+MOST_HANDED_OUT_AGAIN = 32
+"""With more jobs that wait a tenant keeps its consumer while there is room: a new one would hand out all of them."""
 
 PULL_BYTES = 1024 * 1024
 """Many sources are asked at the same time, and what they bring is in hand all at once."""
@@ -48,6 +51,8 @@ class Inlets:
         self._tenants: dict[Source, None] = {}
         self._locks: WeakValueDictionary[Source, asyncio.Lock] = WeakValueDictionary()
         self._handed_back: Counter[Source] = Counter()
+        self._delayed: set[Source] = set()
+        self._unfinished: set[Source] = set()
         self._clearing = asyncio.Lock()
 
     def lock(self, source: Source) -> asyncio.Lock:
@@ -66,12 +71,16 @@ class Inlets:
     def drop(self, source: Source) -> None:
         self._inlets.pop(source, None)
         self._tenants.pop(source, None)
+        self._delayed.discard(source)
+        self._unfinished.discard(source)
 
     def took(self, source: Source, deliveries: Sequence[AnyDelivery]) -> None:
         """Note that the source was used, and what came back of what had been handed back."""
-        if source in self._tenants:
-            del self._tenants[source]
-            self._tenants[source] = None
+        if source not in self._tenants:
+            return
+        self._tenants[source] = self._tenants.pop(source)
+        more = bool(deliveries) and hand_over_of(str(deliveries[-1].token)).left > 0
+        (self._unfinished.add if more else self._unfinished.discard)(source)
         if self._handed_back.get(source):
             self._handed_back[source] -= sum(delivery.deliveries > 1 for delivery in deliveries)
             self._handed_back = +self._handed_back
@@ -80,10 +89,22 @@ class Inlets:
         """Note what stays unacknowledged although nobody has it in hand; for a long delay no consumer is kept."""
         of_tenants = [each for each in settlements if each.delivery.source in self._tenants]
         self._handed_back.update(each.delivery.source for each in of_tenants)
-        delayed = {each.delivery.source for each in of_tenants if each.delay_seconds >= LONG_DELAY_SECONDS}
-        if delayed:
-            async with self._clearing:
-                await self._clear([each for each in delayed if each in self._tenants and not self.lock(each).locked()])
+        self._delayed |= {each.delivery.source for each in of_tenants if each.delay_seconds >= LONG_DELAY_SECONDS}
+        await self.clear_delayed()
+
+    async def clear_delayed(self) -> None:
+        """Let consumers go that only delayed jobs would keep: first the jobs behind these have been handed out.
+
+        A new consumer begins with the delayed ones, and would never get to the others.
+        """
+        if not self._delayed:
+            return
+        async with self._clearing:
+            done = [each for each in self._delayed - self._unfinished if not self.lock(each).locked()]
+            self._delayed.difference_update(done)
+            few = [each for each in done if self._handed_back[each] <= MOST_HANDED_OUT_AGAIN]
+            if few:
+                await self._clear(few)
 
     async def make_room(self, source: Source, at_once: bool = False) -> None:
         """Let the consumers used longest ago go, where the tenants have too many; with `at_once` in any case."""

@@ -86,6 +86,8 @@ class JetStreamQueue:
                 messages, generation = await self._pull(source, limit, wait_seconds)
         deliveries = [_delivery(source, message, generation) for message in messages]
         self._inlets.took(source, deliveries)
+        if not deliveries:
+            await self._inlets.clear_delayed()
         return deliveries
 
     async def _pull(self, source: Source, limit: int, wait_seconds: float) -> tuple[list[Arrival], int]:

@@ -167,7 +167,7 @@ class FairLane:
         # So many find room whatever their target is; beyond that each tenant risks no more than its window.
         safe, holding = min(rooms.values()) // len(asked), len(self._lines.holding())
         most = {tenant: self._most_from(tenant, safe, holding + len(asked)) for tenant in asked}
-        return {tenant: min(self._lines[tenant].waiting, jobs) for tenant, jobs in most.items()}, room
+        return {tenant: min(self._lines[tenant].to_ask_for, jobs) for tenant, jobs in most.items()}, room
 
     def _next(self, tenants: Sequence[str], rooms: Mapping[str, int]) -> Sequence[str]:
         """Those whose turn it is: no more than may have jobs in hand, where one of the targets is full."""
@@ -244,11 +244,13 @@ class FairLane:
         if isinstance(case, Malformed):
             return self._reception.rejection(delivery, case, now)
         action = look(case, view, now)
+        line = self._lines.of(case.job.tenant)
+        line.came(case.job.id)
         if isinstance(action, Wait) and action.reason is Reason.DELAYED:
             until = min(now + action.seconds, deadline_at(case.job, self._office.rules))
-            self._lines.of(case.job.tenant).delay(case.job.id, until)
+            line.delay(case.job.id, until)
         elif isinstance(action, Run | Wait) and self._must_wait(case, action, rooms):
-            self._lines.of(case.job.tenant).hold(Held(case, action.target, now + LOOK_AGAIN_SECONDS), now)
+            line.hold(Held(case, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
         if isinstance(action, Run):
             rooms[action.target] -= 1
@@ -338,7 +340,7 @@ class FairLane:
         """
         now = self._office.clock.now()
         free = MOST_POLLS - sum(line.poll is not None for _, line in self._lines)
-        quiet = [(line.seen_at, tenant) for tenant, line in self._lines if not line.waiting and not line.poll]
+        quiet = [(line.seen_at, tenant) for tenant, line in self._lines if line.may_be_listened_to]
         holding = len(self._lines.holding())
         for seen_at, tenant in heapq.nlargest(free, quiet) if free > 0 else ():
             line = self._lines[tenant]

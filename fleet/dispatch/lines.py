@@ -85,11 +85,25 @@ class Line:
         """Whether it has only jobs that are not due yet."""
         return bool(self.put_off) and not self.busy and not self.poll
 
+    @property
+    def may_be_listened_to(self) -> bool:
+        """Whether a poll would wait: a new consumer would hand out jobs that were put off, again and again."""
+        return not self.waiting and not self.poll and not self.put_off
+
     def delay(self, job_id: str, until: float) -> None:
         """Do not ask for the job before then: it waits with the broker."""
         if len(self.put_off) < MOST_PUT_OFF:
             self.put_off[job_id] = until
             self.due_at = min(self.due_at, until)
+
+    def came(self, job_id: str) -> None:
+        """It is here, and waits no longer with the broker."""
+        self.put_off.pop(job_id, None)
+
+    @property
+    def to_ask_for(self) -> int:
+        """How many jobs to ask for: a new consumer hands out those put off before the others."""
+        return self.waiting + len(self.put_off)
 
     def _forget_due(self, now: float) -> None:
         if now >= self.due_at:
@@ -118,10 +132,12 @@ class Line:
 
     def count(self, jobs: int, now: float) -> None:
         """Take in a reading. A tenant that is listened to has none to take."""
-        self.counted = jobs
+        more, self.counted = jobs - self.counted, jobs
         self._forget_due(now)
         barren = jobs <= self.barren and now < self.ask_at
-        self.waiting = 0 if self.poll or barren else max(0, jobs - len(self.held) - len(self.put_off))
+        # Of those put off another dispatcher may have ended some: what has come since is asked for all the same.
+        expected = max(more if self.put_off else 0, jobs - len(self.held) - len(self.put_off))
+        self.waiting = 0 if self.poll or barren else max(0, expected)
 
     def announce(self) -> None:
         """One more job has come in."""

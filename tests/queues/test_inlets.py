@@ -94,3 +94,23 @@ async def test_where_the_server_takes_no_more_consumers_idle_ones_go_at_once(rig
     for tenant in TENANTS:
         await rig.queue.settle([Ack(each) for each in await rig.queue.take(_of(tenant), 5, 0.0)])
     assert not (await rig.queue.depths()).jobs
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_jobs_behind_delayed_ones_are_handed_out_and_then_the_consumer_goes(rig, at_once):
+    await _submit(rig, TENANTS[:1], 4)
+    found = []
+    for _ in range(4 // at_once):
+        taken = await rig.queue.take(_of(TENANTS[0]), at_once, 0.0)
+        found += [delivery.body.id for delivery in taken]
+        await rig.queue.settle([Retry(delivery, 3600.0) for delivery in taken])
+    assert found == [f"job-{number:012d}" for number in range(4)]
+    assert await _consumers(rig) == 0
+
+
+async def test_a_tenant_with_many_delayed_jobs_keeps_its_consumer(rig, monkeypatch):
+    monkeypatch.setattr(inlets, "MOST_HANDED_OUT_AGAIN", 3)
+    await _submit(rig, TENANTS[:1], 4)
+    await rig.queue.settle([Retry(each, 3600.0) for each in await rig.queue.take(_of(TENANTS[0]), 9, 0.0)])
+    assert await rig.queue.take(_of(TENANTS[0]), 9, 0.0) == []
+    assert await _consumers(rig) == 1
