@@ -12,6 +12,7 @@ from queues.letters import Message
 
 NOT_ENABLED, NOT_FOR_ACCOUNT = 10076, 10039
 OVERLAP = 10065
+FULL = 10077
 
 _SPACE = "give the server more room (max_file_store, its disk), or remove what is not needed"
 
@@ -25,19 +26,25 @@ WAY_OUT: Mapping[int, str] = {
     10023: _SPACE,
     10028: _SPACE,
     10047: _SPACE,
-    10077: "read or remove what the stream holds, or raise its limits",
+    FULL: "read or remove what the stream holds, or raise its limits",
     10005: "start more servers, or ask for fewer --replicas",
     10074: "start a cluster, or ask for --replicas 1",
     10008: "the servers of the cluster are electing a leader: try again",
 }
 """By the server's error code."""
 
+JOBS_FULL = (
+    "as many jobs wait as there is room for: send it again later, when some have been answered, or an operator gives "
+    "the server more room (max_file_store, its disk) and runs `fleet topology apply`"
+)
+"""Where a job finds its stream full."""
+
 NO_JETSTREAM = f"JetStream is not enabled on this server: {WAY_OUT[NOT_ENABLED]}"
 
 
 def refused(about: str, code: int | None, description: str | None) -> QueueRefused:
     """What JetStream said no to: `about` is a stream or a subject."""
-    way_out = WAY_OUT.get(code or 0)
+    way_out = JOBS_FULL if code == FULL and about.startswith("jobs.") else WAY_OUT.get(code or 0)
     said = description or f"error {code}"
     return QueueRefused(f"{about}: JetStream: {said}" + (f": {way_out}" if way_out else ""))
 

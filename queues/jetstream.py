@@ -18,6 +18,7 @@ from fleet.model.delivery import (
     AnyDelivery,
     Delivery,
     Depths,
+    Fill,
     JobsOf,
     Post,
     Retry,
@@ -156,8 +157,8 @@ class JetStreamQueue:
             raise
 
     async def depths(self) -> Depths:
-        (jobs, at), (work, _) = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
-        depths = replace(depths_of(jobs, work), at=at)
+        (jobs, at, jobs_fill), (work, _, work_fill) = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
+        depths = replace(depths_of(jobs, work), at=at, jobs_fill=jobs_fill, work_fill=work_fill)
         await self._forgotten.look(depths)
         return depths
 
@@ -179,10 +180,10 @@ class JetStreamQueue:
                 _log.debug("arrivals not heard: %s", error)
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
-    async def _subjects(self, stream: str) -> tuple[Mapping[str, int], float | None]:
-        """Messages by subject, and the server's time; it tells at most 100,000 subjects at a time."""
+    async def _subjects(self, stream: str) -> tuple[Mapping[str, int], float | None, Fill]:
+        """Messages by subject, the server's time and how full it is; at most 100,000 subjects are told at a time."""
         counts: dict[str, int] = {}
-        offset, total, at = 0, 1, None
+        offset, total, at, fill = 0, 1, None, Fill()
         while offset < total:
             query = to_json({"subjects_filter": ">", "offset": offset})
             [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", query)])
@@ -190,8 +191,9 @@ class JetStreamQueue:
             subjects: dict[str, int] = answer["state"].get("subjects") or {}
             counts |= subjects
             at = _unix_seconds(answer.get("ts"))
+            fill = Fill(answer["state"]["bytes"], max(0, answer["config"].get("max_bytes", 0)))
             offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
-        return counts, at
+        return counts, at, fill
 
 
 async def store(connection: Connection, messages: Sequence[Message | None]) -> list[Stored]:

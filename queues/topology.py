@@ -20,12 +20,14 @@ from nats.js.api import (
     RetentionPolicy,
     StorageType,
     StreamConfig,
+    StreamInfo,
 )
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
+from queues import shares
 from queues.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused
 from queues.client import PermissionRefused
 from queues.subjects import (
@@ -100,6 +102,8 @@ class TopologySpec:
     ledger_max_age_seconds: float | None = None
     dead_max_age_seconds: float | None = None
     feedback_max_age_seconds: float | None = None
+    shares_anew: bool = False
+    """Whether the room of the server is shared out again, though every stream has its bound."""
 
 
 SHIPPED = TopologySpec(
@@ -134,11 +138,14 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
 
     `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits, further
     subjects, whatever is None in it) stays as it is.
-    Raises: ConfigError where a stream refuses the change, QueueUnavailable.
+    Raises: ConfigError where a stream refuses the change or the server is too small, QueueUnavailable.
     """
     try:
-        pairs = zip(_streams(spec), _streams(SHIPPED), strict=True)
-        changes = [await _apply_stream(js, wanted, shipped) for wanted, shipped in pairs]
+        pairs = list(zip(_streams(spec), _streams(SHIPPED), strict=True))
+        existing = await shares.found(js, [str(wanted.name) for wanted, _ in pairs])
+        bounds = {} if spec.storage == "memory" else await shares.bounds(js, existing, spec.replicas, spec.shares_anew)
+        await shares.release(js, existing, bounds)
+        changes = [await _apply_stream(js, *pair, existing[str(pair[0].name)], bounds) for pair in pairs]
         for lane in FAIR_LANES:
             await _drop_consumer(js, JobsOf(lane))
     except NatsError as error:
@@ -297,21 +304,23 @@ def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
     )
 
 
-async def _apply_stream(js: Any, wanted: StreamConfig, shipped: StreamConfig) -> Change:
+async def _apply_stream(
+    js: Any, wanted: StreamConfig, shipped: StreamConfig, found: StreamInfo | None, bounds: Mapping[str, int]
+) -> Change:
     name = str(wanted.name)
     wishes = {field: value for field in _GOVERNED if (value := getattr(wanted, field)) is not None}
-    try:
-        existing = (await js.stream_info(name)).config
-    except NotFoundError:
+    wishes |= shares.settings(shipped if found is None else found.config, bounds.get(name))
+    if found is None:
         made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
         try:
             await _permitted(js.add_stream(made), name, "is not there, and this login")
         except APIError as error:
             raise await _not_made(js, name, wishes["subjects"], error) from error
         return Change(name, ChangeKind.CREATED)
+    existing = found.config
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
     config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
-    if all(getattr(existing, field) == getattr(config, field) for field in _GOVERNED):
+    if name not in bounds and all(getattr(existing, field) == getattr(config, field) for field in _GOVERNED):
         return Change(name, ChangeKind.UNCHANGED)
     try:
         await _permitted(js.update_stream(config), name, "has other settings, and this login")

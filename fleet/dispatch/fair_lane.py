@@ -28,7 +28,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed
 from fleet.model.view import View
-from policies import fairness, quotas
+from policies import fairness, fullness, quotas
 from policies.deadline import deadline_at
 from policies.fairness import Booking, Grant, Turns
 
@@ -134,10 +134,20 @@ class FairLane:
         jobs = state.traffic.depths.jobs
         found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
         self._lines.count(found, now)
+        crowding = self._crowding(found)
         for tenant, queued in found.items():
-            if surplus := quotas.surplus(self._office.rules.quotas.of(tenant), queued):
-                self._lines.of(tenant).surplus = surplus
+            surplus = quotas.surplus(self._office.rules.quotas.of(tenant), queued)
+            if surplus or tenant in crowding:
+                line = self._lines.of(tenant)
+                line.surplus, line.crowds = max(surplus, crowding.get(tenant, 0)), not surplus
         return True
+
+    def _crowding(self, found: Mapping[str, int]) -> Mapping[str, int]:
+        depths = self._office.state.traffic.depths
+        if not depths.jobs_fill.beyond(fullness.JOBS_SHARE):
+            return {}
+        waiting = {tenant: fullness.Waiting(jobs, self._lines.of(tenant).job_bytes) for tenant, jobs in found.items()}
+        return fullness.crowding(depths.jobs_fill, depths.jobs.values(), waiting)
 
     async def _take(self) -> bool:
         """A round: from each tenant its share of what the targets have room for."""
@@ -259,7 +269,9 @@ class FairLane:
     def _must_wait(self, case: Case, action: Run | Wait, rooms: Mapping[str, int]) -> bool:
         if isinstance(action, Wait):
             return True
-        return rooms.get(action.target, 0) <= 0 or not self._quotas.admits(case.job.tenant, self._lane)
+        if rooms.get(action.target, 0) <= 0 or not self._office.state.traffic.has_space(self._lane):
+            return True
+        return not self._quotas.admits(case.job.tenant, self._lane)
 
     async def _release(self) -> bool:
         """Decide anew on held jobs: those that have a chance now, and those not looked at for long."""
@@ -328,7 +340,8 @@ class FairLane:
             line.surplus = max(0, line.surplus - len(deliveries)) if deliveries else 0
             line.waiting = max(0, line.waiting - len(deliveries))
             self._office.leases.hold(deliveries)
-            now, why = self._office.clock.now(), quotas.refusal(self._office.rules.quotas.of(tenant))
+            now, quota = self._office.clock.now(), self._office.rules.quotas.of(tenant)
+            why = fullness.REFUSAL if line.crowds else quotas.refusal(quota)
             if deliveries:
                 await self._office.send([self._reception.refuse(each, why, now) for each in deliveries])
         return bool(over)

@@ -52,6 +52,7 @@ class Line:
 
     waiting: int = 0
     surplus: int = 0
+    crowds: bool = False
     seen_at: float = 0.0
     held: list[Held] = field(default_factory=list)
     held_since: float = 0.0

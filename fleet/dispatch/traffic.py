@@ -10,7 +10,7 @@ from fleet.model.attempt import Outcome
 from fleet.model.delivery import Depths, WorkOf
 from fleet.model.job import Lane
 from fleet.model.target import Target
-from policies import batching, pacing
+from policies import batching, fullness, pacing
 from policies.budget import own_key_for
 from policies.needs import tokens_of
 from policies.sections import Estimates
@@ -46,6 +46,7 @@ class Traffic:
         self._starved: set[WorkOf] = set()
         self._overfilling: set[tuple[str, Lane]] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
+        self._brought_bytes = self._brought_before = 0
         self.queued: Mapping[str, int] = {}
         self.elsewhere: Mapping[str, int] = {}
         """The slots of the targets that only other dispatchers serve."""
@@ -63,6 +64,7 @@ class Traffic:
     def read(self, depths: Depths, moved_before: tuple[Counter[WorkOf], Counter[str]]) -> None:
         """Take in a reading; what was `moved_before` it was asked for is in it."""
         self._depths, self.queued = depths, depths.by_target()
+        self._brought_bytes -= self._brought_before
         self._overfilling = self._find_overfilling()
         for since, before in ((self._moved, moved_before[0]), (self._in_flight_since, moved_before[1])):
             since.subtract(before)  # type: ignore[arg-type]  # each counter with its own kind of key
@@ -71,12 +73,21 @@ class Traffic:
 
     def moved(self) -> tuple[Counter[WorkOf], Counter[str]]:
         """What was moved since the last reading, for `read`."""
+        self._brought_before = self._brought_bytes
         return Counter(self._moved), Counter(self._in_flight_since)
 
     def handed_over(self, work: WorkOf, tenant: str, jobs: int = 1) -> None:
         """Put on its way to a target; with a negative number, taken off it."""
         self._moved[work] += jobs
         self._in_flight_since[tenant] += jobs
+
+    def brought(self, size: int) -> None:
+        """A job of so many bytes was put on its way."""
+        self._brought_bytes += size
+
+    def has_space(self, lane: Lane) -> bool:
+        """Whether the stream of work has space for further jobs of the lane, beside what escalates from there."""
+        return fullness.takes_work(self._depths.work_fill, self._brought_bytes, lane)
 
     def in_flight_of(self, tenant: str) -> int:
         """The tenant's jobs between intake and result, in the whole fleet."""
@@ -87,6 +98,8 @@ class Traffic:
 
         The scaling rules count on it: what stays in JOBS while a target has room is not for that target.
         """
+        if not self.has_space(lane):
+            return 0
         work = WorkOf(name, lane)
         since = self._moved[work]
         stored = self._depths.work.get(work, 0) + since

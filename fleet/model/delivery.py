@@ -33,11 +33,23 @@ Source = JobsOf | WorkOf
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """How full a stream is, in bytes. `limit` 0: nothing bounds it."""
+
+    size: int = 0
+    limit: int = 0
+
+    def beyond(self, share: float) -> float:
+        """The bytes above this share of the limit; 0 where there are none."""
+        return max(0.0, self.size - share * self.limit) if self.limit else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Depths:
     """What is stored at one moment, waiting or in hand: jobs by lane and tenant, work by target and lane.
 
     `in_flight` is the work by tenant, over all targets and lanes, `work_by_tenant` the same by target and lane. `at` is
-    the broker's time then, in unix seconds.
+    the broker's time then, in unix seconds. `jobs_fill` and `work_fill` are how full the streams of both are.
     """
 
     jobs: Mapping[JobsOf, int] = field(default_factory=dict)
@@ -45,6 +57,8 @@ class Depths:
     in_flight: Mapping[str, int] = field(default_factory=dict)
     work_by_tenant: Mapping[WorkOf, Mapping[str, int]] = field(default_factory=dict)
     at: float | None = field(default=None, compare=False)
+    jobs_fill: Fill = field(default_factory=Fill, compare=False)
+    work_fill: Fill = field(default_factory=Fill, compare=False)
 
     def of_target(self, target: str) -> int:
         return sum(self.work.get(WorkOf(target, lane), 0) for lane in Lane)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
+from queues.shares import PERCENT
 from queues.topology import SHIPPED, _consistent, _streams
 
 WIRE_MD = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
@@ -37,7 +38,7 @@ def kept(config: StreamConfig) -> str:
 def most(config: StreamConfig) -> str:
     limits = [f"{config.max_msgs:,} messages"] if (config.max_msgs or 0) > 0 else []
     limits += [f"{config.max_msgs_per_subject} a subject"] if config.max_msgs_per_subject > 0 else []
-    return ", ".join(limits) or "what the disk holds"
+    return ", ".join([*limits, f"{PERCENT[str(config.name)]} % of the room"])
 
 
 def beyond(config: StreamConfig) -> str:

@@ -1,0 +1,46 @@
+"""Streams that fill up: space is kept for what was accepted, and no tenant's jobs keep out all others'."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.model.delivery import Fill
+from fleet.model.job import Lane
+from policies.fullness import Waiting, crowding, takes_work
+
+
+@pytest.mark.parametrize(
+    ("size", "brought", "lane", "takes"),
+    [
+        (0, 0, Lane.BULK, True),
+        (490, 0, Lane.BULK, True),
+        (490, 20, Lane.BULK, False),
+        (500, 0, Lane.STANDARD, False),
+        (500, -20, Lane.STANDARD, False),
+        (500, 0, Lane.INTERACTIVE, True),
+        (600, 100, Lane.INTERACTIVE, False),
+    ],
+)
+def test_half_of_the_stream_of_work_is_kept_for_what_goes_on_from_there(size, brought, lane, takes):
+    assert takes_work(Fill(size, 1000), brought, lane) is takes
+
+
+def test_a_stream_without_a_bound_takes_everything_and_nobody_crowds_it():
+    assert takes_work(Fill(10**15, 0), 10**15, Lane.BULK)
+    assert crowding(Fill(10**15, 0), [10**6], {"acme": Waiting(10**6, 0)}) == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "waiting", "refused"),
+    [
+        (750, {"large": Waiting(100, 7.5)}, {}),
+        (1000, {"large": Waiting(100, 10.0)}, {"large": 7}),
+        (1000, {"large": Waiting(100, 0)}, {"large": 7}),
+        (1000, {"large": Waiting(9, 100.0), "many": Waiting(100, 1.0)}, {"large": 1}),
+        (1000, {"large": Waiting(50, 10.0), "other": Waiting(40, 10.0)}, {"large": 4, "other": 3}),
+        (1000, {f"tenant-{n}": Waiting(10, 1.0) for n in range(100)}, {}),
+    ],
+)
+def test_those_that_take_most_make_room_and_others_are_left_alone(size, waiting, refused):
+    counts = [each.jobs for each in waiting.values()]
+    assert crowding(Fill(size, 1000), counts, waiting) == refused
