@@ -13,10 +13,13 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
 from fleet.interruption import is_own, raise_own
-from fleet.model.attempt import Failure, FailureKind, Outcome
+from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.call import Call
 
 _log = logging.getLogger(__name__)
+
+MOST_CHARACTERS = 16 * 1024 * 1024
+"""Of an answer; as many as the bytes of a provider's reply."""
 
 GRACE_SECONDS = 2.0
 """The replica ends a call at its timeout; only a replica that says nothing is given up from here, a little later."""
@@ -110,7 +113,7 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int
             coming = coming or asyncio.ensure_future(_next_of(stream))
             wait = _last_moment(open_calls) - (asyncio.get_running_loop().time() - started)
             done, _ = await asyncio.wait([coming], timeout=max(0.0, wait))
-            group: Group
+            group: Group = []
             if done:
                 arrived = coming.result()
                 coming = None
@@ -118,8 +121,8 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int
                     yield _ended(arrived, open_calls)
                     open_calls.clear()
                     return
-                group = [(index, outcome) for index, outcome in arrived if index in open_calls]
-            else:
+                group = [(index, _bounded(outcome)) for index, outcome in arrived if index in open_calls]
+            if not group:  # nothing came, or nothing that was asked for
                 group = _late(open_calls, asyncio.get_running_loop().time() - started)
                 late.update(index for index, _ in group)
             for index, _ in group:
@@ -129,6 +132,15 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int
     finally:
         if coming is not None:
             coming.cancel()
+
+
+def _bounded(outcome: Outcome) -> Outcome:
+    """The outcome; a failure for an answer that is longer than any provider's may be."""
+    if not isinstance(outcome, Answer):
+        return outcome
+    calls = outcome.message.get("tool_calls") or ()
+    length = len(outcome.text) + sum(len(call["function"]["arguments"]) for call in calls)
+    return outcome if length <= MOST_CHARACTERS else Failure(FailureKind.MALFORMED, "the answer is too long")
 
 
 async def _next_of(stream: Stream) -> Group | BaseException:

@@ -4,6 +4,7 @@ import asyncio
 from types import MappingProxyType
 
 import pytest
+from patience import PATIENCE_SECONDS
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
@@ -193,3 +194,36 @@ async def test_our_own_cancellation_still_ends_a_batch_and_cancels_the_call():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert stream.cancelled
+
+
+async def test_a_replica_that_answers_what_was_not_asked_for_ever_is_late_all_the_same(monkeypatch):
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.01)
+
+    class Stream:
+        async def __anext__(self):
+            return [(7, answer("of nobody"))]
+
+        def cancel(self) -> None:
+            """The batch is over."""
+
+    class Handle:
+        def remote(self, requests, timeouts_seconds, ids):
+            return Stream()
+
+    found = await asyncio.wait_for(outcomes(Handle(), calls(2, timeout_seconds=0.01)), PATIENCE_SECONDS)
+    assert {each.kind for each in found.values()} == {FailureKind.TIMEOUT}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": "x" * 101},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "x" * 101}}]},
+    ],
+)
+async def test_an_answer_longer_than_any_is_none(scripted_handle, monkeypatch, message):
+    monkeypatch.setattr(module, "MOST_CHARACTERS", 100)
+    long = Answer(message, "stop", Usage(1, 1), "llama-8b")
+    found = await outcomes(scripted_handle([[(0, long), (1, answer("x" * 100))]]), calls(2))
+    assert found[0].kind is FailureKind.MALFORMED
+    assert found[1] == answer("x" * 100)
