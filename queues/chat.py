@@ -84,15 +84,11 @@ def _text_or_parts(content: object) -> str:
 
 _BY_SHAPE = Discriminator(_text_or_parts)
 UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
-AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 UserContent = Annotated[
     Annotated[Text, Tag("text")] | Annotated[list[UserPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
 ]
 TextContent = Annotated[
     Annotated[str, Tag("text")] | Annotated[list[TextPart], Field(min_length=1), Tag("parts")], _BY_SHAPE
-]
-AssistantContent = Annotated[
-    Annotated[str | None, Tag("text")] | Annotated[list[AssistantPart], Tag("parts")], _BY_SHAPE
 ]
 
 
@@ -115,7 +111,7 @@ class Lenient(Strict):
 
 
 class CalledFunction(Lenient):
-    name: Name
+    name: Text
     arguments: str
 
 
@@ -123,6 +119,17 @@ class ToolCall(Lenient):
     id: Text
     type: Literal["function"]
     function: CalledFunction
+
+
+class AnswerPart(Lenient):
+    type: Literal["text"]
+    text: Text
+
+
+AssistantPart = Annotated[AnswerPart | RefusalPart, Field(discriminator="type")]
+AssistantContent = Annotated[
+    Annotated[str | None, Tag("text")] | Annotated[list[AssistantPart], Tag("parts")], _BY_SHAPE
+]
 
 
 class AssistantMessage(Lenient):

@@ -84,16 +84,18 @@ def _path(details: ErrorDetails, body: object) -> list[int | str]:
         if (is_key or is_index) and not is_branch:
             path.append(step)
             at = at[step]
-            is_branch = isinstance(at, dict) and _has_branches(path)
+            is_branch = isinstance(at, dict) and _has_branches(path, body)
         else:
             is_branch = False
     return [*path, details["loc"][-1]] if details["type"] == "missing" else path
 
 
-def _has_branches(path: list[int | str]) -> bool:
+def _has_branches(path: list[int | str], body: Any) -> bool:
     """Whether the object there is one of several kinds, told apart by its `role` or `type`."""
     if isinstance(path[-1], int):
-        return path[-2] in ("messages", "content")
+        if path[-2] == "content":  # the others' parts are texts, which is one kind
+            return body["request"]["messages"][path[-3]]["role"] in ("user", "assistant")
+        return path[-2] == "messages"
     return path == ["request", "response_format"]
 
 

@@ -73,6 +73,8 @@ def _message(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _part(part: Mapping[str, Any]) -> Mapping[str, Any]:
     kind = part.get("type")
+    if kind == "text" and len(part) > 2:  # of an answer; nobody else's may have more
+        return {"type": "text", "text": part["text"]}
     if kind == "refusal":
         return {"type": "text", "text": part["refusal"]}
     return part if kind == "text" else _with_tidy(part, str(kind))
@@ -84,6 +86,8 @@ def _tidy_answer(kept: dict[str, Any], refusal: str | None) -> None:
         kept["tool_calls"] = [_call(call) for call in calls]
     if not kept.get("content") and (refusal or not calls):
         kept["content"] = refusal or ""
+    elif kept.get("content") == []:
+        del kept["content"]
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from pydantic import BaseModel
 
 from fleet.model.attempt import Answer, Outcome
 from fleet.providers.finish import finished
+from fleet.providers.openai_reply import unique_ids
 from fleet.providers.usage import usage_in
 
 
 class _Block(BaseModel):
     type: str
-    text: str = ""
-    id: str = ""
-    name: str = ""
+    text: str | None = None
+    id: str | None = None
+    name: str | None = None
     input: Any = None  # an object in a call of a tool; blocks of other types are not read
 
 
@@ -45,15 +46,15 @@ def decode(body: bytes) -> Outcome:
 
 def _message(blocks: tuple[_Block, ...]) -> dict[str, Any]:
     """Text and tool calls; blocks of other types (thinking) are not part of an assistant message."""
-    text = "".join(block.text for block in blocks if block.type == "text")
+    text = "".join(block.text or "" for block in blocks if block.type == "text")
+    uses = [block for block in blocks if block.type == "tool_use" and block.name]
     calls = [
         {
-            "id": block.id,
+            "id": call_id,
             "type": "function",
             "function": {"name": block.name, "arguments": json.dumps(block.input or {})},
         }
-        for block in blocks
-        if block.type == "tool_use"
+        for block, call_id in zip(uses, unique_ids([block.id for block in uses]), strict=True)
     ]
     if not calls:
         return {"role": "assistant", "content": text}

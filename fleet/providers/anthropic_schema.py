@@ -24,11 +24,6 @@ def schema_at(path: str, schema: Any) -> dict[str, Any]:
     return written
 
 
-def tool_schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The parameters of a tool; the API demands an object."""
-    return {**(parameters or {"properties": {}}), "type": "object"}
-
-
 def _single_types(schema: Any) -> Any:
     """The schema with every list of types as `anyOf`, which the SDK knows, and a type where it can be told."""
     if not isinstance(schema, Mapping):

@@ -121,6 +121,7 @@ def _tool_uses(message: Mapping[str, Any], index: int, ids: _Ids) -> list[Block]
 def _arguments(call: Mapping[str, Any], path: str) -> Any:
     try:
         arguments = json.loads(call["function"]["arguments"] or "{}")
+        json.dumps(arguments, allow_nan=False)
     except (ValueError, RecursionError):
         raise InvalidJob(f"{path}.function.arguments", "must be JSON") from None
     if arguments is not None and not isinstance(arguments, dict):

@@ -16,6 +16,7 @@ everything else                          left out. The API has no sampling param
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,10 +26,10 @@ from fleet.model.errors import InvalidJob
 from fleet.model.job import ChatRequest
 from fleet.model.target import Target
 from fleet.providers import anthropic_reply, history
-from fleet.providers.anthropic_schema import schema_at, tool_schema
+from fleet.providers.anthropic_schema import schema_at
 from fleet.providers.anthropic_turns import Block, turns_of
 from fleet.providers.finish import cut_at
-from fleet.providers.history import JSON_ONLY
+from fleet.providers.history import JSON_ONLY, tool_schema
 
 DEFAULT_MAX_TOKENS = 4096
 """Room for a long answer, within every current model's limit; it bounds the price of a job that set no limit."""
@@ -97,21 +98,30 @@ def _output_config(response_format: Mapping[str, Any] | None) -> Block | None:
 def _tools(request: ChatRequest, turns: list[Block]) -> Block:
     """The tools and the choice among them. Where history has calls of tools, the API wants tools to be there."""
     if tools := request.get("tools"):
+        history.require_distinct(tools)
         declared = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(tools)]
         return {"tools": declared, "tool_choice": _tool_choice(request)}
     blocks = [block for turn in turns for block in turn["content"] if block["type"] == "tool_use"]
     called = dict.fromkeys(block["name"] for block in blocks)
     if not called:
         return {}
-    return {"tools": [{"name": name, "input_schema": tool_schema(None)} for name in called], "tool_choice": NO_TOOL}
+    return {
+        "tools": [{"name": name, "input_schema": tool_schema(None, "request.messages")} for name in called],
+        "tool_choice": NO_TOOL,
+    }
 
+
+_PROPERTY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 NO_TOOL: Block = {"type": "none"}
 
 
 def _tool(tool: Mapping[str, Any], path: str) -> Block:
     function = tool["function"]
-    declared = {"name": function["name"], "input_schema": tool_schema(function.get("parameters"))}
+    declared = {"name": function["name"], "input_schema": tool_schema(function.get("parameters"), path)}
+    for name in declared["input_schema"]["properties"]:
+        if not _PROPERTY.fullmatch(name):
+            raise InvalidJob(f"{path}.function.parameters.properties", f"must match {_PROPERTY.pattern} at anthropic")
     if function.get("description"):
         declared["description"] = function["description"]
     if function.get("strict"):

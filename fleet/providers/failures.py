@@ -3,7 +3,7 @@
     a word or sentence about the account or model     account, whatever the status
     status 402; 404 and 405 but about a file          account
     status 401, 403                                   authentication, or content_filter where it speaks of moderation
-    status 429                                        rate_limited
+    status 429                                        rate_limited, or context_too_long for more than a limit at once
     status 498 (Groq flex capacity), 503, 529         overloaded
     status 500 and above, otherwise                   server_error
     status 408                                        timeout
@@ -48,6 +48,7 @@ BY_CODE: Mapping[str, FailureKind] = {
     "context_length_exceeded": FailureKind.CONTEXT_TOO_LONG,
     "content_filter": FailureKind.CONTENT_FILTER,
     "content_policy_violation": FailureKind.CONTENT_FILTER,
+    "invalid_prompt": FailureKind.CONTENT_FILTER,
     "json_validate_failed": FailureKind.MALFORMED,
     "tool_use_failed": FailureKind.MALFORMED,
 }
@@ -81,6 +82,8 @@ ACCOUNT_WORDS = frozenset(
         "insufficient_balance",
         "insufficient_credits",
         "payment_required",
+        "usage_limit_reached",
+        "budget_exceeded",
     }
 )
 """Values of `code` and `type` that speak of the key's account, or of a model it cannot use."""
@@ -93,7 +96,8 @@ ACCOUNT_SENTENCES = re.compile(
     r"|you have reached your specified (\w+ )*usage limits?|your organization must be verified to (use|stream)"
     r"|you exceeded your current quota, please check your plan|this model has been (decommissioned|deprecated)"
     r"|the model [`'\"]?[\w./:-]+[`'\"]? (does not exist|has been (decommissioned|deprecated))|insufficient balance"
-    r"|country, region, or territory not supported|this credential is only authorized",
+    r"|country, region, or territory not supported|user location is not supported|this credential is only authorized"
+    r"|invalid model id|[\w./:-]+ is not a valid model id|api key (not valid|expired|not found)",
     re.IGNORECASE,
 )
 """How messages about the account begin that come without a word of their own, most of them as invalid_request_error.
@@ -102,10 +106,19 @@ Only the beginning counts: what follows may quote the request, and no publisher 
 """
 
 OF_A_FILE = re.compile(r"\bfile", re.IGNORECASE)
-OF_CONTENT = re.compile(r"moderation|flagged", re.IGNORECASE)
+OF_CONTENT = re.compile(r"moderation|flagged|content (violates|violation)|usage guidelines|safety_check", re.IGNORECASE)
+BLOCKED = re.compile(r"output blocked by content filtering", re.IGNORECASE)
+"""How Anthropic's message begins where its filter stopped the answer; it has no word of its own."""
 
-TOO_LONG = re.compile(r"prompt is too long|maximum context length|exceed context limit", re.IGNORECASE)
+TOO_LONG = re.compile(
+    r"prompt is too long|maximum context length|maximum model length|exceed context limit"
+    r"|maximum allowed number of output tokens|supports at most \d+ completion tokens",
+    re.IGNORECASE,
+)
 """Anthropic and most servers of the OpenAI format give this error no code of its own."""
+
+TOO_MUCH_AT_ONCE = re.compile(r"request too large for", re.IGNORECASE)
+"""How OpenAI's and Groq's message begins where the request alone is more than a minute's limit: it never fits."""
 
 WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 """An error code worth passing on; no key and no prompt looks like this."""
@@ -133,8 +146,12 @@ def _kind(status: int, words: Sequence[str], message: str) -> FailureKind:
         for word in words:
             if word in BY_CODE:
                 return BY_CODE[word]
+        if BLOCKED.match(message):
+            return FailureKind.CONTENT_FILTER
         if TOO_LONG.search(message):
             return FailureKind.CONTEXT_TOO_LONG
+    if status == 429 and TOO_MUCH_AT_ONCE.match(message):
+        return FailureKind.CONTEXT_TOO_LONG
     if status == 403 and OF_CONTENT.search(message):
         return FailureKind.CONTENT_FILTER
     if status == 404 and OF_A_FILE.search(message):

@@ -48,6 +48,14 @@ def require_tools(request: Mapping[str, Any]) -> None:
             raise InvalidJob("request.tool_choice.function.name", "must be the name of one of the tools")
 
 
+def require_distinct(tools: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InvalidJob where two tools have one name."""
+    names = [tool["function"]["name"] for tool in tools]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InvalidJob(f"request.tools.{index}.function.name", "must not be that of another tool")
+
+
 def require_answered_calls(messages: Messages) -> None:
     """Raises InvalidJob unless the tool messages after each assistant's turn answer its calls, each one once."""
     waiting: set[str] = set()
@@ -69,9 +77,17 @@ def _require_none(waiting: set[str], asked_at: int) -> None:
         raise InvalidJob(f"request.messages.{asked_at}.tool_calls", "must each be answered by a tool message after it")
 
 
+def tool_schema(parameters: Mapping[str, Any] | None, path: str) -> dict[str, Any]:
+    """The parameters of the tool at `path`, of which providers demand an object at the top, without choices."""
+    found = {name: value for name, value in (parameters or {}).items() if value is not None}
+    if choice := next((name for name in ("anyOf", "oneOf", "allOf", "enum", "not") if name in found), None):
+        raise InvalidJob(f"{path}.function.parameters.{choice}", "cannot be at the top at this provider")
+    return {"properties": {}, **found, "type": "object"}
+
+
 def called_name(name: str) -> str:
     """The name of a called tool as providers take it: a model may have invented one."""
-    return _NO_NAME_CHARACTER.sub("_", name)[:64]
+    return _NO_NAME_CHARACTER.sub("_", name)[:64] or "_"
 
 
 def speaks_of_json(messages: Messages) -> bool:

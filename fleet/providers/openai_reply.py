@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import count
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome
 from fleet.providers.finish import finished
@@ -17,13 +27,22 @@ def _text(content: Any) -> Any:
     """The text of content that came as parts; a part that is no text says nothing here."""
     if not isinstance(content, list):
         return content
-    return "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)
+    said = (part.get("text") if isinstance(part, dict) else part for part in content)
+    return "".join(text for text in said if isinstance(text, str))
 
 
 def _arguments(arguments: Any) -> Any:
     if arguments is None:
         return "{}"
     return json.dumps(arguments) if isinstance(arguments, dict) else arguments
+
+
+def _readable(logprobs: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """An answer is not lost for its log-probabilities: in another form they are none."""
+    try:
+        return read(logprobs)
+    except ValidationError:
+        return None
 
 
 class _Candidate(BaseModel):
@@ -39,7 +58,7 @@ class _Logprobs(BaseModel):
 
 
 class _Function(BaseModel):
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     arguments: Annotated[str, BeforeValidator(_arguments)] = "{}"
 
 
@@ -57,7 +76,7 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     finish_reason: str | None = None
     message: _Message
-    logprobs: _Logprobs | None = None
+    logprobs: Annotated[_Logprobs | None, WrapValidator(_readable)] = None
 
 
 class _Completion(BaseModel):
@@ -87,13 +106,23 @@ def _message(message: _Message) -> dict[str, Any]:
     extra = {name: value for name, value in (message.model_extra or {}).items() if value is not None}
     said = {**extra, "role": "assistant", "content": message.content}
     if message.tool_calls:
-        said["tool_calls"] = [_call(call, position) for position, call in enumerate(message.tool_calls)]
+        ids = unique_ids([call.id for call in message.tool_calls])
+        said["tool_calls"] = [_call(call, call_id) for call, call_id in zip(message.tool_calls, ids, strict=True)]
     return said
 
 
-def _call(call: _Call, position: int) -> dict[str, Any]:
+def _call(call: _Call, call_id: str) -> dict[str, Any]:
     function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id or f"call_{position}", "type": "function", "function": function}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def unique_ids(ids: Sequence[str | None]) -> list[str]:
+    """An id for every call: one that is missing, or another call's, is made up, for a result must name one call."""
+    taken: list[str] = []
+    for position, found in enumerate(ids):
+        made_up = next(name for extra in count(position) if (name := f"call_{extra}") not in {*ids, *taken})
+        taken.append(found if found and found not in taken else made_up)
+    return taken
 
 
 def _features(logprobs: _Logprobs | None) -> Features | None:

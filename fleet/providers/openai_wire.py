@@ -124,8 +124,26 @@ def _heed_openai(body: dict[str, Any]) -> None:
     limit = body.pop("max_tokens", None)
     if limit is not None:
         body.setdefault("max_completion_tokens", limit)
+    if "tools" in body:
+        body["tools"] = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(body["tools"])]
+    if (body.get("response_format") or {}).get("type") == "json_schema":
+        body["response_format"] = _format(body["response_format"])
     if not body.get("store"):
         body.pop("metadata", None)  # OpenAI takes it only with what is stored
+
+
+def _tool(tool: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    parameters = tool["function"].get("parameters")
+    if parameters is None:
+        return tool
+    return {**tool, "function": {**tool["function"], "parameters": history.tool_schema(parameters, path)}}
+
+
+def _format(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    described = wanted["json_schema"]
+    if described.get("schema", {}).get("type", "object") != "object":
+        raise InvalidJob("request.response_format.json_schema.schema.type", "must be object at openai")
+    return {**wanted, "json_schema": {**described, "name": history.called_name(described["name"])}}
 
 
 def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:

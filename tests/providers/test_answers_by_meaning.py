@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fault_server import anthropic_message, chat_completion
+from pydantic import ValidationError
 from strict_apis import check_anthropic, check_groq, check_openai
 
 from fleet.model.attempt import Answer, Failure, FailureKind
@@ -68,6 +69,7 @@ def test_so_does_a_stop_reason_of_anthropic(target, word, meaning):
         ({"content": "Paris."}, "stop", "Paris."),
         ({"content": [{"type": "text", "text": "Pa"}, {"type": "text", "text": "ris."}]}, "stop", "Paris."),
         ({"content": ["Paris."]}, "stop", "Paris."),
+        ({"content": [None, 5, {"type": "text", "text": {"value": "no"}}, "Paris."]}, "stop", "Paris."),
         ({"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Paris."}]}, "stop", "Paris."),
         ({"content": None, "refusal": "I cannot."}, "stop", None),
         ({"content": None, "tool_calls": [CALL]}, "tool_calls", None),
@@ -91,6 +93,32 @@ def test_the_arguments_of_a_call_are_text_however_they_came(openai):
     assert answer.message["tool_calls"] == [{"id": "call_0", "type": "function", "function": named}]
 
 
+@pytest.mark.parametrize("logprobs", [[], {"content": [{"logprob": None}]}, {"content": {}}, "none"])
+def test_an_answer_is_not_lost_for_its_log_probabilities(openai, logprobs):
+    choice = {"message": SAID, "finish_reason": "stop", "logprobs": logprobs}
+    answer = openai.decode(json.dumps(chat_completion("", "m") | {"choices": [choice]}).encode())
+    assert (answer.message["content"], answer.features) == ("Paris.", None)
+
+
+def test_a_call_of_no_tool_is_no_answer(openai):
+    with pytest.raises(ValidationError):
+        openai.decode(_openai("tool_calls", {"tool_calls": [{**CALL, "function": {"name": "", "arguments": "{}"}}]}))
+
+
+def test_what_is_null_in_a_block_of_anthropic_is_absent(target):
+    blocks = [
+        {"type": "web_search_tool_result", "id": None, "name": None, "text": None},
+        {"type": "text", "text": None},
+        {"type": "text", "text": "Paris."},
+        {"type": "tool_use", "id": None, "name": "track", "input": None},
+        {"type": "tool_use", "name": "track", "input": {}},
+    ]
+    reply = json.dumps(anthropic_message("", "m") | {"content": blocks, "stop_reason": "tool_use"}).encode()
+    message = AnthropicWire(target("anthropic")).decode(reply).message
+    assert message["content"] == "Paris."
+    assert [call["id"] for call in message["tool_calls"]] == ["call_0", "call_1"]
+
+
 @pytest.mark.parametrize("word", [None, "", "tool_calls"])
 @pytest.mark.parametrize("message", [{}, {"content": None}, {"content": ""}, {"content": [], "tool_calls": []}])
 def test_a_reply_without_an_answer_and_without_a_reason_is_none(openai, word, message):
@@ -105,6 +133,8 @@ ANSWERS = [
     {"content": "", "tool_calls": [{**CALL, "id": "functions.track:0", "index": 0}]},
     {"content": None, "tool_calls": [{"function": {"name": "track now", "arguments": {"a": None}}}]},
     {"content": [{"type": "text", "text": "Paris."}]},
+    {"content": None, "tool_calls": [CALL, CALL, {**CALL, "id": ""}, {**CALL, "id": "call_2"}]},
+    {"content": None, "tool_calls": [{**CALL, "function": {"name": "mcp.server/" + 70 * "x", "arguments": "{}"}}]},
 ]
 TO = [("openai", OpenAIWire, check_openai), ("groq", OpenAIWire, check_groq),
       ("anthropic", AnthropicWire, check_anthropic)]  # fmt: skip

@@ -265,3 +265,34 @@ def test_what_cannot_be_said_in_turns_is_refused_by_name(encode, messages, field
     with pytest.raises(InvalidJob) as refused:
         encode(*messages)
     assert refused.value.field == field
+
+
+def _declared(name, parameters):
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+@pytest.mark.parametrize(
+    ("tools", "field"),
+    [
+        ([_declared("a", None), _declared("a", None)], "request.tools.1.function.name"),
+        ([_declared("a", {"oneOf": [{"type": "object"}]})], "request.tools.0.function.parameters.oneOf"),
+        ([_declared("a", {"properties": {"a b": {}}})], "request.tools.0.function.parameters.properties"),
+    ],
+)
+def test_tools_that_cannot_be_declared_are_refused_by_field(target, tools, field):
+    with pytest.raises(InvalidJob) as refused:
+        AnthropicWire(target("anthropic")).encode({"messages": [USER], "tools": tools})
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("arguments", ['{"a": NaN}', '{"a": 1e400}', '{"a": [-Infinity]}'])
+def test_arguments_no_json_can_hold_are_refused_by_field(target, arguments):
+    call = {"id": "call_1", "type": "function", "function": {"name": "a", "arguments": arguments}}
+    history = [
+        USER,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "4"},
+    ]
+    with pytest.raises(InvalidJob) as refused:
+        AnthropicWire(target("anthropic")).encode({"messages": history})
+    assert refused.value.field == "request.messages.1.tool_calls.0.function.arguments"

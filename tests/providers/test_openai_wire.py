@@ -121,3 +121,43 @@ def test_the_newer_limit_wins_where_a_job_sets_both(target):
     body = OpenAIWire(target("openai")).encode(REQUEST | {"max_completion_tokens": 7})
     assert body["max_completion_tokens"] == 7
     assert "max_tokens" not in body
+
+
+def _with(**fields):
+    return {"messages": [{"role": "user", "content": "Hello"}], **fields}
+
+
+def _tool(parameters):
+    return {"type": "function", "function": {"name": "track", "parameters": parameters}}
+
+
+def _schema(name, schema):
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"type": "object"}, {"type": "object", "properties": None, "required": None}]
+)
+def test_a_tools_parameters_are_an_object_with_properties_at_openai(target, parameters):
+    body = OpenAIWire(target("openai")).encode(_with(tools=[_tool(parameters)]))
+    assert body["tools"][0]["function"]["parameters"] == {"type": "object", "properties": {}}
+
+
+def test_the_name_of_a_schema_is_in_openais_characters(target):
+    body = OpenAIWire(target("openai")).encode(_with(response_format=_schema("My answer!", {"type": "object"})))
+    assert body["response_format"]["json_schema"]["name"] == "My_answer_"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"tools": [_tool({"anyOf": [{"type": "object"}]})]}, "request.tools.0.function.parameters.anyOf"),
+        ({"tools": [_tool({"type": "object", "not": {}})]}, "request.tools.0.function.parameters.not"),
+        ({"response_format": _schema("n", {"type": "array"})}, "request.response_format.json_schema.schema.type"),
+    ],
+)
+def test_a_schema_that_openai_does_not_take_is_refused_by_field(target, fields, field):
+    with pytest.raises(InvalidJob) as refused:
+        OpenAIWire(target("openai")).encode(_with(**fields))
+    assert refused.value.field == field
+    assert OpenAIWire(target("example-cloud")).encode(_with(**fields)).items() >= fields.items()

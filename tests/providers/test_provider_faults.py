@@ -55,6 +55,36 @@ FAULTS = {
         FailureKind.CONTEXT_TOO_LONG,
         None,
     ),
+    "more than a minute's limit at once": (
+        Scripted(
+            429, error("Request too large for gpt-5 in organization org-x on tokens per min", "rate_limit_exceeded")
+        ),
+        FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "a longer answer than the model gives": (
+        Scripted(400, error("max_tokens: 90000 > 64000, which is the maximum allowed number of output tokens for x")),
+        FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "context by another text": (
+        Scripted(400, error("The decoder prompt (length 9000) is longer than the maximum model length of 4096.")),
+        FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "an answer held back": (
+        Scripted(400, error("Output blocked by content filtering policy")),
+        FailureKind.CONTENT_FILTER,
+        None,
+    ),
+    "a prompt held back": (Scripted(400, error("Invalid prompt", "invalid_prompt")), FailureKind.CONTENT_FILTER, None),
+    "content refused as forbidden": (
+        Scripted(
+            403, {"code": "no permission", "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK"}
+        ),
+        FailureKind.CONTENT_FILTER,
+        None,
+    ),
     "413": (Scripted(413, error("too large")), FailureKind.CONTEXT_TOO_LONG, None),
     "content filter": (Scripted(400, error("no", "content_filter")), FailureKind.CONTENT_FILTER, None),
     "the model wrote bad JSON": (Scripted(400, error("no", "json_validate_failed")), FailureKind.MALFORMED, None),
@@ -77,6 +107,14 @@ OF_THE_ACCOUNT = {
     "no quota by type": Scripted(429, {"error": {"message": "no", "type": "insufficient_quota", "code": 429}}),
     "no quota by words": Scripted(429, {"error": {"message": QUOTA}}),
     "no credit": Scripted(400, error(NO_CREDIT)),
+    "a usage limit": Scripted(429, {"error": {"type": "usage_limit_reached", "message": "The usage limit"}}),
+    "a gateway's budget": Scripted(400, error("Budget has been exceeded! Current cost: 1", kind="budget_exceeded")),
+    "no model of that name": Scripted(400, error("invalid model ID")),
+    "no such model at a router": Scripted(400, {"error": {"message": "a/b is not a valid model ID", "code": 400}}),
+    "a key by words": Scripted(
+        400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid one."}}]
+    ),
+    "no service here": Scripted(400, error("User location is not supported for the API use.")),
     "an account's own limit": Scripted(400, error("You have reached your specified API usage limits. You will regain")),
     "a disabled organization": Scripted(400, error("This organization has been disabled.")),
     "a restricted organization": Scripted(400, error("Organization has been restricted.", "organization_restricted")),

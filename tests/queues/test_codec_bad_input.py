@@ -123,6 +123,8 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("id", None, "id", "is required"),
         ("request.stop", ["a", None], "request.stop.1", "must be a valid string"),
         (f"{USER}.content", [CACHED], f"{USER}.content.0.cache_control", "is not a known field"),
+        (USER, {"role": "system", "content": [CACHED]}, f"{USER}.content.0.cache_control", "is not a known field"),
+        (USER, {"role": "tool", "tool_call_id": "1", "content": [IMAGE]}, f"{USER}.content.0.type", "must be 'text'"),
         (f"{USER}.content", [{"type": "text", "text": {"text": 1}}], f"{USER}.content.0.text", "valid string"),
         (f"{USER}.content", [{"type": "text"}], f"{USER}.content.0.text", "is required"),
         (f"{USER}.content", [{"type": "file", "file": {"file": 1}}], f"{USER}.content.0.file.file", "not a known"),

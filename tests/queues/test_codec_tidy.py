@@ -121,6 +121,17 @@ def test_an_answer_can_be_sent_back_as_history(answer: dict[str, Any], history: 
     assert tidy(request) == request
 
 
+def test_parts_of_an_answer_may_have_fields_that_nobody_knows() -> None:
+    part = {"type": "text", "text": "Paris.", "annotations": [], "citations": None}
+    call = {"id": "call_1", "type": "function", "function": {"name": "a", "arguments": "{}"}}
+    sent = [{"role": "assistant", "content": [part]}, {"role": "assistant", "content": [], "tool_calls": [call]}]
+    history = job_of({"messages": [USER, *sent]}).request["messages"][1:]
+    assert history == [
+        {"role": "assistant", "content": [{"type": "text", "text": "Paris."}]},
+        {"role": "assistant", "tool_calls": [call]},
+    ]
+
+
 def test_a_tool_message_may_name_its_tool() -> None:
     result = {"role": "tool", "tool_call_id": "call_1", "content": "4"}
     assert job_of({"messages": [USER, {**result, "name": "track"}]}).request["messages"] == [USER, result]
