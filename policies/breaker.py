@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from fleet.model.view import Breaker, TargetView
 from policies.rules import Rules
@@ -70,6 +71,11 @@ def shut(breaker: Breaker, now: float, rules: Rules) -> Breaker:
     if now < breaker.open_until_at:
         return breaker
     return Breaker(breaker.failures + 1, breaker.trips + 1, now + rules.breaker.max_seconds)
+
+
+def put(breaker: Breaker, seconds: float) -> Breaker:
+    """The same breaker by a clock that was put forward so many seconds."""
+    return replace(breaker, open_until_at=breaker.open_until_at + seconds if breaker.open_until_at else 0.0)
 
 
 def _open_seconds(trips_before: int, rules: Rules) -> float:

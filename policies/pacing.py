@@ -40,6 +40,12 @@ def after(meter: Meter, outcome: Outcome, now: float) -> Meter:
     return meter
 
 
+def put(meter: Meter, seconds: float) -> Meter:
+    """The same meter by a clock that was put forward so many seconds."""
+    moments = ("requests_reset_at", "tokens_reset_at", "paused_until_at", "shut_until_at")
+    return replace(meter, **{name: at + seconds for name in moments if (at := getattr(meter, name))})
+
+
 def _paused(meter: Meter, seconds: float, now: float) -> Meter:
     until_at = max(meter.paused_until_at, now + seconds)
     return replace(meter, paused_until_at=until_at, shut_until_at=until_at if seconds > LONG_SECONDS else 0.0)

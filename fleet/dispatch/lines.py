@@ -135,7 +135,7 @@ class Line:
         """Take in a reading. A tenant that is listened to has none to take."""
         more, self.counted = jobs - self.counted, jobs
         self._forget_due(now)
-        barren = jobs <= self.barren and now < self.ask_at
+        barren = jobs <= self.barren and now < self.ask_at <= now + MOST_ASK_AGAIN_SECONDS  # a clock may be put back
         # Of those put off another dispatcher may have ended some: what has come since is asked for all the same.
         expected = max(more if self.put_off else 0, jobs - len(self.held) - len(self.put_off))
         self.waiting = 0 if self.poll or barren else max(0, expected)

@@ -136,13 +136,20 @@ class FleetState:
         try:
             depths = await queue.depths()
             if depths.at is not None:
-                clock.heard(depths.at, asked_at, clock.now())
+                self._clock_set(clock.heard(depths.at, asked_at, clock.now()))
             self.traffic.read(depths, moved)
         except QueueUnavailable as error:
             log.warning("depths_not_read", error=str(error))
         else:
             self.readings += 1
             self.announce()
+
+    def _clock_set(self, step_seconds: float) -> None:
+        """Shut targets open when they would have: the broker's clock may be set right as well."""
+        if step_seconds:
+            for breakers in (self._breakers, self._accounts):
+                breakers |= {name: breaker.put(each, step_seconds) for name, each in breakers.items()}
+            self.traffic.clock_set(step_seconds)
 
     def announce(self) -> None:
         """Something changed that may let jobs go on: a reading, or room at a target."""

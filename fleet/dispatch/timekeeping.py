@@ -37,12 +37,13 @@ class BrokerTime:
     def now(self) -> float:
         return self._steady() + self._ahead
 
-    def heard(self, broker_at: float, asked_at: float, heard_at: float) -> None:
-        """Take in the broker's time, stamped at some moment between these two of our own."""
+    def heard(self, broker_at: float, asked_at: float, heard_at: float) -> float:
+        """Take in the broker's time, stamped at some moment between these two of our own; by how much ours was set."""
         off = min(0.0, broker_at - asked_at) + max(0.0, broker_at - heard_at)
-        if abs(off) > TOLERANCE_SECONDS:
-            self._ahead += off
+        step = off if abs(off) > TOLERANCE_SECONDS else 0.0
+        self._ahead += step
         skew = self._clock.now() - self.now()
         if abs(skew) > WARN_SECONDS and not self._warned:
             log.warning("clock_differs_from_the_brokers", ahead_seconds=round(skew, 1))
         self._warned = abs(skew) > WARN_SECONDS
+        return step

@@ -190,6 +190,10 @@ class Traffic:
         seconds = pacing.opens_in(self._meters[name], now)
         return None if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)
 
+    def clock_set(self, step_seconds: float) -> None:
+        """Providers' pauses end when they would have."""
+        self._meters = {name: pacing.put(meter, step_seconds) for name, meter in self._meters.items()}
+
     def shut_until_at(self, name: str) -> float:
         """Until when jobs are better off elsewhere, in unix seconds; 0 where the provider has not said so."""
         return self._meters[name].shut_until_at

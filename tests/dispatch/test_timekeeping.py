@@ -122,3 +122,30 @@ async def test_a_breaker_closes_in_its_time_though_the_clock_was_set_in_between(
         bench.broker.wake()
         results = [await bench.result(job_id) for job_id in ids]
     assert Status.SUCCEEDED in {each.status for each in results}
+
+
+@pytest.mark.parametrize("step", [-3_600.0, 3_600.0])
+@pytest.mark.parametrize(
+    "failure",
+    [Failure(FailureKind.SERVER_ERROR, "down"), Failure(FailureKind.RATE_LIMITED, "slowly", retry_after_seconds=60.0)],
+)
+async def test_a_target_opens_in_its_time_though_the_brokers_clock_was_set_in_between(
+    bench, sure, monkeypatch, step, failure
+):
+    bench.backend(TARGET, lambda call: failure)
+    clock = Wall(bench.broker.now(), 0.0)
+    with_clock(bench, monkeypatch, clock)
+    await bench.submit(8, Lane.STANDARD, request={**REQUEST, "model": TARGET}, deadline_at=clock.wall + 80_000)
+    async with bench.running() as dispatcher:
+        state, ours = dispatcher._office.state, dispatcher._time
+
+        def shut_seconds() -> float:
+            return state.view().targets[TARGET].breaker.open_until_at - ours.now()
+
+        while shut_seconds() <= 0:
+            await bench.broker.changed_once()
+        shut_before, before = shut_seconds(), ours.now()
+        bench.broker.ahead_seconds += step
+        while abs(ours.now() - before) < 3_000.0:
+            await bench.broker.changed_once()
+        assert shut_seconds() == pytest.approx(shut_before, abs=60.0)
