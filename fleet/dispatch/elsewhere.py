@@ -27,6 +27,8 @@ def look_here_first(office: Office, case: Case, target: str, view: View, now: fl
     if isinstance(here, Run):
         return here
     found = office.look(case, view, now)
+    if isinstance(found, Wait) and found.target == target and not isinstance(here, Wait):
+        return Wait(target, LEFT_SECONDS, Reason.TARGET_UNAVAILABLE)  # it waits for others' key, and must not here
     if not isinstance(found, Run) or (found.target != target and case.hop <= MOST_HOPS + len(case.attempts)):
         return found
     return here if isinstance(here, Wait) else Wait(target, LEFT_SECONDS, Reason.TARGET_UNAVAILABLE)
