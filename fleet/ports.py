@@ -6,7 +6,8 @@ The queue and the desk have a real and an in-process implementation each, and bo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from fleet.model.attempt import Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
@@ -27,8 +28,22 @@ class JobQueue(Protocol):
     async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
         """Up to `limit` deliveries as soon as there is at least one; none after `wait_seconds`.
 
-        Each is leased to the caller until settled or the lease ends; then it is handed out again.
+        Each is leased to the caller until settled or the lease ends; then it is handed out again. One handed out more
+        than `SEALED_BEYOND` times, or that could not be read for a bug, comes `Sealed`.
         """
+
+    @property
+    def reading(self) -> AbstractAsyncContextManager[Any]:
+        """Held while a message is read that may crash whoever reads it: `take` reads nothing beside it."""
+
+    def read(self, delivery: AnyDelivery) -> AnyDelivery:
+        """The delivery with what its sealed message holds. It may crash this process."""
+
+    async def begun(self, deliveries: Sequence[AnyDelivery]) -> Sequence[int]:
+        """How many readings of each message are on record that have begun and never ended."""
+
+    async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
+        """Put that on record, for all of them; returns once the broker has confirmed it."""
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
         """Store all of them; what became of each. One that is refused for good does not hinder the others."""

@@ -6,6 +6,9 @@ second in a small group, and further ones alone. Only calls that were begun so, 
 What crashes a dispatcher before any call begins is ended by the broker's count after all, when that is far beyond
 what neighbours can do. A wait that would bring the count to its limit continues in a new message, which counts from
 one. A delayed job waits where it is, in portions whose number is known, and is allowed as many more.
+
+Before anybody has read a message, its count is all that is known of it. One that came back too often is read, and
+decided on, with a reading on record as well: in company, and then alone.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from math import ceil
 
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt
+from fleet.model.delivery import SEALED_BEYOND
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
@@ -26,7 +30,7 @@ LONGEST_WAIT_SECONDS = 3600.0
 """One portion of a delay. A clock that jumps, or a rule that changes, is noticed after that long."""
 
 
-SUSPECT_DELIVERIES = 2
+SUSPECT_DELIVERIES = SEALED_BEYOND
 """A job handed out more often has been in two crashes: rarely twice by chance."""
 
 GROUP_CALL = 2
@@ -36,8 +40,11 @@ GROUP_JOBS = 8
 MOST_CALLS = 4
 """Recorded calls of one attempt, the last two of them alone."""
 
+MOST_READINGS = 3
+"""Recorded readings of one message, the first in company: what two alone have crashed is not read any more."""
+
 LAST_RESORT = 10
-"""Times the limit, after which a message is given up whose job never got as far as a call."""
+"""Times the limit, after which a message is given up whose job crashes nobody when it is read, and gets to no call."""
 
 
 def is_suspect(deliveries: int, job: Job) -> bool:

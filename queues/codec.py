@@ -37,7 +37,7 @@ UNCHECKED_BODY_BYTES = 64 * 1024
 INVALID_TENANT = "invalid"
 """Who is answered where the subject names no tenant; subjects of results are built from it."""
 
-_COMPARISON = "shadow"
+COMPARISON = "shadow"
 """The end of the id of a message that is one."""
 
 _VALIDATE = schema.Job.__pydantic_validator__.validate_python
@@ -158,7 +158,7 @@ def _malformed(
     """To be answered under a tenant and an id that are safe in a subject."""
     if TENANT.fullmatch(tenant) is None:
         # Not under an id it chose: a tenant may be called so, and the id be one of its jobs.
-        return Malformed(_made_up_id(body, subject), INVALID_TENANT, lane, problem, body)
+        return Malformed(made_up_id(body, subject), INVALID_TENANT, lane, problem, body)
     return Malformed(_best_id(body, headers, subject, tenant), tenant, lane, problem, body)
 
 
@@ -173,10 +173,10 @@ def _best_id(body: bytes, headers: Mapping[str, str] | None, subject: str, tenan
     for candidate in (_id_in(body), message_id.partition(".")[0]):
         if isinstance(candidate, str) and JOB_ID.fullmatch(candidate):
             return candidate
-    return _made_up_id(body, subject)
+    return made_up_id(body, subject)
 
 
-def _made_up_id(body: bytes, subject: str) -> str:
+def made_up_id(body: bytes, subject: str) -> str:
     return "invalid-" + hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
 
 
@@ -196,7 +196,7 @@ def _fields_of(body: bytes) -> Mapping[str, Any]:
 def work_message_id(work: Work) -> str:
     """One per job and hop. It says of a comparison that it is one, also where the body cannot be read."""
     message_id = f"{work.job.tenant}.{work.job.id}.{work.hop}"
-    return message_id if work.shadow is None else f"{message_id}.{_COMPARISON}"
+    return message_id if work.shadow is None else f"{message_id}.{COMPARISON}"
 
 
 def encode_work(work: Work) -> bytes:
@@ -241,7 +241,7 @@ def decode_work(body: bytes, subject: str, headers: Mapping[str, str] | None = N
         _, _, lane, tenant = subject.split(".", 3)
         problem = field_problem("body", f"must be a WORK message of schema {schema.VERSION}: {type(error).__name__}")
         bad = _malformed(body, headers, subject, Lane(lane), tenant, problem)
-        said = (headers or {}).get(MSG_ID, "").endswith(f".{_COMPARISON}")
+        said = (headers or {}).get(MSG_ID, "").endswith(f".{COMPARISON}")
         return replace(bad, is_comparison=said or _is_comparison(_fields_of(body)))
 
 

@@ -28,8 +28,8 @@ from fleet.model.delivery import (
     WorkOf,
 )
 from fleet.model.errors import QueueRefused, QueueUnavailable
-from fleet.model.job import Lane
-from fleet.model.result import Result
+from fleet.model.job import Job, Lane
+from fleet.model.result import Malformed, Result, Sealed, Work
 from queues.causes import NO_JETSTREAM, nobody_takes, refused
 from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
@@ -42,6 +42,7 @@ from queues.inlets import Inlets
 from queues.letters import Message, messages_of, traceparent_in
 from queues.load import JetStreamLoads
 from queues.parcels import parcel_of
+from queues.sealing import Readings, body_of, record_of
 from queues.strays import Stray, Strays, is_stray
 from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of
 from queues.tokens import VOID, Token, look_up
@@ -73,6 +74,8 @@ class JetStreamQueue:
         self._inlets = Inlets(connection)
         self._strays = Strays(connection)
         self._forgotten = Forgotten(connection)
+        self._readings = Readings(connection)
+        self.reading = asyncio.Lock()
 
     async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
         if is_stray(source):
@@ -85,7 +88,8 @@ class JetStreamQueue:
                 messages, generation = await self._pull(source, limit, wait_seconds)
             except ConsumerGone:  # idle ones go away; they are made anew, once
                 messages, generation = await self._pull(source, limit, wait_seconds)
-        deliveries = [_delivery(source, message, generation) for message in messages]
+        async with self.reading:
+            deliveries = [_delivery(source, message, generation) for message in messages]
         self._inlets.took(source, deliveries)
         if not deliveries:
             await self._inlets.clear_delayed()
@@ -109,6 +113,18 @@ class JetStreamQueue:
             await self._inlets.make_room(source, at_once=True)
             await ensure_consumer(js, source, self._ack_wait_seconds)
         return self._inlets.open(source)
+
+    def read(self, delivery: AnyDelivery) -> AnyDelivery:
+        sealed = delivery.body
+        if not isinstance(sealed, Sealed) or not isinstance(sealed.arrived, Arrival):
+            return delivery
+        return replace(delivery, body=_read(delivery.source, sealed.arrived, delivery.stored_at))
+
+    async def begun(self, deliveries: Sequence[AnyDelivery]) -> Sequence[int]:
+        return await self._readings.begun(deliveries)
+
+    async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
+        await store(self._connection, [record_of(delivery, readings) for delivery in deliveries])
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
         messages = messages_of(posts, self._connection.max_bytes)
@@ -293,9 +309,9 @@ def _verdict(settlement: Settlement) -> bytes:
 
 def _delivery(source: Source, message: Arrival, generation: int) -> AnyDelivery:
     about = hand_over_of(message.reply)
-    headers = message.headers
+    headers, at = message.headers, about.stored_at
     return Delivery(
-        body=decode(source, message.data, headers, message.subject, about.stored_at),
+        body=body_of(lambda: _read(source, message, at), source, message, headers, about.deliveries),
         source=source,
         deliveries=about.deliveries,
         stored_at=about.stored_at,
@@ -303,3 +319,7 @@ def _delivery(source: Source, message: Arrival, generation: int) -> AnyDelivery:
         raw=message.data,
         token=Token(message.reply, generation),
     )
+
+
+def _read(source: Source, message: Arrival, stored_at: float) -> Job | Work | Malformed:
+    return decode(source, message.data, message.headers, message.subject, stored_at)

@@ -31,8 +31,8 @@ from fleet.model.delivery import (
 )
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback
-from fleet.model.job import Lane
-from fleet.model.result import Result
+from fleet.model.job import Job, Lane
+from fleet.model.result import Malformed, Result, Sealed, Work
 from fleet.model.submission import Submission
 from queues.codec import decode
 from queues.letters import (
@@ -49,6 +49,7 @@ from queues.letters import (
 from queues.load import MemoryLoads
 from queues.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
 from queues.records import receipt_in, result_in
+from queues.sealing import body_of
 from queues.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,
@@ -132,6 +133,7 @@ class MemoryBroker:
         self._last: dict[str, Message] = {}
         self._seen: dict[tuple[str, str], float] = {}
         self.dropped_letters: set[int] = set()
+        self.readings: dict[int, int] = {}
         self._listeners: set[tuple[str, asyncio.Queue[Message]]] = set()
         self._changed = asyncio.Event()
         self.takers: Counter[Source] = Counter()
@@ -278,6 +280,7 @@ class MemoryQueue:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
+        self.reading = asyncio.Lock()
 
     async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
         until = time.monotonic() + wait_seconds
@@ -290,7 +293,18 @@ class MemoryQueue:
                 await self._broker.changed(source, left)
             finally:
                 self._broker.takers[source] -= 1
-        return [_delivery(source, held) for held in taken]
+        async with self.reading:
+            return [_delivery(source, held) for held in taken]
+
+    def read(self, delivery: AnyDelivery) -> AnyDelivery:
+        is_sealed = isinstance(delivery.body, Sealed)
+        return replace(delivery, body=_read(delivery.source, _held(delivery))) if is_sealed else delivery
+
+    async def begun(self, deliveries: Sequence[AnyDelivery]) -> Sequence[int]:
+        return [self._broker.readings.get(_held(delivery).number, 0) for delivery in deliveries]
+
+    async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
+        self._broker.readings |= {_held(delivery).number: readings for delivery in deliveries}
 
     async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
         messages = messages_of(posts, self._broker.max_message_bytes - HEADER_ROOM_BYTES)
@@ -392,7 +406,7 @@ def _delivery(source: Source, held: _Held) -> AnyDelivery:
     message = held.message
     headers = message.headers or {}
     return Delivery(
-        body=decode(source, message.data, headers, message.subject, held.stored_at),
+        body=body_of(lambda: _read(source, held), source, message, headers, held.deliveries),
         source=source,
         deliveries=held.deliveries,
         stored_at=held.stored_at,
@@ -400,3 +414,8 @@ def _delivery(source: Source, held: _Held) -> AnyDelivery:
         raw=message.data,
         token=held,
     )
+
+
+def _read(source: Source, held: _Held) -> Job | Work | Malformed:
+    message = held.message
+    return decode(source, message.data, message.headers or {}, message.subject, held.stored_at)

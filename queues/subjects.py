@@ -66,6 +66,11 @@ def start_subject(tenant: str, job_id: str, attempt: int, call: int) -> str:
     return f"{START_SUBJECTS}{tenant}.{job_id}.{attempt}.{call}"
 
 
+def reading_subject(stream: str, sequence: int) -> str:
+    """Of one message of the stream. No start has it: there, the third place is a number."""
+    return f"{START_SUBJECTS}{stream}.{sequence}.read.0"
+
+
 def dead_subject(tenant: str) -> str:
     return f"dead.{tenant}"
 

@@ -76,7 +76,8 @@ async def read_books(url: str) -> Books:
         calls: Counter[tuple[str, str, int]] = Counter()
         async for message in recorded(connection, STARTS):
             start = json.loads(message.data)
-            calls[start["id"], start["target"], start["call"]] += 1
+            if "call" in start:  # beside calls, STARTS keeps which messages were opened with care
+                calls[start["id"], start["target"], start["call"]] += 1
         lines: Counter[tuple[str, str]] = Counter()
         shown: Counter[tuple[str, str]] = Counter()
         async for message in recorded(connection, LEDGER):

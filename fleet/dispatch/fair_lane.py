@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 import structlog
@@ -17,10 +18,12 @@ import structlog
 from fleet import faults
 from fleet.dispatch.lines import MOST_HELD, MOST_HOLDING, REMEMBERED_SECONDS, WINDOW, Held, Line, Lines
 from fleet.dispatch.office import Errand, Office
+from fleet.dispatch.opening import Opening, apart
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.quotas import Quotas
 from fleet.dispatch.reception import Reception, case_of
 from fleet.dispatch.step import Case
+from fleet.interruption import raise_own
 from fleet.model.action import Action, Run, Wait
 from fleet.model.delivery import AnyDelivery, JobsOf, Retry
 from fleet.model.errors import QueueUnavailable
@@ -82,6 +85,7 @@ class FairLane:
         self._office = office
         self._quotas = quotas
         self._reception = Reception(office)
+        self._opening = Opening(office)
         self._lines = Lines()
         self._turns = Turns()
         self._arrived: list[tuple[str, Sequence[AnyDelivery]]] = []
@@ -94,19 +98,37 @@ class FairLane:
         try:
             while not stop.is_set():
                 change = self._office.state.next_change()
-                if not await self.serve_once():
+                if not await self._serve_on():
                     await pause(change, POLL_SECONDS)
         finally:
             await self._close()
 
+    async def _serve_on(self) -> bool:
+        try:
+            return await self.serve_once()
+        except BaseException as error:  # a bug ends one round; what was in hand comes back when its leases end
+            raise_own(error)
+            log.exception("intake_round_failed", lane=self._lane)
+            await asyncio.sleep(PAUSE_SECONDS)
+            return True
+
     async def hear(self) -> None:
         """Learn at once of every job that comes in, where the broker tells of them, until cancelled."""
-        async for source in self._office.queue.arrivals():
-            if source.tenant is not None and source.lane is self._lane:
-                line = self._lines.of(source.tenant)
-                line.announce()
-                if line.waiting == 1:
-                    self._office.state.announce()
+        while True:
+            try:
+                async for source in self._office.queue.arrivals():
+                    self._heard(source)
+            except BaseException as error:  # the depths tell of new jobs meanwhile
+                raise_own(error)
+                log.exception("arrivals_not_heard", lane=self._lane)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _heard(self, source: JobsOf) -> None:
+        if source.tenant is not None and source.lane is self._lane:
+            line = self._lines.of(source.tenant)
+            line.announce()
+            if line.waiting == 1:
+                self._office.state.announce()
 
     async def serve_once(self) -> bool:
         """Everything that can be done now; whether there was anything."""
@@ -208,12 +230,17 @@ class FairLane:
     async def _take_from(self, tenant: str, jobs: int) -> Sequence[AnyDelivery]:
         try:
             return await self._office.queue.take(JobsOf(self._lane, tenant), jobs, 0.0)
-        except QueueUnavailable as error:
-            now = self._office.clock.now()
-            if now - self._warned_at >= QUIET_SECONDS:
-                self._warned_at = now
-                log.warning("intake_cannot_reach_the_queue", lane=self._lane, tenant=tenant, error=str(error))
+        except BaseException as error:  # a bug met by one tenant must not keep the others waiting
+            raise_own(error)
+            self._complain(tenant, error)
             return []
+
+    def _complain(self, tenant: str, error: BaseException) -> None:
+        now = self._office.clock.now()
+        if now - self._warned_at >= QUIET_SECONDS:
+            self._warned_at = now
+            why = str(error) if isinstance(error, QueueUnavailable) else type(error).__name__
+            log.warning("intake_cannot_reach_the_queue", lane=self._lane, tenant=tenant, error=why)
 
     async def _receive(self, taken: Sequence[tuple[str, Grant, Sequence[AnyDelivery]]]) -> None:
         """Put the jobs on their tenants' tabs and send them on their way, or hold them."""
@@ -237,16 +264,25 @@ class FairLane:
 
     async def _send_on(self, deliveries: Sequence[AnyDelivery], look: Look) -> None:
         errands: list[Errand] = []
+        deliveries, sealed = apart(deliveries)
         for start in range(0, len(deliveries), SLICE):
-            now = self._office.clock.now()
-            view, rooms = self._office.state.view(), self._office.state.rooms(self._lane, now)
-            for delivery in deliveries[start : start + SLICE]:
-                errand = self._place(delivery, look, view, rooms, now)
-                if errand is not None:
-                    errands.append(errand)
+            async with self._office.queue.reading:
+                errands += self._place_all(deliveries[start : start + SLICE], look)
             await asyncio.sleep(0)
         if errands:
             await self._office.send(errands)
+        await self._opening.run(sealed, partial(self._place_opened, look))
+
+    def _place_all(self, deliveries: Sequence[AnyDelivery], look: Look) -> list[Errand]:
+        now = self._office.clock.now()
+        view, rooms = self._office.state.view(), self._office.state.rooms(self._lane, now)
+        place = partial(self._place, look=look, view=view, rooms=rooms, now=now)
+        errands = [self._office.guarded(place, delivery) for delivery in deliveries]
+        return [errand for errand in errands if errand is not None]
+
+    def _place_opened(self, look: Look, delivery: AnyDelivery) -> Errand | None:
+        self._quotas.charge(delivery)
+        return next(iter(self._place_all([delivery], look)), None)
 
     def _place(self, delivery: AnyDelivery, look: Look, view: View, rooms: dict[str, int], now: float) -> Errand | None:
         """The errand of a job that can go on; None where it is held."""
@@ -342,8 +378,10 @@ class FairLane:
             self._office.leases.hold(deliveries)
             now, quota = self._office.clock.now(), self._office.rules.quotas.of(tenant)
             why = fullness.REFUSAL if line.crowds else quotas.refusal(quota)
+            deliveries, sealed = apart(deliveries)
             if deliveries:
                 await self._office.send([self._reception.refuse(each, why, now) for each in deliveries])
+            await self._opening.run(sealed, partial(self._reception.refuse, refusal=why, now=now))
         return bool(over)
 
     def _listen(self) -> None:
@@ -364,8 +402,9 @@ class FairLane:
     async def _await_jobs(self, tenant: str, line: Line, jobs: int) -> None:
         try:
             deliveries = await self._office.queue.take(JobsOf(self._lane, tenant), jobs, LONG_POLL_SECONDS)
-        except QueueUnavailable as error:
-            log.debug("tenant_not_listened_to", lane=self._lane, tenant=tenant, error=str(error))
+        except BaseException as error:
+            raise_own(error)
+            self._complain(tenant, error)
             await asyncio.sleep(PAUSE_SECONDS)
             deliveries = []
         finally:

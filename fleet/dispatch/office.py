@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -17,7 +17,7 @@ from fleet.dispatch.patience import insist
 from fleet.dispatch.peers import Peers
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state import FleetState
-from fleet.dispatch.step import Case, Step, broken, carry_out, put_off, unreadable, unstorable
+from fleet.dispatch.step import Case, Step, broken, carry_out, failing, put_off, unreadable, unstorable
 from fleet.dispatch.till import Till
 from fleet.interruption import raise_own
 from fleet.model.action import Action, Finish, Wait
@@ -70,6 +70,15 @@ class Office:
         except Exception as error:  # a bug met by one job must not stop its neighbours
             log.exception("decision_failed", **job_fields(case.delivery, case.delivery.traceparent))
             return error
+
+    def guarded(self, place: Callable[[AnyDelivery], Errand | None], delivery: AnyDelivery) -> Errand | None:
+        """What follows where `place` has decided; a bug met by one message must not take those beside it along."""
+        try:
+            return place(delivery)
+        except BaseException as error:
+            raise_own(error)
+            log.exception("decision_failed", **job_fields(delivery, delivery.traceparent))
+            return Errand(failing(delivery, error, self.clock.now()), delivery.traceparent)
 
     def decide(self, case: Case, view: View, now: float) -> Action:
         if self.cancelling.holds(case):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import structlog
 
 from fleet.dispatch.office import Errand, Office, unread
+from fleet.dispatch.opening import Opening, apart
 from fleet.dispatch.patience import pause
 from fleet.dispatch.step import Case, Step
+from fleet.interruption import raise_own
 from fleet.model.delivery import AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
@@ -28,6 +31,7 @@ class Orphans:
 
     def __init__(self, office: Office) -> None:
         self._office = office
+        self._opening = Opening(office)
 
     async def run(self, stop: asyncio.Event) -> None:
         while not await pause(stop, SWEEP_SECONDS):
@@ -35,6 +39,9 @@ class Orphans:
                 await self.sweep()
             except QueueUnavailable as error:
                 log.warning("orphans_not_swept", error=str(error))
+            except BaseException as error:  # a bug ends one sweep and not the loop
+                raise_own(error)
+                log.exception("orphans_not_swept")
 
     async def sweep(self) -> None:
         """Take in what waits for a target that nobody serves."""
@@ -55,7 +62,13 @@ class Orphans:
         self._office.leases.hold(deliveries)
         now = self._office.clock.now()
         log.warning("orphaned_work", target=source.target, lane=source.lane.value, jobs=len(deliveries))
-        await self._office.send([self._errand(delivery, now) for delivery in deliveries])
+        deliveries, sealed = apart(deliveries)
+        if deliveries:
+            async with self._office.queue.reading:
+                place = partial(self._errand, now=now)
+                errands = [errand for each in deliveries if (errand := self._office.guarded(place, each))]
+            await self._office.send(errands)
+        await self._opening.run(sealed, partial(self._errand, now=now))
 
     def _errand(self, delivery: AnyDelivery, now: float) -> Errand:
         age_seconds = now - delivery.stored_at

@@ -14,6 +14,7 @@ from fleet.dispatch.buffer import Buffer
 from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
 from fleet.dispatch.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office, job_fields, unread
+from fleet.dispatch.opening import Opening, apart
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.starts import INTERRUPTED, Starts
 from fleet.dispatch.step import Case, Step, on_record
@@ -53,6 +54,7 @@ class Runner:
         self._backend = backend
         self._office = office
         self._buffer = Buffer(target)
+        self._opening = Opening(office)
         self._starts = Starts(office.queue, office.clock, office.cancelling.answered)
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
@@ -98,6 +100,10 @@ class Runner:
         except QueueUnavailable as error:
             log.warning("runner_cannot_reach_the_queue", target=self._target.name, lane=lane, error=str(error))
             return False
+        except BaseException as error:  # a bug ends one round and not the loop
+            raise_own(error)
+            log.exception("work_not_taken", target=self._target.name, lane=lane)
+            return False
         return True
 
     async def receive(self, lane: Lane, deliveries: Sequence[AnyDelivery]) -> None:
@@ -106,12 +112,18 @@ class Runner:
             return
         faults.point("runner.taken")
         self._office.leases.hold(deliveries)
-        view, now = self._office.state.view(), self._office.clock.now()
-        elsewhere = [errand for delivery in deliveries if (errand := self._place(lane, delivery, view, now))]
+        deliveries, sealed = apart(deliveries)
+        async with self._office.queue.reading:
+            place = partial(self._place, lane, self._office.state.view(), self._office.clock.now())
+            elsewhere = [errand for each in deliveries if (errand := self._office.guarded(place, each))]
         if elsewhere:
             await self._office.send(elsewhere)
+        await self._opening.run(sealed, partial(self._place_opened, lane))
 
-    def _place(self, lane: Lane, delivery: AnyDelivery, view: View, now: float) -> Errand | None:
+    def _place_opened(self, lane: Lane, delivery: AnyDelivery) -> Errand | None:
+        return self._place(lane, self._office.state.view(), self._office.clock.now(), delivery)
+
+    def _place(self, lane: Lane, view: View, now: float, delivery: AnyDelivery) -> Errand | None:
         """Put the job into the buffer; or the errand, where it shall not run here."""
         self._office.spans.taken(delivery, delivery.traceparent, now)
         work = delivery.body

@@ -123,6 +123,25 @@ def unreadable(delivery: AnyDelivery, bad: Malformed, retry_seconds: float | Non
     return _fail(delivery, bad.job_id, bad.tenant, bad.lane, bad.problem, now)
 
 
+def failing(delivery: AnyDelivery, error: BaseException | None, now: float) -> Step:
+    """The step for what hit a bug of ours, whatever is known of it; without an error, for what crashes who reads it."""
+    match delivery.body:
+        case Malformed() as bad:
+            return Step((), Ack(delivery)) if bad.is_comparison else _unread(delivery, bad, error, now)
+        case Work() as work:
+            return broken(Case.of_work(delivery, work), error, now)
+        case Job() as job:
+            return broken(Case.of_job(delivery, job), error, now)
+
+
+def _unread(delivery: AnyDelivery, bad: Malformed, error: BaseException | None, now: float) -> Step:
+    if error is not None:
+        problem = Problem(f"internal error: {type(error).__name__}")
+        return _fail(delivery, bad.job_id, bad.tenant, bad.lane, problem, now)
+    problem = Problem(f"handed out {delivery.deliveries} times, and whoever read it crashed")
+    return _fail(delivery, bad.job_id, bad.tenant, bad.lane, problem, now, Reason.TOO_MANY_DELIVERIES)
+
+
 def unstorable(delivery: AnyDelivery, now: float) -> Step:
     """The step for a job one of whose letters the broker refuses for good, too large perhaps."""
     if isinstance(delivery.body, Work) and delivery.body.shadow is not None:
@@ -134,14 +153,21 @@ def unstorable(delivery: AnyDelivery, now: float) -> Step:
     return _fail(delivery, job_id, job.tenant, job.lane, problem, now)
 
 
-def _fail(delivery: AnyDelivery, job_id: str, tenant: str, lane: Lane, problem: Problem, now: float) -> Step:
-    reason = Reason.INTERNAL_ERROR
+def _fail(
+    delivery: AnyDelivery,
+    job_id: str,
+    tenant: str,
+    lane: Lane,
+    problem: Problem,
+    now: float,
+    reason: Reason = Reason.INTERNAL_ERROR,
+) -> Step:
     result = Result(job_id, tenant, Status.FAILED, reason, now, problem=problem)
     dead = DeadLetter(tenant, job_id, reason, problem, delivery.raw, now, lane)
     return Step((result, dead, LedgerEntry(job_id, tenant, lane, now, reason, status=Status.FAILED)), Ack(delivery))
 
 
-def broken(case: Case, error: Exception, now: float) -> Step:
+def broken(case: Case, error: BaseException | None, now: float) -> Step:
     """The step for a job that hit a bug of ours: it fails alone, and is kept for whoever mends the bug."""
     problem = Problem(f"internal error: {type(error).__name__}")
     return carry_out(case, GiveUp(Status.FAILED, Reason.INTERNAL_ERROR, problem, dead=True), now)

@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 from fleet.model.job import Job, Lane
 from fleet.model.result import Letter, Malformed, Work
 
+SEALED_BEYOND = 2
+"""A message handed out more often has been in two crashes, or has waited: it comes sealed."""
+
 Body = TypeVar("Body", bound=Job | Work | Malformed, covariant=True)
 
 

@@ -158,4 +158,14 @@ class Malformed:
     is_comparison: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed(Malformed):
+    """A message that nobody has read yet, for reading it may crash whoever does; named without reading it.
+
+    `arrived` belongs to the queue that took it; nobody else looks inside.
+    """
+
+    arrived: object = field(default=None, compare=False, repr=False)
+
+
 Letter = Work | Result | LedgerEntry | DeadLetter | Feedback | Start
