@@ -180,7 +180,8 @@ class FairLane:
             takes = await asyncio.gather(*(self._take_from(tenant, grant.jobs) for tenant, grant in asked))
             now = self._office.clock.now()
             for (tenant, grant), deliveries in zip(asked, takes, strict=True):
-                self._lines[tenant].asked(grant.jobs, len(deliveries), now)
+                size = sum(len(delivery.raw) for delivery in deliveries)
+                self._lines[tenant].asked(grant.jobs, len(deliveries), size, now)
             await self._receive([(*each, deliveries) for each, deliveries in zip(asked, takes, strict=True)])
             await self._receive_arrived()
         return bool(grants)

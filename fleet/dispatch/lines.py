@@ -27,6 +27,9 @@ MOST_ASK_AGAIN_SECONDS = 30.0
 """Jobs that are counted and not handed out are in other hands: they are asked for again after so long, doubling."""
 
 
+LARGE_TAKE_BYTES = 256 * 1024
+"""Where a take brings so much there may be more than it brought: the broker bounds it by bytes as well."""
+
 MOST_PUT_OFF = 10_000
 """Jobs of a tenant that are known not to run before a later time; more are asked for as if they were not."""
 
@@ -118,12 +121,13 @@ class Line:
             return False
         return now >= self.rests_until or rooms.get(self.rests_for, 0) > 0
 
-    def asked(self, jobs: int, came: int, now: float) -> None:
+    def asked(self, jobs: int, came: int, came_bytes: int, now: float) -> None:
         """Learn from what a take of so many jobs brought: with all that was asked for there may be more.
 
         Fewer come where there are no more, and where they are large.
         """
-        self.waiting = max(1, self.waiting - jobs) if came >= jobs else max(0, self.waiting - came) if came else 0
+        more = came >= jobs or came_bytes >= LARGE_TAKE_BYTES
+        self.waiting = max(1, self.waiting - came) if more else 0
         if came:
             self.fruitless, self.ask_at = 0, 0.0
             return
