@@ -132,6 +132,15 @@ class Office:
             log.exception("step_failed", jobs=len(errands))
         finally:
             self.leases.release([errand.step.settlement.delivery for errand in errands])
+            self._note_sent(errands)
+
+    def _note_sent(self, errands: Sequence[Errand]) -> None:
+        """What intake hands over is in the next reading, if it is stored."""
+        for errand in errands:
+            if isinstance(errand.step.settlement.delivery.source, JobsOf):
+                for letter in errand.step.letters:
+                    if isinstance(letter, Work):
+                        self.state.traffic.sent(WorkOf(letter.target, letter.job.lane), letter.job.tenant)
 
     def _count(self, errands: Sequence[Errand]) -> None:
         """Tell the traffic what left a target and what goes on to another. Intake counts for itself."""

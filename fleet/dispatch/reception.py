@@ -69,7 +69,7 @@ class Reception:
         step = self._office.carry_out(case, action, now)
         for letter in step.letters:
             if isinstance(letter, Work):
-                self._office.state.traffic.handed_over(WorkOf(letter.target, letter.job.lane), case.job.tenant)
+                self._office.state.traffic.sending(WorkOf(letter.target, letter.job.lane), case.job.tenant)
                 self._office.state.traffic.brought(len(case.delivery.raw))
         delivery = case.delivery
         return Errand(step, self._office.spans.intake(delivery, now, self._office.clock.now()))

@@ -40,6 +40,7 @@ class Traffic:
         self._depths = Depths()
         self._moved: Counter[WorkOf] = Counter()
         self._in_flight_since: Counter[str] = Counter()
+        self._unsent: Counter[tuple[WorkOf, str]] = Counter()
         self._running: dict[str, Counter[Lane]] = {name: Counter() for name in self._targets}
         self._tokens: Counter[str] = Counter()
         self._on_account: Counter[str] = Counter()
@@ -72,9 +73,24 @@ class Traffic:
                 del since[key]
 
     def moved(self) -> tuple[Counter[WorkOf], Counter[str]]:
-        """What was moved since the last reading, for `read`."""
+        """What was moved since the last reading, for `read`; what is not sent yet will not be in that."""
         self._brought_before = self._brought_bytes
-        return Counter(self._moved), Counter(self._in_flight_since)
+        moved, in_flight = Counter(self._moved), Counter(self._in_flight_since)
+        for work, tenant in self._unsent.elements():
+            moved[work] -= 1
+            in_flight[tenant] -= 1
+        return moved, in_flight
+
+    def sending(self, work: WorkOf, tenant: str) -> None:
+        """Put on its way to a target, before it is stored there: it counts at once. `sent` has to follow."""
+        self.handed_over(work, tenant)
+        self._unsent[work, tenant] += 1
+
+    def sent(self, work: WorkOf, tenant: str) -> None:
+        """It is stored; or not, and the next reading tells."""
+        self._unsent[work, tenant] -= 1
+        if not self._unsent[work, tenant]:
+            del self._unsent[work, tenant]
 
     def handed_over(self, work: WorkOf, tenant: str, jobs: int = 1) -> None:
         """Put on its way to a target; with a negative number, taken off it."""
