@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 100
 
+LEAST_WIDTH = 72
+"""Of the list: a narrower terminal breaks its lines, but no number, which the other commands are given, is cut."""
+
 dead_app = typer.Typer(help="Jobs that could not be read or finished.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -99,7 +102,7 @@ async def show_list(
             found = [*found[1 - limit :], kept] if limit > 1 else [kept]
     now = time.time()
     output.object({"letters": [facts_of(kept, now, body) for kept in found]})
-    table = Table("seq", "age", "tenant", "task", "reason", "problem", box=None, padding=(0, 2))
+    table = _list_table(output.console.width)
     for kept in found:
         facts = facts_of(kept, now, body)
         age, task = _age(facts["age_seconds"]), facts["task"] or "-"
@@ -109,11 +112,21 @@ async def show_list(
     output.show(table if found else "no dead letters")
 
 
+def _list_table(terminal_width: int) -> Table:
+    table = Table(box=None, padding=(0, 2), width=LEAST_WIDTH if terminal_width < LEAST_WIDTH else None)
+    table.add_column("seq", no_wrap=True)
+    for name in ("age", "tenant", "task", "reason", "problem"):
+        table.add_column(name, overflow="fold")
+    return table
+
+
 async def show_one(dead: DeadLetters, output: Output, sequence: int, body: bool) -> None:
     """Raises: FleetError where there is none."""
     facts = facts_of(await _found(dead, sequence), time.time(), body)
     output.object(facts)
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         if value is not None:
             table.add_row(name, _age(value) if name == "age_seconds" else str(value))

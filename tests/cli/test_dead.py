@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from io import StringIO
 from typing import Any
 
 import pytest
 from fake_app import App
 from typer.testing import Result
 
+from fleet.cli.dead import show_list
+from fleet.cli.output import Output
 from fleet.model.delivery import Post
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
-from fleet.model.result import DeadLetter, Problem, Status
+from fleet.model.result import DeadLetter, Kept, Problem, Status
 from fleet.model.result import Result as JobResult
+from queues.dead import MemoryDeadLetters
+from queues.memory import MemoryBroker
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
 
 PROMPT = "planted-prompt"
+LARGEST = 2**53 - 1
 OLD_ID = "job-000000000001"
 BODY = {"schema": 1, "id": OLD_ID, "task": "chat", "request": {"messages": [{"role": "user", "content": PROMPT}]}}
 
@@ -50,6 +56,27 @@ def letters(fake_app: App) -> App:
 def test_list_shows_the_newest_that_match(letters: App, invoke_json: InvokeJson, options, expected) -> None:
     found = invoke_json("dead", "list", *options)["letters"]
     assert [letter["seq"] for letter in found] == expected
+
+
+class OneLetter(MemoryDeadLetters):
+    """Keeps a letter under the largest number there is."""
+
+    async def letters(self, tenant: str | None = None) -> AsyncIterator[Kept]:
+        problem = Problem("no target may run this job: " + "claude-sonnet is shut; " * 20)
+        yield Kept(
+            LARGEST, DeadLetter("a-tenant-of-a-long-name", OLD_ID, Reason.TOO_MANY_DELIVERIES, problem, b"{}", 5.0)
+        )
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "60", "80", "120"])
+async def test_the_number_that_other_commands_are_given_is_whole_at_any_width(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = StringIO()
+    await show_list(OneLetter(MemoryBroker()), Output(False, shown), None, None, 100, False)
+    assert str(LARGEST) in shown.getvalue().split()
+    assert "…" not in shown.getvalue()
 
 
 def test_the_prompt_is_shown_only_when_asked_for(letters: App, invoke: Invoke) -> None:
