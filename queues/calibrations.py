@@ -15,6 +15,7 @@ from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
 from queues.calibration_codec import decode_calibration, encode_calibration
+from queues.causes import unanswered
 from queues.connection import Connection, connect
 from queues.jetstream import store
 from queues.journal import Recorded, recorded
@@ -104,7 +105,7 @@ class JetStreamCalibrations:
         try:
             info: Any = await self._connection.nats.jetstream().stream_info(CALIBRATIONS)
         except NatsError as error:
-            raise QueueUnavailable(f"{CALIBRATIONS}: {error}") from error
+            raise unanswered(CALIBRATIONS, error) from error
         return info.created, info.state.last_seq, info.state.messages
 
     async def close(self) -> None:

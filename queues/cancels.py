@@ -17,6 +17,7 @@ from fleet.model.cancellation import Cancellation
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Status
+from queues.causes import unanswered
 from queues.cells import NO_MESSAGE
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.frames import Arrival
@@ -97,7 +98,7 @@ class JetStreamCancels:
         try:
             reader: Any = await js.add_consumer(CANCELS, config)
         except NatsError as error:
-            raise QueueUnavailable(f"{CANCELS} cannot be read: {error}") from error
+            raise unanswered(f"{CANCELS} cannot be read", error) from error
         inlet, missing = Inlet(self._connection, CANCELS, reader.name), reader.num_pending or 0
         try:
             while True:

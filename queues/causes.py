@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nats.errors import Error as NatsError
 from pydantic_core import from_json
 
-from fleet.model.errors import QueueRefused, QueueUnavailable
-from queues.connection import Connection, status_of
+from fleet.model.errors import LoginRefused, QueueRefused, QueueUnavailable
+from queues.client import PermissionRefused
+from queues.connection import OTHER_LOGIN, Connection, status_of
 from queues.letters import Message
 
 NOT_ENABLED, NOT_FOR_ACCOUNT = 10076, 10039
@@ -47,6 +49,19 @@ def refused(about: str, code: int | None, description: str | None) -> QueueRefus
     way_out = JOBS_FULL if code == FULL and about.startswith("jobs.") else WAY_OUT.get(code or 0)
     said = description or f"error {code}"
     return QueueRefused(f"{about}: JetStream: {said}" + (f": {way_out}" if way_out else ""))
+
+
+def stored_elsewhere(subject: str, stream: object, expected: str) -> QueueRefused:
+    """A stream of somebody else confirmed the message, which nobody of the fleet will read there."""
+    way_out = f"{WAY_OUT[OVERLAP]}, and an operator runs `fleet topology apply`"
+    return QueueRefused(f"{subject}: stored in stream {stream}, not in the fleet's {expected}: {way_out}")
+
+
+def unanswered(about: str, error: NatsError) -> QueueUnavailable:
+    """A request about a stream failed: for want of a right, or for some other reason."""
+    if isinstance(error, PermissionRefused):
+        return LoginRefused(f"{about}: {error}: {OTHER_LOGIN}")
+    return QueueUnavailable(f"{about}: {error}")
 
 
 async def nobody_takes(connection: Connection, about: str) -> QueueRefused:

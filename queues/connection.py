@@ -19,9 +19,9 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from fleet.interruption import raise_own
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import LoginRefused, QueueUnavailable
 from queues.addresses import servers_in, without_password
-from queues.client import Taker, TolerantClient
+from queues.client import PermissionRefused, Taker, TolerantClient
 from queues.frames import Arrival, publication
 from queues.letters import HEADER_ROOM_BYTES, Message
 from queues.login import ANONYMOUS, Login
@@ -29,6 +29,7 @@ from queues.unreachable import unreachable
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
 BROKEN = "the connection to NATS broke"
+OTHER_LOGIN = "log in as a user who may, or give this one the right"
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +177,8 @@ class Connection:
                 yield done
         except TimeoutError as error:
             raise QueueUnavailable(f"no answer from NATS within {timeout_seconds:g} s") from error
+        except PermissionRefused as error:
+            raise LoginRefused(f"{error}: {OTHER_LOGIN}") from error
         except NatsError as error:
             raise QueueUnavailable(f"NATS client: {error}") from error
         except asyncio.CancelledError as error:
@@ -268,11 +271,11 @@ class Connection:
         for batch in self._batches.values():
             refused = next((each.subject for each in batch.messages if each.subject.lower() == subject), None)
             if refused is not None and not batch.done.done():
-                batch.done.set_exception(QueueUnavailable(f"this login may not publish to {refused}"))
+                batch.done.set_exception(LoginRefused(f"this login may not publish to {refused}: {OTHER_LOGIN}"))
                 told = True
         for arrived, listened in self._listeners.items():
             if listened.lower() == subject:
-                arrived.put_nowait(QueueUnavailable(f"this login may not listen to {listened}"))
+                arrived.put_nowait(LoginRefused(f"this login may not listen to {listened}: {OTHER_LOGIN}"))
                 told = True
         return told
 

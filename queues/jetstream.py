@@ -30,7 +30,7 @@ from fleet.model.delivery import (
 from fleet.model.errors import QueueRefused, QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Result, Sealed, Work
-from queues.causes import NO_JETSTREAM, nobody_takes, refused
+from queues.causes import NO_JETSTREAM, nobody_takes, refused, stored_elsewhere
 from queues.cells import WRITTEN_MEANWHILE
 from queues.codec import decode
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
@@ -44,7 +44,7 @@ from queues.load import JetStreamLoads
 from queues.parcels import parcel_of
 from queues.sealing import Readings, body_of, record_of
 from queues.strays import Stray, Strays, is_stray
-from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of
+from queues.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of, stream_for
 from queues.tokens import VOID, Token, look_up
 from queues.topology import TooManyConsumers, TopologySpec, ensure_consumer
 
@@ -260,6 +260,8 @@ def _stored(reply: Arrival, subject: str) -> Stored:
     ack = from_json(reply.data)
     error = ack.get("error")
     if error is None:
+        if ack.get("stream") != (expected := stream_for(subject)):
+            raise stored_elsewhere(subject, ack.get("stream"), expected)
         return Stored.REPEAT if ack.get("duplicate", False) else Stored.NEW
     code = error.get("err_code")
     if code in WRITTEN_MEANWHILE:

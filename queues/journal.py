@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback
 from fleet.model.result import LedgerEntry, Problem
+from queues.causes import unanswered
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, connect
 from queues.feedback import decode_feedback
 from queues.inlet import Inlet, hand_over_of
@@ -66,7 +66,7 @@ async def recorded(
     try:
         reader = await js.add_consumer(stream, config)
     except NatsError as error:
-        raise QueueUnavailable(f"{stream} cannot be read: {error}") from error
+        raise unanswered(f"{stream} cannot be read", error) from error
     inlet = Inlet(connection, stream, reader.name)
     try:
         async for message in _portions(inlet, reader.num_pending or 0):

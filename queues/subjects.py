@@ -33,6 +33,20 @@ LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
 """The stream under the object store `results-large`."""
 
+_STREAMS = {
+    "jobs": JOBS,
+    "work": WORK,
+    "results": RESULTS,
+    "ledger": LEDGER,
+    "dead": DEAD,
+    "feedback": FEEDBACK,
+    "starts": STARTS,
+    "cancels": CANCELS,
+    "$KV": "KV_{}",
+    "$O": "OBJ_{}",
+}
+"""By the first token of a subject; the name of a bucket is the second."""
+
 _LANES = frozenset(lane.value for lane in Lane)
 
 MSG_ID = "Nats-Msg-Id"
@@ -102,6 +116,13 @@ def spend_subject(key: str) -> str:
 
 def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
+
+
+def stream_for(subject: str) -> str:
+    """Return the name of the stream that stores what is published to a subject of the fleet."""
+    kind, _, rest = subject.partition(".")
+    stream = _STREAMS[kind]
+    return stream.format(rest.partition(".")[0]) if kind[0] == "$" else stream
 
 
 def stream_of(source: Source) -> str:

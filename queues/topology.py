@@ -28,7 +28,7 @@ from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
 from queues import shares
-from queues.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused
+from queues.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused, unanswered
 from queues.client import PermissionRefused
 from queues.subjects import (
     CALIBRATIONS,
@@ -194,7 +194,7 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
             raise TooManyConsumers(f"{what}: {error}") from error
         raise refused(what, error.err_code, error.description) from error
     except NatsError as error:
-        raise QueueUnavailable(f"consumer {name} of {stream_of(source)}: {error}") from error
+        raise unanswered(f"consumer {name} of {stream_of(source)}", error) from error
 
 
 async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:

@@ -16,7 +16,7 @@ from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.knowledge import Learned
 from fleet.dispatch.till import alerts
-from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.errors import ConfigError, LoginRefused
 from fleet.ports import Backend, Capacities
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
@@ -175,7 +175,7 @@ async def _unless(closed: asyncio.Event, serving: Coroutine[None, None, None]) -
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise QueueUnavailable("NATS ended the connection for good")
+            raise LoginRefused("NATS ended the connection for good, as where a login is changed or expires")
         await task
     finally:
         task.cancel()

@@ -20,6 +20,7 @@ from fleet.model.errors import (
     FleetError,
     InvalidFeedback,
     InvalidJob,
+    LoginRefused,
     QueueRefused,
     QueueUnavailable,
 )
@@ -83,6 +84,8 @@ def advice(error: FleetError | OSError) -> str:
     """What went wrong and what to do about it, in one line."""
     what = " ".join(str(error).split()) or type(error).__name__
     match error:
+        case LoginRefused():
+            return f"wrong setting: nats_user: {what}"
         case QueueRefused():
             return f"NATS refuses: {what}"
         case QueueUnavailable() | ConnectionError():

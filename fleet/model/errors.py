@@ -6,6 +6,7 @@ FleetError
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
 │   └── QueueRefused   it answered and said no: a stream that is missing or full, JetStream that is off
+│       └── LoginRefused  the login is refused, or has no right to what was asked
 └── BackendUnavailable a backend cannot be built or reached at all
 """
 
@@ -43,6 +44,10 @@ class QueueUnavailable(FleetError):
 
 class QueueRefused(QueueUnavailable):
     """The broker answered, and said no: the message names the cause and the way out."""
+
+
+class LoginRefused(QueueRefused):
+    """The broker refuses this login, or what it asked for: another login or a right helps, trying again does not."""
 
 
 class BackendUnavailable(FleetError):

@@ -12,13 +12,17 @@ from pathlib import Path
 import pytest
 
 from fleet.cli.output import advice
-from fleet.client import FleetClient
+from fleet.client import FleetClient, submission
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
+from fleet.model.feedback import Feedback, Verdict
 from queues.addresses import Address, servers_in, without_password
 from queues.client import TolerantClient
 from queues.connection import connect
+from queues.desk import JetStreamDesk
+from queues.journal import JetStreamJournal
 from queues.server import _binary
-from queues.topology import TopologySpec, apply
+from queues.subjects import stream_for
+from queues.topology import SHIPPED, TopologySpec, _streams, apply
 
 PASSWORD = "p w@/:%,ü#?"
 ENCODED = "p%20w%40%2F%3A%25%2C%C3%BC%23%3F"
@@ -146,6 +150,31 @@ async def test_streams_that_are_not_there_are_told(serve: Serve) -> None:
                 await asking
 
 
+async def test_a_message_that_a_stream_of_somebody_else_took_is_no_accepted_one(serve: Serve) -> None:
+    url = f"nats://127.0.0.1:{serve(JETSTREAM)}"
+    connection = await connect(url)
+    foreign = ["jobs.>", "cancels.>", "feedback.>"]
+    await connection.nats.jetstream().add_stream(name="EVENTS", subjects=foreign)
+    desk = JetStreamDesk(connection, "acme")
+    job = submission(task="chat", messages=HELLO, id="job-000000000001")
+    told = Feedback(job.id, "acme", Verdict.GOOD, 1.0, id="feedback-00000001")
+    asked = {
+        "jobs.standard.acme: stored in stream EVENTS, not in the fleet's JOBS": desk.submit([job]),
+        "cancels.acme.job-000000000001: stored in stream EVENTS, not in the fleet's CANCELS": desk.cancel(job.id),
+        "feedback.acme: stored in stream EVENTS, not in the fleet's FEEDBACK": desk.give_feedback(told),
+    }
+    for said, asking in asked.items():
+        with pytest.raises(QueueRefused) as raised:
+            await asking
+        assert str(raised.value).startswith(f"{said}: take the subject from the other stream")
+    await desk.close()
+
+
+def test_every_subject_belongs_to_the_stream_that_the_topology_gives_it() -> None:
+    subjects = {subject: config.name for config in _streams(SHIPPED) for subject in config.subjects}
+    assert {subject: stream_for(subject) for subject in subjects} == subjects
+
+
 async def test_subjects_that_overlap_are_told_with_the_other_stream(serve: Serve) -> None:
     url = f"nats://127.0.0.1:{serve(JETSTREAM)}"
     connection = await connect(url)
@@ -168,6 +197,24 @@ async def test_a_right_that_is_missing_is_told(serve: Serve) -> None:
     rights = '{user: a, password: secret, permissions: {publish: "foo", subscribe: ">"}}'
     error = await refusal(f"nats://a:secret@127.0.0.1:{serve(f'{JETSTREAM}authorization {{users: [{rights}]}}')}")
     assert "this login may not publish to $JS.API.STREAM.INFO.JOBS: log in as the user operator" in str(error)
+
+
+async def test_a_login_without_the_right_is_not_told_to_start_a_fleet(serve: Serve) -> None:
+    rights = '{user: a, password: secret, permissions: {publish: "foo", subscribe: "_INBOX.>"}}'
+    url = f"nats://a:secret@127.0.0.1:{serve(f'{JETSTREAM}authorization {{users: [{rights}]}}')}"
+    async with FleetClient.connect(url, tenant="acme") as client:
+        with pytest.raises(QueueUnavailable) as raised:
+            await client.submit(task="chat", messages=HELLO)
+        with pytest.raises(QueueUnavailable) as unheard:
+            await anext(aiter(client.results()))
+    journal = await JetStreamJournal.connect(url)
+    with pytest.raises(QueueUnavailable) as unread:
+        await anext(aiter(journal.feedback()))
+    await journal.close()
+    for error in (raised.value, unheard.value, unread.value):
+        line = advice(error)
+        assert line.startswith("wrong setting: nats_user: ") and "this login may not " in line
+        assert line.endswith(": log in as a user who may, or give this one the right")
 
 
 async def test_a_wrong_password_is_told_without_it(serve: Serve) -> None:
