@@ -410,9 +410,8 @@ class FairLane:
             deliveries = []
         finally:
             line.poll = None  # also after a bug: a tenant with a poll is not taken from in any other way
+        line.listened(jobs, len(deliveries))
         if deliveries:
-            # With fewer than were asked for there are no more.
-            line.waiting = jobs if len(deliveries) >= jobs else 0
             self._arrived.append((tenant, deliveries))
         self._office.state.announce()
 

@@ -47,7 +47,8 @@ class Held:
 class Line:
     """A tenant's queue: how many jobs it should hold, and how many of them are one too many.
 
-    `job_bytes` is what a job of its takes, as last seen. `counted` are the jobs of the last reading. It is not asked
+    `job_bytes` is what a job of its takes, as last seen. `counted` are the jobs of the last reading, `announced` those
+    told of since that have not been brought. It is not asked
     before `ask_at` while there are no more than `barren`, and it rests until `rests_until` for want of room at
     `rests_for`; both in unix seconds. `put_off` are the jobs seen that their publisher has delayed, by id, with when
     each is due; the first of them is at `due_at`.
@@ -62,6 +63,7 @@ class Line:
     poll: asyncio.Task[None] | None = None
     job_bytes: float = 0.0
     counted: int = 0
+    announced: int = 0
     barren: int = 0
     fruitless: int = 0
     ask_at: float = 0.0
@@ -126,6 +128,7 @@ class Line:
 
         Fewer come where there are no more, and where they are large.
         """
+        self.announced -= came
         more = came >= jobs or came_bytes >= LARGE_TAKE_BYTES
         self.waiting = max(1, self.waiting - came) if more else 0
         if came:
@@ -137,7 +140,7 @@ class Line:
 
     def count(self, jobs: int, now: float) -> None:
         """Take in a reading. A tenant that is listened to has none to take."""
-        more, self.counted = jobs - self.counted, jobs
+        more, self.counted, self.announced = jobs - self.counted, jobs, 0
         self._forget_due(now)
         barren = jobs <= self.barren and now < self.ask_at <= now + MOST_ASK_AGAIN_SECONDS  # a clock may be put back
         # Of those put off another dispatcher may have ended some: what has come since is asked for all the same.
@@ -145,10 +148,17 @@ class Line:
         self.waiting = 0 if self.poll or barren else max(0, expected)
 
     def announce(self) -> None:
-        """One more job has come in."""
-        self.ask_at = 0.0
-        if self.poll is None:
-            self.waiting += 1
+        """One more job has come in; the poll may have brought it already, or bring it."""
+        self.announced += 1
+        if self.announced > 0:
+            self.ask_at = 0.0
+            if self.poll is None:
+                self.waiting = max(self.waiting, self.announced)
+
+    def listened(self, jobs: int, came: int) -> None:
+        """Learn from what a poll for so many jobs brought: with fewer than were asked for there are no more."""
+        self.announced -= came
+        self.waiting = jobs if came >= jobs else max(0, self.announced)
 
 
 class Lines:
