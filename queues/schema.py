@@ -51,7 +51,7 @@ def _moment(moment: float | str) -> float | str:
 
 def _one_line(error: Exception) -> str:
     """The first words of a parser's complaint, without the value it quotes."""
-    return str(error).split(":")[0]
+    return str(error).split(": ")[0]
 
 
 JobId = Annotated[str, Field(pattern=f"^{JOB_ID.pattern}$")]

@@ -147,6 +147,8 @@ def _confidence(attempt: Attempt) -> str:
         return "not known"
     if (judged := attempt.judged) is None:
         return f"{attempt.confidence:.4f}"
+    if judged.unfamiliar and not math.isfinite(judged.threshold):
+        return f"{attempt.confidence:.4f}, not used: unfamiliar, always escalates"
     sign = "≥" if attempt.confidence >= judged.threshold else "<"
     threshold = f"{judged.threshold:.4f}" if math.isfinite(judged.threshold) else "any (everything escalates)"
     return f"{attempt.confidence:.4f} {sign} {threshold}"

@@ -77,6 +77,17 @@ def test_guards_second_looks_and_thresholds_that_nothing_reaches_are_named(expla
     assert "strong_does_not_gain" in text and "second look: p_true" in text
 
 
+def test_the_score_of_an_unfamiliar_answer_is_shown_as_one_that_was_not_used(explained):
+    def answer(job):
+        unfamiliar = answered(1, "llama-8b", "yes", 0.8262, threshold=math.inf, calibration=None, unfamiliar=True)
+        held_anyway = answered(2, "llama-70b", "yes", 0.8, Reason.UNFAMILIAR, calibration=None, unfamiliar=True)
+        return succeeded(job, "yes", attempts=(unfamiliar, held_anyway))
+
+    text, _ = explained(answer)
+    assert "0.8262, not used: unfamiliar, always escalates" in text and "< any" not in text
+    assert "0.8000 ≥ 0.7500" in text
+
+
 def test_a_job_without_an_answer_says_why(explained):
     text, decisions = explained(failed)
     assert decisions["error"] == "every target failed"
