@@ -210,7 +210,13 @@ class ChatCompletionRequest(Strict):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     stream: Literal[False] | None = None
-    stop: Text | Annotated[list[Text], Field(min_length=1, max_length=4)] | None = None
+    stop: (
+        Annotated[
+            Annotated[Text, Tag("text")] | Annotated[list[Text], Field(min_length=1, max_length=4), Tag("parts")],
+            _BY_SHAPE,
+        ]
+        | None
+    ) = None
     seed: Seed | None = None
     response_format: Annotated[TextFormat | JsonFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
     tools: Annotated[list[Tool], Field(max_length=128)] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fleet.model.result import Problem
+from fleet.validation import UNKNOWN, rule_of
 
 Model = TypeVar("Model")
 
@@ -99,10 +99,12 @@ def _has_branches(path: list[int | str], body: Any) -> bool:
     return path == ["request", "response_format"]
 
 
-UNKNOWN = "is not a known field"
 _APART = "is not a field of a job: it is charged apart from tokens, at prices the catalogue does not know"
 _STORED = "is not a field of a job: it names what lies in a provider's account"
 _OLD = "is not a field of a job: use tools and tool_choice"
+CACHE_MARK = "cache_control"
+"""Marks what a provider shall cache for money, in any part of a request."""
+
 REFUSED: Mapping[str, str] = {
     "web_search_options": _APART,
     "audio": _APART,
@@ -110,6 +112,7 @@ REFUSED: Mapping[str, str] = {
     "moderation": _APART,
     "prompt_cache_options": _APART,
     "prompt_cache_retention": _APART,
+    CACHE_MARK: _APART,
     "speed": _APART,
     "previous_response_id": _STORED,
     "conversation": _STORED,
@@ -121,21 +124,9 @@ REFUSED: Mapping[str, str] = {
 
 
 def _rule_of_unknown(location: tuple[int | str, ...]) -> str:
-    return REFUSED.get(str(location[-1]), UNKNOWN) if location[:-1] == ("request",) else UNKNOWN
-
-
-_SHOULD = re.compile(r"^[A-Z]\w* should ")
+    is_known_elsewhere = location[:-1] == ("request",) or location[-1] == CACHE_MARK
+    return REFUSED.get(str(location[-1]), UNKNOWN) if is_known_elsewhere else UNKNOWN
 
 
 def _rule(details: ErrorDetails) -> str:
-    match details["type"]:
-        case "missing" | "union_tag_not_found":
-            return "is required"
-        case "extra_forbidden":
-            return _rule_of_unknown(details["loc"])
-        case "union_tag_invalid":
-            return f"must be one of {details['ctx']['expected_tags']}"
-        case "value_error":
-            return str(details["ctx"]["error"])
-        case _:
-            return _SHOULD.sub("must ", str(details["msg"]))
+    return _rule_of_unknown(details["loc"]) if details["type"] == "extra_forbidden" else rule_of(details)

@@ -49,6 +49,7 @@ def test_the_envelope_the_table_starts_from_is_good() -> None:
 USER = "request.messages.1"
 IMAGE = {"type": "image_url", "image_url": {"url": "https://img.example/1.png", "detail": "huge"}}
 CACHED = {"type": "text", "text": "Remind me.", "cache_control": {"type": "ephemeral"}}
+CACHED_TOOL = {"type": "function", "function": {"name": "f"}, "cache_control": {"type": "ephemeral"}}
 FTP = {"type": "image_url", "image_url": {"url": "ftp://img.example/1.png"}}
 CALLED = {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {"arguments": "{}"}}]}
 NAMED_TWICE = {"type": "function", "function": {"name": "f", "function": {}}}
@@ -71,7 +72,7 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("lane", "express", "lane", "must be 'interactive', 'standard' or 'bulk'"),
         ("tier", "hard", "tier", "must be 'simple', 'medium' or 'complex'"),
         ("plan", "gold", "plan", "must be 'free', 'paid' or 'own_key'"),
-        ("deadline", "2030-01-31T12:00:00", "deadline", "offset"),
+        ("deadline", "2030-01-31T12:00:00", "deadline", "an offset, as in 2030-01-31T12:00:00+00:00 or ...Z)"),
         ("deadline", "soon", "deadline", "ISO 8601"),
         ("deadline", 1_900_000_000_000, "deadline", "not milliseconds"),
         ("deadline", True, "deadline", "must be a valid"),
@@ -108,11 +109,17 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("request.n", 2, "request.n", "must be less than or equal to 1"),
         ("request.stream", True, "request.stream", "must be False"),
         ("request.stop", ["a", 1], "request.stop.1", "must be a valid string"),
+        ("request.stop", [], "request.stop", "must have at least 1 item, not 0"),
+        ("request.stop", list("abcde"), "request.stop", "must have at most 4 items, not 5"),
+        ("request.stop", 1, "request.stop", "must be a valid string"),
+        ("request.messages", [], "request.messages", "must have at least 1 item, not 0"),
         ("request.tool_choice", "sometimes", "request.tool_choice", "must be 'none', 'auto' or 'required'"),
         ("request.tools", [{"type": "function", "function": {}}], "request.tools.0.function.name", "is required"),
         ("request.response_format", {"type": "xml"}, "request.response_format.type", "must be one of 'text'"),
         ("request.max_token", 5, "request.max_token", "is not a known field"),
         ("request.web_search_options", {}, "request.web_search_options", "charged apart"),
+        ("request.cache_control", {}, "request.cache_control", "charged apart"),
+        ("request.tools", [CACHED_TOOL], "request.tools.0.cache_control", "charged apart"),
         ("request.prediction", {"type": "content"}, "request.prediction", "charged apart"),
         ("request.audio", {"voice": "x"}, "request.audio", "charged apart"),
         ("request.modalities", ["text", "audio"], "request.modalities.1", "must be 'text'"),
@@ -122,8 +129,8 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("request.messages", None, "request.messages", "is required"),
         ("id", None, "id", "is required"),
         ("request.stop", ["a", None], "request.stop.1", "must be a valid string"),
-        (f"{USER}.content", [CACHED], f"{USER}.content.0.cache_control", "is not a known field"),
-        (USER, {"role": "system", "content": [CACHED]}, f"{USER}.content.0.cache_control", "is not a known field"),
+        (f"{USER}.content", [CACHED], f"{USER}.content.0.cache_control", "charged apart"),
+        (USER, {"role": "system", "content": [CACHED]}, f"{USER}.content.0.cache_control", "charged apart"),
         (USER, {"role": "tool", "tool_call_id": "1", "content": [IMAGE]}, f"{USER}.content.0.type", "must be 'text'"),
         (f"{USER}.content", [{"type": "text", "text": {"text": 1}}], f"{USER}.content.0.text", "valid string"),
         (f"{USER}.content", [{"type": "text"}], f"{USER}.content.0.text", "is required"),

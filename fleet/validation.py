@@ -1,0 +1,28 @@
+"""The words for a rule that something from outside breaks, in place of the validation library's."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+UNKNOWN = "is not a known field"
+
+_SHOULD = re.compile(r"^[A-Z]\w* should ")
+
+
+def rule_of(details: ErrorDetails) -> str:
+    """Return the rule that was broken, as what the field must be; it does not repeat the value."""
+    match details["type"]:
+        case "missing" | "union_tag_not_found":
+            return "is required"
+        case "extra_forbidden":
+            return UNKNOWN
+        case "union_tag_invalid":
+            return f"must be one of {details['ctx']['expected_tags']}"
+        case "value_error":
+            return str(details["ctx"]["error"])
+        case _:
+            return _SHOULD.sub("must ", str(details["msg"])).replace(" after validation", "")
