@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import nats
-
 from fleet.app import apply_topology
+from fleet.model.delivery import JobsOf
+from fleet.model.job import Lane
+from queues.connection import connect
+from queues.jetstream import JetStreamQueue
 
 
-async def test_the_streams_are_made_with_the_lease_that_was_asked_for(broker):
-    first = await apply_topology(broker.url, lease_seconds=7.0)
-    again = await apply_topology(broker.url, lease_seconds=7.0)
-    connection = await nats.connect(broker.url)
-    consumers = await connection.jetstream().consumers_info("JOBS")
-    await connection.close()
+async def test_the_streams_are_made_once(broker):
+    first = await apply_topology(broker.url)
+    again = await apply_topology(broker.url)
     assert {change.change for change in first} == {"created"}
     assert {change.change for change in again} == {"unchanged"}
-    assert {consumer.config.ack_wait for consumer in consumers} == {7.0}
+
+
+async def test_a_consumer_hands_out_with_the_lease_that_its_dispatcher_asks_for(broker):
+    await apply_topology(broker.url)
+    connection = await connect(broker.url)
+    await JetStreamQueue(connection, ack_wait_seconds=7.0).take(JobsOf(Lane.BULK, "acme"), 1, 0.0)
+    consumers = await connection.nats.jetstream().consumers_info("JOBS")
+    await connection.close()
+    assert [consumer.config.ack_wait for consumer in consumers] == [7.0]

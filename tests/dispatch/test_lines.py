@@ -8,7 +8,7 @@ from fleet.dispatch.lines import Line
 def line_with_put_off(*job_ids: str) -> Line:
     line = Line()
     line.count(len(job_ids), 1.0)
-    line.asked(len(job_ids) + 1, len(job_ids), 1.0)
+    line.asked(len(job_ids) + 1, len(job_ids), 0, 1.0)
     for job_id in job_ids:
         line.delay(job_id, 4_000.0)
     line.count(len(job_ids), 2.0)

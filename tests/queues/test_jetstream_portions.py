@@ -71,6 +71,7 @@ class Line:
     """A connection to a server that the test plays: `asked` holds where the answers to each pull go."""
 
     max_message_bytes = 1_000_000
+    generation = 0
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[str] = asyncio.Queue()
