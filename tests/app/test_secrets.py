@@ -48,6 +48,9 @@ CONTENT = {
 }
 """Which streams may hold what a tenant wrote and was answered; no other output may hold any."""
 
+SHUT_SECONDS = 300.0
+"""How long the shipped rules leave a target alone that refuses the fleet's key (`breaker.max_seconds`)."""
+
 KINDS_OF_TROUBLE = {
     FailureKind.AUTHENTICATION,
     FailureKind.CONNECTION,
@@ -96,6 +99,7 @@ async def client(broker: LockedServer) -> AsyncIterator[PatientClient]:
 async def job(client: PatientClient, provider: str, **options: Any) -> Result:
     messages = [{"role": "user", "content": f"Say something about {PROMPT}."}]
     request = {"model": TARGETS[provider], "messages": messages}
+    options = {"deadline_seconds": SHUT_SECONDS / 2, **options}  # no job waits until a refused key is tried again
     return await client.run(task="classify.intent", request=request, cloud=[provider], **options)
 
 
@@ -107,16 +111,19 @@ async def all_that_can_happen(client: PatientClient, fault_server: FaultServer) 
         for own in ({}, {"plan": "own_key", "own_key": f"{provider}/main"}):
             results.append(await job(client, provider, **own))
             for reply in (
-                *(Scripted(status, echo=True) for status in (200, 400, 401, 403, 404, 413, 422)),
+                *(Scripted(status, echo=True) for status in (200, 400, 413, 422)),
                 Scripted(302, headers={"Location": f"{fault_server.url}/{PROMPT}"}, echo=True),
                 Scripted(manner=Manner.CUT, echo=True),
+                *(
+                    Scripted(status, echo=True) for status in (401, 403, 404)
+                ),  # these shut the target for the fleet's key
             ):
                 fault_server.script(reply)
                 results.append(await job(client, provider, **own))
                 fault_server.forget()
     for replies in ([Scripted(429, echo=True, headers={"Retry-After": "0"})], [Scripted(500, echo=True)] * 5):
         fault_server.script(*replies)
-        results.append(await job(client, "openai"))
+        results.append(await job(client, "openai", plan="own_key", own_key="openai/main"))
         fault_server.forget()
     results += await timed_out(client, fault_server)
     results.append(await job(client, "openai", plan="own_key", own_key="openai/nobodys"))
@@ -128,7 +135,8 @@ async def timed_out(client: PatientClient, fault_server: FaultServer) -> list[Re
     results: list[Result] = []
     while FailureKind.TIMEOUT not in {failure.kind for failure in failures_of(results)}:
         fault_server.script(*[Scripted(manner=Manner.HELD)] * 3)
-        results.append(await job(client, "groq", deadline_seconds=1.5 * 2 ** len(results)))
+        seconds = 1.5 * 2 ** len(results)
+        results.append(await job(client, "groq", plan="own_key", own_key="groq/main", deadline_seconds=seconds))
         fault_server.forget()
     return results
 
