@@ -41,13 +41,17 @@ async def test_every_job_gets_its_own_answer_and_all_three_targets_work(fleet, c
     assert sum(right) > len(right) / 2
 
 
+NOT_TRUSTED = {Reason.LOW_CONFIDENCE, Reason.UNFAMILIAR}
+"""What a fleet has learned from other tests may know little of a task: the reason then is the second."""
+
+
 async def test_an_answer_is_judged_by_true_token_probabilities(fleet, client):
     [job] = examples("heldout", 5, 1, task="classify.sentiment")
     request = {"messages": list(job.messages), "temperature": 0}
-    result = await client.run(task=job.task, request=request, lane="interactive")
-    assert result.target == "llama-8b"
+    first = (await client.run(task=job.task, request=request, lane="interactive")).attempts[0]
+    assert first.target == "llama-8b"
     engines_own = await asyncio.to_thread(_probability_of_worst_token, fleet, "llama-8b", request)
-    assert result.confidence == pytest.approx(engines_own, abs=0.02)
+    assert math.exp(first.outcome.features.min) == pytest.approx(engines_own, abs=0.02)
 
 
 async def test_an_answer_that_is_not_trusted_was_judged_by_true_token_probabilities_too(fleet, client):
@@ -122,7 +126,7 @@ async def test_an_untrusted_answer_leaves_the_fleet_only_with_permission(client)
     assert (inside.status, inside.reason) == (Status.BEST_EFFORT, Reason.LADDER_EXHAUSTED)
     assert {attempt.target for attempt in inside.attempts} <= LOCAL
     assert outside.attempts[-1].target.startswith("gpt-")
-    assert outside.attempts[-1].reason is Reason.LOW_CONFIDENCE
+    assert outside.attempts[-1].reason in NOT_TRUSTED
     assert {attempt.target for attempt in outside.attempts[:-1]} & LOCAL
 
 
@@ -175,9 +179,9 @@ async def test_one_trace_joins_the_publisher_to_the_result(fleet):
 
     spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)
     assert {"fleet.intake", "fleet.queue_wait", "fleet.model_call", "fleet.publish"} <= _names(spans)
-    [call] = [span for span in spans if span.name == "fleet.model_call"]
-    assert _words(call)["fleet.target"] == "llama-8b"
-    assert _words(call)["fleet.task"] == job.task
+    calls = [_words(span) for span in spans if span.name == "fleet.model_call"]
+    assert "llama-8b" in {call["fleet.target"] for call in calls}
+    assert {call["fleet.task"] for call in calls} == {job.task}
 
 
 async def test_the_trace_of_a_job_that_climbs_shows_where_it_went_and_why(fleet):
@@ -189,7 +193,7 @@ async def test_the_trace_of_a_job_that_climbs_shows_where_it_went_and_why(fleet)
 
     spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)
     climbs = [_words(span) for span in spans if span.name == "fleet.escalate"]
-    assert {climb["fleet.reason"] for climb in climbs} == {Reason.LOW_CONFIDENCE}
+    assert {climb["fleet.reason"] for climb in climbs} <= NOT_TRUSTED
     assert "mixtral-8x7b" in {climb["fleet.target"] for climb in climbs}
 
 
