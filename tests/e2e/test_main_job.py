@@ -118,11 +118,10 @@ async def test_what_no_model_is_trusted_with_climbs_to_the_top_and_the_surest_an
 
 
 async def test_an_untrusted_answer_leaves_the_fleet_only_with_permission(client):
-    """An answer that is cut short is trusted by nobody."""
-    [job] = examples("heldout", 10, 1, task="nudge.recognition")
-    cut_short = {"messages": job.messages, "max_tokens": 1}
-    inside = await client.run(task=job.task, request=cut_short, cloud="deny")
-    outside = await client.run(task=job.task, request=cut_short, cloud=["openai"])
+    """No calibration has labels of such a task or text, so nobody trusts the answer."""
+    asked = {"task": "check.form", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
+    inside = await client.run(**asked, cloud="deny")
+    outside = await client.run(**asked, cloud=["openai"])
     assert (inside.status, inside.reason) == (Status.BEST_EFFORT, Reason.LADDER_EXHAUSTED)
     assert {attempt.target for attempt in inside.attempts} <= LOCAL
     assert outside.attempts[-1].target.startswith("gpt-")
