@@ -6,6 +6,7 @@ refuses new ones, while what was accepted still has room to be worked on and ans
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -74,6 +75,8 @@ TOLERATED = 0.1
 """Bounds that differ by less are left alone: what the server has left is measured roughly."""
 
 PROBE = "FLEET_ROOM"
+"""What streams that measure the room are called, with a number: the server may still be removing the one before."""
+
 _LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
 
 NO_ROOM = (10002, 10005, 10023, 10028, 10047)
@@ -189,31 +192,39 @@ async def _room(js: Any, ours: Existing, copies: int) -> int:
 
 async def _unreserved(js: Any, copies: int) -> int:
     """What the server has to reserve, in bytes, found by trying: no login but the server's own is told."""
-    await _forget_probe(js)
+    await _forget_probes(js)
+    numbers = itertools.count()
+
+    async def takes(size: int) -> bool:
+        return await _takes(js, f"{PROBE}_{next(numbers)}", size, copies)
+
     for power in range(_LARGEST_POWER, _SMALLEST_POWER - 1, -2):
-        if await _takes(js, 1 << power, copies):
+        if await takes(1 << power):
             low, high = 1 << power, 4 << power
             while high - low > low // _FRACTIONS:
                 middle = (low + high) // 2
-                low, high = (middle, high) if await _takes(js, middle, copies) else (low, middle)
+                low, high = (middle, high) if await takes(middle) else (low, middle)
             return low
     return 0
 
 
-async def _takes(js: Any, size: int, copies: int) -> bool:
+async def _takes(js: Any, probe: str, size: int, copies: int) -> bool:
     try:
-        await js.add_stream(name=PROBE, subjects=[PROBE], max_bytes=size, num_replicas=copies)
+        await js.add_stream(name=probe, subjects=[probe], max_bytes=size, num_replicas=copies)
     except APIError as error:
         if error.err_code not in NO_ROOM:
             raise
         return False
-    await _forget_probe(js)
+    await js.delete_stream(probe)
     return True
 
 
-async def _forget_probe(js: Any) -> None:
-    with suppress(NotFoundError):
-        await js.delete_stream(PROBE)
+async def _forget_probes(js: Any) -> None:
+    """Remove those that somebody who was measuring has left when it ended."""
+    for info in await js.streams_info():
+        if info.config.name.startswith(PROBE):
+            with suppress(NotFoundError):
+                await js.delete_stream(info.config.name)
 
 
 def _is_operators(config: StreamConfig) -> bool:
