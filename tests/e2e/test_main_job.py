@@ -113,7 +113,7 @@ async def test_what_no_model_is_trusted_with_climbs_to_the_top_and_the_surest_an
     )
     ladders = {tuple(attempt.target for attempt in result.attempts) for result in results}
     assert ladders == {("llama-8b", "mixtral-8x7b", "llama-70b")}
-    assert {a.reason for result in results for a in result.attempts[1:]} <= {Reason.LOW_CONFIDENCE, Reason.CASCADE_OFF}
+    assert {a.reason for result in results for a in result.attempts[1:]} <= NOT_TRUSTED | {Reason.CASCADE_OFF}
     assert {result.status for result in results} == {Status.BEST_EFFORT}
 
 
