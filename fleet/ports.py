@@ -97,10 +97,11 @@ class JobDesk(Protocol):
 class Cancels(Protocol):
     """The jobs that publishers have called off."""
 
-    def follow(self, told_all: Callable[[bool], None] = ...) -> AsyncIterator[Sequence[Cancellation]]:
+    def follow(self, told_all: Callable[[float | None], None] = ...) -> AsyncIterator[Sequence[Cancellation]]:
         """All that are still stored, then each as it comes; a wish may come again. Outages are waited out.
 
-        `told_all` is called with True once all that are stored have been taken, with False when some may be missing.
+        `told_all` is called once all that are stored have been taken, with the unix time since when every wish is
+        among them (older ones may have made room), and with None when some may be missing.
         """
 
     async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from queues.causes import unanswered
 from queues.cells import NO_MESSAGE
 from queues.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.frames import Arrival
-from queues.inlet import Inlet
+from queues.inlet import Inlet, hand_over_of
 from queues.letters import Message
 from queues.memory import MemoryBroker
 from queues.records import result_in
@@ -29,6 +30,9 @@ from queues.subjects import CANCELS, RESULTS, cancel_subject, result_subject
 
 PORTION = 1000
 """Wishes read at once."""
+
+NEVER_FULL = 100
+"""So few fit into the smallest stream there may be: where no more are stored, none has made room for others."""
 
 POLL_SECONDS = 5.0
 """How long one look waits for a wish; a new one is handed on at once."""
@@ -41,10 +45,10 @@ PAUSE_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
-ToldAll = Callable[[bool], None]
+ToldAll = Callable[[float | None], None]
 
 
-def _nobody_asks(told_all: bool) -> None:
+def _nobody_asks(known_since: float | None) -> None:
     """For readers to whom it does not matter whether they know all that is stored."""
 
 
@@ -79,7 +83,7 @@ class JetStreamCancels:
                     yield _wishes((message.subject, message.data) for message in messages)
             except QueueUnavailable as error:
                 _log.debug("cancels not read: %s", error)
-            told_all(False)
+            told_all(None)
             # From the first one again: none is missed, whatever became of the connection or the stream.
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -100,14 +104,17 @@ class JetStreamCancels:
         except NatsError as error:
             raise unanswered(f"{CANCELS} cannot be read", error) from error
         inlet, missing = Inlet(self._connection, CANCELS, reader.name), reader.num_pending or 0
+        known_since = 0.0 if missing <= NEVER_FULL else None
         try:
             while True:
                 if missing <= 0:
-                    told_all(True)
+                    told_all(known_since)
                 wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
                 messages = await inlet.pull(PORTION, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
                 # Where some have grown too old meanwhile there are fewer than were announced.
                 missing = missing - len(messages) if messages else 0
+                if known_since is None:
+                    known_since = hand_over_of(messages[0].reply).stored_at if messages else time.time()
                 if messages:
                     yield messages
         finally:
@@ -159,7 +166,7 @@ class MemoryCancels:
             if messages:
                 yield _wishes((message.subject, message.data) for message in messages)
             else:
-                told_all(True)
+                told_all(0.0)
                 await self._broker.next_change()
 
     async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:

@@ -59,7 +59,7 @@ class Cancelling:
         self._clock = clock
         self._called_off = Wishes(MOST_KEPT, MOST_OF_TENANT, KEPT_SECONDS)
         self._ahead = _Ahead()
-        self._complete_since = math.inf
+        self._known_since = math.inf
         self.current = asyncio.Event()
         """Set while every wish that is stored is known here, or was and is forgotten."""
         self._running: dict[Cancellation, list[Callable[[], None]]] = {}
@@ -72,10 +72,11 @@ class Cancelling:
     def doubts(self, case: Case) -> bool:
         """Whether the job may be called off, or have its result, without this dispatcher's knowledge.
 
-        So it may be with what was handed out before, or submitted before all the wishes were read; and with a tenant's
-        jobs where some of its wishes are forgotten here.
+        So it may be with what was handed out before, with jobs that are older than what is known of wishes, and with a
+        tenant's jobs where some of its wishes are forgotten here.
         """
-        is_old = case.delivery.deliveries > 1 or case.job.submitted_at <= self._complete_since
+        known_since = max(self._known_since, self._clock.now() - KEPT_SECONDS)
+        is_old = case.delivery.deliveries > 1 or case.job.submitted_at <= known_since
         return is_old or self._called_off.has_forgotten(case.job.tenant)
 
     async def look_up(self, cases: list[Case]) -> LookedUp:
@@ -134,15 +135,14 @@ class Cancelling:
                 self._answering.add(task)
                 task.add_done_callback(self._answering.discard)
 
-    def _told_all(self, is_current: bool) -> None:
-        """From now on jobs that come need not be asked about, or all have to be."""
-        if is_current == self.current.is_set():
-            return
-        self._complete_since = self._clock.now() if is_current else math.inf
-        if is_current:
-            self.current.set()
-        else:
+    def _told_all(self, known_since: float | None) -> None:
+        """From now on jobs submitted after that need not be asked about; with None, all have to be."""
+        if known_since is None:
+            self._known_since = math.inf
             self.current.clear()
+        elif not self.current.is_set():
+            self._known_since = known_since
+            self.current.set()
 
     def take(self, cancellations: Sequence[Cancellation]) -> list[Cancellation]:
         """Remember the new ones and stop what runs of them; those of them that do not run here."""

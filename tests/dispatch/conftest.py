@@ -154,6 +154,7 @@ class Bench:
         self.calibrations = MemoryCalibrations()
         self.routers: dict[RouterKey, Router] = {}
         self.loads = WatchedLoads(self.broker.now)
+        self.cancels = MemoryCancels(self.broker)
 
     def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
         backend = ScriptedBackend(script)
@@ -171,7 +172,7 @@ class Bench:
         money = self.rules.money
         spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
-        kept |= {"cancels": MemoryCancels(self.broker), "loads": self.loads, "capacities": self.serve}
+        kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

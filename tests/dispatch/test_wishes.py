@@ -106,9 +106,18 @@ async def test_a_tenants_own_jobs_do_not_run_although_too_many_wishes_came_after
     assert backend.batches == []
 
 
+class MadeRoom(MemoryCancels):
+    """Has forgotten the wishes of all jobs that were submitted before it is read."""
+
+    async def follow(self, told_all=lambda known_since: None):
+        async for wishes in super().follow(lambda known_since: told_all(self._broker.now())):
+            yield wishes
+
+
 async def test_a_job_that_was_answered_before_the_dispatcher_started_is_not_run(bench, sure) -> None:
     """Whose wish the broker does not keep any more, or whose result another dispatcher has stored."""
     backend = bench.backend("llama-8b", sure)
+    bench.cancels = MadeRoom(bench.broker)
     cancelled, done = await bench.submit(2, lane=Lane.STANDARD)
     await bench.queue.publish([Post(Result(cancelled, "acme", Status.CANCELLED, Reason.CANCELLED, 1.0))])
     await bench.queue.publish([Post(Result(done, "acme", Status.FAILED, Reason.ALL_FAILED, 1.0))])
@@ -125,7 +134,7 @@ class Unread(MemoryCancels):
         super().__init__(broker)
         self.may = asyncio.Event()
 
-    async def follow(self, told_all=lambda told: None):
+    async def follow(self, told_all=lambda known_since: None):
         await self.may.wait()
         async for wishes in super().follow(told_all):
             yield wishes
@@ -167,7 +176,12 @@ def test_only_what_may_have_ended_unseen_is_looked_up(bench, deliveries) -> None
     )
     case = Case.of_job(Delivery(job, JobsOf(Lane.BULK), deliveries, job.submitted_at), job)
     assert held.doubts(case), "nothing has been read yet"
-    held._told_all(True)
+    held._told_all(job.submitted_at)
+    assert held.doubts(case), "its wish may have made room for others"
+    held._told_all(None)
+    held._told_all(job.submitted_at - 1.0)
     assert held.doubts(case) == (deliveries > 1)
-    held._told_all(False)
+    bench.broker.ahead_seconds += cancelling.KEPT_SECONDS + 10.0
+    assert held.doubts(case), "its wish may have grown too old"
+    held._told_all(None)
     assert held.doubts(case), "the connection broke"
