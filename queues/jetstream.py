@@ -118,7 +118,9 @@ class JetStreamQueue:
         sealed = delivery.body
         if not isinstance(sealed, Sealed) or not isinstance(sealed.arrived, Arrival):
             return delivery
-        return replace(delivery, body=_read(delivery.source, sealed.arrived, delivery.stored_at))
+        return replace(
+            delivery, body=_read(delivery.source, sealed.arrived, sealed.arrived.headers, delivery.stored_at)
+        )
 
     async def begun(self, deliveries: Sequence[AnyDelivery]) -> Sequence[int]:
         return await self._readings.begun(deliveries)
@@ -313,7 +315,7 @@ def _delivery(source: Source, message: Arrival, generation: int) -> AnyDelivery:
     about = hand_over_of(message.reply)
     headers, at = message.headers, about.stored_at
     return Delivery(
-        body=body_of(lambda: _read(source, message, at), source, message, headers, about.deliveries),
+        body=body_of(lambda: _read(source, message, headers, at), source, message, headers, about.deliveries),
         source=source,
         deliveries=about.deliveries,
         stored_at=about.stored_at,
@@ -323,5 +325,5 @@ def _delivery(source: Source, message: Arrival, generation: int) -> AnyDelivery:
     )
 
 
-def _read(source: Source, message: Arrival, stored_at: float) -> Job | Work | Malformed:
-    return decode(source, message.data, message.headers, message.subject, stored_at)
+def _read(source: Source, message: Arrival, headers: dict[str, str] | None, stored_at: float) -> Job | Work | Malformed:
+    return decode(source, message.data, headers, message.subject, stored_at)
