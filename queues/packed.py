@@ -50,6 +50,7 @@ class _Attempt(TypedDict):
     cost_usd: Finite
     judged: NotRequired[_Judged | None]
     probe: NotRequired[str | None]
+    repeated: NotRequired[bool]
     answer: NotRequired[tuple[_Message, str, Count, Count, str, _Features | None]]
     failure: NotRequired[tuple[str, str, Finite | None]]
 
@@ -64,6 +65,7 @@ class Packed(TypedDict):
     tier: str | None
     plan: str
     deadline_at: Finite | None
+    not_before_at: NotRequired[Finite | None]
     max_cost_usd: Finite | None
     cloud: list[str] | None
     own_key: str | None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
+from typing import get_args, get_type_hints
 
 import pytest
 
+from fleet.model.attempt import Attempt, Failure, FailureKind
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Work
 from queues.codec import decode_job, decode_work, encode_work
+from queues.packed import Packed
 
 SUBJECT = "jobs.bulk.acme"
 PLAIN = '"messages": [{"role": "user", "content": "Hi"}]'
@@ -117,6 +121,7 @@ def work(**changes: object) -> bytes:
         {"target": "another"},
         {"hop": "1"},
         {"submitted_at": float("inf")},
+        {"not_before_at": "tomorrow"},
         {"attempts": [{}]},
         {"metadata": {"a": 1}},
         {"request": "Hi"},
@@ -125,6 +130,28 @@ def work(**changes: object) -> bytes:
 def test_work_of_another_shape_or_address_is_malformed(changes: dict[str, object]) -> None:
     assert isinstance(decode_work(work(), "work.t.bulk.acme"), Work)
     assert isinstance(decode_work(work(**changes), "work.t.bulk.acme"), Malformed)
+
+
+def test_an_attempt_of_another_shape_is_malformed() -> None:
+    attempt = Attempt(1, "t", Reason.ROUTED, 1.0, 2.0, Failure(FailureKind.TIMEOUT, "no reply"))
+    decoded = decode_work(work(), "work.t.bulk.acme")
+    assert isinstance(decoded, Work)
+    [packed] = json.loads(encode_work(replace(decoded, attempts=(attempt,))))["attempts"]
+    assert isinstance(decode_work(work(attempts=[packed]), "work.t.bulk.acme"), Work)
+    assert isinstance(decode_work(work(attempts=[{**packed, "repeated": "maybe"}]), "work.t.bulk.acme"), Malformed)
+
+
+@pytest.mark.parametrize(
+    ("values", "checked"),
+    [
+        ([Job, Work], Packed),
+        ([Attempt], get_args(get_type_hints(Packed)["attempts"])[0]),
+    ],
+)
+def test_every_field_of_work_is_checked_where_it_is_read(values: list[type], checked: type) -> None:
+    held = {field.name for value in values for field in fields(value)}
+    apart = {"job", "outcome"}, {"schema", "answer", "failure"}
+    assert held - apart[0] == set(checked.__annotations__) - apart[1]
 
 
 def test_work_with_fields_of_a_later_version_is_read() -> None:
