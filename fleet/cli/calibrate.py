@@ -42,6 +42,13 @@ def calibrate(
         str | None,
         typer.Option(metavar="KEY", help="Go back to the one before, such as llama-8b/classify.intent/token."),
     ] = None,
+    allow_fewer_tasks: Annotated[
+        bool,
+        typer.Option(
+            "--allow-fewer-tasks",
+            help="Replace a wide calibration also by one that lacks some of its tasks; their jobs become unfamiliar.",
+        ),
+    ] = False,
     nats_url: Annotated[
         str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
     ] = None,
@@ -55,7 +62,7 @@ def calibrate(
         if roll_back is not None:
             asyncio.run(_roll_back(settings, output, roll_back, dry_run))
             return
-        fitted = asyncio.run(_calibrate(settings, output, Plan(labels, file, dry_run)))
+        fitted = asyncio.run(_calibrate(settings, output, Plan(labels, file, dry_run, allow_fewer_tasks)))
     if not fitted:
         raise typer.Exit(FAILED)
 
@@ -67,6 +74,7 @@ class Plan:
     labels: Path | None
     file: Path | None
     dry_run: bool
+    allow_fewer_tasks: bool = False
 
     @property
     def is_online(self) -> bool:
@@ -85,7 +93,9 @@ async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
     found = await _labels(settings, plan)
     in_force = await _in_force(settings, plan, rules.catalogue)
     output.progress(f"fitting {len(found.labels):,} labels")
-    outcomes = await asyncio.to_thread(fit_all, found.labels, in_force, rules, time.time())
+    outcomes = await asyncio.to_thread(
+        fit_all, found.labels, in_force, rules, time.time(), allow_fewer_tasks=plan.allow_fewer_tasks
+    )
     if not plan.dry_run:
         await _put(settings, plan, [each.to_store for each in outcomes if each.to_store])
         if plan.file is not None:
@@ -151,6 +161,8 @@ def _show(output: Output, plan: Plan, found: Collected, outcomes: Sequence[Outco
         output.say("no labels yet: give feedback with `fleet feedback`, or wait for the dispatchers' own comparisons")
     for line in unused_lines(found):
         output.say(line)
+    if not plan.allow_fewer_tasks and any(each.lost for each in outcomes):
+        output.say("to replace one that stays all the same: --allow-fewer-tasks; jobs of its tasks become unfamiliar")
     accepted = sum(each.accepted for each in outcomes)
     verb = "would be put in force" if plan.dry_run else "put in force"
     output.say(f"{accepted} of {len(outcomes)} calibrations {verb}")

@@ -39,7 +39,9 @@ def view(outcomes: Sequence[Outcome]) -> Table:
     table = Table.grid()
     for each in outcomes:
         state = ("accepted", "green") if each.accepted else ("refused", "red")
-        table.add_row(Text.assemble((words_of(each.key), "bold"), "  ", state, f": {each.reason}{_guard(each)}"))
+        table.add_row(
+            Text.assemble((words_of(each.key), "bold"), "  ", state, f": {each.reason}{_guard(each)}{_lost(each)}")
+        )
         table.add_row(Padding(Text("; ".join(_numbers(each)), style="dim"), (0, 0, 0, 4)))
     return table
 
@@ -71,6 +73,13 @@ def _guard(outcome: Outcome) -> str:
     return "" if guard is None else f"; cascade off: {guard.replace('_', ' ')}"
 
 
+def _lost(outcome: Outcome) -> str:
+    """What the operator asked to give up; where the one in force stays, the reason names it."""
+    from fleet.learning.fitting import names_of
+
+    return f"; no longer knows {names_of(outcome.lost)}" if outcome.lost and outcome.accepted else ""
+
+
 def unused_lines(found: Collected) -> Iterator[str]:
     """What was said and could not be used, and why."""
     for reason, count in sorted(found.unused.items()):
@@ -98,6 +107,7 @@ def _record(outcome: Outcome) -> dict[str, Any]:
         "labels": outcome.labels,
         "accepted": outcome.accepted,
         "reason": outcome.reason,
+        "lost_tasks": list(outcome.lost),
         "version": None if found is None else found.version,
         "fit": None if found is None else str(found.scorer.fit),
         "strong": None if found is None else found.strong,

@@ -13,13 +13,14 @@ import numpy as np
 
 from fleet.learning.labels import Labelled
 from fleet.learning.looking import look_at
-from fleet.model.calibration import NO_LOOKS, Calibration, CalibrationKey, Familiarity, Scorer, ThresholdMode
+from fleet.model.calibration import ANY, NO_LOOKS, Calibration, CalibrationKey, Familiarity, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.target import Capability, Target
+from policies.confidence.familiarity import knows_task
 from policies.confidence.lookup import fallbacks, is_of
 from policies.learning import refit
 from policies.learning.calibrate import Goal, Refusal, calibrate
-from policies.learning.familiarity import familiarity
+from policies.learning.familiarity import FEWEST_OF_A_TASK, familiarity, tasks_lost
 from policies.learning.labels import Label, weight_of
 from policies.rules import Rules
 
@@ -32,7 +33,8 @@ class Outcome:
     """What became of one key. `reason` says why in words; numbers are None where nothing was measured.
 
     `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, with the
-    test of its promise that was spent on this. One that `waits` was not fitted: there is too little new.
+    test of its promise that was spent on this. One that `waits` was not fitted: there is too little new, or it would
+    have taken the place of one that knows the tasks `lost`.
     """
 
     key: CalibrationKey
@@ -43,6 +45,7 @@ class Outcome:
     verdict: refit.Verdict | None = None
     counted: Calibration | None = None
     waits: bool = False
+    lost: tuple[str, ...] = ()
 
     @property
     def to_store(self) -> Calibration | None:
@@ -50,9 +53,18 @@ class Outcome:
         return self.calibration if self.accepted else self.counted
 
 
-def fit_all(labels: Sequence[Labelled], in_force: Calibrations, rules: Rules, now: float) -> list[Outcome]:
+def fit_all(
+    labels: Sequence[Labelled],
+    in_force: Calibrations,
+    rules: Rules,
+    now: float,
+    *,
+    allow_fewer_tasks: bool = False,
+) -> list[Outcome]:
     """One outcome per key, by key. A key's labels of held-out jobs decide whether what the others fitted is accepted.
 
+    A wide calibration whose labels lack a task of the one in force is not fitted, unless `allow_fewer_tasks`: jobs of
+    that task would be unfamiliar, and the two cannot be merged, for no label says that the new threshold suits it.
     The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
     Raises: ConfigError where a label is of a target that the catalogue does not know, or compared with one.
     """
@@ -62,7 +74,34 @@ def fit_all(labels: Sequence[Labelled], in_force: Calibrations, rules: Rules, no
             if name is not None and name not in known:
                 raise ConfigError(f"labels.{field}", f"{name!r} must be one of {', '.join(known)}")
     groups = grouped(labels)
-    return [_fit_one(key, groups, in_force, rules, now) for key in sorted(groups)]
+    found = []
+    for key in sorted(groups):
+        lost = _lost(key, groups[key], in_force.get(key), known[key.target])
+        if lost and not allow_fewer_tasks:
+            found.append(Outcome(key, len(groups[key]), False, _stays(lost), waits=True, lost=lost))
+        else:
+            found.append(replace(_fit_one(key, groups, in_force, rules, now), lost=lost))
+    return found
+
+
+def _lost(
+    key: CalibrationKey, labels: Sequence[Labelled], before: Calibration | None, target: Target
+) -> tuple[str, ...]:
+    if before is None or not is_of(before, target):
+        return ()
+    return tasks_lost(before, [each.task for each in labels])
+
+
+def _stays(lost: tuple[str, ...]) -> str:
+    if lost == (ANY,):
+        return "the one in force stays: it speaks of every task"
+    return f"the one in force stays: it knows {names_of(lost)}, of which there are not {FEWEST_OF_A_TASK} labels here"
+
+
+def names_of(tasks: Sequence[str], most: int = 3) -> str:
+    """The first tasks by name, and how many more there are."""
+    more = f" and {len(tasks) - most} more" if len(tasks) > most else ""
+    return ", ".join(tasks[:most]) + more
 
 
 def grouped(labels: Iterable[Labelled]) -> Groups:
@@ -103,27 +142,36 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
     found = _calibrated(key, target, [each for each in labels if not refit.heldout(each.job)], goal, parent, now, rng)
     if isinstance(found, Refusal):
         return Outcome(key, len(labels), False, f"{found.field}: {found.rule}")
+    current = _judging_now(key, labels, target, in_force)
+    to_beat = current.scorer if current is not None and _serves(current, goal) else None
     judging = weighted([each for each in labels if refit.heldout(each.job)])
     try:
-        verdict = refit.accept(found.scorer, _to_beat(key, target, in_force, goal), judging, rng)
+        verdict = refit.accept(found.scorer, to_beat, judging, rng)
     except ConfigError as error:
         return Outcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
-    found = replace(found, familiar=_familiar(labels, key, before, target))
+    found = replace(found, familiar=_familiar(labels, key, current))
     named = replace(found, version=version_of(found), looks=look.looks)
     counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
     return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
 
 
-def _familiar(
-    labels: Sequence[Labelled], key: CalibrationKey, before: Calibration | None, target: Target
-) -> Familiarity:
-    """What the labels make familiar. Where they came without texts, what was known of texts stays known."""
+def _familiar(labels: Sequence[Labelled], key: CalibrationKey, current: Calibration | None) -> Familiarity:
+    """What the labels make familiar. Where they lack texts, what `current`, which judges now, knows of texts stays."""
     asked = {each.job: (each.request, each.task) for each in labels if each.request is not None}
     requests, tasks = [request for request, _ in asked.values()], [task for _, task in asked.values()]
     found = familiarity(key.family, [each.task for each in labels], requests, tasks)
-    if found.region is None and before is not None and before.familiar is not None and is_of(before, target):
-        return replace(found, region=before.familiar.region)
+    if not _have_texts(labels, found.tasks):
+        found = replace(found, region=None)
+    if found.region is None and current is not None and current.familiar is not None:
+        return replace(found, region=current.familiar.region)
     return found
+
+
+def _have_texts(labels: Sequence[Labelled], tasks: Sequence[str]) -> bool:
+    """Whether each task has texts, as many as make one familiar or all: the region of the others would shut it out."""
+    asked = Counter(task for task, _ in {(each.task, each.job) for each in labels})
+    known = Counter(task for task, _ in {(each.task, each.job) for each in labels if each.request is not None})
+    return all(known[task] >= min(asked[task], FEWEST_OF_A_TASK) for task in tasks)
 
 
 def _calibrated(
@@ -158,21 +206,20 @@ def _wider(key: CalibrationKey) -> Iterator[CalibrationKey]:
     return (each for each in fallbacks(key.target, key.family, key.kind) if each != key)
 
 
-def _to_beat(key: CalibrationKey, target: Target, in_force: Calibrations, goal: Goal) -> Scorer | None:
-    """The scorer that judges these answers now, of the calibration of this very key or the nearest wider one.
-
-    None where its threshold is not what is wanted: then a new one is needed, and an equally good scorer will do.
-    """
+def _judging_now(
+    key: CalibrationKey, labels: Sequence[Labelled], target: Target, in_force: Calibrations
+) -> Calibration | None:
+    """What judges these answers now: the calibration of this very key or the nearest wider one that knows a task."""
+    tasks = {each.task for each in labels}
     for each in (key, *_wider(key)):
         found = in_force.get(each)
-        if found is not None and is_of(found, target):
-            return found.scorer if _serves(found, goal) else None
+        if found is not None and is_of(found, target) and any(knows_task(found, task) for task in tasks):
+            return found
     return None
 
 
 def _serves(calibration: Calibration, goal: Goal) -> bool:
-    if calibration.familiar is not None and not calibration.familiar.tasks:
-        return False  # stored before calibrations said what they saw: it speaks of nothing any more
+    """Whether its threshold is what is wanted: else a new one is needed, and an equally good scorer will do."""
     if goal.mode is ThresholdMode.FIXED:
         return calibration.withdrawn is None
     threshold = calibration.threshold

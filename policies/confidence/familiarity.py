@@ -55,9 +55,13 @@ def is_familiar(calibration: Calibration, job: Job) -> bool:
     seen = calibration.familiar
     if seen is None:
         return True
-    if job.task not in seen.tasks:
-        return False
-    return seen.region is None or is_inside(seen.region, job.request)
+    return job.task in seen.tasks and (seen.region is None or is_inside(seen.region, job.request))
+
+
+def knows_task(calibration: Calibration, task: str) -> bool:
+    """Whether the calibration has labels of this task; see `is_familiar`."""
+    seen = calibration.familiar
+    return seen is None or task in seen.tasks
 
 
 def is_inside(region: Region, request: ChatRequest) -> bool:

@@ -8,6 +8,7 @@ from fleet.model.attempt import Answer
 from fleet.model.calibration import ANY, Calibration, CalibrationKey, OutputKind
 from fleet.model.job import ChatRequest
 from fleet.model.target import Target
+from policies.confidence.familiarity import knows_task
 from policies.confidence.gates import asks_for_json
 
 TOKEN_TOKENS = 3
@@ -39,14 +40,22 @@ def fallbacks(target: str, task: str, kind: str) -> Iterator[CalibrationKey]:
 def calibration_for(
     target: Target, task: str, kind: OutputKind, calibrations: Mapping[CalibrationKey, Calibration]
 ) -> Calibration | None:
-    """The most particular calibration that fits, None where there is none for this model as it is deployed now."""
+    """The most particular calibration that fits and knows the task; where none knows it, the most particular one.
+
+    So a narrower one that is put in force beside a wider one takes no task away from it. None where there is none for
+    this model as it is deployed now.
+    """
     if not calibrations:
         return None
+    first = None
     for key in fallbacks(target.name, task, kind):
         found = calibrations.get(key)
-        if found is not None and is_of(found, target):
+        if found is None or not is_of(found, target):
+            continue
+        if knows_task(found, task):
             return found
-    return None
+        first = first or found
+    return first
 
 
 def is_of(calibration: Calibration, target: Target) -> bool:

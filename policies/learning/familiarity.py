@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fleet.model.calibration import Familiarity, Region
+from fleet.model.calibration import ANY, Calibration, Familiarity, Region
 from fleet.model.job import ChatRequest
 from policies.confidence.familiarity import ODDEST, hashes_of, numbers_of, read
 from policies.learning.sample import Array
@@ -36,6 +36,18 @@ _DIGITS = 5
 def tasks_seen(family: str, tasks: Sequence[str]) -> tuple[str, ...]:
     """The tasks that labels make familiar, in order: each with enough of them, or the one the key is named after."""
     return tuple(sorted(task for task, count in Counter(tasks).items() if task == family or count >= FEWEST_OF_A_TASK))
+
+
+def tasks_lost(before: Calibration, tasks: Sequence[str]) -> tuple[str, ...]:
+    """The tasks, in order, that `before` knows and a calibration fitted on labels of `tasks` in its place would not.
+
+    ANY where `before` does not say which it knows.
+    """
+    if not before.key.family.endswith(ANY):
+        return ()
+    if before.familiar is None:
+        return (ANY,)
+    return tuple(sorted(set(before.familiar.tasks).difference(tasks_seen(before.key.family, tasks))))
 
 
 def familiarity(

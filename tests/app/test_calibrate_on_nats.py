@@ -11,7 +11,7 @@ import numpy as np
 
 from fleet.app import apply_topology, open_calibrations
 from fleet.model.attempt import Answer, Attempt, Features, Judged, Usage
-from fleet.model.calibration import CalibrationKey, OutputKind
+from fleet.model.calibration import Calibration, CalibrationKey, Familiarity, Fit, OutputKind, Scorer
 from fleet.model.delivery import Post
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
@@ -22,6 +22,18 @@ from queues.connection import connect
 from queues.jetstream import JetStreamQueue
 
 KEY = CalibrationKey("llama-8b", "classify.intent", "token")
+OF_TWO_TASKS = Calibration(
+    CalibrationKey("llama-8b"),
+    "llama-8b",
+    "main",
+    "raw_logprobs",
+    "of-two-tasks",
+    1.0,
+    200,
+    Scorer(Fit.PLATT, ("min_logit",), (3.0,), 4.0),
+    familiar=Familiarity(("classify.intent", "nudge.sms")),
+)
+"""In force until now, with a scorer that anything fitted is better than."""
 
 
 def answered(number: int, target: str, reason: Reason, logprob: float) -> Attempt:
@@ -49,8 +61,11 @@ def recorded(number: int, random: np.random.Generator) -> list[Post]:
     return [Post(each) for each in (*entries, said)]
 
 
-async def test_comparisons_on_the_wire_become_a_calibration_in_force(broker):
+async def test_comparisons_on_the_wire_become_a_calibration_in_force_and_take_no_other_task_its_own(broker):
     await apply_topology(broker.url)
+    store = await open_calibrations(broker.url)
+    await store.put([OF_TWO_TASKS])
+    await store.close()
     connection = await connect(broker.url)
     random = np.random.default_rng(3)
     await JetStreamQueue(connection).publish([post for number in range(400) for post in recorded(number, random)])
@@ -61,9 +76,11 @@ async def test_comparisons_on_the_wire_become_a_calibration_in_force(broker):
     shown, _ = await process.communicate()
 
     store = await open_calibrations(broker.url)
-    found = (await store.read_all())[KEY]
+    in_force = await store.read_all()
     await store.close()
+    found = in_force[KEY]
     report = json.loads(shown)
     assert (process.returncode, report["labels"], report["unused"], report["unreadable"]) == (0, 400, {}, 0)
     assert (found.labels, found.strong) == (sum(not heldout(f"acme.job-{n:012d}") for n in range(400)), "llama-70b")
     assert 0.3 < found.scorer.weights[0] < 0.8
+    assert in_force[OF_TWO_TASKS.key] == OF_TWO_TASKS

@@ -16,7 +16,7 @@ from fake_app import App
 from typer.testing import Result
 
 from fleet.app import load_calibrations
-from fleet.model.calibration import Calibration
+from fleet.model.calibration import Calibration, Fit, Scorer
 from fleet.model.feedback import Feedback, Verdict
 from fleet.settings.documents import load_catalogue
 from queues.journal import MemoryJournal
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 KEY = "llama-8b/classify.intent/token"
 
 
-def judged(count: int, good: bool | None = None) -> Iterator[str]:
+def judged(count: int, good: bool | None = None, task: str = "classify.intent") -> Iterator[str]:
     """Lines of a label file: answers of an engine that claims twice the log-odds it has."""
     random = np.random.default_rng(7)
     for number in range(count):
@@ -37,8 +37,9 @@ def judged(count: int, good: bool | None = None) -> Iterator[str]:
         logprob = -math.log1p(math.exp(-2 * odds))
         names = ("sum", "mean", "min", "q10", "q25")
         features = {**dict.fromkeys(names, logprob), "count": 1, "margin": 1.0, "entropy": 0.1}
-        line = {"target": "llama-8b", "task": "classify.intent", "kind": "token", "strong": "llama-70b"}
-        yield json.dumps({**line, "features": features, "good": right if good is None else good, "job": f"q{number}"})
+        line = {"target": "llama-8b", "task": task, "kind": "token", "strong": "llama-70b"}
+        job = f"{task}-{number}"
+        yield json.dumps({**line, "features": features, "good": right if good is None else good, "job": job})
 
 
 @pytest.fixture
@@ -248,3 +249,46 @@ def test_a_file_of_calibrations_of_another_model_is_refused_with_the_field(
     assert shown.exit_code == 1
     assert "wrong setting: calibrations.0.logprobs_mode: must be that of target llama-8b" in shown.stderr
     assert f"(in {file})" in shown.stderr
+
+
+WIDE = "llama-8b/*/*"
+
+
+@pytest.fixture
+def of_two_tasks(invoke_json: InvokeJson, labels: Path, fake_app: App) -> Calibration:
+    """The wide calibration that labels of two tasks put in force, with a scorer that anything fitted is better than."""
+    labels.write_text("\n".join([*judged(120), *judged(120, task="nudge.sms")]))
+    invoke_json("calibrate", "--labels", str(labels))
+    bad = Scorer(Fit.PLATT, ("min_logit",), (3.0,), 4.0)
+    found = replace(in_force(fake_app)[WIDE], scorer=bad, version="of-two-tasks")
+    done(fake_app.calibrations.put([found]))
+    labels.write_text("\n".join(judged(400)))
+    return found
+
+
+def test_labels_of_one_task_leave_the_wide_calibration_of_more_in_force_and_say_so(
+    invoke: Invoke, invoke_json: InvokeJson, fake_app: App, labels: Path, of_two_tasks: Calibration
+) -> None:
+    dry = " ".join(invoke("calibrate", "--labels", str(labels), "--dry-run").stdout.split())
+    shown = invoke_json("calibrate", "--labels", str(labels))
+
+    rows = {row["key"]: row for row in shown["calibrations"]}
+    reason = "the one in force stays: it knows nudge.sms, of which there are not 10 labels here"
+    assert (rows[WIDE]["accepted"], rows[WIDE]["reason"], rows[WIDE]["lost_tasks"]) == (False, reason, ["nudge.sms"])
+    assert rows[KEY]["lost_tasks"] == []
+    assert in_force(fake_app)[WIDE] == of_two_tasks
+    assert f"{WIDE} refused: {reason}" in dry
+    assert "--allow-fewer-tasks" in dry
+
+
+def test_an_operator_may_give_up_tasks_is_told_which_and_can_go_back(
+    invoke: Invoke, invoke_json: InvokeJson, fake_app: App, labels: Path, of_two_tasks: Calibration
+) -> None:
+    said = " ".join(invoke("calibrate", "--labels", str(labels), "--allow-fewer-tasks").stdout.split())
+    seen = in_force(fake_app)[WIDE].familiar
+    invoke_json("calibrate", "--roll-back", WIDE)
+
+    assert "brier improves; no longer knows nudge.sms" in said
+    assert seen is not None
+    assert seen.tasks == ("classify.intent",)
+    assert in_force(fake_app)[WIDE].familiar == of_two_tasks.familiar
