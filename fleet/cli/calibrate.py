@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,10 +123,24 @@ async def _in_force(settings: Settings, plan: Plan, catalogue: Catalogue) -> Cal
     from fleet.app import load_calibrations, shipped_calibrations
 
     if plan.is_online:
+        at_start = settings.calibrations_path
+        prior = shipped_calibrations(settings.profile) if at_start is None else load_calibrations(at_start, catalogue)
         async with _store(settings) as store:
-            return {**shipped_calibrations(settings.profile), **await store.read_all()}
+            return {**prior, **_not_hiding(prior, await store.read_all(), catalogue)}
     assert plan.file is not None, "or it would be online"
     return load_calibrations(plan.file, catalogue) if plan.file.exists() else {}
+
+
+def _not_hiding(prior: Calibrations, stored: Calibrations, catalogue: Catalogue) -> Calibrations:
+    """What dispatchers go by: of a model no longer deployed, only its tests of the promise count, not what it says."""
+    from policies.confidence.lookup import is_of
+
+    gone = [
+        each
+        for key, each in stored.items()
+        if key in prior and not ((target := catalogue.targets.get(key.target)) and is_of(each, target))
+    ]
+    return {**stored, **{each.key: replace(prior[each.key], looks=each.looks) for each in gone}}
 
 
 async def _put(settings: Settings, plan: Plan, changed: Sequence[Calibration]) -> None:

@@ -15,10 +15,11 @@ import pytest
 from fake_app import App
 from typer.testing import Result
 
-from fleet.app import load_calibrations
-from fleet.model.calibration import Calibration, Fit, Scorer
+from fleet.app import load_calibrations, save_calibrations
+from fleet.model.calibration import Calibration, Fit, Looks, Scorer
 from fleet.model.feedback import Feedback, Verdict
 from fleet.settings.documents import load_catalogue
+from queues.calibrations import MemoryCalibrations
 from queues.journal import MemoryJournal
 
 Invoke = Callable[..., Result]
@@ -292,3 +293,35 @@ def test_an_operator_may_give_up_tasks_is_told_which_and_can_go_back(
     assert seen is not None
     assert seen.tasks == ("classify.intent",)
     assert in_force(fake_app)[WIDE].familiar == of_two_tasks.familiar
+
+
+def test_what_a_dispatcher_starts_with_keeps_its_tasks_too(
+    invoke_json: InvokeJson,
+    fake_app: App,
+    labels: Path,
+    of_two_tasks: Calibration,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "calibration.json"
+    save_calibrations(file, [of_two_tasks])
+    monkeypatch.setenv("FLEET_CALIBRATIONS_PATH", str(file))
+    fake_app.calibrations = MemoryCalibrations()
+
+    rows = {row["key"]: row for row in invoke_json("calibrate", "--labels", str(labels))["calibrations"]}
+
+    assert rows[WIDE]["lost_tasks"] == ["nudge.sms"]
+    assert WIDE not in in_force(fake_app)
+
+
+def test_what_is_stored_of_a_model_no_longer_deployed_does_not_hide_what_is_shipped_and_its_tests_still_count(
+    invoke_json: InvokeJson, fake_app: App, labels: Path, of_two_tasks: Calibration
+) -> None:
+    fake_app.shipped = {of_two_tasks.key: of_two_tasks}
+    done(fake_app.calibrations.put([replace(of_two_tasks, model="of-last-year", looks=Looks(3, 200, 1.0, "d"))]))
+
+    rows = {row["key"]: row for row in invoke_json("calibrate", "--labels", str(labels))["calibrations"]}
+    invoke_json("calibrate", "--labels", str(labels), "--allow-fewer-tasks")
+
+    assert rows[WIDE]["lost_tasks"] == ["nudge.sms"]
+    assert in_force(fake_app)[WIDE].looks == Looks(3, 200, 1.0, "d")
