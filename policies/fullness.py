@@ -15,7 +15,6 @@ from fleet.model.delivery import Fill
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
-from policies.quotas import SHARE_PER_READING
 
 WORK_SHARE = 0.5
 INTERACTIVE_WORK_SHARE = 0.7
@@ -24,6 +23,9 @@ where the other lanes have taken theirs."""
 
 JOBS_SHARE = 0.75
 """Beyond that, jobs of the tenants that take most are refused: the rest is for the jobs of others."""
+
+WATCHED_SHARE = 0.5
+"""Beyond that JOBS may be full before the next reading: the depths are read more often."""
 
 CROWD = 1 / 16
 """A tenant that takes less than this part of the room for waiting jobs, in a lane, keeps nobody out."""
@@ -54,10 +56,14 @@ def takes_work(fill: Fill, brought_bytes: int, lane: Lane) -> bool:
     return not fill.limit or fill.size + max(0, brought_bytes) < share * fill.limit
 
 
-def crowding(fill: Fill, counts: Collection[int], waiting: Mapping[str, Waiting]) -> Mapping[str, int]:
+def crowding(
+    fill: Fill, counts: Collection[int], waiting: Mapping[str, Waiting], dispatchers: int = 1
+) -> Mapping[str, int]:
     """How many jobs to refuse of which tenants of a lane; `counts` are of all lanes and tenants.
 
-    Of each tenant that takes at least half as much as the one that takes most. Nobody is refused for being many.
+    Of each tenant that takes at least half as much as the one that takes most. Nobody is refused for being many. All
+    that is too much goes at once, or more comes in than goes; each of the `dispatchers`, which see the same, refuses
+    its part of it.
     """
     beyond = fill.beyond(JOBS_SHARE)
     if not beyond or not waiting:
@@ -65,5 +71,5 @@ def crowding(fill: Fill, counts: Collection[int], waiting: Mapping[str, Waiting]
     mean = fill.size / max(1, sum(counts))
     sizes = {tenant: each.jobs * (each.job_bytes or mean) for tenant, each in waiting.items()}
     most = max(CROWD * fill.limit, max(sizes.values()) / 2)
-    part = beyond / fill.size / SHARE_PER_READING
+    part = beyond / fill.size / max(1, dispatchers)
     return {tenant: math.ceil(waiting[tenant].jobs * part) for tenant, size in sizes.items() if size >= most}

@@ -169,7 +169,8 @@ class FairLane:
         if not depths.jobs_fill.beyond(fullness.JOBS_SHARE):
             return {}
         waiting = {tenant: fullness.Waiting(jobs, self._lines.of(tenant).job_bytes) for tenant, jobs in found.items()}
-        return fullness.crowding(depths.jobs_fill, depths.jobs.values(), waiting)
+        dispatchers = 1 + self._office.peers.others
+        return fullness.crowding(depths.jobs_fill, depths.jobs.values(), waiting, dispatchers)
 
     async def _take(self) -> bool:
         """A round: from each tenant its share of what the targets have room for."""
@@ -369,14 +370,17 @@ class FairLane:
         self._office.leases.release(deliveries)
 
     async def _refuse(self) -> bool:
-        """Answer jobs beyond their tenant's quota; that takes no room at any target."""
+        """Answer jobs beyond their tenant's quota, those held as well; that takes no room at any target."""
         over = [tenant for tenant, line in self._lines if line.surplus and not line.poll][:TAKES_AT_ONCE]
         takes = [self._take_from(tenant, min(BATCH, self._lines[tenant].surplus)) for tenant in over]
         for tenant, deliveries in zip(over, await asyncio.gather(*takes), strict=True):
             line = self._lines[tenant]
-            line.surplus = max(0, line.surplus - len(deliveries)) if deliveries else 0
             line.waiting = max(0, line.waiting - len(deliveries))
             self._office.leases.hold(deliveries)
+            short = min(BATCH, line.surplus) - len(deliveries)
+            deliveries = [*deliveries, *(held.case.delivery for held in line.held[:short])]
+            line.held = line.held[short:]
+            line.surplus = max(0, line.surplus - len(deliveries)) if deliveries else 0
             now, quota = self._office.clock.now(), self._office.rules.quotas.of(tenant)
             why = fullness.REFUSAL if line.crowds else quotas.refusal(quota)
             deliveries, sealed = apart(deliveries)

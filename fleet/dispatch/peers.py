@@ -56,6 +56,8 @@ class Peers:
         self.read_at: float | None = None
         self.served: Mapping[str, bool] = {}
         """What the others serve; True where only a tenant's own key is served."""
+        self.others = 0
+        """How many of them are known to be at work."""
 
     async def watch(self, on_reading: Callable[[], None], stop: asyncio.Event) -> None:
         """Read again and again, at once where somebody asks for it, until `stop` is set."""
@@ -106,13 +108,14 @@ class Peers:
             target: seen_at for target, seen_at in self._awaited.items() if seen_at > now - AWAITED_SECONDS
         }
         served = dict.fromkeys(self._awaited, False)
-        for report in self._reports.values():
-            if report.seen_at > oldest:
-                for target in report.load.serves or ():
-                    served[target] = served.get(target, True) and target in report.load.own_key_only
+        alive = [report.load for report in self._reports.values() if report.seen_at > oldest]
+        for load in alive:
+            for target in load.serves or ():
+                served[target] = served.get(target, True) and target in load.own_key_only
         if served.keys() != self.served.keys():
             log.info("served_elsewhere", targets=sorted(served))
         self.served = served
+        self.others = sum(load.serves is None or bool(load.serves) for load in alive)
 
     def abandoned(self, target: str, now: float) -> bool:
         """Whether nobody has served it for long enough, as far as this dispatcher has been here to see."""

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.model.delivery import Fill
 from fleet.model.job import Lane
-from policies.fullness import Waiting, crowding, takes_work
+from policies.fullness import JOBS_SHARE, Waiting, crowding, takes_work
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,29 @@ def test_a_stream_without_a_bound_takes_everything_and_nobody_crowds_it():
     ("size", "waiting", "refused"),
     [
         (750, {"large": Waiting(100, 7.5)}, {}),
-        (1000, {"large": Waiting(100, 10.0)}, {"large": 7}),
-        (1000, {"large": Waiting(100, 0)}, {"large": 7}),
-        (1000, {"large": Waiting(9, 100.0), "many": Waiting(100, 1.0)}, {"large": 1}),
-        (1000, {"large": Waiting(50, 10.0), "other": Waiting(40, 10.0)}, {"large": 4, "other": 3}),
+        (1000, {"large": Waiting(100, 10.0)}, {"large": 25}),
+        (1000, {"large": Waiting(100, 0)}, {"large": 25}),
+        (1000, {"large": Waiting(9, 100.0), "many": Waiting(100, 1.0)}, {"large": 3}),
+        (1000, {"large": Waiting(50, 10.0), "other": Waiting(40, 10.0)}, {"large": 13, "other": 10}),
         (1000, {f"tenant-{n}": Waiting(10, 1.0) for n in range(100)}, {}),
     ],
 )
 def test_those_that_take_most_make_room_and_others_are_left_alone(size, waiting, refused):
     counts = [each.jobs for each in waiting.values()]
     assert crowding(Fill(size, 1000), counts, waiting) == refused
+
+
+@pytest.mark.parametrize("dispatchers", [1, 2, 5])
+@pytest.mark.parametrize("rate", [1, 40, 90, 200])
+def test_a_flood_of_less_than_a_quarter_of_the_stream_between_readings_keeps_nobody_out(rate, dispatchers):
+    limit, ours, theirs = 1000, 0, 0
+    for _ in range(200):
+        ours = min(ours + rate, limit - theirs)
+        assert ours + theirs < limit, "another tenant's job finds room"
+        theirs += 1
+        counts = {"flood": Waiting(ours, 1.0), "other": Waiting(theirs, 1.0)}
+        refused = crowding(Fill(ours + theirs, limit), [ours, theirs], counts, dispatchers)
+        assert refused.keys() <= {"flood"}
+        ours -= dispatchers * refused.get("flood", 0)
+        assert ours + theirs >= JOBS_SHARE * limit - dispatchers or not refused, "no more is refused than is too much"
+        theirs = max(0, theirs - 1)
