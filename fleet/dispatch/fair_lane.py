@@ -91,6 +91,7 @@ class FairLane:
         self._arrived: list[tuple[str, Sequence[AnyDelivery]]] = []
         self._reading = 0
         self._handed_back_at = 0.0
+        self._known_next = False
         self._warned_at = -QUIET_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -195,13 +196,27 @@ class FairLane:
         room = min(BATCH, sum(room for name, room in rooms.items() if traffic.is_portion(name, self._lane, room)))
         if room <= 0:
             return {}, 0
-        asked = self._next([tenant for tenant, line in self._lines if line.may_be_asked(rooms, now)], rooms)
+        asked = self._next(self._due([tenant for tenant, line in self._lines if line.may_be_asked(rooms, now)]), rooms)
         if not asked:
             return {}, 0
         # So many find room whatever their target is; beyond that each tenant risks no more than its window.
         safe, holding = min(rooms.values()) // len(asked), len(self._lines.holding())
         most = {tenant: self._most_from(tenant, safe, holding + len(asked)) for tenant in asked}
         return {tenant: min(self._lines[tenant].to_ask_for, jobs) for tenant, jobs in most.items()}, room
+
+    def _due(self, tenants: Sequence[str]) -> Sequence[str]:
+        """With more tenants than one round asks, in turn those that jobs have come of, and those never seen here.
+
+        First looks may find nothing that can run yet, and thousands take long: the jobs of others go on meanwhile.
+        """
+        if len(tenants) <= MOST_ASKED:
+            return tenants
+        known = [tenant for tenant in tenants if self._lines[tenant].seen_at]
+        self._known_next = not self._known_next
+        if self._known_next:
+            return known or tenants
+        strangers = [tenant for tenant in tenants if not self._lines[tenant].seen_at]
+        return strangers or tenants
 
     def _next(self, tenants: Sequence[str], rooms: Mapping[str, int]) -> Sequence[str]:
         """Those whose turn it is: no more than may have jobs in hand, where one of the targets is full."""

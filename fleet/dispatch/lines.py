@@ -101,6 +101,8 @@ class Line:
         if len(self.put_off) < MOST_PUT_OFF:
             self.put_off[job_id] = until
             self.due_at = min(self.due_at, until)
+        if len(self.put_off) >= self.counted:  # that is all; of what has come since, the next reading tells
+            self.waiting = min(self.waiting, max(0, self.announced))
 
     def came(self, job_id: str) -> None:
         """It is here, and waits no longer with the broker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from patience import PATIENCE_SECONDS
@@ -286,6 +287,24 @@ async def test_among_thousands_of_new_tenants_the_latest_is_among_the_next(bench
         assert len(bench.broker.stored("results")) < 300
 
 
+async def test_first_looks_at_thousands_of_delayed_jobs_keep_no_tenant_waiting_that_has_jobs_to_run(
+    bench, sure, with_target
+):
+    with_target(SMALL, max_in_flight=4, batch_size=1)
+    bench.backend(SMALL, sure)
+    queue, due_at = CountingQueue(bench.broker), bench.broker.now() + 1000
+    for n in range(1000):
+        delayed = Submission(f"job-delayed-{n:010d}", "chat", _request("later"), Lane.BULK, not_before_at=due_at)
+        await MemoryDesk(bench.broker, f"tenant-{n}").submit([delayed])
+    ids = await _submit(bench, "globex", 100)
+    async with bench.running(queue):
+        await _results(bench, "globex", ids)
+    turns = [n for n, tenant in enumerate(queue.asked) if tenant == "globex"]
+    last = next(n for n in turns if queue.jobs_up_to("globex", n) == 100)
+    gaps = [after - before for before, after in pairwise(n for n in turns if n <= last)]
+    assert 0 < max(gaps) <= 2 * fair_lane.MOST_ASKED
+
+
 async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(bench, sure):
     bench.backend(SMALL, sure)
     queue, due_at = CountingQueue(bench.broker), bench.broker.now() + 1000
@@ -312,14 +331,18 @@ class CountingQueue(MemoryQueue):
 
     def __init__(self, broker):
         super().__init__(broker)
-        self.asked, self.brought = [], set()
+        self.asked, self.brought, self.came = [], set(), []
 
     async def take(self, source, limit, wait_seconds):
         deliveries = await super().take(source, limit, wait_seconds)
         if isinstance(source, JobsOf):
             self.asked.append(source.tenant)
+            self.came.append(len(deliveries))
             self.brought |= {source.tenant} if deliveries else set()
         return deliveries
+
+    def jobs_up_to(self, tenant, n):
+        return sum(came for asked, came in zip(self.asked[: n + 1], self.came, strict=False) if asked == tenant)
 
     async def until(self, condition):
         while not condition():

@@ -19,6 +19,16 @@ def test_jobs_that_are_put_off_are_not_asked_for():
     assert line_with_put_off("one", "two").waiting == 0
 
 
+def test_after_all_that_was_counted_is_put_off_there_is_nothing_to_ask_for():
+    line = Line()
+    line.count(2, 1.0)
+    line.asked(2, 2, 0, 1.0)
+    line.delay("one", 4_000.0)
+    assert line.waiting == 1
+    line.delay("two", 4_000.0)
+    assert line.waiting == 0
+
+
 def test_a_new_job_is_asked_for_together_with_those_that_a_new_consumer_hands_out_before_it():
     line = line_with_put_off("one", "two")
     line.count(3, 3.0)
