@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +10,7 @@ import structlog
 from fleet import faults
 from fleet.dispatch.cancelling import Cancelling
 from fleet.dispatch.comparing import with_comparisons
+from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.knowledge import Knowledge
 from fleet.dispatch.lease import Leases
 from fleet.dispatch.patience import insist
@@ -59,8 +59,7 @@ class Office:
     knowledge: Knowledge
     cancelling: Cancelling
     peers: Peers
-    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while suspects run (see `fleet.dispatch.suspects`)."""
+    isolation: Isolation = field(default_factory=Isolation)
 
     def look(self, case: Case, view: View, now: float) -> Action | Exception:
         """What to do next with the job in hand; the exception where a bug of ours is in the way."""

@@ -76,7 +76,7 @@ class Opening:
 
     async def _open(self, deliveries: Sequence[AnyDelivery], reading: int, place: Place) -> None:
         queue, guarded, opening = self._office.queue, self._office.guarded, partial(self._place, place=place)
-        async with queue.reading:
+        async with self._office.isolation.in_company(), queue.reading:
             strange = [delivery for delivery in deliveries if _name(delivery) not in self._known]
             if strange:
                 await queue.note_begun(strange, reading)

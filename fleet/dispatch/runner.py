@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -15,16 +14,17 @@ from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
 from fleet.dispatch.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office, job_fields, unread
 from fleet.dispatch.opening import Opening, apart
+from fleet.dispatch.paid import PaidCalls
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.starts import INTERRUPTED, Starts
-from fleet.dispatch.step import Case, Step, on_record
+from fleet.dispatch.starts import Starts
+from fleet.dispatch.step import Case
 from fleet.dispatch.suspects import Suspects
 from fleet.dispatch.till import believed, cost_of, request_of, wait_for_money
 from fleet.interruption import is_own, raise_own
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome
 from fleet.model.call import Call
-from fleet.model.delivery import Ack, AnyDelivery, Retry, WorkOf
+from fleet.model.delivery import AnyDelivery, Retry, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.money import Refusal
@@ -55,10 +55,11 @@ class Runner:
         self._office = office
         self._buffer = Buffer(target)
         self._opening = Opening(office)
-        self._starts = Starts(office.queue, office.clock, office.cancelling.answered)
+        starts = Starts(office.queue, office.clock, office.cancelling.answered)
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
-        self._suspects = Suspects(self._starts, target, office, self._run_begun, self._let_go)
+        self._suspects = Suspects(starts, target, office, self._run_begun, self._let_go)
+        self._paid = PaidCalls(starts, target, office, self._run_begun, self._conclude, self._drop, self._let_go)
         self._batches: set[asyncio.Task[None]] = set()
         self._was_cold = False
         self._was_shut = (False, False)
@@ -70,6 +71,7 @@ class Runner:
             collectors = [group.create_task(self._collect(lane, stop)) for lane in Lane]
             feeder = group.create_task(self._feed())
             await stop.wait()
+            self._paid.drain()
             await asyncio.gather(*collectors)
             feeder.cancel()
         await self._hand_back()
@@ -220,11 +222,10 @@ class Runner:
         task.add_done_callback(self._batches.discard)
 
     async def _run_batch(self, batch: list[Case]) -> None:
-        batch = await self._admit(await self._still_open(batch))
-        batch, suspects = self._suspects.among(batch)
+        batch, suspects = self._suspects.among(await self._admit(await self._still_open(batch)))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._suspects.run(suspects))
-            group.create_task(self._run_begun(await self._begin(batch)))
+            group.create_task(self._paid.run(batch))
 
     async def _run_begun(self, batch: list[Case]) -> None:
         started_at = self._office.clock.now()
@@ -296,7 +297,7 @@ class Runner:
         if found.called_off:
             await self._drop(found.called_off, self._office.clock.now())
         if found.ended:
-            await self._forget(*await self._starts.close(found.ended, self._target))
+            await self._paid.close(found.ended)
         if found.unknown:
             self._let_go(found.unknown)  # they come back when the leases end
         return found.open
@@ -317,35 +318,6 @@ class Runner:
                 self._office.state.traffic.ended(self._target.name, [case for case, _ in refused])
                 self._buffer.changed.set()
         return admitted
-
-    async def _begin(self, batch: list[Case]) -> list[Case]:
-        """Those whose call may be made: where it is charged for, it is on record from now on."""
-        try:
-            begun = await self._starts.begin(batch, self._target)
-            faults.point("start.recorded")
-        except BaseException as error:  # unrecorded calls are not made; their jobs come back when the leases end
-            raise_own(error)
-            log.warning("paid_calls_not_recorded", target=self._target.name, jobs=len(batch), error=str(error))
-            self._office.till.give_back(batch)
-            self._let_go(batch)
-            return []
-        self._office.till.give_back([*begun.twice, *begun.ended, *begun.late])
-        if begun.ended or begun.late:
-            await self._forget(begun.ended, begun.late)
-        if begun.twice:
-            failed = [(replace(case, deposit=None), INTERRUPTED) for case in begun.twice]
-            await self._conclude(failed, self._office.clock.now())
-        return begun.calls
-
-    async def _forget(self, ended: Sequence[Case], late: Sequence[Case]) -> None:
-        """Acknowledge what came back although its job has its result; a second call that was begun is put on record."""
-        now = self._office.clock.now()
-        noted = [on_record(case.after(self._attempt(case, INTERRUPTED, now, now)), now) for case in late]
-        steps = [*noted, *(Step((), Ack(case.delivery)) for case in ended)]
-        try:
-            await self._office.send([Errand(step, None) for step in steps], ANSWER_SECONDS)
-        finally:
-            self._let_go([*ended, *late])
 
     def _let_go(self, cases: Sequence[Case]) -> None:
         self._office.leases.release([case.delivery for case in cases])

@@ -2,9 +2,9 @@
 
 Of every attempt at a target that charges for calls, the record of call 1 is stored before the call. Where it was
 stored before, a dispatcher began the attempt and died, or lost its lease; whether it was charged nobody knows. Unless
-the job has its result by now, the call is made once more, under the record of call 2, and the attempt says that it is
-a repetition. Where that was stored before as well, the attempt has failed: it is `interrupted`, and the job goes on
-without this target.
+the job has its result by now, the call is made once more, alone (see `fleet.dispatch.paid`), under the record of call
+2, and the attempt says that it is a repetition. Where that was stored before as well, the attempt has failed: it is
+`interrupted`, and the job goes on without this target.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ Answered = Callable[[Sequence[Case]], Awaitable[Sequence[bool]]]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """`calls` may be made now; `twice` were begun twice and never finished.
+    """`calls` may be made now; those `before` were begun once and may be repeated; `twice` never finished either time.
 
     Nothing is left to do for `ended`, whose jobs have their result; of `late` a second call was begun all the same, and
     the ledger may not know.
     """
 
     calls: list[Case]
+    before: list[Case] = field(default_factory=list)
     twice: list[Case] = field(default_factory=list)
     ended: list[Case] = field(default_factory=list)
     late: list[Case] = field(default_factory=list)
@@ -63,7 +64,17 @@ class Starts:
         if not cases or not is_charged(target):
             return Begun(cases)
         new, before = await self.record(cases, target, 1)
-        return await self._again(new, before, target) if before else Begun(new)
+        return replace(await self._unanswered(before, target), calls=new)
+
+    async def repeat(self, cases: list[Case], target: Target) -> Begun:
+        """Record the second calls; time has passed since the look at the first. Raises QueueUnavailable."""
+        found = await self._unanswered(cases, target)
+        again, twice = await self.record(found.before, target, 2)
+        self.repeated += len(again)
+        self.interrupted += len(twice) + len(found.late)
+        counts = {"repeated_in_all": self.repeated, "interrupted_in_all": self.interrupted}
+        log.warning("paid_calls_begun_before", target=target.name, repeated=len(again), given_up=len(twice), **counts)
+        return replace(found, calls=[replace(case, repeated=True) for case in again], before=[], twice=twice)
 
     async def close(self, cases: list[Case], target: Target) -> tuple[list[Case], list[Case]]:
         """Let nobody begin a second call for jobs that have their result; those of them for which somebody has."""
@@ -75,17 +86,14 @@ class Starts:
             log.warning("paid_calls_not_closed", target=target.name, jobs=len(cases), error=str(error))
             return cases, []
 
-    async def _again(self, new: list[Case], before: list[Case], target: Target) -> Begun:
+    async def _unanswered(self, before: list[Case], target: Target) -> Begun:
         """Somebody began these `before`: a dispatcher that died, lost its lease, or lost its acknowledgement."""
+        if not before:
+            return Begun([])
         answered = list(zip(before, await insist(lambda: self._answered(before), ANSWER_SECONDS), strict=True))
-        again, twice = await self.record([case for case, has_result in answered if not has_result], target, 2)
         # Recorded for these as well, so that nobody makes the call any more; and what is there tells if anybody did.
         ended, late = await self.record([case for case, has_result in answered if has_result], target, 2)
-        self.repeated += len(again)
-        self.interrupted += len(twice) + len(late)
-        counts = {"repeated_in_all": self.repeated, "interrupted_in_all": self.interrupted}
-        log.warning("paid_calls_begun_before", target=target.name, repeated=len(again), given_up=len(twice), **counts)
-        return Begun([*new, *(replace(case, repeated=True) for case in again)], twice, ended, late)
+        return Begun([], [case for case, has_result in answered if not has_result], ended=ended, late=late)
 
     async def record(self, cases: Sequence[Case], target: Target, call: int) -> tuple[list[Case], list[Case]]:
         """Those recorded now, and those whose record somebody else stored before. Raises QueueUnavailable."""

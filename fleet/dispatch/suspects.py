@@ -48,12 +48,13 @@ class Suspects:
 
     async def run(self, cases: list[Case]) -> None:
         """Run them all, or end those that have crashed their dispatchers often enough."""
-        before = await self._begin(cases, 1)
+        async with self._office.isolation.for_calls(cases):
+            before = await self._begin(cases, 1)
         for first in range(0, len(before), GROUP_JOBS):
-            async with self._office.alone:
+            async with self._office.isolation.alone():
                 again = await self._begin(before[first : first + GROUP_JOBS], GROUP_CALL)
             for case in again:
-                async with self._office.alone:
+                async with self._office.isolation.alone():
                     await self._run_alone(case)
 
     async def _run_alone(self, case: Case) -> None:
