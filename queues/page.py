@@ -22,8 +22,9 @@ from policies import money
 from queues.cells import Cell, Cells
 
 BACKOFF_SECONDS = 0.001
-MOST_BACKOFF_SECONDS = 0.05
-"""Between writes that lost against another process: at first as long as a write takes."""
+MOST_BACKOFF_SECONDS = 0.25
+"""Between writes that lost against another process: at first as long as a write takes, at most long enough for as many
+dispatchers as there may be to write one after another."""
 
 OUTAGE_SECONDS = 0.5
 """Between tries to book what was spent while the broker is away."""
