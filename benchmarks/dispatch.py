@@ -44,7 +44,7 @@ from fleet.ports import Backend, Tracer
 from fleet.settings.documents import load_rules
 from fleet.telemetry import logs
 from fleet.telemetry.tracing import OtelTracer
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from queues.calibrations import JetStreamCalibrations
 from queues.cancels import JetStreamCancels
 from queues.cells import JetStreamCells

@@ -28,8 +28,8 @@ from fleet.model.call import Call
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
-from policies.fairness import TURN_JOBS, TURN_TOKENS
-from policies.needs import tokens_of
+from policies.fairness.round_robin import TURN_JOBS, TURN_TOKENS
+from policies.features.needs import tokens_of
 from queues.desk import JetStreamDesk
 
 SLOTS = 64

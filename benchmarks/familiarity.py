@@ -24,10 +24,10 @@ from pathlib import Path
 from benchmarks.report import show
 from deployments.standins.tasks import TASKS, examples
 from deployments.standins.vocabulary import Split
+from fleet.lab.learning.familiarity import familiarity, fit_region
 from fleet.model.calibration import ANY, Calibration, CalibrationKey, OutputKind, Region
 from fleet.model.job import ChatRequest
 from policies.confidence.familiarity import is_inside
-from policies.learning.familiarity import familiarity, fit_region
 from queues.calibration_codec import decode_document, encode_document
 
 LABELLED = 0.8

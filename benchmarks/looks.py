@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.report import show
-from fleet.evaluation.files import read_replay
+from fleet.lab.evaluation.files import read_replay
+from fleet.lab.learning.looks import can_pass, delta_at, is_due
+from fleet.lab.learning.thresholds import grid_of, learn_then_test_many, losses_of
+from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus, largest_passing
 from fleet.model.calibration import Looks
-from policies.learning.bounds import PValue, binomial, hoeffding_bentkus, largest_passing
-from policies.learning.looks import can_pass, delta_at, is_due
-from policies.learning.thresholds import grid_of, learn_then_test_many, losses_of
 
 RISK, DELTA = 0.05, 0.10
 STEP = 50

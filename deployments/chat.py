@@ -21,7 +21,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from deployments.failures import failure_of, failure_of_response
 from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome, Usage
 from fleet.model.chat import tidy
-from policies.features import aggregate
+from policies.features.logprobs import aggregate
 
 CANDIDATES = 5
 """Candidates per token whose log-probabilities feed margin and entropy; OpenAI's layer allows as many."""

@@ -21,7 +21,7 @@ from ray.util.metrics import Counter, Gauge
 from deployments.host import resolve
 from fleet.model.delivery import Depths
 from fleet.model.scaling import Capacity, Load, ScalingDecision
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from policies.scaling.demand import Outlook, waiting
 from policies.scaling.dispatchers import DispatcherMemory, dispatchers
 from policies.scaling.reading import Bounds, Reading

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from fleet.model.attempt import Attempt, Usage
 from fleet.model.job import Job
 from fleet.model.target import Target
-from policies.needs import Needs
-from policies.routing import own_provider
-from policies.rules import Rules
+from policies.features.needs import Needs
+from policies.routing.tiers import own_provider
+from policies.rules.rules import Rules
 
 
 def is_charged(target: Target) -> bool:

@@ -18,9 +18,9 @@ from fleet.model.job import ChatRequest, Job
 from fleet.model.money import Account, Claim, Deposit, MoneyView, Offer, Refusal
 from fleet.model.target import Target
 from policies.budget import cost_usd, own_key_for
-from policies.needs import Needs
-from policies.rules import Rules
-from policies.sections import MoneyRules
+from policies.features.needs import Needs
+from policies.rules.rules import Rules
+from policies.rules.sections import MoneyRules
 
 NANO = 1_000_000_000
 DAY_SECONDS = 86_400

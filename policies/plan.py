@@ -14,15 +14,18 @@ from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 from fleet.model.target import Target
 from fleet.model.view import Breaker, View
-from policies import acceptance, admission, breaker, budget, cold, foresight, retry, routing
-from policies.cold import Asleep
-from policies.confidence import probes
-from policies.deadline import deadline_at
-from policies.delivery import LONGEST_WAIT_SECONDS
-from policies.eligibility import Bar, Demand, bar, explain
-from policies.needs import needs_of
-from policies.routes import Ladder
-from policies.rules import Rules
+from policies import budget
+from policies.confidence import acceptance, probes
+from policies.features.needs import needs_of
+from policies.resilience import breaker, cold, retry
+from policies.resilience.cold import Asleep
+from policies.resilience.deadline import deadline_at
+from policies.resilience.delivery import LONGEST_WAIT_SECONDS
+from policies.routing import admission, foresight
+from policies.routing import tiers as routing
+from policies.routing.eligibility import Bar, Demand, bar, explain
+from policies.rules.ladders import Ladder
+from policies.rules.rules import Rules
 
 _REFUSALS = (FailureKind.INVALID_REQUEST, FailureKind.CONTEXT_TOO_LONG)
 _FIELD = re.compile(r"request\.[\w.]+(?=: )")

@@ -17,12 +17,13 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Shadow, Status
 from fleet.model.view import View
-from policies import cold, routing
-from policies.agreement import agree
-from policies.deadline import deadline_at
-from policies.eligibility import Demand
-from policies.needs import needs_of
-from policies.rules import Rules
+from policies.features.agreement import agree
+from policies.features.needs import needs_of
+from policies.resilience import cold
+from policies.resilience.deadline import deadline_at
+from policies.routing import tiers as routing
+from policies.routing.eligibility import Demand
+from policies.rules.rules import Rules
 
 NEAR = 0.1
 """Confidence this close to its threshold is a stratum of its own, drawn twice as often."""

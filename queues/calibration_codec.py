@@ -32,9 +32,9 @@ from fleet.model.calibration import (
 )
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
+from policies.confidence.drift import BINS
 from policies.confidence.familiarity import NUMBERS
 from policies.confidence.scorer import check
-from policies.drift import BINS
 from queues.chat import Strict
 from queues.problems import problem_of
 from queues.schema import VERSION, TargetName, Version

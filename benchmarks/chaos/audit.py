@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.chaos.children import TENANT, batch
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from queues.connection import connect
 from queues.journal import recorded
 from queues.subjects import DEAD, LEDGER, RESULTS, STARTS

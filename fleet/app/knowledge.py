@@ -10,7 +10,7 @@ from fleet.files import write_whole
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import ConfigError
 from fleet.ports import CalibrationStore, Journal
-from policies.catalogue import Catalogue
+from policies.rules.catalogue import Catalogue
 from queues.calibration_codec import check_target, decode_document, encode_document
 from queues.calibrations import JetStreamCalibrations
 from queues.journal import JetStreamJournal

@@ -10,8 +10,8 @@ from typing import Any
 from fleet.files import write_whole
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router, RouterKey, from_plain, to_plain
-from policies.catalogue import Catalogue
-from policies.router import suffices, switch_on
+from policies.routing.learned_router import suffices, switch_on
+from policies.rules.catalogue import Catalogue
 
 SCHEMA = 1
 

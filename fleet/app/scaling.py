@@ -17,7 +17,7 @@ from fleet.model.delivery import Depths
 from fleet.model.scaling import Load
 from fleet.ports import Clock
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from queues.connection import Connection, connect
 from queues.jetstream import JetStreamQueue
 from queues.load import JetStreamLoads

@@ -14,7 +14,7 @@ from fleet.model.errors import FleetError, QueueUnavailable
 from fleet.model.target import Target
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies import money
-from policies.sections import MoneyRules
+from policies.rules.sections import MoneyRules
 from queues.addresses import without_password
 from queues.cells import Cells, JetStreamCells
 from queues.connection import connect

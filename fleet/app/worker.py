@@ -22,7 +22,7 @@ from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.telemetry import logs, tracing
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from queues.calibrations import JetStreamCalibrations
 from queues.cancels import JetStreamCancels
 from queues.cells import JetStreamCells

@@ -20,11 +20,11 @@ from fleet.files import check_output
 from fleet.model.calibration import Calibration, CalibrationKey
 
 if TYPE_CHECKING:
-    from fleet.learning.fitting import Outcome
-    from fleet.learning.labels import Collected
+    from fleet.lab.learning.collected import Collected
+    from fleet.lab.learning.fitting import Outcome
     from fleet.ports import CalibrationStore
     from fleet.settings.environment import Settings
-    from policies.catalogue import Catalogue
+    from policies.rules.catalogue import Catalogue
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 
@@ -87,7 +87,7 @@ async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
     Raises: QueueUnavailable; ConfigError, OSError for a file.
     """
     from fleet.app import rules_of
-    from fleet.learning.fitting import fit_all, in_force_after
+    from fleet.lab.learning.fitting import fit_all, in_force_after
 
     rules = rules_of(settings)
     found = await _labels(settings, plan)
@@ -106,8 +106,8 @@ async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
 
 async def _labels(settings: Settings, plan: Plan) -> Collected:
     from fleet.app import login_of, open_journal
-    from fleet.learning.files import read_labels
-    from fleet.learning.labels import Collected, collect
+    from fleet.lab.learning.collected import Collected, collect
+    from fleet.lab.learning.files import read_labels
 
     if plan.labels is not None:
         return Collected(read_labels(plan.labels), {})

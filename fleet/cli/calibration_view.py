@@ -14,8 +14,8 @@ from fleet.model.calibration import CalibrationKey, Threshold
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fleet.learning.fitting import Outcome
-    from fleet.learning.labels import Collected
+    from fleet.lab.learning.collected import Collected
+    from fleet.lab.learning.fitting import Outcome
 
 
 def words_of(key: CalibrationKey) -> str:
@@ -75,7 +75,7 @@ def _guard(outcome: Outcome) -> str:
 
 def _lost(outcome: Outcome) -> str:
     """What the operator asked to give up; where the one in force stays, the reason names it."""
-    from fleet.learning.fitting import names_of
+    from fleet.lab.learning.fitting import names_of
 
     return f"; no longer knows {names_of(outcome.lost)}" if outcome.lost and outcome.accepted else ""
 

@@ -16,7 +16,7 @@ from fleet.files import check_output
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fleet.evaluation.drawing import Drawing
+    from fleet.lab.evaluation.drawing import Drawing
 
 _OPTIONS = {
     "--replay": {"--labels", "--guarantee", "--resamples", "--stream"},
@@ -114,13 +114,13 @@ def _promise(text: str | None) -> tuple[float, float] | None:
 
 
 def _replay(path: Path, options: Mapping[str, Any]) -> Report:
-    from fleet.evaluation.replay import evaluate_replay
+    from fleet.lab.evaluation.replay import evaluate_replay
 
     return evaluate_replay(path, **_said(options))
 
 
 def _router(path: Path, options: Mapping[str, Any]) -> Report:
-    from fleet.evaluation.router import evaluate_router
+    from fleet.lab.router.evaluate import evaluate_router
 
     return evaluate_router(path, **_said(options))
 
@@ -142,7 +142,7 @@ def _show(report: Report, plot: Path | None, output: Output) -> None:
 
     found = report.as_json()
     if plot is not None:
-        from fleet.evaluation.plot import plot as draw
+        from fleet.lab.evaluation.plot import plot as draw
 
         draw(report.drawing, plot)
     output.object(found)

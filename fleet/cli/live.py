@@ -18,16 +18,16 @@ from fleet.cli.demo.asked import Asked, alone_on, jobs, up_the_ladder
 from fleet.cli.demo.run import gather
 from fleet.cli.output import Output, quiet
 from fleet.cli.running import started_apart
-from fleet.evaluation.live import Deployed, Example, LiveReport, Tried, evaluate_live
-from fleet.learning.fitting import fit_all
-from fleet.learning.labels import Labelled
+from fleet.lab.evaluation.live import Deployed, Example, LiveReport, Tried, evaluate_live
+from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.fitting import fit_all
 from fleet.model.attempt import Answer
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import FleetError
 from fleet.model.result import Result, Status
 from fleet.model.target import Target
 from policies.confidence.signals import Evidence
-from policies.rules import Rules
+from policies.rules.rules import Rules
 
 if TYPE_CHECKING:
     from fleet.ports import JobDesk

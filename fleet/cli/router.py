@@ -38,11 +38,11 @@ def _fit(said: Output, file: Path, weak: str, strong: str, task: str, output: Pa
 
     from fleet.app import rules_of
     from fleet.app.routers import load_routers, save_routers
-    from fleet.evaluation.router_files import read_labelled
+    from fleet.lab.router.files import read_labelled
+    from fleet.lab.router.fit import fit_router
     from fleet.model.errors import ConfigError
     from fleet.settings.environment import load
-    from policies.learning.router import fit_router
-    from policies.router import switch_on
+    from policies.routing.learned_router import switch_on
 
     catalogue = rules_of(load()).catalogue
     for name, target in (("--weak", weak), ("--strong", strong)):

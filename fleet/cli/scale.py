@@ -13,7 +13,7 @@ from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from fleet.app.serve_api import Change, Scaling, ServeApi
-    from policies.catalogue import Catalogue
+    from policies.rules.catalogue import Catalogue
 
 COLUMNS = ("target", "status", "scaling", "running", "wanted", "min", "max", "message")
 NUMBERS = COLUMNS[3:7]

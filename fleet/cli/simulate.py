@@ -16,7 +16,7 @@ from fleet.files import check_output
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from policies.simulation.simulate import SimulationReport
+    from fleet.lab.simulation.simulate import SimulationReport
 
 DEFAULT_SCENARIO = "day"
 
@@ -78,8 +78,8 @@ def _check(
 
 def _simulate(given: Sequence[str], jobs: int | None, seed: int, plot: Path | None, output: Output) -> None:
     from fleet.cli.simulation_view import beside, view
-    from fleet.simulation.figures import run
-    from fleet.simulation.files import load_scenario
+    from fleet.lab.simulation.report.figures import run
+    from fleet.lab.simulation.workload.files import load_scenario
 
     loaded = [load_scenario(each) for each in given]
     reports, found = [], []
@@ -97,14 +97,14 @@ def _simulate(given: Sequence[str], jobs: int | None, seed: int, plot: Path | No
 
 def _draw(reports: Sequence[SimulationReport], path: Path | None) -> None:
     if path is not None:
-        from fleet.simulation.plot import plot
+        from fleet.lab.simulation.report.plot import plot
 
         plot(reports, path)
 
 
 def _figures(jobs: int | None, seed: int, output: Output) -> None:
     from fleet.cli.simulation_view import figures
-    from fleet.simulation.figures import rows
+    from fleet.lab.simulation.report.figures import rows
 
     found: list[dict[str, Any]] = []
     for row in rows(seed, jobs):
@@ -116,9 +116,9 @@ def _figures(jobs: int | None, seed: int, output: Output) -> None:
 
 def _replay(path: Path, others: Sequence[Path], output: Output) -> None:
     from fleet.cli.simulation_view import prediction
+    from fleet.lab.simulation.replay import predict
+    from fleet.lab.simulation.workload.traces import read_trace
     from fleet.settings.documents import load_rules
-    from fleet.simulation.traces import read_trace
-    from policies.simulation.replay import predict
 
     rules = load_rules(None, None, "local")
     predicted = predict(read_trace(path), [read_trace(other) for other in others], rules)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fleet.dispatch.step import Case
 from fleet.model.job import Lane
 from fleet.model.target import Target
-from policies.batching import take_now
+from policies.fairness.batching import take_now
 
 
 @dataclass(frozen=True, slots=True)

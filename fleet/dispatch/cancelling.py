@@ -19,7 +19,7 @@ from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result, Status
 from fleet.ports import Cancels, Clock, JobQueue
-from policies.cancellation import CANCELLED
+from policies.resilience.cancellation import CANCELLED
 
 log = structlog.get_logger(__name__)
 

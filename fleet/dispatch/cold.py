@@ -9,8 +9,8 @@ from fleet.dispatch.office import Office
 from fleet.dispatch.step import Case
 from fleet.model.action import Action, Run, Wait
 from fleet.model.reason import Reason
-from policies.breaker import PROBE_SECONDS
-from policies.cold import worth_starting_for
+from policies.resilience.breaker import PROBE_SECONDS
+from policies.resilience.cold import worth_starting_for
 
 LOOK_AGAIN_SECONDS = 1.0
 """A job that waits for a replica is decided on anew after that: its deadline comes near, another target gets warm."""

@@ -13,7 +13,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import SHADOW_ID, Letter, Shadow, Work
 from fleet.model.view import View
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from policies.shadow import escalated_comparisons, shadow_of
 
 

@@ -22,7 +22,7 @@ from fleet.dispatch.state import FleetState
 from fleet.dispatch.till import Till
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
-from policies.rules import Rules
+from policies.rules.rules import Rules
 
 log = structlog.get_logger(__name__)
 

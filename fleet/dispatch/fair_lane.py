@@ -31,9 +31,10 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed
 from fleet.model.view import View
-from policies import fairness, fullness, quotas
-from policies.deadline import deadline_at
-from policies.fairness import Booking, Grant, Turns
+from policies.fairness import fullness, quotas
+from policies.fairness import round_robin as fairness
+from policies.fairness.round_robin import Booking, Grant, Turns
+from policies.resilience.deadline import deadline_at
 
 log = structlog.get_logger(__name__)
 

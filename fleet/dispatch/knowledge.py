@@ -17,10 +17,10 @@ from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
 from fleet.ports import CalibrationStore
+from policies.confidence.drift import Drift, LossTest, psi
 from policies.confidence.judge import judge, judge_again
 from policies.confidence.lookup import calibration_for, is_of
-from policies.drift import Drift, LossTest, psi
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from policies.shadow import kept_comparison
 
 log = structlog.get_logger(__name__)

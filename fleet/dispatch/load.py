@@ -19,9 +19,9 @@ from fleet.model.job import Job
 from fleet.model.scaling import LaneLoad, Load
 from fleet.model.view import View
 from fleet.ports import Clock, LoadBook
-from policies.deadline import deadline_at
-from policies.needs import tokens_of
-from policies.rules import Rules
+from policies.features.needs import tokens_of
+from policies.resilience.deadline import deadline_at
+from policies.rules.rules import Rules
 
 log = structlog.get_logger(__name__)
 

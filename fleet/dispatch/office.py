@@ -28,11 +28,11 @@ from fleet.model.result import Letter, Malformed, Result, Work
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
 from policies import shadow
-from policies.cancellation import CANCELLED
-from policies.deadline import deadline_at
-from policies.delivery import enough, starts_anew, unreadable_again_in
 from policies.plan import next_action
-from policies.rules import Rules
+from policies.resilience.cancellation import CANCELLED
+from policies.resilience.deadline import deadline_at
+from policies.resilience.delivery import enough, starts_anew, unreadable_again_in
+from policies.rules.rules import Rules
 
 log = structlog.get_logger(__name__)
 

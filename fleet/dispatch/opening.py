@@ -18,7 +18,7 @@ from fleet.dispatch.step import failing
 from fleet.model.delivery import AnyDelivery
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Malformed, Sealed
-from policies.delivery import MOST_READINGS
+from policies.resilience.delivery import MOST_READINGS
 
 log = structlog.get_logger(__name__)
 

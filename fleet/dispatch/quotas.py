@@ -5,9 +5,9 @@ from __future__ import annotations
 from fleet.dispatch.office import Office
 from fleet.model.delivery import AnyDelivery
 from fleet.model.job import Job, Lane
-from policies import quotas
-from policies.needs import tokens_of
-from policies.quotas import Allowance
+from policies.fairness import quotas
+from policies.fairness.quotas import Allowance
+from policies.features.needs import tokens_of
 
 MOST_ALLOWANCES = 4096
 """Tenants remembered; those whose minute is whole again need not be."""

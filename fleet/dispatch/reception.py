@@ -11,9 +11,9 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Work
 from fleet.model.view import View
-from policies.deadline import out_of_reach
-from policies.eligibility import wants_for_a_target
-from policies.routing import pinned_target
+from policies.resilience.deadline import out_of_reach
+from policies.routing.eligibility import wants_for_a_target
+from policies.routing.tiers import pinned_target
 
 LOOK_SECONDS = 0.1
 """How long a job waits for news of the other dispatchers, which are asked for at once; longer each time."""

@@ -33,9 +33,9 @@ from fleet.model.target import Target
 from fleet.model.view import View
 from fleet.ports import Backend
 from policies import shadow
-from policies.batching import may_bring
 from policies.budget import is_charged, own_key_for
-from policies.deadline import deadline_at
+from policies.fairness.batching import may_bring
+from policies.resilience.deadline import deadline_at
 
 log = structlog.get_logger(__name__)
 

@@ -24,9 +24,10 @@ from fleet.model.scaling import Load
 from fleet.model.target import Target
 from fleet.model.view import Breaker, Sojourn, TargetView, View
 from fleet.ports import JobQueue
-from policies import breaker, fullness, retry
 from policies.budget import is_charged
-from policies.rules import Rules
+from policies.fairness import fullness
+from policies.resilience import breaker, retry
+from policies.rules.rules import Rules
 
 log = structlog.get_logger(__name__)
 

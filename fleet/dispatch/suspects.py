@@ -17,7 +17,7 @@ from fleet.dispatch.step import Case
 from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
 from policies.budget import is_charged
-from policies.delivery import GROUP_CALL, GROUP_JOBS, MOST_CALLS, is_suspect, too_many
+from policies.resilience.delivery import GROUP_CALL, GROUP_JOBS, MOST_CALLS, is_suspect, too_many
 
 log = structlog.get_logger(__name__)
 

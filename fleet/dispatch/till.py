@@ -20,9 +20,9 @@ from fleet.ports import SpendBook
 from policies import money
 from policies.budget import cost_usd, own_key_for, spent_usd
 from policies.confidence.probes import request_for
-from policies.needs import needs_of
-from policies.rules import Rules
-from policies.sections import MoneyRules
+from policies.features.needs import needs_of
+from policies.rules.rules import Rules
+from policies.rules.sections import MoneyRules
 
 log = structlog.get_logger(__name__)
 

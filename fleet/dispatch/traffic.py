@@ -10,10 +10,11 @@ from fleet.model.attempt import Outcome
 from fleet.model.delivery import Depths, WorkOf
 from fleet.model.job import Lane
 from fleet.model.target import Target
-from policies import batching, fullness, pacing
 from policies.budget import own_key_for
-from policies.needs import tokens_of
-from policies.sections import Estimates
+from policies.fairness import batching, fullness
+from policies.features.needs import tokens_of
+from policies.resilience import pacing
+from policies.rules.sections import Estimates
 
 QUEUED_PER_SLOT = 2
 """Work kept ready in each lane for each slot of a target: enough never to idle, for room is noticed as it comes up."""

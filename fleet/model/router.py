@@ -25,8 +25,8 @@ class Router:
     `strong` instead, from -1 to 1: `terms` maps a word to (inverse document frequency, ridge weight) on L2-normalised
     sublinear TF-IDF; `linear` weighs the explicit features; `trees` are averaged over.
     `blend` is in that order. `linear`, `lowest` and `highest` speak of features in standard deviations (`scales`) from
-    their `means`. Features are those of `policies.router_features`, and with `reads_answer` also of
-    `policies.answer_features`: then the router is a scorer after generation.
+    their `means`. Features are those of `policies.features.prompt`, and with `reads_answer` also of
+    `policies.features.answer`: then the router is a scorer after generation.
 
     A text is out of distribution if a feature lies more than `margin` standard deviations outside the range it had in
     training, `lowest` to `highest`, or if less than `fewest_known` of its words are in `terms`.

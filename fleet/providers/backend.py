@@ -19,7 +19,7 @@ from fleet.providers.keys import KeyRing, KeyUnavailable
 from fleet.providers.sdk import Sdk
 from fleet.providers.transport import UnusableReply
 from fleet.providers.wire import Wire
-from policies.retry import is_of_account
+from policies.resilience.retry import is_of_account
 
 
 class ProviderBackend:

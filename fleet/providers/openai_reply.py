@@ -20,7 +20,7 @@ from pydantic import (
 from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome
 from fleet.providers.finish import finished
 from fleet.providers.usage import usage_in
-from policies.features import aggregate
+from policies.features.logprobs import aggregate
 
 
 def _text(content: Any) -> Any:

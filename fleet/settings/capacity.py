@@ -16,7 +16,7 @@ from policies.capacity.architecture import architecture_of
 from policies.capacity.checkpoint import section_in, stored_as
 from policies.capacity.machines import Machines, checked
 from policies.capacity.plan import Served
-from policies.sections import STRICT, Strict
+from policies.rules.sections import STRICT, Strict
 
 USUAL_CONTEXT_TOKENS = 8192
 """What a model of an unknown config.json is served with, unless it or the wish says less."""

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
-from policies.catalogue import Catalogue, catalogue_of
-from policies.rules import Rules
-from policies.sections import STRICT, Strict
+from policies.rules.catalogue import Catalogue, catalogue_of
+from policies.rules.rules import Rules
+from policies.rules.sections import STRICT, Strict
 
 Built = TypeVar("Built")
 

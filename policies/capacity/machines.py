@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from fleet.model.errors import ConfigError
-from policies.sections import STRICT, Strict
+from policies.rules.sections import STRICT, Strict
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 The efficiencies are fitted to 153 figures of NVIDIA's "TensorRT-LLM 0.17 performance overview" (Llama 3.1 8B and 70B,
 Mixtral 8x7B on A100, H100 and H200, one to eight cards): it misses them by 12 % in the root mean square and by 37 % at
 most. Those are full batches of equal requests on NVIDIA's own engine; vLLM was seen between 0.3 and 1.2 times as fast
-as this says (`tests/policies/test_capacity_published.py` has the figures).
+as this says (`tests/policies/capacity/test_published.py` has the figures).
 """
 
 from __future__ import annotations

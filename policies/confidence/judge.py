@@ -16,9 +16,9 @@ from policies.confidence.gates import first_failed
 from policies.confidence.lookup import calibration_for, kind_of
 from policies.confidence.scorer import probability
 from policies.confidence.signals import Evidence
-from policies.routing import tier_of
-from policies.rules import Rules
-from policies.sections import ConfidenceMethod, Unfamiliar
+from policies.routing.tiers import tier_of
+from policies.rules.rules import Rules
+from policies.rules.sections import ConfidenceMethod, Unfamiliar
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 Judgement = tuple[float | None, Judged]

@@ -9,9 +9,9 @@ from fleet.model.attempt import Answer, Attempt, Features
 from fleet.model.calibration import Probe
 from fleet.model.job import ChatRequest
 from fleet.model.target import Capability, Target
-from policies.agreement import agree
 from policies.confidence.signals import Evidence
-from policies.needs import Needs
+from policies.features.agreement import agree
+from policies.features.needs import Needs
 
 SAMPLES = 3
 """Answers compared at most, the first one included (Wang et al. 2022 use up to 40; the gain is in the first three)."""

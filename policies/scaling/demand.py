@@ -10,7 +10,7 @@ from fleet.model.delivery import Depths, WorkOf
 from fleet.model.job import Lane, Plan, Tier
 from fleet.model.scaling import LaneLoad, Load
 from fleet.model.target import Target
-from policies.rules import Rules
+from policies.rules.rules import Rules
 
 DEFAULT_JOBS = 1.0
 """What the default ladder weighs against reports, in jobs: as good as nothing once there are any."""

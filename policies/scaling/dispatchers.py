@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fleet.model.scaling import ScalingDecision, ScalingReason
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from policies.scaling.reading import Bounds, Reading
 from policies.scaling.verdict import Words, verdict
 from policies.scaling.window import Window, most, wished

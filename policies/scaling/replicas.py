@@ -10,7 +10,7 @@ from fleet.model.delivery import Depths
 from fleet.model.errors import ConfigError
 from fleet.model.scaling import Capacity, ScalingDecision, ScalingReason
 from fleet.model.target import Serving, Target
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from policies.scaling.arrivals import Arrivals, Look, mix_of, observed, urgent
 from policies.scaling.demand import Elsewhere, Outlook, Waiting, elsewhere_after, waiting
 from policies.scaling.need import LEAST_WORK, Need, Stock, Stream, needed

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from fleet.app import apply_topology, open_calibrations
+from fleet.lab.learning.refit import heldout
 from fleet.model.attempt import Answer, Attempt, Features, Judged, Usage
 from fleet.model.calibration import Calibration, CalibrationKey, Familiarity, Fit, OutputKind, Scorer
 from fleet.model.delivery import Post
@@ -17,7 +18,6 @@ from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
-from policies.learning.refit import heldout
 from queues.connection import connect
 from queues.jetstream import JetStreamQueue
 

@@ -37,9 +37,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, dict[str, Any]]]:
         known = {"n": 1200, "refused": False, "reason": "the router recovers 0.61 of the gap", "auroc": 0.7}
         return SimpleNamespace(as_json=lambda: known | {"kept_wrong": None}, drawing=None)
 
-    module = ModuleType("fleet.evaluation.router")
+    module = ModuleType("fleet.lab.router.evaluate")
     module.evaluate_router = evaluate_router  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fleet.evaluation.router", module)
+    monkeypatch.setitem(sys.modules, "fleet.lab.router.evaluate", module)
     return calls
 
 
@@ -107,7 +107,7 @@ def test_people_see_how_far_a_router_can_be_believed(
     trusted = {"auroc": 0.6, "kept_wrong": 0.3, "ece": 0.04, "ece_floor": 0.03, "brier": 0.15}
     measured = {"seeds": 10, "train": 1500, "n": 1400, "out_of_distribution": 0.01, "refused": False, "reason": "so"}
     report = SimpleNamespace(as_json=lambda: trusted | measured, drawing=None)
-    monkeypatch.setattr(sys.modules["fleet.evaluation.router"], "evaluate_router", lambda path, **options: report)
+    monkeypatch.setattr(sys.modules["fleet.lab.router.evaluate"], "evaluate_router", lambda path, **options: report)
     said = " ".join(invoke("evaluate", "--router", "prompts.csv").stdout.split())
     assert "ECE 0.040 (perfect 0.030) Brier 0.1500" in said
     assert "unlike training 1.0% of the prompts" in said
@@ -150,7 +150,7 @@ def test_a_wrong_value_is_named_with_its_line_and_column(invoke: Invoke, tmp_pat
 def test_without_the_extra_one_line_says_what_to_install(
     invoke: Invoke, replay: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "fleet.evaluation.replay", raising=False)
+    monkeypatch.delitem(sys.modules, "fleet.lab.evaluation.replay", raising=False)
     monkeypatch.setitem(sys.modules, "numpy", None)
     result = invoke("evaluate", "--replay", replay)
     assert result.exit_code == 1
@@ -160,5 +160,5 @@ def test_without_the_extra_one_line_says_what_to_install(
 def test_a_module_of_ours_that_is_missing_is_a_bug_not_an_extra(
     invoke: Invoke, replay: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "fleet.evaluation.replay", None)
+    monkeypatch.setitem(sys.modules, "fleet.lab.evaluation.replay", None)
     assert isinstance(invoke("evaluate", "--replay", replay).exception, ModuleNotFoundError)

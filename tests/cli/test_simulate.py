@@ -12,7 +12,7 @@ from typer.testing import Result
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
 
-RUN_A, RUN_B = (Path(__file__).parents[1] / "simulation" / f"run-{each}.jsonl" for each in "ab")
+RUN_A, RUN_B = (Path(__file__).parents[1] / "lab" / "simulation" / f"run-{each}.jsonl" for each in "ab")
 
 
 def test_a_simulation_is_one_json_object(invoke_json: InvokeJson) -> None:

@@ -23,7 +23,7 @@ from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import Load, ScalingDecision, ScalingReason
 from fleet.settings.documents import load_rules
-from policies.rules import Rules
+from policies.rules.rules import Rules
 
 TARGET = "llama-8b"
 RULES = load_rules(None, None, "local")

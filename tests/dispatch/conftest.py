@@ -27,7 +27,7 @@ from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from queues.calibrations import MemoryCalibrations
 from queues.cancels import MemoryCancels
 from queues.cells import MemoryCells

@@ -15,7 +15,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
-from policies.delivery import MOST_READINGS
+from policies.resilience.delivery import MOST_READINGS
 from queues import memory
 from queues.memory import MemoryQueue
 

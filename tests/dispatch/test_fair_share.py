@@ -18,7 +18,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
-from policies.sections import Quota, QuotaRules
+from policies.rules.sections import Quota, QuotaRules
 from queues.memory import MemoryDesk, MemoryQueue
 
 RULES = load_rules(None, None, "local")

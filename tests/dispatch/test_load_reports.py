@@ -21,7 +21,7 @@ from fleet.model.job import Job, Lane, Plan
 from fleet.model.result import Status
 from fleet.model.scaling import LaneLoad, Load
 from fleet.settings.documents import load_rules
-from policies.needs import tokens_of
+from policies.features.needs import tokens_of
 
 SMALL, LARGE = "llama-8b", "mixtral-8x7b"
 RULES = load_rules(None, None, "local")

@@ -12,7 +12,7 @@ from fuzzing.mutation import mutate
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Status
-from policies import delivery
+from policies.resilience import delivery
 from queues.codec import decode_job, decode_work
 from queues.letters import Message
 from queues.records import decode_dead, decode_result

@@ -16,7 +16,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
-from policies.delivery import MOST_CALLS, SUSPECT_DELIVERIES
+from policies.resilience.delivery import MOST_CALLS, SUSPECT_DELIVERIES
 from queues.memory import MemoryDesk
 
 TARGET, PAID = "llama-8b", "gpt-4o"

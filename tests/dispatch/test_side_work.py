@@ -24,9 +24,9 @@ from fleet.model.money import Claim
 from fleet.model.reason import Reason
 from fleet.model.result import Shadow, Status, Work
 from fleet.model.target import Capability
-from policies import delivery as delivery_policy
-from policies.delivery import LAST_RESORT
 from policies.money import nano_of
+from policies.resilience import delivery as delivery_policy
+from policies.resilience.delivery import LAST_RESORT
 from queues.calibrations import MemoryCalibrations
 from queues.letters import message_of
 from queues.memory import MemoryQueue

@@ -14,7 +14,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status, Work
 from fleet.model.span import SpanName
-from policies import delivery
+from policies.resilience import delivery
 from queues.letters import Message
 from queues.memory import MemoryQueue
 

@@ -11,7 +11,7 @@ from patience import PATIENCE_SECONDS
 from patient_client import PatientClient
 
 from deployments.standins.tasks import examples
-from policies.learning.refit import heldout
+from fleet.lab.learning.refit import heldout
 
 pytestmark = pytest.mark.e2e
 

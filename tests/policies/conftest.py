@@ -12,7 +12,7 @@ from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.view import Breaker, TargetView, View
 from fleet.settings.documents import load_rules
-from policies.rules import Rules
+from policies.rules.rules import Rules
 
 SUBMITTED_AT = 1_000.0
 

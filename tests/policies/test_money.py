@@ -12,7 +12,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.settings.documents import load_rules
 from policies import money
-from policies.needs import needs_of
+from policies.features.needs import needs_of
 from policies.plan import next_action
 
 RULES = load_rules(None, None, "gpu")

@@ -16,9 +16,9 @@ from fleet.model.view import TargetView, View
 from fleet.settings.documents import load_rules
 from policies import money
 from policies.budget import cost_usd
-from policies.needs import needs_of
+from policies.features.needs import needs_of
 from policies.plan import next_action
-from policies.rules import Rules
+from policies.rules.rules import Rules
 
 RULES = load_rules(None, None, "gpu")
 START = 1_795_132_800.0

@@ -9,9 +9,9 @@ from fleet.model.attempt import FailureKind
 from fleet.model.job import CLOUD_DENY, Cloud, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Status
-from policies.deadline import deadline_at
 from policies.plan import next_action
-from policies.retry import backoff_seconds
+from policies.resilience.deadline import deadline_at
+from policies.resilience.retry import backoff_seconds
 
 NOW = 1_002.0
 CLOUDS = ("groq-gpt-oss-20b", "groq-gpt-oss-120b", "gpt-4o-mini", "gpt-4o", "claude-sonnet")

@@ -15,8 +15,8 @@ from fleet.model.scaling import Capacity
 from fleet.model.view import Breaker, TargetView, View
 from fleet.settings.documents import load_rules
 from policies.budget import spent_usd
-from policies.deadline import deadline_at
 from policies.plan import next_action
+from policies.resilience.deadline import deadline_at
 
 RULES = load_rules(None, None, "local")
 NAMES = sorted(RULES.catalogue.targets)

@@ -11,13 +11,13 @@ from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.job import Lane, Plan
 from fleet.model.view import Breaker
 from fleet.settings.documents import load_rules
-from policies import breaker, retry
-from policies.batching import INTERACTIVE_BYTES, WORK_BYTES, free_for, may_bring, take_now
 from policies.budget import cost_usd, estimated_usd, own_key_for
 from policies.confidence.judge import judge
-from policies.delivery import unreadable_again_in
-from policies.needs import needs_of
-from policies.sections import ConfidenceMethod, ConfidenceRules
+from policies.fairness.batching import INTERACTIVE_BYTES, WORK_BYTES, free_for, may_bring, take_now
+from policies.features.needs import needs_of
+from policies.resilience import breaker, retry
+from policies.resilience.delivery import unreadable_again_in
+from policies.rules.sections import ConfidenceMethod, ConfidenceRules
 
 RULES = load_rules(None, None, "local")
 LLAMA = replace(RULES.catalogue.targets["llama-8b"], max_in_flight=96, batch_size=32)

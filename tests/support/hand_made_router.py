@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fleet.model.router import Router
-from policies.router_features import PROMPT_FEATURES
+from policies.features.prompt import PROMPT_FEATURES
 
 CHARS = PROMPT_FEATURES.index("log_chars")
 WIDTH = len(PROMPT_FEATURES)

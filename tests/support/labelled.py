@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fleet.lab.learning.labels import Label
 from fleet.model.attempt import Features
 from policies.confidence.signals import Evidence
-from policies.learning.labels import Label
 
 
 def evidence(logprob: float, **changes: float) -> Evidence:

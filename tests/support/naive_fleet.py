@@ -10,18 +10,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from fleet.lab.simulation.simulate import paces_of
+from fleet.lab.simulation.workload.ability import answers_of, hashed
+from fleet.lab.simulation.workload.crowd import SimulatedJob
+from fleet.lab.simulation.workload.scenario import Kind, Scenario
 from fleet.model.action import Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Job, Lane
 from fleet.model.scaling import Capacity
 from fleet.model.view import TargetView, View
-from policies.batching import kept_for_interactive
+from policies.fairness.batching import kept_for_interactive
 from policies.plan import next_action
-from policies.rules import Rules
-from policies.simulation.ability import answers_of, hashed
-from policies.simulation.crowd import SimulatedJob
-from policies.simulation.scenario import Kind, Scenario
-from policies.simulation.simulate import paces_of
+from policies.rules.rules import Rules
 
 End = tuple[float, str, str | None]
 """When a job ended, its status, and whose answer it got."""

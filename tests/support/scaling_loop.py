@@ -18,7 +18,7 @@ from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, LaneLoad, Load
 from fleet.model.target import Target
-from policies.rules import Rules
+from policies.rules.rules import Rules
 from policies.scaling.reading import Bounds, Reading
 from policies.scaling.replicas import Memory, decide
 

@@ -1,0 +1,1 @@
+"""What looks at many jobs afterwards: learning, evaluation, simulation. Nothing that carries a job imports it."""

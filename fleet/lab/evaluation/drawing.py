@@ -1,0 +1,46 @@
+"""What a plot shows, as values: the report holds it, `fleet.lab.evaluation.plot` draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.lab.metrics.metrics import Bin
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One cost-quality curve."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Stated confidence against the share of good answers, of one calibration."""
+
+    name: str
+    bins: tuple[Bin, ...]
+    ece: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Left: `lines` over a cost named by `cost_label`, the first being the one evaluated, and single points.
+
+    `weak` and `strong` are the two targets alone: between them runs the mixing line of random routing. `oracle` is
+    the best that any order reaches, `chosen` where the threshold stands. Right: `reliability`, the first being the
+    one that ships, and the ECE a perfect forecaster would show.
+    """
+
+    title: str
+    cost_label: str
+    lines: tuple[Line, ...]
+    weak: Point
+    strong: Point
+    oracle: Point
+    chosen: Point | None
+    reliability: tuple[Reliability, ...]
+    ece_floor: float | None

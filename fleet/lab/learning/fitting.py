@@ -1,0 +1,279 @@
+"""From labels to calibrations, one for every key that deserves one, and the reason where there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from fleet.lab.learning import refit
+from fleet.lab.learning.calibrate import Goal, Refusal, calibrate
+from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.familiarity import FEWEST_OF_A_TASK, familiarity, tasks_lost
+from fleet.lab.learning.labels import Label, weight_of
+from fleet.lab.learning.looking import look_at
+from fleet.model.calibration import ANY, NO_LOOKS, Calibration, CalibrationKey, Familiarity, ThresholdMode
+from fleet.model.errors import ConfigError
+from fleet.model.target import Capability, Target
+from policies.confidence.familiarity import knows_task
+from policies.confidence.lookup import fallbacks, is_of
+from policies.rules.rules import Rules
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+Groups = Mapping[CalibrationKey, Sequence[Labelled]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one key. `reason` says why in words; numbers are None where nothing was measured.
+
+    `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, with the
+    test of its promise that was spent on this. One that `waits` was not fitted: there is too little new, or it would
+    have taken the place of one that knows the tasks `lost`.
+    """
+
+    key: CalibrationKey
+    labels: int
+    accepted: bool
+    reason: str
+    calibration: Calibration | None = None
+    verdict: refit.Verdict | None = None
+    counted: Calibration | None = None
+    waits: bool = False
+    lost: tuple[str, ...] = ()
+
+    @property
+    def to_store(self) -> Calibration | None:
+        """What the store must know of this: what is put in force, or how often its promise has been tested."""
+        return self.calibration if self.accepted else self.counted
+
+
+def fit_all(
+    labels: Sequence[Labelled],
+    in_force: Calibrations,
+    rules: Rules,
+    now: float,
+    *,
+    allow_fewer_tasks: bool = False,
+) -> list[Outcome]:
+    """One outcome per key, by key. A key's labels of held-out jobs decide whether what the others fitted is accepted.
+
+    A wide calibration whose labels lack a task of the one in force is not fitted, unless `allow_fewer_tasks`: jobs of
+    that task would be unfamiliar, and the two cannot be merged, for no label says that the new threshold suits it.
+    The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
+    Raises: ConfigError where a label is of a target that the catalogue does not know, or compared with one.
+    """
+    known = rules.catalogue.targets
+    for label in labels:
+        for field, name in (("target", label.target), ("strong", label.strong)):
+            if name is not None and name not in known:
+                raise ConfigError(f"labels.{field}", f"{name!r} must be one of {', '.join(known)}")
+    groups = grouped(labels)
+    found = []
+    for key in sorted(groups):
+        lost = _lost(key, groups[key], in_force.get(key), known[key.target])
+        if lost and not allow_fewer_tasks:
+            found.append(Outcome(key, len(groups[key]), False, _stays(lost), waits=True, lost=lost))
+        else:
+            found.append(replace(_fit_one(key, groups, in_force, rules, now), lost=lost))
+    return found
+
+
+def _lost(
+    key: CalibrationKey, labels: Sequence[Labelled], before: Calibration | None, target: Target
+) -> tuple[str, ...]:
+    if before is None or not is_of(before, target):
+        return ()
+    return tasks_lost(before, [each.task for each in labels])
+
+
+def _stays(lost: tuple[str, ...]) -> str:
+    if lost == (ANY,):
+        return "the one in force stays: it speaks of every task"
+    return f"the one in force stays: it knows {names_of(lost)}, of which there are not {FEWEST_OF_A_TASK} labels here"
+
+
+def names_of(tasks: Sequence[str], most: int = 3) -> str:
+    """The first tasks by name, and how many more there are."""
+    more = f" and {len(tasks) - most} more" if len(tasks) > most else ""
+    return ", ".join(tasks[:most]) + more
+
+
+def grouped(labels: Iterable[Labelled]) -> Groups:
+    """Labels by key, under each key that speaks of them and is worth a calibration of its own.
+
+    Those are every kind of answer to a task, everything of a target, and what lies between where it brings together
+    more than any narrower key does.
+    """
+    leaves: defaultdict[CalibrationKey, list[Labelled]] = defaultdict(list)
+    for label in labels:
+        leaves[CalibrationKey(label.target, label.task, label.kind)].append(label)
+    under: defaultdict[CalibrationKey, set[CalibrationKey]] = defaultdict(set)
+    for leaf in leaves:
+        for key in fallbacks(leaf.target, leaf.family, leaf.kind):
+            under[key].add(leaf)
+    worth = {key: found for key, found in under.items() if _is_worth_it(key, found, under)}
+    return {key: [each for leaf in sorted(found) for each in leaves[leaf]] for key, found in worth.items()}
+
+
+def _is_worth_it(
+    key: CalibrationKey, leaves: Collection[CalibrationKey], under: Mapping[CalibrationKey, Collection[CalibrationKey]]
+) -> bool:
+    if key in leaves or key == CalibrationKey(key.target):
+        return True
+    narrower = (found for other, found in under.items() if key in _wider(other))
+    return all(found != leaves for found in narrower)
+
+
+def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> Outcome:
+    labels, target = groups[key], rules.catalogue.targets[key.target]
+    rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
+    before = in_force.get(key)
+    look = look_at(labels, before, target, goal_of(target, rules), now)
+    if look.too_soon is not None:
+        return Outcome(key, len(labels), False, look.too_soon, waits=True)
+    goal = look.goal
+    parent = _parent(key, groups, target, now, rng)
+    found = _calibrated(key, target, [each for each in labels if not refit.heldout(each.job)], goal, parent, now, rng)
+    if isinstance(found, Refusal):
+        return Outcome(key, len(labels), False, f"{found.field}: {found.rule}")
+    current = _judging_now(key, labels, target, in_force)
+    to_beat = current.scorer if current is not None and _serves(current, goal) else None
+    judging = weighted([each for each in labels if refit.heldout(each.job)])
+    try:
+        verdict = refit.accept(found.scorer, to_beat, judging, rng)
+    except ConfigError as error:
+        return Outcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
+    found = replace(found, familiar=_familiar(labels, key, current))
+    named = replace(found, version=version_of(found), looks=look.looks)
+    counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
+    return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
+
+
+def _familiar(labels: Sequence[Labelled], key: CalibrationKey, current: Calibration | None) -> Familiarity:
+    """What the labels make familiar. Where they lack texts, what `current`, which judges now, knows of texts stays."""
+    asked = {each.job: (each.request, each.task) for each in labels if each.request is not None}
+    requests, tasks = [request for request, _ in asked.values()], [task for _, task in asked.values()]
+    found = familiarity(key.family, [each.task for each in labels], requests, tasks)
+    if not _have_texts(labels, found.tasks):
+        found = replace(found, region=None)
+    if found.region is None and current is not None and current.familiar is not None:
+        return replace(found, region=current.familiar.region)
+    return found
+
+
+def _have_texts(labels: Sequence[Labelled], tasks: Sequence[str]) -> bool:
+    """Whether each task has texts, as many as make one familiar or all: the region of the others would shut it out."""
+    asked = Counter(task for task, _ in {(each.task, each.job) for each in labels})
+    known = Counter(task for task, _ in {(each.task, each.job) for each in labels if each.request is not None})
+    return all(known[task] >= min(asked[task], FEWEST_OF_A_TASK) for task in tasks)
+
+
+def _calibrated(
+    key: CalibrationKey,
+    target: Target,
+    labels: Sequence[Labelled],
+    goal: Goal,
+    parent: Calibration | None,
+    now: float,
+    rng: np.random.Generator,
+) -> Calibration | Refusal:
+    if not labels:
+        return Refusal("labels", "must be more: all of the few there are were held out to judge by")
+    return calibrate(key, target, weighted(labels), strong_of(labels), goal, parent, now, "", rng)
+
+
+def _parent(
+    key: CalibrationKey, groups: Groups, target: Target, now: float, rng: np.random.Generator
+) -> Calibration | None:
+    """What the nearest wider key that knows other answers says of those: not one label counts twice."""
+    own = {id(each) for each in groups[key]}
+    for wider in _wider(key):
+        others = [each for each in groups.get(wider, ()) if id(each) not in own and not refit.heldout(each.job)]
+        if others:
+            found = _calibrated(wider, target, others, Goal(ThresholdMode.FIXED), None, now, rng)
+            return found if isinstance(found, Calibration) else None
+    return None
+
+
+def _wider(key: CalibrationKey) -> Iterator[CalibrationKey]:
+    """The keys that also speak of what this one speaks of, nearest first."""
+    return (each for each in fallbacks(key.target, key.family, key.kind) if each != key)
+
+
+def _judging_now(
+    key: CalibrationKey, labels: Sequence[Labelled], target: Target, in_force: Calibrations
+) -> Calibration | None:
+    """What judges these answers now: the calibration of this very key or the nearest wider one that knows a task."""
+    tasks = {each.task for each in labels}
+    for each in (key, *_wider(key)):
+        found = in_force.get(each)
+        if found is not None and is_of(found, target) and any(knows_task(found, task) for task in tasks):
+            return found
+    return None
+
+
+def _serves(calibration: Calibration, goal: Goal) -> bool:
+    """Whether its threshold is what is wanted: else a new one is needed, and an equally good scorer will do."""
+    if goal.mode is ThresholdMode.FIXED:
+        return calibration.withdrawn is None
+    threshold = calibration.threshold
+    if calibration.withdrawn is not None or threshold is None or threshold.mode is not goal.mode:
+        return False
+    promised = (threshold.risk, threshold.delta, threshold.labels_missing)
+    return goal.mode is ThresholdMode.BUDGET or promised == (goal.risk, goal.delta, 0)
+
+
+def weighted(labels: Sequence[Labelled]) -> list[Label]:
+    """The labels with their weights: those of comparisons by how rarely their like was drawn among these.
+
+    How likely a user speaks up is unknown, so that such a label counts like the most often drawn comparison.
+    """
+    most = max((each.propensity for each in labels if each.propensity is not None), default=1.0)
+    return [
+        Label(
+            each.evidence,
+            each.good,
+            each.strong_good,
+            each.weight if each.propensity is None else weight_of(each.propensity, most),
+        )
+        for each in labels
+    ]
+
+
+def strong_of(labels: Iterable[Labelled]) -> str | None:
+    """The stronger target most of these answers were compared with; None where none was."""
+    counts = Counter(each.strong for each in labels if each.strong is not None)
+    return min(counts, key=lambda name: (-counts[name], name), default=None)
+
+
+def goal_of(target: Target, rules: Rules) -> Goal:
+    """What the rules want of a threshold; a promise is split evenly over the tiers of the longest route it is part of.
+
+    The last tier of a ladder has no threshold, nor has a target without log-probabilities.
+    """
+    wanted = rules.confidence
+    tiers = max((_tiers(ladder) for ladder in rules.routes.by_tier.values() if target in ladder), default=1)
+    share = max(tiers, 1)
+    return Goal(wanted.mode, wanted.risk / share, wanted.delta / share, wanted.escalation_rate)
+
+
+def _tiers(ladder: Sequence[Target]) -> int:
+    return sum(Capability.LOGPROBS in target.capabilities for target in ladder[:-1])
+
+
+def version_of(calibration: Calibration) -> str:
+    """The day, and a digest of everything that was fitted: another fit never has the same name."""
+    day = datetime.fromtimestamp(calibration.fitted_at, UTC).strftime("%Y%m%d")
+    content = repr(replace(calibration, version="", fitted_at=0.0, looks=NO_LOOKS))
+    return f"{day}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
+
+
+def in_force_after(in_force: Calibrations, outcomes: Iterable[Outcome]) -> dict[CalibrationKey, Calibration]:
+    """What will be in force once everything accepted is, with every test of a promise counted."""
+    return {**in_force, **{each.key: each.to_store for each in outcomes if each.to_store}}

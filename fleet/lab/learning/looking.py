@@ -1,0 +1,76 @@
+"""Which test of its promise a key may make of these labels, and what is written down of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fleet.lab.learning import looks
+from fleet.lab.learning.calibrate import Goal
+from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.refit import heldout
+from fleet.model.calibration import NO_LOOKS, Calibration, Looks, ThresholdMode
+from fleet.model.target import Target
+from policies.confidence.lookup import is_of
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A test that may be made: what it is to achieve, and the `looks` of the key once it is made.
+
+    `too_soon` says why it had better wait; nothing is spent then.
+    """
+
+    goal: Goal
+    looks: Looks = NO_LOOKS
+    too_soon: str | None = None
+
+
+def look_at(labels: Sequence[Labelled], before: Calibration | None, target: Target, goal: Goal, now: float) -> Look:
+    """The next test of a promise; nothing is spent in the other modes, which promise nothing.
+
+    The same labels again are the same test again, which spends nothing, however often it is made; and so does one
+    that so few labels cannot pass. A test that left nothing in force, and so kept no answer, is not counted.
+    """
+    looked = NO_LOOKS if before is None else before.looks
+    if goal.mode is not ThresholdMode.GUARANTEE:
+        return Look(goal, looked)
+    digest = digest_of(labels)
+    if looked.count and digest == looked.digest:
+        return Look(replace(goal, look=looked.count), looked, _unchanged(before, target, goal))
+    fresh = _fresh(labels, looked)
+    if not looks.is_due(looked, fresh, len(labels)) and _holds(before, target, goal):
+        wanted = math.ceil(looks.GROWTH * len(labels))
+        return Look(goal, looked, f"too few new labels for another test of the promise: {fresh:,} of {wanted:,}")
+    next_one = replace(goal, look=looked.count + 1)
+    testing = sum(not heldout(label.job) for label in labels)
+    if not looks.can_pass(testing, next_one.risk, next_one.spent):
+        return Look(next_one, looked)
+    return Look(next_one, Looks(looked.count + 1, len(labels), now, digest))
+
+
+def digest_of(labels: Sequence[Labelled]) -> str:
+    """Names the labels and what they say, in whatever order."""
+    said = sorted(f"{each.job} {each.good} {each.strong_good}" for each in labels)
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+def _unchanged(before: Calibration | None, target: Target, goal: Goal) -> str | None:
+    return "no new labels since the last test of the promise" if _holds(before, target, goal) else None
+
+
+def _holds(before: Calibration | None, target: Target, goal: Goal) -> bool:
+    """Whether what is in force was tested for this promise and may stay, even where it lets every answer escalate."""
+    if before is None or before.threshold is None or not is_of(before, target) or before.withdrawn is not None:
+        return False
+    threshold = before.threshold
+    return threshold.mode is goal.mode and (threshold.risk, threshold.delta) == (goal.risk, goal.delta)
+
+
+def _fresh(labels: Sequence[Labelled], looked: Looks) -> int:
+    """How many labels are new since the last test; where nobody noted when they came, how many more there are."""
+    if all(label.at is not None for label in labels):
+        return sum(label.at is not None and label.at > looked.at for label in labels)
+    return max(0, len(labels) - looked.labels)

@@ -1,0 +1,188 @@
+"""Choosing a threshold: with a promise, for a budget, or as told."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from fleet.lab.learning.sample import Array, Rows
+from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus, largest_passing, smallest_n
+from fleet.model.calibration import Threshold, ThresholdMode
+from fleet.model.errors import ConfigError
+
+GRID = 101
+SAFER = 4.0
+"""The risk promised while a guarantee is withdrawn is this many times smaller."""
+_ROUNDING = 1e-9
+
+
+def losses_of(weak_good: npt.ArrayLike, strong_good: npt.ArrayLike) -> Array:
+    """1.0 where keeping the weak answer would cost something: it is wrong and the strong one right; else 0.0."""
+    lost: Array = (~np.asarray(weak_good, dtype=np.bool_) & np.asarray(strong_good, dtype=np.bool_)).astype(np.float64)
+    return lost
+
+
+def grid_of(confidences: npt.ArrayLike, size: int = GRID) -> Array:
+    """`size` quantiles of the confidences of unlabelled traffic, each a value that occurs, rising, without repeats.
+
+    The labelled answers' own confidences serve as well where nothing else is known: see `learn_then_test`.
+    """
+    values = _numbers("confidences", confidences)
+    return np.unique(np.quantile(values, np.linspace(0.0, 1.0, size), method="inverted_cdf"))
+
+
+def learn_then_test(
+    confidences: npt.ArrayLike,
+    losses: npt.ArrayLike,
+    grid: npt.ArrayLike,
+    risk: float,
+    delta: float,
+    p_value: PValue = hoeffding_bentkus,
+    weights: npt.ArrayLike | None = None,
+) -> Threshold:
+    """The lowest threshold that keeps its promise: with probability 1 - delta, the mean loss over traffic is <= risk.
+
+    `losses` in [0, 1] are what each labelled answer costs if it is kept (`losses_of`); one that escalates costs
+    nothing. From "escalate all" downward along `grid`, each threshold is tested and the last one before the first
+    failure is taken; fixed-sequence testing needs no correction for their number. `safer` is the same for a quarter
+    of the risk. An infinite value with no `labels_missing` means that more labels are not expected to help.
+
+    As the loss only grows when the threshold falls, a too low threshold passes only if the one where the risk is
+    crossed passes as well: one test decides, whatever the grid. So the grid may come from the same labels, and so may
+    a scorer that leaves their order as it is.
+
+    `weights` are for labels that were not drawn evenly. What is tested then is risk + w / w_max x (loss - risk): it
+    lies in [0, 1], and its mean over the labels is above the risk exactly if that of the losses over all traffic is.
+    So the promise holds without an estimate of what the weights add up to; labels of small weight just count little.
+
+    Source: Angelopoulos et al. 2021, Learn then Test; Bates et al. 2021, theorem 1, for the falling loss.
+    Raises: ConfigError naming the field and the rule; with p_value `binomial` also for weights, or losses between
+    0 and 1.
+    """
+    rows = np.arange(np.size(confidences))[None, :]
+    found, safer = (
+        float(learn_then_test_many(confidences, losses, grid, limit, delta, rows, p_value, weights)[0])
+        for limit in (risk, risk / SAFER)
+    )
+    missing = 0
+    if found == math.inf:
+        scale = _scale(weights, rows.size, p_value)
+        surest = np.asarray(losses, dtype=np.float64) * (np.asarray(confidences) >= np.max(grid))
+        missing = _labels_missing(*_tested(surest, scale, risk), rows.size, risk, delta, p_value)
+    return Threshold(ThresholdMode.GUARANTEE, found, safer, risk, delta, missing)
+
+
+def learn_then_test_many(
+    confidences: npt.ArrayLike,
+    losses: npt.ArrayLike,
+    grid: npt.ArrayLike,
+    risk: float,
+    delta: float,
+    draws: Rows,
+    p_value: PValue = hoeffding_bentkus,
+    weights: npt.ArrayLike | None = None,
+) -> Array:
+    """The value `learn_then_test` finds for every row of `draws`, each row the indices of the labels drawn.
+
+    Infinity where nothing passes. Two thousand draws of 500 labels take about a tenth of a second.
+    Raises: ConfigError as `learn_then_test`.
+    """
+    _check_promise(risk, delta)
+    values, costs = _numbers("confidences", confidences), _losses(losses, p_value)
+    if len(values) != len(costs):
+        raise ConfigError("losses", "must be as many as confidences")
+    scale = _scale(weights, len(values), p_value)
+    steps = np.unique(_numbers("grid", grid))
+    # An answer is kept by every threshold up to its confidence, so its loss counts in all cells up to its own.
+    cells = np.searchsorted(steps, values, side="right")[draws]
+    width = len(steps) + 1
+    flat = (np.arange(len(draws))[:, None] * width + cells).ravel()
+    per_cell = np.bincount(flat, (scale * costs)[draws].ravel(), len(draws) * width).reshape(-1, width)
+    kept = np.cumsum(per_cell[:, :0:-1], axis=1)[:, ::-1]
+    base = risk * (1.0 - scale)[draws].sum(axis=1, keepdims=True)
+    passes = kept + base <= largest_passing(draws.shape[1], risk, delta, p_value) + _ROUNDING
+    found: Array = np.where(passes.any(axis=1), steps[np.argmax(passes, axis=1)], math.inf)
+    return found
+
+
+def budget_threshold(confidences: npt.ArrayLike, escalation_rate: float) -> Threshold:
+    """The highest threshold that escalates at most this share of such traffic; it promises nothing else.
+
+    Where many answers share one confidence, that may be clearly less than the share asked for.
+    """
+    if not 0.0 <= escalation_rate <= 1.0:
+        raise ConfigError("escalation_rate", "must be between 0 and 1")
+    values = np.sort(_numbers("confidences", confidences))
+    escalated = math.floor(escalation_rate * len(values) + _ROUNDING)
+    value = math.inf if escalated == len(values) else float(values[escalated]) if escalated else 0.0
+    return Threshold(ThresholdMode.BUDGET, value, value)
+
+
+def fixed_threshold(value: float) -> Threshold:
+    """The value as told. `safer` is the same: where nothing is promised, nothing is withdrawn."""
+    if math.isnan(value):
+        raise ConfigError("threshold", "must be a number")
+    return Threshold(ThresholdMode.FIXED, value, value)
+
+
+def split(risk: float, delta: float, tiers: int) -> tuple[float, float]:
+    """Risk and delta for each of the tiers that may keep an answer, so that together they keep the whole promise.
+
+    A request is kept by one tier at most, so the tiers' losses add up, and so do their chances to fail (Bonferroni).
+    """
+    _check_promise(risk, delta)
+    if tiers < 1:
+        raise ConfigError("tiers", "must be at least 1")
+    return risk / tiers, delta / tiers
+
+
+def _tested(losses: Array, scale: Array, risk: float) -> tuple[float, float]:
+    """The mean that is tested for these losses, and the one for none at all; without weights the plain mean and 0."""
+    none = risk * (1.0 - float(scale.mean()))
+    return none + float((scale * losses).mean()), none
+
+
+def _labels_missing(surest: float, none: float, n: int, risk: float, delta: float, p_value: PValue) -> int:
+    """How many more labels it takes for the surest answers to pass, if they keep losing this much, weighted as these.
+
+    Where they lose too much for any number of labels, at least those are missing without which nothing ever passes.
+    """
+    needed = smallest_n(surest, risk, delta, p_value) or smallest_n(none, risk, delta, p_value) or 0
+    return max(0, needed - n)
+
+
+def _check_promise(risk: float, delta: float) -> None:
+    for name, value in (("risk", risk), ("delta", delta)):
+        if not 0.0 < value < 1.0:
+            raise ConfigError(name, "must be above 0 and below 1")
+
+
+def _numbers(name: str, values: npt.ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise ConfigError(name, "must be a list of finite numbers, at least one")
+    return array
+
+
+def _losses(losses: npt.ArrayLike, p_value: PValue) -> Array:
+    array = _numbers("losses", losses)
+    if array.min() < 0.0 or array.max() > 1.0:
+        raise ConfigError("losses", "must be between 0 and 1")
+    if p_value is binomial and not np.isin(array, (0.0, 1.0)).all():
+        raise ConfigError("losses", "must be 0 or 1 for the binomial p-value")
+    return array
+
+
+def _scale(weights: npt.ArrayLike | None, n: int, p_value: PValue) -> Array:
+    """Weights as shares of the largest one."""
+    if weights is None:
+        return np.ones(n)
+    array = _numbers("weights", weights)
+    if len(array) != n or array.min() <= 0.0:
+        raise ConfigError("weights", "must be above 0, and as many as confidences")
+    if p_value is binomial and array.min() < array.max():
+        raise ConfigError("weights", "must all be equal for the binomial p-value")
+    scale: Array = array / array.max()
+    return scale

@@ -1,0 +1,1 @@
+"""Statistics that learning and evaluation share: bounds, curves, how true a confidence is."""

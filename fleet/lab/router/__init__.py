@@ -1,0 +1,1 @@
+"""The learned router: fitted to labelled prompts, and judged on others."""

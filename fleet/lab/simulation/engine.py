@@ -1,0 +1,299 @@
+"""The fleet on a virtual clock: from one event to the next, every job from its arrival to its one end.
+
+Events are arrivals, the next job to finish on each pool of replicas, and a heap of everything else that happens at a
+known time. What a job does next is asked of production (`Decisions`); here it is only carried out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+from fleet.lab.simulation.decisions import Decisions, failure_code
+from fleet.lab.simulation.dispatch_report import LoadReport
+from fleet.lab.simulation.fleet_state import FleetState
+from fleet.lab.simulation.report.tally import Tally
+from fleet.lab.simulation.targets.pool import Machine, Pace, Pool
+from fleet.lab.simulation.targets.provider import ANSWER
+from fleet.lab.simulation.targets.server import LANES, OwnServer, PaidServer, Server
+from fleet.lab.simulation.workload.ability import Answers, hashed
+from fleet.lab.simulation.workload.crowd import SimulatedJob
+from fleet.lab.simulation.workload.scenario import ScalingKind, Scenario
+from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.scaling import Capacity
+from policies import money
+from policies.rules.rules import Rules
+
+TIMED_OUT = Failure(FailureKind.TIMEOUT, "simulated time-out")
+LOST = Failure(FailureKind.CONNECTION, "the machine was taken away")
+
+Event = tuple[float, int, Callable[[Any, float], None], Any]
+
+
+class Engine:
+    """Runs jobs on the targets of a scenario, the own ones at these paces."""
+
+    def __init__(
+        self, scenario: Scenario, rules: Rules, paces: Mapping[str, Pace], answers: Mapping[str, Answers]
+    ) -> None:
+        targets, dispatchers = rules.catalogue.targets, scenario.dispatchers
+        self.scenario = scenario
+        self.rules = rules
+        machine = Machine(scenario.contention)
+        self.own = {
+            name: OwnServer(targets[name], own, Pool(paces[name], own.replicas[0], machine), dispatchers)
+            for name, own in scenario.own.items()
+        }
+        self.paid = {name: PaidServer(targets[name], paid, dispatchers) for name, paid in scenario.paid.items()}
+        self.servers: Mapping[str, Server] = {**self.own, **self.paid}
+        self.state = FleetState(rules, frozenset(self.servers), self._capacities)
+        self.decisions = Decisions(scenario, rules, self.state, answers)
+        self.tally = Tally()
+        self.report = LoadReport()
+        self._answers = answers
+        self._kinds = scenario.mix
+        self._lanes = [kind.lane for kind in scenario.mix]
+        self._pools = [(server, server.pool) for server in self.own.values()]
+        self._events: list[Event] = []
+        self._numbers = count()
+        self._limits = [
+            rules.lane_seconds[kind.lane] if kind.deadline_seconds is None else kind.deadline_seconds
+            for kind in scenario.mix
+        ]
+
+    def _capacities(self) -> dict[str, Capacity]:
+        """Ray Serve's default counts requests at its handles: dispatchers that hold jobs back from what is cold would
+        never start anything, so beside it they look at no replicas."""
+        if self.scenario.scaling.by is ScalingKind.RAY_SERVE:
+            return {}
+        return {name: server.capacity() for name, server in self.own.items()}
+
+    def at(self, moment: float, action: Callable[[Any, float], None], argument: Any = None) -> None:
+        """Do it then; among things at the same moment the one planned first."""
+        heappush(self._events, (moment, next(self._numbers), action, argument))
+
+    def run(self, jobs: Iterable[SimulatedJob], until: float = 0.0) -> float:
+        """Every job to its end, and on to `until`; when that was. Jobs come in order of arrival."""
+        arrivals = iter(jobs)
+        job = next(arrivals, None)
+        events, pools, tally, now = self._events, self._pools, self.tally, 0.0
+        while job is not None or tally.ended < tally.arrived or now < until:
+            moment = math.inf if job is None else job.arrived_at
+            server: OwnServer | None = None
+            for each, pool in pools:
+                if pool.next_at < moment:
+                    moment, server = pool.next_at, each
+            if events and events[0][0] <= moment:
+                now, _, action, argument = heappop(events)
+                action(argument, now)
+            elif server is not None:
+                now = moment
+                self._finished(server, now)
+            elif job is not None:
+                now = moment
+                self._arrived(job)
+                job = next(arrivals, None)
+            else:
+                break
+        return now
+
+    def _arrived(self, job: SimulatedJob) -> None:
+        now = job.arrived_at
+        self.tally.arrived += 1
+        job.deadline_at = now + self._limits[job.kind]
+        if self._kinds[job.kind].saved:
+            self.tally.saved(job, self._lanes[job.kind])
+        else:
+            self.go_on(job, now)
+
+    def go_on(self, job: SimulatedJob, now: float) -> None:
+        """Carry out what is decided now."""
+        action = self.decisions.next(job, now)
+        if isinstance(action, Run):
+            if action.reason is Reason.TARGET_COLD:
+                missed = self.decisions.missed(job, action.target, now)
+                if missed is not None:
+                    self.report.missed(missed, job.input + job.output)
+            self._hand_over(job, self.servers[action.target], now)
+        else:
+            self._end_or_wait(job, action, now)
+
+    def _end_or_wait(self, job: SimulatedJob, action: Action, now: float) -> None:
+        lane = self._lanes[job.kind]
+        match action:
+            case Finish():
+                target = self.decisions.target_of(job.path[action.attempt - 1])
+                self.tally.finished(job, lane, action, target, now)
+            case GiveUp():
+                self.tally.gave_up(job, lane, action, now)
+            case Wait(reason=Reason.COLD):
+                self._wait_for_replica(job, self.own[action.target], lane, now)
+            case Wait():
+                self.at(now + action.seconds, self.go_on, job)
+            case Run():
+                raise TypeError("a run is handed over")
+
+    def _hand_over(self, job: SimulatedJob, server: Server, now: float) -> None:
+        kind = self._kinds[job.kind]
+        if not server.waiting and server.free(kind.lane, now) > 0:
+            self._begin(job, server, now)
+        else:
+            server.put(job, kind)
+            self._look_again(server, now)
+
+    def _wait_for_replica(self, job: SimulatedJob, server: OwnServer, lane: Lane, now: float) -> None:
+        """Until there is one; with every tick it is decided on anew. The wait counts as work for the target."""
+        if not job.waits:
+            self.report.handed_over(server.target.name, lane, job.input + job.output, job.deadline_at - now)
+        job.waits += 1
+        server.asleep.append((job, lane))
+
+    def wake(self, server: OwnServer, now: float) -> None:
+        for job in server.wake():
+            self.go_on(job, now)
+
+    def _begin(self, job: SimulatedJob, server: Server, now: float) -> None:
+        """Dispatchers report a job when they decide on it; what waits long does so before that, in JOBS."""
+        tokens, slack_seconds = job.input + job.output, job.deadline_at - now
+        self.report.handed_over(server.target.name, self._lanes[job.kind], tokens, slack_seconds)
+        self._start(job, server, now)
+
+    def _start(self, job: SimulatedJob, server: Server, now: float) -> None:
+        lane = self._lanes[job.kind]
+        if now >= job.deadline_at:
+            self.go_on(job, now)
+            return
+        if not job.begun:
+            job.begun = True
+            self.tally.begun(job, lane, now)
+        if isinstance(server, OwnServer):
+            server.entered(lane)
+            job.started_at = now
+            server.pool.start(job, now)
+            given = min(server.target.timeout_seconds, job.deadline_at - now)
+            self.at(now + given, self._timed_out, (server, job, job.run))
+        elif isinstance(server, PaidServer):
+            self._call(job, server, now)
+
+    def _call(self, job: SimulatedJob, server: PaidServer, now: float) -> None:
+        """Once the money for it is set aside; where that is not to be had now, the job looks again later."""
+        pays, nano = self.decisions.price(job, server.target)
+        job.reserved = nano if pays else 0
+        if pays and not self.state.reserve(nano, now):
+            job.reserved = 0
+            job.waits += 1
+            self.at(now + money.busy_seconds(job.waits), self.go_on, job)
+            return
+        server.entered(self._lanes[job.kind])
+        job.started_at = now
+        ends_at, outcome = server.call(job, now)
+        given = min(server.target.timeout_seconds, job.deadline_at - now)
+        if ends_at > now + given:
+            ends_at, outcome = now + given, TIMED_OUT
+        self.at(ends_at, self._called, (server, job, outcome))
+
+    def _called(self, call: tuple[PaidServer, SimulatedJob, Outcome], now: float) -> None:
+        server, job, outcome = call
+        if job.reserved:
+            actual = self._bill(server, job, outcome)
+            self.state.settle(job.reserved, actual)
+            job.reserved = 0
+        server.provider.heard(outcome, now)
+        if self.state.shut(server.target.name, server.provider.meter.shut_until_at):
+            self._shut(server, server.provider.meter.shut_until_at, now)
+        self._concluded(server, job, outcome, now)
+
+    def _bill(self, server: PaidServer, job: SimulatedJob, outcome: Outcome) -> int:
+        """Nano-dollars, as production books them."""
+        if isinstance(outcome, Answer):
+            nano = money.nano_of(self.decisions.cost_usd(job, server.target))
+        else:
+            nano = money.charged(outcome, job.reserved, server.target)
+        server.usd += money.usd_of(nano)
+        return nano
+
+    def _finished(self, server: OwnServer, now: float) -> None:
+        self._concluded(server, server.pool.finish(now), ANSWER, now)
+
+    def _timed_out(self, running: tuple[OwnServer, SimulatedJob, int], now: float) -> None:
+        """Unless it has long ended: the call is given up, and its replica stops working for it."""
+        server, job, run = running
+        if job.run == run:
+            server.pool.stop(job, now)
+            self._concluded(server, job, TIMED_OUT, now)
+
+    def _concluded(self, server: Server, job: SimulatedJob, outcome: Outcome, now: float) -> None:
+        """An attempt is over: its slot is free, its breaker knows, and the job goes on."""
+        name, target = server.target.name, server.target
+        server.left(self._lanes[job.kind])
+        job.ended_at = now
+        given = min(target.timeout_seconds, job.deadline_at - job.started_at)
+        opens_at = self.state.record(target, outcome, given, now)
+        if opens_at is not None:
+            self._shut(server, opens_at, now)
+        if isinstance(outcome, Failure):
+            job.path += (self.decisions.code(name, failure_code(outcome)),)
+        else:
+            server.tokens_done += job.input + job.output
+            self._judge(job, name)
+        self.go_on(job, now)
+        if server.waiting:
+            self.refill(server, now)
+
+    def _judge(self, job: SimulatedJob, name: str) -> None:
+        answers, number = self._answers[name], len(job.path)
+        drawn = hashed(job.bits, number)
+        outcome = answers.by_kind[job.kind][job.difficulty][drawn >> 12]
+        if drawn & 4095 < answers.verdicts[outcome].right_below:
+            job.rights |= 1 << number
+        job.path += (self.decisions.code(name, outcome),)
+
+    def refill(self, server: Server, now: float) -> None:
+        """Start what waits, as far as there is room: the first lane first."""
+        for lane in LANES:
+            line = server.lines[lane]
+            while line.count and (free := server.free(lane, now)) > 0:
+                running = server.running
+                for _ in range(min(free, line.count)):
+                    self._begin(server.take(lane), server, now)
+                if server.running >= running + free:
+                    break
+        self._look_again(server, now)
+
+    def _look_again(self, server: Server, now: float) -> None:
+        """A provider's limit is over at a known time; nobody else would notice."""
+        if server.waiting and isinstance(server, PaidServer) and server.look_at <= now:
+            opens_at = server.provider.opens_at(now)
+            if opens_at is not None:
+                server.look_at = opens_at
+                self.at(opens_at, self._reopened, server)
+
+    def _shut(self, server: Server, until: float, now: float) -> None:
+        """No call until then: what waits is decided on anew."""
+        self.at(until, self._reopened, server)
+        for job in server.drain():
+            self.go_on(job, now)
+
+    def _reopened(self, server: Server, now: float) -> None:
+        self.state.touch()
+        self.refill(server, now)
+
+    def lose(self, server: OwnServer, now: float) -> None:
+        """A spot machine is taken away: its jobs fail, and go on as production says."""
+        lost = server.lose_one(now)
+        self.state.note_capacities()
+        for job in lost:
+            self._concluded(server, job, LOST, now)
+
+    def conclude_overdue(self, now: float) -> None:
+        """End the jobs whose deadline passed while they waited."""
+        for server in self.servers.values():
+            if server.waiting:
+                for job in server.overdue(now):
+                    self.go_on(job, now)

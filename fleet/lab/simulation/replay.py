@@ -1,0 +1,168 @@
+"""A recorded run simulated: what is learned of one run, or of the first part of one, predicts another.
+
+Of the run that is predicted only its arrivals and the tokens of its jobs are used; how long it takes and how its
+answers split over the targets is what is predicted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from fleet.lab.simulation.engine import Engine
+from fleet.lab.simulation.fitting import Learned, learn
+from fleet.lab.simulation.report.sketch import Sketch
+from fleet.lab.simulation.report.tally import Tally
+from fleet.lab.simulation.targets.pool import Pace
+from fleet.lab.simulation.upkeep import Upkeep
+from fleet.lab.simulation.workload.ability import DRAWS, Answers
+from fleet.lab.simulation.workload.crowd import SimulatedJob
+from fleet.lab.simulation.workload.scenario import Arrivals, Kind, Length, Own, Scaling, ScalingKind, Scenario
+from fleet.lab.simulation.workload.trace import RecordedJob, Trace, span
+from fleet.model.job import Lane, Plan
+from policies.rules.rules import Rules
+
+FIRST_PART = 0.4
+"""Of the time a run took, what is learned from where no other run is given."""
+
+TUNINGS = 3
+"""Rounds of making what was learned as fast as the runs it was learned from; each comes nearer by half at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A run as it was and as it was simulated; the split is over the targets whose answers were delivered.
+
+    `seconds` is the whole run, `p50_seconds` and `p95_seconds` are what a job took from submission to result.
+    """
+
+    jobs: int
+    seconds: float
+    predicted_seconds: float
+    p50_seconds: float
+    predicted_p50_seconds: float
+    p95_seconds: float
+    predicted_p95_seconds: float
+    split: dict[str, float]
+    predicted_split: dict[str, float]
+
+    @property
+    def seconds_error(self) -> float:
+        return abs(self.predicted_seconds / self.seconds - 1)
+
+    @property
+    def split_error(self) -> float:
+        """The part of the jobs that would have to move from one target to another."""
+        names = self.split.keys() | self.predicted_split.keys()
+        return sum(abs(self.split.get(name, 0.0) - self.predicted_split.get(name, 0.0)) for name in names) / 2
+
+    def as_json(self) -> dict[str, Any]:
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return plain | {"seconds_error": self.seconds_error, "split_error": self.split_error}
+
+
+def predict(trace: Trace, others: Sequence[Trace], rules: Rules) -> Prediction:
+    """The run of `trace` as learned from the `others`, or where there are none from its own first part.
+
+    Every target has one replica, as on the local fleet. Raises: ConfigError where there is too little to learn from.
+    """
+    learned = _tuned(learn(others, rules), others, rules) if others else learn([trace], rules, FIRST_PART)
+    seconds, tally = _run(trace, learned, rules)
+    start, end = span(trace)
+    p50, p95 = np.quantile([job.finished_at - job.submitted_at for job in trace], (0.5, 0.95)).tolist()
+    times = Sketch()
+    for lane in tally.lanes.values():
+        times.include(lane.times)
+    delivered = Counter(job.target for job in trace if job.target is not None)
+    return Prediction(
+        jobs=len(trace),
+        seconds=end - start,
+        predicted_seconds=seconds,
+        p50_seconds=p50,
+        predicted_p50_seconds=times.quantile(0.50),
+        p95_seconds=p95,
+        predicted_p95_seconds=times.quantile(0.95),
+        split=_shares(delivered),
+        predicted_split=_shares(tally.by_target),
+    )
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    whole = max(1, sum(counts.values()))
+    return {name: count / whole for name, count in sorted(counts.items())}
+
+
+def _tuned(learned: Learned, traces: Sequence[Trace], rules: Rules) -> Learned:
+    """With paces that take as long for the runs learned from as these took.
+
+    A fleet has work of its own beside the models', which no attempt shows: taking jobs, deciding, filling its batches.
+    """
+    for _ in range(TUNINGS):
+        real = sum(end - start for start, end in map(span, traces))
+        simulated = sum(_run(trace, learned, rules)[0] for trace in traces)
+        factor = real / simulated
+        paces = {
+            name: Pace(pace.step_seconds * factor, pace.each_seconds * factor, pace.sequences)
+            for name, pace in learned.paces.items()
+        }
+        learned = replace(learned, paces=paces)
+    return learned
+
+
+def _run(trace: Trace, learned: Learned, rules: Rules) -> tuple[float, Tally]:
+    """Seconds until all jobs have ended, and what became of them."""
+    kinds = sorted({(job.task, job.lane, job.plan) for job in trace})
+    scenario = _scenario(trace, kinds, learned)
+    start, _ = span(trace)
+    jobs = [_simulated(job, kinds.index((job.task, job.lane, job.plan)), start) for job in trace]
+    jobs.sort(key=lambda job: job.arrived_at)
+    engine = Engine(scenario, rules, learned.paces, {name: _answers(name, kinds, learned) for name in learned.paces})
+    Upkeep(engine, seed=0)
+    return engine.run(jobs), engine.tally
+
+
+def _scenario(trace: Trace, kinds: Sequence[tuple[str, Lane, Plan]], learned: Learned) -> Scenario:
+    attempts = [each for job in trace for each in job.attempts]
+    prompt, answer = (
+        Length(max=max((count for each in attempts if (count := getattr(each, name))), default=1))
+        for name in ("input_tokens", "output_tokens")
+    )
+    return Scenario(
+        title="replay",
+        jobs=len(trace),
+        arrivals=Arrivals(jobs_per_second=1.0),
+        mix=tuple(Kind(1.0, task, prompt, answer, lane, plan) for task, lane, plan in kinds),
+        own={name: Own((1, 1), pace.sequences, pace.step_seconds) for name, pace in learned.paces.items()},
+        scaling=Scaling(by=ScalingKind.FIXED),
+        dispatchers=1,
+        contention=learned.contention,
+    )
+
+
+def _simulated(job: RecordedJob, kind: int, start: float) -> SimulatedJob:
+    """With the tokens of its first answer; its random numbers come from its id."""
+    first = next((each for each in job.attempts if each.output_tokens), None)
+    input_tokens, output_tokens = (first.input_tokens, first.output_tokens) if first else (1, 1)
+    bits = int.from_bytes(blake2b(job.id.encode(), digest_size=8).digest())
+    return SimulatedJob(job.submitted_at - start, kind, input_tokens, output_tokens, 0, bits)
+
+
+def _answers(name: str, kinds: Sequence[tuple[str, Lane, Plan]], learned: Learned) -> Answers:
+    """What the target thought of answers to the same task; to any, where it had none of that."""
+    tasks = sorted({task for target, task in learned.answers if target == name})
+    verdicts = [verdict for task in tasks for verdict in learned.answers[name, task]]
+    ranges, place = {}, 0
+    for task in tasks:
+        ranges[task] = (place, len(learned.answers[name, task]))
+        place += len(learned.answers[name, task])
+    everything = (0, len(verdicts))
+    tables = []
+    for task, _, _ in kinds:
+        first, size = ranges.get(task, everything)
+        tables.append([[first + draw * size // DRAWS for draw in range(DRAWS)]])
+    return Answers(tuple(verdicts), tables)

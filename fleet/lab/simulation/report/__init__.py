@@ -1,0 +1,1 @@
+"""What a simulation counts, and how it is shown."""

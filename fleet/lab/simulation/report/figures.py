@@ -1,0 +1,64 @@
+"""The cost tables of the source documents beside what the simulation makes of the same loads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fleet.lab.simulation.simulate import SimulationReport, simulate
+from fleet.lab.simulation.workload.files import Figure, load_figures, scenario_of
+from fleet.lab.simulation.workload.scenario import Scenario, check, hosted, in_force
+from fleet.settings.documents import load_rules
+from policies.rules.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`document_usd` and the others are dollars a month; ours is one simulated day times 30."""
+
+    document: str
+    what: str
+    document_usd: tuple[float, float]
+    right_usd: float | None
+    ours_usd: float
+    own_usd: float
+    paid_usd: float
+    quality: float
+    jobs: int
+    why: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def run(scenario: Scenario, jobs: int | None, seed: int, shipped: Rules | None = None) -> SimulationReport:
+    """The scenario under the shipped rules. Raises: ConfigError naming the field and the rule it breaks."""
+    rules = load_rules(None, None, scenario.profile) if shipped is None else shipped
+    check(scenario, rules)
+    rules = in_force(scenario, rules)
+    return simulate(hosted(scenario, rules), rules, scenario.jobs if jobs is None else jobs, seed)
+
+
+def rows(seed: int, jobs: int | None = None) -> Iterator[Row]:
+    """Every figure; with `jobs` of a smaller sample."""
+    rules = load_rules(None, None, "gpu")
+    for figure in load_figures():
+        yield _row(figure, seed, jobs, rules)
+
+
+def _row(figure: Figure, seed: int, jobs: int | None, rules: Rules) -> Row:
+    report = run(scenario_of(figure), jobs, seed, rules)
+    to_month = report.month_usd / report.cost_usd if report.cost_usd else 0.0
+    return Row(
+        figure.document,
+        figure.what,
+        figure.usd,
+        figure.right_usd,
+        report.month_usd,
+        report.own_usd * to_month,
+        report.paid_usd * to_month,
+        report.quality,
+        report.jobs,
+        figure.why,
+    )

@@ -1,0 +1,71 @@
+"""Counts what becomes of the jobs: how they end, when, where and how well they are answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from fleet.lab.simulation.report.sketch import Sketch
+from fleet.lab.simulation.workload.crowd import SimulatedJob
+from fleet.model.action import Finish, GiveUp
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+
+
+@dataclass(slots=True)
+class LaneTally:
+    """`waits` run from arrival to the first attempt, `times` from arrival to the result."""
+
+    waits: Sketch = field(default_factory=Sketch)
+    times: Sketch = field(default_factory=Sketch)
+    misses: int = 0
+
+
+SAVED = "saved"
+"""Stands in for a target where a pattern or a cache answered."""
+
+
+class Tally:
+    """Every job is counted once when it arrives and once when it ends."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.ended = 0
+        self.answered = 0
+        self.right = 0
+        self.attempts = 0
+        self.last_at = 0.0
+        self.lanes = {lane: LaneTally() for lane in Lane}
+        self.statuses: Counter[Status] = Counter()
+        self.reasons: Counter[Reason] = Counter()
+        self.by_target: Counter[str] = Counter()
+
+    def begun(self, job: SimulatedJob, lane: Lane, now: float) -> None:
+        self.lanes[lane].waits.add(now - job.arrived_at)
+
+    def finished(self, job: SimulatedJob, lane: Lane, action: Finish, target: str, now: float) -> None:
+        """Answered by `target`, with what its attempt of that number said."""
+        self.answered += 1
+        self.by_target[target] += 1
+        self.right += job.rights >> (action.attempt - 1) & 1
+        self._end(job, lane, action, now)
+
+    def gave_up(self, job: SimulatedJob, lane: Lane, action: GiveUp, now: float) -> None:
+        self._end(job, lane, action, now)
+        if action.status is Status.EXPIRED:
+            self.lanes[lane].misses += 1
+
+    def saved(self, job: SimulatedJob, lane: Lane) -> None:
+        """Answered at once, rightly: only what was found safe is answered so."""
+        self.begun(job, lane, job.arrived_at)
+        job.rights = 1
+        self.finished(job, lane, Finish(1, Status.SUCCEEDED, Reason.NOT_CHECKED), SAVED, job.arrived_at)
+
+    def _end(self, job: SimulatedJob, lane: Lane, action: Finish | GiveUp, now: float) -> None:
+        self.ended += 1
+        self.attempts += len(job.path)
+        self.statuses[action.status] += 1
+        self.reasons[action.reason] += 1
+        self.last_at = now
+        self.lanes[lane].times.add(now - job.arrived_at)

@@ -1,0 +1,1 @@
+"""The simulated targets: what waits for them, how fast they work, and who scales them."""

@@ -1,0 +1,96 @@
+"""Who decides on the number of replicas: production's own policy, what Ray Serve does by default, or nobody."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Protocol
+
+from fleet.lab.simulation.workload.scenario import Own, Scaling, ScalingKind
+from fleet.model.target import Target
+from policies.rules.rules import Rules
+from policies.scaling.reading import Bounds, Reading
+from policies.scaling.replicas import Memory, decide
+
+UPSCALE_SECONDS = 30.0
+DOWNSCALE_SECONDS = 600.0
+LOOK_BACK_SECONDS = 30.0
+"""Ray Serve 2.60's defaults: `upscale_delay_s`, `downscale_delay_s`, `look_back_period_s`."""
+
+
+class Scaler(Protocol):
+    def wanted(self, reading: Reading, now: float) -> int:
+        """Replicas there shall be, running and starting ones together."""
+
+
+class FleetScaler:
+    """`policies.scaling.replicas.decide`."""
+
+    def __init__(self, target: Target, bounds: Bounds, rules: Rules) -> None:
+        self._target, self._bounds, self._rules = target, bounds, rules
+        self._memory = Memory()
+
+    def wanted(self, reading: Reading, now: float) -> int:
+        decision, self._memory = decide(reading, self._memory, self._target, self._bounds, self._rules, now)
+        return decision.replicas
+
+
+class RayServeScaler:
+    """`ray.serve.autoscaling_policy` in its defaults: ongoing requests over a target of them, with two delays.
+
+    The count is a mean over the look-back; more replicas come after the wish for more has lasted UPSCALE_SECONDS, at
+    once where there are none; fewer after DOWNSCALE_SECONDS. It sees what is sent to the replicas, not what waits in
+    a broker.
+    """
+
+    def __init__(self, bounds: Bounds, ongoing: float) -> None:
+        self._bounds, self._ongoing = bounds, ongoing
+        self._seen: deque[tuple[float, float]] = deque()
+        self._wish_since: float | None = None
+        self._wished_more = False
+
+    def wanted(self, reading: Reading, now: float) -> int:
+        there = reading.there
+        wanted = math.ceil(self._mean(reading.ongoing, now) / self._ongoing)
+        wish = max(self._bounds.least, min(wanted, self._bounds.most))
+        if wish == there:
+            self._wish_since = None
+            return there
+        more = wish > there
+        if self._wish_since is None or more is not self._wished_more:
+            self._wish_since, self._wished_more = now, more
+        if more and there == 0:
+            return wish
+        lasted = now - self._wish_since
+        if lasted < (UPSCALE_SECONDS if more else DOWNSCALE_SECONDS):
+            return there
+        self._wish_since = None
+        # The last replica goes by itself only, never together with others.
+        return wish if more or there == 1 else max(1, wish)
+
+    def _mean(self, ongoing: float, now: float) -> float:
+        self._seen.append((now, ongoing))
+        while self._seen[0][0] < now - LOOK_BACK_SECONDS:
+            self._seen.popleft()
+        return sum(count for _, count in self._seen) / len(self._seen)
+
+
+class FixedScaler:
+    """The least there may be, always; a replica that was lost is replaced."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+
+    def wanted(self, reading: Reading, now: float) -> int:
+        return self._bounds.least
+
+
+def scaler_of(scaling: Scaling, target: Target, own: Own, rules: Rules) -> Scaler:
+    bounds = Bounds(*own.replicas)
+    match scaling.by:
+        case ScalingKind.FLEET:
+            return FleetScaler(target, bounds, rules)
+        case ScalingKind.RAY_SERVE:
+            return RayServeScaler(bounds, scaling.ongoing)
+        case ScalingKind.FIXED:
+            return FixedScaler(bounds)

@@ -1,0 +1,287 @@
+"""A scenario: what is simulated, as plain values. `fleet.lab.simulation.workload.files` reads it from YAML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import ClassVar
+
+from fleet.model.errors import ConfigError
+from fleet.model.job import Lane, Plan, Tier
+from policies.rules.rules import Rules
+from policies.rules.sections import STRICT, Strict
+
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """A Poisson process of `jobs_per_second` on average.
+
+    `daily_peak` is the highest rate over the average, on a cosine with its top at `peak_hour`; 1 is flat. With
+    `burst_factor` over 1 the rate is that many times higher during the first `burst_seconds` of every
+    `burst_every_seconds`, which is part of the average. `at_once`: all jobs are there at the start.
+    """
+
+    jobs_per_second: float
+    daily_peak: float = 1.0
+    peak_hour: float = 14.0
+    burst_factor: float = 1.0
+    burst_seconds: float = 60.0
+    burst_every_seconds: float = 3600.0
+    at_once: bool = False
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Tokens: log-normal with this median and this standard deviation of the logarithm, cut off at `min` and `max`.
+
+    With `values` each of them is drawn as often as the others instead.
+    """
+
+    median: float = 100.0
+    sigma: float = 0.0
+    min: int = 1
+    max: int = 8192
+    values: tuple[int, ...] = ()
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    @property
+    def most(self) -> int:
+        return max(self.values) if self.values else self.max
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of job and its `share` of all, by weight.
+
+    `difficulty` is drawn evenly from this range between 0 (easy) and 1 (hard). `saved`: a pattern or a cache answers
+    it before any model is asked.
+    """
+
+    share: float
+    task: str
+    input: Length
+    output: Length
+    lane: Lane = Lane.STANDARD
+    plan: Plan = Plan.PAID
+    tenant: str = "acme"
+    tier: Tier | None = None
+    difficulty: tuple[float, float] = (0.0, 1.0)
+    deadline_seconds: float | None = None
+    cloud: bool = True
+    image: bool = False
+    own_key: str | None = None
+    saved: bool = False
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """How the fleet hosts one of its own targets.
+
+    The least and the most `replicas`; each runs up to `max_sequences` jobs at once, and one alone takes
+    `step_seconds` per answer token. On `spot` each replica is lost `losses_per_day` times a day.
+    """
+
+    replicas: tuple[int, int]
+    max_sequences: int
+    step_seconds: float
+    spot: bool = False
+    losses_per_day: float = 0.0
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """No call gets through from `at_hours` on, for `hours`."""
+
+    at_hours: float
+    hours: float
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A target outside the fleet: seconds to the first token, then tokens per second; its limits and its outages."""
+
+    seconds: float
+    tokens_per_second: float
+    requests_per_minute: int | None = None
+    outages: tuple[Outage, ...] = ()
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """How sure a target is of answers to easy and to hard jobs, and how far that varies from job to job.
+
+    `easy` and `hard` are medians of a confidence that is calibrated: of the answers with confidence c, the share c is
+    right. `spread` is the standard deviation of its log-odds.
+    """
+
+    easy: float
+    hard: float
+    spread: float = 1.0
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+class ScalingKind(StrEnum):
+    """FLEET: `policies.scaling`. RAY_SERVE: what Ray Serve does by default. FIXED: always the least."""
+
+    FLEET = "fleet"
+    RAY_SERVE = "ray_serve"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """`ongoing` is what RAY_SERVE wants running per replica; decisions are taken every `every_seconds`."""
+
+    by: ScalingKind = ScalingKind.FLEET
+    ongoing: float = 32.0
+    every_seconds: float = 5.0
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything a simulation needs besides rules and catalogue.
+
+    `phase` and `daily_usd` stand in for those of the rules. `spot_price` is a spot machine's price over one on demand.
+    `jobs` is how many there are unless the command says otherwise. Where the own targets run on one machine, each that
+    is busy makes the others slower by the part `contention`.
+    """
+
+    title: str
+    jobs: int
+    arrivals: Arrivals
+    mix: tuple[Kind, ...]
+    own: Mapping[str, Own] = field(default_factory=dict)
+    paid: Mapping[str, Paid] = field(default_factory=dict)
+    answers: Mapping[str, Ability] = field(default_factory=dict)
+    scaling: Scaling = Scaling()
+    profile: str = "gpu"
+    phase: str | None = None
+    daily_usd: float | None = None
+    dispatchers: int = 4
+    spot_price: float = 0.4
+    contention: float = 0.0
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+def check(scenario: Scenario, rules: Rules) -> None:
+    """Raises: ConfigError naming the field and the rule that `scenario` breaks, alone or beside `rules`."""
+    for path, rule in _violations(scenario, rules):
+        raise ConfigError(path, rule)
+
+
+def _violations(scenario: Scenario, rules: Rules) -> Iterator[tuple[str, str]]:
+    if not scenario.mix:
+        yield "mix", "must have at least one kind of job"
+    for path, value in _positive(scenario):
+        if not 0 < value < math.inf:
+            yield path, "must be more than zero, and finite"
+    for place, kind in enumerate(scenario.mix):
+        yield from _of_kind(f"mix.{place}", kind, rules)
+    yield from _of_targets(scenario, rules)
+    for name, own in scenario.own.items():
+        low, high = own.replicas
+        if not 0 <= low <= high or high == 0:
+            yield f"own.{name}.replicas", "must be the least and the most, in this order, and not all zero"
+        if own.losses_per_day < 0:
+            yield f"own.{name}.losses_per_day", "must be zero or more"
+    if scenario.arrivals.daily_peak < 1 or scenario.arrivals.daily_peak > 2:
+        yield "arrivals.daily_peak", "must be between 1 and 2: a cosine over the average cannot rise further"
+    if scenario.arrivals.burst_factor < 1:
+        yield "arrivals.burst_factor", "must be 1 or more"
+    if scenario.contention < 0:
+        yield "contention", "must be zero or more"
+    if not 0 <= scenario.spot_price <= 1:
+        yield "spot_price", "must be between 0 and 1"
+
+
+def _of_kind(path: str, kind: Kind, rules: Rules) -> Iterator[tuple[str, str]]:
+    if kind.task not in rules.tasks:
+        yield f"{path}.task", f"{kind.task!r} is not among the tasks of the rules"
+    for name, length in (("input", kind.input), ("output", kind.output)):
+        if length.min > length.max:
+            yield f"{path}.{name}.min", f"must not be over max, which is {length.max}"
+        if length.min < 1 or any(value < 1 for value in length.values):
+            yield f"{path}.{name}", "must be 1 or more"
+        if length.sigma < 0 or length.median <= 0:
+            yield f"{path}.{name}", "must have a median over zero and a sigma of zero or more"
+    if not 0 <= kind.difficulty[0] <= kind.difficulty[1] <= 1:
+        yield f"{path}.difficulty", "must be two numbers between 0 and 1, the lower first"
+    if (kind.plan is Plan.OWN_KEY) != (kind.own_key is not None):
+        yield f"{path}.own_key", "goes with plan own_key, and that plan with it"
+
+
+def _of_targets(scenario: Scenario, rules: Rules) -> Iterator[tuple[str, str]]:
+    """Every target named must be in the catalogue, on its side of the fleet's border, and able to answer."""
+    for section, cloud, names in (("own", False, scenario.own), ("paid", True, scenario.paid)):
+        for name in names:
+            target = rules.catalogue.get(name)
+            if target is None or target.is_cloud is not cloud:
+                yield f"{section}.{name}", f"is no target {'outside' if cloud else 'of'} the fleet in the catalogue"
+            elif not cloud and target.serving is None:
+                yield f"{section}.{name}", "has no `serving` in the catalogue"
+            if name not in scenario.answers:
+                yield f"answers.{name}", "is missing"
+    for name, ability in scenario.answers.items():
+        if not 0 < ability.hard <= ability.easy < 1:
+            yield f"answers.{name}.hard", "must be more than 0 and not over easy, which must be less than 1"
+        if ability.spread < 0:
+            yield f"answers.{name}.spread", "must be zero or more"
+    if not scenario.own and not scenario.paid:
+        yield "own", "or paid must name at least one target"
+
+
+def _positive(scenario: Scenario) -> Iterator[tuple[str, float]]:
+    yield "jobs", scenario.jobs
+    yield "dispatchers", scenario.dispatchers
+    for name in ("jobs_per_second", "burst_seconds", "burst_every_seconds"):
+        yield f"arrivals.{name}", getattr(scenario.arrivals, name)
+    for name in ("ongoing", "every_seconds"):
+        yield f"scaling.{name}", getattr(scenario.scaling, name)
+    for place, kind in enumerate(scenario.mix):
+        yield f"mix.{place}.share", kind.share
+        if kind.deadline_seconds is not None:
+            yield f"mix.{place}.deadline_seconds", kind.deadline_seconds
+    for target, own in scenario.own.items():
+        yield f"own.{target}.max_sequences", own.max_sequences
+        yield f"own.{target}.step_seconds", own.step_seconds
+    for target, paid in scenario.paid.items():
+        yield f"paid.{target}.seconds", paid.seconds
+        yield f"paid.{target}.tokens_per_second", paid.tokens_per_second
+        if paid.requests_per_minute is not None:
+            yield f"paid.{target}.requests_per_minute", paid.requests_per_minute
+    if scenario.daily_usd is not None:
+        yield "daily_usd", scenario.daily_usd
+
+
+def hosted(scenario: Scenario, rules: Rules) -> Scenario:
+    """The scenario without own targets that are on no ladder of the phase in force: nobody would pay for them."""
+    phase = rules.phases[rules.phase]
+    named = {*phase.simple, *phase.medium, *phase.complex, *phase.critical, *phase.vision}
+    named.update(name for ladder in phase.tasks.values() for name in ladder)
+    return replace(scenario, own={name: own for name, own in scenario.own.items() if name in named})
+
+
+def in_force(scenario: Scenario, rules: Rules) -> Rules:
+    """The rules with what the scenario says in their place. Raises: ConfigError."""
+    money = rules.money if scenario.daily_usd is None else replace(rules.money, daily_usd=scenario.daily_usd)
+    return replace(rules, phase=scenario.phase or rules.phase, money=money)

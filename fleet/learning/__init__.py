@@ -1,1 +1,0 @@
-"""From what was recorded and what was said of it to labels, and from labels to calibrations."""

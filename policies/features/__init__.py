@@ -1,0 +1,1 @@
+"""What decisions look at in a request, a prompt and an answer, as numbers and names."""

@@ -1,0 +1,1 @@
+"""What to do when something fails or is missing: breakers, retries, cold targets, limits, deliveries, deadlines."""

@@ -1,0 +1,107 @@
+"""When to try the same target again, and after how long."""
+
+from __future__ import annotations
+
+import zlib
+
+from fleet.model.attempt import Attempt, Failure, FailureKind, Outcome
+from fleet.model.target import Target
+from policies.rules.rules import Rules
+
+
+def is_retryable(kind: FailureKind) -> bool:
+    """Whether the same request may succeed on the same target a little later."""
+    match kind:
+        case (
+            FailureKind.RATE_LIMITED
+            | FailureKind.OVERLOADED
+            | FailureKind.SERVER_ERROR
+            | FailureKind.TIMEOUT
+            | FailureKind.CONNECTION
+            | FailureKind.MALFORMED
+            | FailureKind.INTERNAL
+        ):
+            return True
+        case (
+            FailureKind.CONTENT_FILTER
+            | FailureKind.CONTEXT_TOO_LONG
+            | FailureKind.INVALID_REQUEST
+            | FailureKind.AUTHENTICATION
+            | FailureKind.ACCOUNT
+            | FailureKind.CANCELLED
+            | FailureKind.INTERRUPTED
+        ):
+            return False
+
+
+OF_THE_ACCOUNT = frozenset({FailureKind.AUTHENTICATION, FailureKind.ACCOUNT})
+"""What the owner of the key has to mend, the operator or a tenant; the same for every job until then."""
+
+
+def is_of_account(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and outcome.kind in OF_THE_ACCOUNT
+
+
+def counts_against_target(kind: FailureKind) -> bool:
+    """Whether the failure says something about the target's health, and not about the request, our quota or account."""
+    match kind:
+        case (
+            FailureKind.OVERLOADED
+            | FailureKind.SERVER_ERROR
+            | FailureKind.TIMEOUT
+            | FailureKind.CONNECTION
+            | FailureKind.MALFORMED
+            | FailureKind.INTERNAL
+        ):
+            return True
+        case (
+            FailureKind.RATE_LIMITED
+            | FailureKind.CONTENT_FILTER
+            | FailureKind.CONTEXT_TOO_LONG
+            | FailureKind.INVALID_REQUEST
+            | FailureKind.AUTHENTICATION
+            | FailureKind.ACCOUNT
+            | FailureKind.CANCELLED
+            | FailureKind.INTERRUPTED
+        ):
+            return False
+
+
+def tries_on(target: str, attempts: tuple[Attempt, ...]) -> int:
+    return sum(attempt.target == target for attempt in attempts)
+
+
+def may_retry(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
+    """Whether the target of the last attempt, a failure, may be tried once more."""
+    last = attempts[-1]
+    return (
+        isinstance(last.outcome, Failure)
+        and is_retryable(last.outcome.kind)
+        and tries_on(last.target, attempts) < rules.retry.max_tries
+    )
+
+
+def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rules) -> float:
+    """Seconds from the end of the last attempt to the next try on its target.
+
+    Exponential with equal jitter (half fixed, half spread), at least what the target asked for.
+    The jitter is a hash of seed and attempt number, so every process computes the same value.
+    """
+    last = attempts[-1]
+    exponent = min(tries_on(last.target, attempts) - 1, 64)
+    ceiling = min(rules.retry.base_seconds * 2.0**exponent, rules.retry.max_seconds)
+    spread = zlib.crc32(f"{jitter_seed}:{last.number}".encode()) / 2**32
+    seconds = ceiling * (1 + spread) / 2
+    if isinstance(last.outcome, Failure) and last.outcome.retry_after_seconds is not None:
+        return max(seconds, last.outcome.retry_after_seconds)
+    return seconds
+
+
+def blames_target(outcome: Outcome, given_seconds: float, target: Target) -> bool:
+    """Whether the outcome is a failure that says something about the target's health.
+
+    A time-out does only if the target had its whole time: a job with a near deadline must not shut it for others.
+    """
+    if not isinstance(outcome, Failure) or not counts_against_target(outcome.kind):
+        return False
+    return outcome.kind is not FailureKind.TIMEOUT or given_seconds >= target.timeout_seconds

@@ -1,0 +1,36 @@
+"""Whether to pass over a ladder's first rung, because a learned router expects it to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fleet.model.calibration import ANY
+from fleet.model.job import Job
+from fleet.model.router import Router, RouterKey
+from policies.routing.learned_router import suffices
+from policies.routing.tiers import asked_text, pinned_target
+from policies.rules.ladders import Ladder
+from policies.rules.rules import Rules
+
+
+def passes_over(job: Job, rungs: Ladder, routers: Mapping[RouterKey, Router], rules: Rules) -> bool:
+    """True only where a router for this pair of rungs knows such prompts and gives the first rung no chance.
+
+    Whoever names a target, or asks for a better answer than a target gave, has decided already.
+    """
+    if not rules.router.enabled or not routers or len(rungs) < 2 or pinned_target(job) is not None or job.above:
+        return False
+    router = _router_for(job.task, rungs, routers)
+    if router is None:
+        return False
+    chance = suffices(router, asked_text(job.request))
+    return chance is not None and chance < rules.router.skip_below
+
+
+def _router_for(task: str, rungs: Ladder, routers: Mapping[RouterKey, Router]) -> Router | None:
+    """The most particular router of the first rung, if it was learned against a target that is above it here."""
+    for family in (task, task.partition(".")[0] + ".*", ANY):
+        router = routers.get((rungs[0].name, family))
+        if router is not None:
+            return router if any(target.name == router.strong for target in rungs[1:]) else None
+    return None

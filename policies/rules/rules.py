@@ -1,0 +1,184 @@
+"""The rules: everything an operator decides, in one frozen value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from fleet.model.errors import ConfigError
+from fleet.model.job import TENANT, Lane, Plan
+from policies.rules.catalogue import Catalogue
+from policies.rules.ladders import Routes, routes_of
+from policies.rules.sections import (
+    STRICT,
+    BreakerRules,
+    Complexity,
+    ConfidenceRules,
+    Deadlines,
+    DeliveryRules,
+    Estimates,
+    MoneyRules,
+    Phase,
+    PlanRules,
+    QuotaRules,
+    Retry,
+    RouterRules,
+    ScalingRules,
+    ShadowRules,
+    Strict,
+    Task,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`rules.yaml` beside the catalogue it speaks of; `phase` is the one in force.
+
+    Raises `ConfigError` where the two do not fit together or a number makes no sense.
+    """
+
+    catalogue: Catalogue
+    phase: str
+    phases: Mapping[str, Phase]
+    plans: Mapping[Plan, PlanRules]
+    tasks: Mapping[str, Task]
+    complexity: Complexity
+    confidence: ConfidenceRules
+    retry: Retry
+    breaker: BreakerRules
+    deadlines: Deadlines
+    estimates: Estimates
+    delivery: DeliveryRules
+    money: MoneyRules
+    shadow: ShadowRules = field(default_factory=ShadowRules)
+    router: RouterRules = field(default_factory=RouterRules)
+    quotas: QuotaRules = field(default_factory=QuotaRules)
+    scaling: ScalingRules = field(default_factory=ScalingRules)
+    routes: Routes = field(init=False, repr=False, compare=False)
+    lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def __post_init__(self) -> None:
+        """Check everything, the phases not in force included: switching the phase must not be able to fail."""
+        for path, rule in _violations(self):
+            raise ConfigError(path, rule)
+        routes = {
+            name: routes_of(phase, f"phases.{name}", self.plans, self.catalogue) for name, phase in self.phases.items()
+        }
+        object.__setattr__(self, "routes", routes[self.phase])
+        object.__setattr__(self, "lane_seconds", _lane_seconds(self.deadlines))
+
+
+def _lane_seconds(deadlines: Deadlines) -> Mapping[Lane, float]:
+    return {
+        Lane.INTERACTIVE: deadlines.interactive_seconds,
+        Lane.STANDARD: deadlines.standard_seconds,
+        Lane.BULK: deadlines.bulk_seconds,
+    }
+
+
+def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
+    """Dotted path and broken rule of everything wrong that does not concern a ladder."""
+    if rules.phase not in rules.phases:
+        yield "phase", f"{rules.phase!r} is none of {', '.join(rules.phases)}"
+    for plan in Plan:
+        if plan not in rules.plans:
+            yield f"plans.{plan}", "is missing"
+    for plan, of_plan in rules.plans.items():
+        for tier in ("simple", "medium", "complex"):
+            if not 0 <= getattr(of_plan.thresholds, tier) <= 1:
+                yield f"plans.{plan}.thresholds.{tier}", "must be between 0 and 1"
+    for name, phase in rules.phases.items():
+        for task in phase.tasks:
+            if task not in rules.tasks:
+                yield f"phases.{name}.tasks.{task}", "is not among the tasks"
+    yield from _shares(rules)
+    yield from _money(rules)
+    yield from _quotas(rules)
+    for path, value in _positive(rules):
+        if not 0 < value < math.inf:
+            yield path, "must be more than zero, and finite"
+    if rules.complexity.medium_from > rules.complexity.complex_from:
+        yield "complexity.complex_from", "must not be below medium_from"
+
+
+def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
+    """Everything that is a share or a probability, and whose names it goes by."""
+    confidence, shadow = rules.confidence, rules.shadow
+    for path, value in (("confidence.risk", confidence.risk), ("confidence.delta", confidence.delta)):
+        if not 0 < value < 1:
+            yield path, "must be more than 0 and less than 1"
+    shares = {
+        "confidence.escalation_rate": confidence.escalation_rate,
+        "confidence.grey_width": confidence.grey_width,
+        "router.skip_below": rules.router.skip_below,
+        "shadow.kept": shadow.kept,
+        "shadow.escalated": shadow.escalated,
+        "scaling.headroom": rules.scaling.headroom,
+        "scaling.utilisation": rules.scaling.utilisation,
+        **{f"confidence.priors.{target}": prior for target, prior in confidence.priors.items()},
+    }
+    for path, value in shares.items():
+        if not 0 <= value <= 1:
+            yield path, "must be between 0 and 1"
+    for target in confidence.priors:
+        if target not in rules.catalogue.targets:
+            yield f"confidence.priors.{target}", "is not in the catalogue"
+    for task in confidence.probes:
+        if task not in rules.tasks:
+            yield f"confidence.probes.{task}", "is not among the tasks"
+
+
+def _money(rules: Rules) -> Iterator[tuple[str, str]]:
+    """A limit of zero is refused: nobody shall wonder why every job that needs a cloud target ends without money."""
+    money = rules.money
+    limits = {
+        "money.daily_usd": money.daily_usd,
+        "money.tenant_daily_usd": money.tenant_daily_usd,
+        **{f"money.tenants.{tenant}": limit for tenant, limit in money.tenants.items()},
+    }
+    for path, limit in limits.items():
+        if limit is not None and not 0 < limit < math.inf:
+            yield path, "must be more than zero, and finite; to spend nothing, leave the provider keys out"
+    for tenant in money.tenants:
+        if TENANT.fullmatch(tenant) is None:
+            yield f"money.tenants.{tenant}", f"must match {TENANT.pattern}"
+    for path, share in (("money.alert_at", money.alert_at), ("money.cheap_at", money.cheap_at)):
+        if not 0 < share <= 1:
+            yield path, "must be more than 0, and at most 1"
+    clouds = (target.timeout_seconds for target in rules.catalogue.targets.values() if target.is_cloud)
+    longest_seconds = max(clouds, default=0.0)
+    if money.open_seconds <= longest_seconds:
+        yield "money.open_seconds", f"must be more than the longest time-out of a cloud target, {longest_seconds:g}"
+
+
+def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
+    """A quota of zero is refused: a tenant that is to have nothing gets no right to publish."""
+    quotas = rules.quotas
+    for tenant in quotas.tenants:
+        if TENANT.fullmatch(tenant) is None:
+            yield f"quotas.tenants.{tenant}", f"must match {TENANT.pattern}"
+    named = {"default": quotas.default, **{f"tenants.{tenant}": quota for tenant, quota in quotas.tenants.items()}}
+    for path, quota in named.items():
+        for name in ("in_flight", "tokens_per_minute", "queued"):
+            value = getattr(quota, name)
+            if value is not None and value <= 0:
+                yield f"quotas.{path}.{name}", "must be more than zero; leave it out for no limit"
+
+
+def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
+    """Every number that must be more than zero, with its path."""
+    for section, names in (
+        ("retry", ("max_tries", "max_attempts", "base_seconds", "max_seconds")),
+        ("breaker", ("failures", "base_seconds", "max_seconds")),
+        ("deadlines", ("interactive_seconds", "standard_seconds", "bulk_seconds", "escalation_seconds")),
+        ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
+        ("delivery", ("max_deliveries",)),
+        ("scaling", ("headroom", "utilisation", "settle_seconds", "idle_seconds", "stale_seconds")),
+        ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),
+    ):
+        for name in names:
+            yield f"{section}.{name}", getattr(getattr(rules, section), name)

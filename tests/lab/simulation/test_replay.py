@@ -1,0 +1,122 @@
+"""A recorded run is predicted from another one, and a file that is no record is refused by line and field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fleet.lab.simulation.fitting import fitted, learn
+from fleet.lab.simulation.replay import predict
+from fleet.lab.simulation.workload.trace import RecordedJob, span
+from fleet.lab.simulation.workload.traces import read_trace
+from fleet.model.errors import ConfigError
+from fleet.model.job import Lane
+from fleet.settings.documents import load_rules
+from policies.rules.rules import Rules
+
+HERE = Path(__file__).parent
+"""`run-a.jsonl` and `run-b.jsonl` were recorded with `python -m benchmarks.record_run`."""
+
+
+@pytest.fixture(scope="module")
+def local_rules() -> Rules:
+    return load_rules(None, None, "local")
+
+
+@pytest.fixture(scope="module")
+def runs() -> tuple[list[RecordedJob], list[RecordedJob]]:
+    return read_trace(HERE / "run-a.jsonl"), read_trace(HERE / "run-b.jsonl")
+
+
+def test_a_real_run_is_predicted_within_fifteen_percent(
+    runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules
+) -> None:
+    for predicted, other in (runs, runs[::-1]):
+        found = predict(predicted, [other], local_rules)
+        assert found.jobs == len(predicted)
+        assert found.seconds_error < 0.15
+        assert found.split_error < 0.15
+
+
+def test_nothing_but_arrivals_and_tokens_of_the_predicted_run_is_used(
+    runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules
+) -> None:
+    run, other = runs
+    bare = [RecordedJob(j.id, j.task, j.lane, j.plan, j.submitted_at, 1e12, None, j.attempts[:1]) for j in run]
+    plain, blind = predict(run, [other], local_rules), predict(bare, [other], local_rules)
+    assert blind.predicted_seconds == plain.predicted_seconds
+    assert blind.predicted_split == plain.predicted_split
+
+
+def test_learning_from_its_first_part_sees_nothing_of_the_rest(
+    runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules
+) -> None:
+    run = runs[0]
+    start, end = span(run)
+    until = start + 0.6 * (end - start)
+    first = learn([run], local_rules, 0.6)
+    answers = sum(len(verdicts) for verdicts in first.answers.values())
+    assert answers == sum(each.ended_at <= until for job in run for each in job.attempts if each.output_tokens)
+    assert 0 < answers < sum(len(job.attempts) for job in run)
+
+
+def test_a_pace_is_found_again_in_what_it_would_have_done() -> None:
+    counts = np.array([1.0, 2, 5, 10, 20, 40, 80, 120])
+    busy = np.array([1.0, 2, 2, 1, 2, 1, 2, 1])
+    rates = counts / (0.008 + 0.001 * counts) / (1 + 0.25 * (busy - 1))
+    lines, contention = fitted({"llama-8b": np.stack([counts, rates, np.full(8, 0.009), busy])})
+    assert contention == 0.25
+    assert lines["llama-8b"] == pytest.approx((0.008, 0.001))
+
+
+def test_too_short_a_run_teaches_nothing(runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules) -> None:
+    with pytest.raises(ConfigError, match=r"replay\.llama-.*: needs 20 finished attempts"):
+        learn([runs[0][:30]], local_rules)
+
+
+def test_a_target_nobody_knows_is_refused(
+    runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules
+) -> None:
+    elsewhere = [replace(job, attempts=tuple(replace(a, target="abacus") for a in job.attempts)) for job in runs[0]]
+    with pytest.raises(ConfigError, match=r"replay\.abacus: is not in the catalogue"):
+        learn([elsewhere], local_rules)
+
+
+def test_a_run_without_answers_has_no_split(
+    runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules
+) -> None:
+    silent = [replace(job, attempts=(), target=None) for job in runs[0]]
+    assert predict(silent, [silent], local_rules).predicted_split == {}
+
+
+LINE: dict[str, Any] = {"id": "x", "task": "chat", "submitted_at": 1.0, "finished_at": 2.0}
+
+
+def test_a_line_of_a_plain_result_is_enough(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_text(json.dumps(LINE | {"status": "expired", "schema": 1}) + "\n")
+    [job] = read_trace(file)
+    assert (job.lane, job.attempts, job.target) == (Lane.STANDARD, (), None)
+
+
+WRONG: dict[str, str] = {
+    "": "must have at least one line",
+    "{oops\n": "line 1, line: Invalid JSON",
+    json.dumps(LINE) + "\n{}\n": "line 2, id: Field required",
+    json.dumps(LINE | {"submitted_at": -1}) + "\n": "line 1, submitted_at: Input should be greater than or equal to 0",
+    json.dumps(LINE | {"lane": "express"}) + "\n": "line 1, lane: Input should be",
+}
+
+
+@pytest.mark.parametrize("text", WRONG, ids=list(WRONG.values()))
+def test_what_is_no_record_is_refused_by_line_and_field(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        read_trace(file)
+    assert WRONG[text] in str(refused.value)
