@@ -18,9 +18,9 @@ from benchmarks.instant import InstantBackend
 from benchmarks.report import show
 from fleet.app import apply_topology
 from fleet.model.job import Lane
-from queues.connection import connect
-from queues.desk import JetStreamDesk
-from queues.topology import stream_sizes
+from queues.jetstream.client.connection import connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.topology import stream_sizes
 
 TENTHS = 10
 

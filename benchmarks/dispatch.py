@@ -45,15 +45,15 @@ from fleet.settings.documents import load_rules
 from fleet.telemetry import logs
 from fleet.telemetry.tracing import OtelTracer
 from policies.rules.rules import Rules
-from queues.calibrations import JetStreamCalibrations
-from queues.cancels import JetStreamCancels
-from queues.cells import JetStreamCells
-from queues.connection import Connection, connect
-from queues.desk import JetStreamDesk
-from queues.jetstream import JetStreamQueue
-from queues.server import EmbeddedServer
-from queues.spend import CellSpendBook
-from queues.topology import stream_sizes
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.calibrations import JetStreamCalibrations
+from queues.jetstream.stores.cancels import JetStreamCancels
+from queues.jetstream.stores.cells import JetStreamCells
+from queues.jetstream.stores.spend import CellSpendBook
+from queues.jetstream.topology import stream_sizes
+from queues.server.embedded import EmbeddedServer
 
 BATCH = 256
 ROUNDS = 3

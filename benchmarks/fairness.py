@@ -30,7 +30,7 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from policies.fairness.round_robin import TURN_JOBS, TURN_TOKENS
 from policies.features.needs import tokens_of
-from queues.desk import JetStreamDesk
+from queues.jetstream.desk import JetStreamDesk
 
 SLOTS = 64
 MICRO_BATCH = 4

@@ -28,7 +28,7 @@ from fleet.lab.learning.familiarity import familiarity, fit_region
 from fleet.model.calibration import ANY, Calibration, CalibrationKey, OutputKind, Region
 from fleet.model.job import ChatRequest
 from policies.confidence.familiarity import is_inside
-from queues.calibration_codec import decode_document, encode_document
+from queues.wire.calibration import decode_document, encode_document
 
 LABELLED = 0.8
 SEED = 7

@@ -28,12 +28,12 @@ from nats.errors import Error as NatsError
 
 from benchmarks.report import show
 from fleet.model.errors import QueueUnavailable
-from queues.connection import Connection, connect
-from queues.jetstream import store
-from queues.letters import Message
-from queues.login import Login
-from queues.rights import fleet_users
-from queues.server_config import CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET, Plan, Server, Sync, files_of, users_of
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.client.login import Login
+from queues.jetstream.queue import store
+from queues.server.config import CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET, Plan, Server, Sync, files_of, users_of
+from queues.server.permissions import fleet_users
+from queues.wire.letters import Message
 
 ROUNDS = 3
 BATCH = 256

@@ -36,8 +36,8 @@ from fleet.model.job import Lane, Tier
 from fleet.model.result import Status
 from fleet.model.scaling import Capacity
 from fleet.model.submission import Submission
-from queues.desk import JetStreamDesk
-from queues.server import EmbeddedServer
+from queues.jetstream.desk import JetStreamDesk
+from queues.server.embedded import EmbeddedServer
 
 TARGET = "llama-8b"
 TENANT = "demo"

@@ -16,10 +16,10 @@ from pathlib import Path
 from benchmarks.report import show
 from fleet.app import SystemClock, apply_topology
 from fleet.model.money import Claim, Reservation
-from queues.cells import JetStreamCells
-from queues.connection import Connection, connect
-from queues.server import EmbeddedServer
-from queues.spend import CellSpendBook
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.stores.cells import JetStreamCells
+from queues.jetstream.stores.spend import CellSpendBook
+from queues.server.embedded import EmbeddedServer
 
 CALLS = 2_000
 CLAIM = Claim("bench", 1_000, 10**15)

@@ -24,8 +24,8 @@ from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 from fleet.ports import JobDesk
-from queues.desk import JetStreamDesk
-from queues.login import ANONYMOUS, Login
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.desk import JetStreamDesk
 
 Word = TypeVar("Word", Lane, Plan, Tier)
 

@@ -34,8 +34,10 @@ from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Result, Sealed, Work
 from fleet.model.submission import Submission
-from queues.codec import decode
-from queues.letters import (
+from queues.jetstream.sealing import body_of
+from queues.jetstream.stores.load import MemoryLoads
+from queues.wire.codec import decode
+from queues.wire.letters import (
     DEFAULT_MAX_MESSAGE_BYTES,
     HEADER_ROOM_BYTES,
     Message,
@@ -46,11 +48,9 @@ from queues.letters import (
     submission_message,
     traceparent_in,
 )
-from queues.load import MemoryLoads
-from queues.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
-from queues.records import receipt_in, result_in
-from queues.sealing import body_of
-from queues.subjects import (
+from queues.wire.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
+from queues.wire.records import receipt_in, result_in
+from queues.wire.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,
     START_SUBJECTS,
@@ -160,7 +160,7 @@ class MemoryBroker:
         return Stored.NEW
 
     def _is_kept_out(self, message: Message) -> bool:
-        """What is no result does not keep one out (see `queues.fence`)."""
+        """What is no result does not keep one out (see `queues.jetstream.fence`)."""
         there = self._last[message.subject].data
         return message.subject.startswith(START_SUBJECTS) or result_in(there) is not None
 

@@ -29,7 +29,7 @@ from benchmarks.autoscaler import machines
 from benchmarks.autoscaler.engine import ANSWER_TOKENS, PROMPT_TOKENS, TARGET
 from benchmarks.autoscaler.story import JOBS_PER_SECOND, MOST, OUTCOME
 from benchmarks.autoscaler.timeline import Row, markdown
-from queues.server import EmbeddedServer
+from queues.server.embedded import EmbeddedServer
 
 ROOT: Final = Path(__file__).parents[2]
 

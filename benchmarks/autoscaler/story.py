@@ -25,9 +25,9 @@ from benchmarks.engine import free_port
 from fleet.app import apply_topology
 from fleet.model.job import Lane, Tier
 from fleet.model.submission import Submission
-from queues.connection import Connection, connect
-from queues.desk import JetStreamDesk
-from queues.letters import Message
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.wire.letters import Message
 
 MOST: Final = 3
 """Machines, and replicas."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from benchmarks.chaos.children import TENANT, batch
 from policies.rules.rules import Rules
-from queues.connection import connect
-from queues.journal import recorded
-from queues.subjects import DEAD, LEDGER, RESULTS, STARTS
+from queues.jetstream.client.connection import connect
+from queues.jetstream.stores.journal import recorded
+from queues.wire.subjects import DEAD, LEDGER, RESULTS, STARTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from benchmarks.chaos.children import Place
 from benchmarks.chaos.provider import Provider
 from fleet.app import apply_topology
 from fleet.model.errors import QueueUnavailable
-from queues.connection import Connection, connect
-from queues.letters import Message
-from queues.server import EmbeddedServer
+from queues.jetstream.client.connection import Connection, connect
+from queues.server.embedded import EmbeddedServer
+from queues.wire.letters import Message
 
 LEASE_SECONDS = 2.0
 """Short, so that what a killed dispatcher held comes back while the run is still looking."""

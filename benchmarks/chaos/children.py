@@ -31,7 +31,7 @@ from fleet.model.job import Lane, Plan
 from fleet.model.submission import Submission
 from fleet.ports import Backend
 from fleet.settings.environment import load
-from queues.desk import JetStreamDesk
+from queues.jetstream.desk import JetStreamDesk
 
 PRELOADED = (openai, anthropic, groq)
 TENANT = "chaos"

@@ -28,11 +28,11 @@ from fleet.app import Fleet
 from fleet.client import submission
 from fleet.model.job import Lane
 from fleet.settings.environment import load
-from queues.connection import Connection, connect
-from queues.desk import JetStreamDesk
-from queues.journal import recorded
-from queues.subjects import RESULTS
-from queues.topology import stream_sizes
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.journal import recorded
+from queues.jetstream.topology import stream_sizes
+from queues.wire.subjects import RESULTS
 
 NAMES = {"Ray replica": "ServeReplica:{target}", "vLLM engine": "VLLM::EngineCore"}
 TARGETS = ("llama-8b", "mixtral-8x7b", "llama-70b")

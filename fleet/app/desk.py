@@ -8,11 +8,11 @@ from pydantic import SecretStr
 
 from fleet.ports import DeadLetters, JobDesk
 from fleet.settings.environment import DEFAULT_LEASE_SECONDS, Settings
-from queues.connection import connect
-from queues.dead import JetStreamDeadLetters
-from queues.desk import JetStreamDesk
-from queues.login import ANONYMOUS, Login
-from queues.topology import TopologySpec, apply
+from queues.jetstream.client.connection import connect
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.dead import JetStreamDeadLetters
+from queues.jetstream.topology import TopologySpec, apply
 
 
 @dataclass(frozen=True, slots=True)

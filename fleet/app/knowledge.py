@@ -11,10 +11,10 @@ from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import ConfigError
 from fleet.ports import CalibrationStore, Journal
 from policies.rules.catalogue import Catalogue
-from queues.calibration_codec import check_target, decode_document, encode_document
-from queues.calibrations import JetStreamCalibrations
-from queues.journal import JetStreamJournal
-from queues.login import ANONYMOUS, Login
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.stores.calibrations import JetStreamCalibrations
+from queues.jetstream.stores.journal import JetStreamJournal
+from queues.wire.calibration import check_target, decode_document, encode_document
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 

@@ -18,9 +18,9 @@ from fleet.app.status import Replicas, TargetStatus, has_cloud_key, target_statu
 from fleet.app.worker import rules_of
 from fleet.model.errors import ConfigError, FleetError, QueueUnavailable
 from fleet.settings.environment import Settings
-from queues.connection import connect
-from queues.jetstream import JetStreamQueue
-from queues.server import EmbeddedServer
+from queues.jetstream.client.connection import connect
+from queues.jetstream.queue import JetStreamQueue
+from queues.server.embedded import EmbeddedServer
 
 NO_KEYS = "no cloud keys: escalation stays inside the fleet (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GROQ_API_KEY)"
 

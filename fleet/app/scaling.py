@@ -18,9 +18,9 @@ from fleet.model.scaling import Load
 from fleet.ports import Clock
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from policies.rules.rules import Rules
-from queues.connection import Connection, connect
-from queues.jetstream import JetStreamQueue
-from queues.load import JetStreamLoads
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.load import JetStreamLoads
 
 POLL_SECONDS = 1.0
 """As often as dispatchers report."""

@@ -15,13 +15,13 @@ from fleet.model.target import Target
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies import money
 from policies.rules.sections import MoneyRules
-from queues.addresses import without_password
-from queues.cells import Cells, JetStreamCells
-from queues.connection import connect
-from queues.jetstream import JetStreamQueue
-from queues.spend import accounts_of
-from queues.subjects import SPEND
-from queues.topology import stream_sizes
+from queues.jetstream.client.addresses import without_password
+from queues.jetstream.client.connection import connect
+from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.cells import Cells, JetStreamCells
+from queues.jetstream.stores.spend import accounts_of
+from queues.jetstream.topology import stream_sizes
+from queues.wire.subjects import SPEND
 
 TIMEOUT_SECONDS = 3.0
 """A dashboard that answers later is shown as one that does not."""

@@ -23,14 +23,14 @@ from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.telemetry import logs, tracing
 from policies.rules.rules import Rules
-from queues.calibrations import JetStreamCalibrations
-from queues.cancels import JetStreamCancels
-from queues.cells import JetStreamCells
-from queues.connection import Connection, connect
-from queues.jetstream import JetStreamQueue
-from queues.load import JetStreamLoads
-from queues.spend import CellSpendBook
-from queues.topology import TopologySpec, apply
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.calibrations import JetStreamCalibrations
+from queues.jetstream.stores.cancels import JetStreamCancels
+from queues.jetstream.stores.cells import JetStreamCells
+from queues.jetstream.stores.load import JetStreamLoads
+from queues.jetstream.stores.spend import CellSpendBook
+from queues.jetstream.topology import TopologySpec, apply
 
 CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
 

@@ -102,7 +102,7 @@ def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
 
 def show_result(result: Result, output: Output) -> None:
     """The answer or the problem, then how it came about."""
-    from queues.records import encode_result
+    from queues.wire.records import encode_result
 
     output.object(encode_result(result))
     answer = result.answer.text if result.answer else ""

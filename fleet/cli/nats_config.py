@@ -15,14 +15,14 @@ from fleet.cli.output import Output, friendly
 from fleet.files import write_secret, write_whole
 
 if TYPE_CHECKING:
-    from queues.rights import User
-    from queues.server_config import Plan, Tls
+    from queues.server.config import Plan, Tls
+    from queues.server.permissions import User
 
 GIGABYTE = 1024**3
 
 
 class SyncOption(StrEnum):
-    """`queues.server_config.Sync`, spelt here so that `fleet --help` loads no queue."""
+    """`queues.server.config.Sync`, spelt here so that `fleet --help` loads no queue."""
 
     ALWAYS = "always"
     SECOND = "1s"
@@ -74,8 +74,8 @@ def nats_config(
     variables. Start each server with `nats-server -c nats-1.conf`, then create the streams with `fleet topology
     apply` as the user operator.
     """
-    from queues.rights import checked_tenants
-    from queues.server_config import Plan, Sync, servers_at
+    from queues.server.config import Plan, Sync, servers_at
+    from queues.server.permissions import checked_tenants
 
     with friendly(as_json):
         plan = Plan(
@@ -92,8 +92,8 @@ def nats_config(
 
 def _write(plan: Plan, folder: Path, makes_certificates: bool) -> list[str]:
     """The names of the configuration files. Raises: ConfigError before anything is written."""
-    from queues.dev_ca import write_certificates
-    from queues.server_config import files_of, users_of
+    from queues.server.config import files_of, users_of
+    from queues.server.dev_ca import write_certificates
 
     files = files_of(plan)
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _write(plan: Plan, folder: Path, makes_certificates: bool) -> list[str]:
 
 def _tls(tls_dir: Path | None, made_in: Path | None) -> Tls | None:
     from fleet.model.errors import ConfigError
-    from queues.server_config import Tls
+    from queues.server.config import Tls
 
     if tls_dir is not None and made_in is not None:
         raise ConfigError("tls_dir", "and --dev-ca exclude each other")
@@ -118,7 +118,7 @@ def _tls(tls_dir: Path | None, made_in: Path | None) -> Tls | None:
 
 def _write_secrets(folder: Path, users: Sequence[User]) -> None:
     """Each line is a variable for a shell, for systemd and for nats-server alike. Passwords already there stay."""
-    from queues.server_config import SECRETS_FILE
+    from queues.server.config import SECRETS_FILE
 
     path = folder / SECRETS_FILE
     kept = path.read_bytes() if path.exists() else b""
@@ -131,7 +131,7 @@ def _write_secrets(folder: Path, users: Sequence[User]) -> None:
 
 
 def _report(plan: Plan, folder: Path, files: Sequence[str], output: Output) -> None:
-    from queues.server_config import LOSES, SECRETS_FILE, users_of
+    from queues.server.config import LOSES, SECRETS_FILE, users_of
 
     users = users_of(plan)
     written = [*files, SECRETS_FILE] if plan.includes_secrets else list(files)

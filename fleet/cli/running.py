@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.cli.fleet_status import targets_table
 from fleet.cli.output import quiet
-from queues.addresses import without_password
+from queues.jetstream.client.addresses import without_password
 
 if TYPE_CHECKING:
     from fleet.app import Fleet

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
 
     `nats_url` None asks for the embedded server; it may hold a password and is not shown. Who we are there is said by
     `nats_user` with `nats_password`, by `nats_creds_path` or by `nats_nkey_seed`; `nats_ca_path` is the authority that
-    signed the servers' certificates, `nats_inbox_prefix` where replies come to (see `queues.login`).
+    signed the servers' certificates, `nats_inbox_prefix` where replies come to (see `queues.jetstream.client.login`).
     The ports are where a local fleet listens; 0 asks for any free one.
     `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from queues.server import EmbeddedServer
+from queues.server.embedded import EmbeddedServer
 
 INVENTED_KEY = "sk-invented-for-tests-0123456789"
 

@@ -18,8 +18,8 @@ from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
-from queues.connection import connect
-from queues.jetstream import JetStreamQueue
+from queues.jetstream.client.connection import connect
+from queues.jetstream.queue import JetStreamQueue
 
 KEY = CalibrationKey("llama-8b", "classify.intent", "token")
 OF_TWO_TASKS = Calibration(

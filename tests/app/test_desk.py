@@ -5,8 +5,8 @@ from __future__ import annotations
 from fleet.app import apply_topology
 from fleet.model.delivery import JobsOf
 from fleet.model.job import Lane
-from queues.connection import connect
-from queues.jetstream import JetStreamQueue
+from queues.jetstream.client.connection import connect
+from queues.jetstream.queue import JetStreamQueue
 
 
 async def test_the_streams_are_made_once(broker):

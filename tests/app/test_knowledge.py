@@ -18,7 +18,7 @@ from fleet.model.errors import ConfigError
 from fleet.model.feedback import Feedback, Verdict
 from fleet.settings.documents import load_catalogue
 from policies.confidence.familiarity import is_inside
-from queues.calibration_codec import check_target
+from queues.wire.calibration import check_target
 
 CATALOGUE = load_catalogue(None, "local")
 TARGET = CATALOGUE.targets["llama-8b"]

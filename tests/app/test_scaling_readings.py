@@ -17,10 +17,10 @@ from fleet.model.scaling import Load
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import load
-from queues.connection import connect
-from queues.desk import JetStreamDesk
-from queues.load import JetStreamLoads
-from queues.server import EmbeddedServer
+from queues.jetstream.client.connection import connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.load import JetStreamLoads
+from queues.server.embedded import EmbeddedServer
 
 RULES = load_rules(None, None, "local")
 FIRST: Look = (Depths(jobs={JobsOf(Lane.BULK, "acme"): 1}), ())

@@ -21,8 +21,8 @@ from fleet.app import apply_topology
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.result import Result, Status
 from fleet.settings.environment import load
-from queues.connection import connect
-from queues.server import EmbeddedServer
+from queues.jetstream.client.connection import connect
+from queues.server.embedded import EmbeddedServer
 
 pytestmark = pytest.mark.e2e
 

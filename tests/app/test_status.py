@@ -24,8 +24,8 @@ from fleet.app.worker import SystemClock, rules_of
 from fleet.cli.fleet_status import targets_table
 from fleet.model.money import Claim, Reservation
 from fleet.settings.environment import Settings, load
-from queues.cells import MemoryCells
-from queues.spend import CellSpendBook
+from queues.jetstream.stores.cells import MemoryCells
+from queues.jetstream.stores.spend import CellSpendBook
 
 APPLICATIONS = {
     "applications": {

@@ -19,8 +19,8 @@ from fleet.app import load_calibrations, save_calibrations
 from fleet.model.calibration import Calibration, Fit, Looks, Scorer
 from fleet.model.feedback import Feedback, Verdict
 from fleet.settings.documents import load_catalogue
-from queues.calibrations import MemoryCalibrations
-from queues.journal import MemoryJournal
+from queues.jetstream.stores.calibrations import MemoryCalibrations
+from queues.jetstream.stores.journal import MemoryJournal
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]

@@ -19,7 +19,7 @@ from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Kept, Problem, Status
 from fleet.model.result import Result as JobResult
-from queues.dead import MemoryDeadLetters
+from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.memory import MemoryBroker
 
 Invoke = Callable[..., Result]

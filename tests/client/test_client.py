@@ -24,10 +24,10 @@ from fleet.model.job import JOB_ID, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
-from queues.codec import decode
-from queues.journal import MemoryJournal
-from queues.letters import Message, message_of
+from queues.jetstream.stores.journal import MemoryJournal
 from queues.memory import MemoryDesk
+from queues.wire.codec import decode
+from queues.wire.letters import Message, message_of
 
 HELLO = [{"role": "user", "content": "hello"}]
 SOON = 0.01

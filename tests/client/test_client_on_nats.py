@@ -20,7 +20,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Verdict
 from fleet.model.job import Job, Lane
 from fleet.model.result import Status
-from queues.server import EmbeddedServer
+from queues.server.embedded import EmbeddedServer
 
 HELLO = [{"role": "user", "content": "hello"}]
 

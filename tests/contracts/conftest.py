@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from queue_rigs import MemoryRig, Rig, jetstream_rig
 
-from queues.server import EmbeddedServer
+from queues.server.embedded import EmbeddedServer
 
 OpenRig = Callable[..., Awaitable[Rig]]
 

@@ -11,7 +11,7 @@ from fleet.model.attempt import Answer, Attempt, Usage
 from fleet.model.delivery import Post, Stored
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
-from queues import parcels
+from queues.wire import parcels
 
 MIB = 1024 * 1024
 

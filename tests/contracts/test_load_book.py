@@ -12,13 +12,13 @@ from fleet.model.delivery import Stored, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
 from fleet.ports import LoadBook
-from queues.connection import connect
-from queues.jetstream import store
-from queues.letters import Message
-from queues.load import JetStreamLoads, MemoryLoads, encode_load
-from queues.server import EmbeddedServer
-from queues.subjects import load_subject
-from queues.topology import TopologySpec, apply
+from queues.jetstream.client.connection import connect
+from queues.jetstream.queue import store
+from queues.jetstream.stores.load import JetStreamLoads, MemoryLoads, encode_load
+from queues.jetstream.topology import TopologySpec, apply
+from queues.server.embedded import EmbeddedServer
+from queues.wire.letters import Message
+from queues.wire.subjects import load_subject
 
 BULK = WorkOf("llama-8b", Lane.BULK)
 LOAD = Load(

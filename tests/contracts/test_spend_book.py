@@ -11,13 +11,13 @@ import pytest
 from patience import PATIENCE_SECONDS
 
 from fleet.model.money import Account, Claim, MoneyView, Refusal, Reservation
-from queues import spend
-from queues.cells import Cell, Cells, JetStreamCells, MemoryCells
-from queues.connection import connect
-from queues.page import record_of
-from queues.server import EmbeddedServer
-from queues.spend import CellSpendBook, accounts_of
-from queues.topology import TopologySpec, apply
+from queues.jetstream.client.connection import connect
+from queues.jetstream.stores import spend
+from queues.jetstream.stores.cells import Cell, Cells, JetStreamCells, MemoryCells
+from queues.jetstream.stores.page import record_of
+from queues.jetstream.stores.spend import CellSpendBook, accounts_of
+from queues.jetstream.topology import TopologySpec, apply
+from queues.server.embedded import EmbeddedServer
 
 START = 1_795_132_800.0 + 3_600
 """An hour into a UTC day."""

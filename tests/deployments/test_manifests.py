@@ -15,7 +15,7 @@ from ray.serve.schema import ServeDeploySchema
 
 import deployments
 from deployments.placement import NodeType, machines, misplaced
-from queues.server_config import Plan, Tls, files_of, servers_at
+from queues.server.config import Plan, Tls, files_of, servers_at
 
 FOLDER = Path(deployments.__file__).parent / "kubernetes"
 

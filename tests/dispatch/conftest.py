@@ -28,12 +28,12 @@ from fleet.model.span import Span
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
 from policies.rules.rules import Rules
-from queues.calibrations import MemoryCalibrations
-from queues.cancels import MemoryCancels
-from queues.cells import MemoryCells
-from queues.load import MemoryLoads
+from queues.jetstream.stores.calibrations import MemoryCalibrations
+from queues.jetstream.stores.cancels import MemoryCancels
+from queues.jetstream.stores.cells import MemoryCells
+from queues.jetstream.stores.load import MemoryLoads
+from queues.jetstream.stores.spend import CellSpendBook
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
-from queues.spend import CellSpendBook
 
 SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
 UNSURE = Features(-3.0, -1.5, -2.0, -1.9, -1.8, 2, 0.1, 1.5)

@@ -16,7 +16,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status, Work
-from queues.cancels import MemoryCancels
+from queues.jetstream.stores.cancels import MemoryCancels
 
 
 def entries_of(bench, job_id):

@@ -8,8 +8,8 @@ import pytest
 
 from fleet.model.job import Lane
 from fleet.model.result import Status
-from queues.letters import Message
-from queues.records import decode_result
+from queues.wire.letters import Message
+from queues.wire.records import decode_result
 
 ID = "job-0123456789ab"
 

@@ -16,8 +16,8 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.span import SpanName
-from queues.letters import Message
 from queues.memory import MemoryQueue
+from queues.wire.letters import Message
 
 
 async def test_a_confident_answer_becomes_the_one_result(bench, sure):

@@ -13,9 +13,9 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Status
 from policies.resilience import delivery
-from queues.codec import decode_job, decode_work
-from queues.letters import Message
-from queues.records import decode_dead, decode_result
+from queues.wire.codec import decode_job, decode_work
+from queues.wire.letters import Message
+from queues.wire.records import decode_dead, decode_result
 
 MALFORMED = 400
 NEIGHBOURS = 40

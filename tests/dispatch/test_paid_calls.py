@@ -15,8 +15,8 @@ from fleet.model.money import Account, Claim, Reservation
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from policies.money import day_of, nano_of
-from queues.cells import Cell, MemoryCells
-from queues.spend import CellSpendBook, accounts_of
+from queues.jetstream.stores.cells import Cell, MemoryCells
+from queues.jetstream.stores.spend import CellSpendBook, accounts_of
 
 CLOUD = "groq-gpt-oss-120b"
 REQUEST = {"messages": [{"role": "user", "content": "All is well."}]}

@@ -16,7 +16,7 @@ from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from policies.money import day_of
-from queues.spend import accounts_of
+from queues.jetstream.stores.spend import accounts_of
 
 NOW = 1_000.0
 CLOUD = "gpt-4o"

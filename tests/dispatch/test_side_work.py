@@ -27,10 +27,10 @@ from fleet.model.target import Capability
 from policies.money import nano_of
 from policies.resilience import delivery as delivery_policy
 from policies.resilience.delivery import LAST_RESORT
-from queues.calibrations import MemoryCalibrations
-from queues.letters import message_of
+from queues.jetstream.stores.calibrations import MemoryCalibrations
+from queues.jetstream.stores.spend import CellSpendBook
 from queues.memory import MemoryQueue
-from queues.spend import CellSpendBook
+from queues.wire.letters import message_of
 
 SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
 TORN = Features(-0.35, -0.35, -0.35, -0.35, -0.35, 1, 0.4, 0.6)

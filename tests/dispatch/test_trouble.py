@@ -15,8 +15,8 @@ from fleet.model.reason import Reason
 from fleet.model.result import Result, Status, Work
 from fleet.model.span import SpanName
 from policies.resilience import delivery
-from queues.letters import Message
 from queues.memory import MemoryQueue
+from queues.wire.letters import Message
 
 
 async def test_work_nobody_can_read_fails_in_the_end_and_stops_nobody(bench, sure, monkeypatch):

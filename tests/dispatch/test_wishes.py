@@ -14,7 +14,7 @@ from fleet.model.delivery import JobsOf, Post
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
-from queues.cancels import MemoryCancels
+from queues.jetstream.stores.cancels import MemoryCancels
 from queues.memory import MemoryDesk
 
 JOBS = JobsOf(Lane.INTERACTIVE)

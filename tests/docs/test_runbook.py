@@ -17,7 +17,7 @@ from deployments import health
 from fleet.cli.commands import app
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.environment import FILE_VARIABLE, PREFIX, Settings
-from queues.rights import fleet_users
+from queues.server.permissions import fleet_users
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from queues.server import EmbeddedServer
+from queues.server.embedded import EmbeddedServer
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from fleet.app import FleetStatus, SpendStatus, TargetStatus, TopologyChange
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
-from queues.calibrations import MemoryCalibrations
-from queues.dead import MemoryDeadLetters
-from queues.journal import MemoryJournal
-from queues.login import ANONYMOUS, Login
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.stores.calibrations import MemoryCalibrations
+from queues.jetstream.stores.dead import MemoryDeadLetters
+from queues.jetstream.stores.journal import MemoryJournal
 from queues.memory import MemoryBroker, MemoryDesk
 
 

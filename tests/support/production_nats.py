@@ -19,9 +19,9 @@ from patience import PATIENCE_SECONDS
 from typer.testing import CliRunner
 
 from fleet.cli.commands import app
-from queues.login import Login
-from queues.rights import User, fleet_users, system_user, tenant_user
-from queues.server_config import CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET
+from queues.jetstream.client.login import Login
+from queues.server.config import CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET
+from queues.server.permissions import User, fleet_users, system_user, tenant_user
 
 
 def nats_server_binary() -> str:

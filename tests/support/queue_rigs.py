@@ -8,16 +8,16 @@ from typing import Protocol
 
 from fleet.model.delivery import Stored
 from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal
-from queues.calibrations import JetStreamCalibrations, MemoryCalibrations
-from queues.cancels import JetStreamCancels, MemoryCancels
-from queues.connection import Connection, connect
-from queues.dead import JetStreamDeadLetters, MemoryDeadLetters
-from queues.desk import JetStreamDesk
-from queues.jetstream import JetStreamQueue, store
-from queues.journal import JetStreamJournal, MemoryJournal
-from queues.letters import Message
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.queue import JetStreamQueue, store
+from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCalibrations
+from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
+from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
+from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
+from queues.jetstream.topology import TopologySpec, apply
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
-from queues.topology import TopologySpec, apply
+from queues.wire.letters import Message
 
 STREAMS = (
     "JOBS",

@@ -11,7 +11,7 @@ from types import TracebackType
 from patience import PATIENCE_SECONDS
 from raw_nats import pub
 
-from queues.login import Login
+from queues.jetstream.client.login import Login
 
 INBOX = "_INBOX_{user}.answers"
 

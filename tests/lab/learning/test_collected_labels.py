@@ -17,9 +17,9 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
 from policies.confidence.signals import Evidence
-from queues.journal import MemoryJournal
-from queues.letters import Message
+from queues.jetstream.stores.journal import MemoryJournal
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
+from queues.wire.letters import Message
 
 JOB = "job-0123456789ab"
 SMALL, LARGE = "llama-8b", "llama-70b"

@@ -28,7 +28,7 @@ from fleet.model.errors import ConfigError
 from fleet.settings.documents import load_rules
 from policies.confidence.signals import Evidence
 from policies.rules.rules import Rules
-from queues.calibration_codec import decode_document, encode_document
+from queues.wire.calibration import decode_document, encode_document
 
 SMALL, LARGE = "llama-8b", "llama-70b"
 TOKEN, SHORT = OutputKind.TOKEN, OutputKind.SHORT

@@ -23,7 +23,7 @@ from policies.confidence.familiarity import NUMBERS, hashes_of, is_familiar, is_
 from policies.confidence.judge import judge
 from policies.plan import next_action
 from policies.rules.sections import Unfamiliar
-from queues.calibration_codec import decode_calibration, encode_calibration
+from queues.wire.calibration import decode_calibration, encode_calibration
 
 SMALL = "llama-8b"
 

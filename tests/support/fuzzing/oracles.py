@@ -20,13 +20,13 @@ from fleet.model.feedback import Feedback
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Letter, Malformed, Result, Status, Work
-from queues.calibration_codec import decode_calibration, decode_document, encode_calibration, encode_document
-from queues.client import TolerantClient
-from queues.codec import decode, decode_work
-from queues.feedback import decode_feedback, encode_feedback
-from queues.letters import DEFAULT_MAX_MESSAGE_BYTES, message_of, traceparent_in
-from queues.records import decode_dead, decode_ledger, decode_result
-from queues.subjects import work_subject
+from queues.jetstream.client.client import TolerantClient
+from queues.wire.calibration import decode_calibration, decode_document, encode_calibration, encode_document
+from queues.wire.codec import decode, decode_work
+from queues.wire.feedback import decode_feedback, encode_feedback
+from queues.wire.letters import DEFAULT_MAX_MESSAGE_BYTES, message_of, traceparent_in
+from queues.wire.records import decode_dead, decode_ledger, decode_result
+from queues.wire.subjects import work_subject
 
 NOW = 1_790_000_000.0
 JOBS_OF, WORK_OF = JobsOf(seeds.LANE), WorkOf(seeds.TARGET, seeds.LANE)

@@ -20,10 +20,10 @@ from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Problem, Result, Shadow, Status, Work
-from queues.calibration_codec import encode_calibration, encode_document
-from queues.codec import encode_work
-from queues.feedback import encode_feedback
-from queues.records import encode_dead, encode_ledger, encode_result
+from queues.wire.calibration import encode_calibration, encode_document
+from queues.wire.codec import encode_work
+from queues.wire.feedback import encode_feedback
+from queues.wire.records import encode_dead, encode_ledger, encode_result
 
 TENANT = "acme"
 LANE = Lane.BULK

@@ -1,0 +1,1 @@
+"""The queue, its topology and a publisher's desk on NATS JetStream."""

@@ -1,0 +1,242 @@
+"""nats-py's client, made so that no message can end its reading, and that it costs less to read and write many.
+
+Publishers choose the bytes of subjects, reply subjects and headers, and the server passes on any but
+a blank. nats-py 2.16 splits a control line at more blanks than the server does, takes all of it for
+UTF-8, and ends its reading task without a word where that fails; the connection then looks alive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError, ProtocolError
+from nats.protocol.parser import Parser
+from pydantic_core import from_json
+
+from queues.jetstream.client.addresses import Address
+from queues.jetstream.client.frames import CRLF, Arrival, headers_of, text_of
+
+UNENCRYPTED = "nats: the server offers no TLS"
+
+Taker = Callable[[Arrival], None]
+"""Is called with each message as it is read, in between two others: it must not take long."""
+
+_REFUSED = re.compile(r"permissions violation for (?:publish|subscription) to \"(\S+)\"")
+
+_log = logging.getLogger(__name__)
+
+
+class PermissionRefused(Error):  # type: ignore[misc]  # nats-py is Any to mypy
+    """The server does not let this login send to a subject. It says so without naming the request."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"this login may not publish to {subject}")
+
+
+class TolerantParser(Parser):  # type: ignore[misc]  # nats-py is Any to mypy
+    """Splits control lines at blanks and tabs only: no other byte can be missing from a subject."""
+
+    def reset(self) -> None:
+        super().reset()
+        self._wanted_bytes = 0
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Take in what came and hand on what is whole. Raises ProtocolError for what no server sends."""
+        buffer = self.buf
+        buffer.extend(data)
+        if len(buffer) < self._wanted_bytes:  # a large message comes in many pieces
+            return
+        self._wanted_bytes, stream, at = 0, bytes(buffer), 0
+        while (end := stream.find(CRLF, at)) >= 0:
+            operation, _, rest = stream[at:end].replace(b"\t", b" ").partition(b" ")
+            start = end + len(CRLF)
+            if operation in (b"MSG", b"HMSG"):
+                subject, sid, reply, head_size, size = _sizes(operation == b"HMSG", rest)
+                if len(stream) < start + size + len(CRLF):
+                    self._wanted_bytes = start + size + len(CRLF) - at
+                    break
+                body, at = start + head_size, start + size + len(CRLF)
+                await self.nc._process_msg(sid, subject, reply, stream[body : start + size], stream[start:body])
+                continue
+            await self._dispatch(operation, rest)
+            if self.buf is not buffer:  # the connection broke: what is left is of the one before
+                return
+            at = start
+        del buffer[:at]
+
+    async def _dispatch(self, operation: bytes, rest: bytes) -> None:
+        match operation:
+            case b"PING":
+                await self.nc._process_ping()
+            case b"PONG":
+                await self.nc._process_pong()
+            case b"INFO":
+                await self.nc._process_info(from_json(rest))
+            case b"-ERR":
+                await self.nc._process_err(text_of(rest).lower())
+            case b"+OK":
+                pass
+            case _:
+                raise ProtocolError(f"nats: unknown operation {operation[:20]!r}")
+
+
+def _sizes(has_headers: bool, rest: bytes) -> tuple[bytes, int, bytes, int, int]:
+    """<subject> <sid> [<reply>] [<header bytes>] <all bytes>. Raises ProtocolError for anything else."""
+    words = rest.split(b" ")
+    if b"" in words:
+        words = [word for word in words if word]
+    sizes = 2 if has_headers else 1
+    if len(words) not in (2 + sizes, 3 + sizes):
+        raise ProtocolError("nats: malformed MSG")
+    try:
+        sid, head_size, size = int(words[1]), int(words[-2]) if has_headers else 0, int(words[-1])
+    except ValueError as error:
+        raise ProtocolError("nats: malformed MSG") from error
+    if not 0 <= head_size <= size:
+        raise ProtocolError("nats: malformed MSG")
+    return words[0], sid, words[2] if len(words) == 3 + sizes else b"", head_size, size
+
+
+def _nobody_cares(subject: str) -> bool:
+    return False
+
+
+class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
+    """Reads on whatever comes; where its reading or its reconnecting ends all the same, it connects anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = TolerantParser(self)
+        self._takers: dict[int, Taker] = {}
+        self._asking: set[tuple[str, asyncio.Future[None]]] = set()
+        self.on_refused: Callable[[str], bool] = _nobody_cares
+        """Told of each subject that this login may not use, in lower case; says whether it was used here."""
+
+    @staticmethod
+    def _parse_server_uri(connect_url: str) -> Address:
+        return Address(*Client._parse_server_uri(connect_url))
+
+    def _connect_command(self) -> bytes:
+        """The greeting with the login. Raises Error where TLS was asked for and there is none: no password in clear."""
+        wants_tls = self._current_server.uri.scheme == "tls" or self.options.get("tls") is not None
+        if wants_tls and not self._server_info.get("tls_required"):
+            raise Error(UNENCRYPTED)
+        command: bytes = super()._connect_command()
+        return command
+
+    async def hear(self, subject: str, taker: Taker) -> Subscription:
+        """Subscribe without nats-py's queue and task per subscription: nothing is dropped, and nothing waits."""
+        subscription = await self.subscribe(subject)
+        # Nothing is read before this task gives way.
+        self._takers[subscription._id] = taker
+        return subscription
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._takers.pop(sid, None)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        try:
+            return await super()._flush_pending(force_flush)
+        except (OSError, RuntimeError) as error:  # what uvloop says of a transport that is closed already
+            raise ConnectionClosedError from error
+
+    async def write(self, commands: Sequence[bytes]) -> None:
+        """Send whole commands, as they are. Raises nats-py's errors."""
+        if self.is_closed:
+            raise ConnectionClosedError
+        size = sum(map(len, commands))
+        if not self.is_connected and size + self._pending_data_size > self._max_pending_size:
+            raise OutboundBufferLimitError
+        self._pending.extend(commands)
+        self._pending_data_size += size
+        # Whoever is first wakes the flusher, which takes all that has come by then.
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    async def request(self, subject: str, *arguments: Any, **options: Any) -> Any:
+        """As nats-py's, but a refusal need not be waited for. Raises: PermissionRefused."""
+        waiting = (subject.lower(), asyncio.get_running_loop().create_future())
+        self._asking.add(waiting)
+        asked = asyncio.ensure_future(super().request(subject, *arguments, **options))
+        try:
+            await asyncio.wait((asked, waiting[1]), return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise PermissionRefused(subject)
+            return asked.result()
+        finally:
+            asked.cancel()
+            self._asking.discard(waiting)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """`err_msg` is in lower case. A refusal that somebody waits for is no news to anybody else."""
+        refusal = _REFUSED.search(err_msg)
+        if refusal is None or not self._tell_refused(refusal[1]):
+            await super()._process_err(err_msg)
+
+    def _tell_refused(self, subject: str) -> bool:
+        """Whether anybody had used the subject."""
+        waiting = [refused for asked, refused in self._asking if asked == subject and not refused.done()]
+        for refused in waiting:
+            refused.set_result(None)
+        return self.on_refused(subject) or bool(waiting)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        taker = self._takers.get(sid)
+        if taker is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            taker(Arrival(subject, reply, data, headers))
+        except Exception:  # one message must not end the reading of all
+            _log.exception("NATS: a message could not be taken in")
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        return headers_of(headers) if headers else None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Any:
+        return self.msg_class(
+            subject=text_of(subject), reply=text_of(reply), data=data, headers=headers, _client=self, _sid=sid
+        )
+
+    async def _process_connect_init(self) -> None:
+        # nats-py would do so itself, but asks for a state that it has left by then.
+        self._ps.reset()
+        await super()._process_connect_init()
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        task = asyncio.current_task()
+        if self.is_connected and task is not None and not task.cancelling():
+            _log.error("NATS: nobody reads the connection any more; connecting anew")
+            await self._process_op_err(ProtocolError("nats: the reading task ended"))
+
+    def drop(self) -> None:
+        """Let the connection go at once. Closed, it would wait for a server that reads nothing to read what is left."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    async def _attempt_reconnect(self) -> None:
+        self.drop()
+        # Whoever sent it has been told that the connection broke. The next server may have another store, to which an
+        # acknowledgement that comes late would speak of another message.
+        self._pending.clear()
+        self._pending_data_size = 0
+        # nats-py gives up for ever, without a word, at an error it does not expect: uvloop raises RuntimeError where
+        # the server has closed the connection between two writes of the greeting.
+        while True:
+            try:
+                await super()._attempt_reconnect()
+                return
+            except Exception as error:
+                _log.warning("NATS: reconnecting failed, trying again: %s", type(error).__name__)
+            await asyncio.sleep(self.options["reconnect_time_wait"])

@@ -1,0 +1,164 @@
+"""Pull requests to one durable consumer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.subscription import Subscription
+from pydantic_core import to_json
+
+from fleet.model.errors import QueueUnavailable
+from queues.jetstream.client.connection import Connection
+from queues.jetstream.client.frames import Arrival
+from queues.wire.letters import Message
+
+NO_MESSAGES = "404"
+REQUEST_TIMEOUT = "408"
+NO_RESPONDERS = "503"
+CONSUMER_DELETED = "Consumer Deleted"
+PENDING_MESSAGES = "Nats-Pending-Messages"
+"""How many of those a pull asked for it did not bring; not on every status."""
+
+LATE_SECONDS = 1.0
+"""How long deliveries that were announced are waited for; a majority of a cluster confirms within milliseconds."""
+
+MAX_PULL_BYTES = 8 * 1024 * 1024
+"""The server cuts the connection of a client for which more than 64 MB wait; several pulls run side by side."""
+
+SUBJECT_ROOM_BYTES = 4096
+"""The server counts subjects as well."""
+
+NANOSECONDS = 1_000_000_000
+
+
+class ConsumerGone(QueueUnavailable):
+    """The consumer is not there, or no longer."""
+
+
+class Inlet:
+    """One consumer's deliveries. Pulls one batch at a time; `close` after a failed or cancelled pull.
+
+    The server ends every pull by itself: with the last message asked for, or with a status message. In a cluster a
+    delivery waits for a majority of the servers, and the status overtakes it: it says how many are still to come.
+    """
+
+    def __init__(
+        self, connection: Connection, stream: str, consumer: str, max_pull_bytes: int = MAX_PULL_BYTES
+    ) -> None:
+        self._connection = connection
+        self._max_pull_bytes = max_pull_bytes
+        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._inbox = connection.new_inbox()
+        self._pulls = itertools.count()
+        self._status_subject = ""
+        self._subscription: Subscription | None = None
+        self._limit = 0
+        self._due = 0
+        self._arrived: list[Arrival] = []
+        self._done: asyncio.Future[Any] | None = None
+        self.generation = connection.generation
+        """That of the connection when the last pull was sent: what it brought is of the store the broker had then."""
+
+    async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Arrival]:
+        """What is there, up to `limit` and to the bytes of a pull; if nothing, the first to come within `wait_seconds`.
+
+        Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
+        """
+        if self.generation != self._connection.generation:
+            self._arrived.clear()  # it comes again when its leases end
+        # What came after its pull had ended is leased to us all the same.
+        if not self._arrived:
+            await self._request(limit, wait_seconds, grace_seconds)
+        messages, self._arrived = self._arrived[:limit], self._arrived[limit:]
+        return messages
+
+    async def _request(self, limit: int, wait_seconds: float, grace_seconds: float) -> None:
+        request: dict[str, Any] = {"batch": limit, "no_wait": True, "max_bytes": self._max_bytes()}
+        if wait_seconds > 0:
+            request["expires"] = int(wait_seconds * NANOSECONDS)
+        if self._subscription is None:
+            self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
+        async with self._connection.waiting(wait_seconds + grace_seconds) as done:
+            self.generation = self._connection.generation
+            self._limit, self._due, self._done = limit, limit, done
+            self._status_subject = f"{self._inbox}.{next(self._pulls)}"
+            await self._connection.send(Message(self._next_subject, to_json(request)), reply=self._status_subject)
+            await done
+
+    def _max_bytes(self) -> int:
+        """Never less than the largest message, which would wait for ever."""
+        return max(self._max_pull_bytes, self._connection.max_message_bytes + SUBJECT_ROOM_BYTES)
+
+    def _on_message(self, message: Arrival) -> None:
+        """A delivery keeps its own subject; what comes to the inbox itself is a status.
+
+        That of the pull before may come late: a full batch is followed by 409 "Batch Completed".
+        """
+        if message.subject == self._status_subject:
+            self._on_status(message.headers or {})
+        elif not message.subject.startswith(self._inbox):
+            self._arrived.append(message)
+            self._end_if_all_is_here()
+
+    def _on_status(self, headers: Mapping[str, str]) -> None:
+        done = self._done
+        if done is None or done.done():
+            return
+        pending = headers.get(PENDING_MESSAGES)
+        self._due = len(self._arrived) if pending is None else self._limit - int(pending)
+        if self._due <= 0 and headers.get("Status") not in (NO_MESSAGES, REQUEST_TIMEOUT):
+            why = headers.get("Description", "nobody answers")
+            gone = headers.get("Status") == NO_RESPONDERS or why == CONSUMER_DELETED
+            refusal = ConsumerGone if gone else QueueUnavailable
+            done.set_exception(refusal(f"the consumer refuses: {why}"))
+            return
+        self._end_if_all_is_here()
+        # A leader that died before the majority had confirmed never sends them.
+        asyncio.get_running_loop().call_later(LATE_SECONDS, _end, done)
+
+    def _end_if_all_is_here(self) -> None:
+        if self._done is not None and len(self._arrived) >= self._due:
+            _end(self._done)
+
+    async def close(self) -> None:
+        """Hand back what has arrived, so that it need not wait for its lease to end."""
+        if self._subscription is not None:
+            await self._connection.unsubscribe(self._subscription)
+        if self.generation != self._connection.generation:
+            return
+        with suppress(QueueUnavailable):
+            for message in self._arrived:
+                await self._connection.send(Message(message.reply, b"-NAK"))
+
+
+def _end(done: asyncio.Future[Any]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What the broker says of a delivery: how many it was, counted from 1, and where and when the message was stored.
+
+    `sequence` is that of the stream, `stored_at` unix seconds. Of so many as are `left` the consumer has yet to tell.
+    """
+
+    deliveries: int
+    sequence: int
+    stored_at: float
+    stream: str = ""
+    left: int = 0
+
+
+def hand_over_of(reply: str) -> HandOver:
+    """The reply subject ends in <stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>."""
+    tokens = reply.split(".")
+    # With a JetStream domain, two tokens are put in front and one is added at the end.
+    first = 6 if len(tokens) > 9 else 4
+    stored_at = int(tokens[first + 3]) / NANOSECONDS
+    return HandOver(int(tokens[first]), int(tokens[first + 1]), stored_at, tokens[first - 2], int(tokens[first + 4]))

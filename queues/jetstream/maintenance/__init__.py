@@ -1,0 +1,1 @@
+"""Chores that keep every message reachable."""

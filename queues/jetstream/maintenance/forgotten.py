@@ -1,0 +1,79 @@
+"""Messages that lie in a queue and that its consumer does not know of any more.
+
+A nats-server that is killed may keep the acknowledgement of a message and lose its removal. Nobody is given the message
+again then, and until the server's next start it counts as one that waits: of its target there is never nothing to do.
+Where a consumer has nothing to hand out and nothing in hand, and its subjects are not empty for long, the consumer is
+made anew. It hands out what is there once more, and that changes nothing, like every other redelivery.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+
+from pydantic_core import from_json
+
+from fleet.model.delivery import Depths, Source
+from fleet.model.errors import QueueUnavailable
+from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.maintenance.strays import is_stray
+from queues.wire.letters import Message
+from queues.wire.subjects import consumer_of, stream_of
+
+STILL_SECONDS = 30.0
+"""How long the number of messages must not have changed before the consumer is asked."""
+
+MOST_ASKED = 8
+"""Consumers asked after one reading, which waits for their answers."""
+
+_log = logging.getLogger(__name__)
+
+
+class Forgotten:
+    """Watches the depths that one dispatcher reads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._still: dict[Source, tuple[int, float]] = {}
+
+    async def look(self, depths: Depths) -> None:
+        """Remove the consumers that have forgotten something; whoever takes from one of them next makes it anew."""
+        for source in self._unmoved(_counts(depths)):
+            if await self._remove(source):
+                _log.warning("the consumer %s of %s had forgotten messages", consumer_of(source), stream_of(source))
+
+    def _unmoved(self, counts: Mapping[Source, int]) -> list[Source]:
+        now = asyncio.get_running_loop().time()
+        before, self._still = self._still, {}
+        for source, count in counts.items():
+            known, since = before.get(source, (count, now))
+            self._still[source] = (count, since if known == count else now)
+        unmoved = [source for source, (_, since) in self._still.items() if now - since >= STILL_SECONDS][:MOST_ASKED]
+        for source in unmoved:
+            del self._still[source]
+        return unmoved
+
+    async def _remove(self, source: Source) -> bool:
+        """Whether the consumer was idle, and is gone. Another dispatcher may have been first."""
+        place = f"{stream_of(source)}.{consumer_of(source)}"
+        try:
+            [info] = await self._connection.exchange([Message(f"$JS.API.CONSUMER.INFO.{place}", b"")])
+            state = {} if status_of(info) else from_json(info.data)
+            if "error" in state or state.get("num_pending") != 0 or state.get("num_ack_pending") != 0:
+                return False
+            await self._connection.exchange([Message(f"$JS.API.CONSUMER.DELETE.{place}", b"")])
+        except QueueUnavailable as error:
+            _log.warning("what is forgotten cannot be looked for: %s", error)
+            return False
+        return True
+
+
+def _counts(depths: Depths) -> Mapping[Source, int]:
+    """Messages by the source whose consumer hands them out."""
+    counts: Counter[Source] = Counter(depths.work)
+    for source, count in depths.jobs.items():
+        if not is_stray(source):
+            counts[source] += count
+    return counts

@@ -1,0 +1,329 @@
+"""The job queue on NATS JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import b64decode
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from fleet import faults
+from fleet.model.delivery import (
+    Ack,
+    AnyDelivery,
+    Delivery,
+    Depths,
+    Fill,
+    JobsOf,
+    Post,
+    Retry,
+    Settlement,
+    Source,
+    Stored,
+    WorkOf,
+)
+from fleet.model.errors import QueueRefused, QueueUnavailable
+from fleet.model.job import Job, Lane
+from fleet.model.result import Malformed, Result, Sealed, Work
+from queues.jetstream.causes import NO_JETSTREAM, nobody_takes, refused, stored_elsewhere
+from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.jetstream.client.frames import Arrival
+from queues.jetstream.fence import displacing
+from queues.jetstream.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
+from queues.jetstream.inlets import Inlets
+from queues.jetstream.maintenance.forgotten import Forgotten
+from queues.jetstream.maintenance.strays import Stray, Strays, is_stray
+from queues.jetstream.sealing import Readings, body_of, record_of
+from queues.jetstream.stores.cells import WRITTEN_MEANWHILE
+from queues.jetstream.stores.load import JetStreamLoads
+from queues.jetstream.tokens import VOID, Token, look_up
+from queues.jetstream.topology import TooManyConsumers, TopologySpec, ensure_consumer
+from queues.wire.codec import decode
+from queues.wire.letters import Message, messages_of, traceparent_in
+from queues.wire.parcels import parcel_of
+from queues.wire.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of, stream_for
+
+MESSAGE_TOO_LARGE = 10054
+HEADERS_TOO_LARGE = 10097
+"""The codes that speak of the message and not of the stream: repeating it cannot help."""
+
+ACK = b"+ACK"
+
+LISTEN_AGAIN_SECONDS = 2.0
+"""After an outage, or where this login may not listen; the depths tell of new jobs as well, a little later."""
+
+CHUNK_BYTES = 16 * 1024 * 1024
+CHUNK_MESSAGES = 4096
+"""Sent before their replies are awaited: a stream refuses what exceeds 128 MB or 10,000 messages on the way to it."""
+
+
+_log = logging.getLogger(__name__)
+
+
+class JetStreamQueue:
+    """`fleet.ports.JobQueue` on one connection. Takes from different sources run side by side."""
+
+    def __init__(self, connection: Connection, ack_wait_seconds: float = TopologySpec().ack_wait_seconds) -> None:
+        self._connection = connection
+        self._ack_wait_seconds = ack_wait_seconds
+        self._inlets = Inlets(connection)
+        self._strays = Strays(connection)
+        self._forgotten = Forgotten(connection)
+        self._readings = Readings(connection)
+        self.reading = asyncio.Lock()
+
+    async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
+        if is_stray(source):
+            found = await self._strays.take(limit)
+            await asyncio.sleep(0 if found else wait_seconds)
+            return found
+        # One pull at a time and source: messages do not say which pull they answer.
+        async with self._inlets.lock(source):
+            try:
+                messages, generation = await self._pull(source, limit, wait_seconds)
+            except ConsumerGone:  # idle ones go away; they are made anew, once
+                messages, generation = await self._pull(source, limit, wait_seconds)
+        async with self.reading:
+            deliveries = [_delivery(source, message, generation) for message in messages]
+        self._inlets.took(source, deliveries)
+        if not deliveries:
+            await self._inlets.clear_delayed()
+        return deliveries
+
+    async def _pull(self, source: Source, limit: int, wait_seconds: float) -> tuple[list[Arrival], int]:
+        inlet = self._inlets.get(source) or await self._open_inlet(source)
+        try:
+            return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS), inlet.generation
+        except (QueueUnavailable, asyncio.CancelledError):
+            self._inlets.drop(source)
+            await inlet.close()
+            raise
+
+    async def _open_inlet(self, source: Source) -> Inlet:
+        await self._inlets.make_room(source)
+        js = self._connection.nats.jetstream()
+        try:
+            await ensure_consumer(js, source, self._ack_wait_seconds)
+        except TooManyConsumers:
+            await self._inlets.make_room(source, at_once=True)
+            await ensure_consumer(js, source, self._ack_wait_seconds)
+        return self._inlets.open(source)
+
+    def read(self, delivery: AnyDelivery) -> AnyDelivery:
+        sealed = delivery.body
+        if not isinstance(sealed, Sealed) or not isinstance(sealed.arrived, Arrival):
+            return delivery
+        return replace(
+            delivery, body=_read(delivery.source, sealed.arrived, sealed.arrived.headers, delivery.stored_at)
+        )
+
+    async def begun(self, deliveries: Sequence[AnyDelivery]) -> Sequence[int]:
+        return await self._readings.begun(deliveries)
+
+    async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
+        await store(self._connection, [record_of(delivery, readings) for delivery in deliveries])
+
+    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
+        messages = messages_of(posts, self._connection.max_bytes)
+        limit = self._connection.max_message_bytes
+        for index, (post, message) in enumerate(zip(posts, messages, strict=True)):
+            if (parcel := parcel_of(post, message, limit)) is not None:
+                # First what the result points at: whoever reads the one shall find the other.
+                await store(self._connection, parcel.contents)
+                messages[index] = parcel.message
+        stored = await store(self._connection, messages)
+        kept_out = [
+            (index, message)
+            for index, (post, message) in enumerate(zip(posts, messages, strict=True))
+            if isinstance(post.letter, Result) and stored[index] is Stored.REPEAT and message is not None
+        ]
+        if kept_out:
+            await self._overwrite_what_is_no_result(stored, kept_out)
+        return stored
+
+    async def _overwrite_what_is_no_result(self, stored: list[Stored], kept_out: Sequence[tuple[int, Message]]) -> None:
+        replacing = await displacing(self._connection, [message for _, message in kept_out])
+        due = [(index, message) for (index, _), message in zip(kept_out, replacing, strict=True) if message is not None]
+        for (index, _), again in zip(due, await store(self._connection, [message for _, message in due]), strict=True):
+            stored[index] = again
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        await self._tell([(settlement.delivery, _verdict(settlement)) for settlement in settlements])
+        await self._inlets.handed_back([each for each in settlements if isinstance(each, Retry)])
+
+    async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
+        await self._tell([(delivery, b"+WPI") for delivery in deliveries])
+
+    async def _tell(self, words: Sequence[tuple[AnyDelivery, bytes]]) -> None:
+        """Send one word about each delivery that still holds, and wait until the server has taken it in."""
+        tokens = [delivery.token for delivery, _ in words if isinstance(delivery.token, Token)]
+        generation = await look_up(self._connection, tokens)
+        messages = [_told(delivery.token, word) for delivery, word in words]
+        told = [message for message in messages if message is not None]
+        try:
+            replies = await self._connection.exchange(told, generation=generation)
+            if any(status_of(reply) is not None for reply in replies):
+                raise QueueUnavailable("the consumer that made the delivery is gone")
+        except QueueUnavailable:
+            for token in tokens:
+                token.doubt()  # the stream may have been made anew by a server this connection does not lead to
+            raise
+
+    async def depths(self) -> Depths:
+        (jobs, at, jobs_fill), (work, _, work_fill) = await asyncio.gather(self._subjects(JOBS), self._subjects(WORK))
+        depths = replace(depths_of(jobs, work), at=at, jobs_fill=jobs_fill, work_fill=work_fill)
+        await self._forgotten.look(depths)
+        return depths
+
+    async def awaited(self, targets: Collection[str]) -> Collection[str]:
+        sources = [WorkOf(target, lane) for target in sorted(targets) for lane in Lane]
+        asked = [Message(f"$JS.API.CONSUMER.INFO.{WORK}.{consumer_of(source)}", b"") for source in sources]
+        replies = await self._connection.exchange(asked)
+        return {source.target for source, reply in zip(sources, replies, strict=True) if _is_pulled(reply)}
+
+    def loads(self) -> JetStreamLoads:
+        return JetStreamLoads(self._connection)
+
+    async def arrivals(self) -> AsyncIterator[JobsOf]:
+        while True:
+            try:
+                async for message in self._connection.listen(arrival_subject("*")):
+                    yield JobsOf(Lane.INTERACTIVE, message.subject.rpartition(".")[2])
+            except QueueUnavailable as error:
+                _log.debug("arrivals not heard: %s", error)
+            await asyncio.sleep(LISTEN_AGAIN_SECONDS)
+
+    async def _subjects(self, stream: str) -> tuple[Mapping[str, int], float | None, Fill]:
+        """Messages by subject, the server's time and how full it is; at most 100,000 subjects are told at a time."""
+        counts: dict[str, int] = {}
+        offset, total, at, fill = 0, 1, None, Fill()
+        while offset < total:
+            query = to_json({"subjects_filter": ">", "offset": offset})
+            [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", query)])
+            answer = _checked(reply)
+            subjects: dict[str, int] = answer["state"].get("subjects") or {}
+            counts |= subjects
+            at = _unix_seconds(answer.get("ts"))
+            fill = Fill(answer["state"]["bytes"], max(0, answer["config"].get("max_bytes", 0)))
+            offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
+        return counts, at, fill
+
+
+async def store(connection: Connection, messages: Sequence[Message | None]) -> list[Stored]:
+    """Publish all; None stands for one that has no message and is refused like one that is too large.
+
+    Raises: QueueUnavailable if any of them was not confirmed; what was stored stays, and a repeat is recognised.
+    """
+    stored = [Stored.REFUSED] * len(messages)
+    for chunk in _chunks(messages, connection.max_message_bytes):
+        replies = await connection.exchange([message for _, message in chunk])
+        for (index, message), reply in zip(chunk, replies, strict=True):
+            if status_of(reply) is not None:
+                raise await nobody_takes(connection, message.subject)
+            stored[index] = _stored(reply, message.subject)
+            if stored[index] is Stored.REPEAT and message.subject.startswith(START_SUBJECTS):
+                stored[index] = await _whose(connection, message)
+        faults.point("queue.stored")
+    return stored
+
+
+def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Iterator[list[tuple[int, Message]]]:
+    """Those the server takes, each with its index, in portions it can hold."""
+    chunk: list[tuple[int, Message]] = []
+    chunk_bytes = 0
+    for index, message in enumerate(messages):
+        # A message beyond its limit makes the server close the connection on everybody.
+        if message is None or (size := message.size_bytes) > max_message_bytes:
+            continue
+        full = len(chunk) == (1 if faults.splits_letters else CHUNK_MESSAGES)
+        if chunk and (chunk_bytes + size > CHUNK_BYTES or full):
+            yield chunk
+            chunk, chunk_bytes = [], 0
+        chunk.append((index, message))
+        chunk_bytes += size
+    if chunk:
+        yield chunk
+
+
+async def _whose(connection: Connection, start: Message) -> Stored:
+    """NEW where the record that is there is this very one, stored by an earlier try that nobody heard of."""
+    query = to_json({"last_by_subj": start.subject})
+    [reply] = await connection.exchange([Message(f"$JS.API.STREAM.MSG.GET.{STARTS}", query)])
+    found = b64decode(_checked(reply)["message"].get("data", ""))
+    return Stored.NEW if found == start.data else Stored.REPEAT
+
+
+def _stored(reply: Arrival, subject: str) -> Stored:
+    ack = from_json(reply.data)
+    error = ack.get("error")
+    if error is None:
+        if ack.get("stream") != (expected := stream_for(subject)):
+            raise stored_elsewhere(subject, ack.get("stream"), expected)
+        return Stored.REPEAT if ack.get("duplicate", False) else Stored.NEW
+    code = error.get("err_code")
+    if code in WRITTEN_MEANWHILE:
+        return Stored.REPEAT
+    if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
+        return Stored.REFUSED
+    raise refused(subject, code, error.get("description"))
+
+
+def _unix_seconds(stamp: str | None) -> float | None:
+    """The server's stamp in RFC 3339; servers before 2.10 give none."""
+    return None if stamp is None else datetime.fromisoformat(stamp).timestamp()
+
+
+def _is_pulled(reply: Arrival) -> bool:
+    """Whether pull requests wait at the consumer; one that is not there has none."""
+    return status_of(reply) is None and from_json(reply.data).get("num_waiting", 0) > 0
+
+
+def _checked(reply: Arrival) -> dict[str, Any]:
+    if status_of(reply) is not None:
+        raise QueueRefused(NO_JETSTREAM)
+    answer: dict[str, Any] = from_json(reply.data)
+    if "error" in answer:
+        raise refused("the fleet's streams", answer["error"].get("err_code"), answer["error"].get("description"))
+    return answer
+
+
+def _told(token: object, word: bytes) -> Message | None:
+    """The message that says so. A stray has no lease, so it can only be removed; of what is gone nothing is said."""
+    if isinstance(token, Stray):
+        return token.removal() if word == ACK else None
+    if isinstance(token, Token) and token.generation == VOID:
+        return None
+    return Message(str(token), word)
+
+
+def _verdict(settlement: Settlement) -> bytes:
+    match settlement:
+        case Ack():
+            return ACK
+        case Retry(delay_seconds=delay_seconds) if delay_seconds > 0:
+            return b'-NAK {"delay": %d}' % int(delay_seconds * NANOSECONDS)
+        case Retry():
+            return b"-NAK"
+
+
+def _delivery(source: Source, message: Arrival, generation: int) -> AnyDelivery:
+    about = hand_over_of(message.reply)
+    headers, at = message.headers, about.stored_at
+    return Delivery(
+        body=body_of(lambda: _read(source, message, headers, at), source, message, headers, about.deliveries),
+        source=source,
+        deliveries=about.deliveries,
+        stored_at=about.stored_at,
+        traceparent=traceparent_in(headers),
+        raw=message.data,
+        token=Token(message.reply, generation),
+    )
+
+
+def _read(source: Source, message: Arrival, headers: dict[str, str] | None, stored_at: float) -> Job | Work | Malformed:
+    return decode(source, message.data, headers, message.subject, stored_at)

@@ -1,0 +1,116 @@
+"""Messages that may crash whoever reads them: named without being read, and how many readings of each never ended.
+
+The record lies in STARTS beside that of calls, one subject a message, and the last one counts.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from pydantic_core import from_json, to_json
+
+from fleet.interruption import raise_own
+from fleet.model.delivery import SEALED_BEYOND, AnyDelivery, Source, WorkOf
+from fleet.model.errors import QueueRefused, QueueUnavailable
+from fleet.model.job import JOB_ID, TENANT, Job
+from fleet.model.result import Malformed, Problem, Sealed, Work
+from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.client.frames import Arrival
+from queues.jetstream.inlet import hand_over_of
+from queues.jetstream.stores.cells import NO_MESSAGE
+from queues.wire.codec import COMPARISON, INVALID_TENANT, job_message_id, made_up_id
+from queues.wire.letters import Message
+from queues.wire.subjects import MSG_ID, STARTS, reading_subject
+
+SCANNED_BYTES = 4096
+
+_ID = re.compile(
+    rb"\s*\{(?:\s*\"[a-z_]{1,32}\"\s*:\s*(?:\"[^\"\\]{0,256}\"|[0-9.eE+-]{1,32}|null|true|false)\s*,){0,16}"
+    rb"\s*\"id\"\s*:\s*\"([A-Za-z0-9_-]{16,64})\""
+)
+"""The id of a job or of work, where nothing but plain values comes before it: none inside of another field."""
+
+UNREAD = Problem("nobody has read it")
+
+log = structlog.get_logger(__name__)
+
+
+def body_of(
+    read: Callable[[], Job | Work | Malformed],
+    source: Source,
+    message: Arrival | Message,
+    headers: Mapping[str, str] | None,
+    deliveries: int,
+) -> Job | Work | Malformed:
+    """What a message holds, where it is safe to `read` it: where it has not come back often."""
+    if deliveries <= SEALED_BEYOND:
+        try:
+            return read()
+        except BaseException as error:  # a bug met by one message must not take those beside it along
+            raise_own(error)
+            log.exception("message_not_read", source=str(source))
+    return _sealed(source, message, headers or {})
+
+
+def _sealed(source: Source, message: Arrival | Message, headers: Mapping[str, str]) -> Sealed:
+    subject, data = message.subject, message.data
+    tenant = subject.split(".", 3 if isinstance(source, WorkOf) else 2)[-1]
+    if TENANT.fullmatch(tenant) is None:
+        return Sealed(made_up_id(data, subject), INVALID_TENANT, source.lane, UNREAD, data, arrived=message)
+    message_id = headers.get(MSG_ID, "")
+    is_comparison = isinstance(source, WorkOf) and message_id.endswith(f".{COMPARISON}")
+    job_id = _id_in(data) or _id_of(message_id, tenant) or made_up_id(data, subject)
+    return Sealed(job_id, tenant, source.lane, UNREAD, data, is_comparison, message)
+
+
+def _id_in(data: bytes) -> str | None:
+    found = _ID.match(data[:SCANNED_BYTES])
+    return None if found is None else found[1].decode()
+
+
+def _id_of(message_id: str, tenant: str) -> str | None:
+    named = message_id.removeprefix(job_message_id(tenant, "")).partition(".")[0]
+    return named if JOB_ID.fullmatch(named) else None
+
+
+class Readings:
+    """The record of readings that have begun."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def begun(self, deliveries: Sequence[AnyDelivery]) -> list[int]:
+        asked = [to_json({"last_by_subj": _subject(each)}) for each in deliveries]
+        replies = await self._connection.exchange([Message(f"$JS.API.STREAM.MSG.GET.{STARTS}", each) for each in asked])
+        return [_begun(reply) for reply in replies]
+
+
+def record_of(delivery: AnyDelivery, readings: int) -> Message:
+    return Message(_subject(delivery), to_json({"readings": readings}))
+
+
+def _subject(delivery: AnyDelivery) -> str:
+    about = hand_over_of(str(delivery.token))
+    return reading_subject(about.stream, about.sequence)
+
+
+def _begun(reply: Arrival) -> int:
+    if status_of(reply) is not None:
+        raise QueueRefused("STARTS does not answer")
+    answer = from_json(reply.data)
+    error = answer.get("error")
+    if error is None:
+        return _readings(answer["message"].get("data", ""))
+    if error.get("err_code") == NO_MESSAGE:
+        return 0
+    raise QueueUnavailable(f"{STARTS}: {error.get('description')}")
+
+
+def _readings(data: str) -> int:
+    try:
+        return int(from_json(b64decode(data))["readings"])
+    except (ValueError, TypeError, KeyError):
+        return 0

@@ -1,0 +1,237 @@
+"""What each stream may hold, so that none takes the room the others need: its share of what the server can store.
+
+A stream with `max_bytes` reserves them. Jobs that wait are bounded like everything else: where their stream is full it
+refuses new ones, while what was accepted still has room to be worked on and answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from nats.js.api import StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+
+from fleet.model.errors import ConfigError
+from queues.jetstream.client.client import PermissionRefused
+from queues.wire.subjects import (
+    CALIBRATIONS,
+    CANCELS,
+    DEAD,
+    FEEDBACK,
+    JOBS,
+    LARGE_RESULTS,
+    LEDGER,
+    LOAD,
+    RESULTS,
+    SPEND,
+    STARTS,
+    WORK,
+)
+
+_log = logging.getLogger(__name__)
+
+MB = 1_000_000
+
+PERCENT: Mapping[str, int] = {
+    RESULTS: 28,
+    JOBS: 20,
+    WORK: 20,
+    LEDGER: 9,
+    LARGE_RESULTS: 5,
+    STARTS: 5,
+    DEAD: 4,
+    FEEDBACK: 3,
+    CALIBRATIONS: 2,
+    CANCELS: 2,
+    SPEND: 1,
+    LOAD: 1,
+}
+"""Of what is shared out. Answers have most: a publisher reads them when it can."""
+
+SHARED_PERCENT = 90
+"""Of the server's room; the rest is for what counts beside the messages, and for streams of others."""
+
+FLOORS: Mapping[str, int] = {CALIBRATIONS: 128 * 1024, SPEND: 64 * 1024, LOAD: 64 * 1024}
+"""What a few values need, however small the server is."""
+
+LEAST_ROOM = 2 * MB
+"""With less the fleet's own records would leave no room for jobs."""
+
+SMALL_ROOM = 128 * MB
+"""With less the largest jobs and answers may be refused."""
+
+LARGE_SHARE = 16 * 1024 * 1024
+"""Several messages of the largest size. In a smaller stream one message may have half of it: a larger one would be
+confirmed and gone at once, with all that was there before it."""
+
+MARK = "fleet-max-bytes"
+"""The bound as it was made here. One that differs from it is an operator's, and stays."""
+
+TOLERATED = 0.1
+"""Bounds that differ by less are left alone: what the server has left is measured roughly."""
+
+PROBE = "FLEET_ROOM"
+"""What streams that measure the room are called, with a number: the server may still be removing the one before."""
+
+_LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
+
+NO_ROOM = (10002, 10005, 10023, 10028, 10047)
+"""The server's codes where it, the account or the cluster has not so much to reserve."""
+
+Existing = Mapping[str, StreamInfo | None]
+
+
+async def found(js: Any, names: Iterable[str]) -> Existing:
+    """The streams of these names; None for one that is not there."""
+    return {name: await _info(js, name) for name in names}
+
+
+async def _info(js: Any, name: str) -> StreamInfo | None:
+    try:
+        info: StreamInfo = await js.stream_info(name)
+    except NotFoundError:
+        return None
+    return info
+
+
+async def bounds(js: Any, existing: Existing, replicas: int | None, anew: bool) -> Mapping[str, int]:
+    """The bytes each of the streams may hold, by name; a stream that keeps its bound is left out.
+
+    The server is measured where a stream is new or unbounded, and with `anew`.
+    Raises: ConfigError where it is too small.
+    """
+    if any(info is not None and info.config.storage == StorageType.MEMORY for info in existing.values()):
+        return {}  # someone has decided otherwise about the room of the fleet
+    if not anew and all(info is not None and (info.config.max_bytes or 0) > 0 for info in existing.values()):
+        return {}
+    ours = {name: info for name, info in existing.items() if info is None or not _is_operators(info.config)}
+    try:
+        room = await _room(js, ours, replicas or _copies(existing))
+    except PermissionRefused:
+        return {}  # an operator's login will
+    if room == 0 and any(ours.values()):
+        _log.warning("the server has less room than its streams reserve, or no more: raise max_file_store, apply again")
+        return {}
+    sizes = shared(room, {name: 0 if info is None else info.state.bytes for name, info in ours.items()})
+    if room < SMALL_ROOM:
+        _log.warning(
+            "the server has room for %.1f MB of streams: jobs and answers beyond %.1f MB are refused; "
+            "raise max_file_store (fleet nats-config --max-file-gb)",
+            room / MB,
+            sizes.get(JOBS, room) / 2 / MB,
+        )
+    return {name: size for name, size in sizes.items() if not _is_close(size, ours[name])}
+
+
+def shared(room: int, held: Mapping[str, int]) -> dict[str, int]:
+    """The bytes each stream gets of the `room`, never less than it has `held` before. Raises ConfigError."""
+    if room < LEAST_ROOM:
+        said = f"leaves {room / MB:.1f} MB for the fleet's streams, which need {LEAST_ROOM // MB} MB at least"
+        way_out = "raise it (fleet nats-config --max-file-gb), or remove other streams"
+        raise ConfigError("max_file_store", f"{said}: {way_out}")
+    least = {name: max(size, FLOORS.get(name, 0)) for name, size in held.items()}
+    free, rest, fixed = room * SHARED_PERCENT // 100, set(least), dict[str, int]()
+    while rest:
+        if free <= 0:
+            raise ConfigError(
+                "max_file_store", "is filled by what streams hold: raise it, or purge records like LEDGER"
+            )
+        whole = sum(PERCENT[name] for name in rest)
+        shares = {name: free * PERCENT[name] // whole for name in rest}
+        beyond = {name for name in rest if least[name] > shares[name]}
+        if not beyond:
+            return fixed | shares
+        fixed |= {name: least[name] for name in beyond}
+        free -= sum(least[name] for name in beyond)
+        rest -= beyond
+    return fixed
+
+
+def settings(config: StreamConfig, size: int | None) -> dict[str, Any]:
+    """What bounds the stream of this configuration to the size; nothing where it keeps its bound."""
+    if size is None:
+        return {}
+    keeps_whole = config.name in (LARGE_RESULTS, *FLOORS) or size >= LARGE_SHARE
+    return {
+        "max_bytes": size,
+        "max_msg_size": -1 if keeps_whole else size // 2,
+        "metadata": {**(config.metadata or {}), MARK: str(size)},
+    }
+
+
+async def release(js: Any, existing: Existing, changing: Mapping[str, int]) -> None:
+    """Give back what these streams reserve, so that none has to wait for the room of another."""
+    for name in changing:
+        info = existing[name]
+        if info is not None and (info.config.max_bytes or 0) > 0:
+            await js.update_stream(info.config.evolve(max_bytes=-1))
+
+
+def _copies(existing: Existing) -> int:
+    return max((info.config.num_replicas or 1 for info in existing.values() if info), default=1)
+
+
+async def _room(js: Any, ours: Existing, copies: int) -> int:
+    """What there is for these streams: what they reserve now, and what nobody has reserved or filled.
+
+    0 where nothing is left beside what they reserve: a server with less than that lets no stream be changed.
+    """
+    reserved = sum(max(0, info.config.max_bytes or 0) for info in ours.values() if info)
+    left = await _unreserved(js, copies)
+    if left == 0 and reserved:
+        return 0
+    unbounded = [info.state.bytes for info in await js.streams_info() if not (info.config.max_bytes or 0) > 0]
+    held = sum(info.state.bytes for info in ours.values() if info and not (info.config.max_bytes or 0) > 0)
+    room: int = reserved + left - max(0, sum(unbounded) - held)
+    return room
+
+
+async def _unreserved(js: Any, copies: int) -> int:
+    """What the server has to reserve, in bytes, found by trying: no login but the server's own is told."""
+    await _forget_probes(js)
+    numbers = itertools.count()
+
+    async def takes(size: int) -> bool:
+        return await _takes(js, f"{PROBE}_{next(numbers)}", size, copies)
+
+    for power in range(_LARGEST_POWER, _SMALLEST_POWER - 1, -2):
+        if await takes(1 << power):
+            low, high = 1 << power, 4 << power
+            while high - low > low // _FRACTIONS:
+                middle = (low + high) // 2
+                low, high = (middle, high) if await takes(middle) else (low, middle)
+            return low
+    return 0
+
+
+async def _takes(js: Any, probe: str, size: int, copies: int) -> bool:
+    try:
+        await js.add_stream(name=probe, subjects=[probe], max_bytes=size, num_replicas=copies)
+    except APIError as error:
+        if error.err_code not in NO_ROOM:
+            raise
+        return False
+    await js.delete_stream(probe)
+    return True
+
+
+async def _forget_probes(js: Any) -> None:
+    """Remove those that somebody who was measuring has left when it ended."""
+    for info in await js.streams_info():
+        if info.config.name.startswith(PROBE):
+            with suppress(NotFoundError):
+                await js.delete_stream(info.config.name)
+
+
+def _is_operators(config: StreamConfig) -> bool:
+    bound = config.max_bytes or 0
+    return bound > 0 and (config.metadata or {}).get(MARK) != str(bound)
+
+
+def _is_close(size: int, info: StreamInfo | None) -> bool:
+    before = 0 if info is None else info.config.max_bytes or 0
+    return abs(size - before) <= TOLERATED * before

@@ -1,0 +1,1 @@
+"""What is kept beside the jobs: spend, calibrations, reports of load, dead letters, cancellations, the record."""

@@ -1,0 +1,189 @@
+"""The calibrations in force: a NATS key-value bucket with history, and its twin in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from nats.errors import Error as NatsError
+
+from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.delivery import Stored
+from fleet.model.errors import ConfigError, QueueUnavailable
+from queues.jetstream.causes import unanswered
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.queue import store
+from queues.jetstream.stores.journal import Recorded, recorded
+from queues.jetstream.topology import CALIBRATION_HISTORY
+from queues.wire.calibration import decode_calibration, encode_calibration
+from queues.wire.letters import Message
+from queues.wire.subjects import CALIBRATIONS, EXPECTED_LAST_SUBJECT_SEQUENCE, calibration_subject
+
+Calibrations = Mapping[CalibrationKey, Calibration]
+
+POLL_SECONDS = 5.0
+"""How soon a running dispatcher notices a new calibration. One small request each time; reading waits for a change."""
+
+ROLLED_BACK = "+rolled-back"
+"""The end of the version of a calibration that was put in force once more."""
+
+_log = logging.getLogger(__name__)
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_ESCAPED = re.compile(r"=([0-9A-F]{2})")
+
+
+def store_key(key: CalibrationKey) -> str:
+    """`<target>.<family>.<kind>`, each one token: what else is in them becomes `=` and two hex digits."""
+    return ".".join(_UNSAFE.sub(_escape, part) for part in (key.target, key.family, str(key.kind)))
+
+
+def calibration_key(key: str) -> CalibrationKey:
+    """The key that `store_key` made this of. Raises: ConfigError where it made none such."""
+    parts = [_ESCAPED.sub(lambda match: chr(int(match[1], 16)), part) for part in key.split(".")]
+    if len(parts) != 3 or not all(parts):
+        raise ConfigError("key", "must be <target>.<family>.<kind>, with dots inside written as =2E and * as =2A")
+    return CalibrationKey(*parts)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"={ord(match[0]):02X}"
+
+
+class JetStreamCalibrations:
+    """`fleet.ports.CalibrationStore` on the bucket `calibrations`, which `queues.jetstream.topology` makes."""
+
+    def __init__(self, connection: Connection, poll_seconds: float = POLL_SECONDS) -> None:
+        self._connection = connection
+        self._poll_seconds = poll_seconds
+
+    @classmethod
+    async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamCalibrations:
+        """A store on a connection of its own, closed with it. Raises: QueueUnavailable."""
+        return cls(await connect(url, name="fleet-calibrations", login=login))
+
+    async def read_all(self) -> Calibrations:
+        latest = recorded(self._connection, CALIBRATIONS, calibration_subject(">"), latest_only=True)
+        return _in_force([message async for message in latest])
+
+    async def put(self, calibrations: Sequence[Calibration]) -> None:
+        await self._store([_message(each) for each in calibrations])
+
+    async def roll_back(self, key: CalibrationKey) -> Calibration:
+        subject = calibration_subject(store_key(key))
+        history = [message async for message in recorded(self._connection, CALIBRATIONS, subject)]
+        earlier = _one_before(key, history)
+        # Somebody may have put another one since: theirs is not to be undone unseen.
+        fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(history[-1].sequence)}
+        await self._store([replace(_message(earlier), headers=fence)])
+        return earlier
+
+    async def _store(self, messages: Sequence[Message]) -> None:
+        if not all(stored is Stored.NEW for stored in await store(self._connection, messages)):
+            raise QueueUnavailable("a calibration was not stored: another one came first, so look again")
+
+    async def watch(self, on_change: Callable[[Calibrations], None]) -> None:
+        # A plain re-read: nothing to lose across reconnects, restarts and a bucket made anew.
+        seen: object = None
+        while True:
+            try:
+                state = await self._state()
+                if state != seen:
+                    on_change(await self.read_all())
+                    seen = state
+            except QueueUnavailable as error:
+                _log.debug("calibrations not read: %s", error)
+            await asyncio.sleep(self._poll_seconds)
+
+    async def _state(self) -> object:
+        """Changes whenever the bucket does."""
+        try:
+            info: Any = await self._connection.nats.jetstream().stream_info(CALIBRATIONS)
+        except NatsError as error:
+            raise unanswered(CALIBRATIONS, error) from error
+        return info.created, info.state.last_seq, info.state.messages
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+class MemoryCalibrations:
+    """`fleet.ports.CalibrationStore` in this process, shared by whoever holds it. It stores the same bytes."""
+
+    def __init__(self) -> None:
+        self._history: dict[str, list[Recorded]] = {}
+        self._changed = asyncio.Event()
+
+    async def read_all(self) -> Calibrations:
+        return _in_force(revisions[-1] for revisions in self._history.values())
+
+    async def put(self, calibrations: Sequence[Calibration]) -> None:
+        for message in [_message(each) for each in calibrations]:  # all of them good, before one is stored
+            revisions = self._history.setdefault(message.subject, [])
+            revisions.append(Recorded(message.subject, message.data, 0.0))
+            del revisions[:-CALIBRATION_HISTORY]
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def roll_back(self, key: CalibrationKey) -> Calibration:
+        earlier = _one_before(key, self._history.get(calibration_subject(store_key(key)), ()))
+        await self.put([earlier])
+        return earlier
+
+    async def watch(self, on_change: Callable[[Calibrations], None]) -> None:
+        while True:
+            changed = self._changed
+            on_change(await self.read_all())
+            await changed.wait()
+
+    async def close(self) -> None:
+        """Nothing to close: it belongs to the process."""
+
+
+def _message(calibration: Calibration) -> Message:
+    """Raises: ConfigError where a reader would refuse it."""
+    body = encode_calibration(calibration)
+    decode_calibration(body)
+    return Message(calibration_subject(store_key(calibration.key)), body)
+
+
+def _in_force(latest: Iterable[Recorded]) -> Calibrations:
+    found = (_readable(message) for message in latest)
+    return {calibration.key: calibration for calibration in found if calibration is not None}
+
+
+def _readable(message: Recorded) -> Calibration | None:
+    if not message.data:
+        return None  # a deleted key
+    try:
+        calibration = decode_calibration(message.data)
+    except ConfigError as error:
+        _log.warning("%s: calibration left out: %s", message.subject, error)
+        return None
+    if message.subject != calibration_subject(store_key(calibration.key)):
+        _log.warning("%s: calibration left out: it is one of %s", message.subject, store_key(calibration.key))
+        return None
+    return calibration
+
+
+def _one_before(key: CalibrationKey, history: Sequence[Recorded]) -> Calibration:
+    """The revision before the one in force; where that one was itself rolled back to, the one before its original."""
+    found = [calibration for message in history if (calibration := _readable(message)) is not None]
+    versions = [calibration.version for calibration in found]
+    in_force = _original(versions[-1]) if versions else ""
+    # An original that the history has already forgotten had nothing before it that is still there.
+    at = versions.index(in_force) if in_force in versions else 0
+    if at == 0:
+        raise ConfigError("key", f"{key.target} {key.family} {key.kind} has no earlier calibration to go back to")
+    earlier = found[at - 1]
+    # What was spent of the promise's delta since is spent, whichever threshold is in force.
+    return replace(earlier, version=_original(earlier.version) + ROLLED_BACK, looks=found[-1].looks)
+
+
+def _original(version: str) -> str:
+    return version.removesuffix(ROLLED_BACK)

@@ -1,0 +1,187 @@
+"""The jobs that are called off: a stream of wishes, and its twin in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
+
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from pydantic_core import from_json, to_json
+
+from fleet.model.cancellation import Cancellation
+from fleet.model.errors import QueueUnavailable
+from fleet.model.job import JOB_ID, TENANT
+from fleet.model.result import Status
+from queues.jetstream.causes import unanswered
+from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.jetstream.client.frames import Arrival
+from queues.jetstream.inlet import Inlet, hand_over_of
+from queues.jetstream.stores.cells import NO_MESSAGE
+from queues.memory import MemoryBroker
+from queues.wire.letters import Message
+from queues.wire.records import result_in
+from queues.wire.subjects import CANCELS, RESULTS, cancel_subject, result_subject
+
+PORTION = 1000
+"""Wishes read at once."""
+
+NEVER_FULL = 100
+"""So few fit into the smallest stream there may be: where no more are stored, none has made room for others."""
+
+POLL_SECONDS = 5.0
+"""How long one look waits for a wish; a new one is handed on at once."""
+
+FORGOTTEN_AFTER_SECONDS = 60.0
+"""When the server forgets a reader that went away."""
+
+PAUSE_SECONDS = 0.5
+"""Between tries while the broker is away."""
+
+_log = logging.getLogger(__name__)
+
+ToldAll = Callable[[float | None], None]
+
+
+def _nobody_asks(known_since: float | None) -> None:
+    """For readers to whom it does not matter whether they know all that is stored."""
+
+
+def cancellation_in(subject: str, body: bytes) -> Cancellation | None:
+    """The wish on this subject; None where its body is neither empty nor an empty object.
+
+    A publisher can make the broker's own replies land on subjects of the same account, and those have a body.
+    """
+    _, tenant, job_id = subject.split(".", 2)
+    if TENANT.fullmatch(tenant) is None or JOB_ID.fullmatch(job_id) is None:
+        return None
+    return Cancellation(tenant, job_id) if _is_empty(body) else None
+
+
+def _is_empty(body: bytes) -> bool:
+    try:
+        return not body or from_json(body) == {}
+    except ValueError:
+        return False
+
+
+class JetStreamCancels:
+    """`fleet.ports.Cancels` on the stream CANCELS, which `queues.jetstream.topology` makes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def follow(self, told_all: ToldAll = _nobody_asks) -> AsyncIterator[Sequence[Cancellation]]:
+        while True:
+            try:
+                async for messages in self._read_on(told_all):
+                    yield _wishes((message.subject, message.data) for message in messages)
+            except QueueUnavailable as error:
+                _log.debug("cancels not read: %s", error)
+            told_all(None)
+            # From the first one again: none is missed, whatever became of the connection or the stream.
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _read_on(self, told_all: ToldAll) -> AsyncIterator[list[Arrival]]:
+        """All that is stored, then what comes. Raises QueueUnavailable when the reader is gone."""
+        js = self._connection.nats.jetstream()
+        config = ConsumerConfig(
+            # Only with a name does the server check the filter against the caller's permissions.
+            name=f"cancels-{secrets.token_hex(8)}",
+            ack_policy=AckPolicy.NONE,
+            deliver_policy=DeliverPolicy.ALL,
+            filter_subject=cancel_subject("*", "*"),
+            inactive_threshold=FORGOTTEN_AFTER_SECONDS,
+            mem_storage=True,
+        )
+        try:
+            reader: Any = await js.add_consumer(CANCELS, config)
+        except NatsError as error:
+            raise unanswered(f"{CANCELS} cannot be read", error) from error
+        inlet, missing = Inlet(self._connection, CANCELS, reader.name), reader.num_pending or 0
+        known_since = 0.0 if missing <= NEVER_FULL else None
+        try:
+            while True:
+                if missing <= 0:
+                    told_all(known_since)
+                wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
+                messages = await inlet.pull(PORTION, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
+                # Where some have grown too old meanwhile there are fewer than were announced.
+                missing = missing - len(messages) if messages else 0
+                if known_since is None:
+                    known_since = hand_over_of(messages[0].reply).stored_at if messages else time.time()
+                if messages:
+                    yield messages
+        finally:
+            await inlet.close()
+
+    async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
+        subjects = (result_subject(each.tenant, each.job_id) for each in cancellations)
+        asked = [Message(f"$JS.API.DIRECT.GET.{RESULTS}.{subject}", b"") for subject in subjects]
+        return [_outcome(reply) for reply in await self._connection.exchange(asked)]
+
+    async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:
+        subjects = [cancel_subject(each.tenant, each.job_id) for each in cancellations]
+        get = f"$JS.API.STREAM.MSG.GET.{CANCELS}"
+        asked = [Message(get, to_json({"last_by_subj": subject})) for subject in subjects]
+        return [_is_wish(reply) for reply in await self._connection.exchange(asked)]
+
+
+def _is_wish(reply: Arrival) -> bool:
+    answer: dict[str, Any] = {} if status_of(reply) else from_json(reply.data)
+    if "message" in answer:
+        return _is_empty(b64decode(answer["message"].get("data", "")))
+    if answer.get("error", {}).get("err_code") == NO_MESSAGE:
+        return False
+    raise QueueUnavailable(f"{CANCELS} cannot be read: {answer.get('error', {}).get('description', 'no answer')}")
+
+
+def _outcome(reply: Arrival) -> Status | None:
+    match status_of(reply):
+        case None:
+            result = result_in(reply.data)
+            return None if result is None else result.status
+        case "404":
+            return None
+        case status:
+            raise QueueUnavailable(f"no result can be read: status {status}")
+
+
+class MemoryCancels:
+    """`fleet.ports.Cancels` on a MemoryBroker."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    async def follow(self, told_all: ToldAll = _nobody_asks) -> AsyncIterator[Sequence[Cancellation]]:
+        read = 0
+        while True:
+            messages = self._broker.stored("cancels")[read:]
+            read += len(messages)
+            if messages:
+                yield _wishes((message.subject, message.data) for message in messages)
+            else:
+                told_all(0.0)
+                await self._broker.next_change()
+
+    async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
+        return [self._outcome(each) for each in cancellations]
+
+    async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:
+        found = (self._broker.last(cancel_subject(each.tenant, each.job_id)) for each in cancellations)
+        return [message is not None and _is_empty(message.data) for message in found]
+
+    def _outcome(self, cancellation: Cancellation) -> Status | None:
+        message = self._broker.last(result_subject(cancellation.tenant, cancellation.job_id))
+        result = None if message is None else result_in(message.data)
+        return None if result is None else result.status
+
+
+def _wishes(messages: Iterable[tuple[str, bytes]]) -> list[Cancellation]:
+    found = (cancellation_in(subject, body) for subject, body in messages)
+    return [cancellation for cancellation in found if cancellation is not None]

@@ -1,0 +1,182 @@
+"""Dead letters on NATS, and their twin in this process: read, redriven, removed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from fleet.model.errors import InvalidJob, QueueUnavailable
+from fleet.model.job import Cloud, Job, Lane
+from fleet.model.result import DeadLetter, Kept, Work
+from fleet.model.submission import Submission
+from queues.jetstream.client.connection import Connection, connect, status_of
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.queue import store
+from queues.jetstream.stores.journal import recorded
+from queues.memory import MemoryBroker
+from queues.wire.codec import decode_job, decode_work
+from queues.wire.letters import Message, accepted, submission_message
+from queues.wire.records import decode_dead
+from queues.wire.subjects import DEAD, dead_subject, job_subject, work_subject
+
+REDRIVEN_FROM = "redriven_from"
+"""The key in a job's metadata that names the job whose dead letter it comes from."""
+
+NO_MESSAGE = 10037
+"""The server's code for a sequence under which nothing lies."""
+
+_log = logging.getLogger(__name__)
+
+
+def redriven(kept: Kept, now: float) -> Submission:
+    """The letter's job under a new id, always the same for one letter, so that a repetition is recognised.
+
+    A deadline or a start that has passed by `now` (unix seconds) is left out. Raises: InvalidJob.
+    """
+    letter = kept.letter
+    job = _job_in(letter)
+    metadata = {**job.metadata, REDRIVEN_FROM: letter.job_id}
+    deadline_at, not_before_at = job.deadline_at, job.not_before_at
+    return Submission(
+        id=_new_id(kept),
+        task=job.task,
+        request=job.request,
+        lane=job.lane,
+        plan=job.plan,
+        tier=job.tier,
+        deadline_at=deadline_at if deadline_at is not None and deadline_at > now else None,
+        max_cost_usd=job.max_cost_usd,
+        cloud=_cloud(job.cloud),
+        own_key=job.own_key,
+        metadata=metadata,
+        above=job.above,
+        not_before_at=not_before_at if not_before_at is not None and not_before_at > now else None,
+    )
+
+
+def _new_id(kept: Kept) -> str:
+    name = f"{kept.letter.tenant}.{kept.letter.job_id}.{kept.sequence}"
+    return "redriven-" + hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _job_in(letter: DeadLetter) -> Job:
+    """The job that the letter's bytes hold, as they lay in WORK or in JOBS."""
+    lane = letter.lane or Lane.STANDARD
+    work = decode_work(letter.body, work_subject(_target_in(letter.body), lane, letter.tenant))
+    if isinstance(work, Work):
+        return work.job
+    job = decode_job(letter.body, None, job_subject(lane, letter.tenant), letter.at)
+    if isinstance(job, Job):
+        return job
+    raise InvalidJob("body", f"holds no job that could be submitted again: {job.problem.message}")
+
+
+def _target_in(body: bytes) -> str:
+    """Whose work it was: part of the subject it lay under, with which it must agree."""
+    try:
+        return str(from_json(body)["target"])
+    except (ValueError, TypeError, KeyError):
+        return "none"
+
+
+def _cloud(cloud: Cloud) -> str | list[str]:
+    if cloud.providers is None:
+        return "allow"
+    return sorted(cloud.providers) or "deny"
+
+
+def _kept(sequence: int, body: bytes) -> Kept | None:
+    try:
+        return Kept(sequence, decode_dead(body))
+    except (ValueError, AttributeError) as error:
+        _log.warning("dead letter %d skipped: %s", sequence, error)
+        return None
+
+
+class JetStreamDeadLetters:
+    """`fleet.ports.DeadLetters` on the stream DEAD."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamDeadLetters:
+        """On a connection of its own, closed with it. Raises: QueueUnavailable, ConfigError."""
+        return cls(await connect(url, name="fleet-dead", login=login))
+
+    async def letters(self, tenant: str | None = None) -> AsyncIterator[Kept]:
+        async for message in recorded(self._connection, DEAD, dead_subject(tenant or "*")):
+            if (kept := _kept(message.sequence, message.data)) is not None:
+                yield kept
+
+    async def letter(self, sequence: int) -> Kept | None:
+        answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{DEAD}", {"seq": sequence})
+        return None if answer is None else _kept(sequence, _body(answer))
+
+    async def redrive(self, kept: Kept, now: float) -> str:
+        submission = redriven(kept, now)
+        stored = await store(self._connection, [submission_message(submission, kept.letter.tenant)])
+        accepted(stored, self._connection.max_message_bytes)
+        return submission.id
+
+    async def drop(self, sequence: int) -> bool:
+        return await self._ask(f"$JS.API.STREAM.MSG.DELETE.{DEAD}", {"seq": sequence}) is not None
+
+    async def _ask(self, subject: str, query: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The server's answer; None where it has no such message."""
+        [reply] = await self._connection.exchange([Message(subject, to_json(query))])
+        if status_of(reply) is not None:
+            raise QueueUnavailable(f"{DEAD} does not answer")
+        answer: dict[str, Any] = from_json(reply.data)
+        error = answer.get("error")
+        if error is None:
+            return answer
+        if error.get("err_code") == NO_MESSAGE or "no message found" in str(error.get("description")):
+            return None
+        raise QueueUnavailable(f"{DEAD}: {error.get('description')}")
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+def _body(answer: Mapping[str, Any]) -> bytes:
+    return base64.b64decode(answer["message"].get("data", ""))
+
+
+class MemoryDeadLetters:
+    """`fleet.ports.DeadLetters` on a MemoryBroker. Numbers count the letters from 1."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    async def letters(self, tenant: str | None = None) -> AsyncIterator[Kept]:
+        for sequence in range(1, len(self._broker.stored("dead")) + 1):
+            kept = await self.letter(sequence)
+            if kept is not None and tenant in (None, kept.letter.tenant):
+                yield kept
+
+    async def letter(self, sequence: int) -> Kept | None:
+        stored = self._broker.stored("dead")
+        if not 1 <= sequence <= len(stored) or sequence in self._broker.dropped_letters:
+            return None
+        return _kept(sequence, stored[sequence - 1].data)
+
+    async def redrive(self, kept: Kept, now: float) -> str:
+        submission = redriven(kept, now)
+        accepted(
+            [self._broker.store(submission_message(submission, kept.letter.tenant))], self._broker.max_message_bytes
+        )
+        return submission.id
+
+    async def drop(self, sequence: int) -> bool:
+        there = await self.letter(sequence) is not None
+        self._broker.dropped_letters.add(sequence)
+        return there
+
+    async def close(self) -> None:
+        """Nothing to close: the broker belongs to the process."""

@@ -1,0 +1,177 @@
+"""Reading back what was recorded: the ledger and the feedback, from the first message still kept."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from fleet.model.feedback import Feedback
+from fleet.model.result import LedgerEntry, Problem
+from queues.jetstream.causes import unanswered
+from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, connect
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.inlet import Inlet, hand_over_of
+from queues.memory import MemoryBroker
+from queues.wire.feedback import decode_feedback
+from queues.wire.records import decode_ledger
+from queues.wire.subjects import FEEDBACK, LEDGER
+
+PORTION = 1000
+"""Messages asked for at once."""
+
+FORGOTTEN_AFTER_SECONDS = 60.0
+"""When the server forgets a reader that went away in the middle."""
+
+Value = TypeVar("Value")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message as it lies in a stream. `stored_at` is unix seconds, `sequence` its number in the stream."""
+
+    subject: str
+    data: bytes
+    stored_at: float
+    sequence: int = 0
+
+
+async def recorded(
+    connection: Connection, stream: str, subject: str | None = None, *, latest_only: bool = False
+) -> AsyncIterator[Recorded]:
+    """What lies in the stream now, oldest first; with `subject` of that filter, with `latest_only` one per subject.
+
+    Raises: QueueUnavailable, also where there is no such stream.
+    """
+    js = connection.nats.jetstream()
+    config = ConsumerConfig(
+        # Only with a name does the server check the filter against the caller's permissions.
+        name=f"reader-{secrets.token_hex(8)}",
+        ack_policy=AckPolicy.NONE,
+        deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest_only else DeliverPolicy.ALL,
+        # The server wants a filter where it shall deliver the last per subject.
+        filter_subject=subject,
+        inactive_threshold=FORGOTTEN_AFTER_SECONDS,
+        mem_storage=True,
+    )
+    try:
+        reader = await js.add_consumer(stream, config)
+    except NatsError as error:
+        raise unanswered(f"{stream} cannot be read", error) from error
+    inlet = Inlet(connection, stream, reader.name)
+    try:
+        async for message in _portions(inlet, reader.num_pending or 0):
+            about = hand_over_of(message.reply)
+            yield Recorded(message.subject, message.data, about.stored_at, about.sequence)
+    finally:
+        with suppress(NatsError):
+            await js.delete_consumer(stream, reader.name)
+        await inlet.close()
+
+
+async def _portions(inlet: Inlet, expected: int) -> AsyncIterator[Any]:
+    """Up to `expected` messages; fewer where some have grown too old meanwhile. What comes later is not waited for."""
+    while expected > 0:
+        messages = await inlet.pull(min(expected, PORTION), 0, DEFAULT_TIMEOUT_SECONDS)
+        if not messages:
+            return
+        expected -= len(messages)
+        for message in messages:
+            yield message
+
+
+class _Reader:
+    """Turns messages into values, and counts those that are none: a stranger may have written them."""
+
+    def __init__(self) -> None:
+        self._skipped: Counter[str] = Counter()
+
+    def unreadable(self) -> int:
+        return self._skipped.total()
+
+    def read(self, message: Recorded, decode: Callable[[Recorded], Value | Problem]) -> Iterable[Value]:
+        value = decode(message)
+        if not isinstance(value, Problem):
+            return (value,)
+        self._skipped[message.subject] += 1
+        _log.warning("%s: message skipped, %d so far: %s", message.subject, self.unreadable(), value.message)
+        return ()
+
+
+def _ledger_entry(message: Recorded) -> LedgerEntry | Problem:
+    try:
+        return decode_ledger(message.data)
+    except (ValueError, AttributeError) as error:
+        return Problem(str(error))
+
+
+def _feedback(message: Recorded) -> Feedback | Problem:
+    return decode_feedback(message.data, message.subject, message.stored_at)
+
+
+class JetStreamJournal:
+    """`fleet.ports.Journal` on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._reader = _Reader()
+
+    @classmethod
+    async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamJournal:
+        """A journal on a connection of its own, closed with it. Raises: QueueUnavailable."""
+        return cls(await connect(url, name="fleet-journal", login=login))
+
+    async def ledger(self) -> AsyncIterator[LedgerEntry]:
+        async for message in recorded(self._connection, LEDGER):
+            for entry in self._reader.read(message, _ledger_entry):
+                yield entry
+
+    async def feedback(self) -> AsyncIterator[Feedback]:
+        async for message in recorded(self._connection, FEEDBACK):
+            for feedback in self._reader.read(message, _feedback):
+                yield feedback
+
+    def unreadable(self) -> int:
+        return self._reader.unreadable()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+class MemoryJournal:
+    """`fleet.ports.Journal` on a MemoryBroker."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._reader = _Reader()
+
+    async def ledger(self) -> AsyncIterator[LedgerEntry]:
+        for message in self._recorded(LEDGER):
+            for entry in self._reader.read(message, _ledger_entry):
+                yield entry
+
+    async def feedback(self) -> AsyncIterator[Feedback]:
+        for message in self._recorded(FEEDBACK):
+            for feedback in self._reader.read(message, _feedback):
+                yield feedback
+
+    def _recorded(self, stream: str) -> Iterable[Recorded]:
+        return (
+            Recorded(record.message.subject, record.message.data, record.stored_at)
+            for record in self._broker.recorded(stream.lower())
+        )
+
+    def unreadable(self) -> int:
+        return self._reader.unreadable()
+
+    async def close(self) -> None:
+        """Nothing to close: the broker belongs to the process."""

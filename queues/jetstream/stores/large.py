@@ -1,0 +1,53 @@
+"""Reading results whose answer lies in the object store."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fleet.model.errors import QueueUnavailable
+from fleet.model.result import Result
+from queues.jetstream.client.connection import Connection, status_of
+from queues.wire.letters import Message
+from queues.wire.parcels import belongs_to, chunk_subjects, unpacked
+from queues.wire.records import receipt_in, result_in
+from queues.wire.subjects import LARGE_RESULTS
+
+CHUNKS_AT_ONCE = 32
+"""The server cuts the connection of a client for which more than 64 MB wait."""
+
+TRIES = 3
+LAG_SECONDS = 0.3
+"""In a cluster the server that answers may lag behind the one that has taken the chunks in."""
+
+
+async def whole_result(connection: Connection, tenant: str, body: bytes) -> Result | None:
+    """The result in these bytes with its answer, wherever that lies; None where it is none, or its answer is gone.
+
+    Raises: QueueUnavailable.
+    """
+    receipt = receipt_in(body)
+    if receipt is None:
+        return result_in(body)
+    if not belongs_to(receipt, tenant):
+        return None
+    subjects, chunks = chunk_subjects(receipt), list[bytes]()
+    for start in range(0, len(subjects), CHUNKS_AT_ONCE):
+        portion = await _portion(connection, subjects[start : start + CHUNKS_AT_ONCE])
+        if portion is None:
+            return None
+        chunks += portion
+    return unpacked(body, receipt, chunks)
+
+
+async def _portion(connection: Connection, subjects: list[str]) -> list[bytes] | None:
+    """The chunks under these subjects; None where one is gone."""
+    asked = [Message(f"$JS.API.DIRECT.GET.{LARGE_RESULTS}.{subject}", b"") for subject in subjects]
+    for tried in range(1, TRIES + 1):
+        replies = await connection.exchange(asked)
+        refused = {status_of(reply) for reply in replies} - {None}
+        if not refused:
+            return [reply.data for reply in replies]
+        if refused != {"404"}:
+            raise QueueUnavailable(f"the answer of a large result cannot be read: status {min(map(str, refused))}")
+        await asyncio.sleep(LAG_SECONDS if tried < TRIES else 0)
+    return None

@@ -1,0 +1,236 @@
+"""A page of the book of spend: one account that every dispatcher writes to, by compare-and-set.
+
+What a process asks for while its write is under way joins the next one, so that it has one write in flight per
+account, however many calls it makes. Each write carries its writer and a number. Where a confirmation got lost, the
+next reading tells by them whether the write was stored: nothing is booked twice and nothing stays reserved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ValidationError
+
+from fleet.model.errors import QueueUnavailable
+from fleet.model.money import Account, Refusal
+from policies import money
+from queues.jetstream.stores.cells import Cell, Cells
+
+BACKOFF_SECONDS = 0.001
+MOST_BACKOFF_SECONDS = 0.25
+"""Between writes that lost against another process: at first as long as a write takes, at most long enough for as many
+dispatchers as there may be to write one after another."""
+
+OUTAGE_SECONDS = 0.5
+"""Between tries to book what was spent while the broker is away."""
+
+WRITERS = 256
+"""Writers a record remembers; a dispatcher that wrote before so many others have since is long gone."""
+
+
+_log = logging.getLogger(__name__)
+
+
+class Record(BaseModel):
+    """An account as it is stored. `commits` holds each writer's last number, the latest writer at the end."""
+
+    # Required: what is no account at all must not pass for one that has spent nothing.
+    spent: int
+    open: dict[int, int] = {}
+    commits: dict[str, int] = {}
+
+    @property
+    def account(self) -> Account:
+        return Account(self.spent, self.open)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    nano: int
+    limit: int | None
+    at: float
+    answer: asyncio.Future[Account | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settlement:
+    reserved: int
+    actual: int
+    minute: int
+
+
+@dataclass(slots=True)
+class _Commit:
+    """One write: what it does, and to what."""
+
+    number: int
+    settled: list[_Settlement]
+    before: Account
+    after: Account
+    answers: list[tuple[_Claim, Account | Refusal]] = field(default_factory=list)
+
+    @property
+    def granted(self) -> list[_Claim]:
+        return [claim for claim, answer in self.answers if isinstance(answer, Account)]
+
+
+class Page:
+    """One account. `on_written` is told of it before and after every write of this process."""
+
+    def __init__(
+        self,
+        key: str,
+        cells: Cells,
+        open_seconds: float,
+        on_read: Callable[[Account], None],
+        on_written: Callable[[Account, Account], None],
+    ) -> None:
+        self._key = key
+        self._cells = cells
+        self._writer = uuid.uuid4().hex[:12]
+        self._open_seconds = open_seconds
+        self._on_read = on_read
+        self._on_written = on_written
+        self._claims: list[_Claim] = []
+        self._owed: list[_Settlement] = []
+        self._doubts: dict[int, _Commit] = {}
+        self._number = 0
+        self._known: tuple[Record, int] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def reserve(self, nano: int, limit: int | None, now: float) -> Account | Refusal:
+        """The account with the money reserved in it, or why not. Raises QueueUnavailable; then nothing is reserved."""
+        claim = _Claim(nano, limit, now, asyncio.get_running_loop().create_future())
+        self._claims.append(claim)
+        self._wake()
+        return await claim.answer
+
+    def settle(self, reserved: int, actual: int, minute: int) -> None:
+        self._owed.append(_Settlement(reserved, actual, minute))
+        self._wake()
+
+    @property
+    def idle(self) -> bool:
+        return self._task is None or self._task.done()
+
+    async def close(self, patience_seconds: float) -> None:
+        """Book what is owed, in the time there is; what is left stays reserved and counts as spent one day."""
+        if self._task is not None and not self._task.done():
+            await asyncio.wait((self._task,), timeout=patience_seconds)
+            self._task.cancel()
+
+    def _wake(self) -> None:
+        if self.idle:
+            self._task = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._claims or self._owed or self._doubts:
+            try:
+                await self._commit()
+                continue
+            except QueueUnavailable as error:
+                self._fail(error)
+            except Exception as error:  # whoever waits for an answer must get one, also where a bug is in the way
+                _log.exception("the account %s cannot be written", self._key)
+                self._fail(QueueUnavailable(f"internal error: {type(error).__name__}"))
+            await asyncio.sleep(OUTAGE_SECONDS)
+
+    def _fail(self, error: QueueUnavailable) -> None:
+        """Nobody waits for an outage to end: a job has somewhere else to go."""
+        self._known = None
+        claims, self._claims = self._claims, []
+        for claim in claims:
+            if not claim.answer.done():
+                claim.answer.set_exception(error)
+
+    async def _commit(self) -> None:
+        """Do everything that waits, in one write; again while others write in between."""
+        lost = 0
+        while True:
+            fresh = self._known is None
+            record, revision = self._known or await self._read()
+            commit = self._compose(record)
+            if not fresh and len(commit.granted) < len(commit.answers):
+                self._known = None  # it may be old: others may have settled since
+                continue
+            if not (commit.granted or commit.settled or self._doubts):
+                self._done(commit)
+                return
+            if await self._write(commit, record, revision):
+                self._done(commit)
+                return
+            lost += 1
+            await asyncio.sleep(random.uniform(0, min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**lost)))
+
+    async def _read(self) -> tuple[Record, int]:
+        cell = await self._cells.read(self._key)
+        record = record_of(cell)
+        self._resolve(record)
+        self._known = (record, cell.revision)
+        self._on_read(record.account)
+        return self._known
+
+    def _resolve(self, record: Record) -> None:
+        """Of the writes in doubt, at most one was stored: all were made upon the same revision."""
+        stored = self._doubts.get(record.commits.get(self._writer, 0))
+        if stored is not None:
+            self._doubts.clear()
+            # What a write settles is always the oldest of what is owed, and nothing is struck off while in doubt.
+            del self._owed[: len(stored.settled)]
+            self._owed += [_give_back(claim) for claim in stored.granted]
+
+    def _compose(self, record: Record) -> _Commit:
+        """Settlements first: they make room."""
+        self._number += 1
+        commit = _Commit(self._number, list(self._owed), record.account, record.account)
+        for each in commit.settled:
+            commit.after = money.settle(commit.after, each.reserved, each.actual, each.minute)
+        for claim in self._claims:
+            answer = money.reserve(commit.after, claim.nano, claim.limit, claim.at, self._open_seconds)
+            commit.answers.append((claim, answer))
+            if isinstance(answer, Account):
+                commit.after = answer
+        return commit
+
+    async def _write(self, commit: _Commit, record: Record, revision: int) -> bool:
+        others = {writer: number for writer, number in record.commits.items() if writer != self._writer}
+        commits = dict([*others.items(), (self._writer, commit.number)][-WRITERS:])
+        written = Record.model_construct(spent=commit.after.spent, open=dict(commit.after.open), commits=commits)
+        self._doubts[commit.number] = commit
+        stored_as = await self._cells.write(self._key, written.model_dump_json().encode(), revision)
+        del self._doubts[commit.number]
+        if stored_as is None:
+            self._known = None
+            return False
+        # It was made upon the latest revision: what was in doubt until now can never be stored any more.
+        self._doubts.clear()
+        self._known = (written, stored_as)
+        self._on_written(commit.before, commit.after)
+        return True
+
+    def _done(self, commit: _Commit) -> None:
+        del self._claims[: len(commit.answers)]
+        del self._owed[: len(commit.settled)]
+        for claim, answer in commit.answers:
+            if not claim.answer.done():
+                claim.answer.set_result(answer)
+            elif isinstance(answer, Account):  # whoever asked has gone
+                self._owed.append(_give_back(claim))
+
+
+def _give_back(claim: _Claim) -> _Settlement:
+    return _Settlement(claim.nano, 0, money.minute_of(claim.at))
+
+
+def record_of(cell: Cell) -> Record:
+    if not cell.value:
+        return Record(spent=0)
+    try:
+        return Record.model_validate_json(cell.value)
+    except ValidationError as error:
+        raise QueueUnavailable("an account of the bucket spend cannot be read") from error

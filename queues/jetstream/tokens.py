@@ -1,0 +1,95 @@
+"""Tokens of deliveries, and whether they still speak of the message that was handed over.
+
+A token names a place in a stream, not a message. A store that is made anew, restored from a copy or cut short by a
+power cut gives the same places to other messages, and an acknowledgement that comes late would remove one of those: an
+accepted job would be lost. A store never changes under a connection that lasts, so only tokens from before the last
+break are looked up, once: the broker tells what lies at their place, and when that was stored.
+
+What is made by `queues.jetstream.topology` has yet another protection, for stores that change where no connection
+breaks: the places of a stream begin at the moment it was made, so those of an older stream do not exist in it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic_core import from_json, to_json
+
+from fleet.model.errors import QueueUnavailable
+from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.client.frames import Arrival
+from queues.jetstream.inlet import hand_over_of
+from queues.jetstream.stores.cells import NO_MESSAGE
+from queues.wire.letters import Message
+
+AT_ONCE = 8
+"""Each answer holds the whole message, and for a connection 64 MB may wait at most."""
+
+CLOCK_STEP_SECONDS = 1e-5
+"""The same moment, to the nanosecond on the wire, read as a float."""
+
+VOID = -1
+"""In place of a generation: the token does not hold any more."""
+
+DOUBTED = -2
+"""In place of a generation: it has to be looked up."""
+
+_log = logging.getLogger(__name__)
+
+
+class Token(str):
+    """The subject to settle a delivery on; `generation` says up to which break of the connection it is known to hold.
+
+    In doubt it is looked up once more: nothing is remembered but by the token itself.
+    """
+
+    __slots__ = ("generation",)
+    generation: int
+
+    def __new__(cls, reply: str, generation: int) -> Token:
+        token = super().__new__(cls, reply)
+        token.generation = generation
+        return token
+
+    def doubt(self) -> None:
+        """Have it looked up before it is used again."""
+        if self.generation != VOID:
+            self.generation = DOUBTED
+
+
+async def look_up(connection: Connection, tokens: Sequence[Token]) -> int:
+    """Find out which of the tokens still hold; those that do not are void. Raises QueueUnavailable.
+
+    Returns the generation of the connection for which the answer is true.
+    """
+    generation = connection.generation
+    doubtful = [token for token in tokens if token.generation not in (generation, VOID)]
+    for start in range(0, len(doubtful), AT_ONCE):
+        some = doubtful[start : start + AT_ONCE]
+        replies = await connection.exchange([_question(token) for token in some], generation=generation)
+        for token, reply in zip(some, replies, strict=True):
+            token.generation = generation if _is_there(token, reply) else VOID
+    void = sum(token.generation == VOID for token in doubtful)
+    if void:
+        _log.warning("%d deliveries are gone from the broker, or of a store it had before: not settled", void)
+    return generation
+
+
+def _question(token: Token) -> Message:
+    about = hand_over_of(token)
+    return Message(f"$JS.API.STREAM.MSG.GET.{about.stream}", to_json({"seq": about.sequence}))
+
+
+def _is_there(token: Token, reply: Arrival) -> bool:
+    if status_of(reply) is not None:
+        raise QueueUnavailable("JetStream does not answer")
+    answer = from_json(reply.data)
+    error = answer.get("error")
+    if error is not None and error.get("err_code") != NO_MESSAGE:
+        raise QueueUnavailable(f"JetStream: {error.get('description')}")
+    if error is not None:
+        return False
+    stored_at = datetime.fromisoformat(answer["message"]["time"]).timestamp()
+    return abs(stored_at - hand_over_of(token).stored_at) < CLOCK_STEP_SECONDS

@@ -1,0 +1,395 @@
+"""Streams and consumers: what the fleet keeps where, and for how long."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Any, Literal, TypeGuard
+
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.api import (
+    ConsumerConfig,
+    DiscardPolicy,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+
+from fleet.model.delivery import JobsOf, Source
+from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
+from fleet.model.job import FAIR_LANES, Lane
+from queues.jetstream import shares
+from queues.jetstream.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused, unanswered
+from queues.jetstream.client.client import PermissionRefused
+from queues.wire.subjects import (
+    CALIBRATIONS,
+    CANCELS,
+    DEAD,
+    FEEDBACK,
+    JOBS,
+    LARGE_RESULTS,
+    LARGE_RESULTS_BUCKET,
+    LEDGER,
+    LOAD,
+    RESULTS,
+    SPEND,
+    STARTS,
+    WORK,
+    arrival_subject,
+    calibration_subject,
+    consumer_of,
+    filter_of,
+    job_subject,
+    load_subject,
+    spend_subject,
+    stream_of,
+)
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+IDLE_CONSUMER_SECONDS = 60.0
+"""A tenant's consumer nobody pulls from goes away after that. One with deliveries in hand stays."""
+
+OVERLAPPING_FILTERS = 10100
+NOT_CHANGEABLE = 10012
+CONSUMER_LIMIT = 10026
+"""The server's codes where a work queue would hand out a message twice, where a consumer is another than the one that
+is there, and where there are enough of them."""
+
+CALIBRATION_HISTORY = 32
+"""Revisions kept of each calibration."""
+
+START_MAX_AGE_SECONDS = 2 * DAY
+"""How long it is known that a paid call was begun: longer than a job of any lane has by default."""
+
+CANCEL_MAX_AGE_SECONDS = DAY
+MOST_CANCELS = 1_000_000
+"""The oldest ones go first; every dispatcher that was there has acted on them."""
+
+SPEND_MAX_AGE_SECONDS = 8 * DAY
+"""How long the account of a day is kept: a week to look back on."""
+
+LOAD_MAX_AGE_SECONDS = 60.0
+"""When the last report of a dispatcher goes: long after it has stopped saying anything."""
+
+
+class TooManyConsumers(QueueUnavailable):
+    """The server takes no further consumer of the stream; 1,000 of each are its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopologySpec:
+    """How the streams are kept. Three replicas need a cluster of three servers.
+
+    None asks for the shipped default where a stream is created, and leaves one that exists as its operator set it.
+    """
+
+    replicas: int | None = None
+    storage: Literal["file", "memory"] | None = None
+    ack_wait_seconds: float = 30.0
+    duplicate_window_seconds: float | None = None
+    result_max_age_seconds: float | None = None
+    ledger_max_age_seconds: float | None = None
+    dead_max_age_seconds: float | None = None
+    feedback_max_age_seconds: float | None = None
+    shares_anew: bool = False
+    """Whether the room of the server is shared out again, though every stream has its bound."""
+
+
+SHIPPED = TopologySpec(
+    replicas=1,
+    storage="file",
+    duplicate_window_seconds=120.0,
+    result_max_age_seconds=DAY,
+    ledger_max_age_seconds=30 * DAY,
+    dead_max_age_seconds=14 * DAY,
+    feedback_max_age_seconds=30 * DAY,
+)
+"""The default of everything."""
+
+
+class ChangeKind(StrEnum):
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    stream: str
+    kind: ChangeKind
+
+
+async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
+    """Make the streams as `spec` says; repeating it changes nothing.
+
+    Lanes have a consumer per tenant, made when it has something to take; the lane-wide ones of an older fleet would
+    overlap with them and are removed.
+
+    `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits, further
+    subjects, whatever is None in it) stays as it is.
+    Raises: ConfigError where a stream refuses the change or the server is too small, QueueUnavailable.
+    """
+    try:
+        pairs = list(zip(_streams(spec), _streams(SHIPPED), strict=True))
+        existing = await shares.found(js, [str(wanted.name) for wanted, _ in pairs])
+        bounds = {} if spec.storage == "memory" else await shares.bounds(js, existing, spec.replicas, spec.shares_anew)
+        await shares.release(js, existing, bounds)
+        changes = [await _apply_stream(js, *pair, existing[str(pair[0].name)], bounds) for pair in pairs]
+        for lane in FAIR_LANES:
+            await _drop_consumer(js, JobsOf(lane))
+    except NatsError as error:
+        raise _why(error) from error
+    return changes
+
+
+async def stream_sizes(js: Any) -> Mapping[str, int]:
+    """Messages per stream of the fleet, by stream name; what is not there yet is left out. Raises QueueUnavailable."""
+    names = {config.name for config in _streams(SHIPPED)}
+    try:
+        infos = await js.streams_info()
+    except NatsError as error:
+        raise _why(error) from error
+    return {info.config.name: info.state.messages for info in infos if info.config.name in names}
+
+
+async def _drop_consumer(js: Any, source: Source) -> None:
+    with suppress(NotFoundError):
+        await js.consumer_info(stream_of(source), consumer_of(source))  # who may not delete need not, where none is
+        await js.delete_consumer(stream_of(source), consumer_of(source))
+
+
+async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> None:
+    """The durable consumer of the source, created or brought up to date. Raises QueueUnavailable."""
+    name = consumer_of(source)
+    config = ConsumerConfig(
+        # Only with both names does the server check the filter against the caller's permissions.
+        name=name,
+        durable_name=name,
+        filter_subject=filter_of(source),
+        ack_wait=ack_wait_seconds,
+        # Giving up on a job is the dispatcher's decision; the server would leave it stored and invisible.
+        max_deliver=-1,
+        # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
+        max_ack_pending=-1,
+        inactive_threshold=IDLE_CONSUMER_SECONDS if of_a_tenant(source) else None,
+        # Tenants' come and go, four times as fast as files. A restart of the server forgets them, and no message.
+        mem_storage=True if of_a_tenant(source) else None,
+    )
+    try:
+        await _add_consumer(js, source, config)
+    except APIError as error:
+        what = f"consumer {name} of {stream_of(source)}"
+        if error.err_code == CONSUMER_LIMIT:
+            raise TooManyConsumers(f"{what}: {error}") from error
+        raise refused(what, error.err_code, error.description) from error
+    except NatsError as error:
+        raise unanswered(f"consumer {name} of {stream_of(source)}", error) from error
+
+
+async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:
+    """Create it. What an older dispatcher has made for the tenant is used, and for the whole lane makes room."""
+    try:
+        await js.add_consumer(stream_of(source), config)
+    except APIError as error:
+        if not of_a_tenant(source) or error.err_code not in (OVERLAPPING_FILTERS, NOT_CHANGEABLE):
+            raise
+        if error.err_code == OVERLAPPING_FILTERS:
+            await _drop_consumer(js, JobsOf(source.lane))
+        else:
+            config = config.evolve(mem_storage=None)
+        await js.add_consumer(stream_of(source), config)
+
+
+def of_a_tenant(source: Source) -> TypeGuard[JobsOf]:
+    """Whether it is the queue of one tenant in a lane."""
+    return isinstance(source, JobsOf) and source.tenant is not None
+
+
+def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
+    queue: dict[str, Any] = {"retention": RetentionPolicy.WORK_QUEUE, "discard": DiscardPolicy.NEW}
+    # A lane nobody serves is no subject of the stream: its publisher is told at once that nobody answers.
+    lanes = [job_subject(lane, "*") for lane in Lane]
+    told = RePublish(job_subject(Lane.INTERACTIVE, "*"), arrival_subject("{{wildcard(1)}}"), headers_only=True)
+    record: dict[str, Any] = {"retention": RetentionPolicy.LIMITS}
+    return [
+        _stream(spec, name=JOBS, subjects=lanes, republish=told, **queue),
+        _stream(spec, name=WORK, subjects=["work.*.*.*"], **queue),
+        _stream(
+            spec,
+            name=RESULTS,
+            subjects=["results.*.*"],
+            max_age=spec.result_max_age_seconds,
+            allow_direct=True,
+            **record,
+        ),
+        _stream(spec, name=LEDGER, subjects=["ledger.*"], max_age=spec.ledger_max_age_seconds, **record),
+        _stream(spec, name=DEAD, subjects=["dead.*"], max_age=spec.dead_max_age_seconds, **record),
+        _stream(
+            spec,
+            name=FEEDBACK,
+            subjects=["feedback.*", "feedback.*.shadow"],
+            max_age=spec.feedback_max_age_seconds,
+            **record,
+        ),
+        _stream(spec, name=STARTS, subjects=["starts.*.*.*.*"], max_age=START_MAX_AGE_SECONDS, **record),
+        _stream(
+            spec,
+            name=CANCELS,
+            subjects=["cancels.*.*"],
+            max_age=CANCEL_MAX_AGE_SECONDS,
+            max_msgs=MOST_CANCELS,
+            max_msgs_per_subject=1,
+            **record,
+        ),
+        *_buckets(spec, record),
+    ]
+
+
+def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
+    """What NATS clients know as an object store and three key-value buckets."""
+    return [
+        _stream(
+            spec,
+            name=LARGE_RESULTS,
+            subjects=[f"$O.{LARGE_RESULTS_BUCKET}.C.>", f"$O.{LARGE_RESULTS_BUCKET}.M.>"],
+            max_age=spec.result_max_age_seconds,
+            discard=DiscardPolicy.NEW,
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            **record,
+        ),
+        _stream(spec, name=CALIBRATIONS, subjects=[calibration_subject(">")], **_KEY_VALUE, **record),
+        _stream(
+            spec,
+            name=SPEND,
+            subjects=[spend_subject(">")],
+            max_age=SPEND_MAX_AGE_SECONDS,
+            **_LATEST_VALUE,
+            **record,
+        ),
+        _stream(spec, name=LOAD, subjects=[load_subject(">")], max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
+    ]
+
+
+_KEY_VALUE: dict[str, Any] = {
+    "max_msgs_per_subject": CALIBRATION_HISTORY,
+    "discard": DiscardPolicy.NEW,
+    "allow_direct": True,
+    "allow_rollup_hdrs": True,
+    "deny_delete": True,
+}
+"""What makes a stream a key-value bucket for every NATS client."""
+
+_LATEST_VALUE: dict[str, Any] = {**_KEY_VALUE, "max_msgs_per_subject": 1}
+"""The same without history."""
+
+
+def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
+    return StreamConfig(
+        storage=None if spec.storage is None else StorageType(spec.storage),
+        num_replicas=spec.replicas,
+        duplicate_window=spec.duplicate_window_seconds,
+        **config,
+    )
+
+
+async def _apply_stream(
+    js: Any, wanted: StreamConfig, shipped: StreamConfig, found: StreamInfo | None, bounds: Mapping[str, int]
+) -> Change:
+    name = str(wanted.name)
+    wishes = {field: value for field in _GOVERNED if (value := getattr(wanted, field)) is not None}
+    wishes |= shares.settings(shipped if found is None else found.config, bounds.get(name))
+    if found is None:
+        made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
+        try:
+            await _permitted(js.add_stream(made), name, "is not there, and this login")
+        except APIError as error:
+            raise await _not_made(js, name, wishes["subjects"], error) from error
+        return Change(name, ChangeKind.CREATED)
+    existing = found.config
+    missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
+    config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
+    if name not in bounds and all(getattr(existing, field) == getattr(config, field) for field in _GOVERNED):
+        return Change(name, ChangeKind.UNCHANGED)
+    try:
+        await _permitted(js.update_stream(config), name, "has other settings, and this login")
+    except APIError as error:
+        raise ConfigError(f"streams.{name}", f"cannot be changed: {error.description}") from error
+    return Change(name, ChangeKind.UPDATED)
+
+
+async def _not_made(js: Any, name: str, subjects: Sequence[str], error: APIError) -> FleetError:
+    """Why a stream was not created, and where its subjects are taken, by which stream."""
+    if error.err_code != OVERLAP:
+        return refused(f"stream {name}", error.err_code, error.description)
+    taken = [(subject, other) for subject in subjects for other in await _streams_of(js, subject)]
+    where = ", ".join(sorted({f"{subject} with stream {other}" for subject, other in taken}))
+    return ConfigError(f"streams.{name}", f"cannot be made: its subjects overlap, {where}: {WAY_OUT[OVERLAP]}")
+
+
+async def _streams_of(js: Any, subject: str) -> list[str]:
+    found = await js._api_request(f"{js._prefix}.STREAM.NAMES", json.dumps({"subject": subject}).encode())
+    return list(found.get("streams") or ())
+
+
+def _why(error: NatsError) -> FleetError:
+    """What a request to JetStream failed with. nats-py says only "service unavailable" where nobody answers it."""
+    match error:
+        case PermissionRefused():
+            return ConfigError("nats_user", f"{error}: log in as the user operator, or give this one the right")
+        case APIError(err_code=code, description=description) if code is not None:
+            return refused("the fleet's streams", code, description)
+        case ServiceUnavailableError() | NoRespondersError():
+            return QueueRefused(NO_JETSTREAM)
+        case _:
+            return QueueUnavailable(f"JetStream: {error}")
+
+
+def _first_sequence() -> int:
+    """Where the numbers of a new stream begin, so that none is one that an earlier stream of this name has given out.
+
+    Whatever still holds one of those (a delivery in hand, a dead letter's number in a terminal, a revision of a bucket)
+    then names nothing, instead of another message. Microseconds: no stream takes a message in each for long, and every
+    client can hold the number exactly, those included that know numbers as 64-bit floats.
+    """
+    return time.time_ns() // 1000
+
+
+async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:
+    """Raises: ConfigError where the broker does not let this login make the change."""
+    try:
+        await change
+    except PermissionRefused as error:
+        right = str(error).rpartition(" ")[2]
+        advice = f"an operator runs `fleet topology apply`, or gives it the right to publish to {right}"
+        raise ConfigError(f"streams.{name}", f"{state} may not change that: {advice}") from error
+
+
+def _consistent(config: StreamConfig) -> StreamConfig:
+    """The server takes no window that outlasts the messages; age 0 is for ever."""
+    window = min(config.duplicate_window or 0, config.max_age or inf)
+    return config.evolve(duplicate_window=window)
+
+
+_GOVERNED = (
+    "subjects",
+    "retention",
+    "discard",
+    "storage",
+    "num_replicas",
+    "duplicate_window",
+    "max_age",
+    "allow_direct",
+    "republish",
+)

@@ -1,0 +1,187 @@
+"""Who may do what on NATS: the users of a production fleet with the least each of them needs.
+
+Streams live in one account, the fleet's. Every tenant has an account of its own that sees of them only what is
+exported to it: what it sends there, and the subject a reply goes to, stays inside its account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fleet.model.errors import ConfigError
+from fleet.model.feedback import Witness
+from fleet.model.job import TENANT, Lane
+from queues.jetstream.client.login import inbox_of
+from queues.wire.codec import INVALID_TENANT
+from queues.wire.subjects import (
+    CALIBRATIONS,
+    CANCELS,
+    FEEDBACK,
+    JOBS,
+    LARGE_RESULTS,
+    LARGE_RESULTS_BUCKET,
+    LEDGER,
+    LOAD,
+    RESULTS,
+    SPEND,
+    START_SUBJECTS,
+    STARTS,
+    WORK,
+    arrival_subject,
+    calibration_subject,
+    cancel_subject,
+    dead_subject,
+    feedback_subject,
+    job_subject,
+    ledger_subject,
+    load_subject,
+    object_chunk_subject,
+    result_subject,
+    spend_subject,
+    work_subject,
+)
+
+API = "$JS.API"
+VARIABLE_PREFIX = "FLEET_NATS_PASSWORD_"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Someone who may log in. Without `publish` and `subscribe` everything in the account is allowed."""
+
+    name: str
+    purpose: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        """Where the server finds the password."""
+        return VARIABLE_PREFIX + self.name.upper().replace("-", "_")
+
+
+def fleet_users() -> tuple[User, ...]:
+    """The users of the fleet's own account."""
+    return (
+        User("operator", "creates and changes streams, puts calibrations in force; may do everything in the account"),
+        _dispatcher(),
+        _ledger(),
+        _sre(),
+    )
+
+
+def system_user() -> User:
+    return User("system", "looks after the servers themselves, in NATS' system account")
+
+
+def checked_tenants(tenants: Sequence[str]) -> tuple[str, ...]:
+    """The tenants as given. Raises ConfigError where two of them cannot be told apart, or one cannot be a tenant."""
+    variables: dict[str, str] = {}
+    for tenant in tenants:
+        if TENANT.fullmatch(tenant) is None or tenant == INVALID_TENANT:
+            raise ConfigError(
+                "tenant", f"must match {TENANT.pattern} and not be {INVALID_TENANT!r}, which the fleet uses"
+            )
+        variable = tenant_user(tenant).variable
+        if variable in variables:
+            raise ConfigError("tenant", f"{variables[variable]} and {tenant} would have the same variable, {variable}")
+        variables[variable] = tenant
+    return tuple(tenants)
+
+
+def account_of(tenant: str) -> str:
+    """The name of the tenant's account, and of the user in it; no user of the fleet has such a name."""
+    return f"tenant-{tenant}"
+
+
+def tenant_services(tenant: str) -> tuple[str, ...]:
+    """What a tenant may send requests to in the fleet's account."""
+    return (
+        *(job_subject(lane, tenant) for lane in Lane),
+        feedback_subject(tenant, Witness.USER),
+        cancel_subject(tenant, "*"),
+        f"{API}.DIRECT.GET.{RESULTS}.{result_subject(tenant, '*')}",
+        f"{API}.DIRECT.GET.{LARGE_RESULTS}.{object_chunk_subject(f'{tenant}.*.*', '*')}",
+    )
+
+
+def tenant_streams(tenant: str) -> tuple[str, ...]:
+    """What a tenant may listen to in the fleet's account."""
+    return (result_subject(tenant, "*"),)
+
+
+def tenant_user(tenant: str) -> User:
+    """Any NATS client will do: in an account of its own the tenant may use the usual inboxes."""
+    name = account_of(tenant)
+    heard = (*tenant_streams(tenant), "_INBOX.>", f"{inbox_of(name)}.>")
+    return User(name, f"publishes the jobs of {tenant} and gets their results", tenant_services(tenant), heard)
+
+
+def _dispatcher() -> User:
+    queues = [right for stream in (JOBS, WORK) for right in _pulls(stream)]
+    written = (
+        work_subject("*", Lane.BULK, "*").replace(Lane.BULK, "*"),
+        result_subject("*", "*"),
+        ledger_subject("*"),
+        dead_subject("*"),
+        feedback_subject("*", Witness.SHADOW),
+        calibration_subject(">"),
+        spend_subject(">"),
+        load_subject(">"),
+        f"{START_SUBJECTS}>",
+        f"$O.{LARGE_RESULTS_BUCKET}.>",
+    )
+    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
+    # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
+    strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
+    # A tenant's that is not in use makes room for others; one that has forgotten messages is made anew.
+    consumers = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
+    direct = f"{API}.DIRECT.GET.{RESULTS}.>"
+    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *consumers)
+    return _user(
+        "dispatcher",
+        "takes jobs, stores results; cannot create, purge or delete a stream",
+        (*queues, *read, *written),
+        (arrival_subject("*"),),
+    )
+
+
+def _ledger() -> User:
+    publish = (*_reads(LEDGER), *_reads(FEEDBACK))
+    return _user("ledger", "reads the accounts and the feedback, for evaluation and billing", publish)
+
+
+def _sre() -> User:
+    asked = (
+        f"{API}.INFO",
+        f"{API}.STREAM.NAMES",
+        f"{API}.STREAM.LIST",
+        f"{API}.STREAM.INFO.*",
+        f"{API}.CONSUMER.NAMES.*",
+        f"{API}.CONSUMER.LIST.*",
+        f"{API}.CONSUMER.INFO.*.*",
+        f"{API}.STREAM.MSG.GET.{SPEND}",
+        f"{API}.STREAM.MSG.GET.{LOAD}",
+    )
+    return _user("sre", "sees depths, consumers, load and money; never a prompt or an answer", asked, ("$JS.EVENT.>",))
+
+
+def _user(name: str, purpose: str, publish: tuple[str, ...], heard: tuple[str, ...] = ()) -> User:
+    # An inbox of its own: who may listen to all inboxes of an account reads everybody's deliveries.
+    return User(name, purpose, publish, (f"{inbox_of(name)}.>", *heard))
+
+
+def _pulls(stream: str) -> Iterator[str]:
+    """Taking deliveries from the durable consumers of a work queue."""
+    yield f"{API}.CONSUMER.CREATE.{stream}.>"
+    yield f"{API}.CONSUMER.MSG.NEXT.{stream}.*"
+    yield f"$JS.ACK.{stream}.>"
+
+
+def _reads(stream: str) -> Iterator[str]:
+    """Reading a stream from its first message with a consumer of one's own."""
+    yield f"{API}.CONSUMER.CREATE.{stream}"
+    yield f"{API}.CONSUMER.CREATE.{stream}.>"
+    yield f"{API}.CONSUMER.MSG.NEXT.{stream}.*"
+    yield f"{API}.CONSUMER.DELETE.{stream}.*"

@@ -1,0 +1,109 @@
+"""Feedback to bytes and back. It comes from strangers, so it is validated in full on the way in and on the way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from fleet.model.errors import InvalidFeedback
+from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.job import TENANT
+from fleet.model.result import Problem
+from queues.wire import schema
+from queues.wire.problems import checked, field_problem
+from queues.wire.subjects import feedback_subject
+
+MAX_FEEDBACK_BYTES = 256 * 1024
+"""Room for the longest text with every character escaped."""
+
+
+def encode_feedback(feedback: Feedback) -> bytes:
+    """Raises InvalidFeedback where a reader would refuse it: nobody answers feedback, so this is the time to say it."""
+    fields = {
+        "schema": schema.VERSION,
+        "id": feedback.id,
+        "job_id": feedback.job_id,
+        "tenant": feedback.tenant,
+        "verdict": feedback.verdict.value,
+        "source": feedback.source.value,
+        "text": feedback.text,
+        "changed": feedback.changed,
+        "target": feedback.target,
+        "propensity": feedback.propensity,
+    }
+    try:
+        body = to_json({name: value for name, value in fields.items() if value is not None}, inf_nan_mode="constants")
+    except ValueError:
+        raise InvalidFeedback("text", "must be valid Unicode") from None
+    read = decode_feedback(body, feedback_subject(feedback.tenant, feedback.source), feedback.at)
+    if isinstance(read, Problem):
+        raise InvalidFeedback(read.field or "body", read.rule or read.message)
+    return body
+
+
+def decode_feedback(body: bytes, subject: str, stored_at: float) -> Feedback | Problem:
+    """The feedback on `feedback.<tenant>[.shadow]`, or what is wrong with it. `stored_at` is the broker's time."""
+    sent = _parsed(body)
+    if isinstance(sent, Problem):
+        return sent
+    read = checked(schema.Feedback.model_validate, sent)
+    if isinstance(read, Problem):
+        return read
+    if problem := _subject_problem(read, subject):
+        return problem
+    feedback = Feedback(
+        job_id=read.job_id,
+        tenant=_tenant(subject),
+        verdict=Verdict(read.verdict),
+        at=stored_at,
+        source=Witness(read.source),
+        text=read.text,
+        target=read.target,
+        propensity=read.propensity,
+        changed=read.changed,
+        id=read.id,
+    )
+    return _contradiction(feedback) or feedback
+
+
+def _parsed(body: bytes) -> dict[str, Any] | Problem:
+    if len(body) > MAX_FEEDBACK_BYTES:
+        return field_problem("body", f"must be at most {MAX_FEEDBACK_BYTES} bytes, not {len(body)}")
+    try:
+        sent = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        return field_problem("body", f"must be JSON: {error}")
+    return sent if isinstance(sent, dict) else field_problem("body", "must be a JSON object")
+
+
+def _contradiction(feedback: Feedback) -> Problem | None:
+    """What no single field is to blame for."""
+    if feedback.verdict is Verdict.EDITED and feedback.text is None:
+        return field_problem("text", "is required with verdict edited: the answer as edited")
+    if feedback.verdict is not Verdict.EDITED and feedback.changed is not None:
+        return field_problem("changed", "belongs to verdict edited")
+    if feedback.source is not Witness.SHADOW:
+        return None if feedback.propensity is None else field_problem("propensity", "belongs to source shadow")
+    if feedback.verdict not in (Verdict.GOOD, Verdict.BAD):
+        return field_problem("verdict", "must be good or bad from source shadow")
+    for name in ("target", "propensity"):
+        if getattr(feedback, name) is None:
+            return field_problem(name, "is required from source shadow")
+    return None
+
+
+def _subject_problem(read: schema.Feedback, subject: str) -> Problem | None:
+    """The subject is what the broker's permissions checked; the body may only agree with it."""
+    tenant = _tenant(subject)
+    if not TENANT.fullmatch(tenant):
+        return field_problem("subject", f"must name a tenant that matches {TENANT.pattern}")
+    if read.tenant not in (None, tenant):
+        return field_problem("tenant", f"must be the tenant of the subject, {tenant}")
+    if subject != feedback_subject(tenant, Witness(read.source)):
+        return field_problem("source", f"{read.source} cannot speak on {subject}")
+    return None
+
+
+def _tenant(subject: str) -> str:
+    return subject.split(".")[1]

@@ -1,0 +1,178 @@
+"""The broker's message for each letter: subject, headers and body. Every queue sends exactly these."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind
+from fleet.model.delivery import Post, Stored
+from fleet.model.errors import InvalidFeedback, InvalidJob
+from fleet.model.feedback import Feedback
+from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Start, Work
+from fleet.model.submission import Submission
+from queues.wire.codec import encode_submission, encode_work, job_message_id, work_message_id
+from queues.wire.feedback import encode_feedback
+from queues.wire.records import encode_dead, encode_ledger, encode_result, encode_start
+from queues.wire.subjects import (
+    EXPECTED_LAST_SUBJECT_SEQUENCE,
+    MSG_ID,
+    TRACEPARENT,
+    cancel_subject,
+    checked_job_id,
+    dead_subject,
+    feedback_subject,
+    job_subject,
+    ledger_subject,
+    result_subject,
+    start_subject,
+    work_subject,
+)
+
+HEADER_ROOM_BYTES = 1024
+"""The broker's limit is for headers and body together; ours are a few hundred bytes."""
+
+DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024
+"""NATS' default limit."""
+
+DEFAULT_MAX_BYTES = DEFAULT_MAX_MESSAGE_BYTES - HEADER_ROOM_BYTES
+"""What a body may have where the broker's limit is NATS' default."""
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_HEADER_FRAME_BYTES = len(b"NATS/1.0\r\n\r\n")
+_HEADER_LINE_BYTES = len(b": \r\n")
+
+_log = logging.getLogger(__name__)
+
+_DROPPED = Failure(FailureKind.INTERNAL, "the answer was too long to be carried on")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    subject: str
+    data: bytes
+    headers: Mapping[str, str] | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Headers and body as the broker counts them."""
+        if not self.headers:
+            return len(self.data)
+        size = len(self.data) + _HEADER_FRAME_BYTES
+        for name, value in self.headers.items():
+            size += len(name.encode()) + len(value.encode()) + _HEADER_LINE_BYTES
+        return size
+
+
+def traceparent_in(headers: Mapping[str, str] | None) -> str | None:
+    """A well-formed W3C trace context; a publisher's header is carried on, so anything else is dropped."""
+    value = None if headers is None else headers.get(TRACEPARENT)
+    return value if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+def messages_of(posts: Sequence[Post], max_bytes: int) -> list[Message | None]:
+    """The message for each post; None for what no reader would take, as text with half a surrogate pair."""
+    return [_message_or_none(post, max_bytes) for post in posts]
+
+
+def _message_or_none(post: Post, max_bytes: int) -> Message | None:
+    try:
+        return message_of(post, max_bytes)
+    except (ValueError, InvalidFeedback) as error:
+        _log.warning("a %s cannot be written: %s", type(post.letter).__name__, type(error).__name__)
+        return None
+
+
+def accepted(stored: Sequence[Stored], max_message_bytes: int) -> list[bool]:
+    """For a desk: True where new. Raises InvalidJob if one was refused for good; the others are stored."""
+    if Stored.REFUSED in stored:
+        raise InvalidJob("body", f"must fit into the broker's limit of {max_message_bytes} bytes with its headers")
+    return [each is Stored.NEW for each in stored]
+
+
+def message_of(post: Post, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
+    """Ids are made of what is sent, so that a repeated step sends the same id and changes nothing.
+
+    Work that would not fit into `max_bytes` goes without its oldest answers.
+    """
+    return with_trace(_letter_message(post.letter, max_bytes), post.traceparent)
+
+
+def with_trace(message: Message, traceparent: str | None) -> Message:
+    if traceparent is None:
+        return message
+    return Message(message.subject, message.data, {**(message.headers or {}), TRACEPARENT: traceparent})
+
+
+def _letter_message(letter: Letter, max_bytes: int) -> Message:
+    match letter:
+        case Work(job, target):
+            subject = work_subject(target, job.lane, job.tenant)
+            return Message(subject, _fitting(letter, max_bytes), {MSG_ID: work_message_id(letter)})
+        case Result(job_id, tenant):
+            # The fence outlives the deduplication window and a restart of the broker.
+            fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
+            return Message(result_subject(tenant, job_id), encode_result(letter), fence)
+        case LedgerEntry(job_id, tenant, attempt=attempt):
+            return Message(
+                ledger_subject(tenant), encode_ledger(letter), {MSG_ID: f"{tenant}.{job_id}.{_line(attempt)}"}
+            )
+        case DeadLetter(tenant, job_id):
+            return Message(dead_subject(tenant), encode_dead(letter), {MSG_ID: f"{tenant}.{job_id}"})
+        case Start(job_id, tenant, number, call):
+            # The fence tells that somebody has begun; what it finds there tells who.
+            fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
+            return Message(start_subject(tenant, job_id, number, call), encode_start(letter), fence)
+        case Feedback():
+            return feedback_message(letter)
+
+
+def _line(attempt: Attempt | None) -> str:
+    """A repeated call has a line of its own, and so has giving up on it: those before may be booked already."""
+    if attempt is None:
+        return "0"
+    if isinstance(attempt.outcome, Failure) and attempt.outcome.kind is FailureKind.INTERRUPTED:
+        return f"{attempt.number}.interrupted"
+    return f"{attempt.number}.again" if attempt.repeated else str(attempt.number)
+
+
+def _fitting(work: Work, max_bytes: int) -> bytes:
+    body = encode_work(work)
+    answered = [n for n, attempt in enumerate(work.attempts) if isinstance(attempt.outcome, Answer)]
+    while len(body) > max_bytes and answered:
+        work = _without_answer(work, answered.pop(0))
+        body = encode_work(work)
+    return body
+
+
+def _without_answer(work: Work, index: int) -> Work:
+    """A failure in its place, so that nobody delivers an answer that is not there; its cost stays booked."""
+    attempts = list(work.attempts)
+    attempts[index] = replace(attempts[index], outcome=_DROPPED, confidence=None)
+    return replace(work, attempts=tuple(attempts))
+
+
+def submission_message(submission: Submission, tenant: str, secret: bytes = b"") -> Message:
+    """Raises InvalidJob where the submission cannot be addressed or is too long."""
+    message_id = job_message_id(tenant, submission.id)
+    if secret:
+        # The broker compares these across tenants, and whoever guesses one can be first.
+        message_id += f".{hmac.digest(secret, message_id.encode(), 'sha256')[:16].hex()}"
+    headers = {MSG_ID: message_id}
+    if submission.traceparent is not None:
+        headers[TRACEPARENT] = submission.traceparent
+    return Message(job_subject(submission.lane, tenant), encode_submission(submission, tenant), headers)
+
+
+def cancel_message(tenant: str, job_id: str) -> Message:
+    """Raises: InvalidJob for what cannot be an id."""
+    return Message(cancel_subject(tenant, checked_job_id(job_id)), b"")
+
+
+def feedback_message(feedback: Feedback) -> Message:
+    """Raises InvalidFeedback where a reader would refuse it."""
+    subject = feedback_subject(feedback.tenant, feedback.source)
+    return Message(subject, encode_feedback(feedback), {MSG_ID: f"{feedback.tenant}.{feedback.id}"})

@@ -1,0 +1,42 @@
+"""A stream of wishes that is full forgets the oldest: whoever reads it is told since when it is complete."""
+
+from __future__ import annotations
+
+import asyncio
+
+from patience import PATIENCE_SECONDS
+
+from queues.jetstream.client.connection import connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.cancels import NEVER_FULL, JetStreamCancels
+from queues.jetstream.topology import TopologySpec, apply
+from queues.server.embedded import EmbeddedServer
+from queues.wire.subjects import CANCELS
+
+
+async def test_it_is_told_since_when_every_wish_is_known(own_server: EmbeddedServer) -> None:
+    connection = await connect(own_server.url)
+    js = connection.nats.jetstream()
+    await apply(js, TopologySpec())
+    config = (await js.stream_info(CANCELS)).config
+    await js.update_stream(config.evolve(max_msgs=NEVER_FULL + 10))
+    desk = JetStreamDesk(connection, "acme")
+    for number in range(NEVER_FULL + 30):
+        await desk.cancel(f"job-{number:012d}")
+    told: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+
+    async def follow() -> None:
+        async for _ in JetStreamCancels(connection).follow(
+            lambda known_since: told.done() or told.set_result(known_since)
+        ):
+            pass
+
+    following = asyncio.create_task(follow())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        known_since = await told
+    following.cancel()
+    state = (await js.stream_info(CANCELS)).state
+    assert state.first_seq == state.last_seq - NEVER_FULL - 9, "some have made room"
+    oldest = await js.get_msg(CANCELS, state.first_seq)
+    assert known_since is not None and abs(known_since - oldest.time.timestamp()) < 0.001
+    await connection.close()

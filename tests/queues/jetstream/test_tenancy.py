@@ -1,0 +1,287 @@
+"""Who may do what on servers started with what `fleet nats-config` writes; every attempt is a real one.
+
+The attempts and the servers' answers are left in build/tenancy.json, where the documentation takes them from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pytest
+from production_nats import ProductionNats
+from raw_session import RawSession
+
+from fleet.model.attempt import Answer, Usage
+from fleet.model.delivery import Post, Stored
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
+from fleet.model.submission import Submission
+from queues.jetstream.client.connection import connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.topology import ChangeKind, TopologySpec, apply
+
+REPORT = Path("build/tenancy.json")
+
+JOB_OF_BETA = "job-of-beta-0001"
+RESULT_OF_BETA = f"results.beta.{JOB_OF_BETA}"
+DIRECT_GET = "$JS.API.DIRECT.GET.RESULTS"
+DIRECT_GET_LARGE = "$JS.API.DIRECT.GET.OBJ_results-large.$O.results-large.C"
+PIECE_OF_BETA = f"{DIRECT_GET_LARGE}.beta.{JOB_OF_BETA}.0123456789abcdef.0"
+READING_RESULTS = b'{"stream_name":"RESULTS","config":{"ack_policy":"none","filter_subject":"results.beta.*"}}'
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Something a user tries: a request to `subject`, or with `listens` a subscription to it."""
+
+    who: str
+    tries: str
+    subject: str
+    answer: str
+    listens: bool = False
+    body: bytes = b"{}"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+PUBLISH = "-ERR 'Permissions Violation for Publish to"
+LISTEN = "-ERR 'Permissions Violation for Subscription to"
+
+ATTEMPTS = [
+    Attempt("acme", "publish a job", "jobs.bulk.acme", '{"stream":"JOBS"'),
+    Attempt("acme", "give feedback", "feedback.acme", '{"stream":"FEEDBACK"'),
+    Attempt("acme", "read a result of its own that is not there yet", f"{DIRECT_GET}.results.acme.x", "404", body=b""),
+    Attempt("acme", "listen to its own results", "results.acme.*", "", listens=True),
+    Attempt("acme", "publish a job as beta", "jobs.bulk.beta", PUBLISH),
+    Attempt("acme", "publish to a lane that does not exist", "jobs.express.acme", PUBLISH),
+    Attempt("acme", "give feedback as beta", "feedback.beta", PUBLISH),
+    Attempt("acme", "pass feedback off as a dispatcher's", "feedback.acme.shadow", PUBLISH),
+    Attempt("acme", "write a result of its own", "results.acme.job-of-acme-0001", PUBLISH),
+    Attempt("acme", "write a result of beta", RESULT_OF_BETA, PUBLISH),
+    Attempt("acme", "write work past the intake", "work.llama-8b.bulk.acme", PUBLISH),
+    Attempt("acme", "write the accounts", "ledger.acme", PUBLISH),
+    Attempt("acme", "write the money spent today", "$KV.spend.2030-01-31.fleet", PUBLISH),
+    Attempt("acme", "write a calibration", "$KV.calibrations.llama-8b.chat.short", PUBLISH),
+    Attempt("acme", "read a result of beta", f"{DIRECT_GET}.{RESULT_OF_BETA}", PUBLISH, body=b""),
+    Attempt(
+        "acme",
+        "read a result of beta, named in the body",
+        DIRECT_GET,
+        PUBLISH,
+        body=json.dumps({"last_by_subj": RESULT_OF_BETA}).encode(),
+    ),
+    Attempt(
+        "acme",
+        "read a result of beta, named in the body of an allowed request",
+        f"{DIRECT_GET}.results.acme.x",
+        "408",
+        body=json.dumps({"last_by_subj": RESULT_OF_BETA}).encode(),
+    ),
+    Attempt(
+        "acme",
+        "read a piece of a large answer of its own that is not there",
+        f"{DIRECT_GET_LARGE}.acme.job-of-acme-0001.0123456789abcdef.0",
+        "404",
+        body=b"",
+    ),
+    Attempt("acme", "read a piece of a large answer of beta", PIECE_OF_BETA, PUBLISH, body=b""),
+    Attempt(
+        "acme",
+        "read a piece of a large answer of beta, named in the body of an allowed request",
+        f"{DIRECT_GET_LARGE}.acme.x.y.0",
+        "408",
+        body=json.dumps({"last_by_subj": PIECE_OF_BETA}).encode(),
+    ),
+    Attempt("acme", "list the large answers", "$JS.API.STREAM.INFO.OBJ_results-large", PUBLISH),
+    Attempt("acme", "read a message of JOBS", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
+    Attempt("acme", "list the streams", "$JS.API.STREAM.NAMES", PUBLISH),
+    Attempt("acme", "list the subjects, and in them the ids", "$JS.API.STREAM.INFO.RESULTS", PUBLISH),
+    Attempt("acme", "list the consumers", "$JS.API.CONSUMER.LIST.JOBS", PUBLISH),
+    Attempt("acme", "read results with a consumer", "$JS.API.CONSUMER.CREATE.RESULTS", PUBLISH, body=READING_RESULTS),
+    Attempt("acme", "take jobs away", "$JS.API.CONSUMER.MSG.NEXT.JOBS.bulk", PUBLISH, body=b'{"batch":1}'),
+    Attempt("acme", "acknowledge somebody's job", "$JS.ACK.JOBS.bulk.1.1.1.1.0", PUBLISH, body=b"+ACK"),
+    Attempt("acme", "purge the jobs of beta", "$JS.API.STREAM.PURGE.JOBS", PUBLISH, body=b'{"filter":"jobs.*.beta"}'),
+    Attempt("acme", "delete a message", "$JS.API.STREAM.MSG.DELETE.JOBS", PUBLISH, body=b'{"seq":1}'),
+    Attempt("acme", "delete a stream", "$JS.API.STREAM.DELETE.JOBS", PUBLISH),
+    Attempt("acme", "see who is connected", "$SYS.REQ.SERVER.PING.CONNZ", PUBLISH),
+    Attempt("acme", "listen to the results of beta", "results.beta.*", LISTEN, listens=True),
+    Attempt("acme", "listen to all results", "results.>", LISTEN, listens=True),
+    Attempt("acme", "listen to one result of beta", RESULT_OF_BETA, LISTEN, listens=True),
+    Attempt("acme", "listen to the money and the calibrations", "$KV.>", LISTEN, listens=True),
+    Attempt("acme", "listen to the jobs", "jobs.>", LISTEN, listens=True),
+    Attempt("acme", "listen to the dispatchers' deliveries", "_INBOX_dispatcher.>", LISTEN, listens=True),
+    Attempt("acme", "listen to everything", ">", LISTEN, listens=True),
+    Attempt(
+        "acme",
+        "have a job traced onto a result of beta",
+        "jobs.bulk.acme",
+        PUBLISH,
+        headers=(("Nats-Trace-Dest", RESULT_OF_BETA),),
+    ),
+    Attempt(
+        "acme",
+        "schedule a job of beta",
+        "jobs.bulk.acme",
+        '"err_code":10188',
+        headers=(("Nats-Schedule", "@at 2030-01-31T12:00:00Z"), ("Nats-Schedule-Target", "jobs.bulk.beta")),
+    ),
+    Attempt(
+        "acme",
+        "roll the stream up to its own job",
+        "jobs.bulk.acme",
+        '"err_code":10111',
+        headers=(("Nats-Rollup", "all"),),
+    ),
+    Attempt("dispatcher", "look at a stream", "$JS.API.STREAM.INFO.JOBS", "stream_info_response"),
+    Attempt("dispatcher", "submit a job", "jobs.bulk.beta", PUBLISH),
+    Attempt("dispatcher", "purge a stream", "$JS.API.STREAM.PURGE.JOBS", PUBLISH),
+    Attempt("dispatcher", "delete a stream", "$JS.API.STREAM.DELETE.JOBS", PUBLISH),
+    Attempt("dispatcher", "change a stream", "$JS.API.STREAM.UPDATE.JOBS", PUBLISH),
+    Attempt("dispatcher", "read dead letters", "$JS.API.CONSUMER.CREATE.DEAD", PUBLISH),
+    Attempt("dispatcher", "listen to another's replies", "_INBOX_operator.>", LISTEN, listens=True),
+    Attempt("ledger", "read the accounts", "$JS.API.CONSUMER.CREATE.LEDGER", "consumer_create_response"),
+    Attempt("ledger", "write the accounts", "ledger.beta", PUBLISH),
+    Attempt("ledger", "read prompts", "$JS.API.CONSUMER.CREATE.JOBS", PUBLISH),
+    Attempt("ledger", "read results", "$JS.API.CONSUMER.CREATE.RESULTS", PUBLISH),
+    Attempt("ledger", "listen to the dispatchers' deliveries", "_INBOX_dispatcher.>", LISTEN, listens=True),
+    Attempt("sre", "see depths", "$JS.API.STREAM.LIST", "stream_list_response"),
+    Attempt("sre", "see consumers", "$JS.API.CONSUMER.LIST.JOBS", "consumer_list_response"),
+    Attempt("sre", "read a prompt", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
+    Attempt("sre", "read a result", f"{DIRECT_GET}.{RESULT_OF_BETA}", PUBLISH, body=b""),
+    Attempt("sre", "pause a consumer", "$JS.API.CONSUMER.PAUSE.JOBS.bulk", PUBLISH),
+    Attempt("sre", "submit a job", "jobs.bulk.beta", PUBLISH),
+    Attempt("sre", "write the money spent today", "$KV.spend.2030-01-31.fleet", PUBLISH),
+    Attempt("sre", "listen to results", "results.>", LISTEN, listens=True),
+]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductionNats]:
+    with ProductionNats(tmp_path_factory.mktemp("production"), options=("--sync", "2m")) as running:
+        yield running
+
+
+@pytest.fixture
+async def fleet(servers: ProductionNats) -> AsyncIterator[ProductionNats]:
+    """The servers with the streams of a fleet, and a result of beta in them."""
+    operator = await connect(servers.url, login=servers.login("operator"))
+    await apply(operator.nats.jetstream(), TopologySpec())
+    await operator.nats.request(RESULT_OF_BETA, b"what beta was told")
+    yield servers
+    await operator.close()
+
+
+async def tried(fleet: ProductionNats, attempt: Attempt) -> str:
+    """What the server said to it; empty where it said nothing against a subscription."""
+    async with RawSession(fleet.url, fleet.login(attempt.who)) as session:
+        if attempt.listens:
+            return await session.listen(attempt.subject, 7)
+        return await session.ask(attempt.subject, attempt.body, **dict(attempt.headers))
+
+
+async def test_everybody_can_do_what_they_need_and_nothing_else(fleet: ProductionNats) -> None:
+    answers = [await tried(fleet, attempt) for attempt in ATTEMPTS]
+
+    _report(answers)
+    wrong = [(a.who, a.tries, said) for a, said in zip(ATTEMPTS, answers, strict=True) if not _as_expected(a, said)]
+    assert wrong == []
+
+
+def _as_expected(attempt: Attempt, answer: str) -> bool:
+    return attempt.answer in answer if attempt.answer else answer == ""
+
+
+def _report(answers: Sequence[str]) -> None:
+    REPORT.parent.mkdir(exist_ok=True)
+    rows = [_row(attempt, answer) for attempt, answer in zip(ATTEMPTS, answers, strict=True)]
+    REPORT.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def _row(attempt: Attempt, answer: str) -> dict[str, str]:
+    about = asdict(attempt)
+    return {name: about[name] for name in ("who", "tries", "subject")} | {"answer": answer or "allowed"}
+
+
+async def test_a_listener_hears_its_own_results_and_no_others(fleet: ProductionNats) -> None:
+    async with AsyncExitStack() as stack:
+        acme, beta, dispatcher = [
+            await stack.enter_async_context(RawSession(fleet.url, fleet.login(name)))
+            for name in ("acme", "beta", "dispatcher")
+        ]
+        for tenant, session in (("acme", acme), ("beta", beta)):
+            assert await session.listen(f"results.{tenant}.*", 7) == ""
+        for tenant in ("beta", "acme"):
+            await dispatcher.ask(f"results.{tenant}.listened-to-00001", tenant.encode())
+
+        assert await acme.heard() == "MSG results.acme.listened-to-00001 acme"
+        assert await beta.heard() == "MSG results.beta.listened-to-00001 beta"
+
+
+async def test_a_tenant_reads_its_own_large_result_and_nobody_elses(fleet: ProductionNats) -> None:
+    dispatcher = await connect(fleet.url, login=fleet.login("dispatcher"))
+    message = {"role": "assistant", "content": "well " * 2_000_000}
+    answer = Answer(message, "stop", Usage(1, 1), "m")
+    large = Result("large-of-acme-0001", "acme", Status.SUCCEEDED, Reason.CONFIDENT, 1.0, answer=answer)
+    assert await JetStreamQueue(dispatcher).publish([Post(large)]) == [Stored.NEW]
+    desk = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("acme"))
+    stranger = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("beta"))
+
+    found = await desk.result(large.job_id)
+
+    assert found is not None and found.answer is not None and found.answer.message == message
+    with pytest.raises(QueueUnavailable, match=r"may not publish to \$JS.API.DIRECT.GET.RESULTS.results.acme"):
+        await stranger.result(large.job_id)
+    with pytest.raises(QueueUnavailable, match=r"may not listen to results\.acme"):
+        await anext(aiter(stranger.results()))
+    for connected in (desk, stranger, dispatcher):
+        await connected.close()
+
+
+async def test_nobody_can_have_anothers_job_dropped_by_being_first_with_its_id(fleet: ProductionNats) -> None:
+    """The broker compares message ids across tenants, and a publisher chooses them freely."""
+    known = Submission("known-to-others-0001", "nudge", {"messages": [{"role": "user", "content": "Hello."}]})
+    body = b'{"id":"another-job-00001","task":"nudge","request":{"messages":[{"role":"user","content":"!"}]}}'
+    async with RawSession(fleet.url, fleet.login("acme")) as acme:
+        for claimed in ("beta.known-to-others-0001", "known-to-others-0001"):
+            assert '"stream":"JOBS"' in await acme.ask("jobs.bulk.acme", body, **{"Nats-Msg-Id": claimed})
+    beta = await JetStreamDesk.connect(fleet.url, "beta", fleet.login("beta"))
+
+    assert await beta.submit([known]) == [True]
+    assert await beta.submit([known]) == [False]
+
+    await beta.close()
+
+
+async def test_who_may_not_make_the_streams_is_told_which_one_and_by_which_right(
+    fleet: ProductionNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = await connect(fleet.url, login=fleet.login("operator"))
+    dispatcher = await connect(fleet.url, login=fleet.login("dispatcher"))
+    streams, lesser = operator.nats.jetstream(), dispatcher.nats.jetstream()
+    assert all(change.kind is ChangeKind.UNCHANGED for change in await apply(lesser, TopologySpec()))
+
+    await streams.delete_stream("DEAD")
+    with pytest.raises(ConfigError, match=r"streams\.DEAD: is not there.* publish to \$JS\.API\.STREAM\.CREATE\.DEAD$"):
+        await apply(lesser, TopologySpec())
+    await apply(streams, TopologySpec())
+    with pytest.raises(ConfigError, match=r"streams\.RESULTS: has other settings.*\$JS\.API\.STREAM\.UPDATE\.RESULTS$"):
+        await apply(lesser, TopologySpec(result_max_age_seconds=60.0))
+
+    assert caplog.records == []
+    for connected in (operator, dispatcher):
+        await connected.close()
+
+
+async def test_a_wrong_password_opens_nothing(fleet: ProductionNats) -> None:
+    with pytest.raises(ConfigError, match="refuses this login"):
+        await connect(fleet.url, login=replace(fleet.login("acme"), password="guessed"), timeout_seconds=2)
+
+
+async def test_a_user_may_not_come_without_a_name(fleet: ProductionNats) -> None:
+    with pytest.raises(ConfigError, match="refuses this login"):
+        await connect(fleet.url, timeout_seconds=2)

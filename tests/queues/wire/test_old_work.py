@@ -1,0 +1,28 @@
+"""Work that a dispatcher of an earlier version has published is done by one of this version: upgrades go dispatcher by
+dispatcher, and the stream between them stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleet.model.attempt import Answer, Failure
+from fleet.model.delivery import Work
+from queues.wire.codec import decode_work
+
+RECORDED = sorted((Path(__file__).parent / "recorded").glob("work-*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_message_of_an_earlier_version_is_read_with_all_its_attempts(path: Path) -> None:
+    work = decode_work(path.read_bytes(), "work.llama-8b.bulk.acme")
+    assert isinstance(work, Work)
+    assert (work.job.id, work.job.tenant, work.target, work.hop) == ("job-0123456789ab", "acme", "llama-8b", 2)
+    first, second = work.attempts
+    assert isinstance(first.outcome, Answer) and (first.confidence, first.outcome.text) == (0.4, "positive")
+    assert isinstance(second.outcome, Failure)
+
+
+def test_there_is_one_to_read() -> None:
+    assert RECORDED
