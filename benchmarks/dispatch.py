@@ -36,7 +36,7 @@ from benchmarks.report import show
 from fleet.app import SystemClock, apply_topology
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
-from fleet.dispatch.knowledge import Learned
+from fleet.dispatch.state.knowledge import Learned
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission

@@ -22,7 +22,7 @@ from benchmarks.dispatch import BATCH, REQUEST, dispatching, measure, rules_with
 from benchmarks.instant import ANSWER
 from benchmarks.report import show
 from fleet.app import apply_topology
-from fleet.dispatch.traffic import QUEUED_PER_SLOT
+from fleet.dispatch.state.traffic import QUEUED_PER_SLOT
 from fleet.model.attempt import Outcome
 from fleet.model.call import Call
 from fleet.model.job import Lane

@@ -14,8 +14,8 @@ from fleet.app.knowledge import Calibrations, load_calibrations, shipped_calibra
 from fleet.app.routers import Routers, load_routers
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
-from fleet.dispatch.knowledge import Learned
-from fleet.dispatch.till import alerts
+from fleet.dispatch.runner.till import alerts
+from fleet.dispatch.state.knowledge import Learned
 from fleet.model.errors import ConfigError, LoginRefused
 from fleet.ports import Backend, Capacities
 from fleet.providers.keys import EnvironmentKeyRing

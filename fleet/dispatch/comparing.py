@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from fleet.dispatch.knowledge import Knowledge
+from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.step import Case, Step, label
 from fleet.model.action import Finish
 from fleet.model.job import Lane

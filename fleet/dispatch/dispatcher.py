@@ -7,19 +7,19 @@ from collections.abc import Collection, Coroutine, Iterator, Mapping
 
 import structlog
 
-from fleet.dispatch.cancelling import Cancelling
-from fleet.dispatch.intake import Intake
-from fleet.dispatch.knowledge import Knowledge, Learned
-from fleet.dispatch.lease import Leases
-from fleet.dispatch.load import Reporter
+from fleet.dispatch.intake.intake import Intake
+from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.maintenance.orphans import Orphans
 from fleet.dispatch.office import Office
-from fleet.dispatch.orphans import Orphans
 from fleet.dispatch.patience import first_of
-from fleet.dispatch.peers import Peers
-from fleet.dispatch.runner import Runner
+from fleet.dispatch.runner.runner import Runner
+from fleet.dispatch.runner.till import Till
 from fleet.dispatch.spans import Spans
-from fleet.dispatch.state import FleetState
-from fleet.dispatch.till import Till
+from fleet.dispatch.state.knowledge import Knowledge, Learned
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.load import Reporter
+from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
 from policies.rules.rules import Rules

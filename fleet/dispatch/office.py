@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet import faults
-from fleet.dispatch.cancelling import Cancelling
 from fleet.dispatch.comparing import with_comparisons
 from fleet.dispatch.isolation import Isolation
-from fleet.dispatch.knowledge import Knowledge
-from fleet.dispatch.lease import Leases
+from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.patience import insist
-from fleet.dispatch.peers import Peers
+from fleet.dispatch.runner.till import Till
 from fleet.dispatch.spans import Spans
-from fleet.dispatch.state import FleetState
+from fleet.dispatch.state.knowledge import Knowledge
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.step import Case, Step, broken, carry_out, failing, put_off, unreadable, unstorable
-from fleet.dispatch.till import Till
 from fleet.interruption import raise_own
 from fleet.model.action import Action, Finish, Wait
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Stored, WorkOf

@@ -14,7 +14,7 @@ from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.app.worker import SystemClock
 from fleet.client import FleetClient
-from fleet.dispatch.cancelling import Cancelling
+from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.model.delivery import Ack, JobsOf, Post
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Verdict

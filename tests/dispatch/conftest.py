@@ -14,8 +14,8 @@ import pytest
 from patience import PATIENCE_SECONDS
 
 from fleet.dispatch.dispatcher import Dispatcher
-from fleet.dispatch.knowledge import Learned
-from fleet.dispatch.till import alerts
+from fleet.dispatch.runner.till import alerts
+from fleet.dispatch.state.knowledge import Learned
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.call import Call
 from fleet.model.delivery import WorkOf

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from fleet.dispatch.till import Till
+from fleet.dispatch.runner.till import Till
 from fleet.model.attempt import Outcome
 from fleet.model.call import Call
 from fleet.model.job import Lane

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from fleet.dispatch import orphans, peers
+from fleet.dispatch.maintenance import orphans
+from fleet.dispatch.state import peers
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Post, Stored
 from fleet.model.job import Lane

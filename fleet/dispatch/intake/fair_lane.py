@@ -16,12 +16,12 @@ from itertools import chain
 import structlog
 
 from fleet import faults
-from fleet.dispatch.lines import MOST_HELD, MOST_HOLDING, REMEMBERED_SECONDS, WINDOW, Held, Line, Lines
+from fleet.dispatch.intake.lines import MOST_HELD, MOST_HOLDING, REMEMBERED_SECONDS, WINDOW, Held, Line, Lines
+from fleet.dispatch.intake.opening import Opening, apart
+from fleet.dispatch.intake.quotas import Quotas
+from fleet.dispatch.intake.reception import Reception, case_of
 from fleet.dispatch.office import Errand, Office
-from fleet.dispatch.opening import Opening, apart
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.quotas import Quotas
-from fleet.dispatch.reception import Reception, case_of
 from fleet.dispatch.step import Case
 from fleet.interruption import raise_own
 from fleet.model.action import Action, Run, Wait

@@ -7,8 +7,8 @@ from functools import partial
 
 import structlog
 
+from fleet.dispatch.intake.opening import Opening, apart
 from fleet.dispatch.office import Errand, Office, unread
-from fleet.dispatch.opening import Opening, apart
 from fleet.dispatch.patience import pause
 from fleet.dispatch.step import Case, Step
 from fleet.interruption import raise_own

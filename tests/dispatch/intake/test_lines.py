@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.dispatch.lines import Line
+from fleet.dispatch.intake.lines import Line
 
 
 def line_with_put_off(*job_ids: str) -> Line:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from fleet.dispatch.load import all_warm
 from fleet.dispatch.office import Office
+from fleet.dispatch.state.load import all_warm
 from fleet.dispatch.step import Case
 from fleet.model.action import Action, Run, Wait
 from fleet.model.reason import Reason

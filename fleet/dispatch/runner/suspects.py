@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from fleet.dispatch.office import Errand, Office, job_fields
-from fleet.dispatch.starts import Starts
+from fleet.dispatch.runner.starts import Starts
 from fleet.dispatch.step import Case
 from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
@@ -40,7 +40,7 @@ class Suspects:
         self._let_go = let_go
 
     def among(self, cases: list[Case]) -> tuple[list[Case], list[Case]]:
-        """The cases that are none, and those that are. Paid calls are all on record (see `fleet.dispatch.starts`)."""
+        """The cases that are none, and those that are. Paid calls are all on record (see `starts`)."""
         suspects = [case for case in cases if is_suspect(case.delivery.deliveries, case.job)]
         if not suspects or is_charged(self._target):
             return cases, []

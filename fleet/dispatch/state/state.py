@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import structlog
 
-from fleet.dispatch.load import Loads
 from fleet.dispatch.patience import pause
-from fleet.dispatch.replicas import Replicas
+from fleet.dispatch.state.load import Loads
+from fleet.dispatch.state.replicas import Replicas
+from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.dispatch.step import Case
 from fleet.dispatch.timekeeping import BrokerTime
-from fleet.dispatch.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, insist, pause, until_stopped
+from fleet.dispatch.state.wishes import MOST_OF_TENANT, Wishes
 from fleet.dispatch.step import Case
-from fleet.dispatch.wishes import MOST_OF_TENANT, Wishes
 from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable

@@ -1,8 +1,9 @@
 """The calls of one target, on record where they are charged for; a call that was begun before is made again alone.
 
 What came back may have crashed its dispatcher, or have been beside what did, and it has one call left (see
-`fleet.dispatch.starts`). So of these last calls one runs at a time in a dispatcher, and beside nothing else that came
-back: a crash costs at most one job its last call. Few wait here for their turn; the others wait in the queue, where
+`fleet.dispatch.runner.starts`). So of these last calls one runs at a time in a dispatcher, and beside nothing else
+that came back: a crash costs at most one job its last call. Few wait here for their turn; the others wait in the
+queue, where
 they keep neither a slot nor money, and another dispatcher may take them.
 """
 
@@ -15,12 +16,12 @@ from dataclasses import replace
 import structlog
 
 from fleet import faults
-from fleet.dispatch.elsewhere import look_here_first
+from fleet.dispatch.maintenance.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office
 from fleet.dispatch.patience import ANSWER_SECONDS
-from fleet.dispatch.starts import INTERRUPTED, Begun, Starts
+from fleet.dispatch.runner.starts import INTERRUPTED, Begun, Starts
+from fleet.dispatch.runner.till import cost_of
 from fleet.dispatch.step import Case, Step, on_record
-from fleet.dispatch.till import cost_of
 from fleet.interruption import raise_own
 from fleet.model.action import Run, Wait
 from fleet.model.attempt import Attempt, Outcome

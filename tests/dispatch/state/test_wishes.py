@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from fleet.dispatch import cancelling
-from fleet.dispatch.cancelling import Cancelling
-from fleet.dispatch.wishes import Wishes
+from fleet.dispatch.maintenance import cancelling
+from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.state.wishes import Wishes
 from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import JobsOf, Post
 from fleet.model.job import Lane

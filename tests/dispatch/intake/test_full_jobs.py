@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.dispatch import peers, state
-from fleet.dispatch.state import FleetState
+from fleet.dispatch.state import peers, state
+from fleet.dispatch.state.state import FleetState
 from fleet.model.delivery import Depths, Fill, JobsOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason

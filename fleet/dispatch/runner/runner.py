@@ -9,17 +9,17 @@ from functools import partial
 import structlog
 
 from fleet import faults
-from fleet.dispatch.buffer import Buffer
-from fleet.dispatch.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
-from fleet.dispatch.elsewhere import look_here_first
+from fleet.dispatch.intake.opening import Opening, apart
+from fleet.dispatch.maintenance.elsewhere import look_here_first
 from fleet.dispatch.office import Errand, Office, job_fields, unread
-from fleet.dispatch.opening import Opening, apart
-from fleet.dispatch.paid import PaidCalls
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.starts import Starts
+from fleet.dispatch.runner.buffer import Buffer
+from fleet.dispatch.runner.cold import LOOK_AGAIN_SECONDS, note_missed, waits_here
+from fleet.dispatch.runner.paid import PaidCalls
+from fleet.dispatch.runner.starts import Starts
+from fleet.dispatch.runner.suspects import Suspects
+from fleet.dispatch.runner.till import believed, cost_of, request_of, wait_for_money
 from fleet.dispatch.step import Case
-from fleet.dispatch.suspects import Suspects
-from fleet.dispatch.till import believed, cost_of, request_of, wait_for_money
 from fleet.interruption import is_own, raise_own
 from fleet.model.action import Action, Run
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleet.dispatch.cold import note_missed, waits_for_replica
 from fleet.dispatch.office import Errand, Office
+from fleet.dispatch.runner.cold import note_missed, waits_for_replica
 from fleet.dispatch.step import Case, reject
 from fleet.model.action import Action, GiveUp, Run, Wait
 from fleet.model.delivery import AnyDelivery, WorkOf

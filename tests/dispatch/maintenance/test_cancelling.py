@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from patience import PATIENCE_SECONDS
 
-from fleet.dispatch import cancelling
-from fleet.dispatch.cancelling import Cancelling
+from fleet.dispatch.maintenance import cancelling
+from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import Post

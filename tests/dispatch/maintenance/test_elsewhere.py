@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fleet.dispatch.elsewhere import LEFT_SECONDS, look_here_first
+from fleet.dispatch.maintenance.elsewhere import LEFT_SECONDS, look_here_first
 from fleet.model.action import GiveUp, Run, Wait
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status

@@ -1,7 +1,7 @@
 """What the other dispatchers of the fleet serve. A target nobody serves here may be served there.
 
-Every dispatcher reports its targets (see `fleet.dispatch.load`). One that reports nothing, an older one perhaps, is
-known by what it does: it waits for the work of its targets. Neither look takes anything.
+Every dispatcher reports its targets (see `fleet.dispatch.state.load`). One that reports nothing, an older one perhaps,
+is known by what it does: it waits for the work of its targets. Neither look takes anything.
 """
 
 from __future__ import annotations

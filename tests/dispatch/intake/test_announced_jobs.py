@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from fleet.dispatch.lines import Line
+from fleet.dispatch.intake.lines import Line
 
 POLL = cast("asyncio.Task[None]", object())
 

@@ -9,8 +9,9 @@ from itertools import pairwise
 import pytest
 from patience import PATIENCE_SECONDS
 
-from fleet.dispatch import fair_lane, state
-from fleet.dispatch.traffic import QUEUED_PER_SLOT, Traffic
+from fleet.dispatch.intake import fair_lane
+from fleet.dispatch.state import state
+from fleet.dispatch.state.traffic import QUEUED_PER_SLOT, Traffic
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.dispatch.state import FleetState
+from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.delivery import Delivery, JobsOf

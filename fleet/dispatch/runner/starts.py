@@ -2,8 +2,9 @@
 
 Of every attempt at a target that charges for calls, the record of call 1 is stored before the call. Where it was
 stored before, a dispatcher began the attempt and died, or lost its lease; whether it was charged nobody knows. Unless
-the job has its result by now, the call is made once more, alone (see `fleet.dispatch.paid`), under the record of call
-2, and the attempt says that it is a repetition. Where that was stored before as well, the attempt has failed: it is
+the job has its result by now, the call is made once more, alone (see `fleet.dispatch.runner.paid`), under the record
+of call 2, and the attempt says that it is a repetition. Where that was stored before as well, the attempt has failed:
+it is
 `interrupted`, and the job goes on without this target.
 """
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.dispatch import elsewhere, orphans, peers
+from fleet.dispatch.maintenance import elsewhere, orphans
+from fleet.dispatch.state import peers
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet.dispatch.patience import until_stopped
-from fleet.dispatch.state import FleetState
+from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Attempt, Judged
 from fleet.model.calibration import Calibration, CalibrationKey, Guard

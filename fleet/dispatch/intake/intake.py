@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet.dispatch.fair_lane import FairLane
+from fleet.dispatch.intake.fair_lane import FairLane
+from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.office import Office
 from fleet.dispatch.patience import until_stopped
-from fleet.dispatch.quotas import Quotas
 from fleet.model.job import FAIR_LANES, Lane
 
 

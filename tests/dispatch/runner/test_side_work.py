@@ -13,8 +13,8 @@ from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
 from fleet.dispatch import comparing
-from fleet.dispatch.knowledge import WITHDRAWN, Knowledge, Learned
-from fleet.dispatch.state import FleetState
+from fleet.dispatch.state.knowledge import WITHDRAWN, Knowledge, Learned
+from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Attempt, Failure, Features, Usage
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Guard, Probe, Scorer

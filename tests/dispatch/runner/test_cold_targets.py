@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.dispatch import load, replicas, runner
-from fleet.dispatch.replicas import STALE_SECONDS, Replicas
-from fleet.dispatch.traffic import QUEUED_PER_SLOT
+from fleet.dispatch.runner import runner
+from fleet.dispatch.state import load, replicas
+from fleet.dispatch.state.replicas import STALE_SECONDS, Replicas
+from fleet.dispatch.state.traffic import QUEUED_PER_SLOT
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Post, Retry, WorkOf
 from fleet.model.job import Job, Lane, Plan

@@ -11,9 +11,10 @@ import pytest
 from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
-from fleet.dispatch import fair_lane, load
-from fleet.dispatch.load import HALF_LIFE_JOBS, Loads, Reporter
+from fleet.dispatch.intake import fair_lane
 from fleet.dispatch.office import Office
+from fleet.dispatch.state import load
+from fleet.dispatch.state.load import HALF_LIFE_JOBS, Loads, Reporter
 from fleet.model.attempt import Answer, Usage
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
