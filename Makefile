@@ -79,7 +79,7 @@ lock: ## resolve all dependencies anew
 	requirements/lock || PIP_EXTRA="--extra-index-url $(TORCH_INDEX)" requirements/lock
 
 docs: setup  ## write the generated documents
-	$(BIN)/python -m queues.wire.schema > docs/wire-schema-v1.json
+	$(BIN)/python -m queues.wire.schema > docs/reference/wire-schema-v1.json
 
 clean:  ## remove the environment and everything built
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

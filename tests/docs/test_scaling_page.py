@@ -1,4 +1,4 @@
-"""docs/scaling.md knows every word that a scaling decision may give as its reason."""
+"""docs/explanation/scaling.md knows every word that a scaling decision may give as its reason."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from fleet.model.scaling import ScalingReason
 
-PAGE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "explanation" / "scaling.md").read_text()
 
 
 @pytest.mark.parametrize("reason", ScalingReason)

@@ -1,4 +1,4 @@
-"""docs/wire.md tells of every stream what the topology makes of it."""
+"""docs/reference/wire.md tells of every stream what the topology makes of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 from queues.jetstream.shares import PERCENT
 from queues.jetstream.topology import SHIPPED, _consistent, _streams
 
-WIRE_MD = (Path(__file__).parents[3] / "docs" / "wire.md").read_text()
+WIRE_MD = (Path(__file__).parents[3] / "docs" / "reference" / "wire.md").read_text()
 STREAMS = {str(config.name): _consistent(config) for config in _streams(SHIPPED)}
 UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 

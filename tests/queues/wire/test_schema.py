@@ -19,7 +19,7 @@ from queues.wire.codec import decode_job
 from queues.wire.feedback import decode_feedback
 from queues.wire.records import decode_result
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[3] / "docs" / "reference"
 PUBLISHED = DOCS / "wire-schema-v1.json"
 WIRE_MD = (DOCS / "wire.md").read_text()
 DOCUMENT: dict[str, Any] = json.loads(PUBLISHED.read_text())
@@ -31,7 +31,7 @@ def check(name: str, message: Any) -> None:
 
 
 def test_the_published_schema_is_the_one_in_the_code() -> None:
-    assert PUBLISHED.read_text() == schema.rendered(), "run: python -m queues.wire.schema > docs/wire-schema-v1.json"
+    assert PUBLISHED.read_text() == schema.rendered(), "run: make docs"
 
 
 def test_the_published_schema_is_a_schema() -> None:
@@ -39,7 +39,7 @@ def test_the_published_schema_is_a_schema() -> None:
 
 
 def _example(title: str) -> Any:
-    """The JSON block under the heading in docs/wire.md."""
+    """The JSON block under the heading in docs/reference/wire.md."""
     section = WIRE_MD.split(f"## {title}\n", 1)[1]
     match = re.search(r"```json\n(.*?)```", section, re.DOTALL)
     assert match is not None
