@@ -31,7 +31,8 @@ def simulate(
     jobs: Annotated[int | None, typer.Option(help="How many jobs; without it, as many as the scenario says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same jobs.")] = 1,
     scenarios: Annotated[
-        bool, typer.Option("--scenarios", help="The cost tables of the source documents beside simulated ones.")
+        bool,
+        typer.Option("--scenarios", help="The cost tables of docs/explanation/cost-models.md beside simulated ones."),
     ] = False,
     replay: Annotated[
         Path | None, typer.Option(help="A recorded run of the local fleet, as JSONL: predict it.")

@@ -1,4 +1,4 @@
-"""The cost tables of the source documents beside what the simulation makes of the same loads."""
+"""Compute the cost tables of docs/explanation/cost-models.md: five documents' claims beside simulated costs."""
 
 from __future__ import annotations
 

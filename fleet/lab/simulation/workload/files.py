@@ -26,7 +26,7 @@ _DEEPEST = 4
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of a source document and the scenario that stands for it.
+    """A figure of a document in docs/explanation/cost-models.md and the scenario that stands for it.
 
     `usd` is what the document says of a month, from to; `right_usd` the same by its own prices without its mistakes.
     `scenario` is a shipped one, `set` what differs; `why` says why ours is another figure.
