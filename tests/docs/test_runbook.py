@@ -1,4 +1,4 @@
-"""The runbook, docs/how-to/operations.md, names only commands, files and variables that there are; nothing of it is executed."""
+"""docs/how-to/operations.md names only commands, files and variables that there are; nothing of it is executed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ PAGE = ROOT / "docs" / "how-to" / "operations.md"
 RUNBOOK = PAGE.read_text()
 
 SHELL = "\n".join(block.text for block in blocks(PAGE) if block.language == "sh")
-COMMANDS = sorted({shlex.join(words) for text in (SHELL, "\n".join(inline_code(PAGE))) for words in command_lines(text)})
-FILES = sorted(set(re.findall(r"\b[\w-]+\.yaml\b(?<!profiles\.yaml)", " ".join(c for c in inline_code(PAGE) if "/" not in c))))
+COMMANDS = sorted(
+    {shlex.join(words) for text in (SHELL, "\n".join(inline_code(PAGE))) for words in command_lines(text)}
+)
+FILES = sorted(
+    set(re.findall(r"\b[\w-]+\.yaml\b(?<!profiles\.yaml)", " ".join(c for c in inline_code(PAGE) if "/" not in c)))
+)
 VARIABLES = sorted(set(re.findall(r"\bFLEET_[A-Z_]*[A-Z](?![A-Z_<])", RUNBOOK)))
 
 

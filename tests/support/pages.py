@@ -62,7 +62,7 @@ def anchors(page: Path) -> set[str]:
 
 def command_lines(text: str) -> Iterator[list[str]]:
     """The words of every `fleet ...` and `make ...` line, without the variables that are set before it."""
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in _logical_lines(text):
         try:
             words = shlex.split(line.removeprefix("$ "), comments=True)
         except ValueError:  # prose with an apostrophe
@@ -71,6 +71,12 @@ def command_lines(text: str) -> Iterator[list[str]]:
             words.pop(0)
         if words and words[0].removeprefix(".venv/bin/") in ("fleet", "make"):
             yield [words[0].removeprefix(".venv/bin/"), *words[1:]]
+
+
+def _logical_lines(text: str) -> list[str]:
+    """Lines as the shell takes them: one may go on after a backslash, or inside quotation marks."""
+    text = re.sub(r'"[^"\n]*\n[^"\n]*"$', lambda quoted: quoted[0].replace("\n", " "), text, flags=re.M)
+    return text.replace("\\\n", " ").splitlines()
 
 
 def parse(words: list[str]) -> None:
