@@ -1,8 +1,8 @@
 # The CPU fleet: `dispatcher` for cloud targets alone, `fleet` (the last stage) with Ray, vLLM and the stand-in models.
 #
-#   docker build -f deployments/containers/cpu.Dockerfile --target dispatcher -t fleet-dispatcher:0.1.0 .
-#   docker build -f deployments/containers/cpu.Dockerfile -t fleet-cpu:0.1.0 .
-#   docker run --rm fleet-cpu:0.1.0 fleet demo
+#   docker build -f deployments/containers/cpu.Dockerfile --target dispatcher -t fleet-dispatcher:0.2.0 .
+#   docker build -f deployments/containers/cpu.Dockerfile -t fleet-cpu:0.2.0 .
+#   docker run --rm fleet-cpu:0.2.0 fleet demo
 #
 # Secrets come into the environment when a container starts (--env-file); none is in an image.
 

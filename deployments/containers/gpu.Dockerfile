@@ -1,6 +1,6 @@
 # The GPU fleet: what every node of the Ray cluster runs, with or without a card. KubeRay gives the command.
 #
-#   docker build -f deployments/containers/gpu.Dockerfile -t fleet-gpu:0.1.0 .
+#   docker build -f deployments/containers/gpu.Dockerfile -t fleet-gpu:0.2.0 .
 #
 # CUDA comes with the wheels; the driver, 580 or newer, from the machine. Weights are fetched when a model starts, with
 # HF_TOKEN from the environment. Python is the same version in every node: Ray refuses what differs.
