@@ -55,7 +55,7 @@ _FIGURES_FILE = TypeAdapter(_FiguresFile)
 
 def names() -> list[str]:
     """The scenarios that are shipped."""
-    folder = shipped("fleet.simulation", "scenarios")
+    folder = shipped("fleet.lab.simulation", "scenarios")
     return sorted(
         path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_") and path.stem != _FIGURES
     )
