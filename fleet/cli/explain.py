@@ -118,7 +118,7 @@ def _facts(attempt: Attempt) -> Table:
             facts.add_row("failed", f"{failure.kind}: {failure.detail}")
         case Answer() as answer:
             facts.add_row("features", _features(answer))
-            facts.add_row("confidence", _confidence(attempt))
+            facts.add_row("confidence", confidence_of(attempt))
             if attempt.judged is not None:
                 facts.add_row("judged by", _judged_by(attempt.judged))
             facts.add_row("tokens", f"{answer.usage.input_tokens} in, {answer.usage.output_tokens} out")
@@ -142,7 +142,8 @@ def _probability(logprob: float) -> str:
     return f"{math.exp(min(logprob, 0.0)):.4f}"
 
 
-def _confidence(attempt: Attempt) -> str:
+def confidence_of(attempt: Attempt) -> str:
+    """The confidence in an answer, held against its threshold: 0.4100 < 0.7500."""
     if attempt.confidence is None:
         return "not known"
     if (judged := attempt.judged) is None:

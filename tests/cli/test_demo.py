@@ -13,12 +13,13 @@ from memory_fleet import MemoryFleet, attempt, succeeded
 from typer.testing import Result as CliResult
 
 from deployments.standins.tasks import TASKS
-from fleet.cli.demo.asked import SMALL_MODEL, Asked, alone_on, jobs
+from fleet.app import TargetStatus
+from fleet.cli.demo.asked import CHEAPEST_FIRST, LARGEST_MODEL, SMALL_MODEL, Asked, alone_on, jobs
 from fleet.cli.demo.collect import Collected, collect
-from fleet.cli.demo.report import Report, accuracy_of_the_small_model, report
+from fleet.cli.demo.report import Report, alone, report
 from fleet.cli.demo.view import telling_examples
 from fleet.model.attempt import Failure, FailureKind
-from fleet.model.job import Job, Lane
+from fleet.model.job import Job, Lane, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Result
 from queues.memory import MemoryDesk
@@ -79,12 +80,20 @@ def of(one: Asked) -> Job:
 
 def reported(answer: Callable[[Job], Result], asked: Sequence[Asked] = ASKED) -> Report:
     results = {one.submission.id: answer(of(one)) for one in asked}
-    return report(asked, Collected(results, duplicates=0, wall_seconds=2.0), small_model_accuracy=None)
+    return report(asked, Collected(results, duplicates=0, wall_seconds=2.0))
 
 
 def test_the_demo_asks_an_equal_share_of_every_task_and_mixes_the_lanes() -> None:
     pairs = Counter((one.submission.task, one.submission.lane) for one in ASKED)
     assert pairs == Counter({(task, lane): 1 for task in TASKS for lane in Lane})
+
+
+def test_one_job_of_four_asks_for_the_smallest_model_first_whatever_its_task() -> None:
+    asked = jobs(CHEAPEST_FIRST * len(TASKS), seed=1, deadline_seconds=60.0)
+    assert Counter(one.submission.task for one in asked if one.submission.tier is Tier.SIMPLE) == dict.fromkeys(
+        TASKS, 1
+    )
+    assert {one.submission.tier for one in asked} == {None, Tier.SIMPLE}
 
 
 def test_the_same_seed_asks_the_same_and_another_seed_something_else() -> None:
@@ -128,7 +137,7 @@ def test_a_failed_attempt_is_no_escalation() -> None:
 def test_a_wrong_or_missing_answer_costs_accuracy() -> None:
     results = {one.submission.id: right(of(one)) for one in ASKED[:18]}
     results[ASKED[0].submission.id] = succeeded(of(ASKED[0]), "no idea")
-    totals = report(ASKED, Collected(results, 0, 1.0), None)
+    totals = report(ASKED, Collected(results, 0, 1.0))
     assert (totals.lost, totals.accuracy) == (9, round(17 / 27, 4))
     assert totals.by_target[SMALL_MODEL].accuracy == round(17 / 18, 4)
 
@@ -145,7 +154,8 @@ def test_the_small_model_has_an_accuracy_only_if_it_answered_everything(
         one.submission.id: succeeded(of(one), one.example.answer, targets[index % len(targets)])
         for index, one in enumerate(kept)
     }
-    assert accuracy_of_the_small_model(ASKED, results) == accuracy
+    found = alone(SMALL_MODEL, ASKED, results)
+    assert (None if found is None else found.accuracy) == accuracy
 
 
 def test_the_examples_shown_take_different_ways() -> None:
@@ -189,6 +199,10 @@ KEYS = [
     "escalated",
     "accuracy",
     "small_model_accuracy",
+    "largest_model_accuracy",
+    "cost_usd",
+    "small_model_cost_usd",
+    "largest_model_cost_usd",
     "wall_seconds",
     "jobs_per_second",
 ]
@@ -208,6 +222,7 @@ def test_the_json_is_one_object_with_these_keys(invoke_json: Callable[..., dict[
     assert (summary["jobs"], summary["results"], summary["lost"], summary["duplicates"]) == (27, 27, 0, 0)
     assert (summary["escalated"], summary["accuracy"]) == (12, 1.0)
     assert summary["small_model_accuracy"] == round(15 / 27, 4)
+    assert summary["largest_model_accuracy"] is None, "not all were answered by it"
 
 
 def test_people_get_a_table_examples_totals_and_notes(invoke: Callable[..., CliResult], fake_app: App) -> None:
@@ -215,11 +230,19 @@ def test_people_get_a_table_examples_totals_and_notes(invoke: Callable[..., CliR
     lines = [" ".join(line.split()) for line in invoke("demo", "--jobs", str(COUNT)).stdout.splitlines()]
     assert "target answered escalated away failed attempts accuracy" in lines
     assert "llama-8b 15 12 0 100.0%" in lines
-    assert "path llama-8b (0.20) → llama-70b (0.95)" in lines
-    assert "accuracy 100.0% (llama-8b alone 55.6%)" in lines
+    climbed = lines.index("llama-8b confidence 0.2000: not trusted, the next model is asked")
+    assert lines[climbed + 1] == "llama-70b confidence 0.9500"
     assert "0 lost, 0 duplicates, 12 escalated" in lines
-    assert "cost $0.000000" in lines
+    assert "the fleet 100.0% $0.000000" in lines
+    assert "all on llama-8b 55.6% $0.000000" in lines
+    assert "all on llama-70b - -" in lines
     assert "note: no cloud keys" in lines
+    assert [line.split()[:2] for line in lines[-4:]] == [
+        ["fleet", "up"],
+        ["fleet", "submit"],
+        ["fleet", "explain"],
+        ["OTEL_EXPORTER_OTLP_ENDPOINT=…", "fleet"],
+    ]
 
 
 def test_a_wrong_answer_is_shown_beside_the_expected_one(invoke: Callable[..., CliResult], fake_app: App) -> None:
@@ -231,15 +254,32 @@ def test_a_wrong_answer_is_shown_beside_the_expected_one(invoke: Callable[..., C
 @pytest.mark.parametrize(
     ("arguments", "is_up", "calls"),
     [
-        ((), True, ["start", "stop"]),
+        ((), False, ["start", "stop"]),
+        ((), True, []),
         (("--nats-url", "nats://127.0.0.1:4222"), True, []),
         (("--nats-url", "nats://127.0.0.1:4222"), False, ["start", "stop"]),
     ],
 )
-def test_a_fleet_that_is_named_and_there_is_used_and_otherwise_one_is_started_and_stopped(
-    invoke: Callable[..., CliResult], fake_app: App, arguments: tuple[str, ...], is_up: bool, calls: list[str]
+def test_a_fleet_that_is_there_is_used_and_otherwise_one_is_started_and_stopped(
+    invoke: Callable[..., CliResult],
+    fake_app: App,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    is_up: bool,
+    calls: list[str],
 ) -> None:
+    monkeypatch.setattr(
+        "fake_app.TARGETS", tuple(TargetStatus(name, "fleet", "running", 1, 0) for name in (SMALL_MODEL, LARGEST_MODEL))
+    )
     fake_app.fleet.answer = right
     fake_app.is_up = is_up
     assert invoke("demo", "--jobs", "3", *arguments).exit_code == 0
     assert fake_app.calls == calls
+
+
+def test_a_fleet_of_this_machine_that_runs_other_models_is_left_alone(
+    invoke: Callable[..., CliResult], fake_app: App
+) -> None:
+    fake_app.fleet.answer = right
+    assert invoke("demo", "--jobs", "3").exit_code == 0
+    assert fake_app.calls == ["start", "stop"]

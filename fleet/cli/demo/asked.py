@@ -14,7 +14,10 @@ from fleet.model.submission import Submission
 
 LANES = tuple(Lane)
 
-SMALL_MODEL = "llama-8b"
+SMALL_MODEL, LARGEST_MODEL = "llama-8b", "llama-70b"
+
+CHEAPEST_FIRST = 4
+"""One job of so many asks for the smallest model first, whatever its task: its publisher knows no better."""
 
 MAX_TOKENS = 64
 """Three times the longest reference answer, which is 22 tokens of the stand-ins."""
@@ -48,6 +51,7 @@ def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:
                 request=_request(example),
                 lane=LANES[(index + index // len(TASKS)) % len(LANES)],
                 deadline_seconds=deadline_seconds,
+                tier=Tier.SIMPLE if (index + 1) % CHEAPEST_FIRST == 0 else None,
             ),
             example,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from fleet.cli.demo.asked import SMALL_MODEL, Asked
+from fleet.cli.demo.asked import Asked
 from fleet.cli.demo.collect import Collected
 from fleet.model.attempt import Answer
 from fleet.model.result import Result, Status
@@ -23,11 +23,19 @@ class TargetReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """`accuracy` is right answers per job, a job without an answer being wrong.
+class Alone:
+    """What one model made of all jobs by itself."""
 
-    `small_model_accuracy` is the same of the small model alone on the same prompts, None where
-    that could not be measured. `lost` jobs had no result in time.
+    accuracy: float | None
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`accuracy` is right answers per job, a job without an answer being wrong; `cost_usd` is for all jobs.
+
+    The same of the small and the largest model alone on the same prompts, None where that could not be measured.
+    `lost` jobs had no result in time.
     """
 
     jobs: int
@@ -39,6 +47,10 @@ class Report:
     escalated: int
     accuracy: float | None
     small_model_accuracy: float | None
+    largest_model_accuracy: float | None
+    cost_usd: float
+    small_model_cost_usd: float | None
+    largest_model_cost_usd: float | None
     wall_seconds: float
     jobs_per_second: float | None
 
@@ -46,7 +58,9 @@ class Report:
         return asdict(self)
 
 
-def report(asked: Sequence[Asked], collected: Collected, small_model_accuracy: float | None) -> Report:
+def report(
+    asked: Sequence[Asked], collected: Collected, small: Alone | None = None, largest: Alone | None = None
+) -> Report:
     results = collected.results
     return Report(
         jobs=len(asked),
@@ -57,18 +71,26 @@ def report(asked: Sequence[Asked], collected: Collected, small_model_accuracy: f
         by_target={name: _target_report(name, asked, results) for name in _targets(results)},
         escalated=sum(bool(_left(result)) for result in results.values()),
         accuracy=_accuracy(asked, results),
-        small_model_accuracy=small_model_accuracy,
+        small_model_accuracy=None if small is None else small.accuracy,
+        largest_model_accuracy=None if largest is None else largest.accuracy,
+        cost_usd=_cost_usd(results),
+        small_model_cost_usd=None if small is None else small.cost_usd,
+        largest_model_cost_usd=None if largest is None else largest.cost_usd,
         wall_seconds=round(collected.wall_seconds, 3),
         jobs_per_second=_ratio(len(results), collected.wall_seconds),
     )
 
 
-def accuracy_of_the_small_model(asked: Sequence[Asked], results: Mapping[str, Result]) -> float | None:
-    """Right answers per job; None if a job is missing or another target answered, which would not be a measurement."""
+def alone(model: str, asked: Sequence[Asked], results: Mapping[str, Result]) -> Alone | None:
+    """What the model made of the jobs; None if one is missing or another target answered: then nothing was measured."""
     targets = {result.target for result in results.values()}
-    if len(results) < len(asked) or not targets <= {SMALL_MODEL}:
+    if len(results) < len(asked) or not targets <= {model}:
         return None
-    return _accuracy(asked, results)
+    return Alone(_accuracy(asked, results), _cost_usd(results))
+
+
+def _cost_usd(results: Mapping[str, Result]) -> float:
+    return sum(result.cost_usd for result in results.values())
 
 
 def _accuracy(asked: Sequence[Asked], results: Mapping[str, Result]) -> float | None:

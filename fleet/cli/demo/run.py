@@ -9,49 +9,69 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.cli.connection import open_desk
-from fleet.cli.demo.asked import SMALL_MODEL, Asked, alone_on, jobs
+from fleet.cli.connection import open_desk, settings_for
+from fleet.cli.demo.asked import LARGEST_MODEL, SMALL_MODEL, Asked, alone_on, jobs
 from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, Collected, collect
-from fleet.cli.demo.report import accuracy_of_the_small_model, report
+from fleet.cli.demo.report import Alone, alone, report
 from fleet.cli.demo.view import summary
 from fleet.cli.files import bar
 from fleet.cli.output import Output, quiet
 from fleet.cli.running import started_apart
 
 if TYPE_CHECKING:
+    from fleet.app import FleetStatus
     from fleet.ports import JobDesk
     from fleet.settings.environment import Settings
 
 
 async def demo(settings: Settings, as_json: bool, count: int, seed: int, deadline_seconds: float) -> None:
-    """Run `count` jobs and the same prompts on the small model alone; show what became of them. Raises: FleetError."""
+    """Run `count` jobs, and the same on the small and the largest model alone; show what came of them.
+
+    Raises: FleetError.
+    """
     directory = Path(tempfile.mkdtemp(prefix="fleet-demo-"))
     with quiet(as_json, directory / "fleet.log") as output:
-        async with _fleet(settings, directory, output.progress) as (there, notes), open_desk(there) as desk:
+        async with _fleet(settings, directory, output.progress) as (there, notes, stays), open_desk(there) as desk:
             output.progress(f"{count} jobs")
             asked = jobs(count, seed, deadline_seconds)
             collected = await gather(desk, asked, deadline_seconds, output, LINGER_SECONDS)
-            output.progress("the same prompts on the small model alone")
-            alone = alone_on(SMALL_MODEL, asked, deadline_seconds)
-            small = (await gather(desk, alone, deadline_seconds, output)).results
-            totals = report(asked, collected, accuracy_of_the_small_model(alone, small))
+            small = await _alone(desk, SMALL_MODEL, asked, deadline_seconds, output)
+            largest = await _alone(desk, LARGEST_MODEL, asked, deadline_seconds, output)
+            totals = report(asked, collected, small, largest)
         output.object(totals.as_json())
-        output.show(*summary(totals, asked, collected.results, notes))
+        output.show(*summary(totals, asked, collected.results, notes, stays))
     shutil.rmtree(directory, ignore_errors=True)  # kept, with its log, where something failed
 
 
 @asynccontextmanager
 async def _fleet(
     settings: Settings, directory: Path, on_progress: Callable[[str], None]
-) -> AsyncIterator[tuple[Settings, Sequence[str]]]:
-    """Settings that reach a fleet, and what is worth knowing of it: the one there, else one started for the demo."""
+) -> AsyncIterator[tuple[Settings, Sequence[str], bool]]:
+    """Settings that reach a fleet, notes on it, and whether it stays: the one there, else one started for the demo."""
     from fleet.app import read_status
 
-    if settings.nats_url and (await read_status(settings)).reachable:
-        yield settings, ()
+    there = settings_for(settings.nats_url)
+    status = await read_status(there)
+    if status.reachable and (settings.nats_url or _serves_the_models(status)):
+        on_progress(f"a fleet is there: {status.nats_url}")
+        yield there, (), True
         return
     async with started_apart(settings, directory, on_progress) as (own, notes):
-        yield own, notes
+        yield own, notes, False
+
+
+def _serves_the_models(status: FleetStatus) -> bool:
+    """Whether the fleet of this machine, which nobody named, runs what the demo compares."""
+    running = {target.name for target in status.targets if target.state == "running"}
+    return running >= {SMALL_MODEL, LARGEST_MODEL}
+
+
+async def _alone(
+    desk: JobDesk, model: str, asked: Sequence[Asked], deadline_seconds: float, output: Output
+) -> Alone | None:
+    output.progress(f"the same prompts on {model} alone")
+    pinned = alone_on(model, asked, deadline_seconds)
+    return alone(model, pinned, (await gather(desk, pinned, deadline_seconds, output)).results)
 
 
 async def gather(

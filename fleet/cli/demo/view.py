@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from fleet.cli.demo.asked import SMALL_MODEL, Asked
+from fleet.cli.demo.asked import LARGEST_MODEL, SMALL_MODEL, Asked
 from fleet.cli.demo.report import Report
-from fleet.cli.jobs import path_of
+from fleet.cli.explain import confidence_of
+from fleet.model.attempt import Attempt, Failure
 from fleet.model.result import Result
 
 EXAMPLES = 4
@@ -17,13 +18,14 @@ WIDEST_TEXT = 50
 
 
 def summary(
-    report: Report, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str]
+    report: Report, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str], stays: bool
 ) -> list[RenderableType]:
+    """What is shown to people; `stays` tells whether the fleet runs on when the demo has ended."""
     examples = Table.grid(padding=(0, 2))
     for one in telling_examples(asked, results):
         _add_example(examples, one, results[one.submission.id])
-    cost_usd = sum(result.cost_usd for result in results.values())
-    return ["", _targets(report), "", examples, _totals(report, cost_usd), *(f"note: {note}" for note in notes)]
+    remarks = [f"note: {note}" for note in notes]
+    return ["", _targets(report), "", examples, _totals(report), *remarks, "", _next_steps(results, stays)]
 
 
 def telling_examples(asked: Sequence[Asked], results: Mapping[str, Result]) -> list[Asked]:
@@ -55,21 +57,50 @@ def _add_example(grid: Table, one: Asked, result: Result) -> None:
     grid.add_row("  answer", f"{answer or result.status} ({'right' if is_right else 'wrong'})")
     if not is_right:
         grid.add_row("  expected", _shorten(one.example.answer))
-    grid.add_row("  path", path_of(result))
+    for attempt in result.attempts:
+        grid.add_row(f"  {attempt.target}", _said_of(attempt, is_last=attempt is result.attempts[-1]))
     grid.add_row()
 
 
-def _totals(report: Report, cost_usd: float) -> Table:
+def _said_of(attempt: Attempt, is_last: bool) -> str:
+    """The confidence in an answer beside the threshold it was held against, and what followed."""
+    if isinstance(attempt.outcome, Failure):
+        return f"failed: {attempt.outcome.kind}"
+    return f"confidence {confidence_of(attempt)}{'' if is_last else ': not trusted, the next model is asked'}"
+
+
+def _totals(report: Report) -> Table:
     grid = Table.grid(padding=(0, 2))
     speed = "-" if report.jobs_per_second is None else f"{report.jobs_per_second:.1f} jobs/s"
     grid.add_row("jobs", f"{report.jobs} in {report.wall_seconds:.1f} s, {speed}")
     grid.add_row("results", f"{report.results} ({report.succeeded} succeeded)")
     grid.add_row("", f"{report.lost} lost, {report.duplicates} duplicates, {report.escalated} escalated")
-    grid.add_row(
-        "accuracy", f"{_percent(report.accuracy)}  ({SMALL_MODEL} alone {_percent(report.small_model_accuracy)})"
-    )
-    grid.add_row("cost", f"${cost_usd:.6f}")
+    grid.add_row()
+    grid.add_row("", "right", "cost")
+    grid.add_row("the fleet", _percent(report.accuracy), _usd(report.cost_usd))
+    for model, accuracy, cost_usd in (
+        (SMALL_MODEL, report.small_model_accuracy, report.small_model_cost_usd),
+        (LARGEST_MODEL, report.largest_model_accuracy, report.largest_model_cost_usd),
+    ):
+        grid.add_row(f"all on {model}", _percent(accuracy), _usd(cost_usd))
     return grid
+
+
+def _next_steps(results: Mapping[str, Result], stays: bool) -> Table:
+    """Where every decision and the trace of a job can be seen, and what to try."""
+    grid = Table.grid(padding=(0, 2))
+    if not stays:
+        grid.add_row("fleet up", "starts a fleet that stays; fleet demo then uses it")
+    grid.add_row('fleet submit classify.sentiment "Classify the sentiment: …" --wait', "one job of your own")
+    longest = max(results.values(), key=lambda result: len(result.attempts), default=None)
+    named = f"{longest.job_id} --tenant {longest.tenant}" if stays and longest else "<job id>"
+    grid.add_row(f"fleet explain {named}", "every decision of a job, as long as its fleet is up")
+    grid.add_row("OTEL_EXPORTER_OTLP_ENDPOINT=… fleet up", "sends the trace of each job to your collector")
+    return grid
+
+
+def _usd(cost_usd: float | None) -> str:
+    return "-" if cost_usd is None else f"${cost_usd:.6f}"
 
 
 def _percent(share: float | None) -> str:
