@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from fleet.cli.demo.asked import LARGEST_MODEL, SMALL_MODEL, Asked
@@ -66,7 +66,7 @@ def _said_of(attempt: Attempt, is_last: bool) -> str:
     """The confidence in an answer beside the threshold it was held against, and what followed."""
     if isinstance(attempt.outcome, Failure):
         return f"failed: {attempt.outcome.kind}"
-    return f"confidence {confidence_of(attempt)}{'' if is_last else ': not trusted, the next model is asked'}"
+    return f"confidence {confidence_of(attempt)}{'' if is_last else ': not trusted'}"
 
 
 def _totals(report: Report) -> Table:
@@ -86,17 +86,20 @@ def _totals(report: Report) -> Table:
     return grid
 
 
-def _next_steps(results: Mapping[str, Result], stays: bool) -> Table:
+def _next_steps(results: Mapping[str, Result], stays: bool) -> Group:
     """Where every decision and the trace of a job can be seen, and what to try."""
-    grid = Table.grid(padding=(0, 2))
-    if not stays:
-        grid.add_row("fleet up", "starts a fleet that stays; fleet demo then uses it")
-    grid.add_row('fleet submit classify.sentiment "Classify the sentiment: …" --wait', "one job of your own")
     longest = max(results.values(), key=lambda result: len(result.attempts), default=None)
     named = f"{longest.job_id} --tenant {longest.tenant}" if stays and longest else "<job id>"
-    grid.add_row(f"fleet explain {named}", "every decision of a job, as long as its fleet is up")
-    grid.add_row("OTEL_EXPORTER_OTLP_ENDPOINT=… fleet up", "sends the trace of each job to your collector")
-    return grid
+    steps = [
+        ("", "fleet up", "a fleet that stays, until Ctrl-C"),
+        ("", f"fleet explain {named}", "every decision of a job"),
+        ("", 'fleet submit chat "Good morning." --wait', "a job of your own"),
+        ("", "fleet bulk run jobs.jsonl -o out.jsonl", "a file of them"),
+    ]
+    grid = Table.grid(padding=(0, 2))
+    for step in steps[stays:]:
+        grid.add_row(*step)
+    return Group("try next", grid, "traces: set OTEL_EXPORTER_OTLP_ENDPOINT before the fleet starts")
 
 
 def _usd(cost_usd: float | None) -> str:
