@@ -1,7 +1,9 @@
-"""What a Python backend imports to use the fleet; needs NATS and nothing of Ray or a model.
+"""Everything a Python service imports to use the fleet; needs NATS and nothing of Ray or a model.
 
 async with FleetClient.connect("nats://127.0.0.1:4222", tenant="acme") as client:
     result = await client.run(task="classify.intent", messages=[{"role": "user", "content": "..."}])
+
+`SyncFleetClient` has the same verbs for Django, Flask and scripts. What is in `__all__` is public; all else may change.
 """
 
 from __future__ import annotations
@@ -11,23 +13,74 @@ import math
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypedDict, TypeVar, Unpack
+from functools import partial, update_wrapper
+from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from fleet.background import Background, Caller
 from fleet.bulk.inbox import Inbox
-from fleet.model.errors import InvalidFeedback, InvalidJob
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.calibration import Probe
+from fleet.model.errors import (
+    ConfigError,
+    FieldError,
+    FleetError,
+    InvalidFeedback,
+    InvalidJob,
+    LoginRefused,
+    QueueRefused,
+    QueueUnavailable,
+)
 from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
-from fleet.model.result import Result, Status
+from fleet.model.reason import Reason
+from fleet.model.result import Problem, Result, Status
 from fleet.model.submission import Submission
 from fleet.ports import JobDesk
-from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.client.login import ANONYMOUS, Credentials
 from queues.jetstream.desk import JetStreamDesk
 
+__all__ = [
+    "ANONYMOUS",
+    "Answer",
+    "Attempt",
+    "ChatRequest",
+    "ConfigError",
+    "Credentials",
+    "Failure",
+    "FailureKind",
+    "Features",
+    "FieldError",
+    "FleetClient",
+    "FleetError",
+    "InvalidFeedback",
+    "InvalidJob",
+    "JobOptions",
+    "Lane",
+    "LoginRefused",
+    "Outcome",
+    "Plan",
+    "Probe",
+    "Problem",
+    "QueueRefused",
+    "QueueUnavailable",
+    "Reason",
+    "Result",
+    "Status",
+    "Submission",
+    "SyncFleetClient",
+    "Tier",
+    "Usage",
+    "Verdict",
+    "submission",
+]
+
 Word = TypeVar("Word", Lane, Plan, Tier)
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
 
 DEFAULT_TIMEOUT_SECONDS = 120.0
 CANCEL_TIMEOUT_SECONDS = 30.0
@@ -96,10 +149,12 @@ class FleetClient:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, nats_url: str, *, tenant: str, login: Login = ANONYMOUS) -> AsyncIterator[FleetClient]:
+    async def connect(
+        cls, nats_url: str, *, tenant: str, credentials: Credentials = ANONYMOUS
+    ) -> AsyncIterator[FleetClient]:
         """A client for `tenant`, connected for as long as the context lasts. Raises: QueueUnavailable, ConfigError."""
         async with AsyncExitStack() as stack:
-            desk = await JetStreamDesk.connect(nats_url, tenant, login)
+            desk = await JetStreamDesk.connect(nats_url, tenant, credentials)
             stack.push_async_callback(desk.close)
             yield cls(desk, await stack.enter_async_context(Inbox(desk)))
 
@@ -205,6 +260,61 @@ class FleetClient:
         await self.feedback(job_id, Verdict.BETTER)
         await self._desk.submit([again])
         return again.id
+
+
+def _blocking(
+    verb: Callable[Concatenate[FleetClient, Arguments], Coroutine[Any, Any, Value]],
+) -> Callable[Concatenate[SyncFleetClient, Arguments], Value]:
+    """Make the method that waits for `verb`, with its signature and its documentation."""
+
+    def call(client: SyncFleetClient, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
+        return client._caller.call(lambda asynchronous: verb(asynchronous, *args, **kwargs))
+
+    update_wrapper(call, verb)
+    return call
+
+
+class SyncFleetClient:
+    """One tenant's way to the fleet without an event loop of the caller's, safe in many threads and after a fork.
+
+    Its verbs are those of `FleetClient`, with the same arguments, results and errors. A time-out or Ctrl-C ends the
+    wait and never the job. A closed client raises RuntimeError.
+    """
+
+    def __init__(self, caller: Caller[FleetClient]) -> None:
+        """For a client that something else holds open, as `fleet.testing` does; use `connect`."""
+        self._caller = caller
+
+    @classmethod
+    def connect(cls, nats_url: str, *, tenant: str, credentials: Credentials = ANONYMOUS) -> Self:
+        """A client that connects when it is first used, and anew in each forked process.
+
+        That first call raises also what `FleetClient.connect` raises; the next call tries again.
+        """
+        return cls(Background(partial(FleetClient.connect, nats_url, tenant=tenant, credentials=credentials)))
+
+    submit = _blocking(FleetClient.submit)
+    submit_many = _blocking(FleetClient.submit_many)
+    run = _blocking(FleetClient.run)
+    wait = _blocking(FleetClient.wait)
+    cancel = _blocking(FleetClient.cancel)
+    result = _blocking(FleetClient.result)
+    feedback = _blocking(FleetClient.feedback)
+    better = _blocking(FleetClient.better)
+
+    def results(self) -> Iterator[Result]:
+        """Every result of the tenant stored from the moment the iterator is first asked; each step blocks."""
+        return self._caller.iterate(FleetClient.results)
+
+    def close(self) -> None:
+        """Disconnect. Calls that still wait raise RuntimeError; their jobs go on. A second call does nothing."""
+        self._caller.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 async def _within(timeout_seconds: float, awaited: asyncio.Future[Result], job_id: str) -> Result:

@@ -62,7 +62,7 @@ async def test_every_user_can_do_its_part_and_none_tries_what_it_may_not(
     acme = settings_of("acme")
     async with (
         plain_dispatcher(**environment_of("dispatcher")),
-        PatientClient.connect(acme.nats_url, tenant="acme", login=login_of(acme)) as client,
+        PatientClient.connect(acme.nats_url, tenant="acme", credentials=login_of(acme)) as client,
     ):
         result = await client.run(task="classify.intent", messages=MESSAGES)
         await client.feedback(result.job_id, "good")

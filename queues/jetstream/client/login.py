@@ -12,7 +12,7 @@ from fleet.model.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class Credentials:
     """User and password, a NATS .creds file, or the seed of an NKey; nothing of it where the servers ask for nothing.
 
     `ca_path` is the authority that signed the servers' certificates, in PEM; None leaves it to the system's.
@@ -51,7 +51,10 @@ class Login:
             raise ConfigError("nats_creds_path", f"{self.creds_path} cannot be read: {error.strerror}") from None
 
 
-ANONYMOUS = Login()
+Login = Credentials
+"""The name inside the fleet, where a `login` is what a process does with them."""
+
+ANONYMOUS = Credentials()
 
 
 def inbox_of(user: str) -> str:

@@ -1,0 +1,179 @@
+"""Keeps something asynchronous open in a thread of its own, for callers that have no event loop.
+
+A fork copies memory and sockets, yet only the thread that forked goes on. So what was opened before a fork is never
+used, closed or collected after it: its selector and its sockets are still the parent's. The child opens its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent import futures
+from contextlib import AbstractAsyncContextManager
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Value = TypeVar("Value")
+
+CLOSED = "the client is closed"
+
+_forks = 0
+"""How many forks lie between the first process and this one. An id of a process may come again; this cannot."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class Caller(Protocol[T_co]):
+    """Calls coroutines with something open from any thread, and waits for them."""
+
+    def call(self, use: Callable[[T_co], Coroutine[Any, Any, Value]]) -> Value:
+        """Return what `use` returns, or raise what it raises. Whatever ends the wait cancels it."""
+
+    def iterate(self, use: Callable[[T_co], AsyncIterator[Value]]) -> Iterator[Value]:
+        """Give each item as it comes. It starts with the first step and is cancelled when the iterator is closed."""
+
+    def close(self) -> None:
+        """End what still runs with RuntimeError, and refuse with the same what comes after."""
+
+
+class Background(Generic[T]):
+    """A `Caller` that opens its `T` at the first call, once in each process."""
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+        self._opening = opening
+        self._closed = False
+        self._processes: dict[int, _Process[T]] = {}
+
+    def call(self, use: Callable[[T], Coroutine[Any, Any, Value]]) -> Value:
+        """See `Caller.call`. Raises also what opening raises; then the next call opens anew."""
+        future = self._start(use)
+        try:
+            return _outcome(future)
+        finally:
+            future.cancel()
+
+    def iterate(self, use: Callable[[T], AsyncIterator[Value]]) -> Iterator[Value]:
+        arrived: SimpleQueue[tuple[Value, ...]] = SimpleQueue()
+
+        async def pump(resource: T) -> None:
+            async for item in use(resource):
+                arrived.put((item,))
+
+        future = self._start(pump)
+        future.add_done_callback(lambda _: arrived.put(()))
+        try:
+            while item := arrived.get():
+                yield from item
+            _outcome(future)
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        process = self._process()
+        with process.lock:
+            self._closed = True
+            session, process.session = process.session, None
+        if session is not None:
+            session.close()
+
+    def _start(self, use: Callable[[T], Coroutine[Any, Any, Value]]) -> futures.Future[Value]:
+        process = self._process()
+        with process.lock:
+            if self._closed:
+                raise RuntimeError(CLOSED)
+            session = process.session = process.session or _Session(self._opening)
+        try:
+            session.opened.result()
+        except BaseException:
+            with process.lock:
+                if process.session is session and session.has_failed:
+                    process.session = None
+            raise
+        return session.start(use)
+
+    def _process(self) -> _Process[T]:
+        # A dict's setdefault is atomic: no lock is needed that a fork might copy while somebody holds it.
+        return self._processes.setdefault(_forks, _Process())
+
+
+class _Process(Generic[T]):
+    """What one process has of a `Background`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.session: _Session[T] | None = None
+
+
+class _Session(Generic[T]):
+    """A thread with an event loop on which a `T` is open until `close`."""
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+        self.opened: futures.Future[T] = futures.Future()
+        self._opening = opening
+        self._lock = threading.Lock()
+        self._ended = False
+        self._running: set[futures.Future[Any]] = set()
+        # Whoever forgets to close must still be able to end the interpreter.
+        self._thread = threading.Thread(target=self._main, name="fleet-client", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_failed(self) -> bool:
+        return self.opened.done() and self.opened.exception() is not None
+
+    def start(self, use: Callable[[T], Coroutine[Any, Any, Value]]) -> futures.Future[Value]:
+        """Run `use` on the loop, in the caller's context: its trace goes along. Raises RuntimeError if closed."""
+        with self._lock:
+            if self._ended:
+                raise RuntimeError(CLOSED)
+            future = asyncio.run_coroutine_threadsafe(use(self.opened.result()), self._loop)
+            self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
+
+    def close(self) -> None:
+        """Return when everything is closed and the thread has ended."""
+        futures.wait([self.opened])
+        with self._lock:
+            has_ended, self._ended = self._ended, True
+        if not has_ended:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._hold())
+        finally:
+            with self._lock:
+                self._ended = True
+            for future in tuple(self._running):
+                future.cancel()
+
+    async def _hold(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with self._opening() as resource:
+                self.opened.set_result(resource)
+                await self._stop.wait()
+        except BaseException as error:
+            if self.opened.done():
+                raise
+            self.opened.set_exception(error)
+
+
+def _outcome(future: futures.Future[Value]) -> Value:
+    try:
+        return future.result()
+    except futures.CancelledError:
+        raise RuntimeError(f"{CLOSED}; what it waited for goes on") from None
