@@ -52,9 +52,13 @@ class Inbox:
 
     async def __aenter__(self) -> Self:
         """The subscription is on its way before anything the caller publishes next."""
-        self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._sweep()))
+        self.open()
         await asyncio.sleep(0)
         return self
+
+    def open(self) -> None:
+        """Begin to listen as soon as the caller gives way."""
+        self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._sweep()))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
