@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 
+STANDINS: Final = "standins/"
+"""How the source of a stand-in model begins, whose weights are a distribution of their own."""
+
+INSTALL: Final = "pip install 'inference-fleet[cpu]', or run from a checkout"
+
 GRACE_SECONDS: Final = 130.0
 """How long a replica that is to go may finish what it runs: a little more than the longest time-out of any target, for
 the dispatcher is a replica too."""
@@ -73,13 +78,17 @@ class ModelProfile(BaseModel):
 
 @cache
 def models(profile: Profile, path: Path = HERE / "profiles.yaml") -> Mapping[str, ModelProfile]:
-    """The models of a profile by target name. Raises `ConfigError` naming the field."""
+    """The models of a profile by target name. Raises `ConfigError` naming the field, or where weights are missing."""
     described = yaml.safe_load(path.read_text())[profile.value]
     try:
-        return TypeAdapter(dict[str, ModelProfile]).validate_python(described)
+        found = TypeAdapter(dict[str, ModelProfile]).validate_python(described)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(".".join([path.name, profile.value, *map(str, first["loc"])]), first["msg"]) from error
+    for each in found.values():
+        if each.source.startswith(STANDINS) and not each.shipped:
+            raise ConfigError("profile", f"{profile.value} needs the stand-in models: {INSTALL}")
+    return found
 
 
 def model(profile: Profile, target: str) -> ModelProfile:

@@ -39,7 +39,7 @@ COPY requirements/cpu.lock requirements/cpu.lock
 # The CPU build of torch is in PyTorch's own index only.
 RUN pip install --no-deps -r requirements/cpu.lock --extra-index-url https://download.pytorch.org/whl/cpu
 COPY --from=source /src /src
-RUN pip install --no-deps --no-build-isolation .
+RUN pip install --no-deps --no-build-isolation . ./deployments/standins
 
 FROM python:3.11.13-slim-bookworm AS fleet
 # vLLM's kernels are linked against libnuma; its compiler needs gcc.

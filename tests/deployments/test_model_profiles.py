@@ -44,6 +44,16 @@ def test_the_real_models_fit_their_cards_with_room_for_full_contexts(target, ten
     assert int(left_per_card / kv_per_token_and_card / context) == sequences
 
 
+def test_an_install_without_the_stand_ins_says_what_to_install(tmp_path, monkeypatch):
+    described = HERE / "profiles.yaml"
+    monkeypatch.setattr(profiles, "HERE", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"profile: local needs the stand-in models: pip install 'inference-fleet\[cpu\]'"
+    ):
+        profiles.models.__wrapped__(Profile.LOCAL, described)
+    assert set(profiles.models.__wrapped__(Profile.GPU, described)) == TARGETS
+
+
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_the_stand_ins_ask_for_enough_cache_and_little_else(target):
     described = model(Profile.LOCAL, target)
