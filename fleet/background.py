@@ -123,9 +123,8 @@ class _Session(Generic[T]):
         self._opening = opening
         self._lock = threading.Lock()
         self._ended = False
-        self._running: set[futures.Future[Any]] = set()
         # Whoever forgets to close must still be able to end the interpreter.
-        self._thread = threading.Thread(target=self._main, name="fleet-client", daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._hold()), name="fleet-client", daemon=True)
         self._thread.start()
 
     @property
@@ -137,28 +136,16 @@ class _Session(Generic[T]):
         with self._lock:
             if self._ended:
                 raise RuntimeError(CLOSED)
-            future = asyncio.run_coroutine_threadsafe(use(self.opened.result()), self._loop)
-            self._running.add(future)
-        future.add_done_callback(self._running.discard)
-        return future
+            return asyncio.run_coroutine_threadsafe(use(self.opened.result()), self._loop)
 
     def close(self) -> None:
         """Return when everything is closed and the thread has ended."""
         futures.wait([self.opened])
-        with self._lock:
-            has_ended, self._ended = self._ended, True
-        if not has_ended:
-            self._loop.call_soon_threadsafe(self._stop.set)
+        with self._lock:  # what was started comes first on the loop, and is cancelled with it
+            self._ended = True
+            if not self.has_failed:
+                self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
-
-    def _main(self) -> None:
-        try:
-            asyncio.run(self._hold())
-        finally:
-            with self._lock:
-                self._ended = True
-            for future in tuple(self._running):
-                future.cancel()
 
     async def _hold(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
