@@ -24,7 +24,7 @@ from fleet.model.job import Lane, Plan, Tier
 app = typer.Typer(
     help="Answers LLM jobs from NATS on the cheapest model that can be trusted.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
