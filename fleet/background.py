@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 CLOSED = "the client is closed"
 
 _forks = 0
-"""How many forks lie between the first process and this one. An id of a process may come again; this cannot."""
+"""How many forks lie between the first process and this one."""
 
 
 def _count_fork() -> None:
@@ -34,6 +34,11 @@ if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_count_fork)
 
 
+def _this_process() -> tuple[int, int]:
+    """Tell processes apart. An id may come again, and a server written in C may fork without a word to Python."""
+    return os.getpid(), _forks
+
+
 class Caller(Protocol[T_co]):
     """Calls coroutines with something open from any thread, and waits for them."""
 
@@ -41,7 +46,10 @@ class Caller(Protocol[T_co]):
         """Return what `use` returns, or raise what it raises. Whatever ends the wait cancels it."""
 
     def iterate(self, use: Callable[[T_co], AsyncIterator[Value]]) -> Iterator[Value]:
-        """Give each item as it comes. It starts with the first step and is cancelled when the iterator is closed."""
+        """Give each item as it comes. It starts with the first step and is cancelled when the iterator is closed.
+
+        A forked process cannot go on with it: there it raises RuntimeError.
+        """
 
     def close(self) -> None:
         """End what still runs with RuntimeError, and refuse with the same what comes after."""
@@ -53,7 +61,7 @@ class Background(Generic[T]):
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
         self._opening = opening
         self._closed = False
-        self._processes: dict[int, _Process[T]] = {}
+        self._processes: dict[tuple[int, int], _Process[T]] = {}
 
     def call(self, use: Callable[[T], Coroutine[Any, Any, Value]]) -> Value:
         """See `Caller.call`. Raises also what opening raises; then the next call opens anew."""
@@ -70,14 +78,17 @@ class Background(Generic[T]):
             async for item in use(resource):
                 arrived.put((item,))
 
-        future = self._start(pump)
+        future, process = self._start(pump), _this_process()
         future.add_done_callback(lambda _: arrived.put(()))
         try:
             while item := arrived.get():
                 yield from item
+                if process != _this_process():
+                    raise RuntimeError("an iterator belongs to the process that began it: begin another one")
             _outcome(future)
         finally:
-            future.cancel()
+            if process == _this_process():
+                future.cancel()
 
     def close(self) -> None:
         process = self._process()
@@ -104,7 +115,7 @@ class Background(Generic[T]):
 
     def _process(self) -> _Process[T]:
         # A dict's setdefault is atomic: no lock is needed that a fork might copy while somebody holds it.
-        return self._processes.setdefault(_forks, _Process())
+        return self._processes.setdefault(_this_process(), _Process())
 
 
 class _Process(Generic[T]):

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 
+from fleet import background
 from fleet.client import SyncFleetClient
 
 
@@ -27,6 +28,8 @@ def main(url: str, moment: str) -> int:
     waiting = threading.Thread(target=ask, args=(client, "parent-across-the-fork"))
     if moment == "waiting":
         waiting.start()
+    if moment == "unnoticed":  # as where a server written in C forks
+        background._count_fork.__code__ = (lambda: None).__code__
     child = os.fork()
     if child == 0:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -48,6 +50,7 @@ async def answer(rig: JetStreamRig) -> None:
     ("moment", "answered"),
     [
         ("unused", {"child-after-the-fork", "parent-after-the-fork"}),
+        ("unnoticed", {"parent-before-the-fork", "child-after-the-fork", "parent-after-the-fork"}),
         ("used", {"parent-before-the-fork", "child-after-the-fork", "parent-after-the-fork"}),
         (
             "waiting",
@@ -56,11 +59,13 @@ async def answer(rig: JetStreamRig) -> None:
     ],
 )
 async def test_a_client_made_before_a_fork_works_on_both_sides(url: str, moment: str, answered: set[str]) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, PREFORK, url, moment, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, PREFORK, url, moment, stdout=PIPE, stderr=PIPE, process_group=0
+    )
     try:
         out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     finally:
         if process.returncode is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # its child too
     assert (process.returncode, err.decode()) == (0, "")
     assert set(out.decode().split()) == answered

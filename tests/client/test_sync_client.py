@@ -201,6 +201,18 @@ def test_results_come_as_they_are_stored(client: SyncFleetClient) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def test_a_forked_process_is_told_to_iterate_anew(client: SyncFleetClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = client.results()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, results)
+        while not first.done():
+            client.run(task="chat", messages=HELLO)
+    with monkeypatch.context() as child:
+        child.setattr(background, "_this_process", lambda: (0, 0))
+        with pytest.raises(RuntimeError, match="belongs to the process that began it"):
+            next(results)
+
+
 def test_closing_ends_what_still_waits_and_refuses_what_comes_after() -> None:
     asked = threading.Event()
     opening = Opening(answer=lambda job: asked.set())
