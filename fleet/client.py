@@ -13,6 +13,7 @@ import math
 import re
 import secrets
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial, update_wrapper
@@ -150,9 +151,15 @@ class FleetClient:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, nats_url: str, *, tenant: str, credentials: Credentials = ANONYMOUS
+        cls, nats_url: str, *, tenant: str, credentials: Credentials = ANONYMOUS, login: Credentials | None = None
     ) -> AsyncIterator[FleetClient]:
-        """A client for `tenant`, connected for as long as the context lasts. Raises: QueueUnavailable, ConfigError."""
+        """A client for `tenant`, connected for as long as the context lasts. Raises: QueueUnavailable, ConfigError.
+
+        `login` is what `credentials` was called before 0.2.0.
+        """
+        if login is not None:
+            warnings.warn("login is called credentials now", DeprecationWarning, stacklevel=3)
+            credentials = login
         async with AsyncExitStack() as stack:
             desk = await JetStreamDesk.connect(nats_url, tenant, credentials)
             stack.push_async_callback(desk.close)

@@ -29,7 +29,8 @@ WAY_OUT: Mapping[int, str] = {
     10028: _SPACE,
     10047: _SPACE,
     FULL: "read or remove what the stream holds, or raise its limits",
-    10005: "start more servers, or ask for fewer --replicas",
+    10005: "wait until the servers of the cluster have found each other, start more or larger ones, or ask for fewer "
+    "--replicas",
     10074: "start a cluster, or ask for --replicas 1",
     10008: "the servers of the cluster are electing a leader: try again",
 }

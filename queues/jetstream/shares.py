@@ -6,6 +6,7 @@ refuses new ones, while what was accepted still has room to be worked on and ans
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Iterable, Mapping
@@ -79,8 +80,15 @@ PROBE = "FLEET_ROOM"
 
 _LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
 
-NO_ROOM = (10002, 10005, 10023, 10028, 10047)
-"""The server's codes where it, the account or the cluster has not so much to reserve."""
+NO_SERVERS = 10005
+NO_ROOM = (10002, NO_SERVERS, 10023, 10028, 10047)
+"""The server's codes where it, the account or the cluster has not so much to reserve. A cluster that is forming has no
+servers for any stream, which it says by the same code as that none has the room."""
+
+NOT_STORED = 10049
+_TRIES, _PAUSE_SECONDS = 20, 0.05
+"""With the last stream of an account a server removes the folder for streams, a moment later: a new one may find itself
+without. It is there again with the next try."""
 
 Existing = Mapping[str, StreamInfo | None]
 
@@ -181,7 +189,12 @@ async def _room(js: Any, ours: Existing, copies: int) -> int:
     0 where nothing is left beside what they reserve: a server with less than that lets no stream be changed.
     """
     reserved = sum(max(0, info.config.max_bytes or 0) for info in ours.values() if info)
-    left = await _unreserved(js, copies)
+    try:
+        left = await _unreserved(js, copies)
+    except APIError as error:
+        if error.err_code != NO_SERVERS or not reserved:
+            raise
+        left = 0
     if left == 0 and reserved:
         return 0
     unbounded = [info.state.bytes for info in await js.streams_info() if not (info.config.max_bytes or 0) > 0]
@@ -210,13 +223,28 @@ async def _unreserved(js: Any, copies: int) -> int:
 
 async def _takes(js: Any, probe: str, size: int, copies: int) -> bool:
     try:
-        await js.add_stream(name=probe, subjects=[probe], max_bytes=size, num_replicas=copies)
+        await make(js, StreamConfig(name=probe, subjects=[probe], max_bytes=size, num_replicas=copies))
     except APIError as error:
-        if error.err_code not in NO_ROOM:
+        is_any_too_large = error.err_code == NO_SERVERS and size <= 1 << _SMALLEST_POWER
+        if error.err_code not in NO_ROOM or is_any_too_large:
             raise
         return False
     await js.delete_stream(probe)
     return True
+
+
+async def make(js: Any, config: StreamConfig) -> None:
+    """Create the stream, whatever the server is still removing. Raises: APIError, NatsError."""
+    for _ in range(_TRIES):
+        try:
+            await js.add_stream(config)
+        except APIError as error:
+            if error.err_code != NOT_STORED:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    await js.add_stream(config)
 
 
 async def _forget_probes(js: Any) -> None:

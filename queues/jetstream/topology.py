@@ -313,7 +313,7 @@ async def _apply_stream(
     if found is None:
         made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
         try:
-            await _permitted(js.add_stream(made), name, "is not there, and this login")
+            await _permitted(shares.make(js, made), name, "is not there, and this login")
         except APIError as error:
             raise await _not_made(js, name, wishes["subjects"], error) from error
         return Change(name, ChangeKind.CREATED)

@@ -55,3 +55,13 @@ def test_importing_everything_public_loads_nothing_heavy() -> None:
     code = f"import sys; from fleet.client import *; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+async def test_the_name_that_credentials_had_before_is_taken_with_a_warning() -> None:
+    connecting = face.FleetClient.connect("nats://127.0.0.1:1", tenant="acme", login=face.Credentials())
+    with (
+        pytest.warns(DeprecationWarning, match="login is called credentials now") as warned,
+        pytest.raises(face.QueueUnavailable),
+    ):
+        await connecting.__aenter__()
+    assert [each.filename for each in warned] == [__file__]

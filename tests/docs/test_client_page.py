@@ -1,4 +1,4 @@
-"""Every block of docs/client.md runs as it stands: the programs against a real broker, the tests under pytest."""
+"""Every block of the client page runs as it stands: programs against a real broker, tests under pytest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from queue_rigs import jetstream_rig
 
 from queues.server.embedded import EmbeddedServer
 
-PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "client.md").read_text()
 LOCAL_URL = "nats://127.0.0.1:4222"
 
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

@@ -38,7 +38,9 @@ LOCAL_URL = "nats://127.0.0.1:4222"
 HEAVY = {"ray", "vllm", "torch", "numpy", "transformers", "sklearn", "openai", "anthropic", "groq"}
 LOADED = f"\nimport sys; print(sorted({HEAVY!r} & set(sys.modules)))"
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "docs" / "how-to" / "client.md").read_text(), re.DOTALL | re.MULTILINE
+)
 
 pytestmark = pytest.mark.e2e
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.js.api import StreamConfig
+from nats.js.errors import APIError, NotFoundError
 
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueRefused
@@ -15,7 +17,7 @@ from fleet.model.submission import Submission
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
-from queues.jetstream.shares import MARK, PROBE
+from queues.jetstream.shares import MARK, NO_SERVERS, NOT_STORED, PROBE, make
 from queues.jetstream.topology import ChangeKind, TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import Message
@@ -206,3 +208,42 @@ async def test_a_measurement_that_was_broken_off_leaves_nothing_behind(connectio
     assert not [name for name in await bounds(connection) if name.startswith(PROBE)]
     marks = [(info.config.metadata or {})[MARK] for info in await js.streams_info()]
     assert sorted(map(int, marks)) == sorted((await bounds(connection)).values())
+
+
+class Refusing:
+    """Stands in for a server that refuses to make streams with this code, so many times."""
+
+    def __init__(self, code: int, times: int) -> None:
+        self.made: list[str] = []
+        self._code, self._left = code, times
+
+    async def add_stream(self, config: Any) -> None:
+        if self._left > 0:
+            self._left -= 1
+            raise APIError(code=500, err_code=self._code, description="said")
+        self.made.append(config.name)
+
+    async def delete_stream(self, name: str) -> None:
+        self.made.remove(name)
+
+    async def streams_info(self) -> list[Any]:
+        return []
+
+    async def stream_info(self, name: str) -> Any:
+        raise NotFoundError
+
+
+async def test_a_stream_is_made_although_the_server_is_still_removing_the_one_before() -> None:
+    js = Refusing(NOT_STORED, times=2)
+    await make(js, StreamConfig(name="JOBS"))
+    assert js.made == ["JOBS"]
+
+
+async def test_a_server_that_cannot_store_is_not_asked_for_ever() -> None:
+    with pytest.raises(APIError):
+        await make(Refusing(NOT_STORED, times=1000), StreamConfig(name="JOBS"))
+
+
+async def test_a_cluster_that_is_forming_is_not_taken_for_one_without_room() -> None:
+    with pytest.raises(QueueRefused, match="wait until the servers of the cluster have found each other"):
+        await apply(Refusing(NO_SERVERS, times=1000), TopologySpec(replicas=3))
