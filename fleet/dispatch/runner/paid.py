@@ -3,8 +3,7 @@
 What came back may have crashed its dispatcher, or have been beside what did, and it has one call left (see
 `fleet.dispatch.runner.starts`). So of these last calls one runs at a time in a dispatcher, and beside nothing else
 that came back: a crash costs at most one job its last call. Few wait here for their turn; the others wait in the
-queue, where
-they keep neither a slot nor money, and another dispatcher may take them.
+queue, where they keep neither a slot nor money, and another dispatcher may take them.
 """
 
 from __future__ import annotations

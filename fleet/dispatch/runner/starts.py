@@ -4,8 +4,7 @@ Of every attempt at a target that charges for calls, the record of call 1 is sto
 stored before, a dispatcher began the attempt and died, or lost its lease; whether it was charged nobody knows. Unless
 the job has its result by now, the call is made once more, alone (see `fleet.dispatch.runner.paid`), under the record
 of call 2, and the attempt says that it is a repetition. Where that was stored before as well, the attempt has failed:
-it is
-`interrupted`, and the job goes on without this target.
+it is `interrupted`, and the job goes on without this target.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from policies.budget import is_charged
 log = structlog.get_logger(__name__)
 
 INTERRUPTED = Failure(FailureKind.INTERRUPTED, "began twice, and both times its dispatcher died or lost it")
-
 
 Answered = Callable[[Sequence[Case]], Awaitable[Sequence[bool]]]
 """Which of these jobs have their result already. Raises QueueUnavailable."""
