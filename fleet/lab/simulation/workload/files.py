@@ -77,7 +77,7 @@ def load_scenario(given: str) -> Scenario:
 
 
 def load_figures() -> tuple[Figure, ...]:
-    source = shipped("fleet.simulation", f"scenarios/{_FIGURES}.yaml")
+    source = shipped("fleet.lab.simulation", f"scenarios/{_FIGURES}.yaml")
     return named(source, lambda: _FIGURES_FILE.validate_python(read_document(source))).figures
 
 
@@ -91,7 +91,7 @@ def _built(path: Path, changes: Mapping[str, Any]) -> Scenario:
 
 
 def _path(name: str) -> Path:
-    path = shipped("fleet.simulation", f"scenarios/{name}.yaml")
+    path = shipped("fleet.lab.simulation", f"scenarios/{name}.yaml")
     if path.is_file():
         return path
     if Path(name).suffix in (".yaml", ".yml"):
