@@ -7,7 +7,7 @@ rest is for what goes on from one target to the next, and for what several dispa
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.model.action import GiveUp
@@ -56,20 +56,17 @@ def takes_work(fill: Fill, brought_bytes: int, lane: Lane) -> bool:
     return not fill.limit or fill.size + max(0, brought_bytes) < share * fill.limit
 
 
-def crowding(
-    fill: Fill, counts: Collection[int], waiting: Mapping[str, Waiting], dispatchers: int = 1
-) -> Mapping[str, int]:
-    """How many jobs to refuse of which tenants of a lane; `counts` are of all lanes and tenants.
+def crowding(fill: Fill, waiting: Mapping[str, Waiting], dispatchers: int = 1) -> Mapping[str, int]:
+    """How many jobs to refuse of which tenants of a lane.
 
-    Of each tenant that takes at least half as much as the one that takes most. Nobody is refused for being many. All
-    that is too much goes at once, or more comes in than goes; each of the `dispatchers`, which see the same, refuses
-    its part of it.
+    Of each tenant that takes at least half as much as the one that takes most. Nobody is refused for being many, nor
+    before one of its jobs was seen: many small ones would be taken for large. All that is too much goes at once, or
+    more comes in than goes; each of the `dispatchers`, which see the same, refuses its part of it.
     """
     beyond = fill.beyond(JOBS_SHARE)
-    if not beyond or not waiting:
+    sizes = {tenant: each.jobs * each.job_bytes for tenant, each in waiting.items() if each.job_bytes}
+    if not beyond or not sizes:
         return {}
-    mean = fill.size / max(1, sum(counts))
-    sizes = {tenant: each.jobs * (each.job_bytes or mean) for tenant, each in waiting.items()}
     most = max(CROWD * fill.limit, max(sizes.values()) / 2)
     part = beyond / fill.size / max(1, dispatchers)
     return {tenant: math.ceil(waiting[tenant].jobs * part) for tenant, size in sizes.items() if size >= most}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -78,6 +79,7 @@ TOLERATED = 0.1
 PROBE = "FLEET_ROOM"
 """What streams that measure the room are called, with a number: the server may still be removing the one before."""
 
+_PROBES = re.compile(f"{PROBE}(_[0-9]+)?")
 _LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
 
 NO_SERVERS = 10005
@@ -250,7 +252,7 @@ async def make(js: Any, config: StreamConfig) -> None:
 async def _forget_probes(js: Any) -> None:
     """Remove those that somebody who was measuring has left when it ended."""
     for info in await js.streams_info():
-        if info.config.name.startswith(PROBE):
+        if _PROBES.fullmatch(info.config.name) and info.config.subjects == [info.config.name]:
             with suppress(NotFoundError):
                 await js.delete_stream(info.config.name)
 

@@ -172,7 +172,7 @@ class FairLane:
             return {}
         waiting = {tenant: fullness.Waiting(jobs, self._lines.of(tenant).job_bytes) for tenant, jobs in found.items()}
         dispatchers = 1 + self._office.peers.others
-        return fullness.crowding(depths.jobs_fill, depths.jobs.values(), waiting, dispatchers)
+        return fullness.crowding(depths.jobs_fill, waiting, dispatchers)
 
     async def _take(self) -> bool:
         """A round: from each tenant its share of what the targets have room for."""

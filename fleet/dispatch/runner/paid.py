@@ -27,7 +27,6 @@ from fleet.model.attempt import Attempt, Outcome
 from fleet.model.delivery import Ack
 from fleet.model.reason import Reason
 from fleet.model.target import Target
-from policies.budget import is_charged
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +83,9 @@ class PaidCalls:
         here = await self._stay(cases)
         async with self._office.isolation.in_company():
             self._room += len(here)
+            if self._draining:
+                await self._put_off(here)
+                return
             before = await self._run_first(here)
         await self._repeat(before)
 
@@ -107,7 +109,7 @@ class PaidCalls:
 
     async def _stay(self, cases: list[Case]) -> list[Case]:
         """The cases that may wait here for their turn; the others wait in the queue."""
-        room = max(0, self._room) if is_charged(self._target) else len(cases)
+        room = max(0, self._room)
         here, later = cases[:room], cases[room:]
         self._room -= len(here)
         if later:

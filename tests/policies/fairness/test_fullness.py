@@ -27,7 +27,7 @@ def test_half_of_the_stream_of_work_is_kept_for_what_goes_on_from_there(size, br
 
 def test_a_stream_without_a_bound_takes_everything_and_nobody_crowds_it():
     assert takes_work(Fill(10**15, 0), 10**15, Lane.BULK)
-    assert crowding(Fill(10**15, 0), [10**6], {"acme": Waiting(10**6, 0)}) == {}
+    assert crowding(Fill(10**15, 0), {"acme": Waiting(10**6, 1.0)}) == {}
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,15 @@ def test_a_stream_without_a_bound_takes_everything_and_nobody_crowds_it():
     [
         (750, {"large": Waiting(100, 7.5)}, {}),
         (1000, {"large": Waiting(100, 10.0)}, {"large": 25}),
-        (1000, {"large": Waiting(100, 0)}, {"large": 25}),
+        (1000, {"unseen": Waiting(100, 0)}, {}),
+        (1000, {"unseen": Waiting(1300, 0), "large": Waiting(9, 100.0)}, {"large": 3}),
         (1000, {"large": Waiting(9, 100.0), "many": Waiting(100, 1.0)}, {"large": 3}),
         (1000, {"large": Waiting(50, 10.0), "other": Waiting(40, 10.0)}, {"large": 13, "other": 10}),
         (1000, {f"tenant-{n}": Waiting(10, 1.0) for n in range(100)}, {}),
     ],
 )
 def test_those_that_take_most_make_room_and_others_are_left_alone(size, waiting, refused):
-    counts = [each.jobs for each in waiting.values()]
-    assert crowding(Fill(size, 1000), counts, waiting) == refused
+    assert crowding(Fill(size, 1000), waiting) == refused
 
 
 @pytest.mark.parametrize("dispatchers", [1, 2, 5])
@@ -55,7 +55,7 @@ def test_a_flood_of_less_than_a_quarter_of_the_stream_between_readings_keeps_nob
         assert ours + theirs < limit, "another tenant's job finds room"
         theirs += 1
         counts = {"flood": Waiting(ours, 1.0), "other": Waiting(theirs, 1.0)}
-        refused = crowding(Fill(ours + theirs, limit), [ours, theirs], counts, dispatchers)
+        refused = crowding(Fill(ours + theirs, limit), counts, dispatchers)
         assert refused.keys() <= {"flood"}
         ours -= dispatchers * refused.get("flood", 0)
         assert ours + theirs >= JOBS_SHARE * limit - dispatchers or not refused, "no more is refused than is too much"

@@ -203,9 +203,11 @@ async def test_little_room_is_warned_of(connection: Connection, caplog: pytest.L
 
 async def test_a_measurement_that_was_broken_off_leaves_nothing_behind(connection: Connection) -> None:
     js = connection.nats.jetstream()
-    await js.add_stream(name=f"{PROBE}_7", subjects=[PROBE], max_bytes=11 * MB)
+    await js.add_stream(name=f"{PROBE}_7", subjects=[f"{PROBE}_7"], max_bytes=11 * MB)
+    await js.add_stream(name=f"{PROBE}S_BOOKED", subjects=[f"{PROBE}S_BOOKED"], max_bytes=1000)
     await apply(js, TopologySpec())
-    assert not [name for name in await bounds(connection) if name.startswith(PROBE)]
+    assert [name for name in await bounds(connection) if name.startswith(PROBE)] == [f"{PROBE}S_BOOKED"], "another's"
+    await js.delete_stream(f"{PROBE}S_BOOKED")
     marks = [(info.config.metadata or {})[MARK] for info in await js.streams_info()]
     assert sorted(map(int, marks)) == sorted((await bounds(connection)).values())
 
