@@ -57,8 +57,11 @@ PERCENT: Mapping[str, int] = {
 SHARED_PERCENT = 90
 """Of the server's room; the rest is for what counts beside the messages, and for streams of others."""
 
-FLOORS: Mapping[str, int] = {CALIBRATIONS: 128 * 1024, SPEND: 64 * 1024, LOAD: 64 * 1024}
+FLOORS: Mapping[str, int] = {CALIBRATIONS: 128 * 1024, CANCELS: 128 * 1024, SPEND: 64 * 1024, LOAD: 64 * 1024}
 """What a few values need, however small the server is."""
+
+LARGEST_CANCEL = 512
+"""Bytes of a cancellation, which says all in its subject: large ones of one tenant would push out those of others."""
 
 LEAST_ROOM = 2 * MB
 """With less the fleet's own records would leave no room for jobs."""
@@ -166,9 +169,10 @@ def settings(config: StreamConfig, size: int | None) -> dict[str, Any]:
     if size is None:
         return {}
     keeps_whole = config.name in (LARGE_RESULTS, *FLOORS) or size >= LARGE_SHARE
+    largest = -1 if keeps_whole else size // 2
     return {
         "max_bytes": size,
-        "max_msg_size": -1 if keeps_whole else size // 2,
+        "max_msg_size": LARGEST_CANCEL if config.name == CANCELS else largest,
         "metadata": {**(config.metadata or {}), MARK: str(size)},
     }
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from nats.js.errors import APIError
 from patience import PATIENCE_SECONDS
 
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.shares import FLOORS, LARGEST_CANCEL
 from queues.jetstream.stores.cancels import NEVER_FULL, JetStreamCancels
 from queues.jetstream.topology import TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
-from queues.wire.subjects import CANCELS
+from queues.wire.subjects import CANCELS, cancel_subject
 
 
 async def test_it_is_told_since_when_every_wish_is_known(own_server: EmbeddedServer) -> None:
@@ -39,4 +42,19 @@ async def test_it_is_told_since_when_every_wish_is_known(own_server: EmbeddedSer
     assert state.first_seq == state.last_seq - NEVER_FULL - 9, "some have made room"
     oldest = await js.get_msg(CANCELS, state.first_seq)
     assert known_since is not None and abs(known_since - oldest.time.timestamp()) < 0.001
+    await connection.close()
+
+
+async def test_the_smallest_stream_holds_as_many_as_are_taken_for_all(own_server: EmbeddedServer) -> None:
+    """Whatever bodies strangers give them: a larger one is refused."""
+    connection = await connect(own_server.url)
+    js = connection.nats.jetstream()
+    await apply(js, TopologySpec())
+    config = (await js.stream_info(CANCELS)).config
+    await js.update_stream(config.evolve(max_bytes=FLOORS[CANCELS]))
+    for number in range(NEVER_FULL):
+        await js.publish(cancel_subject("t" * 64, f"{number:064d}"), b"x" * LARGEST_CANCEL)
+    assert (await js.stream_info(CANCELS)).state.messages == NEVER_FULL
+    with pytest.raises(APIError, match="message size exceeds"):
+        await js.publish(cancel_subject("acme", "job-000000000001"), b"x" * (LARGEST_CANCEL + 1))
     await connection.close()
