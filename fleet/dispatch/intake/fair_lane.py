@@ -25,7 +25,7 @@ from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.step import Case
 from fleet.interruption import raise_own
 from fleet.model.action import Action, Run, Wait
-from fleet.model.delivery import AnyDelivery, JobsOf, Retry
+from fleet.model.delivery import AnyDelivery, Fill, JobsOf, Retry
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -158,21 +158,27 @@ class FairLane:
         jobs = state.traffic.depths.jobs
         found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
         self._lines.count(found, now)
-        crowding = self._crowding(found)
+        self._note_surplus()
+        return True
+
+    def _note_surplus(self) -> None:
+        """Learn how many jobs of which tenants are one too many now; of what an earlier reading told, nothing stays."""
+        for _, line in self._lines:
+            line.surplus = 0
+        jobs, fill = self._office.state.traffic.waiting()
+        found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
+        crowding = self._crowding(found, fill)
         for tenant, queued in found.items():
             surplus = quotas.surplus(self._office.rules.quotas.of(tenant), queued)
             if surplus or tenant in crowding:
                 line = self._lines.of(tenant)
                 line.surplus, line.crowds = max(surplus, crowding.get(tenant, 0)), not surplus
-        return True
 
-    def _crowding(self, found: Mapping[str, int]) -> Mapping[str, int]:
-        depths = self._office.state.traffic.depths
-        if not depths.jobs_fill.beyond(fullness.JOBS_SHARE):
+    def _crowding(self, found: Mapping[str, int], fill: Fill) -> Mapping[str, int]:
+        if not fill.beyond(fullness.JOBS_SHARE):
             return {}
         waiting = {tenant: fullness.Waiting(jobs, self._lines.of(tenant).job_bytes) for tenant, jobs in found.items()}
-        dispatchers = 1 + self._office.peers.others
-        return fullness.crowding(depths.jobs_fill, waiting, dispatchers)
+        return fullness.crowding(fill, waiting, 1 + self._office.peers.others)
 
     async def _take(self) -> bool:
         """A round: from each tenant its share of what the targets have room for."""
@@ -397,12 +403,14 @@ class FairLane:
             deliveries = [*deliveries, *(held.case.delivery for held in line.held[:short])]
             line.held = line.held[short:]
             line.surplus = max(0, line.surplus - len(deliveries)) if deliveries else 0
-            now, quota = self._office.clock.now(), self._office.rules.quotas.of(tenant)
+            size = sum(len(delivery.raw) for delivery in deliveries)
+            jobs, now, quota = len(deliveries), self._office.clock.now(), self._office.rules.quotas.of(tenant)
             why = fullness.REFUSAL if line.crowds else quotas.refusal(quota)
             deliveries, sealed = apart(deliveries)
             if deliveries:
                 await self._office.send([self._reception.refuse(each, why, now) for each in deliveries])
             await self._opening.run(sealed, partial(self._reception.refuse, refusal=why, now=now))
+            self._office.state.traffic.refused(JobsOf(self._lane, tenant), jobs, size)
         return bool(over)
 
     def _listen(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fleet.dispatch.step import Case
 from fleet.model.attempt import Outcome
-from fleet.model.delivery import Depths, WorkOf
+from fleet.model.delivery import Depths, Fill, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.target import Target
 from policies.budget import own_key_for
@@ -49,6 +49,9 @@ class Traffic:
         self._overfilling: set[tuple[str, Lane]] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
         self._brought_bytes = self._brought_before = 0
+        self._refused: Counter[JobsOf] = Counter()
+        self._refused_before: Counter[JobsOf] = Counter()
+        self._refused_bytes = self._refused_bytes_before = 0
         self.queued: Mapping[str, int] = {}
         self.elsewhere: Mapping[str, int] = {}
         """The slots of the targets that only other dispatchers serve."""
@@ -67,6 +70,8 @@ class Traffic:
         """Take in a reading; what was `moved_before` it was asked for is in it."""
         self._depths, self.queued = depths, depths.by_target()
         self._brought_bytes -= self._brought_before
+        self._refused -= self._refused_before
+        self._refused_bytes -= self._refused_bytes_before
         self._overfilling = self._find_overfilling()
         for since, before in ((self._moved, moved_before[0]), (self._in_flight_since, moved_before[1])):
             since.subtract(before)  # type: ignore[arg-type]  # each counter with its own kind of key
@@ -76,6 +81,7 @@ class Traffic:
     def moved(self) -> tuple[Counter[WorkOf], Counter[str]]:
         """What was moved since the last reading, for `read`; what is not sent yet will not be in that."""
         self._brought_before = self._brought_bytes
+        self._refused_before, self._refused_bytes_before = Counter(self._refused), self._refused_bytes
         moved, in_flight = Counter(self._moved), Counter(self._in_flight_since)
         for work, tenant in self._unsent.elements():
             moved[work] -= 1
@@ -101,6 +107,26 @@ class Traffic:
     def brought(self, size: int) -> None:
         """A job of so many bytes was put on its way."""
         self._brought_bytes += size
+
+    def refused(self, source: JobsOf, jobs: int, size: int) -> None:
+        """So many jobs of so many bytes were refused."""
+        self._refused[source] += jobs
+        self._refused_bytes += size
+
+    def waiting(self) -> tuple[Mapping[JobsOf, int], Fill]:
+        """The jobs of the last reading and how full their stream is, without what has been refused since.
+
+        What was refused while the reading was made may be in it or not: it counts as if it were, so that nothing is
+        refused for it again.
+        """
+        jobs, fill = self._depths.jobs, self._depths.jobs_fill
+        if not self._refused:
+            return jobs, fill
+        # The broker stores more for a job than its bytes: no less is taken off than an average job takes.
+        average = fill.size * self._refused.total() // max(1, sum(jobs.values()))
+        size = fill.size - max(self._refused_bytes, average)
+        left = {source: count - self._refused[source] for source, count in jobs.items()}
+        return {source: count for source, count in left.items() if count > 0}, Fill(max(0, size), fill.limit)
 
     def has_space(self, lane: Lane) -> bool:
         """Whether the stream of work has space for further jobs of the lane, beside what escalates from there."""

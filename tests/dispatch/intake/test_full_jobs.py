@@ -2,30 +2,89 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 
+from fleet.dispatch.intake.fair_lane import FairLane
+from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.state import peers, state
 from fleet.dispatch.state.state import FleetState
 from fleet.model.delivery import Depths, Fill, JobsOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
+from fleet.model.submission import Submission
 from queues.memory import MemoryDesk, MemoryQueue
 
 SMALL, LARGE = "llama-8b", "mixtral-8x7b"
+SIZE = 1000
+"""Bytes that the stream counts for a job."""
+
 PINNED = {"messages": [{"role": "user", "content": "All is well."}], "model": SMALL}
 
 
 class BoundedQueue(MemoryQueue):
-    """Says that JOBS has room for `most` jobs; None: for any number."""
+    """Says that JOBS has room for `most` jobs; None: for any number. What it says arrives once `answers` is set."""
 
     most: int | None = None
 
+    def __init__(self, broker):
+        super().__init__(broker)
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.answers.set()
+
     async def depths(self) -> Depths:
         depths = await super().depths()
-        fill = Fill(100 * sum(depths.jobs.values()), 100 * (self.most or 0))
+        self.asked.set()
+        await self.answers.wait()
+        fill = Fill(SIZE * sum(depths.jobs.values()), SIZE * (self.most or 0))
         return replace(depths, jobs_fill=fill)
+
+
+class OneLane:
+    """The bulk lane of a dispatcher, of which every round and every reading is made by hand."""
+
+    def __init__(self, bench):
+        self.queue = BoundedQueue(bench.broker)
+        self._dispatcher = bench.dispatcher(self.queue)
+        office = self._dispatcher._office
+        self._lane = FairLane(Lane.BULK, office, Quotas(office))
+        self._bench = bench
+
+    async def read(self):
+        await self._dispatcher._office.state.read(self.queue, self._dispatcher._time)
+
+    async def ask(self):
+        """A reading that is made now and arrives with `answers`."""
+        self.queue.asked.clear()
+        self.queue.answers.clear()
+        reading = asyncio.create_task(self.read())
+        await self.queue.asked.wait()
+        return reading
+
+    async def a_round(self):
+        await self._lane.serve_once()
+
+    async def refused(self, tenant="acme"):
+        """How many of the tenant's jobs the lane has refused."""
+        results = [message for message in self._bench.broker.stored("results") if f".{tenant}." in message.subject]
+        assert all(json.loads(message.data)["reason"] == Reason.OVER_QUOTA.value for message in results)
+        return len(results)
+
+
+async def _lane_that_knows(bench, **tenants):
+    """A lane that has seen a job of each tenant, of so many that they have waiting and can go nowhere."""
+    for target in (SMALL, LARGE):
+        bench.backend(target, lambda call: None, open_gate=False)
+    for tenant, jobs in tenants.items():
+        plain = Submission("", "chat", PINNED, Lane.BULK)
+        await MemoryDesk(bench.broker, tenant).submit([replace(plain, id=f"job-{n:012d}") for n in range(jobs)])
+    lane = OneLane(bench)
+    await lane.read()
+    await lane.a_round()
+    return lane
 
 
 async def test_jobs_that_are_held_for_a_full_target_make_room_as_well(bench, sure, with_target):
@@ -46,6 +105,52 @@ async def test_jobs_that_are_held_for_a_full_target_make_room_as_well(bench, sur
         results = [await bench.result(job_id) for job_id in ids]
     assert {each.reason for each in refused} == {Reason.OVER_QUOTA}
     assert sum(each.reason is Reason.OVER_QUOTA for each in results) == len(refused)
+
+
+async def test_a_reading_made_while_jobs_are_refused_refuses_none_of_them_again(bench, with_target):
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    lane = await _lane_that_knows(bench, acme=130)
+    before = sum(bench.broker.depths().jobs.values())
+    lane.queue.most = before - before % 4
+    await lane.read()
+    late = await lane.ask()
+    await lane.a_round()
+    refused = await lane.refused()
+    lane.queue.answers.set()
+    await late
+    await lane.a_round()
+    assert 0 < refused == await lane.refused()
+    await lane.read()
+    await lane.a_round()
+    assert 0.75 * lane.queue.most - 1 <= sum(bench.broker.depths().jobs.values()) <= 0.75 * lane.queue.most
+
+
+async def test_what_is_being_refused_of_one_tenant_counts_for_another_that_takes_as_much(bench, with_target):
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    lane = await _lane_that_knows(bench, acme=90, globex=40)
+    lane.queue.most = 120
+    await lane.read()
+    late = await lane.ask()
+    await lane.a_round()
+    assert await lane.refused("acme") > 0 == await lane.refused("globex")
+    lane.queue.answers.set()
+    await late
+    await lane.a_round()
+    assert await lane.refused("globex") > 0
+    assert sum(bench.broker.depths().jobs.values()) >= 0.75 * lane.queue.most - 1
+
+
+async def test_no_more_is_refused_once_a_reading_says_that_there_is_room(bench, with_target):
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    lane = await _lane_that_knows(bench, acme=1000)
+    lane.queue.most = 800  # more is too much than one round refuses
+    await lane.read()
+    await lane.a_round()
+    refused = await lane.refused()
+    lane.queue.most = 10_000
+    await lane.read()
+    await lane.a_round()
+    assert 0 < refused == await lane.refused()
 
 
 @pytest.mark.parametrize(("size", "seconds"), [(50, state.READ_SECONDS), (51, state.PRESSED_READ_SECONDS)])
