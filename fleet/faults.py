@@ -43,10 +43,10 @@ POINTS: Final[Mapping[str, str]] = {
     "runner.acked": "the work is acknowledged",
     "lease.extending": "before the leases of all that is in hand are extended",
 }
-"""Every point by name, and what holds when it is passed. In the order of a job's path, the lease apart."""
+"""Every fault point by name, with what holds when it is passed, in the order of a job's path (the lease last)."""
 
 DROPPABLE: Final = frozenset({"intake.published", "runner.published", "lease.extending", "money.settled"})
-"""Where `drop` has a meaning: the message that follows is left out as though it had been sent."""
+"""Points where `drop` has a meaning: the message that follows is left out as though it had been sent."""
 
 
 class Action(StrEnum):
@@ -60,7 +60,7 @@ class Action(StrEnum):
 
 
 class InjectedFault(QueueUnavailable):
-    """Nothing is wrong; a fault was asked for."""
+    """An error that a fault point was asked to raise; nothing is really wrong."""
 
 
 def _nothing(name: str) -> bool:
@@ -68,7 +68,7 @@ def _nothing(name: str) -> bool:
 
 
 point: Callable[[str], bool] = _nothing
-"""Pass the point of this name. True: leave out the message that follows. Raises InjectedFault where asked to."""
+"""Pass the point of this name; True means: leave out the message that follows. Raises: InjectedFault if asked to."""
 
 splits_letters = False
 """Whether letters are stored one by one, so that a fault may come between two."""
@@ -76,7 +76,7 @@ splits_letters = False
 
 @dataclass(slots=True)
 class _Fault:
-    """What happens at a point: at passage number `nth`, or with `probability` at each."""
+    """A fault at one point, due at passage number `nth`, or with `probability` at each."""
 
     action: Action
     argument: float
@@ -113,7 +113,7 @@ class _Faults:
 
 
 def arm(text: str) -> None:
-    """Replace `point` by one that does what `text` says; by the one that does nothing where it is empty.
+    """Replace `point` by a function that injects the faults in `text`, or by one that does nothing if `text` is empty.
 
     Raises: ConfigError naming the variable and the rule.
     """
@@ -126,7 +126,7 @@ def arm(text: str) -> None:
 
 
 def _fault(name: str, text: str) -> _Fault:
-    """From `<action>[:<seconds or pid>]@<n>` or `...@p<probability>`."""
+    """Parse `<action>[:<seconds or pid>]@<n>` or `...@p<probability>`. Raises: ConfigError."""
     if name not in POINTS:
         raise ConfigError(VARIABLE, f"{name} is no fault point; there are {', '.join(POINTS)}")
     what, _, when = text.partition("@")

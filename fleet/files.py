@@ -15,17 +15,17 @@ OWNER_ONLY = 0o600
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """A file that its owner alone may read, whatever was there before: an open file, another's, or a link.
+    """Write a file that its owner alone may read, whatever was there before: an open file, another's, or a link.
 
-    Nothing is written to where a link points: the link itself is replaced. Raises: OSError.
+    A link itself is replaced; nothing is written to where it points. Raises: OSError.
     """
     _put(path, data, OWNER_ONLY)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """A file with the permissions of the one before, or the usual ones; a link keeps pointing at it.
+    """Write a file with the permissions of the one before, or the usual ones; a link keeps pointing at it.
 
-    What is no regular file, such as a terminal, is written to as it is. Raises: OSError.
+    Anything but a regular file, such as a terminal, is written to as it is. Raises: OSError.
     """
     if is_special(path):
         path.write_bytes(data)
@@ -35,7 +35,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def replace_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """As `write_whole`, for what can only write to a path. Raises: OSError."""
+    """Replace a file like `write_whole`, with a `write` that can only write to a path. Raises: OSError."""
     if is_special(path):
         write(path)
         return
@@ -49,7 +49,7 @@ def replace_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def check_output(option: str, output: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Raises: ConfigError where the output is one of the inputs, under whatever name, or is a folder."""
+    """Refuse an output that is one of the inputs, under whatever name, or a folder. Raises: ConfigError."""
     if output is None:
         return
     if output.is_dir():
@@ -60,14 +60,14 @@ def check_output(option: str, output: Path | None, inputs: Iterable[Path | None]
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether both names lead to one file: spelt otherwise, through links, or by hard links. Neither need be there."""
+    """Return whether both names lead to one file, by other spelling, links or hard links. Neither has to exist."""
     with suppress(OSError):
         return one.samefile(other)
     return os.path.realpath(one) == os.path.realpath(other)
 
 
 def is_special(path: Path) -> bool:
-    """Whether something is there that is no regular file: a device, a pipe, a folder."""
+    """Return whether the path is there and is no regular file: a device, a pipe, a folder."""
     return path.exists() and not path.is_file()
 
 
@@ -89,14 +89,14 @@ def _put(path: Path, data: bytes, mode: int | None) -> None:
 
 
 def _usual_mode() -> int:
-    """What the umask leaves of a file; reading it means setting it for a moment."""
+    """Return the mode that the umask leaves to a new file; reading the umask means setting it for a moment."""
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o666 & ~mask
 
 
 def _sync(folder: Path) -> None:
-    """The new name survives a power cut; some file systems cannot promise it for folders."""
+    """Make the new name survive a power cut; some file systems cannot promise it for folders."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Whose end an exception means: this task's own, or only that of what it waits for."""
+"""Tells an exception that ends this task from one that only ended what the task waits for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def is_own(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Whether `error`, caught by `task`, ends the task itself and is to be raised again.
+    """Return whether `error`, caught by `task`, ends the task itself and must be raised again.
 
-    It is where somebody has cancelled the task, or closes it from outside, and Ctrl-C is for everybody. Any other
+    It does if somebody has cancelled the task or closes it from outside; Ctrl-C ends every task. Any other
     CancelledError, GeneratorExit or SystemExit came out of what the task called, and is an error like all the others.
     """
     if isinstance(error, KeyboardInterrupt) or task is None or asyncio.current_task() is not task:
@@ -18,6 +18,6 @@ def is_own(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
 
 
 def raise_own(error: BaseException) -> None:
-    """Raise it again if it ends the running task (see `is_own`); to be called where it was caught."""
+    """Raise `error` again if it ends the running task (see `is_own`); call this where it was caught."""
     if is_own(error, asyncio.current_task()):
         raise error

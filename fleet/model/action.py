@@ -1,4 +1,4 @@
-"""What to do next with a job: the four values `policies.next_action` may return."""
+"""The next step of a job: the four values that `policies.plan.next_action` may return."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again after `seconds`; `target` is whose queue the job waits in."""
+    """Look again after `seconds`; the job waits in the queue of `target`."""
 
     target: str
     seconds: float

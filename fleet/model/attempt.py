@@ -1,4 +1,4 @@
-"""An attempt: one try of one job on one target, and what came of it."""
+"""An attempt: one try of one job on one target, with its outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleet.model.reason import Reason
 
 
 class FailureKind(StrEnum):
-    """Why a target gave no answer; every backend maps its own errors onto these.
+    """Reasons why a target gave no answer; every backend maps its own errors onto these.
 
     AUTHENTICATION is a key that is no good, ACCOUNT what its account may not do: no credit, no such model for it.
     """
@@ -35,7 +35,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the engine's token log-probabilities (natural log) say about an answer.
+    """Statistics of an answer from the engine's token log-probabilities (natural log).
 
     Aggregated over the generated tokens where the model runs, so that a handful of numbers
     crosses the wire. `margin` is the mean gap between the best two tokens' log-probabilities and
@@ -60,7 +60,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What is `left` of a provider's limit, and when it is whole again."""
+    """A provider's limit: the amount `left`, and the time until it is whole again."""
 
     left: int
     resets_in_seconds: float
@@ -68,7 +68,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """What a provider said is left for the whole account, whoever uses it; None where it said nothing of the kind."""
+    """A provider's limits for the whole account, whoever uses it; None where the provider did not report one."""
 
     requests: Limit | None = None
     tokens: Limit | None = None
@@ -78,7 +78,7 @@ class Headroom:
 class Answer:
     """A model's reply. `message` is an OpenAI assistant message; `model` is what the backend says it ran.
 
-    `headroom` is no part of the answer: it is for the dispatcher that made the call, and goes no further.
+    `headroom` is no part of the answer: only the dispatcher that made the call sees it.
     """
 
     message: Mapping[str, Any]
@@ -90,7 +90,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """What the model said; empty where it only called tools."""
+        """The text of the reply; empty where the model only called tools."""
         return self.message.get("content") or ""
 
 
@@ -109,7 +109,7 @@ Outcome = Answer | Failure
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How an answer was judged; it travels with the attempt, so that every process decides on it alike.
+    """The judgement of an answer; it travels with the attempt, so that every process decides on it alike.
 
     `threshold` is the confidence it needs, infinity where none is enough; `calibration` the version that gave both
     (None: an uncalibrated score). `guard` says why the cascade is off here, `withdrawn` that a promise was taken

@@ -1,4 +1,4 @@
-"""What has been learned of how far answers can be trusted: plain values, fitted offline, applied everywhere."""
+"""Fitted knowledge of how far answers can be trusted: plain values, fitted offline, applied everywhere."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 ANY = "*"
-"""A task family or output kind that stands for all that have no calibration of their own."""
+"""The task family or output kind that stands for all that have no calibration of their own."""
 
 
 class OutputKind(StrEnum):
-    """What an answer looks like; log-probabilities mean something different in each."""
+    """The form of an answer; log-probabilities mean something different in each."""
 
     TOKEN = "token"  # noqa: S105 (one of a model's tokens)
     SHORT = "short"
@@ -32,7 +32,7 @@ class Probe(StrEnum):
 
 
 class Fit(StrEnum):
-    """How a scorer was fitted, from few labels to many."""
+    """The method by which a scorer was fitted, from few labels to many."""
 
     PRIOR = "prior"
     TEMPERATURE = "temperature"
@@ -57,7 +57,7 @@ class Scorer:
 
 
 class ThresholdMode(StrEnum):
-    """Where a threshold comes from: the rules, a wanted share of escalations, or a promised risk."""
+    """The source of a threshold: the rules, a wanted share of escalations, or a promised risk."""
 
     FIXED = "fixed"
     BUDGET = "budget"
@@ -83,7 +83,7 @@ class Threshold:
 
 
 class Guard(StrEnum):
-    """Why a cascade is off.
+    """Reasons why a cascade is off.
 
     NO_BETTER_THAN_MIXING: confidence does not sort these answers, so all of them are treated alike, by the share that
     is good. STRONG_DOES_NOT_GAIN: the stronger target gains nothing on what it gets, so nothing escalates.
@@ -95,7 +95,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class CalibrationKey:
-    """What a calibration speaks of: a target's answers of one `kind` to tasks of one `family` (or `ANY`)."""
+    """The scope of a calibration: a target's answers of one `kind` to tasks of one `family` (or `ANY`)."""
 
     target: str
     family: str = ANY
@@ -104,10 +104,10 @@ class CalibrationKey:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """How often the promise of a key has been tested, over all its calibrations: each test spends some of its delta.
+    """The tests of a key's promise so far, over all its calibrations: each test spends some of its delta.
 
-    `labels` is how many labels there were at the last test, `digest` which and what they said, and `at` when that was,
-    in unix seconds.
+    `count` is how many there were, `labels` how many labels the last test had, `digest` which labels and what they
+    said, and `at` when that test was, in unix seconds.
     """
 
     count: int = 0
@@ -121,11 +121,11 @@ NO_LOOKS = Looks()
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Where the labelled texts lie, in the numbers of `policies.confidence.familiarity`.
+    """The region in which the labelled texts lie, in the numbers of `policies.confidence.familiarity`.
 
-    `words` are hashes of words that several of them have; `rows`, a lower triangle, turn what a text's numbers deviate
-    from the `means` into Mahalanobis's distance, `weights` into standard deviations of each; beyond `farthest` or
-    `oddest` a text is unfamiliar.
+    `words` are hashes of words that occur in several of them. `rows`, a lower triangle, turn the deviations of a text's
+    numbers from the `means` into Mahalanobis's distance; `weights` turn them into standard deviations. Beyond
+    `farthest` or `oddest` a text is unfamiliar.
     """
 
     words: frozenset[int]
@@ -138,7 +138,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Familiarity:
-    """What a calibration saw: `tasks` with labels, and the region of their texts, None where nobody kept them."""
+    """The material of a calibration: `tasks` with labels, and the region of their texts (None: not kept)."""
 
     tasks: tuple[str, ...]
     region: Region | None = None
@@ -151,8 +151,8 @@ class Calibration:
     `version` names it in every decision; `fitted_at` is unix seconds. `edges` are the inner deciles of the
     calibrated confidences it was fitted on, against which drift is measured. `probe_scorer` is used once the
     probe has been asked, `grey` is the band of confidence [low, high) in which asking pays. `withdrawn` says why its
-    promise no longer holds, `good` is the share of good answers among the labels. `looks` are those of its key,
-    `familiar` is what it saw: of anything else it says nothing (None: of all that its key speaks of).
+    promise no longer holds, `good` is the share of good answers among the labels. `looks` are those of its key.
+    `familiar` is what it was fitted on: it says nothing about anything else (None: it covers all of its key's scope).
     """
 
     key: CalibrationKey

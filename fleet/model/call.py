@@ -9,9 +9,9 @@ from fleet.model.job import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`own_key` names the tenant's secret for this provider, if it brought one; it never is the secret.
+    """One request for a backend. `own_key` names the tenant's secret for the provider, if any; it never is the secret.
 
-    `id` is what the call can be stopped by.
+    The call can be stopped by its `id`.
     """
 
     request: ChatRequest

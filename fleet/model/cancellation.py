@@ -1,4 +1,4 @@
-"""A cancellation: a publisher's wish that a job shall not be answered any more."""
+"""A cancellation: a publisher's wish that a job should not be answered any more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """`tenant` comes from the subject: nobody calls off another's job. The job may be one that nobody knows."""
+    """One cancellation. `tenant` comes from the subject, so nobody cancels another's job; the job may be unknown."""
 
     tenant: str
     job_id: str

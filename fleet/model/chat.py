@@ -1,4 +1,4 @@
-"""The one spelling of a chat request: what says nothing is left out, and history is as every server takes it.
+"""The one spelling of a chat request: empty fields are left out, and the history is as every server accepts it.
 
 null fields                        left out: null means absent (not inside schemas, where it is a value)
 fields a message's role has none   left out: `name` of a tool message; `reasoning`, `annotations`, ... of an answer
@@ -25,7 +25,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
 
 
 def tidy(request: ChatRequest) -> dict[str, Any]:
-    """The request in that spelling; a tidy one comes out equal. Unknown roles and parts are left to who reads them."""
+    """Return the request in that spelling; a tidy one comes out equal. Unknown roles and parts are kept."""
     kept = without_nulls(request)
     if isinstance(messages := kept.get("messages"), list):
         kept["messages"] = [_message(message) for message in messages]
@@ -51,7 +51,7 @@ def _tidy_tools(kept: dict[str, Any]) -> None:
 
 
 def _with_tidy(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The mapping and the one in its field `name`, both without nulls."""
+    """Return the mapping without nulls, and the mapping in its field `name` without nulls too."""
     kept = without_nulls(mapping)
     inner = kept.get(name)
     return {**kept, name: without_nulls(inner)} if isinstance(inner, Mapping) else kept

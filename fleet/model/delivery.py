@@ -11,14 +11,14 @@ from fleet.model.job import Job, Lane
 from fleet.model.result import Letter, Malformed, Work
 
 SEALED_BEYOND = 2
-"""A message handed out more often has been in two crashes, or has waited: it comes sealed."""
+"""Deliveries beyond which a message comes sealed: it has been in two crashes, or has waited."""
 
 Body = TypeVar("Body", bound=Job | Work | Malformed, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
 class JobsOf:
-    """The jobs waiting in a lane: of one tenant, or with None of all. A lane is served in one of both ways."""
+    """The jobs waiting in a lane, of one tenant or (None) of all. A lane is served in one of these two ways."""
 
     lane: Lane
     tenant: str | None = None
@@ -37,19 +37,19 @@ Source = JobsOf | WorkOf
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """How full a stream is, in bytes. `limit` 0: nothing bounds it."""
+    """The fill of a stream in bytes. `limit` 0: nothing bounds it."""
 
     size: int = 0
     limit: int = 0
 
     def beyond(self, share: float) -> float:
-        """The bytes above this share of the limit; 0 where there are none."""
+        """Return the bytes above this share of the limit; 0 where there are none."""
         return max(0.0, self.size - share * self.limit) if self.limit else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """What is stored at one moment, waiting or in hand: jobs by lane and tenant, work by target and lane.
+    """Counts of what is stored at one moment, waiting or in hand: jobs by lane and tenant, work by target and lane.
 
     `in_flight` is the work by tenant, over all targets and lanes, `work_by_tenant` the same by target and lane. `at` is
     the broker's time then, in unix seconds. `jobs_fill` and `work_fill` are how full the streams of both are.
@@ -67,13 +67,13 @@ class Depths:
         return sum(self.work.get(WorkOf(target, lane), 0) for lane in Lane)
 
     def by_target(self) -> dict[str, int]:
-        """Every target that work is stored for."""
+        """Return the number of work messages for every target that has any."""
         return {source.target: self.of_target(source.target) for source in self.work}
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery(Generic[Body]):
-    """One hand-over of a job. `deliveries` counts from 1; `stored_at` is unix seconds.
+    """One hand-over of a message by the queue. `deliveries` counts from 1; `stored_at` is unix seconds.
 
     `raw` is the message as it came, for a dead letter. `token` belongs to the queue that made the
     delivery; nobody else looks inside.
@@ -93,14 +93,14 @@ AnyDelivery = Delivery[Job | Work | Malformed]
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Done: the queue forgets it. Confirmed by the broker before `settle` returns."""
+    """Ends a delivery as done: the queue forgets it. The broker confirms this before `settle` returns."""
 
     delivery: AnyDelivery
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Hand it out again after `delay_seconds`; of a minute or more the queue may make less."""
+    """Asks for another delivery after `delay_seconds`; the queue may shorten delays of a minute or more."""
 
     delivery: AnyDelivery
     delay_seconds: float = 0.0
@@ -110,7 +110,7 @@ Settlement = Ack | Retry
 
 
 class Stored(Enum):
-    """What became of a post: `NEW` is stored, `REPEAT` was there already, `REFUSED` will never be taken."""
+    """The outcome of a post: `NEW` is stored, `REPEAT` was there already, `REFUSED` will never be taken."""
 
     NEW = auto()
     REPEAT = auto()

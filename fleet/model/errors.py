@@ -18,7 +18,7 @@ class FleetError(Exception):
 
 
 class FieldError(FleetError):
-    """Something from outside breaks a rule: `field` is a dotted path, `rule` is what it must obey."""
+    """An input from outside that breaks a rule: `field` is a dotted path, `rule` is what it must obey."""
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"{field}: {rule}")

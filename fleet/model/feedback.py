@@ -1,4 +1,4 @@
-"""Feedback: what somebody thinks of the answer a job got."""
+"""Feedback: somebody's opinion of the answer a job got."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 FEEDBACK_ID = re.compile(r"[A-Za-z0-9_-]{16,128}")
-"""Longer than a job's, so that it may hold one."""
+"""Pattern of a feedback's id: longer than a job's, so that it may hold one."""
 
 
 class Verdict(StrEnum):
-    """What is said of an answer.
+    """The opinion of an answer.
 
     EDITED brings the text the reader made of it. BETTER ("better, please") asks for the job to be run again above
     the target that answered it.
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 
 class Witness(StrEnum):
-    """Who says it: somebody who used the answer, a grader (a model or a rubric), or a dispatcher.
+    """The source of a verdict: somebody who used the answer, a grader (a model or a rubric), or a dispatcher.
 
     SHADOW is a dispatcher's own comparison of an answer with a stronger target's; nobody else may say it.
     """
@@ -38,7 +38,7 @@ class Witness(StrEnum):
 class Feedback:
     """One verdict on one job's answer. `at` is when the broker stored it, in unix seconds; a writer's is ignored.
 
-    `target` is whose answer is meant; None: the delivered one. `text` is the edited answer, or a remark.
+    `target` names the target whose answer is meant; None: the delivered one. `text` is the edited answer, or a remark.
     `changed` says of an edit whether more than whitespace, case and punctuation changed; None: nobody compared.
     `propensity` is the probability with which a shadow comparison was drawn. A second feedback with the same `id`
     changes nothing.

@@ -1,4 +1,4 @@
-"""A job: one OpenAI chat request and how it may be answered."""
+"""A job: one OpenAI chat request and the conditions for answering it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ChatRequest = Mapping[str, Any]
 """The body of an OpenAI chat completion request, unchanged; validated where it came in."""
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
-"""One subject token, long enough that nobody meets another's id by accident."""
+"""Pattern of a job's id: one subject token, long enough that nobody meets another's id by accident."""
 
 TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Lane(StrEnum):
-    """Which queue a job waits in; the order here is the order of service."""
+    """The queue a job waits in; the order here is the order of service."""
 
     INTERACTIVE = "interactive"
     STANDARD = "standard"
@@ -26,11 +26,11 @@ class Lane(StrEnum):
 
 
 FAIR_LANES = tuple(Lane)
-"""Where tenants take turns: in every lane, for it is the publisher who chooses it."""
+"""Lanes in which tenants take turns: every lane, for it is the publisher who chooses it."""
 
 
 class Tier(StrEnum):
-    """How much model a job needs."""
+    """The strength of model that a job needs."""
 
     SIMPLE = "simple"
     MEDIUM = "medium"
@@ -38,7 +38,7 @@ class Tier(StrEnum):
 
 
 class Plan(StrEnum):
-    """What the tenant pays for."""
+    """The tenant's plan: what it pays for."""
 
     FREE = "free"
     PAID = "paid"
@@ -47,7 +47,7 @@ class Plan(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Which providers outside the fleet a job may reach: `None` any, the empty set none."""
+    """The providers outside the fleet that a job may reach: `None` any, the empty set none."""
 
     providers: frozenset[str] | None = None
 

@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class Refusal(Enum):
-    """Why no money is set aside: BUSY if only open reservations are in the way, EMPTY if it is spent."""
+    """The reason why no money is set aside: BUSY if only open reservations are in the way, EMPTY if it is spent."""
 
     BUSY = auto()
     EMPTY = auto()
@@ -16,7 +16,7 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the fleet, or one tenant, has spent on one UTC day, in nano-dollars.
+    """The spending of the fleet, or of one tenant, on one UTC day, in nano-dollars.
 
     `open` is what is reserved and not settled yet, by the unix minute it was reserved in.
     """
@@ -46,7 +46,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The most a call can cost that reads at most `input_tokens` and whose answer is cut off after `output_tokens`."""
+    """The maximum cost of a call that reads at most `input_tokens` and writes at most `output_tokens`."""
 
     nano: int
     output_tokens: int
@@ -64,7 +64,7 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class MoneyView:
-    """What is known to be spent today, in nano-dollars. Others may have spent more since; nobody has spent less."""
+    """The money known to be spent today, in nano-dollars. Others may have spent more since; nobody has spent less."""
 
     fleet: int = 0
     tenants: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What leaves a dispatcher: one result per job, one ledger line per attempt, a dead letter where one is due."""
+"""The messages a dispatcher sends: one result per job, one ledger line per attempt, a dead letter where one is due."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why there is no answer: `field` and `rule` for bad input, `message` in one line for everything."""
+    """The explanation why there is no answer: `field` and `rule` for bad input, `message` in one line always."""
 
     message: str
     field: str | None = None
@@ -87,7 +87,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A dead letter as it lies in its stream, under this number."""
+    """A dead letter as stored in its stream, under this number."""
 
     sequence: int
     letter: DeadLetter
@@ -111,7 +111,7 @@ class Start:
 
 
 SHADOW_ID = "shadow-"
-"""How the id begins under which a comparison travels. A job's may begin so as well."""
+"""Prefix of the id under which a comparison travels. A job's id may begin so as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,9 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A message that holds no job and no work. `job_id` is the best name it can be answered under.
+    """A message that holds no job and no work. `job_id` is the best id known to answer it under.
 
-    `is_comparison`: it was to be a comparison with an answer that is delivered already, so nobody waits for it.
+    `is_comparison`: it was meant as a comparison with an answer already delivered, so nobody waits for it.
     """
 
     job_id: str
@@ -160,7 +160,7 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class Sealed(Malformed):
-    """A message that nobody has read yet, for reading it may crash whoever does; named without reading it.
+    """A message that nobody has read yet, because reading it may crash the reader; it is named without reading it.
 
     `arrived` belongs to the queue that took it; nobody else looks inside.
     """

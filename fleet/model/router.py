@@ -1,4 +1,4 @@
-"""A fitted router before generation: what a text says about whether the small model suffices, as plain values."""
+"""A fitted router before generation, as plain values: predicts from a text whether the small model suffices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tree: TypeAlias = "float | tuple[int, float, Tree, Tree]"
 Interval = tuple[float, float]
 
 RouterKey = tuple[str, str]
-"""A weak target and the task, family of tasks (`classify.*`) or `*` whose prompts a router reads for it."""
+"""The weak target, and the task, family of tasks (`classify.*`) or `*` whose prompts a router reads for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Router:
     `policies.features.answer`: then the router is a scorer after generation.
 
     A text is out of distribution if a feature lies more than `margin` standard deviations outside the range it had in
-    training, `lowest` to `highest`, or if less than `fewest_known` of its words are in `terms`.
+    training, `lowest` to `highest`, or if a smaller share than `fewest_known` of its words is in `terms`.
 
     `labels` is the training size. `apgr` and `length_apgr` (the order by prompt length alone) are cross-validated on
     these labels, with 95 % bootstrap intervals; None where the gap is too small to share out. `version` is made of
@@ -61,12 +61,12 @@ class Router:
 
 
 def to_plain(router: Router) -> dict[str, Any]:
-    """The router as values `json.dumps` takes."""
+    """Return the router as values that `json.dumps` takes."""
     return asdict(router)
 
 
 def from_plain(values: Mapping[str, Any]) -> Router:
-    """The router that `to_plain` made these values of, also after a trip through JSON.
+    """Return the router that `to_plain` made these values of, also after a trip through JSON.
 
     Raises: ConfigError naming the field that is missing or unknown.
     """
@@ -78,5 +78,5 @@ def from_plain(values: Mapping[str, Any]) -> Router:
 
 
 def _frozen(value: Any) -> Any:
-    """JSON knows lists only; a router holds tuples."""
+    """Return the value with tuples for lists: JSON knows lists only, a router holds tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

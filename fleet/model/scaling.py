@@ -1,4 +1,4 @@
-"""Scaling: how many replicas a target has, what its dispatchers see coming, and what is decided about it."""
+"""Scaling: a target's replicas, the load its dispatchers see coming, and the decision about it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fleet.model.delivery import WorkOf
 class Capacity:
     """The replicas of a self-hosted target at one moment.
 
-    `starting_at` is since when the first of those that start does (unix seconds; None: none starts). `held` says that
-    an operator keeps the number where it is: what is cold stays cold.
+    `starting_at` is when the first of the starting replicas began to start (unix seconds; None: none starts). `held`
+    says that an operator keeps the number where it is: a cold target stays cold.
     """
 
     running: int
@@ -29,10 +29,10 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class LaneLoad:
-    """What one dispatcher put on its way to a target first in one lane: a count that forgets, and means over it.
+    """Work that one dispatcher sent to a target as the first choice in one lane: a decaying count, and means over it.
 
     A job that waits for the target because it is cold counts as well. `tokens_per_job` is prompt and answer together;
-    `slack_seconds` what was left until the deadline at the hand-over.
+    `slack_seconds` the time left until the deadline at the hand-over.
     """
 
     jobs: float
@@ -62,7 +62,7 @@ class Load:
 
 
 class ScalingReason(StrEnum):
-    """Why a target shall have so many replicas; the same word is in Serve's status, the log and the metric."""
+    """The reason for a target's number of replicas; the same word is in Serve's status, the log and the metric."""
 
     # up
     FIRST_WORK = "first_work"
@@ -85,7 +85,7 @@ class ScalingReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScalingDecision:
-    """How many replicas there shall be, and why."""
+    """The number of replicas to have, and the reason."""
 
     replicas: int
     reason: ScalingReason

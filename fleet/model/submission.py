@@ -10,7 +10,7 @@ from fleet.model.job import ChatRequest, Lane, Plan, Tier
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a publisher says of a job; the fields of wire schema v1. `deadline_at` and `not_before_at` are unix seconds.
+    """A publisher's job as the fields of wire schema v1. `deadline_at` and `not_before_at` are unix seconds.
 
     `cloud` is "allow", "deny" or the providers that may be used.
     """

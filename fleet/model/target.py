@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""One subject token: it becomes part of `work.<target>.<lane>.<tenant>`."""
+"""Pattern of a target's name. One subject token: it becomes part of `work.<target>.<lane>.<tenant>`."""
 
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
 
 
 class Capability(StrEnum):
-    """What a target can do. Jobs with images, audio, files, tools or a schema go only to targets that take them.
+    """The abilities of a target. Jobs with images, audio, files, tools or a schema go only to targets that take them.
 
     `REASONING`: it thinks before it answers, and takes `reasoning_effort` in place of sampling parameters.
     """
@@ -37,9 +37,9 @@ class LatencyClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What one replica of a self-hosted target does and costs.
+    """The speed and cost of one replica of a self-hosted target.
 
-    `tokens_per_second` counts prompt and answer together, under full batches; it is where measuring starts from.
+    `tokens_per_second` counts prompt and answer together, under full batches; measuring starts from it.
     `cold_seconds` is from the wish for a replica to its first answer, a machine that must be rented included.
     """
 

@@ -1,4 +1,4 @@
-"""A view: what the fleet looks like at the moment of a decision."""
+"""A view: the state of the fleet at the moment of a decision."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fleet.model.scaling import Capacity
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """Recent luck with a target. Open while `now < open_until_at`; afterwards one call decides, the probe.
+    """A target's recent failures. Open while `now < open_until_at`; afterwards one call decides, the probe.
 
-    `probing` says that the probe is on its way: until its outcome is there, nobody else is let through.
+    `probing` says that the probe is on its way: until its outcome is known, no other call is let through.
     """
 
     failures: int = 0
@@ -27,9 +27,9 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Sojourn:
-    """What jobs of one lane took of late on a target, from the hand-over to the answer: a mean that forgets.
+    """The time that jobs of one lane recently took on a target, from hand-over to answer: an exponential mean.
 
-    `answers` is how many it is made of; the last was seen at `seen_at`, unix seconds.
+    `answers` is the number of answers in it; the last was seen at `seen_at`, unix seconds.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ class TargetView:
     `own_key_only`: the fleet has no key for it; it serves tenants who brought their own. `capacity` is known of
     self-hosted targets on Ray, None elsewhere.
     `account_fault`: the breaker is open because of the fleet's account there, which has no credit or no such model; a
-    tenant's own key is let through by `own_key_breaker` (None: the same as `breaker`).
+    tenant's own key passes by `own_key_breaker` (None: the same as `breaker`).
     """
 
     available: bool = True
