@@ -1,4 +1,4 @@
-"""What attempts cost, before and after."""
+"""The cost of attempts, before and after they are made."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from policies.rules.rules import Rules
 
 
 def is_charged(target: Target) -> bool:
-    """Whether somebody outside the fleet asks money for a call, of the fleet or of a tenant."""
+    """Return whether somebody outside the fleet charges for a call, be it the fleet's or a tenant's."""
     return target.is_cloud and not target.free
 
 
 def cost_usd(usage: Usage, target: Target) -> float:
-    """US dollars for this usage at the catalogue's prices, whoever pays them."""
+    """Return the US dollars for this usage at the catalogue's prices, no matter who pays them."""
     return (
         usage.input_tokens * target.input_usd_per_million_tokens
         + usage.output_tokens * target.output_usd_per_million_tokens
@@ -26,7 +26,7 @@ def cost_usd(usage: Usage, target: Target) -> float:
 
 
 def own_key_for(job: Job, target: Target) -> str | None:
-    """Which of the tenant's secrets `target` is called with, as `<tenant>__<name>`; None: the fleet pays.
+    """Return the tenant's secret that `target` is called with, as `<tenant>__<name>`; None: the fleet pays.
 
     The tenant is part of the name, so that no tenant can spend another's key by naming it.
     """
@@ -36,7 +36,7 @@ def own_key_for(job: Job, target: Target) -> str | None:
 
 
 def estimated_usd(job: Job, needs: Needs, target: Target, rules: Rules) -> float:
-    """What an attempt may cost the fleet: every requested output token is counted as used."""
+    """Estimate what an attempt may cost the fleet: every requested output token is counted as used."""
     if own_key_for(job, target) is not None:
         return 0.0
     output_tokens = needs.output_tokens or rules.estimates.output_tokens

@@ -1,8 +1,8 @@
-"""Bounded spend: what a call can cost at most, and whether the day's money covers it.
+"""Bounded spend: the maximum price of a call, and whether the day's money covers it.
 
-What counts is what the fleet pays outside: attempts on cloud targets without a tenant's own key. Amounts are whole
-nano-dollars. A call is let go only once its highest possible price is reserved, and it carries the output limit that
-makes this price the highest; so the sum of what is spent cannot pass a limit, whoever else spends at the same time.
+Only the fleet's payments to others count: attempts on cloud targets without a tenant's own key. Amounts are whole
+nano-dollars. A call is made only once its maximum price is reserved, and it carries the output limit that makes this
+price the maximum; so the sum of what is spent cannot pass a limit, even if others spend at the same time.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ NANO = 1_000_000_000
 DAY_SECONDS = 86_400
 
 REQUEST_TOKENS = 1024
-"""What a provider puts in front of a request: Anthropic documents up to 600 tokens where there are tools."""
+"""Allowance for what a provider puts before a request: Anthropic documents up to 600 tokens where there are tools."""
 
 MESSAGE_TOKENS = 16
-"""What a chat template puts around one message: OpenAI documents 3 to 4, Llama's takes 5."""
+"""Allowance for what a chat template puts around one message: OpenAI documents 3 to 4 tokens, Llama's takes 5."""
 
 BUSY_BASE_SECONDS = 0.1
 BUSY_MOST_SECONDS = 10.0
 
 
 def nano_of(usd: float) -> int:
-    """Rounding keeps order: what costs no more in dollars costs no more in nano-dollars."""
+    """Convert US dollars to nano-dollars. Rounding keeps order: a lower price never becomes a higher one."""
     return round(usd * NANO)
 
 
@@ -45,7 +45,7 @@ def usd_of(nano: int) -> float:
 
 
 def day_of(now: float) -> int:
-    """The UTC day, counted from 1970-01-01."""
+    """Return the UTC day, counted from 1970-01-01."""
     return int(now // DAY_SECONDS)
 
 
@@ -54,15 +54,15 @@ def minute_of(now: float) -> int:
 
 
 def spent(account: Account, now: float, open_seconds: float) -> int:
-    """What must be taken for spent: what is settled, and what was reserved more than `open_seconds` ago.
+    """Return the money that counts as spent: settled amounts, and those reserved more than `open_seconds` ago.
 
-    The latter was reserved by a dispatcher that died; its calls may well have been made.
+    The latter were reserved by a dispatcher that died; its calls may well have been made.
     """
     return account.spent + sum(nano for minute, nano in account.open.items() if _is_stale(minute, now, open_seconds))
 
 
 def reserve(account: Account, nano: int, limit: int | None, now: float, open_seconds: float) -> Account | Refusal:
-    """The account with `nano` more reserved. EMPTY only if what is spent leaves no room; BUSY if what is open does."""
+    """Reserve `nano` more on the account. EMPTY only if spent money leaves no room; BUSY if open reservations do."""
     if limit is not None:
         gone = spent(account, now, open_seconds)
         if gone + nano > limit:
@@ -75,7 +75,7 @@ def reserve(account: Account, nano: int, limit: int | None, now: float, open_sec
 
 
 def settle(account: Account, reserved: int, actual: int, minute: int) -> Account:
-    """The account with `actual` spent in place of what was reserved in `minute`; all of it, were it more."""
+    """Book `actual` as spent in place of what was reserved in `minute`, in full even if it is more."""
     left = account.open.get(minute, 0) - reserved
     still_open = {**account.open, minute: left}
     if left <= 0:
@@ -92,15 +92,16 @@ def fleet_pays(job: Job, target: Target) -> bool:
 
 
 BYTES_PER_TOKEN = 2
-"""What next to no text is below: English has about four bytes a token, code three, Chinese two and a half."""
+"""A divisor that gives more tokens than nearly any text has: English has about four bytes a token, code three, Chinese
+two and a half.
+"""
 
 
 def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Offer:
-    """The output limit for a call and its highest price; `needs` are the request's.
+    """Return the output limit for a call and its maximum price; `needs` are the request's.
 
-    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room; less where
-    `left_usd`, the job's own
-    money, by the estimate of the input pays for less.
+    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room. It is lower
+    where `left_usd`, the job's own money, pays for less by the estimate of the input.
     """
     # Half of what is left of the context: the size of the input is an estimate, and a provider refuses what cannot fit.
     room = max(1, (target.context_tokens - needs.input_tokens) // 2)
@@ -114,15 +115,17 @@ def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
 
 
 def _cautious_input_tokens(request: ChatRequest, needs: Needs) -> int:
-    """Rarely exceeded, and no more than twice too much, where the bound would spoil small budgets."""
+    """Estimate the input where the upper bound would spoil small budgets: rarely too low, at most twice too high."""
     if needs.images:
         return needs.input_tokens
     return max(needs.input_tokens, _bytes(request.get("messages", ())) // BYTES_PER_TOKEN)
 
 
 def most_input_tokens(request: ChatRequest, target: Target, rules: MoneyRules) -> int:
-    """An upper bound. A token of a byte-level vocabulary, as all these models have, stands for a byte or more;
-    an image is bounded by the rules, and everything by the target's context, which is all there is for a file.
+    """Return an upper bound of the input tokens.
+
+    A token of a byte-level vocabulary, as all these models have, stands for at least one byte. An image is bounded by
+    the rules, and everything by the target's context, which is the only bound for a file.
     """
     tokens = REQUEST_TOKENS
     for message in request.get("messages", ()):
@@ -138,18 +141,18 @@ def most_input_tokens(request: ChatRequest, target: Target, rules: MoneyRules) -
 
 
 def _bytes(value: Any) -> int:
-    """As JSON, which is no shorter than what a chat template makes of it."""
+    """Return the bytes of the value as JSON, which is no shorter than what a chat template makes of it."""
     return len(json.dumps(value, ensure_ascii=False, default=dict).encode(errors="surrogatepass"))
 
 
 def capped(request: ChatRequest, output_tokens: int) -> ChatRequest:
-    """The request with its output limited, by the name it uses itself, else by the one that every wire knows."""
+    """Return the request with its output limited, by the name it uses itself, else by the one that every API knows."""
     names = [name for name in ("max_completion_tokens", "max_tokens") if request.get(name)] or ["max_tokens"]
     return {**request, **dict.fromkeys(names, output_tokens)}
 
 
 def claim(job: Job, nano: int, rules: MoneyRules) -> Claim:
-    """`nano` for a call of this job, with the limits in force."""
+    """Return a claim on `nano` for a call of this job, with the limits in force."""
     limit = tenant_limit_usd(job.tenant, rules)
     return Claim(job.tenant, nano, nano_of(rules.daily_usd), None if limit is None else nano_of(limit))
 
@@ -159,9 +162,9 @@ def tenant_limit_usd(tenant: str, rules: MoneyRules) -> float | None:
 
 
 def charged(outcome: Outcome, reserved: int, target: Target) -> int:
-    """What a paid call is booked with: an answer by its usage, a failure by what may have been charged for it.
+    """Return what to book for a paid call: an answer by its usage, a failure by what may have been charged for it.
 
-    Providers charge nothing for a request they refuse or never got. Where a model may have worked and nobody told
+    Providers charge nothing for a request they refuse or never got. Where a model may have worked and nobody reported
     how much, all that was reserved counts as spent: an unknown price must not pass a limit.
     """
     if isinstance(outcome, Answer):
@@ -171,14 +174,14 @@ def charged(outcome: Outcome, reserved: int, target: Target) -> int:
 
 
 def most_usage(deposit: Deposit | None, target: Target) -> Usage:
-    """The most tokens a call can use: what was paid for, else what the target has room for."""
+    """Return the maximum tokens a call can use: what was paid for, else what the target has room for."""
     if deposit is None:
         return Usage(target.context_tokens, target.context_tokens)
     return Usage(deposit.input_tokens or target.context_tokens, deposit.output_tokens)
 
 
 def believed(outcome: Outcome, most: Usage) -> Outcome:
-    """The outcome; where its usage is more than the call could use, or less than nothing, with an unknown one."""
+    """Return the outcome, with an unknown usage in place of one that is negative or more than the call could use."""
     if not isinstance(outcome, Answer) or outcome.usage == Usage():
         return outcome
     found = outcome.usage
@@ -218,14 +221,14 @@ def _may_be_charged(kind: FailureKind) -> bool:
 
 
 def busy_seconds(deliveries: int) -> float:
-    """How long a job waits for open reservations to be settled; all its waits together outlast any of them."""
+    """Return how long a job waits for open reservations to be settled; all its waits together outlast any of them."""
     return min(BUSY_BASE_SECONDS * 2.0 ** min(deliveries - 1, 64), BUSY_MOST_SECONDS)
 
 
 def objection(nano: int, target: Target, tenant: str, view: MoneyView, rules: MoneyRules) -> str | None:
-    """What the day's money says against a call of `nano` on a cloud target, in one clause; None where nothing.
+    """Return the objection of the day's limits to a call of `nano` on a cloud target, in one clause; None if none.
 
-    It objects wherever `reserve` would say EMPTY, so a job that was refused money is not sent there again.
+    There is one wherever `reserve` would say EMPTY, so a job that was refused money is not sent there again.
     """
     for whose, gone, limit in _limits(tenant, view, rules):
         if gone + nano > limit:
@@ -238,7 +241,7 @@ def objection(nano: int, target: Target, tenant: str, view: MoneyView, rules: Mo
 
 
 def _limits(tenant: str, view: MoneyView, rules: MoneyRules) -> Iterator[tuple[str, int, int]]:
-    """Whose, spent, limit."""
+    """Yield the owner, the money spent and the limit of each limit that applies."""
     yield "the fleet's", view.fleet, nano_of(rules.daily_usd)
     limit = tenant_limit_usd(tenant, rules)
     if limit is not None:
@@ -250,6 +253,6 @@ def _is_cheap(target: Target, rules: MoneyRules) -> bool:
 
 
 def steps_crossed(before: int, after: int, limit: int, rules: MoneyRules) -> Mapping[str, float]:
-    """The steps of a limit that this booking passed, by name, as shares of the limit."""
+    """Return the steps of a limit that this booking passed, by name, as shares of the limit."""
     steps = {"alert": rules.alert_at, "cheap_targets_only": rules.cheap_at, "spent": 1.0}
     return {name: share for name, share in steps.items() if before < math.ceil(share * limit) <= after}

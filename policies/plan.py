@@ -1,4 +1,4 @@
-"""The heart of the fleet: what happens to a job next."""
+"""The heart of the fleet: decides what happens to a job next."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from policies.rules.rules import Rules
 
 _REFUSALS = (FailureKind.INVALID_REQUEST, FailureKind.CONTEXT_TOO_LONG)
 _FIELD = re.compile(r"request\.[\w.]+(?=: )")
-"""How the detail of a request that was refused before it was sent begins: with the field."""
+"""Pattern of the field that opens the detail of a request refused before it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A job at the moment of a decision, with what several steps of the decision look at."""
+    """A job at the moment of a decision, with what several steps of the decision read."""
 
     attempts: tuple[Attempt, ...]
     demand: Demand
@@ -50,7 +50,7 @@ class _Case:
 
 
 def next_action(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> Action:
-    """What to do with `job` after `attempts` (oldest first), as the fleet looks now.
+    """Decide what to do with `job` after `attempts` (oldest first), in the present state of the fleet.
 
     Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking
     again with an unchanged view gives that `Run` until the deadline. No `Run` names a target outside
@@ -85,7 +85,7 @@ def _admit(job: Job, view: View, now: float, rules: Rules) -> Action:
 
 
 def _delay(case: _Case) -> Wait | None:
-    """A job that may not run yet waits where its ladder begins."""
+    """Let a job that may not run yet wait at the start of its ladder."""
     first = next(iter(case.rungs), None)
     seconds = (case.job.not_before_at or 0.0) - case.now
     if first is None or seconds <= 0:
@@ -94,7 +94,7 @@ def _delay(case: _Case) -> Wait | None:
 
 
 def _start_above(case: _Case) -> Action:
-    """Start on the second rung; the first one is still better than none."""
+    """Start on the second rung; run the first one only if no other is to be had."""
     first, *above = case.rungs
     action = _climb(replace(case, rungs=(*above, first)), Reason.PREDICTED)
     return Run(first.name, Reason.ROUTED) if isinstance(action, Run) and action.target == first.name else action
@@ -113,7 +113,7 @@ def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: floa
 
 
 def _second_look(case: _Case, answer: Attempt, probe: Probe) -> Run | None:
-    """The probe, if the target that takes it is open to this job now; it is never worth waiting for."""
+    """Run the probe if the target that takes it is open to this job now; a probe is never worth waiting for."""
     names = [target.name for target in case.rungs]
     if answer.target not in names or not isinstance(answer.outcome, Answer) or case.job.own_key is not None:
         return None  # a tenant's own key is for its answers
@@ -141,7 +141,7 @@ def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules
 
 
 def _climb(case: _Case, reason: Reason) -> Action:
-    """Run the weakest rung that is left and open; wait where all are shut or cold or one is worth it; else conclude."""
+    """Run the weakest rung left and open; wait where all are shut or cold, or a cold one is worth it; else conclude."""
     shut: list[Target] = []
     asleep: list[Asleep] = []
     for target in _rungs_left(case):
@@ -173,10 +173,10 @@ def _run(case: _Case, target: Target, asleep: list[Asleep], reason: Reason) -> A
 
 
 def _rungs_left(case: _Case) -> Iterator[Target]:
-    """The rungs still worth an attempt: the one to retry first, then the untried ones above every answer.
+    """Yield the rungs still worth an attempt: the one to retry first, then the untried ones above every answer.
 
     Below an answer there is nothing to gain. An untried rung below a failure was skipped while its
-    breaker was open, and may do now.
+    breaker was open, and may work now.
     """
     if not case.attempts:
         yield from case.rungs
@@ -210,7 +210,7 @@ def _retry(case: _Case, target: Target) -> Action:
 def _wait_for_first(case: _Case, shut: list[Target], asleep: list[Asleep]) -> Action:
     """Wait for the first of these breakers to close or targets to be warm, at most until the deadline.
 
-    What an operator keeps cold is waited for only where there is no answer in hand.
+    A target that an operator keeps cold is waited for only where there is no answer in hand.
     """
     if _best(case.attempts) is not None:
         asleep = [each for each in asleep if not each.held]
@@ -227,7 +227,7 @@ def _wait_for_first(case: _Case, shut: list[Target], asleep: list[Asleep]) -> Ac
 
 
 def _account_fails(case: _Case, shut: list[Target]) -> bool:
-    """Whether all that is shut is so because of the fleet's account: then a wait up to the deadline mends nothing."""
+    """Return whether the fleet's account is why all these are shut: waiting up to the deadline then mends nothing."""
     return all(case.view.targets[target.name].account_fault for target in shut)
 
 
@@ -240,7 +240,7 @@ def _out_of_time(attempts: tuple[Attempt, ...]) -> Action:
 
 
 def _conclude(case: _Case) -> Action:
-    """No rung is left: the best answer there is, or why there is none."""
+    """End the job, as no rung is left: with the best answer there is, or with the reason why there is none."""
     barred = [
         (target, reason)
         for target in _rungs_left(case)
@@ -257,10 +257,10 @@ def _conclude(case: _Case) -> Action:
 
 
 def _best(attempts: tuple[Attempt, ...]) -> Attempt | None:
-    """The likeliest answer where all are calibrated; else that of the strongest model. What cannot be used comes last.
+    """Return the likeliest answer if all are calibrated, else that of the strongest model; unusable ones come last.
 
     Jobs only climb, so the latest answer is the strongest model's. Raw confidences of different models are not
-    on one scale and are not compared. Confidence 0 marks what cannot be used.
+    on one scale and are not compared. Confidence 0 marks an unusable answer.
     """
     answers = [attempt for attempt in attempts if attempt.probe is None and isinstance(attempt.outcome, Answer)]
     usable = [attempt for attempt in answers if attempt.confidence != 0.0]
@@ -270,7 +270,7 @@ def _best(attempts: tuple[Attempt, ...]) -> Attempt | None:
 
 
 def _all_failed(case: _Case) -> GiveUp:
-    """Every attempt failed. Where all targets refused the request itself, it is the request's fault."""
+    """End a job whose attempts all failed. Where all targets refused the request itself, it is the request's fault."""
     attempts = case.attempts
     failures = [attempt.outcome for attempt in attempts if isinstance(attempt.outcome, Failure)]
     last = failures[-1]
@@ -295,7 +295,10 @@ def _without_account(case: _Case) -> Iterator[Target]:
 
 
 def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
-    """Nothing may run this job. Too long for all it could reach: the request breaks a rule. Else the fleet lacks."""
+    """End a job that no target may run.
+
+    If it is too long for every target it could reach, the request breaks a rule; else the fleet lacks a target.
+    """
     clauses = "; ".join(
         [explain(reason, target, case.demand, case.view, case.rules) for target, reason in barred]
         + [f"{target.name}: the fleet's account there cannot be used" for target in _without_account(case)]

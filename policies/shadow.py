@@ -1,7 +1,7 @@
 """The shadow sample: a few answers of weaker models, compared with a stronger one's, to learn from without bias.
 
-Feedback on delivered answers alone says nothing of what was escalated and too little of what was kept with doubt;
-a sample drawn by chance, with its propensity written down, does (inverse propensity weights).
+Feedback on delivered answers alone says nothing about escalated answers and too little about those kept with doubt;
+a random sample with recorded propensities does (inverse propensity weights).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from policies.routing.eligibility import Demand
 from policies.rules.rules import Rules
 
 NEAR = 0.1
-"""Confidence this close to its threshold is a stratum of its own, drawn twice as often."""
+"""Distance to its threshold within which a confidence is a stratum of its own, drawn twice as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class Comparison:
 def shadow_of(
     job: Job, attempts: tuple[Attempt, ...], action: Finish, look: Callable[[], View], now: float, rules: Rules
 ) -> Shadow | None:
-    """The comparison to run behind a kept answer; None for most, and `look` is only called for the others.
+    """Return the comparison to run behind a kept answer, or None for most; `look` is called only if one is drawn.
 
-    Never for a tenant's own key, never on a target that is barred, shut or cold, or (unless the rules say so) outside
-    the fleet.
+    There is none for a tenant's own key, none on a target that is barred, shut or cold, and none outside the fleet
+    unless the rules allow it.
     """
     if action.reason is not Reason.CONFIDENT or job.own_key is not None:
         return None
@@ -63,7 +63,7 @@ def _kept_propensity(kept: Attempt, rules: Rules) -> float:
 
 
 def _drawn(seed: str, propensity: float) -> bool:
-    """A hash in place of chance: a repeated step draws the same, and every process agrees."""
+    """Draw by a hash in place of chance: a repeated step draws the same, and every process agrees."""
     return zlib.crc32(seed.encode()) / 2**32 < propensity
 
 
@@ -84,7 +84,7 @@ def _stronger(job: Job, kept: Attempt, view: View, now: float, rules: Rules) -> 
 def next_action(
     shadow: Shadow, job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules
 ) -> Action:
-    """One attempt on the stronger target, or none: a comparison is never worth a retry or a wait."""
+    """Make one attempt on the stronger target, or none: a comparison is never worth a retry or a wait."""
     last = attempts[-1]
     if last.reason is Reason.SHADOW:
         if isinstance(last.outcome, Answer):
@@ -98,18 +98,18 @@ def next_action(
 
 
 def not_to_be_had() -> GiveUp:
-    """The end of a comparison that could not be made."""
+    """Return the end of a comparison that could not be made."""
     return GiveUp(Status.FAILED, Reason.SHADOW, Problem("the stronger target is not to be had"))
 
 
 def kept_comparison(shadow: Shadow, attempts: tuple[Attempt, ...]) -> Comparison | None:
-    """What the shadow's own attempt, the last one, says of the kept answer; None without one, or without a word."""
+    """Compare the kept answer with the shadow's own attempt, the last one; None without one, or if it cannot tell."""
     kept, last = attempts[shadow.attempt - 1], attempts[-1]
     return _compared(kept, last, shadow.propensity) if last.reason is Reason.SHADOW else None
 
 
 def escalated_comparisons(job: Job, attempts: tuple[Attempt, ...], action: Finish, rules: Rules) -> list[Comparison]:
-    """The discarded answers of a job that ended on a higher rung, for a sample of such jobs; it costs nothing."""
+    """Compare a job's discarded answers with the final one of a higher rung, for a sample of jobs; it costs nothing."""
     if len(attempts) < 2 or job.own_key is not None:
         return []
     propensity = rules.shadow.escalated

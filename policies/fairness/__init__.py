@@ -1,1 +1,1 @@
-"""Whose jobs come next and how many: turns, quotas, batches, and streams that fill up."""
+"""Shares of tenants and targets: the order of jobs, quotas, batches, and streams that fill up."""

@@ -1,4 +1,4 @@
-"""How many waiting jobs make a micro-batch."""
+"""The size of micro-batches, and the work in hand."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from fleet.model.target import Target
 INTERACTIVE_SHARE = 8
 
 WORK_BYTES = 64 * 1024 * 1024
-"""What the work in hand at one dispatcher takes, as it was sent, over all targets; parsed it is twice as much."""
+"""Maximum bytes of work in hand at one dispatcher, as sent, over all targets; parsed it takes twice as much."""
 
 INTERACTIVE_BYTES = WORK_BYTES // 4
-"""So much more may be in hand when it is for interactive jobs."""
+"""Additional bytes that may be in hand for interactive jobs."""
 
 
 def kept_for_interactive(target: Target) -> int:
-    """Slots that no other lane may fill: an eighth, at least one, and never the last.
+    """Return the slots that no other lane may fill: an eighth, at least one, and never the last.
 
     So an interactive job finds a slot however long the others run; where there is one slot it waits for one batch.
     """
@@ -23,7 +23,7 @@ def kept_for_interactive(target: Target) -> int:
 
 
 def free_for(lane: Lane, interactive: int, others: int, target: Target) -> int:
-    """The slots a lane may fill with so many jobs of the interactive lane and of the others running."""
+    """Return the slots that a lane may fill while this many `interactive` and other jobs run."""
     free = target.max_in_flight - interactive - others
     if lane is Lane.INTERACTIVE:
         return free
@@ -31,21 +31,21 @@ def free_for(lane: Lane, interactive: int, others: int, target: Target) -> int:
 
 
 def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, idle: bool, target: Target) -> int:
-    """How many of the `waiting` jobs to send now as one micro-batch; 0 means wait for more or for a free slot.
+    """Return how many of the `waiting` jobs to send now as one micro-batch; 0: wait for more or for a free slot.
 
     A batch goes when it is full, when its first job has waited `batch_wait_seconds`, or when the target
     is idle: then waiting for company only costs time. Where fewer slots are free than a full batch
-    needs, what fits goes.
+    needs, as many jobs go as fit.
     """
     ripe = idle or waiting >= target.batch_size or oldest_wait_seconds >= target.batch_wait_seconds
     return max(0, min(waiting, target.batch_size, free_slots)) if ripe else 0
 
 
 def may_bring(lane: Lane, own_bytes: int, all_bytes: int, targets: int) -> bool:
-    """Whether a target may be brought more work of the lane, with so much in hand for it and for all the `targets`.
+    """Return whether to fetch more work of the lane for a target, given the bytes in hand for it and for all `targets`.
 
-    While there is room for all, whoever has work has it; then each target has its share, and one job in any case: large
-    jobs are slower, and none waits for ever.
+    While there is room for all, any target may take work; beyond, each has its share, and one job in any case: large
+    jobs are slower, but none waits for ever.
     """
     most = WORK_BYTES + (INTERACTIVE_BYTES if lane is Lane.INTERACTIVE else 0)
     return all_bytes < most or own_bytes < most // targets or own_bytes == 0

@@ -1,7 +1,7 @@
-"""What to do about streams that fill up: keep space for what was accepted, and nobody's jobs may keep out all others'.
+"""Protection of streams that fill up: space for accepted jobs is kept, and no tenant's jobs keep out all others'.
 
 The stream of work refuses what it has no space for. Jobs are therefore brought to it only while it is half empty: the
-rest is for what goes on from one target to the next, and for what several dispatchers bring at the same time.
+rest is for jobs that move from one target to the next, and for what several dispatchers bring at the same time.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from fleet.model.result import Problem, Status
 
 WORK_SHARE = 0.5
 INTERACTIVE_WORK_SHARE = 0.7
-"""How full the stream of work may be for a job to be brought: somebody waits for interactive ones, so they find space
-where the other lanes have taken theirs."""
+"""Fill of the stream of work up to which an interactive job is brought: a publisher waits for it, so it finds space
+where the other lanes have taken theirs.
+"""
 
 JOBS_SHARE = 0.75
-"""Beyond that, jobs of the tenants that take most are refused: the rest is for the jobs of others."""
+"""Fill of JOBS beyond which jobs of the largest tenants are refused: the rest is for the jobs of others."""
 
 WATCHED_SHARE = 0.5
-"""Beyond that JOBS may be full before the next reading: the depths are read more often."""
+"""Expected fill of JOBS before the next reading beyond which the depths are read more often."""
 
 CROWD = 1 / 16
-"""A tenant that takes less than this part of the room for waiting jobs, in a lane, keeps nobody out."""
+"""Share of the room for waiting jobs, in a lane, below which a tenant keeps nobody out."""
 
 REFUSAL = GiveUp(
     Status.REJECTED,
@@ -44,24 +45,24 @@ REFUSAL = GiveUp(
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A tenant's jobs in a lane. `job_bytes` is what one takes; 0 where none was seen."""
+    """A tenant's jobs in a lane. `job_bytes` is the size of one; 0 where none was seen."""
 
     jobs: int
     job_bytes: float
 
 
 def takes_work(fill: Fill, brought_bytes: int, lane: Lane) -> bool:
-    """Whether a job of the lane may be brought, with so many bytes brought since the reading."""
+    """Return whether a job of the lane may be brought, with so many bytes brought since the reading."""
     share = INTERACTIVE_WORK_SHARE if lane is Lane.INTERACTIVE else WORK_SHARE
     return not fill.limit or fill.size + max(0, brought_bytes) < share * fill.limit
 
 
 def crowding(fill: Fill, waiting: Mapping[str, Waiting], dispatchers: int = 1) -> Mapping[str, int]:
-    """How many jobs to refuse of which tenants of a lane.
+    """Return how many jobs to refuse of which tenants of a lane.
 
-    Of each tenant that takes at least half as much as the one that takes most. Nobody is refused for being many, nor
-    before one of its jobs was seen: many small ones would be taken for large. All that is too much goes at once, or
-    more comes in than goes; each of the `dispatchers`, which see the same, refuses its part of it.
+    Only tenants that take at least half as much as the largest one lose jobs. No tenant is refused for the number of
+    its jobs, nor before one of them was seen: many small ones would be taken for large. The whole excess goes at once,
+    or more comes in than goes; each of the `dispatchers`, which see the same, refuses its part of it.
     """
     beyond = fill.beyond(JOBS_SHARE)
     sizes = {tenant: each.jobs * each.job_bytes for tenant, each in waiting.items() if each.job_bytes}

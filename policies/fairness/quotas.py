@@ -1,11 +1,11 @@
-"""What a tenant may have at once: jobs in flight, tokens per minute, jobs waiting. What is not named is not limited.
+"""Quotas: a tenant's maximum of jobs in flight, tokens per minute and jobs waiting. A missing one does not limit.
 
-The first two hold jobs back, in every lane; only too many waiting there are refused. Tokens are those
+The first two hold jobs back, in every lane; only a surplus of waiting jobs is refused. Tokens are those
 the fleet guesses when it takes a job (prompt and requested output), counted in each dispatcher for itself; jobs in
 flight and waiting are the fleet's.
 
-Refused are the oldest: a queue is read from its head, so their publisher learns of it at once and not when all before
-them is done, and what is kept has the most time left. The broker could refuse the newest itself (messages per
+The oldest are refused: a queue is read from its head, so their publisher learns of it at once and not when all before
+them is done, and the jobs kept have the most time left. The broker could refuse the newest itself (messages per
 subject), but it has one limit for all tenants and gives no result.
 """
 
@@ -22,7 +22,7 @@ from policies.rules.sections import Quota
 SECONDS_PER_MINUTE = 60.0
 
 SHARE_PER_READING = 4
-"""Several dispatchers see the same surplus at the same time. Up to so many never refuse more than it."""
+"""Part of a surplus to refuse at one reading: up to so many dispatchers see the same one, and never refuse more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Allowance:
 
 
 def refilled(before: Allowance | None, quota: Quota, now: float) -> Allowance:
-    """The allowance now; a new tenant has a whole minute's worth. Without a quota there is no end to it."""
+    """Return the allowance now; a new tenant has a whole minute's worth. Without a quota it is infinite."""
     if quota.tokens_per_minute is None:
         return Allowance(math.inf, now)
     full = float(quota.tokens_per_minute)
@@ -45,21 +45,21 @@ def refilled(before: Allowance | None, quota: Quota, now: float) -> Allowance:
 
 
 def may_take(quota: Quota, in_flight: int, allowance: Allowance, tokens_per_job: float) -> float:
-    """How many more jobs may be taken now; infinity where nothing limits them. One may overdraw the tokens."""
+    """Return how many more jobs may be taken now; infinity where nothing limits them. One may overdraw the tokens."""
     by_tokens = math.ceil(allowance.left / tokens_per_job) if math.isfinite(allowance.left) else math.inf
     by_jobs = math.inf if quota.in_flight is None else quota.in_flight - in_flight
     return max(0.0, min(by_tokens, by_jobs))
 
 
 def surplus(quota: Quota, queued: int) -> int:
-    """How many waiting jobs to refuse after a reading that found `queued`."""
+    """Return how many waiting jobs to refuse after a reading that found `queued`."""
     if quota.queued is None or queued <= quota.queued:
         return 0
     return math.ceil((queued - quota.queued) / SHARE_PER_READING)
 
 
 def refusal(quota: Quota) -> GiveUp:
-    """The end of a job beyond the quota."""
+    """Return the end of a job beyond the quota."""
     rule = f"may have at most {quota.queued} jobs waiting in a lane"
     problem = Problem("too many jobs of the tenant are waiting", field="tenant", rule=rule)
     return GiveUp(Status.REJECTED, Reason.OVER_QUOTA, problem)

@@ -1,8 +1,8 @@
-"""Whose jobs come next where tenants share a lane: deficit round robin, counted in tokens.
+"""The order of jobs where tenants share a lane: deficit round robin, counted in tokens.
 
 Every tenant has a tab, the tokens it was served so far, and the lowest tab is next: for a turn of `TURN_TOKENS`, at
-least one job. Who took more than a turn, because a job was large or guessed too small, waits until the others have
-had as much: that is its deficit. Who comes with an empty queue starts at the lowest tab there is, so nobody saves up.
+least one job. A tenant that took more than a turn, because a job was large or guessed too small, waits until the others
+have had as much: that is its deficit. A tenant whose queue was empty starts at the lowest tab, so nobody saves up.
 
     between two of its turns     every other tenant gets at most what the first of them took, and one turn
     over any longer time         the tokens of two tenants that always have jobs differ by at most one turn each
@@ -21,15 +21,15 @@ from dataclasses import dataclass, field, replace
 
 TURN_TOKENS = 4096
 TURN_JOBS = 32
-"""Bounds what a wrong guess can do, and how long others wait for many small jobs."""
+"""Maximum jobs of a turn: bounds the harm of a wrong guess, and how long others wait for many small jobs."""
 
 GUESSED_TOKENS = 256.0
-"""Of a job of a tenant that was never seen."""
+"""Guessed tokens of a job of a tenant that was never seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """What a tenant was `served`, in tokens, and how many of them a job of its has."""
+    """A tenant's account: the tokens `served` to it, and how many tokens one of its jobs has."""
 
     served: float
     per_job: float = GUESSED_TOKENS
@@ -41,13 +41,13 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The tabs of one lane. `lowest` is where whoever is not on the list starts."""
+    """The tabs of one lane. A tenant without a tab starts at `lowest`."""
 
     lowest: float = 0.0
     tabs: Mapping[str, Tab] = field(default_factory=dict)
 
     def served_to(self, tenant: str) -> float:
-        """The tenant's tab, in tokens."""
+        """Return the tenant's tab, in tokens."""
         tab = self.tabs.get(tenant)
         return self.lowest if tab is None else max(tab.served, self.lowest)
 
@@ -58,14 +58,14 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """So many `jobs` of a tenant may be taken; `tokens` is what they were put on its tab for."""
+    """The number of `jobs` that may be taken of a tenant; `tokens` is what its tab was charged for them."""
 
     jobs: int = 0
     tokens: float = 0.0
 
 
 def allot(turns: Turns, waiting: Mapping[str, int], room: int) -> tuple[Turns, Mapping[str, Grant]]:
-    """Share `room` jobs among tenants with so many `waiting`: what to take from each, and the tabs with it on.
+    """Share `room` jobs among tenants with so many `waiting`: return the new tabs, and what to take from each.
 
     Law: as much is allotted as there is room for and waits.
     """
@@ -88,7 +88,7 @@ def allot(turns: Turns, waiting: Mapping[str, int], room: int) -> tuple[Turns, M
 
 
 def _lifted(turns: Turns, waiting: Mapping[str, Tab]) -> Turns:
-    """The lowest tab is that of somebody who waits; tabs below it are forgotten, so that there are never many."""
+    """Raise the lowest tab to that of a waiting tenant, and forget tabs below it, so that there are never many."""
     lowest = max(turns.lowest, min((tab.served for tab in waiting.values()), default=turns.lowest))
     others = {tenant: tab for tenant, tab in turns.tabs.items() if tenant not in waiting and tab.served > lowest}
     return Turns(lowest, {**others, **waiting})
@@ -96,7 +96,7 @@ def _lifted(turns: Turns, waiting: Mapping[str, Tab]) -> Turns:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What came of a tenant's grant; see `book`."""
+    """The outcome of a tenant's grant; see `book`."""
 
     tenant: str
     grant: Grant
@@ -105,12 +105,12 @@ class Booking:
 
 
 def book(turns: Turns, tenant: str, grant: Grant, taken: int, tokens: float) -> Turns:
-    """Put right what `allot` guessed: `taken` jobs came, with `tokens` in all. Without a grant they came unasked."""
+    """Correct what `allot` guessed: `taken` jobs came, with `tokens` in all. Without a grant they came unasked."""
     return book_all(turns, [Booking(tenant, grant, taken, tokens)])
 
 
 def book_all(turns: Turns, bookings: Sequence[Booking]) -> Turns:
-    """The same of several tenants at once: the tabs of all are copied only once."""
+    """Book the outcomes of several tenants at once: the tabs of all are copied only once."""
     lowest, tabs = turns.lowest, dict(turns.tabs)
     for booking in bookings:
         tab = Turns(lowest, tabs).of(booking.tenant)

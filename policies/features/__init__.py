@@ -1,1 +1,1 @@
-"""What decisions look at in a request, a prompt and an answer, as numbers and names."""
+"""Features of requests, prompts and answers for decisions, as numbers and names."""

@@ -1,4 +1,4 @@
-"""Whether two answers say the same."""
+"""The comparison of two answers: whether they say the same."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import unicodedata
 from fleet.model.attempt import Answer
 
 _FINAL = re.compile(r"####\s*(.+)|(?:final answer|answer)\s*(?:is|:)\s*(.+)", re.IGNORECASE)
-"""The markers after which models put what they settle on."""
+"""Pattern of the markers after which models put their final answer."""
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 CLOSED_WORDS = 12
-"""Longer texts can say the same in other words, and comparing letters says nothing about them."""
+"""Words up to which texts are compared; longer ones can say the same in other words, which letters cannot tell."""
 
 
 def agree(one: Answer, other: Answer) -> bool | None:
-    """True if both say the same, False if not; None where comparing words cannot tell.
+    """Return True if both say the same, False if not, None where comparing words cannot tell.
 
     JSON is compared as values, tool calls by name and arguments, the rest by what follows a final-answer marker or
     else whole, without case, accents of width, punctuation and blanks; two numbers are compared as numbers.
@@ -45,7 +45,7 @@ def _called(calls: object) -> list[object]:
 
 
 def _json(text: str) -> object:
-    """Objects and lists only: a bare word or number is compared as text."""
+    """Parse objects and lists only: a bare word or number is compared as text."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What an answer looks like beside its question: is its arithmetic right, does it use what is given."""
+"""Features of an answer beside its question: whether its arithmetic is right, whether it uses what is given."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NUMBER_ENDS = tuple("0123456789.")
 
 
 def answer_features(question: str, answer: str) -> list[float]:
-    """The ANSWER_FEATURES of an answer; every value is finite, for any two texts."""
+    """Return the ANSWER_FEATURES of an answer; every value is finite, for any two texts."""
     question, answer = question[:LONGEST], answer[:LONGEST]
     given, used = numbers(question), numbers(answer)
     claims = equations(answer)
@@ -68,7 +68,7 @@ def _use(given: Sequence[float], used: Sequence[float]) -> list[float]:
 
 
 def _ending(answer: str, given: Sequence[float], used: Sequence[float], results: Sequence[float]) -> list[float]:
-    """The final answer: what stands behind the first marker, or else the last number."""
+    """Describe the final answer: the text behind the first marker, or else the last number."""
     marked = _FINAL.findall(answer)
     text = marked[0].strip() if marked else ""
     final = next(iter(numbers(text) or used[-1:]), None)

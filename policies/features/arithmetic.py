@@ -1,4 +1,4 @@
-"""Does the arithmetic in an answer hold? A calculator for what people write: 3 x 4, $2.50 * 8, 25% * 40."""
+"""A calculator for the arithmetic that people write in answers: 3 x 4, $2.50 * 8, 25% * 40."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
 LONGEST = 120
-"""Characters of an expression; longer ones are not arithmetic a person wrote."""
+"""Maximum characters of an expression; longer ones are not arithmetic a person wrote."""
 MOST = 50
-"""Claims looked at: an answer that piles up more is no likelier to be right, only dearer to check."""
+"""Maximum claims checked: an answer that piles up more is no likelier to be right, only dearer to check."""
 _TOLERANCE = 0.011
-"""Money is rounded to cents, and a third to 0.33."""
+"""Tolerance of a result: money is rounded to cents, and a third to 0.33."""
 
 _CHARACTERS = "0123456789.,$%()+-*/x\u00d7\u00f7 "
 _OPERATORS = frozenset("+-*/x\u00d7\u00f7")
@@ -36,19 +36,19 @@ _RESULT = re.compile(r"[ $]*(-?[0-9][0-9,]*(?:\.[0-9]+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """What an answer claims: `left` = `right`. `left` is None where it cannot be worked out."""
+    """A claim of an answer: `left` = `right`. `left` is None where it cannot be computed."""
 
     left: float | None
     right: float
 
     @property
     def holds(self) -> bool:
-        """Up to rounding as people do it: 1.1 % of the value, or 0.011."""
+        """Whether the claim is right, rounded as people do: up to 1.1 % of the value, or 0.011."""
         return self.left is not None and abs(self.left - self.right) <= _TOLERANCE * max(1.0, abs(self.left))
 
 
 def equations(answer: str) -> list[Equation]:
-    """The first MOST claims that an expression = a number: <<expression=number>> annotations, then the plain text."""
+    """Return the first MOST claims `expression = number`: <<expression=number>> annotations, then the plain text."""
     plain = _ANNOTATION.sub("", answer)
     annotated = ((left, _RESULT.match(right)) for left, right in _ANNOTATION.findall(answer))
     claims = islice(chain(annotated, _written(plain)), MOST)
@@ -56,7 +56,7 @@ def equations(answer: str) -> list[Equation]:
 
 
 def evaluate(expression: str) -> float | None:
-    """The value of numbers joined by + - x / and brackets; None for anything else, and where it is not finite."""
+    """Return the value of numbers joined by + - x / and brackets; None for anything else, or if not finite."""
     text = _PERCENT.sub(r"(\1/100)", expression.translate(_WRITTEN))
     if len(text) > LONGEST or not _ARITHMETIC.issuperset(text):
         return None
@@ -68,9 +68,9 @@ def evaluate(expression: str) -> float | None:
 
 
 def _written(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
-    """(what stands left of an equals sign, the number right of it), where the left is more than a number.
+    """Yield (text left of an equals sign, number right of it) where the left is more than a number.
 
-    No pattern: what stands left is found from its end, in time linear in the text.
+    The left side is found from its end without a pattern, in time linear in the text.
     """
     pieces = text.split("=")
     for before, after in pairwise(pieces):
@@ -81,7 +81,7 @@ def _written(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
 
 
 def _value(node: ast.expr) -> float:
-    """Raises: ValueError for anything but arithmetic."""
+    """Compute an expression. Raises: ValueError for anything but arithmetic."""
     match node:
         case ast.Constant(value=int() | float() as number):
             return float(number)

@@ -1,4 +1,4 @@
-"""What the log-probabilities of an answer's tokens say, in eight numbers.
+"""Statistics of the log-probabilities of an answer's tokens, in eight numbers.
 
 Called where the model runs and where a provider answers, once per answer: plain floats and the standard
 library, because lists this short cost more to hand to numpy than to add up.
@@ -15,12 +15,13 @@ from fleet.model.attempt import Features
 NO_TOKENS = Features(sum=0.0, mean=0.0, min=0.0, q10=0.0, q25=0.0, count=0, margin=0.0, entropy=0.0)
 
 FLOOR = -100.0
-"""Stands for "impossible": engines write -inf and providers -9999 for a token outside their candidates, and either
-would drown every other token in a sum."""
+"""The value that stands for "impossible": engines write -inf and providers -9999 for a token outside their candidates,
+and either would drown every other token in a sum.
+"""
 
 
 def aggregate(token_logprobs: Sequence[float], top: Sequence[Sequence[float]]) -> Features:
-    """The features of one answer. Natural logarithms in, nats out; values below `FLOOR` count as `FLOOR`.
+    """Return the features of one answer. Natural logarithms in, nats out; values below `FLOOR` count as `FLOOR`.
 
     `token_logprobs` holds one value per generated token; `top` holds, per token, the log-probabilities of the best
     few candidates in any order. Quantiles interpolate linearly between order statistics (Hyndman and Fan, type 7).
@@ -61,7 +62,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _entropy(ascending: Sequence[float]) -> float:
-    """Of p_i = e^l_i / Z: log Z - sum(p_i l_i). Relative to the largest, so that e^l never underflows to Z = 0."""
+    """Return the entropy of p_i = e^l_i / Z: log Z - sum(p_i l_i); relative to the largest l_i, Z is never 0."""
     largest = ascending[-1]
     weights = [exp(value - largest) for value in ascending]
     total = sum(weights)

@@ -1,4 +1,4 @@
-"""What a request needs of the target that answers it: room and abilities."""
+"""The needs of a request: the room and the abilities that its target must have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOTHING_SPECIAL: frozenset[Capability] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`input_tokens` is an estimate; `output_tokens` is what was asked for, None where the engine decides."""
+    """One request's needs. `input_tokens` is an estimate; `output_tokens` as requested (None: the engine decides)."""
 
     input_tokens: int
     output_tokens: int | None
@@ -28,14 +28,15 @@ class Needs:
 
     @property
     def context_tokens(self) -> int:
-        """The least context that can hold the prompt and what was asked for (at least one token)."""
+        """The minimum context that can hold the prompt and the requested output (at least one token)."""
         return self.input_tokens + (self.output_tokens or 1)
 
 
 def needs_of(request: ChatRequest, estimates: Estimates) -> Needs:
-    """Reads the request once. Tokens are characters by `characters_per_token`, rounded up, plus a flat price
-    per image: near enough to skip a target that is far too small. The engine's own refusal
-    (`context_too_long`) settles the close calls.
+    """Read the request once and estimate its needs.
+
+    Tokens are characters by `characters_per_token`, rounded up, plus a flat price per image: near enough to skip a
+    target that is far too small. The engine's own refusal (`context_too_long`) settles the close calls.
     """
     characters, images, special = _measure(request.get("messages", ()))
     tools, response_format = request.get("tools"), request.get("response_format")
@@ -49,7 +50,7 @@ def needs_of(request: ChatRequest, estimates: Estimates) -> Needs:
 
 
 def tokens_of(request: ChatRequest, estimates: Estimates) -> int:
-    """What the request is counted as where tenants share tokens: its prompt and all the output it may have."""
+    """Return the request's tokens where tenants share tokens: its prompt and all the output it may have."""
     needs = needs_of(request, estimates)
     return needs.input_tokens + (needs.output_tokens or estimates.output_tokens)
 
@@ -64,9 +65,9 @@ _OF_PART = {"image_url": Capability.VISION, "input_audio": Capability.AUDIO, "fi
 
 
 def _measure(messages: Iterable[Any]) -> tuple[int, int, frozenset[Capability]]:
-    """Characters of text, number of images, and what it takes to read the parts.
+    """Count the characters of text and the images, and collect the abilities needed to read the parts.
 
-    What has no known shape counts nothing: the engine judges it.
+    Parts of no known shape count nothing: the engine judges them.
     """
     characters = images = 0
     special = _NOTHING_SPECIAL

@@ -1,4 +1,4 @@
-"""What a prompt looks like, in numbers any text has: its length, numbers, signs, options and kinds of words.
+"""Features of a prompt that any text has: its length, numbers, signs, options and kinds of words.
 
 Standard library only and called for every request, so: one pass per pattern, and patterns that cannot backtrack.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import log1p
 
 LONGEST = 16_000
-"""Characters looked at; what comes later changes neither the features nor, by then, the verdict."""
+"""Maximum characters read; later ones change neither the features nor, by then, the verdict."""
 _LARGEST = 1e15
 
 _WORD = re.compile(r"\w+")
@@ -52,28 +52,28 @@ PROMPT_FEATURES = (
 
 
 def words(text: str) -> list[str]:
-    """The words of the first LONGEST characters, in lower case; a number is a word."""
+    """Return the words of the first LONGEST characters, in lower case; a number is a word."""
     return _WORD.findall(text[:LONGEST].lower())
 
 
 def numbers(text: str) -> list[float]:
-    """The numbers written in a text, without sign; commas separate thousands. Nothing is above 1e15."""
+    """Return the numbers written in a text, without sign; commas separate thousands. None is above 1e15."""
     return [number_of(found) for found in _NUMBER.findall(text)]
 
 
 def number_of(digits: str) -> float:
-    """The value of digits with commas and points. With several points it is a date or a version: the first counts."""
+    """Return the value of digits with commas and points; of several points (a date, a version), the first counts."""
     whole, _, fraction = digits.replace(",", "").partition(".")
     return min(float(f"{whole or 0}.{fraction.partition('.')[0] or 0}"), _LARGEST)
 
 
 def sentences(text: str) -> int:
-    """How many sentences end in a text."""
+    """Count the sentences that end in a text."""
     return len(_SENTENCE_END.findall(text))
 
 
 def prompt_features(text: str, tokens: Sequence[str]) -> list[float]:
-    """The PROMPT_FEATURES of a text and its `words`; every value is finite, for any text."""
+    """Return the PROMPT_FEATURES of a text and its `words`; every value is finite, for any text."""
     text = text[:LONGEST]
     count = max(len(tokens), 1)
     return [*_shape(text, count), *_numeric(text, count), *_options(text), *_signs(text), *_wording(tokens, count)]
@@ -93,7 +93,7 @@ def _numeric(text: str, count: int) -> list[float]:
 
 
 def _options(text: str) -> list[float]:
-    """Answers to choose from: lines that start with one capital and a point or bracket."""
+    """Describe the answers to choose from: lines that start with one capital and a point or bracket."""
     first = _OPTION.search(text)
     if first is None:
         return [log1p(len(text)), 0.0, 0.0, 0.0]

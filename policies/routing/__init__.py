@@ -1,1 +1,1 @@
-"""Where a job goes: whether it makes sense, which tier it belongs to, and which targets may run it."""
+"""The way of a job: whether it makes sense, its tier, and the targets that may run it."""

@@ -1,4 +1,4 @@
-"""Whether a job makes sense at all, before anything is spent on it."""
+"""The check that a job makes sense at all, before anything is spent on it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from policies.rules.rules import Rules
 
 DAY = 86_400.0
 LONGEST_DELAY_SECONDS = 30 * DAY
-"""A job takes room in its queue until it runs."""
+"""Maximum delay: a job takes room in its queue until it runs."""
 
 
 def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
-    """The first rule the job breaks, None where it breaks none. The answer never changes while the rules do not."""
+    """Return the first rule the job breaks, or None. The answer never changes while the rules do not."""
     if job.task not in rules.tasks:
         return _problem("task", f"must be one of {', '.join(rules.tasks)}", f"unknown task {job.task!r}")
     if job.deadline_at is not None and job.deadline_at <= job.submitted_at:
@@ -44,7 +44,7 @@ def _problem_with_delay(job: Job) -> Problem | None:
 
 
 def _problem_with_files(job: Job) -> Problem | None:
-    """A file's id names it in one account only: the tenant's, where its own key is used."""
+    """Refuse a file's id where the fleet's account is used: it names a file in one account only."""
     if own_provider(job) is not None:
         return None
     for index, message in enumerate(job.request["messages"]):
@@ -66,7 +66,7 @@ def _problem_with_key(job: Job, rules: Rules) -> Problem | None:
 
 
 def _problem_with_model(job: Job, needs: Needs, rules: Rules) -> Problem | None:
-    """A pinned target must exist, and be one the plan pays for or the fleet would choose itself."""
+    """Refuse a pinned target that is unknown, or that neither the plan pays for nor the fleet would choose itself."""
     pinned = pinned_target(job)
     if pinned is None:
         return None

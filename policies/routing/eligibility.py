@@ -1,4 +1,4 @@
-"""Why a target may not run a job."""
+"""The reasons why a target may not run a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from policies.rules.rules import Rules
 
 
 class Bar(Enum):
-    """What keeps a job from a target; the order is the order of the checks."""
+    """A reason that keeps a job from a target; the order is the order of the checks."""
 
     CLOUD = auto()
     UNAVAILABLE = auto()
@@ -28,11 +28,11 @@ class Bar(Enum):
 
 
 _NAMES_A_TARGET = ("request.model", "above", "request.messages")
-"""The fields a job is rejected for where the target it names, or one with room for its prompt, is not there."""
+"""Fields for which a job is rejected if the target it names, or one with room for its prompt, does not exist."""
 
 
 def wants_for_a_target(action: Action | Exception) -> bool:
-    """Whether the job ends for the want of a target, so that one more target could change it."""
+    """Return whether the job ends for lack of a target, so that one more target could change it."""
     if not isinstance(action, GiveUp):
         return False
     field = None if action.problem is None else action.problem.field
@@ -42,7 +42,7 @@ def wants_for_a_target(action: Action | Exception) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A job with what it needs and what is left of its own limit in US dollars (None: no limit)."""
+    """A job with its needs and what is left of its own limit in US dollars (None: no limit)."""
 
     job: Job
     needs: Needs
@@ -50,7 +50,7 @@ class Demand:
 
 
 def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
-    """The first thing in the way, None where nothing is. The cloud comes first: nothing may open that door."""
+    """Return the first obstacle, or None. The cloud is checked first: nothing may open that door."""
     needs = demand.needs
     if target.is_cloud and not demand.job.cloud.permits(target.provider):
         return Bar.CLOUD
@@ -69,7 +69,7 @@ def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
 
 
 def _objection(target: Target, demand: Demand, view: View, rules: Rules) -> str | None:
-    """What the day's limits say; the fleet's own models and a tenant's own key are no matter of theirs."""
+    """Return the objection of the day's limits; they do not apply to the fleet's own models or a tenant's own key."""
     job = demand.job
     if not money.fleet_pays(job, target):
         return None
@@ -78,7 +78,7 @@ def _objection(target: Target, demand: Demand, view: View, rules: Rules) -> str 
 
 
 def explain(reason: Bar, target: Target, demand: Demand, view: View, rules: Rules) -> str:
-    """One clause fit for a result."""
+    """Explain the obstacle in one clause fit for a result."""
     needs = demand.needs
     match reason:
         case Bar.CLOUD:

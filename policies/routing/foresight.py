@@ -1,4 +1,4 @@
-"""Whether to pass over a ladder's first rung, because a learned router expects it to fail."""
+"""The decision to skip a ladder's first rung, because a learned router expects it to fail."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from policies.rules.rules import Rules
 
 
 def passes_over(job: Job, rungs: Ladder, routers: Mapping[RouterKey, Router], rules: Rules) -> bool:
-    """True only where a router for this pair of rungs knows such prompts and gives the first rung no chance.
+    """Return whether a router for this pair of rungs knows such prompts and gives the first rung too little chance.
 
-    Whoever names a target, or asks for a better answer than a target gave, has decided already.
+    A job that names a target, or asks for a better answer than a target gave, has decided already.
     """
     if not rules.router.enabled or not routers or len(rungs) < 2 or pinned_target(job) is not None or job.above:
         return False
@@ -28,7 +28,7 @@ def passes_over(job: Job, rungs: Ladder, routers: Mapping[RouterKey, Router], ru
 
 
 def _router_for(task: str, rungs: Ladder, routers: Mapping[RouterKey, Router]) -> Router | None:
-    """The most particular router of the first rung, if it was learned against a target that is above it here."""
+    """Return the most specific router of the first rung, if it was learned against a target that is above it here."""
     for family in (task, task.partition(".")[0] + ".*", ANY):
         router = routers.get((rungs[0].name, family))
         if router is not None:

@@ -1,4 +1,4 @@
-"""Applying a fitted router: the chance that the small model suffices, from the text alone, in microseconds."""
+"""Application of a fitted router: the chance that the small model suffices, from the text alone, in microseconds."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ CLIP = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as a router sees it: its chance, and whether it is like what the router was trained on."""
+    """A router's view of a text: its chance, and whether it resembles what the router was trained on."""
 
     suffices: float
     familiar: bool
 
 
 def suffices(router: Router, text: str, answer: str | None = None) -> float | None:
-    """P(the small model's answer to `text` is as good as the strong one's); None where it is out of distribution.
+    """Return P(the small model's answer is as good as the strong one's); None if `text` is out of distribution.
 
     A router that reads answers needs the small model's `answer`; any other must not get one.
-    Raises: ValueError where that does not fit.
+    Raises: ValueError if that does not fit.
     """
     seen = read(router, text, answer)
     return seen.suffices if seen.familiar else None
 
 
 def read(router: Router, text: str, answer: str | None = None) -> Reading:
-    """As `suffices`, but with the chance also where it must not be trusted: for evaluation."""
+    """Read a text like `suffices`, but return the chance also where it must not be trusted: for evaluation."""
     if (answer is not None) != router.reads_answer:
         raise ValueError("answer: must be given to exactly the routers that read answers")
     tokens = words(text)
@@ -69,7 +69,7 @@ def _chance(router: Router, tokens: Sequence[str], features: Sequence[float], de
 
 
 def _text_gain(router: Router, tokens: Sequence[str]) -> float:
-    """The ridge score on sublinear TF-IDF of unit length (Salton & Buckley 1988); 0 where no word is known."""
+    """Return the ridge score on sublinear TF-IDF of unit length (Salton & Buckley 1988); 0 where no word is known."""
     known = [(count, *router.terms[word]) for word, count in Counter(tokens).items() if word in router.terms]
     values = [(1.0 + log(count)) * idf for count, idf, _ in known]
     norm = sqrt(fsum(map(mul, values, values)))
@@ -85,15 +85,17 @@ def _leaf(tree: Tree, features: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Whether a router may decide, and why."""
+    """The decision whether a router may decide, and its reason."""
 
     on: bool
     reason: str
 
 
 def switch_on(fitted: Router) -> Ruling:
-    """On only if, on labels it had not seen, the router surely beats sorting by length: the 95 % lower bound of its
-    APGR is above the length order's, and there are LABELS_TO_SWITCH_ON labels or more."""
+    """Switch a router on only if it surely beats sorting by length, on labels it had not seen.
+
+    That is: the 95 % lower bound of its APGR is above the length order's, on LABELS_TO_SWITCH_ON labels or more.
+    """
     if fitted.labels < LABELS_TO_SWITCH_ON:
         return Ruling(False, f"{fitted.labels} labels: it takes {LABELS_TO_SWITCH_ON} or more")
     if fitted.apgr_ci is None or fitted.length_apgr is None:

@@ -1,4 +1,4 @@
-"""Which tier a job belongs to, and the ladder of targets it climbs."""
+"""The tier of a job, and the ladder of targets it climbs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from policies.rules.rules import Rules
 from policies.rules.sections import Complexity
 
 AUTO = "auto"
-"""The model name that leaves the choice to the fleet, as no model name does."""
+"""The model name that leaves the choice to the fleet, like a missing model name."""
 
 CRITICAL = "critical"
 """The metadata key that marks a job as critical when it says "true"."""
@@ -23,11 +23,11 @@ _READ_CHARACTERS = 2_000
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _PERSONAL = re.compile(r"\w@[\w-]+\.\w|\d[\d ()/-]{8,}\d")
-"""An e-mail address or a phone number; only as much of them as keeps the search linear."""
+"""Pattern of an e-mail address or a phone number, with only as much of them as keeps the search linear."""
 
 
 def tier_of(job: Job, rules: Rules) -> Tier:
-    """The job's own tier, else its task's, else by the complexity of the request."""
+    """Return the job's own tier, else its task's, else the one by the complexity of the request."""
     if job.tier is not None:
         return job.tier
     task = rules.tasks.get(job.task)
@@ -40,10 +40,10 @@ def tier_of(job: Job, rules: Rules) -> Tier:
 
 
 def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
-    """The targets the job may climb, weakest first, before anything about the moment is considered.
+    """Return the targets the job may climb, weakest first, before anything about the moment is considered.
 
     A request that names a target starts there; one that asks for a better answer than some target gave starts
-    above that target. Its own provider's targets serve a tenant who brings a key; after that come critical jobs,
+    above that target. A tenant who brings a key is served by that provider's targets; after that come critical jobs,
     images, the task's own ladder and the tier's, in this order.
     """
     rungs = _above(job, unpinned(job, needs, rules))
@@ -58,7 +58,7 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
 
 
 def _above(job: Job, rungs: Ladder) -> Ladder:
-    """The rungs above the target the job names, where it may reach one; from the top there is only the top again."""
+    """Return the rungs above the target the job names, if one is reachable; at the top only the top is left."""
     for position, target in enumerate(rungs):
         if target.name == job.above:
             higher = rungs[position + 1 :]
@@ -68,13 +68,13 @@ def _above(job: Job, rungs: Ladder) -> Ladder:
 
 
 def pinned_target(job: Job) -> str | None:
-    """The target the request names, None where the fleet chooses."""
+    """Return the target the request names, or None where the fleet chooses."""
     model = job.request.get("model")
     return None if model is None or model == AUTO else str(model)
 
 
 def own_provider(job: Job) -> str | None:
-    """Whose key the tenant brings: `own_key` reads `<provider>/<name of the secret>`.
+    """Return the provider whose key the tenant brings: `own_key` reads `<provider>/<name of the secret>`.
 
     None unless the plan is own_key: on other plans the fleet pays, so the fleet chooses.
     """
@@ -84,7 +84,7 @@ def own_provider(job: Job) -> str | None:
 
 
 def unpinned(job: Job, needs: Needs, rules: Rules) -> Ladder:
-    """The ladder the fleet itself would choose."""
+    """Return the ladder the fleet itself would choose."""
     routes = rules.routes
     if provider := own_provider(job):
         return routes.by_provider.get((tier_of(job, rules), provider), ())
@@ -103,7 +103,7 @@ def is_critical(job: Job, rules: Rules) -> bool:
 
 
 def complexity(request: ChatRequest, weights: Complexity) -> int:
-    """How hard a request looks, 0 to 10.
+    """Return how hard a request looks, 0 to 10.
 
     Traits and weights are the rules'; how a trait is recognised (word lists, lengths) is a rule of thumb.
     """
@@ -125,7 +125,7 @@ def complexity(request: ChatRequest, weights: Complexity) -> int:
 
 
 def asked_text(request: ChatRequest) -> str:
-    """The last thing the user said."""
+    """Return the user's last message as text."""
     asked = _asked(request)
     return asked[-1] if asked else ""
 

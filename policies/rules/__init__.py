@@ -1,1 +1,1 @@
-"""What an operator decides: the rules, their sections, the catalogue and the ladders, as frozen values."""
+"""The operator's decisions: the rules, their sections, the catalogue and the ladders, as frozen values."""

@@ -21,15 +21,15 @@ class Catalogue:
         return self.targets.get(name)
 
     def of_provider(self, provider: str) -> tuple[Target, ...]:
-        """Every target of `provider`, cheapest output first."""
+        """Return every target of `provider`, cheapest output first."""
         mine = (target for target in self.targets.values() if target.provider == provider)
         return tuple(sorted(mine, key=lambda target: target.output_usd_per_million_tokens))
 
 
 def catalogue_of(targets: Iterable[Target]) -> Catalogue:
-    """A catalogue whose names are distinct subject tokens and whose numbers make sense.
+    """Build a catalogue whose names are distinct subject tokens and whose numbers make sense.
 
-    Raises `ConfigError`, whose field is `targets.<name>.<field>`.
+    Raises: ConfigError, whose field is `targets.<name>.<field>`.
     """
     listed: dict[str, Target] = {}
     for target in targets:

@@ -26,7 +26,7 @@ class Routes:
 
 
 def routes_of(phase: Phase, path: str, plans: Mapping[Plan, PlanRules], catalogue: Catalogue) -> Routes:
-    """The ladders of `phase` for every plan. Raises `ConfigError`; `path` is where the phase stands in the rules."""
+    """Resolve the ladders of `phase` for every plan; `path` is its place in the rules. Raises: ConfigError."""
     tiers = {tier: resolve(phase.of_tier(tier), f"{path}.{tier}", catalogue) for tier in Tier}
     tasks = {task: resolve(names, f"{path}.tasks.{task}", catalogue) for task, names in phase.tasks.items()}
     critical = resolve(phase.critical, f"{path}.critical", catalogue)
@@ -41,7 +41,7 @@ def routes_of(phase: Phase, path: str, plans: Mapping[Plan, PlanRules], catalogu
 
 
 def resolve(names: tuple[str, ...], path: str, catalogue: Catalogue) -> Ladder:
-    """The targets of these names. Raises `ConfigError` unless they are in the catalogue, distinct and at least one."""
+    """Return the targets of these names. Raises: ConfigError unless they are known, distinct and at least one."""
     if not names:
         raise ConfigError(path, "needs at least one target")
     for rung, name in enumerate(names):
@@ -53,14 +53,14 @@ def resolve(names: tuple[str, ...], path: str, catalogue: Catalogue) -> Ladder:
 
 
 def _paid_for(ladder: Ladder, plan: PlanRules) -> Ladder:
-    """The rungs the plan pays for; never none, or a phase without cheap targets would serve nobody on a small plan."""
+    """Return the rungs the plan pays for; never none, or a phase without cheap targets would not serve small plans."""
     if plan.providers is None:
         return ladder
     return tuple(target for target in ladder if target.provider in plan.providers) or ladder[:1]
 
 
 def _by_provider(tiers: Mapping[Tier, Ladder], catalogue: Catalogue) -> Mapping[tuple[Tier, str], Ladder]:
-    """Per cloud provider: its rungs on the tier's ladder, or else all of its targets, cheapest first."""
+    """Return each cloud provider's rungs on the tier's ladder, or else all of its targets, cheapest first."""
     clouds = {target.provider for target in catalogue.targets.values() if target.is_cloud}
     return {
         (tier, provider): tuple(t for t in ladder if t.provider == provider) or catalogue.of_provider(provider)

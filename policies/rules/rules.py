@@ -1,4 +1,4 @@
-"""The rules: everything an operator decides, in one frozen value."""
+"""The rules: all the operator's decisions in one frozen value."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from policies.rules.sections import (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`rules.yaml` beside the catalogue it speaks of; `phase` is the one in force.
+    """The contents of `rules.yaml`, with their catalogue; `phase` is the one in force.
 
-    Raises `ConfigError` where the two do not fit together or a number makes no sense.
+    Raises: ConfigError if the two do not fit together or a number makes no sense.
     """
 
     catalogue: Catalogue
@@ -81,7 +81,7 @@ def _lane_seconds(deadlines: Deadlines) -> Mapping[Lane, float]:
 
 
 def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
-    """Dotted path and broken rule of everything wrong that does not concern a ladder."""
+    """Yield the dotted path and the broken rule of everything wrong outside the ladders."""
     if rules.phase not in rules.phases:
         yield "phase", f"{rules.phase!r} is none of {', '.join(rules.phases)}"
     for plan in Plan:
@@ -106,7 +106,7 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
-    """Everything that is a share or a probability, and whose names it goes by."""
+    """Check every share and probability, and the names it belongs to."""
     confidence, shadow = rules.confidence, rules.shadow
     for path, value in (("confidence.risk", confidence.risk), ("confidence.delta", confidence.delta)):
         if not 0 < value < 1:
@@ -133,7 +133,7 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _money(rules: Rules) -> Iterator[tuple[str, str]]:
-    """A limit of zero is refused: nobody shall wonder why every job that needs a cloud target ends without money."""
+    """Refuse a limit of zero, or someone would wonder why every job that needs a cloud target ends without money."""
     money = rules.money
     limits = {
         "money.daily_usd": money.daily_usd,
@@ -156,7 +156,7 @@ def _money(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
-    """A quota of zero is refused: a tenant that is to have nothing gets no right to publish."""
+    """Refuse a quota of zero: a tenant that is to have nothing gets no right to publish."""
     quotas = rules.quotas
     for tenant in quotas.tenants:
         if TENANT.fullmatch(tenant) is None:
@@ -170,7 +170,7 @@ def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
-    """Every number that must be more than zero, with its path."""
+    """Yield every number that must be more than zero, with its path."""
     for section, names in (
         ("retry", ("max_tries", "max_attempts", "base_seconds", "max_seconds")),
         ("breaker", ("failures", "base_seconds", "max_seconds")),

@@ -1,6 +1,6 @@
 """The sections of `rules.yaml`, one frozen dataclass each.
 
-`__pydantic_config__` asks whoever validates the file with pydantic to refuse unknown keys;
+`__pydantic_config__` tells pydantic, where it validates the file, to refuse unknown keys;
 nothing here imports it.
 """
 
@@ -68,7 +68,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class PlanRules:
-    """`providers` is what the plan pays for; without it, every provider."""
+    """Rules of one plan. `providers` are those the plan pays for; without it, every provider."""
 
     thresholds: Thresholds
     providers: frozenset[str] | None = None
@@ -78,7 +78,7 @@ class PlanRules:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`tier` None: the complexity of the request decides. `critical` jobs take the phase's critical ladder."""
+    """Rules of one task. `tier` None: the complexity of the request decides. `critical` jobs take that ladder."""
 
     tier: Tier | None
     critical: bool = False
@@ -88,7 +88,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Complexity:
-    """Weights of the complexity score, its limits, and the words that give a trait away (lower case)."""
+    """Weights of the complexity score, its limits, and the words that show a trait (lower case)."""
 
     multi_turn: int
     needs_analysis: int
@@ -112,7 +112,7 @@ class Complexity:
 
 
 class ConfidenceMethod(StrEnum):
-    """Which of an answer's log-probability features is read as its confidence."""
+    """The log-probability feature of an answer that is read as its confidence."""
 
     MIN_PROBABILITY = "min_token_probability"
     MEAN_PROBABILITY = "mean_token_probability"
@@ -120,7 +120,7 @@ class ConfidenceMethod(StrEnum):
 
 
 class Unfamiliar(StrEnum):
-    """What to do with an answer to a request unlike the labels: ask the next target, or go by the raw score."""
+    """The treatment of an answer to a request unlike the labels: ask the next target, or go by the raw score."""
 
     ESCALATE = "escalate"
     RAW_SCORE = "raw_score"
@@ -128,13 +128,13 @@ class Unfamiliar(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceRules:
-    """`mode` says where thresholds come from: `plans` (fixed), a share of escalations, or a promised risk.
+    """Rules of confidence. `mode` is the source of thresholds: `plans`, a share of escalations, a promised risk.
 
     `risk` and `delta` are the promise of mode guarantee, split evenly over the tiers of a route; `escalation_rate`
     is the wish of mode budget. `priors` are confidences of targets whose answers come without log-probabilities.
     `probes` names the second look a task's answers deserve within `grey_width` of their threshold.
-    `unfamiliar` says what becomes of answers to requests that no calibration has seen the like of; mode guarantee,
-    which promises nothing of them, always escalates them.
+    `unfamiliar` says what happens to answers to requests unlike all that a calibration has seen; mode guarantee,
+    which promises nothing about them, always escalates them.
     """
 
     method: ConfidenceMethod
@@ -153,7 +153,7 @@ class ConfidenceRules:
 
 @dataclass(frozen=True, slots=True)
 class RouterRules:
-    """Learned routers pass over the first rung where it suffices with a probability below `skip_below`."""
+    """Rules of learned routers, which skip the first rung where it suffices with a probability below `skip_below`."""
 
     enabled: bool = False
     skip_below: float = 0.2
@@ -177,7 +177,7 @@ class ShadowRules:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`max_tries` bounds the tries on one target, `max_attempts` those of a job over all targets."""
+    """Rules of retries. `max_tries` bounds the tries on one target, `max_attempts` those of a job over all targets."""
 
     max_tries: int
     max_attempts: int
@@ -189,7 +189,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """Opens after `failures` in a row, for `base_seconds` doubled with every trip up to `max_seconds`."""
+    """Rules of the breaker: opens after `failures` in a row, for `base_seconds`, doubled per trip to `max_seconds`."""
 
     failures: int
     base_seconds: float
@@ -200,7 +200,7 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Defaults per lane, in seconds after submission.
+    """Default deadlines per lane, in seconds after submission.
 
     With an answer in hand and less than `escalation_seconds` left, the job ends with that answer.
     """
@@ -215,7 +215,7 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """How the size of a request is guessed before any engine has counted it."""
+    """Numbers for guessing the size of a request before any engine has counted it."""
 
     characters_per_token: float
     tokens_per_image: int
@@ -233,7 +233,7 @@ class DeliveryRules:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a tenant may have: jobs in flight, tokens per minute, jobs waiting. None: as many as there are."""
+    """A tenant's maximum of jobs in flight, tokens per minute and jobs waiting. None: no limit."""
 
     in_flight: int | None = None
     tokens_per_minute: int | None = None
@@ -244,7 +244,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class QuotaRules:
-    """`default` is everybody's quota but that of the `tenants` named, whose own replaces it whole."""
+    """Quotas per tenant. `default` applies to all but the `tenants` named, whose own quota replaces it whole."""
 
     default: Quota = Quota()
     tenants: Mapping[str, Quota] = field(default_factory=dict)
@@ -257,11 +257,11 @@ class QuotaRules:
 
 @dataclass(frozen=True, slots=True)
 class ScalingRules:
-    """A backlog may take the share `headroom` of the time its deadlines leave it; beyond, more replicas are wanted.
+    """Rules of scaling. A backlog may take the share `headroom` of the time to its deadlines; beyond, it scales up.
 
-    So they are where jobs that cannot wait for a start come in faster than `utilisation` of what those there can do.
-    Fewer are wanted only when nothing has asked for more in `settle_seconds`; the last one goes after `idle_seconds`
-    without work. A dispatcher's report that is older than `stale_seconds` says nothing.
+    So do jobs that cannot wait for a start, once they arrive faster than `utilisation` of what the present replicas can
+    do. Scaling down needs `settle_seconds` in which nothing asked for more; the last replica goes after `idle_seconds`
+    without work. A dispatcher's report that is older than `stale_seconds` is ignored.
     """
 
     headroom: float = 0.5
@@ -275,11 +275,11 @@ class ScalingRules:
 
 @dataclass(frozen=True, slots=True)
 class MoneyRules:
-    """What the fleet may spend outside per UTC day; `tenants` overrides `tenant_daily_usd` (None: no limit).
+    """Limits of what the fleet may spend outside per UTC day; `tenants` overrides `tenant_daily_usd` (None: no limit).
 
     From the share `alert_at` of a limit on, operators are told; from `cheap_at` on, only targets up to
     `cheap_usd_per_million_output_tokens` are used. `max_output_tokens` bounds the answer of a paid call whose job
-    sets no bound, `max_tokens_per_image` is the most an image is counted as. A reservation that is older than
+    sets no bound, `max_tokens_per_image` is the maximum an image is counted as. A reservation that is older than
     `open_seconds` counts as spent.
     """
 
