@@ -1,7 +1,7 @@
-"""Hands each awaited result to whoever waits for it, once it can be read back.
+"""Hands each awaited result to its waiters as soon as the result can be read back.
 
-The broker announces a result to whoever listens before it has stored it, and also one that it then refuses because the
-job has a result. So an announcement is a hint to look, and only what is stored is handed on.
+The broker announces a result before it has stored it, and also one that it then refuses because the job already has a
+result. So an announcement is a hint to look, and only a stored result is handed on.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from fleet.model.result import Result
 from fleet.ports import JobDesk
 
 FIRST_SWEEP_SECONDS = 0.25
-"""The subscription may start a moment after a fast answer was stored: the first look comes soon."""
+"""Seconds until the first sweep: soon, because a fast answer may be stored a moment before the subscription starts."""
 
 LAST_SWEEP_SECONDS = 5.0
-"""A stream that delivers makes sweeps useless, so they grow rare; this bounds the wait after a lost message."""
+"""Maximum seconds between sweeps. They are useless if the stream delivers; this bounds the wait after a lost message."""
 
 SWEEP_WIDTH = 100
-"""Results asked for at once, so that a sweep never floods the broker."""
+"""Maximum number of results asked for at once, so that a sweep never floods the broker."""
 
 PATIENCE_SECONDS = 5.0
-"""How long an announced result is looked for. A cluster stores within milliseconds; a server that lags catches up."""
+"""Seconds to look for an announced result. A cluster stores within milliseconds; a server that lags catches up."""
 
 FIRST_LOOK_AGAIN_SECONDS = 0.002
 LAST_LOOK_AGAIN_SECONDS = 0.25
-"""Between two looks; each pause is twice the one before."""
+"""Maximum seconds between two looks; each pause is twice the one before."""
 
 MOST_TOLD = 10_000
-"""Jobs remembered as having a result; of those before, a server that lags may be believed."""
+"""Maximum number of jobs remembered as having a result; for older ones, the word of a server that lags is believed."""
 
 
 class Inbox:
-    """Results of known jobs, from the store: as soon as one is announced, and now and then in case it never is.
+    """Results of known jobs, read from the store once they are announced, and now and then in case they never are.
 
-    An outage of the broker only delays results: announcements are listened to anew and the store is asked again.
+    An outage of the broker only delays results: the inbox subscribes again and asks the store again.
     """
 
     def __init__(self, desk: JobDesk, first_sweep_seconds: float = FIRST_SWEEP_SECONDS) -> None:
@@ -51,13 +51,13 @@ class Inbox:
         self._told: dict[str, None] = {}
 
     async def __aenter__(self) -> Self:
-        """The subscription is on its way before anything the caller publishes next."""
+        """Subscribe before anything that the caller publishes next."""
         self.open()
         await asyncio.sleep(0)
         return self
 
     def open(self) -> None:
-        """Begin to listen as soon as the caller gives way."""
+        """Begin to listen as soon as the caller yields to the event loop."""
         self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._sweep()))
 
     async def __aexit__(
@@ -73,7 +73,7 @@ class Inbox:
 
     @contextmanager
     def expecting(self, job_id: str) -> Iterator[asyncio.Future[Result]]:
-        """The result of the job, once there is one; not looked for any more when the context ends."""
+        """Provide a future for the job's result, which is no longer looked for when the context ends."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         futures = self._waiting.setdefault(job_id, [])
         futures.append(future)
@@ -85,10 +85,11 @@ class Inbox:
                 self._waiting.pop(job_id, None)
 
     async def stored(self, job_id: str) -> Result | None:
-        """The stored result, or None while there is none. One that was handed on before is waited for.
+        """Return the stored result, or None if there is none yet. A result handed on before is waited for.
 
         In a cluster each look may be answered by another server, and one of them may lag.
-        Raises: InvalidJob for what cannot be an id, QueueUnavailable.
+
+        Raises: InvalidJob if the id is not valid; QueueUnavailable.
         """
         found = await self._desk.result(job_id)
         if found is None and job_id in self._told:
@@ -100,7 +101,7 @@ class Inbox:
         return found
 
     async def results(self) -> AsyncIterator[Result]:
-        """Every result of the tenant stored from the moment the iterator is first awaited on, each once."""
+        """Yield every result of the tenant that is stored after the iterator is first awaited, each once."""
         async for result in stored_results(self._desk):
             _remember(self._told, result.job_id)
             yield result
@@ -118,13 +119,13 @@ class Inbox:
             task.add_done_callback(lambda _: self._looking.pop(job_id, None))
 
     async def _look(self, job_id: str) -> None:
-        """Leaves to the sweep what is not there soon: the announced one may have been refused."""
+        """Deliver the result if it is stored soon, else leave it to the sweep: the announced one may have been refused."""
         found = await stored_soon(self._desk, job_id)
         if found is not None:
             self._deliver(found)
 
     async def _sweep(self) -> None:
-        """Ask the store for what is missing: soon again if that found something, ever more rarely if not."""
+        """Ask the store for missing results: soon again if that found something, ever more rarely if not."""
         pause = self._first_sweep_seconds
         while True:
             await asyncio.sleep(pause)
@@ -141,7 +142,7 @@ class Inbox:
         return found
 
     def _deliver(self, result: Result) -> bool:
-        """Whether anybody was still waiting for it."""
+        """Hand the result to its waiters; return whether there were any."""
         awaited = [future for future in self._waiting.get(result.job_id, ()) if not future.done()]
         for future in awaited:
             future.set_result(result)
@@ -150,7 +151,7 @@ class Inbox:
 
 
 async def stored_soon(desk: JobDesk, job_id: str) -> Result | None:
-    """The stored result of a job that is said to have one; None where it cannot be read within `PATIENCE_SECONDS`."""
+    """Return the stored result of a job said to have one, or None if it cannot be read within `PATIENCE_SECONDS`."""
     pause, left = FIRST_LOOK_AGAIN_SECONDS, PATIENCE_SECONDS
     while True:
         found = await _stored_now(desk, job_id)
@@ -162,16 +163,16 @@ async def stored_soon(desk: JobDesk, job_id: str) -> Result | None:
 
 
 async def _stored_now(desk: JobDesk, job_id: str) -> Result | None:
-    """None also while the broker is away, and for an announced id that cannot be one."""
+    """Return the stored result; None also if the broker is away or an announced id is not valid."""
     with suppress(QueueUnavailable, InvalidJob):
         return await desk.result(job_id)
     return None
 
 
 async def stored_results(desk: JobDesk) -> AsyncIterator[Result]:
-    """Each result as it is stored, once, from the moment the iterator is first awaited on.
+    """Yield each result once, as it is stored, from the moment the iterator is first awaited.
 
-    Raises: QueueUnavailable when the connection breaks, for some may have been missed.
+    Raises: QueueUnavailable if the connection breaks, because some results may have been missed.
     """
     found: asyncio.Queue[Result | None] = asyncio.Queue()
     announcing = asyncio.create_task(_look_for_announced(desk, found.put_nowait))
@@ -210,7 +211,7 @@ async def _look_for_announced(desk: JobDesk, on_stored: Callable[[Result], None]
 
 
 def _remember(known: dict[str, None], job_id: str) -> None:
-    """Put it last; the first goes where there are more than `MOST_TOLD`."""
+    """Add the job as the latest, and forget the oldest beyond `MOST_TOLD`."""
     known.pop(job_id, None)
     known[job_id] = None
     if len(known) > MOST_TOLD:

@@ -29,7 +29,7 @@ DEFAULT_TASK = "chat"
 """The task of an OpenAI batch line that names none in `body.metadata.task`."""
 
 LONGEST_ID = 512
-"""Characters of a `custom_id`; it is repeated in the output."""
+"""Maximum characters of a `custom_id`, which is repeated in the output."""
 
 
 def _text(value: object) -> object:
@@ -61,7 +61,7 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Envelope(BaseModel):
-    """{"task", "request" or "messages", and optionally "custom_id" or "id" and how it may be answered}."""
+    """A line of our own format: {"task", "request" or "messages"}, optionally an id and how the job may be answered."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -103,7 +103,7 @@ class Envelope(BaseModel):
 
 
 class BatchLine(BaseModel):
-    """{"custom_id", "method", "url", "body"} of OpenAI's batch files."""
+    """A line of OpenAI's batch files: {"custom_id", "method", "url", "body"}."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -121,12 +121,12 @@ class BatchLine(BaseModel):
 
 
 def run_key(tenant: str, name: str) -> bytes:
-    """32 bytes that stand for the tenant's run of this name; no tenant has a line break in its own."""
+    """Return 32 bytes that identify the tenant's run of this name; no tenant's name holds a line break."""
     return hashlib.blake2b(f"{tenant}\n{name}".encode(), digest_size=32).digest()
 
 
 def read_line(run: bytes, number: int, line: bytes, now: float) -> Row:
-    """The job on the line, read at `now` (unix seconds); the same run key, number and bytes make the same job id.
+    """Return the job on the line, read at `now` (unix seconds); equal run key, number and bytes give equal job ids.
 
     Raises: InvalidJob naming the field and the rule.
     """
@@ -146,12 +146,12 @@ def read_line(run: bytes, number: int, line: bytes, now: float) -> Row:
 
 
 def line_job_id(run: bytes, number: int, line: bytes) -> str:
-    """128 bits of the run's key, the line's number and its bytes: a changed line is another job."""
+    """Return 128 bits of the run's key, the line's number and its bytes, so that a changed line is another job."""
     return hashlib.blake2b(b"%d\n%s" % (number, line.strip()), digest_size=16, key=run).hexdigest()
 
 
 def custom_id_of(number: int, line: bytes) -> str:
-    """What the output calls a line that may be no job: its own id if it has a usable one."""
+    """Return the output's name for a line that may be no job: the line's own id if it has a usable one."""
     try:
         content = _json_object(line)
         return _LINE_ID.validate_python(content.get("custom_id", content.get("id")))
@@ -164,12 +164,15 @@ def default_custom_id(number: int) -> str:
 
 
 def _no_json(constant: str) -> NoReturn:
-    """JSON has neither NaN nor infinities, which Python reads and no provider takes."""
+    """Refuse NaN and infinities, which JSON does not have but Python reads; no provider accepts them."""
     raise ValueError(constant)
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
-    """The line's object, without fields that are null: null means absent."""
+    """Return the line's object without fields that are null, because null means absent.
+
+    Raises: InvalidJob if the line is no JSON object.
+    """
     try:
         content = json.loads(line.decode("utf-8-sig"), parse_constant=_no_json)
     except (ValueError, RecursionError):

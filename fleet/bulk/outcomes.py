@@ -10,7 +10,7 @@ from fleet.model.result import Result
 
 
 def answered(custom_id: str, result: Result) -> dict[str, Any]:
-    """The output line of a finished job: `response` where there is an answer, else `error`."""
+    """Return the output line of a finished job: `response` if there is an answer, else `error`."""
     line: dict[str, Any] = {"id": result.job_id, "custom_id": custom_id, "response": None, "error": None}
     if result.answer is None:
         return line | {"error": _error(result) | {"fleet": _account(result)}}
@@ -19,13 +19,13 @@ def answered(custom_id: str, result: Result) -> dict[str, Any]:
 
 
 def unreadable(custom_id: str, number: int, problem: InvalidJob) -> dict[str, Any]:
-    """The output line of a line that is no job."""
+    """Return the output line for an input line that is no job."""
     error = {"code": "invalid_line", "message": str(problem), "param": problem.field, "line": number}
     return {"id": None, "custom_id": custom_id, "response": None, "error": error}
 
 
 def completion(result: Result, answer: Answer) -> dict[str, Any]:
-    """The answer as an OpenAI chat completion."""
+    """Return the answer as an OpenAI chat completion."""
     usage = answer.usage
     return {
         "id": result.job_id,
@@ -51,7 +51,7 @@ def _error(result: Result) -> dict[str, Any]:
 
 
 def _account(result: Result) -> dict[str, Any]:
-    """What the fleet did for this answer."""
+    """Return what the fleet did for this answer."""
     return {
         "status": result.status.value,
         "reason": result.reason.value,

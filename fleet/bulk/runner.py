@@ -22,12 +22,12 @@ DEFAULT_WINDOW = 1000
 """Enough to keep every batch of every target full, and few enough that the queue stays short."""
 
 UNREADABLE = "unreadable"
-"""Counted beside the statuses of results: a line that is no job."""
+"""The outcome of a line that is no job, counted beside the statuses of results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`outcomes` counts the lines done by the status of their result, or `UNREADABLE`."""
+    """The progress of a run; `outcomes` counts the finished lines by their result's status, or `UNREADABLE`."""
 
     total: int
     outcomes: Mapping[str, int] = field(default_factory=dict)
@@ -50,11 +50,11 @@ async def run(
 ) -> Progress:
     """Answer every line of `source` into `sink`, in the order in which they finish.
 
-    Job ids are made of the desk's `tenant`, the run's `name` (by default the digest of the file) and
-    the line, and a stored result is used where there is one: repeating a run after a crash continues
-    it. `sink` appears complete or not at all; until then the lines are in `<sink>.part`.
+    A job id is derived from the desk's `tenant`, the run's `name` (by default the digest of the file) and
+    the line, and a stored result is used if there is one: repeating a run after a crash continues it.
+    `sink` appears complete or not at all; until then the lines are in `<sink>.part`.
 
-    Raises: ConfigError where a file cannot be used, before any is opened; OSError; QueueUnavailable (repeat the run).
+    Raises: ConfigError if a file cannot be used, before any is opened; OSError; QueueUnavailable (repeat the run).
     """
     part = sink.with_name(f"{sink.name}.part")
     _check(source, sink, part)
@@ -78,7 +78,7 @@ def _check(source: Path, sink: Path, part: Path) -> None:
 
 
 def _survey(source: Path) -> tuple[int, str]:
-    """Lines that are not blank, and the digest of the file."""
+    """Return the number of lines that are not blank, and the digest of the file."""
     digest, total = hashlib.blake2b(digest_size=16), 0
     with source.open("rb") as file:
         for line in file:

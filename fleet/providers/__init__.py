@@ -28,10 +28,11 @@ BASE_URLS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """`base_urls`, by provider, replace the vendors' own; a provider named only here speaks the OpenAI format.
+    """How to reach providers: the vendors' base URLs may be replaced in `base_urls`, by provider.
 
-    Every call goes through the proxy at `proxy_url`, if there is one, and trusts the certificates in `ca_path` beside
-    those of the public authorities. What the environment says of either is not used.
+    A provider named only there speaks the OpenAI format. Every call goes through the proxy at `proxy_url`, if there is
+    one, and trusts the certificates in `ca_path` beside those of the public authorities. Proxies and certificates named
+    in the environment are not used.
     """
 
     base_urls: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +42,10 @@ class ProviderSettings:
 
 
 def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
-    """The backend that runs `target`. Raises `BackendUnavailable` for a provider without a base URL."""
+    """Return the backend that runs `target`.
+
+    Raises: BackendUnavailable if the provider has no base URL.
+    """
     base_url = settings.base_urls.get(target.provider, BASE_URLS.get(target.provider))
     if base_url is None:
         raise BackendUnavailable(f"target {target.name}: no base URL for provider {target.provider}")

@@ -22,7 +22,7 @@ class _Block(BaseModel):
 
 
 INPUTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-"""Anthropic counts the input read from and written to its cache apart from the rest."""
+"""The input's counts: Anthropic counts what it reads from and writes to its cache apart from the rest."""
 
 
 class _Reply(BaseModel):
@@ -33,7 +33,10 @@ class _Reply(BaseModel):
 
 
 def decode(body: bytes) -> Outcome:
-    """The answer in a Messages API reply, or why it is none. Raises `pydantic.ValidationError`."""
+    """Return the answer in a Messages API reply, or the failure it stands for.
+
+    Raises: pydantic.ValidationError if the body is no such reply.
+    """
     reply = _Reply.model_validate_json(body)
     answer = Answer(
         message=_message(reply.content),
@@ -45,7 +48,7 @@ def decode(body: bytes) -> Outcome:
 
 
 def _message(blocks: tuple[_Block, ...]) -> dict[str, Any]:
-    """Text and tool calls; blocks of other types (thinking) are not part of an assistant message."""
+    """Return the text and the tool calls; other blocks (thinking) are not part of an assistant message."""
     text = "".join(block.text or "" for block in blocks if block.type == "text")
     uses = [block for block in blocks if block.type == "tool_use" and block.name]
     calls = [

@@ -1,4 +1,4 @@
-"""A JSON Schema as Anthropic's structured outputs take it."""
+"""JSON Schemas in the form that Anthropic's structured outputs accept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _NAMED = ("properties", "$defs", "definitions")
 
 
 def schema_at(path: str, schema: Any) -> dict[str, Any]:
-    """The schema, as the SDK writes it for the API. Raises InvalidJob for `path` where it cannot be expressed."""
+    """Return the schema as the SDK writes it for the API.
+
+    Raises: InvalidJob for `path` if the API cannot express it.
+    """
     try:
         written: dict[str, Any] = transform_schema(_single_types(schema))
     except (Exception, RecursionError):  # the SDK asserts on what it cannot express, with errors of several kinds
@@ -25,7 +28,7 @@ def schema_at(path: str, schema: Any) -> dict[str, Any]:
 
 
 def _single_types(schema: Any) -> Any:
-    """The schema with every list of types as `anyOf`, which the SDK knows, and a type where it can be told."""
+    """Return the schema with each list of types as `anyOf`, which the SDK knows, and a missing "object" added."""
     if not isinstance(schema, Mapping):
         return schema
     found = dict(schema)

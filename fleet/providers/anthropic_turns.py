@@ -1,4 +1,4 @@
-"""A conversation as Anthropic's Messages API takes it: user and assistant in turns, from a user to a user.
+"""Conversations in the form of Anthropic's Messages API: user and assistant take turns, and a user begins and ends.
 
 an assistant's turn first or last  gets a user's turn before it or after it, for the API wants one
 a system message alone             is the user's turn
@@ -29,7 +29,10 @@ PDF = "application/pdf"
 
 
 def turns_of(messages: Messages, system: str) -> tuple[str, list[Block]]:
-    """The system prompt and the turns. Raises InvalidJob, by field, for what has no counterpart."""
+    """Return the system prompt and the turns.
+
+    Raises: InvalidJob for a field that has no counterpart in the API.
+    """
     ids = _Ids()
     turns: list[Block] = []
     for index, message in enumerate(messages):
@@ -137,7 +140,7 @@ def _tool_result(message: Mapping[str, Any], ids: _Ids) -> Block:
 
 
 class _Ids:
-    """The API's ids for a conversation's calls; a result belongs to the latest call of its id."""
+    """The API's ids for a conversation's tool calls; a result belongs to the latest call with its id."""
 
     def __init__(self) -> None:
         self._latest: dict[str, str] = {}

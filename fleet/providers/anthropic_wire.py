@@ -1,4 +1,4 @@
-"""The OpenAI chat format translated to Anthropic's Messages API and back.
+"""Translates the OpenAI chat format to Anthropic's Messages API and back.
 
 OpenAI                                   Anthropic
 system and developer messages            `system`, joined by blank lines, wherever they stood
@@ -36,7 +36,7 @@ DEFAULT_MAX_TOKENS = 4096
 
 
 class AnthropicWire:
-    """Anthropic's Messages API, for `target`."""
+    """Anthropic's Messages API for `target`."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -96,7 +96,7 @@ def _output_config(response_format: Mapping[str, Any] | None) -> Block | None:
 
 
 def _tools(request: ChatRequest, turns: list[Block]) -> Block:
-    """The tools and the choice among them. Where history has calls of tools, the API wants tools to be there."""
+    """Return the tools and the choice among them; the API requires tools if the history has calls of tools."""
     if tools := request.get("tools"):
         history.require_distinct(tools)
         declared = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(tools)]

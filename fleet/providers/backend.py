@@ -23,7 +23,7 @@ from policies.resilience.retry import is_of_account
 
 
 class ProviderBackend:
-    """Runs calls on one model of `provider`, each with one HTTP request of its own, all at once."""
+    """Runs calls on one model of `provider`: all at once, each as an HTTP request of its own."""
 
     def __init__(self, provider: str, wire: Wire, sdk: Sdk, keys: KeyRing) -> None:
         self._provider = provider
@@ -33,7 +33,7 @@ class ProviderBackend:
         self._running: set[tuple[str, asyncio.Task[tuple[int, Outcome]]]] = set()
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
-        """See `Backend.run`. Closing or cancelling the iterator ends the requests still under way."""
+        """See `Backend.run`. Closing or cancelling the iterator cancels the requests under way."""
         running = {(call.id, asyncio.create_task(self._numbered(index, call))) for index, call in enumerate(calls)}
         pending = {task for _, task in running}
         self._running |= running
@@ -49,7 +49,7 @@ class ProviderBackend:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def stop(self, ids: Collection[str]) -> None:
-        """See `Backend.stop`. The requests are broken off; what the provider charges for them, nobody knows."""
+        """See `Backend.stop`. The requests are cancelled; what the provider charges for them is unknown."""
         for call_id, task in self._running:
             if call_id in ids:
                 task.cancel()
@@ -61,7 +61,7 @@ class ProviderBackend:
         return index, await self._outcome(call)
 
     async def _outcome(self, call: Call) -> Outcome:
-        """Every error is translated here; no detail quotes an error's text, which may quote the key or the prompt."""
+        """Run one call and translate every error; no detail quotes an error, which may hold the key or prompt."""
         try:
             outcome = await self._exchange(call)
             if isinstance(outcome, Failure) and is_of_account(outcome) and call.own_key is not None:
@@ -98,6 +98,6 @@ class ProviderBackend:
 
 
 def _place(error: ValidationError) -> str:
-    """Where the reply went wrong: names of our own fields and positions only."""
+    """Return the place where the reply is wrong: names of our own fields and positions only."""
     location = error.errors(include_input=False, include_url=False)[0]["loc"]
     return f" ({'.'.join(map(str, location))})" if location else ""

@@ -1,16 +1,18 @@
-"""What a provider's refusal means: every HTTP error becomes exactly one `FailureKind`.
+"""Maps every HTTP error of a provider to exactly one `FailureKind`.
 
-    a word or sentence about the account or model     account, whatever the status
-    status 402; 404 and 405 but about a file          account
-    status 401, 403                                   authentication, or content_filter where it speaks of moderation
+    a word or sentence about the account or model     account, at any status below 500
+    a word about the key                              authentication, at any status below 500
+    status 402, 405; 404 unless it is about a file    account
+    status 401; 403 unless it is about moderation     authentication
+    status 403 about moderation                       content_filter
     status 429                                        rate_limited, or context_too_long for more than a limit at once
     status 498 (Groq flex capacity), 503, 529         overloaded
     status 500 and above, otherwise                   server_error
     status 408                                        timeout
-    status 413, or an error about the context length  context_too_long
-    an error code about content                       content_filter
-    an error code about what the model wrote (Groq)   malformed
-    status 400, 409, 422, otherwise                   invalid_request
+    status 413; 400 about the context length          context_too_long
+    status 400, a code or sentence about content      content_filter
+    status 400, a code about the model's text (Groq)  malformed
+    status 404 about a file; 400, 409, 422, otherwise invalid_request
     anything else (redirects, ...)                    internal
 
 Providers' messages are read to tell these apart and never passed on: they may quote the prompt or part of the key.
@@ -86,10 +88,10 @@ ACCOUNT_WORDS = frozenset(
         "budget_exceeded",
     }
 )
-"""Values of `code` and `type` that speak of the key's account, or of a model it cannot use."""
+"""Values of `code` and `type` that are about the key's account, or a model that it cannot use."""
 
 KEY_WORDS = frozenset({"invalid_api_key", "incorrect_api_key", "authentication_error"})
-"""The same of the key itself."""
+"""Values of `code` and `type` that are about the key itself."""
 
 ACCOUNT_SENTENCES = re.compile(
     r"your credit balance is too low|this organization has been disabled|your (account|organization) (has been|is not)"
@@ -100,32 +102,32 @@ ACCOUNT_SENTENCES = re.compile(
     r"|invalid model id|[\w./:-]+ is not a valid model id|api key (not valid|expired|not found)",
     re.IGNORECASE,
 )
-"""How messages about the account begin that come without a word of their own, most of them as invalid_request_error.
+"""The beginnings of messages about the account that have no word of their own; most are invalid_request_errors.
 
-Only the beginning counts: what follows may quote the request, and no publisher shall shut a target by its words.
+Only the beginning counts: the rest may quote the request, and no publisher must be able to shut a target by its words.
 """
 
 OF_A_FILE = re.compile(r"\bfile", re.IGNORECASE)
 OF_CONTENT = re.compile(r"moderation|flagged|content (violates|violation)|usage guidelines|safety_check", re.IGNORECASE)
 BLOCKED = re.compile(r"output blocked by content filtering", re.IGNORECASE)
-"""How Anthropic's message begins where its filter stopped the answer; it has no word of its own."""
+"""The beginning of Anthropic's message if its filter stopped the answer; the error has no word of its own."""
 
 TOO_LONG = re.compile(
     r"prompt is too long|maximum context length|maximum model length|exceed context limit"
     r"|maximum allowed number of output tokens|supports at most \d+ completion tokens",
     re.IGNORECASE,
 )
-"""Anthropic and most servers of the OpenAI format give this error no code of its own."""
+"""Messages about the context length; Anthropic and most servers of the OpenAI format give this error no code."""
 
 TOO_MUCH_AT_ONCE = re.compile(r"request too large for", re.IGNORECASE)
-"""How OpenAI's and Groq's message begins where the request alone is more than a minute's limit: it never fits."""
+"""The beginning of OpenAI's and Groq's message if a single request exceeds a minute's limit: it never fits."""
 
 WORD = re.compile(r"[a-z]+(_[a-z]+)+")
-"""An error code worth passing on; no key and no prompt looks like this."""
+"""The form of error codes that may be passed on; no key and no prompt looks like this."""
 
 
 def failure_of(provider: str, reply: Reply, now: float) -> Failure:
-    """The failure an error reply stands for; `now` is unix seconds."""
+    """Return the failure that an error reply stands for; `now` is unix seconds."""
     error = _error(reply.body)
     words = [str(error[name]) for name in ("code", "type") if error.get(name)]
     word = next((f" ({each})" for each in words if WORD.fullmatch(each)), "")
@@ -162,7 +164,7 @@ def _kind(status: int, words: Sequence[str], message: str) -> FailureKind:
 
 
 def _error(body: bytes) -> Mapping[str, Any]:
-    """The error object: under `error` in the three formats, the document itself at some servers; empty elsewhere."""
+    """Return the error object: under `error` in the three formats, the document itself at some servers, else empty."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Why an answer ended, in OpenAI's words, whatever word its server uses.
+"""Maps the word a server gives for the end of an answer to OpenAI's finish reasons.
 
 stop            end_turn, stop_sequence, eos, complete, ..., null beside an answer, and any word nobody knows
 length          max_tokens, model_length, model_context_window_exceeded, ...
@@ -29,7 +29,7 @@ _CALLS = re.compile(r"tool|function", re.IGNORECASE)
 
 
 def finished(answer: Answer, word: str | None, provider: str) -> Outcome:
-    """The answer with its finish reason, or why it is none; `word` is what the server said."""
+    """Return the answer with its finish reason, or a failure if it is not whole; `word` is what the server said."""
     has_calls = bool(answer.message.get("tool_calls"))
     says = has_calls or bool(answer.text) or bool(answer.message.get("refusal"))
     match _meaning(word or ""):
@@ -46,7 +46,7 @@ def finished(answer: Answer, word: str | None, provider: str) -> Outcome:
 
 
 def _meaning(word: str) -> str:
-    """One of stop, length, tool_calls, content_filter, error; empty where nothing was said."""
+    """Return stop, length, tool_calls, content_filter or error; an empty string if the server said nothing."""
     if word in ("", "stop", "tool_calls", "length", "content_filter"):
         return word
     kinds = {"content_filter": _WITHHELD, "error": _BROKEN, "length": _LENGTH, "tool_calls": _CALLS}
@@ -54,7 +54,7 @@ def _meaning(word: str) -> str:
 
 
 def cut_at(outcome: Outcome, stops: tuple[str, ...]) -> Outcome:
-    """The answer up to the first of `stops`: those that its server cannot be told."""
+    """Cut the answer at the first of `stops`, the stop sequences that its server cannot be given."""
     if not stops or not isinstance(outcome, Answer):
         return outcome
     text = outcome.text

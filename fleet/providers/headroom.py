@@ -1,4 +1,4 @@
-"""What a provider says is left of its limits, in the headers of every reply.
+"""Reads what is left of a provider's rate limits from the headers of its reply.
 
     OpenAI, Groq   x-ratelimit-remaining-requests    x-ratelimit-reset-requests    (and -tokens), reset as 6m0s
     Anthropic      anthropic-ratelimit-requests-remaining, -reset                  (and tokens), reset as RFC 3339
@@ -23,7 +23,7 @@ _HEADERS = {
 
 
 def headroom_in(headers: Mapping[str, str], now: float) -> Headroom | None:
-    """None where the headers say nothing of the kind; `now` is unix seconds. Never raises."""
+    """Return what is left of the limits, or None if the headers do not say; `now` is unix seconds. Never raises."""
     found = Headroom(_limit("requests", headers, now), _limit("tokens", headers, now))
     return None if found == Headroom() else found
 

@@ -1,4 +1,4 @@
-"""What every provider demands of a conversation, checked before anything is sent."""
+"""Checks what every provider demands of a conversation before anything is sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_NAME_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def parts_of(messages: Messages) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every content part, with its path in the job."""
+    """Yield every content part with its path in the job."""
     for index, message in enumerate(messages):
         content = message.get("content")
         if isinstance(content, list):
@@ -27,14 +27,20 @@ def parts_of(messages: Messages) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def require_own_files(messages: Messages, own_key: bool) -> None:
-    """Raises InvalidJob for a `file_id` on the fleet's key: the file lies in an account that is not the fleet's."""
+    """Refuse a `file_id` on the fleet's key, because the file lies in an account that is not the fleet's.
+
+    Raises: InvalidJob if there is one.
+    """
     for path, part in parts_of(messages):
         if not own_key and part.get("type") == "file" and part["file"].get("file_id"):
             raise InvalidJob(f"{path}.file.file_id", "needs own_key, for it names a file of an account; send file_data")
 
 
 def require_tools(request: Mapping[str, Any]) -> None:
-    """Raises InvalidJob where a name of a tool is none, or one must be called and there is none."""
+    """Require valid names of tools, and a tool choice that can be met.
+
+    Raises: InvalidJob if a tool's name is not valid, or if the tool to be called does not exist.
+    """
     tools = request.get("tools") or ()
     for index, tool in enumerate(tools):
         if not _NAME.fullmatch(tool["function"]["name"]):
@@ -49,7 +55,10 @@ def require_tools(request: Mapping[str, Any]) -> None:
 
 
 def require_distinct(tools: Sequence[Mapping[str, Any]]) -> None:
-    """Raises InvalidJob where two tools have one name."""
+    """Require a different name for each tool.
+
+    Raises: InvalidJob if two tools share a name.
+    """
     names = [tool["function"]["name"] for tool in tools]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -57,7 +66,10 @@ def require_distinct(tools: Sequence[Mapping[str, Any]]) -> None:
 
 
 def require_answered_calls(messages: Messages) -> None:
-    """Raises InvalidJob unless the tool messages after each assistant's turn answer its calls, each one once."""
+    """Require that the tool messages after each assistant's turn answer each of its calls exactly once.
+
+    Raises: InvalidJob if they do not.
+    """
     waiting: set[str] = set()
     asked_at = 0
     for index, message in enumerate(messages):
@@ -78,7 +90,10 @@ def _require_none(waiting: set[str], asked_at: int) -> None:
 
 
 def tool_schema(parameters: Mapping[str, Any] | None, path: str) -> dict[str, Any]:
-    """The parameters of the tool at `path`, of which providers demand an object at the top, without choices."""
+    """Return the parameters of the tool at `path`; providers demand an object at the top, without choices.
+
+    Raises: InvalidJob if there is a choice at the top.
+    """
     found = {name: value for name, value in (parameters or {}).items() if value is not None}
     if choice := next((name for name in ("anyOf", "oneOf", "allOf", "enum", "not") if name in found), None):
         raise InvalidJob(f"{path}.function.parameters.{choice}", "cannot be at the top at this provider")
@@ -86,10 +101,10 @@ def tool_schema(parameters: Mapping[str, Any] | None, path: str) -> dict[str, An
 
 
 def called_name(name: str) -> str:
-    """The name of a called tool as providers take it: a model may have invented one."""
+    """Return a called tool's name in the characters that providers accept: a model may have invented the name."""
     return _NO_NAME_CHARACTER.sub("_", name)[:64] or "_"
 
 
 def speaks_of_json(messages: Messages) -> bool:
-    """Whether some message has the word, which OpenAI and Groq demand where the answer is to be a JSON object."""
+    """Return whether a message holds the word JSON, which OpenAI and Groq demand if a JSON object is wanted."""
     return any("json" in json.dumps(message.get("content"), ensure_ascii=False).lower() for message in messages)

@@ -1,4 +1,4 @@
-"""Where keys come from: resolved at the last moment, held by nobody."""
+"""Provider keys, resolved at the last moment and never kept."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import Protocol
 from fleet.model.errors import FleetError
 
 KEY = re.compile(r"[!-~]+")
-"""What a header can hold: visible ASCII."""
+"""The characters a header can hold: visible ASCII."""
 
 REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class KeyUnavailable(FleetError):
-    """There is no such key. The message names the provider only: a tenant may put a key where its name belongs."""
+    """Raised if a key is missing. The message names only the provider: a tenant may put a key where its name belongs."""
 
     def __init__(self, provider: str) -> None:
         super().__init__(f"no usable key for {provider}")
 
 
 class KeyRing(Protocol):
-    """Turns the name of a key into the key."""
+    """Maps the name of a key to the key."""
 
     def resolve(self, provider: str, reference: str | None) -> str:
-        """The tenant's key named `reference`, or the fleet's own where it is None. Raises `KeyUnavailable`."""
+        """Return the tenant's key named `reference`, or the fleet's own key if it is None.
+
+        Raises: KeyUnavailable if there is no such key.
+        """
 
 
 class EnvironmentKeyRing:
@@ -38,7 +41,7 @@ class EnvironmentKeyRing:
         self._environ = environ
 
     def has_tenants_keys(self, provider: str) -> bool:
-        """Whether any tenant has brought a key for the provider."""
+        """Return whether any tenant has brought a key for the provider."""
         prefix = f"FLEET_KEY_{provider.upper().replace('-', '_')}_"
         return any(name.startswith(prefix) for name in self._environ)
 

@@ -1,4 +1,4 @@
-"""A chat completion as the servers of the OpenAI format write it, exact where they differ."""
+"""Reads a chat completion of any server of the OpenAI format, and mends what such servers write differently."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from policies.features.logprobs import aggregate
 
 
 def _text(content: Any) -> Any:
-    """The text of content that came as parts; a part that is no text says nothing here."""
+    """Join the text of content that came as parts; parts that are not text are left out."""
     if not isinstance(content, list):
         return content
     said = (part.get("text") if isinstance(part, dict) else part for part in content)
@@ -38,7 +38,7 @@ def _arguments(arguments: Any) -> Any:
 
 
 def _readable(logprobs: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """An answer is not lost for its log-probabilities: in another form they are none."""
+    """Read the log-probabilities, or return None if their form is unknown: they must not cost the answer."""
     try:
         return read(logprobs)
     except ValidationError:
@@ -86,7 +86,10 @@ class _Completion(BaseModel):
 
 
 def decode(body: bytes, provider: str) -> Outcome:
-    """The answer, or why it is none. Raises `pydantic.ValidationError` for what is no chat completion."""
+    """Return the answer, or the failure the reply stands for.
+
+    Raises: pydantic.ValidationError if the body is no chat completion.
+    """
     completion = _Completion.model_validate_json(body)
     if not completion.choices:
         return Failure(FailureKind.MALFORMED, f"{provider} sent a reply without choices")
@@ -102,7 +105,7 @@ def decode(body: bytes, provider: str) -> Outcome:
 
 
 def _message(message: _Message) -> dict[str, Any]:
-    """An assistant message that can be sent back as history: with a content, and calls that have ids."""
+    """Return an assistant message that can be sent back as history: it has a content, and its calls have ids."""
     extra = {name: value for name, value in (message.model_extra or {}).items() if value is not None}
     said = {**extra, "role": "assistant", "content": message.content}
     if message.tool_calls:
@@ -117,7 +120,7 @@ def _call(call: _Call, call_id: str) -> dict[str, Any]:
 
 
 def unique_ids(ids: Sequence[str | None]) -> list[str]:
-    """An id for every call: one that is missing, or another call's, is made up, for a result must name one call."""
+    """Return an id for every call; a missing or repeated id is made up, because a result must name one call."""
     taken: list[str] = []
     for position, found in enumerate(ids):
         made_up = next(name for extra in count(position) if (name := f"call_{extra}") not in {*ids, *taken})

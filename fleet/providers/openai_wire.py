@@ -1,4 +1,4 @@
-"""The OpenAI chat format, as OpenAI, Groq and the many servers that copy it read it.
+"""The OpenAI chat format as read by OpenAI, Groq and the many servers that copy it.
 
 The job's request goes out tidied (`fleet.model.chat`), except for these fields:
 
@@ -9,11 +9,11 @@ The job's request goes out tidied (`fleet.model.chat`), except for these fields:
     logprobs, top_logprobs         ours, where the target is known to give them; else left out
     max_tokens                     as max_completion_tokens   unchanged   unchanged
     service_tier, store, metadata  only on a tenant's key     left out    only on a tenant's key
-    reasoning_effort               where the target reasons   so, as low, medium or high   where the target reasons
+    reasoning_effort               if the target reasons      likewise, as low, medium or high   if it reasons
     verbosity                      where the target reasons   left out    unchanged
     temperature, top_p, penalties,
     logit_bias, stop               unless the target reasons  unchanged, but logit_bias    unchanged
-    messages[].name                unchanged                  left out    unchanged
+    messages[].name                if OpenAI accepts it       left out    unchanged
 
 A service tier changes the price, and what is stored lies in the account of whoever owns the key: on the fleet's both
 are left out. OpenAI deprecated `max_tokens`; its reasoning models refuse it and the sampling parameters, so what they
@@ -42,18 +42,18 @@ NOT_ON_GROQ = frozenset(
     {"logit_bias", "metadata", "store", "service_tier", "verbosity", "safety_identifier", "prompt_cache_key"}
 )
 SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop"})
-"""What OpenAI's reasoning models refuse."""
+"""Parameters that OpenAI's reasoning models refuse."""
 
 EFFORT_ON_GROQ: Mapping[str, str] = {"none": "low", "minimal": "low", "xhigh": "high"}
 
 CANDIDATES = 5
-"""Log-probabilities asked for per token: what vLLM is asked for too, so that features compare."""
+"""Log-probabilities to ask for per token; vLLM is asked for as many, so that features compare."""
 
 _OPENAI_NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 
 
 class OpenAIWire:
-    """The OpenAI chat format as `target`'s provider reads it."""
+    """The OpenAI chat format as read by the provider of `target`."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -87,7 +87,7 @@ class OpenAIWire:
         return body | {"logprobs": True, "top_logprobs": CANDIDATES} if self._gives_logprobs else body
 
     def _heed_the_vendor(self, body: dict[str, Any]) -> None:
-        """What OpenAI and Groq answer 400 to is translated, or refused with the field's name."""
+        """Translate what OpenAI and Groq answer 400 to, or refuse it with the field's name."""
         messages = body["messages"]
         self._require_parts(messages)
         history.require_tools(body)
@@ -115,7 +115,7 @@ class OpenAIWire:
         return message
 
     def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:
-        """The answer to `request`, cut where the provider could not be told to stop."""
+        """Return the answer to `request`, cut at the stop sequences that the provider could not be given."""
         stop = (request or {}).get("stop") if "stop" in self._drop else None
         return cut_at(decode(body, self._target.provider), (stop,) if isinstance(stop, str) else tuple(stop or ()))
 

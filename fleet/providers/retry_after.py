@@ -1,4 +1,4 @@
-"""How long a provider asks us to stay away.
+"""Reads from a provider's headers how long to stay away.
 
     header                                        value
     retry-after-ms                                milliseconds (the SDKs of all three vendors read it)
@@ -18,16 +18,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_SECONDS = 86_400.0
-"""A day: a limit that lasts longer is not waited for, and a wild number must not stop a target for ever."""
+"""A day. A longer limit is not waited for, and a wild number must not stop a target for ever."""
 
 SECONDS_PER = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|[dhms])")
 DURATION = re.compile(rf"(?:{PART.pattern})+")
-"""As Go writes durations, and with days."""
+"""Durations as Go writes them, with days as well."""
 
 LONGEST_VALUE = 64
-"""Characters. Nothing that is longer is a time."""
+"""Maximum length of a value in characters; nothing longer is a time."""
 
 LIMITS = (
     *(("x-ratelimit-remaining-" + what, "x-ratelimit-reset-" + what) for what in ("requests", "tokens")),
@@ -40,7 +40,7 @@ LIMITS = (
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """The wait asked for, in seconds from 0 to a day; None where the headers do not say. `now` is unix seconds.
+    """Return the wait asked for, from 0 seconds to a day, or None if the headers do not say; `now` is unix seconds.
 
     `retry-after-ms` comes before `Retry-After`, and that before the reset of a limit that is used up.
     """
@@ -63,7 +63,7 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float]:
 
 
 def wait_in(text: str, headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds from now: a duration, or a moment. None where the text is neither.
+    """Return the seconds from now until the duration or moment in `text`, or None if it is neither.
 
     A moment counts from the reply's own `Date`, so that a wrong clock on either side does no harm. A header that came
     twice is one text with a comma; the longest of its waits counts.
@@ -78,7 +78,7 @@ def wait_in(text: str, headers: Mapping[str, str], now: float) -> float | None:
 
 
 def duration_in(text: str) -> float | None:
-    """Seconds of a number or a DURATION; None where it is neither."""
+    """Return the seconds in a number or a DURATION, or None if the text is neither."""
     text = text.strip()
     if not text or len(text) > LONGEST_VALUE:
         return None
@@ -92,7 +92,7 @@ def duration_in(text: str) -> float | None:
 
 
 def moment_in(text: str) -> float | None:
-    """Unix seconds of an HTTP date or a moment of RFC 3339, in UTC where it names no zone; None where it is none."""
+    """Return unix seconds of an HTTP date or an RFC 3339 moment (UTC if it names no zone), or None if it is neither."""
     text = text.strip()
     if not text or len(text) > LONGEST_VALUE:
         return None

@@ -17,18 +17,18 @@ from typing import Any
 from fleet.providers.transport import KEY, UnusableReply, http_client
 
 UNUSED_KEY = "set-per-request"
-"""The SDKs demand a key when built; without one they would search the environment."""
+"""A placeholder: the SDKs demand a key when built, and without one they would search the environment."""
 
 ANTHROPIC_VERSION = "2023-06-01"
-"""Of the API, as the SDK sends it."""
+"""The version of Anthropic's API, as the SDK sends it."""
 
 NEVER_SENT = frozenset({"ConnectTimeout", "PoolTimeout", "WriteTimeout"})
-"""Time-outs after which no provider has the whole request: nothing runs, and nothing is charged."""
+"""Timeouts after which no provider has the whole request: nothing runs, and nothing is charged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back over HTTP. `headers` looks names up in any case."""
+    """An HTTP reply. `headers` looks names up in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -36,9 +36,9 @@ class Reply:
 
 
 class Sdk:
-    """One client of one vendor. `module` is the SDK, `client` its async client, `path` where requests go.
+    """One client of one vendor. `module` is the SDK, `client` its async client, `path` the path requests go to.
 
-    `response` is the reply of the SDK's HTTP library; asked for it, the SDK gives headers and bytes as they came.
+    `response` is the reply class of the SDK's HTTP library; with it, the SDK returns headers and bytes as they came.
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class Sdk:
         self._response = response
 
     async def post(self, body: Mapping[str, Any], key: str, timeout_seconds: float) -> Reply:
-        """One request, never a second. `timeout_seconds` bounds the whole exchange.
+        """Send one request, never a second. `timeout_seconds` bounds the whole exchange.
 
-        Raises `TimeoutError`, `ConnectionError` (no request sent, no reply, or half of one) and `UnusableReply`; all
-        without the SDK's error attached, which holds the request and with it the prompt.
+        The errors are raised without the SDK's error attached, which holds the request and with it the prompt.
+
+        Raises: TimeoutError; ConnectionError if no request was sent, or no reply or half of one came; UnusableReply.
         """
         options = {
             "timeout": self._module.Timeout(
@@ -83,7 +84,7 @@ class Sdk:
 
 @dataclass(frozen=True, slots=True)
 class WayOut:
-    """Where a provider is and how it is reached. `proxy_url` and `ca_path` as in the settings."""
+    """A provider's address and the way to it. `proxy_url` and `ca_path` are those of the settings."""
 
     base_url: str
     connect_timeout_seconds: float
@@ -128,6 +129,6 @@ def anthropic_sdk(way: WayOut) -> Sdk:
 
 
 def _never_debug(logger_name: str) -> None:
-    """At debug level the SDKs may log whole requests; prompts are never logged."""
+    """Keep the SDK's logger above debug, where it may log whole requests: prompts are never logged."""
     logger = logging.getLogger(logger_name)
     logger.setLevel(max(logging.INFO, logger.level))

@@ -1,4 +1,4 @@
-"""How requests leave the process: nothing ambient travels along, and no reply is read beyond its limit.
+"""Sends requests with nothing ambient in them, and reads no reply beyond its limit.
 
 The SDKs and their HTTP libraries take headers, proxies, certificates and credentials from environment variables, files
 and cookies of earlier replies. Which of them depends on their versions. So every request gets its headers here, all of
@@ -19,15 +19,15 @@ from types import ModuleType
 from typing import Any
 
 MOST_REPLY_BYTES = 16 * 1024 * 1024
-"""On the wire and decompressed. 16,000 tokens with five log-probabilities each are about 12 MB."""
+"""The limit on the wire and decompressed. 16,000 tokens with five log-probabilities each are about 12 MB."""
 
 AMBIENT_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 KEY: ContextVar[str] = ContextVar("provider_key")
-"""The key of the request under way. The SDKs keep what they are given in errors and copies; this they never see."""
+"""The key of the request under way. The SDKs never see it: they keep what they are given in errors and copies."""
 
 FRAMING = ("content-length", "transfer-encoding")
-"""Headers of a request that say how long its body is."""
+"""Headers that say how long the body of a request is."""
 
 AUTHORITY_ERRORS = (OSError, ssl.SSLError, ValueError)
 
@@ -35,11 +35,11 @@ _log = logging.getLogger(__name__)
 
 
 class UnusableReply(Exception):
-    """A reply that is longer than any answer, or packed in a way nobody asked for. It was not read to its end."""
+    """Raised for a reply that is too long, or packed in a way nobody asked for. It was not read to its end."""
 
 
 class Transport:
-    """An `AsyncHTTPTransport` of httpx or httpx2 (`library`) behind these rules.
+    """Wraps an `AsyncHTTPTransport` of httpx or httpx2 (`library`) with the rules of this module.
 
     `headers` are the vendor's own ones; in their values `{key}` stands for the key of the request.
     """
@@ -76,7 +76,10 @@ class Transport:
 
 
 class _Bounded:
-    """The stream of a reply, decompressed; raises `UnusableReply` beyond `MOST_REPLY_BYTES`."""
+    """The stream of a reply, decompressed.
+
+    Raises: UnusableReply beyond `MOST_REPLY_BYTES`.
+    """
 
     def __init__(self, inner: Any, coding: str) -> None:
         self._inner = inner
@@ -100,7 +103,7 @@ class _Bounded:
 
 
 class _Gzip:
-    """Decompresses pieces of gzip, never to more than is asked for."""
+    """Decompresses pieces of gzip, never to more bytes than asked for."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -121,7 +124,7 @@ class _Gzip:
 
 
 class _Refusing:
-    """Where the settings name a proxy or an authority that cannot be used: no call passes it by."""
+    """Refuses every call: the proxy or the authority in the settings cannot be used and must not be bypassed."""
 
     def __init__(self, library: ModuleType) -> None:
         self._library = library
@@ -130,11 +133,11 @@ class _Refusing:
         raise self._library.ConnectError("the settings of the way out are unusable")
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 def http_client(library: ModuleType, headers: dict[str, str], proxy_url: str | None, ca_path: Path | None) -> Any:
-    """An `AsyncClient` of httpx or httpx2 for one vendor."""
+    """Return an `AsyncClient` of httpx or httpx2 for one vendor."""
     inner = _way_out(library, proxy_url, ca_path)
     return library.AsyncClient(transport=Transport(library, inner, headers), trust_env=False)
 
@@ -154,7 +157,7 @@ def _way_out(library: ModuleType, proxy_url: str | None, ca_path: Path | None) -
 
 @functools.cache
 def _context(ca_path: Path | None) -> ssl.SSLContext:
-    """Trusts the public authorities that httpx brings, and those in the file. One for all: loading them takes 20 ms."""
+    """Trust httpx's public authorities and those in the file. The result is cached: loading them takes 20 ms."""
     import httpx
 
     context = httpx.create_ssl_context(trust_env=False)
@@ -165,7 +168,7 @@ def _context(ca_path: Path | None) -> ssl.SSLContext:
 
 @functools.cache
 def _note_unusable(proxy_url: str | None, ca_path: Path | None, error: str) -> None:
-    """Tell the operator, once; a proxy's URL may hold a password."""
+    """Tell the operator once. The URL is not logged: it may hold a password."""
     names = [name for name, value in (("proxy", proxy_url), ("CA file", ca_path)) if value is not None]
     _log.error("no provider is called: the %s in the settings cannot be used: %s", " or the ".join(names), error)
 

@@ -1,4 +1,4 @@
-"""What a provider says of the tokens of a call, as far as it is a number of tokens at all."""
+"""Reads the tokens of a call from a provider's reply, if they are numbers of tokens at all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fleet.model.attempt import Usage
 
 
 def usage_in(document: Any, inputs: tuple[str, ...], output: str) -> Usage:
-    """The usage under these names; the first of `inputs` must be there, the others are added to it.
+    """Return the usage under these names; the first of `inputs` must be there, the others are added to it.
 
-    An answer is not lost for its bill: where any of it is no whole number from 0, nothing of it is believed, and the
-    usage is unknown, which is 0 and 0. Whether so much was possible at all is judged where the request is known.
+    The usage must not cost the answer: if any count is not a whole number from 0, none is believed, and the usage is
+    unknown, which is 0 and 0. Whether that many tokens were possible is judged where the request is known.
     """
     if not isinstance(document, Mapping):
         return Usage()

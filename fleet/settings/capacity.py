@@ -1,4 +1,4 @@
-"""What `fleet plan` computes with: machines and their prices, the fleet's models, any config.json."""
+"""Loads the inputs of `fleet plan`: machines and their prices, the fleet's models, any config.json."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from policies.capacity.plan import Served
 from policies.rules.sections import STRICT, Strict
 
 USUAL_CONTEXT_TOKENS = 8192
-"""What a model of an unknown config.json is served with, unless it or the wish says less."""
+"""The context length of a model read from a config.json, unless the model or the user asks for less."""
 
 
 _OF_THE_WHOLE = ("quantization_config", "compression_config", "dtype", "torch_dtype", "tie_word_embeddings")
-"""What stands beside `text_config` and holds for it."""
+"""Keys beside `text_config` that hold for it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ _MODELS = TypeAdapter(dict[str, _Model])
 
 
 def load_machines(path: Path | None) -> Machines:
-    """The machines of a file; None means the one that is shipped.
+    """Return the machines of a file; None means the shipped file.
 
     Raises: ConfigError, whose field is the dotted path inside the file and whose rule ends with the file.
     """
@@ -48,7 +48,7 @@ def load_machines(path: Path | None) -> Machines:
 
 
 def load_models() -> dict[str, Served]:
-    """The fleet's own models by the names of their targets."""
+    """Return the fleet's own models by the names of their targets."""
     described = _MODELS.validate_python(read_document(shipped("policies.capacity", "models.yaml")))
     return {
         name: Served(architecture_of(name, model.config), model.context_tokens) for name, model in described.items()
@@ -56,7 +56,10 @@ def load_models() -> dict[str, Served]:
 
 
 def read_model(path: Path) -> Served:
-    """The model that a config.json, or the folder it lies in, describes. Raises: ConfigError."""
+    """Return the model that a config.json, or the folder that holds it, describes.
+
+    Raises: ConfigError if the file cannot be used.
+    """
     file = path / "config.json" if path.is_dir() else path
     try:
         config = json.loads(file.read_bytes())
@@ -72,7 +75,10 @@ def read_model(path: Path) -> Served:
 
 
 def _text_model(name: str, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The part that answers in text, where a config has parts. Raises: ConfigError where others are not counted."""
+    """Return the part that answers in text, if the config has parts.
+
+    Raises: ConfigError if it also has parts for images or sound, which are not counted.
+    """
     if config.get("text_config") is None:
         return name, config
     for part in ("vision_config", "audio_config"):

@@ -22,7 +22,7 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True, slots=True)
 class _Row(Target):
-    """A target and the profile it belongs to; None: every profile."""
+    """A target and the profile it belongs to; None means every profile."""
 
     profile: Literal["local", "gpu"] | None = None
 
@@ -41,9 +41,9 @@ _RULES = TypeAdapter(Rules)
 
 
 def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: str) -> Rules:
-    """The rules beside the catalogue of `profile`; a path of None means the file that is shipped.
+    """Return the rules together with the catalogue of `profile`; a path of None means the shipped file.
 
-    Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
+    Raises: ConfigError; `field` is the dotted path inside the file, `rule` ends with the file.
     """
     catalogue = load_catalogue(catalogue_path, profile)
     source = shipped("policies", "rules.yaml") if rules_path is None else rules_path
@@ -54,14 +54,17 @@ def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: st
 
 
 def load_catalogue(path: Path | None, profile: str) -> Catalogue:
-    """The targets of `profile`. Raises `ConfigError` as `load_rules` does."""
+    """Return the targets of `profile`.
+
+    Raises: ConfigError as `load_rules` does.
+    """
     source = shipped("deployments", "catalogue.yaml") if path is None else path
     rows = named(source, lambda: _ROWS.validate_python(read_document(source))).targets
     return named(source, lambda: catalogue_of(_target(row) for row in rows if row.profile in (None, profile)))
 
 
 def shipped(package: str, name: str) -> Path:
-    """Where a file of a package lies."""
+    """Return the path of a package's file."""
     return Path(str(files(package) / name))
 
 
@@ -70,7 +73,10 @@ def _target(row: _Row) -> Target:
 
 
 def named(source: Path, build: Callable[[], Built]) -> Built:
-    """What `build` returns; its complaints become `ConfigError`s that name the file."""
+    """Return the result of `build`, naming the file in its errors.
+
+    Raises: ConfigError if `build` fails with one or with a ValidationError.
+    """
     try:
         return build()
     except ValidationError as error:
@@ -82,7 +88,10 @@ def named(source: Path, build: Callable[[], Built]) -> Built:
 
 
 def read_document(source: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, no key of which is given twice. Raises `ConfigError`."""
+    """Return the mapping in a YAML file, no key of which is given twice.
+
+    Raises: ConfigError if there is none.
+    """
     try:
         document = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (it is a SafeLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""Settings: what the environment and one optional YAML file say, validated once.
+"""The settings given by the environment and one optional YAML file, validated once.
 
 A `FLEET_<FIELD>` variable beats the file named by `FLEET_SETTINGS`, which beats the default.
 Provider keys come from the variables of the providers' own SDKs, never from the file, and are not
@@ -26,7 +26,7 @@ PREFIX = "FLEET_"
 FILE_VARIABLE = "FLEET_SETTINGS"
 
 LOCAL_NATS_URL = "nats://127.0.0.1:4222"
-"""Where NATS listens by default; what a command talks to when it is told nothing else."""
+"""The address NATS listens on by default, which commands use unless they are told another."""
 
 INBOX = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -44,7 +44,7 @@ def _nats_url(value: str) -> str:
 
 
 def _is_server(url: str) -> bool:
-    """Whether it names a host; without a port NATS takes its own."""
+    """Return whether the URL names a host; without a port, NATS uses its own."""
     try:
         parts = urlsplit(url)
         return parts.scheme in NATS_SCHEMES and bool(parts.hostname) and parts.port != 0
@@ -75,19 +75,19 @@ HttpAddress = Annotated[str, AfterValidator(_http_url)]
 
 
 class Settings(BaseSettings):
-    """Everything the fleet is told from outside. Frozen; build it with `load`.
+    """The fleet's settings. Frozen; build them with `load`.
 
-    `nats_url` None asks for the embedded server; it may hold a password and is not shown. Who we are there is said by
-    `nats_user` with `nats_password`, by `nats_creds_path` or by `nats_nkey_seed`; `nats_ca_path` is the authority that
-    signed the servers' certificates, `nats_inbox_prefix` where replies come to (see `queues.jetstream.client.login`).
-    The ports are where a local fleet listens; 0 asks for any free one.
+    `nats_url` None asks for the embedded server; it may hold a password and is not shown. The login is `nats_user` with
+    `nats_password`, `nats_creds_path` or `nats_nkey_seed`; `nats_ca_path` is the authority that signed the servers'
+    certificates, `nats_inbox_prefix` the subject that replies come to (see `queues.jetstream.client.login`).
+    The ports are those a local fleet listens on; 0 asks for any free one.
     `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
-    `least_replicas` is the least number of replicas of every model of a local fleet, in place of the profile's; with 0
-    each starts when there is work for it.
-    `provider_proxy_url` is the HTTP proxy that calls of providers go through (it may hold a password and is not shown),
-    `provider_ca_path` holds certificates to trust there beside those of the public authorities. Neither is
-    checked here: one that cannot be used is logged and ends calls of providers, and no dispatcher with other targets.
+    `least_replicas` is the minimum of replicas of every model of a local fleet, in place of the profile's; with 0
+    each model starts when there is work for it.
+    `provider_proxy_url` is the HTTP proxy that calls to providers go through (it may hold a password and is not shown),
+    `provider_ca_path` holds certificates to trust there beside the public authorities'. Neither is checked here:
+    one that cannot be used is logged and makes calls to providers fail; the dispatcher's other targets keep working.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -124,18 +124,18 @@ class Settings(BaseSettings):
     groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY")
 
     def provider_key(self, provider: str) -> str | None:
-        """The fleet's own key for "openai", "anthropic" or "groq", in clear."""
+        """Return the fleet's own key for "openai", "anthropic" or "groq", in clear."""
         secret: SecretStr | None = getattr(self, f"{provider}_api_key", None)
         return secret.get_secret_value() if secret else None
 
     def base_url(self, provider: str) -> str | None:
-        """Where to reach the provider instead of its public address."""
+        """Return the URL to reach the provider at instead of its public address."""
         url: str | None = getattr(self, f"{provider}_base_url", None)
         return url
 
     @property
     def dashboard_address(self) -> str:
-        """Where the Ray dashboard is asked about the targets."""
+        """The URL of the Ray dashboard that knows the targets' state."""
         return self.ray_dashboard_url or f"http://127.0.0.1:{self.dashboard_port}"
 
     @classmethod
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: Any) -> Settings:
-    """The settings of this process; an override that is not None beats every other source.
+    """Return the settings of this process; an override that is not None beats every other source.
 
     Raises: ConfigError naming the variable or field and the rule, never the value.
     """

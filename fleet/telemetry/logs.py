@@ -1,8 +1,8 @@
 """One log format for everything: JSON lines that carry the job and the trace, and never a prompt or a key.
 
 A field named in `WITHHELD` is dropped at any depth before a line is written, and text that looks like a provider's
-key is blanked wherever it stands. An exception is told by its type and where it was raised; its words only where they
-are known to quote nothing. Log ids, counts and reason words; content has no place in a log.
+key is blanked wherever it stands. An exception is logged as its type and the place it was raised, and with its words
+only if these are known to quote nothing. Log ids, counts and reason words; content has no place in a log.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ WORDED = (FleetError, OSError)
 """Exceptions whose words are the fleet's own or the system's. Any other may quote what it stumbled over."""
 
 RETRIEVED = re.compile(r"(?<=exception=).*")
-"""How asyncio's lines about a task that broke quote its exception."""
+"""The exception quoted by asyncio's log lines about a task that failed."""
 
 CHATTY = ("httpx", "httpx2", "httpcore", "httpcore2", "openai", "anthropic", "groq")
 """Libraries that log every request, at debug level with its content."""
 
 
 def configure(level: str = "INFO", json: bool = True) -> None:
-    """Send every log line, the libraries' included, to standard error; `json=False` for people at a terminal.
+    """Send every log line, the libraries' included, to standard error; `json=False` suits people at a terminal.
 
-    Raises `ValueError` for a level that `logging` does not know.
+    Raises: ValueError if `logging` does not know the level.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -71,7 +71,7 @@ def configure(level: str = "INFO", json: bool = True) -> None:
 
 
 def told_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """The structlog processor that turns `exc_info` into text: all frames and types, and words that may be told."""
+    """Turn `exc_info` into text, as a structlog processor: all frames and types, but only words safe to log."""
     info = event.pop("exc_info", None)
     match info:
         case None | False:
@@ -90,7 +90,7 @@ def told_exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _told(error: BaseException) -> Iterator[str]:
-    """What it came of first, as Python tells it; what a group holds last."""
+    """Yield the lines of an exception: its cause first, as Python does, and the members of a group last."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None:
         yield from _told(before)
@@ -104,7 +104,7 @@ def _told(error: BaseException) -> Iterator[str]:
 
 
 def withhold(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """The structlog processor that keeps content and keys out of a line."""
+    """Drop content and blank keys in a line, as a structlog processor."""
     return {name: _cleared(value) for name, value in event.items() if name.lower() not in WITHHELD}
 
 

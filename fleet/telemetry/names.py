@@ -1,4 +1,4 @@
-"""Every attribute name, so that a renamed convention is one change here.
+"""The names of all span attributes, so that a renamed convention is one change here.
 
 Spans are named by `fleet.model.span.SpanName`. `gen_ai.*` and `messaging.*` follow the OpenTelemetry semantic
 conventions (generative AI as of 1.38, still in development; messaging); all else is the fleet's own, under `fleet.`.
@@ -34,14 +34,14 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "reason": "fleet.reason",
     "status": "fleet.status",
 }
-"""The dispatcher's words, and what they are called in a trace."""
+"""The dispatcher's words and their names in a trace."""
 
 _LISTS: Final = frozenset({"finish_reason"})
-"""The conventions want these as lists: one entry per choice."""
+"""Words whose values the conventions want as lists: one entry per choice."""
 
 
 def translated(attributes: Mapping[str, AttributeValue]) -> dict[str, AttributeValue | Sequence[str]]:
-    """The attributes under the names of the conventions. A word without a name there keeps its own, below `fleet.`."""
+    """Return the attributes under the conventions' names; a word that has none there keeps its own, below `fleet.`."""
     return {
         ATTRIBUTES.get(word, f"fleet.{word}"): (str(value),) if word in _LISTS else value
         for word, value in attributes.items()

@@ -1,7 +1,7 @@
-"""Finished spans, on their way to an OpenTelemetry collector.
+"""Sends finished spans to an OpenTelemetry collector.
 
-A span comes here whole, with its times, so it needs none of the machinery that follows a running one: the SDK's
-sampler decides, its processor batches and its exporter sends, and what they are handed is a plain `ReadableSpan`.
+A span arrives here whole, with its times, so it needs none of the machinery that follows a running one: the SDK's
+sampler decides, its processor batches and its exporter sends, and all they get is a plain `ReadableSpan`.
 That costs about a third of `start_span` and `end`.
 """
 
@@ -47,11 +47,11 @@ class NullTracer:
         return span.parent
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no span is held back."""
 
 
 class OtelTracer:
-    """Hands spans to `processor`, where `sampler` takes them."""
+    """Hands the spans that `sampler` accepts to `processor`."""
 
     def __init__(self, sampler: Sampler, resource: Resource, ids: IdGenerator, processor: SpanProcessor) -> None:
         self._sampler = sampler
@@ -88,15 +88,17 @@ class OtelTracer:
         return f"00-{trace_id:032x}-{context.span_id:016x}-{flags:02x}"
 
     def close(self) -> None:
-        """Send what is waiting and stop."""
+        """Send the waiting spans and stop."""
         self._processor.shutdown()
 
 
 def tracer_from_environment(environ: Mapping[str, str]) -> OtelTracer | NullTracer:
-    """The tracer the standard OTEL_* variables ask for; `NullTracer` where they ask for none.
+    """Return the tracer that the standard OTEL_* variables ask for, or a `NullTracer` if they ask for none.
 
     `environ` decides whether and where spans go; endpoint, headers, sampler, batching and resource attributes are
-    read by the SDK itself, from the process's environment. Raises `ConfigError` for an exporter that is not there.
+    read by the SDK itself, from the process's environment.
+
+    Raises: ConfigError if the exporter named does not exist.
     """
     exporter = _exporter(environ)
     if exporter is None:
@@ -107,7 +109,7 @@ def tracer_from_environment(environ: Mapping[str, str]) -> OtelTracer | NullTrac
 
 @lru_cache(maxsize=4096)
 def _context(traceparent: str | None) -> Context:
-    """Remembered, for a job's spans have one parent or two between them: reading it is a quarter of a span's cost."""
+    """Read the parent, cached: a job's spans share one or two, and reading one is a quarter of a span's cost."""
     return W3C.extract({"traceparent": traceparent}, NO_CONTEXT) if traceparent else NO_CONTEXT
 
 
@@ -118,7 +120,7 @@ def _inside(context: Context) -> SpanContext | None:
 
 
 def _nanoseconds(at: float) -> int:
-    """Rounded to microseconds: unix seconds in a float hold no more than that today."""
+    """Return nanoseconds rounded to microseconds, all the precision that a float of unix seconds has today."""
     return round(at * 1e6) * 1000
 
 
@@ -138,7 +140,7 @@ def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
 
 
 def _resource() -> Resource:
-    """What the environment says of this service, with our name where it gives none."""
+    """Return the SDK's description of this service, with our name if the environment gives none."""
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
         return resource.merge(Resource({SERVICE_NAME: "fleet"}))
