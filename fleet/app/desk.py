@@ -1,4 +1,4 @@
-"""The broker as a publisher and an operator use it."""
+"""The broker from a publisher's and an operator's point of view."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TopologyChange:
 
 
 def login_of(settings: Settings) -> Login:
-    """Who the settings say we are on NATS."""
+    """Return the NATS login that the settings ask for."""
     return Login(
         user=settings.nats_user,
         password=_clear(settings.nats_password),
@@ -38,12 +38,18 @@ def _clear(secret: SecretStr | None) -> str | None:
 
 
 async def open_desk(nats_url: str, tenant: str, login: Login = ANONYMOUS) -> JobDesk:
-    """The publisher's side, connected. Raises `QueueUnavailable`, `ConfigError` for a login that is refused."""
+    """Connect the publisher's side.
+
+    Raises: QueueUnavailable; ConfigError if the login is refused.
+    """
     return await JetStreamDesk.connect(nats_url, tenant, login)
 
 
 async def open_dead_letters(nats_url: str, login: Login = ANONYMOUS) -> DeadLetters:
-    """The dead letters of all tenants, connected. Raises `QueueUnavailable`, `ConfigError`."""
+    """Connect to the dead letters of all tenants.
+
+    Raises: QueueUnavailable; ConfigError if the login is refused.
+    """
     return await JetStreamDeadLetters.connect(nats_url, login)
 
 
@@ -53,10 +59,11 @@ async def apply_topology(
     login: Login = ANONYMOUS,
     replicas: int | None = None,
 ) -> list[TopologyChange]:
-    """Create or update the streams; what changed. `lease_seconds` shall be the dispatchers' own.
+    """Create or update the streams and return what changed. `lease_seconds` must be the dispatchers' own.
 
-    `replicas` None leaves those of a stream that exists. Raises `QueueUnavailable`, `ConfigError` where the login or a
-    change is refused.
+    `replicas` None leaves those of an existing stream.
+
+    Raises: QueueUnavailable; ConfigError if the login or a change is refused.
     """
     connection = await connect(nats_url, login=login)
     try:

@@ -1,4 +1,4 @@
-"""Where what was learned is kept: the journal it is learned from, the calibrations in force, and files of them."""
+"""The places that keep what was learned: the journal to learn from, the calibrations in force, and files of them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ Calibrations = Mapping[CalibrationKey, Calibration]
 
 
 async def open_journal(nats_url: str, login: Login = ANONYMOUS) -> Journal:
-    """The ledger and the feedback of all tenants, connected. Raises `QueueUnavailable`, `ConfigError`."""
+    """Connect to the ledger and the feedback of all tenants.
+
+    Raises: QueueUnavailable; ConfigError if the login is refused.
+    """
     return await JetStreamJournal.connect(nats_url, login)
 
 
 async def open_calibrations(nats_url: str, login: Login = ANONYMOUS) -> CalibrationStore:
-    """The calibrations in force, connected. Raises `QueueUnavailable`, `ConfigError`."""
+    """Connect to the calibrations in force.
+
+    Raises: QueueUnavailable; ConfigError if the login is refused.
+    """
     return await JetStreamCalibrations.connect(nats_url, login)
 
 
 def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
-    """The calibrations in a file, each of a target of the catalogue as it is now.
+    """Return the calibrations in a file; each must be for a target of the catalogue as it is now.
 
-    Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
+    Raises: ConfigError; `field` is the dotted path inside the file, `rule` ends with the file.
     """
     try:
         found = decode_document(path.read_bytes())
@@ -46,11 +52,14 @@ def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
 
 
 def save_calibrations(path: Path, calibrations: Iterable[Calibration]) -> None:
-    """The same calibrations always give the same file. Raises OSError."""
+    """Write the calibrations to a file; the same calibrations always give the same file.
+
+    Raises: OSError if the file cannot be written.
+    """
     write_whole(path, encode_document(calibrations).encode())
 
 
 def shipped_calibrations(profile: str) -> Calibrations:
-    """What comes with the models of `profile`; nothing where none does. One of another model is there to be ignored."""
+    """Return the calibrations shipped with the models of `profile`, if any. Those made for another model will be ignored."""
     shipped = files("deployments") / "standins" / "calibration.json"
     return decode_document(shipped.read_bytes()) if profile == "local" and shipped.is_file() else {}

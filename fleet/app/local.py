@@ -30,7 +30,7 @@ READINGS_FACTORY = "fleet.app.scaling:readings_from_environment"
 
 @dataclass(frozen=True, slots=True)
 class _Ports:
-    """Where the parts listen, on loopback."""
+    """The ports that the parts listen on, on loopback."""
 
     nats: int
     http: int
@@ -38,7 +38,7 @@ class _Ports:
 
     @staticmethod
     def of(settings: Settings) -> _Ports:
-        """The wanted ports; for each 0 one that nobody uses now."""
+        """Return the ports the settings ask for, with a port that is free now in place of each 0."""
         with socket.socket() as first, socket.socket() as second, socket.socket() as third:
             free = [_free_port(each) for each in (first, second, third)]
             wanted = (settings.nats_port, settings.http_port, settings.dashboard_port)
@@ -52,7 +52,7 @@ def _free_port(unbound: socket.socket) -> int:
 
 
 class Fleet:
-    """A running fleet, started by `start`. `notes` is what its owner should know."""
+    """A running fleet, started by `start`. `notes` tells its owner what is missing."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Fleet:
         return list(target_statuses(self._settings, depths, await asyncio.to_thread(_replicas)))
 
     async def stop(self) -> None:
-        """Drain the dispatcher, then end Ray and the broker."""
+        """Drain the dispatcher, then stop Ray and the broker."""
         await self._parts.aclose()
 
 
@@ -92,12 +92,12 @@ def _replicas() -> Mapping[str, Replicas]:
 
 
 async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet:
-    """Start everything and return when jobs are answered; what was started is stopped again if a part fails.
+    """Start everything and return once jobs are answered; if a part fails, stop what was started.
 
-    Raises `ConfigError`, `QueueUnavailable`, `BackendUnavailable`, `FleetError` where a part is not installed.
+    Raises: ConfigError; QueueUnavailable; BackendUnavailable; FleetError if a part is not installed.
     """
     _require_engines()
-    rules_of(settings)  # a mistake in a file shall be told now, not by a replica in two minutes
+    rules_of(settings)  # a mistake in a file must show now, not in a replica two minutes later
     ports = _Ports.of(settings)
     async with AsyncExitStack() as parts:
         on_progress("starting NATS")
@@ -118,7 +118,7 @@ def _require_engines() -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As nats-server binds: a connection of an earlier server that is still closing does not count.
+        # Binds as nats-server does: a connection of an earlier server that is still closing does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -128,14 +128,14 @@ def _is_free(port: int) -> bool:
 
 
 def _embedded_nats(settings: Settings, ports: _Ports, parts: AsyncExitStack) -> str:
-    # Looked at first: a server that shares the store with the one that holds the port would do harm.
+    # Checked first: a server that shares the store with the one that holds the port would do harm.
     if settings.nats_port and not _is_free(settings.nats_port):
         rule = f"port {settings.nats_port} is taken: stop what listens there, or choose another (0: any free one)"
         raise ConfigError("FLEET_NATS_PORT", rule)
     server = EmbeddedServer(settings.data_dir / "nats", ports.nats)
     try:
         server.start()
-    except QueueUnavailable as error:  # its advice is to start a fleet, which is what we are about
+    except QueueUnavailable as error:  # its advice is to start a fleet, which we are doing
         raise FleetError(str(error)) from error
     parts.callback(server.stop)
     return server.url

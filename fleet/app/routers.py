@@ -19,9 +19,9 @@ Routers = Mapping[RouterKey, Router]
 
 
 def load_routers(path: Path, catalogue: Catalogue) -> Routers:
-    """The routers in a file, each for two targets of the catalogue and good enough to decide.
+    """Return the routers in a file; each must be for two targets of the catalogue and good enough to decide.
 
-    Raises `ConfigError`: `field` is the dotted path inside the file, `rule` ends with the file.
+    Raises: ConfigError; `field` is the dotted path inside the file, `rule` ends with the file.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -54,6 +54,9 @@ def _row(path: str, row: Any, catalogue: Catalogue) -> tuple[RouterKey, Router]:
 
 
 def save_routers(path: Path, routers: Routers) -> None:
-    """The same routers always give the same file. Raises OSError."""
+    """Write the routers to a file; the same routers always give the same file.
+
+    Raises: OSError if the file cannot be written.
+    """
     rows = [{"task": key[1], "router": to_plain(routers[key])} for key in sorted(routers)]
     write_whole(path, (json.dumps({"schema": SCHEMA, "routers": rows}) + "\n").encode())

@@ -1,6 +1,6 @@
-"""What the scaling policies decide by: one connection per process, shared by the policies of all targets.
+"""The readings that the scaling policies decide by, over one connection per process for the policies of all targets.
 
-They run in Serve's controller, whose environment says where the broker is and who we are there: on one machine it is
+The policies run in Serve's controller, whose environment holds the broker's address and our login: on one machine it is
 that of `fleet up`; on a cluster that of `ray start --head`, and `controller_options` of the file for `serve deploy`.
 """
 
@@ -23,7 +23,7 @@ from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.load import JetStreamLoads
 
 POLL_SECONDS = 1.0
-"""As often as dispatchers report."""
+"""Seconds between two looks: as often as dispatchers report."""
 
 Look = tuple[Depths, Sequence[Load]]
 
@@ -31,9 +31,9 @@ _log = logging.getLogger("ray.serve")
 
 
 class SharedReadings:
-    """`deployments.scaling.Readings`: looks again in a task of its own whenever somebody asks and it is time.
+    """Implements `deployments.scaling.Readings`: a call for the readings starts the next look in a task if one is due.
 
-    No loop runs behind it, so nothing keeps it alive and nothing has to be stopped.
+    No loop runs in the background, so nothing keeps this object alive and nothing has to be stopped.
     """
 
     def __init__(self, look: Callable[[], Awaitable[Look]], rules: Rules, clock: Clock) -> None:
@@ -59,7 +59,7 @@ class SharedReadings:
             async with asyncio.timeout(self.rules.scaling.stale_seconds):
                 self._seen = await self._look()
             self._seen_at = self._clock.now()
-        except Exception as error:  # whatever it is; what was seen holds until it is too old
+        except Exception as error:  # any error: what was seen holds until it is too old
             trouble = f"{type(error).__name__}: {error}"
         if trouble != self._trouble:
             _log.warning("scaling: %s", f"the queue cannot be read: {trouble}" if trouble else "the queue can be read")
@@ -67,14 +67,17 @@ class SharedReadings:
 
 
 class BrokerLook:
-    """One look at the queue and the reports; connects at the first, and again after a connection was given up."""
+    """Looks at the queue and the reports; connects at the first look, and again once a connection is closed for good."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._connection: Connection | None = None
 
     async def __call__(self) -> Look:
-        """Raises `QueueUnavailable`, `ConfigError` where the login is refused."""
+        """Return the queue's depths and the dispatchers' reports.
+
+        Raises: QueueUnavailable; ConfigError if the login is refused.
+        """
         if self._connection is None:
             url, login = self._settings.nats_url or LOCAL_NATS_URL, login_of(self._settings)
             self._connection = await connect(url, name="fleet-scaling", login=login, on_closed=self._gone)
@@ -88,6 +91,9 @@ class BrokerLook:
 
 @cache
 def readings_from_environment() -> SharedReadings:
-    """The readings of this process. Raises `ConfigError`, and may be asked again then."""
+    """Return the readings of this process.
+
+    Raises: ConfigError; the call may be repeated then.
+    """
     settings = load()
     return SharedReadings(BrokerLook(settings), rules_of(settings), SystemClock())

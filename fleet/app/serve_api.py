@@ -1,13 +1,14 @@
-"""Serve's REST API on the Ray dashboard: how many replicas a target has, and how an operator bounds or holds them.
+"""Serve's REST API on the Ray dashboard: reads a target's replicas, and lets an operator bound or hold them.
 
-Serve takes a whole configuration at a time, so what is sent is what was read with one deployment's `autoscaling_config`
-changed. Its bounds can be changed without replacing a replica, its policy cannot; a target that is held therefore has
+Serve takes a whole configuration at a time, so the one that was read is sent back with one deployment's
+`autoscaling_config` changed. Its bounds can be changed without replacing a replica, its policy cannot; a target that is
+held therefore has
 
     min_replicas = initial_replicas = N, max_replicas = max(N, 1), aggregation_function = min, before = {what was there}
 
-`initial_replicas` makes Serve go to N at once, and tells the scaling policy to stay there: Serve knows no most of 0.
-From none, Serve itself starts a replica for any request, without asking a policy, and takes the mean of the last half
-minute for one; the least of that time is 0 a few seconds after the last request, and stays it for a stray one.
+`initial_replicas` makes Serve go to N at once, and tells the scaling policy to stay there: Serve knows no maximum of 0.
+With no replica, Serve itself starts one for any request without asking a policy, and decides by the mean of the last
+half minute. The minimum of that time is 0 a few seconds after the last request, and stays 0 for a stray one.
 `before` is ours; Serve keeps what it does not know (Ray 2.60: `DeploymentSchema.autoscaling_config` is a dict).
 """
 
@@ -40,14 +41,14 @@ LOGIN_ADVICE = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PA
 BEFORE = "before"
 
 HOLDING = ("min_replicas", "max_replicas", "initial_replicas", "aggregation_function")
-"""What holding a target sets, and what is put back when it is let go."""
+"""Fields that are set to hold a target, and restored to release it."""
 
 CARRIED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
-"""What a configuration says beside its applications; what is left out would go back to Serve's default."""
+"""Fields of a configuration beside its applications; a field left out would go back to Serve's default."""
 
 
 class Mode(StrEnum):
-    """Who decides how many replicas there are: the scaling rules, an operator, or the code that deployed them."""
+    """The party that decides the number of replicas: the scaling rules, an operator, or the code that deployed them."""
 
     AUTOSCALING = "autoscaling"
     PAUSED = "paused"
@@ -56,7 +57,7 @@ class Mode(StrEnum):
 
 
 class Switch(StrEnum):
-    """Stop autoscaling where it is, stop it and go to none, or take it up again."""
+    """An operator's order: stop autoscaling where it is, stop it and go to no replica, or resume it."""
 
     PAUSE = "pause"
     DRAIN = "drain"
@@ -65,7 +66,7 @@ class Switch(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the most replicas autoscaling may choose."""
+    """The minimum and maximum number of replicas that autoscaling may choose."""
 
     least: int
     most: int
@@ -73,13 +74,16 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class NewBounds:
-    """The least, the most, or both; None leaves the one there is."""
+    """A new minimum, maximum, or both; None keeps the present one."""
 
     least: int | None
     most: int | None
 
     def on(self, old: Bounds) -> Bounds:
-        """Raises `ConfigError` where no number of replicas can satisfy them."""
+        """Return the bounds after the change.
+
+        Raises: ConfigError if no number of replicas can satisfy them.
+        """
         least = old.least if self.least is None else self.least
         most = old.most if self.most is None else self.most
         if least < 0:
@@ -101,8 +105,8 @@ Change = NewBounds | Switch
 class Scaling:
     """The replicas of one target.
 
-    `bounds` hold while autoscaling decides, and again once it does; None where the number is fixed. `message` is what
-    Serve says of it, None where it says nothing.
+    `bounds` hold while autoscaling decides, and again once it resumes; None if the number is fixed. `message` is what
+    Serve says about the target, None if it says nothing.
     """
 
     target: str
@@ -115,7 +119,7 @@ class Scaling:
 
 
 def held_at(autoscaling: Mapping[str, Any]) -> int | None:
-    """Where an operator holds the number of replicas; None where autoscaling decides."""
+    """Return the number of replicas that an operator holds, or None if autoscaling decides."""
     return autoscaling["initial_replicas"] if BEFORE in autoscaling else None
 
 
@@ -130,13 +134,16 @@ def mode_of(autoscaling: Mapping[str, Any]) -> Mode:
 
 
 def bounds_of(autoscaling: Mapping[str, Any]) -> Bounds:
-    """What autoscaling may choose, now or once it decides again. Serve's default is one replica."""
+    """Return the bounds of autoscaling, now or once it decides again. Serve's default is one replica."""
     said = autoscaling.get(BEFORE, autoscaling)
     return Bounds(said.get("min_replicas", 1), said.get("max_replicas", 1))
 
 
 def changed(autoscaling: Mapping[str, Any], change: Change, wanted: int) -> dict[str, Any]:
-    """The `autoscaling_config` after the change, where Serve wants `wanted` replicas now. Raises `ConfigError`."""
+    """Return the `autoscaling_config` after the change; Serve wants `wanted` replicas now.
+
+    Raises: ConfigError if the new bounds are impossible.
+    """
     bounds, held = bounds_of(autoscaling), held_at(autoscaling)
     match change:
         case NewBounds():
@@ -171,12 +178,12 @@ def _held(autoscaling: Mapping[str, Any], bounds: Bounds, replicas: int) -> dict
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What the API said at one moment: Serve's `ServeInstanceDetails` as JSON."""
+    """The API's answer at one moment: Serve's `ServeInstanceDetails` as JSON."""
 
     details: Mapping[str, Any]
 
     def scaling(self, target: str) -> Scaling | None:
-        """None where the target is not deployed."""
+        """Return the target's replicas, or None if the target is not deployed."""
         application = self.details["applications"].get(target)
         if application is None:
             return None
@@ -195,11 +202,14 @@ class Instance:
         )
 
     def declared(self, target: str) -> Mapping[str, Any] | None:
-        """The `autoscaling_config` that was sent last, None where there is none."""
+        """Return the `autoscaling_config` that was sent last, or None if there is none."""
         return _declared(target, self.details["applications"][target].get("deployed_app_config") or {})
 
     def wish(self, target: str, change: Change) -> tuple[Scaling, dict[str, Any]]:
-        """What is, and the `autoscaling_config` that the change makes of it. Raises `ConfigError`, `FleetError`."""
+        """Return the target as it is, and the `autoscaling_config` that the change makes of it.
+
+        Raises: ConfigError if the new bounds are impossible; FleetError if the target cannot be scaled.
+        """
         now = self.scaling(target)
         if now is None:
             raise FleetError(f"{target} is not deployed: there is nothing to scale")
@@ -211,7 +221,7 @@ class Instance:
         return now, changed(declared, change, now.wanted)
 
     def configuration(self, target: str, autoscaling: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole of it, with this `autoscaling_config` for the target.
+        """Return the whole configuration, with this `autoscaling_config` for the target.
 
         Applications that were run by code, not declared, are not in it: Serve leaves them alone.
         """
@@ -231,7 +241,7 @@ def _with(target: str, autoscaling: Mapping[str, Any], configuration: Mapping[st
 
 
 def _declared(target: str, configuration: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The target's `autoscaling_config` in an application's configuration."""
+    """Return the target's `autoscaling_config` in an application's configuration, or None."""
     for deployment in configuration.get("deployments", ()):
         if deployment["name"] == target:
             found: Mapping[str, Any] | None = deployment.get("autoscaling_config")
@@ -245,7 +255,7 @@ def _wants(wanted: int, autoscaling: Mapping[str, Any]) -> bool:
 
 
 def ray_login() -> dict[str, str]:
-    """The header Ray's dashboard wants where RAY_AUTH_MODE=token; the token is looked for where Ray looks."""
+    """Return the header Ray's dashboard wants if RAY_AUTH_MODE=token; the token is looked up where Ray looks."""
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return {}
     token = os.environ.get("RAY_AUTH_TOKEN", "")
@@ -256,14 +266,17 @@ def ray_login() -> dict[str, str]:
 
 
 class ServeApi:
-    """Reads and changes what Serve runs. `dashboard_url` is where the Ray dashboard answers."""
+    """Reads and changes what Serve runs. `dashboard_url` is the address of the Ray dashboard."""
 
     def __init__(self, dashboard_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._url = dashboard_url.rstrip("/") + SERVE_API
         self._timeout_seconds = timeout_seconds
 
     def read(self) -> Instance:
-        """Raises `FleetError` where no Ray dashboard answers."""
+        """Read what Serve runs now.
+
+        Raises: FleetError if no Ray dashboard answers.
+        """
         try:
             details = json.loads(self._asked("GET"))
             return Instance({**details, "applications": dict(details["applications"])})
@@ -271,10 +284,12 @@ class ServeApi:
             raise FleetError(f"what answers at {self._url} is no Ray dashboard") from None
 
     def change(self, target: str, change: Change) -> tuple[Scaling, Scaling]:
-        """Make it so; what was and what is. Raises `ConfigError`, `FleetError`.
+        """Make the change and return the target before and after it.
 
-        The API knows no version to compare with: of two operators in the same few milliseconds the later one wins.
-        It is noticed where that is the other one.
+        The API has no version to compare with: if two operators act in the same few milliseconds, the later one wins,
+        and the earlier one gets the FleetError.
+
+        Raises: ConfigError if the new bounds are impossible; FleetError.
         """
         before = self.read()
         was, wish = before.wish(target, change)
@@ -282,7 +297,10 @@ class ServeApi:
         return was, self._followed(target, wish)
 
     def _followed(self, target: str, wish: Mapping[str, Any]) -> Scaling:
-        """The target once Serve follows, which its next round sees to; after some seconds as it is by then."""
+        """Return the target once Serve has followed, in its next round; after some seconds, return it as it is.
+
+        Raises: FleetError if another operator changed the target meanwhile.
+        """
         for look in range(LOOKS):
             now = self.read()
             scaling = now.scaling(target)
@@ -294,7 +312,10 @@ class ServeApi:
         raise FleetError(f"somebody else changed {target} at the same moment: look at it with `fleet scale`")
 
     def put(self, configuration: Mapping[str, Any]) -> None:
-        """Apply a whole `ServeDeploySchema`; declared applications not in it are deleted. Raises `FleetError`."""
+        """Apply a whole `ServeDeploySchema`; declared applications not in it are deleted.
+
+        Raises: FleetError if no dashboard answers or it refuses.
+        """
         self._asked("PUT", json.dumps(configuration).encode())
 
     def _asked(self, method: str, sent: bytes | None = None) -> bytes:

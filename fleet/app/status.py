@@ -1,4 +1,4 @@
-"""What can be seen of a fleet from outside: its streams, its targets, the work waiting for each."""
+"""The state of a fleet as seen from outside: its streams, its targets, the work waiting for each."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from queues.jetstream.topology import stream_sizes
 from queues.wire.subjects import SPEND
 
 TIMEOUT_SECONDS = 3.0
-"""A dashboard that answers later is shown as one that does not."""
+"""A dashboard that answers later than this is shown as not answering."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """`replicas` run, `starting` ones come (both None outside the fleet); `queued` is work waiting or in flight.
+    """A target's state and work. `replicas` run and `starting` ones will (None if cloud); `queued` jobs wait or run.
 
-    `state` is Serve's own word, but `cold` or `starting` where no replica of a healthy target runs.
+    `state` is Serve's own word, or `cold` or `starting` if no replica of a healthy target runs.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class SpendStatus:
-    """What was spent outside today (UTC); `tenant` None is the whole fleet. `reserved_usd` is for calls under way."""
+    """Money spent outside today (UTC); `tenant` None is the whole fleet, `reserved_usd` is for calls under way."""
 
     tenant: str | None
     spent_usd: float
@@ -55,7 +55,7 @@ class SpendStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """`spend` holds the fleet and every tenant that has a limit and spent something today."""
+    """The state of a fleet; `spend` holds the fleet and every tenant that has a limit and spent something today."""
 
     nats_url: str
     reachable: bool
@@ -66,7 +66,7 @@ class FleetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """One Serve application: its status word, and how many replicas run and start."""
+    """One Serve application: its status word, and the numbers of its replicas that run and start."""
 
     status: str
     running: int
@@ -81,7 +81,7 @@ class Replicas:
 
 
 async def read_status(settings: Settings) -> FleetStatus:
-    """`reachable` False where no broker answers."""
+    """Return the fleet's status; `reachable` is False if no broker answers."""
     url = settings.nats_url or LOCAL_NATS_URL
     try:
         connection = await connect(url, login=login_of(settings))
@@ -90,7 +90,7 @@ async def read_status(settings: Settings) -> FleetStatus:
     try:
         depths = (await JetStreamQueue(connection).depths()).by_target()
         streams = await stream_sizes(connection.nats.jetstream())
-        # A fleet of an older version keeps no book.
+        # A fleet of an older version keeps no record of spending.
         spend = await read_spend(JetStreamCells(connection), rules_of(settings).money) if SPEND in streams else ()
     finally:
         await connection.close()
@@ -99,7 +99,10 @@ async def read_status(settings: Settings) -> FleetStatus:
 
 
 async def read_spend(cells: Cells, rules: MoneyRules) -> tuple[SpendStatus, ...]:
-    """The fleet first, then the tenants by name. Raises `QueueUnavailable`."""
+    """Return what the fleet spent first, then what the tenants did, by name.
+
+    Raises: QueueUnavailable if the book cannot be read.
+    """
     now = SystemClock().now()
     found = await accounts_of(cells, money.day_of(now))
     lines = []
@@ -115,7 +118,7 @@ async def read_spend(cells: Cells, rules: MoneyRules) -> tuple[SpendStatus, ...]
 def target_statuses(
     settings: Settings, depths: Mapping[str, int], replicas: Mapping[str, Replicas] | None
 ) -> tuple[TargetStatus, ...]:
-    """Every target of the catalogue; `replicas` None where the Ray dashboard does not answer."""
+    """Return the status of every target of the catalogue; `replicas` is None if the Ray dashboard does not answer."""
     targets = rules_of(settings).catalogue.targets.values()
     return tuple(_target_status(settings, target, depths.get(target.name, 0), replicas) for target in targets)
 
@@ -137,7 +140,7 @@ def _target_status(
 
 
 def read_replicas(dashboard_url: str) -> Mapping[str, Replicas] | None:
-    """The Serve applications by name; None where the dashboard does not answer."""
+    """Return the Serve applications by name, or None if the dashboard does not answer."""
     try:
         applications = ServeApi(dashboard_url, TIMEOUT_SECONDS).read().details["applications"]
     except FleetError:

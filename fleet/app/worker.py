@@ -41,24 +41,33 @@ class SystemClock:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """The rules and the catalogue these settings ask for. Raises `ConfigError`."""
+    """Return the rules and the catalogue that these settings ask for.
+
+    Raises: ConfigError if a file cannot be used.
+    """
     return load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
 
 
 def prior_calibrations(settings: Settings, rules: Rules) -> Calibrations:
-    """The calibrations a dispatcher starts with: the operator's file, or what is shipped. Raises `ConfigError`."""
+    """Return the calibrations a dispatcher starts with: those of the operator's file, or the shipped ones.
+
+    Raises: ConfigError if the file cannot be used.
+    """
     if settings.calibrations_path is not None:
         return load_calibrations(settings.calibrations_path, rules.catalogue)
     return shipped_calibrations(settings.profile)
 
 
 def learned_routers(settings: Settings, rules: Rules) -> Routers:
-    """The routers in the operator's file, if there is one. Raises `ConfigError`."""
+    """Return the routers in the operator's file, if there is one.
+
+    Raises: ConfigError if the file cannot be used.
+    """
     return {} if settings.routers_path is None else load_routers(settings.routers_path, rules.catalogue)
 
 
 def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
-    """A backend for every cloud target whose provider the fleet, or some tenant, has a key for."""
+    """Return a backend for every cloud target whose provider the fleet, or any tenant, has a key for."""
     urls = {name: url for name in CLOUD_PROVIDERS if (url := settings.base_url(name)) is not None}
     proxy_url = settings.provider_proxy_url.get_secret_value() if settings.provider_proxy_url else None
     provider_settings = providers.ProviderSettings(urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path)
@@ -71,15 +80,15 @@ def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
 
 
 def own_key_only(settings: Settings, rules: Rules) -> list[str]:
-    """The cloud targets that the fleet itself has no key for."""
+    """Return the cloud targets that the fleet itself has no key for."""
     clouds = (target for target in rules.catalogue.targets.values() if target.is_cloud)
     return [target.name for target in clouds if not settings.provider_key(target.provider)]
 
 
 def fleet_backends(rules: Rules) -> dict[str, Backend]:
-    """A backend for every self-hosted target of the catalogue that is deployed on the Ray cluster we are part of.
+    """Return a backend for every self-hosted target of the catalogue that is deployed on our Ray cluster.
 
-    One without a replica is among them: its jobs are what a replica is started for.
+    A target without a replica is included: its jobs are what a replica is started for.
     """
     from deployments import cluster
     from deployments.backend import ray_serve_backend
@@ -90,17 +99,20 @@ def fleet_backends(rules: Rules) -> dict[str, Backend]:
 
 
 def fleet_capacities() -> Capacities:
-    """How many replicas each self-hosted target has on the Ray cluster we are part of."""
+    """Return the source that knows how many replicas each self-hosted target has on our Ray cluster."""
     from deployments.capacity import ServeCapacities
 
     return ServeCapacities()
 
 
 class DispatcherProcess:
-    """A dispatcher that connects itself: what a Serve replica or a plain process runs. `drain` may come at any time."""
+    """A dispatcher that connects itself, run by a Serve replica or a plain process. `drain` may come at any time."""
 
     def __init__(self, settings: Settings, with_ray: bool) -> None:
-        """Reads everything that can be wrong, so that a mistake shows at once. Raises `ConfigError`."""
+        """Read everything that can be wrong, so that a mistake shows at once.
+
+        Raises: ConfigError if a setting or file cannot be used.
+        """
         self._settings = settings
         self._with_ray = with_ray
         self._rules = rules_of(settings)
@@ -111,7 +123,10 @@ class DispatcherProcess:
         self._draining = False
 
     async def run(self) -> None:
-        """Serve until drained. Raises `QueueUnavailable` where there is no broker, `ConfigError` without any target."""
+        """Serve until drained.
+
+        Raises: QueueUnavailable if there is no broker; ConfigError if there is no target or the login is refused.
+        """
         logs.configure(self._settings.log_level.upper())
         backends = self._backends()
         closed = asyncio.Event()
@@ -170,7 +185,10 @@ class DispatcherProcess:
 
 
 async def _unless(closed: asyncio.Event, serving: Coroutine[None, None, None]) -> None:
-    """Serve; but where nats-py gave its connection up for good, end, so that whoever started us starts us anew."""
+    """Serve until done, or raise once nats-py has given the connection up for good, so that a supervisor restarts us.
+
+    Raises: LoginRefused if the connection ended for good.
+    """
     task, gone = asyncio.create_task(serving), asyncio.create_task(closed.wait())
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -183,12 +201,15 @@ async def _unless(closed: asyncio.Event, serving: Coroutine[None, None, None]) -
 
 
 def dispatcher_from_environment() -> DispatcherProcess:
-    """The dispatcher of a Serve replica. Raises `ConfigError`."""
+    """Return the dispatcher of a Serve replica.
+
+    Raises: ConfigError if a setting or file cannot be used.
+    """
     return DispatcherProcess(load(), with_ray=True)
 
 
 async def run_dispatcher(settings: Settings) -> None:
-    """A plain process for cloud targets, until SIGTERM or SIGINT; then it drains."""
+    """Run a dispatcher for cloud targets in this process until SIGTERM or SIGINT, then drain it."""
     process = DispatcherProcess(settings, with_ray=False)
     draining: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ FIRST_SWEEP_SECONDS = 0.25
 """Seconds until the first sweep: soon, because a fast answer may be stored a moment before the subscription starts."""
 
 LAST_SWEEP_SECONDS = 5.0
-"""Maximum seconds between sweeps. They are useless if the stream delivers; this bounds the wait after a lost message."""
+"""Maximum seconds between sweeps. They are useless while the stream delivers, and bound the wait if it loses one."""
 
 SWEEP_WIDTH = 100
 """Maximum number of results asked for at once, so that a sweep never floods the broker."""
@@ -119,7 +119,7 @@ class Inbox:
             task.add_done_callback(lambda _: self._looking.pop(job_id, None))
 
     async def _look(self, job_id: str) -> None:
-        """Deliver the result if it is stored soon, else leave it to the sweep: the announced one may have been refused."""
+        """Deliver the result if stored soon, else leave it to the sweep: the announced one may have been refused."""
         found = await stored_soon(self._desk, job_id)
         if found is not None:
             self._deliver(found)

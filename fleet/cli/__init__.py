@@ -10,7 +10,7 @@ from fleet.cli.commands import app
 def main() -> None:
     """Run the command line. Exits 0 if it worked, 1 if it did not, 2 for wrong usage, 130 for Ctrl-C.
 
-    Ctrl-C is how `up` and `dispatcher` are ended, so they exit 0 after it.
+    Ctrl-C is the normal end of `up` and `dispatcher`, so they exit 0 after it.
     """
     # Without a handler Python prints the warnings of libraries between our lines; `dispatcher` sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())

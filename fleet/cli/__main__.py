@@ -1,4 +1,4 @@
-"""`python -m fleet.cli` is `fleet`."""
+"""Makes `python -m fleet.cli` the same as `fleet`."""
 
 from fleet.cli import main
 

@@ -1,4 +1,4 @@
-"""`fleet calibrate`: from what was said of answers to how far each target can be trusted."""
+"""`fleet calibrate`: learns from feedback on answers how far each target can be trusted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def calibrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Fit confidence and thresholds to what users and comparisons said, and put in force what is better."""
+    """Fit confidence and thresholds to feedback and comparisons, and put in force whatever is better."""
     output = Output(as_json)
     with friendly(as_json), needs_learn("fleet calibrate"):
         check_output("--output", file, (labels,))
@@ -69,7 +69,7 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where labels come from and where calibrations go. From a file into a file, nothing is asked of NATS."""
+    """The source of the labels and the destination of the calibrations. From a file to a file, NATS is not needed."""
 
     labels: Path | None
     file: Path | None
@@ -82,9 +82,9 @@ class Plan:
 
 
 async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
-    """Fit, show, put in force. False where there were labels and nothing could be fitted.
+    """Fit, put in force and show. Return False if there were labels and nothing could be fitted.
 
-    Raises: QueueUnavailable; ConfigError, OSError for a file.
+    Raises: QueueUnavailable; ConfigError or OSError if a file cannot be used.
     """
     from fleet.app import rules_of
     from fleet.lab.learning.fitting import fit_all, in_force_after
@@ -132,7 +132,7 @@ async def _in_force(settings: Settings, plan: Plan, catalogue: Catalogue) -> Cal
 
 
 def _not_hiding(prior: Calibrations, stored: Calibrations, catalogue: Catalogue) -> Calibrations:
-    """What dispatchers go by: of a model no longer deployed, only its tests of the promise count, not what it says."""
+    """Return what dispatchers use: of a calibration for a model no longer deployed, only its tests of the promise count."""
     from policies.confidence.lookup import is_of
 
     gone = [
@@ -185,7 +185,10 @@ def _show(output: Output, plan: Plan, found: Collected, outcomes: Sequence[Outco
 
 
 async def _roll_back(settings: Settings, output: Output, words: str, dry_run: bool) -> None:
-    """Raises: ConfigError where there is nothing to go back to."""
+    """Put the calibration before the present one back in force.
+
+    Raises: ConfigError if there is none to go back to.
+    """
     key = key_of(words)
     async with _store(settings) as store:
         before = (await store.read_all()).get(key)

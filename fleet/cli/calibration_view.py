@@ -1,4 +1,4 @@
-"""How `fleet calibrate` names calibrations and shows what became of each."""
+"""Names calibrations and shows the outcome of each for `fleet calibrate`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 
 def words_of(key: CalibrationKey) -> str:
-    """`llama-8b/classify.intent/token`; `*` stands for any."""
+    """Return the key in words, such as `llama-8b/classify.intent/token`; `*` stands for any."""
     return f"{key.target}/{key.family}/{key.kind}"
 
 
 def key_of(words: str) -> CalibrationKey:
-    """Raises: ConfigError."""
+    """Return the key that the words name.
+
+    Raises: ConfigError if they name none.
+    """
     parts = words.split("/")
     if len(parts) != 3 or not all(parts):
         raise ConfigError("--roll-back", "must be <target>/<family>/<kind>, such as 'llama-8b/*/*'")
@@ -32,7 +35,7 @@ def key_of(words: str) -> CalibrationKey:
 
 
 def view(outcomes: Sequence[Outcome]) -> Table:
-    """What became of each key, and under it the numbers behind that: Brier score and ECE are those on held-out labels.
+    """Return each key's outcome, and under it the numbers behind it: Brier score and ECE are those on held-out labels.
 
     Lines instead of columns: keys and reasons are long, and neither may be cut off.
     """
@@ -74,14 +77,14 @@ def _guard(outcome: Outcome) -> str:
 
 
 def _lost(outcome: Outcome) -> str:
-    """What the operator asked to give up; where the one in force stays, the reason names it."""
+    """Name the tasks the operator agreed to give up; if the calibration in force stays, its reason names them."""
     from fleet.lab.learning.fitting import names_of
 
     return f"; no longer knows {names_of(outcome.lost)}" if outcome.lost and outcome.accepted else ""
 
 
 def unused_lines(found: Collected) -> Iterator[str]:
-    """What was said and could not be used, and why."""
+    """Yield a line for each kind of feedback that could not be used, with the reason."""
     for reason, count in sorted(found.unused.items()):
         yield f"{count:,} feedback not used: {reason}"
     if found.unreadable:

@@ -130,7 +130,7 @@ def cancel(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Call a job off, waiting or running. Exits 1 where it had its result already."""
+    """Cancel a job, waiting or running. Exits 1 if it already had its result."""
     from fleet.cli import jobs
 
     with friendly(as_json):
@@ -195,7 +195,7 @@ def bulk_run(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Answer every line of a file. Repeat the command after a crash: it goes on where it was."""
+    """Answer every line of a file. Repeat the command after a crash: it continues where it was."""
     from fleet.cli import files
 
     with friendly(as_json):

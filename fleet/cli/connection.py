@@ -1,4 +1,4 @@
-"""How a command reaches a running fleet."""
+"""Connects a command to a running fleet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def settings_for(nats_url: str | None, tenant: str | None = None) -> Settings:
-    """Settings for a command that talks to a running fleet: without an address, the local one. Raises: ConfigError."""
+    """Return the settings for a command that talks to a running fleet: by default the local one.
+
+    Raises: ConfigError if a setting is not valid.
+    """
     from fleet.settings.environment import LOCAL_NATS_URL, load
 
     settings = load(nats_url=nats_url, tenant=tenant)
@@ -22,7 +25,10 @@ def settings_for(nats_url: str | None, tenant: str | None = None) -> Settings:
 
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncIterator[JobDesk]:
-    """A desk for the tenant of `settings`. Raises: QueueUnavailable."""
+    """Open a desk for the tenant of `settings`.
+
+    Raises: QueueUnavailable if no broker answers.
+    """
     from fleet.app import login_of, open_desk
 
     assert settings.nats_url is not None, "settings_for or a started fleet gave the address"
@@ -35,7 +41,10 @@ async def open_desk(settings: Settings) -> AsyncIterator[JobDesk]:
 
 @asynccontextmanager
 async def open_client(settings: Settings) -> AsyncIterator[FleetClient]:
-    """A client for the tenant of `settings`. Raises: QueueUnavailable."""
+    """Open a client for the tenant of `settings`.
+
+    Raises: QueueUnavailable if no broker answers.
+    """
     from fleet.bulk.inbox import Inbox
     from fleet.client import FleetClient
 

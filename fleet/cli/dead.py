@@ -1,4 +1,4 @@
-"""`fleet dead`: what could not be read or finished, of all tenants; look at it, run it again, or remove it."""
+"""`fleet dead`: shows, resubmits or removes messages of all tenants that could not be read or finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_LISTED = 100
 
 LEAST_WIDTH = 72
-"""Of the list: a narrower terminal breaks its lines, but no number, which the other commands are given, is cut."""
+"""Minimum width of the list: a narrower terminal breaks its lines, but cuts no number that other commands need."""
 
 dead_app = typer.Typer(help="Jobs that could not be read or finished.", no_args_is_help=True)
 
@@ -62,7 +62,7 @@ def show(
 
 @dead_app.command()
 def redrive(sequences: Numbers, nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
-    """Submit the jobs of dead letters anew, each under a new id, and remove the letters."""
+    """Submit the jobs of dead letters again, each under a new id, and remove the letters."""
     with friendly(as_json):
         asyncio.run(_with_letters(nats_url, lambda dead: redrive_all(dead, Output(as_json), sequences)))
 
@@ -95,7 +95,7 @@ async def _opened(nats_url: str | None) -> AsyncIterator[DeadLetters]:
 async def show_list(
     dead: DeadLetters, output: Output, tenant: str | None, reason: Reason | None, limit: int, body: bool
 ) -> None:
-    """The newest `limit` letters that match."""
+    """Show the newest `limit` letters that match."""
     found: list[Kept] = []
     async for kept in dead.letters(tenant):
         if reason in (None, kept.letter.reason):
@@ -121,7 +121,10 @@ def _list_table(terminal_width: int) -> Table:
 
 
 async def show_one(dead: DeadLetters, output: Output, sequence: int, body: bool) -> None:
-    """Raises: FleetError where there is none."""
+    """Show one letter.
+
+    Raises: FleetError if there is no such letter.
+    """
     facts = facts_of(await _found(dead, sequence), time.time(), body)
     output.object(facts)
     table = Table.grid(padding=(0, 2))
@@ -134,7 +137,10 @@ async def show_one(dead: DeadLetters, output: Output, sequence: int, body: bool)
 
 
 async def redrive_all(dead: DeadLetters, output: Output, sequences: Sequence[int]) -> None:
-    """One after the other; the first that cannot be submitted ends it. Raises: FleetError, InvalidJob."""
+    """Resubmit the letters' jobs in order, and stop at the first that cannot be submitted.
+
+    Raises: FleetError if there is no such letter; InvalidJob if a job breaks a rule.
+    """
     redriven: dict[str, str] = {}
     for sequence in sequences:
         kept = await _found(dead, sequence)
@@ -146,7 +152,10 @@ async def redrive_all(dead: DeadLetters, output: Output, sequences: Sequence[int
 
 
 async def drop_all(dead: DeadLetters, output: Output, sequences: Sequence[int]) -> None:
-    """Raises: FleetError where one is not there."""
+    """Remove the letters.
+
+    Raises: FleetError if one does not exist.
+    """
     for sequence in sequences:
         if not await dead.drop(sequence):
             raise FleetError(f"there is no dead letter {sequence}")
@@ -162,7 +171,7 @@ async def _found(dead: DeadLetters, sequence: int) -> Kept:
 
 
 def facts_of(kept: Kept, now: float, body: bool) -> dict[str, Any]:
-    """What may be shown of a letter; its message only with `body`."""
+    """Return the facts of a letter that may be shown; its message only with `body`."""
     letter = kept.letter
     facts = {
         "seq": kept.sequence,

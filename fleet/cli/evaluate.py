@@ -1,4 +1,4 @@
-"""`fleet evaluate`: the command, its options, and which evaluation they ask for."""
+"""`fleet evaluate`: the command and its options, which choose the evaluation."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _OPTIONS = {
     "--router": {"--train", "--seeds", "--with-answer", "--ask"},
     "--live": {"--jobs", "--save"},
 }
-"""The ways to evaluate, exactly one of which is chosen, and the options that only it has."""
+"""The ways to evaluate, exactly one of which is chosen, and the options that belong to it alone."""
 
 LIVE_JOBS = 1800
-"""Half of them calibrate: a hundred of each of the nine tasks."""
+"""Examples per model. Half of them calibrate: a hundred of each of the nine tasks."""
 LIVE_SEED = 11
-"""Which held-out examples; the demo's are others."""
+"""The seed of the held-out examples, which differ from the demo's."""
 
 
 class Report(Protocol):
-    """What every evaluation returns."""
+    """The report that every evaluation returns."""
 
     @property
     def drawing(self) -> Drawing: ...
@@ -92,7 +92,10 @@ def evaluate(
 
 
 def _the_one(asked: Mapping[str, Callable[[], Report] | None], given: Mapping[str, object]) -> Callable[[], Report]:
-    """The one evaluation that is asked for. Raises: ConfigError unless it is one, and the options are its own."""
+    """Return the one evaluation asked for.
+
+    Raises: ConfigError unless exactly one is asked for, with its own options only.
+    """
     modes = [(name, run) for name, run in asked.items() if run is not None]
     if len(modes) != 1:
         raise ConfigError("evaluate", f"give exactly one of {', '.join(asked)}")
@@ -133,7 +136,7 @@ def _live(as_json: bool, jobs: int, save: Path | None) -> Report:
 
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what was asked for, so that each evaluation has its own defaults."""
+    """Return only the options that were given, so that each evaluation has its own defaults."""
     return {name: value for name, value in options.items() if value is not None}
 
 

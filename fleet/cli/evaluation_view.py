@@ -1,4 +1,4 @@
-"""An evaluation as tables for people. Reads the JSON of a report, so every kind of report shares them."""
+"""Shows an evaluation to people as tables. Reads the JSON of a report, so all kinds of report share the tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = {
 
 
 def view(found: Found) -> Iterator[RenderableType]:
-    """The verdict first, then one table per part the report has."""
+    """Yield the verdict first, then one table per part the report has."""
     yield _verdict(found)
     yield ""
     if found.get("rows"):
@@ -53,7 +53,7 @@ def _ways(rows: Sequence[Found]) -> Table:
 
 
 def _curves(rows: Sequence[Found]) -> Table:
-    """What of the gap the ways recover, and the shares of strong calls that recover 50, 80 and 95 % of it."""
+    """Show how much of the gap each way recovers, and the shares of strong calls that recover 50, 80 and 95 % of it."""
     table = _table("gap recovered", "APGR", "CPT 50", "CPT 80", "CPT 95")
     for row in rows:
         if row["apgr"] is not None:
@@ -63,7 +63,7 @@ def _curves(rows: Sequence[Found]) -> Table:
 
 
 def _confidence(found: Found) -> Table:
-    """What ships against its comparisons, then what the chosen threshold does."""
+    """Show the confidence that ships beside its alternatives, then the effect of the chosen threshold."""
     fits = found.get("calibration")
     table = Table.grid(padding=(0, 2))
     for name, value in _facts(found):

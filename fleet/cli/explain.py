@@ -1,4 +1,4 @@
-"""`fleet explain`: every decision of a job, with what it was decided by."""
+"""`fleet explain`: shows every decision of a job and the figures behind it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ MEANINGS: Mapping[Reason, str] = {
 
 
 async def explain(settings: Settings, output: Output, job_id: str) -> None:
-    """Show how the result of a job came about. Raises: FleetError where there is none."""
+    """Show how the result of a job came about.
+
+    Raises: FleetError if there is no result.
+    """
     found = await stored_result(settings, job_id)
     output.object(explanation(found))
     output.say(f"{found.job_id}  {found.task or ''}")
@@ -65,7 +68,7 @@ async def explain(settings: Settings, output: Output, job_id: str) -> None:
 
 
 def explanation(result: Result) -> dict[str, Any]:
-    """The decisions as plain values; an attempt's words are those of its line of accounts."""
+    """Return the decisions as plain values; an attempt's fields are named as in its ledger entry."""
     return {
         "id": result.job_id,
         "task": result.task,
@@ -143,7 +146,7 @@ def _probability(logprob: float) -> str:
 
 
 def confidence_of(attempt: Attempt) -> str:
-    """The confidence in an answer, held against its threshold: 0.4100 < 0.7500."""
+    """Return the confidence in an answer compared with its threshold, such as 0.4100 < 0.7500."""
     if attempt.confidence is None:
         return "not known"
     if (judged := attempt.judged) is None:

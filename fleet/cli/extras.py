@@ -1,4 +1,4 @@
-"""What to say where the libraries a command computes with are not installed."""
+"""Tells users what to install if the libraries that a command computes with are missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
 
 @contextmanager
 def needs_learn(command: str) -> Iterator[None]:
-    """Raises: FleetError that says in one line what to install for `command`."""
+    """Turn a missing library into an error that says what to install for `command`.
+
+    Raises: FleetError if a library is missing.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 async def run(settings: Settings, output: Output, source: Path, sink: Path, name: str | None, window: int) -> None:
-    """Answer a file. Raises: FleetError that says how to go on."""
+    """Answer a file of jobs.
+
+    Raises: FleetError that says how to continue, if the queue is lost.
+    """
     from fleet.bulk.runner import run
 
     with bar(output) as progress:
@@ -39,7 +42,7 @@ async def run(settings: Settings, output: Output, source: Path, sink: Path, name
 
 
 def bar(output: Output) -> Progress:
-    """A progress bar on stderr that leaves nothing behind; none in JSON mode or without a terminal."""
+    """Return a progress bar on stderr that leaves nothing behind; it is hidden in JSON mode or without a terminal."""
     console = output.progress_console
     return Progress(
         TextColumn("{task.description}"),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 async def show(settings: Settings, output: Output) -> None:
-    """Raises: QueueUnavailable where no fleet is running."""
+    """Show the state of the running fleet.
+
+    Raises: QueueUnavailable if no fleet is running.
+    """
     from fleet.app import read_status
 
     status = await read_status(settings)

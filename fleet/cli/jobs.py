@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fleet.settings.environment import Settings
 
 LAG_SECONDS = 1.0
-"""How long a command looks for a result before it says that there is none."""
+"""Seconds that a command looks for a result before it says that there is none."""
 
 
 async def submit(
@@ -33,7 +33,10 @@ async def submit(
     options: JobOptions,
     wait_seconds: float | None,
 ) -> None:
-    """Submit one job; with `wait_seconds` show its result. Raises: TimeoutError."""
+    """Submit one job; with `wait_seconds`, show its result.
+
+    Raises: TimeoutError if there is no result in time.
+    """
     async with open_client(settings) as client:
         if wait_seconds is not None:
             result = await client.run(task=task, request=request, timeout_seconds=wait_seconds, **options)
@@ -50,7 +53,10 @@ async def result(settings: Settings, output: Output, job_id: str) -> None:
 
 
 async def stored_result(settings: Settings, job_id: str) -> Result:
-    """The stored result of a job. Raises: FleetError where there is none."""
+    """Return the stored result of a job.
+
+    Raises: FleetError if there is none.
+    """
     async with open_client(settings) as client:
         found = await _read(client, job_id)
     if found is None:
@@ -59,14 +65,17 @@ async def stored_result(settings: Settings, job_id: str) -> Result:
 
 
 async def _read(client: FleetClient, job_id: str) -> Result | None:
-    """Another command may just have shown the result, and the server asked now may lag behind the one asked then."""
+    """Wait a moment for the result: another command may have shown it from a server ahead of the one asked now."""
     with suppress(TimeoutError):
         return await client.wait(job_id, timeout_seconds=LAG_SECONDS)
     return None
 
 
 async def cancel(settings: Settings, output: Output, job_id: str) -> None:
-    """Call a job off and say that it has ended. Raises: FleetError where it had a result, TimeoutError."""
+    """Cancel a job and say that it has ended.
+
+    Raises: FleetError if the job had its result; TimeoutError.
+    """
     async with open_client(settings) as client:
         cancelled = await client.cancel(job_id)
     if not cancelled:
@@ -76,7 +85,10 @@ async def cancel(settings: Settings, output: Output, job_id: str) -> None:
 
 
 async def feedback(settings: Settings, output: Output, job_id: str, verdict: Verdict, text: str | None) -> None:
-    """Store what the user thinks of a job's answer. Raises: InvalidFeedback."""
+    """Store the user's verdict on a job's answer.
+
+    Raises: InvalidFeedback if it breaks a rule.
+    """
     async with open_client(settings) as client:
         await _read(client, job_id)
         await client.feedback(job_id, verdict, text=text)
@@ -85,7 +97,10 @@ async def feedback(settings: Settings, output: Output, job_id: str, verdict: Ver
 
 
 def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
-    """The chat request: the prompt as one user message, or the JSON in `file` (- is stdin). Raises: InvalidJob."""
+    """Return the chat request: the prompt as one user message, or the JSON in `file` (- is stdin).
+
+    Raises: InvalidJob if there is none.
+    """
     if (prompt is None) == (file is None):
         raise InvalidJob("request", "give either a prompt or --request FILE")
     if file is None:
@@ -101,7 +116,7 @@ def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
 
 
 def show_result(result: Result, output: Output) -> None:
-    """The answer or the problem, then how it came about."""
+    """Show the answer or the problem, then how it came about."""
     from queues.wire.records import encode_result
 
     output.object(encode_result(result))
@@ -116,7 +131,7 @@ def show_result(result: Result, output: Output) -> None:
 
 
 def path_of(result: Result) -> str:
-    """The way through the ladder, such as `llama-8b (0.41) → llama-70b (0.97)`."""
+    """Return the way through the ladder, such as `llama-8b (0.41) → llama-70b (0.97)`."""
     return " → ".join(_step(attempt) for attempt in result.attempts) or "no model was run"
 
 

@@ -1,4 +1,4 @@
-"""`fleet evaluate --live`: a fleet of its own, the models' held-out tasks, calibrations, and what comes of it."""
+"""`fleet evaluate --live`: starts a fleet, calibrates its models on held-out tasks, and measures the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 300.0
 PATIENCE_SECONDS = 60.0
-"""How long a dispatcher may take to notice a calibration; it looks every few seconds."""
+"""Seconds in which a dispatcher must notice a calibration; it looks every few seconds."""
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 
@@ -44,7 +44,8 @@ async def live(settings: Settings, as_json: bool, count: int, seed: int, save: P
     """Ask every model `count` held-out examples, calibrate on half of them, judge and deploy on the other half.
 
     The calibrations are written to `save`, if it is given.
-    Raises: FleetError where a part does not start or answers are missing; OSError for `save`.
+
+    Raises: FleetError if a part does not start or answers are missing; OSError if `save` cannot be written.
     """
     from fleet.app import rules_of
 
@@ -79,7 +80,10 @@ async def _evaluated(
 
 
 def _ladder(rules: Rules) -> tuple[Target, ...]:
-    """The fleet's own targets, weakest first: the longest ladder there is without the cloud."""
+    """Return the fleet's own targets, weakest first: the longest ladder there is without the cloud.
+
+    Raises: FleetError if there are not two of them.
+    """
     ladders = (tuple(target for target in each if not target.is_cloud) for each in rules.routes.by_tier.values())
     longest = max(ladders, key=len)
     if len(longest) < 2:
@@ -99,7 +103,10 @@ async def _examples(desk: JobDesk, output: Output, ladder: Sequence[Target], ask
 
 
 def _tried(one: Asked, result: Result | None, target: str) -> Tried:
-    """What the first attempt was; with nothing to escalate to, a second can only be a retry."""
+    """Return the target's last answer: with nothing to escalate to, a second attempt can only be a retry.
+
+    Raises: FleetError if the target did not answer.
+    """
     answered = [] if result is None else [a for a in result.attempts if isinstance(a.outcome, Answer)]
     if result is None or not answered or answered[-1].target != target or answered[-1].judged is None:
         raise FleetError(f"{target} did not answer every example: {result.status if result else 'no result'}")
@@ -113,7 +120,10 @@ def _tried(one: Asked, result: Result | None, target: str) -> Tried:
 def _calibrated(
     examples: Sequence[Example], asked: Sequence[Asked], ladder: Sequence[Target], rules: Rules
 ) -> Calibrations:
-    """What every rung learns of its answers, compared with the last one's; of the last's own nothing is compared."""
+    """Fit each target on its answers; all but the last are compared with the last one's.
+
+    Raises: FleetError if nothing could be calibrated.
+    """
     strong = ladder[-1].name
     labels = [
         Labelled(
@@ -139,7 +149,7 @@ def _calibrated(
 
 
 async def _put_in_force(settings: Settings, calibrations: Calibrations, probe: Asked) -> None:
-    """Store them, and wait until an answer is judged by one: the dispatcher follows the store, nothing restarts."""
+    """Store the calibrations and wait until one judges an answer: the dispatcher follows the store without a restart."""
     from fleet.app import login_of, open_calibrations
 
     assert settings.nats_url is not None, "the fleet that was started gave it"

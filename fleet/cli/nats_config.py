@@ -22,7 +22,7 @@ GIGABYTE = 1024**3
 
 
 class SyncOption(StrEnum):
-    """`queues.server.config.Sync`, spelt here so that `fleet --help` loads no queue."""
+    """A copy of `queues.server.config.Sync`, so that `fleet --help` loads no queue."""
 
     ALWAYS = "always"
     SECOND = "1s"
@@ -91,7 +91,10 @@ def nats_config(
 
 
 def _write(plan: Plan, folder: Path, makes_certificates: bool) -> list[str]:
-    """The names of the configuration files. Raises: ConfigError before anything is written."""
+    """Write the configuration and return the names of its files.
+
+    Raises: ConfigError before anything is written.
+    """
     from queues.server.config import files_of, users_of
     from queues.server.dev_ca import write_certificates
 
@@ -117,7 +120,7 @@ def _tls(tls_dir: Path | None, made_in: Path | None) -> Tls | None:
 
 
 def _write_secrets(folder: Path, users: Sequence[User]) -> None:
-    """Each line is a variable for a shell, for systemd and for nats-server alike. Passwords already there stay."""
+    """Add a password for each user without one. Each line suits a shell, systemd and nats-server alike."""
     from queues.server.config import SECRETS_FILE
 
     path = folder / SECRETS_FILE

@@ -1,4 +1,4 @@
-"""What a command says, and how it fails: results on stdout, progress on stderr, one line for an error."""
+"""Prints what a command says: results on stdout, progress on stderr, one line for an error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 
 class Output:
-    """Where a command writes. With `as_json` stdout carries one JSON object and nothing else."""
+    """A command's output. With `as_json`, stdout carries one JSON object and nothing else."""
 
     def __init__(self, as_json: bool, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
         self.as_json = as_json
@@ -38,23 +38,23 @@ class Output:
         self.progress_console = Console(file=stderr, stderr=stderr is None, highlight=False)
 
     def show(self, *renderables: RenderableType) -> None:
-        """For people; silent in JSON mode."""
+        """Print for people; silent in JSON mode."""
         if not self.as_json:
             for renderable in renderables:
                 self.console.print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
 
     def say(self, line: str) -> None:
-        """One line for people, never wrapped; silent in JSON mode."""
+        """Print one line for people, never wrapped; silent in JSON mode."""
         if not self.as_json:
             self.console.print(line, markup=False, soft_wrap=True)
 
     def progress(self, line: str) -> None:
-        """A step of something slow."""
+        """Print a step of something slow; silent in JSON mode."""
         if not self.as_json:
             self.progress_console.print(f"· {line}", style="dim", markup=False, soft_wrap=True)
 
     def object(self, value: Mapping[str, Any] | bytes) -> None:
-        """For programs: one line of JSON; silent otherwise."""
+        """Print one line of JSON for programs; silent unless in JSON mode."""
         if self.as_json:
             text = value.decode() if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False)
             self.console.file.write(text + "\n")
@@ -81,7 +81,7 @@ def _report(message: str, as_json: bool) -> None:
 
 
 def advice(error: FleetError | OSError) -> str:
-    """What went wrong and what to do about it, in one line."""
+    """Return one line that says what went wrong and what to do about it."""
     what = " ".join(str(error).split()) or type(error).__name__
     match error:
         case LoginRefused():
@@ -109,7 +109,7 @@ def advice(error: FleetError | OSError) -> str:
 
 @contextmanager
 def quiet(as_json: bool, log: Path) -> Iterator[Output]:
-    """Keep the terminal for us: what this process and its children print otherwise goes to the file `log`.
+    """Keep the terminal for us: everything else that this process and its children print goes to the file `log`.
 
     Ray, the engines and native libraries write to file descriptors 1 and 2 directly, so those are
     redirected, and the Output holds private copies of the originals.

@@ -1,4 +1,4 @@
-"""`fleet plan`: which models fit which GPUs, how many jobs at once, how fast, and what a token costs there."""
+"""`fleet plan`: shows which models fit which GPUs, how many jobs at once, how fast, and the price of a token there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plan(
     machines: Annotated[Path | None, typer.Option(help="Machines and prices of your own, as YAML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Show what fits on which GPUs, how fast it answers there and at what price. Exits 1 where nothing fits."""
+    """Show what fits on which GPUs, how fast it answers there and at what price. Exits 1 if nothing fits."""
     from fleet.settings.capacity import load_machines
     from policies.capacity.memory import KvDtype
     from policies.capacity.plan import Wish
@@ -61,7 +61,10 @@ def plan(
 
 
 def _models(model: str | None, config: Path | None, context: int | None) -> dict[str, Served]:
-    """The models asked for, with the context asked for. Raises: ConfigError."""
+    """Return the models asked for, with the context asked for.
+
+    Raises: ConfigError if there is no such model, or it has no such context.
+    """
     from dataclasses import replace
 
     from fleet.model.errors import ConfigError
@@ -84,7 +87,10 @@ def _models(model: str | None, config: Path | None, context: int | None) -> dict
 
 
 def _check(models: Mapping[str, Served], instance: str | None, machines: Machines, wish: Wish) -> None:
-    """Raises: ConfigError for what no arithmetic can help."""
+    """Refuse wishes that no arithmetic can meet.
+
+    Raises: ConfigError if there is one.
+    """
     from fleet.model.errors import ConfigError
 
     for name, served in models.items():
@@ -100,9 +106,9 @@ def _check(models: Mapping[str, Served], instance: str | None, machines: Machine
 def _rows(
     models: Mapping[str, Served], instance: str | None, kind: Quantization | None, machines: Machines, wish: Wish
 ) -> list[Row]:
-    """Every quantisation where model and machine are named, else the one published and the cheapest.
+    """Return every quantization if model and machine are named, else the published one and the cheapest.
 
-    Raises: ConfigError where no machine has the cards for it.
+    Raises: ConfigError if no machine has the cards for it.
     """
     from fleet.model.errors import ConfigError
     from policies.capacity.plan import overview, rows_of
@@ -123,7 +129,7 @@ def _rows(
 def _impossible(
     models: Mapping[str, Served], instances: Iterable[str], machines: Machines, wish: Wish
 ) -> tuple[str, str]:
-    """The option that no machine can meet, and why."""
+    """Return the option that no machine can meet, and the reason."""
     from policies.capacity.memory import cannot_split
 
     most = max(machines.instances[name].gpus for name in instances)
@@ -137,7 +143,10 @@ def _impossible(
 
 
 def _show(output: Output, rows: list[Row], models: Mapping[str, Served], machines: Machines, wish: Wish) -> None:
-    """Raises: FleetError, whose line says by how much and what would fit, where for people nothing does."""
+    """Show the rows.
+
+    Raises: FleetError if, for people, nothing fits; its line says by how much, and what would fit.
+    """
     from fleet.cli.plan_view import as_object, short, view
     from fleet.model.errors import FleetError
     from policies.capacity.plan import what_fits

@@ -1,4 +1,4 @@
-"""A plan as a table for people and as an object for programs, and what it assumes in words."""
+"""Shows a plan as a table for people and as an object for programs, and its assumptions in words."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LEGEND = (
 )
 
 Offers = Mapping[int, str]
-"""What fits instead, by the `id` of a row that does not."""
+"""What fits instead of a row that does not, by the row's `id`."""
 
 
 def view(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wish) -> Iterator[RenderableType]:
-    """The table, then what does not fit and what would, then the assumptions."""
+    """Yield the table, then what does not fit and what would, then the assumptions."""
     yield _table(rows)
     yield from ("", *LEGEND)
     if offers:
@@ -48,7 +48,7 @@ def as_object(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wis
 
 
 def short(row: Row, offer: str) -> str:
-    """One line: what does not fit where, by how much, and what does instead."""
+    """Return one line: what does not fit where, by how much, and what fits instead."""
     where = f"{row.gpus} x {row.gpu} ({row.instance})"
     split = f", split among {row.tensor_parallel}" if row.tensor_parallel > 1 else ""
     return f"{row.model} in {row.quantization.value} does not fit {where}{split}: {row.reason}. Fits: {offer}"
@@ -83,7 +83,7 @@ def assumptions(machines: Machines, wish: Wish) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    """Narrow enough for 80 columns: models are headings, and what a column is stands below."""
+    """Return a table narrow enough for 80 columns: models are headings, and the columns are explained below it."""
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     for name in ("instance", "type"):
         table.add_column(name, no_wrap=True)

@@ -1,4 +1,4 @@
-"""`fleet router`: learns which prompts a small model nearly always fails, and says whether that may decide anything."""
+"""`fleet router`: learns which prompts a small model nearly always fails, and says whether it may decide anything."""
 
 from __future__ import annotations
 

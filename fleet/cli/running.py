@@ -1,4 +1,4 @@
-"""`fleet up`: everything on this machine, until Ctrl-C or SIGTERM."""
+"""`fleet up`: runs everything on this machine until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 async def up(settings: Settings, as_json: bool) -> None:
-    """Start everything, say where it is, stop everything. Raises: FleetError where a part does not start."""
+    """Start everything, print its addresses, and stop everything at the end.
+
+    Raises: FleetError if a part does not start.
+    """
     log = settings.data_dir / "fleet.log"
     with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
         async with started(settings, output.progress) as fleet:
@@ -35,7 +38,7 @@ async def up(settings: Settings, as_json: bool) -> None:
 
 @asynccontextmanager
 async def started(settings: Settings, on_progress: Callable[[str], None]) -> AsyncIterator[Fleet]:
-    """A running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task that is inside."""
+    """Provide a running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task inside."""
     from fleet.app import start
 
     _cancel_on_signals()
@@ -52,7 +55,7 @@ async def started(settings: Settings, on_progress: Callable[[str], None]) -> Asy
 async def started_apart(
     settings: Settings, directory: Path, on_progress: Callable[[str], None]
 ) -> AsyncIterator[tuple[Settings, Sequence[str]]]:
-    """Settings that reach a fleet of one's own beside any other, and notes; all it writes is in `directory`."""
+    """Provide settings and notes of a fleet of one's own beside any other; all it writes is in `directory`."""
     free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # another fleet may hold the usual ports
     own = settings.model_copy(update={"nats_url": None, "data_dir": directory, **free})
     async with started(own, on_progress) as fleet:

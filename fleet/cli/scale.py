@@ -1,4 +1,4 @@
-"""`fleet scale`: how many replicas the fleet's own targets have, and what an operator wants of them."""
+"""`fleet scale`: shows and changes the numbers of replicas of the fleet's own targets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def _change(least: int | None, most: int | None, switches: dict[str, bool]) -> C
 
 
 def _scalable(catalogue: Catalogue, target: str | None) -> list[str]:
-    """The target, or all of the fleet's own. Raises: ConfigError."""
+    """Return the target, or all of the fleet's own.
+
+    Raises: ConfigError if the target is not one of them.
+    """
     own = [each.name for each in catalogue.targets.values() if not each.is_cloud]
     if target is None:
         return own

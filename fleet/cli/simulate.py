@@ -1,4 +1,4 @@
-"""`fleet simulate`: the command, its options, and which simulation they ask for."""
+"""`fleet simulate`: the command and its options, which choose the simulation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def _check(
     fit: list[Path] | None,
     plot: Path | None,
 ) -> None:
-    """Raises: ConfigError where options do not go together, or a number makes no sense."""
+    """Check the options.
+
+    Raises: ConfigError if options do not go together, or a number makes no sense.
+    """
     if jobs is not None and jobs < 1:
         raise ConfigError("--jobs", f"must be 1 or more, not {jobs}")
     if fit and replay is None:
@@ -129,7 +132,7 @@ def _replay(path: Path, others: Sequence[Path], output: Output) -> None:
 
 
 def _rss_mb() -> float:
-    """The most memory this process has had, in MiB; the kernel of a Mac counts bytes, others KiB."""
+    """Return the maximum memory this process has had, in MiB; the kernel of a Mac counts bytes, others KiB."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Simulations as tables for people, from their JSON."""
+"""Shows simulations as tables for people, from their JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Found = Mapping[str, Any]
 
 
 def view(found: Found) -> Iterator[RenderableType]:
-    """One simulation."""
+    """Yield the figures of one simulation."""
     yield Text(f"{found['title']}: {found['jobs']:,} jobs in {_hours(found['simulated_seconds'])}", style="bold")
     # Minutes say nothing of a month.
     month = f", ${found['month_usd']:,.0f} a month at this pace" if found["simulated_seconds"] >= 3600 else ""
@@ -80,7 +80,7 @@ _ROWS = {
 
 
 def beside(found: Sequence[Found]) -> Iterator[RenderableType]:
-    """Several simulations, a column each."""
+    """Yield a table of several simulations, a column each."""
     table = _table("", *(each["title"] for each in found))
     for key, form in _ROWS.items():
         table.add_row(key, *(form.format(each[key]) for each in found))
@@ -90,7 +90,7 @@ def beside(found: Sequence[Found]) -> Iterator[RenderableType]:
 
 
 def figures(found: Sequence[Found]) -> Iterator[RenderableType]:
-    """The cost tables: dollars a month."""
+    """Yield the cost tables, in dollars a month."""
     table = _table("", "", "document $", "right sum $", "ours $", "machines $", "calls $", "right")
     table.add_column("why ours differs", ratio=1)
     for row in found:
@@ -104,7 +104,7 @@ def figures(found: Sequence[Found]) -> Iterator[RenderableType]:
 
 
 def prediction(found: Found) -> Iterator[RenderableType]:
-    """A recorded run beside the simulated one."""
+    """Yield a recorded run beside the simulated one."""
     table = _table(f"{found['jobs']:,} jobs", "recorded", "predicted", "off by")
     for key, name in (("seconds", "all done, s"), ("p50_seconds", "a job, p50 s"), ("p95_seconds", "a job, p95 s")):
         seconds, predicted = found[key], found[f"predicted_{key}"]

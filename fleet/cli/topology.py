@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 async def apply(settings: Settings, output: Output, replicas: int | None) -> None:
-    """Raises: QueueUnavailable; ConfigError where a stream refuses the change."""
+    """Create or update the streams and show what changed.
+
+    Raises: QueueUnavailable; ConfigError if a stream refuses the change.
+    """
     from fleet.app import apply_topology, login_of
 
     assert settings.nats_url is not None, "settings_for gave the address"

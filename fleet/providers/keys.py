@@ -15,7 +15,7 @@ REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class KeyUnavailable(FleetError):
-    """Raised if a key is missing. The message names only the provider: a tenant may put a key where its name belongs."""
+    """Raised if a key is missing. The message names only the provider: tenants may put a key where its name belongs."""
 
     def __init__(self, provider: str) -> None:
         super().__init__(f"no usable key for {provider}")

@@ -1,1 +1,1 @@
-"""`fleet demo`: a few invented jobs through the whole fleet, and what became of them."""
+"""`fleet demo`: runs a few invented jobs through the whole fleet and shows what became of them."""

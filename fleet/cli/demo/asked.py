@@ -17,7 +17,7 @@ LANES = tuple(Lane)
 SMALL_MODEL, LARGEST_MODEL = "llama-8b", "llama-70b"
 
 CHEAPEST_FIRST = 4
-"""One job of so many asks for the smallest model first, whatever its task: its publisher knows no better."""
+"""One job in this many asks for the smallest model first, whatever its task, as from a publisher who knows no better."""
 
 MAX_TOKENS = 64
 """Three times the longest reference answer, which is 22 tokens of the stand-ins."""
@@ -25,7 +25,7 @@ MAX_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A job and what a good answer says."""
+    """A job and the answer expected."""
 
     submission: Submission
     example: Example
@@ -35,14 +35,14 @@ class Asked:
         return self.example.messages[-1]["content"]
 
     def is_answered_by(self, result: Result | None) -> bool:
-        """Whether there is an answer and it is right."""
+        """Return whether the result holds an answer and it is right."""
         if result is None or result.answer is None:
             return False
         return is_correct(self.example.task, self.example.answer, result.answer.text)
 
 
 def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:
-    """An equal share of every task, each task in every lane."""
+    """Return an equal share of every task, with each task in every lane."""
     drawn = enumerate(examples("heldout", seed, count))
     return [
         Asked(
@@ -60,12 +60,12 @@ def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:
 
 
 def alone_on(model: str, asked: Sequence[Asked], deadline_seconds: float) -> list[Asked]:
-    """The same prompts pinned to one model, on the tier whose ladder it ends or is not on: nothing to escalate to."""
+    """Pin the same prompts to one model, on a tier whose ladder ends with it or lacks it, so that nothing can escalate."""
     return _again(asked, deadline_seconds, Tier.COMPLEX, {"model": model})
 
 
 def up_the_ladder(asked: Sequence[Asked], deadline_seconds: float) -> list[Asked]:
-    """The same prompts, all from the first rung of the longest ladder within the fleet."""
+    """Send the same prompts in at the first rung of the longest ladder within the fleet."""
     return _again(asked, deadline_seconds, Tier.SIMPLE, {})
 
 

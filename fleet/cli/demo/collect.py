@@ -1,4 +1,4 @@
-"""Submits jobs and gathers what comes back, counting every delivery of a result."""
+"""Submits jobs and gathers their results, counting every delivery of a result."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fleet.model.result import Result
 from fleet.ports import JobDesk
 
 GRACE_SECONDS = 15.0
-"""After the deadline a job still has to be ended and its result stored."""
+"""Seconds to wait after the deadline, when a job still has to be ended and its result stored."""
 
 LINGER_SECONDS = 1.0
-"""How long to listen for second results once every job has its first."""
+"""Seconds to listen for second results once every job has its first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """`results` by job id; `duplicates` counts the deliveries of a result after its first."""
+    """The results by job id; `duplicates` counts the deliveries of a result after its first."""
 
     results: Mapping[str, Result]
     duplicates: int
@@ -37,10 +37,12 @@ async def collect(
     on_result: Callable[[], None],
     linger_seconds: float,
 ) -> Collected:
-    """Everything that came back until all jobs had a result or `timeout_seconds` were over.
+    """Submit the jobs and return their results, at the latest after `timeout_seconds`.
 
     After that it listens for `linger_seconds` more, for duplicates.
-    `wall_seconds` runs from the first submission to the last first result. Raises: QueueUnavailable.
+    `wall_seconds` runs from the first submission to the last first result.
+
+    Raises: QueueUnavailable if the broker is lost.
     """
     deliveries: Counter[str] = Counter()
     counting = asyncio.create_task(_count(desk, deliveries))

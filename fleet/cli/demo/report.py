@@ -1,4 +1,4 @@
-"""What the demo's results add up to: pure functions of jobs and results."""
+"""Sums up the demo's results: pure functions of jobs and results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fleet.model.result import Result, Status
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """`answered` jobs ended with this target's answer; `escalated_away` had one that was not trusted."""
+    """One target's share. `answered` jobs ended with its answer; `escalated_away` had an answer that was not trusted."""
 
     answered: int
     escalated_away: int
@@ -24,7 +24,7 @@ class TargetReport:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """What one model made of all jobs by itself."""
+    """The accuracy and cost of one model that ran all jobs by itself."""
 
     accuracy: float | None
     cost_usd: float
@@ -32,9 +32,9 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`accuracy` is right answers per job, a job without an answer being wrong; `cost_usd` is for all jobs.
+    """The demo's figures. `accuracy` is right answers per job (no answer is wrong); `cost_usd` is for all jobs.
 
-    The same of the small and the largest model alone on the same prompts, None where that could not be measured.
+    The same figures for the small and the largest model alone on the same prompts are None if they could not be measured.
     `lost` jobs had no result in time.
     """
 
@@ -82,7 +82,7 @@ def report(
 
 
 def alone(model: str, asked: Sequence[Asked], results: Mapping[str, Result]) -> Alone | None:
-    """What the model made of the jobs; None if one is missing or another target answered: then nothing was measured."""
+    """Return the model's figures, or None if a result is missing or another target answered: nothing was measured then."""
     targets = {result.target for result in results.values()}
     if len(results) < len(asked) or not targets <= {model}:
         return None
@@ -98,7 +98,7 @@ def _accuracy(asked: Sequence[Asked], results: Mapping[str, Result]) -> float | 
 
 
 def _targets(results: Mapping[str, Result]) -> list[str]:
-    """In the order in which they stand on the ladders."""
+    """Return the targets in the order in which they stand on the ladders."""
     depth: dict[str, int] = {}
     for result in results.values():
         for rung, attempt in enumerate(result.attempts):
@@ -120,7 +120,7 @@ def _target_report(name: str, asked: Sequence[Asked], results: Mapping[str, Resu
 
 
 def _left(result: Result) -> list[str]:
-    """The targets whose answer was not trusted: only that makes a job go on after an answer."""
+    """Return the targets whose answer was not trusted: nothing else makes a job continue after an answer."""
     return [attempt.target for attempt in result.attempts[:-1] if isinstance(attempt.outcome, Answer)]
 
 

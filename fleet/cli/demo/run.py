@@ -1,4 +1,4 @@
-"""Runs the demo: on a fleet that is there, or on one of its own."""
+"""Runs the demo on a fleet that is running, or on one of its own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 async def demo(settings: Settings, as_json: bool, count: int, seed: int, deadline_seconds: float) -> None:
-    """Run `count` jobs, and the same on the small and the largest model alone; show what came of them.
+    """Run `count` jobs, run them again on the small and on the largest model alone, and show the results.
 
-    Raises: FleetError.
+    Raises: FleetError if a part does not start.
     """
     directory = Path(tempfile.mkdtemp(prefix="fleet-demo-"))
     with quiet(as_json, directory / "fleet.log") as output:
@@ -47,7 +47,7 @@ async def demo(settings: Settings, as_json: bool, count: int, seed: int, deadlin
 async def _fleet(
     settings: Settings, directory: Path, on_progress: Callable[[str], None]
 ) -> AsyncIterator[tuple[Settings, Sequence[str], bool]]:
-    """Settings that reach a fleet, notes on it, and whether it stays: the one there, else one started for the demo."""
+    """Provide settings that reach a fleet, notes on it, and whether it stays: a running one, else one for the demo."""
     from fleet.app import read_status
 
     there = settings_for(settings.nats_url)
@@ -61,7 +61,7 @@ async def _fleet(
 
 
 def _serves_the_models(status: FleetStatus) -> bool:
-    """Whether the fleet of this machine, which nobody named, runs what the demo compares."""
+    """Return whether this machine's fleet, found without being named, runs the models that the demo compares."""
     running = {target.name for target in status.targets if target.state == "running"}
     return running >= {SMALL_MODEL, LARGEST_MODEL}
 
@@ -77,7 +77,7 @@ async def _alone(
 async def gather(
     desk: JobDesk, asked: Sequence[Asked], deadline_seconds: float, output: Output, linger_seconds: float = 0.0
 ) -> Collected:
-    """What came back of these jobs, with a bar to watch."""
+    """Submit the jobs, show a progress bar, and return the results."""
     with bar(output) as progress:
         task = progress.add_task("jobs", total=len(asked))
         timeout_seconds = deadline_seconds + GRACE_SECONDS

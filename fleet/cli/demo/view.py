@@ -20,7 +20,7 @@ WIDEST_TEXT = 50
 def summary(
     report: Report, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str], stays: bool
 ) -> list[RenderableType]:
-    """What is shown to people; `stays` tells whether the fleet runs on when the demo has ended."""
+    """Return what people are shown; `stays` tells whether the fleet keeps running after the demo."""
     examples = Table.grid(padding=(0, 2))
     for one in telling_examples(asked, results):
         _add_example(examples, one, results[one.submission.id])
@@ -29,7 +29,7 @@ def summary(
 
 
 def telling_examples(asked: Sequence[Asked], results: Mapping[str, Result]) -> list[Asked]:
-    """The first job of each different way through the ladder, the shortest ways first."""
+    """Return the first job of each different way through the ladder, the shortest ways first."""
     by_path: dict[tuple[str, ...], Asked] = {}
     for one in asked:
         result = results.get(one.submission.id)
@@ -63,7 +63,7 @@ def _add_example(grid: Table, one: Asked, result: Result) -> None:
 
 
 def _said_of(attempt: Attempt, is_last: bool) -> str:
-    """The confidence in an answer beside the threshold it was held against, and what followed."""
+    """Return the confidence in an answer beside its threshold, and what followed."""
     if isinstance(attempt.outcome, Failure):
         return f"failed: {attempt.outcome.kind}"
     return f"confidence {confidence_of(attempt)}{'' if is_last else ': not trusted'}"
@@ -87,7 +87,7 @@ def _totals(report: Report) -> Table:
 
 
 def _next_steps(results: Mapping[str, Result], stays: bool) -> Group:
-    """Where every decision and the trace of a job can be seen, and what to try."""
+    """Return the commands that show a job's decisions and trace, and some to try."""
     longest = max(results.values(), key=lambda result: len(result.attempts), default=None)
     named = f"{longest.job_id} --tenant {longest.tenant}" if stays and longest else "<job id>"
     steps = [
