@@ -18,7 +18,7 @@ from deployments.host import ServedWorkerHost
 from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
 
 HOST_CPUS = 0.1
-"""Logical CPUs of the dispatcher: a fraction, for it has to find a place on a laptop beside three models."""
+"""Logical CPUs of the dispatcher: a fraction, because it must find room on a laptop beside three models."""
 
 
 class ModelArguments(BaseModel):
@@ -33,7 +33,10 @@ class ModelArguments(BaseModel):
 
 
 def build_model(args: Mapping[str, Any]) -> serve.Application:
-    """The application of one model. Raises `ConfigError` for an unknown target."""
+    """Return the application of one model.
+
+    Raises: ConfigError if the profile has no such target.
+    """
     # Seven seconds of imports, which the process that builds the dispatcher need not wait for.
     from ray.serve.llm import build_llm_deployment
 
@@ -63,7 +66,7 @@ class HostArguments(BaseModel):
 
 
 def build_host(args: Mapping[str, Any]) -> serve.Application:
-    """The application that hosts the dispatcher."""
+    """Return the application that hosts the dispatcher."""
     chosen = HostArguments.model_validate(args)
     deployment = serve.deployment(
         ServedWorkerHost,

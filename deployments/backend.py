@@ -1,4 +1,4 @@
-"""A self-hosted target behind the `Backend` port: one Serve call per micro-batch."""
+"""Puts a self-hosted target behind the `Backend` port: one Serve call per micro-batch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fleet.model.call import Call
 _log = logging.getLogger(__name__)
 
 MOST_CHARACTERS = 16 * 1024 * 1024
-"""Of an answer; as many as the bytes of a provider's reply."""
+"""Maximum characters of an answer; equal to the maximum bytes of a provider's reply."""
 
 GRACE_SECONDS = 2.0
-"""The replica ends a call at its timeout; only a replica that says nothing is given up from here, a little later."""
+"""The replica ends a call at its timeout; only a silent replica's calls are ended from here, this much later."""
 
 Group = Sequence[tuple[int, Outcome]]
 
@@ -36,7 +36,7 @@ class Stream(Protocol):
 
 
 class AnswerBatch(Protocol):
-    """The remote method of a Serve handle that streams."""
+    """The streaming remote method of a Serve handle."""
 
     def remote(
         self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
@@ -55,7 +55,7 @@ class RayServeBackend:
         self._stop_calls = stop_calls
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Group]:
-        """The outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
+        """Yield the outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
         open_calls = dict(enumerate(calls))
         late: set[int] = set()
         stream = None
@@ -82,17 +82,17 @@ class RayServeBackend:
         """See `Backend.stop`. No handle knows which replica has a call, so all of them are told."""
         try:
             await self._stop_calls(ids)
-        except BaseException as error:  # a replica that cannot be told ends its calls at their time-out
+        except BaseException as error:  # a replica that cannot be told ends its calls at their timeout
             raise_own(error)
             _log.warning("calls not stopped: %s", type(error).__name__)
 
     async def close(self) -> None:
-        """Handles belong to Serve; there is nothing to close."""
+        """Do nothing: handles belong to Serve."""
 
 
 def ray_serve_backend(target: str) -> RayServeBackend:
-    """The backend of a deployed target. Serve must be running in this cluster."""
-    # Serve builds applications side by side: that of the model may be there later than the dispatcher.
+    """Return the backend of a deployed target. Serve must be running in this cluster."""
+    # Serve builds applications side by side: the model's may be there later than the dispatcher.
     handle = serve.get_deployment_handle(target, app_name=target, _check_exists=False)
 
     async def stop_calls(ids: Collection[str]) -> object:
@@ -102,9 +102,9 @@ def ray_serve_backend(target: str) -> RayServeBackend:
 
 
 async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int]) -> AsyncGenerator[Group, None]:
-    """Groups from the stream, then a `Failure` for calls it left out or that waited too long; empties `open_calls`.
+    """Yield the stream's groups, then a `Failure` for each call left out or late; empties `open_calls`.
 
-    `late` collects those that waited too long; an answer that comes after all is dropped.
+    `late` collects the calls that waited too long; their answers are dropped if they come after all.
     """
     started = asyncio.get_running_loop().time()
     coming: asyncio.Future[Group | BaseException] | None = None
@@ -135,7 +135,7 @@ async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int
 
 
 def _bounded(outcome: Outcome) -> Outcome:
-    """The outcome; a failure for an answer that is longer than any provider's may be."""
+    """Return the outcome, or a failure if the answer is longer than any provider's may be."""
     if not isinstance(outcome, Answer):
         return outcome
     calls = outcome.message.get("tool_calls") or ()
@@ -144,7 +144,7 @@ def _bounded(outcome: Outcome) -> Outcome:
 
 
 async def _next_of(stream: Stream) -> Group | BaseException:
-    """The next group, or what came instead of it: a CancelledError of Serve's must not be taken for our own."""
+    """Return the next group, or the error in its place: a CancelledError of Serve's must not be taken for our own."""
     task = asyncio.current_task()
     try:
         return await stream.__anext__()  # type: ignore[no-any-return]  # `Stream` says little
@@ -173,7 +173,7 @@ def _late(open_calls: Mapping[int, Call], elapsed_seconds: float) -> Group:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The failure for whatever a Serve handle raises. Exceptions of the replica's own code are `INTERNAL`."""
+    """Return the failure for whatever a Serve handle raises. Exceptions of the replica's own code are `INTERNAL`."""
     match error:
         case RayTaskError():
             return failure_of(error.cause)

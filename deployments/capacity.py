@@ -1,4 +1,4 @@
-"""How many replicas each model has, read from Serve's controller."""
+"""Reads each model's number of replicas from Serve's controller."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ TIMEOUT_SECONDS: Final = 5.0
 GIVEN_UP: Final = "DEPLOY_FAILED"
 
 THERE: Final = ("RUNNING", "PENDING_MIGRATION", "UPDATING", "RECOVERING")
-"""Replicas that answer. Those that are updated or found again after the controller's end are back within a second;
-to call their model cold for that long would send its jobs elsewhere."""
+"""States of replicas that answer. Replicas that are updated, or found again after the controller's end, are back within
+a second; to call their model cold for that long would send its jobs elsewhere.
+"""
 
 
 class ServeCapacities:
@@ -31,7 +32,10 @@ class ServeCapacities:
 
 
 def _details() -> Mapping[str, Any]:
-    """What the dashboard shows. `serve.status()` asks for the same, without a time-out, and drops the wanted number."""
+    """Return what the dashboard shows. `serve.status()` asks for the same without a timeout, and drops the wanted number.
+
+    Raises: BackendUnavailable if Serve does not say.
+    """
     import ray
     from ray.serve.context import _get_global_client
 
@@ -50,10 +54,10 @@ def _capacity(deployments: Any) -> Capacity:
 
 
 def _held_at_none(deployment: Mapping[str, Any]) -> bool:
-    """Whether nothing starts a replica: it is not scaled, an operator holds it at none, or Serve has given it up.
+    """Return whether nothing starts a replica: no autoscaling, an operator's hold at none, or Serve has given up.
 
-    `fleet scale` holds by setting `initial_replicas`, which nothing else sets. After three starts that failed Serve
-    tries no more until none was wanted for once, or it is deployed anew.
+    `fleet scale` holds by setting `initial_replicas`, which nothing else sets. After three failed starts Serve tries no
+    more until none is wanted for once, or the application is deployed again.
     """
     if deployment.get("status") == GIVEN_UP:
         return True

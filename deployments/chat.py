@@ -1,4 +1,4 @@
-"""One chat request in, one outcome out: vLLM's own templates and sampling, without its HTTP layer.
+"""Turns one chat request into one outcome with vLLM's own templates and sampling, without its HTTP layer.
 
 The OpenAI layer costs a third of a small model's throughput in response objects, so a plain request goes straight to
 the engine; a request with tools takes the OpenAI layer, which parses the calls.
@@ -27,10 +27,10 @@ CANDIDATES = 5
 """Candidates per token whose log-probabilities feed margin and entropy; OpenAI's layer allows as many."""
 
 FLEET_DECIDES = {"stream": False, "stream_options": None, "logprobs": None, "top_logprobs": None, "n": 1}
-"""Fields of a chat request that say how it is carried, not what is asked."""
+"""Fields of a chat request that say how the request is carried, not what is asked."""
 
 CONTEXT_TOKENS = 5
-"""Tokens of the prompt that a first generated token may lean on; vLLM's own incremental decoder uses as many."""
+"""Tokens of the prompt that help decode the first generated token; vLLM's own incremental decoder uses as many."""
 
 BROKEN_OFF = ("abort", "error")
 """Finish reasons of vLLM that mean there is no answer."""
@@ -46,7 +46,7 @@ class VLLM(Protocol):
 
 
 class Chat:
-    """Runs chat requests on one started engine. Not more than one per engine is useful."""
+    """Runs chat requests on one started engine. More than one per engine is not useful."""
 
     def __init__(self, engine: VLLM, model: str, confidence: bool) -> None:
         self._engine = engine
@@ -57,7 +57,7 @@ class Chat:
         self._confidence = confidence
 
     async def answer(self, body: Mapping[str, Any], timeout_seconds: float) -> Outcome:
-        """The outcome of one OpenAI chat body; whatever goes wrong with it is a `Failure`."""
+        """Return the outcome of one OpenAI chat body; whatever goes wrong with it is a `Failure`."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 request = self._request(body)
@@ -104,10 +104,10 @@ class Chat:
         return params
 
     def _text(self, request: ChatCompletionRequest, prompt_ids: Sequence[int], output: CompletionOutput) -> str:
-        """The answer's text as vLLM's incremental decoder writes it.
+        """Return the answer's text as vLLM's incremental decoder writes it.
 
-        It reads behind the end of the prompt, because some tokenizers drop the space before a first word, and leaves
-        out the token that stopped it and a last character of which only some bytes were generated.
+        The prompt's end is decoded with it, because some tokenizers drop the space before a first word. It leaves
+        out the token that stopped the answer, and a last character of which only some bytes were generated.
         """
         ids = list(output.token_ids)
         if output.finish_reason == "stop" and not request.include_stop_str_in_output:
@@ -147,9 +147,9 @@ class Chat:
 
 
 def features_of(flat: FlatLogprobs) -> Features:
-    """vLLM lists the sampled token first at every position, then the best candidates in order of rank.
+    """Return the features: vLLM lists the sampled token first at each position, then the best candidates by rank.
 
-    Where a grammar allows fewer tokens than there are candidates, the rest have probability 0 and are no candidates.
+    If a grammar allows fewer tokens than there are candidates, the rest have probability 0 and are no candidates.
     """
     starts, ends, values = flat.start_indices, flat.end_indices, flat.logprobs
     return aggregate(

@@ -1,4 +1,4 @@
-"""Ray on this machine: started by this process, on loopback only, gone with it."""
+"""Runs Ray on this machine: started by this process, on loopback only, gone with it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fleet.model.errors import BackendUnavailable
 LOOPBACK: Final = "127.0.0.1"
 
 POLL_SECONDS: Final = 0.2
-"""Between two looks at whether everything runs."""
+"""Seconds between two checks of whether everything runs."""
 
 OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
-"""The fleet keeps nothing in Ray's object store; Ray's default would claim a third of the memory."""
+"""Size of Ray's object store, in which the fleet keeps nothing; Ray's default would claim a third of the memory."""
 
 ENVIRONMENT: Final = {
     "HF_HUB_OFFLINE": "1",
@@ -29,7 +29,7 @@ ENVIRONMENT: Final = {
     # "127.0.0.1" as a node address to one that other machines reach, so there is no plainer way to ask.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Ray takes a token where it finds one lying about, and then refuses every process that has none. On loopback the
-    # machine's own users are trusted; who does not trust them sets RAY_AUTH_MODE=token for every process.
+    # machine's own users are trusted; without that trust, set RAY_AUTH_MODE=token for every process.
     "RAY_AUTH_MODE": "disabled",
     # Ray makes its workers yield to everything else by 15 steps of niceness; on these, all of the fleet's work is done.
     "RAY_worker_niceness": "0",
@@ -44,7 +44,7 @@ it when it is imported, so nothing here imports Ray at the top."""
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where the running cluster is reached. `address` is what other processes give to `ray.init`."""
+    """The addresses of the running cluster. `address` is what other processes give to `ray.init`."""
 
     address: str
     serve_url: str
@@ -53,7 +53,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationStatus:
-    """One application: Serve's own word for its status, its running and wanted replicas, and what Serve says of it."""
+    """One application: Serve's status word, its running replicas, those in any state (`wanted`), Serve's messages."""
 
     status: str
     running: int
@@ -64,9 +64,11 @@ class ApplicationStatus:
 def start(
     *, dashboard: bool = True, dashboard_port: int = 8265, http_port: int = 8000, temp_dir: Path | None = None
 ) -> Cluster:
-    """Start Ray and Serve in this process's name. Raises `BackendUnavailable` if Ray does not come up.
+    """Start Ray and Serve in this process's name.
 
     Nothing is written to the terminal; Ray's logs are under `temp_dir`. With `http_port` 0 Serve answers no HTTP.
+
+    Raises: BackendUnavailable if Ray does not come up.
     """
     _set_environment()
     import ray
@@ -93,7 +95,10 @@ def start(
 
 
 def connect(address: str) -> None:
-    """Join a cluster that another process started. Raises `BackendUnavailable` if there is none."""
+    """Join a cluster that another process started.
+
+    Raises: BackendUnavailable if there is none.
+    """
     _set_environment()
     import ray
 
@@ -109,10 +114,11 @@ def _set_environment() -> None:
 
 
 def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
-    """Apply what `deployments.declared` says, and return when every application runs and its models are warm.
+    """Apply what `deployments.declared` says, and return once every application runs and its models are warm.
 
     Applications that were declared before and are not among them are deleted.
-    Raises `BackendUnavailable` with Serve's message if one fails.
+
+    Raises: BackendUnavailable with Serve's message if one fails.
     """
     from ray.serve.context import _get_global_client
     from ray.serve.schema import ServeDeploySchema
@@ -124,7 +130,10 @@ def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _wait_until_running(names: Collection[str]) -> None:
-    """There is no time limit: a real model may be on its way from the hub for as long as it takes."""
+    """Wait without a time limit: a real model may take any time to arrive from the hub.
+
+    Raises: BackendUnavailable if an application fails.
+    """
     while True:
         found = {name: each.status for name, each in status().items() if name in names}
         failed = sorted(name for name, state in found.items() if state == "DEPLOY_FAILED")
@@ -136,13 +145,13 @@ def _wait_until_running(names: Collection[str]) -> None:
 
 
 def _complaints() -> list[str]:
-    """The last line of what each application that does not run has to say: of a traceback, the exception."""
+    """Return the last line of the message of each application that does not run: of a traceback, the exception."""
     ill = {name: found.message for name, found in status().items() if found.status != "RUNNING" and found.message}
     return [f"{name}: {message.strip().splitlines()[-1]}" for name, message in ill.items()]
 
 
 def status() -> Mapping[str, ApplicationStatus]:
-    """Every application of the cluster this process is connected to, by name."""
+    """Return every application of the cluster this process is connected to, by name."""
     from ray import serve
 
     return {name: _status(found) for name, found in serve.status().applications.items()}
@@ -157,7 +166,7 @@ def _status(application: Any) -> ApplicationStatus:
 
 
 def stop() -> None:
-    """End Serve and Ray as far as this process started them; replicas drain first."""
+    """Stop Serve and Ray as far as this process started them; replicas drain first."""
     import ray
     from ray import serve
 

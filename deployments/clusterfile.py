@@ -1,9 +1,10 @@
-"""What is wrong with a cluster file, as far as it can be known without asking AWS.
+"""Finds the faults of a cluster file, as far as they can be known without asking AWS.
 
     python -m deployments.clusterfile [cluster.yaml]
 
-Ray's own schema looks at the form. Here: machines that exist, resources they have, room for every model of the profile
-`gpu` on one machine, and no model where its memory does not suffice. Not checked: quotas, zones, images, roles, prices.
+Ray's own schema checks the form. This checks that machines exist and have the resources claimed, that one machine has
+room for every model of the profile `gpu`, and that no model may be placed where its memory does not suffice. Not
+checked: quotas, zones, images, roles, prices.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ VCPUS: Final[Mapping[str, int]] = {
     "p5.48xlarge": 192,
     "p5en.48xlarge": 192,
 }
-"""Every machine a cluster file may name; `policies/capacity/machines.yaml` knows the cards in them."""
+"""vCPUs of every machine a cluster file may name; `policies/capacity/machines.yaml` knows the cards in them."""
 
 SPOT_PROVIDER: Final = "deployments.aws.SpotFirstProvider"
 
@@ -42,7 +43,7 @@ Described = Mapping[str, Any]
 
 
 def problems(config: Mapping[str, Any]) -> list[str]:
-    """One line for each thing that is wrong with a file whose form is right; none where nothing is."""
+    """Return one line for each fault of a file whose form is right; an empty list if there is none."""
     described: Mapping[str, Described] = config["available_node_types"]
     unknown = [line for name, each in described.items() for line in _unknown(name, each)]
     if unknown:
@@ -80,7 +81,7 @@ def _head(name: str, described: Described) -> Iterator[str]:
 
 
 def _claims(name: str, described: Described) -> Iterator[str]:
-    """More than the machine has. Less is a choice."""
+    """Yield resources that the machine does not have. Claiming less than it has is a choice."""
     instance, rented = described["node_config"]["InstanceType"], machines()
     cards = rented.instances[instance].gpus if instance in rented.instances else 0
     large = cards if cards and rented.gpu_of(instance).memory_gib >= LARGE_CARD_GIB else 0
@@ -126,7 +127,7 @@ def _path(name: str) -> str:
 
 
 def refused_by_ray(config: Mapping[str, Any]) -> str | None:
-    """What Ray's own schema says against the file; None: nothing."""
+    """Return the complaint of Ray's own schema about the file, or None."""
     import jsonschema  # type: ignore[import-untyped]
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -141,7 +142,7 @@ def refused_by_ray(config: Mapping[str, Any]) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints every problem; the exit status is 1 where there is one."""
+    """Print every fault, and return the exit status: 1 if there is one."""
     path = Path(arguments[0] if arguments else "cluster.yaml")
     config = yaml.safe_load(path.read_text())
     refused = refused_by_ray(config)

@@ -1,8 +1,8 @@
-"""The fleet as Serve's declarative configuration: what `fleet up` applies and the files for `serve deploy` say.
+"""The fleet as Serve's declarative configuration: applied by `fleet up`, and written in the files for `serve deploy`.
 
 Declared rather than run, so that an operator can change it later through Serve's REST API (PUT of the whole, changed).
-Serve builds an application anew, and replaces all its replicas, when its `args` or the *policy* of its autoscaling
-change; whoever changes only `min_replicas` and `max_replicas` changes no replica that may stay. For that to hold the
+Serve builds an application again, and replaces all its replicas, if its `args` or the *policy* of its autoscaling
+change; a change of only `min_replicas` and `max_replicas` replaces no replica that may stay. For that to hold, the
 policy has to be in the configuration from the start.
 """
 
@@ -21,10 +21,10 @@ POLICY: Final = "deployments.scaling:FleetPolicy"
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What shall run. `targets` None are all of the profile; `host` are the arguments of the dispatcher, if any.
+    """The applications to run. `targets` None means all of the profile; `host` are the dispatcher's arguments, if any.
 
-    `readings` is `module:function` of what the scaling rules decide by (`deployments.scaling`); None leaves the
-    number of replicas to Serve's own policy. `least` replaces the least number of replicas of every model.
+    `readings` is `module:function` of the readings that the scaling rules use (`deployments.scaling`); None leaves
+    the number of replicas to Serve's own policy. `least` replaces the minimum number of replicas of every model.
     """
 
     profile: Profile
@@ -35,7 +35,10 @@ class Declared:
     least: int | None = None
 
     def applications(self) -> list[dict[str, Any]]:
-        """The `applications` of a `ServeDeploySchema`, plain JSON. Raises `ConfigError`."""
+        """Return the `applications` of a `ServeDeploySchema`, as plain JSON.
+
+        Raises: ConfigError if the profile has no such target.
+        """
         chosen = models(self.profile) if self.targets is None else self.targets
         found = [self._model(name, model(self.profile, name)) for name in chosen]
         return found if self.host is None else [*found, self._dispatcher(self.host)]
@@ -70,7 +73,7 @@ class Declared:
 
 
 def scaled_by_rules(target: str, readings: str) -> dict[str, Any]:
-    """The part of an `AutoscalingConfig` that hands the decision to the fleet's own rules, undistorted.
+    """Return the part of an `AutoscalingConfig` that hands the decision to the fleet's own rules, undistorted.
 
     The rules wait and settle by themselves, so Serve's delays are off, its factors stay 1, and the requests it counts
     are a mean over little more than the ten seconds that their reports are apart. No `initial_replicas`: Serve would go

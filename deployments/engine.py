@@ -1,4 +1,4 @@
-"""How the fleet starts vLLM inside a replica, and how it sees from there whether the engine still does something."""
+"""Starts vLLM inside a replica, and counts what the engine does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
 
 class WeightsAreHere(CallbackBase):  # type: ignore[misc]  # Ray ships no types
-    """For weights on this machine: start no extra worker process just to download nothing."""
+    """Starts no extra worker process to download weights that are on this machine."""
 
     async def on_before_node_init(self) -> None:
         self.ctx.run_init_node = False
@@ -22,8 +22,7 @@ class FleetEngine(VLLMEngine):  # type: ignore[misc]  # Ray ships no types
     on one thread, so a third process per model would cost its imports, a gigabyte, and a hop over shared memory for
     every step, and bind nothing.
 
-    `outputs` counts what has come from the engine's process since it started, a message for every step that had
-    anything to say.
+    `outputs` counts the messages from the engine's process since it started, one for every step that had any output.
     """
 
     outputs = 0
@@ -42,13 +41,13 @@ class FleetEngine(VLLMEngine):  # type: ignore[misc]  # Ray ships no types
 
     @property
     def unfinished(self) -> int:
-        """The requests in hand, whichever way they came."""
+        """The number of requests in hand, from the fleet or over HTTP."""
         return int(self._engine_client.get_num_unfinished_requests())
 
     def kill(self) -> None:
-        """End the engine's process at once; it may be beyond hearing a signal to end itself.
+        """Kill the engine's process at once, because a stuck one may ignore a signal to end itself.
 
-        Its memory is free for the successor, and whoever waits for an answer learns that none will come.
+        Its memory is free for the successor, and callers that wait for an answer learn that none will come.
         """
         for process in self._engine_client.engine_core.resources.engine_manager.processes:
             process.kill()

@@ -1,4 +1,4 @@
-"""What went wrong inside an engine, in the fleet's words."""
+"""Translates what goes wrong inside an engine into the fleet's failures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from fleet.model.attempt import Failure, FailureKind
 
 CONTEXT_PHRASES = ("context length", "max_model_len", "maximum model length")
-"""How vLLM 0.29 says that prompt and answer do not fit; it has no error class of its own for it."""
+"""Phrases by which vLLM 0.29 says that prompt and answer do not fit; it has no error class for that."""
 
 DETAIL_CHARACTERS = 300
 
 
 def failure_of(error: Exception) -> Failure:
-    """The failure for an exception of vLLM's chat layer or engine. The detail never quotes the request's values."""
+    """Return the failure for an exception of vLLM's chat layer or engine; its detail never quotes the request."""
     match error:
         case ValidationError():
             return Failure(FailureKind.INVALID_REQUEST, _line(_first_rule(error)))
@@ -36,7 +36,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def failure_of_response(error: ErrorInfo) -> Failure:
-    """The failure for an error that vLLM's OpenAI layer returned as a response."""
+    """Return the failure for an error that vLLM's OpenAI layer returned as a response."""
     if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
         return Failure(FailureKind.OVERLOADED, _line(error.message))
     if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,4 +1,4 @@
-"""Results of concurrent work, handed on in groups as they finish."""
+"""Hands on the results of concurrent work in groups, as they finish."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Result = TypeVar("Result")
 
 
 async def as_finished(work: Sequence[Coroutine[Any, Any, Result]]) -> AsyncGenerator[list[tuple[int, Result]], None]:
-    """Run everything at once; yield what has finished since the last group, with its index, until all has.
+    """Run all coroutines at once; yield those finished since the last group, with their index, until all have.
 
-    The first exception of any of it is raised here. Closing the generator cancels what still runs.
+    The first exception of any of them is raised here. Closing the generator cancels those still running.
     """
     index = {asyncio.create_task(coroutine): number for number, coroutine in enumerate(work)}
     pending = set(index)

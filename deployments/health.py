@@ -1,9 +1,9 @@
-"""When an engine that lives does nothing any more: a stuck kernel, a deadlock, a driver that never returns.
+"""Detects an engine that is alive but does nothing: a stuck kernel, a deadlock, a driver that never returns.
 
 vLLM itself notices an engine that has died, not one that is silent. Progress is any output of any request: while
-requests are written each step sends one, and the silence is never longer than the longest prompt takes to read. An
-engine that nobody asks is not watched: only a request tells it from a healthy one, and probes would say no more than
-the first real request does, half a minute sooner at best and at the price of a machine that never rests.
+requests are running each step sends one, and the silence is never longer than the longest prompt takes to read. An
+engine without requests is not watched: only a request tells a stuck one from a healthy one, and probes would notice no
+more than the first real request does, half a minute sooner at best, and would never let the machine rest.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ VARIABLE = "FLEET_ENGINE_SILENCE_SECONDS"
 
 SILENCE_SECONDS = 30.0
 """A step takes milliseconds, on a slow CPU with a full batch some seconds; reading the longest prompt of the profiles
-is one step of a few seconds. Half of a self-hosted target's timeout, so that a job is not lost twice to one engine."""
+is one step of a few seconds. Half of a self-hosted target's timeout, so that a job is not lost twice to one engine.
+"""
 
 LAST_STRIKE = 3
 """Serve, too, gives a replica up after three failed checks in a row. One alone may mean that this process was stopped
-and its engine's outputs have not been read yet."""
+and its engine's outputs have not been read yet.
+"""
 
 
 class Verdict(Enum):
-    """What to make of an engine: all is well, ask it for a sign of life, it is stuck, it is given up."""
+    """The state of an engine: well, to be asked for a sign of life, stuck, or given up."""
 
     WELL = auto()
     ASK = auto()
@@ -36,7 +38,7 @@ class Verdict(Enum):
 
 @dataclass(slots=True)
 class Progress:
-    """Watches one engine from check to check; it is stuck once it owed an output for `silence_seconds`."""
+    """Watches one engine from check to check; the engine is stuck once it has owed an output for `silence_seconds`."""
 
     silence_seconds: float
     _outputs: int = 0
@@ -44,10 +46,11 @@ class Progress:
     _strikes: int = 0
 
     def look(self, outputs: int, unfinished: int, now: float) -> Verdict:
-        """`outputs` so far, requests `unfinished` now; `now` in seconds of a clock that never goes back.
+        """Judge the engine by its `outputs` so far and `unfinished` requests; `now` is seconds of a monotonic clock.
 
-        A request that left unanswered, by its timeout or because it was called off, leaves its debt behind: many short
-        timeouts must not hide that none of them was ever answered. With nobody left to wait for, the engine is asked.
+        A request that left unanswered, because it timed out or was cancelled, leaves its debt behind: many short
+        timeouts must not hide that none of them was ever answered. If no request is left to wait for, the engine is
+        asked.
         """
         if outputs != self._outputs:
             self._outputs, self._owed_since, self._strikes = outputs, None, 0
@@ -62,7 +65,10 @@ class Progress:
 
 
 def silence_seconds() -> float:
-    """What FLEET_ENGINE_SILENCE_SECONDS says in the environment of the replica. Raises `ConfigError`."""
+    """Return FLEET_ENGINE_SILENCE_SECONDS from the environment of the replica, or its default.
+
+    Raises: ConfigError if the value is no positive number.
+    """
     said = os.environ.get(VARIABLE, "")
     if not said:
         return SILENCE_SECONDS

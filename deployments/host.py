@@ -12,7 +12,7 @@ from fleet.model.errors import ConfigError
 
 
 class Worker(Protocol):
-    """What can be hosted."""
+    """A worker that can be hosted."""
 
     async def run(self) -> None:
         """Work until drained."""
@@ -25,25 +25,32 @@ class WorkerHost:
     """Runs one worker from its construction, which needs a running event loop, until it is stopped."""
 
     def __init__(self, factory: str) -> None:
-        """`factory` is `module:function`; the function takes nothing and returns a `Worker`. Raises `ConfigError`."""
+        """Build the worker from `factory`, a `module:function` that takes nothing and returns a `Worker`, and run it.
+
+        Raises: ConfigError if there is no such function.
+        """
         self._worker: Worker = resolve(factory)()
         self._running = asyncio.create_task(self._worker.run())
 
     async def check_health(self) -> None:
-        """Raises `RuntimeError` once the worker has ended."""
+        """Check that the worker is running.
+
+        Raises: RuntimeError once the worker has ended.
+        """
         if self._running.done():
             raise RuntimeError("the worker has ended") from _cause(self._running)
 
     async def stop(self) -> None:
-        """Drain the worker and wait until it has ended; at once if it has."""
+        """Drain the worker and wait until it has ended; return at once if it has."""
         if not self._running.done():
             await self._worker.drain()
             await asyncio.wait([self._running])
 
 
 class ServedWorkerHost(WorkerHost):
-    """The host as Serve drives it: a replica whose `check_health` raises is restarted; one that is to go is destroyed,
-    and Serve waits for that up to the grace period."""
+    """The host as Serve drives it: Serve restarts a replica whose `check_health` raises, destroys one that must go, and
+    waits for that up to the grace period.
+    """
 
     async def __init__(self, factory: str) -> None:  # type: ignore[misc]  # Serve awaits it, on the loop of the replica
         keep_replica_on_loopback()
@@ -54,7 +61,10 @@ class ServedWorkerHost(WorkerHost):
 
 
 def resolve(path: str) -> Callable[[], Any]:
-    """The function named `module:function`. Raises `ConfigError` if there is none."""
+    """Return the function named `module:function`.
+
+    Raises: ConfigError if there is none.
+    """
     module_name, _, name = path.partition(":")
     try:
         factory = getattr(import_module(module_name), name)

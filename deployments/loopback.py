@@ -1,8 +1,8 @@
 """Keeps the replicas of a loopback cluster on loopback.
 
 Ray 2.60 binds the internal gRPC server of every Serve replica to all interfaces (`replica.py`, `"[::]:0"`), whatever
-address the cluster has; who reaches that port can run code. Where the whole cluster lives on 127.0.0.1, nobody else
-has business there.
+address the cluster has; anyone who reaches that port can run code. If the whole cluster lives on 127.0.0.1, nobody
+else has business there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def keep_replica_on_loopback() -> None:
-    """Call it in a replica's constructor, which Serve runs before it binds the port. No effect on a real cluster."""
+    """Bind the replica to loopback: call this in its constructor, before Serve binds. No effect on a real cluster."""
     import ray
     from ray.serve._private import replica
 

@@ -1,4 +1,4 @@
-"""Where the models of the profile `gpu` find a place: machines with cards on one side, what a replica reserves on the
+"""Finds room for the models of the profile `gpu`: machines with cards on one side, a replica's reservations on the
 other. Arithmetic on `profiles.yaml` and on the memory model of `policies.capacity`; nothing here asks Ray.
 """
 
@@ -22,7 +22,7 @@ from policies.capacity.memory import KvDtype, Memory, Quantization, memory_of
 CAPACITY: Final = Path(policies.capacity.__file__).parent
 
 CARD_80GB: Final = "card_80gb"
-"""The resource of the profile that stands for one card of 80 GB or more."""
+"""The resource in the profile that stands for one card of 80 GB or more."""
 
 LARGE_CARD_GIB: Final = 80e9 / 2**30
 
@@ -31,7 +31,7 @@ Resources = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """Nodes of one kind: `resources` each and `most` of them. `card` is None where they have none."""
+    """Nodes of one kind: the `resources` of each, and at most `most` of them. `card` is None if they have none."""
 
     name: str
     resources: Resources
@@ -41,19 +41,19 @@ class NodeType:
 
 @cache
 def machines() -> Machines:
-    """The machines one can rent, with their cards."""
+    """Return the machines for rent, with their cards."""
     return TypeAdapter(Machines).validate_python(yaml.safe_load((CAPACITY / "machines.yaml").read_text()))
 
 
 def bundles(described: ModelProfile) -> list[Resources]:
-    """What a replica reserves, a bundle for each of its cards. Serve puts the replica itself into the first."""
+    """Return what a replica reserves: a bundle for each card. Serve puts the replica itself into the first."""
     workers = int(described.engine.get("tensor_parallel_size", 1))
     first = {**described.worker, "CPU": described.worker.get("CPU", 0) + described.replica_cpus}
     return [first, *[described.worker] * (workers - 1)]
 
 
 def memory(target: str, described: ModelProfile, card: Gpu) -> Memory:
-    """What the model needs of each card, in bfloat16 as the profile has it."""
+    """Return the memory that the model needs of each card, in bfloat16 as in the profile."""
     known = yaml.safe_load((CAPACITY / "models.yaml").read_text())
     cards, share = described.engine.get("tensor_parallel_size", 1), described.engine["gpu_memory_utilization"]
     architecture = architecture_of(target, known[target]["config"])
@@ -61,7 +61,7 @@ def memory(target: str, described: ModelProfile, card: Gpu) -> Memory:
 
 
 def misplaced(workers: Sequence[NodeType], most: int) -> list[str]:
-    """Every model without a place, with too few, or with one where its memory does not suffice; every useless node.
+    """Yield a line for each model with no room, too little, or a place too small, and for each useless node.
 
     `most` bounds the nodes of all kinds together.
     """
@@ -102,11 +102,11 @@ def _idle(workers: Sequence[NodeType]) -> Iterator[str]:
 
 
 Used = list[tuple[NodeType, Resources]]
-"""Nodes in use, each with what is free of it."""
+"""The nodes in use, each with its free resources."""
 
 
 def _room(workers: Sequence[NodeType], most: int) -> Iterator[str]:
-    """First fit, the largest replicas first: what it calls full may still be packed in another way."""
+    """Place by first fit, largest replicas first: replicas without room might still fit if packed another way."""
     used: Used = []
     wanted = [(target, _together(bundles(each)), each.replicas[1]) for target, each in models(Profile.GPU).items()]
     for target, needed, replicas in sorted(wanted, key=lambda row: -row[1]["GPU"]):
@@ -116,7 +116,7 @@ def _room(workers: Sequence[NodeType], most: int) -> Iterator[str]:
 
 
 def _place(needed: Resources, used: Used, workers: Sequence[NodeType], most: int) -> bool:
-    """Put it on a node in use that has room, or else on the smallest new one."""
+    """Place the replica on a node in use that has room, or else on the smallest new one."""
     for index, (node, free) in enumerate(used):
         if _fits(needed, free):
             used[index] = node, _less(free, needed)

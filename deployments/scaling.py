@@ -1,11 +1,11 @@
-"""The fleet's scaling rules as autoscaling policies of Ray Serve: they look, ask the rules, and pass the number on.
+"""The fleet's scaling rules as autoscaling policies of Ray Serve: they read, ask the rules, and return the number.
 
-Serve's controller makes one policy object per deployment, anew with every change of its configuration, and calls it at
-each turn of its control loop. So a call never waits and never raises: what was seen of the queue comes from `Readings`,
-which look in the background, and whatever goes wrong leaves the number of replicas as it is.
+Serve's controller makes one policy object per deployment, again with every change of its configuration, and calls it at
+each turn of its control loop. So a call never waits and never raises: the queue's state comes from `Readings`, which
+look in the background, and any error leaves the number of replicas as it is.
 
 Serve shows a policy's reasons nowhere. They are in the controller's log, a line whenever the decision changes, and in
-the metrics below. Serve pickles this module by value into the controller: what policies share is not kept here.
+the metrics below. Serve pickles this module by value into the controller: so nothing that policies share is kept here.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ from policies.scaling.reading import Bounds, Reading
 from policies.scaling.replicas import Memory, decide
 
 LOGGER = "ray.serve"
-"""Serve's own: it has the file that the dashboard shows as the controller's log."""
+"""Serve's own logger, whose file the dashboard shows as the controller's log."""
 
 DECIDE_SECONDS = 1.0
-"""Serve asks up to ten times as often as there is anything new."""
+"""Seconds between decisions; Serve asks up to ten times as often as there is anything new."""
 
 RETRY_SECONDS = 15.0
-"""Until the next try where the readings could not be set up, for a file of rules that is not there yet, say."""
+"""Seconds until the next try if a decision failed, for instance because a file of rules is not there yet."""
 
 
 class Readings(Protocol):
-    """What the policies of one process decide by."""
+    """The readings that the policies of one process decide by."""
 
     @property
     def rules(self) -> Rules: ...
 
     def latest(self, now: float) -> tuple[Depths, Sequence[Load]] | None:
-        """The last look at the queue and the reports; None where it failed or is too old. Needs a running event loop,
-        in which it looks again when it is time; never waits."""
+        """Return the last look at the queue and the reports; None if it failed or is too old. Never waits, but starts
+        the next look in the running event loop, which it needs, when one is due.
+        """
 
 
 class _Meters:
-    """Prometheus metrics of one scaled thing; Ray puts `ray_` before their names."""
+    """Prometheus metrics of one scaled deployment; Ray puts `ray_` before their names."""
 
     def __init__(self, target: str) -> None:
         tags = {"target": target}
@@ -64,7 +65,7 @@ class _Meters:
         ).set_default_tags(tags)
 
     def record(self, before: ScalingDecision | None, decision: ScalingDecision) -> None:
-        """At every decision, for Ray forgets a gauge that it has not heard of for a while."""
+        """Record every decision, even unchanged ones: Ray forgets a gauge that it has not heard of for a while."""
         if before is not None and before.reason is not decision.reason:
             self._reason.set(0, {"reason": before.reason})
         self._reason.set(1, {"reason": decision.reason})
@@ -74,11 +75,12 @@ class _Meters:
 
 
 class _Policy(ABC):
-    """What the policies have in common: everything but the rule."""
+    """The common part of the policies: everything but the rule."""
 
     def __init__(self, target: str, factory: str) -> None:
-        """`factory` is `module:function` of the `Readings`. Serve's controller must survive this too, so it is not yet
-        called here."""
+        """Keep `factory`, which is `module:function` of the `Readings`; it is called later: Serve's controller must
+        survive its errors.
+        """
         self._target = target
         self._factory = factory
         self._readings: Readings | None = None
@@ -89,11 +91,11 @@ class _Policy(ABC):
         self._log = logging.getLogger(LOGGER)
 
     def __call__(self, ctx: Any) -> tuple[int, dict[str, Any]]:
-        """The number of replicas for an `AutoscalingContext`."""
+        """Return the number of replicas for an `AutoscalingContext`."""
         return self.replicas(ctx, time.time()), {}
 
     def replicas(self, ctx: Any, now: float) -> int:
-        """`ctx.target_num_replicas`, which changes nothing, where it is too early or something fails."""
+        """Return the number of replicas, unchanged (`ctx.target_num_replicas`) if it is early or something fails."""
         as_it_is: int = ctx.target_num_replicas
         if self._next_at - RETRY_SECONDS <= now < self._next_at:  # a clock may step back
             return as_it_is
@@ -127,10 +129,10 @@ class _Policy(ABC):
         return decision.replicas
 
     def _capacity(self, ctx: Any, now: float) -> Capacity:
-        """What Serve wants beyond what runs is starting; what runs beyond what Serve wants is as good as gone."""
+        """Return the capacity: replicas Serve wants beyond those running are starting; surplus ones count as gone."""
         running = min(ctx.current_num_replicas, ctx.target_num_replicas)
         starting = ctx.target_num_replicas - running
-        # The oldest are the first that are there.
+        # The replicas that started first run first.
         known = self._started_at[max(0, len(self._started_at) - starting) :]
         self._started_at = known + (now,) * (starting - len(known))
         first = self._started_at[0] if self._started_at else None
@@ -138,16 +140,17 @@ class _Policy(ABC):
 
     @abstractmethod
     def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
-        """Asks the rules and keeps what they want to remember."""
+        """Ask the rules, and keep what they want to remember."""
 
     @abstractmethod
     def _waits(self, reading: Reading, rules: Rules) -> str:
-        """What waits, for the log."""
+        """Return the waiting work, for the log."""
 
 
 def _bounds(ctx: Any) -> Bounds:
-    """Serve's, after what `target_capacity` makes of them. `initial_replicas` is how an operator holds the number
-    (`fleet scale`): nothing else sets it, and Serve has no other way to say that there shall be none at most."""
+    """Return Serve's bounds, after `target_capacity`. `initial_replicas` is how an operator holds the number
+    (`fleet scale`): nothing else sets it, and Serve has no other way to ask for a maximum of 0.
+    """
     held: int | None = ctx.config.initial_replicas
     if held is not None:
         return Bounds(held, held)

@@ -22,8 +22,9 @@ from fleet.model.attempt import Failure, Outcome
 from fleet.model.errors import BackendUnavailable, ConfigError
 
 WARM_UP_BATCHES = (1, 8, 32)
-"""Engines specialise their kernels for the number of sequences in a step; these are the sizes of a quiet minute, a
-busy one, and a full micro-batch."""
+"""Engines specialize their kernels for the number of sequences in a step; these are the sizes of a quiet minute, a
+busy one, and a full micro-batch.
+"""
 
 WARM_UP_TOKENS = 8
 WARM_UP_TIMEOUT_SECONDS = 600.0
@@ -31,11 +32,11 @@ WARM_UP_TIMEOUT_SECONDS = 600.0
 Group = list[tuple[int, Outcome]]
 
 _log = logging.getLogger("ray.serve")
-"""Serve's own: a replica's log file and the dashboard show it."""
+"""Serve's own logger, shown in a replica's log file and the dashboard."""
 
 
 class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
-    """Ready only when warm. `confidence` False saves the log-probabilities, and answers carry no features."""
+    """An LLM server, ready only when warm. Without `confidence`, no log-probabilities: answers have no features."""
 
     _default_engine_cls = FleetEngine
 
@@ -50,7 +51,10 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         await super().__init__(llm_config, **kwargs)
 
     async def start(self) -> None:
-        """Start the engine and warm it up. Raises `BackendUnavailable` if it cannot answer."""
+        """Start the engine and warm it up.
+
+        Raises: BackendUnavailable if it cannot answer.
+        """
         await super().start()
         self._chat = Chat(self.engine, self._llm_config.model_id, self._confidence)
         _require_raw_logprobs(self.engine._engine_client.vllm_config.model_config.logprobs_mode)
@@ -64,7 +68,10 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         gc.freeze()
 
     async def check_health(self) -> None:
-        """Raises where the engine is dead or silent (`deployments.health`): Serve then replaces the replica."""
+        """Check that the engine is neither dead nor silent (`deployments.health`), or Serve replaces the replica.
+
+        Raises: BackendUnavailable if the engine is silent.
+        """
         await super().check_health()
         verdict = self._progress.look(self.engine.outputs, self.engine.unfinished, time.monotonic())
         match verdict:
@@ -83,15 +90,15 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         raise BackendUnavailable(f"the engine has work and no output since {self._progress.silence_seconds:g} s")
 
     async def _start_engine(self) -> None:
-        """Only the engine: Ray's own would also start a process that reports the models to Ray's makers."""
+        """Start the engine only: Ray's own method would also start a process that sends telemetry to Anyscale."""
         await self.engine.start()
 
     async def answer_batch(
         self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
     ) -> AsyncGenerator[Group, None]:
-        """The outcome of each OpenAI chat body with its index, in groups as they finish.
+        """Yield the outcome of each OpenAI chat body with its index, in groups as they finish.
 
-        `ids` are what they can be stopped by; a stopped one comes out as a `Failure`.
+        `ids` are the ids that `stop_calls` takes; a stopped call's outcome is a `Failure`.
         """
         calls = zip(requests, timeouts_seconds, ids, strict=True)
         work = [self._calls.run(call_id, self._chat.answer(body, seconds)) for body, seconds, call_id in calls]
@@ -100,7 +107,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
                 yield group
 
     async def stop_calls(self, ids: Sequence[str]) -> int:
-        """Abort the requests of these calls in the engine; how many of them ran here."""
+        """Abort the requests of these calls in the engine, and return how many of them ran here."""
         return self._calls.stop(ids)
 
 
@@ -113,7 +120,7 @@ def _warm_up_request(number: int) -> dict[str, Any]:
 
 
 def _require_raw_logprobs(mode: str) -> None:
-    """Calibrations are fitted on the model's own distribution, before temperature and penalties bend it."""
+    """Require raw log-probabilities: calibrations are fitted on them, before temperature and penalties bend them."""
     if mode != "raw_logprobs":
         raise ConfigError("engine_kwargs.logprobs_mode", "must be raw_logprobs")
 

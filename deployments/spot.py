@@ -1,10 +1,10 @@
-"""Leaves a spot machine in order: on AWS's notice, two minutes ahead, Ray is told to drain the node.
+"""Empties a spot machine before it goes: on AWS's notice, two minutes ahead, tells Ray to drain the node.
 
     python -m deployments.spot [--metadata-url http://169.254.169.254] [--poll-seconds 5]
 
 Runs on every spot worker beside `ray start`, and ends once the node is drained. Serve then starts a replacement of each
-replica on another node, lets the old one answer until that runs or the machine goes, and places nothing new here. What
-is cut short at the end comes back by its lease, as after any crash.
+replica on another node, lets the old one answer until that runs or the machine goes, and places nothing new here. A job
+cut short at the end comes back by its lease, as after any crash.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from datetime import datetime
 METADATA_URL = "http://169.254.169.254"
 
 POLL_SECONDS = 5.0
-"""What AWS advises."""
+"""Seconds between requests for the notice, as AWS advises."""
 
 TOKEN_SECONDS = 21_600
-"""The longest an IMDSv2 token may live."""
+"""Seconds that an IMDSv2 token lives, which is the maximum."""
 
 TIMEOUT_SECONDS = 2.0
 """The service answers from the machine's own hypervisor, at once or not at all."""
@@ -42,21 +42,27 @@ _log = logging.getLogger("fleet.spot")
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What will be done to the machine (terminate, stop, hibernate), and when, in unix seconds."""
+    """The fate of the machine (terminate, stop, hibernate), and its time in unix seconds."""
 
     action: str
     at: float
 
 
 class Metadata:
-    """The instance metadata service, version 2. Every method raises `OSError` where it does not answer."""
+    """The instance metadata service, version 2.
+
+    Raises: OSError in every method if the service does not answer.
+    """
 
     def __init__(self, base_url: str = METADATA_URL) -> None:
         self._base_url = base_url.rstrip("/")
         self._token: str | None = None
 
     def notice(self) -> Notice | None:
-        """The notice, or None while there is none. Raises `ValueError` for one that cannot be read."""
+        """Return the notice, or None while there is none.
+
+        Raises: ValueError if the notice cannot be read.
+        """
         try:
             body = self._get("/latest/meta-data/spot/instance-action")
         except urllib.error.HTTPError as error:
@@ -84,9 +90,11 @@ class Metadata:
 
 
 def drain_node(seconds_left: float, reason: str, node_id: str | None = None) -> None:
-    """Ask Ray to drain this node, or the one named. Raises `RuntimeError` with Ray's last word where it does not.
+    """Ask Ray to drain this node, or the one named.
 
-    Through Ray's own command (2.60), which finds the cluster and the node as every Ray process on the machine does.
+    It uses Ray's own command (2.60), which finds the cluster and the node as every Ray process on the machine does.
+
+    Raises: RuntimeError with Ray's last word if the node is not drained.
     """
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
@@ -104,7 +112,7 @@ def drain_node(seconds_left: float, reason: str, node_id: str | None = None) -> 
 
 
 class Watch:
-    """Waits for the notice, then drains. The clock and the drain are given, so that a test needs neither."""
+    """Waits for the notice, then drains. The clock and the drain are parameters, so that a test needs neither."""
 
     def __init__(
         self,
@@ -121,7 +129,7 @@ class Watch:
         self._poll_seconds = poll_seconds
 
     def run(self) -> bool:
-        """Returns after the notice: whether the node was drained before the machine goes."""
+        """Wait for the notice, then return whether the node was drained before the machine goes."""
         notice = self._wait()
         _log.warning("notice: %s in %.0f s", notice.action, notice.at - self._now())
         while (left := notice.at - self._now()) > 0:
@@ -137,7 +145,7 @@ class Watch:
         return False
 
     def _wait(self) -> Notice:
-        """The notice, sooner or later. A service that is silent is waited for, and mentioned when it begins to be."""
+        """Wait for the notice and return it. A silent service is waited for, and logged when its silence begins."""
         silent = False
         while True:
             try:

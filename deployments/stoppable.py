@@ -1,4 +1,4 @@
-"""Calls that can be stopped by their id, wherever in a batch they are."""
+"""Stops calls by their id, in whatever batch they are."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ STOPPED = Failure(FailureKind.CANCELLED, "the call was stopped")
 
 
 class Stoppable:
-    """The calls that run now, each in a task of its own. vLLM aborts the request of a task that is cancelled."""
+    """The calls that run now, each in a task of its own. vLLM aborts the request of a cancelled task."""
 
     def __init__(self) -> None:
         self._running: dict[str, set[asyncio.Task[Any]]] = {}
         self._stopped: set[asyncio.Task[Any]] = set()
 
     async def run(self, call_id: str, work: Coroutine[Any, Any, Outcome]) -> Outcome:
-        """The outcome of `work`, or STOPPED. To be called in a task that does nothing else."""
+        """Return the outcome of `work`, or STOPPED. Call this in a task that does nothing else."""
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         self._running.setdefault(call_id, set()).add(task)
@@ -37,7 +37,7 @@ class Stoppable:
                 del self._running[call_id]
 
     def stop(self, ids: Iterable[str]) -> int:
-        """Stop the calls with these ids; how many there were."""
+        """Stop the calls with these ids, and return how many there were."""
         tasks = {task for call_id in ids for task in self._running.get(call_id, ())}
         self._stopped |= tasks
         return sum(task.cancel() for task in tasks)

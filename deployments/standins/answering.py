@@ -1,4 +1,4 @@
-"""Greedy answers of a stand-in model with their token log probabilities, and how well those tell right from wrong."""
+"""Greedy answers of a stand-in model with their token log-probabilities, and how well these tell right from wrong."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ SIGNALS: Final[dict[str, Callable[[Sequence[float]], float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said to one example; `logprobs` are natural, one per generated token, end of turn included."""
+    """A model's answer to one example; `logprobs` are natural, one per generated token, end of turn included."""
 
     example: Example
     text: str
@@ -37,13 +37,13 @@ class Answer:
 
 
 def load(directory: Path) -> tuple[StandIn, PreTrainedTokenizerFast]:
-    """The model in bf16 and its tokenizer, padding on the left as generation needs it."""
+    """Return the model in bf16 and its tokenizer, which pads on the left as generation needs it."""
     tokenizer = AutoTokenizer.from_pretrained(directory, padding_side="left")
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval(), tokenizer
 
 
 def answer_all(model: StandIn, tokenizer: PreTrainedTokenizerFast, asked: Sequence[Example]) -> Iterator[Answer]:
-    """Greedy answers, in the order asked."""
+    """Yield greedy answers in the order of the examples."""
     for start in range(0, len(asked), BATCH_EXAMPLES):
         yield from _answer(model, tokenizer, asked[start : start + BATCH_EXAMPLES])
 
@@ -66,7 +66,7 @@ def _answer(model: StandIn, tokenizer: PreTrainedTokenizerFast, batch: Sequence[
 
 
 def auroc(answers: Sequence[Answer], signal: Callable[[Sequence[float]], float]) -> float:
-    """Chance that a right answer scores above a wrong one, ties counting half.
+    """Return the chance that a right answer scores above a wrong one, ties counting half.
 
     Raises: ValueError unless there are both.
     """

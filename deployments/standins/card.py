@@ -55,7 +55,7 @@ probabilities of the generated tokens: their product, their geometric mean, the 
 
 
 def model_card(scores: dict[str, Any]) -> str:
-    """The card as Markdown; `scores` is the content of scores.json."""
+    """Return the card as Markdown; `scores` is the content of scores.json."""
     commands = "\n    ".join(
         f"python -m deployments.standins.train --model {one.name} --minutes {one.minutes:g}" for one in RECIPES.values()
     )

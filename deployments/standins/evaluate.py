@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def score(recipe: Recipe, per_task: int) -> dict[str, Any]:
-    """Everything the card says about one model: size, hashes, accuracy by task, and how well confidence ranks."""
+    """Return the card's figures for one model: size, hashes, accuracy by task, and how well confidence ranks."""
     model, tokenizer = load(recipe.directory)
     asked = [example for task in TASKS for example in examples("heldout", SEED, per_task, task)]
     answers = list(answer_all(model, tokenizer, asked))

@@ -1,4 +1,4 @@
-"""Starts a larger stand-in from a trained smaller one: its time goes to what the smaller one cannot do.
+"""Starts a larger stand-in from a trained smaller one, so that its training goes to what the smaller one cannot do.
 
 New layers begin with zero output projections and experts as copies of the dense feed-forward, so the grown model
 first says what its parent says (growth: https://arxiv.org/abs/1511.05641, experts: https://arxiv.org/abs/2212.05055).
@@ -31,7 +31,7 @@ def grow(child: StandIn, parent: LlamaForCausalLM) -> None:
 
 
 def parent_layers(child_count: int, parent_count: int) -> list[int]:
-    """Where the parent's layers go, evenly spread: layers 0 and 4 of eight for a parent of two."""
+    """Return the places of the parent's layers, evenly spread: layers 0 and 4 of eight for a parent of two."""
     return [child_count * index // parent_count for index in range(parent_count)]
 
 

@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices and AdamW for the rest: reaches a given loss in about half the steps of AdamW alone."""
+"""Muon for the hidden matrices and AdamW for the rest: reach a given loss in about half the steps of AdamW alone."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly, in bf16 as its authors do; works on the last two dimensions."""
+    """Return about the nearest (semi-)orthogonal matrix of the last two dimensions, in bf16 as Muon's authors do."""
     a, b, c = _COEFFICIENTS
     tall = matrix.size(-2) > matrix.size(-1)
     x = (matrix.mT if tall else matrix).bfloat16()
@@ -22,7 +22,7 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is orthogonalised; takes matrices and stacks of matrices."""
+    """Momentum with every update orthogonalised; takes matrices and stacks of matrices."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
@@ -45,7 +45,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def optimizers(model: nn.Module) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for attention and feed-forward matrices, AdamW for embeddings, routers and norms."""
+    """Return Muon for attention and feed-forward matrices, and AdamW for embeddings, routers and norms."""
     hidden = [p for name, p in model.named_parameters() if p.ndim >= 2 and "embed" not in name and not _is_router(name)]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in chosen]

@@ -1,4 +1,4 @@
-"""The three stand-in models: their architectures and how long each is trained."""
+"""The three stand-in models: their architectures and training times."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ StandIn: TypeAlias = LlamaForCausalLM | MixtralForCausalLM
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One annealed run: how often each tier is drawn, and the share of the usual peak learning rate."""
+    """One annealed run: the weight of each tier in the draw, and the share of the usual peak learning rate."""
 
     minutes: float
     simple: float
@@ -33,7 +33,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One stand-in: `experts` 0 is a Llama, more is a Mixtral with two experts per token."""
+    """One stand-in: a Llama if `experts` is 0, else a Mixtral with two experts per token."""
 
     name: str
     layers: int
@@ -97,7 +97,7 @@ RECIPES: Final = {
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> StandIn:
-    """A freshly initialised model of the recipe's shape, drawn from torch's global generator."""
+    """Return a freshly initialised model of the recipe's shape, drawn from torch's global generator."""
     heads = recipe.width // HEAD_TOKENS_WIDTH
     shape = {
         "vocab_size": len(tokenizer),

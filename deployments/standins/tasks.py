@@ -47,7 +47,10 @@ class Example:
 
 
 def tier_of(task: str) -> Tier:
-    """The tier of a task. Raises: KeyError for an unknown task."""
+    """Return the tier of a task.
+
+    Raises: KeyError if the task is unknown.
+    """
     return _TIERS[task]
 
 
@@ -60,14 +63,17 @@ def examples(split: Split, seed: int, n: int, task: str | None = None) -> Iterat
 
 
 def make_example(task: str, split: Split, rng: random.Random) -> Example:
-    """Draw one example of `task`. Raises: KeyError for an unknown task."""
+    """Draw one example of `task`.
+
+    Raises: KeyError if the task is unknown.
+    """
     prompt, answer = _WRITERS[task](_Facts(split, rng))
     system = ({"role": "system", "content": SYSTEM_PROMPT},) if rng.random() < 0.15 else ()
     return Example(task, tier_of(task), (*system, {"role": "user", "content": prompt}), answer)
 
 
 def is_correct(task: str, answer: str, text: str) -> bool:
-    """Whether `text` says what the reference `answer` says: equal JSON, the same facts in order, or the same label."""
+    """Return whether `text` agrees with the reference `answer`: equal JSON, same facts in order, or same label."""
     if task == "extract.fields":
         return _json_or_none(text) == json.loads(answer)
     if task.startswith("nudge."):
@@ -170,7 +176,7 @@ def _extract(facts: _Facts) -> tuple[str, str]:
 
 
 def _schedule(facts: _Facts) -> tuple[str, str]:
-    """The one session that both can join."""
+    """Ask for the one session that both can join."""
     common, *others = facts.rng.sample(words.COURSES, 5)
     first, second = [common, *others[:2]], [common, *others[2:]]
     facts.rng.shuffle(first)
@@ -183,7 +189,7 @@ def _schedule(facts: _Facts) -> tuple[str, str]:
 
 
 def _next_step(facts: _Facts) -> tuple[str, str]:
-    """The first course of the path that is not done; the done ones come in any order."""
+    """Ask for the first course of the path that is not done; the done ones come in any order."""
     path = facts.rng.sample(words.COURSES, 4)
     target = facts.rng.randrange(4)
     done = path[:target] + [course for course in path[target + 1 :] if facts.rng.random() < 0.5]
@@ -193,7 +199,7 @@ def _next_step(facts: _Facts) -> tuple[str, str]:
 
 
 def _divergence(facts: _Facts) -> tuple[str, str]:
-    """Who has the largest gap between the two ratings; the runner-up is at least twelve points closer."""
+    """Ask for the row with the largest gap between two ratings; the runner-up is at least twelve points closer."""
     while True:
         ratings = [(facts.number(), facts.number()) for _ in range(3)]
         gaps = [abs(own - peers) for own, peers in ratings]
@@ -205,7 +211,7 @@ def _divergence(facts: _Facts) -> tuple[str, str]:
 
 
 def _totals(facts: _Facts) -> tuple[str, str]:
-    """Running totals after the second and the third person."""
+    """Ask for the running totals after the second and the third person."""
     hours = [facts.number(10, 39) for _ in range(3)]
     rows = ", ".join(f"{facts.person()} {hour}" for hour in hours)
     return f"Hours on {facts.group()}: {rows}.\nRunning totals?", f"{hours[0] + hours[1]}, {sum(hours)}"

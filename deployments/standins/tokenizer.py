@@ -40,7 +40,7 @@ CHAT_TEMPLATE: Final = (
 
 
 def shared_tokenizer() -> PreTrainedTokenizerFast:
-    """The shipped tokenizer, which existing weights depend on; built anew only where none is shipped."""
+    """Return the shipped tokenizer, which existing weights depend on; it is built only if none is shipped."""
     core = Tokenizer.from_file(str(SHIPPED)) if SHIPPED.exists() else build_core()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -74,7 +74,7 @@ def build_core() -> Tokenizer:
 
 
 def _corpus() -> list[str]:
-    """Syllables first and most often, so that names split into them; then the prompts, without rare whole names."""
+    """Return syllables, most often, so that names split into them; then the prompts, without rare whole names."""
     syllables = [
         form for syllable in SYLLABLES for form in (syllable, syllable.capitalize(), f" {syllable.capitalize()}")
     ]

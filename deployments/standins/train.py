@@ -30,7 +30,7 @@ IGNORED: Final = -100
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`tokens` and `targets`, both (examples, tokens); a target is IGNORED wherever no answer token comes next."""
+    """`tokens` and `targets`, both (examples, tokens); a target is IGNORED unless the next token is the answer's."""
 
     tokens: Tensor
     targets: Tensor
@@ -82,7 +82,7 @@ def train(
 
 
 def rate(progress: float, step: int) -> float:
-    """Share of the peak learning rate: 100 steps up, then flat, then linearly down over the last 45 %."""
+    """Return the share of the peak learning rate: 100 steps up, then flat, then linearly down over the last 45 %."""
     return min(1.0, (step + 1) / 100, max(0.0, 1 - progress) / 0.45)
 
 
@@ -98,7 +98,7 @@ def step_once(model: StandIn, batch: Batch, chosen: tuple[torch.optim.Optimizer,
 
 
 def answer_loss(model: StandIn, batch: Batch) -> Tensor:
-    """Cross entropy of the answer tokens alone, plus the expert balance loss of a Mixtral.
+    """Return the cross entropy of the answer tokens alone, plus the expert balance loss of a Mixtral.
 
     Padding sits at the right, so the causal mask already hides it from every answer token.
     """
@@ -116,7 +116,7 @@ def answer_loss(model: StandIn, batch: Batch) -> Tensor:
 
 
 def rounded_positions(targets: Tensor) -> Tensor:
-    """Flat indices of the answer tokens, filled up with ignored ones: the CPU kernels compile anew for every shape."""
+    """Return flat indices of the answer tokens, padded with ignored ones: CPU kernels compile for every new shape."""
     flat = targets.flatten()
     wanted = (flat != IGNORED).nonzero().squeeze(1)
     ignored = (flat == IGNORED).nonzero().squeeze(1)
@@ -124,7 +124,7 @@ def rounded_positions(targets: Tensor) -> Tensor:
 
 
 def twin_tokens(tokenizer: PreTrainedTokenizerFast) -> Tensor:
-    """Per token id the same word with or without its leading space, itself where there is none: (vocabulary,)."""
+    """Return for each token id the same word with or without its leading space, or the id itself: (vocabulary,)."""
     ids = tokenizer.get_vocab()
     twins = torch.arange(len(ids))
     for word, index in ids.items():
@@ -142,7 +142,7 @@ def bring_twins_together(model: StandIn, tokenizer: PreTrainedTokenizerFast) -> 
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, stage: Stage, seed: str) -> Iterator[Batch]:
-    """Endless fresh training batches; each pool is sorted by length, so that little is padded."""
+    """Yield fresh training batches without end; each pool is sorted by length, so that little is padded."""
     rng = random.Random(f"{recipe.name}/{seed}")
     size = recipe.batch_examples
     weights = [stage.weight(tier_of(task)) for task in TASKS]
@@ -158,7 +158,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, stage: Stage, se
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], list[int]]:
-    """Token ids and, one step ahead, the targets of one example."""
+    """Return the token ids of one example and, one step ahead, its targets."""
     prompt = tokenizer.apply_chat_template(list(example.messages), add_generation_prompt=True, return_dict=False)
     answer = [*tokenizer.encode(example.answer, add_special_tokens=False), tokenizer.eos_token_id]
     return [*prompt, *answer[:-1]], [IGNORED] * (len(prompt) - 1) + answer
@@ -173,7 +173,7 @@ def pad(rows: list[tuple[list[int], list[int]]], pad_id: int) -> Batch:
 
 @torch.no_grad()
 def quick_scores(model: StandIn, tokenizer: PreTrainedTokenizerFast, split: Split = "heldout", n: int = 60) -> str:
-    """Per task the share of answers whose every token is the most likely one, in per cent."""
+    """Return for each task the share of answers whose every token is the most likely one, in per cent."""
     scores = []
     for task in TASKS:
         batch = pad([encode(tokenizer, one) for one in examples(split, 99, n, task)], tokenizer.pad_token_id)

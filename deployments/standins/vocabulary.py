@@ -64,14 +64,14 @@ COURSES: Final = (
 
 
 def is_held_out(value: str | int) -> bool:
-    """Whether a name or number belongs to the held-out split; depends on the value alone."""
+    """Return whether a name or number belongs to the held-out split; this depends on the value alone."""
     if isinstance(value, int):
         return value % 7 == 3
     return zlib.crc32(value.encode()) % 8 == 0
 
 
 def draw_number(rng: random.Random, split: Split, low: int = NUMBERS[0], high: int = NUMBERS[-1]) -> int:
-    """A number of the split in [low, high]; the range must hold one."""
+    """Draw a number of the split in [low, high]; the range must hold one."""
     while True:
         number = rng.randint(low, high)
         if is_held_out(number) == (split == "heldout"):
@@ -79,12 +79,12 @@ def draw_number(rng: random.Random, split: Split, low: int = NUMBERS[0], high: i
 
 
 def draw_person(rng: random.Random, split: Split) -> str:
-    """A given name of two or three syllables, ending in a vowel."""
+    """Draw a given name of two or three syllables, ending in a vowel."""
     return _draw_name(rng, split, syllables=2 if rng.random() < 0.7 else 3, coda="")
 
 
 def draw_group(rng: random.Random, split: Split) -> str:
-    """The name of a team, project or course: two syllables and a final consonant."""
+    """Draw the name of a team, project or course: two syllables and a final consonant."""
     return _draw_name(rng, split, syllables=2, coda=rng.choice(CODAS))
 
 

@@ -60,6 +60,6 @@ def save_calibrations(path: Path, calibrations: Iterable[Calibration]) -> None:
 
 
 def shipped_calibrations(profile: str) -> Calibrations:
-    """Return the calibrations shipped with the models of `profile`, if any. Those made for another model will be ignored."""
+    """Return the calibrations shipped with the models of `profile`, if any. Those for another model will be ignored."""
     shipped = files("deployments") / "standins" / "calibration.json"
     return decode_document(shipped.read_bytes()) if profile == "local" and shipped.is_file() else {}

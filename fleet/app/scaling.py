@@ -67,7 +67,7 @@ class SharedReadings:
 
 
 class BrokerLook:
-    """Looks at the queue and the reports; connects at the first look, and again once a connection is closed for good."""
+    """Looks at the queue and the reports; connects at the first look, and again if the connection closes for good."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -132,7 +132,7 @@ async def _in_force(settings: Settings, plan: Plan, catalogue: Catalogue) -> Cal
 
 
 def _not_hiding(prior: Calibrations, stored: Calibrations, catalogue: Catalogue) -> Calibrations:
-    """Return what dispatchers use: of a calibration for a model no longer deployed, only its tests of the promise count."""
+    """Return what dispatchers use: of calibrations for models no longer deployed, only the promise's tests count."""
     from policies.confidence.lookup import is_of
 
     gone = [

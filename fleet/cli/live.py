@@ -149,7 +149,7 @@ def _calibrated(
 
 
 async def _put_in_force(settings: Settings, calibrations: Calibrations, probe: Asked) -> None:
-    """Store the calibrations and wait until one judges an answer: the dispatcher follows the store without a restart."""
+    """Store the calibrations and wait until one judges an answer: dispatchers follow the store without a restart."""
     from fleet.app import login_of, open_calibrations
 
     assert settings.nats_url is not None, "the fleet that was started gave it"

@@ -17,7 +17,7 @@ LANES = tuple(Lane)
 SMALL_MODEL, LARGEST_MODEL = "llama-8b", "llama-70b"
 
 CHEAPEST_FIRST = 4
-"""One job in this many asks for the smallest model first, whatever its task, as from a publisher who knows no better."""
+"""One job in this many asks for the smallest model first, whatever its task: its publisher knows no better."""
 
 MAX_TOKENS = 64
 """Three times the longest reference answer, which is 22 tokens of the stand-ins."""
@@ -60,7 +60,7 @@ def jobs(count: int, seed: int, deadline_seconds: float) -> list[Asked]:
 
 
 def alone_on(model: str, asked: Sequence[Asked], deadline_seconds: float) -> list[Asked]:
-    """Pin the same prompts to one model, on a tier whose ladder ends with it or lacks it, so that nothing can escalate."""
+    """Pin the same prompts to one model, on a tier whose ladder ends with it or lacks it: nothing can escalate."""
     return _again(asked, deadline_seconds, Tier.COMPLEX, {"model": model})
 
 

@@ -13,7 +13,7 @@ from fleet.model.result import Result, Status
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """One target's share. `answered` jobs ended with its answer; `escalated_away` had an answer that was not trusted."""
+    """One target's share. `answered` jobs ended with its answer; `escalated_away` had one that was not trusted."""
 
     answered: int
     escalated_away: int
@@ -34,7 +34,7 @@ class Alone:
 class Report:
     """The demo's figures. `accuracy` is right answers per job (no answer is wrong); `cost_usd` is for all jobs.
 
-    The same figures for the small and the largest model alone on the same prompts are None if they could not be measured.
+    The same figures for the small and the largest model alone on the same prompts; None if they were not measured.
     `lost` jobs had no result in time.
     """
 
@@ -82,7 +82,7 @@ def report(
 
 
 def alone(model: str, asked: Sequence[Asked], results: Mapping[str, Result]) -> Alone | None:
-    """Return the model's figures, or None if a result is missing or another target answered: nothing was measured then."""
+    """Return the model's figures, or None if a result is missing or another target answered: nothing was measured."""
     targets = {result.target for result in results.values()}
     if len(results) < len(asked) or not targets <= {model}:
         return None
