@@ -32,7 +32,7 @@ class ServeCapacities:
 
 
 def _details() -> Mapping[str, Any]:
-    """Return what the dashboard shows. `serve.status()` asks for the same without a timeout, and drops the wanted number.
+    """Return what the dashboard shows. `serve.status()` asks the same without a timeout, and drops the wanted number.
 
     Raises: BackendUnavailable if Serve does not say.
     """
