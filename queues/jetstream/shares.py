@@ -6,18 +6,15 @@ refuses new ones, while what was accepted still has room to be worked on and ans
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
-import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from nats.js.api import StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from fleet.model.errors import ConfigError
+from queues.jetstream import measuring
 from queues.jetstream.client.client import PermissionRefused
 from queues.wire.subjects import (
     CALIBRATIONS,
@@ -79,22 +76,6 @@ MARK = "fleet-max-bytes"
 TOLERATED = 0.1
 """Bounds that differ by less are left alone: what the server has left is measured roughly."""
 
-PROBE = "FLEET_ROOM"
-"""What streams that measure the room are called, with a number: the server may still be removing the one before."""
-
-_PROBES = re.compile(f"{PROBE}(_[0-9]+)?")
-_LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
-
-NO_SERVERS = 10005
-NO_ROOM = (10002, NO_SERVERS, 10023, 10028, 10047)
-"""The server's codes where it, the account or the cluster has not so much to reserve. A cluster that is forming has no
-servers for any stream, which it says by the same code as that none has the room."""
-
-NOT_STORED = 10049
-_TRIES, _PAUSE_SECONDS = 20, 0.05
-"""With the last stream of an account a server removes the folder for streams, a moment later: a new one may find itself
-without. It is there again with the next try."""
-
 Existing = Mapping[str, StreamInfo | None]
 
 
@@ -111,15 +92,20 @@ async def _info(js: Any, name: str) -> StreamInfo | None:
     return info
 
 
+def are_due(existing: Existing, anew: bool) -> bool:
+    """Whether the room is to be shared out: a stream is new or unbounded, or it is to be done `anew`."""
+    if any(info is not None and info.config.storage == StorageType.MEMORY for info in existing.values()):
+        return False  # someone has decided otherwise about the room of the fleet
+    return anew or not all(info is not None and (info.config.max_bytes or 0) > 0 for info in existing.values())
+
+
 async def bounds(js: Any, existing: Existing, replicas: int | None, anew: bool) -> Mapping[str, int]:
     """The bytes each of the streams may hold, by name; a stream that keeps its bound is left out.
 
-    The server is measured where a stream is new or unbounded, and with `anew`.
+    The server is measured where that is due (see `are_due`), by nobody else meanwhile (see `measuring.alone`).
     Raises: ConfigError where it is too small.
     """
-    if any(info is not None and info.config.storage == StorageType.MEMORY for info in existing.values()):
-        return {}  # someone has decided otherwise about the room of the fleet
-    if not anew and all(info is not None and (info.config.max_bytes or 0) > 0 for info in existing.values()):
+    if not are_due(existing, anew):
         return {}
     ours = {name: info for name, info in existing.items() if info is None or not _is_operators(info.config)}
     try:
@@ -196,9 +182,9 @@ async def _room(js: Any, ours: Existing, copies: int) -> int:
     """
     reserved = sum(max(0, info.config.max_bytes or 0) for info in ours.values() if info)
     try:
-        left = await _unreserved(js, copies)
+        left = await measuring.unreserved(js, copies)
     except APIError as error:
-        if error.err_code != NO_SERVERS or not reserved:
+        if error.err_code != measuring.NO_SERVERS or not reserved:
             raise
         left = 0
     if left == 0 and reserved:
@@ -207,58 +193,6 @@ async def _room(js: Any, ours: Existing, copies: int) -> int:
     held = sum(info.state.bytes for info in ours.values() if info and not (info.config.max_bytes or 0) > 0)
     room: int = reserved + left - max(0, sum(unbounded) - held)
     return room
-
-
-async def _unreserved(js: Any, copies: int) -> int:
-    """What the server has to reserve, in bytes, found by trying: no login but the server's own is told."""
-    await _forget_probes(js)
-    numbers = itertools.count()
-
-    async def takes(size: int) -> bool:
-        return await _takes(js, f"{PROBE}_{next(numbers)}", size, copies)
-
-    for power in range(_LARGEST_POWER, _SMALLEST_POWER - 1, -2):
-        if await takes(1 << power):
-            low, high = 1 << power, 4 << power
-            while high - low > low // _FRACTIONS:
-                middle = (low + high) // 2
-                low, high = (middle, high) if await takes(middle) else (low, middle)
-            return low
-    return 0
-
-
-async def _takes(js: Any, probe: str, size: int, copies: int) -> bool:
-    try:
-        await make(js, StreamConfig(name=probe, subjects=[probe], max_bytes=size, num_replicas=copies))
-    except APIError as error:
-        is_any_too_large = error.err_code == NO_SERVERS and size <= 1 << _SMALLEST_POWER
-        if error.err_code not in NO_ROOM or is_any_too_large:
-            raise
-        return False
-    await js.delete_stream(probe)
-    return True
-
-
-async def make(js: Any, config: StreamConfig) -> None:
-    """Create the stream, whatever the server is still removing. Raises: APIError, NatsError."""
-    for _ in range(_TRIES):
-        try:
-            await js.add_stream(config)
-        except APIError as error:
-            if error.err_code != NOT_STORED:
-                raise
-            await asyncio.sleep(_PAUSE_SECONDS)
-        else:
-            return
-    await js.add_stream(config)
-
-
-async def _forget_probes(js: Any) -> None:
-    """Remove those that somebody who was measuring has left when it ended."""
-    for info in await js.streams_info():
-        if _PROBES.fullmatch(info.config.name) and info.config.subjects == [info.config.name]:
-            with suppress(NotFoundError):
-                await js.delete_stream(info.config.name)
 
 
 def _is_operators(config: StreamConfig) -> bool:

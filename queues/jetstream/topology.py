@@ -27,7 +27,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
-from queues.jetstream import shares
+from queues.jetstream import measuring, shares
 from queues.jetstream.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused, unanswered
 from queues.jetstream.client.client import PermissionRefused
 from queues.wire.subjects import (
@@ -141,15 +141,26 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
     Raises: ConfigError where a stream refuses the change or the server is too small, QueueUnavailable.
     """
     try:
-        pairs = list(zip(_streams(spec), _streams(SHIPPED), strict=True))
-        existing = await shares.found(js, [str(wanted.name) for wanted, _ in pairs])
-        bounds = {} if spec.storage == "memory" else await shares.bounds(js, existing, spec.replicas, spec.shares_anew)
-        await shares.release(js, existing, bounds)
-        changes = [await _apply_stream(js, *pair, existing[str(pair[0].name)], bounds) for pair in pairs]
-        for lane in FAIR_LANES:
-            await _drop_consumer(js, JobsOf(lane))
+        existing = await _found(js)
+        if spec.storage == "memory" or not shares.are_due(existing, spec.shares_anew):
+            return await _apply(js, spec, existing)
+        async with measuring.alone(js):
+            return await _apply(js, spec, await _found(js))
     except NatsError as error:
         raise _why(error) from error
+
+
+async def _found(js: Any) -> shares.Existing:
+    return await shares.found(js, [str(config.name) for config in _streams(SHIPPED)])
+
+
+async def _apply(js: Any, spec: TopologySpec, existing: shares.Existing) -> Sequence[Change]:
+    pairs = zip(_streams(spec), _streams(SHIPPED), strict=True)
+    bounds = {} if spec.storage == "memory" else await shares.bounds(js, existing, spec.replicas, spec.shares_anew)
+    await shares.release(js, existing, bounds)
+    changes = [await _apply_stream(js, *pair, existing[str(pair[0].name)], bounds) for pair in pairs]
+    for lane in FAIR_LANES:
+        await _drop_consumer(js, JobsOf(lane))
     return changes
 
 
@@ -313,10 +324,13 @@ async def _apply_stream(
     if found is None:
         made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
         try:
-            await _permitted(shares.make(js, made), name, "is not there, and this login")
+            await _permitted(measuring.make(js, made), name, "is not there, and this login")
         except APIError as error:
-            raise await _not_made(js, name, wishes["subjects"], error) from error
-        return Change(name, ChangeKind.CREATED)
+            if error.err_code != measuring.IN_USE:
+                raise await _not_made(js, name, wishes["subjects"], error) from error
+            found = await js.stream_info(name)  # somebody who started at the same time was faster
+        else:
+            return Change(name, ChangeKind.CREATED)
     existing = found.config
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
     config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ from nats.js.errors import APIError, NotFoundError
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueRefused
 from fleet.model.submission import Submission
+from queues.jetstream import measuring
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.measuring import LOCK, NO_SERVERS, NOT_STORED, PROBE, make, unreserved
 from queues.jetstream.queue import JetStreamQueue, store
-from queues.jetstream.shares import MARK, NO_SERVERS, NOT_STORED, PROBE, make
+from queues.jetstream.shares import MARK
 from queues.jetstream.topology import ChangeKind, TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import Message
@@ -201,15 +204,61 @@ async def test_little_room_is_warned_of(connection: Connection, caplog: pytest.L
     assert [record.message for record in caplog.records if "raise max_file_store" in record.message]
 
 
-async def test_a_measurement_that_was_broken_off_leaves_nothing_behind(connection: Connection) -> None:
+@pytest.mark.parametrize("probe", [f"{PROBE}_7", f"{PROBE}_0123456789ab_7"])
+async def test_a_measurement_that_was_broken_off_leaves_nothing_behind(connection: Connection, probe: str) -> None:
     js = connection.nats.jetstream()
-    await js.add_stream(name=f"{PROBE}_7", subjects=[f"{PROBE}_7"], max_bytes=11 * MB)
+    await js.add_stream(name=probe, subjects=[probe], max_bytes=11 * MB)
     await js.add_stream(name=f"{PROBE}S_BOOKED", subjects=[f"{PROBE}S_BOOKED"], max_bytes=1000)
     await apply(js, TopologySpec())
     assert [name for name in await bounds(connection) if name.startswith(PROBE)] == [f"{PROBE}S_BOOKED"], "another's"
     await js.delete_stream(f"{PROBE}S_BOOKED")
     marks = [(info.config.metadata or {})[MARK] for info in await js.streams_info()]
     assert sorted(map(int, marks)) == sorted((await bounds(connection)).values())
+
+
+async def test_those_that_start_together_on_a_new_server_share_it_out_once(
+    server: SmallServer, connection: Connection
+) -> None:
+    others = [await connect(server.url) for _ in range(2)]
+    starters = [each.nats.jetstream() for each in (connection, *others)]
+
+    found = await asyncio.gather(*(apply(js, TopologySpec()) for js in starters))
+
+    kinds = sorted(tuple({change.kind for change in changes}) for changes in found)
+    assert kinds == [(ChangeKind.CREATED,), (ChangeKind.UNCHANGED,), (ChangeKind.UNCHANGED,)]
+    sizes = await bounds(connection)
+    assert 0.8 * 12 * MB < sum(sizes.values()) < 12 * MB
+    assert not [name for name in sizes if name.startswith(PROBE)]
+    for each in others:
+        await each.close()
+
+
+async def test_those_that_start_together_without_bounds_find_what_the_first_has_made(
+    server: SmallServer, connection: Connection
+) -> None:
+    others = [await connect(server.url) for _ in range(2)]
+    starters = [each.nats.jetstream() for each in (connection, *others)]
+
+    found = await asyncio.gather(*(apply(js, TopologySpec(storage="memory")) for js in starters))
+
+    made = [change.stream for changes in found for change in changes if change.kind is ChangeKind.CREATED]
+    assert sorted(made) == sorted(await bounds(connection))
+    for each in others:
+        await each.close()
+
+
+async def test_a_process_that_crashed_while_it_measured_keeps_nobody_out(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "STALLED_SECONDS", 0.1)
+    js = connection.nats.jetstream()
+    await js.add_stream(name=LOCK, subjects=[LOCK], description="crashed")
+
+    await apply(js, TopologySpec())
+
+    sizes = await bounds(connection)
+    assert LOCK not in sizes
+    assert 0.8 * 12 * MB < sum(sizes.values()) < 12 * MB
 
 
 class Refusing:
@@ -233,6 +282,19 @@ class Refusing:
 
     async def stream_info(self, name: str) -> Any:
         raise NotFoundError
+
+
+class Swept(Refusing):
+    """Somebody else removes whatever is made, at once."""
+
+    async def delete_stream(self, name: str) -> None:
+        raise NotFoundError
+
+
+async def test_a_probe_that_somebody_else_has_removed_does_no_harm() -> None:
+    js = Swept(NO_SERVERS, times=0)
+    assert await unreserved(js, 1) >= 1 << 50
+    assert len(js.made) == len(set(js.made)) > 1
 
 
 async def test_a_stream_is_made_although_the_server_is_still_removing_the_one_before() -> None:
