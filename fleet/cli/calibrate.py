@@ -175,7 +175,7 @@ def _show(output: Output, plan: Plan, found: Collected, outcomes: Sequence[Outco
         output.say("no labels yet: give feedback with `fleet feedback`, or wait for the dispatchers' own comparisons")
     for line in unused_lines(found):
         output.say(line)
-    if not plan.allow_fewer_tasks and any(each.lost for each in outcomes):
+    if any(each.waits and each.lost for each in outcomes):
         output.say("to replace one that stays all the same: --allow-fewer-tasks; jobs of its tasks become unfamiliar")
     accepted = sum(each.accepted for each in outcomes)
     verb = "would be put in force" if plan.dry_run else "put in force"

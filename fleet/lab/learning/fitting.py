@@ -34,7 +34,7 @@ class Outcome:
 
     `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, with the
     test of its promise that was spent on this. One that `waits` was not fitted: there is too little new, or it would
-    have taken the place of one that knows the tasks `lost`.
+    have taken the place of one that knows the tasks `lost` as well.
     """
 
     key: CalibrationKey
@@ -65,6 +65,7 @@ def fit_all(
 
     A wide calibration whose labels lack a task of the one in force is not fitted, unless `allow_fewer_tasks`: jobs of
     that task would be unfamiliar, and the two cannot be merged, for no label says that the new threshold suits it.
+    One that was withdrawn promises nothing for any task, so none is lost with it.
     The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
     Raises: ConfigError where a label is of a target that the catalogue does not know, or compared with one.
     """
@@ -76,8 +77,9 @@ def fit_all(
     groups = grouped(labels)
     found = []
     for key in sorted(groups):
-        lost = _lost(key, groups[key], in_force.get(key), known[key.target])
-        if lost and not allow_fewer_tasks:
+        before = in_force.get(key)
+        lost = _lost(key, groups[key], before, known[key.target])
+        if lost and not allow_fewer_tasks and (before is None or before.withdrawn is None):
             found.append(Outcome(key, len(groups[key]), False, _stays(lost), waits=True, lost=lost))
         else:
             found.append(replace(_fit_one(key, groups, in_force, rules, now), lost=lost))

@@ -172,6 +172,25 @@ def test_asked_to_it_replaces_one_that_knows_more_and_says_what_is_lost(rules: R
     assert found.calibration.familiar == Familiarity((INTENT,))
 
 
+def test_one_that_was_withdrawn_is_replaced_by_one_that_knows_fewer_tasks_which_are_named(
+    rules: Rules, wide_alone: Force
+) -> None:
+    """It promises nothing for any of its tasks; that of another key, which still does, stays."""
+    other = CalibrationKey("mixtral-8x7b")
+    live = replace(unfit(wide_alone[WIDE]), key=other, model=rules.catalogue.targets[other.target].model)
+    force = {WIDE: replace(unfit(wide_alone[WIDE]), withdrawn="too many kept answers are wrong"), other: live}
+    new = [*labels(INTENT), *labels(URGENCY)]
+
+    outcomes = fit_all([*new, *(replace(each, target=other.target) for each in new)], force, rules, NOW + 1)
+
+    found = by_key(outcomes)
+    assert (found[WIDE].accepted, found[WIDE].waits, found[WIDE].lost) == (True, False, (SMS,))
+    assert (found[other].accepted, found[other].waits, found[other].lost) == (False, True, (SMS,))
+    after = in_force_after(force, outcomes)
+    assert (after[WIDE].withdrawn, after[other]) == (None, live)
+    assert after[WIDE].familiar == Familiarity((INTENT, URGENCY))
+
+
 @pytest.mark.parametrize("change", [{"model": "another"}, {"familiar": Familiarity(())}])
 def test_one_that_knows_nothing_of_this_model_is_replaced(
     rules: Rules, wide_alone: Force, change: dict[str, object]
