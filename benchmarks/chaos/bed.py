@@ -61,7 +61,7 @@ class Bed:
 
     async def open(self) -> None:
         self.server.start()
-        await apply_topology(self.server.url, LEASE_SECONDS)
+        await apply_topology(self.server.url)
         self._eyes = await connect(self.server.url, name="chaos-eyes")
         for _ in range(2):
             self.add_dispatcher()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from fleet.ports import DeadLetters, JobDesk
-from fleet.settings.environment import DEFAULT_LEASE_SECONDS, Settings
+from fleet.settings.environment import Settings
 from queues.jetstream.client.connection import connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.desk import JetStreamDesk
@@ -53,13 +53,8 @@ async def open_dead_letters(nats_url: str, login: Login = ANONYMOUS) -> DeadLett
     return await JetStreamDeadLetters.connect(nats_url, login)
 
 
-async def apply_topology(
-    nats_url: str,
-    lease_seconds: float = DEFAULT_LEASE_SECONDS,
-    login: Login = ANONYMOUS,
-    replicas: int | None = None,
-) -> list[TopologyChange]:
-    """Create or update the streams and return what changed. `lease_seconds` must be the dispatchers' own.
+async def apply_topology(nats_url: str, login: Login = ANONYMOUS, replicas: int | None = None) -> list[TopologyChange]:
+    """Create or update the streams and return what changed.
 
     `replicas` None leaves those of an existing stream.
 
@@ -67,8 +62,7 @@ async def apply_topology(
     """
     connection = await connect(nats_url, login=login)
     try:
-        spec = TopologySpec(replicas=replicas, ack_wait_seconds=lease_seconds)
-        changes = await apply(connection.nats.jetstream(), spec)
+        changes = await apply(connection.nats.jetstream(), TopologySpec(replicas=replicas))
     finally:
         await connection.close()
     return [TopologyChange(change.stream, change.kind.value) for change in changes]

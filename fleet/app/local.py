@@ -102,7 +102,7 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
     async with AsyncExitStack() as parts:
         on_progress("starting NATS")
         nats_url = settings.nats_url or _embedded_nats(settings, ports, parts)
-        await apply_topology(nats_url, settings.lease_seconds, login_of(settings))
+        await apply_topology(nats_url, login_of(settings))
         on_progress("starting Ray")
         serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
         on_progress("starting the models (about a minute on a small machine)")

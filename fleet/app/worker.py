@@ -134,7 +134,7 @@ class DispatcherProcess:
         login = login_of(self._settings)
         connection = await connect(url, name="fleet-dispatcher", login=login, on_closed=closed.set)
         try:
-            await apply(connection.nats.jetstream(), TopologySpec(ack_wait_seconds=self._settings.lease_seconds))
+            await apply(connection.nats.jetstream(), TopologySpec())
             await _unless(closed, self._serve(connection, backends))
         finally:
             self._tracer.close()

@@ -20,7 +20,7 @@ async def apply(settings: Settings, output: Output, replicas: int | None) -> Non
     from fleet.app import apply_topology, login_of
 
     assert settings.nats_url is not None, "settings_for gave the address"
-    changes = await apply_topology(settings.nats_url, settings.lease_seconds, login_of(settings), replicas)
+    changes = await apply_topology(settings.nats_url, login_of(settings), replicas)
     output.object({"streams": {change.stream: str(change.change) for change in changes}})
     table = Table.grid(padding=(0, 2))
     for change in changes:

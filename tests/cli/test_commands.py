@@ -104,12 +104,10 @@ def test_topology_apply_says_what_changed(invoke: Invoke, invoke_json: InvokeJso
     assert invoke_json("topology", "apply") == {"streams": {"JOBS": "created", "WORK": "unchanged"}}
 
 
-def test_topology_apply_keeps_the_lease_of_the_dispatchers(
-    invoke: Invoke, fake_app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FLEET_LEASE_SECONDS", "7")
+def test_topology_apply_changes_the_replicas_only_where_it_is_told_to(invoke: Invoke, fake_app: App) -> None:
     invoke("topology", "apply")
-    assert fake_app.calls == ["topology with a lease of 7 s"]
+    invoke("topology", "apply", "--replicas", "3")
+    assert fake_app.calls == ["topology of as many as there are replicas", "topology of 3 replicas"]
 
 
 def test_the_address_of_the_fleet_comes_from_the_option_or_the_environment_or_is_local(

@@ -90,10 +90,8 @@ class App:
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
         return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS, spend)
 
-    async def apply_topology(
-        self, nats_url: str, lease_seconds: float, login: Login, replicas: int | None
-    ) -> list[TopologyChange]:
-        self.calls.append(f"topology with a lease of {lease_seconds:g} s")
+    async def apply_topology(self, nats_url: str, login: Login, replicas: int | None) -> list[TopologyChange]:
+        self.calls.append(f"topology of {replicas or 'as many as there are'} replicas")
         return [TopologyChange("JOBS", "created"), TopologyChange("WORK", "unchanged")]
 
     async def run_dispatcher(self, settings: Settings) -> None:

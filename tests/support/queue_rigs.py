@@ -127,5 +127,5 @@ async def jetstream_rig(stack: AsyncExitStack, url: str, ack_wait_seconds: float
     existing = {info.config.name for info in await js.streams_info()}
     for stream in existing.intersection(STREAMS):
         await js.delete_stream(stream)
-    await apply(js, TopologySpec(ack_wait_seconds=ack_wait_seconds))
+    await apply(js, TopologySpec())
     return JetStreamRig(connections[0], connections[1], ack_wait_seconds)

@@ -56,7 +56,7 @@ async def test_what_the_operator_has_set_is_kept(connection: Connection) -> None
     own = {"max_age": 7 * 86400.0, "duplicate_window": 3600.0, "subjects": ["results.*.*", "archive.*"]}
     await js.update_stream((await js.stream_info("RESULTS")).config.evolve(**own))
 
-    kinds = {change.kind for change in await apply(js, TopologySpec(ack_wait_seconds=5))}
+    kinds = {change.kind for change in await apply(js, SPEC)}
 
     config = (await js.stream_info("RESULTS")).config
     assert kinds == {ChangeKind.UNCHANGED}

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.e2e
 async def cluster(tmp_path: Path) -> AsyncIterator[tuple[ProductionNats, Connection]]:
     with ProductionNats(tmp_path, tenants=("acme",), servers=3, options=("--dev-ca", "--sync", "2m")) as servers:
         operator = await connect(servers.url, login=servers.login("operator"))
-        await until_done(lambda: apply(operator.nats.jetstream(), TopologySpec(replicas=3, ack_wait_seconds=5)))
+        await until_done(lambda: apply(operator.nats.jetstream(), TopologySpec(replicas=3)))
         yield servers, operator
         await operator.close()
 
