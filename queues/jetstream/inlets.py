@@ -19,8 +19,8 @@ from pydantic_core import from_json
 from fleet.model.delivery import AnyDelivery, Retry, Source
 from fleet.model.errors import QueueUnavailable
 from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.consumers import of_a_tenant
 from queues.jetstream.inlet import Inlet, hand_over_of
-from queues.jetstream.topology import of_a_tenant
 from queues.wire.letters import Message
 from queues.wire.subjects import consumer_of, stream_of
 

@@ -33,6 +33,7 @@ from fleet.model.result import Malformed, Result, Sealed, Work
 from queues.jetstream.causes import NO_JETSTREAM, nobody_takes, refused, stored_elsewhere
 from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.jetstream.client.frames import Arrival
+from queues.jetstream.consumers import TooManyConsumers, ensure_consumer
 from queues.jetstream.fence import displacing
 from queues.jetstream.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
 from queues.jetstream.inlets import Inlets
@@ -42,7 +43,6 @@ from queues.jetstream.sealing import Readings, body_of, record_of
 from queues.jetstream.stores.cells import WRITTEN_MEANWHILE
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.tokens import VOID, Token, look_up
-from queues.jetstream.topology import TooManyConsumers, TopologySpec, ensure_consumer
 from queues.wire.codec import decode
 from queues.wire.letters import Message, messages_of, traceparent_in
 from queues.wire.parcels import parcel_of
@@ -68,7 +68,7 @@ _log = logging.getLogger(__name__)
 class JetStreamQueue:
     """`fleet.ports.JobQueue` on one connection. Takes from different sources run side by side."""
 
-    def __init__(self, connection: Connection, ack_wait_seconds: float = TopologySpec().ack_wait_seconds) -> None:
+    def __init__(self, connection: Connection, ack_wait_seconds: float = 30.0) -> None:
         self._connection = connection
         self._ack_wait_seconds = ack_wait_seconds
         self._inlets = Inlets(connection)

@@ -1,20 +1,18 @@
-"""Streams and consumers: what the fleet keeps where, and for how long."""
+"""The streams: what the fleet keeps where, and for how long."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.api import (
-    ConsumerConfig,
     DiscardPolicy,
     RePublish,
     RetentionPolicy,
@@ -22,14 +20,15 @@ from nats.js.api import (
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, ServiceUnavailableError
 
-from fleet.model.delivery import JobsOf, Source
+from fleet.model.delivery import JobsOf
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
 from queues.jetstream import measuring, shares
-from queues.jetstream.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused, unanswered
+from queues.jetstream.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused
 from queues.jetstream.client.client import PermissionRefused
+from queues.jetstream.consumers import drop_consumer
 from queues.wire.subjects import (
     CALIBRATIONS,
     CANCELS,
@@ -46,25 +45,13 @@ from queues.wire.subjects import (
     WORK,
     arrival_subject,
     calibration_subject,
-    consumer_of,
-    filter_of,
     job_subject,
     load_subject,
     spend_subject,
-    stream_of,
 )
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-
-IDLE_CONSUMER_SECONDS = 60.0
-"""A tenant's consumer nobody pulls from goes away after that. One with deliveries in hand stays."""
-
-OVERLAPPING_FILTERS = 10100
-NOT_CHANGEABLE = 10012
-CONSUMER_LIMIT = 10026
-"""The server's codes where a work queue would hand out a message twice, where a consumer is another than the one that
-is there, and where there are enough of them."""
 
 CALIBRATION_HISTORY = 32
 """Revisions kept of each calibration."""
@@ -83,10 +70,6 @@ LOAD_MAX_AGE_SECONDS = 60.0
 """When the last report of a dispatcher goes: long after it has stopped saying anything."""
 
 
-class TooManyConsumers(QueueUnavailable):
-    """The server takes no further consumer of the stream; 1,000 of each are its default."""
-
-
 @dataclass(frozen=True, slots=True)
 class TopologySpec:
     """How the streams are kept. Three replicas need a cluster of three servers.
@@ -96,7 +79,6 @@ class TopologySpec:
 
     replicas: int | None = None
     storage: Literal["file", "memory"] | None = None
-    ack_wait_seconds: float = 30.0
     duplicate_window_seconds: float | None = None
     result_max_age_seconds: float | None = None
     ledger_max_age_seconds: float | None = None
@@ -160,7 +142,7 @@ async def _apply(js: Any, spec: TopologySpec, existing: shares.Existing) -> Sequ
     await shares.release(js, existing, bounds)
     changes = [await _apply_stream(js, *pair, existing[str(pair[0].name)], bounds) for pair in pairs]
     for lane in FAIR_LANES:
-        await _drop_consumer(js, JobsOf(lane))
+        await drop_consumer(js, JobsOf(lane))
     return changes
 
 
@@ -172,59 +154,6 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
     except NatsError as error:
         raise _why(error) from error
     return {info.config.name: info.state.messages for info in infos if info.config.name in names}
-
-
-async def _drop_consumer(js: Any, source: Source) -> None:
-    with suppress(NotFoundError):
-        await js.consumer_info(stream_of(source), consumer_of(source))  # who may not delete need not, where none is
-        await js.delete_consumer(stream_of(source), consumer_of(source))
-
-
-async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> None:
-    """The durable consumer of the source, created or brought up to date. Raises QueueUnavailable."""
-    name = consumer_of(source)
-    config = ConsumerConfig(
-        # Only with both names does the server check the filter against the caller's permissions.
-        name=name,
-        durable_name=name,
-        filter_subject=filter_of(source),
-        ack_wait=ack_wait_seconds,
-        # Giving up on a job is the dispatcher's decision; the server would leave it stored and invisible.
-        max_deliver=-1,
-        # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
-        max_ack_pending=-1,
-        inactive_threshold=IDLE_CONSUMER_SECONDS if of_a_tenant(source) else None,
-        # Tenants' come and go, four times as fast as files. A restart of the server forgets them, and no message.
-        mem_storage=True if of_a_tenant(source) else None,
-    )
-    try:
-        await _add_consumer(js, source, config)
-    except APIError as error:
-        what = f"consumer {name} of {stream_of(source)}"
-        if error.err_code == CONSUMER_LIMIT:
-            raise TooManyConsumers(f"{what}: {error}") from error
-        raise refused(what, error.err_code, error.description) from error
-    except NatsError as error:
-        raise unanswered(f"consumer {name} of {stream_of(source)}", error) from error
-
-
-async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:
-    """Create it. What an older dispatcher has made for the tenant is used, and for the whole lane makes room."""
-    try:
-        await js.add_consumer(stream_of(source), config)
-    except APIError as error:
-        if not of_a_tenant(source) or error.err_code not in (OVERLAPPING_FILTERS, NOT_CHANGEABLE):
-            raise
-        if error.err_code == OVERLAPPING_FILTERS:
-            await _drop_consumer(js, JobsOf(source.lane))
-        else:
-            config = config.evolve(mem_storage=None)
-        await js.add_consumer(stream_of(source), config)
-
-
-def of_a_tenant(source: Source) -> TypeGuard[JobsOf]:
-    """Whether it is the queue of one tenant in a lane."""
-    return isinstance(source, JobsOf) and source.tenant is not None
 
 
 def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:

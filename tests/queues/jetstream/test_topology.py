@@ -12,7 +12,8 @@ from fleet.model.delivery import JobsOf
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
 from queues.jetstream.client.connection import Connection, connect
-from queues.jetstream.topology import Change, ChangeKind, TopologySpec, apply, ensure_consumer, stream_sizes
+from queues.jetstream.consumers import ensure_consumer
+from queues.jetstream.topology import Change, ChangeKind, TopologySpec, apply, stream_sizes
 from queues.server.embedded import EmbeddedServer
 
 SPEC = TopologySpec()

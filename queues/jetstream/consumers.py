@@ -1,0 +1,82 @@
+"""The consumers of the streams: one for each source that jobs and work are taken from."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, TypeGuard
+
+from nats.errors import Error as NatsError
+from nats.js.api import ConsumerConfig
+from nats.js.errors import APIError, NotFoundError
+
+from fleet.model.delivery import JobsOf, Source
+from fleet.model.errors import QueueUnavailable
+from queues.jetstream.causes import refused, unanswered
+from queues.wire.subjects import consumer_of, filter_of, stream_of
+
+IDLE_CONSUMER_SECONDS = 60.0
+"""A tenant's consumer nobody pulls from goes away after that. One with deliveries in hand stays."""
+
+OVERLAPPING_FILTERS = 10100
+NOT_CHANGEABLE = 10012
+CONSUMER_LIMIT = 10026
+"""The server's codes where a work queue would hand out a message twice, where a consumer is another than the one that
+is there, and where there are enough of them."""
+
+
+class TooManyConsumers(QueueUnavailable):
+    """The server takes no further consumer of the stream; 1,000 of each are its default."""
+
+
+async def drop_consumer(js: Any, source: Source) -> None:
+    """Remove the consumer of the source, where there is one. Raises NatsError."""
+    with suppress(NotFoundError):
+        await js.consumer_info(stream_of(source), consumer_of(source))  # who may not delete need not, where none is
+        await js.delete_consumer(stream_of(source), consumer_of(source))
+
+
+async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> None:
+    """The durable consumer of the source, created or brought up to date. Raises QueueUnavailable."""
+    name = consumer_of(source)
+    config = ConsumerConfig(
+        # Only with both names does the server check the filter against the caller's permissions.
+        name=name,
+        durable_name=name,
+        filter_subject=filter_of(source),
+        ack_wait=ack_wait_seconds,
+        # Giving up on a job is the dispatcher's decision; the server would leave it stored and invisible.
+        max_deliver=-1,
+        # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
+        max_ack_pending=-1,
+        inactive_threshold=IDLE_CONSUMER_SECONDS if of_a_tenant(source) else None,
+        # Tenants' come and go, four times as fast as files. A restart of the server forgets them, and no message.
+        mem_storage=True if of_a_tenant(source) else None,
+    )
+    try:
+        await _add_consumer(js, source, config)
+    except APIError as error:
+        what = f"consumer {name} of {stream_of(source)}"
+        if error.err_code == CONSUMER_LIMIT:
+            raise TooManyConsumers(f"{what}: {error}") from error
+        raise refused(what, error.err_code, error.description) from error
+    except NatsError as error:
+        raise unanswered(f"consumer {name} of {stream_of(source)}", error) from error
+
+
+async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:
+    """Create it. What an older dispatcher has made for the tenant is used, and for the whole lane makes room."""
+    try:
+        await js.add_consumer(stream_of(source), config)
+    except APIError as error:
+        if not of_a_tenant(source) or error.err_code not in (OVERLAPPING_FILTERS, NOT_CHANGEABLE):
+            raise
+        if error.err_code == OVERLAPPING_FILTERS:
+            await drop_consumer(js, JobsOf(source.lane))
+        else:
+            config = config.evolve(mem_storage=None)
+        await js.add_consumer(stream_of(source), config)
+
+
+def of_a_tenant(source: Source) -> TypeGuard[JobsOf]:
+    """Whether it is the queue of one tenant in a lane."""
+    return isinstance(source, JobsOf) and source.tenant is not None
