@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmarks.report import show
 from deployments.profiles import Profile, model
+from fleet.loopback import free_port
 from fleet.model.attempt import Answer
 from fleet.model.call import Call
 from fleet.model.job import Lane
@@ -186,14 +187,6 @@ def timed(options: Options, once: Callable[[], object]) -> list[float]:
         once()
         rates.append(options.jobs / (time.perf_counter() - started))
     return rates[1:]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 PARTS: Mapping[str, Callable[[Options], list[float]]] = {

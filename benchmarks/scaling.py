@@ -30,8 +30,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.engine import free_port
 from fleet.app import apply_topology, worker
+from fleet.loopback import free_port
 from fleet.model.job import Lane, Tier
 from fleet.model.result import Status
 from fleet.model.scaling import Capacity

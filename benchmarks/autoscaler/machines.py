@@ -21,8 +21,8 @@ from typing import Any, Final
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.autoscaler.engine import MACHINE
-from benchmarks.engine import free_port
 from deployments.cluster import ENVIRONMENT, LOOPBACK
+from fleet.loopback import free_port
 
 HEAD: Final = "f" * 51 + "00000"
 """The fake provider's name for the head."""

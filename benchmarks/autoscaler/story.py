@@ -21,8 +21,8 @@ from pydantic_core import from_json
 from benchmarks.autoscaler.engine import TARGET
 from benchmarks.autoscaler.machines import Cluster
 from benchmarks.autoscaler.timeline import Row, decisions
-from benchmarks.engine import free_port
 from fleet.app import apply_topology
+from fleet.loopback import free_port
 from fleet.model.job import Lane, Tier
 from fleet.model.submission import Submission
 from queues.jetstream.client.connection import Connection, connect

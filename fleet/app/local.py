@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ from pathlib import Path
 from fleet.app.desk import apply_topology, login_of
 from fleet.app.status import Replicas, TargetStatus, has_cloud_key, target_statuses
 from fleet.app.worker import rules_of
+from fleet.loopback import free_ports, is_free
 from fleet.model.errors import ConfigError, FleetError, QueueUnavailable
 from fleet.settings.environment import Settings
 from queues.jetstream.client.connection import connect
@@ -39,16 +39,8 @@ class _Ports:
     @staticmethod
     def of(settings: Settings) -> _Ports:
         """Return the ports the settings ask for, with a port that is free now in place of each 0."""
-        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
-            free = [_free_port(each) for each in (first, second, third)]
-            wanted = (settings.nats_port, settings.http_port, settings.dashboard_port)
-            return _Ports(*(port or other for port, other in zip(wanted, free, strict=True)))
-
-
-def _free_port(unbound: socket.socket) -> int:
-    unbound.bind(("127.0.0.1", 0))
-    port: int = unbound.getsockname()[1]
-    return port
+        wanted = (settings.nats_port, settings.http_port, settings.dashboard_port)
+        return _Ports(*(port or free for port, free in zip(wanted, free_ports(len(wanted)), strict=True)))
 
 
 class Fleet:
@@ -116,20 +108,9 @@ def _require_engines() -> None:
         raise FleetError("models need Ray and vLLM on this machine: pip install 'inference-fleet[cpu]'")
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # Binds as nats-server does: a connection of an earlier server that is still closing does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def _embedded_nats(settings: Settings, ports: _Ports, parts: AsyncExitStack) -> str:
     # Checked first: a server that shares the store with the one that holds the port would do harm.
-    if settings.nats_port and not _is_free(settings.nats_port):
+    if settings.nats_port and not is_free(settings.nats_port):
         rule = f"port {settings.nats_port} is taken: stop what listens there, or choose another (0: any free one)"
         raise ConfigError("FLEET_NATS_PORT", rule)
     server = EmbeddedServer(settings.data_dir / "nats", ports.nats)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fleet.loopback import free_port
 from fleet.model.errors import ConfigError, QueueUnavailable
 
 START_SECONDS = 20.0
@@ -26,18 +27,18 @@ SYNC_INTERVAL = "1s"
 class EmbeddedServer:
     """nats-server with JetStream in `store_dir`, on loopback. Use it as a context manager, or `start` and `stop`.
 
-    With port 0 the system picks a free one; a later `start` of the same object uses that port again.
+    With port 0 it listens on a free one; a later `start` of the same object uses that port again.
     """
 
     def __init__(self, store_dir: Path, port: int = 0, sync_interval: str = SYNC_INTERVAL) -> None:
         self._store_dir = store_dir
-        self._port = port
+        self._port = port or free_port()
         self._sync_interval = sync_interval
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Valid once started."""
+        """Where clients connect."""
         return f"nats://127.0.0.1:{self._port}"
 
     @property
@@ -55,7 +56,7 @@ class EmbeddedServer:
         self._process = subprocess.Popen(
             [_binary(), "-c", str(config)], stdin=subprocess.DEVNULL, start_new_session=True
         )
-        self._port = self._wait_for_port()
+        self._wait_until_it_listens()
 
     def stop(self) -> None:
         """End it and wait until it has."""
@@ -79,10 +80,10 @@ class EmbeddedServer:
         self.stop()
 
     def _config(self) -> str:
-        # A JSON document is a valid configuration; -1 asks for a free port.
+        # A JSON document is a valid configuration.
         return json.dumps(
             {
-                "listen": f"127.0.0.1:{self._port or -1}",
+                "listen": f"127.0.0.1:{self._port}",
                 "ports_file_dir": str(self._store_dir),
                 "logfile": str(self._store_dir / "nats-server.log"),
                 "max_payload": MAX_PAYLOAD_BYTES,
@@ -91,27 +92,18 @@ class EmbeddedServer:
             indent=2,
         )
 
-    def _wait_for_port(self) -> int:
+    def _wait_until_it_listens(self) -> None:
         """The server writes <name>_<pid>.ports when it accepts connections."""
         assert self._process is not None
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
             if self._process.poll() is not None:
                 break
-            for path in self._store_dir.glob(f"*_{self._process.pid}.ports"):
-                if ports := _read_ports(path):
-                    return ports
+            if any(self._store_dir.glob(f"*_{self._process.pid}.ports")):
+                return
             time.sleep(POLL_SECONDS)
         self.stop()
         raise QueueUnavailable(f"nats-server did not start; see {self._store_dir / 'nats-server.log'}")
-
-
-def _read_ports(path: Path) -> int | None:
-    try:
-        [url, *_] = json.loads(path.read_text())["nats"]
-    except ValueError:
-        return None  # half written
-    return int(url.rsplit(":", 1)[1])
 
 
 def _binary() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ import pytest
 import yaml
 from otlp_sink import OtlpSink
 from patience import PATIENCE_SECONDS
+
+from fleet.loopback import free_port
 
 INVENTED_KEY = "sk-invented-for-tests-0123456789"
 
@@ -70,7 +71,7 @@ def rules(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory, catalogue, rules) -> Iterator[RunningFleet]:
     """NATS, Ray Serve with three vLLM engines, the dispatcher; OpenAI's and Anthropic's SDKs aimed at one of them."""
-    http_port = _free_port()
+    http_port = free_port()
     with OtlpSink() as spans:
         environment = os.environ | {
             "FLEET_DATA_DIR": str(tmp_path_factory.mktemp("fleet")),
@@ -117,9 +118,3 @@ def _whereabouts(process: subprocess.Popen[str], environment: dict[str, str], sp
         environment,
         spans,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -13,6 +13,7 @@ import pytest
 
 from fleet.cli.output import advice
 from fleet.client import FleetClient, submission
+from fleet.loopback import free_port
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.feedback import Feedback, Verdict
 from queues.jetstream.client.addresses import Address, servers_in, without_password
@@ -38,9 +39,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(configuration: str) -> int:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = int(free.getsockname()[1])
+        port = free_port()
         path = tmp_path / "server.conf"
         path.write_text(f'listen: "127.0.0.1:{port}"\n' + configuration.replace("DIR", str(tmp_path)))
         running.append(subprocess.Popen([_binary(), "-c", str(path)], stderr=subprocess.DEVNULL))
