@@ -38,9 +38,10 @@ demo: setup  ## start everything, run real jobs through it, show what happened, 
 up: setup  ## start everything and leave it running until Ctrl-C
 	$(BIN)/fleet up
 
-# Two processes: one runs what uses the engines, from the start, the other all the rest (tests/conftest.py).
+# Three processes: one runs what uses the engines, from the start, the others all the rest (tests/conftest.py). A test
+# with processes of its own mostly waits for them, so that two would leave a second core half idle.
 test: setup-dev  ## the whole suite, end-to-end tests on real parts included
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: static  ## format, lint, types, import contracts, unit tests
 	$(BIN)/python -m pytest -q -m "not e2e" -n 2 --dist loadfile

@@ -21,13 +21,16 @@ structlog.configure(processors=[structlog.processors.format_exc_info, structlog.
 ENGINES = "tests/e2e"
 """Its tests use one Ray with three engines, which take minutes to start and 10 GiB of memory: one process runs them."""
 
+OWN_RAY = f"{ENGINES}/test_autoscaler.py"
+"""Starts a Ray of its own, and mostly waits for it: another process does that meanwhile."""
+
 
 class EnginesInOneProcess(LoadFileScheduling):
     """The tests of a file run in one process, and so do all those that use the engines."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return ENGINES if file.startswith(f"{ENGINES}/") else file
+        return ENGINES if file.startswith(f"{ENGINES}/") and file != OWN_RAY else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EnginesInOneProcess | None:
