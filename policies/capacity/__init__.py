@@ -1,1 +1,1 @@
-"""What fits on which GPU, how fast it answers there, and at what price: arithmetic on a model's config.json."""
+"""Sizing by arithmetic on a model's config.json: the GPUs it fits on, its speed there, and the price."""

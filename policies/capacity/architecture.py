@@ -12,7 +12,7 @@ from policies.capacity.checkpoint import count_in, flag_in, longest_context_of, 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What of a decoder-only transformer with grouped-query attention decides its size and its speed.
+    """The properties of a decoder-only transformer with grouped-query attention that decide its size and its speed.
 
     A model without experts has one. `qkv_bias`, `output_bias` and `mlp_bias` say which projections add a bias,
     `qk_norm` whether queries and keys are normalised per head, `tied` whether the input and the output embedding are
@@ -93,7 +93,7 @@ KNOWN_TYPES = ("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe")
 
 
 def architecture_of(name: str, config: Mapping[str, Any]) -> Architecture:
-    """The model that a config.json of the Hugging Face hub describes.
+    """Read the architecture that a config.json of the Hugging Face hub describes.
 
     Raises: ConfigError, whose field is `<name>.<key of the config>`.
     """

@@ -1,6 +1,6 @@
-"""How a checkpoint keeps its weights, and the longest context it may serve, as vLLM reads them from its config.json.
+"""The form of a checkpoint's weights and the longest context it may serve, as vLLM reads them from its config.json.
 
-What vLLM would load and this arithmetic does not know is refused by field; no number is guessed.
+A form that vLLM would load and this arithmetic does not know is refused by field; no number is guessed.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from policies.capacity.memory import GROUP, Quantization
 Section = Mapping[str, Any]
 
 MOST = 10**9
-"""No size of a model is larger; what is would only overflow the arithmetic."""
+"""Maximum of any size of a model; a larger one would only overflow the arithmetic."""
 
 _METHODS = ("awq", "gptq", "fp8", "compressed-tensors", "bitsandbytes", "modelopt")
 _SAME = {"auto_awq": "awq", "awq_marlin": "awq", "auto_gptq": "gptq", "gptq_marlin": "gptq"}
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
-"""vLLM serves float32 checkpoints in 16 bits."""
+"""Known types; vLLM serves float32 checkpoints in 16 bits."""
 
 _WIDE_ANYWAY = ("lm_head", "embed_tokens", "gate", "router", "norm")
-"""What stays in bf16 here whatever the quantisation is."""
+"""Modules that are counted in bf16 whatever the quantisation is."""
 
 _ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
 
 
 def shown(value: object) -> str:
-    """For a message: short, and printable whatever it is."""
+    """Return the value for a message: short, and printable whatever it is."""
     return reprlib.repr(value)
 
 
 def count_in(name: str, section: Section, key: str, otherwise: int | None = None) -> int:
-    """A whole number above zero; `null` counts as absent. Raises: ConfigError."""
+    """Read a whole number above zero; `null` counts as absent. Raises: ConfigError."""
     value = section.get(key)
     if value is None and otherwise is not None:
         return otherwise
@@ -46,7 +46,7 @@ def count_in(name: str, section: Section, key: str, otherwise: int | None = None
 
 
 def flag_in(name: str, section: Section, key: str) -> bool:
-    """True or false; `null` counts as false. Raises: ConfigError."""
+    """Read true or false; `null` counts as false. Raises: ConfigError."""
     value = section.get(key)
     if value is not None and not isinstance(value, bool):
         raise ConfigError(f"{name}.{key}", f"must be true or false; got {shown(value)}")
@@ -54,7 +54,7 @@ def flag_in(name: str, section: Section, key: str) -> bool:
 
 
 def section_in(name: str, config: Section, key: str) -> Section:
-    """An object; `null` counts as an empty one. Raises: ConfigError."""
+    """Read an object; `null` counts as an empty one. Raises: ConfigError."""
     value = config.get(key)
     if value is None:
         return {}
@@ -64,7 +64,7 @@ def section_in(name: str, config: Section, key: str) -> Section:
 
 
 def one_of(name: str, section: Section, key: str, known: tuple[Any, ...], otherwise: Any = None) -> Any:
-    """One of the known values; `null` counts as `otherwise`. Raises: ConfigError."""
+    """Read one of the known values; `null` counts as `otherwise`. Raises: ConfigError."""
     value = section.get(key)
     if value is None and otherwise is not None:
         return otherwise
@@ -74,9 +74,9 @@ def one_of(name: str, section: Section, key: str, known: tuple[Any, ...], otherw
 
 
 def stored_as(name: str, config: Section) -> Quantization | None:
-    """How the weights of the layers are kept on disk; None: in 16 bits, to be quantised as wished.
+    """Return how the layers' weights are stored on disk; None: in 16 bits, to be quantised as wished.
 
-    Raises: ConfigError for what is not known, whose field is the path in the config.
+    Raises: ConfigError for an unknown form, whose field is the path in the config.
     """
     dtype = next((key for key in ("dtype", "torch_dtype") if config.get(key) is not None), None)
     if dtype is not None:
@@ -111,7 +111,7 @@ def stored_as(name: str, config: Section) -> Quantization | None:
 
 
 def _plain(section: Section) -> Section:
-    """With one name for each method, where vLLM knows several."""
+    """Return the section with one name for each method, where vLLM knows several."""
     method = section.get("quant_method")
     return {**section, "quant_method": _SAME.get(method, method) if isinstance(method, str) else method}
 
@@ -157,7 +157,7 @@ def _group(path: str, group: object) -> Quantization:
 
 
 def _all_alike(path: str, section: Section) -> None:
-    """Raises: ConfigError where some layers are kept otherwise than the others."""
+    """Refuse a checkpoint that stores some layers in another form than the others. Raises: ConfigError."""
     for key in ("dynamic", "sparsity_config", "packed_modules_mapping_bits", "quantized_layers"):
         if section.get(key):
             raise ConfigError(f"{path}.{key}", "must be empty: layers kept in different ways are not counted")
@@ -172,9 +172,10 @@ def _all_alike(path: str, section: Section) -> None:
 
 
 def longest_context_of(name: str, config: Section) -> int:
-    """Positions the model may serve, as vLLM derives them from `max_position_embeddings`, rope and sliding window.
+    """Return the positions vLLM would serve, by `max_position_embeddings`, rope and sliding window.
 
-    Beyond a sliding window the KV cache stops growing, which is not counted: the window is the longest.
+    Beyond a sliding window the KV cache stops growing, which is not counted: the window is the maximum.
+
     Raises: ConfigError.
     """
     longest = count_in(name, config, "max_position_embeddings")

@@ -1,4 +1,4 @@
-"""GPUs and the machines one can rent them in."""
+"""GPUs and the machines they can be rented in."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from policies.rules.sections import STRICT, Strict
 class Gpu:
     """One card. Speeds are the maker's peaks for dense matrices, in 10^12 operations or 10^9 bytes a second.
 
-    `memory_gib` is what CUDA reports, less than the name says. Without `fp8_tflops` the card multiplies fp8 weights
-    in bf16. `max_sequences` and `step_tokens` are what vLLM chooses for it unless told otherwise
+    `memory_gib` is as CUDA reports it, less than the name says. Without `fp8_tflops` the card multiplies fp8 weights
+    in bf16. `max_sequences` and `step_tokens` are vLLM's defaults for it
     (`max_num_seqs`, `max_num_batched_tokens`).
     """
 
@@ -32,7 +32,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What joins the cards of a machine: the bus bandwidth of an all-reduce, and how long the smallest one takes."""
+    """The link between a machine's cards: the bus bandwidth of an all-reduce, and the time of the smallest one."""
 
     gb_per_second: float
     microseconds: float
@@ -55,7 +55,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """Everything one may rent. `prices_as_of` dates the prices; `overview` names what a plan shows unasked."""
+    """The machines for rent. `prices_as_of` dates the prices; `overview` names those a plan shows by default."""
 
     prices_as_of: str
     gpus: Mapping[str, Gpu]
@@ -74,7 +74,7 @@ class Machines:
 
 
 def checked(machines: Machines) -> Machines:
-    """The same machines. Raises: ConfigError where a name leads nowhere or a number makes no sense."""
+    """Return the same machines. Raises: ConfigError if a name leads nowhere or a number makes no sense."""
     for name, gpu in machines.gpus.items():
         for field in ("memory_gib", "bandwidth_gb_per_second", "bf16_tflops", "int8_tops", "max_sequences"):
             _positive(f"gpus.{name}.{field}", getattr(gpu, field))

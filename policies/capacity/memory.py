@@ -1,4 +1,4 @@
-"""What a replica needs of the memory of each of its cards, and what is left for the KV cache."""
+"""The memory a replica needs on each of its cards, and the rest for the KV cache."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ UTILIZATION = 0.9
 """The share of a card that vLLM may use: `gpu_memory_utilization` of the profile."""
 
 BLOCK_TOKENS = 16
-"""vLLM hands out the KV cache in blocks of so many tokens."""
+"""Tokens of a block; vLLM hands out the KV cache in such blocks."""
 
 GROUP = 128
 """Weights that share a scale and a zero in the usual 4-bit checkpoints (AWQ and GPTQ, group size 128)."""
 
 CONTEXT_GIB = 0.5
-"""CUDA's own context and libraries on each card."""
+"""Memory of CUDA's own context and libraries on each card."""
 
 GRAPHS_GIB = 0.75
-"""CUDA graphs of the decode steps; vLLM counts them inside its share since 0.21 and warns of up to 3 GiB."""
+"""Memory of the decode steps' CUDA graphs; vLLM counts them inside its share since 0.21 and warns of up to 3 GiB."""
 
 NCCL_GIB = 0.75
-"""Buffers of the all-reduce on each card that works with others."""
+"""Memory of the all-reduce buffers on each card that works with others."""
 
 _WIDE = 2
 """Bytes of a weight, an activation or a KV entry in bf16."""
 
 
 class Quantization(StrEnum):
-    """How the weights of the layers are kept; embeddings, norms and the router of experts stay in bf16."""
+    """The form of the layers' weights; embeddings, norms and the router of experts stay in bf16."""
 
     BF16 = "bf16"
     FP8 = "fp8"
@@ -48,10 +48,10 @@ class Quantization(StrEnum):
 
     @property
     def weight_bytes(self) -> float:
-        """Bytes of one weight with its share of scales. 8 bits: a scale per row, too little to count.
+        """Bytes of one weight with its share of scales.
 
-        4 bits: a 16-bit scale and a 4-bit zero per group of 128; `w8a16` has 8-bit weights in such groups, or by row.
-        bitsandbytes: 4 bits and a 32-bit scale per 64 weights.
+        8 bits: a scale per row, too little to count. 4 bits: a 16-bit scale and a 4-bit zero per group of 128; `w8a16`
+        has 8-bit weights in such groups, or by row. bitsandbytes: 4 bits and a 32-bit scale per 64 weights.
         """
         match self:
             case Quantization.BF16:
@@ -71,11 +71,11 @@ class Quantization(StrEnum):
 
 
 OFFERED = (Quantization.BF16, Quantization.FP8, Quantization.INT8, Quantization.AWQ, Quantization.GPTQ)
-"""What a checkpoint in 16 bits may be quantised to; the others are planned where a checkpoint has them."""
+"""Forms that a 16-bit checkpoint may be quantised to; the others are planned only where a checkpoint has them."""
 
 
 class KvDtype(StrEnum):
-    """How the KV cache is kept; vLLM's default is the type of the model, bf16."""
+    """The type of the KV cache; vLLM's default is the type of the model, bf16."""
 
     BF16 = "bf16"
     FP8 = "fp8"
@@ -87,7 +87,7 @@ class KvDtype(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One replica's memory, each figure of a single card. `kv_token_bytes` is what a token of context takes there."""
+    """One replica's memory, each figure of a single card. `kv_token_bytes` is one token of context there."""
 
     tensor_parallel: int
     usable_gib: float
@@ -97,16 +97,16 @@ class Memory:
 
     @property
     def kv_gib(self) -> float:
-        """What is left for the KV cache; never below zero."""
+        """Memory left for the KV cache; never below zero."""
         return max(0.0, self.usable_gib - self.weights_gib - self.overhead_gib)
 
     def sequences(self, tokens: int) -> int:
-        """How many sequences of so many tokens each the KV cache holds at once."""
+        """Return how many sequences of so many tokens each the KV cache holds at once."""
         blocks = int(self.kv_gib * GIB / self.kv_token_bytes) // BLOCK_TOKENS
         return blocks // -(-tokens // BLOCK_TOKENS)
 
     def needed_gib(self, sequences: int, tokens: int) -> float:
-        """What a card must have usable for so many sequences of so many tokens."""
+        """Return the usable memory a card must have for so many sequences of so many tokens."""
         kv = sequences * -(-tokens // BLOCK_TOKENS) * BLOCK_TOKENS * self.kv_token_bytes / GIB
         return self.weights_gib + self.overhead_gib + kv
 
@@ -119,7 +119,7 @@ def memory_of(
     tensor_parallel: int,
     utilization: float = UTILIZATION,
 ) -> Memory:
-    """The memory of one of the `tensor_parallel` cards among which a replica is split evenly."""
+    """Return the memory of one of the `tensor_parallel` cards among which a replica is split evenly."""
     return Memory(
         tensor_parallel=tensor_parallel,
         usable_gib=gpu.memory_gib * utilization,
@@ -130,7 +130,7 @@ def memory_of(
 
 
 def kv_token_bytes(architecture: Architecture, kv_dtype: KvDtype, tensor_parallel: int) -> float:
-    """Keys and values of one token on one card: 2 x layers x KV heads there x head size x bytes.
+    """Return the size of one token's keys and values on one card: 2 x layers x KV heads there x head size x bytes.
 
     With more cards than KV heads every card still holds one.
     """
@@ -139,7 +139,7 @@ def kv_token_bytes(architecture: Architecture, kv_dtype: KvDtype, tensor_paralle
 
 
 def cannot_split(architecture: Architecture, quantization: Quantization, tensor_parallel: int) -> str | None:
-    """Why vLLM refuses to split the model among so many cards; None: it does not."""
+    """Return why vLLM refuses to split the model among so many cards, or None."""
     heads, kv_heads = architecture.heads, architecture.kv_heads
     if architecture.vocabulary < tensor_parallel:
         return f"{architecture.vocabulary} words do not split among {tensor_parallel} cards"
@@ -155,7 +155,7 @@ def cannot_split(architecture: Architecture, quantization: Quantization, tensor_
 
 
 def _weights(architecture: Architecture, quantization: Quantization, tensor_parallel: int) -> float:
-    """Bytes on one card: the layers and embeddings are split, what is small is whole on each."""
+    """Return the bytes on one card: layers and embeddings are split, small weights are whole on each."""
     kv_share = max(1 / tensor_parallel, 1 / architecture.kv_heads)
     split = (architecture.linear - architecture.kv_projections) / tensor_parallel
     layers = (split + architecture.kv_projections * kv_share) * quantization.weight_bytes
@@ -163,7 +163,7 @@ def _weights(architecture: Architecture, quantization: Quantization, tensor_para
 
 
 def _overhead_gib(architecture: Architecture, gpu: Gpu, tensor_parallel: int) -> float:
-    """Activations of the widest step, CUDA graphs, CUDA's context and the buffers of the all-reduce.
+    """Add up the widest step's activations, CUDA graphs, CUDA's context and the buffers of the all-reduce.
 
     The widest step holds `step_tokens` tokens: four vectors of the hidden size, and gate, up and their product in each
     expert that a token visits.

@@ -1,4 +1,4 @@
-"""A plan: which models fit which machines, how many sequences at once, how fast, and what a token costs there."""
+"""A plan: the models that fit on which machines, at how many sequences, how fast, and the price of a token."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from policies.capacity.memory import OFFERED, KvDtype, Memory, Quantization, can
 from policies.capacity.roofline import JobShape, Replica, Speed, speed_of
 
 OTHER_MACHINES = 3
-"""How many other machines are named where nothing fits on the one asked for."""
+"""Number of other machines named where nothing fits on the one asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model and the longest context it is to be served with, in tokens; `stored` is how its checkpoint is quantised.
+    """A model and the longest context to serve it with, in tokens; `stored` is how its checkpoint is quantised.
 
-    Without it the weights are in 16 bits.
+    None: the weights are in 16 bits.
     """
 
     architecture: Architecture
@@ -33,9 +33,9 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a replica shall do.
+    """The demands on a replica.
 
-    It fits where `concurrency` sequences of the whole context do at once (None: one, without which vLLM does not
+    It fits where `concurrency` sequences of the whole context fit at once (None: one, without which vLLM does not
     start). The batch is `concurrency`, or all the mean jobs that fit. `utilization` is the share of its time for which
     work is there; `tensor_parallel` and `gpus` are free where None.
     """
@@ -50,7 +50,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars: of a replica's hour, of a million output tokens, of a million tokens of both kinds, of a job."""
+    """US dollars for a replica's hour, a million output tokens, a million tokens of both kinds, and a job."""
 
     per_hour: float
     per_million_tokens: float
@@ -93,12 +93,12 @@ class Row:
 
     @property
     def usd(self) -> float:
-        """What rows are compared by: dollars per million output tokens, endless where it does not fit."""
+        """The figure to compare rows by: dollars per million output tokens, infinity where it does not fit."""
         return float("inf") if self.on_demand is None else self.on_demand.per_million_tokens
 
 
 def best(served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish) -> Row | None:
-    """The cheapest way to split the model among the cards, or where none fits the one that comes closest.
+    """Return the cheapest way to split the model among the cards, or the closest one where none fits.
 
     None: the machine has fewer cards than the wish asks for, or the model cannot be split so.
     """
@@ -111,7 +111,7 @@ def best(served: Served, instance: str, quantization: Quantization, machines: Ma
 
 
 def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> Iterator[Row]:
-    """The model as it is published, then the cheapest of all ways unless that is the one."""
+    """Yield the model as it is published, then the cheapest of all ways unless that is the same."""
     rows = [row for kind in served.kinds if (row := best(served, instance, kind, machines, wish)) is not None]
     if rows:
         yield rows[0]
@@ -121,7 +121,7 @@ def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> I
 
 
 def what_fits(row: Row, served: Served, machines: Machines, wish: Wish) -> str:
-    """What fits instead of a row that does not: other weights on as many cards, more cards, other machines."""
+    """Say what fits instead of a row that does not: other weights on as many cards, more cards, other machines."""
     offers = [
         *_other_weights(row, served, machines, wish),
         *_more_cards(row, served, machines, wish),
@@ -143,7 +143,7 @@ def _more_cards(row: Row, served: Served, machines: Machines, wish: Wish) -> Ite
 
 
 def _other_machines(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
-    """The cheapest machines that can serve the model in any of the weights, cheapest first."""
+    """Yield the cheapest machines that can serve the model in any of the weights, cheapest first."""
     found = []
     for name, instance in machines.instances.items():
         kinds = [kind.value for kind in served.kinds if _fits(served, name, kind, machines, wish, instance.gpus)]
@@ -158,7 +158,7 @@ def _fits(served: Served, instance: str, quantization: Quantization, machines: M
 
 
 def _splits(instance: Instance, wish: Wish) -> Sequence[int]:
-    """Among how many cards a replica may be split, so that replicas fill the cards evenly."""
+    """Return the numbers of cards to split a replica among, so that replicas fill the cards evenly."""
     gpus = instance.gpus if wish.gpus is None else wish.gpus
     if gpus > instance.gpus:
         return ()
@@ -205,7 +205,7 @@ def _priced(row: Row, rented: Instance, wish: Wish, speed: Speed) -> Row:
 
 
 def price_of(usd_per_hour: float, speed: Speed, wish: Wish) -> Price:
-    """What tokens cost on a replica of that price and speed, if it has work for the share `utilization` of its time."""
+    """Return the price of tokens on such a replica, with work for the share `utilization` of its time."""
     output_per_hour = speed.tokens_per_second * wish.utilization * 3600
     per_token = usd_per_hour / output_per_hour
     per_job = per_token * wish.job.output_tokens
@@ -233,7 +233,7 @@ def rows_of(
     machines: Machines,
     wish: Wish,
 ) -> list[Row]:
-    """One row for each model, machine and quantisation asked for."""
+    """Return one row for each model, machine and quantisation asked for."""
     instances = list(instances)
     rows = (
         best(served, instance, kind, machines, wish)

@@ -1,7 +1,7 @@
-"""How fast a replica answers under full batches: the slower of memory and arithmetic, and what both wait for.
+"""A replica's speed under full batches: the slower of memory and arithmetic, and what both wait for.
 
 The efficiencies are fitted to 153 figures of NVIDIA's "TensorRT-LLM 0.17 performance overview" (Llama 3.1 8B and 70B,
-Mixtral 8x7B on A100, H100 and H200, one to eight cards): it misses them by 12 % in the root mean square and by 37 % at
+Mixtral 8x7B on A100, H100 and H200, one to eight cards): they miss them by 12 % in the root mean square and by 37 % at
 most. Those are full batches of equal requests on NVIDIA's own engine; vLLM was seen between 0.3 and 1.2 times as fast
 as this says (`tests/policies/capacity/test_published.py` has the figures).
 """
@@ -19,28 +19,28 @@ BF16_EFFICIENCY = 0.6
 """The share of a card's bf16 peak that its matrix products reach."""
 
 EIGHT_BIT_EFFICIENCY = 0.55
-"""The same in fp8 and int8, where the rest of a layer weighs more against a product that takes half as long."""
+"""Share of the fp8 and int8 peak, where the rest of a layer weighs more against a product that takes half as long."""
 
 WEIGHTS_EFFICIENCY = 0.8
 """The share of the memory bandwidth at which weights are read."""
 
 KV_EFFICIENCY = 0.75
-"""The same for the KV cache."""
+"""The share of the memory bandwidth at which the KV cache is read."""
 
 STEP_SECONDS = 1e-3
-"""What the engine does once a step: schedule, start kernels, sample."""
+"""Seconds the engine needs once a step: schedule, start kernels, sample."""
 
 SEQUENCE_SECONDS = 1e-5
-"""What it does once a step for each sequence: sample, detokenise, hand on."""
+"""Seconds the engine needs once a step for each sequence: sample, detokenise, hand on."""
 
 FLOPS_PER_WEIGHT = 2
-"""A multiplication and an addition."""
+"""Operations per weight: a multiplication and an addition."""
 
 _WIDE = 2
 
 
 class Bound(StrEnum):
-    """What takes most of the time."""
+    """The resource that takes most of the time."""
 
     COMPUTE = "compute"
     WEIGHTS = "weights"
@@ -87,9 +87,10 @@ class Replica:
 
 
 def speed_of(replica: Replica, job: JobShape, batch: int) -> Speed:
-    """Continuous batching in its steady state: while `batch` jobs write their answers, as many prompts are read.
+    """Compute the speed of continuous batching in its steady state.
 
-    So `batch` jobs take `batch` prefills and as many decode steps as an answer has tokens.
+    While `batch` jobs write their answers, as many prompts are read: `batch` jobs take `batch` prefills and as many
+    decode steps as an answer has tokens.
     """
     spent = dict.fromkeys(Bound, 0.0)
     for bound, seconds in _prefill(replica, job.prompt_tokens).items():
@@ -107,13 +108,13 @@ def speed_of(replica: Replica, job: JobShape, batch: int) -> Speed:
 
 
 def distinct_experts(architecture: Architecture, tokens: int) -> float:
-    """How many experts so many tokens visit, if each visits `experts_per_token` of them at random."""
+    """Return how many experts so many tokens visit, if each visits `experts_per_token` of them at random."""
     missed = (1 - architecture.experts_per_token / architecture.experts) ** tokens
     return architecture.experts * (1 - missed)
 
 
 def _prefill(replica: Replica, tokens: int) -> dict[Bound, float]:
-    """Seconds to read one prompt: its products, its attention (half of tokens x tokens), one row of the output."""
+    """Return seconds to read one prompt: its products, its attention (half of tokens x tokens), one row of output."""
     model = replica.architecture
     layers = FLOPS_PER_WEIGHT * model.active * tokens / _peak(replica)
     attention = 2 * model.layers * tokens**2 * model.heads * model.head_dim
@@ -122,7 +123,7 @@ def _prefill(replica: Replica, tokens: int) -> dict[Bound, float]:
 
 
 def _step(replica: Replica, batch: int, context: float) -> dict[Bound, float]:
-    """Seconds of one decode step: weights are read once for the whole batch, the KV cache for each sequence."""
+    """Return seconds of one decode step: weights are read once for the batch, the KV cache for each sequence."""
     model = replica.architecture
     compute = batch * FLOPS_PER_WEIGHT * (model.active / _peak(replica) + model.embedding / _bf16_peak(replica))
     weights = _weights_read(replica, batch) / (_bandwidth(replica) * WEIGHTS_EFFICIENCY)
@@ -136,14 +137,14 @@ def _step(replica: Replica, batch: int, context: float) -> dict[Bound, float]:
 
 
 def _weights_read(replica: Replica, batch: int) -> float:
-    """Bytes on all cards together; the input embedding is looked up, not read."""
+    """Return the bytes read on all cards together; the input embedding is looked up, not read."""
     model = replica.architecture
     layers = model.attention + distinct_experts(model, batch) * model.expert
     return layers * replica.quantization.weight_bytes + model.embedding * _WIDE
 
 
 def _traffic(replica: Replica, tokens: int) -> float:
-    """Seconds the links need for two all-reduces a layer of one hidden vector per token.
+    """Return seconds the links need for two all-reduces a layer of one hidden vector per token.
 
     A ring moves 2 (n - 1) / n of the data at the bus bandwidth (nccl-tests, PERFORMANCE.md).
     """
@@ -155,7 +156,7 @@ def _traffic(replica: Replica, tokens: int) -> float:
 
 
 def _hops(replica: Replica) -> float:
-    """Seconds of a step in which the all-reduces only wait for each other."""
+    """Return seconds of a step in which the all-reduces only wait for each other."""
     if replica.link is None or replica.tensor_parallel == 1:
         return 0.0
     return 2 * replica.architecture.layers * replica.link.microseconds * 1e-6
@@ -170,7 +171,7 @@ def _bf16_peak(replica: Replica) -> float:
 
 
 def _peak(replica: Replica) -> float:
-    """Operations a second on the weights of the layers; 4-bit weights are unpacked and multiplied in bf16."""
+    """Return operations a second on the layers' weights; 4-bit weights are unpacked and multiplied in bf16."""
     eight_bit = 1e12 * EIGHT_BIT_EFFICIENCY * replica.tensor_parallel
     match replica.quantization:
         case Quantization.INT8:

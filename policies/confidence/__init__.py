@@ -1,1 +1,1 @@
-"""How far an answer can be trusted: gates, signals, calibrated scores, thresholds, second looks."""
+"""The trust in answers: gates, signals, calibrated scores, thresholds, second looks."""

@@ -1,4 +1,4 @@
-"""Whether an answer is good enough to be delivered."""
+"""The decision whether an answer is good enough to be delivered."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from policies.rules.rules import Rules
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """On the latest `answer`: `accepted` says why it is final, None that it is not; `doubt` then says why not.
+    """The verdict on the latest `answer`: `accepted` says why it is final (None: it is not), `doubt` then why not.
 
-    With a `probe` a second look should be taken before either is acted on.
+    With a `probe` a second look should be taken before acting on either.
     """
 
     answer: Attempt
@@ -27,7 +27,7 @@ class Verdict:
 
 
 def verdict_on(job: Job, attempts: tuple[Attempt, ...], rules: Rules) -> Verdict:
-    """The verdict on the last answer, with what second looks at it have brought to light."""
+    """Return the verdict on the last answer, with what second looks at it have shown."""
     latest = attempts[-1]
     if latest.probe is None:
         answer, confidence, judged = latest, latest.confidence, latest.judged
@@ -46,7 +46,7 @@ def _answer_in(attempts: tuple[Attempt, ...]) -> Attempt:
 
 
 def _after_looks(attempts: tuple[Attempt, ...]) -> tuple[float | None, Judged | None]:
-    """The last judgement there is. One that failed leaves the one before it, and no wish for another."""
+    """Return the last judgement; a look that failed leaves the one before it, and no wish for another."""
     latest = attempts[-1]
     if latest.confidence is not None and latest.judged is not None:
         return latest.confidence, latest.judged

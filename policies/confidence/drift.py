@@ -1,4 +1,4 @@
-"""Whether traffic still is what a calibration was fitted on: its confidences, and the losses of what is kept.
+"""Drift of traffic from what a calibration was fitted on: its confidences, and the losses of kept answers.
 
 Two alarms. The first needs no labels: the histogram of confidences has moved (population stability index). The second
 needs a few: the shadow sample's losses are more than was promised (a betting e-process). Either withdraws a promise.
@@ -18,13 +18,13 @@ WINDOW = 500
 FEWEST = 50
 """Answers before which a histogram of ten bins says nothing; the chi-square law needs about five in each."""
 CUSTOMARY_PSI = 0.2
-"""What credit scoring, where the index comes from, calls a shift to act on; smaller ones are real but harmless."""
+"""The shift that credit scoring, where the index comes from, acts on; smaller ones are real but harmless."""
 FALSE_ALARM = 1e-4
 """The chance of an alarm without drift, at each independent look."""
 _DEGREES = BINS - 1
 _SPREAD = 2.0 / (9.0 * _DEGREES)
 _QUANTILE = _DEGREES * (1.0 - _SPREAD + NormalDist().inv_cdf(1.0 - FALSE_ALARM) * math.sqrt(_SPREAD)) ** 3
-"""Of the chi-square law, by Wilson and Hilferty (1931)."""
+"""Quantile of the chi-square law, by Wilson and Hilferty (1931)."""
 _PSEUDO_COUNT = 0.5
 _SAME = 1e-9
 
@@ -47,7 +47,7 @@ def psi(counts: Sequence[float], reference: Sequence[float] | None = None) -> fl
 
 
 def psi_limit(n: float, labels: int) -> float:
-    """The PSI that is drift: more than chance makes of n answers and so many labels, and by a customary shift more.
+    """Return the PSI that is drift: more than chance makes of n answers and so many labels, plus a customary shift.
 
     Without drift PSI is chi-square with BINS - 1 degrees of freedom times (1/n + 1/labels), for the edges are an
     estimate too (Yurdakul & Naranjo 2020). Above its quantile it is no chance; it matters when CUSTOMARY_PSI is left
@@ -70,13 +70,13 @@ class Drift:
 
     @property
     def n(self) -> float:
-        """How many answers the histogram is worth: all at first, at most twice WINDOW later."""
+        """The number of answers the histogram is worth: all at first, at most twice WINDOW later."""
         return self.total**2 / self.squares if self.squares else 0.0
 
     def observe(self, confidence: float, edges: Sequence[float]) -> Drift:
-        """The histogram with one more answer; `edges` are the calibration's nine inner deciles.
+        """Return the histogram with one more answer; `edges` are the calibration's nine inner deciles.
 
-        Unchanged where there are none: a calibration that has no edges is not watched.
+        It is unchanged if there are none: a calibration without edges is not watched.
         """
         if not edges:
             return self
@@ -87,13 +87,13 @@ class Drift:
         return Drift(tuple(counts), fade * self.total + 1.0, fade * fade * self.squares + 1.0)
 
     def alarm(self, labels: int) -> bool:
-        """Whether the confidences have moved from those of the `labels` answers that the edges were taken from."""
+        """Return whether the confidences have moved from those of the `labels` answers that gave the edges."""
         n = self.n
         return n >= FEWEST and psi(self.counts) > psi_limit(n, labels)
 
 
 def bins_of(confidence: float, edges: Sequence[float]) -> list[tuple[int, float]]:
-    """The bins a confidence belongs to, each with its share; the shares add up to 1.
+    """Return the bins a confidence belongs to, each with its share; the shares add up to 1.
 
     A value that is itself an edge, or several when many answers share it, lies in all bins that these edges bound: it
     is what fills them, the outer two by half. So bins hold a tenth each however many ties there are.
@@ -111,7 +111,7 @@ class LossTest:
     """A bet against "the mean loss is at most `risk`", one answer of the shadow sample after the other.
 
     `wealth` is what a stake of 1 has become: if the promise is kept, it ever reaches 1 / alpha with a chance of at most
-    alpha, however often one looks (Ville's inequality). `n` answers so far had losses that sum up to `total`, their
+    alpha, however often it is checked (Ville's inequality). `n` answers so far had losses that sum up to `total`, their
     squares to `squares`. A loss in [0, 1] is 1 where an answer was kept, was wrong, and the strong one right; the
     mean is over all traffic, so drawn answers that escalated belong in it too, with loss 0.
     """
@@ -123,7 +123,7 @@ class LossTest:
     squares: float = 0.0
 
     def after(self, loss: float, weight: float = 1.0) -> LossTest:
-        """The test with one more loss.
+        """Return the test with one more loss.
 
         `weight` in (0, 1] is the smallest propensity in use over this answer's: the loss is moved towards the risk by
         as much, which leaves the hypothesis over all traffic as it is (see `learn_then_test`).
@@ -141,7 +141,7 @@ class LossTest:
         )
 
     def _stake(self) -> float:
-        """The share to bet, from the losses so far only: approximately that of fastest growth, at most half the most.
+        """Return the share to bet, from past losses only: roughly that of fastest growth, at most half the maximum.
 
         Source: Waudby-Smith & Ramdas 2024, aGRAPA, with their one prior observation of mean 1/2 and variance 1/4.
         """

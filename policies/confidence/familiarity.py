@@ -1,4 +1,4 @@
-"""Whether a request is like those a calibration has labels of: its task, and what its text looks like.
+"""Likeness of a request to those a calibration has labels of: by its task, and by features of its text.
 
 A calibrated probability holds only for traffic like its labels. Standard library only, and called for every answer
 that a calibration judges, so: one pass per sign, sets in place of loops, and a few hundred multiplications.
@@ -17,7 +17,7 @@ from fleet.model.calibration import Calibration, Region
 from fleet.model.job import ChatRequest, Job
 
 FIRST, LAST = 4_000, 2_000
-"""Characters of a long text that are looked at, from its beginning and its end; all of them count in its length."""
+"""Characters of a long text that are read, from its beginning and its end; all of them count in its length."""
 
 ODDEST = 4.0
 """Standard deviations beyond which a single odd number says no more."""
@@ -48,9 +48,9 @@ NUMBERS = (
 
 
 def is_familiar(calibration: Calibration, job: Job) -> bool:
-    """Whether the calibration has labels of the job's task, and of texts like the job's where it knows their texts.
+    """Return whether the calibration has labels of the job's task, and of texts like the job's if it knows their texts.
 
-    One that was made without saying what it saw speaks of all that its key does.
+    A calibration that does not say what it was fitted on covers all of its key's scope.
     """
     seen = calibration.familiar
     if seen is None:
@@ -59,22 +59,22 @@ def is_familiar(calibration: Calibration, job: Job) -> bool:
 
 
 def knows_task(calibration: Calibration, task: str) -> bool:
-    """Whether the calibration has labels of this task; see `is_familiar`."""
+    """Return whether the calibration has labels of this task; see `is_familiar`."""
     seen = calibration.familiar
     return seen is None or task in seen.tasks
 
 
 def is_inside(region: Region, request: ChatRequest) -> bool:
-    """Whether a request's text is no odder than nearly all of those that were labelled."""
+    """Return whether a request's text is no odder than nearly all labelled ones."""
     near, odd = distances(region, request)
     return near <= region.farthest and odd <= region.oddest
 
 
 def distances(region: Region, request: ChatRequest) -> tuple[float, float]:
-    """How far a request is from the labelled ones: with what its numbers have to do with each other, and without.
+    """Return how far a request is from the labelled ones: with the correlations of its numbers, and without.
 
-    The first is Mahalanobis's distance; the second counts each number by itself, clipped, and so sees what is odd in
-    many numbers a little.
+    The first is Mahalanobis's distance; the second counts each number by itself, clipped, and so sees texts that are
+    odd in many numbers a little.
     """
     apart = list(map(sub, numbers_of(*read(request), region.words), region.means))
     near = sum([sum(map(mul, row, apart)) ** 2 for row in region.rows])
@@ -83,7 +83,7 @@ def distances(region: Region, request: ChatRequest) -> tuple[float, float]:
 
 
 def read(request: ChatRequest) -> tuple[str, int]:
-    """All that is said in a request, the system prompt and earlier turns included; and in how many pieces."""
+    """Return all text of a request, the system prompt and earlier turns included, and the number of its pieces."""
     said: list[str] = []
     turns = 0
     for message in request.get("messages", ()):
@@ -98,7 +98,7 @@ def read(request: ChatRequest) -> tuple[str, int]:
 
 
 def numbers_of(text: str, turns: int, known: Set[int]) -> list[float]:
-    """The NUMBERS of a text; every value is finite, for any text. `known` are hashes of words: see `hashes_of`."""
+    """Return the NUMBERS of a text; all are finite, for any text. `known` are hashes of words: see `hashes_of`."""
     chars = len(text)
     if chars > FIRST + LAST:
         text = f"{text[:FIRST]}\n{text[-LAST:]}"
@@ -131,7 +131,7 @@ def numbers_of(text: str, turns: int, known: Set[int]) -> list[float]:
 
 
 def hashes_of(text: str) -> set[int]:
-    """The words of a text by their hash: a calibration tells known words from unknown ones, and quotes none."""
+    """Return the hashes of a text's words: a calibration tells known words from unknown ones, and quotes none."""
     if len(text) > FIRST + LAST:
         text = f"{text[:FIRST]}\n{text[-LAST:]}"
     return _hashed(set(text.translate(_SIGNS).lower().split()))

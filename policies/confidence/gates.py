@@ -1,4 +1,4 @@
-"""What makes an answer unusable, whatever the model thinks of it."""
+"""Checks that make an answer unusable, whatever its confidence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Gate(StrEnum):
 
 
 def first_failed(answer: Answer, request: ChatRequest, gates: Sequence[Gate]) -> Gate | None:
-    """The first of `gates` that the answer does not pass; None where it can be used."""
+    """Return the first of `gates` that the answer does not pass; None where it can be used."""
     for gate in gates:
         if _FAILS[gate](answer, request):
             return gate
@@ -38,7 +38,7 @@ def asks_for_json(request: ChatRequest) -> bool:
 
 
 def _is_truncated(answer: Answer, request: ChatRequest) -> bool:
-    """Cut off by something that is not the job's own limit, before it was all that was asked for.
+    """Return whether something other than the job's own limit cut the answer off before it was complete.
 
     The job's limit is no fault of the model: a stronger one would be cut off there as well, at a higher price.
     """
@@ -60,7 +60,7 @@ def _is_json(text: str) -> bool:
 
 
 def _is_complete(answer: Answer, request: ChatRequest) -> bool:
-    """Whether it is all that a request for a choice, a pattern or JSON can get."""
+    """Return whether the answer is all that a request for a choice, a pattern or JSON can get."""
     if asks_for_json(request):
         return bool(answer.text) and not _breaks_json(answer, request)
     wanted = request.get("structured_outputs")
@@ -89,7 +89,7 @@ _REFUSAL = re.compile(
     r"|as an ai(?: language model)?,? i (?:can|am|do))",
     re.IGNORECASE,
 )
-"""How a model opens that will not do as asked; elsewhere in a text the same words are quotation."""
+"""Pattern of the opening of a refusal; elsewhere in a text the same words are quotation."""
 
 
 def _is_refusal(answer: Answer, request: ChatRequest) -> bool:
@@ -101,14 +101,14 @@ def _is_refusal(answer: Answer, request: ChatRequest) -> bool:
 
 
 def _is_no_choice(answer: Answer, request: ChatRequest) -> bool:
-    """vLLM's own field for an answer that is one of a list."""
+    """Return whether the answer is none of the list in vLLM's own field for choices."""
     wanted = request.get("structured_outputs")
     choices = wanted.get("choice") if isinstance(wanted, Mapping) else None
     return isinstance(choices, list) and answer.text.strip() not in choices
 
 
 def _breaks_json(answer: Answer, request: ChatRequest) -> bool:
-    """Not the JSON that was asked for; a tool call is checked by whoever runs the tool."""
+    """Return whether the answer is not the JSON that was asked for; tool calls are checked by the tool's caller."""
     if answer.message.get("tool_calls") or not asks_for_json(request):
         return False
     try:
@@ -122,11 +122,11 @@ def _breaks_json(answer: Answer, request: ChatRequest) -> bool:
 
 _TRANSLATES = re.compile(r"[Tt]ranslat|\bin (?:[A-Z][a-z]+)\b|\b(?:to|into) (?:[A-Z][a-z]+(?:ese|ish|ian|an|ch|ic))\b")
 _LETTERS_JUDGED = 8
-"""A name or two in another script is no change of language."""
+"""Minimum letters to judge: a name or two in another script is no change of language."""
 
 
 def _changes_script(answer: Answer, request: ChatRequest) -> bool:
-    """Letters of a script the whole request has none of, unless it speaks of another language."""
+    """Return whether most letters are of a script the request has none of, unless it speaks of another language."""
     text = answer.text
     if text.isascii():
         return False
@@ -144,7 +144,7 @@ def _changes_script(answer: Answer, request: ChatRequest) -> bool:
 
 
 def _script(letter: str) -> str:
-    """The first word of a letter's Unicode name: LATIN, CYRILLIC, CJK, ..."""
+    """Return the first word of a letter's Unicode name: LATIN, CYRILLIC, CJK, ..."""
     return unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
 
 

@@ -1,4 +1,4 @@
-"""Whether a JSON value breaks a JSON Schema, for the words that describe an answer's shape.
+"""A check whether a JSON value breaks a JSON Schema, for the keywords that describe an answer's shape.
 
 Structured outputs use a small part of JSON Schema; keywords outside it are not judged, so that a schema this module
 does not know in full can only let an answer through, never refuse a right one.
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_DEPTH = 64
-"""Deeper than any answer worth checking; a schema that refers to itself in literal form cannot run away."""
+"""Maximum depth, more than any answer worth checking; a schema that refers to itself literally cannot run away."""
 
 MAX_STEPS = 100_000
-"""Comparisons spent on one answer, some 50 ms. Schema and prompt are the tenant's: a wide schema times a long answer
-would keep a dispatcher from everything else for many seconds."""
+"""Maximum comparisons spent on one answer, some 50 ms. Schema and prompt are the tenant's: a wide schema times a long
+answer would keep a dispatcher from everything else for many seconds.
+"""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -30,7 +31,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 @dataclass(slots=True)
 class _Patience:
-    """What is left of the steps."""
+    """A count of the steps left."""
 
     steps: int = MAX_STEPS
 
@@ -40,7 +41,7 @@ class _Patience:
 
 
 def violates(value: Any, schema: Any) -> bool:
-    """Whether `value` certainly breaks `schema`. What cannot be judged here (references, patterns) does not."""
+    """Return whether `value` certainly breaks `schema`. What cannot be judged here (references, patterns) does not."""
     return _violates(value, schema, 0, _Patience())
 
 

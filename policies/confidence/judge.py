@@ -22,13 +22,13 @@ from policies.rules.sections import ConfidenceMethod, Unfamiliar
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 Judgement = tuple[float | None, Judged]
-"""Confidence in [0, 1], None where there is no way to tell, and what it was held against."""
+"""A confidence in [0, 1], None where there is no way to tell, and the requirements it is held against."""
 
 
 def judge(answer: Answer, job: Job, target: Target, calibrations: Calibrations, rules: Rules) -> Judgement:
-    """Confidence 0 where the answer fails a gate; else the calibrated probability that it is good.
+    """Return confidence 0 if the answer fails a gate; else the calibrated probability that it is good.
 
-    Without a calibration of this model, or where it has seen no such request, it is the raw score of
+    Without a calibration of this model, or one fitted on such requests, the confidence is the raw score of
     `rules.confidence.method`, which ranks answers and is no probability; without log-probabilities the prior of the
     target, if the rules name one; 0 where the engine's log-probabilities are no numbers.
     """
@@ -44,7 +44,7 @@ def judge(answer: Answer, job: Job, target: Target, calibrations: Calibrations, 
 
 
 def _unfamiliar(answer: Answer, job: Job, kind: OutputKind, target: Target, rules: Rules) -> Judgement:
-    """The raw score, as without a calibration: a probability would be claimed for what it was not learned from."""
+    """Judge by the raw score, as without a calibration: its probability would be claimed for unlike requests."""
     mode = rules.confidence.mode
     stays = rules.confidence.unfamiliar is Unfamiliar.RAW_SCORE and mode is not ThresholdMode.GUARANTEE
     judged = Judged(_unfitted(mode, job, rules) if stays else math.inf, kind, unfamiliar=True)
@@ -61,7 +61,7 @@ def judge_again(
     calibrations: Calibrations,
     rules: Rules,
 ) -> Judgement | None:
-    """The answer before this probe, judged with what the `reply` brings to light; None where it brings nothing.
+    """Judge the answer before this probe again, with what the `reply` shows; None where it shows nothing.
 
     `attempts` end with that answer or with earlier probes of it.
     """
@@ -88,25 +88,25 @@ def _confidence(
 
 
 def _calibrated(calibration: Calibration, features: Features, rules: Rules) -> float:
-    """What the scorer says; where it does not sort answers, the share of them that is good says more of each."""
+    """Return the scorer's probability; if it does not sort answers, the share of good ones is better for each."""
     if calibration.good is not None and _guard_in(calibration, rules) is Guard.NO_BETTER_THAN_MIXING:
         return calibration.good
     return probability(calibration.scorer, Evidence(features))
 
 
 def _guard_in(calibration: Calibration, rules: Rules) -> Guard | None:
-    """A promise is kept by its threshold, whatever a cascade is worth."""
+    """Return the guard in force: none in mode guarantee, whose promise is kept by its threshold."""
     return None if rules.confidence.mode is ThresholdMode.GUARANTEE else calibration.guard
 
 
 def _is_finite(features: Features) -> bool:
-    """What is no number proves nothing; a sum over the numbers that are not is cheaper than looking at each."""
+    """Return whether all features are numbers; a sum that includes one that is not is cheaper than looking at each."""
     f = features
     return math.isfinite(f.sum + f.min + f.mean + f.q10 + f.q25 + f.margin + f.entropy)
 
 
 def _raw_score(features: Features, method: ConfidenceMethod) -> float:
-    """A probability from natural log-probabilities: of the worst token, the average one, or all of them together."""
+    """Return a probability from log-probabilities: of the worst token, the average one, or all of them together."""
     match method:
         case ConfidenceMethod.MIN_PROBABILITY:
             logprob = features.min
@@ -134,7 +134,7 @@ def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, r
 
 
 def _unfitted(mode: ThresholdMode, job: Job, rules: Rules) -> float:
-    """A promise without labels can keep nothing; the other modes know a number to go by."""
+    """Return the threshold without labels: a promise can keep nothing; the other modes have a fixed number."""
     if mode is ThresholdMode.GUARANTEE:
         return math.inf
     return rules.plans[job.plan].thresholds.of_tier(tier_of(job, rules))
@@ -143,7 +143,7 @@ def _unfitted(mode: ThresholdMode, job: Job, rules: Rules) -> float:
 def _with_probe(
     confidence: float | None, judged: Judged, job: Job, calibration: Calibration | None, rules: Rules
 ) -> Judged:
-    """Where the score is too close to the threshold to call, and the task's rules name a second look: that one."""
+    """Add the task's second look, if the rules name one and the score is too close to the threshold to call."""
     probe = rules.confidence.probes.get(job.task)
     if probe is None or confidence is None or judged.guard is not None:
         return judged

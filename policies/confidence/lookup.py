@@ -1,4 +1,4 @@
-"""Which calibration speaks of an answer."""
+"""The choice of the calibration for an answer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from policies.confidence.familiarity import knows_task
 from policies.confidence.gates import asks_for_json
 
 TOKEN_TOKENS = 3
-"""A label, a letter or a number, with the token that ends it."""
+"""Maximum tokens of kind TOKEN: a label, a letter or a number, with the token that ends it."""
 
 SHORT_TOKENS = 32
 
 
 def kind_of(answer: Answer, request: ChatRequest) -> OutputKind:
-    """What the answer looks like, by what was asked for and by how many tokens it took."""
+    """Return the kind of an answer, by what was asked for and by how many tokens it took."""
     if answer.message.get("tool_calls"):
         return OutputKind.TOOL_CALL
     if asks_for_json(request):
@@ -29,7 +29,7 @@ def kind_of(answer: Answer, request: ChatRequest) -> OutputKind:
 
 
 def fallbacks(target: str, task: str, kind: str) -> Iterator[CalibrationKey]:
-    """Keys from the most to the least particular; `classify.intent` belongs to the family `classify.*`."""
+    """Yield keys from the most to the least specific; `classify.intent` belongs to the family `classify.*`."""
     family = task.partition(".")[0] + ".*"
     yield CalibrationKey(target, task, kind)
     yield CalibrationKey(target, family, kind)
@@ -40,10 +40,10 @@ def fallbacks(target: str, task: str, kind: str) -> Iterator[CalibrationKey]:
 def calibration_for(
     target: Target, task: str, kind: OutputKind, calibrations: Mapping[CalibrationKey, Calibration]
 ) -> Calibration | None:
-    """The most particular calibration that fits and knows the task; where none knows it, the most particular one.
+    """Return the most specific calibration that fits and knows the task, or else the most specific that fits.
 
-    So a narrower one that is put in force beside a wider one takes no task away from it. None where there is none for
-    this model as it is deployed now.
+    So a narrower one put in force beside a wider one takes no task away from it. None: there is no calibration for this
+    model as it is deployed now.
     """
     if not calibrations:
         return None
@@ -59,7 +59,7 @@ def calibration_for(
 
 
 def is_of(calibration: Calibration, target: Target) -> bool:
-    """A calibration says nothing of another model, of other weights, or of log-probabilities of another kind."""
+    """Return whether the calibration is of this model, of these weights, and of this kind of log-probabilities."""
     return (
         calibration.model == target.model
         and calibration.revision == target.revision

@@ -1,4 +1,4 @@
-"""A second look at an answer in the grey band: what is asked, what it costs, what the reply is worth."""
+"""Second looks at an answer in the grey band: the question, its cost, and the worth of the reply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from policies.features.agreement import agree
 from policies.features.needs import Needs
 
 SAMPLES = 3
-"""Answers compared at most, the first one included (Wang et al. 2022 use up to 40; the gain is in the first three)."""
+"""Maximum answers compared, the first one included (Wang et al. 2022 use up to 40; three give most of the gain)."""
 
 SAMPLE_TEMPERATURE = 0.7
 
@@ -22,13 +22,13 @@ QUESTION = "Is your answer above right? Reply with one word: yes or no."
 VERIFY = "Is the answer above right? Reply with one word: yes or no."
 
 _EPSILON = 1e-4
-"""One token's word is never taken as proof."""
+"""Minimum distance from 0 and 1: one token's word is never taken as proof."""
 
 _NO_FEATURES = Features(0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, 0.0)
 
 
 def request_for(probe: Probe, request: ChatRequest, attempts: Sequence[Attempt]) -> ChatRequest:
-    """The call that takes the second look; `attempts` hold the answer that is looked at."""
+    """Return the request that takes the second look; `attempts` hold the answer that is looked at."""
     match probe:
         case Probe.SAMPLE:
             seed = sum(attempt.probe is Probe.SAMPLE for attempt in attempts) + 1
@@ -38,7 +38,7 @@ def request_for(probe: Probe, request: ChatRequest, attempts: Sequence[Attempt])
 
 
 def _question(probe: Probe, request: ChatRequest, attempts: Sequence[Attempt]) -> ChatRequest:
-    """The conversation so far, the answer, and one question: the engine has the prefix in its cache."""
+    """Return the conversation so far, the answer, and one question: the engine has the prefix in its cache."""
     asked = last_answer(attempts)
     if asked is None or not isinstance(asked.outcome, Answer):
         raise ValueError("a probe looks at an answer; there is none")
@@ -51,20 +51,20 @@ def _question(probe: Probe, request: ChatRequest, attempts: Sequence[Attempt]) -
 _GENERATES = frozenset(
     {"max_completion_tokens", "response_format", "structured_outputs", "stop", "tools", "tool_choice"}
 )
-"""What shaped the answer and has no place in a question about it."""
+"""Fields that shaped the answer and have no place in a question about it."""
 
 
 def needs_of_probe(probe: Probe, needs: Needs, answer: Answer) -> Needs:
-    """What the call takes: SAMPLE another whole answer; the others read prompt and answer and write one token."""
+    """Return the call's needs: SAMPLE is a whole new answer; others read prompt and answer and write one token."""
     if probe is Probe.SAMPLE:
         return needs
     return Needs(needs.input_tokens + answer.usage.output_tokens, 1, frozenset())
 
 
 def runs_on(probe: Probe, own: Target, above: Target | None) -> Target | None:
-    """Who takes the second look: the target itself, or for PREFILL the next one up.
+    """Return the target that takes the second look: the answer's own, or for PREFILL the next one up.
 
-    None where there is none, or where it gives no log-probabilities, without which one token says nothing.
+    None if there is none, or if it gives no log-probabilities, without which one token says nothing.
     """
     target = above if probe is Probe.PREFILL else own
     if target is None or probe is Probe.SAMPLE or Capability.LOGPROBS in target.capabilities:
@@ -73,7 +73,7 @@ def runs_on(probe: Probe, own: Target, above: Target | None) -> Target | None:
 
 
 def evidence(probe: Probe, attempts: Sequence[Attempt], reply: Answer) -> Evidence | None:
-    """What is known of the answer now; None where the reply says nothing."""
+    """Return what is known of the answer now; None where the reply says nothing."""
     asked = last_answer(attempts)
     if asked is None or not isinstance(asked.outcome, Answer):
         return None
@@ -88,7 +88,7 @@ def evidence(probe: Probe, attempts: Sequence[Attempt], reply: Answer) -> Eviden
 
 
 def _p_true(reply: Answer) -> float | None:
-    """P("yes") from the probability of the one token that was said."""
+    """Return P("yes") from the probability of the one token that was said."""
     if reply.features is None or not math.isfinite(reply.features.sum):
         return None
     said = math.exp(min(reply.features.sum, 0.0))
@@ -100,17 +100,17 @@ def _p_true(reply: Answer) -> float | None:
 
 
 def next_probe(probe: Probe, attempts: Sequence[Attempt], found: Evidence) -> Probe | None:
-    """Another sample while the samples disagree and there may be more; two that agree settle it."""
+    """Ask for another sample while the samples disagree and there may be more; two that agree settle it."""
     taken = 1 + sum(attempt.probe is Probe.SAMPLE for attempt in attempts)
     undecided = probe is Probe.SAMPLE and found.agreement != 1.0 and taken < SAMPLES - 1
     return Probe.SAMPLE if undecided else None
 
 
 def combined(confidence: float, found: Evidence) -> float:
-    """Confidence and evidence as independent witnesses: their log-odds added (naive Bayes, even prior).
+    """Combine confidence and evidence as independent witnesses: their log-odds added (naive Bayes, even prior).
 
-    What is used until a calibration has learned how much the probe is worth. Of n samples that share an answer a
-    fraction, the witness is the fraction with one success and one failure added (Laplace's rule).
+    This is used until a calibration has learned how much the probe is worth. If a fraction of n samples shares the
+    answer, the witness is that fraction with one success and one failure added (Laplace's rule).
     """
     witness = found.p_true
     if witness is None:
@@ -127,7 +127,7 @@ def _log_odds(p: float) -> float:
 
 
 def last_answer(attempts: Sequence[Attempt]) -> Attempt | None:
-    """The latest attempt that is an answer to the job itself and no second look."""
+    """Return the latest attempt that is an answer to the job itself and no second look."""
     for attempt in reversed(attempts):
         if attempt.probe is None and isinstance(attempt.outcome, Answer):
             return attempt

@@ -1,4 +1,4 @@
-"""Applying a fitted scorer: from evidence to the probability that an answer is good."""
+"""Application of a fitted scorer: from evidence to the probability that an answer is good."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fleet.model.errors import ConfigError
 from policies.confidence.signals import SIGNALS, Evidence
 
 LARGEST = 1e6
-"""The largest weight or intercept that is believed; with signals in the tens, no sum of them overflows."""
+"""The largest weight or intercept that is accepted; with signals in the tens, no sum of them overflows."""
 
 
 def probability(scorer: Scorer, evidence: Evidence) -> float:
-    """P(good) in [0, 1] by a scorer that `check` has passed.
+    """Return P(good) in [0, 1] by a scorer that `check` has passed.
 
     Raises: ValueError naming the field of the evidence that the scorer needs and that is missing or not finite.
     """
@@ -28,7 +28,7 @@ def probability(scorer: Scorer, evidence: Evidence) -> float:
 
 
 def sigmoid(log_odds: float) -> float:
-    """1 / (1 + exp(-log_odds)), in the form whose exponential cannot overflow."""
+    """Return 1 / (1 + exp(-log_odds)), in the form whose exponential cannot overflow."""
     if log_odds >= 0.0:
         return 1.0 / (1.0 + math.exp(-log_odds))
     raised = math.exp(log_odds)
@@ -36,7 +36,7 @@ def sigmoid(log_odds: float) -> float:
 
 
 def _through(knots: Sequence[tuple[float, float]], p: float) -> float:
-    """The height at `p` of the straight lines between the knots; level before the first and after the last."""
+    """Return the height at `p` of the straight lines between the knots; level before the first and after the last."""
     after = bisect_right(knots, (p, math.inf))
     if after == 0:
         return knots[0][1]

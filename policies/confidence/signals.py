@@ -1,4 +1,4 @@
-"""The named signals a scorer may read: what an answer's features, and a second look at it, say in one number each."""
+"""The named signals a scorer may read: one number each, from an answer's features or a second look at it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fleet.model.attempt import Features
 
 EPSILON = 1e-6
-"""No probability is taken as closer to 0 or 1 than this: an engine that reports exactly 0.0 is not infinitely sure."""
+"""Minimum distance of a probability from 0 and 1: an engine that reports exactly 0.0 is not infinitely sure."""
 
 _HIGHEST = math.log1p(-EPSILON)
 _LOWEST = math.log(EPSILON)
@@ -17,7 +17,7 @@ _LOWEST = math.log(EPSILON)
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of an answer without knowing whether it is right.
+    """Evidence for an answer, without knowing whether it is right.
 
     `p_true` is the probability that the model itself, or a verifier, gives to "right"; `agreement` the share of
     extra samples that say the same. None: not asked.
@@ -37,12 +37,12 @@ def _number(name: str, value: float | None) -> float:
 
 
 def _clipped(logprob: float) -> float:
-    """The logarithm of p clipped to [EPSILON, 1 - EPSILON]."""
+    """Return the logarithm of p clipped to [EPSILON, 1 - EPSILON]."""
     return min(max(logprob, _LOWEST), _HIGHEST)
 
 
 def _log_odds(logprob: float) -> float:
-    """log(p / (1 - p)) of the clipped p, without loss of digits near 1."""
+    """Return log(p / (1 - p)) of the clipped p, without loss of digits near 1."""
     clipped = _clipped(logprob)
     return clipped - math.log(-math.expm1(clipped))
 
@@ -100,7 +100,7 @@ SIGNALS: Mapping[str, Callable[[Evidence], float]] = {
     "p_true_logit": _p_true_logit,
     "agreement": _agreement,
 }
-"""Every signal is a finite number; it raises ValueError, naming the field, where that field is missing or not finite.
+"""Every signal, by name: a finite number. Raises: ValueError, naming the field, if that is missing or not finite.
 
 The `_logit`s are log-odds of a probability: of the least likely token, of the average one (geometric mean), of the
 whole text. No single one is best: on long answers it is the text's, on short ones the least likely token's.

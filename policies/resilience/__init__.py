@@ -1,1 +1,1 @@
-"""What to do when something fails or is missing: breakers, retries, cold targets, limits, deliveries, deadlines."""
+"""Answers to failure and lack: breakers, retries, cold targets, rate limits, deliveries, deadlines."""

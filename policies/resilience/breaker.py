@@ -9,29 +9,29 @@ from fleet.model.view import Breaker, TargetView
 from policies.rules.rules import Rules
 
 PROBE_SECONDS = 1.0
-"""How long a job waits for the outcome of somebody else's probe before it looks again."""
+"""Seconds a job waits for the outcome of another job's probe before it looks again."""
 
 
 def allows(breaker: Breaker, now: float) -> bool:
-    """Whether the target may be tried: never while it is open, and by one call at a time until that went well."""
+    """Return whether the target may be tried: never while open, then by one call at a time until one succeeded."""
     return now >= breaker.open_until_at and not breaker.probing
 
 
 def opens_at(breaker: Breaker, now: float) -> float:
-    """When it is worth looking again whether the target may be tried."""
+    """Return when it is worth checking again whether the target may be tried."""
     return max(breaker.open_until_at, now + PROBE_SECONDS if breaker.probing else 0.0)
 
 
 def facing(target: TargetView, with_own_key: bool) -> Breaker:
-    """The breaker that stands before a job, which brings its own key or not."""
+    """Return the breaker that a job meets, with or without its own key."""
     own = target.own_key_breaker
     return target.breaker if own is None or not with_own_key else own
 
 
 def in_view(breaker: Breaker, in_flight: int) -> Breaker:
-    """The breaker as others see it while so many calls are on their way.
+    """Return the breaker as other jobs see it while so many calls are on their way.
 
-    Nothing marks the probe: after the open time the first call on its way is it. However it ends, called off or
+    Nothing marks the probe: after the open time the first call on its way is it. However it ends, even cancelled or
     refused for its own sake, the next one then may be the probe, so that no breaker stays half open.
     """
     is_half_open = breaker.trips > 0 and in_flight > 0
@@ -39,9 +39,9 @@ def in_view(breaker: Breaker, in_flight: int) -> Breaker:
 
 
 def calls(breaker: Breaker, in_flight: int, unproven: bool, now: float, rules: Rules) -> float:
-    """How many more calls may be begun; `unproven`: they cost money, and none has been answered since it opened.
+    """Return how many more calls may begin; `unproven`: they cost money, and none was answered since it opened.
 
-    Of those no more are on their way than it takes to open the breaker: each that hangs is booked in full.
+    Of unproven calls no more are on their way than it takes to open the breaker: each that hangs is booked in full.
     """
     if now < breaker.open_until_at:
         return 0
@@ -51,7 +51,7 @@ def calls(breaker: Breaker, in_flight: int, unproven: bool, now: float, rules: R
 
 
 def after(breaker: Breaker, failed: bool, now: float, rules: Rules) -> Breaker:
-    """The breaker after one more outcome that counts (see `retry.counts_against_target`).
+    """Return the breaker after one more outcome that counts (see `retry.counts_against_target`).
 
     A success closes it and forgets everything. Failures that arrive while it is open were started
     before it opened: counting them would double the open time once per straggler.
@@ -67,14 +67,14 @@ def after(breaker: Breaker, failed: bool, now: float, rules: Rules) -> Breaker:
 
 
 def shut(breaker: Breaker, now: float, rules: Rules) -> Breaker:
-    """The breaker after a failure that waiting does not mend: open at once, and for long."""
+    """Return the breaker after a failure that waiting does not mend: open at once, and for the maximum time."""
     if now < breaker.open_until_at:
         return breaker
     return Breaker(breaker.failures + 1, breaker.trips + 1, now + rules.breaker.max_seconds)
 
 
 def put(breaker: Breaker, seconds: float) -> Breaker:
-    """The same breaker by a clock that was put forward so many seconds."""
+    """Return the same breaker by a clock that was put forward by so many seconds."""
     return replace(breaker, open_until_at=breaker.open_until_at + seconds if breaker.open_until_at else 0.0)
 
 

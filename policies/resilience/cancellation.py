@@ -1,4 +1,4 @@
-"""What becomes of a job that its publisher has called off."""
+"""The end of a job that its publisher has cancelled."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 
 CANCELLED = GiveUp(Status.CANCELLED, Reason.CANCELLED, Problem("the job was called off"))
-"""Whatever it was about to do, and whatever it has in hand: the publisher does not want it any more."""
+"""The action for a cancelled job, whatever it has in hand: the publisher does not want it any more."""

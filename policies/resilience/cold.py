@@ -1,4 +1,4 @@
-"""What becomes of a job whose target has no replica: it waits for one or goes on, as its deadline and prices say.
+"""The treatment of a job whose target has no replica: it waits for one or moves on, by its deadline and prices.
 
 Dispatchers hand a job that waits over to its target (WORK), as they would to a warm one: there it is counted, and a
 replica is started for it.
@@ -21,15 +21,15 @@ from policies.routing.eligibility import Demand, bar
 from policies.rules.rules import Rules
 
 SHORTEST_SECONDS = 1.0
-"""A replica that should be there any moment is looked for that often."""
+"""Minimum seconds between checks for a replica that should be there any moment."""
 
 LOOK_AGAIN_SECONDS = 10.0
-"""A start may take less than the catalogue says, and an operator may lift a hold: no wait is longer than this."""
+"""Maximum seconds of a wait: a start may take less than the catalogue says, and an operator may lift a hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asleep:
-    """A cold target and when it will be warm, in unix seconds; never, as far as one knows, while it is held."""
+    """A cold target and when it will be warm, in unix seconds; infinity while an operator holds it."""
 
     target: Target
     warm_at: float
@@ -40,7 +40,7 @@ class Asleep:
 
 
 def asleep(target: Target, view: View, now: float) -> Asleep | None:
-    """The target, if it is known to be cold.
+    """Return the target if it is known to be cold.
 
     A start that is under way takes what is left of `cold_seconds`. One that is overdue is expected to take as long
     again as it is overdue: it may be waiting for a machine that is not to be had.
@@ -57,7 +57,7 @@ def asleep(target: Target, view: View, now: float) -> Asleep | None:
 
 
 def ready(target: Target, demand: Demand, view: View, now: float, rules: Rules) -> bool:
-    """Whether the target may run it and would begin at once: what is nice to have is not waited for."""
+    """Return whether the target may run it and would begin at once: optional work is not waited for."""
     if bar(target, demand, view, rules) is not None:
         return False
     facing = breaker.facing(view.targets[target.name], own_key_for(demand.job, target) is not None)
@@ -65,18 +65,18 @@ def ready(target: Target, demand: Demand, view: View, now: float, rules: Rules) 
 
 
 def worth_waiting_for(cold: Asleep, instead: Target, demand: Demand, deadline_at: float, rules: Rules) -> bool:
-    """Whether to wait rather than run on the warm target `instead`, which is a later rung of the same ladder.
+    """Return whether to wait rather than run on the warm target `instead`, a later rung of the same ladder.
 
-    It is where that one is dearer, and where after the wait there is as much time as a call may take.
+    Waiting pays if that one is dearer, and if after the wait there is as much time as a call may take.
     """
     in_time = cold.warm_at + cold.target.timeout_seconds <= deadline_at
     return in_time and _usd(cold.target, demand, rules) < _usd(instead, demand, rules)
 
 
 def worth_starting_for(job: Job, target: str, instead: str, rules: Rules) -> bool:
-    """Whether a job that runs on `instead`, for `target` is cold, is a reason to start a replica.
+    """Return whether a job that runs on `instead`, because `target` is cold, is a reason to start a replica.
 
-    Only where it costs more there. A replica that runs is used whatever the prices say, for it is paid already.
+    It is only if it costs more there. A running replica is used whatever the prices say, for it is paid already.
     """
     needs, targets = needs_of(job.request, rules.estimates), rules.catalogue.targets
     here, there = (estimated_usd(job, needs, targets[name], rules) for name in (target, instead))
@@ -84,7 +84,7 @@ def worth_starting_for(job: Job, target: str, instead: str, rules: Rules) -> boo
 
 
 def wait_for(cold: Asleep, deadline_at: float, now: float) -> Wait:
-    """The wait until it may be warm, at most until the deadline."""
+    """Return the wait until the target may be warm, at most until the deadline."""
     seconds = min(max(cold.warm_at - now, SHORTEST_SECONDS), LOOK_AGAIN_SECONDS, deadline_at - now)
     return Wait(cold.target.name, seconds, Reason.COLD)
 

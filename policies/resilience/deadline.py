@@ -1,4 +1,4 @@
-"""When a job's answer loses its worth, and when it is certain to come too late."""
+"""The deadline of a job's answer, and the check whether it is certain to be missed."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from fleet.model.view import View
 from policies.rules.rules import Rules
 
 DOUBT = 2.0
-"""A job is given up early only if it would take this many times the time it has: a wrong guess costs an answer."""
+"""Multiple of the time left that a job must take to be given up early: a wrong guess costs an answer."""
 
 ENOUGH_ANSWERS = 20
-"""Answers in a lane before their sojourns say anything."""
+"""Minimum answers in a lane before their sojourns say anything."""
 
 STALE_SECONDS = 30.0
-"""A sojourn older than this says nothing: whoever gives up on it would never learn that it has changed."""
+"""Age beyond which a sojourn says nothing: a target given up on would never be seen to have changed."""
 
 
 def deadline_at(job: Job, rules: Rules) -> float:
-    """Unix seconds: the job's own word, else the lane's default after submission or, if later, `not_before_at`."""
+    """Return the job's deadline, else the lane's default after submission or a later `not_before_at` (unix seconds)."""
     if job.deadline_at is not None:
         return job.deadline_at
     return max(job.submitted_at, job.not_before_at or 0.0) + rules.lane_seconds[job.lane]
 
 
 def out_of_reach(job: Job, target: str, view: View, now: float, rules: Rules) -> GiveUp | None:
-    """The early end of a job about to be handed to `target`, if what it sees there leaves it no chance; else None.
+    """End a job early that is about to go to `target`, if its times there leave it no chance; else return None.
 
-    The sojourn is what jobs of the lane took of late from the hand-over to their answer. It holds for the whole fleet,
-    whoever serves the queue, where a dispatcher's own completions per second are only its share of them.
+    The sojourn is what jobs of the lane recently took from the hand-over to their answer. It holds for the whole fleet,
+    however many dispatchers serve the queue; a dispatcher's own completions per second are only its share of them.
     """
     sojourn = view.targets[target].sojourns.get(job.lane)
     if sojourn is None or sojourn.answers < ENOUGH_ANSWERS or now - sojourn.seen_at > STALE_SECONDS:

@@ -1,4 +1,4 @@
-"""When a provider will take another call: what it said is left of its limits, for everybody who uses the account."""
+"""The rate limits of a provider: what it said is left of them, for every user of the account."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from fleet.model.attempt import Failure, FailureKind, Outcome
 
 LONG_SECONDS = 10.0
-"""Jobs wait out a shorter pause where they are; for a longer one they look for another target, as if it were shut."""
+"""Maximum pause that jobs wait out where they are; for a longer one they seek another target, as if it were shut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What is left of each limit until it resets, and until when no call is wanted at all; times in unix seconds.
+    """The rest of each limit until it resets, and the end of a pause of all calls; times in unix seconds.
 
     `shut_until_at` is the end of a pause so long that jobs are better off elsewhere.
     """
@@ -27,7 +27,7 @@ class Meter:
 
 
 def after(meter: Meter, outcome: Outcome, now: float) -> Meter:
-    """The meter after an outcome that has just come in. A refusal for the rate's sake pauses all calls."""
+    """Return the meter after an outcome that has just come in. A refusal for the rate limit pauses all calls."""
     if isinstance(outcome, Failure) and outcome.kind is FailureKind.RATE_LIMITED and outcome.retry_after_seconds:
         meter = _paused(meter, outcome.retry_after_seconds, now)
     if outcome.headroom is None:
@@ -41,7 +41,7 @@ def after(meter: Meter, outcome: Outcome, now: float) -> Meter:
 
 
 def put(meter: Meter, seconds: float) -> Meter:
-    """The same meter by a clock that was put forward so many seconds."""
+    """Return the same meter by a clock that was put forward by so many seconds."""
     moments = ("requests_reset_at", "tokens_reset_at", "paused_until_at", "shut_until_at")
     return replace(meter, **{name: at + seconds for name in moments if (at := getattr(meter, name))})
 
@@ -52,7 +52,7 @@ def _paused(meter: Meter, seconds: float, now: float) -> Meter:
 
 
 def calls(meter: Meter, in_flight: int, tokens_in_flight: float, now: float) -> float:
-    """How many more calls may be made now, with so many on their way whose answers will say what is left then."""
+    """Return how many more calls may be made now, while those in flight have not yet reported what they leave."""
     if now < meter.paused_until_at:
         return 0
     if now < meter.tokens_reset_at and meter.tokens - tokens_in_flight <= 0:
@@ -63,6 +63,6 @@ def calls(meter: Meter, in_flight: int, tokens_in_flight: float, now: float) -> 
 
 
 def opens_in(meter: Meter, now: float) -> float | None:
-    """Seconds until the meter may allow more, by the clock alone; None where time changes nothing."""
+    """Return seconds until the meter may allow more, by the clock alone; None where time changes nothing."""
     moments = (meter.paused_until_at, meter.requests_reset_at, meter.tokens_reset_at)
     return min((moment - now for moment in moments if moment > now), default=None)

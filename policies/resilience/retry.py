@@ -1,4 +1,4 @@
-"""When to try the same target again, and after how long."""
+"""Retries of the same target: whether, and after how long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from policies.rules.rules import Rules
 
 
 def is_retryable(kind: FailureKind) -> bool:
-    """Whether the same request may succeed on the same target a little later."""
+    """Return whether the same request may succeed on the same target a little later."""
     match kind:
         case (
             FailureKind.RATE_LIMITED
@@ -35,7 +35,7 @@ def is_retryable(kind: FailureKind) -> bool:
 
 
 OF_THE_ACCOUNT = frozenset({FailureKind.AUTHENTICATION, FailureKind.ACCOUNT})
-"""What the owner of the key has to mend, the operator or a tenant; the same for every job until then."""
+"""Failures that the owner of the key has to mend, operator or tenant; the same for every job until then."""
 
 
 def is_of_account(outcome: Outcome) -> bool:
@@ -43,7 +43,7 @@ def is_of_account(outcome: Outcome) -> bool:
 
 
 def counts_against_target(kind: FailureKind) -> bool:
-    """Whether the failure says something about the target's health, and not about the request, our quota or account."""
+    """Return whether the failure is about the target's health, and not about the request, our quota or account."""
     match kind:
         case (
             FailureKind.OVERLOADED
@@ -72,7 +72,7 @@ def tries_on(target: str, attempts: tuple[Attempt, ...]) -> int:
 
 
 def may_retry(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
-    """Whether the target of the last attempt, a failure, may be tried once more."""
+    """Return whether the target of the last attempt, a failure, may be tried once more."""
     last = attempts[-1]
     return (
         isinstance(last.outcome, Failure)
@@ -82,7 +82,7 @@ def may_retry(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
 
 
 def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rules) -> float:
-    """Seconds from the end of the last attempt to the next try on its target.
+    """Return the seconds from the end of the last attempt to the next try on its target.
 
     Exponential with equal jitter (half fixed, half spread), at least what the target asked for.
     The jitter is a hash of seed and attempt number, so every process computes the same value.
@@ -98,9 +98,9 @@ def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rule
 
 
 def blames_target(outcome: Outcome, given_seconds: float, target: Target) -> bool:
-    """Whether the outcome is a failure that says something about the target's health.
+    """Return whether the outcome is a failure that says something about the target's health.
 
-    A time-out does only if the target had its whole time: a job with a near deadline must not shut it for others.
+    A timeout does only if the target had its whole time: a job with a near deadline must not shut it for others.
     """
     if not isinstance(outcome, Failure) or not counts_against_target(outcome.kind):
         return False

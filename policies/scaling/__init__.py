@@ -1,1 +1,1 @@
-"""How many replicas and dispatchers there shall be."""
+"""The number of replicas and dispatchers to run."""

@@ -1,4 +1,4 @@
-"""How fast jobs come in, and how fast those that cannot wait for a replica to start."""
+"""The rate at which jobs arrive, and the rate of those that cannot wait for a replica to start."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from policies.scaling.demand import Waiting
 from policies.scaling.progress import Step
 
 HALF = 0.5
-"""Means that know less than this part are not scaled up to the whole: a second says little about a minute."""
+"""Minimum part of a mean that must be known to scale it up to the whole: a second says little about a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Tokens per second by lane, means that forget: what came in, and the least that must have.
+    """Tokens per second by lane, as decaying means: what arrived, and the minimum that must have.
 
-    `waited` is the number of jobs at the last look. `known` is the part of the means that was seen, and not assumed to
-    be nothing because they began with it.
+    `waited` is the number of jobs at the last look. `known` is the part of the means that was seen; the rest is only
+    assumed to be nothing, because they began at zero.
     """
 
     tokens_per_second: Mapping[Lane, float] = field(default_factory=dict)
@@ -32,13 +32,13 @@ class Arrivals:
         return max(self.tokens_per_second.get(lane, 0.0), self.at_least.get(lane, 0.0)) / max(HALF, self.known)
 
     def in_all(self) -> float:
-        """Of all lanes."""
+        """Return the tokens per second of all lanes."""
         return max(0.0, sum(self.tokens_per_second.values())) / max(HALF, self.known)
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look adds: tokens done and missed in the `seconds` since the one before, and what waits in each lane.
+    """Additions of one look: tokens done and missed in the `seconds` since the one before, and what waits in each lane.
 
     `mix` is each lane's part of the tokens, `lane_seconds` the time its jobs have from submission to deadline.
     """
@@ -50,16 +50,16 @@ class Look:
     seconds: float
 
     def came_in(self, lane: Waiting, waited: float) -> float:
-        """Tokens per second: what waits more than before, and what was done or went elsewhere.
+        """Return tokens per second: the growth of what waits, plus what was done or went elsewhere.
 
-        Below zero for a moment where what was done is counted before what it left behind: that belongs into the mean,
-        or noise around zero would look like arrivals.
+        It is below zero for a moment where work done is counted before the queue shrinks: that belongs in the mean, or
+        noise around zero would look like arrivals.
         """
         done = (self.step.done + self.step.missed) * self.mix.get(lane.lane, 0.0)
         return ((lane.jobs - waited) * lane.tokens_per_job + done) / self.seconds
 
     def at_least(self, lane: Waiting) -> float:
-        """Tokens per second that must come in for so many to be there, for none stays longer than its deadline allows.
+        """Return the tokens per second that must arrive for so many to wait, as none stays beyond its deadline.
 
         This is Little's law. It sees what the balance of waiting and done does not: jobs that expire here unserved.
         """
@@ -67,7 +67,7 @@ class Look:
 
 
 def observed(before: Arrivals, look: Look, memory_seconds: float) -> Arrivals:
-    """The means after one more look; they forget with the time constant `memory_seconds`."""
+    """Return the means after one more look; they decay with the time constant `memory_seconds`."""
     waited = {lane.lane: lane.jobs for lane in look.lanes}
     if look.seconds <= 0 or not before.waited:
         return replace(before, waited=waited)
@@ -83,7 +83,7 @@ def _moved(means: Mapping[Lane, float], seen: Mapping[Lane, float], weight: floa
 
 
 def mix_of(loads: Sequence[Load], lanes: Sequence[Waiting], target: str) -> Mapping[Lane, float]:
-    """Each lane's part of the target's tokens: as the dispatchers lately sent them, else as they wait now."""
+    """Return each lane's part of the target's tokens: as the dispatchers recently sent them, else as they wait now."""
     tokens = dict.fromkeys(Lane, 0.0)
     for load in loads:
         for work, each in load.lanes.items():
@@ -96,8 +96,8 @@ def mix_of(loads: Sequence[Load], lanes: Sequence[Waiting], target: str) -> Mapp
 
 
 def urgent(arrivals: Arrivals, lanes: Sequence[Waiting], cold_seconds: float, headroom: float) -> float:
-    """Tokens per second of the lanes whose time, its `headroom`, is over before a replica started now would be there.
+    """Return tokens per second of the lanes whose time, its `headroom`, ends before a replica started now is there.
 
-    For the others it is soon enough to act on what has piled up.
+    For the other lanes it is soon enough to act on what has piled up.
     """
     return sum(arrivals.of(lane.lane) for lane in lanes if headroom * lane.slack_seconds <= cold_seconds)

@@ -1,4 +1,4 @@
-"""What waits for a target: jobs, tokens and the time until their deadlines, by lane."""
+"""The work waiting for a target: jobs, tokens and the time until their deadlines, by lane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fleet.model.target import Target
 from policies.rules.rules import Rules
 
 DEFAULT_JOBS = 1.0
-"""What the default ladder weighs against reports, in jobs: as good as nothing once there are any."""
+"""Weight of the default ladder against reports, in jobs: next to nothing once there are any reports."""
 
 Elsewhere = Mapping[Lane, float]
 """Jobs by lane that stay in JOBS while the target has room: not due yet, held back, or for another target."""
@@ -21,9 +21,9 @@ Elsewhere = Mapping[Lane, float]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits or runs in one lane. `jobs` is expected, not counted: part of them may yet go elsewhere.
+    """The jobs that wait or run in one lane. `jobs` is expected, not counted: part of them may yet go elsewhere.
 
-    `tokens_per_job` is prompt and answer together, `slack_seconds` the mean time that is left until the deadline.
+    `tokens_per_job` is prompt and answer together, `slack_seconds` the mean time left until the deadline.
     """
 
     lane: Lane
@@ -38,7 +38,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """All that demand is made of: `depths` and fresh `loads`, and how many replicas of `target` run."""
+    """The material of demand: `depths` and fresh `loads`, and how many replicas of `target` run."""
 
     depths: Depths
     loads: Sequence[Load]
@@ -50,22 +50,22 @@ class Outlook:
         return self.depths.work.get(WorkOf(self.target.name, lane), 0)
 
     def jobs(self, lane: Lane) -> int:
-        """Those of all tenants that no target was chosen for yet."""
+        """Return the jobs of all tenants for which no target was chosen yet."""
         return sum(jobs for source, jobs in self.depths.jobs.items() if source.lane is lane)
 
     def has_room(self, lane: Lane) -> bool:
-        """Dispatchers keep the work of a target, warm or cold, filled up from JOBS; what then stays is not for it."""
+        """Return whether dispatchers would bring more work; jobs that still stay in JOBS are not for this target."""
         return self.work(lane) < self.target.max_in_flight
 
     @property
     def busy(self) -> bool:
-        """Whether the replicas that run have all the jobs they can run at once."""
+        """Whether the running replicas have all the jobs they can run at once."""
         enough = min(self.target.batch_size * self.running, self.target.max_in_flight)
         return self.depths.of_target(self.target.name) >= enough
 
 
 def waiting(outlook: Outlook, elsewhere: Elsewhere) -> tuple[Waiting, ...]:
-    """Every lane's: the work for the target, and of the jobs not decided on yet the share that goes there first."""
+    """Return what waits in every lane: the target's work, and its share of the jobs not decided on yet."""
     return tuple(_in_lane(lane, outlook, elsewhere.get(lane, 0.0)) for lane in Lane)
 
 
@@ -81,10 +81,10 @@ def _in_lane(lane: Lane, outlook: Outlook, elsewhere: float) -> Waiting:
 
 
 def share(lane: Lane, outlook: Outlook) -> float:
-    """Of the lane's jobs the share that goes to the target first, as the dispatchers lately saw it.
+    """Return the share of the lane's jobs that goes to the target first, as the dispatchers recently saw it.
 
-    While none has reported it is what the ladder of simple jobs says, the bulk of all there are: its first target
-    gets all. Where that is wrong the first reports put it right, at the price of the fleet's cheapest start.
+    While none has reported, the ladder of simple jobs, the bulk of all, decides: its first target gets all. Where that
+    is wrong the first reports correct it, at the price of the fleet's cheapest start.
     """
     first = outlook.rules.routes.by_tier[Tier.SIMPLE, Plan.PAID][0]
     seen = [(work, load.jobs) for report in outlook.loads for work, load in report.lanes.items() if work.lane is lane]
@@ -94,7 +94,7 @@ def share(lane: Lane, outlook: Outlook) -> float:
 
 
 def combined(loads: Iterable[LaneLoad]) -> LaneLoad | None:
-    """What several dispatchers saw, weighted by how much of it they remember; None where nobody saw anything."""
+    """Combine what several dispatchers saw, weighted by their decayed counts; None where nobody saw anything."""
     known = [load for load in loads if load.jobs > 0]
     if not known:
         return None
@@ -105,13 +105,13 @@ def combined(loads: Iterable[LaneLoad]) -> LaneLoad | None:
 
 
 def _guessed(rules: Rules) -> LaneLoad:
-    """A job nobody has seen: a prompt at the length where prompts begin to count as long, an answer as estimated."""
+    """Guess an unseen job: a prompt at the length where prompts begin to count as long, an answer as estimated."""
     prompt_tokens = rules.complexity.long_characters / rules.estimates.characters_per_token
     return LaneLoad(0.0, prompt_tokens + rules.estimates.output_tokens, 0.0)
 
 
 def elsewhere_after(before: Elsewhere, outlook: Outlook, seconds: float) -> Elsewhere:
-    """What is learned in `seconds` more. Slowly, for jobs that have just come need a moment to be handed over."""
+    """Update the jobs bound elsewhere after `seconds` more, slowly: new jobs need a moment to be handed over."""
     weight = -math.expm1(-seconds / outlook.rules.scaling.settle_seconds)
     found = {}
     for lane in Lane:

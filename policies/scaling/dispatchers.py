@@ -1,4 +1,4 @@
-"""How many dispatchers there shall be, by their own lag."""
+"""The number of dispatchers to run, by their own lag."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from policies.scaling.verdict import Words, verdict
 from policies.scaling.window import Window, most, wished
 
 BUSY_SHARE = 0.8
-"""Of a core, on average: with more than that, jobs wait for a dispatcher and not for a target."""
+"""Mean share of a core above which jobs wait for a dispatcher and not for a target."""
 
 AIM_SHARE = 0.6
-"""What each shall have once there are more."""
+"""Share of a core that each dispatcher should use once there are more."""
 
 COMFORT_SHARE = 0.5
-"""Fewer will do where each of those left would have no more than this."""
+"""Maximum share of a core for each dispatcher that is left when others are stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherMemory:
-    """What one decision hands on to the next: the mean share of a core, as of `at` in unix seconds, and late wishes."""
+    """The state that a decision hands to the next: the mean share of a core at `at` (unix seconds), recent wishes."""
 
     at: float | None = None
     cpu_share: float = 0.0
@@ -33,10 +33,10 @@ class DispatcherMemory:
 def dispatchers(
     reading: Reading, memory: DispatcherMemory, bounds: Bounds, rules: Rules, now: float
 ) -> tuple[ScalingDecision, DispatcherMemory]:
-    """How many dispatchers there shall be, at least one; `reading.capacity` counts them.
+    """Decide how many dispatchers to run, at least one; `reading.capacity` counts them.
 
-    More where jobs wait for any target while those there are busy: a dispatcher that waits for targets is not. Without
-    the broker, or a report of any, as many as there are.
+    More are wanted where jobs wait for any target while the dispatchers are busy: one that only waits for targets is
+    not. Without the broker, or without a report, their number stays as it is.
     """
     bounds, there = Bounds(max(1, bounds.least), max(1, bounds.most)), reading.there
     loads = reading.fresh(rules.scaling.stale_seconds, now)
@@ -65,7 +65,7 @@ def _smoothed(memory: DispatcherMemory, seen: float, seconds: float, now: float)
 
 
 def _wish(cpu_share: float, reporting: int, jobs_wait: bool, reading: Reading) -> int:
-    """More only once all that were started report; twice as many at most, for nobody knows how the load divides."""
+    """Wish for more only once all started ones report; at most double, for nobody knows how the load divides."""
     total = cpu_share * reporting
     if jobs_wait and cpu_share > BUSY_SHARE and reporting >= reading.there:
         return min(2 * reading.there, math.ceil(total / AIM_SHARE))

@@ -1,4 +1,4 @@
-"""How many replicas a backlog and arrivals need: the arithmetic."""
+"""The arithmetic of the replicas that a backlog and arrivals need."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from policies.scaling.demand import Waiting
 
 LEAST_WORK = 0.1
-"""A replica is started only for work that keeps it busy for this part of the time its start takes."""
+"""Part of its start's time for which a replica must have work to be started."""
 
 LINGER = 0.75
-"""A replica that is there stays until those left would be used to this part of what calls for one more."""
+"""Part of the load that calls for one more replica: one is stopped only if those left would stay below it."""
 
 COUNTLESS = 1e9
-"""More than anybody has; what a division by next to nothing gives is no integer."""
+"""A cap on replicas, more than anybody has: a division by next to nothing gives no integer."""
 
 WHOLE = 1e-9
-"""What division leaves over is no replica."""
+"""A rest of division up to which no replica is added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What there is of a target: replicas that run, and that start and will be there in `warm_in_seconds`.
+    """The replicas of a target: those that run, and those that start and will be there in `warm_in_seconds`.
 
-    One asked for now is there in `cold_seconds`. `tokens_per_second` is what each does with `batch_size` jobs at once.
+    A new one is there in `cold_seconds`. `tokens_per_second` is what each does with `batch_size` jobs at once.
     """
 
     running: int
@@ -40,12 +40,12 @@ class Stock:
         return self.running + self.starting
 
     def done_by(self, seconds: float) -> float:
-        """Tokens that all of these can do by then."""
+        """Return the tokens that all of these replicas can do by then."""
         later = max(0.0, seconds - self.warm_in_seconds)
         return self.tokens_per_second * (self.running * seconds + self.starting * later)
 
     def enough_of(self, tokens: float, seconds: float) -> int | None:
-        """The fewest of these that do the tokens by then; None where all together do not."""
+        """Return the minimum of these replicas that do the tokens by then; None where all together do not."""
         of_running = _ceil(tokens, self.tokens_per_second * seconds)
         if of_running is not None and of_running <= self.running:
             return of_running
@@ -58,7 +58,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Replicas for what waits and for what comes in. `late` says that a start keeps no deadline, or is not worth it."""
+    """Replicas for what waits and for what arrives. `late`: a start keeps no deadline, or is not worth it."""
 
     for_backlog: int
     for_arrivals: int
@@ -71,19 +71,19 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What comes in, in tokens per second: in all, and that part which cannot wait for a start."""
+    """Arrivals in tokens per second: in all, and the part that cannot wait for a start."""
 
     in_all: float = 0.0
     urgent: float = 0.0
 
 
 def needed(lanes: Sequence[Waiting], stream: Stream, stock: Stock, headroom: float, utilisation: float) -> Need:
-    """The fewest replicas that keep every lane's deadlines, and are used up to `utilisation` by what is urgent.
+    """Return the minimum replicas that keep all deadlines, with urgent arrivals using them up to `utilisation`.
 
-    Earliest deadlines first, so each lane waits for those before it as well. Those there have the share `headroom` of
-    the time to a deadline. One that is not there yet has that share of what is left of it after a cold start, for a
-    replica that comes in time may be worth a wait; where a start comes too late all that are there go on and none is
-    started. No more than there are full batches: a batch in two halves is hardly faster.
+    Earliest deadlines run first, so each lane waits for those before it as well. Present replicas have the share
+    `headroom` of the time to a deadline. A new one has that share of what is left of it after a cold start, for a
+    replica that comes in time may be worth a wait; where a start comes too late the present ones continue and none is
+    started. There are never more than full batches: a batch in two halves is hardly faster.
     """
     tokens = jobs = 0.0
     most, late = 0, False
@@ -98,7 +98,7 @@ def needed(lanes: Sequence[Waiting], stream: Stream, stock: Stock, headroom: flo
 
 
 def _for_prefix(tokens: float, slack_seconds: float, stock: Stock, headroom: float) -> tuple[int, bool]:
-    """Replicas for so many tokens, and whether more would be wanted if they came sooner."""
+    """Return replicas for so many tokens, and whether more would be wanted if they came sooner."""
     enough = stock.enough_of(tokens, headroom * slack_seconds)
     if enough is not None:
         return enough, False
@@ -112,7 +112,7 @@ def _for_prefix(tokens: float, slack_seconds: float, stock: Stock, headroom: flo
 
 
 def _for_arrivals(stream: Stream, stock: Stock, utilisation: float) -> int:
-    """None goes that would be started again soon: because all that comes in needs it, or because of noise."""
+    """Return replicas for the arrivals; none is stopped that all arrivals, or noise, would soon start again."""
     rate = stock.tokens_per_second
     wanted = _ceil(stream.urgent, utilisation * rate) or 0
     kept = max(_ceil(stream.urgent, LINGER * utilisation * rate) or 0, _ceil(stream.in_all, rate) or 0)
@@ -120,7 +120,7 @@ def _for_arrivals(stream: Stream, stock: Stock, utilisation: float) -> int:
 
 
 def _ceil(amount: float, per: float) -> int | None:
-    """The fewest whole ones that make up `amount`; None where none of them does anything."""
+    """Return the minimum whole units that make up `amount`; None where a unit does nothing."""
     if amount <= 0:
         return 0
     return math.ceil(min(amount / per, COUNTLESS) - WHOLE) if per > 0 else None

@@ -1,4 +1,4 @@
-"""What the dispatchers' counters moved by between two looks, and what a replica does per second, learned from it."""
+"""The progress of the dispatchers' counters between two looks, and a replica's speed learned from it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass, field, replace
 from fleet.model.scaling import Load
 
 LEAD_IN_SECONDS = 10.0
-"""From when a target has enough to do until its answers come as fast as its replicas can give them."""
+"""Seconds from when a target has enough to do until its answers come at the full rate of its replicas."""
 
 MEASURE_SECONDS = 10.0
-"""Of one measurement: reports come every second or so, and one that slips into the next counts a tenth too much."""
+"""Seconds of one measurement: reports come about every second, and one that slips in adds a tenth too much."""
 
 SILENT_SECONDS = 60.0
-"""Long jobs that all began together take up to so long until the first of them ends."""
+"""Seconds that long jobs which all began together may take until the first of them ends."""
 
 PRIOR_SECONDS = 60.0
-"""What the catalogue's rate weighs against what was measured."""
+"""Weight of the catalogue's rate against measurements, in seconds."""
 
 REMEMBERED_SECONDS = 600.0
-"""What was measured longer ago than so much busy time is forgotten by and by."""
+"""Busy seconds after which older measurements are gradually forgotten."""
 
 FARTHEST = 10.0
-"""A measured rate is believed up to so many times the catalogue's, and down to that part of it."""
+"""Factor by which a measured rate may at most be above or below the catalogue's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What a dispatcher's report from `at` had counted for the target, in tokens."""
+    """A dispatcher's counts for the target, in tokens, in its report from `at`."""
 
     at: float
     done: float
@@ -37,7 +37,7 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Tokens done and missed since the look before. `whole`: every dispatcher was there then, and is still."""
+    """Tokens done and missed since the look before. `whole`: every dispatcher was there then, and still is."""
 
     done: float = 0.0
     missed: float = 0.0
@@ -45,7 +45,7 @@ class Step:
 
 
 def advance(before: Mapping[str, Counter], loads: Sequence[Load], target: str) -> tuple[Step, Mapping[str, Counter]]:
-    """The step to these reports. A dispatcher that comes, goes or starts anew moves nothing."""
+    """Return the step to these reports. A dispatcher that comes, goes or restarts moves nothing."""
     done = missed = 0.0
     whole = 0 < len(before) == len(loads)  # nobody reports: nothing was measured, not nothing done
     counters: dict[str, Counter] = {}
@@ -73,20 +73,20 @@ class Stint:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Tokens per second of one replica: a mean of what was measured, over so many `seconds` of it."""
+    """Tokens per second of one replica: a mean of what was measured, over so many `seconds`."""
 
     tokens_per_second: float = 0.0
     seconds: float = 0.0
     stint: Stint | None = field(default=None)
 
     def blended(self, prior: float) -> float:
-        """The mean, beside the catalogue's `prior` as long as little was measured."""
+        """Return the mean, mixed with the catalogue's `prior` as long as little was measured."""
         weighed = prior * PRIOR_SECONDS + self.tokens_per_second * self.seconds
         return weighed / (PRIOR_SECONDS + self.seconds)
 
 
 def learned(rate: Rate, step: Step, running: int, busy: bool, prior: float, now: float) -> Rate:
-    """The rate after a step. `busy`: at both ends of it the target had all the jobs it can run at once."""
+    """Return the rate after a step. `busy`: at both its ends the target had all the jobs it can run at once."""
     stint = rate.stint
     if not busy or not step.whole or running <= 0:
         return replace(rate, stint=None)

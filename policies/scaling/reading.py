@@ -1,4 +1,4 @@
-"""What is known at the moment of a decision, and the bounds it keeps to."""
+"""The input of a scaling decision, and the bounds it keeps to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fleet.model.scaling import Capacity, Load
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at everything. `depths` is None while the broker is away.
+    """One reading of everything. `depths` is None while the broker is away.
 
-    `loads` is the last report of every dispatcher, `capacity` what there is of the thing to scale, `ongoing` the
-    requests that Serve counts on it.
+    `loads` is the last report of every dispatcher, `capacity` the replicas of what is scaled, `ongoing` the requests
+    that Serve counts on it.
     """
 
     depths: Depths | None
@@ -28,13 +28,13 @@ class Reading:
         return self.capacity.running + self.capacity.starting
 
     def fresh(self, stale_seconds: float, now: float) -> tuple[Load, ...]:
-        """The reports that still say something."""
+        """Return the reports that are recent enough."""
         return tuple(load for load in self.loads if now - load.at <= stale_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the most there may be; an operator who keeps a number sets both to it."""
+    """The minimum and maximum number; an operator who fixes a number sets both to it."""
 
     least: int
     most: int

@@ -1,4 +1,4 @@
-"""How many replicas of a target there shall be."""
+"""The number of replicas of a target to run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from policies.scaling.verdict import Words, verdict
 from policies.scaling.window import Window, most, wished
 
 ANY_WORK = 0.5
-"""Jobs expected, from which on there is work: one more likely than not."""
+"""Minimum expected jobs that count as work: one is then more likely than not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a decision hands on to the next one for the same target. It does not grow with time.
+    """The state that a decision hands to the next one for the same target. It does not grow with time.
 
-    Where it is lost, what is there stays for as long as after any other decision. `at` is when the last one was made,
+    Where it is lost, present replicas stay for as long as after any other decision. `at` is when the last one was made,
     `busy_at` when there last was work, in unix seconds.
     """
 
@@ -43,11 +43,11 @@ class Memory:
 def decide(
     reading: Reading, memory: Memory, target: Target, bounds: Bounds, rules: Rules, now: float
 ) -> tuple[ScalingDecision, Memory]:
-    """How many replicas there shall be, running and starting ones together, and what to remember for the next time.
+    """Decide how many replicas to have, running and starting ones together, and what to remember for the next time.
 
     Laws: the same arguments give the same decision. The number keeps to `bounds`. More tokens, or less slack as long
     as it is more than a cold start takes, never ask for fewer replicas. Without work there are never more than before.
-    Raises `ConfigError` where the target does not say what a replica does.
+    Raises: ConfigError if the target does not say what a replica does.
     """
     if target.serving is None:
         raise ConfigError(f"targets.{target.name}.serving", "is missing: replicas cannot be counted without it")
@@ -67,7 +67,7 @@ def decide(
 def _unseen(
     reading: Reading, memory: Memory, target: Target, bounds: Bounds, rules: Rules, now: float
 ) -> tuple[ScalingDecision, Memory]:
-    """While nobody knows what waits, all that are there stay, and are joined by what Serve's own count needs."""
+    """Keep all present replicas while nobody knows what waits, and add what Serve's own count needs."""
     wish = max(reading.there, _batches(reading.ongoing, target))
     window = wished(memory.window, wish, rules.scaling.settle_seconds, now)
     words = Words(*[ScalingReason.BROKER_AWAY] * 3)
@@ -76,14 +76,14 @@ def _unseen(
 
 
 def _batches(ongoing: float, target: Target) -> int:
-    """Replicas for so many requests, each as many as a dispatcher keeps running on the target."""
+    """Return the replicas for so many requests, each with as many as a dispatcher keeps running on the target."""
     return math.ceil(ongoing / target.max_in_flight)
 
 
 def _look(
     reading: Reading, depths: Depths, memory: Memory, target: Target, serving: Serving, rules: Rules, now: float
 ) -> tuple[Sequence[Waiting], bool, Memory]:
-    """What waits by lane, whether there is work at all, and the memory with all that this reading teaches."""
+    """Return what waits by lane, whether there is work at all, and the memory with all that this reading teaches."""
     running, seconds = reading.capacity.running, 0.0 if memory.at is None else max(0.0, now - memory.at)
     loads = reading.fresh(rules.scaling.stale_seconds, now)
     outlook = Outlook(depths, loads, running, target, rules)
@@ -138,9 +138,9 @@ def _need(
 
 
 def _kept(memory: Memory, capacity: Capacity, serving: Serving, rules: Rules, now: float) -> int:
-    """What may not go yet: the most that was wanted of late, and the last one until it was idle for long enough.
+    """Return what may not stop yet: the recent maximum of wishes, and the last replica until it was idle long enough.
 
-    A start is not idle time: one that is given up before it is warm was paid for nothing, and the next job begins anew.
+    A start is not idle time: one given up before it is warm was paid for nothing, and the next job would begin again.
     """
     since = now if memory.busy_at is None else memory.busy_at
     if capacity.running == 0 and capacity.starting_at is not None:

@@ -1,4 +1,4 @@
-"""From a wished number to a decision: the bounds, and the word for it."""
+"""The step from a wished number to a decision: the bounds, and the reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from policies.scaling.reading import Bounds
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The reasons that fit, should there be more, fewer, or as many."""
+    """The reasons to give if there should be more, fewer, or as many."""
 
     more: ScalingReason
     fewer: ScalingReason
@@ -18,7 +18,7 @@ class Words:
 
 
 def verdict(wish: int, there: int, bounds: Bounds, words: Words) -> ScalingDecision:
-    """The wish within the bounds; where they changed it, they are the reason."""
+    """Return the wish within the bounds; where they changed it, they are the reason."""
     replicas = max(bounds.least, min(wish, bounds.most))
     if replicas > there:
         return ScalingDecision(replicas, ScalingReason.BELOW_LEAST if wish < replicas else words.more)

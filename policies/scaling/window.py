@@ -1,13 +1,13 @@
-"""The most that was wanted of late: fewer replicas only when nothing has asked for more in a while."""
+"""The recent maximum of wishes: scaling down waits until nothing has asked for more in a while."""
 
 from __future__ import annotations
 
 Window = tuple[tuple[float, int], ...]
-"""When so many were wanted; oldest first, each fewer than the one before. What a later, larger wish covers is gone."""
+"""Wishes with their times, oldest first, each smaller than the one before; a larger wish replaces those before it."""
 
 
 def wished(window: Window, replicas: int, seconds: float, now: float) -> Window:
-    """The window of the last `seconds` with one more wish."""
+    """Return the window of the last `seconds` with one more wish."""
     kept = tuple((at, n) for at, n in window if n > replicas and now - at < seconds)
     return (*kept, (now, replicas))
 
