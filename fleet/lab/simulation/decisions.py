@@ -1,11 +1,11 @@
 """The decisions of production on simulated jobs.
 
-`policies.plan.next_action` is a pure function, and most of what simulated jobs differ in it never looks at. So it is
-asked once for every kind of job, band of prompt lengths, history, and what is left of the time, as long as the view
-stays as it is. Asked again every time is what depends on a job's own id or clock: whatever follows a failure.
+`policies.plan.next_action` is a pure function that ignores most differences between simulated jobs. So it is called
+once for every kind of job, band of prompt lengths, history, and rest of the time, as long as the view stays as it is.
+It is called every time where a job's own id or clock matters: after a failure.
 
 A band ends where a prompt no longer fits into some target's context; its longest prompt stands for all in it. So
-lengths decide exactly as in production, and the money a call may need is estimated at its highest.
+lengths decide exactly as in production, and the money a call may need is estimated at its maximum.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from policies.resilience.cold import worth_starting_for
 from policies.rules.rules import Rules
 
 FAILED = 1 << 19
-"""From here on the number of an outcome is that of a failure."""
+"""The lowest number of an outcome that is a failure."""
 
 COLD_STEPS = 32
-"""While a target is cold, jobs are decided on alike whose time left is the same to within a sixteenth."""
+"""Steps of a mantissa: while a target is cold, one decision holds for jobs whose time left agrees to a sixteenth."""
 
 MOST_KNOWN = 200_000
-"""Decisions that are remembered, some 60 MB; with more they are all forgotten."""
+"""Maximum remembered decisions, some 60 MB; with more they are all forgotten."""
 
 _PER_TARGET = 1 << 20
 _FAILURES = {kind: Failure(kind, "simulated") for kind in FailureKind}
@@ -70,14 +70,14 @@ class Decisions:
         self.asked = 0
 
     def code(self, target: str, outcome: int) -> int:
-        """What an attempt adds to the path of a job."""
+        """Return the number that an attempt adds to the path of a job."""
         return self._numbers[target] * _PER_TARGET + outcome
 
     def target_of(self, code: int) -> str:
         return self._names[code // _PER_TARGET]
 
     def next(self, job: SimulatedJob, now: float) -> Action:
-        """What production would do with the job now."""
+        """Return production's decision on the job now."""
         path = job.path
         if path and path[-1] % _PER_TARGET >= FAILED:
             return self._ask(job, now)
@@ -95,7 +95,7 @@ class Decisions:
         return action
 
     def _time_left(self, job: SimulatedJob, now: float) -> int:
-        """As next_action compares: past the deadline, too late to escalate, or in time; finer for cold targets."""
+        """Classify the time left like `next_action`: over, too late to escalate, or enough; finer for cold targets."""
         left = job.deadline_at - now
         if left <= self._escalation_seconds:
             return -1 if left > 0 else -2
@@ -105,7 +105,7 @@ class Decisions:
         return exponent * COLD_STEPS + int(mantissa * COLD_STEPS)
 
     def missed(self, job: SimulatedJob, instead: str, now: float) -> str | None:
-        """The cold target that should have had the job, if running it on `instead` is a reason to start a replica."""
+        """Return the cold target whose job runs on `instead`, if that is a reason to start a replica."""
         key = (job.kind, self._band(job), job.path, instead)
         if key not in self._warm:
             asked, attempts = self._case(job)
@@ -115,7 +115,7 @@ class Decisions:
         return self._warm[key]
 
     def price(self, job: SimulatedJob, target: Target) -> tuple[bool, int]:
-        """Whether the fleet pays for a call, and the most that call can cost in nano-dollars."""
+        """Return whether the fleet pays for a call, and the maximum cost of that call in nano-dollars."""
         key = (job.kind, self._band(job), target.name)
         found = self._prices.get(key)
         if found is None:
@@ -153,7 +153,7 @@ class Decisions:
 
 
 def all_warm(view: View) -> View:
-    """The same with no target cold."""
+    """Return the same view with no target cold."""
     return replace(view, targets={name: replace(each, capacity=None) for name, each in view.targets.items()})
 
 
@@ -162,14 +162,14 @@ def failure_code(failure: Failure) -> int:
 
 
 def _bands(kind: Kind, contexts: list[int]) -> list[int]:
-    """The longest prompt of each band, in tokens."""
+    """Return the longest prompt of each band, in tokens."""
     longest = kind.input.most
     ends = [context - kind.output.most for context in contexts]
     return [*(end for end in ends if 0 < end < longest), longest]
 
 
 def _likeness(kind: Kind, tokens: int, rules: Rules) -> Job:
-    """A job of this kind with so long a prompt, for what does not depend on what it says."""
+    """Return a job of this kind with so long a prompt, for decisions that do not depend on its text."""
     text = "x" * int(tokens * rules.estimates.characters_per_token)
     content: Any = text
     if kind.image:

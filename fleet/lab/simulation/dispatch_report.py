@@ -1,4 +1,4 @@
-"""What a dispatcher reports of its load, for the scaling policy: one stands for all of them."""
+"""A dispatcher's report of its load, for the scaling policy: one stands for all of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
 
 FORGET = 0.9
-"""What a decision later is left of the weight of the jobs handed over before."""
+"""Share of the weight of jobs handed over before that is left one decision later."""
 
 _NAME = "simulated"
 
 
 class LoadReport:
-    """Fading sums over the jobs put on their way, by target and lane."""
+    """Decaying sums over the jobs put on their way, by target and lane."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, Lane], list[float]] = {}
@@ -32,11 +32,11 @@ class LoadReport:
         sums[2] += slack_seconds
 
     def missed(self, target: str, tokens: int) -> None:
-        """A job went elsewhere, because the target is cold."""
+        """Count a job that went elsewhere, because the target is cold."""
         self._missed[target] = self._missed.get(target, 0.0) + tokens
 
     def at(self, now: float, servers: Mapping[str, OwnServer]) -> Load:
-        """The report now; then the sums fade."""
+        """Return the report now; then let the sums decay."""
         lanes = {
             WorkOf(target, lane): LaneLoad(jobs, tokens / jobs, slack / jobs)
             for (target, lane), (jobs, tokens, slack) in self._sums.items()
@@ -49,7 +49,7 @@ class LoadReport:
 
 
 def depths_of(servers: Mapping[str, Server]) -> Depths:
-    """What is stored: WORK for every target, in hand or not, and beyond its bounds the tenants' jobs in JOBS."""
+    """Count what is stored: WORK for every target, in hand or not, and beyond its bounds the tenants' jobs in JOBS."""
     jobs: Counter[JobsOf] = Counter()
     work = {}
     for name, server in servers.items():

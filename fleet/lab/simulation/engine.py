@@ -1,7 +1,7 @@
-"""The fleet on a virtual clock: from one event to the next, every job from its arrival to its one end.
+"""The fleet on a virtual clock: takes every job from its arrival to its one end, event by event.
 
 Events are arrivals, the next job to finish on each pool of replicas, and a heap of everything else that happens at a
-known time. What a job does next is asked of production (`Decisions`); here it is only carried out.
+known time. Production decides what a job does next (`Decisions`); here it is only carried out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Event = tuple[float, int, Callable[[Any, float], None], Any]
 
 
 class Engine:
-    """Runs jobs on the targets of a scenario, the own ones at these paces."""
+    """Runs jobs on the targets of a scenario, with these paces of its own targets."""
 
     def __init__(
         self, scenario: Scenario, rules: Rules, paces: Mapping[str, Pace], answers: Mapping[str, Answers]
@@ -68,18 +68,21 @@ class Engine:
         ]
 
     def _capacities(self) -> dict[str, Capacity]:
-        """Ray Serve's default counts requests at its handles: dispatchers that hold jobs back from what is cold would
-        never start anything, so beside it they look at no replicas."""
+        """Return the replicas that dispatchers see.
+
+        Ray Serve's default counts requests at its handles: dispatchers that hold jobs back from cold targets would
+        never start anything, so under it they see no replicas.
+        """
         if self.scenario.scaling.by is ScalingKind.RAY_SERVE:
             return {}
         return {name: server.capacity() for name, server in self.own.items()}
 
     def at(self, moment: float, action: Callable[[Any, float], None], argument: Any = None) -> None:
-        """Do it then; among things at the same moment the one planned first."""
+        """Plan an action for that moment; of several at the same moment the one planned first runs first."""
         heappush(self._events, (moment, next(self._numbers), action, argument))
 
     def run(self, jobs: Iterable[SimulatedJob], until: float = 0.0) -> float:
-        """Every job to its end, and on to `until`; when that was. Jobs come in order of arrival."""
+        """Run every job to its end, and on to `until`; return the time then. Jobs come in order of arrival."""
         arrivals = iter(jobs)
         job = next(arrivals, None)
         events, pools, tally, now = self._events, self._pools, self.tally, 0.0
@@ -113,7 +116,7 @@ class Engine:
             self.go_on(job, now)
 
     def go_on(self, job: SimulatedJob, now: float) -> None:
-        """Carry out what is decided now."""
+        """Carry out the decision on the job now."""
         action = self.decisions.next(job, now)
         if isinstance(action, Run):
             if action.reason is Reason.TARGET_COLD:
@@ -148,7 +151,7 @@ class Engine:
             self._look_again(server, now)
 
     def _wait_for_replica(self, job: SimulatedJob, server: OwnServer, lane: Lane, now: float) -> None:
-        """Until there is one; with every tick it is decided on anew. The wait counts as work for the target."""
+        """Let a job wait for a replica; each tick decides on it again. The wait counts as work for the target."""
         if not job.waits:
             self.report.handed_over(server.target.name, lane, job.input + job.output, job.deadline_at - now)
         job.waits += 1
@@ -159,7 +162,7 @@ class Engine:
             self.go_on(job, now)
 
     def _begin(self, job: SimulatedJob, server: Server, now: float) -> None:
-        """Dispatchers report a job when they decide on it; what waits long does so before that, in JOBS."""
+        """Begin a job. Dispatchers report it when they decide on it; before that, long waits happen in JOBS."""
         tokens, slack_seconds = job.input + job.output, job.deadline_at - now
         self.report.handed_over(server.target.name, self._lanes[job.kind], tokens, slack_seconds)
         self._start(job, server, now)
@@ -182,7 +185,7 @@ class Engine:
             self._call(job, server, now)
 
     def _call(self, job: SimulatedJob, server: PaidServer, now: float) -> None:
-        """Once the money for it is set aside; where that is not to be had now, the job looks again later."""
+        """Call once the money for it is set aside; if it cannot be now, the job looks again later."""
         pays, nano = self.decisions.price(job, server.target)
         job.reserved = nano if pays else 0
         if pays and not self.state.reserve(nano, now):
@@ -210,7 +213,7 @@ class Engine:
         self._concluded(server, job, outcome, now)
 
     def _bill(self, server: PaidServer, job: SimulatedJob, outcome: Outcome) -> int:
-        """Nano-dollars, as production books them."""
+        """Book the outcome in nano-dollars, as production does, and return them."""
         if isinstance(outcome, Answer):
             nano = money.nano_of(self.decisions.cost_usd(job, server.target))
         else:
@@ -222,14 +225,14 @@ class Engine:
         self._concluded(server, server.pool.finish(now), ANSWER, now)
 
     def _timed_out(self, running: tuple[OwnServer, SimulatedJob, int], now: float) -> None:
-        """Unless it has long ended: the call is given up, and its replica stops working for it."""
+        """Give up a call that has not ended: its replica stops working for it."""
         server, job, run = running
         if job.run == run:
             server.pool.stop(job, now)
             self._concluded(server, job, TIMED_OUT, now)
 
     def _concluded(self, server: Server, job: SimulatedJob, outcome: Outcome, now: float) -> None:
-        """An attempt is over: its slot is free, its breaker knows, and the job goes on."""
+        """End an attempt: free its slot, tell its breaker, and let the job go on."""
         name, target = server.target.name, server.target
         server.left(self._lanes[job.kind])
         job.ended_at = now
@@ -255,7 +258,7 @@ class Engine:
         job.path += (self.decisions.code(name, outcome),)
 
     def refill(self, server: Server, now: float) -> None:
-        """Start what waits, as far as there is room: the first lane first."""
+        """Start waiting jobs as far as there is room, the first lane first."""
         for lane in LANES:
             line = server.lines[lane]
             while line.count and (free := server.free(lane, now)) > 0:
@@ -267,7 +270,7 @@ class Engine:
         self._look_again(server, now)
 
     def _look_again(self, server: Server, now: float) -> None:
-        """A provider's limit is over at a known time; nobody else would notice."""
+        """Plan a check at the known time when a provider's limit ends; nothing else would notice."""
         if server.waiting and isinstance(server, PaidServer) and server.look_at <= now:
             opens_at = server.provider.opens_at(now)
             if opens_at is not None:
@@ -275,7 +278,7 @@ class Engine:
                 self.at(opens_at, self._reopened, server)
 
     def _shut(self, server: Server, until: float, now: float) -> None:
-        """No call until then: what waits is decided on anew."""
+        """Make no call until then: decide again on the jobs that wait."""
         self.at(until, self._reopened, server)
         for job in server.drain():
             self.go_on(job, now)
@@ -285,7 +288,7 @@ class Engine:
         self.refill(server, now)
 
     def lose(self, server: OwnServer, now: float) -> None:
-        """A spot machine is taken away: its jobs fail, and go on as production says."""
+        """Take away a spot machine: its jobs fail, and go on as production decides."""
         lost = server.lose_one(now)
         self.state.note_capacities()
         for job in lost:

@@ -1,4 +1,4 @@
-"""What recorded runs teach: how fast each target was, and what it thought of its answers."""
+"""The lessons of recorded runs: the speed of each target, and its confidence in its answers."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from fleet.model.errors import ConfigError
 from policies.rules.rules import Rules
 
 FEWEST_ATTEMPTS = 20
-"""On a target, to say how fast it is."""
+"""Minimum attempts on a target to say how fast it is."""
 
 LEAST_SECONDS = 1e-3
 
 MOMENTS = 200
-"""At which a run's speed is looked at."""
+"""Number of moments at which a run's speed is measured."""
 
 FASTEST = 0.05
-"""The part of the attempts that ran next to alone: a lone job's step is no longer than theirs."""
+"""Quantile of the attempts taken to have run next to alone: a lone job's step is no longer than theirs."""
 
 KNEES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-"""Jobs at once that make half of a replica's most, as tried."""
+"""Numbers of concurrent jobs tried as those that reach half of a replica's maximum speed."""
 
 CONTENTIONS = tuple(step / 20 for step in range(21))
 
 Looks = Array
-"""Four rows: jobs that run, work per second, seconds per token of the fastest attempts, busy targets."""
+"""Four rows: running jobs, work per second, seconds per token of the fastest attempts, busy targets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """How fast each target was, what being busy together costs, and what targets thought of answers to each task."""
+    """Each target's speed, the cost of being busy together, and the targets' confidence in answers to each task."""
 
     paces: dict[str, Pace]
     contention: float
@@ -44,7 +44,7 @@ class Learned:
 
 
 def learn(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> Learned:
-    """From the attempts that ended within the first `share` of each run's time. Raises: ConfigError with too few."""
+    """Learn from the attempts that ended in the first `share` of each run's time. Raises: ConfigError if too few."""
     looks: dict[str, list[Looks]] = {}
     answers: dict[tuple[str, str], list[Verdict]] = {}
     for trace in traces:
@@ -64,10 +64,10 @@ def learn(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> Learned:
 
 
 def _looks(trace: Trace, start: float, until: float) -> dict[str, Looks]:
-    """Each target at many moments while it runs something: running jobs, work per second, busy targets.
+    """Measure each target at many moments while it runs something.
 
-    An attempt is taken to have done its work evenly while it ran. Of one that ended after `until` is known only that
-    it runs; it counts like the others.
+    An attempt is taken to have done its work evenly while it ran. One that ended after `until` is only known to run;
+    it counts like the others.
     """
     moments = start + (np.arange(MOMENTS) + 0.5) * (until - start) / MOMENTS
     found: dict[str, tuple[Array, Array, Array]] = {}
@@ -91,10 +91,10 @@ def _looks(trace: Trace, start: float, until: float) -> dict[str, Looks]:
 
 
 def fitted(looks: Mapping[str, Looks]) -> tuple[dict[str, tuple[float, float]], float]:
-    """Seconds per step, and those of each job in it, by target; and the contention of all. Least squares by search.
+    """Fit seconds per step, and those of each job in it, by target, and the contention of all, by least squares.
 
-    Then each line is scaled to do as much in all these moments together as was done: how long a run takes depends on
-    how much is done while there is much to do.
+    A search tries the knees and contentions. Each line is scaled to do as much in all these moments together as was
+    done: how long a run takes depends on how much is done while there is much to do.
     """
 
     def lines(contention: float) -> tuple[float, dict[str, tuple[float, float]]]:
@@ -106,7 +106,7 @@ def fitted(looks: Mapping[str, Looks]) -> tuple[dict[str, tuple[float, float]], 
 
 
 def _line(look: Looks, contention: float) -> tuple[float, tuple[float, float]]:
-    """The squared error, as a part of the squares, and the two numbers of the line."""
+    """Return the squared error, as a part of the squares, and the two numbers of the line."""
     counts, rates, fastest, busy = look
     best: tuple[float, tuple[float, float]] = (np.inf, (0.0, 0.0))
     for knee in KNEES:

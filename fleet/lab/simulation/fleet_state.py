@@ -1,4 +1,4 @@
-"""What decisions are made on: the view of production, over simulated targets and simulated money."""
+"""The state that decisions are made on: production's view, over simulated targets and simulated money."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from policies.resilience import breaker, retry
 from policies.rules.rules import Rules
 
 MONEY_STEPS = 200
-"""Decisions see what was spent rounded up to so many parts of the limit, so that few of them differ by it."""
+"""Steps of the limit to which decisions see spent money rounded up, so that few of them differ by it."""
 
 
 class FleetState:
-    """`stamp` changes whenever a decision may: a breaker opens or closes, a target gets cold or warm, money goes.
+    """The state of the simulated fleet.
 
-    `cold` says that a target is, `warming` that one of those has a replica that starts: then decisions look at the
-    time.
+    `stamp` changes whenever a decision may: a breaker opens or closes, a target gets cold or warm, money goes.
+    `cold` says that a target is cold, `warming` that one of those has a replica that starts: then decisions depend on
+    the time.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class FleetState:
         self._cold: dict[str, Capacity] = {}
 
     def touch(self) -> None:
-        """Something changed that decisions look at."""
+        """Note a change that decisions depend on."""
         self.stamp += 1
 
     def note_capacities(self) -> None:
-        """Replicas came or went. Decisions look at those of cold targets only."""
+        """Note that replicas came or went. Decisions depend on those of cold targets only."""
         cold = {name: capacity for name, capacity in self._capacities().items() if capacity.cold}
         if cold != self._cold:
             self._cold = cold
@@ -61,7 +62,7 @@ class FleetState:
         return any(capacity.starting for capacity in self._cold.values())
 
     def view(self, now: float) -> View:
-        """The same one until `stamp` changes."""
+        """Return the view, the same one until `stamp` changes."""
         if self._view is None or self._view[0] != self.stamp:
             capacities = self._capacities()
             targets = {name: self._target(name, capacities.get(name)) for name in self._rules.catalogue.targets}
@@ -74,12 +75,12 @@ class FleetState:
         return TargetView(breaker=self._breaker(name), capacity=capacity)
 
     def _breaker(self, name: str) -> Breaker:
-        """As in production, a target whose provider wants no calls for long is as good as shut."""
+        """Return the breaker; as in production, a target whose provider wants no calls for long counts as shut."""
         own, shut = self._breakers[name], self._shut_until[name]
         return own if shut <= own.open_until_at else Breaker(own.failures, own.trips, shut)
 
     def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float) -> float | None:
-        """Let the breaker learn; if it opens now, until when."""
+        """Let the breaker learn; return until when it is open, if it opens now."""
         before = self._breakers[target.name]
         failed = retry.blames_target(outcome, given_seconds, target)
         if not failed and (before.failures == 0 or not isinstance(outcome, Answer)):
@@ -90,7 +91,7 @@ class FleetState:
         return after.open_until_at if after.open_until_at > max(now, before.open_until_at) else None
 
     def shut(self, name: str, until: float) -> bool:
-        """The provider wants no calls until then; whether that is news."""
+        """Shut a target whose provider wants no calls until then; return whether that is new."""
         if until <= self._shut_until[name]:
             return False
         self._shut_until[name] = until
@@ -101,7 +102,7 @@ class FleetState:
         return breaker.allows(self._breaker(name), now)
 
     def reserve(self, nano: int, now: float) -> bool:
-        """Set money aside for a call, where the day's limit leaves it."""
+        """Set money aside for a call if the day's limit allows it; return whether it did."""
         if (day := money.day_of(now)) != self._day:
             self._day, self._spent = day, 0
         if self._spent + self._open + nano > self._limit:

@@ -1,7 +1,7 @@
-"""A recorded run simulated: what is learned of one run, or of the first part of one, predicts another.
+"""The prediction of a recorded run by simulation, from other runs or from its own first part.
 
-Of the run that is predicted only its arrivals and the tokens of its jobs are used; how long it takes and how its
-answers split over the targets is what is predicted.
+Only the arrivals and the tokens of the predicted run's jobs are used; its duration and the split of its answers over
+the targets are predicted.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from fleet.model.job import Lane, Plan
 from policies.rules.rules import Rules
 
 FIRST_PART = 0.4
-"""Of the time a run took, what is learned from where no other run is given."""
+"""Share of a run's time to learn from where no other run is given."""
 
 TUNINGS = 3
-"""Rounds of making what was learned as fast as the runs it was learned from; each comes nearer by half at least."""
+"""Rounds of scaling the learned paces to the time of their own runs; each at least halves the distance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A run as it was and as it was simulated; the split is over the targets whose answers were delivered.
 
-    `seconds` is the whole run, `p50_seconds` and `p95_seconds` are what a job took from submission to result.
+    `seconds` is the whole run, `p50_seconds` and `p95_seconds` are a job's time from submission to result.
     """
 
     jobs: int
@@ -67,9 +67,9 @@ class Prediction:
 
 
 def predict(trace: Trace, others: Sequence[Trace], rules: Rules) -> Prediction:
-    """The run of `trace` as learned from the `others`, or where there are none from its own first part.
+    """Predict the run of `trace` as learned from the `others`, or if there are none from its own first part.
 
-    Every target has one replica, as on the local fleet. Raises: ConfigError where there is too little to learn from.
+    Every target has one replica, as on the local fleet. Raises: ConfigError if there is too little to learn from.
     """
     learned = _tuned(learn(others, rules), others, rules) if others else learn([trace], rules, FIRST_PART)
     seconds, tally = _run(trace, learned, rules)
@@ -98,7 +98,7 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def _tuned(learned: Learned, traces: Sequence[Trace], rules: Rules) -> Learned:
-    """With paces that take as long for the runs learned from as these took.
+    """Scale the paces so that the runs learned from take as long as they did.
 
     A fleet has work of its own beside the models', which no attempt shows: taking jobs, deciding, filling its batches.
     """
@@ -115,7 +115,7 @@ def _tuned(learned: Learned, traces: Sequence[Trace], rules: Rules) -> Learned:
 
 
 def _run(trace: Trace, learned: Learned, rules: Rules) -> tuple[float, Tally]:
-    """Seconds until all jobs have ended, and what became of them."""
+    """Return seconds until all jobs have ended, and the tally of their ends."""
     kinds = sorted({(job.task, job.lane, job.plan) for job in trace})
     scenario = _scenario(trace, kinds, learned)
     start, _ = span(trace)
@@ -145,7 +145,7 @@ def _scenario(trace: Trace, kinds: Sequence[tuple[str, Lane, Plan]], learned: Le
 
 
 def _simulated(job: RecordedJob, kind: int, start: float) -> SimulatedJob:
-    """With the tokens of its first answer; its random numbers come from its id."""
+    """Return the job with the tokens of its first answer; its random numbers come from its id."""
     first = next((each for each in job.attempts if each.output_tokens), None)
     input_tokens, output_tokens = (first.input_tokens, first.output_tokens) if first else (1, 1)
     bits = int.from_bytes(blake2b(job.id.encode(), digest_size=8).digest())
@@ -153,7 +153,7 @@ def _simulated(job: RecordedJob, kind: int, start: float) -> SimulatedJob:
 
 
 def _answers(name: str, kinds: Sequence[tuple[str, Lane, Plan]], learned: Learned) -> Answers:
-    """What the target thought of answers to the same task; to any, where it had none of that."""
+    """Return the target's confidences in answers to the same task, or to any where it had none of that."""
     tasks = sorted({task for target, task in learned.answers if target == name})
     verdicts = [verdict for task in tasks for verdict in learned.answers[name, task]]
     ranges, place = {}, 0

@@ -1,4 +1,4 @@
-"""A simulation from beginning to end, and what is reported of it."""
+"""A simulation from beginning to end, and its report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LaneReport:
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """`answers` is how many results are this target's; of own targets `usd` is machines, of others calls."""
+    """Results of one target. `answers` counts those it gave; `usd` is machines for own targets, calls for others."""
 
     attempts: int
     answers: int
@@ -47,9 +47,11 @@ class TargetReport:
 
 @dataclass(frozen=True, slots=True)
 class SimulationReport:
-    """`simulated_seconds` is the time that is paid for; `month_usd` is what 30 days of such time cost.
+    """The report of a simulation.
 
-    `quality` is the share of right answers among all jobs. A deadline is missed where a job ends without any answer
+    `simulated_seconds` is the time that is paid for; `month_usd` is the cost of 30 days of such time.
+
+    `quality` is the share of right answers among all jobs. A deadline is missed if a job ends without any answer
     because its time is over.
     """
 
@@ -75,7 +77,7 @@ class SimulationReport:
     history: tuple[Sample, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Without the history, which is for plots."""
+        """Return the report without the history, which is for plots."""
         plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "history"}
         plain["lanes"] = {lane.value: _plain(report) for lane, report in self.lanes.items()}
         plain["targets"] = {name: _plain(report) for name, report in self.targets.items()}
@@ -89,7 +91,7 @@ def _plain(report: LaneReport | TargetReport) -> dict[str, Any]:
 
 
 def simulate(scenario: Scenario, rules: Rules, jobs: int, seed: int) -> SimulationReport:
-    """`jobs` drawn jobs of the scenario under `rules`; the same arguments give the same report.
+    """Simulate `jobs` drawn jobs of the scenario under `rules`; the same arguments give the same report.
 
     The fleet is paid for as long as so many jobs take to arrive on average, or until the last one ends if that is
     later. `scenario` was checked against `rules`, which are those in force.
@@ -100,7 +102,7 @@ def simulate(scenario: Scenario, rules: Rules, jobs: int, seed: int) -> Simulati
 
 
 def paces_of(scenario: Scenario, rules: Rules) -> dict[str, Pace]:
-    """Of the own targets. Raises: ConfigError where the catalogue's speed is out of reach."""
+    """Return the paces of the own targets. Raises: ConfigError if the catalogue's speed is out of reach."""
     found = {}
     for name, own in scenario.own.items():
         serving = rules.catalogue.targets[name].serving
@@ -118,7 +120,7 @@ def simulate_jobs(
     until: float,
     seed: int,
 ) -> SimulationReport:
-    """As `simulate`, with jobs, paces and answers of the caller's."""
+    """Simulate like `simulate`, with the caller's jobs, paces and answers."""
     engine = Engine(scenario, rules, paces, answers)
     upkeep = Upkeep(engine, seed)
     end = engine.run(jobs, until)
@@ -170,7 +172,7 @@ def _targets(engine: Engine) -> dict[str, TargetReport]:
 
 
 def _split(tally: Tally) -> dict[str, float]:
-    """Of all answers the share of each target."""
+    """Return the share of each target in all answers."""
     return {name: count / tally.answered for name, count in sorted(tally.by_target.items()) if count}
 
 

@@ -1,4 +1,4 @@
-"""What happens beside the jobs: replicas come and go, machines are lost, and somebody writes down how it looks."""
+"""Events beside the jobs: replicas come and go, machines are lost, and samples of the state are recorded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fleet.lab.simulation.workload.scenario import DAY_SECONDS
 from policies.scaling.reading import Reading
 
 SAMPLES = 600
-"""Moments that the history keeps, whatever time they span; every other one goes when there are twice as many."""
+"""Samples that the history keeps, whatever time they span; every other one goes when there are twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How it looked `at` (seconds since the start)."""
+    """The state of the simulation `at` (seconds since the start)."""
 
     at: float
     replicas: dict[str, int]
@@ -90,7 +90,7 @@ class Upkeep:
         self._engine.state.note_capacities()
 
     def _ready(self, asked: tuple[OwnServer, float], now: float) -> None:
-        """Unless it was let go before it ran."""
+        """Let a replica run unless it was removed before."""
         server, asked_at = asked
         if server.starting and server.starting[0] <= asked_at:
             server.ready(now)
@@ -99,7 +99,7 @@ class Upkeep:
             self._engine.refill(server, now)
 
     def _plan_loss(self, server: OwnServer, now: float) -> None:
-        """The next look at whether a machine is lost: at the rate of the most there may be, thinned to those there."""
+        """Plan the next possible loss of a machine: at the rate of the maximum number, thinned to the present one."""
         rate = server.own.replicas[1] * server.own.losses_per_day / DAY_SECONDS
         self._engine.at(now + float(self._rng.exponential(1 / rate)), self._maybe_lose, server)
 

@@ -1,1 +1,1 @@
-"""What a simulation counts, and how it is shown."""
+"""The counts of a simulation, and their presentation."""

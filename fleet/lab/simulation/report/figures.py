@@ -1,4 +1,4 @@
-"""Compute the cost tables of docs/explanation/cost-models.md: five documents' claims beside simulated costs."""
+"""The cost tables of docs/explanation/cost-models.md: five documents' claims beside simulated costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from policies.rules.rules import Rules
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`document_usd` and the others are dollars a month; ours is one simulated day times 30."""
+    """A line of a cost table. `document_usd` and the others are dollars a month; ours is a simulated day times 30."""
 
     document: str
     what: str
@@ -33,7 +33,7 @@ class Row:
 
 
 def run(scenario: Scenario, jobs: int | None, seed: int, shipped: Rules | None = None) -> SimulationReport:
-    """The scenario under the shipped rules. Raises: ConfigError naming the field and the rule it breaks."""
+    """Run the scenario under the shipped rules. Raises: ConfigError naming the field and the rule it breaks."""
     rules = load_rules(None, None, scenario.profile) if shipped is None else shipped
     check(scenario, rules)
     rules = in_force(scenario, rules)
@@ -41,7 +41,7 @@ def run(scenario: Scenario, jobs: int | None, seed: int, shipped: Rules | None =
 
 
 def rows(seed: int, jobs: int | None = None) -> Iterator[Row]:
-    """Every figure; with `jobs` of a smaller sample."""
+    """Yield every figure, with `jobs` from a smaller sample."""
     rules = load_rules(None, None, "gpu")
     for figure in load_figures():
         yield _row(figure, seed, jobs, rules)

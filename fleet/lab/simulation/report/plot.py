@@ -21,14 +21,14 @@ from fleet.lab.simulation.workload.scenario import HOUR_SECONDS
 COLUMN_PIXELS, HEIGHT_PIXELS = 900, 1000
 _DPI = 120
 _SMOOTH = 120
-"""Points of the line of arrivals: fine enough for bursts, coarse enough not to show chance."""
+"""Points of the line of arrivals: fine enough for bursts, coarse enough to hide chance."""
 
 # Okabe and Ito 2008: told apart with any kind of colour vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#777777", "#000000")
 
 
 def plot(reports: Sequence[SimulationReport], path: Path) -> None:
-    """Write the PNG, one column of COLUMN_PIXELS each. Raises: OSError where it cannot be written."""
+    """Write the PNG, one column of COLUMN_PIXELS each. Raises: OSError if it cannot be written."""
     size = (COLUMN_PIXELS * len(reports) / _DPI, HEIGHT_PIXELS / _DPI)
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 LEAST_SECONDS = 1e-3
-"""Shorter times count as none."""
+"""Minimum seconds; shorter times count as none."""
 
 ERROR = 0.01
-"""A quantile is within this share of a time that was really seen at its rank (Masson, Rim and Lee 2019, DDSketch)."""
+"""Maximum relative error of a quantile against the time seen at its rank (Masson, Rim and Lee 2019, DDSketch)."""
 
 _GROWTH = math.log((1 + ERROR) / (1 - ERROR))
 _BUCKETS = 2 + int(math.log(1e8 / LEAST_SECONDS) / _GROWTH)
@@ -33,7 +33,7 @@ class Sketch:
             self._counts[min(1 + int(math.log(seconds / LEAST_SECONDS) / _GROWTH), _BUCKETS - 1)] += 1
 
     def include(self, other: Sketch) -> None:
-        """As if everything the other saw had been seen here."""
+        """Add everything the other sketch has counted."""
         self.count += other.count
         self.total_seconds += other.total_seconds
         self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
@@ -43,7 +43,7 @@ class Sketch:
         return self.total_seconds / self.count if self.count else 0.0
 
     def quantile(self, share: float) -> float:
-        """Seconds that this share of the times does not exceed; 0 where there are none."""
+        """Return the seconds that this share of the times does not exceed; 0 where there are none."""
         rank, seen = share * (self.count - 1), 0
         for bucket, count in enumerate(self._counts):
             seen += count
@@ -53,5 +53,5 @@ class Sketch:
 
 
 def _middle(bucket: int) -> float:
-    """The time whose relative distance to both ends of the bucket is the same."""
+    """Return the time whose relative distance to both ends of the bucket is the same."""
     return 2 * LEAST_SECONDS * math.exp((bucket - 1) * _GROWTH) / (1 + math.exp(-_GROWTH))

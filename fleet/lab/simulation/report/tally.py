@@ -1,4 +1,4 @@
-"""Counts what becomes of the jobs: how they end, when, where and how well they are answered."""
+"""Counts the ends of the jobs: how, when and where, and how well they are answered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fleet.model.result import Status
 
 @dataclass(slots=True)
 class LaneTally:
-    """`waits` run from arrival to the first attempt, `times` from arrival to the result."""
+    """Counts of one lane. `waits` run from arrival to the first attempt, `times` from arrival to the result."""
 
     waits: Sketch = field(default_factory=Sketch)
     times: Sketch = field(default_factory=Sketch)
@@ -23,11 +23,11 @@ class LaneTally:
 
 
 SAVED = "saved"
-"""Stands in for a target where a pattern or a cache answered."""
+"""The name in place of a target's where a pattern or a cache answered."""
 
 
 class Tally:
-    """Every job is counted once when it arrives and once when it ends."""
+    """Counts every job once when it arrives and once when it ends."""
 
     def __init__(self) -> None:
         self.arrived = 0
@@ -45,7 +45,7 @@ class Tally:
         self.lanes[lane].waits.add(now - job.arrived_at)
 
     def finished(self, job: SimulatedJob, lane: Lane, action: Finish, target: str, now: float) -> None:
-        """Answered by `target`, with what its attempt of that number said."""
+        """Count a job answered by `target`, with the answer of its attempt of that number."""
         self.answered += 1
         self.by_target[target] += 1
         self.right += job.rights >> (action.attempt - 1) & 1
@@ -57,7 +57,7 @@ class Tally:
             self.lanes[lane].misses += 1
 
     def saved(self, job: SimulatedJob, lane: Lane) -> None:
-        """Answered at once, rightly: only what was found safe is answered so."""
+        """Count a job answered at once and rightly: only jobs found safe are answered so."""
         self.begun(job, lane, job.arrived_at)
         job.rights = 1
         self.finished(job, lane, Finish(1, Status.SUCCEEDED, Reason.NOT_CHECKED), SAVED, job.arrived_at)

@@ -1,1 +1,1 @@
-"""The simulated targets: what waits for them, how fast they work, and who scales them."""
+"""The simulated targets: the jobs that wait for them, their speed, and their scalers."""

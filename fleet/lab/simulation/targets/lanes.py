@@ -11,7 +11,7 @@ from policies.fairness import round_robin as fairness
 from policies.fairness.round_robin import Grant, Turns
 
 QUEUED_PER_SLOT = 2
-"""As in the dispatcher: so many jobs of a lane are kept ready in WORK for each slot; what is beyond waits in JOBS."""
+"""Jobs of a lane kept ready in WORK for each slot, as in the dispatcher; further ones wait in JOBS."""
 
 
 class Line:
@@ -31,7 +31,7 @@ class Line:
         return len(self._work)
 
     def in_jobs(self) -> Mapping[str, int]:
-        """By tenant."""
+        """Count the jobs in JOBS by tenant."""
         return {tenant: len(jobs) for tenant, jobs in self._jobs.items() if jobs}
 
     def put(self, job: SimulatedJob, tenant: str) -> None:
@@ -42,7 +42,7 @@ class Line:
             self._jobs.setdefault(tenant, deque()).append(job)
 
     def take(self) -> SimulatedJob:
-        """The next one. Raises: IndexError where there is none."""
+        """Take the next job. Raises: IndexError if there is none."""
         job = self._work.popleft()
         self.count -= 1
         if self._most is not None and self.count > len(self._work) < self._most // 2:
@@ -50,11 +50,11 @@ class Line:
         return job
 
     def drain(self) -> list[SimulatedJob]:
-        """All of them, leaving none."""
+        """Take all jobs."""
         return [self.take() for _ in range(self.count)]
 
     def overdue(self, now: float) -> Iterator[SimulatedJob]:
-        """Take out those at the front whose deadline is over."""
+        """Take out the jobs at the front whose deadline is over."""
         for waiting in (self._work, *self._jobs.values()):
             while waiting and waiting[0].deadline_at <= now:
                 self.count -= 1

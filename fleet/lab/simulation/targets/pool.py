@@ -2,9 +2,9 @@
 
 A replica that runs n sequences takes a + c x n seconds for a step, in which each gets a token: reading the weights
 takes the same time for any batch, and every sequence adds its own. So n jobs share n / (a + c x n) tokens per second,
-up to what `Serving.tokens_per_second` says of full batches; this is the roofline that batching climbs. Replicas share
+up to the `Serving.tokens_per_second` of full batches; this is the roofline that batching climbs. Replicas share
 the running jobs evenly, so all jobs run at the same speed at any time (processor sharing), and the next to finish is
-the one with the least work left: it is enough to keep one clock of work done per job.
+the one with the least work left: one clock of work done per job is enough.
 
 Work is counted in answer tokens. A prompt is read about ten times as fast as an answer is written, as the catalogue has
 it, and so counts a tenth. `tokens_per_second` counts both alike at the catalogue's own mix, four prompt tokens for each
@@ -24,17 +24,20 @@ from fleet.model.errors import ConfigError
 from fleet.model.target import Serving
 
 PROMPT_WORK = 0.1
-"""Of a prompt's token, in answer tokens."""
+"""Work of a prompt token, in answer tokens."""
 
 PROMPT_PER_ANSWER = 4.0
-"""Tokens, in the catalogue's figures for full batches."""
+"""Prompt tokens per answer token in the catalogue's figures for full batches."""
 
 WORK_PER_TOKEN = (1 + PROMPT_WORK * PROMPT_PER_ANSWER) / (1 + PROMPT_PER_ANSWER)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A step of n sequences takes `step_seconds + each_seconds x n`; up to `sequences` run at once on a replica."""
+    """The speed of one replica.
+
+    A step of n sequences takes `step_seconds + each_seconds x n`; up to `sequences` run at once on a replica.
+    """
 
     step_seconds: float
     each_seconds: float
@@ -42,7 +45,7 @@ class Pace:
 
 
 def pace_of(name: str, own: Own, serving: Serving) -> Pace:
-    """The pace that does `serving.tokens_per_second` in full batches. Raises: ConfigError where none can."""
+    """Return the pace that does `serving.tokens_per_second` in full batches. Raises: ConfigError if none can."""
     full_seconds = own.max_sequences / (serving.tokens_per_second * WORK_PER_TOKEN)
     if full_seconds < own.step_seconds:
         fastest = own.max_sequences / own.step_seconds / WORK_PER_TOKEN
@@ -56,7 +59,7 @@ def work_of(job: SimulatedJob) -> float:
 
 
 class Machine:
-    """What pools on one machine share: each that is busy makes steps on the others longer by the part `contention`.
+    """A machine shared by pools: each busy one makes steps on the others longer by the part `contention`.
 
     `numbers` tell runs apart: a job that was stopped on one pool may run on another while the first still holds it.
     """
@@ -71,7 +74,7 @@ class Machine:
         self._pools.append(pool)
 
     def changed(self, busy: int, now: float) -> None:
-        """So many pools more are busy."""
+        """Note that so many more pools are busy."""
         self._busy += busy
         if self._contention:
             for pool in self._pools:
@@ -79,7 +82,7 @@ class Machine:
 
 
 class Pool:
-    """Jobs that run on `replicas`; `next_at` is when the first of them is done (infinity: none runs)."""
+    """The jobs that run on `replicas`; `next_at` is when the first of them is done (infinity: none runs)."""
 
     __slots__ = (
         "_at",
@@ -120,19 +123,19 @@ class Pool:
             self._machine.changed(1, now)
 
     def finish(self, now: float) -> SimulatedJob:
-        """The job that is done at `next_at`, which is now."""
+        """Return the job that is done at `next_at`, which is now."""
         self._advance(now)
         job = heappop(self._running)[2]
         self._left(job, now)
         return job
 
     def stop(self, job: SimulatedJob, now: float) -> None:
-        """Nobody waits for this job any more."""
+        """Stop a job that nobody waits for any more."""
         self._advance(now)
         self._left(job, now)
 
     def _left(self, job: SimulatedJob, now: float) -> None:
-        """It no longer runs. One that was stopped leaves the heap when it comes to its top."""
+        """Note that a job no longer runs. A stopped one leaves the heap when it reaches its top."""
         job.run = 0
         self.n -= 1
         running = self._running
@@ -143,13 +146,13 @@ class Pool:
             self._machine.changed(-1, now)
 
     def resize(self, replicas: int, now: float) -> None:
-        """What ran on replicas that go, the others take over."""
+        """Change the number of replicas; the others take over the jobs of those that go."""
         self._advance(now)
         self.replicas = replicas
         self._set_pace()
 
     def lose_one(self, now: float) -> list[SimulatedJob]:
-        """A replica is gone; the jobs that ran on it, every so manieth of all."""
+        """Lose a replica; return the jobs that ran on it, one in `replicas` of all."""
         running = [job for _, number, job in self._running if job.run == number]
         lost = running[:: self.replicas] if self.replicas else []
         self.resize(max(0, self.replicas - 1), now)
@@ -158,13 +161,13 @@ class Pool:
         return lost
 
     def slow_down(self, drag: float, now: float) -> None:
-        """From now on a step takes `drag` times as long."""
+        """Make each step take `drag` times as long from now on."""
         self._advance(now)
         self._drag = drag
         self._set_pace()
 
     def tokens_left(self) -> float:
-        """Of the jobs that run, prompt and answer together, as far as their work is not done."""
+        """Return the tokens of the running jobs, prompt and answer together, as far as their work is not done."""
         return sum(
             (until - self._done) / work_of(job) * (job.input + job.output)
             for until, number, job in self._running

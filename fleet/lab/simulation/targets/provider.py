@@ -9,19 +9,19 @@ from policies.resilience import pacing
 
 REFUSAL_SECONDS = 0.1
 AWAY_SECONDS = 1.0
-"""How long a refused call takes, and one that reaches nobody."""
+"""Seconds of a refused call, and of one that reaches nobody."""
 
 MINUTE_SECONDS = 60.0
 MANY = 1_000_000
 
 ANSWER = Answer({}, "stop", Usage(), "")
-"""Stands for all answers: what decides about one travels beside it."""
+"""An answer that stands for all; what is decided on travels beside it."""
 
 AWAY = Failure(FailureKind.CONNECTION, "simulated outage")
 
 
 class Provider:
-    """What the fleet knows of the provider's limit is in `meter`, which is that of production."""
+    """A simulated provider. `meter`, as in production, is what the fleet knows of its rate limit."""
 
     __slots__ = ("_counted", "_minute", "_paid", "meter")
 
@@ -37,12 +37,12 @@ class Provider:
         return int(min(MANY, pacing.calls(self.meter, running, 0.0, now)))
 
     def opens_at(self, now: float) -> float | None:
-        """When the meter may let more through; None where only an answer can."""
+        """Return when the meter may let more calls through; None where only an answer can."""
         seconds = pacing.opens_in(self.meter, now)
         return None if seconds is None else now + seconds
 
     def call(self, job: SimulatedJob, now: float) -> tuple[float, Outcome]:
-        """When it is over, and how."""
+        """Return when the call is over, and its outcome."""
         if any(
             each.at_hours * HOUR_SECONDS <= now < (each.at_hours + each.hours) * HOUR_SECONDS
             for each in self._paid.outages

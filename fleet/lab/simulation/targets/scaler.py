@@ -1,4 +1,4 @@
-"""Who decides on the number of replicas: production's own policy, what Ray Serve does by default, or nobody."""
+"""The scalers of replicas: production's own policy, Ray Serve's default, or a fixed number."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LOOK_BACK_SECONDS = 30.0
 
 class Scaler(Protocol):
     def wanted(self, reading: Reading, now: float) -> int:
-        """Replicas there shall be, running and starting ones together."""
+        """Return how many replicas to have, running and starting ones together."""
 
 
 class FleetScaler:
-    """`policies.scaling.replicas.decide`."""
+    """Scales by production's policy, `policies.scaling.replicas.decide`."""
 
     def __init__(self, target: Target, bounds: Bounds, rules: Rules) -> None:
         self._target, self._bounds, self._rules = target, bounds, rules
@@ -36,11 +36,11 @@ class FleetScaler:
 
 
 class RayServeScaler:
-    """`ray.serve.autoscaling_policy` in its defaults: ongoing requests over a target of them, with two delays.
+    """Scales like `ray.serve.autoscaling_policy` by default: ongoing requests over a target of them, with two delays.
 
     The count is a mean over the look-back; more replicas come after the wish for more has lasted UPSCALE_SECONDS, at
-    once where there are none; fewer after DOWNSCALE_SECONDS. It sees what is sent to the replicas, not what waits in
-    a broker.
+    once where there are none; fewer after DOWNSCALE_SECONDS. It sees the requests sent to the replicas, not those that
+    wait in a broker.
     """
 
     def __init__(self, bounds: Bounds, ongoing: float) -> None:
@@ -76,7 +76,7 @@ class RayServeScaler:
 
 
 class FixedScaler:
-    """The least there may be, always; a replica that was lost is replaced."""
+    """Keeps the minimum number, always; a replica that was lost is replaced."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds

@@ -1,4 +1,4 @@
-"""A target as the simulation serves it: what runs there by lane, what waits, and who does the work."""
+"""A target in the simulation: the jobs that run there by lane, those that wait, and its replicas or provider."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LANES = tuple(Lane)
 
 
 class Server:
-    """Counts and queues; `waiting` is the sum over the lanes. Slots are shared by lane as production shares them.
+    """The counts and queues of a target; `waiting` is the sum over the lanes. Lanes share slots as in production.
 
     `asleep` are the jobs that wait for the first replica, with their lanes.
     """
@@ -56,11 +56,11 @@ class Server:
         return late
 
     def asleep_in(self, lane: Lane) -> int:
-        """Jobs of the lane that wait for the first replica."""
+        """Count the jobs of the lane that wait for the first replica."""
         return sum(each is lane for _, each in self.asleep)
 
     def free(self, lane: Lane, now: float) -> int:
-        """How many jobs of the lane may start now; less than one is none."""
+        """Return how many jobs of the lane may start now; less than one means none."""
         interactive = self.running_in[Lane.INTERACTIVE]
         return batching.free_for(lane, interactive, self.running - interactive, self.sized)
 
@@ -75,7 +75,7 @@ class Server:
 
 
 class OwnServer(Server):
-    """Replicas that run, and those that start: when each was asked for. `replica_seconds` are paid from then on."""
+    """A server with running replicas, and the times starting ones were asked for: `replica_seconds` count from then."""
 
     def __init__(self, target: Target, own: Own, pool: Pool, dispatchers: int) -> None:
         super().__init__(target, dispatchers)
@@ -95,14 +95,14 @@ class OwnServer(Server):
 
     @property
     def ongoing(self) -> int:
-        """Jobs that a Serve handle would know of: as many as the dispatchers have slots, running or not."""
+        """The jobs that a Serve handle would know of: as many as the dispatchers have slots, running or not."""
         return min(self.most, self.running + self.waiting)
 
     def free(self, lane: Lane, now: float) -> int:
         return super().free(lane, now) if self.pool.replicas else 0
 
     def wake(self) -> list[SimulatedJob]:
-        """The jobs that waited for a replica, leaving none."""
+        """Take all jobs that waited for a replica."""
         jobs, self.asleep = [job for job, _ in self.asleep], []
         return jobs
 
@@ -114,13 +114,13 @@ class OwnServer(Server):
         self.starting.append(now)
 
     def ready(self, now: float) -> None:
-        """The one asked for first runs."""
+        """Let the replica that was asked for first run."""
         self._pay(now)
         self.starting.popleft()
         self._resize(self.pool.replicas + 1, now)
 
     def let_go(self, count: int, now: float) -> None:
-        """The youngest first, those that start before those that run; the last waits for the jobs on it."""
+        """Remove replicas, the youngest first, starting ones before running ones; the last waits for the jobs on it."""
         self._pay(now)
         while count and self.starting:
             self.starting.pop()
@@ -129,7 +129,7 @@ class OwnServer(Server):
         self._resize(max(least, self.pool.replicas - count), now)
 
     def lose_one(self, now: float) -> list[SimulatedJob]:
-        """A spot machine is taken away, with the jobs on it."""
+        """Lose a spot machine; return the jobs on it."""
         self._pay(now)
         self.lost += 1
         jobs = self.pool.lose_one(now)
@@ -137,7 +137,7 @@ class OwnServer(Server):
         return jobs
 
     def close(self, now: float) -> None:
-        """The books, at the end of the simulation."""
+        """Close the books at the end of the simulation."""
         self._pay(now)
 
     def _resize(self, replicas: int, now: float) -> None:
@@ -153,7 +153,7 @@ class OwnServer(Server):
 
 
 class PaidServer(Server):
-    """A provider, and until when somebody will look whether it takes more calls."""
+    """A server with a provider; at `look_at` it is checked next whether the provider takes more calls."""
 
     def __init__(self, target: Target, paid: Paid, dispatchers: int) -> None:
         super().__init__(target, dispatchers)

@@ -1,1 +1,1 @@
-"""What is simulated: scenarios, recorded runs, the jobs drawn for them and how they are answered."""
+"""The input of simulations: scenarios, recorded runs, the jobs drawn for them and their answers."""

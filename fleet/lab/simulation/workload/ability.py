@@ -1,4 +1,4 @@
-"""What the targets make of jobs: how sure they are of each answer, and whether it is right."""
+"""The targets' answers to jobs: how sure each target is, and whether the answer is right."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fleet.model.target import Capability, Target
 from policies.rules.rules import Rules
 
 DIFFICULTIES = 16
-"""Jobs are as hard as one of so many grades."""
+"""Number of grades of how hard a job is."""
 
 LEVELS = 20
-"""Confidences are drawn on a grid: its middle points. So a decision about one is a decision about many."""
+"""Levels of the grid, its middle points, that confidences are drawn on: a decision about one holds for many."""
 
 DRAWS = 4096
-"""Of one random number: for the confidence, and again for whether the answer is right."""
+"""Values of one random number: for the confidence, and again for whether the answer is right."""
 
 _NORMAL = np.array([NormalDist().inv_cdf((draw + 0.5) / DRAWS) for draw in range(DRAWS)])
 
@@ -30,7 +30,7 @@ _MASK = (1 << 64) - 1
 
 
 def _mixers(count: int) -> tuple[int, ...]:
-    """Odd numbers that have nothing to do with each other: Knuth's linear congruential generator (MMIX)."""
+    """Return odd numbers unrelated to each other: Knuth's linear congruential generator (MMIX)."""
     drawn = [0x9E3779B97F4A7C15]
     for _ in range(count - 1):
         drawn.append((drawn[-1] * 6364136223846793005 + 1442695040888963407) & _MASK)
@@ -42,7 +42,7 @@ _MIXERS = _mixers(64)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of an answer when it is judged; `right_below` of DRAWS such answers are right."""
+    """An answer as it is judged; `right_below` of DRAWS such answers are right."""
 
     confidence: float | None
     judged: Judged | None = None
@@ -51,16 +51,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """By kind of job, grade and draw: which of `verdicts` an answer of a target gets."""
+    """The index into `verdicts` of a target's answer, by kind of job, grade and draw."""
 
     verdicts: tuple[Verdict, ...]
     by_kind: Sequence[Sequence[Sequence[int]]]
 
 
 def hashed(bits: int, attempt: int) -> int:
-    """24 random bits for attempt number `attempt` of the job with these random bits: two draws.
+    """Return 24 random bits for attempt number `attempt` of the job with these random bits: two draws.
 
-    The high bits of its random number times a number of the attempt's own (multiplicative hashing).
+    They are the high bits of its random number times a number of the attempt's own (multiplicative hashing).
     """
     return (bits * _MIXERS[attempt & 63] & _MASK) >> 40
 
@@ -70,7 +70,7 @@ def answers_of(abilities: Mapping[str, Ability], kinds: int, rules: Rules) -> di
 
 
 def _answers(target: Target, ability: Ability, kinds: int, rules: Rules) -> Answers:
-    """Every kind of job alike; whoever gives no log-probabilities shows its prior, if the rules name one."""
+    """Return the same answers for every kind of job; a target without log-probabilities shows its prior, if any."""
     levels = [(level + 0.5) / LEVELS for level in range(LEVELS)]
     shown: list[float | None] = list(levels)
     if Capability.LOGPROBS not in target.capabilities:
@@ -81,7 +81,7 @@ def _answers(target: Target, ability: Ability, kinds: int, rules: Rules) -> Answ
 
 
 def _grade(difficulty: float, ability: Ability) -> list[int]:
-    """The level of each draw: normal log-odds around a median that falls with the difficulty."""
+    """Return the level of each draw: normal log-odds around a median that falls with the difficulty."""
     middle = (1 - difficulty) * _log_odds(ability.easy) + difficulty * _log_odds(ability.hard)
     levels: npt.NDArray[np.int64] = (LEVELS / (1 + np.exp(-middle - ability.spread * _NORMAL))).astype(np.int64)
     chosen: list[int] = np.minimum(levels, LEVELS - 1).tolist()

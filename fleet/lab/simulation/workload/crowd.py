@@ -18,14 +18,14 @@ PORTION = 1 << 14
 """Jobs drawn at once: memory does not grow with the number of jobs."""
 
 STEP_SECONDS = 30.0
-"""How fine the rate of arrivals is followed."""
+"""Maximum step of the integral over the rate of arrivals."""
 
 
 class SimulatedJob:
     """One job on its way. Times are seconds since the start; `kind` is a place in the scenario's mix.
 
-    `bits` are 64 random ones, from which everything about its answers is drawn, so that a job fares alike in scenarios
-    that are compared. `path` is what was tried, target and outcome as numbers; `rights` has a bit per right answer;
+    `bits` are 64 random bits, from which everything about its answers is drawn, so that a job fares alike in scenarios
+    that are compared. `path` holds the attempts, target and outcome as numbers; `rights` has a bit per right answer;
     `run` is the number under which it runs on replicas, 0 while it does not.
     """
 
@@ -68,7 +68,7 @@ class SimulatedJob:
 
 
 def crowd(scenario: Scenario, count: int, seed: int) -> Iterator[SimulatedJob]:
-    """`count` jobs of the scenario; the same seed makes the same ones."""
+    """Yield `count` jobs of the scenario; the same seed makes the same ones."""
     rng = np.random.default_rng(seed)
     shares = np.array([kind.share for kind in scenario.mix])
     bounds = np.cumsum(shares / shares.sum())
@@ -83,7 +83,7 @@ def crowd(scenario: Scenario, count: int, seed: int) -> Iterator[SimulatedJob]:
 
 
 def _columns(mix: Sequence[Kind], kinds: Counts, rng: np.random.Generator) -> tuple[Counts, ...]:
-    """Input tokens, output tokens and difficulty of jobs of these kinds."""
+    """Draw input tokens, output tokens and difficulty of jobs of these kinds."""
     columns = tuple(np.empty(len(kinds), dtype=np.int64) for _ in range(3))
     for place, kind in enumerate(mix):
         mine = np.flatnonzero(kinds == place)
@@ -123,7 +123,7 @@ class Clock:
 
 
 def _integral(arrivals: Arrivals) -> tuple[Array, Array]:
-    """Times over one round of the rate, and the jobs expected until each."""
+    """Return times over one round of the rate, and the jobs expected until each."""
     flat = arrivals.daily_peak == 1.0
     round_seconds = arrivals.burst_every_seconds if flat else DAY_SECONDS
     steps = np.arange(0.0, round_seconds, min(STEP_SECONDS, arrivals.burst_seconds / 4))

@@ -1,4 +1,4 @@
-"""Scenario files: those that are shipped by name, others by path.
+"""Scenario files: shipped ones by name, others by path.
 
 A file may say `like: NAME` and then holds only what differs: mappings are merged, everything else is replaced, and null
 takes a key out.
@@ -21,15 +21,15 @@ from policies.rules.sections import STRICT, Strict
 _SCENARIO = TypeAdapter(Scenario)
 _FIGURES = "figures"
 _DEEPEST = 4
-"""Files that are like files: more is a circle."""
+"""Maximum length of a chain of `like`: more is a circle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A figure of a document in docs/explanation/cost-models.md and the scenario that stands for it.
 
-    `usd` is what the document says of a month, from to; `right_usd` the same by its own prices without its mistakes.
-    `scenario` is a shipped one, `set` what differs; `why` says why ours is another figure.
+    `usd` is the document's range for a month; `right_usd` the same by its own prices without its mistakes.
+    `scenario` is a shipped one, `set` what differs from it; `why` says why our figure is another.
     """
 
     document: str
@@ -54,7 +54,7 @@ _FIGURES_FILE = TypeAdapter(_FiguresFile)
 
 
 def names() -> list[str]:
-    """The scenarios that are shipped."""
+    """Return the names of the shipped scenarios."""
     folder = shipped("fleet.lab.simulation", "scenarios")
     return sorted(
         path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_") and path.stem != _FIGURES
@@ -62,7 +62,7 @@ def names() -> list[str]:
 
 
 def load_scenario(given: str) -> Scenario:
-    """A shipped scenario or a file; after an @ comes another phase of the rules or another way of scaling.
+    """Load a shipped scenario or a file; after an @ comes another phase of the rules or another way of scaling.
 
     Raises: ConfigError naming the field and the rule.
     """

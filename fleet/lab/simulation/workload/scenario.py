@@ -1,4 +1,4 @@
-"""A scenario: what is simulated, as plain values. `fleet.lab.simulation.workload.files` reads it from YAML."""
+"""A scenario: the input of a simulation, as plain values. `fleet.lab.simulation.workload.files` reads it from YAML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY_SECONDS = 86400.0
 class Arrivals:
     """A Poisson process of `jobs_per_second` on average.
 
-    `daily_peak` is the highest rate over the average, on a cosine with its top at `peak_hour`; 1 is flat. With
+    `daily_peak` is the maximum rate over the average, on a cosine with its top at `peak_hour`; 1 is flat. With
     `burst_factor` over 1 the rate is that many times higher during the first `burst_seconds` of every
     `burst_every_seconds`, which is part of the average. `at_once`: all jobs are there at the start.
     """
@@ -41,7 +41,7 @@ class Arrivals:
 class Length:
     """Tokens: log-normal with this median and this standard deviation of the logarithm, cut off at `min` and `max`.
 
-    With `values` each of them is drawn as often as the others instead.
+    With `values` they are drawn instead, each as often as the others.
     """
 
     median: float = 100.0
@@ -85,9 +85,9 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """How the fleet hosts one of its own targets.
+    """The hosting of one of the fleet's own targets.
 
-    The least and the most `replicas`; each runs up to `max_sequences` jobs at once, and one alone takes
+    `replicas` are the minimum and the maximum; each runs up to `max_sequences` jobs at once, and one job alone takes
     `step_seconds` per answer token. On `spot` each replica is lost `losses_per_day` times a day.
     """
 
@@ -102,7 +102,7 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """No call gets through from `at_hours` on, for `hours`."""
+    """An outage: no call gets through from `at_hours` on, for `hours`."""
 
     at_hours: float
     hours: float
@@ -124,7 +124,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """How sure a target is of answers to easy and to hard jobs, and how far that varies from job to job.
+    """The confidence of a target in answers to easy and to hard jobs, and its variation from job to job.
 
     `easy` and `hard` are medians of a confidence that is calibrated: of the answers with confidence c, the share c is
     right. `spread` is the standard deviation of its log-odds.
@@ -138,7 +138,7 @@ class Ability:
 
 
 class ScalingKind(StrEnum):
-    """FLEET: `policies.scaling`. RAY_SERVE: what Ray Serve does by default. FIXED: always the least."""
+    """The way of scaling. FLEET: `policies.scaling`. RAY_SERVE: Ray Serve's default. FIXED: always the minimum."""
 
     FLEET = "fleet"
     RAY_SERVE = "ray_serve"
@@ -147,7 +147,7 @@ class ScalingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """`ongoing` is what RAY_SERVE wants running per replica; decisions are taken every `every_seconds`."""
+    """The scaling of own targets, decided every `every_seconds`. RAY_SERVE wants `ongoing` requests per replica."""
 
     by: ScalingKind = ScalingKind.FLEET
     ongoing: float = 32.0
@@ -158,7 +158,7 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything a simulation needs besides rules and catalogue.
+    """The input of a simulation besides rules and catalogue.
 
     `phase` and `daily_usd` stand in for those of the rules. `spot_price` is a spot machine's price over one on demand.
     `jobs` is how many there are unless the command says otherwise. Where the own targets run on one machine, each that
@@ -184,7 +184,8 @@ class Scenario:
 
 
 def check(scenario: Scenario, rules: Rules) -> None:
-    """Raises: ConfigError naming the field and the rule that `scenario` breaks, alone or beside `rules`."""
+    """Refuse a scenario that breaks a rule, alone or with `rules`. Raises: ConfigError naming the field and the rule.
+    """
     for path, rule in _violations(scenario, rules):
         raise ConfigError(path, rule)
 
@@ -231,7 +232,7 @@ def _of_kind(path: str, kind: Kind, rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _of_targets(scenario: Scenario, rules: Rules) -> Iterator[tuple[str, str]]:
-    """Every target named must be in the catalogue, on its side of the fleet's border, and able to answer."""
+    """Check that every target named is in the catalogue, on its side of the fleet's border, and able to answer."""
     for section, cloud, names in (("own", False, scenario.own), ("paid", True, scenario.paid)):
         for name in names:
             target = rules.catalogue.get(name)
@@ -274,7 +275,7 @@ def _positive(scenario: Scenario) -> Iterator[tuple[str, float]]:
 
 
 def hosted(scenario: Scenario, rules: Rules) -> Scenario:
-    """The scenario without own targets that are on no ladder of the phase in force: nobody would pay for them."""
+    """Return the scenario without own targets on no ladder of the phase in force: nobody would pay for them."""
     phase = rules.phases[rules.phase]
     named = {*phase.simple, *phase.medium, *phase.complex, *phase.critical, *phase.vision}
     named.update(name for ladder in phase.tasks.values() for name in ladder)
@@ -282,6 +283,6 @@ def hosted(scenario: Scenario, rules: Rules) -> Scenario:
 
 
 def in_force(scenario: Scenario, rules: Rules) -> Rules:
-    """The rules with what the scenario says in their place. Raises: ConfigError."""
+    """Return the rules with the scenario's values in place of theirs. Raises: ConfigError."""
     money = rules.money if scenario.daily_usd is None else replace(rules.money, daily_usd=scenario.daily_usd)
     return replace(rules, phase=scenario.phase or rules.phase, money=money)

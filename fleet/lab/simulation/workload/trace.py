@@ -1,4 +1,4 @@
-"""A recorded run: its jobs, when they came and went, and what was tried for them."""
+"""A recorded run: its jobs, their times, and the attempts made for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleet.model.job import Lane, Plan
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """Times are unix seconds; an attempt without tokens failed."""
+    """One attempt of a recorded job. Times are unix seconds; an attempt without tokens failed."""
 
     target: str
     started_at: float
@@ -38,5 +38,5 @@ Trace = Sequence[RecordedJob]
 
 
 def span(trace: Trace) -> tuple[float, float]:
-    """From the first submission to the last result."""
+    """Return the times of the first submission and the last result."""
     return min(job.submitted_at for job in trace), max(job.finished_at for job in trace)

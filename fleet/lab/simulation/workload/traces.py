@@ -47,7 +47,7 @@ class _Attempt(BaseModel):
 
 
 class _Line(BaseModel):
-    """Other keys of a result are not looked at."""
+    """A line of the file; other keys of a result are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -67,7 +67,7 @@ class _Line(BaseModel):
 
 
 def read_trace(path: Path) -> list[RecordedJob]:
-    """Raises: ConfigError naming file, line and field; OSError where the file cannot be read."""
+    """Read a recorded run. Raises: ConfigError naming file, line and field; OSError if the file cannot be read."""
     jobs = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
