@@ -1,1 +1,1 @@
-"""What looks at many jobs afterwards: learning, evaluation, simulation. Nothing that carries a job imports it."""
+"""Studies of many jobs afterwards: learning, evaluation, simulation. Nothing that carries a job imports it."""

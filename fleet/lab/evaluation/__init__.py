@@ -1,1 +1,1 @@
-"""What `fleet evaluate` measures and draws. Loads numpy, scikit-learn and matplotlib, so only commands import it."""
+"""Measurements and plots of `fleet evaluate`. Loads numpy, scikit-learn and matplotlib, so only commands import it."""

@@ -1,4 +1,4 @@
-"""How true the calibrated confidence is, on answers it was not fitted on."""
+"""The truth of the calibrated confidence, on answers it was not fitted on."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Fitter = Callable[[Sample], Scorer]
 Rows = npt.NDArray[np.int64]
 
 FEWEST_JUDGED = 50
-"""With fewer rows left to judge on, calibration error is all noise: labels are then drawn with replacement instead."""
+"""Minimum rows left to judge on; with fewer, calibration error is all noise: labels are then drawn with replacement."""
 _FLOOR_DRAWS = 400
-"""Simulations behind one floor, shared out among the fits it is averaged over."""
+"""Simulations for one floor, shared out among the fits it is averaged over."""
 _START = start_of(BASE, parent=None)
 
 
@@ -44,11 +44,11 @@ FITTERS: Mapping[str, Fitter] = {
     "temperature": _temperature,
     "recorded": lambda sample: _START,
 }
-"""What is compared: what ships, one temperature, and the recorded confidence taken at its word."""
+"""The fits compared: what ships, one temperature, and the recorded confidence taken at its word."""
 
 
 def labels_of(replay: Replay) -> list[Label]:
-    """What a live answer with this one recorded log-probability would have shown, and what became of it.
+    """Return the labels that live answers with this one recorded log-probability would have given.
 
     Lengths of prompt and answer, and the number of tokens, are left out: by cross-validation on recorded cascades of
     multiple-choice and short questions they did not help.
@@ -70,7 +70,7 @@ def sample_of_replay(replay: Replay) -> Sample:
 
 
 def cross_fitted(sample: Sample, rng: np.random.Generator) -> tuple[Calibrations, Mapping[str, Array]]:
-    """Every row judged by a fit that has not seen it; also what each calibration says of every row."""
+    """Judge every row by a fit that has not seen it; return also each calibration's probability of every row."""
     stated = {name: crossed(fitter, sample) for name, fitter in FITTERS.items()}
     n = len(sample.good)
     each = tuple(_judged(name, [(p, sample.good)], rng, _FLOOR_DRAWS) for name, p in stated.items())
@@ -78,7 +78,7 @@ def cross_fitted(sample: Sample, rng: np.random.Generator) -> tuple[Calibrations
 
 
 def by_labels(sample: Sample, labels: int, draws: int, rng: np.random.Generator) -> Calibrations:
-    """Fit on `labels` random rows, judge on the others; where too few are left, draw with replacement, judge on all."""
+    """Fit on `labels` random rows, judge on the others; if too few are left, draw with replacement and judge on all."""
     n = len(sample.good)
     replace = n - labels < FEWEST_JUDGED
     splits = [_split(n, labels, replace, rng) for _ in range(draws)]

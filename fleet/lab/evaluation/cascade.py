@@ -1,4 +1,4 @@
-"""A recorded cascade against its baselines: rows, money and latency at one threshold."""
+"""A recorded cascade and its baselines: rows, money and latency at one threshold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Draw = Callable[..., Curve]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Baseline:
-    """An order of escalation, and who is paid: a cascade asks the weak target first, a router asks one target only."""
+    """An order of escalation and who is paid: a cascade asks the weak target first, a router asks one target only."""
 
     name: str
     score: Array
@@ -40,7 +40,7 @@ def oracle_of(replay: Replay) -> Baseline:
 
 
 def length_of(replay: Replay) -> Baseline | None:
-    """None where the file does not say how long the prompts are."""
+    """Return the baseline by prompt length, or None where the file does not have the lengths."""
     return (
         None
         if replay.prompt_chars is None
@@ -49,10 +49,10 @@ def length_of(replay: Replay) -> Baseline | None:
 
 
 def rows(replay: Replay, kept: Kept, defined: bool, rng: np.random.Generator) -> tuple[Row, ...]:
-    """The recorded confidence, its baselines at the same escalation rate, the oracle at its own, and both targets.
+    """Return rows for the recorded confidence, baselines at its escalation rate, the oracle, and both targets.
 
-    Unless APGR is `defined`, rows say nothing of the gap. The row always_strong is a cascade that keeps nothing: it
-    pays both targets for what the row strong pays one.
+    Unless APGR is `defined`, rows leave the gap out. The row always_strong is a cascade that keeps nothing: it
+    pays both targets, where the row strong pays one.
     """
     share = float(np.mean(~kept))
     needed = float(np.mean(replay.strong_correct > replay.weak_correct))
@@ -109,7 +109,7 @@ def mean_ci(values: Array, rng: np.random.Generator) -> Interval | None:
 
 
 def money(replay: Replay, kept: Kept) -> Money | None:
-    """None where the file has no prices, or the strong target is free."""
+    """Return the prices; None where the file has none, or the strong target is free."""
     curve = confidence_of(replay).curve(replay)
     if curve.usd is None or curve.usd_marginal is None or not curve.always_strong_usd:
         return None
@@ -127,7 +127,7 @@ def money(replay: Replay, kept: Kept) -> Money | None:
 
 
 def latency(replay: Replay, kept: Kept) -> Latency | None:
-    """None where the file has no latencies of both targets."""
+    """Return the latencies; None where the file does not have them for both targets."""
     weak, strong = replay.weak_latency_ms, replay.strong_latency_ms
     if weak is None or strong is None:
         return None

@@ -1,4 +1,4 @@
-"""What a plot shows, as values: the report holds it, `fleet.lab.evaluation.plot` draws it."""
+"""The content of a plot as values: the report holds it, `fleet.lab.evaluation.plot` draws it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Stated confidence against the share of good answers, of one calibration."""
+    """One calibration's stated confidence against the share of good answers."""
 
     name: str
     bins: tuple[Bin, ...]
@@ -28,11 +28,14 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Left: `lines` over a cost named by `cost_label`, the first being the one evaluated, and single points.
+    """A cost-quality plot on the left, a reliability plot on the right.
 
     `weak` and `strong` are the two targets alone: between them runs the mixing line of random routing. `oracle` is
     the best that any order reaches, `chosen` where the threshold stands. Right: `reliability`, the first being the
     one that ships, and the ECE a perfect forecaster would show.
+
+
+    Left: `lines` over a cost named by `cost_label`, the first being the one evaluated, and single points.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Replay files: what a weak and a strong target made of the same requests, as CSV.
+"""Replay files: the results of a weak and a strong target on the same requests, as CSV.
 
 One row per request, with a header. Three columns are required:
 
@@ -6,7 +6,7 @@ One row per request, with a header. Three columns are required:
     weak_correct      1 if the weak answer was right, else 0
     strong_correct    1 if the strong answer was right, else 0
 
-These are used where they are there, and then every row must have them:
+These are optional; if there is one, every row must have it:
 
     weak_cost_usd, strong_cost_usd          price of the request on either target
     weak_latency_ms, strong_latency_ms      how long either target took
@@ -33,7 +33,7 @@ from fleet.model.errors import ConfigError
 Rule = tuple[Callable[[float], bool], str]
 
 LONGEST_FIELD = 1 << 24
-"""Characters in one field: other columns may hold whole documents."""
+"""Maximum characters in one field: other columns may hold whole documents."""
 _LABEL: Rule = (lambda value: value in (0, 1), "must be 0 or 1")
 _AMOUNT: Rule = (lambda value: value >= 0, "must be a finite number, 0 or more")
 _REQUIRED: dict[str, Rule] = {
@@ -68,7 +68,7 @@ class Replay:
         return len(self.weak_logprob)
 
     def rows(self, which: slice | npt.NDArray[np.int64]) -> Replay:
-        """The same file with some of its rows."""
+        """Return the same file with some of its rows."""
         columns = ((field.name, getattr(self, field.name)) for field in fields(self))
         chosen: dict[str, Any] = {name: column[which] for name, column in columns if isinstance(column, np.ndarray)}
         return replace(self, **chosen)
@@ -77,7 +77,7 @@ class Replay:
 def read_replay(path: Path) -> Replay:
     """Read and check a replay file.
 
-    Raises: ConfigError that names file, line, column and rule; OSError where the file cannot be read.
+    Raises: ConfigError that names file, line, column and rule; OSError if the file cannot be read.
     """
     csv.field_size_limit(LONGEST_FIELD)
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -95,7 +95,7 @@ def read_replay(path: Path) -> Replay:
 
 
 def read_cascade(path: Path) -> Replay:
-    """As `read_replay`, for a file whose confidence is judged: it must hold right answers and wrong ones."""
+    """Read a file like `read_replay` whose confidence is judged: it must hold right answers and wrong ones."""
     replay = read_replay(path)
     if len(np.unique(replay.weak_correct)) < 2:
         _refuse(path, "must have both 0 and 1: there is nothing for confidence to tell apart", "weak_correct")
@@ -103,7 +103,7 @@ def read_cascade(path: Path) -> Replay:
 
 
 def _wanted(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """The columns that are used, and where they are."""
+    """Return the columns that are used, with their places."""
     if not header:
         _refuse(path, "must start with a header, but is empty")
     for name in _REQUIRED:

@@ -1,4 +1,4 @@
-"""`fleet evaluate --live`: what the ladder of a running fleet is worth, and what the fleet makes of it."""
+"""`fleet evaluate --live`: the worth of a running fleet's ladder, and what the fleet itself achieves with it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example and what every target of the ladder made of it, by target name."""
+    """One example with every target's answer, by target name."""
 
     task: str
     tried: Mapping[str, Tried]
@@ -45,7 +45,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What the fleet itself did with `n` examples: share of right answers, mean price, who answered how many."""
+    """The fleet's own results on `n` examples: share of right answers, mean price, answers by target."""
 
     n: int
     quality: float
@@ -58,13 +58,13 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class LiveReport:
-    """What the ladder is worth on `n` examples that no calibration has seen.
+    """The worth of the ladder on `n` examples that no calibration has seen.
 
     `weak` and `strong` are the first and the last target alone; `oracle` takes a right answer where any target has
     one. `apgr` and `cptXX` are those of the whole ladder over measured dollars, from always-weak to always-strong:
-    `cptXX` is the share of that way to pay for XX % of the gap. The thresholds behind them were chosen on the
+    `cptXX` is the part of that range to pay for XX % of the gap. The thresholds behind them were chosen on the
     `labels` examples that calibrate. `two_tier_apgr` skips the targets between and counts calls of the strong one;
-    no order of answers could reach more than `two_tier_oracle_apgr`. `margin` is the least distance of the ladder's
+    no order of answers could reach more than `two_tier_oracle_apgr`. `margin` is the minimum distance of the ladder's
     curve above the mixing line. `auroc`, `brier` and `ece` speak of the weak target's calibrated confidence.
     """
 
@@ -96,7 +96,7 @@ class LiveReport:
     drawing: Drawing
 
     def as_json(self) -> dict[str, Any]:
-        """All of it but the drawing, ready for `json.dumps`."""
+        """Return all of it but the drawing, ready for `json.dumps`."""
         values: dict[str, Any] = plain({name: value for name, value in asdict(self).items() if name != "drawing"})
         return values
 
@@ -124,7 +124,7 @@ def evaluate_live(
     deployed: Deployed,
     rng: np.random.Generator,
 ) -> LiveReport:
-    """The report on `judged`; `labelled` are the examples the calibrations were fitted on, `ladder` weakest first."""
+    """Evaluate on `judged`; `labelled` are the examples the calibrations were fitted on, `ladder` weakest first."""
     known, seen = _table(labelled, ladder, calibrations), _table(judged, ladder, calibrations)
     settings = _frontier(known)
     points = _points(seen, settings)
@@ -183,7 +183,7 @@ def _confidence(target: Target, example: Example, calibrations: Calibrations) ->
 
 
 def _frontier(known: _Table) -> list[tuple[float, ...]]:
-    """The thresholds, one per rung, of which no other costs less and is right as often: from cheap to dear."""
+    """Return the thresholds, one per rung, that no others beat in both price and right answers: from cheap to dear."""
     grids = [np.quantile(row, np.linspace(0, 1, GRID)) for row in known.confidence]
     tried = [tuple(map(float, values)) for values in np.array(np.meshgrid(*grids)).reshape(len(grids), -1).T]
     outcomes = sorted((*_outcome(known, thresholds), thresholds) for thresholds in tried)
@@ -197,12 +197,12 @@ def _frontier(known: _Table) -> list[tuple[float, ...]]:
 
 
 def _bends_up(a: tuple[Any, ...], b: tuple[Any, ...], c: tuple[float, float]) -> bool:
-    """Whether b lies below the line from a to c: mixing those two would be better."""
+    """Return whether b lies on or below the line from a to c: mixing those two would be as good or better."""
     return bool((b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0]))
 
 
 def _outcome(table: _Table, thresholds: Sequence[float]) -> tuple[float, float]:
-    """Mean price of a request and share of right answers under these thresholds."""
+    """Return the mean price of a request and the share of right answers under these thresholds."""
     open_, usd, good = np.ones(table.good.shape[1], dtype=np.bool_), 0.0, 0.0
     n = table.good.shape[1]
     for rung, threshold in enumerate((*thresholds, -np.inf)):
@@ -214,7 +214,7 @@ def _outcome(table: _Table, thresholds: Sequence[float]) -> tuple[float, float]:
 
 
 def _points(table: _Table, settings: Sequence[tuple[float, ...]]) -> list[Point]:
-    """The ladder's curve: always-weak, the chosen thresholds from cheap to dear, always-strong."""
+    """Return the ladder's curve: always-weak, the chosen thresholds from cheap to dear, always-strong."""
     weak, strong = _alone(table, 0), _alone(table, -1)
     between = sorted(_outcome(table, thresholds) for thresholds in settings)
     return [weak, *(point for point in between if weak[0] < point[0] < strong[0]), strong]
@@ -225,7 +225,7 @@ def _alone(table: _Table, rung: int) -> Point:
 
 
 def _mixed(table: _Table, usd: float) -> float:
-    """What random routing between the weak and the strong target is right at this price."""
+    """Return the share of right answers of random routing between weak and strong at this price."""
     (low, weak), (high, strong) = _alone(table, 0), _alone(table, -1)
     return weak + (strong - weak) * (usd - low) / (high - low)
 
@@ -239,7 +239,7 @@ def _area(table: _Table, points: Sequence[Point]) -> float | None:
 
 
 def _paid_for(table: _Table, points: Sequence[Point], share: float) -> float | None:
-    """The share of the way from always-weak to always-strong to pay until `share` of the gap is recovered."""
+    """Return the part of the range from always-weak to always-strong to pay until `share` of the gap is recovered."""
     (low, weak), (high, strong) = _alone(table, 0), _alone(table, -1)
     paid = [usd for usd, quality in points if quality >= weak + share * (strong - weak)]
     return (min(paid) - low) / (high - low) if paid and high > low else None
@@ -256,7 +256,7 @@ def _interval(table: _Table, settings: Sequence[tuple[float, ...]], rng: np.rand
 
 
 def _rows(table: _Table, ladder: Sequence[Target], deployed: Deployed, rng: np.random.Generator) -> tuple[Row, ...]:
-    """Every target alone, what any of them gets right, and the fleet itself."""
+    """Return the rows of every target alone, of the right answers of any, and of the fleet itself."""
     n = table.good.shape[1]
     alone = [
         Row(target.name, n, float(good.mean()), _mean_ci(good, rng), float(rung > 0), float(usd.mean()))

@@ -1,4 +1,4 @@
-"""Draws an evaluation as one PNG: what quality costs, and how true the confidence is."""
+"""Draws an evaluation as one PNG: the price of quality, and the truth of the confidence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SERIES = ((_BLUE, "o", _BLUE), (_ORANGE, "s", "none"))
 
 
 def plot(drawing: Drawing, path: Path) -> None:
-    """Write the PNG, WIDTH_PIXELS x HEIGHT_PIXELS. Raises: OSError where it cannot be written."""
+    """Write the PNG, WIDTH_PIXELS x HEIGHT_PIXELS. Raises: OSError if it cannot be written."""
     figure = Figure(figsize=(WIDTH_PIXELS / _DPI, HEIGHT_PIXELS / _DPI), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(drawing.title, fontsize=12)
@@ -77,7 +77,7 @@ def _reliability(axes: Axes, drawing: Drawing) -> None:
 
 
 def _counts(axes: Axes, series: Reliability) -> None:
-    """How many answers stand behind each point."""
+    """Draw how many answers are behind each point."""
     centres = [found.confidence for found in series.bins]
     counts = [found.count for found in series.bins]
     axes.bar(centres, counts, width=0.012, color=_BLUE, edgecolor="white", linewidth=0.6)

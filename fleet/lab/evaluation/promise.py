@@ -1,4 +1,4 @@
-"""Tests a promised risk by resampling: how often it is broken, and what keeping it costs."""
+"""Tests a promised risk by resampling: how often it is broken, and the price of keeping it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fleet.lab.metrics.metrics import kept_wrong
 
 
 def _naive(mean_loss: float, n: int, risk: float) -> float:
-    """The p-value of those who believe their sample: no doubt at all where its mean is within the risk."""
+    """Return the p-value of trusting the sample blindly: no doubt at all where its mean is within the risk."""
     return 0.0 if mean_loss <= risk else 1.0
 
 
 SHIPPED = "ltt_hb"
 METHODS: Mapping[str, PValue] = {SHIPPED: hoeffding_bentkus, "ltt_binomial": binomial, "naive": _naive}
-"""How a threshold is chosen: what ships, the exact binomial tail, and the sample taken at its word."""
+"""Ways to choose a threshold: what ships, the exact binomial tail, and the sample taken at its word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a threshold does to the whole file; `kept_wrong` is None where it keeps nothing."""
+    """The effect of a threshold on the whole file; `kept_wrong` is None where it keeps nothing."""
 
     loss: float
     escalated: float
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def outcome(replay: Replay, threshold: float) -> Outcome:
-    """`threshold` is a recorded confidence; answers from it on are kept."""
+    """Return the effect of `threshold`, a recorded confidence from which on answers are kept."""
     kept = confidences(replay) >= threshold
     weak, strong = replay.weak_correct, replay.strong_correct
     return Outcome(
@@ -50,13 +50,13 @@ def outcome(replay: Replay, threshold: float) -> Outcome:
 
 
 def confidences(replay: Replay) -> Array:
-    """The recorded confidence of every row; calibration does not change its order, so no threshold's meaning either."""
+    """Return the recorded confidence of each row; calibration keeps its order, so thresholds mean the same."""
     stated: Array = np.exp(replay.weak_logprob)
     return stated
 
 
 def thresholds(replay: Replay, risk: float, delta: float, draws: npt.NDArray[np.intp], method: str = SHIPPED) -> Array:
-    """The threshold chosen for every row of `draws`, which holds indices of labelled rows. Infinity keeps nothing."""
+    """Return the threshold chosen for each row of `draws` (indices of labelled rows). Infinity keeps nothing."""
     stated, losses = confidences(replay), losses_of(replay.weak_correct, replay.strong_correct)
     return learn_then_test_many(stated, losses, grid_of(stated), risk, delta, draws, METHODS[method])
 
@@ -64,7 +64,7 @@ def thresholds(replay: Replay, risk: float, delta: float, draws: npt.NDArray[np.
 def try_promise(
     replay: Replay, risk: float, delta: float, labels: int, resamples: int, rng: np.random.Generator
 ) -> Promise:
-    """Draw `labels` rows with replacement, choose a threshold on them by each method, see what the file makes of it."""
+    """Draw `labels` rows with replacement, choose a threshold on them by each method, and test it on the whole file."""
     draws = rng.integers(len(replay), size=(resamples, labels))
     everything = np.arange(len(replay))[None, :]
     [best] = thresholds(replay, risk, delta, everything, "naive").tolist()

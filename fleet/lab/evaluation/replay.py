@@ -1,4 +1,4 @@
-"""`fleet evaluate --replay`: what a recorded cascade is worth, and whether its calibration keeps its promises."""
+"""`fleet evaluate --replay`: the worth of a recorded cascade, and whether its calibration keeps its promises."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from fleet.model.errors import ConfigError
 Promised = tuple[float, float]
 
 PROMISED: Promised = (0.05, 0.10)
-"""The risk and delta promised where nobody asks for others."""
+"""The default risk and delta of a promise."""
 LABEL_COUNTS = (200, 500)
-"""Labels a promise is tried with where nobody says how many there are."""
+"""The default numbers of labels to try a promise with."""
 CALIBRATION_DRAWS = 100
-"""Fits on few labels that are averaged, at most; more would not change the second digit."""
+"""Maximum fits on few labels that are averaged; more would not change the second digit."""
 _THOUSAND = 1000
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain values. Shares, rates and qualities are in [0, 1]; an interval is 95 %."""
+"""The findings of an evaluation, as plain values. Shares, rates and qualities are in [0, 1]; an interval is 95 %."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """How true the numbers of one calibration are, on answers it was not fitted on."""
+    """The truth of one calibration's numbers, on answers it was not fitted on."""
 
     name: str
     ece: float
@@ -76,7 +76,7 @@ class Calibrated:
 
 @dataclass(frozen=True, slots=True)
 class Calibrations:
-    """Calibrations compared: `draws` fits on `labels` rows each, which are got as `how` says, judged on `judged` rows.
+    """Calibrations compared: `draws` fits on `labels` rows each, drawn as `how` says, judged on `judged` rows.
 
     Several fits are averaged, except with cross-fitting: there all rows are judged together, each by the fit that has
     not seen it.
@@ -104,8 +104,8 @@ class Method:
 class Promise:
     """A promise tested: labels drawn with replacement from the file, and the file as the population.
 
-    Promised is that with probability 1 - `delta` at most `risk` of all requests are kept with an answer that is
-    wrong where the strong one is right. `optimum` is the escalation rate of the best threshold there is.
+    The promise: with probability 1 - `delta` at most `risk` of all requests are kept with an answer that is
+    wrong where the strong one is right. `optimum` is the escalation rate of the best possible threshold.
     """
 
     risk: float
@@ -119,7 +119,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What the alarms made of `rows` requests, after a calibration on the first half of the file.
+    """The alarms on `rows` requests, after a calibration on the first half of the file.
 
     `after` is the request, from 1, at which the first alarm came: confidences moved, or kept answers lost more than
     was promised (`loss_alarm`, at any time). `psi` is the population stability index there, or at the end. The
@@ -139,7 +139,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What lies between the two targets, and how much of it the cascade recovers; None where nothing can be said.
+    """The gap between the two targets, and how much of it the cascade recovers; None where nothing can be said.
 
     `oracle` is the quality of always taking a right answer where there is one.
     """
@@ -158,7 +158,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """How far the confidence can be trusted: ranks by what was recorded, probabilities by what ships."""
+    """The trust in the confidence: ranks by the recorded one, probabilities by the calibrated one that ships."""
 
     auroc: float | None
     auroc_ci: Interval | None
@@ -171,9 +171,9 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What the chosen threshold does: a recorded confidence from which an answer is kept, infinity keeps none.
+    """The effect of the chosen threshold: a recorded confidence from which an answer is kept, infinity keeps none.
 
-    It keeps the promise (`risk`, `delta`) on all rows as labels. Where the promise was tried by resampling, the rates
+    It keeps the promise (`risk`, `delta`) with all rows as labels. Where the promise was tried by resampling, the rates
     are means over the draws of the first number of labels, else they are those of the file.
     """
 
@@ -188,7 +188,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """Everything a replay says of `n` requests.
+    """The whole report of a replay of `n` requests.
 
     `refused` is set where the data cannot support the statement asked for; `reason` then says why, and otherwise
     what the report concludes. `guard` says why such a cascade would be switched off in production.
@@ -212,7 +212,7 @@ class ReplayReport:
     drawing: Drawing
 
     def as_json(self) -> dict[str, Any]:
-        """All of it but the drawing, ready for `json.dumps`, with gap, trust and operation as keys of the object.
+        """Return all of it but the drawing, ready for `json.dumps`, with the keys of gap, trust and operation on top.
 
         A number that is not finite is null.
         """
@@ -226,7 +226,7 @@ _FLAT = ("gap", "trust", "operation")
 
 
 def plain(value: object) -> Any:
-    """The value as `json.dumps` takes it; a number that is not finite becomes null."""
+    """Return the value as `json.dumps` takes it; a number that is not finite becomes null."""
     match value:
         case float() if not math.isfinite(value):
             return None

@@ -1,4 +1,4 @@
-"""Replays recorded requests as traffic, and watches whether it still is what a calibration was fitted on."""
+"""Replays recorded requests as traffic, and watches it for drift from what a calibration was fitted on."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _RECORDED = Target("weak", FLEET, "recorded", 0.0, 0.0, 1, frozenset(), LatencyC
 
 
 def watch(replay: Replay, stream: Replay, risk: float, delta: float, rng: np.random.Generator) -> tuple[Drift, Drift]:
-    """Calibrate on the first half of `replay`; what the alarms say to `stream`, and to the second half as the control.
+    """Calibrate on the first half of `replay`; watch `stream`, and the second half as the control.
 
-    Raises: ConfigError where the first half makes no calibration.
+    Raises: ConfigError if the first half makes no calibration.
     """
     half = len(replay) // 2
     labels = labels_of(replay.rows(slice(half)))
@@ -34,7 +34,7 @@ def watch(replay: Replay, stream: Replay, risk: float, delta: float, rng: np.ran
 
 
 def _watched(traffic: Replay, calibration: Calibration, risk: float) -> Drift:
-    """The alarms, one request after the other. Here every request has a label; in production a sample has."""
+    """Run the alarms over the requests in order. Here every request has a label; in production a sample has."""
     assert calibration.threshold is not None, "a guarantee always has one"
     threshold = calibration.threshold
     stated = probabilities(calibration.scorer, sample_of_replay(traffic).columns)

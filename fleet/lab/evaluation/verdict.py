@@ -1,4 +1,4 @@
-"""What an evaluation concludes, in one line, or why it concludes nothing."""
+"""The conclusion of an evaluation in one line, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fleet.lab.metrics.curve import MIN_GAP
 from fleet.model.calibration import Guard
 
 FEWEST_ROWS = 50
-"""Below this the interval of an APGR spans most of what is possible."""
+"""Minimum rows; with fewer the interval of an APGR spans most of what is possible."""
 
 
 def undefined(n: int, gap: float, gap_ci: Interval | None) -> str | None:
-    """Why this data supports no statement on the gap between weak and strong; None where it does."""
+    """Return why this data supports no statement on the gap between weak and strong; None where it does."""
     if n < FEWEST_ROWS:
         return f"{n} rows are too few to conclude anything: it takes {FEWEST_ROWS}"
     if gap < MIN_GAP:
@@ -24,7 +24,7 @@ def undefined(n: int, gap: float, gap_ci: Interval | None) -> str | None:
 
 
 def unpromised(promises: Sequence[Promise]) -> str | None:
-    """Why the promise cannot be made with so few labels; None where it can."""
+    """Return why the promise cannot be made with so few labels; None where it can."""
     for promise in promises:
         if promise.labels_missing:
             needed = promise.labels + promise.labels_missing
@@ -38,7 +38,7 @@ def unpromised(promises: Sequence[Promise]) -> str | None:
 def conclusion(
     guard: Guard | None, confidence: Row, money: Money | None, promises: Sequence[Promise], drift: Drift | None
 ) -> str:
-    """One line, the worst news first."""
+    """Conclude in one line, the worst news first."""
     said = [_off(guard), _drift(drift), _promise(promises), _worth(confidence), _operation(confidence, money)]
     return "; ".join(part for part in said if part)
 

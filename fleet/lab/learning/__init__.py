@@ -1,1 +1,1 @@
-"""Learning from labels how far answers can be trusted: fits, thresholds with a promise, guards, refits."""
+"""The learning from labels how far answers can be trusted: fits, thresholds with a promise, guards, refits."""

@@ -1,4 +1,4 @@
-"""From labels to a calibration: scorer, threshold, guard, and what is known of their quality."""
+"""The step from labels to a calibration: scorer, threshold, guard, and measures of their quality."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from policies.confidence.signals import Evidence
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the threshold is to achieve: see `ThresholdMode`. In mode fixed the rules hold it, and none is fitted.
+    """The aim of the threshold: see `ThresholdMode`. In mode fixed the rules hold it, and none is fitted.
 
-    `look` says how many tests of this promise there are with this one (see `fleet.lab.learning.looks`); None: it is the
-    only one there will ever be, and may spend all of delta.
+    `look` is the number of this test of the promise (see `fleet.lab.learning.looks`); None: it is the only one there
+    will ever be, and may spend all of delta.
     """
 
     mode: ThresholdMode
@@ -45,7 +45,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why these labels make no calibration: `field` breaks `rule`."""
+    """The reason why these labels make no calibration: `field` breaks `rule`."""
 
     field: str
     rule: str
@@ -63,9 +63,9 @@ def calibrate(
     rng: np.random.Generator,
     base: str = fit.BASE,
 ) -> Calibration | Refusal:
-    """The calibration of `target` for `key`, against the stronger target named `strong`.
+    """Fit the calibration of `target` for `key`, against the stronger target named `strong`.
 
-    `parent`, a calibration one step up the hierarchy, is what few labels are shrunk towards; it must have been fitted
+    Few labels are shrunk towards `parent`, a calibration one step up the hierarchy; it must have been fitted
     on other labels, and one of another model or kind of log-probabilities is not used. Brier score and ECE are
     cross-validated: every label is judged by a scorer that has not seen it. `now` is unix seconds; `rng` draws
     bootstrap samples.
@@ -108,12 +108,12 @@ def _inner_deciles(confidences: Array) -> tuple[float, ...]:
 
 
 def _at_first_sight(label: Label) -> Label:
-    """What is known of every answer; a second look is taken at few, and has a scorer of its own."""
+    """Reduce the evidence to that of every answer; a second look is taken at few, and has a scorer of its own."""
     return replace(label, evidence=Evidence(label.evidence.features))
 
 
 def _second_look(labels: Sequence[Label], first: Scorer) -> tuple[Probe | None, Scorer | None]:
-    """The scorer for answers that a probe has looked at, where enough labels tell what the probe is worth."""
+    """Fit the scorer for answers that a probe has looked at, if enough labels tell what the probe is worth."""
     for probe, signal, known in (
         (Probe.P_TRUE, "p_true_logit", [label for label in labels if label.evidence.p_true is not None]),
         (Probe.SAMPLE, "agreement", [label for label in labels if label.evidence.agreement is not None]),
@@ -143,12 +143,12 @@ def _scorer_and_threshold(
 def _guaranteed(
     scorer: Scorer, sample: Sample, labels: Sequence[Label], start: Scorer, goal: Goal
 ) -> tuple[Scorer, Threshold]:
-    """A threshold on labels that have not decided in which order it cuts the answers.
+    """Choose a threshold on labels that have not decided in which order it cuts the answers.
 
     A scorer that leaves the start's order as it is (temperature, Platt, knots) may be fitted on the very labels that
-    choose the threshold: each step of the test keeps the same answers whatever the fit, it is only called by another
-    number. A mix of signals was ordered by its labels, so there every second label fits and the others test. Where the
-    labels also decide which of the two it is, either may fail, so each is allowed to half as often.
+    choose the threshold: each step of the test keeps the same answers whatever the fit, only its number differs. A mix
+    of signals was ordered by its labels, so there every second label fits and the others test. Where the labels also
+    decide between the two, either may fail, so each is allowed to half as often.
     """
     if sample.weights.min() < sample.weights.max() and any(label.weight >= LARGEST_WEIGHT for label in labels):
         raise ConfigError(
@@ -172,24 +172,24 @@ def _guaranteed(
 
 
 def _exact_for(weights: Array) -> PValue:
-    """The exact tail where it holds: a test that shares its delta with others cannot afford a looser bound."""
+    """Return the exact tail where it holds: a test that shares its delta with others cannot afford a looser bound."""
     return binomial if weights.min() == weights.max() else hoeffding_bentkus
 
 
 def _confidences(scorer: Scorer, labels: Sequence[Label]) -> Array:
-    """What the dispatcher will compute, to the last bit: answers that all share one confidence lie on the threshold."""
+    """Return the dispatcher's confidences to the last bit: answers that all share one lie on the threshold."""
     return np.array([probability(scorer, label.evidence) for label in labels])
 
 
 def _losses(labels: Sequence[Label]) -> Array:
-    """An unknown answer of the strong target counts as right, which can only raise the threshold."""
+    """Return the losses; an unknown answer of the strong target counts as right, which can only raise the threshold."""
     return thresholds.losses_of([label.good for label in labels], [label.strong_good is not False for label in labels])
 
 
 def _guard(
     confidences: Array, labels: Sequence[Label], threshold: Threshold | None, even: Rows, rng: np.random.Generator
 ) -> Guard | None:
-    """The guard on labels that know both answers; without a threshold, the less confident half is what escalates."""
+    """Return the guard by labels that know both answers; without a threshold, the less confident half escalates."""
     both = np.array([row for row in even if labels[row].strong_good is not None], dtype=np.intp)
     if not len(both):
         return None

@@ -1,7 +1,7 @@
-"""Labels out of the ledger and the feedback: which answers were good, as far as anybody said.
+"""Labels from the ledger and the feedback: the answers that were good, as far as anybody said.
 
-The ledger knows how every answer looked to the engine, the feedback what somebody thought of it; a job's id and its
-tenant bring the two together. Feedback is little beside the ledger, so it is held and the ledger streams by.
+The ledger has the engine's features of every answer, the feedback somebody's opinion of it; they are joined by the
+job's id and tenant. Feedback is small beside the ledger, so it is held in memory and the ledger is streamed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JobKey = tuple[str, str]
 
 
 class Unused(StrEnum):
-    """Why feedback made no label."""
+    """The reason why feedback made no label."""
 
     NO_LEDGER_ENTRY = "the ledger has no such job (any more)"
     NO_SUCH_ANSWER = "the job has no answer of that target"
@@ -37,11 +37,11 @@ class Unused(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One answer that was judged. `job` identifies it; `strong` is the target it was compared with, if it was.
+    """One judged answer. `job` identifies it; `strong` is the target it was compared with, if any.
 
     `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is. `at` is
-    when the last word on it was stored, in unix seconds; None where nobody noted it. `request` is what was asked, where
-    that is known: the ledger keeps no prompt.
+    when the last opinion of it was stored, in unix seconds; None where that is unknown. `request` is what was asked, if
+    known: the ledger keeps no prompt.
     """
 
     target: str
@@ -60,7 +60,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """`unused` counts feedback that made no label, by the reason; `unreadable` messages that were none."""
+    """The labels found. `unused` counts feedback that made no label, by reason; `unreadable` such messages."""
 
     labels: tuple[Labelled, ...]
     unused: Mapping[Unused, int]
@@ -68,7 +68,7 @@ class Collected:
 
 
 async def collect(journal: Journal) -> Collected:
-    """Every label the journal holds. Raises: QueueUnavailable."""
+    """Return every label the journal holds. Raises: QueueUnavailable."""
     said: defaultdict[JobKey, list[Feedback]] = defaultdict(list)
     async for feedback in journal.feedback():
         said[feedback.tenant, feedback.job_id].append(feedback)
@@ -88,9 +88,9 @@ async def collect(journal: Journal) -> Collected:
 def labels_of(
     said: Sequence[Feedback], entries: Sequence[LedgerEntry], models: Mapping[str, str]
 ) -> Iterator[Labelled | Unused]:
-    """What all feedback on one job, oldest first, says of each of its answers that it speaks of.
+    """Yield a label, or why there is none, for each answer of one job that its feedback (oldest first) is about.
 
-    `models` names the model that each target has run last: what another one answered says nothing of it.
+    `models` names the model that each target has run last: answers of another one say nothing about it.
     """
     case = _Case.of(entries)
     if case is None:
@@ -103,7 +103,7 @@ def labels_of(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """A job as the ledger tells it: who gave which answer, and whose was delivered."""
+    """A job as the ledger has it: the answer of each target, and the one that was delivered."""
 
     job: str
     task: str
@@ -124,7 +124,7 @@ class _Case:
         return _Case(job, task, {attempt.target: attempt for attempt in answered}, own[-1], shadow)
 
     def stronger(self, target: str) -> str | None:
-        """Whose answer a comparison held this one against."""
+        """Return the target whose answer this one was compared with."""
         return self.shadow if target == self.delivered else self.delivered
 
 
@@ -132,7 +132,7 @@ Opinions = Mapping[tuple[str, Witness], Feedback]
 
 
 def _opinions(said: Iterable[Feedback], case: _Case) -> Opinions:
-    """The last word of each witness on each target's answer."""
+    """Return the last opinion of each witness on each target's answer."""
     return {(feedback.target or case.delivered, feedback.source): feedback for feedback in said}
 
 
@@ -167,13 +167,13 @@ def _label(target: str, opinions: Opinions, case: _Case, models: Mapping[str, st
 
 
 def _is_finite(features: Features) -> bool:
-    """What is no number was written as null, and one such answer would cost all others the signal."""
+    """Return whether all features are numbers; others were written as null, and would cost all answers the signal."""
     f = features
     return all(map(math.isfinite, (f.sum, f.mean, f.min, f.q10, f.q25, f.count, f.margin, f.entropy)))
 
 
 def _direct(target: str, opinions: Opinions) -> bool | None:
-    """Whether somebody who looked at the answer itself found it good: who used it goes before who graded it."""
+    """Return whether a user, or else a grader, found the answer itself good; None if neither spoke."""
     for witness in (Witness.USER, Witness.JUDGE):
         feedback = opinions.get((target, witness))
         if feedback is not None:
@@ -182,7 +182,7 @@ def _direct(target: str, opinions: Opinions) -> bool | None:
 
 
 def is_good(feedback: Feedback) -> bool:
-    """An edit that changed no more than whitespace, case and punctuation is praise; one nobody compared is not."""
+    """Return whether feedback is praise; so is an edit known to change only whitespace, case and punctuation."""
     match feedback.verdict:
         case Verdict.GOOD:
             return True
@@ -193,10 +193,10 @@ def is_good(feedback: Feedback) -> bool:
 
 
 def resolved(direct: bool | None, agrees: bool | None, strong_direct: bool | None) -> tuple[bool, bool | None] | None:
-    """(good, strong_good) of an answer; None where what is known decides nothing.
+    """Return (good, strong_good) of an answer; None where the opinions decide nothing.
 
-    A comparison takes the stronger answer for right unless somebody said otherwise; a word on the answer itself goes
-    before any comparison.
+    A comparison takes the stronger answer for right unless somebody said otherwise; an opinion on the answer itself
+    counts before any comparison.
     """
     if direct is not None:
         return direct, strong_direct if strong_direct is not None else direct if agrees else None

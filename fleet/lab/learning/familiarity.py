@@ -1,4 +1,4 @@
-"""Learning what texts a calibration has seen, and how odd a text may be before nothing is claimed of it."""
+"""Learns the texts a calibration has seen, and how odd a text may be before nothing is claimed about it."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from fleet.model.job import ChatRequest
 from policies.confidence.familiarity import ODDEST, hashes_of, numbers_of, read
 
 UNFAMILIAR = 0.015
-"""The share of familiar requests that may be taken for unfamiliar, by the quantile that sets the limit."""
+"""Share of familiar requests that may be taken for unfamiliar, by the quantile that sets the limit."""
 
 FEWEST_TEXTS = 100
-"""Below this the quantile is the oddest text there is."""
+"""Minimum texts; with fewer the quantile is the oddest text there is."""
 
 FEWEST_OF_A_TASK = 10
-"""Labels that a task needs to count as seen by a calibration of several tasks: no single voice makes one familiar."""
+"""Minimum labels of a task to count as seen by a calibration of several tasks: no single voice makes one familiar."""
 
 _FOLDS = 5
 _MOST_WORDS = 2_000
 _SHARE_OF_TEXTS = 0.003
 _FEWEST_WITH_A_WORD = 3
-"""A word is known if that many texts have it: names come and go, and no single text is to be told from the words."""
+"""Minimum texts with a known word: names come and go, and no single text must be recognisable by its words."""
 _LEAST_VARIANCE = 0.05
 _LEAST_SPREAD = 0.3
-"""What never varied among the labelled texts must not make the slightest change unheard of."""
+"""Minimum spread: a number that never varied among the labelled texts must not make the slightest change unheard of."""
 _DIGITS = 5
 
 
 def tasks_seen(family: str, tasks: Sequence[str]) -> tuple[str, ...]:
-    """The tasks that labels make familiar, in order: each with enough of them, or the one the key is named after."""
+    """Return the tasks that labels make familiar, in order: those with enough labels, or the one that is the key's."""
     return tuple(sorted(task for task, count in Counter(tasks).items() if task == family or count >= FEWEST_OF_A_TASK))
 
 
 def tasks_lost(before: Calibration, tasks: Sequence[str]) -> tuple[str, ...]:
-    """The tasks, in order, that `before` knows and a calibration fitted on labels of `tasks` in its place would not.
+    """Return the tasks, in order, that `before` knows and a calibration of labels of `tasks` in its place would not.
 
-    ANY where `before` does not say which it knows.
+    It returns ANY where `before` does not say which it knows.
     """
     if not before.key.family.endswith(ANY):
         return ()
@@ -53,7 +53,7 @@ def tasks_lost(before: Calibration, tasks: Sequence[str]) -> tuple[str, ...]:
 def familiarity(
     family: str, tasks: Sequence[str], requests: Sequence[ChatRequest], of_tasks: Sequence[str] | None = None
 ) -> Familiarity:
-    """What these labels make familiar; `requests` are those whose text is known, which may be few or none.
+    """Return the scope of these labels; `requests` are those whose text is known, which may be few or none.
 
     `of_tasks` are the tasks of the requests, in the same order.
     """
@@ -61,9 +61,9 @@ def familiarity(
 
 
 def fit_region(requests: Sequence[ChatRequest], of_tasks: Sequence[str] | None = None) -> Region | None:
-    """The region of these requests' texts; None where there are too few.
+    """Fit the region of these requests' texts; None where there are too few.
 
-    The limit holds for each of the tasks, if they are given: not one of them pays for what the others leave to spare.
+    The limit holds for each of the tasks, if they are given: none of them pays for the margin of the others.
 
     Each text is measured by a region fitted without its fold, so that the limit, a quantile of these distances, leaves
     out no more than UNFAMILIAR of the next ones on average (cross-conformal prediction; Vovk 2015).
@@ -94,7 +94,7 @@ def fit_region(requests: Sequence[ChatRequest], of_tasks: Sequence[str] | None =
 
 
 def _limit(further: Array) -> float:
-    """The distance that all but UNFAMILIAR of these and of the next one keep within."""
+    """Return the distance that all but UNFAMILIAR of these texts and of the next one keep within."""
     place = min(math.ceil((1 - UNFAMILIAR) * (len(further) + 1)), len(further)) - 1
     return float(np.sort(further)[place])
 
@@ -111,7 +111,7 @@ def _crossed(numbers: Array) -> tuple[Array, Array]:
 
 
 def _fitted(numbers: Array) -> tuple[Array, Array, Array]:
-    """Means; the lower triangle that turns a deviation into Mahalanobis's units; and one over each spread."""
+    """Return means, the lower triangle that turns deviations into Mahalanobis's units, and one over each spread."""
     spread = np.cov(numbers.T) + np.eye(numbers.shape[1]) * _LEAST_VARIANCE
     rows: Array = np.linalg.inv(np.linalg.cholesky(spread))
     return numbers.mean(axis=0), rows, 1.0 / np.maximum(numbers.std(axis=0), _LEAST_SPREAD)

@@ -29,7 +29,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Task = Annotated[str, Field(pattern=r"^[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}$")]
 Logprob = Annotated[float, Field(le=0)]
 Spread = Annotated[float, Field(ge=0, le=1000)]
-"""In nats: no token of a model's vocabulary is further from another."""
+"""A spread in nats: no two tokens of a model's vocabulary are further apart."""
 
 
 class _Strict(BaseModel):
@@ -37,7 +37,7 @@ class _Strict(BaseModel):
 
 
 class FeaturesRecord(_Strict):
-    """See `fleet.model.attempt.Features`."""
+    """One answer's log-probability features; see `fleet.model.attempt.Features`."""
 
     sum: Logprob
     mean: Logprob
@@ -63,7 +63,7 @@ class LabelRecord(_Strict):
 
 
 def read_labels(path: Path) -> tuple[Labelled, ...]:
-    """Every line of the file that is not empty. Raises: ConfigError naming the line and the field; OSError."""
+    """Read every line of the file that is not empty. Raises: ConfigError naming the line and the field; OSError."""
     return tuple(_labels(path.read_bytes()))
 
 

@@ -1,4 +1,4 @@
-"""Fitting a scorer to labels, as elaborate as their number allows and no more."""
+"""Fits a scorer to labels, as elaborate as their number allows and no more."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ BASE = "min_logit"
 FOR_PLATT = 50
 FOR_LOGISTIC = 200
 FOR_ISOTONIC = 1_000
-"""Labels from which on a method is used, or tried: below, it fits the noise (Platt 1999; Niculescu-Mizil & Caruana 2005
-put isotonic regression's worth at a thousand)."""
+"""Minimum labels for using, or trying, each method: with fewer it fits the noise (Platt 1999; Niculescu-Mizil & Caruana
+2005 put isotonic regression's worth at a thousand).
+"""
 
 FOLDS = 5
 _STRENGTHS = (1.0, 10.0, 100.0)
 """Penalties (1 / C) tried for the full signal vector, on standardised signals."""
 _SLOPE_PRECISION = 4.0
 _INTERCEPT_PRECISION = 0.25
-"""The prior of a slope is 1 give or take 0.5, of an intercept 0 give or take 2: what the start says, roughly."""
+"""Prior precisions: a slope is 1 give or take 0.5, an intercept 0 give or take 2, roughly as the start says."""
 _FLATTEST = 0.01
-"""Confidence may be nearly worthless, but a few odd labels never turn it upside down: ranks hold (see `rank_of`)."""
+"""Minimum slope: confidence may be nearly worthless, but a few odd labels never turn it upside down (see `rank_of`)."""
 _CONSTANT = 1e-6
-"""A signal that varies less than this says nothing."""
+"""Minimum deviation; a signal that varies less says nothing."""
 _CLEARLY = 2.0
 
 _Fitter = Callable[[Sample], Scorer]
 
 
 def fit(labels: Sequence[Label], base: str = BASE, parent: Scorer | None = None) -> Scorer:
-    """The scorer for these labels, starting from `parent` or else from the `base` signal taken at its word.
+    """Fit the scorer for these labels, starting from `parent` or else from the `base` signal taken at its word.
 
     By effective number of labels: below 50 one temperature; below 200 Platt's slope and intercept; from 200 the full
     signal vector, if that beats Platt by cross-validated log-loss; from 1,000 isotonic knots on top, if they lower the
@@ -54,7 +55,7 @@ def fit(labels: Sequence[Label], base: str = BASE, parent: Scorer | None = None)
 
 
 def start_of(base: str, parent: Scorer | None) -> Scorer:
-    """Where a fit begins: the parent without its knots, or the base signal as it is."""
+    """Return the start of a fit: the parent without its knots, or the base signal as it is."""
     if base not in SIGNALS:
         raise ConfigError("base", f"must be among {', '.join(SIGNALS)}; got {base!r}")
     if parent is None:
@@ -64,7 +65,7 @@ def start_of(base: str, parent: Scorer | None) -> Scorer:
 
 
 def checked(labels: Sequence[Label], start: Scorer) -> Sample:
-    """The labels as arrays. Raises: ConfigError as `fit`."""
+    """Return the labels as arrays. Raises: ConfigError like `fit`."""
     sample = sample_of(labels, start.signals)
     if sample.good.min() == sample.good.max():
         raise ConfigError("labels", "must hold both good answers and bad ones")
@@ -72,7 +73,7 @@ def checked(labels: Sequence[Label], start: Scorer) -> Sample:
 
 
 def fit_sample(sample: Sample, start: Scorer) -> Scorer:
-    """`fit` of labels that are checked already."""
+    """Fit like `fit`, to labels that are checked already."""
     if sample.size < FOR_PLATT:
         return _temperature(sample, start)
     platt = partial(_platt, start=start)
@@ -87,7 +88,7 @@ def fit_sample(sample: Sample, start: Scorer) -> Scorer:
 
 
 def rank_of(scorer: Scorer) -> tuple[tuple[str, float], ...]:
-    """Equal for two scorers exactly if they put all answers in the same order: signals with their relative weights.
+    """Return a rank that two scorers share exactly if they order all answers alike: signals with relative weights.
 
     Temperature, Platt and isotonic knots never change it.
     """
@@ -98,12 +99,12 @@ def rank_of(scorer: Scorer) -> tuple[tuple[str, float], ...]:
 
 
 def may_mix(sample: Sample, start: Scorer) -> bool:
-    """Whether `fit` has a choice between the start's order of answers and one of several signals."""
+    """Return whether `fit` has a choice between the start's order of answers and one of several signals."""
     return sample.size >= FOR_LOGISTIC and len({*start.signals, *_distinct(sample, start.signals)}) > 1
 
 
 def crossed(fitter: _Fitter, sample: Sample) -> Array:
-    """For every label, what a scorer fitted without its fold says of it."""
+    """Return for every label the probability by a scorer that was fitted without its fold."""
     folds = _folds(sample.good)
     stated = np.empty(len(folds))
     for fold in range(FOLDS):
@@ -114,7 +115,7 @@ def crossed(fitter: _Fitter, sample: Sample) -> Array:
 
 
 def _folds(good: Array) -> Rows:
-    """Every fifth good label and every fifth bad one share a fold."""
+    """Return the folds: every fifth good label and every fifth bad one share a fold."""
     folds = np.empty(len(good), dtype=np.intp)
     for value in (0.0, 1.0):
         members = np.flatnonzero(good == value)
@@ -153,7 +154,7 @@ def _scaled(method: Fit, start: Scorer, slope: float, intercept: float) -> Score
 
 
 def _best_linear(sample: Sample, platt: _Fitter, start: Scorer) -> _Fitter:
-    """The full vector with the penalty that cross-validates best, or Platt where that does not clearly lose."""
+    """Return the full vector with the penalty that cross-validates best, or Platt where that does not clearly lose."""
     fitters = [partial(_logistic, start=start, strength=strength) for strength in _STRENGTHS]
     losses = [_log_loss(crossed(fitter, sample), sample.good) for fitter in fitters]
     best = min(range(len(fitters)), key=lambda index: float(sample.weights @ losses[index]))
@@ -162,7 +163,7 @@ def _best_linear(sample: Sample, platt: _Fitter, start: Scorer) -> _Fitter:
 
 
 def _logistic(sample: Sample, start: Scorer, strength: float) -> Scorer:
-    """Platt, plus what all signals together explain of its errors; standardisation is folded into the weights."""
+    """Fit Platt, plus what all signals together explain of its errors; standardisation is folded into the weights."""
     platt = _platt(sample, start)
     names = _distinct(sample, start.signals)
     if not names or len({*start.signals, *names}) == 1:
@@ -181,7 +182,7 @@ def _logistic(sample: Sample, start: Scorer, strength: float) -> Scorer:
 
 
 def _distinct(sample: Sample, first: Sequence[str]) -> list[str]:
-    """The signals, the `first` ones first, without those that are constant or order the answers as an earlier one does.
+    """Return the signals, `first` ones first, without constant ones and those that order answers like an earlier one.
 
     A second signal in the same order can only bend the curve, which isotonic knots do better.
     """
@@ -195,7 +196,7 @@ def _distinct(sample: Sample, first: Sequence[str]) -> list[str]:
 
 
 def _isotonic(sample: Sample, linear: _Fitter) -> Scorer:
-    """The linear scorer with a knot per level step of the isotonic regression.
+    """Fit the linear scorer with a knot per level step of the isotonic regression.
 
     The knots rise strictly, so the order of answers stays: steps are joined by slopes, the ends are drawn half-way to
     0 and 1, and no step is held to be closer to 0 or 1 than half a label.
@@ -218,7 +219,7 @@ def _log_loss(stated: Array, good: Array) -> Array:
 
 
 def _beats(new: Array, old: Array, weights: Array) -> bool:
-    """Whether `new` has the lower weighted mean, by more than _CLEARLY standard errors of the difference."""
+    """Return whether `new` has the lower weighted mean, by more than _CLEARLY standard errors of the difference."""
     gain = old - new
     mean = float(np.average(gain, weights=weights))
     error = float(np.sqrt((weights**2) @ (gain - mean) ** 2) / weights.sum())

@@ -1,4 +1,4 @@
-"""From labels to calibrations, one for every key that deserves one, and the reason where there is none."""
+"""The step from labels to calibrations: one for every key that deserves one, and the reason where there is none."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ Groups = Mapping[CalibrationKey, Sequence[Labelled]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one key. `reason` says why in words; numbers are None where nothing was measured.
+    """The outcome of one key. `reason` says why in words; numbers are None where nothing was measured.
 
-    `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, with the
-    test of its promise that was spent on this. One that `waits` was not fitted: there is too little new, or it would
-    have taken the place of one that knows the tasks `lost` as well.
+    `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, including
+    the test of its promise that was spent on this. A key that `waits` was not fitted: too few labels are new, or the
+    new calibration would replace one that also knows the tasks `lost`.
     """
 
     key: CalibrationKey
@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def to_store(self) -> Calibration | None:
-        """What the store must know of this: what is put in force, or how often its promise has been tested."""
+        """The calibration to store: the one put in force, or the old one with the number of tests of its promise."""
         return self.calibration if self.accepted else self.counted
 
 
@@ -61,13 +61,13 @@ def fit_all(
     *,
     allow_fewer_tasks: bool = False,
 ) -> list[Outcome]:
-    """One outcome per key, by key. A key's labels of held-out jobs decide whether what the others fitted is accepted.
+    """Fit every key, in order. A key's labels of held-out jobs decide whether the fit of the others is accepted.
 
     A wide calibration whose labels lack a task of the one in force is not fitted, unless `allow_fewer_tasks`: jobs of
     that task would be unfamiliar, and the two cannot be merged, for no label says that the new threshold suits it.
     One that was withdrawn promises nothing for any task, so none is lost with it.
     The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
-    Raises: ConfigError where a label is of a target that the catalogue does not know, or compared with one.
+    Raises: ConfigError if a label is of a target that the catalogue does not know, or compared with one.
     """
     known = rules.catalogue.targets
     for label in labels:
@@ -101,16 +101,16 @@ def _stays(lost: tuple[str, ...]) -> str:
 
 
 def names_of(tasks: Sequence[str], most: int = 3) -> str:
-    """The first tasks by name, and how many more there are."""
+    """Return the first tasks by name, and how many more there are."""
     more = f" and {len(tasks) - most} more" if len(tasks) > most else ""
     return ", ".join(tasks[:most]) + more
 
 
 def grouped(labels: Iterable[Labelled]) -> Groups:
-    """Labels by key, under each key that speaks of them and is worth a calibration of its own.
+    """Group the labels under each key that covers them and is worth a calibration of its own.
 
-    Those are every kind of answer to a task, everything of a target, and what lies between where it brings together
-    more than any narrower key does.
+    Those are every kind of answer to a task, all answers of a target, and keys between if they bring together more than
+    any narrower key does.
     """
     leaves: defaultdict[CalibrationKey, list[Labelled]] = defaultdict(list)
     for label in labels:
@@ -158,7 +158,7 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
 
 
 def _familiar(labels: Sequence[Labelled], key: CalibrationKey, current: Calibration | None) -> Familiarity:
-    """What the labels make familiar. Where they lack texts, what `current`, which judges now, knows of texts stays."""
+    """Return what the labels make familiar; if they lack texts, the region of `current`, which judges now, stays."""
     asked = {each.job: (each.request, each.task) for each in labels if each.request is not None}
     requests, tasks = [request for request, _ in asked.values()], [task for _, task in asked.values()]
     found = familiarity(key.family, [each.task for each in labels], requests, tasks)
@@ -170,7 +170,7 @@ def _familiar(labels: Sequence[Labelled], key: CalibrationKey, current: Calibrat
 
 
 def _have_texts(labels: Sequence[Labelled], tasks: Sequence[str]) -> bool:
-    """Whether each task has texts, as many as make one familiar or all: the region of the others would shut it out."""
+    """Return whether each task has enough texts, or all of its texts: else the others' region would shut it out."""
     asked = Counter(task for task, _ in {(each.task, each.job) for each in labels})
     known = Counter(task for task, _ in {(each.task, each.job) for each in labels if each.request is not None})
     return all(known[task] >= min(asked[task], FEWEST_OF_A_TASK) for task in tasks)
@@ -193,7 +193,7 @@ def _calibrated(
 def _parent(
     key: CalibrationKey, groups: Groups, target: Target, now: float, rng: np.random.Generator
 ) -> Calibration | None:
-    """What the nearest wider key that knows other answers says of those: not one label counts twice."""
+    """Fit the other answers of the nearest wider key that has any: no label counts twice."""
     own = {id(each) for each in groups[key]}
     for wider in _wider(key):
         others = [each for each in groups.get(wider, ()) if id(each) not in own and not refit.heldout(each.job)]
@@ -204,14 +204,14 @@ def _parent(
 
 
 def _wider(key: CalibrationKey) -> Iterator[CalibrationKey]:
-    """The keys that also speak of what this one speaks of, nearest first."""
+    """Return the wider keys that cover this one, nearest first."""
     return (each for each in fallbacks(key.target, key.family, key.kind) if each != key)
 
 
 def _judging_now(
     key: CalibrationKey, labels: Sequence[Labelled], target: Target, in_force: Calibrations
 ) -> Calibration | None:
-    """What judges these answers now: the calibration of this very key or the nearest wider one that knows a task."""
+    """Return the calibration that judges these answers now: the key's or the nearest wider one that knows a task."""
     tasks = {each.task for each in labels}
     for each in (key, *_wider(key)):
         found = in_force.get(each)
@@ -221,7 +221,7 @@ def _judging_now(
 
 
 def _serves(calibration: Calibration, goal: Goal) -> bool:
-    """Whether its threshold is what is wanted: else a new one is needed, and an equally good scorer will do."""
+    """Return whether its threshold is the wanted one: else a new one is needed, and an equally good scorer will do."""
     if goal.mode is ThresholdMode.FIXED:
         return calibration.withdrawn is None
     threshold = calibration.threshold
@@ -232,9 +232,9 @@ def _serves(calibration: Calibration, goal: Goal) -> bool:
 
 
 def weighted(labels: Sequence[Labelled]) -> list[Label]:
-    """The labels with their weights: those of comparisons by how rarely their like was drawn among these.
+    """Return the labels with their weights: for comparisons, by how rarely such ones were drawn among these.
 
-    How likely a user speaks up is unknown, so that such a label counts like the most often drawn comparison.
+    How likely a user speaks up is unknown, so such a label counts like the most often drawn comparison.
     """
     most = max((each.propensity for each in labels if each.propensity is not None), default=1.0)
     return [
@@ -249,13 +249,13 @@ def weighted(labels: Sequence[Labelled]) -> list[Label]:
 
 
 def strong_of(labels: Iterable[Labelled]) -> str | None:
-    """The stronger target most of these answers were compared with; None where none was."""
+    """Return the stronger target most of these answers were compared with; None if there was none."""
     counts = Counter(each.strong for each in labels if each.strong is not None)
     return min(counts, key=lambda name: (-counts[name], name), default=None)
 
 
 def goal_of(target: Target, rules: Rules) -> Goal:
-    """What the rules want of a threshold; a promise is split evenly over the tiers of the longest route it is part of.
+    """Return the rules' aim for a threshold; a promise is split evenly over the tiers of the target's longest route.
 
     The last tier of a ladder has no threshold, nor has a target without log-probabilities.
     """
@@ -270,12 +270,12 @@ def _tiers(ladder: Sequence[Target]) -> int:
 
 
 def version_of(calibration: Calibration) -> str:
-    """The day, and a digest of everything that was fitted: another fit never has the same name."""
+    """Return the day and a digest of everything that was fitted: another fit never has the same name."""
     day = datetime.fromtimestamp(calibration.fitted_at, UTC).strftime("%Y%m%d")
     content = repr(replace(calibration, version="", fitted_at=0.0, looks=NO_LOOKS))
     return f"{day}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
 def in_force_after(in_force: Calibrations, outcomes: Iterable[Outcome]) -> dict[CalibrationKey, Calibration]:
-    """What will be in force once everything accepted is, with every test of a promise counted."""
+    """Return the calibrations in force once all accepted ones are, with every test of a promise counted."""
     return {**in_force, **{each.key: each.to_store for each in outcomes if each.to_store}}

@@ -1,4 +1,4 @@
-"""When a cascade does more harm than good."""
+"""Guards against cascades that do more harm than good."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ MIXING = 0.5
 WORTHWHILE_APGR = 0.6
 WORTHWHILE_AUROC = 0.65
 WORTHWHILE_GAIN = 0.1
-"""What a cascade worth its trouble surely reaches. Those measured on question answering had an APGR of 0.65 to 0.82, an
-AUROC of 0.66 to 0.87, and a gain on what they escalate of 0.15 to 0.35."""
+"""The values that a worthwhile cascade surely reaches. Those measured on question answering had an APGR of 0.65 to
+0.82, an AUROC of 0.66 to 0.87, and a gain on what they escalate of 0.15 to 0.35.
+"""
 _RESAMPLES = 500
 _ONE_SIDED_95 = 1.645
 
@@ -29,16 +30,16 @@ def guard(
     threshold: float,
     rng: np.random.Generator,
 ) -> Guard | None:
-    """Why the cascade at this threshold should be off; None while it looks useful, or the labels cannot tell.
+    """Return why the cascade at this threshold should be off; None while it looks useful, or the labels cannot tell.
 
     STRONG_DOES_NOT_GAIN: among the answers with less confidence than `threshold`, the strong target is right no more
     often than the weak one.
 
     NO_BETTER_THAN_MIXING: the lower bound (95 %) of the APGR is below random mixing. With few labels that is so for
-    good cascades too, whose bounds are wide; to go off, it must also be that the upper bound rules out a worthwhile
-    APGR, or that the confidence does not sort right answers from wrong ones: its AUROC, which takes far fewer
-    labels, has a lower bound below chance and an upper bound below a worthwhile one. APGR is undecided, and so no
-    reason to go off, where the gap between the targets is below two points in more than one of twenty resamples.
+    good cascades too, whose bounds are wide; to be switched off, either the upper bound must rule out a worthwhile
+    APGR, or the confidence must not sort right answers from wrong ones: its AUROC, which takes far fewer labels,
+    must have a lower bound below chance and an upper bound below a worthwhile one. APGR is undecided, and so no
+    reason to switch off, where the gap between the targets is below two points in more than one of twenty resamples.
     """
     scores = np.asarray(confidences, dtype=np.float64)
     weak, strong = np.asarray(weak_good, dtype=np.float64), np.asarray(strong_good, dtype=np.float64)
@@ -54,7 +55,7 @@ def guard(
 
 
 def _does_not_gain(gains: npt.NDArray[np.float64]) -> bool:
-    """Whether the mean gain is not positive, and its upper bound (95 %, normal) excludes a worthwhile one.
+    """Return whether the mean gain is not positive, and its upper bound (95 %, normal) excludes a worthwhile one.
 
     The bound counts one gain and one loss that nobody saw, so that a few answers which agree prove nothing.
     """

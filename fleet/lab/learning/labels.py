@@ -1,4 +1,4 @@
-"""Labels: answers of which somebody has said whether they were good."""
+"""Labels: answers that somebody judged as good or not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fleet.model.errors import ConfigError
 from policies.confidence.signals import Evidence
 
 LARGEST_WEIGHT = 20.0
-"""Where weights are clipped: beyond it one lucky label would outvote all others (a little bias for much variance)."""
+"""Weight at which others are clipped: one lucky label would outvote all others (a little bias for much variance)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One answer, judged: `good`, or not; `strong_good` the same of the stronger target's answer, None if unknown.
+    """One judged answer: `good`, or not; `strong_good` the same of the stronger target's answer, None if unknown.
 
     `weight` says how many answers of the traffic this one stands for, in units of the most often drawn kind.
     """
@@ -26,7 +26,7 @@ class Label:
 
 
 def weight_of(propensity: float, most: float = 1.0) -> float:
-    """The inverse propensity, clipped at LARGEST_WEIGHT, of a label that was drawn with this probability.
+    """Return the inverse propensity, clipped at LARGEST_WEIGHT, of a label drawn with this probability.
 
     Only ratios of weights matter, so `most` is the largest propensity among the labels it will be used with: a sample
     drawn at 1 and 2 % then has weights 2 and 1, where against 1.0 both would be clipped to the same.
@@ -38,6 +38,6 @@ def weight_of(propensity: float, most: float = 1.0) -> float:
 
 
 def check_weight(label: Label, field: str) -> None:
-    """Raises: ConfigError naming `field` unless the weight is a positive finite number."""
+    """Refuse a weight that is not a positive finite number. Raises: ConfigError naming `field`."""
     if not (math.isfinite(label.weight) and label.weight > 0.0):
         raise ConfigError(f"{field}.weight", "must be a finite number above 0")

@@ -1,4 +1,4 @@
-"""Which test of its promise a key may make of these labels, and what is written down of it."""
+"""The choice of the test of its promise that a key may make of these labels, and the record of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from policies.confidence.lookup import is_of
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A test that may be made: what it is to achieve, and the `looks` of the key once it is made.
+    """A test that may be made: its goal, and the `looks` of the key once it is made.
 
     `too_soon` says why it had better wait; nothing is spent then.
     """
@@ -29,9 +29,9 @@ class Look:
 
 
 def look_at(labels: Sequence[Labelled], before: Calibration | None, target: Target, goal: Goal, now: float) -> Look:
-    """The next test of a promise; nothing is spent in the other modes, which promise nothing.
+    """Return the next test of a promise; nothing is spent in the other modes, which promise nothing.
 
-    The same labels again are the same test again, which spends nothing, however often it is made; and so does one
+    The same labels again are the same test again, which spends nothing, however often it is made; nor does a test
     that so few labels cannot pass. A test that left nothing in force, and so kept no answer, is not counted.
     """
     looked = NO_LOOKS if before is None else before.looks
@@ -52,7 +52,7 @@ def look_at(labels: Sequence[Labelled], before: Calibration | None, target: Targ
 
 
 def digest_of(labels: Sequence[Labelled]) -> str:
-    """Names the labels and what they say, in whatever order."""
+    """Return a digest of the labels and what they say, in whatever order."""
     said = sorted(f"{each.job} {each.good} {each.strong_good}" for each in labels)
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
 
@@ -62,7 +62,7 @@ def _unchanged(before: Calibration | None, target: Target, goal: Goal) -> str | 
 
 
 def _holds(before: Calibration | None, target: Target, goal: Goal) -> bool:
-    """Whether what is in force was tested for this promise and may stay, even where it lets every answer escalate."""
+    """Return whether the one in force was tested for this promise and may stay, even if it escalates every answer."""
     if before is None or before.threshold is None or not is_of(before, target) or before.withdrawn is not None:
         return False
     threshold = before.threshold
@@ -70,7 +70,7 @@ def _holds(before: Calibration | None, target: Target, goal: Goal) -> bool:
 
 
 def _fresh(labels: Sequence[Labelled], looked: Looks) -> int:
-    """How many labels are new since the last test; where nobody noted when they came, how many more there are."""
+    """Count the labels that are new since the last test, or by how many they grew where a time is missing."""
     if all(label.at is not None for label in labels):
         return sum(label.at is not None and label.at > looked.at for label in labels)
     return max(0, len(labels) - looked.labels)

@@ -1,6 +1,6 @@
-"""How often a promise may be tested, and what each test may spend of its delta, so that it holds over all of them.
+"""The tests of a promise: how often, and how much of its delta each may spend, so that it holds over all of them.
 
-A threshold that is fitted anew whenever there are more labels is tested again and again, and one lucky test in the
+A threshold that is fitted again whenever there are more labels is tested again and again, and one lucky test in the
 whole history is enough to break the promise: at full delta each, 20 to 60 tests pass wrongly in 16 to 22 % of
 histories. So the tests of a key share one delta (alpha spending; Lan & DeMets 1983), whenever they are made.
 """
@@ -13,11 +13,11 @@ from fleet.lab.metrics.bounds import PValue, hoeffding_bentkus, smallest_n
 from fleet.model.calibration import Looks
 
 GROWTH = 0.25
-"""A test is worth its delta once a quarter of the labels are new; from 60 labels to 6,000 these are 21 tests."""
+"""Share of the labels that must be new to make a test worth its delta; from 60 labels to 6,000 these are 21 tests."""
 
 
 def delta_at(look: int, delta: float) -> float:
-    """What the test number `look`, from 1, may spend: a half, a sixth, a twelfth, ... of `delta`, which add up to it.
+    """Return what test number `look`, from 1, may spend: a half, a sixth, a twelfth, ... of `delta`, its whole in sum.
 
     So the chance that any test ever passes wrongly is at most delta, by the union bound, whatever the tests have in
     common and whenever they are made.
@@ -26,11 +26,11 @@ def delta_at(look: int, delta: float) -> float:
 
 
 def is_due(looks: Looks, fresh: int, labels: int) -> bool:
-    """Whether enough of the labels are new since the last test; the first one waits for nothing."""
+    """Return whether enough of the labels are new since the last test; the first test need not wait."""
     return looks.count == 0 or fresh >= math.ceil(GROWTH * labels)
 
 
 def can_pass(labels: int, risk: float, delta: float, p_value: PValue = hoeffding_bentkus) -> bool:
-    """Whether so many labels can pass a test at all; one that nothing could pass spends nothing."""
+    """Return whether so many labels can pass a test at all; one that nothing could pass spends nothing."""
     needed = smallest_n(0.0, risk, delta, p_value)
     return needed is not None and labels >= needed

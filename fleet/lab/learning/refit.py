@@ -1,4 +1,4 @@
-"""Whether a newly fitted scorer may take the place of the one in use."""
+"""The decision whether a newly fitted scorer may replace the one in use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fleet.model.calibration import Scorer
 
 LARGEST_ECE = 0.05
 FLOORS = 1.5
-"""A calibration error is accepted up to 0.05, or up to this many times what a perfect forecaster would show."""
+"""Limits of the calibration error: 0.05, or this many times that of a perfect forecaster."""
 
 HELD_OUT_PERCENT = 30
 
@@ -31,7 +31,7 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`brier_before` is the current scorer's on the same labels; numbers are None where there is nothing to measure."""
+    """The decision on a candidate. `brier_before` is the current scorer's; numbers are None if not measured."""
 
     accepted: bool
     reason: Ruling
@@ -42,7 +42,7 @@ class Verdict:
 
 
 def heldout(job_id: str) -> bool:
-    """Whether the labels of this job judge scorers instead of fitting them: always the same three of ten.
+    """Return whether the labels of this job judge scorers instead of fitting them: always the same three of ten.
 
     A cryptographic hash, so that it has nothing to do with the checksum by which shadow comparisons are drawn.
     """
@@ -51,11 +51,12 @@ def heldout(job_id: str) -> bool:
 
 
 def accept(candidate: Scorer, current: Scorer | None, heldout: Sequence[Label], rng: np.random.Generator) -> Verdict:
-    """Accepted if the candidate's Brier score on labels it has not seen is lower than the current one's (or there is
-    none) and its ECE is at most max(0.05, 1.5 x what a perfect forecaster would show).
+    """Accept the candidate if it improves the Brier score and its ECE is low, on labels it has not seen.
 
-    `rng` draws the perfect forecasters.
-    Raises: ConfigError naming the label and its field where a scorer cannot be applied.
+    Its Brier score must be lower than the current scorer's (if there is one), and its ECE at most max(0.05, 1.5 x that
+    of a perfect forecaster). `rng` draws the perfect forecasters.
+
+    Raises: ConfigError naming the label and its field if a scorer cannot be applied.
     """
     if not heldout:
         return Verdict(False, Ruling.NO_HELD_OUT_LABELS)

@@ -39,10 +39,10 @@ class Sample:
 
 
 def sample_of(labels: Sequence[Label], needed: Sequence[str]) -> Sample:
-    """All labels, with the `needed` signals and every other one that no label lacks.
+    """Return all labels, with the `needed` signals and every other one that no label lacks.
 
-    Raises: ConfigError naming the label and its field where a signal is not finite, a needed one is missing, or the
-    weight is no positive number; ConfigError where there is no label.
+    Raises: ConfigError naming the label and its field if a signal is not finite, a needed one is missing, or the
+    weight is no positive number; ConfigError if there is no label.
     """
     if not labels:
         raise ConfigError("labels", "must hold at least one answer")
@@ -55,7 +55,7 @@ def sample_of(labels: Sequence[Label], needed: Sequence[str]) -> Sample:
 
 
 def evened(weights: Array, rng: np.random.Generator) -> Rows:
-    """Rows that stand for the traffic without weights: all of them, or where weights differ a draw in proportion.
+    """Return rows that stand for the traffic without weights: all of them, or a draw in proportion if weights differ.
 
     As many are drawn as the weighted labels are worth (Kish's effective number).
     """
@@ -87,20 +87,20 @@ def _column(name: str, labels: Sequence[Label]) -> Array:
 
 
 def log_odds(scorer: Scorer, columns: Mapping[str, Array]) -> Array:
-    """intercept + sum(weights x signals), one per row: the scorer before its sigmoid and knots."""
+    """Return intercept + sum(weights x signals), one per row: the scorer before its sigmoid and knots."""
     weighted = [weight * columns[name] for name, weight in zip(scorer.signals, scorer.weights, strict=True)]
     total: Array = np.sum(weighted, axis=0) + scorer.intercept
     return total
 
 
 def sigmoid(odds: Array) -> Array:
-    """1 / (1 + exp(-odds)) without overflow."""
+    """Return 1 / (1 + exp(-odds)) without overflow."""
     p: Array = np.exp(-np.logaddexp(0.0, -odds))
     return p
 
 
 def probabilities(scorer: Scorer, columns: Mapping[str, Array]) -> Array:
-    """`policies.confidence.scorer.probability` of every row."""
+    """Return `policies.confidence.scorer.probability` of every row."""
     p = sigmoid(log_odds(scorer, columns))
     if not scorer.knots:
         return p

@@ -1,4 +1,4 @@
-"""Choosing a threshold: with a promise, for a budget, or as told."""
+"""The choice of a threshold: with a promise, for a budget, or as told."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from fleet.model.errors import ConfigError
 
 GRID = 101
 SAFER = 4.0
-"""The risk promised while a guarantee is withdrawn is this many times smaller."""
+"""Factor by which the risk promised while a guarantee is withdrawn is smaller."""
 _ROUNDING = 1e-9
 
 
 def losses_of(weak_good: npt.ArrayLike, strong_good: npt.ArrayLike) -> Array:
-    """1.0 where keeping the weak answer would cost something: it is wrong and the strong one right; else 0.0."""
+    """Return 1.0 where keeping the weak answer costs something (it is wrong and the strong one right), else 0.0."""
     lost: Array = (~np.asarray(weak_good, dtype=np.bool_) & np.asarray(strong_good, dtype=np.bool_)).astype(np.float64)
     return lost
 
 
 def grid_of(confidences: npt.ArrayLike, size: int = GRID) -> Array:
-    """`size` quantiles of the confidences of unlabelled traffic, each a value that occurs, rising, without repeats.
+    """Return `size` quantiles of unlabelled traffic's confidences, each a value that occurs, rising, without repeats.
 
     The labelled answers' own confidences serve as well where nothing else is known: see `learn_then_test`.
     """
@@ -42,7 +42,7 @@ def learn_then_test(
     p_value: PValue = hoeffding_bentkus,
     weights: npt.ArrayLike | None = None,
 ) -> Threshold:
-    """The lowest threshold that keeps its promise: with probability 1 - delta, the mean loss over traffic is <= risk.
+    """Return the lowest threshold with a promise: with probability 1 - delta, the mean loss over traffic is <= risk.
 
     `losses` in [0, 1] are what each labelled answer costs if it is kept (`losses_of`); one that escalates costs
     nothing. From "escalate all" downward along `grid`, each threshold is tested and the last one before the first
@@ -84,10 +84,10 @@ def learn_then_test_many(
     p_value: PValue = hoeffding_bentkus,
     weights: npt.ArrayLike | None = None,
 ) -> Array:
-    """The value `learn_then_test` finds for every row of `draws`, each row the indices of the labels drawn.
+    """Return the value that `learn_then_test` finds for every row of `draws`, each the indices of the labels drawn.
 
-    Infinity where nothing passes. Two thousand draws of 500 labels take about a tenth of a second.
-    Raises: ConfigError as `learn_then_test`.
+    It is infinity where nothing passes. Two thousand draws of 500 labels take about a tenth of a second.
+    Raises: ConfigError like `learn_then_test`.
     """
     _check_promise(risk, delta)
     values, costs = _numbers("confidences", confidences), _losses(losses, p_value)
@@ -108,7 +108,7 @@ def learn_then_test_many(
 
 
 def budget_threshold(confidences: npt.ArrayLike, escalation_rate: float) -> Threshold:
-    """The highest threshold that escalates at most this share of such traffic; it promises nothing else.
+    """Return the highest threshold that escalates at most this share of such traffic; it promises nothing else.
 
     Where many answers share one confidence, that may be clearly less than the share asked for.
     """
@@ -121,14 +121,14 @@ def budget_threshold(confidences: npt.ArrayLike, escalation_rate: float) -> Thre
 
 
 def fixed_threshold(value: float) -> Threshold:
-    """The value as told. `safer` is the same: where nothing is promised, nothing is withdrawn."""
+    """Return the value as told. `safer` is the same: where nothing is promised, nothing is withdrawn."""
     if math.isnan(value):
         raise ConfigError("threshold", "must be a number")
     return Threshold(ThresholdMode.FIXED, value, value)
 
 
 def split(risk: float, delta: float, tiers: int) -> tuple[float, float]:
-    """Risk and delta for each of the tiers that may keep an answer, so that together they keep the whole promise.
+    """Return risk and delta for each tier that may keep an answer, so that together they keep the whole promise.
 
     A request is kept by one tier at most, so the tiers' losses add up, and so do their chances to fail (Bonferroni).
     """
@@ -139,13 +139,13 @@ def split(risk: float, delta: float, tiers: int) -> tuple[float, float]:
 
 
 def _tested(losses: Array, scale: Array, risk: float) -> tuple[float, float]:
-    """The mean that is tested for these losses, and the one for none at all; without weights the plain mean and 0."""
+    """Return the mean tested for these losses, and the one for no loss; without weights the plain mean and 0."""
     none = risk * (1.0 - float(scale.mean()))
     return none + float((scale * losses).mean()), none
 
 
 def _labels_missing(surest: float, none: float, n: int, risk: float, delta: float, p_value: PValue) -> int:
-    """How many more labels it takes for the surest answers to pass, if they keep losing this much, weighted as these.
+    """Return how many more labels the surest answers need to pass, if they keep losing this much, weighted as these.
 
     Where they lose too much for any number of labels, at least those are missing without which nothing ever passes.
     """
@@ -176,7 +176,7 @@ def _losses(losses: npt.ArrayLike, p_value: PValue) -> Array:
 
 
 def _scale(weights: npt.ArrayLike | None, n: int, p_value: PValue) -> Array:
-    """Weights as shares of the largest one."""
+    """Return weights as shares of the largest one."""
     if weights is None:
         return np.ones(n)
     array = _numbers("weights", weights)

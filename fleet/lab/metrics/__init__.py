@@ -1,1 +1,1 @@
-"""Statistics that learning and evaluation share: bounds, curves, how true a confidence is."""
+"""Statistics shared by learning and evaluation: bounds, curves, the calibration of confidences."""

@@ -11,11 +11,11 @@ _PRECISION = 1e-6
 _MOST = 10_000_000
 
 PValue = Callable[[float, int, float], float]
-"""(mean_loss, n, risk) -> p-value; it never falls as the mean loss rises."""
+"""A function (mean_loss, n, risk) -> p-value that never falls as the mean loss rises."""
 
 
 def hoeffding_bentkus(mean_loss: float, n: int, risk: float) -> float:
-    """For losses in [0, 1]: the smaller of Hoeffding's (relative entropy form) and Bentkus's bound.
+    """Return the smaller of Hoeffding's (relative entropy form) and Bentkus's bound, for losses in [0, 1].
 
     Source: Angelopoulos et al. 2021, Learn then Test, proposition 3 (Hoeffding 1963; Bentkus 2004); taking the smaller
     needs no correction, since both bound the same tail probability.
@@ -27,7 +27,7 @@ def hoeffding_bentkus(mean_loss: float, n: int, risk: float) -> float:
 
 
 def binomial(mean_loss: float, n: int, risk: float) -> float:
-    """For losses that are 0 or 1 only: P(Binomial(n, risk) <= losses seen), the exact tail and so never larger.
+    """Return P(Binomial(n, risk) <= losses seen), for losses that are 0 or 1 only: the exact tail and so never larger.
 
     Source: Clopper & Pearson 1934.
     """
@@ -35,7 +35,7 @@ def binomial(mean_loss: float, n: int, risk: float) -> float:
 
 
 def binomial_cdf(k: int, n: int, p: float) -> float:
-    """P(Binomial(n, p) <= k), summed in logarithms; 0 < p < 1 and 0 <= k."""
+    """Return P(Binomial(n, p) <= k), summed in logarithms; 0 < p < 1 and 0 <= k."""
     if k >= n:
         return 1.0
     ratios = np.arange(n, n - k, -1) / np.arange(1, k + 1)
@@ -44,14 +44,14 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
 
 
 def _relative_entropy(mean: float, risk: float) -> float:
-    """Of Bernoulli(mean) from Bernoulli(risk), in nats."""
+    """Return the relative entropy of Bernoulli(mean) from Bernoulli(risk), in nats."""
     zero = 0.0 if mean == 0.0 else mean * math.log(mean / risk)
     one = 0.0 if mean == 1.0 else (1.0 - mean) * math.log((1.0 - mean) / (1.0 - risk))
     return zero + one
 
 
 def largest_passing(n: int, risk: float, delta: float, p_value: PValue) -> float:
-    """The largest total loss of n labels with a p-value of at most `delta`, to a millionth of a label; -1 if none has.
+    """Return the largest total loss of n labels with a p-value of at most `delta`, to a millionth; -1 if none.
 
     As p rises with the loss, testing a loss and comparing it with this number are the same; for whole losses exactly.
     """
@@ -68,7 +68,7 @@ def largest_passing(n: int, risk: float, delta: float, p_value: PValue) -> float
 
 
 def smallest_n(mean_loss: float, risk: float, delta: float, p_value: PValue) -> int | None:
-    """The number of labels at which this mean loss gets a p-value of at most `delta`; None where no number does.
+    """Return the number of labels at which this mean loss gets a p-value of at most `delta`; None if no number does.
 
     For no loss at all that is log(delta) / log(1 - risk).
     """
@@ -90,5 +90,5 @@ def smallest_n(mean_loss: float, risk: float, delta: float, p_value: PValue) -> 
 
 
 def _at(mean_loss: float, n: int) -> float:
-    """The mean loss as n labels can show it: whole losses, rounded up."""
+    """Return the mean loss as n labels can show it: whole losses, rounded up."""
     return math.ceil(n * mean_loss - 1e-9) / n

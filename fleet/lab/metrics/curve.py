@@ -10,13 +10,13 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 MIN_GAP = 0.02
-"""Below this gap between strong and weak, shares of the gap are noise and not reported."""
+"""Minimum gap between strong and weak; below, shares of the gap are noise and not reported."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """What happens at every budget k = 0..n: the k requests with the lowest score go to the strong target.
+    """The outcome at every budget k = 0..n: the k requests with the lowest score go to the strong target.
 
     Equal scores are escalated in random order, and all values are expectations over that order, so the curve is
     straight inside a block of ties. `quality[k]` is the mean quality of all n answers. `usd[k]` is the mean price of a
@@ -59,7 +59,7 @@ def cascade(
     weak_usd: npt.ArrayLike | None = None,
     strong_usd: npt.ArrayLike | None = None,
 ) -> Curve:
-    """The curve of a cascade: the weak target answers, and is paid, every time; `score` says how far to trust it.
+    """Return a cascade's curve: the weak target answers, and is paid, every time; `score` says how far to trust it.
 
     All arguments have one finite value per request; a higher score keeps the weak answer; goodness is in [0, 1].
     """
@@ -73,30 +73,30 @@ def router(
     weak_usd: npt.ArrayLike | None = None,
     strong_usd: npt.ArrayLike | None = None,
 ) -> Curve:
-    """The curve of a router: it decides before anything runs, so only one target is paid.
+    """Return a router's curve: it decides before anything runs, so only one target is paid.
 
-    Arguments as for `cascade`.
+    The arguments are those of `cascade`.
     """
     return _curve(score, weak_good, strong_good, weak_usd, strong_usd, weak_refund=1.0)
 
 
 def oracle_score(weak_good: npt.ArrayLike, strong_good: npt.ArrayLike) -> Array:
-    """The best order there is, known only afterwards: the greatest gain is escalated first."""
+    """Return the best possible order, known only afterwards: the greatest gain is escalated first."""
     return _array(weak_good) - _array(strong_good)
 
 
 def random_score(n: int) -> Array:
-    """No order at all: the curve is the straight line from weak to strong."""
+    """Return no order at all: the curve is the straight line from weak to strong."""
     return np.zeros(n)
 
 
 def length_score(prompt_chars: npt.ArrayLike) -> Array:
-    """The simplest order: long prompts are escalated first. What does not beat it has learned nothing."""
+    """Return the simplest order: long prompts are escalated first. A score that is no better learned nothing."""
     return -_array(prompt_chars)
 
 
 def apgr(curve: Curve) -> float | None:
-    """Average performance gap recovered: the mean over all budgets of (quality - weak) / (strong - weak).
+    """Return the average performance gap recovered: the mean over all budgets of (quality - weak) / (strong - weak).
 
     0.5 is random, above 1 is possible where the mix beats the strong target. None where the gap is below MIN_GAP.
     Source: RouteLLM (Ong et al. 2024), on the exact curve instead of ten bins.
@@ -107,7 +107,7 @@ def apgr(curve: Curve) -> float | None:
 
 
 def cpt(curve: Curve, share: float) -> float | None:
-    """Call-performance threshold: the smallest share of strong calls that recovers `share` of the gap.
+    """Return the call-performance threshold: the minimum share of strong calls that recovers `share` of the gap.
 
     None if none does, or where the gap is below MIN_GAP. Source: RouteLLM (Ong et al. 2024).
     """
@@ -116,7 +116,7 @@ def cpt(curve: Curve, share: float) -> float | None:
 
 
 def cost_at(curve: Curve, share: float) -> float | None:
-    """What recovering `share` of the gap costs, divided by what sending everything to the strong target costs."""
+    """Return the cost of recovering `share` of the gap, divided by that of sending everything to the strong target."""
     budget = _budget(curve, share)
     if budget is None or curve.usd is None or not curve.always_strong_usd:
         return None
@@ -124,9 +124,9 @@ def cost_at(curve: Curve, share: float) -> float | None:
 
 
 def usd_area(curve: Curve) -> float | None:
-    """APGR with real dollars on the axis, from the price of always-weak to the price of always-strong.
+    """Return the APGR with real dollars on the axis, from the price of always-weak to the price of always-strong.
 
-    A cascade that pays both targets reaches the right edge before it has escalated everything; what it does beyond
+    A cascade that pays both targets reaches the right edge before it has escalated everything; its curve beyond
     is cut off. Random routing, which pays one target only, is 0.5. None without prices, where the strong target is
     not dearer, or where the gap is below MIN_GAP.
     """
@@ -134,7 +134,7 @@ def usd_area(curve: Curve) -> float | None:
 
 
 def usd_area_marginal(curve: Curve) -> float | None:
-    """`usd_area` as if the weak target were hosted at no extra cost: the axis runs from nothing to always-strong."""
+    """Return `usd_area` as if the weak target were hosted at no extra cost: the axis begins at nothing."""
     return _area(curve, curve.usd_marginal, 0.0)
 
 
@@ -177,7 +177,7 @@ def _curve(
 
 
 def _mean_of_escalated(scores: Array, values: Array) -> Array:
-    """For every budget, the sum of `values` over what is escalated, divided by n."""
+    """Return for every budget the sum of `values` over the escalated requests, divided by n."""
     _, block, sizes = np.unique(scores, return_inverse=True, return_counts=True)
     ends = np.concatenate(([0], np.cumsum(sizes)))
     sums = np.concatenate(([0.0], np.cumsum(np.bincount(block, weights=values))))

@@ -1,4 +1,4 @@
-"""Logistic regression that shrinks towards where it starts from, by Newton's method.
+"""Logistic regression that shrinks towards its starting point, by Newton's method.
 
 scikit-learn's shrinks towards zero only and takes no offset; with few labels, shrinking towards the model that is
 already known to be about right is the whole point.
@@ -15,7 +15,7 @@ _SMALL = 1e-9
 
 
 def ridge_logistic(x: Array, good: Array, weights: Array, centre: Array, precision: Array, offset: Array) -> Array:
-    """The coefficients b that minimise sum(weights x log-loss of offset + x b) + sum(precision x (b - centre)^2) / 2.
+    """Return the b that minimises sum(weights x log-loss of offset + x b) + sum(precision x (b - centre)^2) / 2.
 
     `x` has a row per label; every precision is above 0, so there is exactly one minimum.
     """

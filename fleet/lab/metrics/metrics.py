@@ -1,4 +1,4 @@
-"""How well a confidence ranks answers and how true its numbers are, each with what chance alone would give."""
+"""Measures of a confidence: how well it ranks answers and how true its numbers are, beside those of chance alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Bin:
 
 
 def auroc(score: npt.ArrayLike, good: npt.ArrayLike) -> float | None:
-    """The chance that a good answer scores higher than a bad one; a tie counts half. None if all are of one class.
+    """Return the chance that a good answer outscores a bad one; a tie counts half. None if all are of one class.
 
     An answer with graded goodness counts as good from 0.5 on.
     """
@@ -38,9 +38,9 @@ def auroc(score: npt.ArrayLike, good: npt.ArrayLike) -> float | None:
 
 
 def auprc(score: npt.ArrayLike, good: npt.ArrayLike) -> float | None:
-    """Average precision of finding good answers from the highest score down, a block of ties at once.
+    """Return the average precision of finding good answers from the highest score down, a block of ties at once.
 
-    None where no answer is good. A score that says nothing gives the share of good answers.
+    None where no answer is good. An uninformative score gives the share of good answers.
     """
     scores, right = _array(score), _array(good) >= 0.5
     if not right.any():
@@ -52,17 +52,17 @@ def auprc(score: npt.ArrayLike, good: npt.ArrayLike) -> float | None:
 
 
 def brier(probability: npt.ArrayLike, good: npt.ArrayLike) -> float:
-    """Mean squared distance between the stated probability and what was true; 0 is perfect."""
+    """Return the mean squared distance between the stated probability and the truth; 0 is perfect."""
     return float(np.mean((_array(probability) - _array(good)) ** 2))
 
 
 def brier_constant(good: npt.ArrayLike) -> float:
-    """The Brier score of always stating the share of good answers: what a useful confidence must beat."""
+    """Return the Brier score of always stating the share of good answers: a useful confidence must beat it."""
     return brier(np.mean(_array(good)), good)
 
 
 def reliability(probability: npt.ArrayLike, good: npt.ArrayLike, bins: int = BINS) -> tuple[Bin, ...]:
-    """At most `bins` bins of equal mass, in rising confidence. Equal probabilities always share one bin."""
+    """Return at most `bins` bins of equal mass, in rising confidence. Equal probabilities always share one bin."""
     stated, true = _array(probability), _array(good)
     member = _bin_of(stated, bins)
     return tuple(
@@ -74,10 +74,10 @@ def reliability(probability: npt.ArrayLike, good: npt.ArrayLike, bins: int = BIN
 def ece(
     probability: npt.ArrayLike, good: npt.ArrayLike, bins: int = BINS, weights: npt.ArrayLike | None = None
 ) -> float:
-    """Expected calibration error: the mean distance between stated and true over bins of equal mass.
+    """Return the expected calibration error: the mean distance between stated and true over bins of equal mass.
 
-    Never zero on a finite sample; compare it with `ece_floor`. `weights` say how much of the traffic an answer stands
-    for; bins hold equal numbers of answers all the same.
+    It is never zero on a finite sample; compare it with `ece_floor`. `weights` say how much of the traffic an answer
+    stands for; bins hold equal numbers of answers all the same.
     """
     stated, weight = _array(probability), _weights(probability, weights)
     surplus = np.bincount(_bin_of(stated, bins), weights=weight * (stated - _array(good)))
@@ -91,7 +91,7 @@ def ece_floor(
     draws: int = 200,
     weights: npt.ArrayLike | None = None,
 ) -> float:
-    """The ECE a perfect forecaster would show on average with these probabilities, weights and this many answers."""
+    """Return the mean ECE of a perfect forecaster with these probabilities, weights and this many answers."""
     order = np.argsort(_array(probability), kind="stable")
     stated, weight = _array(probability)[order], _weights(probability, weights)[order]
     _, starts = np.unique(_bin_of(stated, bins), return_index=True)
@@ -101,7 +101,7 @@ def ece_floor(
 
 
 def kept_wrong(kept: npt.ArrayLike, weak_good: npt.ArrayLike) -> float | None:
-    """The share of kept answers that are wrong; None where none is kept."""
+    """Return the share of kept answers that are wrong; None where none is kept."""
     inside = np.asarray(kept, dtype=np.bool_)
     return float(1 - _array(weak_good)[inside].mean()) if inside.any() else None
 
@@ -112,7 +112,7 @@ def bootstrap_ci(
     rng: np.random.Generator,
     resamples: int = 1000,
 ) -> tuple[float, float] | None:
-    """The percentile interval (95 %) of `statistic(*arrays)` over resampled rows, the same rows of every array.
+    """Return the percentile interval (95 %) of `statistic(*arrays)` over resampled rows, the same of every array.
 
     Resamples where the statistic is None are left out; None where they are more than one in twenty.
     """
@@ -126,7 +126,7 @@ def bootstrap_ci(
 
 
 def _bin_of(stated: Array, bins: int) -> npt.NDArray[np.int64]:
-    """The bin of each value by its mean rank, which equal values share."""
+    """Return the bin of each value by its mean rank, which equal values share."""
     return (_mid_ranks(stated) * bins / len(stated)).astype(np.int64)
 
 
@@ -135,7 +135,7 @@ def _weights(values: npt.ArrayLike, weights: npt.ArrayLike | None) -> Array:
 
 
 def _mid_ranks(values: Array) -> Array:
-    """Ranks in (0, n): half of a value's equals, itself included, plus all smaller values."""
+    """Return ranks in (0, n): half of a value's equals, itself included, plus all smaller values."""
     _, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Array = (np.cumsum(sizes) - sizes / 2)[block]
     return ranks

@@ -24,7 +24,7 @@ from policies.routing.learned_router import Ruling, switch_on
 SEEDS = 10
 FEWEST_TO_TEST = 50
 UNLIKE_TRAINING = 0.20
-"""The share of out-of-distribution prompts from which on a router refuses a batch; in distribution it is about 0.01."""
+"""Share of out-of-distribution prompts from which on a router refuses a batch; in distribution it is about 0.01."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -39,8 +39,8 @@ def evaluate_router(
 
     With `with_answer` the router also reads the weak target's answer. With `ask` it is judged on that whole file
     instead. Only texts are features; other columns are never looked at.
-    Rows with the same prompt are trained on or judged on, never both.
-    Raises: ConfigError naming the file, line, column and rule, or the option; OSError where a file cannot be read.
+    Rows with the same prompt are all trained on or all judged on, never both.
+    Raises: ConfigError naming the file, line, column and rule, or the option; OSError if a file cannot be read.
     """
     file = read_labelled(path, with_answer)
     asked = None if ask is None else read_labelled(ask, with_answer)
@@ -63,7 +63,7 @@ def _split(file: Labelled, asked: Labelled | None, labels: int, seed: int) -> tu
 
 
 def _equal_prompts_together(prompts: Sequence[str], order: Rows) -> Rows:
-    """The rows in this order, each prompt's other rows moved up behind its first."""
+    """Return the rows in this order, each prompt's other rows moved up behind its first."""
     first: dict[str, int] = {}
     for place, row in enumerate(order):
         first.setdefault(prompts[row], place)
@@ -71,9 +71,9 @@ def _equal_prompts_together(prompts: Sequence[str], order: Rows) -> Rows:
 
 
 def _unseen(prompts: Sequence[str], order: Rows, labels: int) -> Rows:
-    """The rows after the first `labels`, without those that share the prompt at the cut.
+    """Return the rows after the first `labels`, without those that share the prompt at the cut.
 
-    Raises: ConfigError where too few are left.
+    Raises: ConfigError if too few are left.
     """
     last = prompts[order[labels - 1]]
     rest = np.array([row for row in order[labels:] if prompts[row] != last], dtype=np.int64)
@@ -127,7 +127,7 @@ def _report(
 
 
 def _refusal(splits: Sequence[Judged]) -> str | None:
-    """Why the router must not be used on these prompts, or not be judged by them; None where it may."""
+    """Return why the router must not be used on these prompts, or not be judged by them; None where it may."""
     unlike = mean_of([one.unlike for one in splits])
     if unlike >= UNLIKE_TRAINING:
         return f"out of distribution: {unlike:.0%} of the prompts are not like those the router was trained on"
@@ -136,12 +136,12 @@ def _refusal(splits: Sequence[Judged]) -> str | None:
 
 
 def _silent(order: Order) -> Order:
-    """What was refused is not stated."""
+    """Remove the figures that a refusal does not allow to state."""
     return replace(order, apgr=None, apgr_ci=None, apgr_sd=None, cpt50=None, cpt80=None, cpt95=None)
 
 
 def _conclusion(used: Order, length: Order, verdicts: Sequence[Ruling]) -> str:
-    """The state is that of the first training; where others disagree, how many would switch on is said too."""
+    """Conclude by the first training; where others disagree, say also how many would switch on."""
     verdict, on = verdicts[0], sum(verdict.on for verdict in verdicts)
     state = "it may be switched on" if verdict.on else "it stays off"
     if 0 < on < len(verdicts):

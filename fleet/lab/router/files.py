@@ -1,4 +1,4 @@
-"""Files of labelled prompts: how two targets answered the same prompts, as CSV.
+"""Files of labelled prompts: the goodness of two targets' answers to the same prompts, as CSV.
 
 One row per prompt, with a header. Columns:
 
@@ -30,7 +30,7 @@ _GOODNESS = ("weak_correct", "strong_correct")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """The columns of a file of labelled prompts; `answers` are the weak target's, None unless asked for."""
+    """The columns of a file of labelled prompts; `answers` are the weak target's (None: not read)."""
 
     name: str
     prompts: list[str]
@@ -42,7 +42,7 @@ class Labelled:
         return len(self.prompts)
 
     def rows(self, which: npt.NDArray[np.int64]) -> Labelled:
-        """The same file with some of its rows."""
+        """Return the same file with some of its rows."""
         answers = None if self.answers is None else [self.answers[row] for row in which]
         prompts = [self.prompts[row] for row in which]
         return Labelled(self.name, prompts, self.weak_good[which], self.strong_good[which], answers)
@@ -51,7 +51,7 @@ class Labelled:
 def read_labelled(path: Path, with_answer: bool) -> Labelled:
     """Read and check a file of labelled prompts.
 
-    Raises: ConfigError that names file, line, column and rule; OSError where the file cannot be read.
+    Raises: ConfigError that names file, line, column and rule; OSError if the file cannot be read.
     """
     wanted = ("prompt", *_GOODNESS, *(("weak_response",) if with_answer else ()))
     csv.field_size_limit(LONGEST_FIELD)
@@ -71,7 +71,7 @@ def read_labelled(path: Path, with_answer: bool) -> Labelled:
 
 
 def _places(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
-    """Where the header's columns are."""
+    """Return the places of the wanted columns in the header."""
     if not header:
         _refuse(path, "must start with a header, but is empty")
     for name in wanted:
@@ -83,7 +83,7 @@ def _places(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[st
 
 
 def _row(path: Path, line: int, row: Sequence[str], width: int, places: Mapping[str, int]) -> dict[str, str]:
-    """One row's used fields. `line` is the last of the lines that a row with line breaks takes."""
+    """Return one row's used fields. `line` is the last line of a row with line breaks."""
     if len(row) != width:
         _refuse(path, f"must have {width} fields like the header, not {len(row)}", line=line)
     fields = {name: row[place] for name, place in places.items()}

@@ -1,4 +1,4 @@
-"""Fitting a router to labels, and the rule for switching it on."""
+"""Fits a router to labels."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from policies.features.answer import ANSWER_FEATURES
 from policies.features.prompt import PROMPT_FEATURES
 
 FEWEST_LABELS = 100
-"""Below this five folds of words say nothing."""
+"""Minimum labels; with fewer, five folds of words say nothing."""
 FEWEST_OF_A_KIND = 10
 _FOLDS = 5
 _LEAST_MARGIN = 0.1
-"""Standard deviations: what lies on the edge of a range must not fall out of it by rounding."""
+"""Minimum margin in standard deviations: rounding must not push the edge of a range out of it."""
 _LEAST_SPREAD = 1e-9
 _LEAF_OF_PROMPTS = 20
 _LEAF_OF_ANSWERS = 10
 _UNLIKE = 0.002
-"""The share of training prompts, seen with their fold left out, that either test may call out of distribution."""
+"""Share of training prompts, seen with their fold left out, that either test may call out of distribution."""
 
 _VOTES_ON_PROMPTS = (1.0, 0.0, 1.0)
 _VOTES_ON_ANSWERS = (0.0, 1.0, 1.0)
-"""Words, line, forest: equal votes of two parts. A prompt's topic is in its words; an answer shows its faults in what
-can be counted, one by one, which a line adds up. Weights learned from labels this noisy did worse than equal ones."""
+"""Votes of words, line and forest: equal votes of two parts. A prompt's topic is in its words; an answer's faults show
+in things that can be counted, which a line adds up. Weights learned from labels this noisy did worse than equal ones.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Checked labels: a text, and how good either target's answer to it was, in [0, 1]."""
+    """Checked labels: texts, and how good either target's answers to them were, in [0, 1]."""
 
     prompts: Sequence[str]
     weak_good: Array
@@ -51,7 +52,7 @@ class Labels:
 
     @property
     def smallest_leaf(self) -> int:
-        """An answer, checked, says much more than its question: there smaller groups can be told apart."""
+        """Minimum size of a leaf: a checked answer says much more than its question, so groups can be smaller."""
         return _LEAF_OF_PROMPTS if self.answers is None else _LEAF_OF_ANSWERS
 
     @property
@@ -61,7 +62,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Unseen:
-    """What parts fitted without a label's fold say of it: the only honest look at training labels."""
+    """Predictions for each label by parts fitted without its fold: the only honest look at training labels."""
 
     gains: Array
     outside: Array
@@ -70,7 +71,7 @@ class _Unseen:
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How the parts' gains become log-odds that the small model suffices."""
+    """The formula from the parts' gains to the log-odds that the small model suffices."""
 
     weights: tuple[float, float, float]
     intercept: float
@@ -90,7 +91,7 @@ def fit_router(
     weak: str = "weak",
     strong: str = "strong",
 ) -> Router:
-    """A router for this pair of targets; with the weak target's `answers`, a scorer of answers.
+    """Fit a router for this pair of targets; with the weak target's `answers`, a scorer of answers.
 
     Goodness is in [0, 1]. Blend, calibration, out-of-distribution limits and the reported APGR all come from five-fold
     cross-validation on these labels, in which equal prompts share a fold.
@@ -110,7 +111,7 @@ def fit_with_parts(
     weak: str = "weak",
     strong: str = "strong",
 ) -> tuple[Router, Parts, Blend]:
-    """As `fit_router`, with the scikit-learn models the router was exported from."""
+    """Fit a router like `fit_router`; return also the scikit-learn models it was exported from."""
     labels = _checked(prompts, weak_good, strong_good, answers)
     texts = Texts.of(prompts, answers)
     unseen = _cross_fit(labels, texts, rng)
@@ -169,7 +170,7 @@ def _folds(prompts: Sequence[str], rng: np.random.Generator) -> Rows:
 
 
 def _exported(labels: Labels, parts: Parts, blend: Blend, unseen: _Unseen) -> Router:
-    """The plain values of what was fitted, not yet named or judged."""
+    """Return the fitted parts as plain values, not yet named or judged."""
     return Router(
         version="",
         weak="",
@@ -197,7 +198,7 @@ def _exported(labels: Labels, parts: Parts, blend: Blend, unseen: _Unseen) -> Ro
 
 
 def _blend(gains: Array, labels: Labels) -> Blend:
-    """Equal votes of the parts, each in units of its own spread, with Platt's slope and intercept (1999)."""
+    """Blend equal votes of the parts, each in units of its own spread, with Platt's slope and intercept (1999)."""
     votes = _VOTES_ON_PROMPTS if labels.answers is None else _VOTES_ON_ANSWERS
     weights = np.array(votes) / np.maximum(gains.std(axis=0), _LEAST_SPREAD)
     score = gains @ weights

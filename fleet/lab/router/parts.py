@@ -26,19 +26,19 @@ Rows = npt.NDArray[np.int64]
 
 _WORD_PENALTY = 50.0
 _LINE_PENALTY = 200.0
-"""Correctness is a coin flip with little to see in it: both are far stronger than scikit-learn's defaults."""
+"""Ridge penalties: correctness is mostly a coin flip, so both are far stronger than scikit-learn's defaults."""
 _TREES = 50
 _MOST_LEAVES = 50
 _MOST_WORDS = 8_000
-"""Keep the exported router below 512 KiB however many labels there are."""
+"""Limits that keep the exported router below 512 KiB however many labels there are."""
 _LEAST_SCALE = 0.05
-"""A feature that never varied in training must not call the slightest change unheard of."""
+"""Minimum scale: a feature that never varied in training must not make the slightest change look unheard of."""
 _DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """Prompts made ready for fitting: the words of each, and a row of explicit features."""
+    """Prompts prepared for fitting: the words of each, and a row of explicit features."""
 
     tokens: list[list[str]]
     features: Array
@@ -57,7 +57,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
-    """Fitted with scikit-learn; `gains` is what the exported router must reproduce."""
+    """The fitted scikit-learn models; the exported router must reproduce their `gains`."""
 
     vectorizer: Any
     word_ridge: Any
@@ -69,36 +69,38 @@ class Parts:
     forest: Any
 
     def gains(self, texts: Texts) -> Array:
-        """The predicted gains, a row per text and a column per part: words, line, forest. The line's and the words'
-        intercepts are left out: the blend has its own."""
+        """Return the predicted gains, a row per text and a column per part: words, line, forest.
+
+        The line's and the words' intercepts are left out: the blend has its own.
+        """
         found = self.vectorizer.transform(texts.tokens) @ self.word_ridge.coef_
         line = np.clip(self.deviations(texts), -CLIP, CLIP) @ self.line.coef_
         return np.column_stack([found, line, self.forest.predict(texts.features)])
 
     def deviations(self, texts: Texts) -> Array:
-        """The features in standard deviations from the training mean."""
+        """Return the features in standard deviations from the training mean."""
         scaled: Array = (texts.features - self.means) / self.scales
         return scaled
 
     def outside(self, texts: Texts) -> Array:
-        """How far, in standard deviations, each text's oddest feature lies outside the training range; below 0 inside.
+        """Return how many standard deviations each text's oddest feature is outside the training range; below 0 inside.
 
-        Not the distance from the mean: what is rare but was seen is no reason to refuse.
+        The distance from the mean does not count: a rare value that was seen is no reason to refuse.
         """
         deviations = self.deviations(texts)
         beyond: Array = np.maximum(self.lowest - deviations, deviations - self.highest).max(axis=1)
         return beyond
 
     def known_share(self, texts: Texts) -> Array:
-        """The share of each text's words that are in the vocabulary; 0 for a text without words."""
+        """Return the share of each text's words that are in the vocabulary; 0 for a text without words."""
         known = self.vectorizer.vocabulary_
         return np.array([sum(word in known for word in found) / max(len(found), 1) for found in texts.tokens])
 
 
 def fit_parts(texts: Texts, gain: Array, smallest_leaf: int, seed: int) -> Parts:
-    """The parts for these texts. The same seed gives the same parts.
+    """Fit the parts to these texts. The same seed gives the same parts.
 
-    Raises: ConfigError where no word occurs in two prompts.
+    Raises: ConfigError if no word occurs in two prompts.
     """
     vectorizer = TfidfVectorizer(analyzer=list, sublinear_tf=True, min_df=2, max_features=_MOST_WORDS)
     try:
@@ -121,18 +123,18 @@ def fit_parts(texts: Texts, gain: Array, smallest_leaf: int, seed: int) -> Parts
 
 
 def plain_terms(parts: Parts) -> dict[str, tuple[float, float]]:
-    """Every word of the vocabulary with its inverse document frequency and its ridge weight."""
+    """Return every word of the vocabulary with its inverse document frequency and its ridge weight."""
     idf, weights = rounded(parts.vectorizer.idf_), rounded(parts.word_ridge.coef_)
     return {word: (idf[place], weights[place]) for word, place in sorted(parts.vectorizer.vocabulary_.items())}
 
 
 def plain_trees(parts: Parts) -> tuple[Tree, ...]:
-    """The forest as nested tuples."""
+    """Return the forest as nested tuples."""
     return tuple(_plain(estimator.tree_, 0) for estimator in parts.forest.estimators_)
 
 
 def rounded(values: Array) -> tuple[float, ...]:
-    """As many digits as scores can show, so that a router stays small."""
+    """Round to as many digits as scores can show, so that a router stays small."""
     return tuple(float(f"{value:.{_DIGITS}g}") for value in values.tolist())
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation of a router found, as plain values."""
+"""The findings of an evaluation of a router, as plain values."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class RouterReport:
 
     An interval is the mean over seeds of each test set's 95 % bootstrap interval, so it says how far to trust one
     training, not the mean; `apgr_sd` is the standard deviation over seeds. A prompt out of distribution gets no
-    verdict: it is ordered as if nothing were known of it; `apgr_if_used` is what ignoring that would give.
+    verdict: it is ordered as if nothing were known about it; `apgr_if_used` is the APGR without that caution.
     AUROC, Brier score and ECE are those of P(the small model suffices): weak is at least as good as strong.
     `kept_wrong` and the quality of rows are at half the prompts sent to the strong target.
 
     `out_of_distribution` is the share of such prompts. `refused` is set where it is too high for the router to be
-    used, or where the data support no statement; then APGR and CPT are null, and `reason` says why. `switch_on` is what
-    the rule for switching on says of the first training, unless refused; `switch_on_share` is the share of trainings it
-    would switch on.
+    used, or where the data support no statement; then APGR and CPT are null, and `reason` says why. `switch_on` is the
+    verdict of the rule for switching on about the first training, unless refused; `switch_on_share` is the share of
+    trainings it would switch on.
     """
 
     file: str
@@ -62,5 +62,5 @@ class RouterReport:
     drawing: Drawing = field(repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it but the drawing, ready for `json.dumps`."""
+        """Return all of it but the drawing, ready for `json.dumps`."""
         return {name: value for name, value in asdict(self).items() if name != "drawing"}

@@ -23,7 +23,7 @@ _HALF = len(GRID) // 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """What one order of escalation gives; `quality` is on GRID, the others None where the gap is too small."""
+    """The result of one order of escalation; `quality` is on GRID, the others None where the gap is too small."""
 
     quality: Array
     apgr: float | None
@@ -100,7 +100,7 @@ def judge(router: Router, test: Labelled, rng: np.random.Generator) -> Judged:
 
 
 def middle(orders: Sequence[Order]) -> Order:
-    """The mean order over seeds, with the standard deviation of its APGR."""
+    """Return the mean order over seeds, with the standard deviation of its APGR."""
     found = [order.apgr for order in orders if order.apgr is not None]
     intervals = [order.apgr_ci for order in orders if order.apgr_ci is not None]
     return Order(
@@ -117,7 +117,7 @@ def middle(orders: Sequence[Order]) -> Order:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what is defined; None where nothing is."""
+    """Return the mean of the defined values; None where there is none."""
     defined = [value for value in values if value is not None]
     return mean_of(defined) if defined else None
 

@@ -184,8 +184,7 @@ class Scenario:
 
 
 def check(scenario: Scenario, rules: Rules) -> None:
-    """Refuse a scenario that breaks a rule, alone or with `rules`. Raises: ConfigError naming the field and the rule.
-    """
+    """Refuse a scenario that breaks a rule, alone or with `rules`. Raises: ConfigError naming field and rule."""
     for path, rule in _violations(scenario, rules):
         raise ConfigError(path, rule)
 
