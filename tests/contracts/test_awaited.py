@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, eventually
 
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
@@ -12,12 +12,8 @@ from fleet.model.job import Lane
 
 async def test_a_target_is_awaited_while_somebody_waits_for_its_work(rig):
     waiting = asyncio.create_task(rig.rival.take(WorkOf("llama-8b", Lane.BULK), 1, PATIENCE_SECONDS))
-    found = set()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not found:
-            await asyncio.sleep(0.01)
-            found = set(await rig.queue.awaited(["llama-8b", "mixtral-8x7b"]))
-    assert found == {"llama-8b"}
+    found = await eventually(lambda: rig.queue.awaited(["llama-8b", "mixtral-8x7b"]))
+    assert set(found) == {"llama-8b"}
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 

@@ -175,8 +175,10 @@ async def test_whatever_serve_raises_ends_the_calls_that_are_left_and_nothing_el
 async def test_our_own_cancellation_still_ends_a_batch_and_cancels_the_call():
     class Stream:
         cancelled = False
+        awaited = asyncio.Event()
 
         async def __anext__(self):
+            self.awaited.set()
             await asyncio.Event().wait()
 
         def cancel(self) -> None:
@@ -189,7 +191,7 @@ async def test_our_own_cancellation_still_ends_a_batch_and_cancels_the_call():
             return stream
 
     task = asyncio.create_task(outcomes(Handle(), calls(2)))
-    await asyncio.sleep(0.01)
+    await stream.awaited.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

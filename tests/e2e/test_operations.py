@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 from light_model import TARGET
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, eventually
 from patient_client import PatientClient
 
 from deployments import cluster
@@ -81,13 +81,11 @@ class LightFleet:
         return _replicas(await self._seen(lambda found: found.get("status") == "RUNNING" and is_so(_replicas(found))))
 
     async def _seen(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while True:
-                found = (await asyncio.to_thread(self.api.read)).details["applications"].get(TARGET, {})
-                if is_so(found):
-                    return found
-                await asyncio.sleep(0.2)
-        raise AssertionError("unreachable: the time-out raises")
+        async def look() -> list[dict[str, Any]]:
+            found = (await asyncio.to_thread(self.api.read)).details["applications"].get(TARGET, {})
+            return [found] if is_so(found) else []
+
+        return (await eventually(look))[0]
 
 
 def _replicas(application: dict[str, Any]) -> list[dict[str, Any]]:

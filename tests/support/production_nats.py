@@ -9,13 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, eventually_here
 from typer.testing import CliRunner
 
 from fleet.cli.commands import app
@@ -87,12 +86,11 @@ class ProductionNats:
 
     def ready(self) -> None:
         """Returns once every started server is healthy, its streams included."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        waiting = dict(zip(self.names, self._ports, strict=True))
-        while waiting and time.monotonic() < until:
-            waiting = {name: port for name, port in waiting.items() if name in self._processes and not _healthy(port)}
-            time.sleep(0.05 if waiting else 0)
-        assert not waiting, self.log
+        started = [port for name, port in zip(self.names, self._ports, strict=True) if name in self._processes]
+        try:
+            eventually_here(lambda: all(map(_healthy, started)))
+        except TimeoutError:
+            raise AssertionError(self.log) from None
 
     def __enter__(self) -> ProductionNats:
         try:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, eventually
 
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Retry, Source, WorkOf
 from fleet.model.errors import QueueUnavailable
@@ -92,11 +92,9 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def broken(connection: Connection, since: int) -> None:
     """Return when the connection has broken and is up again."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while connection.generation == since:  # noqa: ASYNC110  # nothing else tells of it
-            await asyncio.sleep(0.01)
-        async with connection.waiting(PATIENCE_SECONDS):
-            pass  # it is up
+    await eventually(lambda: connection.generation != since)
+    async with connection.waiting(PATIENCE_SECONDS):
+        pass  # it is up
 
 
 async def taken(queue: JetStreamQueue, source: Source, count: int) -> list[AnyDelivery]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import eventually_here
 
 from fleet.cli.output import advice
 from fleet.client import FleetClient, submission
@@ -33,6 +33,11 @@ HELLO = [{"role": "user", "content": "hello"}]
 Serve = Callable[[str], int]
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts a nats-server with a configuration, and gives its port."""
@@ -43,12 +48,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         path = tmp_path / "server.conf"
         path.write_text(f'listen: "127.0.0.1:{port}"\n' + configuration.replace("DIR", str(tmp_path)))
         running.append(subprocess.Popen([_binary(), "-c", str(path)], stderr=subprocess.DEVNULL))
-        for _ in range(2000):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return port
-            time.sleep(0.01)
-        raise AssertionError("the server did not start")
+        eventually_here(lambda: _listens(port))
+        return port
 
     yield start
     for process in running:

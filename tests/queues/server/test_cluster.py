@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from memory_fleet import succeeded
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, eventually
 from production_nats import ProductionNats
 
 from fleet.model.delivery import Ack, JobsOf, Post
@@ -51,12 +51,14 @@ async def cluster(tmp_path: Path) -> AsyncIterator[tuple[ProductionNats, Connect
 
 async def until_done(step):
     """What every client of the fleet does in an outage: the same again."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            try:
-                return await step()
-            except QueueUnavailable:
-                await asyncio.sleep(0.01)
+
+    async def look():
+        try:
+            return [await step()]
+        except QueueUnavailable:
+            return []
+
+    return (await eventually(look))[0]
 
 
 @dataclass
