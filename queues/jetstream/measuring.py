@@ -28,6 +28,9 @@ STALLED_SECONDS = 5.0
 
 LOOK_AGAIN_SECONDS = 0.05
 
+MOST_STREAMS = 10027
+"""The server's code where the account allows no further stream."""
+
 IN_USE = 10058
 """The server's code where there is a stream of this name with other settings."""
 
@@ -70,7 +73,8 @@ async def alone(js: Any) -> AsyncIterator[None]:
 
 async def _lock(js: Any) -> None:
     """Wait until it is ours. That of a crashed process is removed: one under which no stream has changed for long."""
-    lock = StreamConfig(name=LOCK, subjects=[LOCK], description=uuid.uuid4().hex)
+    # Some accounts take no stream without a bound.
+    lock = StreamConfig(name=LOCK, subjects=[LOCK], max_bytes=1, description=uuid.uuid4().hex)
     seen, since = None, 0.0
     while True:
         try:

@@ -70,6 +70,10 @@ LOAD_MAX_AGE_SECONDS = 60.0
 """When the last report of a dispatcher goes: long after it has stopped saying anything."""
 
 
+class TooManyStreams(QueueRefused):
+    """The account allows no further stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class TopologySpec:
     """How the streams are kept. Three replicas need a cluster of three servers.
@@ -126,10 +130,20 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
         existing = await _found(js)
         if spec.storage == "memory" or not shares.are_due(existing, spec.shares_anew):
             return await _apply(js, spec, existing)
-        async with measuring.alone(js):
-            return await _apply(js, spec, await _found(js))
+        return await _apply_alone(js, spec)
     except NatsError as error:
         raise _why(error) from error
+
+
+async def _apply_alone(js: Any, spec: TopologySpec) -> Sequence[Change]:
+    """An account that allows no stream beside those of the fleet has none for the lock: there it is done without."""
+    try:
+        async with measuring.alone(js):
+            return await _apply(js, spec, await _found(js))
+    except (TooManyStreams, APIError) as error:
+        if isinstance(error, APIError) and error.err_code != measuring.MOST_STREAMS:
+            raise
+    return await _apply(js, spec, await _found(js))
 
 
 async def _found(js: Any) -> shares.Existing:
@@ -274,6 +288,8 @@ async def _apply_stream(
 
 async def _not_made(js: Any, name: str, subjects: Sequence[str], error: APIError) -> FleetError:
     """Why a stream was not created, and where its subjects are taken, by which stream."""
+    if error.err_code == measuring.MOST_STREAMS:
+        return TooManyStreams(str(refused(f"stream {name}", error.err_code, error.description)))
     if error.err_code != OVERLAP:
         return refused(f"stream {name}", error.err_code, error.description)
     taken = [(subject, other) for subject in subjects for other in await _streams_of(js, subject)]

@@ -184,6 +184,19 @@ async def test_subjects_that_overlap_are_told_with_the_other_stream(serve: Serve
     assert said.startswith("streams.LEDGER: cannot be made: its subjects overlap, ledger.* with stream OTHER: take")
 
 
+@pytest.mark.parametrize("spare", [0, 1])
+async def test_an_account_that_allows_no_more_than_the_streams_of_the_fleet_has_them(serve: Serve, spare: int) -> None:
+    limits = f"max_streams: {len(_streams(SHIPPED)) + spare}, max_bytes_required: true"
+    account = f"accounts {{A {{jetstream {{{limits}}}, users: [{{user: a, password: secret}}]}}}}\n"
+    connection = await connect(f"nats://a:secret@127.0.0.1:{serve(JETSTREAM + account)}")
+    js = connection.nats.jetstream()
+    await apply(js, TopologySpec())
+    configs = [info.config for info in await js.streams_info()]
+    await connection.close()
+    assert sorted(config.name for config in configs) == sorted(str(config.name) for config in _streams(SHIPPED))
+    assert all(config.max_bytes > 0 for config in configs)
+
+
 async def test_a_limit_of_the_account_is_told_with_the_stream(serve: Serve) -> None:
     account = "accounts {A {jetstream {max_streams: 2}, users: [{user: a, password: secret}]}}\n"
     said = str(await refusal(f"nats://a:secret@127.0.0.1:{serve(JETSTREAM + account)}"))
