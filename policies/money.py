@@ -103,7 +103,7 @@ def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
     The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room. It is lower
     where `left_usd`, the job's own money, pays for less by the estimate of the input.
     """
-    # Half of what is left of the context: the size of the input is an estimate, and a provider refuses what cannot fit.
+    # Half of the context that is left: the input is only estimated, and a provider refuses a request that cannot fit.
     room = max(1, (target.context_tokens - needs.input_tokens) // 2)
     output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
     if left_usd is not None and target.output_usd_per_million_tokens > 0:
@@ -168,7 +168,7 @@ def charged(outcome: Outcome, reserved: int, target: Target) -> int:
     how much, all that was reserved counts as spent: an unknown price must not pass a limit.
     """
     if isinstance(outcome, Answer):
-        # No call reads nothing: a provider that says so did not say how much it was.
+        # Every call reads something: a provider that reports zero tokens did not report usage.
         return nano_of(cost_usd(outcome.usage, target)) if outcome.usage.input_tokens else reserved
     return reserved if _may_be_charged(outcome.kind) else 0
 
@@ -214,7 +214,7 @@ def _may_be_charged(kind: FailureKind) -> bool:
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
             | FailureKind.ACCOUNT
-            # Not made this time. What was set aside for the calls before stays reserved, and counts as spent.
+            # Not made this time. Money set aside for the calls before stays reserved, and counts as spent.
             | FailureKind.INTERRUPTED
         ):
             return False

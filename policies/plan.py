@@ -59,7 +59,7 @@ def next_action(job: Job, attempts: tuple[Attempt, ...], view: View, now: float,
     """
     if not attempts:
         return _admit(job, view, now, rules)
-    # The latest that is no second look: where its answer was too long to be carried on, a look at it says nothing.
+    # The latest attempt that is no second look: if its answer was too long to be carried on, a look at it says nothing.
     made = next(attempt for attempt in reversed(attempts) if attempt.probe is None)
     match made.outcome:
         case Answer():
@@ -94,7 +94,7 @@ def _delay(case: _Case) -> Wait | None:
 
 
 def _start_above(case: _Case) -> Action:
-    """Start on the second rung; run the first one only if no other is to be had."""
+    """Start on the second rung; run the first one only if no other is available."""
     first, *above = case.rungs
     action = _climb(replace(case, rungs=(*above, first)), Reason.PREDICTED)
     return Run(first.name, Reason.ROUTED) if isinstance(action, Run) and action.target == first.name else action

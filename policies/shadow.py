@@ -127,7 +127,7 @@ def escalated_comparisons(job: Job, attempts: tuple[Attempt, ...], action: Finis
 def _compared(weak: Attempt, strong: Attempt, propensity: float) -> Comparison | None:
     if not isinstance(weak.outcome, Answer) or not isinstance(strong.outcome, Answer):
         return None
-    # Confidence 0 marks what cannot be used (a refusal, half an answer): that is no measure of another's answer.
+    # Confidence 0 marks an unusable answer (a refusal, half an answer), which is no measure of another answer.
     if strong.confidence == 0.0:
         return None
     good = agree(weak.outcome, strong.outcome)

@@ -12,7 +12,7 @@ from policies.rules.sections import STRICT, Strict
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One card. Speeds are the maker's peaks for dense matrices, in 10^12 operations or 10^9 bytes a second.
+    """A card. Speeds are the maker's peaks for dense matrices, in 10^12 operations or 10^9 bytes a second.
 
     `memory_gib` is as CUDA reports it, less than the name says. Without `fp8_tflops` the card multiplies fp8 weights
     in bf16. `max_sequences` and `step_tokens` are vLLM's defaults for it

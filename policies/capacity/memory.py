@@ -87,7 +87,7 @@ class KvDtype(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One replica's memory, each figure of a single card. `kv_token_bytes` is one token of context there."""
+    """A replica's memory, each figure of a single card. `kv_token_bytes` is one token of context there."""
 
     tensor_parallel: int
     usable_gib: float

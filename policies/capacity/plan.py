@@ -60,7 +60,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to serve a model on `gpus` cards of a machine: as many replicas as fit, each of `tensor_parallel` cards.
+    """A way to serve a model on `gpus` cards of a machine: as many replicas as fit, each of `tensor_parallel` cards.
 
     `full_contexts` sequences of the whole context fit at once, `max_sequences` mean jobs, capped by the engine.
     Without a `speed` it does not fit, and `reason` says by how much.

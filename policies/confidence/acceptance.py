@@ -59,7 +59,7 @@ def _accepted(confidence: float, judged: Judged) -> Reason | None:
         if judged.unfamiliar:
             return Reason.UNFAMILIAR
         return Reason.CONFIDENT if judged.guard is None else Reason.CASCADE_OFF
-    # Confidence 0 marks what cannot be used; no guard makes that an answer.
+    # Confidence 0 marks an unusable answer, which no guard makes usable.
     pointless = judged.guard is Guard.STRONG_DOES_NOT_GAIN and confidence > 0.0
     return Reason.CASCADE_OFF if pointless else None
 

@@ -33,7 +33,7 @@ LOSS_ALPHA = 0.05
 
 
 def psi(counts: Sequence[float], reference: Sequence[float] | None = None) -> float:
-    """Population stability index, sum((p - q) x ln(p / q)), of two histograms; `reference` None: all bins equal.
+    """Return the population stability index, sum((p - q) x ln(p / q)); `reference` None: all bins equal.
 
     Half an observation is added to every bin of `counts`, so that an empty one is not infinitely surprising.
     Raises: ValueError unless both have as many bins, with something in every bin of `reference`.

@@ -126,7 +126,7 @@ _LETTERS_JUDGED = 8
 
 
 def _changes_script(answer: Answer, request: ChatRequest) -> bool:
-    """Return whether most letters are of a script the request has none of, unless it speaks of another language."""
+    """Return whether the most frequent script is one the request has none of, unless it mentions another language."""
     text = answer.text
     if text.isascii():
         return False

@@ -100,7 +100,7 @@ def _p_true(reply: Answer) -> float | None:
 
 
 def next_probe(probe: Probe, attempts: Sequence[Attempt], found: Evidence) -> Probe | None:
-    """Ask for another sample while the samples disagree and there may be more; two that agree settle it."""
+    """Return another sample while the samples disagree and there may be more; two that agree settle it."""
     taken = 1 + sum(attempt.probe is Probe.SAMPLE for attempt in attempts)
     undecided = probe is Probe.SAMPLE and found.agreement != 1.0 and taken < SAMPLES - 1
     return Probe.SAMPLE if undecided else None

@@ -22,7 +22,7 @@ from policies.rules.sections import Quota
 SECONDS_PER_MINUTE = 60.0
 
 SHARE_PER_READING = 4
-"""Part of a surplus to refuse at one reading: up to so many dispatchers see the same one, and never refuse more."""
+"""Divisor of the surplus to refuse at one reading: up to so many dispatchers see the same one, and refuse no more."""
 
 
 @dataclass(frozen=True, slots=True)

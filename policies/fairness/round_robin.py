@@ -116,7 +116,7 @@ def book_all(turns: Turns, bookings: Sequence[Booking]) -> Turns:
         tab = Turns(lowest, tabs).of(booking.tenant)
         served = tab.served - booking.grant.tokens + booking.tokens
         per_job = max(1.0, booking.tokens / booking.taken) if booking.taken else tab.per_job
-        # Whoever had less than was planned, and has more jobs, must not lose the difference.
+        # A tenant that had less than was planned, and has more jobs, must not lose the difference.
         lowest = min(lowest, served) if booking.taken >= booking.grant.jobs else lowest
         tabs[booking.tenant] = Tab(served, per_job)
     return Turns(lowest, tabs)

@@ -43,7 +43,7 @@ class Equation:
 
     @property
     def holds(self) -> bool:
-        """Whether the claim is right, rounded as people do: up to 1.1 % of the value, or 0.011."""
+        """True if the claim is right, rounded as people do: up to 1.1 % of the value, or 0.011."""
         return self.left is not None and abs(self.left - self.right) <= _TOLERANCE * max(1.0, abs(self.left))
 
 

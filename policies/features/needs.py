@@ -16,7 +16,7 @@ _NOTHING_SPECIAL: frozenset[Capability] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """One request's needs. `input_tokens` is an estimate; `output_tokens` as requested (None: the engine decides)."""
+    """A request's needs. `input_tokens` is an estimate; `output_tokens` as requested (None: the engine decides)."""
 
     input_tokens: int
     output_tokens: int | None

@@ -43,7 +43,7 @@ def asleep(target: Target, view: View, now: float) -> Asleep | None:
     """Return the target if it is known to be cold.
 
     A start that is under way takes what is left of `cold_seconds`. One that is overdue is expected to take as long
-    again as it is overdue: it may be waiting for a machine that is not to be had.
+    again as it is overdue: it may be waiting for a machine that is not available.
     """
     capacity = view.targets[target.name].capacity
     if capacity is None or not capacity.cold:

@@ -18,7 +18,7 @@ AUTO = "auto"
 CRITICAL = "critical"
 """The metadata key that marks a job as critical when it says "true"."""
 
-# Traits show at the start of a request or not at all; reading on would only cost time on long prompts.
+# Traits show at the start of a request or not at all; reading further would only cost time on long prompts.
 _READ_CHARACTERS = 2_000
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")

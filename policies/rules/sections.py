@@ -21,7 +21,7 @@ STRICT: Strict = {"extra": "forbid"}
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stage of the roll-out: a ladder of target names per tier and per special need, weakest first.
+    """A stage of the roll-out: a ladder of target names per tier and per special need, weakest first.
 
     `critical` serves critical jobs and `vision` those with images; `tasks` overrides the ladder
     of single tasks, which is where a model fine-tuned for a task is named.

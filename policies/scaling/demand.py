@@ -59,7 +59,7 @@ class Outlook:
 
     @property
     def busy(self) -> bool:
-        """Whether the running replicas have all the jobs they can run at once."""
+        """True if the running replicas have all the jobs they can run at once."""
         enough = min(self.target.batch_size * self.running, self.target.max_in_flight)
         return self.depths.of_target(self.target.name) >= enough
 

@@ -42,12 +42,12 @@ def dispatchers(
     loads = reading.fresh(rules.scaling.stale_seconds, now)
     if reading.depths is None or not loads:
         return verdict(there, there, bounds, Words(*[ScalingReason.BROKER_AWAY] * 3)), memory
-    # Those elsewhere report as well. Whether there are enough here is seen from as many of the busiest.
+    # Dispatchers elsewhere report as well, so the lag here is taken from as many of the busiest as run here.
     busiest = sorted((load.cpu_share for load in loads), reverse=True)[: max(1, there)]
     seen = sum(busiest) / len(busiest)
     cpu_share = _smoothed(memory, seen, rules.scaling.settle_seconds, now)
     wish = _wish(cpu_share, len(busiest), any(reading.depths.jobs.values()), reading)
-    before = memory.window if memory.at is not None else ((now, there),)  # a lost memory takes none away
+    before = memory.window if memory.at is not None else ((now, there),)  # a lost memory stops none
     window = wished(before, wish, rules.scaling.settle_seconds, now)
     settled = wish if wish > there else min(there, most(window))
     same = ScalingReason.STARTING if reading.capacity.starting else ScalingReason.STEADY

@@ -11,7 +11,7 @@ from fleet.model.scaling import Capacity, Load
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of everything. `depths` is None while the broker is away.
+    """A reading of everything. `depths` is None while the broker is away.
 
     `loads` is the last report of every dispatcher, `capacity` the replicas of what is scaled, `ongoing` the requests
     that Serve counts on it.

@@ -94,7 +94,7 @@ def _look(
     look = Look(lanes, step, mix_of(loads, lanes, target.name), rules.lane_seconds, seconds)
     rate = learned(memory.rate, step, running, busy, serving.tokens_per_second, now)
     arrivals = observed(memory.arrivals, look, rules.scaling.settle_seconds)
-    # What went elsewhere is served there; a replica is started for a stream of such jobs, not for one.
+    # Jobs that went elsewhere are served there; a replica is started for a stream of them, not for one.
     missed = step.missed > 0 and (reading.there > 0 or _is_stream(arrivals, rate.blended(serving.tokens_per_second)))
     has_work = sum(lane.jobs for lane in lanes) >= ANY_WORK or reading.ongoing > 0 or missed
     learned_now = replace(
