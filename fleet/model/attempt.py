@@ -96,7 +96,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No reply. `detail` is one line fit for a result: no prompt, no key. For `headroom` see `Answer`."""
+    """A call without a reply. `detail` is one line fit for a result: no prompt, no key. For `headroom` see `Answer`."""
 
     kind: FailureKind
     detail: str
@@ -113,7 +113,7 @@ class Judged:
 
     `threshold` is the confidence it needs, infinity where none is enough; `calibration` the version that gave both
     (None: an uncalibrated score). `guard` says why the cascade is off here, `withdrawn` that a promise was taken
-    back, `probe` which second look would settle the matter. `unfamiliar`: the calibration that would speak of it has no
+    back, `probe` which second look would settle the matter. `unfamiliar`: the calibration that would cover it has no
     labels of such a task or text, so the confidence is the raw score and nothing is claimed.
     """
 
@@ -128,7 +128,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try. `number` counts from 1 within the job; times are unix seconds.
+    """A try of a job on a target. `number` counts from 1 within the job; times are unix seconds.
 
     `confidence` is the probability that the answer is good, `None` where there is no answer
     or no way to tell; `reason` says why this target was tried. An attempt with a `probe` is a second look

@@ -146,7 +146,7 @@ class Familiarity:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """One fitted calibration. It holds for exactly this model, revision and log-probability mode.
+    """A fitted calibration, which holds for exactly this model, revision and log-probability mode.
 
     `version` names it in every decision; `fitted_at` is unix seconds. `edges` are the inner deciles of the
     calibrated confidences it was fitted on, against which drift is measured. `probe_scorer` is used once the

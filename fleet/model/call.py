@@ -9,7 +9,7 @@ from fleet.model.job import ChatRequest
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for a backend. `own_key` names the tenant's secret for the provider, if any; it never is the secret.
+    """A request for a backend. `own_key` names the tenant's secret for the provider, if any; it never is the secret.
 
     The call can be stopped by its `id`.
     """

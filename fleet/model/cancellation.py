@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """One cancellation. `tenant` comes from the subject, so nobody cancels another's job; the job may be unknown."""
+    """A cancellation. `tenant` comes from the subject, so nobody cancels another's job; the job may be unknown."""
 
     tenant: str
     job_id: str

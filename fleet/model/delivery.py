@@ -73,7 +73,7 @@ class Depths:
 
 @dataclass(frozen=True, slots=True)
 class Delivery(Generic[Body]):
-    """One hand-over of a message by the queue. `deliveries` counts from 1; `stored_at` is unix seconds.
+    """A hand-over of a message by the queue. `deliveries` counts from 1; `stored_at` is unix seconds.
 
     `raw` is the message as it came, for a dead letter. `token` belongs to the queue that made the
     delivery; nobody else looks inside.

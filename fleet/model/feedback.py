@@ -36,10 +36,10 @@ class Witness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One verdict on one job's answer. `at` is when the broker stored it, in unix seconds; a writer's is ignored.
+    """A verdict on a job's answer. `at` is when the broker stored it, in unix seconds; a writer's is ignored.
 
     `target` names the target whose answer is meant; None: the delivered one. `text` is the edited answer, or a remark.
-    `changed` says of an edit whether more than whitespace, case and punctuation changed; None: nobody compared.
+    `changed` says whether an edit changed more than whitespace, case and punctuation; None: nobody compared.
     `propensity` is the probability with which a shadow comparison was drawn. A second feedback with the same `id`
     changes nothing.
     """

@@ -61,7 +61,7 @@ CLOUD_DENY = Cloud(frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One accepted request. `tenant` and `lane` come from the subject, never from the body.
+    """An accepted request. `tenant` and `lane` come from the subject, never from the body.
 
     `submitted_at` is when the broker stored it and `deadline_at` when its answer loses its
     worth, both in unix seconds; without a deadline the lane's default applies.

@@ -55,7 +55,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line of accounts: an attempt, or the end of a job that did not run once more (`attempt` is None).
+    """A line of accounts: an attempt, or the end of a job that did not run once more (`attempt` is None).
 
     `reason` explains the decision that followed; `status` is set on the line that ended the job.
     `task` and `plan` are missing only where the message could not be read.

@@ -24,7 +24,7 @@ class Router:
     `weak` suffices where its answer is at least as good as `strong`'s. The parts each predict the gain of asking
     `strong` instead, from -1 to 1: `terms` maps a word to (inverse document frequency, ridge weight) on L2-normalised
     sublinear TF-IDF; `linear` weighs the explicit features; `trees` are averaged over.
-    `blend` is in that order. `linear`, `lowest` and `highest` speak of features in standard deviations (`scales`) from
+    `blend` is in that order. `linear`, `lowest` and `highest` are for features in standard deviations (`scales`) from
     their `means`. Features are those of `policies.features.prompt`, and with `reads_answer` also of
     `policies.features.answer`: then the router is a scorer after generation.
 

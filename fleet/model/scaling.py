@@ -42,7 +42,7 @@ class LaneLoad:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One dispatcher's report, made at `at` (unix seconds).
+    """A dispatcher's report, made at `at` (unix seconds).
 
     `tokens_done` counts the tokens of every answer since the dispatcher started, `tokens_missed` those of jobs that
     went elsewhere because the target was cold, and `tokens_running` estimates those of the jobs that run there now;

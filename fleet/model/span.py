@@ -20,7 +20,7 @@ class SpanName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One step of a job with its times. `parent` and `links` are W3C traceparents; times are unix seconds."""
+    """A step of a job with its times. `parent` and `links` are W3C traceparents; times are unix seconds."""
 
     name: SpanName
     parent: str | None

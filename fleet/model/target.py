@@ -50,12 +50,12 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One row of the catalogue. Prices are US dollars per million tokens.
+    """A row of the catalogue. Prices are US dollars per million tokens.
 
     `max_in_flight` bounds the jobs one dispatcher keeps running on it; a micro-batch is sent
     when it holds `batch_size` jobs or its first one has waited `batch_wait_seconds`.
     `revision` names the weights and their quantisation, `logprobs_mode` what the engine's log-probabilities are of:
-    a calibration holds for one of each. `free` says of a target outside the fleet that it really costs nothing.
+    a calibration holds for one of each. `free` says that a target outside the fleet really costs nothing.
     `serving` describes a replica of a target of the fleet's own; the scaling rules need it.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
     """

@@ -39,7 +39,7 @@ class Sojourn:
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """One target now. `available` is False where it is not configured (no key, no deployment).
+    """A target now. `available` is False where it is not configured (no key, no deployment).
 
     `own_key_only`: the fleet has no key for it; it serves tenants who brought their own. `capacity` is known of
     self-hosted targets on Ray, None elsewhere.

@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One cost-quality curve."""
+    """A cost-quality curve."""
 
     name: str
     points: tuple[Point, ...]
@@ -19,7 +19,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """One calibration's stated confidence against the share of good answers."""
+    """A calibration's stated confidence against the share of good answers."""
 
     name: str
     bins: tuple[Bin, ...]

@@ -27,7 +27,7 @@ _DRAWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One target's answer to an example, right or wrong. `kind` and `evidence` are what a calibration reads."""
+    """A target's answer to an example, right or wrong. `kind` and `evidence` are what a calibration reads."""
 
     kind: OutputKind
     evidence: Evidence | None
@@ -37,7 +37,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example with every target's answer, by target name."""
+    """An example with every target's answer, by target name."""
 
     task: str
     tried: Mapping[str, Tried]
@@ -65,7 +65,7 @@ class LiveReport:
     `cptXX` is the part of that range to pay for XX % of the gap. The thresholds behind them were chosen on the
     `labels` examples that calibrate. `two_tier_apgr` skips the targets between and counts calls of the strong one;
     no order of answers could reach more than `two_tier_oracle_apgr`. `margin` is the minimum distance of the ladder's
-    curve above the mixing line. `auroc`, `brier` and `ece` speak of the weak target's calibrated confidence.
+    curve above the mixing line. `auroc`, `brier` and `ece` are of the weak target's calibrated confidence.
     """
 
     n: int

@@ -47,7 +47,7 @@ def evaluate_replay(
     """
     _check(labels, guarantee, resamples)
     replay = read_cascade(path)
-    # Streams of their own, so that asking for more never moves a number that was there without it.
+    # Separate streams, so that asking for more never changes a number that was there without it.
     draws, folds, intervals, watching = np.random.default_rng(seed).spawn(4)
     promised = guarantee or PROMISED
     counts = LABEL_COUNTS if labels is None else (labels,)

@@ -15,9 +15,9 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to answer all n requests.
+    """A way to answer all n requests.
 
-    `quality` is at `escalation_rate`; `usd` is the mean price of a request there. The other numbers speak of the
+    `quality` is at `escalation_rate`; `usd` is the mean price of a request there. The other numbers are for the
     whole curve, and are None where a way has none.
     """
 
@@ -91,7 +91,7 @@ class Calibrations:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One way to choose the threshold, over all resamples; all but the violation rate are means."""
+    """A way to choose the threshold, over all resamples; all but the violation rate are means."""
 
     name: str
     violation_rate: float

@@ -37,7 +37,7 @@ class Unused(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """One judged answer. `job` identifies it; `strong` is the target it was compared with, if any.
+    """A judged answer. `job` identifies it; `strong` is the target it was compared with, if any.
 
     `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is. `at` is
     when the last opinion of it was stored, in unix seconds; None where that is unknown. `request` is what was asked, if

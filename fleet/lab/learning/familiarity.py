@@ -74,7 +74,7 @@ def fit_region(requests: Sequence[ChatRequest], of_tasks: Sequence[str] | None =
     common = Counter(word for text, _ in texts for word in hashes_of(text))
     fewest = max(_FEWEST_WITH_A_WORD, math.ceil(_SHARE_OF_TEXTS * len(texts)))
     words = frozenset(word for word, count in common.most_common(_MOST_WORDS) if count >= fewest)
-    # A text is no witness that its own words are known.
+    # A text does not prove that its own words are known.
     rare = {word for word in words if common[word] == fewest}
     numbers = np.array([numbers_of(text, turns, words - (rare & hashes_of(text))) for text, turns in texts])
     near, odd = _crossed(numbers)

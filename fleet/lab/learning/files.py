@@ -1,4 +1,4 @@
-"""Labels from a file: one judged answer a line, as JSON.
+"""A file of labels: one judged answer per line, as JSON.
 
 {"target": "llama-8b", "task": "classify.intent", "kind": "token", "good": true, "strong": "llama-70b",
  "strong_good": true, "weight": 1.0, "job": "a-name-of-the-question",
@@ -37,7 +37,7 @@ class _Strict(BaseModel):
 
 
 class FeaturesRecord(_Strict):
-    """One answer's log-probability features; see `fleet.model.attempt.Features`."""
+    """An answer's log-probability features; see `fleet.model.attempt.Features`."""
 
     sum: Logprob
     mean: Logprob

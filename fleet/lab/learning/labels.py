@@ -14,7 +14,7 @@ LARGEST_WEIGHT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One judged answer: `good`, or not; `strong_good` the same of the stronger target's answer, None if unknown.
+    """A judged answer: `good`, or not; `strong_good` the same of the stronger target's answer, None if unknown.
 
     `weight` says how many answers of the traffic this one stands for, in units of the most often drawn kind.
     """

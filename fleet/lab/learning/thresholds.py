@@ -147,7 +147,7 @@ def _tested(losses: Array, scale: Array, risk: float) -> tuple[float, float]:
 def _labels_missing(surest: float, none: float, n: int, risk: float, delta: float, p_value: PValue) -> int:
     """Return how many more labels the surest answers need to pass, if they keep losing this much, weighted as these.
 
-    Where they lose too much for any number of labels, at least those are missing without which nothing ever passes.
+    If they lose too much for any number of labels, it is the number without which nothing ever passes.
     """
     needed = smallest_n(surest, risk, delta, p_value) or smallest_n(none, risk, delta, p_value) or 0
     return max(0, needed - n)

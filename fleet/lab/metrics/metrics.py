@@ -17,7 +17,7 @@ _UNDEFINED_RESAMPLES = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """One bin of a reliability plot: how many answers, their mean confidence, and the share that were good."""
+    """A bin of a reliability plot: the number of answers, their mean confidence, and the share that were good."""
 
     count: int
     confidence: float

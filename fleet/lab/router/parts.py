@@ -142,5 +142,5 @@ def _plain(tree: Any, node: int) -> Tree:
     left, right = int(tree.children_left[node]), int(tree.children_right[node])
     if left == right:
         return rounded(tree.value[node].ravel())[0]
-    # Compared with features in double precision, where scikit-learn rounds them to single: the threshold stays whole.
+    # Not rounded: features are compared in double precision here, where scikit-learn rounds them to single.
     return (int(tree.feature[node]), float(tree.threshold[node]), _plain(tree, left), _plain(tree, right))

@@ -1,4 +1,4 @@
-"""One training of a router judged on one test set, and the means over several."""
+"""A training of a router judged on a test set, and the means over several."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One router on one test set. `router` abstains out of distribution, `forced` does not; `chance` abstains too."""
+    """A router on a test set. `router` abstains out of distribution, `forced` does not; `chance` abstains too."""
 
     weak: float
     strong: float
@@ -67,7 +67,7 @@ class Judged:
 
 
 def judge(router: Router, test: Labelled, rng: np.random.Generator) -> Judged:
-    """Ask the router about every prompt of the test set."""
+    """Judge the router on every prompt of the test set."""
     answers: Sequence[str | None] = test.answers or [None] * len(test)
     readings = [read(router, prompt, answer) for prompt, answer in zip(test.prompts, answers, strict=True)]
     forced = np.array([reading.suffices for reading in readings])

@@ -40,7 +40,7 @@ def plot(reports: Sequence[SimulationReport], path: Path) -> None:
         _replicas(column[1], report, colours)
         _waiting(column[2], report, colours)
     for row in grid:
-        row[0].set_ylim(bottom=0)  # shared by the row, and only now is known how far up it goes
+        row[0].set_ylim(bottom=0)  # shared by the row, whose top is known only now
     figure.legend(
         handles=[Line2D([], [], color=colours[name], label=name) for name in names],
         loc="outside lower center",

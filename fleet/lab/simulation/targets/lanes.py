@@ -15,7 +15,7 @@ QUEUED_PER_SLOT = 2
 
 
 class Line:
-    """One lane of one target: first the jobs in WORK, in order, then those in JOBS, where tenants take turns."""
+    """A lane of a target: first the jobs in WORK, in order, then those in JOBS, where tenants take turns."""
 
     __slots__ = ("_jobs", "_most", "_turns", "_work", "count")
 

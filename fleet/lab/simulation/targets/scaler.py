@@ -65,7 +65,7 @@ class RayServeScaler:
         if lasted < (UPSCALE_SECONDS if more else DOWNSCALE_SECONDS):
             return there
         self._wish_since = None
-        # The last replica goes by itself only, never together with others.
+        # The last replica is stopped only by itself, never together with others.
         return wish if more or there == 1 else max(1, wish)
 
     def _mean(self, ongoing: float, now: float) -> float:

@@ -22,7 +22,7 @@ STEP_SECONDS = 30.0
 
 
 class SimulatedJob:
-    """One job on its way. Times are seconds since the start; `kind` is a place in the scenario's mix.
+    """A job on its way. Times are seconds since the start; `kind` is a place in the scenario's mix.
 
     `bits` are 64 random bits, from which everything about its answers is drawn, so that a job fares alike in scenarios
     that are compared. `path` holds the attempts, target and outcome as numbers; `rights` has a bit per right answer;

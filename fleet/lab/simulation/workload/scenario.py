@@ -59,7 +59,7 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job and its `share` of all, by weight.
+    """A kind of job and its `share` of all, by weight.
 
     `difficulty` is drawn evenly from this range between 0 (easy) and 1 (hard). `saved`: a pattern or a cache answers
     it before any model is asked.

@@ -11,7 +11,7 @@ from fleet.model.job import Lane, Plan
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One attempt of a recorded job. Times are unix seconds; an attempt without tokens failed."""
+    """An attempt of a recorded job. Times are unix seconds; an attempt without tokens failed."""
 
     target: str
     started_at: float
