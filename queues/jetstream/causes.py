@@ -1,4 +1,4 @@
-"""Why NATS cannot be used, in one line each: the cause, what it is about, and the way out. None holds a password."""
+"""Explains in one line why NATS cannot be used: the cause, the place, and the way out. No line holds a password."""
 
 from __future__ import annotations
 
@@ -34,39 +34,39 @@ WAY_OUT: Mapping[int, str] = {
     10074: "start a cluster, or ask for --replicas 1",
     10008: "the servers of the cluster are electing a leader: try again",
 }
-"""By the server's error code."""
+"""Ways out, by the server's error code."""
 
 JOBS_FULL = (
     "as many jobs wait as there is room for: send it again later, when some have been answered, or an operator gives "
     "the server more room (max_file_store, its disk) and runs `fleet topology apply`"
 )
-"""Where a job finds its stream full."""
+"""The way out if a job finds its stream full."""
 
 NO_JETSTREAM = f"JetStream is not enabled on this server: {WAY_OUT[NOT_ENABLED]}"
 
 
 def refused(about: str, code: int | None, description: str | None) -> QueueRefused:
-    """What JetStream said no to: `about` is a stream or a subject."""
+    """Return the error for a refusal by JetStream; `about` is a stream or a subject."""
     way_out = JOBS_FULL if code == FULL and about.startswith("jobs.") else WAY_OUT.get(code or 0)
     said = description or f"error {code}"
     return QueueRefused(f"{about}: JetStream: {said}" + (f": {way_out}" if way_out else ""))
 
 
 def stored_elsewhere(subject: str, stream: object, expected: str) -> QueueRefused:
-    """A stream of somebody else confirmed the message, which nobody of the fleet will read there."""
+    """Return the error for a message confirmed by somebody else's stream, where nobody of the fleet will read it."""
     way_out = f"{WAY_OUT[OVERLAP]}, and an operator runs `fleet topology apply`"
     return QueueRefused(f"{subject}: stored in stream {stream}, not in the fleet's {expected}: {way_out}")
 
 
 def unanswered(about: str, error: NatsError) -> QueueUnavailable:
-    """A request about a stream failed: for want of a right, or for some other reason."""
+    """Return the error for a failed request about a stream: a missing right, or any other reason."""
     if isinstance(error, PermissionRefused):
         return LoginRefused(f"{about}: {error}: {OTHER_LOGIN}")
     return QueueUnavailable(f"{about}: {error}")
 
 
 async def nobody_takes(connection: Connection, about: str) -> QueueRefused:
-    """Why nobody answered a request to a stream: JetStream is off, or the stream is not there."""
+    """Return the reason why nobody answered a request to a stream: JetStream is off, or there is no such stream."""
     try:
         [reply] = await connection.exchange([Message("$JS.API.INFO", b"")])
     except QueueUnavailable:  # most logins may not ask

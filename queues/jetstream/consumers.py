@@ -15,28 +15,35 @@ from queues.jetstream.causes import refused, unanswered
 from queues.wire.subjects import consumer_of, filter_of, stream_of
 
 IDLE_CONSUMER_SECONDS = 60.0
-"""A tenant's consumer nobody pulls from goes away after that. One with deliveries in hand stays."""
+"""Seconds until a tenant's consumer that nobody pulls from goes away. One with deliveries in hand stays."""
 
 OVERLAPPING_FILTERS = 10100
 NOT_CHANGEABLE = 10012
 CONSUMER_LIMIT = 10026
-"""The server's codes where a work queue would hand out a message twice, where a consumer is another than the one that
-is there, and where there are enough of them."""
+"""The server's codes if a work queue would hand out a message twice, if a consumer differs from the existing one, and
+if there are too many of them.
+"""
 
 
 class TooManyConsumers(QueueUnavailable):
-    """The server takes no further consumer of the stream; 1,000 of each are its default."""
+    """Raised if the server accepts no further consumer of the stream; its default is 1,000 each."""
 
 
 async def drop_consumer(js: Any, source: Source) -> None:
-    """Remove the consumer of the source, where there is one. Raises NatsError."""
+    """Remove the consumer of the source, if there is one.
+
+    Raises: NatsError if the server refuses.
+    """
     with suppress(NotFoundError):
-        await js.consumer_info(stream_of(source), consumer_of(source))  # who may not delete need not, where none is
+        await js.consumer_info(stream_of(source), consumer_of(source))  # needs no right to delete
         await js.delete_consumer(stream_of(source), consumer_of(source))
 
 
 async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> None:
-    """The durable consumer of the source, created or brought up to date. Raises QueueUnavailable."""
+    """Create the durable consumer of the source, or bring it up to date.
+
+    Raises: QueueUnavailable if the broker does not answer or refuses.
+    """
     name = consumer_of(source)
     config = ConsumerConfig(
         # Only with both names does the server check the filter against the caller's permissions.
@@ -64,7 +71,7 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
 
 
 async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None:
-    """Create it. What an older dispatcher has made for the tenant is used, and for the whole lane makes room."""
+    """Create the consumer. An older dispatcher's is used if it is the tenant's, and removed if lane-wide."""
     try:
         await js.add_consumer(stream_of(source), config)
     except APIError as error:
@@ -78,5 +85,5 @@ async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None
 
 
 def of_a_tenant(source: Source) -> TypeGuard[JobsOf]:
-    """Whether it is the queue of one tenant in a lane."""
+    """Return whether the source is the queue of one tenant in a lane."""
     return isinstance(source, JobsOf) and source.tenant is not None

@@ -22,13 +22,16 @@ from queues.wire.subjects import RESULTS, checked_job_id, result_subject
 
 
 class JetStreamDesk:
-    """`fleet.ports.JobDesk` for one tenant. `results` raises QueueUnavailable when the connection breaks.
+    """Implements `fleet.ports.JobDesk` for one tenant. `results` raises QueueUnavailable when the connection breaks.
 
-    A result is announced by the publisher's own message: the server passes it on to whoever listens, beside storing it.
+    A result is announced by its publisher's own message: the server passes it on to listeners, beside storing it.
     """
 
     def __init__(self, connection: Connection, tenant: str, secret: bytes = b"") -> None:
-        """With a `secret` nobody who knows a job's id can have the job dropped as the repetition of another."""
+        """Serve one tenant. With a `secret`, knowing a job's id is not enough to have the job dropped as a repetition.
+
+        Raises: ConfigError if the tenant's name is not valid.
+        """
         if TENANT.fullmatch(tenant) is None:
             raise ConfigError("tenant", f"must match {TENANT.pattern}")
         self._connection = connection
@@ -37,7 +40,10 @@ class JetStreamDesk:
 
     @classmethod
     async def connect(cls, url: str, tenant: str, login: Login = ANONYMOUS) -> JetStreamDesk:
-        """A desk on a connection of its own, closed with it. Raises: QueueUnavailable, ConfigError."""
+        """Return a desk on a connection of its own, closed with it.
+
+        Raises: QueueUnavailable; ConfigError if the login is refused.
+        """
         return cls(await connect(url, name=f"fleet-desk-{tenant}", login=login), tenant, login.secret())
 
     async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
@@ -48,7 +54,10 @@ class JetStreamDesk:
         return accepted(stored, self._connection.max_message_bytes)
 
     async def result(self, job_id: str) -> Result | None:
-        """See `JobDesk.result`. Raises: InvalidJob, QueueUnavailable."""
+        """See `JobDesk.result`.
+
+        Raises: InvalidJob if the id is not valid; QueueUnavailable.
+        """
         subject = f"$JS.API.DIRECT.GET.{RESULTS}.{result_subject(self._tenant, checked_job_id(job_id))}"
         [reply] = await self._connection.exchange([Message(subject, b"")])
         match status_of(reply):

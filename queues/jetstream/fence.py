@@ -1,8 +1,8 @@
-"""What stands where a result was refused: mostly the result, stored before.
+"""Replaces a forged message that blocks a result's subject.
 
-The server refuses a second message on a result's subject. The first one need not be a result: whoever may publish
-to any stream of the same account can have the server's own confirmation stored there, by naming the subject as the
-one to reply to. Such a message must not keep the result out.
+The server refuses a second message on a result's subject. The first one is mostly the result, stored before, but need
+not be: anyone who may publish to any stream of the same account can have the server's own confirmation stored there,
+by naming the subject as the one to reply to. Such a message must not keep the result out.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from queues.wire.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, RESULTS
 
 
 async def displacing(connection: Connection, refused: Sequence[Message]) -> list[Message | None]:
-    """What to send again for each refused result: None where a result is stored, else one that overwrites.
+    """Return the message to send again for each refused result: None if a result is stored, else one that overwrites.
 
-    Raises: QueueUnavailable, also where nothing is stored yet: another dispatcher's is on its way through a cluster.
+    Raises: QueueUnavailable, also if nothing is stored yet: another dispatcher's result is on its way through a
+    cluster.
     """
     asked = [
         Message(f"$JS.API.STREAM.MSG.GET.{RESULTS}", to_json({"last_by_subj": message.subject})) for message in refused

@@ -22,26 +22,26 @@ REQUEST_TIMEOUT = "408"
 NO_RESPONDERS = "503"
 CONSUMER_DELETED = "Consumer Deleted"
 PENDING_MESSAGES = "Nats-Pending-Messages"
-"""How many of those a pull asked for it did not bring; not on every status."""
+"""The header with the number of messages a pull asked for and did not bring; not on every status."""
 
 LATE_SECONDS = 1.0
-"""How long deliveries that were announced are waited for; a majority of a cluster confirms within milliseconds."""
+"""Seconds to wait for announced deliveries; a majority of a cluster confirms within milliseconds."""
 
 MAX_PULL_BYTES = 8 * 1024 * 1024
-"""The server cuts the connection of a client for which more than 64 MB wait; several pulls run side by side."""
+"""Bytes of one pull. The server drops a client for which more than 64 MB wait; several pulls run side by side."""
 
 SUBJECT_ROOM_BYTES = 4096
-"""The server counts subjects as well."""
+"""Bytes to add for subjects, which the server counts as well."""
 
 NANOSECONDS = 1_000_000_000
 
 
 class ConsumerGone(QueueUnavailable):
-    """The consumer is not there, or no longer."""
+    """Raised if the consumer does not exist, or no longer."""
 
 
 class Inlet:
-    """One consumer's deliveries. Pulls one batch at a time; `close` after a failed or cancelled pull.
+    """One consumer's deliveries. Pulls one batch at a time; `close` it after a failed or cancelled pull.
 
     The server ends every pull by itself: with the last message asked for, or with a status message. In a cluster a
     delivery waits for a majority of the servers, and the status overtakes it: it says how many are still to come.
@@ -62,10 +62,10 @@ class Inlet:
         self._arrived: list[Arrival] = []
         self._done: asyncio.Future[Any] | None = None
         self.generation = connection.generation
-        """That of the connection when the last pull was sent: what it brought is of the store the broker had then."""
+        """The connection's generation at the last pull: its deliveries are of the store that the broker had then."""
 
     async def pull(self, limit: int, wait_seconds: float, grace_seconds: float) -> list[Arrival]:
-        """What is there, up to `limit` and to the bytes of a pull; if nothing, the first to come within `wait_seconds`.
+        """Return what is there, up to `limit` and the bytes of a pull; if nothing, wait `wait_seconds` for the first.
 
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
         """
@@ -91,13 +91,13 @@ class Inlet:
             await done
 
     def _max_bytes(self) -> int:
-        """Never less than the largest message, which would wait for ever."""
+        """Return the bytes of a pull, never fewer than the largest message, which would wait for ever."""
         return max(self._max_pull_bytes, self._connection.max_message_bytes + SUBJECT_ROOM_BYTES)
 
     def _on_message(self, message: Arrival) -> None:
-        """A delivery keeps its own subject; what comes to the inbox itself is a status.
+        """Take in a delivery, which keeps its own subject, or a status, which comes to the inbox itself.
 
-        That of the pull before may come late: a full batch is followed by 409 "Batch Completed".
+        The status of the pull before may come late: a full batch is followed by 409 "Batch Completed".
         """
         if message.subject == self._status_subject:
             self._on_status(message.headers or {})
@@ -143,9 +143,10 @@ def _end(done: asyncio.Future[Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """What the broker says of a delivery: how many it was, counted from 1, and where and when the message was stored.
+    """The broker's facts about a delivery: its number, counted from 1, and where and when the message was stored.
 
-    `sequence` is that of the stream, `stored_at` unix seconds. Of so many as are `left` the consumer has yet to tell.
+    `sequence` is that of the stream, `stored_at` unix seconds. `left` messages are still to be delivered by the
+    consumer.
     """
 
     deliveries: int
@@ -156,7 +157,7 @@ class HandOver:
 
 
 def hand_over_of(reply: str) -> HandOver:
-    """The reply subject ends in <stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<stored, ns>.<pending>."""
+    """Parse a reply subject ending in <stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<ns>.<pending>."""
     tokens = reply.split(".")
     # With a JetStream domain, two tokens are put in front and one is added at the end.
     first = 6 if len(tokens) > 9 else 4

@@ -1,8 +1,8 @@
-"""The consumers one dispatcher pulls from, and which of them go when others are wanted.
+"""Keeps the consumers one dispatcher pulls from, and removes some when others are wanted.
 
 A stream has 1,000 consumers at most, and beyond some hundreds everything on it is slow. So a tenant's consumer is
-made when there is something to take, and the least recently used go: those that nobody waits at and whose deliveries
-are all acknowledged. What lies in the stream stays there, and the next consumer of the tenant hands it out.
+made when there is something to take, and the least recently used are removed: those that nobody waits at and whose
+deliveries are all acknowledged. Their messages stay in the stream, and the tenant's next consumer hands them out.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from queues.wire.letters import Message
 from queues.wire.subjects import consumer_of, stream_of
 
 MOST_OF_TENANTS = 192
-"""Of one dispatcher, over all lanes. Five that serve different tenants still stay within 1,000."""
+"""Maximum tenants' consumers of one dispatcher, over all lanes. Five that serve different tenants stay within 1,000."""
 
 CLEARED_AT_ONCE = 32
-"""Asking about so many takes two round trips, however many there are."""
+"""Consumers asked about at once, which takes two round trips, however many there are."""
 
 LONG_DELAY_SECONDS = 60.0
-"""A job that waits so long takes up no consumer, which would be kept for it: whoever asks earlier gets it earlier."""
+"""A job delayed this long keeps no consumer for itself; the tenant's next consumer then delivers it early."""
 
 MOST_HANDED_OUT_AGAIN = 32
-"""With more jobs that wait a tenant keeps its consumer while there is room: a new one would hand out all of them."""
+"""With more waiting jobs, a tenant keeps its consumer while there is room: a new one would hand out all of them."""
 
 PULL_BYTES = 1024 * 1024
-"""Many sources are asked at the same time, and what they bring is in hand all at once."""
+"""Bytes of one pull: many sources are asked at the same time, and what they bring is in hand all at once."""
 
 _log = logging.getLogger(__name__)
 
 
 class Inlets:
-    """By source; those of tenants in the order of their last use."""
+    """The inlets by source; tenants' in the order of their last use."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -56,7 +56,7 @@ class Inlets:
         self._clearing = asyncio.Lock()
 
     def lock(self, source: Source) -> asyncio.Lock:
-        """It lives as long as somebody holds it or waits for it."""
+        """Return the source's lock, which lives as long as somebody holds it or waits for it."""
         return self._locks.setdefault(source, asyncio.Lock())
 
     def get(self, source: Source) -> Inlet | None:
@@ -75,7 +75,7 @@ class Inlets:
         self._unfinished.discard(source)
 
     def took(self, source: Source, deliveries: Sequence[AnyDelivery]) -> None:
-        """Note that the source was used, and what came back of what had been handed back."""
+        """Note that the source was used, and which jobs came back of those handed back."""
         if source not in self._tenants:
             return
         self._tenants[source] = self._tenants.pop(source)
@@ -86,16 +86,16 @@ class Inlets:
             self._handed_back = +self._handed_back
 
     async def handed_back(self, settlements: Sequence[Retry]) -> None:
-        """Note what stays unacknowledged although nobody has it in hand; for a long delay no consumer is kept."""
+        """Note jobs that stay unacknowledged though nobody has them in hand; for a long delay no consumer is kept."""
         of_tenants = [each for each in settlements if each.delivery.source in self._tenants]
         self._handed_back.update(each.delivery.source for each in of_tenants)
         self._delayed |= {each.delivery.source for each in of_tenants if each.delay_seconds >= LONG_DELAY_SECONDS}
         await self.clear_delayed()
 
     async def clear_delayed(self) -> None:
-        """Let consumers go that only delayed jobs would keep: first the jobs behind these have been handed out.
+        """Remove consumers that only delayed jobs would keep, once the jobs behind these have been handed out.
 
-        A new consumer begins with the delayed ones, and would never get to the others.
+        A new consumer begins with the delayed jobs, and would never get to the others.
         """
         if not self._delayed:
             return
@@ -107,7 +107,7 @@ class Inlets:
                 await self._clear(few)
 
     async def make_room(self, source: Source, at_once: bool = False) -> None:
-        """Let the consumers used longest ago go, where the tenants have too many; with `at_once` in any case."""
+        """Remove the consumers used longest ago if the tenants have too many; with `at_once` in any case."""
         if not of_a_tenant(source):
             return
         async with self._clearing:
@@ -134,7 +134,7 @@ class Inlets:
         return [{} if status_of(reply) else from_json(reply.data) for reply in replies]
 
     def _is_done(self, source: Source, state: dict[str, Any]) -> bool:
-        """Whether nobody uses the consumer. What was handed back by this dispatcher is in nobody's hands."""
+        """Return whether nobody uses the consumer; jobs that this dispatcher handed back are in nobody's hands."""
         unsettled = state.get("num_ack_pending", 0) - self._handed_back.get(source, 0)
         return unsettled <= 0 and not state.get("num_waiting")
 
@@ -142,7 +142,7 @@ class Inlets:
         await self._connection.exchange([_request("DELETE", source) for source in sources])
 
     async def _leave(self, source: Source, state: dict[str, Any]) -> None:
-        """Forget the inlet; one whose deliveries are in hand is kept, as the last to be asked about again."""
+        """Forget the inlet, or keep it, as the last to be asked about again, if its deliveries are in hand."""
         inlet = self._inlets[source]
         if self._is_done(source, state) or state.get("num_waiting"):
             self.drop(source)

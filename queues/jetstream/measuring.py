@@ -1,4 +1,4 @@
-"""How much room a server has for streams, measured by making some; nobody else measures or shares it out meanwhile."""
+"""Measures a server's room for streams by making some, while nobody else measures the room or shares it out."""
 
 from __future__ import annotations
 
@@ -17,42 +17,44 @@ from nats.js.errors import APIError, NotFoundError
 from queues.jetstream.client.client import PermissionRefused
 
 PROBE = "FLEET_ROOM"
-"""What the streams that measure the room are called, with whose they are and a number: the server may still be removing
-the one before, and so may that of somebody else."""
+"""Prefix of the streams that measure the room, before their owner and a number: the server may still be removing the
+one before, or another owner's."""
 
 LOCK = "FLEET_ROOM_LOCK"
-"""The stream of whoever measures and makes streams. Only one can make it; its description says who."""
+"""The stream of the process that measures and makes streams. Only one can make it; its description says which."""
 
 STALLED_SECONDS = 5.0
-"""Who has the lock and changes no stream for so long has crashed."""
+"""Seconds without a change of any stream after which the holder of the lock must have crashed."""
 
 LOOK_AGAIN_SECONDS = 0.05
 
 MOST_STREAMS = 10027
-"""The server's code where the account allows no further stream."""
+"""The server's code if the account allows no further stream."""
 
 IN_USE = 10058
-"""The server's code where there is a stream of this name with other settings."""
+"""The server's code if a stream of this name exists with other settings."""
 
 _PROBES = re.compile(f"{PROBE}(_[0-9a-f]{{12}})?(_[0-9]+)?")
 _LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
 
 NO_SERVERS = 10005
 NO_ROOM = (10002, NO_SERVERS, 10023, 10028, 10047)
-"""The server's codes where it, the account or the cluster has not so much to reserve. A cluster that is forming has no
-servers for any stream, which it says by the same code as that none has the room."""
+"""The server's codes if it, the account or the cluster has too little to reserve. A cluster that is forming has no
+servers for any stream, and says so with the code for having no room on any.
+"""
 
 NOT_STORED = 10049
 _TRIES, _PAUSE_SECONDS = 20, 0.05
-"""With the last stream of an account a server removes the folder for streams, a moment later: a new one may find itself
-without. It is there again with the next try."""
+"""With the last stream of an account a server removes the folder for streams, a moment later: a new stream may find
+none. The next try makes it again.
+"""
 
 
 @asynccontextmanager
 async def alone(js: Any) -> AsyncIterator[None]:
-    """Keep out everybody else who measures: two would take each other's probes, and new streams, for what is gone.
+    """Keep out everybody else who measures: two would take each other's probes and new streams for lost room.
 
-    Who may make no stream, or finds no room for an empty one, has nothing to measure and needs no lock.
+    A login that may make no stream, or finds no room for an empty one, has nothing to measure and needs no lock.
     """
     try:
         await _lock(js)
@@ -72,7 +74,7 @@ async def alone(js: Any) -> AsyncIterator[None]:
 
 
 async def _lock(js: Any) -> None:
-    """Wait until it is ours. That of a crashed process is removed: one under which no stream has changed for long."""
+    """Wait until the lock is ours. A crashed process's lock, under which no stream changes for long, is removed."""
     # Some accounts take no stream without a bound.
     lock = StreamConfig(name=LOCK, subjects=[LOCK], max_bytes=1, description=uuid.uuid4().hex)
     seen, since = None, 0.0
@@ -96,7 +98,7 @@ async def _remove(js: Any, name: str) -> None:
 
 
 async def unreserved(js: Any, copies: int) -> int:
-    """What the server has to reserve, in bytes, found by trying: no login but the server's own is told."""
+    """Find by trying how many bytes the server can still reserve: it tells nobody but its own system login."""
     await _forget_probes(js)
     own, numbers = uuid.uuid4().hex[:12], itertools.count()
 
@@ -126,7 +128,10 @@ async def _takes(js: Any, probe: str, size: int, copies: int) -> bool:
 
 
 async def make(js: Any, config: StreamConfig) -> None:
-    """Create the stream, whatever the server is still removing. Raises: APIError, NatsError."""
+    """Create the stream, even while the server is still removing another.
+
+    Raises: APIError; NatsError.
+    """
     for _ in range(_TRIES):
         try:
             await js.add_stream(config)
@@ -140,7 +145,7 @@ async def make(js: Any, config: StreamConfig) -> None:
 
 
 async def _forget_probes(js: Any) -> None:
-    """Remove those that somebody who was measuring has left when it ended."""
+    """Remove the probes left by a process that ended while it was measuring."""
     for info in await js.streams_info():
         if _PROBES.fullmatch(info.config.name) and info.config.subjects == [info.config.name]:
             await _remove(js, info.config.name)

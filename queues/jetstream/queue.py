@@ -50,23 +50,23 @@ from queues.wire.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_sub
 
 MESSAGE_TOO_LARGE = 10054
 HEADERS_TOO_LARGE = 10097
-"""The codes that speak of the message and not of the stream: repeating it cannot help."""
+"""The error codes about the message and not the stream: repeating it cannot help."""
 
 ACK = b"+ACK"
 
 LISTEN_AGAIN_SECONDS = 2.0
-"""After an outage, or where this login may not listen; the depths tell of new jobs as well, a little later."""
+"""Seconds to wait after an outage, or if this login may not listen; depths tell of new jobs too, a little later."""
 
 CHUNK_BYTES = 16 * 1024 * 1024
 CHUNK_MESSAGES = 4096
-"""Sent before their replies are awaited: a stream refuses what exceeds 128 MB or 10,000 messages on the way to it."""
+"""Messages sent before replies are awaited: a stream refuses beyond 128 MB or 10,000 messages on the way to it."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class JetStreamQueue:
-    """`fleet.ports.JobQueue` on one connection. Takes from different sources run side by side."""
+    """Implements `fleet.ports.JobQueue` on one connection. Takes from different sources run side by side."""
 
     def __init__(self, connection: Connection, ack_wait_seconds: float = 30.0) -> None:
         self._connection = connection
@@ -86,7 +86,7 @@ class JetStreamQueue:
         async with self._inlets.lock(source):
             try:
                 messages, generation = await self._pull(source, limit, wait_seconds)
-            except ConsumerGone:  # idle ones go away; they are made anew, once
+            except ConsumerGone:  # idle ones go away; one is made again, once
                 messages, generation = await self._pull(source, limit, wait_seconds)
         async with self.reading:
             deliveries = [_delivery(source, message, generation) for message in messages]
@@ -133,7 +133,7 @@ class JetStreamQueue:
         limit = self._connection.max_message_bytes
         for index, (post, message) in enumerate(zip(posts, messages, strict=True)):
             if (parcel := parcel_of(post, message, limit)) is not None:
-                # First what the result points at: whoever reads the one shall find the other.
+                # First what the result points at: readers of the one must find the other.
                 await store(self._connection, parcel.contents)
                 messages[index] = parcel.message
         stored = await store(self._connection, messages)
@@ -171,7 +171,7 @@ class JetStreamQueue:
                 raise QueueUnavailable("the consumer that made the delivery is gone")
         except QueueUnavailable:
             for token in tokens:
-                token.doubt()  # the stream may have been made anew by a server this connection does not lead to
+                token.doubt()  # a server this connection does not lead to may have made the stream again
             raise
 
     async def depths(self) -> Depths:
@@ -199,7 +199,7 @@ class JetStreamQueue:
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     async def _subjects(self, stream: str) -> tuple[Mapping[str, int], float | None, Fill]:
-        """Messages by subject, the server's time and how full it is; at most 100,000 subjects are told at a time."""
+        """Return messages by subject, the server's time and the fill; one answer lists at most 100,000 subjects."""
         counts: dict[str, int] = {}
         offset, total, at, fill = 0, 1, None, Fill()
         while offset < total:
@@ -215,7 +215,7 @@ class JetStreamQueue:
 
 
 async def store(connection: Connection, messages: Sequence[Message | None]) -> list[Stored]:
-    """Publish all; None stands for one that has no message and is refused like one that is too large.
+    """Publish all; None stands for a message that could not be made, and is refused like one that is too large.
 
     Raises: QueueUnavailable if any of them was not confirmed; what was stored stays, and a repeat is recognised.
     """
@@ -233,7 +233,7 @@ async def store(connection: Connection, messages: Sequence[Message | None]) -> l
 
 
 def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Iterator[list[tuple[int, Message]]]:
-    """Those the server takes, each with its index, in portions it can hold."""
+    """Yield the messages that the server takes, each with its index, in portions it can hold."""
     chunk: list[tuple[int, Message]] = []
     chunk_bytes = 0
     for index, message in enumerate(messages):
@@ -251,7 +251,7 @@ def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Itera
 
 
 async def _whose(connection: Connection, start: Message) -> Stored:
-    """NEW where the record that is there is this very one, stored by an earlier try that nobody heard of."""
+    """Return NEW if the record there is this very one, stored by an earlier try whose confirmation was lost."""
     query = to_json({"last_by_subj": start.subject})
     [reply] = await connection.exchange([Message(f"$JS.API.STREAM.MSG.GET.{STARTS}", query)])
     found = b64decode(_checked(reply)["message"].get("data", ""))
@@ -274,12 +274,12 @@ def _stored(reply: Arrival, subject: str) -> Stored:
 
 
 def _unix_seconds(stamp: str | None) -> float | None:
-    """The server's stamp in RFC 3339; servers before 2.10 give none."""
+    """Return unix seconds of the server's RFC 3339 stamp; servers before 2.10 give none."""
     return None if stamp is None else datetime.fromisoformat(stamp).timestamp()
 
 
 def _is_pulled(reply: Arrival) -> bool:
-    """Whether pull requests wait at the consumer; one that is not there has none."""
+    """Return whether pull requests wait at the consumer; one that does not exist has none."""
     return status_of(reply) is None and from_json(reply.data).get("num_waiting", 0) > 0
 
 
@@ -293,7 +293,7 @@ def _checked(reply: Arrival) -> dict[str, Any]:
 
 
 def _told(token: object, word: bytes) -> Message | None:
-    """The message that says so. A stray has no lease, so it can only be removed; of what is gone nothing is said."""
+    """Return the message that says so. A stray, without a lease, can only be removed; a void token has none."""
     if isinstance(token, Stray):
         return token.removal() if word == ACK else None
     if isinstance(token, Token) and token.generation == VOID:

@@ -1,4 +1,4 @@
-"""Messages that may crash whoever reads them: named without being read, and how many readings of each never ended.
+"""Messages that may crash their reader: identified without being read, with the number of readings that never ended.
 
 The record lies in STARTS beside that of calls, one subject a message, and the last one counts.
 """
@@ -31,7 +31,7 @@ _ID = re.compile(
     rb"\s*\{(?:\s*\"[a-z_]{1,32}\"\s*:\s*(?:\"[^\"\\]{0,256}\"|[0-9.eE+-]{1,32}|null|true|false)\s*,){0,16}"
     rb"\s*\"id\"\s*:\s*\"([A-Za-z0-9_-]{16,64})\""
 )
-"""The id of a job or of work, where nothing but plain values comes before it: none inside of another field."""
+"""Matches the id of a job or of work if only plain values come before it: never one inside another field."""
 
 UNREAD = Problem("nobody has read it")
 
@@ -45,7 +45,7 @@ def body_of(
     headers: Mapping[str, str] | None,
     deliveries: int,
 ) -> Job | Work | Malformed:
-    """What a message holds, where it is safe to `read` it: where it has not come back often."""
+    """Return the content of a message if it is safe to `read`, that is, if it has not come back often."""
     if deliveries <= SEALED_BEYOND:
         try:
             return read()

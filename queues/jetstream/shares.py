@@ -1,6 +1,6 @@
-"""What each stream may hold, so that none takes the room the others need: its share of what the server can store.
+"""Bounds each stream to its share of what the server can store, so that none takes the room the others need.
 
-A stream with `max_bytes` reserves them. Jobs that wait are bounded like everything else: where their stream is full it
+A stream with `max_bytes` reserves them. Waiting jobs are bounded like everything else: if their stream is full it
 refuses new ones, while what was accepted still has room to be worked on and answered.
 """
 
@@ -49,38 +49,39 @@ PERCENT: Mapping[str, int] = {
     SPEND: 1,
     LOAD: 1,
 }
-"""Of what is shared out. Answers have most: a publisher reads them when it can."""
+"""Each stream's percentage of the room shared out. Results have most: a publisher reads them when it can."""
 
 SHARED_PERCENT = 90
-"""Of the server's room; the rest is for what counts beside the messages, and for streams of others."""
+"""Percentage of the server's room to share out; the rest is for overhead beside messages, and for others' streams."""
 
 FLOORS: Mapping[str, int] = {CALIBRATIONS: 128 * 1024, CANCELS: 128 * 1024, SPEND: 64 * 1024, LOAD: 64 * 1024}
-"""What a few values need, however small the server is."""
+"""Minimum bytes for a few values, however small the server is."""
 
 LARGEST_CANCEL = 512
 """Bytes of a cancellation, which says all in its subject: large ones of one tenant would push out those of others."""
 
 LEAST_ROOM = 2 * MB
-"""With less the fleet's own records would leave no room for jobs."""
+"""Minimum room; with less, the fleet's own records would leave none for jobs."""
 
 SMALL_ROOM = 128 * MB
-"""With less the largest jobs and answers may be refused."""
+"""With less room than this, the largest jobs and answers may be refused."""
 
 LARGE_SHARE = 16 * 1024 * 1024
-"""Several messages of the largest size. In a smaller stream one message may have half of it: a larger one would be
-confirmed and gone at once, with all that was there before it."""
+"""Several messages of the largest size. In a smaller stream one message may take half of it: a larger one would be
+confirmed and gone at once, with all that was there before it.
+"""
 
 MARK = "fleet-max-bytes"
-"""The bound as it was made here. One that differs from it is an operator's, and stays."""
+"""Metadata key of the bound as made here. A bound that differs from it is an operator's, and stays."""
 
 TOLERATED = 0.1
-"""Bounds that differ by less are left alone: what the server has left is measured roughly."""
+"""Bounds that differ by less than this share are left alone: what the server has left is measured roughly."""
 
 Existing = Mapping[str, StreamInfo | None]
 
 
 async def found(js: Any, names: Iterable[str]) -> Existing:
-    """The streams of these names; None for one that is not there."""
+    """Return the streams of these names; None for one that does not exist."""
     return {name: await _info(js, name) for name in names}
 
 
@@ -93,17 +94,18 @@ async def _info(js: Any, name: str) -> StreamInfo | None:
 
 
 def are_due(existing: Existing, anew: bool) -> bool:
-    """Whether the room is to be shared out: a stream is new or unbounded, or it is to be done `anew`."""
+    """Return whether the room has to be shared out: a stream is new or unbounded, or `anew` asks for it."""
     if any(info is not None and info.config.storage == StorageType.MEMORY for info in existing.values()):
         return False  # someone has decided otherwise about the room of the fleet
     return anew or not all(info is not None and (info.config.max_bytes or 0) > 0 for info in existing.values())
 
 
 async def bounds(js: Any, existing: Existing, replicas: int | None, anew: bool) -> Mapping[str, int]:
-    """The bytes each of the streams may hold, by name; a stream that keeps its bound is left out.
+    """Return the bytes each of the streams may hold, by name; a stream that keeps its bound is left out.
 
-    The server is measured where that is due (see `are_due`), by nobody else meanwhile (see `measuring.alone`).
-    Raises: ConfigError where it is too small.
+    The server is measured if that is due (see `are_due`), by nobody else meanwhile (see `measuring.alone`).
+
+    Raises: ConfigError if it is too small.
     """
     if not are_due(existing, anew):
         return {}
@@ -127,7 +129,10 @@ async def bounds(js: Any, existing: Existing, replicas: int | None, anew: bool) 
 
 
 def shared(room: int, held: Mapping[str, int]) -> dict[str, int]:
-    """The bytes each stream gets of the `room`, never less than it has `held` before. Raises ConfigError."""
+    """Return each stream's bytes of the `room`, never fewer than it has `held` before.
+
+    Raises: ConfigError if the room is too small.
+    """
     if room < LEAST_ROOM:
         said = f"leaves {room / MB:.1f} MB for the fleet's streams, which need {LEAST_ROOM // MB} MB at least"
         way_out = "raise it (fleet nats-config --max-file-gb), or remove other streams"
@@ -151,7 +156,7 @@ def shared(room: int, held: Mapping[str, int]) -> dict[str, int]:
 
 
 def settings(config: StreamConfig, size: int | None) -> dict[str, Any]:
-    """What bounds the stream of this configuration to the size; nothing where it keeps its bound."""
+    """Return the settings that bound this stream to the size; empty if it keeps its bound."""
     if size is None:
         return {}
     keeps_whole = config.name in (LARGE_RESULTS, *FLOORS) or size >= LARGE_SHARE
@@ -176,9 +181,9 @@ def _copies(existing: Existing) -> int:
 
 
 async def _room(js: Any, ours: Existing, copies: int) -> int:
-    """What there is for these streams: what they reserve now, and what nobody has reserved or filled.
+    """Return the room for these streams: what they reserve now, and what nobody has reserved or filled.
 
-    0 where nothing is left beside what they reserve: a server with less than that lets no stream be changed.
+    Return 0 if nothing is left beside what they reserve: a server with less than that lets no stream be changed.
     """
     reserved = sum(max(0, info.config.max_bytes or 0) for info in ours.values() if info)
     try:

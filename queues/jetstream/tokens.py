@@ -1,11 +1,11 @@
-"""Tokens of deliveries, and whether they still speak of the message that was handed over.
+"""Tokens of deliveries, and whether they still stand for the message that was delivered.
 
-A token names a place in a stream, not a message. A store that is made anew, restored from a copy or cut short by a
+A token names a place in a stream, not a message. A store that is made again, restored from a copy or cut short by a
 power cut gives the same places to other messages, and an acknowledgement that comes late would remove one of those: an
 accepted job would be lost. A store never changes under a connection that lasts, so only tokens from before the last
 break are looked up, once: the broker tells what lies at their place, and when that was stored.
 
-What is made by `queues.jetstream.topology` has yet another protection, for stores that change where no connection
+Streams made by `queues.jetstream.topology` have yet another protection, for stores that change while no connection
 breaks: the places of a stream begin at the moment it was made, so those of an older stream do not exist in it.
 """
 
@@ -25,24 +25,24 @@ from queues.jetstream.stores.cells import NO_MESSAGE
 from queues.wire.letters import Message
 
 AT_ONCE = 8
-"""Each answer holds the whole message, and for a connection 64 MB may wait at most."""
+"""Tokens looked up at once: each answer holds the whole message, and at most 64 MB may wait for a connection."""
 
 CLOCK_STEP_SECONDS = 1e-5
-"""The same moment, to the nanosecond on the wire, read as a float."""
+"""Seconds by which the same moment may differ: the wire has nanoseconds, a float less."""
 
 VOID = -1
-"""In place of a generation: the token does not hold any more."""
+"""Instead of a generation: the token no longer holds."""
 
 DOUBTED = -2
-"""In place of a generation: it has to be looked up."""
+"""Instead of a generation: the token has to be looked up."""
 
 _log = logging.getLogger(__name__)
 
 
 class Token(str):
-    """The subject to settle a delivery on; `generation` says up to which break of the connection it is known to hold.
+    """The subject to settle a delivery on; `generation` is the break of the connection up to which it is known to hold.
 
-    In doubt it is looked up once more: nothing is remembered but by the token itself.
+    A token in doubt is looked up again: nothing is remembered but by the token itself.
     """
 
     __slots__ = ("generation",)
@@ -54,15 +54,17 @@ class Token(str):
         return token
 
     def doubt(self) -> None:
-        """Have it looked up before it is used again."""
+        """Have the token looked up before it is used again."""
         if self.generation != VOID:
             self.generation = DOUBTED
 
 
 async def look_up(connection: Connection, tokens: Sequence[Token]) -> int:
-    """Find out which of the tokens still hold; those that do not are void. Raises QueueUnavailable.
+    """Find out which of the tokens still hold, and mark the others void.
 
-    Returns the generation of the connection for which the answer is true.
+    Return the generation of the connection for which the answer is true.
+
+    Raises: QueueUnavailable if the broker does not answer.
     """
     generation = connection.generation
     doubtful = [token for token in tokens if token.generation not in (generation, VOID)]

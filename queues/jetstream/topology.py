@@ -1,4 +1,4 @@
-"""The streams: what the fleet keeps where, and for how long."""
+"""The fleet's streams, and how long each keeps what."""
 
 from __future__ import annotations
 
@@ -57,28 +57,28 @@ CALIBRATION_HISTORY = 32
 """Revisions kept of each calibration."""
 
 START_MAX_AGE_SECONDS = 2 * DAY
-"""How long it is known that a paid call was begun: longer than a job of any lane has by default."""
+"""Seconds for which a started paid call is remembered: longer than a job of any lane lives by default."""
 
 CANCEL_MAX_AGE_SECONDS = DAY
 MOST_CANCELS = 1_000_000
-"""The oldest ones go first; every dispatcher that was there has acted on them."""
+"""Maximum cancellations kept. The oldest go first; every dispatcher running then has acted on them."""
 
 SPEND_MAX_AGE_SECONDS = 8 * DAY
-"""How long the account of a day is kept: a week to look back on."""
+"""Seconds that the account of a day is kept: a week to look back on."""
 
 LOAD_MAX_AGE_SECONDS = 60.0
-"""When the last report of a dispatcher goes: long after it has stopped saying anything."""
+"""Seconds until the last report of a dispatcher goes: long after the dispatcher has fallen silent."""
 
 
 class TooManyStreams(QueueRefused):
-    """The account allows no further stream."""
+    """Raised if the account allows no further stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopologySpec:
-    """How the streams are kept. Three replicas need a cluster of three servers.
+    """The settings of the streams. Three replicas need a cluster of three servers.
 
-    None asks for the shipped default where a stream is created, and leaves one that exists as its operator set it.
+    None asks for the shipped default if a stream is created, and leaves an existing one as its operator set it.
     """
 
     replicas: int | None = None
@@ -101,7 +101,7 @@ SHIPPED = TopologySpec(
     dead_max_age_seconds=14 * DAY,
     feedback_max_age_seconds=30 * DAY,
 )
-"""The default of everything."""
+"""The default of every setting."""
 
 
 class ChangeKind(StrEnum):
@@ -122,9 +122,10 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
     Lanes have a consumer per tenant, made when it has something to take; the lane-wide ones of an older fleet would
     overlap with them and are removed.
 
-    `js` is a nats-py JetStream context. What the spec does not speak of (placement, limits, further
-    subjects, whatever is None in it) stays as it is.
-    Raises: ConfigError where a stream refuses the change or the server is too small, QueueUnavailable.
+    `js` is a nats-py JetStream context. Settings that are not in the spec (placement, limits, further
+    subjects, whatever is None in it) stay as they are.
+
+    Raises: ConfigError if a stream refuses the change or the server is too small; QueueUnavailable.
     """
     try:
         existing = await _found(js)
@@ -161,7 +162,10 @@ async def _apply(js: Any, spec: TopologySpec, existing: shares.Existing) -> Sequ
 
 
 async def stream_sizes(js: Any) -> Mapping[str, int]:
-    """Messages per stream of the fleet, by stream name; what is not there yet is left out. Raises QueueUnavailable."""
+    """Return messages per stream of the fleet, by stream name; a stream that does not exist yet is left out.
+
+    Raises: QueueUnavailable if the broker does not answer.
+    """
     names = {config.name for config in _streams(SHIPPED)}
     try:
         infos = await js.streams_info()
@@ -211,7 +215,7 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
 
 
 def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
-    """What NATS clients know as an object store and three key-value buckets."""
+    """Return what NATS clients know as an object store and three key-value buckets."""
     return [
         _stream(
             spec,
@@ -243,10 +247,10 @@ _KEY_VALUE: dict[str, Any] = {
     "allow_rollup_hdrs": True,
     "deny_delete": True,
 }
-"""What makes a stream a key-value bucket for every NATS client."""
+"""Settings that make a stream a key-value bucket for every NATS client."""
 
 _LATEST_VALUE: dict[str, Any] = {**_KEY_VALUE, "max_msgs_per_subject": 1}
-"""The same without history."""
+"""Settings of a key-value bucket without history."""
 
 
 def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
@@ -287,7 +291,7 @@ async def _apply_stream(
 
 
 async def _not_made(js: Any, name: str, subjects: Sequence[str], error: APIError) -> FleetError:
-    """Why a stream was not created, and where its subjects are taken, by which stream."""
+    """Return the reason why a stream was not created; if its subjects are taken, which, and by which stream."""
     if error.err_code == measuring.MOST_STREAMS:
         return TooManyStreams(str(refused(f"stream {name}", error.err_code, error.description)))
     if error.err_code != OVERLAP:
@@ -303,7 +307,7 @@ async def _streams_of(js: Any, subject: str) -> list[str]:
 
 
 def _why(error: NatsError) -> FleetError:
-    """What a request to JetStream failed with. nats-py says only "service unavailable" where nobody answers it."""
+    """Return the error for a failed request to JetStream. nats-py says only "service unavailable" if nobody answers."""
     match error:
         case PermissionRefused():
             return ConfigError("nats_user", f"{error}: log in as the user operator, or give this one the right")
@@ -316,17 +320,20 @@ def _why(error: NatsError) -> FleetError:
 
 
 def _first_sequence() -> int:
-    """Where the numbers of a new stream begin, so that none is one that an earlier stream of this name has given out.
+    """Return the first number of a new stream, beyond every number that an earlier stream of this name has given out.
 
-    Whatever still holds one of those (a delivery in hand, a dead letter's number in a terminal, a revision of a bucket)
-    then names nothing, instead of another message. Microseconds: no stream takes a message in each for long, and every
-    client can hold the number exactly, those included that know numbers as 64-bit floats.
+    Holders of an old number (a delivery in hand, a dead letter's number in a terminal, a revision of a bucket) then
+    name nothing, instead of another message. Microseconds: no stream takes a message in each for long, and every client
+    can hold the number exactly, even those that know numbers as 64-bit floats.
     """
     return time.time_ns() // 1000
 
 
 async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:
-    """Raises: ConfigError where the broker does not let this login make the change."""
+    """Make the change.
+
+    Raises: ConfigError if the broker does not let this login make it.
+    """
     try:
         await change
     except PermissionRefused as error:
@@ -336,7 +343,7 @@ async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:
 
 
 def _consistent(config: StreamConfig) -> StreamConfig:
-    """The server takes no window that outlasts the messages; age 0 is for ever."""
+    """Shorten the duplicate window to the messages' age, as the server demands; age 0 is for ever."""
     window = min(config.duplicate_window or 0, config.max_age or inf)
     return config.evolve(duplicate_window=window)
 

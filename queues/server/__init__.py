@@ -1,1 +1,1 @@
-"""What prepares nats-servers: an embedded one, and the configuration, permissions and certificates of others."""
+"""Prepares nats-servers: an embedded one, and the configuration, permissions and certificates of others."""

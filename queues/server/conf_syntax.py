@@ -18,11 +18,11 @@ class Variable:
 
 Scalar = str | int | bool | Variable
 Value = Scalar | Sequence["Value"] | Mapping[str, "Value"]
-"""A list holds no numbers: nats-server 2.15 cannot read them there."""
+"""A configuration value. A list holds no numbers: nats-server 2.15 cannot read them there."""
 
 
 def document(values: Mapping[str, Value], notes: Mapping[str, str]) -> str:
-    """The values as a configuration file; a note stands as a comment above the key it speaks of."""
+    """Return the values as a configuration file; a note stands as a comment above its key."""
     parts = (_noted(notes.get(key)) + f"{_key(key)}: {_text(value, 0)}\n" for key, value in values.items())
     return "".join(parts)
 
@@ -54,7 +54,7 @@ def _text(value: Value, depth: int) -> str:
 
 
 def _block(opening: str, lines: Sequence[str], closing: str, depth: int) -> str:
-    """On one line if it fits. nats-server wants commas between the elements of a list."""
+    """Return a block, on one line if it fits. nats-server wants commas between the elements of a list."""
     flat = f"{opening}{', '.join(lines)}{closing}"
     if len(flat) <= 100 and "\n" not in flat:
         return flat

@@ -30,14 +30,14 @@ SECRETS_FILE = "secrets.env"
 DEFAULT_PORT = 4222
 CLUSTER_PORT_OFFSET = 2000
 MONITOR_PORT_OFFSET = 4000
-"""As NATS does: 6222 for the other servers and 8222 for monitoring, beside 4222 for clients."""
+"""Offsets from the clients' port, as at NATS: beside 4222, other servers use 6222 and monitoring 8222."""
 
 TENANT_LIMITS: dict[str, Value] = {"max_connections": 1000, "max_subscriptions": 10_000}
-"""What one tenant's account may hold open on a server, so that none can exhaust it for the others."""
+"""Limits of one tenant's account on a server, so that none can exhaust it for the others."""
 
 
 class Sync(StrEnum):
-    """When what a server has confirmed is on its disk for good."""
+    """The time until what a server has confirmed is on its disk for good."""
 
     ALWAYS = "always"
     SECOND = "1s"
@@ -49,7 +49,7 @@ LOSES = {
     Sync.SECOND: "a power cut loses up to a second of what was confirmed",
     Sync.DEFAULT: "a power cut loses up to two minutes of what was confirmed: NATS' own default",
 }
-"""The end of the server process alone loses nothing under any of them."""
+"""What a power cut costs. The end of the server process alone loses nothing under any setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be written. `max_file_bytes` bounds all streams of a server together; None: 3/4 of its free disk.
+    """The configuration to write. `max_file_bytes` bounds all streams of a server together; None: 3/4 of its free disk.
 
     With `includes_secrets` the servers read the passwords from `SECRETS_FILE`, otherwise from their environment.
     """
@@ -98,7 +98,10 @@ class Plan:
 
 
 def servers_at(addresses: Sequence[str]) -> tuple[Server, ...]:
-    """Servers named nats-1, nats-2, … at `host` or `host:port`. Raises ConfigError."""
+    """Return servers named nats-1, nats-2, … at `host` or `host:port`.
+
+    Raises: ConfigError if an address is not valid, or given twice, or their number is not 1, 3 or 5.
+    """
     servers = tuple(_server(number, address) for number, address in enumerate(addresses, 1))
     if len(servers) not in (1, 3, 5):
         raise ConfigError("server", "must be given once, or 3 or 5 times: an even number tolerates no more failures")
@@ -117,14 +120,14 @@ def _server(number: int, address: str) -> Server:
 
 
 def users_of(plan: Plan) -> tuple[User, ...]:
-    """Everybody who has a password."""
+    """Return everybody who has a password."""
     return (*fleet_users(), system_user(), *map(tenant_user, plan.tenants))
 
 
 def files_of(plan: Plan) -> Mapping[str, str]:
-    """The text of every file by name; none holds a secret.
+    """Return the text of every file by name; none holds a secret.
 
-    Raises: ConfigError where passwords would cross a network in clear.
+    Raises: ConfigError if passwords would cross a network in clear.
     """
     if plan.tls is None and not all(server.is_local for server in plan.servers):
         raise ConfigError("tls", "is required where a server is not on this machine: passwords would travel in clear")

@@ -12,15 +12,15 @@ from fleet.model.errors import ConfigError
 from queues.server.config import Server
 
 DAYS = "825"
-"""The longest a server certificate may be valid for clients on Apple's systems."""
+"""Maximum days that clients on Apple's systems accept a server certificate for."""
 
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
 def write_certificates(folder: Path, servers: Sequence[Server]) -> None:
-    """`ca.pem`, kept if it is there, and `<server>.pem` with `<server>-key.pem`; keys are readable by their owner only.
+    """Write `ca.pem` unless it exists, and `<server>.pem` with `<server>-key.pem`; only the owner may read the keys.
 
-    Raises: ConfigError where there is no openssl, or it fails.
+    Raises: ConfigError if there is no openssl, or it fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ca, ca_key = folder / "ca.pem", folder / "ca-key.pem"

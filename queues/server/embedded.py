@@ -25,7 +25,7 @@ SYNC_INTERVAL = "1s"
 
 
 class EmbeddedServer:
-    """nats-server with JetStream in `store_dir`, on loopback. Use it as a context manager, or `start` and `stop`.
+    """A nats-server with JetStream in `store_dir`, on loopback. Use it as a context manager, or `start` and `stop` it.
 
     With port 0 it listens on a free one; a later `start` of the same object uses that port again.
     """
@@ -38,7 +38,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The address that clients connect to."""
         return f"nats://127.0.0.1:{self._port}"
 
     @property
@@ -46,7 +46,10 @@ class EmbeddedServer:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Returns when clients can connect. Raises ConfigError without a nats-server, QueueUnavailable if it fails."""
+        """Start the server, and return when clients can connect.
+
+        Raises: ConfigError if no nats-server is installed; QueueUnavailable if it does not start.
+        """
         self._store_dir.mkdir(parents=True, exist_ok=True)
         for stale in self._store_dir.glob("*.ports"):
             stale.unlink()
@@ -59,7 +62,7 @@ class EmbeddedServer:
         self._wait_until_it_listens()
 
     def stop(self) -> None:
-        """End it and wait until it has."""
+        """Stop the server and wait until it has ended."""
         if self._process is None:
             return
         self._process.terminate()
@@ -93,7 +96,10 @@ class EmbeddedServer:
         )
 
     def _wait_until_it_listens(self) -> None:
-        """The server writes <name>_<pid>.ports when it accepts connections."""
+        """Wait until the server writes <name>_<pid>.ports, which it does when it accepts connections.
+
+        Raises: QueueUnavailable if it does not come up.
+        """
         assert self._process is not None
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:

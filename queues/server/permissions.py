@@ -1,7 +1,7 @@
-"""Who may do what on NATS: the users of a production fleet with the least each of them needs.
+"""The users of a production fleet on NATS, each with the fewest permissions it needs.
 
-Streams live in one account, the fleet's. Every tenant has an account of its own that sees of them only what is
-exported to it: what it sends there, and the subject a reply goes to, stays inside its account.
+Streams live in one account, the fleet's. Every tenant has an account of its own that sees only what is exported to
+it: what it sends there, and the subject a reply goes to, stays inside its account.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ VARIABLE_PREFIX = "FLEET_NATS_PASSWORD_"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Someone who may log in. Without `publish` and `subscribe` everything in the account is allowed."""
+    """A user who may log in. Without `publish` and `subscribe` everything in the account is allowed."""
 
     name: str
     purpose: str
@@ -57,12 +57,12 @@ class User:
 
     @property
     def variable(self) -> str:
-        """Where the server finds the password."""
+        """The variable in which the server finds the password."""
         return VARIABLE_PREFIX + self.name.upper().replace("-", "_")
 
 
 def fleet_users() -> tuple[User, ...]:
-    """The users of the fleet's own account."""
+    """Return the users of the fleet's own account."""
     return (
         User("operator", "creates and changes streams, puts calibrations in force; may do everything in the account"),
         _dispatcher(),
@@ -76,7 +76,10 @@ def system_user() -> User:
 
 
 def checked_tenants(tenants: Sequence[str]) -> tuple[str, ...]:
-    """The tenants as given. Raises ConfigError where two of them cannot be told apart, or one cannot be a tenant."""
+    """Return the tenants as given.
+
+    Raises: ConfigError if two of them would share a variable, or one cannot be a tenant.
+    """
     variables: dict[str, str] = {}
     for tenant in tenants:
         if TENANT.fullmatch(tenant) is None or tenant == INVALID_TENANT:
@@ -91,12 +94,12 @@ def checked_tenants(tenants: Sequence[str]) -> tuple[str, ...]:
 
 
 def account_of(tenant: str) -> str:
-    """The name of the tenant's account, and of the user in it; no user of the fleet has such a name."""
+    """Return the name of the tenant's account, and of the user in it; no user of the fleet has such a name."""
     return f"tenant-{tenant}"
 
 
 def tenant_services(tenant: str) -> tuple[str, ...]:
-    """What a tenant may send requests to in the fleet's account."""
+    """Return the subjects in the fleet's account that a tenant may send requests to."""
     return (
         *(job_subject(lane, tenant) for lane in Lane),
         feedback_subject(tenant, Witness.USER),
@@ -107,12 +110,12 @@ def tenant_services(tenant: str) -> tuple[str, ...]:
 
 
 def tenant_streams(tenant: str) -> tuple[str, ...]:
-    """What a tenant may listen to in the fleet's account."""
+    """Return the subjects in the fleet's account that a tenant may listen to."""
     return (result_subject(tenant, "*"),)
 
 
 def tenant_user(tenant: str) -> User:
-    """Any NATS client will do: in an account of its own the tenant may use the usual inboxes."""
+    """Return the tenant's user. Any NATS client will do: in its own account the tenant may use the usual inboxes."""
     name = account_of(tenant)
     heard = (*tenant_streams(tenant), "_INBOX.>", f"{inbox_of(name)}.>")
     return User(name, f"publishes the jobs of {tenant} and gets their results", tenant_services(tenant), heard)
@@ -135,7 +138,7 @@ def _dispatcher() -> User:
     looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
-    # A tenant's that is not in use makes room for others; one that has forgotten messages is made anew.
+    # A tenant's consumer not in use makes room for others; one that has forgotten messages is made again.
     consumers = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
     direct = f"{API}.DIRECT.GET.{RESULTS}.>"
     read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *consumers)
@@ -168,19 +171,19 @@ def _sre() -> User:
 
 
 def _user(name: str, purpose: str, publish: tuple[str, ...], heard: tuple[str, ...] = ()) -> User:
-    # An inbox of its own: who may listen to all inboxes of an account reads everybody's deliveries.
+    # An inbox of its own: a user who may listen to all inboxes of an account reads everybody's deliveries.
     return User(name, purpose, publish, (f"{inbox_of(name)}.>", *heard))
 
 
 def _pulls(stream: str) -> Iterator[str]:
-    """Taking deliveries from the durable consumers of a work queue."""
+    """Yield the rights to take deliveries from the durable consumers of a work queue."""
     yield f"{API}.CONSUMER.CREATE.{stream}.>"
     yield f"{API}.CONSUMER.MSG.NEXT.{stream}.*"
     yield f"$JS.ACK.{stream}.>"
 
 
 def _reads(stream: str) -> Iterator[str]:
-    """Reading a stream from its first message with a consumer of one's own."""
+    """Yield the rights to read a stream from its first message with a consumer of one's own."""
     yield f"{API}.CONSUMER.CREATE.{stream}"
     yield f"{API}.CONSUMER.CREATE.{stream}.>"
     yield f"{API}.CONSUMER.MSG.NEXT.{stream}.*"

@@ -1,4 +1,4 @@
-"""The addresses of NATS servers as RFC 3986 has them: `nats://user:password@host:port`, several with commas between."""
+"""Addresses of NATS servers, as in RFC 3986: `nats://user:password@host:port`, several separated by commas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Address(ParseResult):
-    """As nats-py wants it, with user and password decoded; a user alone is a token."""
+    """An address as nats-py wants it, with user and password decoded; a user alone is a token."""
 
     __slots__ = ()
 
@@ -29,7 +29,10 @@ class Address(ParseResult):
 
 
 def servers_in(urls: str) -> list[str]:
-    """The servers as nats-py takes them. Raises: ConfigError that says what is wrong with which, without secrets."""
+    """Return the servers as nats-py takes them.
+
+    Raises: ConfigError, which names the server at fault by its number and quotes no secret.
+    """
     servers = [server.strip() for server in urls.split(",")]
     for number, server in enumerate(servers, 1):
         problem = _problem(server)
@@ -59,7 +62,7 @@ def _problem(server: str) -> str | None:
 
 
 def without_password(urls: str) -> str:
-    """The addresses as they may be shown: without user and password, also where these are not well encoded."""
+    """Return the addresses without user and password, even if these are badly encoded, so that they may be shown."""
     shown: list[str] = []
     for piece in urls.split(","):
         scheme = _SCHEME.match(piece.strip())

@@ -1,8 +1,8 @@
-"""nats-py's client, made so that no message can end its reading, and that it costs less to read and write many.
+"""A nats-py client that survives malformed messages and reads and writes in batches.
 
 Publishers choose the bytes of subjects, reply subjects and headers, and the server passes on any but
 a blank. nats-py 2.16 splits a control line at more blanks than the server does, takes all of it for
-UTF-8, and ends its reading task without a word where that fails; the connection then looks alive.
+UTF-8, and ends its reading task without a word if that fails; the connection then looks alive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from queues.jetstream.client.frames import CRLF, Arrival, headers_of, text_of
 UNENCRYPTED = "nats: the server offers no TLS"
 
 Taker = Callable[[Arrival], None]
-"""Is called with each message as it is read, in between two others: it must not take long."""
+"""Called with each message as it is read, between two others: it must not take long."""
 
 _REFUSED = re.compile(r"permissions violation for (?:publish|subscription) to \"(\S+)\"")
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class PermissionRefused(Error):  # type: ignore[misc]  # nats-py is Any to mypy
-    """The server does not let this login send to a subject. It says so without naming the request."""
+    """Raised if the server does not let this login send to a subject. The server does not name the request."""
 
     def __init__(self, subject: str) -> None:
         super().__init__(f"this login may not publish to {subject}")
@@ -47,7 +47,10 @@ class TolerantParser(Parser):  # type: ignore[misc]  # nats-py is Any to mypy
         self._wanted_bytes = 0
 
     async def parse(self, data: bytes = b"") -> None:
-        """Take in what came and hand on what is whole. Raises ProtocolError for what no server sends."""
+        """Take in the bytes that came, and hand on the whole messages.
+
+        Raises: ProtocolError for bytes that no server sends.
+        """
         buffer = self.buf
         buffer.extend(data)
         if len(buffer) < self._wanted_bytes:  # a large message comes in many pieces
@@ -87,7 +90,10 @@ class TolerantParser(Parser):  # type: ignore[misc]  # nats-py is Any to mypy
 
 
 def _sizes(has_headers: bool, rest: bytes) -> tuple[bytes, int, bytes, int, int]:
-    """<subject> <sid> [<reply>] [<header bytes>] <all bytes>. Raises ProtocolError for anything else."""
+    """Parse <subject> <sid> [<reply>] [<header bytes>] <all bytes>.
+
+    Raises: ProtocolError for anything else.
+    """
     words = rest.split(b" ")
     if b"" in words:
         words = [word for word in words if word]
@@ -108,7 +114,7 @@ def _nobody_cares(subject: str) -> bool:
 
 
 class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
-    """Reads on whatever comes; where its reading or its reconnecting ends all the same, it connects anew."""
+    """Keeps reading whatever comes; if its reading or its reconnecting ends all the same, it connects again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,14 +122,17 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
         self._takers: dict[int, Taker] = {}
         self._asking: set[tuple[str, asyncio.Future[None]]] = set()
         self.on_refused: Callable[[str], bool] = _nobody_cares
-        """Told of each subject that this login may not use, in lower case; says whether it was used here."""
+        """Called with each subject that this login may not use, in lower case; returns whether it was used here."""
 
     @staticmethod
     def _parse_server_uri(connect_url: str) -> Address:
         return Address(*Client._parse_server_uri(connect_url))
 
     def _connect_command(self) -> bytes:
-        """The greeting with the login. Raises Error where TLS was asked for and there is none: no password in clear."""
+        """Return the greeting with the login. No password is sent in clear.
+
+        Raises: Error if TLS was asked for and the server does not offer it.
+        """
         wants_tls = self._current_server.uri.scheme == "tls" or self.options.get("tls") is not None
         if wants_tls and not self._server_info.get("tls_required"):
             raise Error(UNENCRYPTED)
@@ -148,7 +157,10 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             raise ConnectionClosedError from error
 
     async def write(self, commands: Sequence[bytes]) -> None:
-        """Send whole commands, as they are. Raises nats-py's errors."""
+        """Send whole commands, unchanged.
+
+        Raises: nats-py's errors.
+        """
         if self.is_closed:
             raise ConnectionClosedError
         size = sum(map(len, commands))
@@ -156,12 +168,15 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             raise OutboundBufferLimitError
         self._pending.extend(commands)
         self._pending_data_size += size
-        # Whoever is first wakes the flusher, which takes all that has come by then.
+        # The first caller wakes the flusher, which takes all that has come by then.
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
 
     async def request(self, subject: str, *arguments: Any, **options: Any) -> Any:
-        """As nats-py's, but a refusal need not be waited for. Raises: PermissionRefused."""
+        """Send a request as nats-py does, but fail at once if it is refused.
+
+        Raises: PermissionRefused if the login may not send it.
+        """
         waiting = (subject.lower(), asyncio.get_running_loop().create_future())
         self._asking.add(waiting)
         asked = asyncio.ensure_future(super().request(subject, *arguments, **options))
@@ -175,13 +190,13 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             self._asking.discard(waiting)
 
     async def _process_err(self, err_msg: str) -> None:
-        """`err_msg` is in lower case. A refusal that somebody waits for is no news to anybody else."""
+        """Handle an error, in lower case. A refusal that a caller waits for is told to that caller alone."""
         refusal = _REFUSED.search(err_msg)
         if refusal is None or not self._tell_refused(refusal[1]):
             await super()._process_err(err_msg)
 
     def _tell_refused(self, subject: str) -> bool:
-        """Whether anybody had used the subject."""
+        """Tell those who used the subject that it is refused; return whether there were any."""
         waiting = [refused for asked, refused in self._asking if asked == subject and not refused.done()]
         for refused in waiting:
             refused.set_result(None)
@@ -220,14 +235,14 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             await self._process_op_err(ProtocolError("nats: the reading task ended"))
 
     def drop(self) -> None:
-        """Let the connection go at once. Closed, it would wait for a server that reads nothing to read what is left."""
+        """Drop the connection at once. Closing it would wait for a server that reads nothing to read the rest."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
 
     async def _attempt_reconnect(self) -> None:
         self.drop()
-        # Whoever sent it has been told that the connection broke. The next server may have another store, to which an
+        # Its senders have been told that the connection broke. The next server may have another store, to which an
         # acknowledgement that comes late would speak of another message.
         self._pending.clear()
         self._pending_data_size = 0

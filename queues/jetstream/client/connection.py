@@ -1,7 +1,7 @@
 """One NATS connection, and batches of requests on it.
 
 nats-py waits for each reply in a task of its own; here a whole batch is written, its replies come to
-one inbox, and one future resolves when the last is in. Whatever is open when the connection breaks
+one inbox, and one future resolves when the last is in. Everything in flight when the connection breaks
 fails at once with `QueueUnavailable`: nobody can tell any more what the broker did, and every step
 of the fleet may be repeated.
 """
@@ -45,9 +45,10 @@ async def connect(
     """Connect to one of the comma-separated servers; later outages are survived for as long as they last.
 
     `on_closed` is called when nats-py gives the connection up for good (an expired user JWT does that): the process
-    should end and be started anew.
+    should end and be started again.
+
     Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login, does
-    not offer the TLS asked for, or the address is none.
+    not offer the TLS asked for, or the address is not valid.
     """
     connection = Connection(timeout_seconds, on_closed)
     await connection.open(url, name, login)
@@ -81,7 +82,7 @@ class Connection:
         self._listeners: dict[asyncio.Queue[Arrival | QueueUnavailable], str] = {}
         self._inbox = ""
         self.generation = 0
-        """How often the connection broke so far. What the broker said before may be of a store it does not have now."""
+        """The number of breaks so far. What the broker said before one may concern a store that it no longer has."""
 
     @property
     def nats(self) -> Any:
@@ -90,12 +91,12 @@ class Connection:
 
     @property
     def max_message_bytes(self) -> int:
-        """What headers and body of a message may have together on this server."""
+        """Maximum bytes of a message's headers and body together on this server."""
         return int(self._nc.max_payload)
 
     @property
     def max_bytes(self) -> int:
-        """What the body of one of our messages may have."""
+        """Maximum bytes of the body of one of our messages."""
         return self.max_message_bytes - HEADER_ROOM_BYTES
 
     async def open(self, url: str, name: str, login: Login) -> None:
@@ -106,7 +107,7 @@ class Connection:
                 await self._nc.connect(**options)
         except (OSError, NatsError, TimeoutError) as error:
             await self._nc.close()
-            # nats-py goes on trying whatever the reason is, and keeps the last one.
+            # nats-py keeps trying whatever the reason is, and keeps the last one.
             last = self._nc.last_error or (None if isinstance(error, TimeoutError) else error)
             raise unreachable(without_password(url), last, self._timeout_seconds) from error
         self._inbox = self._nc.new_inbox()
@@ -146,7 +147,7 @@ class Connection:
     async def exchange(
         self, messages: Sequence[Message], timeout_seconds: float | None = None, generation: int | None = None
     ) -> list[Arrival]:
-        """Send all messages and return the reply to each, in order; with a `generation` only while it lasts.
+        """Send all messages and return the reply to each, in order; with a `generation`, only while it lasts.
 
         Raises: QueueUnavailable if one reply is missing after `timeout_seconds` or the connection breaks.
         """
@@ -168,7 +169,10 @@ class Connection:
 
     @asynccontextmanager
     async def waiting(self, timeout_seconds: float) -> AsyncIterator[asyncio.Future[Any]]:
-        """A future that fails when the connection breaks; time-outs and client errors become QueueUnavailable."""
+        """Provide a future that fails when the connection breaks.
+
+        Raises: QueueUnavailable for timeouts and client errors; LoginRefused for a refused subject.
+        """
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._open.add(done)
         try:
@@ -189,7 +193,10 @@ class Connection:
             done.cancel()
 
     async def send(self, message: Message, reply: str = "") -> None:
-        """Send without waiting for an answer. Raises QueueUnavailable if the client refuses it."""
+        """Send without waiting for an answer.
+
+        Raises: QueueUnavailable if the client refuses the message.
+        """
         await self._write([self._command(message, reply)])
 
     def _command(self, message: Message, reply: str) -> bytes:
@@ -209,7 +216,7 @@ class Connection:
     async def subscribe(self, subject: str, taker: Taker) -> Subscription:
         """Call `taker` with each message, as it is read; nothing is dropped.
 
-        Raises: QueueUnavailable.
+        Raises: QueueUnavailable if the subscription fails.
         """
         async with self.waiting(self._timeout_seconds):
             return await self._nc.hear(subject, taker)
@@ -221,9 +228,10 @@ class Connection:
             _log.debug("not unsubscribed: %s", error)
 
     async def listen(self, subject: str) -> AsyncIterator[Arrival]:
-        """Each message from now on.
+        """Yield each message from now on.
 
-        Raises: QueueUnavailable when the connection breaks, for some may have been missed, and where it is refused.
+        Raises: QueueUnavailable if the connection breaks, because some may have been missed, or if listening is
+        refused.
         """
         arrived: asyncio.Queue[Arrival | QueueUnavailable] = asyncio.Queue()
         subscription = await self.subscribe(subject, arrived.put_nowait)
@@ -237,7 +245,7 @@ class Connection:
             await self.unsubscribe(subscription)
 
     def new_inbox(self) -> str:
-        """A subject prefix of its own for replies that are not one per request."""
+        """Return a new subject prefix for replies that are not one per request."""
         return str(self._nc.new_inbox())
 
     def _on_reply(self, message: Arrival) -> None:
@@ -259,14 +267,14 @@ class Connection:
         self._up.set()
 
     async def _on_close(self) -> None:
-        # Whoever waits for the connection must learn that it will not come back.
+        # Callers that wait for the connection must learn that it will not come back.
         self._up.set()
         self._fail_all()
         if self._on_closed is not None:
             self._on_closed()
 
     def _on_refused(self, subject: str) -> bool:
-        """End what waits for an answer that will never come. The server names the subject, in lower case here."""
+        """Fail whatever waits for an answer that will never come. The server names the subject, in lower case here."""
         told = False
         for batch in self._batches.values():
             refused = next((each.subject for each in batch.messages if each.subject.lower() == subject), None)
@@ -288,11 +296,11 @@ class Connection:
 
 
 async def _log_error(error: Exception) -> None:
-    """nats-py reads no further if this raises."""
+    """Log the error, and never raise: nats-py would stop reading."""
     _log.warning("NATS: %s", error or type(error).__name__)
 
 
 def status_of(message: Arrival) -> str | None:
-    """The status the server answers with in place of content, e.g. "503" where nobody listens."""
+    """Return the status the server sends in place of content, e.g. "503" if nobody listens."""
     headers = message.headers
     return None if headers is None else headers.get("Status")

@@ -1,4 +1,4 @@
-"""What travels on a NATS connection: the command that publishes, and the message that arrives."""
+"""The frames of a NATS connection: the command that publishes, and the message that arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LINE_BREAKS = str.maketrans("\r\n", "  ")
 
 
 def publication(subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None) -> bytes:
-    """The command that publishes. The subjects must be valid ones, for nothing checks them again."""
+    """Return the command that publishes. The subjects must be valid: nothing checks them again."""
     if headers is None:
         return b"%b%b\r\n" % (f"PUB {subject} {reply} {len(data)}\r\n".encode(), data)
     lines = "".join([f"{name}: {value.translate(_LINE_BREAKS)}\r\n" for name, value in headers.items()])
@@ -20,7 +20,7 @@ def publication(subject: str, reply: str, data: bytes, headers: Mapping[str, str
 
 
 class Arrival:
-    """A message as it was read. Its headers are taken apart when somebody asks for them."""
+    """A message as it was read. Its headers are parsed only when asked for."""
 
     __slots__ = ("_head", "data", "reply", "subject")
 
@@ -36,7 +36,7 @@ class Arrival:
 
 
 def headers_of(head: bytes) -> dict[str, str] | None:
-    """Headers by name, with `Status` and `Description` where the server says so; None where there are none.
+    """Return the headers by name, with the server's `Status` and `Description` if sent; None if there are none.
 
     What cannot be a header is left out: publishers choose these bytes.
     """
@@ -56,5 +56,5 @@ def headers_of(head: bytes) -> dict[str, str] | None:
 
 
 def text_of(raw: bytes) -> str:
-    """The same bytes always give the same text, and text that is no valid name stays none."""
+    """Decode so that equal bytes always give equal text, and a name that is not valid stays so."""
     return raw.decode(errors="backslashreplace")

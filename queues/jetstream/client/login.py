@@ -1,4 +1,4 @@
-"""Who a connection is on NATS, and which servers it trusts."""
+"""A connection's login on NATS, and the servers it trusts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fleet.model.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """User and password, a NATS .creds file, or the seed of an NKey; nothing of it where the servers ask for nothing.
+    """User and password, a NATS .creds file, or the seed of an NKey; nothing if the servers ask for none.
 
     `ca_path` is the authority that signed the servers' certificates, in PEM; None leaves it to the system's.
-    `inbox_prefix` is where replies come to; None is `_INBOX_<user>` with a user, so that users of one account who may
-    listen to no other inbox cannot read each other's replies, and NATS' own `_INBOX` otherwise.
+    `inbox_prefix` is the subject prefix of replies; None means `_INBOX_<user>` if there is a user, so that users of one
+    account who may listen to no other inbox cannot read each other's replies, and otherwise NATS' own `_INBOX`.
     """
 
     user: str | None = None
@@ -28,7 +28,10 @@ class Credentials:
     inbox_prefix: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """What `nats.connect` is told. Raises ConfigError where a file or a package is missing."""
+        """Return the options of `nats.connect`.
+
+        Raises: ConfigError if a file or a package is missing.
+        """
         if (self.creds_path or self.nkey_seed) and find_spec("nkeys") is None:
             raise ConfigError("nats_creds_path", "and nats_nkey_seed need a package: pip install 'nats-py[nkeys]'")
         wanted = {
@@ -42,7 +45,10 @@ class Credentials:
         return {name: value for name, value in wanted.items() if value is not None}
 
     def secret(self) -> bytes:
-        """What only whoever may log in like this knows; empty where nothing is asked for. Raises ConfigError."""
+        """Return what only holders of this login know; empty if the servers ask for none.
+
+        Raises: ConfigError if the file cannot be read.
+        """
         if self.creds_path is None:
             return (self.password or self.nkey_seed or "").encode()
         try:
@@ -52,13 +58,13 @@ class Credentials:
 
 
 Login = Credentials
-"""The name inside the fleet, where a `login` is what a process does with them."""
+"""The name used inside the fleet, where a `login` is an action of a process."""
 
 ANONYMOUS = Credentials()
 
 
 def inbox_of(user: str) -> str:
-    """The subject prefix of a user's replies."""
+    """Return the subject prefix of a user's replies."""
     return f"_INBOX_{user}"
 
 

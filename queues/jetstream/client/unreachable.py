@@ -1,4 +1,4 @@
-"""Why no connection to NATS came about."""
+"""Explains why no connection to NATS came about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOGIN = ("authorization violation", "authentication")
 
 
 def unreachable(where: str, error: object, timeout_seconds: float) -> FleetError:
-    """One line for the last error of a connection that failed; `where` holds no password."""
+    """Return one line for the last error of a failed connection; `where` holds no password."""
     said = " ".join(str(error).split())
     match error:
         case ssl.SSLCertVerificationError():

@@ -1,9 +1,9 @@
-"""Messages that lie in a queue and that its consumer does not know of any more.
+"""Finds messages in a queue that its consumer has forgotten.
 
 A nats-server that is killed may keep the acknowledgement of a message and lose its removal. Nobody is given the message
-again then, and until the server's next start it counts as one that waits: of its target there is never nothing to do.
-Where a consumer has nothing to hand out and nothing in hand, and its subjects are not empty for long, the consumer is
-made anew. It hands out what is there once more, and that changes nothing, like every other redelivery.
+again then, and until the server's next start it counts as waiting: its target never seems to be without work.
+If a consumer has nothing to hand out and nothing in hand, and its subjects are not empty for long, the consumer is
+removed and made again. It hands out what is there once more, which does no harm, like every other redelivery.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from queues.wire.letters import Message
 from queues.wire.subjects import consumer_of, stream_of
 
 STILL_SECONDS = 30.0
-"""How long the number of messages must not have changed before the consumer is asked."""
+"""Seconds for which the number of messages must stay the same before the consumer is asked."""
 
 MOST_ASKED = 8
-"""Consumers asked after one reading, which waits for their answers."""
+"""Maximum consumers asked after one reading, which waits for their answers."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Forgotten:
         self._still: dict[Source, tuple[int, float]] = {}
 
     async def look(self, depths: Depths) -> None:
-        """Remove the consumers that have forgotten something; whoever takes from one of them next makes it anew."""
+        """Remove the consumers that have forgotten something; the next to take from one of them makes it again."""
         for source in self._unmoved(_counts(depths)):
             if await self._remove(source):
                 _log.warning("the consumer %s of %s had forgotten messages", consumer_of(source), stream_of(source))
@@ -56,7 +56,7 @@ class Forgotten:
         return unmoved
 
     async def _remove(self, source: Source) -> bool:
-        """Whether the consumer was idle, and is gone. Another dispatcher may have been first."""
+        """Remove the consumer if it is idle; return whether it is gone. Another dispatcher may have been first."""
         place = f"{stream_of(source)}.{consumer_of(source)}"
         try:
             [info] = await self._connection.exchange([Message(f"$JS.API.CONSUMER.INFO.{place}", b"")])
@@ -71,7 +71,7 @@ class Forgotten:
 
 
 def _counts(depths: Depths) -> Mapping[Source, int]:
-    """Messages by the source whose consumer hands them out."""
+    """Return the messages by the source whose consumer hands them out."""
     counts: Counter[Source] = Counter(depths.work)
     for source, count in depths.jobs.items():
         if not is_stray(source):

@@ -1,6 +1,6 @@
-"""Jobs on subjects that name no tenant, for which there can be no consumer: of some bytes no filter can be made.
+"""Jobs whose subject names no valid tenant, so that no consumer's filter can match them.
 
-Only a publisher with a right to more than its own subject can send one. It is found by its place in the stream, and
+Only a publisher with a right to more than its own subject can send one. A stray is found by its place in the stream and
 removed by it, so that it is answered like any other malformed job and does not stay for ever.
 """
 
@@ -26,7 +26,7 @@ SCANNED_PER_TAKE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """Where the message is."""
+    """The place of a stray message."""
 
     sequence: int
 
@@ -35,14 +35,17 @@ class Stray:
 
 
 class Strays:
-    """Looks through the stream once, and then through what is new. Nothing is leased: a repetition changes nothing."""
+    """Looks through the stream once, then through what is new. Nothing is leased: a repetition does no harm."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._seen = 0
 
     async def take(self, limit: int) -> list[AnyDelivery]:
-        """Those among the next few thousand messages, until there are `limit` or some more. Raises QueueUnavailable."""
+        """Return the strays among the next few thousand messages, and stop at `limit` or a few more.
+
+        Raises: QueueUnavailable if the stream cannot be read.
+        """
         [info] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{JOBS}", b"")])
         state = from_json(info.data).get("state", {})
         last = state.get("last_seq", 0)

@@ -1,1 +1,1 @@
-"""What is kept beside the jobs: spend, calibrations, reports of load, dead letters, cancellations, the record."""
+"""The stores beside the jobs: spend, calibrations, reports of load, dead letters, cancellations, the record."""

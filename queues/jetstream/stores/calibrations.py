@@ -27,10 +27,10 @@ from queues.wire.subjects import CALIBRATIONS, EXPECTED_LAST_SUBJECT_SEQUENCE, c
 Calibrations = Mapping[CalibrationKey, Calibration]
 
 POLL_SECONDS = 5.0
-"""How soon a running dispatcher notices a new calibration. One small request each time; reading waits for a change."""
+"""Seconds until a dispatcher notices a new calibration. Each poll is one small request; a change is then read."""
 
 ROLLED_BACK = "+rolled-back"
-"""The end of the version of a calibration that was put in force once more."""
+"""The suffix of the version of a calibration that was put in force again."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +39,15 @@ _ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
 def store_key(key: CalibrationKey) -> str:
-    """`<target>.<family>.<kind>`, each one token: what else is in them becomes `=` and two hex digits."""
+    """Return `<target>.<family>.<kind>`, one token each; any other character becomes `=` and two hex digits."""
     return ".".join(_UNSAFE.sub(_escape, part) for part in (key.target, key.family, str(key.kind)))
 
 
 def calibration_key(key: str) -> CalibrationKey:
-    """The key that `store_key` made this of. Raises: ConfigError where it made none such."""
+    """Return the key that `store_key` turned into this text.
+
+    Raises: ConfigError if there is none.
+    """
     parts = [_ESCAPED.sub(lambda match: chr(int(match[1], 16)), part) for part in key.split(".")]
     if len(parts) != 3 or not all(parts):
         raise ConfigError("key", "must be <target>.<family>.<kind>, with dots inside written as =2E and * as =2A")
@@ -56,7 +59,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class JetStreamCalibrations:
-    """`fleet.ports.CalibrationStore` on the bucket `calibrations`, which `queues.jetstream.topology` makes."""
+    """Implements `fleet.ports.CalibrationStore` on the bucket `calibrations`, made by `queues.jetstream.topology`."""
 
     def __init__(self, connection: Connection, poll_seconds: float = POLL_SECONDS) -> None:
         self._connection = connection
@@ -64,7 +67,10 @@ class JetStreamCalibrations:
 
     @classmethod
     async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamCalibrations:
-        """A store on a connection of its own, closed with it. Raises: QueueUnavailable."""
+        """Return a store on a connection of its own, closed with it.
+
+        Raises: QueueUnavailable if no broker answers.
+        """
         return cls(await connect(url, name="fleet-calibrations", login=login))
 
     async def read_all(self) -> Calibrations:
@@ -78,7 +84,7 @@ class JetStreamCalibrations:
         subject = calibration_subject(store_key(key))
         history = [message async for message in recorded(self._connection, CALIBRATIONS, subject)]
         earlier = _one_before(key, history)
-        # Somebody may have put another one since: theirs is not to be undone unseen.
+        # Somebody may have put another one since, which must not be undone unseen.
         fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(history[-1].sequence)}
         await self._store([replace(_message(earlier), headers=fence)])
         return earlier
@@ -88,7 +94,7 @@ class JetStreamCalibrations:
             raise QueueUnavailable("a calibration was not stored: another one came first, so look again")
 
     async def watch(self, on_change: Callable[[Calibrations], None]) -> None:
-        # A plain re-read: nothing to lose across reconnects, restarts and a bucket made anew.
+        # A plain re-read: nothing to lose across reconnects, restarts and a bucket that is made again.
         seen: object = None
         while True:
             try:
@@ -101,7 +107,7 @@ class JetStreamCalibrations:
             await asyncio.sleep(self._poll_seconds)
 
     async def _state(self) -> object:
-        """Changes whenever the bucket does."""
+        """Return a value that changes whenever the bucket does."""
         try:
             info: Any = await self._connection.nats.jetstream().stream_info(CALIBRATIONS)
         except NatsError as error:
@@ -113,7 +119,7 @@ class JetStreamCalibrations:
 
 
 class MemoryCalibrations:
-    """`fleet.ports.CalibrationStore` in this process, shared by whoever holds it. It stores the same bytes."""
+    """Implements `fleet.ports.CalibrationStore` in this process, shared by its holders. It stores the same bytes."""
 
     def __init__(self) -> None:
         self._history: dict[str, list[Recorded]] = {}
@@ -142,11 +148,14 @@ class MemoryCalibrations:
             await changed.wait()
 
     async def close(self) -> None:
-        """Nothing to close: it belongs to the process."""
+        """Do nothing: the store belongs to the process."""
 
 
 def _message(calibration: Calibration) -> Message:
-    """Raises: ConfigError where a reader would refuse it."""
+    """Return the message for a calibration.
+
+    Raises: ConfigError if a reader would refuse it.
+    """
     body = encode_calibration(calibration)
     decode_calibration(body)
     return Message(calibration_subject(store_key(calibration.key)), body)
@@ -172,7 +181,10 @@ def _readable(message: Recorded) -> Calibration | None:
 
 
 def _one_before(key: CalibrationKey, history: Sequence[Recorded]) -> Calibration:
-    """The revision before the one in force; where that one was itself rolled back to, the one before its original."""
+    """Return the revision before the one in force or, if that was itself rolled back to, the one before its original.
+
+    Raises: ConfigError if there is none.
+    """
     found = [calibration for message in history if (calibration := _readable(message)) is not None]
     versions = [calibration.version for calibration in found]
     in_force = _original(versions[-1]) if versions else ""
@@ -181,7 +193,7 @@ def _one_before(key: CalibrationKey, history: Sequence[Recorded]) -> Calibration
     if at == 0:
         raise ConfigError("key", f"{key.target} {key.family} {key.kind} has no earlier calibration to go back to")
     earlier = found[at - 1]
-    # What was spent of the promise's delta since is spent, whichever threshold is in force.
+    # The part of the promise's delta spent since is spent, whichever threshold is in force.
     return replace(earlier, version=_original(earlier.version) + ROLLED_BACK, looks=found[-1].looks)
 
 

@@ -1,4 +1,4 @@
-"""The jobs that are called off: a stream of wishes, and its twin in this process."""
+"""The cancelled jobs: a stream of cancellations, and its twin in this process."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from queues.wire.records import result_in
 from queues.wire.subjects import CANCELS, RESULTS, cancel_subject, result_subject
 
 PORTION = 1000
-"""Wishes read at once."""
+"""Cancellations read at once."""
 
 NEVER_FULL = 100
-"""So few fit into the smallest stream there may be: where no more are stored, none has made room for others."""
+"""So few fit into the smallest possible stream: if no more are stored, none was dropped to make room."""
 
 POLL_SECONDS = 5.0
-"""How long one look waits for a wish; a new one is handed on at once."""
+"""Seconds that one pull waits for a cancellation; a new one is handed on at once."""
 
 FORGOTTEN_AFTER_SECONDS = 60.0
-"""When the server forgets a reader that went away."""
+"""Seconds until the server forgets a reader that went away."""
 
 PAUSE_SECONDS = 0.5
-"""Between tries while the broker is away."""
+"""Seconds between tries while the broker is away."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ ToldAll = Callable[[float | None], None]
 
 
 def _nobody_asks(known_since: float | None) -> None:
-    """For readers to whom it does not matter whether they know all that is stored."""
+    """Ignore the report, for readers that need not know whether they have been told all that is stored."""
 
 
 def cancellation_in(subject: str, body: bytes) -> Cancellation | None:
-    """The wish on this subject; None where its body is neither empty nor an empty object.
+    """Return the cancellation on this subject, or None if its body is neither empty nor an empty object.
 
     A publisher can make the broker's own replies land on subjects of the same account, and those have a body.
     """
@@ -71,7 +71,7 @@ def _is_empty(body: bytes) -> bool:
 
 
 class JetStreamCancels:
-    """`fleet.ports.Cancels` on the stream CANCELS, which `queues.jetstream.topology` makes."""
+    """Implements `fleet.ports.Cancels` on the stream CANCELS, made by `queues.jetstream.topology`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -88,7 +88,10 @@ class JetStreamCancels:
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _read_on(self, told_all: ToldAll) -> AsyncIterator[list[Arrival]]:
-        """All that is stored, then what comes. Raises QueueUnavailable when the reader is gone."""
+        """Yield all that is stored, then what comes.
+
+        Raises: QueueUnavailable if the reader is gone.
+        """
         js = self._connection.nats.jetstream()
         config = ConsumerConfig(
             # Only with a name does the server check the filter against the caller's permissions.
@@ -153,7 +156,7 @@ def _outcome(reply: Arrival) -> Status | None:
 
 
 class MemoryCancels:
-    """`fleet.ports.Cancels` on a MemoryBroker."""
+    """Implements `fleet.ports.Cancels` on a MemoryBroker."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker

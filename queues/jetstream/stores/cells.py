@@ -20,12 +20,12 @@ NO_MESSAGE = 10037
 """The server's code for a subject that holds nothing."""
 
 WRITTEN_MEANWHILE = (10071, 10164)
-"""Its codes for a subject whose last sequence is another than expected; a cluster has one of its own."""
+"""The server's codes for a subject whose last sequence is not the expected one; a cluster has a code of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value and its revision; revision 0 where nothing is stored."""
+    """A value and its revision; revision 0 means that nothing is stored."""
 
     value: bytes
     revision: int
@@ -40,13 +40,13 @@ class Cells(Protocol):
     async def read(self, key: str) -> Cell: ...
 
     async def write(self, key: str, value: bytes, revision: int) -> int | None:
-        """The new revision; None where another than `revision` is stored by now. Where it raises, it may be stored."""
+        """Return the new revision, or None if `revision` is not the latest. If this raises, it may be stored."""
 
     async def keys(self, prefix: str) -> Sequence[str]: ...
 
 
 class JetStreamCells:
-    """The key-value bucket `spend`."""
+    """Cells in the key-value bucket `spend`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -97,7 +97,7 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 class MemoryCells:
-    """Cells that the books of one process share. As at a broker, others get their turn at every step."""
+    """Cells shared by the books of one process. As with a broker, others get their turn at every step."""
 
     def __init__(self) -> None:
         self._cells: dict[str, Cell] = {}

@@ -28,15 +28,17 @@ REDRIVEN_FROM = "redriven_from"
 """The key in a job's metadata that names the job whose dead letter it comes from."""
 
 NO_MESSAGE = 10037
-"""The server's code for a sequence under which nothing lies."""
+"""The server's code for a sequence that holds no message."""
 
 _log = logging.getLogger(__name__)
 
 
 def redriven(kept: Kept, now: float) -> Submission:
-    """The letter's job under a new id, always the same for one letter, so that a repetition is recognised.
+    """Return the letter's job under a new id, always the same for one letter, so that a repetition is recognised.
 
-    A deadline or a start that has passed by `now` (unix seconds) is left out. Raises: InvalidJob.
+    A deadline or a start that has passed by `now` (unix seconds) is left out.
+
+    Raises: InvalidJob if the letter holds no job.
     """
     letter = kept.letter
     job = _job_in(letter)
@@ -65,7 +67,10 @@ def _new_id(kept: Kept) -> str:
 
 
 def _job_in(letter: DeadLetter) -> Job:
-    """The job that the letter's bytes hold, as they lay in WORK or in JOBS."""
+    """Return the job that the letter's bytes hold, as they lay in WORK or in JOBS.
+
+    Raises: InvalidJob if they hold none.
+    """
     lane = letter.lane or Lane.STANDARD
     work = decode_work(letter.body, work_subject(_target_in(letter.body), lane, letter.tenant))
     if isinstance(work, Work):
@@ -77,7 +82,7 @@ def _job_in(letter: DeadLetter) -> Job:
 
 
 def _target_in(body: bytes) -> str:
-    """Whose work it was: part of the subject it lay under, with which it must agree."""
+    """Return the target in the body, which must agree with the subject it lay under."""
     try:
         return str(from_json(body)["target"])
     except (ValueError, TypeError, KeyError):
@@ -99,14 +104,17 @@ def _kept(sequence: int, body: bytes) -> Kept | None:
 
 
 class JetStreamDeadLetters:
-    """`fleet.ports.DeadLetters` on the stream DEAD."""
+    """Implements `fleet.ports.DeadLetters` on the stream DEAD."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @classmethod
     async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamDeadLetters:
-        """On a connection of its own, closed with it. Raises: QueueUnavailable, ConfigError."""
+        """Return the dead letters on a connection of their own, closed with them.
+
+        Raises: QueueUnavailable; ConfigError if the login is refused.
+        """
         return cls(await connect(url, name="fleet-dead", login=login))
 
     async def letters(self, tenant: str | None = None) -> AsyncIterator[Kept]:
@@ -128,7 +136,7 @@ class JetStreamDeadLetters:
         return await self._ask(f"$JS.API.STREAM.MSG.DELETE.{DEAD}", {"seq": sequence}) is not None
 
     async def _ask(self, subject: str, query: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The server's answer; None where it has no such message."""
+        """Return the server's answer, or None if it has no such message."""
         [reply] = await self._connection.exchange([Message(subject, to_json(query))])
         if status_of(reply) is not None:
             raise QueueUnavailable(f"{DEAD} does not answer")
@@ -149,7 +157,7 @@ def _body(answer: Mapping[str, Any]) -> bytes:
 
 
 class MemoryDeadLetters:
-    """`fleet.ports.DeadLetters` on a MemoryBroker. Numbers count the letters from 1."""
+    """Implements `fleet.ports.DeadLetters` on a MemoryBroker. Numbers count the letters from 1."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
@@ -179,4 +187,4 @@ class MemoryDeadLetters:
         return there
 
     async def close(self) -> None:
-        """Nothing to close: the broker belongs to the process."""
+        """Do nothing: the broker belongs to the process."""

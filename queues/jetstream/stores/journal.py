@@ -1,4 +1,4 @@
-"""Reading back what was recorded: the ledger and the feedback, from the first message still kept."""
+"""Reads back what was recorded: the ledger and the feedback, from the first message still kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PORTION = 1000
 """Messages asked for at once."""
 
 FORGOTTEN_AFTER_SECONDS = 60.0
-"""When the server forgets a reader that went away in the middle."""
+"""Seconds until the server forgets a reader that went away in the middle."""
 
 Value = TypeVar("Value")
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A message as it lies in a stream. `stored_at` is unix seconds, `sequence` its number in the stream."""
+    """A message stored in a stream. `stored_at` is unix seconds, `sequence` its number in the stream."""
 
     subject: str
     data: bytes
@@ -48,9 +48,9 @@ class Recorded:
 async def recorded(
     connection: Connection, stream: str, subject: str | None = None, *, latest_only: bool = False
 ) -> AsyncIterator[Recorded]:
-    """What lies in the stream now, oldest first; with `subject` of that filter, with `latest_only` one per subject.
+    """Yield the messages now in the stream, oldest first: those on `subject`, or with `latest_only` one per subject.
 
-    Raises: QueueUnavailable, also where there is no such stream.
+    Raises: QueueUnavailable, also if there is no such stream.
     """
     js = connection.nats.jetstream()
     config = ConsumerConfig(
@@ -58,7 +58,7 @@ async def recorded(
         name=f"reader-{secrets.token_hex(8)}",
         ack_policy=AckPolicy.NONE,
         deliver_policy=DeliverPolicy.LAST_PER_SUBJECT if latest_only else DeliverPolicy.ALL,
-        # The server wants a filter where it shall deliver the last per subject.
+        # The server wants a filter if it is to deliver the last per subject.
         filter_subject=subject,
         inactive_threshold=FORGOTTEN_AFTER_SECONDS,
         mem_storage=True,
@@ -79,7 +79,7 @@ async def recorded(
 
 
 async def _portions(inlet: Inlet, expected: int) -> AsyncIterator[Any]:
-    """Up to `expected` messages; fewer where some have grown too old meanwhile. What comes later is not waited for."""
+    """Yield up to `expected` messages; fewer if some have grown too old meanwhile. Later ones are not waited for."""
     while expected > 0:
         messages = await inlet.pull(min(expected, PORTION), 0, DEFAULT_TIMEOUT_SECONDS)
         if not messages:
@@ -119,7 +119,7 @@ def _feedback(message: Recorded) -> Feedback | Problem:
 
 
 class JetStreamJournal:
-    """`fleet.ports.Journal` on one connection."""
+    """Implements `fleet.ports.Journal` on one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -127,7 +127,10 @@ class JetStreamJournal:
 
     @classmethod
     async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamJournal:
-        """A journal on a connection of its own, closed with it. Raises: QueueUnavailable."""
+        """Return a journal on a connection of its own, closed with it.
+
+        Raises: QueueUnavailable if no broker answers.
+        """
         return cls(await connect(url, name="fleet-journal", login=login))
 
     async def ledger(self) -> AsyncIterator[LedgerEntry]:
@@ -148,7 +151,7 @@ class JetStreamJournal:
 
 
 class MemoryJournal:
-    """`fleet.ports.Journal` on a MemoryBroker."""
+    """Implements `fleet.ports.Journal` on a MemoryBroker."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
@@ -174,4 +177,4 @@ class MemoryJournal:
         return self._reader.unreadable()
 
     async def close(self) -> None:
-        """Nothing to close: the broker belongs to the process."""
+        """Do nothing: the broker belongs to the process."""

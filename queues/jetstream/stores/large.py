@@ -1,4 +1,4 @@
-"""Reading results whose answer lies in the object store."""
+"""Reads results whose answer lies in the object store."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from queues.wire.records import receipt_in, result_in
 from queues.wire.subjects import LARGE_RESULTS
 
 CHUNKS_AT_ONCE = 32
-"""The server cuts the connection of a client for which more than 64 MB wait."""
+"""Chunks asked for at once: the server cuts the connection of a client for which more than 64 MB wait."""
 
 TRIES = 3
 LAG_SECONDS = 0.3
-"""In a cluster the server that answers may lag behind the one that has taken the chunks in."""
+"""Seconds between tries: in a cluster the server that answers may lag behind the one that has taken the chunks in."""
 
 
 async def whole_result(connection: Connection, tenant: str, body: bytes) -> Result | None:
-    """The result in these bytes with its answer, wherever that lies; None where it is none, or its answer is gone.
+    """Return the result in these bytes with its answer, wherever that lies; None if there is none or it is gone.
 
-    Raises: QueueUnavailable.
+    Raises: QueueUnavailable if the answer cannot be read.
     """
     receipt = receipt_in(body)
     if receipt is None:
@@ -40,7 +40,10 @@ async def whole_result(connection: Connection, tenant: str, body: bytes) -> Resu
 
 
 async def _portion(connection: Connection, subjects: list[str]) -> list[bytes] | None:
-    """The chunks under these subjects; None where one is gone."""
+    """Return the chunks under these subjects, or None if one is gone.
+
+    Raises: QueueUnavailable if they cannot be read.
+    """
     asked = [Message(f"$JS.API.DIRECT.GET.{LARGE_RESULTS}.{subject}", b"") for subject in subjects]
     for tried in range(1, TRIES + 1):
         replies = await connection.exchange(asked)

@@ -1,4 +1,4 @@
-"""What dispatchers report of their load: the NATS key-value bucket `load`, and its twin in this process.
+"""Dispatchers' reports of their load: the NATS key-value bucket `load`, and its twin in this process.
 
 A report is JSON under the dispatcher's id. Nobody deletes it: it goes when it is older than the bucket keeps it.
 """
@@ -31,7 +31,7 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _LaneRecord(BaseModel):
-    """One entry of `Load.lanes`; `slack_seconds` is below 0 where jobs come too late."""
+    """One entry of `Load.lanes`; `slack_seconds` is below 0 if jobs come too late."""
 
     target: str
     lane: Lane
@@ -66,7 +66,10 @@ def encode_load(load: Load) -> bytes:
 
 
 def decode_load(body: bytes) -> Load:
-    """Raises: ValueError for what is no report."""
+    """Return the report in these bytes.
+
+    Raises: ValueError if they hold none.
+    """
     record = _Record.model_validate_json(body)
     lanes = {
         WorkOf(each.target, each.lane): LaneLoad(each.jobs, each.tokens_per_job, each.slack_seconds)
@@ -86,7 +89,7 @@ def decode_load(body: bytes) -> Load:
 
 
 class JetStreamLoads:
-    """`fleet.ports.LoadBook` on the bucket `load`, which `queues.jetstream.topology` makes."""
+    """Implements `fleet.ports.LoadBook` on the bucket `load`, made by `queues.jetstream.topology`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -98,7 +101,7 @@ class JetStreamLoads:
         wanted = to_json({"subjects_filter": load_subject(">")})
         [info] = await self._ask([Message(f"$JS.API.STREAM.INFO.{LOAD}", wanted)])
         subjects = sorted(info["state"].get("subjects") or {})
-        # Not a consumer: who scales reads every second, and a consumer is a thing to make and to remove each time.
+        # Not a consumer: scaling reads every second, and a consumer would have to be made and removed each time.
         get = f"$JS.API.STREAM.MSG.GET.{LOAD}"
         asked = [Message(get, to_json({"last_by_subj": subject})) for subject in subjects]
         replies = [_answer(reply) for reply in await self._connection.exchange(asked)]
@@ -122,7 +125,7 @@ def _answer(reply: Any) -> dict[str, Any]:
 
 
 class MemoryLoads:
-    """`fleet.ports.LoadBook` in this process, shared by whoever holds it. It stores the same bytes, as long."""
+    """Implements `fleet.ports.LoadBook` in this process, shared by its holders. It keeps the same bytes for as long."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -132,7 +135,7 @@ class MemoryLoads:
         self.store(load_subject(load.dispatcher), encode_load(load))
 
     def store(self, subject: str, body: bytes) -> None:
-        """Put bytes there, as a stranger could."""
+        """Store bytes, as a stranger could."""
         self._stored[subject] = (self._now(), body)
 
     async def read(self) -> Sequence[Load]:
@@ -142,7 +145,7 @@ class MemoryLoads:
 
 
 def _readable(stored: Iterable[tuple[str, bytes]]) -> list[Load]:
-    """What can be read of it; the rest is left out and logged."""
+    """Return the readable reports; the rest is left out and logged."""
     loads = []
     for subject, body in stored:
         try:

@@ -1,8 +1,8 @@
 """A page of the book of spend: one account that every dispatcher writes to, by compare-and-set.
 
-What a process asks for while its write is under way joins the next one, so that it has one write in flight per
-account, however many calls it makes. Each write carries its writer and a number. Where a confirmation got lost, the
-next reading tells by them whether the write was stored: nothing is booked twice and nothing stays reserved.
+Requests that a process makes while its write is under way join the next one, so that it has one write in flight per
+account, however many calls it makes. Each write carries its writer and a number. If a confirmation is lost, the next
+reading tells by them whether the write was stored: nothing is booked twice and nothing stays reserved.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from queues.jetstream.stores.cells import Cell, Cells
 
 BACKOFF_SECONDS = 0.001
 MOST_BACKOFF_SECONDS = 0.25
-"""Between writes that lost against another process: at first as long as a write takes, at most long enough for as many
-dispatchers as there may be to write one after another."""
+"""Bounds of the pause between writes that lost against another process: at first as long as a write takes, at most
+long enough for as many dispatchers as there may be to write one after another.
+"""
 
 OUTAGE_SECONDS = 0.5
-"""Between tries to book what was spent while the broker is away."""
+"""Seconds between tries to book what was spent while the broker is away."""
 
 WRITERS = 256
-"""Writers a record remembers; a dispatcher that wrote before so many others have since is long gone."""
+"""Maximum writers a record remembers; a dispatcher that wrote before so many others have since is long gone."""
 
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class _Settlement:
 
 @dataclass(slots=True)
 class _Commit:
-    """One write: what it does, and to what."""
+    """One write: the requests in it, and the account before and after it."""
 
     number: int
     settled: list[_Settlement]
@@ -104,7 +105,10 @@ class Page:
         self._task: asyncio.Task[None] | None = None
 
     async def reserve(self, nano: int, limit: int | None, now: float) -> Account | Refusal:
-        """The account with the money reserved in it, or why not. Raises QueueUnavailable; then nothing is reserved."""
+        """Return the account with the money reserved in it, or the refusal.
+
+        Raises: QueueUnavailable; then nothing is reserved.
+        """
         claim = _Claim(nano, limit, now, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
         self._wake()
@@ -119,7 +123,7 @@ class Page:
         return self._task is None or self._task.done()
 
     async def close(self, patience_seconds: float) -> None:
-        """Book what is owed, in the time there is; what is left stays reserved and counts as spent one day."""
+        """Book what is owed, in the time there is; what is left stays reserved and counts as spent for one day."""
         if self._task is not None and not self._task.done():
             await asyncio.wait((self._task,), timeout=patience_seconds)
             self._task.cancel()
@@ -135,13 +139,13 @@ class Page:
                 continue
             except QueueUnavailable as error:
                 self._fail(error)
-            except Exception as error:  # whoever waits for an answer must get one, also where a bug is in the way
+            except Exception as error:  # callers that wait for an answer must get one, even from a bug
                 _log.exception("the account %s cannot be written", self._key)
                 self._fail(QueueUnavailable(f"internal error: {type(error).__name__}"))
             await asyncio.sleep(OUTAGE_SECONDS)
 
     def _fail(self, error: QueueUnavailable) -> None:
-        """Nobody waits for an outage to end: a job has somewhere else to go."""
+        """Fail the claims: nobody waits for an outage to end, because a job has somewhere else to go."""
         self._known = None
         claims, self._claims = self._claims, []
         for claim in claims:
@@ -176,7 +180,7 @@ class Page:
         return self._known
 
     def _resolve(self, record: Record) -> None:
-        """Of the writes in doubt, at most one was stored: all were made upon the same revision."""
+        """Find the write in doubt that was stored: at most one, because all were made upon the same revision."""
         stored = self._doubts.get(record.commits.get(self._writer, 0))
         if stored is not None:
             self._doubts.clear()
@@ -185,7 +189,7 @@ class Page:
             self._owed += [_give_back(claim) for claim in stored.granted]
 
     def _compose(self, record: Record) -> _Commit:
-        """Settlements first: they make room."""
+        """Compose a write; settlements come first, because they make room."""
         self._number += 1
         commit = _Commit(self._number, list(self._owed), record.account, record.account)
         for each in commit.settled:
@@ -219,7 +223,7 @@ class Page:
         for claim, answer in commit.answers:
             if not claim.answer.done():
                 claim.answer.set_result(answer)
-            elif isinstance(answer, Account):  # whoever asked has gone
+            elif isinstance(answer, Account):  # the caller has gone
                 self._owed.append(_give_back(claim))
 
 

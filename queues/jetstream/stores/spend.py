@@ -18,16 +18,16 @@ from queues.jetstream.stores.cells import Cells
 from queues.jetstream.stores.page import Page, record_of
 
 CLOSE_SECONDS = 5.0
-"""How long a closing dispatcher waits for the broker to book what is settled."""
+"""Seconds that a closing dispatcher waits for the broker to book what is settled."""
 
 EPOCH = date(1970, 1, 1).toordinal()
 
 OnBooked = Callable[[str | None, int, int], None]
-"""Told of every booking: the tenant (None: the fleet), what was settled before it and after it, in nano-dollars."""
+"""Called for every booking: the tenant (None: the fleet), and nano-dollars settled before and after it."""
 
 
 class CellSpendBook:
-    """`fleet.ports.SpendBook` on cells. `open_seconds` as in the rules."""
+    """Implements `fleet.ports.SpendBook` on cells. `open_seconds` is that of the rules."""
 
     def __init__(self, cells: Cells, clock: Clock, open_seconds: float, on_booked: OnBooked | None = None) -> None:
         self._cells = cells
@@ -54,7 +54,7 @@ class CellSpendBook:
                 self.settle(answer, 0)
 
     async def _reserve(self, claim: Claim, now: float) -> Reservation | Refusal:
-        """The tenant first: one who is at its limit then never disturbs the account that all share."""
+        """Reserve for the tenant first, so that one at its limit never disturbs the account that all share."""
         tenants, fleet = self._page(claim.tenant, now), self._page(None, now)
         of_tenant = await tenants.reserve(claim.nano, claim.tenant_limit, now)
         if isinstance(of_tenant, Refusal):
@@ -123,7 +123,10 @@ def key_of(day: int, tenant: str | None) -> str:
 
 
 async def accounts_of(cells: Cells, day: int) -> Mapping[str | None, Account]:
-    """Every account of the day by tenant, the fleet's under None and there in any case. Raises QueueUnavailable."""
+    """Return every account of the day by tenant; the fleet's is under None, and always there.
+
+    Raises: QueueUnavailable if one cannot be read.
+    """
     fleet = key_of(day, None)
     stored = [key for key in await cells.keys(fleet.rsplit(".", 1)[0]) if key != fleet]
     found = await asyncio.gather(*(cells.read(key) for key in (fleet, *stored)))
