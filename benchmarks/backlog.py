@@ -1,6 +1,6 @@
-"""A backlog of a million small jobs: does a dispatcher work off the last ones as fast as the first, in the same memory?
+"""Works off a million small jobs, to see whether a dispatcher stays as fast, and its memory as small, to the end.
 
-The jobs wait on their stream before the dispatcher starts, in a process of its own. Printed are its resident memory at
+The jobs wait on their stream before the dispatcher starts, in a process of its own. It prints the resident memory at
 the start, in the middle and at the end, and the jobs per second in each tenth of the run.
 
     python -m benchmarks.backlog [--jobs 1000000] [--tenants 4] [--json]

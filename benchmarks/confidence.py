@@ -1,8 +1,8 @@
-"""What it costs an engine to say how sure it is: log-probabilities and features on, against off.
+"""Measures what it costs an engine to say how sure it is: log-probabilities and features on, against off.
 
 Both ways take turns on one engine, with the sampling parameters of a replica; features are aggregated as a replica does
-it. Bookkeeping per token is the same for every model, so its share falls as the model grows: beside the stand-ins stand
-Llamas of the same architecture with random weights, which compute as trained ones do. `kept` is on over off.
+it. Bookkeeping per token is the same for every model, so its share falls as the model grows: besides the stand-ins it
+runs Llamas of the same architecture with random weights, which compute as trained ones do. `kept` is on over off.
 
     python -m benchmarks.confidence [--json] [--models stand-in 110M 270M] [--rounds 5]
 """
@@ -50,7 +50,7 @@ SIZES: Mapping[str, Size | None] = {
 
 
 def rates(name: str, rounds: int) -> dict[str, list[float]]:
-    """Jobs per second with confidence "off" and "on", by round; the first round of each warms up and is not counted."""
+    """Return jobs per second with confidence "off" and "on", by round; the first round of each warms up, uncounted."""
     os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"})
     from vllm import LLM, SamplingParams
 
@@ -103,7 +103,10 @@ MARK = "rates: "
 
 
 def in_own_process(name: str, rounds: int) -> dict[str, list[float]]:
-    """Each engine gives its memory back before the next one starts. Raises `RuntimeError` with what it wrote."""
+    """Return a model's rates, measured in a process of its own, so that its memory is free before the next one starts.
+
+    Raises: RuntimeError with what the process wrote if it fails.
+    """
     command = [sys.executable, "-m", "benchmarks.confidence", "--one", name, "--rounds", str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True)
     for line in done.stdout.splitlines():
@@ -114,7 +117,7 @@ def in_own_process(name: str, rounds: int) -> dict[str, list[float]]:
 
 
 def measure(names: Sequence[str], rounds: int) -> dict[str, float]:
-    """Medians over the rounds; `kept` is the median of the rounds' own ratios."""
+    """Return medians over the rounds; `kept` is the median of the rounds' own ratios."""
     figures: dict[str, float] = {}
     for name in names:
         found = in_own_process(name, rounds)

@@ -1,4 +1,4 @@
-"""How many decisions one core takes in a second, with calibrated confidence.
+"""Measures how many decisions one core takes in a second, with calibrated confidence.
 
 `judge` scores an answer by its calibration; `next_action` decides on it. The jobs are a mix: new ones, kept answers and
 answers that escalate, as many of each. `both` is judging and deciding of the last two.
@@ -35,7 +35,7 @@ UNSURE = replace(SURE, sum=-2.0, mean=-0.5, min=-1.5, q10=-0.9, q25=-0.7, margin
 
 
 def measure(decisions: int) -> dict[str, float]:
-    """Per second of one core, the median of ROUNDS."""
+    """Return decisions per second of one core, the median of ROUNDS."""
     rules = load_rules(None, None, "gpu")
     target = rules.catalogue.targets["llama-8b"]
     scorer = Scorer(Fit.PLATT, ("min_logit",), (0.7,), -0.2)

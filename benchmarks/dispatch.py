@@ -1,8 +1,8 @@
-"""What carrying a job costs: publish -> two stages -> result with an instant backend, one dispatcher process.
+"""Measures what carrying a job costs: publish -> two stages -> result, instant backend, one dispatcher process.
 
 The ceiling is measured in the same run on the same kind of server: stock nats-py doing one stage and nothing else
 (pull 256, publish 256 with ids, wait for every PubAck, acknowledge). A job here takes two stages, is decoded and
-decided on twice, and leaves a line of accounts as well. The jobs wait on the stream before the clock starts, in both.
+decided on twice, and leaves a ledger entry as well. In both, the jobs wait on the stream before the clock starts.
 The processor's time per job is that of the measured process; unlike the rates it hardly depends on what else runs.
 
     python -m benchmarks.dispatch [--jobs 20000] [--json]
@@ -117,18 +117,18 @@ def server() -> Iterator[str]:
 
 
 class Watch:
-    """Starts when it is made."""
+    """A stopwatch that starts when it is made."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def rate(self, jobs: int) -> tuple[float, float]:
-        """Jobs per second, and microseconds of this process's processor time for each."""
+        """Return jobs per second, and microseconds of this process's processor time for each."""
         return jobs / (time.perf_counter() - self._wall), 1e6 * (time.process_time() - self._cpu) / jobs
 
 
 async def raw_rate(url: str, jobs: int) -> tuple[float, float]:
-    """The bare cycle with stock nats-py; see `Watch.rate`."""
+    """Measure the bare cycle with stock nats-py; see `Watch.rate`."""
     connection = await nats.connect(url)
     stream = connection.jetstream()
     await stream.add_stream(name="IN", subjects=["in.>"], retention="workqueue")
@@ -200,7 +200,7 @@ async def dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer |
 
 
 async def fleet_rate(url: str, jobs: int, traced: bool = False) -> tuple[float, float]:
-    """From a full JOBS stream to the last stored result; see `Watch.rate`."""
+    """Measure from a full JOBS stream to the last stored result; see `Watch.rate`."""
     await _fill(url, jobs)
     watching = await connect(url)
     tracer = _batching_tracer() if traced else None
@@ -213,7 +213,7 @@ async def fleet_rate(url: str, jobs: int, traced: bool = False) -> tuple[float, 
 
 
 def _batching_tracer() -> Tracer:
-    """Every span is sampled, built, batched and encoded as for a collector; the bytes then go nowhere."""
+    """Return a tracer that samples, builds, batches and encodes every span as for a collector, then drops the bytes."""
     provider = TracerProvider()
     return OtelTracer(
         provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(_Discarding(), 100_000)
@@ -232,7 +232,7 @@ async def _until_results(connection: Connection, jobs: int) -> None:
 
 
 async def held_rss_mb(url: str, jobs: int) -> float:
-    """Resident memory of the dispatcher process with that many jobs running at once."""
+    """Return resident megabytes of the dispatcher process with that many jobs running at once."""
     await _fill(url, jobs)
     backend = HoldingBackend(jobs)
     # An eighth of the slots is kept for the interactive lane.
@@ -251,7 +251,7 @@ def resident_mb() -> float:
 
 
 async def idle_latency_ms(url: str, jobs: int) -> tuple[float, float]:
-    """Median and 99th percentile from publish to result, one job at a time on an idle fleet."""
+    """Return the median and 99th percentile from publish to result, one job at a time on an idle fleet."""
     await apply_topology(url)
     desk = await JetStreamDesk.connect(url, "bench")
     target = load_rules(None, None, "local").catalogue.targets["llama-8b"]

@@ -1,10 +1,10 @@
-"""How much of vLLM's own speed the fleet keeps, from a published job to its result.
+"""Measures how much of vLLM's own speed the fleet keeps, from a published job to its result.
 
 The ceiling is vLLM's offline `LLM.chat` with all requests in one call, asked for the same log-probabilities; a second
-ceiling leaves them out. Against it stand the same requests through a Serve handle in micro-batches, and through the
-whole fleet: published on NATS, batched, run, judged by their log-probabilities, and the results read from NATS. Each
-part runs in a process of its own and gives its memory back before the next one starts; the first round of each warms
-up and is not counted. `ratio` is fleet over offline.
+ceiling leaves them out. They are compared with the same requests through a Serve handle in micro-batches, and through
+the whole fleet: published on NATS, batched, run, judged by their log-probabilities, and the results read from NATS.
+Each part runs in a process of its own and gives its memory back before the next one starts; the first round of each
+warms up and is not counted. `ratio` is fleet over offline.
 
     python -m benchmarks.engine [--json] [--target llama-70b] [--jobs 512] [--rounds 5] [--parts offline fleet]
 """
@@ -38,7 +38,7 @@ from fleet.model.submission import Submission
 BATCH_SIZE = 32
 BATCHES_IN_FLIGHT = 16
 TASKS = ("nudge.recognition", "nudge.onboarding", "extract.fields")
-"""What files of jobs are full of; each answer is as long as the model makes it, some 10 to 20 tokens."""
+"""The usual content of files of jobs; an answer is as long as the model makes it, some 10 to 20 tokens."""
 
 OUTPUT_TOKENS = 32
 TIMEOUT_SECONDS = 120.0
@@ -47,8 +47,9 @@ TENANT = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`target` must be one of the local profile; one whose forward pass costs more than a job's bookkeeping says more
-    about the fleet with a real model."""
+    """The options of a run. `target` must be one of the local profile; one whose forward pass costs more than a job's
+    bookkeeping says more about the fleet with a real model.
+    """
 
     target: str = "llama-70b"
     jobs: int = 512
@@ -57,7 +58,7 @@ class Options:
 
 
 def submissions(options: Options) -> list[Submission]:
-    """Greedy chats of the kinds the stand-ins were trained on, pinned to the target, with new ids every time."""
+    """Return greedy chats of the kinds the stand-ins were trained on, pinned to the target, with new ids every time."""
     from deployments.standins.tasks import examples
 
     wanted = {"model": options.target, "max_tokens": OUTPUT_TOKENS, "temperature": 0}
@@ -77,14 +78,14 @@ def submissions(options: Options) -> list[Submission]:
 
 
 def offline(options: Options) -> list[float]:
-    """Jobs per second of `LLM.chat` with the log-probabilities that the fleet judges every answer by, by round."""
+    """Return jobs per second of `LLM.chat`, by round, with the log-probabilities by which the fleet judges answers."""
     from deployments.chat import CANDIDATES
 
     return _offline(options, CANDIDATES)
 
 
 def offline_plain(options: Options) -> list[float]:
-    """The same without log-probabilities: what a user gets who trusts every answer."""
+    """Return the same without log-probabilities: the speed for a user who trusts every answer."""
     return _offline(options, None)
 
 
@@ -100,7 +101,7 @@ def _offline(options: Options, candidates: int | None) -> list[float]:
 
 
 def handle(options: Options) -> list[float]:
-    """Jobs per second of `RayServeBackend` with several micro-batches in flight, by round."""
+    """Return jobs per second of `RayServeBackend` with several micro-batches in flight, by round."""
     from deployments import cluster
     from deployments.declared import Declared
 
@@ -133,7 +134,7 @@ async def _through_handle(options: Options) -> None:
 
 
 def fleet(options: Options) -> list[float]:
-    """Jobs per second from the first job published to the last result read, by round."""
+    """Return jobs per second from the first job published to the last result read, by round."""
     with TemporaryDirectory(prefix="fleet-bench-") as folder, asyncio.Runner() as runner:
         started = runner.run(_start_fleet(Path(folder)))
         try:
@@ -180,7 +181,7 @@ def _require(result: Result, target: str) -> None:
 
 
 def timed(options: Options, once: Callable[[], object]) -> list[float]:
-    """Jobs per second of each round after the first."""
+    """Return jobs per second of each round after the first."""
     rates = []
     for _ in range(options.rounds + 1):
         started = time.perf_counter()
@@ -199,7 +200,10 @@ MARK = "rates: "
 
 
 def in_own_process(part: str, options: Options) -> list[float]:
-    """The rates of a part, run in a fresh process. Raises `RuntimeError` with what it wrote if it fails."""
+    """Return the rates of a part, run in a fresh process.
+
+    Raises: RuntimeError with what the process wrote if it fails.
+    """
     command = [sys.executable, "-m", "benchmarks.engine", "--part", part, "--options", json.dumps(asdict(options))]
     done = subprocess.run(command, capture_output=True, text=True)
     for line in done.stdout.splitlines():
@@ -210,7 +214,7 @@ def in_own_process(part: str, options: Options) -> list[float]:
 
 
 def measure(options: Options, parts: Sequence[str]) -> dict[str, float]:
-    """Medians over the rounds, and what part of the ceiling the whole fleet keeps."""
+    """Return medians over the rounds, and the share of the ceiling that the whole fleet keeps."""
     rates = {part: median(in_own_process(part, options)) for part in parts}
     figures = {f"{part}_jobs_per_second": rate for part, rate in rates.items()}
     if "fleet" in rates and "offline" in rates:

@@ -1,8 +1,8 @@
-"""What tenants notice of another one's backlog: how long their jobs wait for their first attempt to start.
+"""Measures what tenants notice of another one's backlog: how long their jobs wait for their first attempt to start.
 
 Tenant A queues `--backlog` bulk jobs. Then B and C submit 10 interactive jobs each, and B 10 bulk ones, again and
-again. The same on an idle fleet, in the same run, is what the waits are compared with. The model takes `--seconds` per
-micro-batch, so the targets are full all the time and the dispatcher is not.
+again. The waits are compared with those of the same jobs on an idle fleet, in the same run. The model takes
+`--seconds` per micro-batch, so the targets are full all the time and the dispatcher is not.
 
 A fair round is the time the fleet needs for one turn of each tenant and for what is on its way to the target already.
 
@@ -73,7 +73,7 @@ def _arguments() -> argparse.Namespace:
 
 
 async def waits(url: str, backlog: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Waits in milliseconds at the 95th percentile, idle and beside the backlog, and their ratios."""
+    """Return waits in milliseconds at the 95th percentile, idle and beside the backlog, and their ratios."""
     await apply_topology(url)
     tenants = [await JetStreamDesk.connect(url, name) for name in ("tenant-a", "tenant-b", "tenant-c")]
     a, b, c = tenants
@@ -114,7 +114,7 @@ def _job(lane: Lane) -> Submission:
 
 
 async def _once(b: JetStreamDesk, c: JetStreamDesk) -> dict[str, list[float]]:
-    """One round of both tenants: the waits of their jobs in milliseconds."""
+    """Run one round of both tenants, and return the waits of their jobs in milliseconds."""
     interactive = await asyncio.gather(_waits(b, Lane.INTERACTIVE), _waits(c, Lane.INTERACTIVE))
     bulk = await _waits(b, Lane.BULK)
     await asyncio.sleep(PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""Does a calibration tell requests like its labels from others, and what does that cost?
+"""Measures whether a calibration tells requests like its labels from others, and what that costs.
 
 From each set of prompts four of five are taken as labelled; `wrong` is the share of the others that is called
 unfamiliar, `caught` the share of another set's that is, both on average over five draws. The stand-ins' tasks are
@@ -33,7 +33,7 @@ from queues.wire.calibration import decode_document, encode_document
 LABELLED = 0.8
 SEED = 7
 TOKEN_TASKS = frozenset(("classify.intent", "classify.sentiment", "analyse.divergence"))
-"""Answered in one to three tokens; the others' answers are short texts."""
+"""Tasks answered in one to three tokens; the others' answers are short texts."""
 
 TASK_EXAMPLES = 140
 """Prompts of each task, about as many as the shipped calibrations have labels."""
@@ -45,12 +45,12 @@ Sets = dict[str, tuple[list[ChatRequest], list[ChatRequest]]]
 
 
 def standin_prompts(split: Split, seed: int, tasks: Sequence[str] = TASKS) -> list[ChatRequest]:
-    """Requests of the stand-ins' tasks, as many of each."""
+    """Return requests of the stand-ins' tasks, as many of each."""
     return [{"messages": list(one.messages)} for task in tasks for one in examples(split, seed, TASK_EXAMPLES, task)]
 
 
 def prompts_of(described: str) -> tuple[str, list[ChatRequest]]:
-    """The name of a set and its requests, in an order drawn once and for all."""
+    """Return the name of a set and its requests, in an order that is always the same."""
     name, _, rest = described.partition("=")
     file, _, rest = rest.partition(":")
     column, _, where = rest.partition(":")
@@ -64,7 +64,7 @@ def prompts_of(described: str) -> tuple[str, list[ChatRequest]]:
 
 
 def measure(prompts: Mapping[str, list[ChatRequest]]) -> dict[str, float]:
-    """Means over DRAWS ways to choose who is labelled."""
+    """Return means over DRAWS ways to choose the labelled prompts."""
     totals: Counter[str] = Counter()
     for draw in range(DRAWS):
         totals.update(_measured(_drawn(prompts, draw)))
@@ -102,7 +102,7 @@ def _outside(region: Region, requests: Sequence[ChatRequest]) -> float:
 
 
 def _microseconds(region: Region, requests: Sequence[ChatRequest]) -> float:
-    """Processor time of the best of five rounds, per request."""
+    """Return processor time per request, of the best of five rounds."""
     asked = [requests[number % len(requests)] for number in range(CALLS)]
     rounds = []
     for _ in range(5):
@@ -114,7 +114,7 @@ def _microseconds(region: Region, requests: Sequence[ChatRequest]) -> float:
 
 
 def shipped(calibrations: Mapping[CalibrationKey, Calibration]) -> Iterator[Calibration]:
-    """The stand-ins' calibrations with what they have seen; no model needs to be asked for that."""
+    """Yield the stand-ins' calibrations with what they have seen; no model needs to be asked for that."""
     for each in calibrations.values():
         tasks = [task for task in TASKS if _speaks_of(each, task)]
         named = [task for task in tasks for _ in range(TASK_EXAMPLES)]

@@ -1,10 +1,10 @@
-"""Does a promise hold over a whole history of calibrations, and what does that cost?
+"""Measures whether a promise holds over a whole history of calibrations, and what that costs.
 
 Labels come one by one, and every 50 labels `fleet calibrate` is run. In every history all answers carry one confidence
 and are wrong a little more often than promised, so that every test that passes breaks the promise: the worst case.
 `alike` gives every test the whole delta, as if it were the only one, by the bound of a single test; `spent` is what the
 fleet does, with the exact bound. Then, at a loss the promise allows, the number of labels at which the first test
-passes; and with `--replay`, of a file as `fleet evaluate --replay` reads, the share of answers that escalates.
+passes; and with `--replay`, the share of answers that escalates of a file that `fleet evaluate --replay` reads.
 
     python -m benchmarks.looks [--json] [--histories 4000] [--replay recorded.csv ...]
 """
@@ -41,7 +41,7 @@ Passes = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of a history: at so many labels, at this delta, by this bound."""
+    """One test of a history: its number of labels, its delta and its bound."""
 
     labels: int
     delta: float
@@ -49,12 +49,12 @@ class Test:
 
 
 def alike(most: int, step: int = STEP) -> list[Test]:
-    """Every run of the command tests, and each at the whole delta."""
+    """Return a test for every run of the command, each at the whole delta."""
     return [Test(n, DELTA, hoeffding_bentkus) for n in range(step, most + 1, step)]
 
 
 def spent(most: int, step: int = STEP) -> list[Test]:
-    """The tests that the fleet makes of the same runs."""
+    """Return the tests that the fleet makes of the same runs."""
     return list(_spent(most, step))
 
 
@@ -68,7 +68,7 @@ def _spent(most: int, step: int) -> Iterator[Test]:
 
 
 def passes(tests: Sequence[Test], loss: float, histories: int, rng: np.random.Generator) -> Passes:
-    """Whether each test of each history passes, where this share of the answers is a loss."""
+    """Return whether each test of each history passes, if this share of the answers is a loss."""
     drawn = rng.random((histories, tests[-1].labels)) < loss
     totals = np.cumsum(drawn, axis=1)[:, [test.labels - 1 for test in tests]]
     passed: Passes = totals <= np.array([_limit(test) for test in tests])
@@ -81,14 +81,14 @@ def _limit(test: Test) -> float:
 
 
 def interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
+    """Return Wilson's 95 % interval of a share."""
     z = 1.96
     middle, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return (middle - width) / (1 + z * z / n), (middle + width) / (1 + z * z / n)
 
 
 def held(histories: int) -> dict[str, float]:
-    """The share of histories in which any test passes wrongly, with the ends of its interval."""
+    """Return the share of histories in which any test passes wrongly, with the ends of its interval."""
     figures: dict[str, float] = {}
     for most in (1_000, MOST):
         for way in (alike, spent):
@@ -104,7 +104,7 @@ def held(histories: int) -> dict[str, float]:
 
 
 def price(histories: int) -> dict[str, float]:
-    """The median number of labels at which a test first passes; infinity where half of the histories have none."""
+    """Return the median number of labels at which a test first passes; infinity if half of the histories have none."""
     figures: dict[str, float] = {}
     for loss in ALLOWED:
         for way in (alike, spent):
@@ -117,7 +117,7 @@ def price(histories: int) -> dict[str, float]:
 
 
 def escalated(file: Path) -> dict[str, float]:
-    """The mean share of a file's answers that escalates when its labels were drawn and tested up to so many."""
+    """Return the mean share of a file's answers that escalates, by the number of labels drawn and tested."""
     replay = read_replay(file)
     confidences = np.exp(replay.weak_logprob)
     losses = losses_of(replay.weak_correct, replay.strong_correct)

@@ -1,4 +1,4 @@
-"""What it costs that a power cut loses less: messages stored per second under each sync policy, on 1 and on 3 servers.
+"""Measures what safety from power cuts costs: messages stored per second by sync policy, on 1 and on 3 servers.
 
 The servers run with what `fleet nats-config` writes. Each ratio is against NATS' own default (2m) on as many servers,
 measured in the same run; several rounds, and the median counts. All servers share this machine's one disk.
@@ -120,7 +120,7 @@ def _is_healthy(server: Server) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """For clients, with those for the other servers and for monitoring free as well."""
+    """Return free ports for clients whose ports for the other servers and for monitoring are free as well."""
     offsets = (0, CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET)
     free = (port for port in range(14_000, 16_000) if all(_is_free(port + offset) for offset in offsets))
     return [next(free) for _ in range(count)]
@@ -132,7 +132,7 @@ def _is_free(port: int) -> bool:
 
 
 async def _rates(url: str, login: Login, replicas: int, messages: int) -> tuple[float, float]:
-    """Messages per second: in batches of `BATCH`, and each waiting for the one before."""
+    """Return messages per second: in batches of `BATCH`, and each waiting for the one before."""
     connection = await connect(url, login=login)
     await _make_stream(connection, replicas)
     batch = [Message(SUBJECT, BODY)] * BATCH
@@ -150,7 +150,7 @@ async def _rates(url: str, login: Login, replicas: int, messages: int) -> tuple[
 
 
 async def _make_stream(connection: Connection, replicas: int) -> None:
-    """A cluster needs a moment to choose who leads it."""
+    """Make the stream, with retries: a cluster needs a moment to choose its leader."""
     for _ in range(100):
         try:
             js = connection.nats.jetstream()

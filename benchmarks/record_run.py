@@ -35,7 +35,7 @@ _NOT_KEPT_OF_ATTEMPTS = ("features", "cost_usd", "model", "finish_reason", "prob
 
 
 class PacedDesk:
-    """A desk that hands jobs in one after the other, so many a second; in all else the desk it stands before."""
+    """A desk that submits jobs one after the other, `per_second`; otherwise it is the desk behind it."""
 
     def __init__(self, desk: JobDesk, per_second: float) -> None:
         self._desk, self._per_second = desk, per_second
@@ -66,7 +66,7 @@ class PacedDesk:
 
 
 def line_of(result: Result, submission: Submission) -> dict[str, Any]:
-    """What the trace keeps of a job: no word of what was asked or answered."""
+    """Return what the trace keeps of a job: no word of the request or the answer."""
     record: dict[str, Any] = json.loads(encode_result(result))
     kept = {name: value for name, value in record.items() if name not in _NOT_KEPT}
     kept["attempts"] = [

@@ -1,4 +1,4 @@
-"""How a benchmark speaks: a table for people, JSON for programs."""
+"""Prints a benchmark's figures: a table for people, JSON for programs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A burst from zero on the local fleet: the fleet's scaling rules against Ray Serve's default policy.
+"""Sends a burst to the local fleet at rest: the fleet's scaling rules against Ray Serve's default policy.
 
-Everything runs, with Llama 8B at its least number of replicas; then all jobs come at once. Per policy: seconds until
+Everything runs, with Llama 8B at its minimum number of replicas; then all jobs come at once. Per policy: seconds until
 the last answer and until the replicas are gone, replica-seconds (starting ones count, they cost the same) over the same
 span, and jobs without an answer before their deadline. Serve's policy counts ongoing requests of its own handles, so
-there the dispatcher hands over whether a replica runs or not, as it does where it cannot see replicas.
+there the dispatcher hands over whether a replica runs or not, as it does if it cannot see replicas.
 
     python -m benchmarks.scaling [--jobs 2000] [--policies fleet serve serve_from_zero] [--json]
 """
@@ -58,12 +58,12 @@ BOUNDS = {"fleet": (0, MOST), "serve": (1, MOST), "serve_from_zero": (0, MOST)}
 AT = r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})"
 OURS = re.compile(rf"{AT} .*scaling target={TARGET} from=(\d+) to=(\d+) reason=(\w+) .*waiting_tokens=(\w+)")
 SERVES = re.compile(rf"{AT} .*(?:Up|Down)scaling Deployment\(name='{TARGET}'.* from (\d+) to (\d+) replicas")
-"""What Serve's controller writes into its log: the first by the fleet's policy, the second by Serve itself."""
+"""The lines that Serve's controller logs: the first by the fleet's policy, the second by Serve itself."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one policy made of the burst; seconds count from the moment all jobs were there."""
+    """One policy's figures for the burst; seconds count from the moment all jobs were there."""
 
     policy: str
     jobs: int
@@ -101,7 +101,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measured(policy: str, arguments: argparse.Namespace) -> Outcome:
-    """In a process of its own: Ray reads its environment once."""
+    """Measure in a process of its own, because Ray reads its environment once."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(_in_process, policy, arguments).result()
 
@@ -128,7 +128,7 @@ async def _burst(policy: str, arguments: argparse.Namespace) -> Outcome:
 
 
 async def _collect(desk: JetStreamDesk, jobs: Sequence[Submission], outcome: Outcome) -> Mapping[str, float]:
-    """When each result came, with a word on the way; counts those that help nobody any more."""
+    """Return the time of each result, and count those that are late or no answer."""
     deadlines = {job.id: job.deadline_at for job in jobs}
     found: dict[str, float] = {}
     async for result in desk.results():
@@ -145,7 +145,7 @@ async def _collect(desk: JetStreamDesk, jobs: Sequence[Submission], outcome: Out
 
 
 async def _watch(outcome: Outcome, collecting: asyncio.Task[Any], started: float, span: float) -> None:
-    """Counts replicas over the span; ends when it is over and every job has its result."""
+    """Count replicas over the span; end when it is over and every job has its result."""
     from deployments import cluster
 
     before = time.time()
@@ -209,7 +209,7 @@ async def _fleet(policy: str, folder: Path) -> AsyncIterator[JetStreamDesk]:
 
 
 def _applications(policy: str) -> list[dict[str, Any]]:
-    """Llama 8B under the policy, and a dispatcher. Serve's policy is left at its defaults."""
+    """Return Llama 8B under the policy, and a dispatcher. Serve's policy is left at its defaults."""
     from deployments.declared import Declared
     from deployments.profiles import Profile
 
@@ -225,20 +225,20 @@ def _applications(policy: str) -> list[dict[str, Any]]:
 
 
 class NothingSeen:
-    """`fleet.ports.Capacities` of a dispatcher that does not see replicas: nothing counts as cold."""
+    """The `fleet.ports.Capacities` of a dispatcher that does not see replicas: nothing counts as cold."""
 
     async def read(self) -> Mapping[str, Capacity]:
         return {}
 
 
 def blind_dispatcher() -> worker.DispatcherProcess:
-    """The dispatcher of a replica, which is alone in its process."""
+    """Return the dispatcher of a replica, which is alone in its process."""
     worker.fleet_capacities = NothingSeen
     return worker.dispatcher_from_environment()
 
 
 def _rules(folder: Path) -> Path:
-    """The shipped rules, with one target for all jobs, whose every answer will do."""
+    """Write the shipped rules, with one target for all jobs, whose every answer is accepted."""
     import policies
 
     rules = yaml.safe_load((Path(policies.__file__).parent / "rules.yaml").read_text())
@@ -254,7 +254,7 @@ def _rules(folder: Path) -> Path:
 
 
 def _decisions(policy: str, folder: Path, started: float) -> Iterator[str]:
-    """What the log of Serve's controller says of the target since `started`."""
+    """Yield what the log of Serve's controller says about the target since `started`."""
     pattern = OURS if policy == "fleet" else SERVES
     for path in sorted((folder / "session_latest" / "logs" / "serve").glob("controller_*.log")):
         for found in map(pattern.search, path.read_text(errors="replace").splitlines()):
@@ -277,7 +277,7 @@ def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A short one: paths of Unix sockets are."""
+    """Provide a folder with a short path, as Unix sockets need it."""
     folder = tempfile.mkdtemp(prefix="fleet-")
     try:
         yield Path(folder)

@@ -1,4 +1,4 @@
-"""What bounded spend costs: `python -m benchmarks.spend [--json]`.
+"""Measures what bounded spend costs: `python -m benchmarks.spend [--json]`.
 
 One call reserves its highest price and settles what it came to, on a real NATS server. Latency: one dispatcher, one
 call after the other. Throughput: dispatchers that all write to the same two accounts, each as fast as it can.
@@ -24,7 +24,7 @@ from queues.server.embedded import EmbeddedServer
 CALLS = 2_000
 CLAIM = Claim("bench", 1_000, 10**15)
 SETTINGS = ((1, 1), (1, 64), (8, 8), (64, 1))
-"""Dispatchers, and calls that each keeps open."""
+"""Numbers of dispatchers, and of calls that each keeps open."""
 
 
 def book_on(connection: Connection) -> CellSpendBook:
@@ -32,7 +32,7 @@ def book_on(connection: Connection) -> CellSpendBook:
 
 
 async def call(book: CellSpendBook) -> float:
-    """Seconds until the call may go out."""
+    """Reserve and settle one call, and return the seconds until it may go out."""
     asked_at = time.perf_counter()
     [answer] = await book.reserve([CLAIM])
     waited = time.perf_counter() - asked_at

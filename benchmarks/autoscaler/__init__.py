@@ -1,1 +1,1 @@
-"""From jobs to machines and back, on pretend GPU machines."""
+"""Measures the way from jobs to machines and back, on pretend GPU machines."""

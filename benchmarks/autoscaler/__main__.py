@@ -1,4 +1,4 @@
-"""From a backlog to GPU machines and back to none, with one that dies on the way. No GPU is needed.
+"""Takes a fleet from a backlog to GPU machines and back to none, with one that dies on the way. No GPU is needed.
 
 Real: NATS, the dispatcher, Ray Serve, the fleet's scaling policy in Serve's controller, and Ray's autoscaler.
 Pretended: the GPU machines (`benchmarks.autoscaler.machines`) and the model (`benchmarks.autoscaler.engine`). Jobs
@@ -34,7 +34,7 @@ from queues.server.embedded import EmbeddedServer
 ROOT: Final = Path(__file__).parents[2]
 
 SCALING: Final = {"headroom": 0.02, "settle_seconds": 5.0, "idle_seconds": 5.0}
-"""Impatient: as many replicas as finish what waits in a fiftieth of the 15 minutes it has, and gone at once."""
+"""Impatient rules: enough replicas to finish the waiting jobs in a fiftieth of their 15 minutes, and gone at once."""
 
 COLD_SECONDS: Final = 15.0
 
@@ -54,12 +54,12 @@ def main() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """So that whoever stops us has everything stopped that we started."""
+    """Exit on SIGTERM, so that everything we started is stopped."""
     sys.exit(128 + number)
 
 
 def _told() -> dict[str, Any]:
-    """Runs the story in a process of its own: Ray ends whoever loses his cluster, and he could clean up nothing."""
+    """Run the story in a process of its own: Ray kills a process that loses its cluster before it can clean up."""
     with _folder() as folder, EmbeddedServer(folder / "nats") as broker:
         environment = machines.environment() | {
             "FLEET_NATS_URL": broker.url,
@@ -76,7 +76,7 @@ def _told() -> dict[str, Any]:
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-    """Nothing is shown of one that goes well: Ray tells at length of the machine that dies here on purpose."""
+    """Run a command and show its output only if it fails: Ray tells at length of the machine that dies on purpose."""
     with log.open("w") as told:
         ended = subprocess.run(command, cwd=ROOT, env=environment, stdout=told, stderr=told)
     if ended.returncode != 0:
@@ -84,7 +84,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> N
 
 
 def _rules(folder: Path) -> Path:
-    """The shipped rules, with one target for simple jobs, whose every answer will do, and little patience."""
+    """Write the shipped rules, with little patience and one target for simple jobs, whose every answer is accepted."""
     rules = yaml.safe_load((Path(policies.__file__).parent / "rules.yaml").read_text())
     for phase in rules["phases"].values():
         phase["simple"] = [TARGET]
@@ -96,7 +96,7 @@ def _rules(folder: Path) -> Path:
 
 
 def _catalogue(folder: Path) -> Path:
-    """The shipped catalogue, with what the pretended model really does."""
+    """Write the shipped catalogue, with the true figures of the pretended model."""
     catalogue = yaml.safe_load((ROOT / "deployments" / "catalogue.yaml").read_text())
     [row] = [each for each in catalogue["targets"] if (each["name"], each.get("profile")) == (TARGET, "local")]
     tokens_per_second = JOBS_PER_SECOND * (PROMPT_TOKENS + ANSWER_TOKENS)
@@ -112,7 +112,7 @@ def _written(path: Path, document: Any) -> Path:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A short one: paths of Unix sockets are."""
+    """Provide a folder with a short path, as Unix sockets need it."""
     folder = Path(tempfile.mkdtemp(prefix="fleet-"))
     (folder / "ray").mkdir()
     try:

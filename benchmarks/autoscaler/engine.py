@@ -1,4 +1,4 @@
-"""A model that only takes time, on a GPU that is only counted: everything around it is real."""
+"""A model that only takes time, on a GPU that is only counted: everything around them is real."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROMPT_TOKENS: Final = 20
 ANSWER_TOKENS: Final = 30
 
 MACHINE: Final = {"CPU": 1, "GPU": 1}
-"""What a pretend machine has, and what a replica takes: one replica fills one machine."""
+"""The resources of a pretend machine, and of a replica: one replica fills one machine."""
 
 
 class PretendEngine:
-    """Answers so many jobs per second, whole batches one after the other."""
+    """Answers `jobs_per_second`, whole batches one after the other."""
 
     def __init__(self, jobs_per_second: float) -> None:
         self._jobs_per_second = jobs_per_second
@@ -42,7 +42,7 @@ class PretendEngine:
 
 
 def build(args: Mapping[str, Any]) -> serve.Application:
-    """`args`: `jobs_per_second`. Serve asks Ray for a place as it does for a real model: with a placement group."""
+    """Return the application; `args` has `jobs_per_second`. Serve asks for a placement group, as for a real model."""
     from ray import serve
 
     deployment = serve.deployment(

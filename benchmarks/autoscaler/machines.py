@@ -1,8 +1,8 @@
-"""A Ray cluster whose autoscaler is real and whose GPU machines are pretended: each a raylet on this machine.
+"""A Ray cluster whose autoscaler is real and whose GPU machines are pretended: each is a raylet on this machine.
 
-Ray's own fake provider, asked for as an external one: under its own name Ray looks for an example file that its wheel
-does not have. `use_node_id_as_ip` is what makes machines go away again with the autoscaler's first version, which finds
-their idle time by address; all have the same.
+It uses Ray's own fake provider, as an external one: under its own name Ray looks for an example file that its wheel
+does not have. `use_node_id_as_ip` lets machines go away again under the autoscaler's first version, which finds their
+idle time by address; all have the same.
 """
 
 from __future__ import annotations
@@ -55,19 +55,19 @@ SECRETS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GROQ_API_KEY")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running one. `folder` has Ray's logs."""
+    """A running cluster. `folder` has Ray's logs."""
 
     address: str
     folder: Path
 
     @property
     def controller_log(self) -> str:
-        """All that Serve's controller has logged."""
+        """The whole log of Serve's controller."""
         paths = (self.folder / "session_latest" / "logs" / "serve").glob("controller_*.log")
         return "\n".join(path.read_text(errors="replace") for path in sorted(paths))
 
     def machines(self) -> Mapping[str, psutil.Process]:
-        """The raylet of each pretend machine by its Ray node, as the operating system knows them."""
+        """Return the raylet of each pretend machine by its Ray node, from the operating system."""
         found = {}
         for process in psutil.process_iter(["name", "cmdline"]):
             words = process.info["cmdline"] or []
@@ -78,13 +78,13 @@ class Cluster:
         return found
 
     def kill(self, node: str) -> None:
-        """The machine loses its power: everything on it ends at once."""
+        """Cut the machine's power: everything on it ends at once."""
         raylet = self.machines()[node]
         _kill([raylet, *raylet.children(recursive=True)])
 
 
 def environment() -> dict[str, str]:
-    """Ours for all of Ray's processes, without what would lead to another cluster or fleet, or out into the world."""
+    """Return our environment for Ray's processes, without what leads to other clusters, fleets or the internet."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def running(folder: Path, most: int, env: Mapping[str, str]) -> Iterator[Cluster]:
-    """A head without a GPU and up to `most` machines with one. All of Ray's processes inherit `env`."""
+    """Run a head without a GPU and up to `most` machines with one. All of Ray's processes inherit `env`."""
     address = f"{LOOPBACK}:{free_port()}"
     config = folder / "cluster.json"
     config.write_text(json.dumps(_config(address, most)))
@@ -166,7 +166,7 @@ def _config(gcs_address: str, most: int) -> Mapping[str, Any]:
 
 
 def _end_session(session: int) -> None:
-    """Ray's processes start each other, and some ignore a signal: until none of the session is left."""
+    """Kill until no process of the session is left: Ray's processes start each other, and some ignore a signal."""
     while members := [process for process in psutil.process_iter() if _is_member(process, session)]:
         _kill(members)
         time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""What happens on the cluster, and what is seen of it.
+"""The events on the cluster, and what is seen of them.
 
 python -m benchmarks.autoscaler.story ADDRESS FOLDER NATS_URL      a part of `benchmarks.autoscaler`
 """
@@ -30,17 +30,17 @@ from queues.jetstream.desk import JetStreamDesk
 from queues.wire.letters import Message
 
 MOST: Final = 3
-"""Machines, and replicas."""
+"""Maximum number of machines, and of replicas."""
 
 JOBS_PER_SECOND: Final = 20
-"""Of one replica."""
+"""The speed of one replica."""
 
 BACKLOG: Final = 1_000
-"""Jobs that are kept waiting while they keep coming: more than two replicas' worth, by the rules of this run."""
+"""Jobs kept waiting while jobs come in: more than two replicas' worth, by the rules of this run."""
 
 LOOK_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 600.0
-"""For each step of the story; what ends it is never this, but for something that does not work."""
+"""Maximum seconds of each step of the story; only something that does not work ever reaches it."""
 
 OUTCOME: Final = "outcome.json"
 TENANT: Final = "demo"
@@ -51,7 +51,7 @@ REQUEST: Final = {"messages": [{"role": "user", "content": "Is this positive or 
 
 @dataclass(slots=True)
 class Outcome:
-    """`answers` and `statuses` count results, of which each job shall have one; `stored` is what the stream holds."""
+    """The counts of a run. `answers` and `statuses` count results, ideally one per job; `stored` the stream."""
 
     jobs: int = 0
     answers: int = 0
@@ -68,14 +68,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """Those of the target: the number Serve wants, and the Ray node of each that runs."""
+    """The target's replicas: the number Serve wants, and the Ray node of each that runs."""
 
     wanted: int
     running: Sequence[str]
 
 
 class Story:
-    """One run: makes jobs come, lets a machine die, lets the jobs end, and keeps what it sees of all the others do."""
+    """One run: sends jobs, kills a machine, ends the jobs, and records what all the other parts do."""
 
     def __init__(self, cluster: Cluster, desk: JetStreamDesk, eyes: Connection) -> None:
         self._cluster = cluster
@@ -91,7 +91,10 @@ class Story:
         self.outcome = Outcome()
 
     async def tell(self) -> Outcome:
-        """Raises where something does not happen, or one of those beside the story fails."""
+        """Run the story.
+
+        Raises: RuntimeError if an expected event does not happen; ExceptionGroup if a task beside the story fails.
+        """
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._collect()), group.create_task(self._watch())]
             await asyncio.sleep(0)  # the collector subscribes before the first job is sent
@@ -196,7 +199,7 @@ def _job() -> Submission:
 
 
 def _replicas() -> Replicas:
-    """As Serve's controller has them."""
+    """Return the replicas as Serve's controller has them."""
     import ray
     from ray.serve.context import _get_global_client
 
@@ -207,7 +210,7 @@ def _replicas() -> Replicas:
 
 
 def _applications() -> list[dict[str, Any]]:
-    """The model, from none to `MOST` replicas by the fleet's rules, and the dispatcher."""
+    """Return the model, from none to `MOST` replicas by the fleet's rules, and the dispatcher."""
     from deployments.declared import Declared
     from deployments.profiles import Profile
 
@@ -219,7 +222,7 @@ def _applications() -> list[dict[str, Any]]:
 
 
 def _serve(address: str) -> None:
-    """With a proxy on the head only: one on every machine keeps it for half a minute longer, while Serve drains it."""
+    """Start Serve with a proxy on the head only: one on every machine keeps it half a minute longer while it drains."""
     from deployments import cluster
 
     cluster.connect(address)

@@ -1,4 +1,4 @@
-"""What happened when: a row for every moment at which something had changed."""
+"""A timeline of the run: a row for every moment at which something had changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DECISION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One by the fleet's rules; `at` in unix seconds."""
+    """A decision by the fleet's rules; `at` is unix seconds."""
 
     at: float
     before: int
@@ -27,7 +27,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`machines` are pretended ones whose raylet lives, `waiting` jobs without an answer."""
+    """The state at one moment. `machines` are pretend ones whose raylet lives, `waiting` are jobs without an answer."""
 
     seconds: float
     wanted: int
@@ -40,12 +40,12 @@ class Row:
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """Where this changes there is something to tell."""
+        """The part of a row whose change is worth a new row."""
         return (self.wanted, self.running, self.machines, self.reason)
 
 
 def decisions(controller_log: str) -> list[Decision]:
-    """What the policy has logged in Serve's controller, a line whenever its decision changed."""
+    """Return the decisions that the policy logged in Serve's controller, a line for each change."""
     found = (match.groups() for match in map(DECISION.search, controller_log.splitlines()) if match)
     return [Decision(_unix(at), int(before), int(after), reason) for at, before, after, reason in found]
 

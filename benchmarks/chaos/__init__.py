@@ -1,1 +1,1 @@
-"""Kill anything at any step, under load, and balance the accounts afterwards."""
+"""Kills anything at any step, under load, and balances the accounts afterwards."""

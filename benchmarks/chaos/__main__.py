@@ -1,4 +1,4 @@
-"""Kill every process at every step of a job's path, under load; then at random moments; then balance the accounts.
+"""Kills every process at every step of a job's path, under load; then at random moments; then balances the accounts.
 
     python -m benchmarks.chaos [--rounds 6] [--minutes 1] [--jobs 20000] [--seed 1] [--out build/chaos.json]
 

@@ -1,4 +1,4 @@
-"""The accounts after a run: what was accepted, answered, recorded and charged, and whether it adds up."""
+"""Audits a run: what was accepted, answered, recorded and charged, and whether the sums agree."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from queues.wire.subjects import DEAD, LEDGER, RESULTS, STARTS
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What lies in the streams. `results`: by job id; `calls`: paid calls on record, by job, target and call number;
-    `shown`: lines of the ledger that say repeated or interrupted, by job and target."""
+    """The contents of the streams. `results` are counted by job id; `calls`, paid calls on record, by job, target and
+    call number; `shown` counts lines of the ledger that say repeated or interrupted, by job and target.
+    """
 
     results: Counter[str]
     statuses: Counter[str]
@@ -29,7 +30,7 @@ class Books:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Which jobs were lost and which have two results, by id; and of each charge too many, when the first one was."""
+    """The ids of jobs that were lost or have two results; for each charge too many, the time of the first charge."""
 
     lost: tuple[str, ...]
     duplicates: tuple[str, ...]
@@ -38,9 +39,9 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`double_charges`: charges beyond the first of a job on a target.
+    """The figures of a run. `double_charges` are charges beyond the first of a job on a target.
 
-    By the rule each lies under a second record of its attempt; `beyond_rule` counts those where that is not so, and
+    By the rule each has a second record of its attempt; `beyond_rule` counts those without one, and
     `unrecorded` charges without any record. `not_in_ledger` counts those that only the records show: the dispatcher of
     the second call died while the first one's, alive after all, brought the job to its end.
     """
@@ -97,7 +98,7 @@ async def read_books(url: str) -> Books:
 def judge(
     books: Books, charges: Mapping[tuple[str, str], Sequence[float]], batches: int, rules: Rules
 ) -> tuple[Verdict, Trouble]:
-    """`charges`: their times by job and model, as the provider noted them; `batches` were accepted."""
+    """Judge a run: `charges` are their times by job and model, as the provider noted them; `batches` were accepted."""
     accepted = {submission.id for number in range(batches) for submission in batch(number)}
     targets = {target.model: target.name for target in rules.catalogue.targets.values()}
     charged = {(job, targets[model]): len(times) for (job, model), times in charges.items()}

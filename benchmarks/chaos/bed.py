@@ -23,19 +23,22 @@ from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import Message
 
 LEASE_SECONDS = 2.0
-"""Short, so that what a killed dispatcher held comes back while the run is still looking."""
+"""Short, so that a killed dispatcher's jobs come back while the run is still looking."""
 
 LOOK_SECONDS = 0.01
-"""Between two looks at a condition: neither the kernel nor the broker announces these."""
+"""Seconds between two looks at a condition: neither the kernel nor the broker announces these."""
 
 PATIENCE_SECONDS = 600.0
-"""For any one condition; beyond it the run has failed."""
+"""Maximum seconds for any one condition; beyond it the run has failed."""
 
 INVENTED_KEY = "sk-invented-for-chaos-0123456789"
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for a condition. Raises TimeoutError that names it."""
+    """Wait for a condition.
+
+    Raises: TimeoutError that names the condition.
+    """
     deadline = time.monotonic() + seconds
     while not await holds():
         if time.monotonic() > deadline:
@@ -44,7 +47,7 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float 
 
 
 class Bed:
-    """`dispatchers` holds the two that run, `restarts` counts those that ended by themselves.
+    """The fleet under test. `dispatchers` holds the two running ones, `restarts` counts those that ended by themselves.
 
     The provider and the broker live as long as the bed is open.
     """
@@ -90,7 +93,7 @@ class Bed:
         return Place(self.server.url, environment, self.folder)
 
     def _rules(self) -> Path:
-        """The shipped rules with money enough: what crashed calls had set aside counts as spent."""
+        """Write the shipped rules with plenty of money: what crashed calls had set aside counts as spent."""
         path = self.folder / "rules.yaml"
         if not path.exists():
             rules = yaml.safe_load(Path("policies/rules.yaml").read_text())
@@ -104,14 +107,14 @@ class Bed:
         return process
 
     async def retire(self, process: ForkServerProcess, place: Place | None = None) -> None:
-        """Kill a dispatcher, and start one in its place that sees the world like that."""
+        """Kill a dispatcher, and start one at `place` instead."""
         if process in self.dispatchers:
             process.kill()
             if await self.gone(process):
                 self.add_dispatcher(place=place)
 
     async def supervise(self) -> None:
-        """Start anew what ended by itself, as whoever runs dispatchers does: one that finds no broker at its start."""
+        """Restart dispatchers that ended by themselves, as a supervisor does: one that finds no broker at its start."""
         while True:
             for process in [each for each in self.dispatchers if each.exitcode not in (None, -signal.SIGKILL)]:
                 self.dispatchers.remove(process)
@@ -120,7 +123,7 @@ class Bed:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def gone(self, process: ForkServerProcess) -> bool:
-        """Wait until it has ended; whether it was killed."""
+        """Wait until the process has ended; return whether it was killed."""
 
         async def has_ended() -> bool:
             return process.exitcode is not None
@@ -132,7 +135,7 @@ class Bed:
         return True
 
     async def server_gone(self, armed: ForkServerProcess) -> bool:
-        """Wait until the nats-server has died; False where the dispatcher that shall kill it ended first."""
+        """Wait until the nats-server has died; return False if the dispatcher armed to kill it ended first."""
         pid = self.server.pid
         assert pid is not None
 
@@ -143,12 +146,12 @@ class Bed:
         return not _runs(pid)
 
     def restart_server(self) -> None:
-        """The same store on the same port."""
+        """Restart the server with the same store on the same port."""
         self.server.stop()
         self.server.start()
 
     async def stored(self, stream: str) -> int:
-        """Messages in the stream; waits until the broker answers."""
+        """Return the number of messages in the stream; waits until the broker answers."""
         assert self._eyes is not None
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -161,7 +164,7 @@ class Bed:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def leftovers(self) -> str:
-        """What is still in the queues, and whether anybody holds it: for whoever looks for a cause."""
+        """Return what is still in the queues, and whether anybody holds it, to help find a cause."""
         assert self._eyes is not None
         js = self._eyes.nats.jetstream()
         found: list[str] = []
@@ -176,7 +179,7 @@ class Bed:
         return "; ".join(found)
 
     async def next_result_seconds(self, killed_at: float) -> float:
-        """Seconds from the kill (monotonic) until one more result is stored than there was."""
+        """Return the seconds from the kill (monotonic) until one more result is stored."""
         before = await self.stored("RESULTS")
 
         async def has_more() -> bool:
@@ -187,7 +190,7 @@ class Bed:
 
 
 def _runs(pid: int) -> bool:
-    """Whether the process is alive; one that only waits to be reaped is not."""
+    """Return whether the process is alive; one that only waits to be reaped is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -195,7 +198,7 @@ def _runs(pid: int) -> bool:
 
 
 def kill(pid: int | None) -> float:
-    """SIGKILL; when, on the monotonic clock."""
+    """Send SIGKILL, and return the time on the monotonic clock."""
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     return time.monotonic()

@@ -43,7 +43,7 @@ UNSURE = "unsure"
 RESUBMIT_SECONDS = 0.05
 CLOCK_STEP_SECONDS = 3600.0
 CLOCK_ON, CLOCK_BACK = signal.SIGUSR1, signal.SIGUSR2
-"""Signals by which a dispatcher's wall clock jumps."""
+"""Signals that make a dispatcher's wall clock jump."""
 
 _SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
 _UNSURE = Features(-3.0, -1.5, -2.0, -1.9, -1.8, 2, 0.1, 1.5)
@@ -51,7 +51,7 @@ _UNSURE = Features(-3.0, -1.5, -2.0, -1.9, -1.8, 2, 0.1, 1.5)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a child finds the others, and where it writes its log."""
+    """The addresses and settings a child needs, and the folder of its log."""
 
     nats_url: str
     environment: Mapping[str, str]
@@ -59,14 +59,14 @@ class Place:
 
 
 class StandIn:
-    """A self-hosted model in no time."""
+    """A self-hosted model that answers almost at once."""
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
         await asyncio.sleep(STAND_IN_SECONDS)
         yield [(index, _answer(call)) for index, call in enumerate(calls)]
 
     async def stop(self, ids: Collection[str]) -> None:
-        """It is over before anybody could wish so."""
+        """Do nothing: a call is over before anybody could stop it."""
 
     async def close(self) -> None:
         pass
@@ -79,7 +79,7 @@ def _answer(call: Call) -> Answer:
 
 
 class ChaosDispatcher(DispatcherProcess):
-    """The plain process and the stand-in."""
+    """The plain dispatcher process, with the stand-in as a target."""
 
     def _backends(self) -> dict[str, Backend]:
         return {STAND_IN: StandIn(), **super()._backends()}
@@ -121,7 +121,7 @@ async def _until_terminated(process: DispatcherProcess) -> None:
 
 
 def _step_clock(seconds: float) -> None:
-    """As an operator does who sets the clock: whatever asks this process for the time is told another from now on."""
+    """Shift this process's wall clock from now on, as an operator does who sets the clock."""
     before = time.time
     time.time = lambda: before() + seconds
 
@@ -144,7 +144,7 @@ async def _submit_as_told(nats_url: str, socket: Path) -> None:
 
 
 async def _accepted(desk: JetStreamDesk, submissions: Sequence[Submission]) -> None:
-    """As the client's contract says: what was not confirmed is sent again under the same ids."""
+    """Submit until confirmed: the client's contract is to send unconfirmed jobs again under the same ids."""
     while True:
         try:
             await desk.submit(submissions)
@@ -159,7 +159,7 @@ def batch(number: int) -> list[Submission]:
 
 
 def submission(index: int) -> Submission:
-    """Of ten jobs six end on the stand-in, two climb to a paid target, two start on one (one with an own key)."""
+    """Return a job: of ten, six end on the stand-in, two climb to a paid target, two start on one (one by own key)."""
     job_id, kind = f"chaos-job-{index:012d}", index % 10
     request: dict[str, Any] = {"messages": [{"role": "user", "content": f"{job_id} {UNSURE if kind >= 6 else 'sure'}"}]}
     own: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The second part: a whole local fleet on Ray, whose replicas and vLLM engines are killed under load.
+"""Runs the second part: a whole local fleet on Ray, whose replicas and vLLM engines are killed under load.
 
     python -m benchmarks.chaos.engines [--kills 3] [--out build/chaos-engines.json]
 
@@ -44,7 +44,7 @@ RECOVERY_SECONDS = 180.0
 
 @dataclass(frozen=True, slots=True)
 class EngineKill:
-    """Seconds to the fleet's next result, and until the killed process had a successor that serves."""
+    """Seconds from a kill to the fleet's next result, and until the killed process had a successor that serves."""
 
     process: str
     next_result_seconds: float
@@ -52,7 +52,7 @@ class EngineKill:
 
 
 def processes(kind: str) -> Iterator[psutil.Process]:
-    """Ours of this kind: below this process, for others may run a fleet on this machine as well."""
+    """Yield our processes of this kind: only those below this one, as others may run a fleet here as well."""
     wanted = {NAMES[kind].format(target=target) for target in TARGETS}
     for process in psutil.Process().children(recursive=True):
         try:
@@ -64,7 +64,7 @@ def processes(kind: str) -> Iterator[psutil.Process]:
 
 
 class EngineRun:
-    """One run: `submitted` holds the ids of the accepted jobs."""
+    """One run; `submitted` holds the ids of the accepted jobs."""
 
     def __init__(self, fleet: Fleet, eyes: Connection, desk: JetStreamDesk) -> None:
         self._fleet = fleet

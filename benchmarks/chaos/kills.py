@@ -1,4 +1,4 @@
-"""Who is killed when: every process at every step, in an order drawn by lot, then at random moments."""
+"""The plan of kills: every process at every step, in an order drawn by lot, then at random moments."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DISPATCHER_STEPS = tuple(name for name in faults.POINTS if name not in CLIENT_ST
 ANY_MOMENT = "any moment"
 PROCESSES = ("dispatcher", "nats-server", "client")
 SETTLE_SECONDS = 600.0
-"""For the jobs that are left when the killing ends."""
+"""Maximum seconds for the jobs that are left when the killing ends."""
 
 MOST_PASSAGES = 4
-"""A fault strikes at the first to this passage of its point."""
+"""A fault strikes at one of the first passages of its point, at most this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill or other fault, when (monotonic), how long after it the next result was stored, and the batches
-    accepted by then."""
+    """One kill or other fault: its time (monotonic), the seconds until the next result was stored, and the batches
+    accepted by then.
+    """
 
     cell: Cell
     at: float
@@ -50,9 +51,9 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rounds` kills of each cell, `minutes` of kills at random moments, at least `jobs` jobs in all.
+    """The size of a run: `rounds` kills of each cell, `minutes` of kills at random moments, `jobs` jobs or more.
 
-    `befalls` names what else happens as often: `surroundings.FAULTS`.
+    `befalls` names the other faults that happen as often: `surroundings.FAULTS`.
     """
 
     rounds: int
@@ -73,7 +74,7 @@ class Plan:
 
 @dataclass
 class Run:
-    """One run by a plan, in a folder of its own. `kills` are those done so far."""
+    """One run of a plan, in a folder of its own. `kills` are those done so far."""
 
     plan: Plan
     folder: Path
@@ -83,7 +84,7 @@ class Run:
         self._rng = random.Random(self.plan.seed)
 
     async def whole(self) -> tuple[Verdict, Trouble]:
-        """All kills under load, then the rest of the jobs, then the accounts."""
+        """Kill everything under load, finish the other jobs, then audit the accounts."""
         async with Provider(self.plan.seed) as provider:
             self._bed = Bed(self.folder, provider)
             self._load = Load(self._bed)
@@ -140,7 +141,7 @@ class Run:
                 await self._server_back(cell, time.monotonic())
 
     async def _replace_one(self, fault: str) -> ForkServerProcess:
-        """An armed dispatcher in place of the older of the two, which is killed."""
+        """Kill the older of the two dispatchers, and start an armed one in its place."""
         victim = self._bed.dispatchers[0]
         victim.kill()
         killed_at = time.monotonic()
@@ -161,7 +162,7 @@ class Run:
                 await self._server_back(cell, killed_at)
 
     async def _more_results(self) -> None:
-        """Wait for some, which is a random moment of everything else."""
+        """Wait for some more results, which is a random moment for everything else."""
         wanted = await self._bed.stored("RESULTS") + self._rng.randint(1, 200)
 
         async def has_come() -> bool:
@@ -196,7 +197,7 @@ class Run:
 
 
 async def _while(loading: asyncio.Task[None], killing: Coroutine[Any, Any, None]) -> None:
-    """Kill; but where the load breaks down, nothing can be learned any more."""
+    """Kill, but stop with the load's error if the load breaks down: nothing can be learned then."""
     task = asyncio.create_task(killing)
     await asyncio.wait((loading, task), return_when=asyncio.FIRST_COMPLETED)
     if not task.done():

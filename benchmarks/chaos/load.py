@@ -1,4 +1,4 @@
-"""The client under test: a process that submits batch after batch; killed and started anew, it loses none."""
+"""The client under test: a process that submits batch after batch, and loses none when killed and restarted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Load:
                 self.process.join()
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A client says who it is: the connection of one that has died may come up late."""
+        """Accept a client that names its pid: the connection of a dead one may come up late."""
         said = await reader.readline()
         if said and self.process is not None and int(said) == self.process.pid:
             self._arrived.put_nowait((reader, writer))
@@ -77,7 +77,7 @@ class Load:
             self._note_end(process)
 
     def _note_end(self, process: ForkServerProcess) -> None:
-        """A client that finds no broker at its start ends by itself; whoever runs it starts it anew."""
+        """Note the client's death; one that finds no broker at its start ends by itself, and is only restarted."""
         process.join()
         if process.exitcode == -signal.SIGKILL:
             self.deaths.put_nowait(time.monotonic())
@@ -86,14 +86,14 @@ class Load:
         return self._stop.is_set() or self.submitted - await self._bed.stored("RESULTS") < WINDOW
 
     async def die(self, fault: str = "") -> float:
-        """Kill the client, and arm the next one with `fault`; when it died."""
+        """Kill the client, arm the next one with `fault`, and return the time of death."""
         assert self.process is not None
         self._fault = fault
         kill(self.process.pid)
         return await self.death()
 
     async def death(self) -> float:
-        """Wait for the client to die."""
+        """Wait for the client to die, and return the time."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self.deaths.get()
 
@@ -102,6 +102,6 @@ class Load:
 
 
 def log_of(folder: Path) -> str:
-    """The last lines the killed processes wrote, for whoever looks for a cause."""
+    """Return the last lines that the killed processes wrote, to help find a cause."""
     texts = [path.read_text(errors="replace")[-6000:] for path in sorted(folder.glob("*.log"))]
     return "\n".join(texts)

@@ -19,7 +19,7 @@ ERROR_SHARE = 0.02
 
 
 class Provider:
-    """`charges`: the times (monotonic) of answered calls, by job id and model. Use it as an async context manager."""
+    """The pretend providers, an async context manager; `charges` are times (monotonic) of calls, by job and model."""
 
     def __init__(self, seed: int) -> None:
         self.charges: defaultdict[tuple[str, str], list[float]] = defaultdict(list)

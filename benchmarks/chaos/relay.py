@@ -9,7 +9,7 @@ CHUNK_BYTES = 65_536
 
 
 class Relay:
-    """Passes bytes on to `port` of this machine. While it is cut they wait, as they do in a network that repeats them.
+    """Passes bytes on to `port` of this machine. While it is cut they wait, as in a network that repeats them.
 
     Use it as an async context manager.
     """

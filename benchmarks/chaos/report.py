@@ -1,4 +1,4 @@
-"""The matrix: process and step, and what came of the kills there."""
+"""Reports the matrix: the effect of the kills on each process at each step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = (*POINTS, ANY_MOMENT, *(step for steps in FAULTS.values() for step in st
 
 
 def matrix_of(kills: Sequence[Kill], trouble: Trouble) -> list[dict[str, Any]]:
-    """One row per process and step, in the order of a job's path; seconds are from the kill to the next result.
+    """Return one row per process and step, in the order of a job's path; seconds are from the kill to the next result.
 
     A job belongs to the first kill after it was accepted, a charge too many to the first kill after the first charge.
     """

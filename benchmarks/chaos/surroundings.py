@@ -1,4 +1,4 @@
-"""What befalls the processes from outside: a network that is cut, a clock that is set, a full disk, an upgrade."""
+"""Faults of the surroundings: a network that is cut, a clock that is set, a full disk, an upgrade."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ CLOCKS = {"an hour on": CLOCK_ON, "an hour back": CLOCK_BACK}
 FULL = "full, then mended"
 NEWER_TARGET = "one knows a target more"
 NEW_TARGET = "claude-sonnet"
-"""The older dispatcher of an upgrade has never heard of it; every twentieth job names it."""
+"""The target that the older dispatcher of an upgrade does not know; every twentieth job names it."""
 
 STORE_BYTES = 1 << 29
 BLOCK_BYTES = 1 << 20
 FULL_SECONDS = 2.0
 FAULTS = {"network": (CUT,), "clock": tuple(CLOCKS), "disk": (FULL,), "upgrade": (NEWER_TARGET,)}
-"""The steps of each, as rows of the matrix name them."""
+"""The steps of each fault, as rows of the matrix name them."""
 
 Noted = Callable[[str, str, float], Awaitable[None]]
-"""Notes a fault by what it befell, its step, and when (monotonic); returns once the fleet goes on."""
+"""Notes a fault by its kind, its step, and its time (monotonic); returns once the fleet continues."""
 
 
 class Surroundings:
-    """Strikes the fleet on `bed`. `more_results` waits for some, a random number of them."""
+    """Strikes the fleet on `bed`. `more_results` waits for a random number of results."""
 
     def __init__(self, bed: Bed, noted: Noted, more_results: Callable[[], Awaitable[None]]) -> None:
         self._bed = bed
@@ -55,7 +55,7 @@ class Surroundings:
                 await self._upgrade()
 
     async def _cut_off(self) -> None:
-        """Two leases long: what the dispatcher holds goes to the other one, and its own late words come afterwards."""
+        """Cut a dispatcher off for two leases: its jobs go to the other one, and its own late words come afterwards."""
         async with Relay(int(self._bed.server.url.rsplit(":", 1)[1])) as relay:
             cut_off = await self._in_place_of_the_oldest(replace(self._bed.place, nats_url=relay.url))
             relay.cut()
@@ -76,8 +76,7 @@ class Surroundings:
         await self._bed.retire(process)
 
     async def _fill_disk(self) -> None:
-        """No room for a byte; then room again, and a server started anew: one that met a full disk gives its streams
-        up."""
+        """Fill the disk, then make room and restart the server: one that met a full disk gives its streams up."""
         filler = self._bed.server_folder / "filler"
         full_at = time.monotonic()
         await asyncio.to_thread(_fill, filler)
@@ -87,14 +86,14 @@ class Surroundings:
         await self._noted("disk", FULL, full_at)
 
     async def _upgrade(self) -> None:
-        """The older version beside the newer one; then the older one goes as well."""
+        """Run the older version beside the newer one, then replace the older one as well."""
         begun_at = time.monotonic()
         upgraded = await self._in_place_of_the_oldest(_before(self._bed.place))
         await self._noted("upgrade", NEWER_TARGET, begun_at)
         await upgraded()
 
     async def _in_place_of_the_oldest(self, place: Place) -> Callable[[], Awaitable[None]]:
-        """Put a dispatcher there that sees the world like that, and wait until it works; what replaces it again."""
+        """Start a dispatcher at `place` and wait until it works; return what replaces it again."""
         await self._bed.retire(self._bed.dispatchers[0], place)
         process = self._bed.dispatchers[-1]
         await self._more_results()
@@ -102,7 +101,7 @@ class Surroundings:
 
 
 def _before(place: Place) -> Place:
-    """The place of a dispatcher whose catalogue and rules do not hold the new target yet."""
+    """Return the place of a dispatcher whose catalogue and rules do not hold the new target yet."""
     folder = place.folder
     catalogue, rules = folder / "catalogue-before.yaml", folder / "rules-before.yaml"
     if not rules.exists():
@@ -117,21 +116,21 @@ def _before(place: Place) -> Place:
 
 
 def _without(part: Any) -> Any:
-    """The same document without the new target."""
+    """Return the same document without the new target."""
     if isinstance(part, dict):
         return {name: _without(value) for name, value in part.items() if name != NEW_TARGET}
     return [each for each in part if each != NEW_TARGET] if isinstance(part, list) else part
 
 
 def _fill(filler: Path) -> None:
-    """Write until nothing fits any more; the broker writes as well, so what is free is known to nobody before."""
+    """Write until nothing fits any more; the broker writes as well, so nobody knows the free space before."""
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(BLOCK_BYTES))
 
 
 def own_disk(folder: Path) -> bool:
-    """Give the broker a disk of its own, in memory; False where this user may not."""
+    """Give the broker a disk of its own, in memory; return False if this user may not."""
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={STORE_BYTES}", "tmpfs", str(folder)]
     try:
