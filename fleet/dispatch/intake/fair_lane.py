@@ -16,22 +16,23 @@ from itertools import chain
 import structlog
 
 from fleet import faults
-from fleet.dispatch.intake.lines import MOST_HELD, MOST_HOLDING, REMEMBERED_SECONDS, WINDOW, Held, Line, Lines
+from fleet.dispatch.intake.lines import MOST_HELD, MOST_HOLDING, WINDOW, Held, Line, Lines
+from fleet.dispatch.intake.listening import Listening
 from fleet.dispatch.intake.opening import Opening, apart
 from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.reception import Reception, case_of
+from fleet.dispatch.intake.refusals import Refusals
 from fleet.dispatch.office import Errand, Office
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.step import Case
 from fleet.interruption import raise_own
 from fleet.model.action import Action, Run, Wait
-from fleet.model.delivery import AnyDelivery, Fill, JobsOf, Retry
+from fleet.model.delivery import AnyDelivery, JobsOf, Retry
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed
 from fleet.model.view import View
-from policies.fairness import fullness, quotas
 from policies.fairness import round_robin as fairness
 from policies.fairness.round_robin import Booking, Grant, Turns
 from policies.resilience.deadline import deadline_at
@@ -68,12 +69,6 @@ LOOK_AGAIN_SECONDS = 1.0
 QUIET_SECONDS = 60.0
 """Between two log lines about a broker that refuses."""
 
-LONG_POLL_SECONDS = 10.0
-LONG_POLL_JOBS = 32
-MOST_POLLS = 32
-"""Tenants with nothing waiting that are listened to: their next job comes by itself. Of an interactive job of another
-the broker tells, and other jobs are noticed with the next reading."""
-
 Look = Callable[[Case, View, float], Action | Exception]
 """Decides on a job: for the first time, or again."""
 
@@ -88,8 +83,9 @@ class FairLane:
         self._reception = Reception(office)
         self._opening = Opening(office)
         self._lines = Lines()
+        self._refusals = Refusals(lane, office, self._lines, self._reception, self._opening)
+        self._listening = Listening(lane, office, self._lines, self._complain)
         self._turns = Turns()
-        self._arrived: list[tuple[str, Sequence[AnyDelivery]]] = []
         self._reading = 0
         self._handed_back_at = 0.0
         self._known_next = False
@@ -134,18 +130,19 @@ class FairLane:
 
     async def serve_once(self) -> bool:
         """Everything that can be done now; whether there was anything."""
-        if not (self._note_reading() or self._arrived or self._lines.busy):
+        if not (self._note_reading() or self._listening.has_brought or self._lines.busy):
             return False
         arrived = await self._receive_arrived()
         released = await self._release()
-        refused = await self._refuse()
+        refused = await self._refusals.carry_out(self._take_from)
         await self._relieve()
         taken = await self._take()
-        self._listen()
+        holding = len(self._lines.holding())
+        self._listening.listen(lambda tenant: self._most_from(tenant, 0, holding))
         return arrived or released or refused or taken
 
     async def _receive_arrived(self) -> bool:
-        arrived, self._arrived = self._arrived, []
+        arrived = self._listening.brought()
         await self._receive([(tenant, Grant(), deliveries) for tenant, deliveries in arrived])
         return bool(arrived)
 
@@ -158,27 +155,8 @@ class FairLane:
         jobs = state.traffic.depths.jobs
         found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
         self._lines.count(found, now)
-        self._note_surplus()
+        self._refusals.note()
         return True
-
-    def _note_surplus(self) -> None:
-        """Learn how many jobs of which tenants are one too many now; of what an earlier reading told, nothing stays."""
-        for _, line in self._lines:
-            line.surplus = 0
-        jobs, fill = self._office.state.traffic.waiting()
-        found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
-        crowding = self._crowding(found, fill)
-        for tenant, queued in found.items():
-            surplus = quotas.surplus(self._office.rules.quotas.of(tenant), queued)
-            if surplus or tenant in crowding:
-                line = self._lines.of(tenant)
-                line.surplus, line.crowds = max(surplus, crowding.get(tenant, 0)), not surplus
-
-    def _crowding(self, found: Mapping[str, int], fill: Fill) -> Mapping[str, int]:
-        if not fill.beyond(fullness.JOBS_SHARE):
-            return {}
-        waiting = {tenant: fullness.Waiting(jobs, self._lines.of(tenant).job_bytes) for tenant, jobs in found.items()}
-        return fullness.crowding(fill, waiting, 1 + self._office.peers.others)
 
     async def _take(self) -> bool:
         """A round: from each tenant its share of what the targets have room for."""
@@ -391,62 +369,7 @@ class FairLane:
             log.warning("jobs_not_handed_back", jobs=len(deliveries), error=str(error))
         self._office.leases.release(deliveries)
 
-    async def _refuse(self) -> bool:
-        """Answer jobs beyond their tenant's quota, those held as well; that takes no room at any target."""
-        over = [tenant for tenant, line in self._lines if line.surplus and not line.poll][:TAKES_AT_ONCE]
-        takes = [self._take_from(tenant, min(BATCH, self._lines[tenant].surplus)) for tenant in over]
-        for tenant, deliveries in zip(over, await asyncio.gather(*takes), strict=True):
-            line = self._lines[tenant]
-            line.waiting = max(0, line.waiting - len(deliveries))
-            self._office.leases.hold(deliveries)
-            short = min(BATCH, line.surplus) - len(deliveries)
-            deliveries = [*deliveries, *(held.case.delivery for held in line.held[:short])]
-            line.held = line.held[short:]
-            line.surplus = max(0, line.surplus - len(deliveries)) if deliveries else 0
-            size = sum(len(delivery.raw) for delivery in deliveries)
-            jobs, now, quota = len(deliveries), self._office.clock.now(), self._office.rules.quotas.of(tenant)
-            why = fullness.REFUSAL if line.crowds else quotas.refusal(quota)
-            deliveries, sealed = apart(deliveries)
-            if deliveries:
-                await self._office.send([self._reception.refuse(each, why, now) for each in deliveries])
-            await self._opening.run(sealed, partial(self._reception.refuse, refusal=why, now=now))
-            self._office.state.traffic.refused(JobsOf(self._lane, tenant), jobs, size)
-        return bool(over)
-
-    def _listen(self) -> None:
-        """Keep a long poll open for every tenant with nothing to take, so that its next job is noticed at once.
-
-        Also where there is no room: what comes is held, and is first in line then.
-        """
-        now = self._office.clock.now()
-        free = MOST_POLLS - sum(line.poll is not None for _, line in self._lines)
-        quiet = [(line.seen_at, tenant) for tenant, line in self._lines if line.may_be_listened_to]
-        holding = len(self._lines.holding())
-        for seen_at, tenant in heapq.nlargest(free, quiet) if free > 0 else ():
-            line = self._lines[tenant]
-            jobs = min(LONG_POLL_JOBS, self._most_from(tenant, 0, holding))
-            if jobs > 0 and now - seen_at <= REMEMBERED_SECONDS:
-                line.poll = asyncio.create_task(self._await_jobs(tenant, line, jobs))
-
-    async def _await_jobs(self, tenant: str, line: Line, jobs: int) -> None:
-        try:
-            deliveries = await self._office.queue.take(JobsOf(self._lane, tenant), jobs, LONG_POLL_SECONDS)
-        except BaseException as error:
-            raise_own(error)
-            self._complain(tenant, error)
-            await asyncio.sleep(PAUSE_SECONDS)
-            deliveries = []
-        finally:
-            line.poll = None  # also after a bug: a tenant with a poll is not taken from in any other way
-        line.listened(jobs, len(deliveries))
-        if deliveries:
-            self._arrived.append((tenant, deliveries))
-        self._office.state.announce()
-
     async def _close(self) -> None:
-        polls = [line.poll for _, line in self._lines if line.poll]
-        for poll in polls:
-            poll.cancel()
-        await asyncio.gather(*polls, return_exceptions=True)
+        await self._listening.close()
         held = [held.case.delivery for _, line in self._lines for held in line.held]
-        await self._hand_back([*held, *(delivery for _, arrived in self._arrived for delivery in arrived)])
+        await self._hand_back([*held, *(delivery for _, brought in self._listening.brought() for delivery in brought)])

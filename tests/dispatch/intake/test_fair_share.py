@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from patience import PATIENCE_SECONDS
 
-from fleet.dispatch.intake import fair_lane
+from fleet.dispatch.intake import fair_lane, listening
 from fleet.dispatch.state import state
 from fleet.dispatch.state.traffic import QUEUED_PER_SLOT, Traffic
 from fleet.model.attempt import Failure, FailureKind
@@ -324,7 +324,7 @@ async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(b
         for n in range(200):
             [result] = await _results(bench, f"tenant-{n}", [f"job-delayed-{n:010d}"])
             assert result.status is Status.SUCCEEDED
-    assert len(again) <= 2 * fair_lane.MOST_POLLS
+    assert len(again) <= 2 * listening.MOST_POLLS
 
 
 class CountingQueue(MemoryQueue):
