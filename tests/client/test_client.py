@@ -18,13 +18,11 @@ from patience import PATIENCE_SECONDS
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, submission
 from fleet.model.delivery import JobsOf, Post
-from fleet.model.errors import InvalidFeedback, InvalidJob, QueueUnavailable
-from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.errors import InvalidJob, QueueUnavailable
 from fleet.model.job import JOB_ID, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
-from queues.jetstream.stores.journal import MemoryJournal
 from queues.memory import MemoryDesk
 from queues.wire.codec import decode
 from queues.wire.letters import Message, message_of
@@ -91,19 +89,6 @@ class InstantDesk(MemoryDesk):
         for held in self._broker.lease(JobsOf(Lane.STANDARD), len(submissions)):
             self._broker.store(answered(held.message))
         return stored
-
-
-@pytest.fixture
-async def fleet() -> AsyncIterator[MemoryFleet]:
-    async with MemoryFleet().running() as fleet:
-        yield fleet
-
-
-@pytest.fixture
-async def client(fleet: MemoryFleet) -> AsyncIterator[FleetClient]:
-    desk = fleet.desk("acme")
-    async with Inbox(desk, SOON) as inbox:
-        yield FleetClient(desk, inbox)
 
 
 def text(result: Result | None) -> str:
@@ -215,97 +200,6 @@ async def test_what_the_caller_says_of_a_job_arrives_with_it(client: FleetClient
     assert before + 60 <= job.deadline_at <= time.time() + 60
 
 
-async def said_of(fleet: MemoryFleet) -> list[Feedback]:
-    return [each async for each in MemoryJournal(fleet.broker).feedback()]
-
-
-@pytest.mark.parametrize("verdict", [Verdict.GOOD, Verdict.BAD, Verdict.BETTER, "bad"])
-async def test_feedback_is_said_of_the_target_that_answered(
-    client: FleetClient, fleet: MemoryFleet, verdict: str
-) -> None:
-    job_id = await client.submit(task="chat", messages=HELLO)
-    await client.wait(job_id)
-
-    await client.feedback(job_id, verdict, text="a remark")
-
-    [said] = await said_of(fleet)
-    assert (said.job_id, said.tenant, said.verdict, said.source) == (job_id, "acme", verdict, Witness.USER)
-    assert (said.target, said.text, said.changed) == ("llama-8b", "a remark", None)
-
-
-async def test_feedback_on_a_job_whose_result_is_gone_is_still_stored(client: FleetClient, fleet: MemoryFleet) -> None:
-    await client.feedback("my-own-job-id-0001", "edited", text="hello")
-
-    [said] = await said_of(fleet)
-    assert (said.target, said.changed) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("answer", "edit", "changed"),
-    [
-        ("Thank you, Ada!", "thank  you Ada.", False),
-        ("Thank you, Ada!", "Thank you, Ida!", True),
-        ("Straße", "STRASSE", False),
-        ("pays 1.5 of 10", "pays 15 of 10", True),
-        ("pays -5", "pays 5", True),
-        ("pays 1,500 now", "Pays 1,500, now", False),
-        ("", "something", True),
-    ],
-)
-async def test_an_edit_of_whitespace_case_and_punctuation_changes_nothing(
-    answer: str, edit: str, changed: bool
-) -> None:
-    async with MemoryFleet(answer=lambda job: succeeded(job, answer)).running() as fleet:
-        desk = fleet.desk("acme")
-        async with Inbox(desk, SOON) as inbox:
-            client = FleetClient(desk, inbox)
-            job_id = (await client.run(task="chat", messages=HELLO)).job_id
-            await client.feedback(job_id, "edited", text=edit)
-        [said] = await said_of(fleet)
-    assert (said.text, said.changed) == (edit, changed)
-
-
-@pytest.mark.parametrize(
-    ("job_id", "verdict", "text", "field"),
-    [
-        ("my-own-job-id-0001", "meh", None, "verdict"),
-        ("my-own-job-id-0001", "edited", None, "text"),
-        ("my-own-job-id-0001", "good", "", "text"),
-        ("my-own-job-id-0001", "good", "x" * 40_000, "text"),
-        ("short", "good", None, "id"),
-    ],
-)
-async def test_wrong_feedback_is_refused_before_it_is_sent(
-    client: FleetClient, fleet: MemoryFleet, job_id: str, verdict: str, text: str | None, field: str
-) -> None:
-    with pytest.raises((InvalidFeedback, InvalidJob)) as raised:
-        await client.feedback(job_id, verdict, text=text)
-    assert raised.value.field == field
-    assert await said_of(fleet) == []
-
-
-async def test_better_says_so_and_asks_again_above_the_target_that_answered(
-    client: FleetClient, fleet: MemoryFleet
-) -> None:
-    first = await client.run(task="chat", messages=HELLO)
-
-    second = await client.better(first.job_id, task="chat", messages=HELLO, lane="interactive")
-    await client.wait(second)
-
-    [said] = await said_of(fleet)
-    assert (said.job_id, said.verdict) == (first.job_id, Verdict.BETTER)
-    assert [(job.id, job.above, job.lane) for job in fleet.jobs] == [
-        (first.job_id, None, Lane.STANDARD),
-        (second, first.target, Lane.INTERACTIVE),
-    ]
-
-
-async def test_better_than_no_answer_is_refused(client: FleetClient, fleet: MemoryFleet) -> None:
-    with pytest.raises(InvalidJob, match="must have a stored answer"):
-        await client.better("my-own-job-id-0001", task="chat", messages=HELLO)
-    assert (await said_of(fleet), fleet.jobs) == ([], [])
-
-
 def test_an_id_is_random_and_fits_a_subject() -> None:
     ids = {submission(task="chat", messages=HELLO).id for _ in range(100)}
     assert len(ids) == 100
@@ -390,7 +284,7 @@ async def test_feedback_and_better_know_the_answer_that_was_just_given(
     given = await late_client.run(task="chat", messages=HELLO)
     await late_client.feedback(given.job_id, "edited", text="hello!")
     again = await late_client.better(given.job_id, task="chat", messages=HELLO)
-    [edited, better] = await said_of(fleet)
+    [edited, better] = await fleet.feedback()
     assert (edited.target, edited.changed, better.target) == (given.target, False, given.target)
     assert (await late_client.wait(again)).job_id == again
 

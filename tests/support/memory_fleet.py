@@ -9,9 +9,11 @@ from typing import Any
 
 from fleet.model.attempt import Answer, Attempt, Usage
 from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Problem, Result, Status
+from queues.jetstream.stores.journal import MemoryJournal
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 
 SMALL = "llama-8b"
@@ -89,6 +91,10 @@ class MemoryFleet:
 
     async def publish(self, *results: Result) -> None:
         await self.queue.publish([Post(result) for result in results])
+
+    async def feedback(self) -> list[Feedback]:
+        """All that was said of answers."""
+        return [each async for each in MemoryJournal(self.broker).feedback()]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[MemoryFleet]:

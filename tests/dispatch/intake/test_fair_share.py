@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 from patience import PATIENCE_SECONDS
+from tenants import request_of, results_of, submit_as, until_depths
 
 from fleet.dispatch.intake import fair_lane, listening
 from fleet.dispatch.state import state
@@ -19,7 +20,6 @@ from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
-from policies.rules.sections import Quota, QuotaRules
 from queues.memory import MemoryDesk, MemoryQueue
 
 RULES = load_rules(None, None, "local")
@@ -27,39 +27,11 @@ TARGET = RULES.catalogue.targets["llama-8b"]
 SMALL, LARGE, TOP = "llama-8b", "mixtral-8x7b", "llama-70b"
 
 
-def _request(text, model=None):
-    request = {"messages": [{"role": "user", "content": text}], "max_tokens": 100}
-    return request if model is None else {**request, "model": model}
-
-
-async def _submit(bench, tenant, count, lane=Lane.BULK, model=None):
-    submissions = [
-        Submission(f"job-{tenant}-{model}-{n:010d}", "classify.sentiment", _request(tenant, model), lane)
-        for n in range(count)
-    ]
-    await MemoryDesk(bench.broker, tenant).submit(submissions)
-    return [submission.id for submission in submissions]
-
-
 async def _submit_text(bench, tenant, text, count, model):
-    request = _request(text, model)
+    request = request_of(text, model)
     submissions = [Submission(f"job-{tenant}-{n:010d}", "chat", request, Lane.BULK) for n in range(count)]
     await MemoryDesk(bench.broker, tenant).submit(submissions)
     return [submission.id for submission in submissions]
-
-
-async def _results(bench, tenant, ids):
-    desk, found = MemoryDesk(bench.broker, tenant), []
-    for job_id in ids:
-        while (result := await desk.result(job_id)) is None:
-            await bench.broker.changed_once()
-        found.append(result)
-    return found
-
-
-async def _until(bench, condition):
-    while not condition(bench.broker.depths()):
-        await bench.broker.changed_once()
 
 
 async def _until_running(bench, backend, jobs):
@@ -75,10 +47,10 @@ def _tenants(backend):
 async def test_another_tenants_backlog_delays_a_job_by_no_more_than_a_round(bench, sure, with_target, lane):
     with_target(SMALL, max_in_flight=4, batch_size=1)
     backend = bench.backend(SMALL, sure)
-    await _submit(bench, "acme", 600, lane)
-    theirs = await _submit(bench, "globex", 5, lane)
+    await submit_as(bench, "acme", 600, lane)
+    theirs = await submit_as(bench, "globex", 5, lane)
     async with bench.running():
-        await _results(bench, "globex", theirs)
+        await results_of(bench, "globex", theirs)
         ours_before = _tenants(backend).index("globex")
     assert ours_before <= 2 * fair_lane.WINDOW + QUEUED_PER_SLOT * 4
 
@@ -86,10 +58,10 @@ async def test_another_tenants_backlog_delays_a_job_by_no_more_than_a_round(benc
 async def test_two_tenants_with_backlogs_are_served_alike(bench, sure, with_target):
     with_target(SMALL, max_in_flight=4, batch_size=1)
     backend = bench.backend(SMALL, sure)
-    ids = await _submit(bench, "acme", 500)
-    await _submit(bench, "globex", 500)
+    ids = await submit_as(bench, "acme", 500)
+    await submit_as(bench, "globex", 500)
     async with bench.running():
-        await _results(bench, "acme", ids[:250])
+        await results_of(bench, "acme", ids[:250])
         started = _tenants(backend)[:300]
     assert abs(started.count("acme") - started.count("globex")) <= 2 * fair_lane.WINDOW
 
@@ -98,17 +70,17 @@ async def test_two_tenants_with_backlogs_are_served_alike(bench, sure, with_targ
 async def test_the_backlog_stays_where_it_is_and_no_more_is_taken_than_can_soon_run(bench, sure, with_target, lane):
     with_target(SMALL, max_in_flight=8, batch_size=2)
     backend = bench.backend(SMALL, sure, open_gate=False)
-    ids = await _submit(bench, "acme", 3000, lane)
+    ids = await submit_as(bench, "acme", 3000, lane)
     most = QUEUED_PER_SLOT * 8
     async with bench.running():
-        await _until(bench, lambda depths: depths.of_target(SMALL) >= QUEUED_PER_SLOT * 8)
+        await until_depths(bench, lambda depths: depths.of_target(SMALL) >= QUEUED_PER_SLOT * 8)
         seen = [bench.broker.depths().of_target(SMALL)]
-        await _submit(bench, "globex", 10, lane)
+        await submit_as(bench, "globex", 10, lane)
         await backend.begun.wait()
         seen.append(bench.broker.depths().of_target(SMALL))
         backend.gate.set()
         for done in ids[:200]:
-            await _results(bench, "acme", [done])
+            await results_of(bench, "acme", [done])
             seen.append(bench.broker.depths().of_target(SMALL))
     assert max(seen) <= most
     assert bench.broker.depths().jobs[JobsOf(lane, "acme")] > 2000
@@ -118,12 +90,12 @@ async def test_a_full_target_keeps_no_jobs_from_another_one(bench, sure, with_ta
     with_target(SMALL, max_in_flight=2, batch_size=1)
     bench.backend(SMALL, sure, open_gate=False)
     bench.backend(LARGE, sure)
-    await _submit(bench, "acme", 20, model=SMALL)
-    ours = await _submit(bench, "acme", 40, model=LARGE)
-    await _submit(bench, "globex", 500, model=SMALL)
-    others = await _submit(bench, "initech", 40, model=LARGE)
+    await submit_as(bench, "acme", 20, model=SMALL)
+    ours = await submit_as(bench, "acme", 40, model=LARGE)
+    await submit_as(bench, "globex", 500, model=SMALL)
+    others = await submit_as(bench, "initech", 40, model=LARGE)
     async with bench.running():
-        for result in [*await _results(bench, "acme", ours), *await _results(bench, "initech", others)]:
+        for result in [*await results_of(bench, "acme", ours), *await results_of(bench, "initech", others)]:
             assert (result.status, result.target) == (Status.SUCCEEDED, LARGE)
         assert bench.broker.depths().of_target(SMALL) <= QUEUED_PER_SLOT * 2
 
@@ -133,11 +105,11 @@ async def test_a_dead_target_keeps_no_jobs_from_another_one_and_its_own_wait_for
     with_target(TOP, max_in_flight=1, batch_size=1)
     dead = bench.backend(TOP, lambda call: Failure(FailureKind.SERVER_ERROR, "out of order"))
     bench.backend(LARGE, sure)
-    await _submit(bench, "acme", 300, model=TOP)  # no other target here may have them
+    await submit_as(bench, "acme", 300, model=TOP)  # no other target here may have them
     async with bench.running():
-        await _until(bench, lambda _: len(dead.batches) >= bench.rules.breaker.failures)
-        others = await _submit(bench, "globex", 300, model=LARGE)
-        await _results(bench, "globex", others)
+        await until_depths(bench, lambda _: len(dead.batches) >= bench.rules.breaker.failures)
+        others = await submit_as(bench, "globex", 300, model=LARGE)
+        await results_of(bench, "globex", others)
     tried = len(dead.batches)
     assert tried <= bench.rules.breaker.failures + 3, "what was on its way already, and no more"
     assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] >= 300 - fair_lane.WINDOW - tried
@@ -146,7 +118,7 @@ async def test_a_dead_target_keeps_no_jobs_from_another_one_and_its_own_wait_for
 async def test_a_dispatcher_with_free_slots_gets_work_though_others_have_theirs_full(bench, sure, with_target):
     with_target(SMALL, max_in_flight=4, batch_size=8)
     busy = bench.backend(SMALL, sure, open_gate=False)
-    await _submit(bench, "acme", 100)
+    await submit_as(bench, "acme", 100)
     async with bench.running():
         await _until_running(bench, busy, 3)
         bench.backend(SMALL, sure)
@@ -162,12 +134,12 @@ async def test_what_is_held_goes_on_as_soon_as_there_is_room(bench, sure, with_t
     with_target(SMALL, max_in_flight=1, batch_size=1)
     backend = bench.backend(SMALL, sure, open_gate=False)
     bench.backend(LARGE, sure)
-    ids = await _submit(bench, "acme", 12, model=SMALL)
+    ids = await submit_as(bench, "acme", 12, model=SMALL)
     async with bench.running():
         await backend.begun.wait()
-        await _results(bench, "acme", await _submit(bench, "acme", 1, model=LARGE))
+        await results_of(bench, "acme", await submit_as(bench, "acme", 1, model=LARGE))
         backend.gate.set()
-        await _results(bench, "acme", ids)
+        await results_of(bench, "acme", ids)
     assert not bench.broker.depths().jobs
 
 
@@ -175,10 +147,10 @@ async def test_what_is_held_is_handed_back_at_the_end(bench, sure, with_target):
     with_target(SMALL, max_in_flight=1, batch_size=1)
     backend = bench.backend(SMALL, sure, open_gate=False)
     bench.backend(LARGE, sure)
-    await _submit(bench, "acme", 12, model=SMALL)
+    await submit_as(bench, "acme", 12, model=SMALL)
     async with bench.running() as dispatcher:
         await backend.begun.wait()
-        await _results(bench, "acme", await _submit(bench, "acme", 1, model=LARGE))
+        await results_of(bench, "acme", await submit_as(bench, "acme", 1, model=LARGE))
         draining = asyncio.create_task(dispatcher.drain())
         await asyncio.sleep(0)
         backend.gate.set()
@@ -192,22 +164,22 @@ async def test_a_held_job_is_answered_when_its_deadline_passes(bench, sure, with
     with_target(SMALL, max_in_flight=1, batch_size=1)
     backend = bench.backend(SMALL, sure, open_gate=False)
     bench.backend(LARGE, sure)
-    ids = await _submit(bench, "acme", 20, model=SMALL)
+    ids = await submit_as(bench, "acme", 20, model=SMALL)
     async with bench.running():
         await backend.begun.wait()
-        await _results(bench, "acme", await _submit(bench, "acme", 1, model=LARGE))
+        await results_of(bench, "acme", await submit_as(bench, "acme", 1, model=LARGE))
         bench.broker.ahead_seconds += 2 * bench.rules.deadlines.bulk_seconds
-        result = (await _results(bench, "acme", ids[-1:]))[0]
+        result = (await results_of(bench, "acme", ids[-1:]))[0]
     assert (result.status, result.reason) == (Status.EXPIRED, Reason.DEADLINE_PASSED)
 
 
 async def test_an_interactive_job_finds_a_slot_however_much_bulk_runs(bench, sure, with_target):
     with_target(SMALL, max_in_flight=16, batch_size=4, batch_wait_seconds=0.0)
     backend = bench.backend(SMALL, sure, open_gate=False)
-    await _submit(bench, "acme", 400)
+    await submit_as(bench, "acme", 400)
     async with bench.running():
         await _until_running(bench, backend, 14)
-        await _submit(bench, "globex", 2, Lane.INTERACTIVE)
+        await submit_as(bench, "globex", 2, Lane.INTERACTIVE)
         await _until_running(bench, backend, 16)
         started = _tenants(backend)
     assert (started[:16].count("acme"), started[:16].count("globex")) == (14, 2)
@@ -218,7 +190,7 @@ async def test_an_interactive_job_of_a_new_tenant_does_not_wait_for_the_next_rea
     bench.backend(SMALL, sure)
     async with bench.running():
         for tenant in ("acme", "globex", "initech"):
-            await _results(bench, tenant, await _submit(bench, tenant, 1, Lane.INTERACTIVE))
+            await results_of(bench, tenant, await submit_as(bench, tenant, 1, Lane.INTERACTIVE))
 
 
 async def test_large_jobs_of_many_tenants_are_held_within_a_number_of_bytes_and_none_waits_for_ever(
@@ -232,11 +204,11 @@ async def test_large_jobs_of_many_tenants_are_held_within_a_number_of_bytes_and_
     ids = {tenant: await _submit_text(bench, tenant, text, 10, SMALL) for tenant, text in texts.items()}
     async with bench.running() as dispatcher:
         await backend.begun.wait()
-        await _results(bench, "globex", await _submit(bench, "globex", 40, model=LARGE))
+        await results_of(bench, "globex", await submit_as(bench, "globex", 40, model=LARGE))
         assert 100_000 < dispatcher._office.leases.jobs_bytes <= 200_000 + 21_000
         backend.gate.set()
         for tenant, submitted in ids.items():
-            await _results(bench, tenant, submitted)
+            await results_of(bench, tenant, submitted)
 
 
 async def test_many_tenants_with_jobs_for_a_full_target_keep_nobody_from_another_one(
@@ -248,14 +220,14 @@ async def test_many_tenants_with_jobs_for_a_full_target_keep_nobody_from_another
     with_target(SMALL, max_in_flight=1, batch_size=1)
     backend = bench.backend(SMALL, sure, open_gate=False)
     bench.backend(LARGE, sure)
-    blocked = {f"tenant-{n}": await _submit(bench, f"tenant-{n}", 3, model=SMALL) for n in range(40)}
+    blocked = {f"tenant-{n}": await submit_as(bench, f"tenant-{n}", 3, model=SMALL) for n in range(40)}
     async with bench.running():
         await backend.begun.wait()
         for tenant in ("globex", "initech"):
-            await _results(bench, tenant, await _submit(bench, tenant, 5, model=LARGE))
+            await results_of(bench, tenant, await submit_as(bench, tenant, 5, model=LARGE))
         backend.gate.set()
         for tenant, ids in blocked.items():
-            assert {result.status for result in await _results(bench, tenant, ids)} == {Status.SUCCEEDED}
+            assert {result.status for result in await results_of(bench, tenant, ids)} == {Status.SUCCEEDED}
 
 
 def test_a_tenant_whose_escalations_fill_a_target_is_kept_back_and_no_other():
@@ -279,12 +251,12 @@ async def test_among_thousands_of_new_tenants_the_latest_is_among_the_next(bench
     with_target(SMALL, max_in_flight=16, batch_size=1)
     backend = bench.backend(SMALL, sure, open_gate=False)
     for n in range(1000):
-        await _submit(bench, f"tenant-{n}", 1)
-    last = await _submit(bench, "globex", 1)
+        await submit_as(bench, f"tenant-{n}", 1)
+    last = await submit_as(bench, "globex", 1)
     async with bench.running():
         await backend.begun.wait()
         backend.gate.set()
-        await _results(bench, "globex", last)
+        await results_of(bench, "globex", last)
         assert len(bench.broker.stored("results")) < 300
 
 
@@ -295,11 +267,11 @@ async def test_first_looks_at_thousands_of_delayed_jobs_keep_no_tenant_waiting_t
     bench.backend(SMALL, sure)
     queue, due_at = CountingQueue(bench.broker), bench.broker.now() + 1000
     for n in range(1000):
-        delayed = Submission(f"job-delayed-{n:010d}", "chat", _request("later"), Lane.BULK, not_before_at=due_at)
+        delayed = Submission(f"job-delayed-{n:010d}", "chat", request_of("later"), Lane.BULK, not_before_at=due_at)
         await MemoryDesk(bench.broker, f"tenant-{n}").submit([delayed])
-    ids = await _submit(bench, "globex", 100)
+    ids = await submit_as(bench, "globex", 100)
     async with bench.running(queue):
-        await _results(bench, "globex", ids)
+        await results_of(bench, "globex", ids)
     turns = [n for n, tenant in enumerate(queue.asked) if tenant == "globex"]
     last = next(n for n in turns if queue.jobs_up_to("globex", n) == 100)
     gaps = [after - before for before, after in pairwise(n for n in turns if n <= last)]
@@ -310,7 +282,7 @@ async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(b
     bench.backend(SMALL, sure)
     queue, due_at = CountingQueue(bench.broker), bench.broker.now() + 1000
     for n in range(200):
-        delayed = Submission(f"job-delayed-{n:010d}", "chat", _request("later"), Lane.BULK, not_before_at=due_at)
+        delayed = Submission(f"job-delayed-{n:010d}", "chat", request_of("later"), Lane.BULK, not_before_at=due_at)
         await MemoryDesk(bench.broker, f"tenant-{n}").submit([delayed])
     async with bench.running(queue) as dispatcher:
         await queue.until(lambda: len(queue.brought) >= 200)
@@ -318,11 +290,11 @@ async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(b
         while dispatcher._office.state.readings < readings + 5:
             await bench.broker.changed_once()
         again = [tenant for tenant in queue.asked[before:] if tenant != "globex"]
-        await _results(bench, "globex", await _submit(bench, "globex", 3))
+        await results_of(bench, "globex", await submit_as(bench, "globex", 3))
         bench.broker.ahead_seconds += 1001
         bench.broker.wake()
         for n in range(200):
-            [result] = await _results(bench, f"tenant-{n}", [f"job-delayed-{n:010d}"])
+            [result] = await results_of(bench, f"tenant-{n}", [f"job-delayed-{n:010d}"])
             assert result.status is Status.SUCCEEDED
     assert len(again) <= 2 * listening.MOST_POLLS
 
@@ -350,65 +322,6 @@ class CountingQueue(MemoryQueue):
             await self._broker.changed(WorkOf("none", Lane.BULK), 0.01)
 
 
-# --- quotas
-
-
-def _quota(bench, **quota):
-    bench.rules = replace(bench.rules, quotas=QuotaRules(tenants={"acme": Quota(**quota)}))
-
-
-async def test_a_tenant_never_has_more_jobs_in_flight_than_its_quota_and_nothing_is_refused(bench, sure):
-    _quota(bench, in_flight=3)
-    backend = bench.backend(SMALL, sure)
-    ids = await _submit(bench, "acme", 40)
-    other = await _submit(bench, "globex", 40)
-    seen = []
-    async with bench.running():
-        await _results(bench, "globex", other)
-        for job_id in ids:
-            seen.append(bench.broker.depths().in_flight.get("acme", 0))
-            await _results(bench, "acme", [job_id])
-    assert max(seen) <= 3
-    assert backend.most_running > 3
-    assert {result.status for result in await _results(bench, "acme", ids)} == {Status.SUCCEEDED}
-
-
-async def test_tokens_per_minute_hold_jobs_back_until_there_are_more(bench, sure):
-    _quota(bench, tokens_per_minute=1000)
-    bench.backend(SMALL, sure)
-    ids = await _submit(bench, "acme", 30)
-    other = await _submit(bench, "globex", 30)
-    async with bench.running():
-        await _results(bench, "acme", ids[:10])
-        await _results(bench, "globex", other)
-        left = bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")]
-        bench.broker.ahead_seconds += 60
-        await _results(bench, "acme", ids[:20])
-    assert left == 20
-    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] == 10
-
-
-async def test_jobs_beyond_the_quota_of_waiting_ones_are_refused_by_name_and_the_rest_are_done(
-    bench, sure, with_target
-):
-    with_target(SMALL, max_in_flight=4, batch_size=1)
-    _quota(bench, queued=100)
-    backend = bench.backend(SMALL, sure, open_gate=False)
-    other = await _submit(bench, "globex", 150)
-    ids = await _submit(bench, "acme", 1000)
-    async with bench.running():
-        await _until(bench, lambda depths: depths.jobs.get(JobsOf(Lane.BULK, "acme"), 0) <= 100)
-        backend.gate.set()
-        results = await _results(bench, "acme", ids)
-        others = await _results(bench, "globex", other)
-    refused = [result for result in results if result.status is not Status.SUCCEEDED]
-    assert {(result.status, result.reason, result.problem.field) for result in refused} == {
-        (Status.REJECTED, Reason.OVER_QUOTA, "tenant")
-    }
-    assert 500 < len(refused) <= 900
-    assert {result.status for result in others} == {Status.SUCCEEDED}
-
-
 # --- provider limits
 
 
@@ -418,17 +331,17 @@ async def test_a_provider_that_says_wait_is_left_alone_by_all_jobs_and_its_break
     with_target("gpt-4o", max_in_flight=1)
     answers = iter([Failure(FailureKind.RATE_LIMITED, "slow down", retry_after_seconds=9.0)])
     backend = bench.backend("gpt-4o", lambda call: next(answers, None) or sure(call))
-    ids = await _submit(bench, "acme", 6, model="gpt-4o")
+    ids = await submit_as(bench, "acme", 6, model="gpt-4o")
     async with bench.running():
-        await _until(
+        await until_depths(
             bench, lambda depths: depths.work.get(WorkOf("gpt-4o", Lane.BULK), 0) >= QUEUED_PER_SLOT and backend.batches
         )
-        bulk = await _submit(bench, "globex", 1, Lane.INTERACTIVE, model="gpt-4o")
-        await _until(bench, lambda depths: depths.work.get(WorkOf("gpt-4o", Lane.INTERACTIVE), 0) == 1)
+        bulk = await submit_as(bench, "globex", 1, Lane.INTERACTIVE, model="gpt-4o")
+        await until_depths(bench, lambda depths: depths.work.get(WorkOf("gpt-4o", Lane.INTERACTIVE), 0) == 1)
         during = len(backend.batches)
         bench.broker.ahead_seconds += 10
         bench.broker.wake()
-        results = [*await _results(bench, "acme", ids), *await _results(bench, "globex", bulk)]
+        results = [*await results_of(bench, "acme", ids), *await results_of(bench, "globex", bulk)]
     assert during == 1
     assert {(result.status, result.target) for result in results} == {(Status.SUCCEEDED, "gpt-4o")}
 
@@ -437,9 +350,9 @@ async def test_for_a_long_pause_jobs_go_to_the_next_target_at_once(bench, sure):
     limited = Failure(FailureKind.RATE_LIMITED, "come back tomorrow", retry_after_seconds=3600.0)
     bench.backend(SMALL, lambda call: limited)
     bench.backend(LARGE, sure)
-    ids = await _submit(bench, "acme", 6)
+    ids = await submit_as(bench, "acme", 6)
     async with bench.running():
-        results = await _results(bench, "acme", ids)
+        results = await results_of(bench, "acme", ids)
     assert {result.target for result in results} == {LARGE}
 
 
@@ -460,10 +373,10 @@ class StumblingQueue(MemoryQueue):
 async def test_a_bug_met_while_waiting_for_a_tenants_jobs_does_not_keep_them_waiting_for_ever(bench, sure):
     bench.backend(SMALL, sure)
     queue = StumblingQueue(bench.broker)
-    first = await _submit(bench, "acme", 1, Lane.STANDARD)
+    first = await submit_as(bench, "acme", 1, Lane.STANDARD)
     async with bench.running(queue):
-        await _results(bench, "acme", first)
+        await results_of(bench, "acme", first)
         await asyncio.wait_for(queue.stumbled.wait(), PATIENCE_SECONDS)
-        second = await _submit(bench, "acme", 1, Lane.STANDARD, SMALL)
-        [result] = await asyncio.wait_for(_results(bench, "acme", second), PATIENCE_SECONDS)
+        second = await submit_as(bench, "acme", 1, Lane.STANDARD, SMALL)
+        [result] = await asyncio.wait_for(results_of(bench, "acme", second), PATIENCE_SECONDS)
     assert result.status is Status.SUCCEEDED
