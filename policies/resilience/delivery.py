@@ -1,14 +1,14 @@
 """The suspicion that a job crashes the dispatchers that run it, and the verdict that it does.
 
 The broker counts how often it has handed out a message. That count also grows with every wait, and with every crash of
-a neighbour. So it only makes a suspect, whose calls are put on record before they begin: the first in company, the
+a neighbour. So it only makes a job a suspect, whose calls are recorded before they begin: the first in company, the
 second in a small group, and further ones alone. Only recorded calls that never ended count against a job. A job that
 crashes a dispatcher before any call begins is ended by the broker's count after all, once that is far beyond what
 neighbours can cause. A wait that would bring the count to its limit continues in a new message, which counts from one.
 A delayed job waits where it is, in portions whose number is known, and is allowed as many more.
 
-Before anybody has read a message, its count is all that is known of it. One that came back too often is read, and
-decided on, with a reading on record as well: in company, and then alone.
+Before anybody has read a message, only its count is known. One that came back too often is read and decided on with a
+recorded reading as well: in company, and then alone.
 """
 
 from __future__ import annotations

@@ -30,12 +30,10 @@ class Reliability:
 class Drawing:
     """A cost-quality plot on the left, a reliability plot on the right.
 
-    `weak` and `strong` are the two targets alone: between them runs the mixing line of random routing. `oracle` is
-    the best that any order reaches, `chosen` where the threshold stands. Right: `reliability`, the first being the
-    one that ships, and the ECE a perfect forecaster would show.
-
-
     Left: `lines` over a cost named by `cost_label`, the first being the one evaluated, and single points.
+    `weak` and `strong` are the two targets alone: between them runs the mixing line of random routing. `oracle` is
+    the best that any order reaches, `chosen` where the threshold is. Right: `reliability`, the first being the
+    one that ships, and the ECE a perfect forecaster would show.
     """
 
     title: str

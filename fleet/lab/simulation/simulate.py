@@ -50,7 +50,6 @@ class SimulationReport:
     """The report of a simulation.
 
     `simulated_seconds` is the time that is paid for; `month_usd` is the cost of 30 days of such time.
-
     `quality` is the share of right answers among all jobs. A deadline is missed if a job ends without any answer
     because its time is over.
     """
