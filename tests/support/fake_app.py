@@ -20,7 +20,7 @@ from queues.memory import MemoryBroker, MemoryDesk
 
 
 class ServedDesk(MemoryDesk):
-    """The jobs are answered as long as it is open."""
+    """A desk whose jobs are answered as long as it is open."""
 
     def __init__(self, broker: MemoryBroker, tenant: str, serving: asyncio.Task[None]) -> None:
         super().__init__(broker, tenant)
@@ -38,7 +38,7 @@ TARGETS = (
 
 @dataclass
 class App:
-    """Stands in for the module `fleet.app`; `calls` are what the commands asked of it."""
+    """Stands in for the module `fleet.app`; `calls` records what the commands asked of it."""
 
     fleet: MemoryFleet = field(default_factory=MemoryFleet)
     is_up: bool = True

@@ -1,6 +1,6 @@
 """A provider on loopback that fails on demand: OpenAI, Groq and Anthropic formats over real HTTP.
 
-It answers well unless told otherwise; every `script`ed behaviour is used up by one request, in order.
+It gives good answers unless told otherwise; each `script`ed behaviour is used up by one request, in order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Manner(Enum):
-    """How a reply is delivered."""
+    """The way a reply is delivered."""
 
     WHOLE = auto()
     CUT = auto()  # half of the body, then the connection is closed
@@ -26,7 +26,8 @@ class Manner(Enum):
 @dataclass(frozen=True, slots=True)
 class Scripted:
     """One reply. Without a body it is a good answer in the format of the path, or with `echo` an error that quotes
-    the whole request, its key included."""
+    the whole request, its key included.
+    """
 
     status: int = 200
     body: Any = None
@@ -43,9 +44,9 @@ class Received:
 
 
 class FaultServer:
-    """`received` holds every request; `abandoned` counts clients that left while their reply was held.
+    """The provider. `received` holds every request; `abandoned` counts clients that left while their reply was held.
 
-    `headers` go out with every reply; those of a scripted one come before them.
+    `headers` go out with every reply; a scripted reply's own headers take precedence.
     """
 
     def __init__(self) -> None:
@@ -72,14 +73,14 @@ class FaultServer:
 
     @property
     def base_urls(self) -> dict[str, str]:
-        """For `ProviderSettings`."""
+        """The base URLs for `ProviderSettings`."""
         return {"openai": f"{self.url}/v1", "groq": self.url, "anthropic": self.url}
 
     def script(self, *replies: Scripted) -> None:
         self._script.extend(replies)
 
     def forget(self) -> None:
-        """Answer well again, whatever of the script was not used."""
+        """Discard the rest of the script and give good answers again."""
         self._script.clear()
 
     def release(self) -> None:
@@ -102,7 +103,7 @@ class FaultServer:
         writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One request and its reply; whether the connection stays open."""
+        """Exchange one request and its reply; return whether the connection stays open."""
         request = await _read(reader)
         reply = self._script.popleft() if self._script else Scripted()
         reply = replace(reply, headers={**self.headers, **reply.headers})
@@ -120,7 +121,7 @@ class FaultServer:
             self._changed.notify_all()
 
     async def _hold(self, reader: asyncio.StreamReader) -> bool:
-        """Whether the client is still there once the reply may go."""
+        """Hold the reply until it may go; return whether the client is still there then."""
         gone = asyncio.create_task(reader.read(1))
         let_go = asyncio.create_task(self._released.wait())
         done, pending = await asyncio.wait({gone, let_go}, return_when=asyncio.FIRST_COMPLETED)

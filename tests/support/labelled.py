@@ -10,14 +10,14 @@ from policies.confidence.signals import Evidence
 
 
 def evidence(logprob: float, **changes: float) -> Evidence:
-    """An answer of one token with this log-probability; `changes` replace single features."""
+    """Return an answer of one token with this log-probability; `changes` replace single features."""
     plain: dict[str, float] = dict.fromkeys(("sum", "mean", "min", "q10", "q25"), logprob)
     values = {**plain, "count": 1, "margin": 0.0, "entropy": 0.0, **changes}
     return Evidence(Features(**values))  # type: ignore[arg-type]
 
 
 def overconfident(n: int, rng: np.random.Generator, slope: float = 0.5, shift: float = -0.5) -> list[Label]:
-    """One-token answers: the log-odds of being good are slope x log-odds stated + shift.
+    """Return labels of one-token answers: the log-odds of being good are slope x log-odds stated + shift.
 
     The strong answer is right nine times of ten, whatever the weak one is.
     """
@@ -29,7 +29,7 @@ def overconfident(n: int, rng: np.random.Generator, slope: float = 0.5, shift: f
 
 
 def of_two_signals(n: int, rng: np.random.Generator) -> list[Label]:
-    """Long answers that the least likely token says half of, and the mean gap between the two likeliest the rest."""
+    """Return labels of long answers: the least likely token tells half, the mean gap of the two likeliest the rest."""
     token, margin = rng.normal(0.0, 1.5, n), rng.normal(0.0, 1.0, n)
     good = rng.random(n) < 1.0 / (1.0 + np.exp(-(token + 1.5 * margin)))
     strong = rng.random(n) < 0.9

@@ -15,7 +15,7 @@ TARGET = "llama-8b"
 
 
 def policy(ctx: Any) -> tuple[int, dict[str, Any]]:
-    """As many as there are, within bounds, or where an operator holds them: the fleet's policy without its rules."""
+    """Return the present number, or the one an operator holds: the fleet's policy without its rules."""
     held = ctx.config.initial_replicas
     return ctx.target_num_replicas if held is None else held, {}
 
@@ -39,7 +39,7 @@ class LightModel:
 
 
 def build(args: Mapping[str, Any]) -> serve.Application:
-    """`args`: version, seconds, and the Ray `resources` of a replica."""
+    """Return the application; `args` are version, seconds, and the Ray `resources` of a replica."""
     deployment = serve.deployment(
         LightModel,
         name=TARGET,

@@ -1,4 +1,4 @@
-"""A fleet in this process: a broker in memory, and something that answers the jobs on it."""
+"""A fleet in this process: a broker in memory, and a task that answers the jobs on it."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def failed(job: Job) -> Result:
 
 
 def echo(job: Job) -> Result:
-    """Answers with the prompt."""
+    """Answer with the prompt."""
     return succeeded(job, str(job.request["messages"][-1]["content"]))
 
 
 class MemoryFleet:
-    """`jobs` are those taken so far; a job for which `answer` gives None stays without a result."""
+    """The fleet. `jobs` are those taken so far; a job for which `answer` returns None stays without a result."""
 
     def __init__(self, answer: Callable[[Job], Result | None] = echo, duplicate_window_seconds: float = 120.0) -> None:
         self.broker = MemoryBroker(duplicate_window_seconds=duplicate_window_seconds)

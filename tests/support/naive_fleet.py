@@ -1,7 +1,7 @@
 """A fleet simulated the slow and obvious way, to check the fast one against.
 
-Each running job has its own work left, all of them are looked at with every event, and production is asked anew for
-every decision with a job written out in full. One replica count for ever, no limits, no outages.
+Each running job has its own work left, all of them are looked at with every event, and production is asked again for
+every decision with a job written out in full. The number of replicas never changes; no limits, no outages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from policies.plan import next_action
 from policies.rules.rules import Rules
 
 End = tuple[float, str, str | None]
-"""When a job ended, its status, and whose answer it got."""
+"""The end of a job: its time, its status, and the target whose answer it got."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class NaiveFleet:
         self.now = 0.0
 
     def run(self, jobs: Sequence[SimulatedJob]) -> dict[int, End]:
-        """How each job ended, by its random bits."""
+        """Run the jobs, and return the end of each by its random bits."""
         coming = sorted(jobs, key=lambda job: job.arrived_at)
         while coming or self.sleeping or any(self.running.values()) or any(self.waiting.values()):
             moments = [coming[0].arrived_at if coming else math.inf]

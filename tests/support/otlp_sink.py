@@ -14,7 +14,7 @@ from patience import PATIENCE_SECONDS
 
 
 class OtlpSink:
-    """Collects from `url`; use it as a context manager."""
+    """The collector at `url`; use it as a context manager."""
 
     def __init__(self) -> None:
         self._spans: list[Any] = []
@@ -29,13 +29,13 @@ class OtlpSink:
     def of_trace(
         self, trace_id: str, until: Callable[[list[Any]], bool], timeout_seconds: float = PATIENCE_SECONDS
     ) -> list[Any]:
-        """The spans of a trace, as soon as they satisfy `until`; whatever came when the time is over."""
+        """Return the spans of a trace once they satisfy `until`, or those that came when the time is over."""
         with self._arrived:
             self._arrived.wait_for(lambda: until(self._of(trace_id)), timeout_seconds)
             return self._of(trace_id)
 
     def all_spans(self) -> list[Any]:
-        """What has come so far."""
+        """Return the spans that have come so far."""
         with self._arrived:
             return list(self._spans)
 

@@ -25,7 +25,7 @@ _MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block; `name` says where it is: the page, and its number there."""
+    """A fenced block; `name` gives its page and its number there."""
 
     name: str
     language: str
@@ -42,7 +42,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """The page without its blocks."""
+    """Return the page without its blocks."""
     return _FENCE.sub("", page.read_text())
 
 
@@ -55,13 +55,13 @@ def links(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link may name after its `#`: the headings, as GitHub spells them."""
+    """Return what a link may name after its `#`: the headings, as GitHub spells them."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """The words of every `fleet ...` and `make ...` line, without the variables that are set before it."""
+    """Yield the words of every `fleet ...` and `make ...` line, without the variables that are set before it."""
     for line in _logical_lines(text):
         try:
             words = shlex.split(line.removeprefix("$ "), comments=True)
@@ -74,13 +74,16 @@ def command_lines(text: str) -> Iterator[list[str]]:
 
 
 def _logical_lines(text: str) -> list[str]:
-    """Lines as the shell takes them: one may go on after a backslash, or inside quotation marks."""
+    """Return lines as the shell takes them: a line may continue after a backslash, or inside quotation marks."""
     text = re.sub(r'"[^"\n]*\n[^"\n]*"$', lambda quoted: quoted[0].replace("\n", " "), text, flags=re.M)
     return text.replace("\\\n", " ").splitlines()
 
 
 def parse(words: list[str]) -> None:
-    """Raises UsageError where a `fleet` or `make` line names no command, target or option that there is."""
+    """Parse a `fleet` or `make` line.
+
+    Raises: UsageError if it names a command, target or option that does not exist.
+    """
     if words[0] == "make":
         _parse_make(words[1:])
     else:

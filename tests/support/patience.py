@@ -1,4 +1,4 @@
-"""How a test waits for what is to happen: for the thing itself, on any machine, however slow and busy it is."""
+"""Waits in tests for the expected thing itself, on any machine, however slow and busy it is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 PATIENCE_SECONDS = 600.0
-"""No measure of speed: it only ends a test that would wait for ever. Whatever takes longer hangs."""
+"""No measure of speed: it only ends a test that would wait for ever. Anything that takes longer hangs."""
 
 LOOK_AGAIN_SECONDS = 0.01
-"""Between two looks at what tells nobody of its changes. No outcome depends on it."""
+"""Seconds between two looks at what tells nobody of its changes. No outcome depends on it."""
 
 Found = TypeVar("Found")
 
@@ -34,7 +34,7 @@ async def _looked(look: Callable[[], Awaitable[Found] | Found]) -> Found:
 
 
 def eventually_here(look: Callable[[], Found]) -> Found:
-    """The same where nothing else runs meanwhile: it blocks."""
+    """Return what `look` finds, as `eventually` does, but block: nothing else must run meanwhile."""
     until = time.monotonic() + PATIENCE_SECONDS
     while not (found := look()):
         if time.monotonic() > until:

@@ -10,7 +10,7 @@ from fleet.client import FleetClient
 
 
 class PatientClient(FleetClient):
-    """Use `connect`, as of any client."""
+    """The client; use `connect`, as with any client."""
 
     run = partialmethod(FleetClient.run, timeout_seconds=PATIENCE_SECONDS)
     wait = partialmethod(FleetClient.wait, timeout_seconds=PATIENCE_SECONDS)

@@ -31,7 +31,7 @@ def nats_server_binary() -> str:
 
 
 class ProductionNats:
-    """Servers for `tenants`, on loopback. Use it as a context manager."""
+    """The servers for `tenants`, on loopback. Use it as a context manager."""
 
     def __init__(
         self, folder: Path, tenants: Sequence[str] = ("acme", "beta"), servers: int = 1, options: Sequence[str] = ()
@@ -61,11 +61,11 @@ class ProductionNats:
 
     @property
     def log(self) -> str:
-        """What all servers have said so far."""
+        """The logs of all servers so far."""
         return "".join((self._folder / f"{name}.log").read_text() for name in self.names)
 
     def login(self, name: str) -> Login:
-        """The login of a user of the fleet, or of a tenant."""
+        """Return the login of a user of the fleet, or of a tenant."""
         users: dict[str, User] = {user.name: user for user in (*fleet_users(), system_user())}
         user = users.get(name) or tenant_user(name)
         ca = self._folder / "tls" / "ca.pem"
@@ -79,13 +79,13 @@ class ProductionNats:
             )
 
     def kill(self, name: str) -> None:
-        """As a power switch does to a process."""
+        """Kill the server as a power switch does."""
         process = self._processes.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     def ready(self) -> None:
-        """Returns once every started server is healthy, its streams included."""
+        """Wait until every started server is healthy, its streams included."""
         started = [port for name, port in zip(self.names, self._ports, strict=True) if name in self._processes]
         try:
             eventually_here(lambda: all(map(_healthy, started)))
@@ -124,7 +124,7 @@ def _healthy(port: int) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """For clients, with those for the cluster and for monitoring free as well."""
+    """Return free ports for clients, whose ports for the cluster and for monitoring are free as well."""
     found: list[int] = []
     while len(found) < count:
         port = random.randint(12_000, 14_000 - 1)

@@ -34,7 +34,7 @@ STREAMS = (
 
 
 class Rig(Protocol):
-    """A broker with nothing in it, and what a publisher and two dispatchers have of it."""
+    """A broker with nothing in it, and the access of a publisher and two dispatchers to it."""
 
     queue: JobQueue
     rival: JobQueue
@@ -44,7 +44,7 @@ class Rig(Protocol):
     def journal(self) -> Journal: ...
 
     def calibrations(self) -> CalibrationStore:
-        """Each call another holder of the same calibrations."""
+        """Return, at each call, another holder of the same calibrations."""
 
     def cancels(self) -> Cancels: ...
 
@@ -54,7 +54,7 @@ class Rig(Protocol):
         """Publish bytes as a stranger would."""
 
     async def stored(self, stream: str) -> Sequence[bytes]:
-        """The bodies in RESULTS, LEDGER, DEAD or FEEDBACK."""
+        """Return the bodies in RESULTS, LEDGER, DEAD or FEEDBACK."""
 
 
 class MemoryRig:
@@ -117,7 +117,7 @@ class JetStreamRig:
 
 
 async def jetstream_rig(stack: AsyncExitStack, url: str, ack_wait_seconds: float) -> JetStreamRig:
-    """On the server at `url`, whose streams are made anew."""
+    """Return a rig on the server at `url`, whose streams are removed and made again."""
     connections = []
     for name in ("rig", "rival"):
         connection = await connect(url, name=name)

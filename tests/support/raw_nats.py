@@ -23,7 +23,7 @@ async def publish(url: str, *commands: bytes) -> bytes:
 
 
 def pub(subject: bytes, body: bytes, headers: bytes = b"", reply: bytes = b"") -> bytes:
-    """A publish command; `headers` is the whole block, status line and final blank line included."""
+    """Return a publish command; `headers` is the whole block, status line and final blank line included."""
     operation = b"HPUB" if headers else b"PUB"
     sizes = b"%d %d" % (len(headers), len(headers) + len(body)) if headers else b"%d" % len(body)
     words = [operation, subject, *([reply] if reply else []), sizes]

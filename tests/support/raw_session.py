@@ -1,4 +1,4 @@
-"""A logged-in connection in NATS' own words: what it is told comes in the order the server said it."""
+"""A logged-in connection in NATS' own words: everything comes in the order in which the server said it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE_ENDS = re.compile(r"[\r\n]+")
 
 
 class RawSession:
-    """Use it as an async context manager."""
+    """The connection; use it as an async context manager."""
 
     def __init__(self, url: str, login: Login) -> None:
         self._host, port = url.removeprefix("nats://").split(":")
@@ -44,26 +44,26 @@ class RawSession:
         await self._writer.wait_closed()
 
     async def say(self, *commands: str | bytes) -> list[str]:
-        """Everything the server says before it answers the PING that follows the commands."""
+        """Return everything the server says before it answers the PING that follows the commands."""
         self._write(*commands, "PING")
         return await self._until(lambda line: line == "PONG")
 
     async def listen(self, subject: str, sid: int) -> str:
-        """Subscribe; the server's refusal, or an empty string."""
+        """Subscribe; return the server's refusal, or an empty string."""
         return "; ".join(await self.say(f"SUB {subject} {sid}"))
 
     async def publish(self, subject: str, body: bytes = b"{}", reply: str = "", **headers: str) -> str:
-        """Publish without waiting for an answer; the server's refusal, or an empty string."""
+        """Publish without waiting for an answer; return the server's refusal, or an empty string."""
         return "; ".join(await self.say(_message(subject, body, reply, headers)))
 
     async def ask(self, subject: str, body: bytes = b"{}", **headers: str) -> str:
-        """The answer to a request, or the refusal."""
+        """Send a request; return the answer or the refusal."""
         self._write(_message(subject, body, self.inbox, headers))
         said = await self._until(lambda line: line.startswith(("-ERR", "MSG", "HMSG")))
         return said[-1]
 
     async def heard(self) -> str:
-        """The next message to any subscription, as <subject> <body>."""
+        """Return the next message to any subscription, as <subject> <body>."""
         said = await self._until(lambda line: line.startswith(("MSG", "HMSG")))
         return said[-1]
 

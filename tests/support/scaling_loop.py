@@ -1,6 +1,6 @@
-"""A target under load on a virtual clock, scaled by a policy: what the closed-loop tests of scaling run on.
+"""A target under load on a virtual clock, scaled by a policy, for the closed-loop tests of scaling.
 
-A replica runs as many jobs at once as its target batches, each at an equal part of its rate; one that is asked for is
+A replica runs as many jobs at once as its target batches, each at an equal part of its rate; a replica asked for is
 there after the cold start. Jobs are served lane by lane, oldest first, and expire while they wait.
 """
 
@@ -41,7 +41,7 @@ class Arrival:
 
 @dataclass(slots=True)
 class Seen:
-    """What the one dispatcher reports of a lane."""
+    """The report of the one dispatcher on a lane."""
 
     jobs: float = 0.0
     tokens: float = 0.0
@@ -80,13 +80,13 @@ class Loop:
 
     @property
     def ongoing(self) -> int:
-        """What a serving layer sees: no more than the one dispatcher lets through."""
+        """The requests a serving layer sees: no more than the one dispatcher lets through."""
         waiting = sum(len(queue) for queue in self._queues.values())
         return min(self.target.max_in_flight, len(self._in_hand) + waiting)
 
     @property
     def turns(self) -> int:
-        """How often growing became shrinking, or the other way round."""
+        """The number of times that growing became shrinking, or the other way round."""
         ups = [change > 0 for change in self.changes]
         return sum(one != other for one, other in pairwise(ups))
 
@@ -162,7 +162,7 @@ def run_ours(loop: Loop, bounds: Bounds, rules: Rules, until: float) -> Loop:
 
 
 def run_ongoing_requests(loop: Loop, bounds: Bounds, per_replica: float, until: float) -> Loop:
-    """Ray Serve 2.60's default policy with its default delays and its mean over 30 seconds."""
+    """Run the loop under Ray Serve 2.60's default policy, with its default delays and its mean over 30 seconds."""
     window: deque[int] = deque(maxlen=30)
     since, sign = 0.0, 0
     while loop.now < until:
@@ -194,7 +194,7 @@ def burst(jobs: int, lane: Lane, slack_seconds: float, at: float, seed: int) -> 
 def stream(
     rate: Callable[[float], float], most: float, lane: Lane, slack_seconds: float, until: float, seed: int
 ) -> list[Arrival]:
-    """A Poisson process whose rate, jobs per second, changes with time and is never above `most`: by thinning."""
+    """Return a Poisson process by thinning: its rate, jobs per second, changes with time and is never above `most`."""
     rng = random.Random(seed)
     arrivals, at = [], 0.0
     while (at := at + rng.expovariate(most)) < until:

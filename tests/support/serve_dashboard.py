@@ -1,4 +1,4 @@
-"""Serve's REST API as a Ray 2.60 dashboard answers it, with replicas that are there as soon as they are wanted."""
+"""Serve's REST API as a Ray 2.60 dashboard answers it, with replicas that run as soon as they are wanted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POLICY = {"policy_function": "deployments.scaling:FleetPolicy", "policy_kwargs":
 
 
 def declared(target: str, least: int = 1, most: int = 4) -> dict[str, Any]:
-    """The configuration of one application, as it was sent."""
+    """Return the configuration of one application, as it was sent."""
     autoscaling = {"min_replicas": least, "max_replicas": most, "upscale_delay_s": 0.0, "policy": POLICY}
     return {
         "name": target,
@@ -27,7 +27,7 @@ def declared(target: str, least: int = 1, most: int = 4) -> dict[str, Any]:
 
 
 def run_by_code() -> dict[str, Any]:
-    """An application nobody declared."""
+    """Return an application that nobody declared."""
     replicas = [{"replica_id": "zzz", "state": "RUNNING", "pid": 1}]
     deployment = {"message": "", "target_num_replicas": 1, "replicas": replicas}
     return {
@@ -40,7 +40,7 @@ def run_by_code() -> dict[str, Any]:
 
 
 class ServeDashboard(HTTPServer):
-    """`sent` are the configurations it was given; `on_put` happens right after one was taken."""
+    """The dashboard. `sent` are the configurations it was given; `on_put` is called right after one was taken."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -64,7 +64,7 @@ class ServeDashboard(HTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def apply(self, applications: list[dict[str, Any]]) -> None:
-        """As Serve does: `initial_replicas` holds from a change on, the bounds always."""
+        """Apply a configuration as Serve does: `initial_replicas` holds from a change on, the bounds always."""
         before = self.configuration.get("applications", [])
         self.configuration["applications"] = applications
         for each in applications:

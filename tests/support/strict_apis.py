@@ -1,4 +1,4 @@
-"""What each provider's API refuses, checked as strictly as its documentation and its error messages say."""
+"""Checks each provider's refusals, as strictly as its documentation and its error messages say."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _check_block(block: dict[str, Any]) -> None:
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """The subset of JSON Schema that structured outputs take."""
+    """Require the subset of JSON Schema that structured outputs accept."""
     assert not isinstance(schema.get("type"), list)
     assert not schema.keys() & {"oneOf", "minimum", "maxLength", "pattern", "not"}
     if schema.get("type") == "object":

@@ -1,6 +1,7 @@
-"""Malformed messages of every kind, in hundreds of thousands: `python -m fuzzing [malformed messages] [Hypothesis's]`.
+"""Feeds in hundreds of thousands of malformed messages: `python -m fuzzing [malformed messages] [Hypothesis's]`.
 
-Prints a table and writes `build/fuzz.json`. Exits with 1 where a message broke a promise, hung, or was too few.
+Prints a table and writes `build/fuzz.json`. Exits with 1 if a message broke a promise or hung, or if there were too
+few.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ COVERAGE = re.compile(rb"cov: (\d+)")
 
 
 def generated(name: str, count: int) -> dict[str, Any]:
-    """What became of `count` messages that Hypothesis made up."""
+    """Feed in `count` messages made up by Hypothesis, and return the counts."""
     counts: Counter[str] = Counter()
     found: dict[str, str] = {}
 
@@ -49,7 +50,7 @@ def generated(name: str, count: int) -> dict[str, Any]:
 
 
 def guided(name: str, count: int, folder: Path) -> dict[str, Any]:
-    """What libFuzzer made of the kind in a process of its own; one without a report hung or died."""
+    """Run libFuzzer on the kind in a process of its own, and return its report; without one it hung or died."""
     command = [sys.executable, "-m", "fuzzing.guided", name, str(count), str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=LONGEST_SECONDS, check=False)

@@ -1,4 +1,4 @@
-"""Messages that Hypothesis makes up: any bytes, any JSON, known fields with wrong values, mutated valid messages."""
+"""Messages made up by Hypothesis: any bytes, any JSON, known fields with wrong values, mutated valid messages."""
 
 from __future__ import annotations
 

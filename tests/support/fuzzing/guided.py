@@ -1,4 +1,4 @@
-"""One kind of message under libFuzzer (`atheris`): what reaches new code is kept and mutated further.
+"""Feeds one kind of message to libFuzzer (`atheris`): messages that reach new code are kept and mutated further.
 
     python -m fuzzing.guided <kind> <malformed messages wanted> <folder>
 
@@ -30,7 +30,7 @@ KEPT_CRASHES = 20
 
 
 class Campaign:
-    """Counts what comes of each message and ends the process once enough were malformed."""
+    """Counts the outcome of each message, and ends the process once enough were malformed."""
 
     def __init__(self, name: str, kind: Kind, wanted: int, folder: Path) -> None:
         self._name, self._kind, self._wanted, self._folder = name, kind, wanted, folder
@@ -65,7 +65,7 @@ class Campaign:
 
 
 def mutator(kind: Kind) -> Callable[[bytes, int, int], bytes]:
-    """Half of all changes start from a valid message: broken JSON, kept for its coverage, has no inside to change."""
+    """Return a mutator; half its changes start from a valid message: broken JSON, kept for coverage, has no inside."""
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
         random = Random(seed)

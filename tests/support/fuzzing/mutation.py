@@ -1,4 +1,4 @@
-"""Turning a valid message into one that is not: by its bytes, and by its structure where it is JSON."""
+"""Turns a valid message into a malformed one: by its bytes, and by its structure if it is JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RAW = [
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """One to four changes; the same `random` gives the same bytes."""
+    """Make one to four changes; the same `random` gives the same bytes."""
     for _ in range(random.randint(1, 4)):
         data = _restructured(data, random) if random.random() < 0.6 else _disturbed(data, random)
     return data
@@ -64,7 +64,7 @@ def _restructured(data: bytes, random: Random) -> bytes:
 
 
 def _places(document: Any) -> Any:
-    """Every (holder, key) in the document."""
+    """Yield every (holder, key) in the document."""
     stack = [document]
     while stack:
         holder = stack.pop()

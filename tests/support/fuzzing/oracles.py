@@ -1,6 +1,6 @@
-"""What must hold of any bytes, kind of message by kind: read in full, or turned down in a way somebody hears of.
+"""Checks what must hold of any bytes, by kind of message: they are read in full, or refused in a way that is noticed.
 
-Each oracle says whether the message was accepted, and raises whatever the fleet would have met.
+Each oracle returns whether the message was accepted, and raises whatever the fleet would have met.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ NOW = 1_790_000_000.0
 JOBS_OF, WORK_OF = JobsOf(seeds.LANE), WorkOf(seeds.TARGET, seeds.LANE)
 SAFE_SUBJECT = re.compile(r"(results\.[\w-]+\.[\w-]+|(dead|ledger)\.[\w-]+|work\.[\w-]+\.\w+\.[\w-]+)", re.ASCII)
 PART = b"\x1f"
-"""Between the tenant in a subject, the headers and the body of a whole delivery."""
+"""The separator between the tenant in a subject, the headers and the body of a whole delivery."""
 
 CLIENT = TolerantClient()
 
 
 class Broken(Exception):
-    """A promise of the codec does not hold for this message."""
+    """Raised if a promise of the codec does not hold for this message."""
 
 
 def job(data: bytes) -> bool:
@@ -46,7 +46,7 @@ def job(data: bytes) -> bool:
 
 
 def delivery(data: bytes) -> bool:
-    """Subject, headers and body, all of a stranger's making. A subject reaches a consumer with its tokens counted."""
+    """Read subject, headers and body, all made by a stranger. A subject reaches a consumer with its tokens counted."""
     tenant, _, rest = data.partition(PART)
     raw_headers, _, body = rest.partition(PART)
     headers = _finished(CLIENT._process_headers(raw_headers)) if raw_headers else None
@@ -89,7 +89,7 @@ def _step(taken: AnyDelivery, bad: Malformed) -> Step:
 
 
 def _answered(step: Step) -> None:
-    """A result, a dead letter and a line of accounts, all of which their readers understand."""
+    """Require a result, a dead letter and a ledger entry, all of which their readers understand."""
     result, dead, entry = step.letters
     _require(decode_result(_sent(result)) == result, "the result changes")
     _require(decode_ledger(_sent(entry)) == entry, "the line of accounts changes")
@@ -152,7 +152,7 @@ def _require(holds: bool, promise: str) -> None:
 
 
 def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """What a coroutine returns that never waits."""
+    """Return the result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as stop:
@@ -162,7 +162,7 @@ def _finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of message: what must hold of any, and some that are valid."""
+    """A kind of message: the oracle for any of them, and some that are valid."""
 
     oracle: Callable[[bytes], bool]
     seeds: list[bytes]

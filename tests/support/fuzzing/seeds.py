@@ -1,4 +1,4 @@
-"""Valid messages of every kind: where mutation starts."""
+"""Valid messages of every kind, from which mutation starts."""
 
 from __future__ import annotations
 
