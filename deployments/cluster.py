@@ -31,7 +31,7 @@ ENVIRONMENT: Final = {
     # Ray takes a token where it finds one lying about, and then refuses every process that has none. On loopback the
     # machine's own users are trusted; without that trust, set RAY_AUTH_MODE=token for every process.
     "RAY_AUTH_MODE": "disabled",
-    # Ray makes its workers yield to everything else by 15 steps of niceness; on these, all of the fleet's work is done.
+    # Ray gives its workers 15 steps of niceness, so that they yield to all else; but they do all of the fleet's work.
     "RAY_worker_niceness": "0",
     # Serve's controller looks round ten times a second by default, which is a quarter of one core of a laptop.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",

@@ -80,7 +80,7 @@ def _placing(target: str, described: ModelProfile, workers: Sequence[NodeType]) 
         wanted = ", ".join(f"{number:g} {name}" for name, number in whole.items())
         yield f"{target}: no node has room for a replica ({wanted})"
     for node in workers:
-        # Ray packs the bundles of a replica as it can: where no node has room for all, several with room for one do.
+        # Ray packs the bundles of a replica as it can: if no node has room for all, several with room for one will do.
         if node.card is not None and any(_fits(each, node.resources) for each in reserved):
             yield from _too_small(target, described, node.name, node.card)
 

@@ -68,7 +68,7 @@ class ModelProfile(BaseModel):
 
     @property
     def shipped(self) -> bool:
-        """Whether the weights are a folder on this machine."""
+        """True if the weights are a folder on this machine."""
         return (HERE / self.source).is_dir()
 
     @property

@@ -110,7 +110,7 @@ class _Policy(ABC):
     def _decided(self, ctx: Any, now: float) -> int:
         readings = self._readings
         if readings is None:
-            # The first look has to come back before anything can be said.
+            # Nothing can be decided before the first look has returned.
             self._readings = resolve(self._factory)()
             self._readings.latest(now)
             return int(ctx.target_num_replicas)

@@ -145,7 +145,7 @@ async def redrive_all(dead: DeadLetters, output: Output, sequences: Sequence[int
     for sequence in sequences:
         kept = await _found(dead, sequence)
         redriven[str(sequence)] = await dead.redrive(kept, time.time())
-        # Only now: a letter whose job is submitted twice changes nothing, one that is lost does.
+        # Removed last: to submit a letter's job twice does no harm, to lose it does.
         await dead.drop(sequence)
         output.say(f"{sequence}: {kept.letter.job_id} runs again as {redriven[str(sequence)]}")
     output.object({"redriven": redriven})

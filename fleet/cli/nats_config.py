@@ -128,7 +128,7 @@ def _write_secrets(folder: Path, users: Sequence[User]) -> None:
     if kept and not kept.endswith(b"\n"):
         kept += b"\n"
     known = {line.partition(b"=")[0].strip() for line in kept.splitlines()}
-    # With a letter in front nats-server takes it for a string whatever follows.
+    # A leading letter makes nats-server take it for a string, whatever follows.
     new = [f"{user.variable}=p{secrets.token_hex(24)}\n" for user in users if user.variable.encode() not in known]
     write_secret(path, kept + "".join(new).encode())
 

@@ -22,7 +22,7 @@ LEGEND = (
 )
 
 Offers = Mapping[int, str]
-"""What fits instead of a row that does not, by the row's `id`."""
+"""The offers of what fits instead, by the `id` of the row that does not fit."""
 
 
 def view(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wish) -> Iterator[RenderableType]:

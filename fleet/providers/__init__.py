@@ -28,7 +28,7 @@ BASE_URLS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """How to reach providers: the vendors' base URLs may be replaced in `base_urls`, by provider.
+    """The way to providers: `base_urls`, by provider, replace the vendors' own.
 
     A provider named only there speaks the OpenAI format. Every call goes through the proxy at `proxy_url`, if there is
     one, and trusts the certificates in `ca_path` beside those of the public authorities. Proxies and certificates named

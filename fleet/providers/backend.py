@@ -79,7 +79,7 @@ class ProviderBackend:
             return Failure(FailureKind.MALFORMED, f"{self._provider} sent a reply that is too long or wrongly packed")
         except ValidationError as error:
             return Failure(FailureKind.MALFORMED, f"{self._provider} sent no usable answer{_place(error)}")
-        except BaseException as error:  # a bug in one call must not take its neighbours along
+        except BaseException as error:  # a bug in one call must not fail its neighbours
             raise_own(error)
             return Failure(FailureKind.INTERNAL, f"{type(error).__name__} while calling {self._provider}")
 

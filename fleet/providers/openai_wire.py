@@ -15,7 +15,7 @@ The job's request goes out tidied (`fleet.model.chat`), except for these fields:
     logit_bias, stop               unless the target reasons  unchanged, but logit_bias    unchanged
     messages[].name                if OpenAI accepts it       left out    unchanged
 
-A service tier changes the price, and what is stored lies in the account of whoever owns the key: on the fleet's both
+A service tier changes the price, and what is stored lies in the account of the key's owner: on the fleet's key both
 are left out. OpenAI deprecated `max_tokens`; its reasoning models refuse it and the sampling parameters, so what they
 cannot be told to stop at is cut off here. Groq answers 400 to what it does not support and has service tiers of its
 own. OpenAI and Groq demand the word JSON in a request for a JSON object, and an answer to every tool call.

@@ -56,7 +56,7 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
         # The dispatcher bounds what it takes; a bound here makes a pull wait for its whole time.
         max_ack_pending=-1,
         inactive_threshold=IDLE_CONSUMER_SECONDS if of_a_tenant(source) else None,
-        # Tenants' come and go, four times as fast as files. A restart of the server forgets them, and no message.
+        # Tenants' consumers come and go, four times as fast in memory. A server's restart forgets them, but no message.
         mem_storage=True if of_a_tenant(source) else None,
     )
     try:

@@ -70,8 +70,8 @@ class Inlet:
         Raises: QueueUnavailable if the server refuses or says nothing for `grace_seconds` longer.
         """
         if self.generation != self._connection.generation:
-            self._arrived.clear()  # it comes again when its leases end
-        # What came after its pull had ended is leased to us all the same.
+            self._arrived.clear()  # the broker delivers them again when their leases end
+        # Deliveries that came after their pull had ended are leased to us as well.
         if not self._arrived:
             await self._request(limit, wait_seconds, grace_seconds)
         messages, self._arrived = self._arrived[:limit], self._arrived[limit:]
@@ -118,7 +118,7 @@ class Inlet:
             done.set_exception(refusal(f"the consumer refuses: {why}"))
             return
         self._end_if_all_is_here()
-        # A leader that died before the majority had confirmed never sends them.
+        # A leader that died before the majority had confirmed never sends the rest.
         asyncio.get_running_loop().call_later(LATE_SECONDS, _end, done)
 
     def _end_if_all_is_here(self) -> None:

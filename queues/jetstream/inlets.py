@@ -34,7 +34,7 @@ LONG_DELAY_SECONDS = 60.0
 """A job delayed this long keeps no consumer for itself; the tenant's next consumer then delivers it early."""
 
 MOST_HANDED_OUT_AGAIN = 32
-"""With more waiting jobs, a tenant keeps its consumer while there is room: a new one would hand out all of them."""
+"""Maximum handed-back jobs of a consumer that is removed early: a new one would hand out all of them."""
 
 PULL_BYTES = 1024 * 1024
 """Bytes of one pull: many sources are asked at the same time, and what they bring is in hand all at once."""

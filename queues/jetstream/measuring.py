@@ -45,8 +45,8 @@ servers for any stream, and says so with the code for having no room on any.
 
 NOT_STORED = 10049
 _TRIES, _PAUSE_SECONDS = 20, 0.05
-"""With the last stream of an account a server removes the folder for streams, a moment later: a new stream may find
-none. The next try makes it again.
+"""Tries to make a stream, and the pause between them: with the last stream of an account a server removes the folder
+for streams, a moment later, so that a new stream may find none until the next try.
 """
 
 

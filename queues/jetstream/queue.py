@@ -237,7 +237,7 @@ def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Itera
     chunk: list[tuple[int, Message]] = []
     chunk_bytes = 0
     for index, message in enumerate(messages):
-        # A message beyond its limit makes the server close the connection on everybody.
+        # A message beyond its limit makes the server close the connection for everybody.
         if message is None or (size := message.size_bytes) > max_message_bytes:
             continue
         full = len(chunk) == (1 if faults.splits_letters else CHUNK_MESSAGES)

@@ -49,7 +49,7 @@ def body_of(
     if deliveries <= SEALED_BEYOND:
         try:
             return read()
-        except BaseException as error:  # a bug met by one message must not take those beside it along
+        except BaseException as error:  # a bug in reading one message must not fail its neighbours
             raise_own(error)
             log.exception("message_not_read", source=str(source))
     return _sealed(source, message, headers or {})

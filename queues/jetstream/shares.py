@@ -64,7 +64,7 @@ LEAST_ROOM = 2 * MB
 """Minimum room; with less, the fleet's own records would leave none for jobs."""
 
 SMALL_ROOM = 128 * MB
-"""With less room than this, the largest jobs and answers may be refused."""
+"""Room below which the largest jobs and answers may be refused."""
 
 LARGE_SHARE = 16 * 1024 * 1024
 """Several messages of the largest size. In a smaller stream one message may take half of it: a larger one would be
@@ -113,7 +113,7 @@ async def bounds(js: Any, existing: Existing, replicas: int | None, anew: bool) 
     try:
         room = await _room(js, ours, replicas or _copies(existing))
     except PermissionRefused:
-        return {}  # an operator's login will
+        return {}  # this login may not measure; an operator's may
     if room == 0 and any(ours.values()):
         _log.warning("the server has less room than its streams reserve, or no more: raise max_file_store, apply again")
         return {}

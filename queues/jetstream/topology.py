@@ -89,7 +89,7 @@ class TopologySpec:
     dead_max_age_seconds: float | None = None
     feedback_max_age_seconds: float | None = None
     shares_anew: bool = False
-    """Whether the room of the server is shared out again, though every stream has its bound."""
+    """True to share out the server's room again, though every stream has its bound."""
 
 
 SHIPPED = TopologySpec(
@@ -137,7 +137,7 @@ async def apply(js: Any, spec: TopologySpec) -> Sequence[Change]:
 
 
 async def _apply_alone(js: Any, spec: TopologySpec) -> Sequence[Change]:
-    """An account that allows no stream beside those of the fleet has none for the lock: there it is done without."""
+    """Apply the spec while nobody else does; without a lock if the account allows no stream beside the fleet's."""
     try:
         async with measuring.alone(js):
             return await _apply(js, spec, await _found(js))
@@ -176,7 +176,7 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
 
 def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
     queue: dict[str, Any] = {"retention": RetentionPolicy.WORK_QUEUE, "discard": DiscardPolicy.NEW}
-    # A lane nobody serves is no subject of the stream: its publisher is told at once that nobody answers.
+    # A lane that nobody serves is no subject of the stream: its publisher learns at once that nobody answers.
     lanes = [job_subject(lane, "*") for lane in Lane]
     told = RePublish(job_subject(Lane.INTERACTIVE, "*"), arrival_subject("{{wildcard(1)}}"), headers_only=True)
     record: dict[str, Any] = {"retention": RetentionPolicy.LIMITS}
@@ -275,7 +275,7 @@ async def _apply_stream(
         except APIError as error:
             if error.err_code != measuring.IN_USE:
                 raise await _not_made(js, name, wishes["subjects"], error) from error
-            found = await js.stream_info(name)  # somebody who started at the same time was faster
+            found = await js.stream_info(name)  # another process made it first
         else:
             return Change(name, ChangeKind.CREATED)
     existing = found.config

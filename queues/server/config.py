@@ -49,7 +49,7 @@ LOSES = {
     Sync.SECOND: "a power cut loses up to a second of what was confirmed",
     Sync.DEFAULT: "a power cut loses up to two minutes of what was confirmed: NATS' own default",
 }
-"""What a power cut costs. The end of the server process alone loses nothing under any setting."""
+"""The cost of a power cut. The end of the server process alone loses nothing under any setting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
 """Room for a job with the answers of all its attempts; NATS' default is 1 MB."""
 
 SYNC_INTERVAL = "1s"
-"""How much a power cut may cost; the server's default is two minutes."""
+"""The interval of syncs to disk, which a power cut may cost; the server's default is two minutes."""
 
 
 class EmbeddedServer:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 PATIENCE_SECONDS = 600.0
-"""No measure of speed: it only ends a test that would wait for ever. Anything that takes longer hangs."""
+"""Seconds after which a waiting test has hung. No measure of speed: it only ends a test that would wait for ever."""
 
 LOOK_AGAIN_SECONDS = 0.01
 """Seconds between two looks at what tells nobody of its changes. No outcome depends on it."""

@@ -68,7 +68,7 @@ class TolerantParser(Parser):  # type: ignore[misc]  # nats-py is Any to mypy
                 await self.nc._process_msg(sid, subject, reply, stream[body : start + size], stream[start:body])
                 continue
             await self._dispatch(operation, rest)
-            if self.buf is not buffer:  # the connection broke: what is left is of the one before
+            if self.buf is not buffer:  # the connection broke: the rest came over the old one
                 return
             at = start
         del buffer[:at]
@@ -142,7 +142,7 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
     async def hear(self, subject: str, taker: Taker) -> Subscription:
         """Subscribe without nats-py's queue and task per subscription: nothing is dropped, and nothing waits."""
         subscription = await self.subscribe(subject)
-        # Nothing is read before this task gives way.
+        # Nothing is read before this task yields.
         self._takers[subscription._id] = taker
         return subscription
 

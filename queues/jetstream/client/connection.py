@@ -203,7 +203,7 @@ class Connection:
         command = publication(message.subject, reply, message.data, message.headers)
         # The command is longer than what the server counts, so most need not be counted.
         if len(command) > self._nc.max_payload and message.size_bytes > self._nc.max_payload:
-            # The server would close the connection on everybody.
+            # The server would close the connection for everybody.
             raise QueueUnavailable(f"{message.subject}: {message.size_bytes} bytes exceed the broker's maximum payload")
         return command
 

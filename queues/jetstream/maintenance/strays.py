@@ -49,7 +49,7 @@ class Strays:
         [info] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{JOBS}", b"")])
         state = from_json(info.data).get("state", {})
         last = state.get("last_seq", 0)
-        # A store put back to what it was gives out the same places again.
+        # A restored store gives out the same places again.
         first = max(state.get("first_seq", 1), min(self._seen, last) + 1)
         found: list[AnyDelivery] = []
         for start in range(first, min(last + 1, first + SCANNED_PER_TAKE), SCANNED_AT_ONCE):

@@ -129,7 +129,7 @@ class MemoryCalibrations:
         return _in_force(revisions[-1] for revisions in self._history.values())
 
     async def put(self, calibrations: Sequence[Calibration]) -> None:
-        for message in [_message(each) for each in calibrations]:  # all of them good, before one is stored
+        for message in [_message(each) for each in calibrations]:  # all are valid before one is stored
             revisions = self._history.setdefault(message.subject, [])
             revisions.append(Recorded(message.subject, message.data, 0.0))
             del revisions[:-CALIBRATION_HISTORY]

@@ -32,7 +32,7 @@ PORTION = 1000
 """Cancellations read at once."""
 
 NEVER_FULL = 100
-"""So few fit into the smallest possible stream: if no more are stored, none was dropped to make room."""
+"""Cancellations that fit into the smallest possible stream: if no more are stored, none was dropped for room."""
 
 POLL_SECONDS = 5.0
 """Seconds that one pull waits for a cancellation; a new one is handed on at once."""
@@ -114,7 +114,7 @@ class JetStreamCancels:
                     told_all(known_since)
                 wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
                 messages = await inlet.pull(PORTION, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
-                # Where some have grown too old meanwhile there are fewer than were announced.
+                # There are fewer than announced if some have grown too old meanwhile.
                 missing = missing - len(messages) if messages else 0
                 if known_since is None:
                     known_since = hand_over_of(messages[0].reply).stored_at if messages else time.time()

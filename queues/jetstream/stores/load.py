@@ -105,7 +105,7 @@ class JetStreamLoads:
         get = f"$JS.API.STREAM.MSG.GET.{LOAD}"
         asked = [Message(get, to_json({"last_by_subj": subject})) for subject in subjects]
         replies = [_answer(reply) for reply in await self._connection.exchange(asked)]
-        # One that is gone meanwhile was too old.
+        # A report that is gone meanwhile was too old.
         found = [reply["message"] for reply in replies if "error" not in reply]
         return _readable((each["subject"], b64decode(each.get("data", ""))) for each in found)
 

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 class Record(BaseModel):
     """An account as it is stored. `commits` holds each writer's last number, the latest writer at the end."""
 
-    # Required: what is no account at all must not pass for one that has spent nothing.
+    # Required, so that other JSON does not pass for an account that has spent nothing.
     spent: int
     open: dict[int, int] = {}
     commits: dict[str, int] = {}
