@@ -26,7 +26,7 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import JobDesk
 from fleet.settings.environment import load
-from queues.wire.records import encode_result
+from queues.wire.result import encode_result
 
 FIRST_SEED = 71
 DEADLINE_SECONDS = 280.0

@@ -49,7 +49,7 @@ from queues.wire.letters import (
     traceparent_in,
 )
 from queues.wire.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
-from queues.wire.records import receipt_in, result_in
+from queues.wire.result import receipt_in, result_in
 from queues.wire.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,

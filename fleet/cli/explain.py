@@ -84,7 +84,7 @@ def explanation(result: Result) -> dict[str, Any]:
 
 
 def _decision(attempt: Attempt) -> dict[str, Any]:
-    from queues.wire.judgements import features_record, judged_record
+    from queues.wire.attempt import features_record, judged_record
 
     answer = attempt.outcome if isinstance(attempt.outcome, Answer) else None
     return {

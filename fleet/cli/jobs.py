@@ -117,7 +117,7 @@ def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
 
 def show_result(result: Result, output: Output) -> None:
     """Show the answer or the problem, then how it came about."""
-    from queues.wire.records import encode_result
+    from queues.wire.result import encode_result
 
     output.object(encode_result(result))
     answer = result.answer.text if result.answer else ""

@@ -19,7 +19,7 @@ from queues.jetstream.client.connection import Connection, status_of
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.stores.cells import NO_MESSAGE
 from queues.wire.letters import Message
-from queues.wire.records import result_in
+from queues.wire.result import result_in
 from queues.wire.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, RESULTS
 
 

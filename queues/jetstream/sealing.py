@@ -21,9 +21,10 @@ from queues.jetstream.client.connection import Connection, status_of
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.inlet import hand_over_of
 from queues.jetstream.stores.cells import NO_MESSAGE
-from queues.wire.codec import COMPARISON, INVALID_TENANT, job_message_id, made_up_id
+from queues.wire.job import INVALID_TENANT, job_message_id, made_up_id
 from queues.wire.letters import Message
 from queues.wire.subjects import MSG_ID, STARTS, reading_subject
+from queues.wire.work import COMPARISON
 
 SCANNED_BYTES = 4096
 

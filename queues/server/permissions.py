@@ -13,7 +13,7 @@ from fleet.model.errors import ConfigError
 from fleet.model.feedback import Witness
 from fleet.model.job import TENANT, Lane
 from queues.jetstream.client.login import inbox_of
-from queues.wire.codec import INVALID_TENANT
+from queues.wire.job import INVALID_TENANT
 from queues.wire.subjects import (
     CALIBRATIONS,
     CANCELS,

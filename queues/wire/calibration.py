@@ -37,7 +37,7 @@ from policies.confidence.familiarity import NUMBERS
 from policies.confidence.scorer import check
 from queues.wire.chat import Strict
 from queues.wire.problems import problem_of
-from queues.wire.schema import VERSION, TargetName, Version
+from queues.wire.record import VERSION, Count, TargetName, Version, writer
 
 
 def _deciles(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -58,7 +58,6 @@ Text = Annotated[str, Field(min_length=1, max_length=200)]
 Family = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}(\.\*)?)$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 InsideShare = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=0)]
 
 
 PROBED = frozenset({"p_true_logit", "agreement"})
@@ -143,6 +142,8 @@ class Document(Strict):
 
 _RECORD = TypeAdapter(CalibrationRecord)
 _DOCUMENT = TypeAdapter(Document)
+_write_calibration = writer(Calibration, CalibrationRecord, apart=("key",))
+_write_threshold = writer(Threshold, ThresholdRecord)
 
 
 def encode_calibration(calibration: Calibration) -> bytes:
@@ -189,31 +190,17 @@ def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
 
 
 def _record(calibration: Calibration) -> dict[str, Any]:
-    c = calibration
+    key, probe_scorer = calibration.key, calibration.probe_scorer
     return {
-        "target": c.key.target,
-        "family": c.key.family,
-        "kind": str(c.key.kind),
-        "model": c.model,
-        "revision": c.revision,
-        "logprobs_mode": c.logprobs_mode,
-        "version": c.version,
-        "fitted_at": c.fitted_at,
-        "labels": c.labels,
-        "scorer": _scorer_record(c.scorer),
-        "strong": c.strong,
-        "threshold": _threshold_record(c.threshold),
-        "guard": c.guard,
-        "edges": list(c.edges),
-        "brier": c.brier,
-        "ece": c.ece,
-        "probe": c.probe,
-        "probe_scorer": None if c.probe_scorer is None else _scorer_record(c.probe_scorer),
-        "grey": None if c.grey is None else list(c.grey),
-        "withdrawn": c.withdrawn,
-        "good": c.good,
-        "looks": asdict(c.looks),
-        "familiar": _familiarity_record(c.familiar),
+        "target": key.target,
+        "family": key.family,
+        "kind": str(key.kind),
+        **_write_calibration(calibration),
+        "scorer": _scorer_record(calibration.scorer),
+        "threshold": _threshold_record(calibration.threshold),
+        "probe_scorer": None if probe_scorer is None else _scorer_record(probe_scorer),
+        "looks": asdict(calibration.looks),
+        "familiar": _familiarity_record(calibration.familiar),
     }
 
 
@@ -236,8 +223,7 @@ def _familiarity(stored: CalibrationRecord) -> Familiarity | None:
     if (read := record.region) is None:
         return Familiarity(record.tasks)
     words = frozenset(int(read.words[at : at + 8], 16) for at in range(0, len(read.words), 8))
-    region = Region(words, read.means, read.rows, read.weights, read.farthest, read.oddest)
-    return Familiarity(record.tasks, region)
+    return Familiarity(record.tasks, Region(**{**dict(read), "words": words}))
 
 
 def _scorer_record(scorer: Scorer) -> dict[str, Any]:
@@ -252,14 +238,7 @@ def _scorer_record(scorer: Scorer) -> dict[str, Any]:
 def _threshold_record(threshold: Threshold | None) -> dict[str, Any] | None:
     if threshold is None:
         return None
-    return {
-        "mode": threshold.mode,
-        "value": None if threshold.value == math.inf else threshold.value,
-        "safer": None if threshold.safer == math.inf else threshold.safer,
-        "risk": threshold.risk,
-        "delta": threshold.delta,
-        "labels_missing": threshold.labels_missing,
-    }
+    return {name: None if value == math.inf else value for name, value in _write_threshold(threshold).items()}
 
 
 def _calibration(record: CalibrationRecord, path: str) -> Calibration:
@@ -269,29 +248,15 @@ def _calibration(record: CalibrationRecord, path: str) -> Calibration:
         raise ConfigError(f"{path}labels", "must be at least 1 where there are edges: they are taken from labels")
     if not PROBED.isdisjoint(record.scorer.weights):
         raise ConfigError(f"{path}scorer.weights", f"must not read {', '.join(sorted(PROBED))}: most answers lack them")
-    return Calibration(
-        key=CalibrationKey(record.target, record.family, str(record.kind)),
-        model=record.model,
-        revision=record.revision,
-        logprobs_mode=record.logprobs_mode,
-        version=record.version,
-        fitted_at=record.fitted_at,
-        labels=record.labels,
-        scorer=_scorer(record.scorer, f"{path}scorer"),
-        strong=record.strong,
-        threshold=None if record.threshold is None else _threshold(record.threshold, f"{path}threshold"),
-        guard=record.guard,
-        edges=record.edges,
-        brier=record.brier,
-        ece=record.ece,
-        probe=record.probe,
-        probe_scorer=None if record.probe_scorer is None else _scorer(record.probe_scorer, f"{path}probe_scorer"),
-        grey=record.grey,
-        withdrawn=record.withdrawn,
-        good=record.good,
-        looks=Looks(**record.looks.model_dump()),
-        familiar=_familiarity(record),
-    )
+    held: dict[str, Any] = dict(record)
+    key = CalibrationKey(held.pop("target"), held.pop("family"), str(held.pop("kind")))
+    probe_scorer, threshold = record.probe_scorer, record.threshold
+    held["scorer"] = _scorer(record.scorer, f"{path}scorer")
+    held["threshold"] = None if threshold is None else _threshold(threshold, f"{path}threshold")
+    held["probe_scorer"] = None if probe_scorer is None else _scorer(probe_scorer, f"{path}probe_scorer")
+    held["looks"] = Looks(**dict(record.looks))
+    held["familiar"] = _familiarity(record)
+    return Calibration(key, **held)
 
 
 def _scorer(record: ScorerRecord, path: str) -> Scorer:
@@ -306,14 +271,10 @@ def _scorer(record: ScorerRecord, path: str) -> Scorer:
 def _threshold(record: ThresholdRecord, path: str) -> Threshold:
     if record.mode is ThresholdMode.GUARANTEE and (record.risk is None or record.delta is None):
         raise ConfigError(f"{path}.{'risk' if record.risk is None else 'delta'}", "is required in mode guarantee")
-    return Threshold(
-        mode=record.mode,
-        value=math.inf if record.value is None else record.value,
-        safer=math.inf if record.safer is None else record.safer,
-        risk=record.risk,
-        delta=record.delta,
-        labels_missing=record.labels_missing,
-    )
+    held: dict[str, Any] = dict(record)
+    for name in ("value", "safer"):
+        held[name] = math.inf if held[name] is None else held[name]
+    return Threshold(**held)
 
 
 def check_target(calibration: Calibration, targets: Mapping[str, Target], path: str = "") -> None:

@@ -34,7 +34,13 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_finite)]
 class Strict(BaseModel):
     """Base of everything read from the wire: no conversion of types, no unknown fields."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        # Published under the name of what the record holds.
+        model_title_generator=lambda record: record.__name__.removesuffix("Record"),
+    )
 
 
 class TextPart(Strict):

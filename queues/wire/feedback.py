@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from fleet.model.errors import InvalidFeedback
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import TENANT
 from fleet.model.result import Problem
-from queues.wire import schema
+from queues.wire.chat import Strict
 from queues.wire.problems import checked, field_problem
+from queues.wire.record import VERSION, WORDS, FeedbackId, JobId, TargetName, TenantName, Version, writer
 from queues.wire.subjects import feedback_subject
 
 MAX_FEEDBACK_BYTES = 256 * 1024
 """Room for the longest text with every character escaped."""
 
+MAX_TEXT_CHARACTERS = 32_768
+
+
+class FeedbackRecord(Strict):
+    """What somebody thinks of a job's answer, as a publisher sends it to `feedback.<tenant>`.
+
+    `id` is its own, `job_id` the job's. `edited` needs `text`, the answer as edited; otherwise `text` is a remark.
+    `changed` belongs to `edited`. `source` shadow, with `target` and `propensity`, is said by dispatchers alone, on
+    `feedback.<tenant>.shadow`.
+    """
+
+    schema_: Version = VERSION
+    id: FeedbackId
+    job_id: JobId
+    tenant: TenantName | None = None
+    verdict: Annotated[Verdict, WORDS]
+    source: Annotated[Witness, WORDS] = Witness.USER
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)] | None = None
+    changed: bool | None = None
+    target: TargetName | None = None
+    propensity: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+_write_feedback = writer(Feedback, FeedbackRecord, apart=("at",))
+
 
 def encode_feedback(feedback: Feedback) -> bytes:
     """Raises InvalidFeedback where a reader would refuse it: nobody answers feedback, so this is the time to say it."""
-    fields = {
-        "schema": schema.VERSION,
-        "id": feedback.id,
-        "job_id": feedback.job_id,
-        "tenant": feedback.tenant,
-        "verdict": feedback.verdict.value,
-        "source": feedback.source.value,
-        "text": feedback.text,
-        "changed": feedback.changed,
-        "target": feedback.target,
-        "propensity": feedback.propensity,
-    }
+    fields = _write_feedback(feedback)
     try:
         body = to_json({name: value for name, value in fields.items() if value is not None}, inf_nan_mode="constants")
     except ValueError:
@@ -47,23 +63,15 @@ def decode_feedback(body: bytes, subject: str, stored_at: float) -> Feedback | P
     sent = _parsed(body)
     if isinstance(sent, Problem):
         return sent
-    read = checked(schema.Feedback.model_validate, sent)
+    read = checked(FeedbackRecord.model_validate, sent)
     if isinstance(read, Problem):
         return read
     if problem := _subject_problem(read, subject):
         return problem
-    feedback = Feedback(
-        job_id=read.job_id,
-        tenant=_tenant(subject),
-        verdict=Verdict(read.verdict),
-        at=stored_at,
-        source=Witness(read.source),
-        text=read.text,
-        target=read.target,
-        propensity=read.propensity,
-        changed=read.changed,
-        id=read.id,
-    )
+    said: dict[str, Any] = vars(read)
+    del said["schema_"]
+    said["tenant"] = _tenant(subject)
+    feedback = Feedback(at=stored_at, **said)
     return _contradiction(feedback) or feedback
 
 
@@ -93,14 +101,14 @@ def _contradiction(feedback: Feedback) -> Problem | None:
     return None
 
 
-def _subject_problem(read: schema.Feedback, subject: str) -> Problem | None:
+def _subject_problem(read: FeedbackRecord, subject: str) -> Problem | None:
     """The subject is what the broker's permissions checked; the body may only agree with it."""
     tenant = _tenant(subject)
     if not TENANT.fullmatch(tenant):
         return field_problem("subject", f"must name a tenant that matches {TENANT.pattern}")
     if read.tenant not in (None, tenant):
         return field_problem("tenant", f"must be the tenant of the subject, {tenant}")
-    if subject != feedback_subject(tenant, Witness(read.source)):
+    if subject != feedback_subject(tenant, read.source):
         return field_problem("source", f"{read.source} cannot speak on {subject}")
     return None
 

@@ -14,9 +14,12 @@ from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
 from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Start, Work
 from fleet.model.submission import Submission
-from queues.wire.codec import encode_submission, encode_work, job_message_id, work_message_id
+from queues.wire.dead_letter import encode_dead
 from queues.wire.feedback import encode_feedback
-from queues.wire.records import encode_dead, encode_ledger, encode_result, encode_start
+from queues.wire.job import encode_submission, job_message_id
+from queues.wire.ledger import encode_ledger
+from queues.wire.result import encode_result
+from queues.wire.start import encode_start
 from queues.wire.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,
@@ -31,6 +34,7 @@ from queues.wire.subjects import (
     start_subject,
     work_subject,
 )
+from queues.wire.work import encode_work, work_message_id
 
 HEADER_ROOM_BYTES = 1024
 """The broker's limit is for headers and body together; ours are a few hundred bytes."""

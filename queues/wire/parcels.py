@@ -22,7 +22,7 @@ from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result
 from queues.wire.letters import Message, with_trace
-from queues.wire.records import Receipt, encode_result, result_in
+from queues.wire.result import Receipt, encode_result, result_in
 from queues.wire.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     LARGE_RESULTS_BUCKET,

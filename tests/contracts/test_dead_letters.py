@@ -33,7 +33,7 @@ async def a_letter(rig: Rig, as_work: bool = False, tenant: str = "acme") -> Dea
     raw = delivery.raw
     if as_work:
         assert isinstance(delivery.body, Job)
-        from queues.wire.codec import encode_work
+        from queues.wire.work import encode_work
 
         raw = encode_work(Work(delivery.body, "llama-8b", Reason.ROUTED))
     letter = DeadLetter(tenant, SENT.id, Reason.ALL_FAILED, Problem("every target failed"), raw, 5.0, Lane.BULK)

@@ -18,7 +18,8 @@ from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Status, Work
 from fleet.model.submission import Submission
-from queues.wire.records import decode_dead, decode_ledger
+from queues.wire.dead_letter import decode_dead
+from queues.wire.ledger import decode_ledger
 
 OpenRig = Callable[..., Awaitable[Rig]]
 

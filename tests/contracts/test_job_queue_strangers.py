@@ -44,7 +44,7 @@ async def test_what_is_no_work_is_delivered_as_malformed(rig: Rig) -> None:
     [delivery] = await rig.queue.take(WorkOf("llama-8b", Lane.BULK), 10, PATIENCE_SECONDS)
 
     assert isinstance(delivery.body, Malformed)
-    assert delivery.body.problem.field == "body"
+    assert delivery.body.problem.field == "schema"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from fleet.model.job import Lane
 from fleet.model.result import Status
 from queues.wire.letters import Message
-from queues.wire.records import decode_result
+from queues.wire.result import decode_result
 
 ID = "job-0123456789ab"
 

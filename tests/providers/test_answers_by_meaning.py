@@ -14,7 +14,7 @@ from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.job import Job
 from fleet.providers.anthropic_wire import AnthropicWire
 from fleet.providers.openai_wire import OpenAIWire
-from queues.wire.codec import decode_job
+from queues.wire.job import decode_job
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "track", "arguments": "{}"}}
 SAID = {"role": "assistant", "content": "Paris."}

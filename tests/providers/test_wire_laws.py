@@ -15,7 +15,7 @@ from fleet.model.job import Job
 from fleet.model.target import Capability, LatencyClass, Target
 from fleet.providers.anthropic_wire import AnthropicWire
 from fleet.providers.openai_wire import OpenAIWire
-from queues.wire.codec import decode_job
+from queues.wire.job import decode_job
 
 
 def _target(provider: str, *capabilities: Capability) -> Target:

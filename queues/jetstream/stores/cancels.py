@@ -25,7 +25,7 @@ from queues.jetstream.inlet import Inlet, hand_over_of
 from queues.jetstream.stores.cells import NO_MESSAGE
 from queues.memory import MemoryBroker
 from queues.wire.letters import Message
-from queues.wire.records import result_in
+from queues.wire.result import result_in
 from queues.wire.subjects import CANCELS, RESULTS, cancel_subject, result_subject
 
 PORTION = 1000

@@ -19,10 +19,11 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.queue import store
 from queues.jetstream.stores.journal import recorded
 from queues.memory import MemoryBroker
-from queues.wire.codec import decode_job, decode_work
+from queues.wire.dead_letter import decode_dead
+from queues.wire.job import decode_job
 from queues.wire.letters import Message, accepted, submission_message
-from queues.wire.records import decode_dead
 from queues.wire.subjects import DEAD, dead_subject, job_subject, work_subject
+from queues.wire.work import decode_work
 
 REDRIVEN_FROM = "redriven_from"
 """The key in a job's metadata that names the job whose dead letter it comes from."""

@@ -21,7 +21,7 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
 from queues.wire.feedback import decode_feedback
-from queues.wire.records import decode_ledger
+from queues.wire.ledger import decode_ledger
 from queues.wire.subjects import FEEDBACK, LEDGER
 
 PORTION = 1000

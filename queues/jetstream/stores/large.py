@@ -9,7 +9,7 @@ from fleet.model.result import Result
 from queues.jetstream.client.connection import Connection, status_of
 from queues.wire.letters import Message
 from queues.wire.parcels import belongs_to, chunk_subjects, unpacked
-from queues.wire.records import receipt_in, result_in
+from queues.wire.result import receipt_in, result_in
 from queues.wire.subjects import LARGE_RESULTS
 
 CHUNKS_AT_ONCE = 32

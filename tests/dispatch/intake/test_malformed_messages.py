@@ -13,9 +13,11 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Status
 from policies.resilience import delivery
-from queues.wire.codec import decode_job, decode_work
+from queues.wire.dead_letter import decode_dead
+from queues.wire.job import decode_job
 from queues.wire.letters import Message
-from queues.wire.records import decode_dead, decode_result
+from queues.wire.result import decode_result
+from queues.wire.work import decode_work
 
 MALFORMED = 400
 NEIGHBOURS = 40

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.model.job import JOB_ID, Job, Lane
 from fleet.model.result import Malformed
-from queues.wire.codec import MAX_BODY_BYTES, decode_job
+from queues.wire.job import MAX_BODY_BYTES, decode_job
 
 SUBJECT = "jobs.bulk.acme"
 REMOVE = object()

@@ -18,17 +18,12 @@ from fleet.model.job import JOB_ID, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Shadow, Status, Work
 from fleet.model.submission import Submission
-from queues.wire.codec import MAX_BODY_BYTES, decode_job, decode_work, encode_submission, encode_work
-from queues.wire.records import (
-    MAX_DEAD_BODY_BYTES,
-    decode_dead,
-    decode_ledger,
-    decode_result,
-    encode_dead,
-    encode_ledger,
-    encode_result,
-)
+from queues.wire.dead_letter import MAX_DEAD_BODY_BYTES, decode_dead, encode_dead
+from queues.wire.job import MAX_BODY_BYTES, decode_job, encode_submission
+from queues.wire.ledger import decode_ledger, encode_ledger
+from queues.wire.result import decode_result, encode_result
 from queues.wire.subjects import work_subject
+from queues.wire.work import decode_work, encode_work
 
 SERVER_MAX_PAYLOAD_BYTES = 1024 * 1024
 

@@ -10,8 +10,8 @@ import pytest
 from fleet.model.chat import tidy
 from fleet.model.feedback import Feedback, Witness
 from fleet.model.job import Job
-from queues.wire.codec import decode_job
 from queues.wire.feedback import decode_feedback
+from queues.wire.job import decode_job
 
 USER = {"role": "user", "content": "Remind me."}
 CALL = {"id": "functions.track:0", "type": "function", "function": {"name": "track", "arguments": "{}"}}

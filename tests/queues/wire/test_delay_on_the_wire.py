@@ -12,7 +12,8 @@ from fleet.model.errors import InvalidJob
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Work
-from queues.wire.codec import decode_job, decode_work, encode_submission, encode_work
+from queues.wire.job import decode_job, encode_submission
+from queues.wire.work import decode_work, encode_work
 
 MESSAGES = [{"role": "user", "content": "Good morning."}]
 SUBJECT = "jobs.bulk.acme"

@@ -9,8 +9,9 @@ from fleet.model.delivery import Post
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Work
-from queues.wire.codec import MAX_BODY_BYTES, decode_work
+from queues.wire.job import MAX_BODY_BYTES
 from queues.wire.letters import DEFAULT_MAX_BYTES, message_of
+from queues.wire.work import decode_work
 
 REQUEST = {"messages": [{"role": "user", "content": "x" * (MAX_BODY_BYTES - 1000)}]}
 JOB = Job("job-0123456789ab", "acme", Lane.BULK, "nudge", Plan.PAID, REQUEST, 1.0)

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.model.attempt import Answer, Failure
 from fleet.model.delivery import Work
-from queues.wire.codec import decode_work
+from queues.wire.work import decode_work
 
 RECORDED = sorted((Path(__file__).parent / "recorded").glob("work-*.json"))
 

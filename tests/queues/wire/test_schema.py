@@ -15,9 +15,9 @@ from fleet.model.job import Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Status
 from queues.wire import schema
-from queues.wire.codec import decode_job
 from queues.wire.feedback import decode_feedback
-from queues.wire.records import decode_result
+from queues.wire.job import decode_job
+from queues.wire.result import decode_result
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference"
 PUBLISHED = DOCS / "wire-schema-v1.json"

@@ -22,11 +22,14 @@ from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Letter, Malformed, Result, Status, Work
 from queues.jetstream.client.client import TolerantClient
 from queues.wire.calibration import decode_calibration, decode_document, encode_calibration, encode_document
-from queues.wire.codec import decode, decode_work
+from queues.wire.codec import decode
+from queues.wire.dead_letter import decode_dead
 from queues.wire.feedback import decode_feedback, encode_feedback
+from queues.wire.ledger import decode_ledger
 from queues.wire.letters import DEFAULT_MAX_MESSAGE_BYTES, message_of, traceparent_in
-from queues.wire.records import decode_dead, decode_ledger, decode_result
+from queues.wire.result import decode_result
 from queues.wire.subjects import work_subject
+from queues.wire.work import decode_work
 
 NOW = 1_790_000_000.0
 JOBS_OF, WORK_OF = JobsOf(seeds.LANE), WorkOf(seeds.TARGET, seeds.LANE)

@@ -21,9 +21,11 @@ from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Problem, Result, Shadow, Status, Work
 from queues.wire.calibration import encode_calibration, encode_document
-from queues.wire.codec import encode_work
+from queues.wire.dead_letter import encode_dead
 from queues.wire.feedback import encode_feedback
-from queues.wire.records import encode_dead, encode_ledger, encode_result
+from queues.wire.ledger import encode_ledger
+from queues.wire.result import encode_result
+from queues.wire.work import encode_work
 
 TENANT = "acme"
 LANE = Lane.BULK

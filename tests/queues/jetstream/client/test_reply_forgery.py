@@ -30,7 +30,7 @@ from queues.jetstream.stores.journal import JetStreamJournal
 from queues.jetstream.stores.spend import accounts_of
 from queues.jetstream.topology import TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
-from queues.wire.records import decode_result, encode_result
+from queues.wire.result import decode_result, encode_result
 from queues.wire.subjects import CALIBRATIONS, DEAD, FEEDBACK, JOBS, LEDGER, RESULTS, SPEND, WORK
 
 JOB_ID = "job-of-beta-0001"

@@ -1,0 +1,242 @@
+"""An attempt as JSON: RESULTS and LEDGER tell of it, WORK carries it whole.
+
+Both hold the same record of what was tried. They differ in the outcome: readers outside learn neither what was said
+nor when to retry, so that no prompt and no answer gets into the accounts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, create_model
+from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
+
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Outcome, Usage
+from fleet.model.calibration import Guard, OutputKind, Probe
+from fleet.model.reason import Reason
+from queues.wire.record import Count, Fields, Written, writer
+
+
+class UsageRecord(Written):
+    input_tokens: int
+    output_tokens: int
+
+
+class FailureRecord(Written):
+    kind: FailureKind
+    detail: str
+
+
+class FeaturesRecord(Written):
+    """What the log-probabilities (natural) of an answer's tokens say; null where an engine gave no number."""
+
+    sum: float | None
+    mean: float | None
+    min: float | None
+    q10: float | None
+    q25: float | None
+    count: int
+    margin: float | None
+    entropy: float | None
+
+
+class JudgedRecord(Written):
+    """What an answer's confidence was held against; `threshold` null is one that no answer reaches.
+
+    `calibration` is the version that gave both, null for an uncalibrated score; `guard` says why the cascade is off,
+    `withdrawn` that a promise was taken back, `probe` which second look was wanted. `unfamiliar` is there, and true,
+    where no calibration has seen such a task or text, so that the confidence is no probability.
+    """
+
+    threshold: float | None
+    kind: OutputKind
+    calibration: str | None
+    guard: Guard | None
+    withdrawn: bool
+    probe: Probe | None
+    unfamiliar: bool = False
+
+
+class AttemptRecord(Written):
+    """One try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds.
+
+    With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
+    `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
+    """
+
+    number: int
+    target: str
+    reason: Reason
+    started_at: float
+    ended_at: float
+    confidence: float | None
+    cost_usd: float
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: UsageRecord | None = None
+    failure: FailureRecord | None = None
+    features: FeaturesRecord | None = None
+    judged: JudgedRecord | None = None
+    probe: Probe | None = None
+    repeated: bool = False
+
+
+class MessageRecord(TypedDict, total=False):
+    """An assistant's message: fields not named here are carried on, for a model may have more to say."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]  # where pydantic looks for it
+    content: str | None
+
+
+Number = Annotated[float, Field(allow_inf_nan=True)]
+"""What an engine gives for a log-probability."""
+
+
+class CarriedOutcome(Written):
+    """An outcome as WORK carries it; no names, for a job may have many attempts."""
+
+    answer: (
+        tuple[
+            MessageRecord,
+            str,
+            Count,
+            Count,
+            str,
+            tuple[Number, Number, Number, Number, Number, int, Number, Number] | None,
+        ]
+        | None
+    ) = None
+    failure: tuple[FailureKind, str, float | None] | None = None
+
+
+OUTCOME = frozenset({"model", "finish_reason", "usage", "failure", "features"})
+"""Fields of the record that say what came of an attempt."""
+
+_TRIED = {name: field for name, field in AttemptRecord.model_fields.items() if name not in OUTCOME}
+
+CarriedAttempt = create_model(
+    "CarriedAttempt",
+    __base__=CarriedOutcome,
+    **{name: (field.annotation, field) for name, field in _TRIED.items()},  # type: ignore[call-overload]
+)
+
+_write_tried = writer(Attempt, AttemptRecord, apart=("outcome",))
+_write_judged = writer(Judged, JudgedRecord)
+_write_features = writer(Features, FeaturesRecord)
+_write_usage = writer(Usage, UsageRecord)
+_write_failure = writer(Failure, FailureRecord, apart=("retry_after_seconds", "headroom"))
+
+
+def attempt_record(attempt: Attempt) -> Fields:
+    """What readers of results and of the ledger learn of it."""
+    record = _tried_record(attempt)
+    match attempt.outcome:
+        case Answer(_, finish_reason, usage, model, features):
+            record.update(model=model, finish_reason=finish_reason, usage=usage_record(usage))
+            record["features"] = features_record(features)
+        case Failure() as failure:
+            record["failure"] = _write_failure(failure)
+    return record
+
+
+def carried_attempt_record(attempt: Attempt) -> Fields:
+    """All of it but the headroom, which went to the dispatcher that made the call."""
+    record = _tried_record(attempt)
+    match attempt.outcome:
+        case Answer(message, finish_reason, usage, model, features):
+            numbers = None if features is None else list(_write_features(features).values())
+            record["answer"] = (message, finish_reason, usage.input_tokens, usage.output_tokens, model, numbers)
+        case Failure(kind, detail, retry_after_seconds):
+            record["failure"] = (str(kind), detail, retry_after_seconds)
+    return record
+
+
+def _tried_record(attempt: Attempt) -> Fields:
+    record = _write_tried(attempt)
+    record["judged"] = judged_record(attempt.judged)
+    return record
+
+
+def judged_record(judged: Judged | None) -> Fields | None:
+    """An infinite threshold, which no answer reaches, is written as null."""
+    if judged is None:
+        return None
+    record = _write_judged(judged)
+    if not math.isfinite(judged.threshold):
+        record["threshold"] = None
+    if not judged.unfamiliar:
+        del record["unfamiliar"]
+    return record
+
+
+def features_record(features: Features | None) -> Fields | None:
+    return None if features is None else _write_features(features)
+
+
+def usage_record(usage: Usage) -> Fields:
+    return _write_usage(usage)
+
+
+def read_attempt(record: AttemptRecord) -> Attempt:
+    """The attempt without what was said and without a hint when to retry. Raises ValueError if it had no outcome."""
+    outcome: Outcome
+    if record.failure is not None:
+        outcome = Failure(record.failure.kind, record.failure.detail)
+    elif record.finish_reason is None or record.usage is None or record.model is None:
+        raise ValueError(f"attempt {record.number}: finish_reason, usage and model are required without a failure")
+    else:
+        features = _features(record.features)
+        outcome = Answer({}, record.finish_reason, read_usage(record.usage), record.model, features)
+    return _attempt(vars(record), outcome)
+
+
+def counted(attempts: list[CarriedOutcome]) -> list[CarriedOutcome]:
+    """Return the attempts of one job. Raises ValueError unless they are counted from 1 and each has an outcome."""
+    for number, attempt in enumerate(attempts, 1):
+        if vars(attempt)["number"] != number:
+            raise ValueError("must be counted from 1")
+        if attempt.answer is None and attempt.failure is None:
+            raise ValueError("must each have an answer or a failure")
+    return attempts
+
+
+def read_carried_attempt(record: CarriedOutcome) -> Attempt:
+    outcome: Outcome
+    if record.answer is not None:
+        message, finish_reason, input_tokens, output_tokens, model, numbers = record.answer
+        features = None if numbers is None else Features(*numbers)
+        outcome = Answer(message, finish_reason, Usage(input_tokens, output_tokens), model, features)
+    else:
+        assert record.failure is not None, "`counted` has seen that there is an outcome"
+        outcome = Failure(*record.failure)
+    return _attempt(vars(record), outcome)
+
+
+def _attempt(record: Fields, outcome: Outcome) -> Attempt:
+    tried = {name: record[name] for name in _TRIED}
+    tried["judged"] = _judged(tried["judged"])
+    return Attempt(outcome=outcome, **tried)
+
+
+def read_usage(record: UsageRecord) -> Usage:
+    return Usage(record.input_tokens, record.output_tokens)
+
+
+def _judged(record: JudgedRecord | None) -> Judged | None:
+    if record is None:
+        return None
+    held = vars(record)
+    if record.threshold is None:
+        held["threshold"] = math.inf
+    return Judged(**held)
+
+
+def _features(record: FeaturesRecord | None) -> Features | None:
+    """What is no number was written as null and reads as NaN."""
+    if record is None:
+        return None
+    numbers = vars(record)
+    if None in numbers.values():
+        numbers = {name: math.nan if value is None else value for name, value in numbers.items()}
+    return Features(**numbers)

@@ -1,0 +1,124 @@
+"""WORK: a job on its way to a target. It is the fleet's own, and checked all the same.
+
+A dispatcher of another version may have written it, and a message that ended the process would come back to the next
+one. The record is made of the fields of `Job` and of `Work`, so that a new one needs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ValidationError, create_model
+from pydantic_core import to_json
+
+from fleet.model.job import CLOUD_ALLOW, Cloud, Job, Lane
+from fleet.model.result import SHADOW_ID, Malformed, Problem, Shadow, Work
+from queues.wire.attempt import CarriedAttempt, carried_attempt_record, counted, read_carried_attempt
+from queues.wire.job import malformed
+from queues.wire.problems import field_problem
+from queues.wire.record import (
+    Count,
+    JobId,
+    TargetName,
+    TenantName,
+    Version,
+    Written,
+    broken_rule,
+    checks_of,
+    fields_in,
+    writer,
+)
+from queues.wire.subjects import MSG_ID
+
+COMPARISON = "shadow"
+"""The end of the id of a message that is one."""
+
+
+def _permitted(providers: list[str] | None) -> Cloud:
+    return CLOUD_ALLOW if providers is None else Cloud(frozenset(providers))
+
+
+class _Version(Written):
+    schema_: Version
+
+
+WorkRecord = create_model(
+    "WorkRecord",
+    __base__=_Version,
+    **checks_of(Job, id=JobId, tenant=TenantName, cloud=Annotated[list[str] | None, AfterValidator(_permitted)]),
+    **checks_of(
+        Work,
+        apart=("job",),
+        target=TargetName,
+        hop=Count,
+        attempts=Annotated[list[CarriedAttempt], AfterValidator(counted)],
+        shadow=tuple[str, str, int, float] | None,
+    ),
+)
+
+_VALIDATE = WorkRecord.__pydantic_validator__.validate_json
+_OF_JOB = tuple(field.name for field in fields(Job))
+_write_job = writer(Job, WorkRecord, apart=("cloud",))
+_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow"))
+
+
+def work_message_id(work: Work) -> str:
+    """One per job and hop. It says of a comparison that it is one, also where the body cannot be read."""
+    message_id = f"{work.job.tenant}.{work.job.id}.{work.hop}"
+    return message_id if work.shadow is None else f"{message_id}.{COMPARISON}"
+
+
+def encode_work(work: Work) -> bytes:
+    """The request stays at the top level, so that it is nested no deeper than the JSON parser allows for a job."""
+    record = _write_job(work.job)
+    record.update(_write_work(work))
+    providers, shadow = work.job.cloud.providers, work.shadow
+    record["cloud"] = None if providers is None else sorted(providers)
+    record["shadow"] = None if shadow is None else [getattr(shadow, field.name) for field in fields(Shadow)]
+    record["attempts"] = [carried_attempt_record(attempt) for attempt in work.attempts]
+    return to_json(record, fallback=dict)
+
+
+def decode_work(body: bytes, subject: str, headers: Mapping[str, str] | None = None) -> Work | Malformed:
+    """The work on `work.<target>.<lane>.<tenant>`; Malformed where the bytes are not ours or of another version."""
+    read = _read(body, subject)
+    if isinstance(read, Work):
+        return read
+    _, _, lane, tenant = subject.split(".", 3)
+    bad = malformed(body, headers, subject, Lane(lane), tenant, read)
+    said = (headers or {}).get(MSG_ID, "").endswith(f".{COMPARISON}")
+    return replace(bad, is_comparison=said or _is_comparison(fields_in(body)))
+
+
+def _read(body: bytes, subject: str) -> Work | Problem:
+    try:
+        record: dict[str, Any] = vars(_VALIDATE(body))
+    except ValidationError as error:
+        return field_problem(*broken_rule(error))
+    if problem := _address_problem(record, subject):
+        return problem
+    job = Job(**{name: record.pop(name) for name in _OF_JOB})
+    del record["schema_"]
+    shadow, attempts = record.pop("shadow"), record.pop("attempts")
+    return Work(
+        job,
+        shadow=None if shadow is None else Shadow(*shadow),
+        attempts=tuple(read_carried_attempt(attempt) for attempt in attempts),
+        **record,
+    )
+
+
+def _address_problem(record: Mapping[str, Any], subject: str) -> Problem | None:
+    """What comes of the work is published under these names, so they must be those that the broker let through."""
+    _, target, lane, tenant = subject.split(".", 3)
+    for name, token in (("target", target), ("lane", lane), ("tenant", tenant)):
+        if record[name] != token:
+            return field_problem(name, f"must be that of the subject, {token}")
+    return None
+
+
+def _is_comparison(found: Mapping[str, Any]) -> bool:
+    """No job is taken for one: it would never be answered."""
+    return isinstance(found.get("shadow"), list) and str(found.get("id")).startswith(SHADOW_ID)
