@@ -370,6 +370,7 @@ class FairLane:
         self._office.leases.release(deliveries)
 
     async def _close(self) -> None:
+        await self._opening.finish()
         await self._listening.close()
         held = [held.case.delivery for _, line in self._lines for held in line.held]
         await self._hand_back([*held, *(delivery for _, brought in self._listening.brought() for delivery in brought)])

@@ -8,13 +8,16 @@ came together, once in the life of a dispatcher for each message: what has been 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
 
 from fleet.dispatch.office import Errand, Office, job_fields
+from fleet.dispatch.patience import POLL_SECONDS
 from fleet.dispatch.step import failing
+from fleet.interruption import raise_own
 from fleet.model.delivery import AnyDelivery
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Malformed, Sealed
@@ -45,12 +48,31 @@ class Opening:
         self._known: dict[object, None] = {}
         self._owed: list[AnyDelivery] = []
         """Whose record is to be closed, and the broker did not answer."""
+        self._one_at_a_time = asyncio.Lock()
+        self._begun: set[asyncio.Task[None]] = set()
 
     async def run(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
-        """Open them all and send off what follows, or end those that crashed whoever opened them."""
+        """Open them all and send off what follows, or end those that crashed whoever opened them.
+
+        What takes long, while a call alone runs, goes on by itself: nothing that is new shall wait for it.
+        """
         if not sealed:
             return
         self._office.leases.hold(sealed)
+        task = asyncio.create_task(self._open_all(sealed, place))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        await asyncio.wait((task,), timeout=POLL_SECONDS)
+
+    async def finish(self) -> None:
+        """Wait for what goes on by itself."""
+        await asyncio.gather(*self._begun)
+
+    async def _open_all(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
+        async with self._one_at_a_time:
+            await self._open_on_record(sealed, place)
+
+    async def _open_on_record(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
         try:
             strange = [delivery for delivery in sealed if _name(delivery) not in self._known]
             begun = await self._office.queue.begun(strange) if strange else []
@@ -61,6 +83,9 @@ class Opening:
                 await self._open_alone(delivery, before[id(delivery)] + 1, place)
         except QueueUnavailable as error:  # nothing is opened off the record; they come back when their leases end
             log.warning("messages_not_opened", messages=len(sealed), error=str(error))
+        except BaseException as error:  # a bug ends this opening; its messages come back when their leases end
+            raise_own(error)
+            log.exception("messages_not_opened", messages=len(sealed))
         finally:
             self._office.leases.release(sealed)
 
