@@ -6,10 +6,8 @@ New jobs run beside them: a call alone takes as long as its target needs, and no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-
-from fleet.dispatch.step import Case
 
 
 class Isolation:
@@ -18,44 +16,45 @@ class Isolation:
     def __init__(self) -> None:
         self._alone = asyncio.Lock()
         self._turn = asyncio.Lock()
-        self._company = 0
-        self._empty = asyncio.Event()
+        self._running: set[asyncio.Future[None]] = set()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody is alone, or waits for that."""
+        return self._alone.locked()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Wait for all that is in company to end; whoever comes next waits until this block ends."""
+        """Wait for all that came back and runs to end; company that comes next waits until this block ends."""
         async with self._alone, self._turn:  # one alone asks for its turn at a time: company gets in between two
-            while self._company:
-                self._empty.clear()
-                await self._empty.wait()
+            if self._running:
+                await asyncio.wait(self._running)
             yield
 
     @asynccontextmanager
     async def in_company(self) -> AsyncIterator[None]:
         """Wait while somebody is alone."""
         async with self._turn:
-            self._company += 1
+            running = self._begin()
         try:
             yield
         finally:
-            self._company -= 1
-            self._empty.set()
+            self._end(running)
 
     @asynccontextmanager
-    async def for_calls(self, cases: Iterable[Case]) -> AsyncIterator[None]:
-        """In company, where one of the jobs has been handed out before; new ones wait for nobody."""
-        if not any(map(_came_back, cases)):
+    async def at_once(self) -> AsyncIterator[None]:
+        """Wait for nobody. Whoever is alone next waits for this block to end."""
+        running = self._begin()
+        try:
             yield
-            return
-        async with self.in_company():
-            yield
+        finally:
+            self._end(running)
 
-    def apart(self, cases: list[Case]) -> tuple[list[Case], list[Case]]:
-        """The cases that need not wait now, and those that do."""
-        if not self._alone.locked():
-            return cases, []
-        return [case for case in cases if not _came_back(case)], [case for case in cases if _came_back(case)]
+    def _begin(self) -> asyncio.Future[None]:
+        running = asyncio.get_running_loop().create_future()
+        self._running.add(running)
+        return running
 
-
-def _came_back(case: Case) -> bool:
-    return case.delivery.deliveries > 1
+    def _end(self, running: asyncio.Future[None]) -> None:
+        self._running.discard(running)
+        running.set_result(None)

@@ -19,6 +19,7 @@ from fleet.dispatch.runner.paid import PaidCalls
 from fleet.dispatch.runner.starts import Starts
 from fleet.dispatch.runner.suspects import Suspects
 from fleet.dispatch.runner.till import believed, cost_of, request_of, wait_for_money
+from fleet.dispatch.runner.turns import Turns
 from fleet.dispatch.step import Case
 from fleet.interruption import is_own, raise_own
 from fleet.model.action import Action, Run
@@ -58,11 +59,13 @@ class Runner:
         starts = Starts(office.queue, office.clock, office.cancelling.answered)
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
-        self._suspects = Suspects(starts, target, office, self._run_begun, self._let_go)
-        self._paid = PaidCalls(starts, target, office, self._run_begun, self._conclude, self._drop, self._let_go)
+        self._turns = Turns(target, office, self._drop, self._let_go)
+        calls = (starts, target, office, self._run_begun)
+        self._suspects = Suspects(*calls, self._let_go, self._turns)
+        self._paid = PaidCalls(*calls, self._conclude, self._drop, self._let_go, self._turns)
+        self._in_slots: set[int] = set()
         self._batches: set[asyncio.Task[None]] = set()
-        self._was_cold = False
-        self._was_shut = (False, False)
+        self._was_cold, self._was_shut = False, (False, False)
         office.state.replicas.tell(self._buffer.changed.set)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -71,8 +74,9 @@ class Runner:
             collectors = [group.create_task(self._collect(lane, stop)) for lane in Lane]
             feeder = group.create_task(self._feed())
             await stop.wait()
-            self._paid.drain()
+            self._turns.drain()
             await asyncio.gather(*collectors)
+            await self._opening.finish()
             feeder.cancel()
         await self._hand_back()
         await asyncio.gather(*self._batches)
@@ -214,6 +218,7 @@ class Runner:
 
     def _start(self, batch: list[Case]) -> None:
         self._office.state.traffic.started(self._target.name, batch)
+        self._in_slots.update(id(case.delivery) for case in batch)
         self._in_background(self._run_batch(batch))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
@@ -222,16 +227,22 @@ class Runner:
         task.add_done_callback(self._batches.discard)
 
     async def _run_batch(self, batch: list[Case]) -> None:
-        batch, suspects = self._suspects.among(await self._admit(await self._still_open(batch)))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._suspects.run(suspects))
-            group.create_task(self._paid.run(batch))
+        try:
+            cases, suspects = self._suspects.among(await self._admit(await self._still_open(batch)))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._suspects.run(suspects))
+                group.create_task(self._paid.run(cases))
+        except BaseException as error:  # a bug met by one batch must not keep its slots; its jobs come back later
+            raise_own(error)
+            log.exception("batch_failed", target=self._target.name, jobs=len(batch))
+        finally:
+            self._let_go(batch)
 
     async def _run_begun(self, batch: list[Case]) -> None:
         started_at = self._office.clock.now()
-        open_jobs = dict(enumerate(case for case in batch if self._is_wanted(case, started_at)))
+        wanted, unwanted = self._turns.wanted(batch, started_at)
+        open_jobs = dict(enumerate(wanted))
         async with asyncio.TaskGroup() as concluding:
-            unwanted = [case for case in batch if not self._is_wanted(case, started_at)]
             if unwanted:
                 concluding.create_task(self._drop(unwanted, started_at))
             # Nothing may come between that look and this watch.
@@ -260,20 +271,14 @@ class Runner:
             left = [(case, NO_ANSWER) for case in open_jobs.values()]
             open_jobs.clear()
             await self._conclude(left, started_at)
-        deliveries = [case.delivery for case in batch]
-        self._office.spans.batch(deliveries, self._target.name, started_at, self._office.clock.now())
-
-    def _is_wanted(self, case: Case, now: float) -> bool:
-        return not self._office.cancelling.holds(case) and now < deadline_at(case.job, self._office.rules)
+        ran = [case.delivery for case in batch]
+        self._office.spans.batch(ran, self._target.name, started_at, self._office.clock.now())
 
     async def _drop(self, cases: list[Case], now: float) -> None:
         """End jobs whose call has become pointless at the last moment."""
-        self._office.till.give_back(cases)
-        view = self._office.state.view()
-        try:
-            await self._office.send([self._errand(case, self._look(case, view, now), now) for case in cases])
-        finally:
-            self._let_go(cases)
+        cases, view = self._office.till.give_back(cases), self._office.state.view()
+        await self._office.send([self._errand(case, self._look(case, view, now), now) for case in cases])
+        self._let_go(cases)
 
     def _call_off(
         self, open_jobs: dict[int, Case], concluding: asyncio.TaskGroup, started_at: float, index: int
@@ -311,17 +316,17 @@ class Runner:
             log.exception("money_not_reserved", target=self._target.name)
             admitted, refused = [], [(case, Refusal.BUSY) for case in batch]
         if refused:
-            try:
-                view, now = self._office.state.view(), self._office.clock.now()
-                await self._office.send([self._refused(case, why, view, now) for case, why in refused])
-            finally:
-                self._office.state.traffic.ended(self._target.name, [case for case, _ in refused])
-                self._buffer.changed.set()
+            view, now = self._office.state.view(), self._office.clock.now()
+            await self._office.send([self._refused(case, why, view, now) for case, why in refused])
+            self._let_go([case for case, _ in refused])
         return admitted
 
     def _let_go(self, cases: Sequence[Case]) -> None:
-        self._office.leases.release([case.delivery for case in cases])
-        self._office.state.traffic.ended(self._target.name, cases)
+        """Free the slots and leases of jobs, of each once."""
+        here = [case for case in cases if id(case.delivery) in self._in_slots]
+        self._in_slots.difference_update(id(case.delivery) for case in here)
+        self._office.leases.release([case.delivery for case in here])
+        self._office.state.traffic.ended(self._target.name, here)
         self._buffer.changed.set()
 
     def _refused(self, case: Case, why: Refusal, view: View, now: float) -> Errand:

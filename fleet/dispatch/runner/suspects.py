@@ -8,11 +8,13 @@ dispatcher. A job whose calls alone never ended is the one. It costs a round tri
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
 from fleet.dispatch.office import Errand, Office, job_fields
 from fleet.dispatch.runner.starts import Starts
+from fleet.dispatch.runner.turns import Turns
 from fleet.dispatch.step import Case
 from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
@@ -32,12 +34,14 @@ class Suspects:
         office: Office,
         run: Callable[[list[Case]], Awaitable[None]],
         let_go: Callable[[Sequence[Case]], None],
+        turns: Turns,
     ) -> None:
         self._starts = starts
         self._target = target
         self._office = office
         self._run = run
         self._let_go = let_go
+        self._turns = turns
 
     def among(self, cases: list[Case]) -> tuple[list[Case], list[Case]]:
         """The cases that are none, and those that are. Paid calls are all on record (see `starts`)."""
@@ -48,20 +52,20 @@ class Suspects:
 
     async def run(self, cases: list[Case]) -> None:
         """Run them all, or end those that have crashed their dispatchers often enough."""
-        async with self._office.isolation.for_calls(cases):
-            before = await self._begin(cases, 1)
-        for first in range(0, len(before), GROUP_JOBS):
-            async with self._office.isolation.alone():
-                again = await self._begin(before[first : first + GROUP_JOBS], GROUP_CALL)
-            for case in again:
-                async with self._office.isolation.alone():
-                    await self._run_alone(case)
+        if not cases:
+            return
+        async with self._turns.in_company(cases) as ready:
+            before = await self._begin(ready, 1)
+        before = await self._turns.alone(before, GROUP_JOBS, partial(self._begin, call=GROUP_CALL))
+        await self._turns.alone(before, 1, self._run_alone)
 
-    async def _run_alone(self, case: Case) -> None:
+    async def _run_alone(self, cases: list[Case]) -> list[Case]:
         for call in range(GROUP_CALL + 1, MOST_CALLS + 1):
-            if not await self._begin([case], call):
-                return
-        await self._end(case)
+            if not await self._begin(cases, call):
+                return []
+        for case in cases:
+            await self._end(case)
+        return []
 
     async def _begin(self, cases: list[Case], call: int) -> list[Case]:
         """Record the calls and make them; those are left whose call was recorded, and never ended, before."""
@@ -82,7 +86,5 @@ class Suspects:
     async def _end(self, case: Case) -> None:
         log.error("job_crashes_dispatchers", target=self._target.name, **job_fields(case.delivery, None))
         now, end = self._office.clock.now(), too_many(case.delivery.deliveries, case.attempts)
-        try:
-            await self._office.send([Errand(self._office.carry_out(case, end, now), case.delivery.traceparent)])
-        finally:
-            self._let_go([case])
+        await self._office.send([Errand(self._office.carry_out(case, end, now), case.delivery.traceparent)])
+        self._let_go([case])

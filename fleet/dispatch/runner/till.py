@@ -70,11 +70,12 @@ class Till:
             log.warning("money_not_reserved", calls=len(claims), error=str(error))
             return [Refusal.BUSY] * len(claims)
 
-    def give_back(self, cases: Sequence[Case]) -> None:
-        """Book that their calls were not made."""
+    def give_back(self, cases: Sequence[Case]) -> list[Case]:
+        """Book that their calls were not made; return the cases without their deposits, which are settled now."""
         for case in cases:
             if case.deposit is not None:
                 self._book.settle(case.deposit.reservation, 0)
+        return [case if case.deposit is None else replace(case, deposit=None) for case in cases]
 
     def settle(self, case: Case, outcome: Outcome, target: Target) -> None:
         """Book what the call came to."""
