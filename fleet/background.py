@@ -20,6 +20,7 @@ T_co = TypeVar("T_co", covariant=True)
 Value = TypeVar("Value")
 
 CLOSED = "the client is closed"
+OWN_THREAD = "a synchronous client was called on its own event loop, and would wait for itself: use another thread"
 
 _forks = 0
 """How many forks lie between the first process and this one."""
@@ -93,6 +94,8 @@ class Background(Generic[T]):
     def close(self) -> None:
         process = self._process()
         with process.lock:
+            if process.session is not None:
+                process.session.refuse_own_thread()
             self._closed = True
             session, process.session = process.session, None
         if session is not None:
@@ -104,6 +107,7 @@ class Background(Generic[T]):
             if self._closed:
                 raise RuntimeError(CLOSED)
             session = process.session = process.session or _Session(self._opening)
+        session.refuse_own_thread()
         try:
             session.opened.result()
         except BaseException:
@@ -135,7 +139,7 @@ class _Session(Generic[T]):
         self._lock = threading.Lock()
         self._ended = False
         # Whoever forgets to close must still be able to end the interpreter.
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._hold()), name="fleet-client", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="fleet-client", daemon=True)
         self._thread.start()
 
     @property
@@ -157,6 +161,21 @@ class _Session(Generic[T]):
             if not self.has_failed:
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    def refuse_own_thread(self) -> None:
+        """Raise RuntimeError in the thread of the loop: a wait there would keep what it waits for from running."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(OWN_THREAD)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.get_loop()
+                runner.run(self._hold())
+        except BaseException as error:  # no loop could be made, for want of file descriptors perhaps
+            if self.opened.done():
+                raise
+            self.opened.set_exception(error)
 
     async def _hold(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

@@ -13,6 +13,7 @@ after an escalation, `Failed`, `Expired` or `Unanswered`. Quotas, delays and bud
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +24,7 @@ from fleet.background import Background
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, SyncFleetClient
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome, Usage
-from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.delivery import Ack, JobsOf, Post, Stored
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -113,7 +114,7 @@ class MemoryFleet:
         self._script = script
         self._broker = MemoryBroker()
         self._queue = MemoryQueue(self._broker)
-        self._errors: list[Exception] = []
+        self._errors: list[BaseException] = []
         self._stack: AsyncExitStack | None = None
         self._background = Background(self._running)
         self._is_background = False
@@ -176,8 +177,32 @@ class MemoryFleet:
             for delivery in await self._queue.take(source, AT_ONCE, IDLE_SECONDS):
                 result = self._result_of(delivery.body)
                 if result is not None:
-                    await self._queue.publish([Post(result)])
+                    await self._store(result)
                 await self._queue.settle([Ack(delivery)])
+
+    async def _store(self, result: Result) -> None:
+        """Store the result; a failed one where nobody could read the scripted one, and the test has to hear of it."""
+        [stored] = await self._queue.publish([Post(result)])
+        if stored is Stored.REFUSED:
+            error = TypeError(f"the scripted reply to task {result.task!r} cannot be stored: {result.answer!r}")
+            self._errors.append(error)
+            problem = Problem(str(error).encode(errors="replace").decode())
+            await self._queue.publish(
+                [
+                    Post(
+                        replace(
+                            result,
+                            status=Status.FAILED,
+                            reason=Reason.INTERNAL_ERROR,
+                            answer=None,
+                            target=None,
+                            confidence=None,
+                            attempts=(),
+                            problem=problem,
+                        )
+                    )
+                ]
+            )
 
     async def _cancel(self) -> None:
         """Answer those that are cancelled; the broker refuses a second result, as of a job that was answered."""
@@ -197,7 +222,7 @@ class MemoryFleet:
             return _result(body, Expired())
         try:
             return _result(body, self._reply_to(body))
-        except Exception as error:  # the script is the user's code; the test has to hear of it
+        except BaseException as error:  # the script is the user's code, as is pytest.fail; the test has to hear of it
             self._errors.append(error)
             return _result(body, Failed(str(error), FailureKind.INTERNAL))
 
@@ -213,6 +238,8 @@ class MemoryFleet:
             raise TypeError(
                 f"the script of task {job.task!r} must give a str or a reply of fleet.testing, not {reply!r}"
             )
+        if isinstance(reply, Answered):
+            _check(job, reply)
         return reply
 
     def _tell(self, error: BaseException | None) -> None:
@@ -242,6 +269,12 @@ class _Shared:
 
     def close(self) -> None:
         """Nothing of its own is open between two calls."""
+
+
+def _check(job: Job, reply: Answered) -> None:
+    numbers = (reply.cost_usd, 0.0 if reply.confidence is None else reply.confidence)
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise TypeError(f"the scripted reply to task {job.task!r} must have finite numbers: {reply!r}")
 
 
 def _result(job: Job, reply: Reply) -> Result | None:

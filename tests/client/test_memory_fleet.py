@@ -167,6 +167,35 @@ async def test_an_error_in_the_script_fails_the_test_and_the_fleet_answers_on() 
             assert text(await ask(client, "one")) == "1"
 
 
+def test_a_script_that_fails_the_test_fails_it() -> None:
+    def script(job: Job) -> Reply:
+        pytest.fail("wrong prompt")
+
+    with pytest.raises(pytest.fail.Exception, match="wrong prompt"), MemoryFleet(script) as fleet:
+        assert fleet.sync_client("acme").run(task="chat", messages=HELLO).status is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Answered({"content": object()}), "\ud800", Answered("x", cost_usd="1"), Answered("x", confidence=float("nan"))],  # type: ignore[arg-type]
+    ids=["no JSON", "no text", "no number", "not finite"],
+)
+async def test_a_reply_that_cannot_be_stored_fails_the_test_and_names_its_task(reply: Reply) -> None:
+    fleet = MemoryFleet({"chat": reply})
+    with pytest.raises(TypeError, match="the scripted reply to task 'chat' "):
+        async with fleet:
+            assert (await ask(fleet.client("acme"))).status is Status.FAILED
+
+
+def test_a_script_that_calls_the_synchronous_client_is_told_that_it_would_wait_for_itself() -> None:
+    def script(job: Job) -> Reply:
+        return text(fleet.sync_client("acme").wait(job.id))
+
+    fleet = MemoryFleet(script)
+    with pytest.raises(RuntimeError, match="called on its own event loop"), fleet:
+        assert fleet.sync_client("acme").run(task="chat", messages=HELLO).status is Status.FAILED
+
+
 def test_a_synchronous_service_is_tested_alike() -> None:
     with MemoryFleet({"chat": by_lane, "slow": Unanswered()}) as fleet:
         client = fleet.sync_client("acme")

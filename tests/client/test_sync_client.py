@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import inspect
 import signal
 import threading
@@ -119,6 +121,19 @@ def test_an_opening_that_fails_is_told_and_the_next_call_tries_again() -> None:
         with pytest.raises(QueueUnavailable, match="no server"):
             client.submit(task="chat", messages=HELLO)
         assert text(client.run(task="chat", messages=HELLO)) == "hello"
+
+
+def test_a_thread_that_gets_no_event_loop_is_told_and_the_next_call_tries_again(
+    client: SyncFleetClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_loop() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.events, "new_event_loop", no_loop)
+        with pytest.raises(OSError, match="Too many open files"):
+            client.submit(task="chat", messages=HELLO)
+    assert text(client.run(task="chat", messages=HELLO)) == "hello"
 
 
 def test_errors_are_those_of_the_asynchronous_client(client: SyncFleetClient) -> None:
