@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic_core import from_json
-
 from benchmarks.autoscaler.engine import TARGET
 from benchmarks.autoscaler.machines import Cluster
 from benchmarks.autoscaler.timeline import Row, decisions
@@ -25,9 +23,9 @@ from fleet.app import apply_topology
 from fleet.loopback import free_port
 from fleet.model.job import Lane, Tier
 from fleet.model.submission import Submission
+from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
-from queues.wire.letters import Message
 
 MOST: Final = 3
 """Maximum number of machines, and of replicas."""
@@ -188,8 +186,7 @@ class Story:
         outcome.reasons = [decision.reason for decision in decisions(self._cluster.controller_log)]
 
     async def _stored(self, stream: str) -> int:
-        [reply] = await self._eyes.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", b"")])
-        return int(from_json(reply.data)["state"]["messages"])
+        return (await api.stream_info(self._eyes, stream)).messages
 
 
 def _job() -> Submission:

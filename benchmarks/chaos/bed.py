@@ -11,16 +11,15 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import yaml
-from pydantic_core import from_json
 
 from benchmarks.chaos import children
 from benchmarks.chaos.children import Place
 from benchmarks.chaos.provider import Provider
 from fleet.app import apply_topology
 from fleet.model.errors import QueueUnavailable
+from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.server.embedded import EmbeddedServer
-from queues.wire.letters import Message
 
 LEASE_SECONDS = 2.0
 """Short, so that a killed dispatcher's jobs come back while the run is still looking."""
@@ -156,9 +155,8 @@ class Bed:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                [reply] = await self._eyes.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", b"")])
-                return int(from_json(reply.data)["state"]["messages"])
-            except (QueueUnavailable, KeyError, ValueError):
+                return (await api.stream_info(self._eyes, stream)).messages
+            except QueueUnavailable:
                 if time.monotonic() > deadline:
                     raise
             await asyncio.sleep(LOOK_SECONDS)

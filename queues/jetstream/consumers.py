@@ -12,17 +12,11 @@ from nats.js.errors import APIError, NotFoundError
 from fleet.model.delivery import JobsOf, Source
 from fleet.model.errors import QueueUnavailable
 from queues.jetstream.causes import refused, unanswered
+from queues.jetstream.codes import Code
 from queues.wire.subjects import consumer_of, filter_of, stream_of
 
 IDLE_CONSUMER_SECONDS = 60.0
 """Seconds until a tenant's consumer that nobody pulls from goes away. One with deliveries in hand stays."""
-
-OVERLAPPING_FILTERS = 10100
-NOT_CHANGEABLE = 10012
-CONSUMER_LIMIT = 10026
-"""The server's codes if a work queue would hand out a message twice, if a consumer differs from the existing one, and
-if there are too many of them.
-"""
 
 
 class TooManyConsumers(QueueUnavailable):
@@ -63,7 +57,7 @@ async def ensure_consumer(js: Any, source: Source, ack_wait_seconds: float) -> N
         await _add_consumer(js, source, config)
     except APIError as error:
         what = f"consumer {name} of {stream_of(source)}"
-        if error.err_code == CONSUMER_LIMIT:
+        if error.err_code == Code.TOO_MANY_CONSUMERS:
             raise TooManyConsumers(f"{what}: {error}") from error
         raise refused(what, error.err_code, error.description) from error
     except NatsError as error:
@@ -75,9 +69,9 @@ async def _add_consumer(js: Any, source: Source, config: ConsumerConfig) -> None
     try:
         await js.add_consumer(stream_of(source), config)
     except APIError as error:
-        if not of_a_tenant(source) or error.err_code not in (OVERLAPPING_FILTERS, NOT_CHANGEABLE):
+        if not of_a_tenant(source) or error.err_code not in (Code.FILTERS_OVERLAP, Code.CONSUMER_NOT_CHANGEABLE):
             raise
-        if error.err_code == OVERLAPPING_FILTERS:
+        if error.err_code == Code.FILTERS_OVERLAP:
             await drop_consumer(js, JobsOf(source.lane))
         else:
             config = config.evolve(mem_storage=None)

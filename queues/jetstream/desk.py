@@ -12,12 +12,12 @@ from fleet.model.feedback import Feedback
 from fleet.model.job import TENANT
 from fleet.model.result import Result
 from fleet.model.submission import Submission
-from queues.jetstream.causes import nobody_takes
-from queues.jetstream.client.connection import Connection, connect, status_of
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.queue import store
 from queues.jetstream.stores.large import whole_result
-from queues.wire.letters import Message, accepted, cancel_message, feedback_message, submission_message
+from queues.wire.letters import accepted, cancel_message, feedback_message, submission_message
 from queues.wire.subjects import RESULTS, checked_job_id, result_subject
 
 
@@ -58,17 +58,9 @@ class JetStreamDesk:
 
         Raises: InvalidJob if the id is not valid; QueueUnavailable.
         """
-        subject = f"$JS.API.DIRECT.GET.{RESULTS}.{result_subject(self._tenant, checked_job_id(job_id))}"
-        [reply] = await self._connection.exchange([Message(subject, b"")])
-        match status_of(reply):
-            case None:
-                return await whole_result(self._connection, self._tenant, reply.data)
-            case "404":
-                return None
-            case "503":
-                raise await nobody_takes(self._connection, RESULTS)
-            case status:
-                raise QueueUnavailable(f"no result can be read: status {status}")
+        subject = result_subject(self._tenant, checked_job_id(job_id))
+        [body] = await api.direct_get(self._connection, RESULTS, [subject])
+        return None if body is None else await whole_result(self._connection, self._tenant, body)
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._connection.listen(result_subject(self._tenant, "*")):

@@ -7,17 +7,12 @@ by naming the subject as the one to reply to. Such a message must not keep the r
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-from pydantic_core import from_json, to_json
 
 from fleet.model.errors import QueueUnavailable
-from queues.jetstream.client.connection import Connection, status_of
-from queues.jetstream.client.frames import Arrival
-from queues.jetstream.stores.cells import NO_MESSAGE
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.wire.letters import Message
 from queues.wire.result import result_in
 from queues.wire.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, RESULTS
@@ -29,27 +24,14 @@ async def displacing(connection: Connection, refused: Sequence[Message]) -> list
     Raises: QueueUnavailable, also if nothing is stored yet: another dispatcher's result is on its way through a
     cluster.
     """
-    asked = [
-        Message(f"$JS.API.STREAM.MSG.GET.{RESULTS}", to_json({"last_by_subj": message.subject})) for message in refused
-    ]
-    replies = await connection.exchange(asked)
-    return [_displacing(message, _stored(reply)) for message, reply in zip(refused, replies, strict=True)]
+    found = await api.last_by_subject(connection, RESULTS, [message.subject for message in refused])
+    return [_displacing(message, stored) for message, stored in zip(refused, found, strict=True)]
 
 
-def _displacing(message: Message, stored: dict[str, Any]) -> Message | None:
-    if result_in(b64decode(stored.get("data", ""))) is not None:
+def _displacing(message: Message, stored: api.StoredMessage | None) -> Message | None:
+    if stored is None:
+        raise QueueUnavailable("a result is being stored by another")
+    if result_in(stored.data) is not None:
         return None
-    fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(stored["seq"])}
+    fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(stored.sequence)}
     return replace(message, headers={**(message.headers or {}), **fence})
-
-
-def _stored(reply: Arrival) -> dict[str, Any]:
-    if status_of(reply) is not None:
-        raise QueueUnavailable("nobody keeps the results")
-    answer = from_json(reply.data)
-    if "error" in answer:
-        missing = answer["error"].get("err_code") == NO_MESSAGE
-        why = "a result is being stored by another" if missing else f"JetStream: {answer['error'].get('description')}"
-        raise QueueUnavailable(why)
-    message: dict[str, Any] = answer["message"]
-    return message

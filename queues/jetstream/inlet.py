@@ -13,6 +13,7 @@ from nats.aio.subscription import Subscription
 from pydantic_core import to_json
 
 from fleet.model.errors import QueueUnavailable
+from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
 from queues.wire.letters import Message
@@ -52,7 +53,7 @@ class Inlet:
     ) -> None:
         self._connection = connection
         self._max_pull_bytes = max_pull_bytes
-        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._next_subject = api.next_subject(stream, consumer)
         self._inbox = connection.new_inbox()
         self._pulls = itertools.count()
         self._status_subject = ""

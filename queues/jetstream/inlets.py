@@ -11,17 +11,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 from weakref import WeakValueDictionary
-
-from pydantic_core import from_json
 
 from fleet.model.delivery import AnyDelivery, Retry, Source
 from fleet.model.errors import QueueUnavailable
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.consumers import of_a_tenant
 from queues.jetstream.inlet import Inlet, hand_over_of
-from queues.wire.letters import Message
 from queues.wire.subjects import consumer_of, stream_of
 
 MOST_OF_TENANTS = 192
@@ -119,8 +116,9 @@ class Inlets:
         for lock in locks:
             await lock.acquire()  # none waits: they were free a moment ago, and nothing has come between
         try:
-            states = await self._states(idle)
-            await self._remove([each for each, state in zip(idle, states, strict=True) if self._is_done(each, state)])
+            states = await api.consumer_info(self._connection, idle)
+            done = [each for each, state in zip(idle, states, strict=True) if self._is_done(each, state)]
+            await api.delete_consumers(self._connection, done)
             for each, state in zip(idle, states, strict=True):
                 await self._leave(each, state)
         except QueueUnavailable as error:
@@ -129,28 +127,18 @@ class Inlets:
             for lock in locks:
                 lock.release()
 
-    async def _states(self, sources: Sequence[Source]) -> list[dict[str, Any]]:
-        replies = await self._connection.exchange([_request("INFO", source) for source in sources])
-        return [{} if status_of(reply) else from_json(reply.data) for reply in replies]
-
-    def _is_done(self, source: Source, state: dict[str, Any]) -> bool:
+    def _is_done(self, source: Source, state: api.ConsumerInfo | None) -> bool:
         """Return whether nobody uses the consumer; jobs that this dispatcher handed back are in nobody's hands."""
-        unsettled = state.get("num_ack_pending", 0) - self._handed_back.get(source, 0)
-        return unsettled <= 0 and not state.get("num_waiting")
+        if state is None:
+            return True
+        return state.num_ack_pending <= self._handed_back.get(source, 0) and not state.num_waiting
 
-    async def _remove(self, sources: Sequence[Source]) -> None:
-        await self._connection.exchange([_request("DELETE", source) for source in sources])
-
-    async def _leave(self, source: Source, state: dict[str, Any]) -> None:
+    async def _leave(self, source: Source, state: api.ConsumerInfo | None) -> None:
         """Forget the inlet, or keep it, as the last to be asked about again, if its deliveries are in hand."""
         inlet = self._inlets[source]
-        if self._is_done(source, state) or state.get("num_waiting"):
+        if state is None or state.num_waiting or self._is_done(source, state):
             self.drop(source)
             del self._handed_back[source]
             await inlet.close()
         else:
             self._tenants[source] = self._tenants.pop(source)
-
-
-def _request(verb: str, source: Source) -> Message:
-    return Message(f"$JS.API.CONSUMER.{verb}.{stream_of(source)}.{consumer_of(source)}", b"")

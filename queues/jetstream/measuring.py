@@ -15,6 +15,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from queues.jetstream.client.client import PermissionRefused
+from queues.jetstream.codes import NO_ROOM, Code
 
 PROBE = "FLEET_ROOM"
 """Prefix of the streams that measure the room, before their owner and a number: the server may still be removing the
@@ -28,22 +29,9 @@ STALLED_SECONDS = 5.0
 
 LOOK_AGAIN_SECONDS = 0.05
 
-MOST_STREAMS = 10027
-"""The server's code if the account allows no further stream."""
-
-IN_USE = 10058
-"""The server's code if a stream of this name exists with other settings."""
-
 _PROBES = re.compile(f"{PROBE}(_[0-9a-f]{{12}})?(_[0-9]+)?")
 _LARGEST_POWER, _SMALLEST_POWER, _FRACTIONS = 50, 16, 16
 
-NO_SERVERS = 10005
-NO_ROOM = (10002, NO_SERVERS, 10023, 10028, 10047)
-"""The server's codes if it, the account or the cluster has too little to reserve. A cluster that is forming has no
-servers for any stream, and says so with the code for having no room on any.
-"""
-
-NOT_STORED = 10049
 _TRIES, _PAUSE_SECONDS = 20, 0.05
 """Tries to make a stream, and the pause between them: with the last stream of an account a server removes the folder
 for streams, a moment later, so that a new stream may find none until the next try.
@@ -82,7 +70,7 @@ async def _lock(js: Any) -> None:
         try:
             return await make(js, lock)
         except APIError as error:
-            if error.err_code != IN_USE:
+            if error.err_code != Code.STREAM_EXISTS:
                 raise
         streams = {(info.config.name, info.config.description) for info in await js.streams_info()}
         if streams != seen:
@@ -119,7 +107,7 @@ async def _takes(js: Any, probe: str, size: int, copies: int) -> bool:
     try:
         await make(js, StreamConfig(name=probe, subjects=[probe], max_bytes=size, num_replicas=copies))
     except APIError as error:
-        is_any_too_large = error.err_code == NO_SERVERS and size <= 1 << _SMALLEST_POWER
+        is_any_too_large = error.err_code == Code.NO_SERVERS and size <= 1 << _SMALLEST_POWER
         if error.err_code not in NO_ROOM or is_any_too_large:
             raise
         return False
@@ -136,7 +124,7 @@ async def make(js: Any, config: StreamConfig) -> None:
         try:
             await js.add_stream(config)
         except APIError as error:
-            if error.err_code != NOT_STORED:
+            if error.err_code != Code.STREAM_NOT_STORED:
                 raise
             await asyncio.sleep(_PAUSE_SECONDS)
         else:

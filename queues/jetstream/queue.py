@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from base64 import b64decode
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from fleet import faults
 from fleet.model.delivery import (
@@ -27,12 +24,14 @@ from fleet.model.delivery import (
     Stored,
     WorkOf,
 )
-from fleet.model.errors import QueueRefused, QueueUnavailable
+from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Result, Sealed, Work
-from queues.jetstream.causes import NO_JETSTREAM, nobody_takes, refused, stored_elsewhere
+from queues.jetstream import api
+from queues.jetstream.causes import refused, stored_elsewhere
 from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
 from queues.jetstream.client.frames import Arrival
+from queues.jetstream.codes import TOO_LARGE, WRITTEN_MEANWHILE
 from queues.jetstream.consumers import TooManyConsumers, ensure_consumer
 from queues.jetstream.fence import displacing
 from queues.jetstream.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
@@ -40,17 +39,12 @@ from queues.jetstream.inlets import Inlets
 from queues.jetstream.maintenance.forgotten import Forgotten
 from queues.jetstream.maintenance.strays import Stray, Strays, is_stray
 from queues.jetstream.sealing import Readings, body_of, record_of
-from queues.jetstream.stores.cells import WRITTEN_MEANWHILE
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.tokens import VOID, Token, look_up
 from queues.wire.codec import decode
 from queues.wire.letters import Message, messages_of, traceparent_in
 from queues.wire.parcels import parcel_of
-from queues.wire.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, consumer_of, depths_of, stream_for
-
-MESSAGE_TOO_LARGE = 10054
-HEADERS_TOO_LARGE = 10097
-"""The error codes about the message and not the stream: repeating it cannot help."""
+from queues.wire.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, depths_of, stream_for
 
 ACK = b"+ACK"
 
@@ -182,9 +176,8 @@ class JetStreamQueue:
 
     async def awaited(self, targets: Collection[str]) -> Collection[str]:
         sources = [WorkOf(target, lane) for target in sorted(targets) for lane in Lane]
-        asked = [Message(f"$JS.API.CONSUMER.INFO.{WORK}.{consumer_of(source)}", b"") for source in sources]
-        replies = await self._connection.exchange(asked)
-        return {source.target for source, reply in zip(sources, replies, strict=True) if _is_pulled(reply)}
+        found = await api.consumer_info(self._connection, sources)
+        return {source.target for source, info in zip(sources, found, strict=True) if info and info.num_waiting > 0}
 
     def loads(self) -> JetStreamLoads:
         return JetStreamLoads(self._connection)
@@ -203,14 +196,10 @@ class JetStreamQueue:
         counts: dict[str, int] = {}
         offset, total, at, fill = 0, 1, None, Fill()
         while offset < total:
-            query = to_json({"subjects_filter": ">", "offset": offset})
-            [reply] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{stream}", query)])
-            answer = _checked(reply)
-            subjects: dict[str, int] = answer["state"].get("subjects") or {}
-            counts |= subjects
-            at = _unix_seconds(answer.get("ts"))
-            fill = Fill(answer["state"]["bytes"], max(0, answer["config"].get("max_bytes", 0)))
-            offset, total = offset + len(subjects), answer.get("total", 0) if subjects else 0
+            info = await api.stream_info(self._connection, stream, ">", offset, "the fleet's streams")
+            counts |= info.subjects
+            at, fill = info.at, Fill(info.bytes, info.max_bytes)
+            offset, total = offset + len(info.subjects), info.total if info.subjects else 0
         return counts, at, fill
 
 
@@ -224,7 +213,7 @@ async def store(connection: Connection, messages: Sequence[Message | None]) -> l
         replies = await connection.exchange([message for _, message in chunk])
         for (index, message), reply in zip(chunk, replies, strict=True):
             if status_of(reply) is not None:
-                raise await nobody_takes(connection, message.subject)
+                raise await api.nobody_takes(connection, message.subject)
             stored[index] = _stored(reply, message.subject)
             if stored[index] is Stored.REPEAT and message.subject.startswith(START_SUBJECTS):
                 stored[index] = await _whose(connection, message)
@@ -252,10 +241,10 @@ def _chunks(messages: Sequence[Message | None], max_message_bytes: int) -> Itera
 
 async def _whose(connection: Connection, start: Message) -> Stored:
     """Return NEW if the record there is this very one, stored by an earlier try whose confirmation was lost."""
-    query = to_json({"last_by_subj": start.subject})
-    [reply] = await connection.exchange([Message(f"$JS.API.STREAM.MSG.GET.{STARTS}", query)])
-    found = b64decode(_checked(reply)["message"].get("data", ""))
-    return Stored.NEW if found == start.data else Stored.REPEAT
+    [found] = await api.last_by_subject(connection, STARTS, [start.subject])
+    if found is None:
+        raise QueueUnavailable(f"{start.subject}: recorded before, and gone")
+    return Stored.NEW if found.data == start.data else Stored.REPEAT
 
 
 def _stored(reply: Arrival, subject: str) -> Stored:
@@ -268,28 +257,9 @@ def _stored(reply: Arrival, subject: str) -> Stored:
     code = error.get("err_code")
     if code in WRITTEN_MEANWHILE:
         return Stored.REPEAT
-    if code in (MESSAGE_TOO_LARGE, HEADERS_TOO_LARGE):
+    if code in TOO_LARGE:
         return Stored.REFUSED
     raise refused(subject, code, error.get("description"))
-
-
-def _unix_seconds(stamp: str | None) -> float | None:
-    """Return unix seconds of the server's RFC 3339 stamp; servers before 2.10 give none."""
-    return None if stamp is None else datetime.fromisoformat(stamp).timestamp()
-
-
-def _is_pulled(reply: Arrival) -> bool:
-    """Return whether pull requests wait at the consumer; one that does not exist has none."""
-    return status_of(reply) is None and from_json(reply.data).get("num_waiting", 0) > 0
-
-
-def _checked(reply: Arrival) -> dict[str, Any]:
-    if status_of(reply) is not None:
-        raise QueueRefused(NO_JETSTREAM)
-    answer: dict[str, Any] = from_json(reply.data)
-    if "error" in answer:
-        raise refused("the fleet's streams", answer["error"].get("err_code"), answer["error"].get("description"))
-    return answer
 
 
 def _told(token: object, word: bytes) -> Message | None:

@@ -6,7 +6,6 @@ The record lies in STARTS beside that of calls, one subject a message, and the l
 from __future__ import annotations
 
 import re
-from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -14,13 +13,12 @@ from pydantic_core import from_json, to_json
 
 from fleet.interruption import raise_own
 from fleet.model.delivery import SEALED_BEYOND, AnyDelivery, Source, WorkOf
-from fleet.model.errors import QueueRefused, QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT, Job
 from fleet.model.result import Malformed, Problem, Sealed, Work
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.inlet import hand_over_of
-from queues.jetstream.stores.cells import NO_MESSAGE
 from queues.wire.job import INVALID_TENANT, job_message_id, made_up_id
 from queues.wire.letters import Message
 from queues.wire.subjects import MSG_ID, STARTS, reading_subject
@@ -84,9 +82,8 @@ class Readings:
         self._connection = connection
 
     async def begun(self, deliveries: Sequence[AnyDelivery]) -> list[int]:
-        asked = [to_json({"last_by_subj": _subject(each)}) for each in deliveries]
-        replies = await self._connection.exchange([Message(f"$JS.API.STREAM.MSG.GET.{STARTS}", each) for each in asked])
-        return [_begun(reply) for reply in replies]
+        found = await api.last_by_subject(self._connection, STARTS, map(_subject, deliveries))
+        return [0 if message is None else _readings(message.data) for message in found]
 
 
 def record_of(delivery: AnyDelivery, readings: int) -> Message:
@@ -98,20 +95,8 @@ def _subject(delivery: AnyDelivery) -> str:
     return reading_subject(about.stream, about.sequence)
 
 
-def _begun(reply: Arrival) -> int:
-    if status_of(reply) is not None:
-        raise QueueRefused("STARTS does not answer")
-    answer = from_json(reply.data)
-    error = answer.get("error")
-    if error is None:
-        return _readings(answer["message"].get("data", ""))
-    if error.get("err_code") == NO_MESSAGE:
-        return 0
-    raise QueueUnavailable(f"{STARTS}: {error.get('description')}")
-
-
-def _readings(data: str) -> int:
+def _readings(data: bytes) -> int:
     try:
-        return int(from_json(b64decode(data))["readings"])
+        return int(from_json(data)["readings"])
     except (ValueError, TypeError, KeyError):
         return 0

@@ -16,6 +16,7 @@ from nats.js.errors import APIError, NotFoundError
 from fleet.model.errors import ConfigError
 from queues.jetstream import measuring
 from queues.jetstream.client.client import PermissionRefused
+from queues.jetstream.codes import Code
 from queues.wire.subjects import (
     CALIBRATIONS,
     CANCELS,
@@ -189,7 +190,7 @@ async def _room(js: Any, ours: Existing, copies: int) -> int:
     try:
         left = await measuring.unreserved(js, copies)
     except APIError as error:
-        if error.err_code != measuring.NO_SERVERS or not reserved:
+        if error.err_code != Code.NO_SERVERS or not reserved:
             raise
         left = 0
     if left == 0 and reserved:

@@ -13,16 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
 
-from pydantic_core import from_json, to_json
-
-from fleet.model.errors import QueueUnavailable
-from queues.jetstream.client.connection import Connection, status_of
-from queues.jetstream.client.frames import Arrival
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.inlet import hand_over_of
-from queues.jetstream.stores.cells import NO_MESSAGE
-from queues.wire.letters import Message
 
 AT_ONCE = 8
 """Tokens looked up at once: each answer holds the whole message, and at most 64 MB may wait for a connection."""
@@ -70,28 +64,14 @@ async def look_up(connection: Connection, tokens: Sequence[Token]) -> int:
     doubtful = [token for token in tokens if token.generation not in (generation, VOID)]
     for start in range(0, len(doubtful), AT_ONCE):
         some = doubtful[start : start + AT_ONCE]
-        replies = await connection.exchange([_question(token) for token in some], generation=generation)
-        for token, reply in zip(some, replies, strict=True):
-            token.generation = generation if _is_there(token, reply) else VOID
+        places = [(about.stream, about.sequence) for about in map(hand_over_of, some)]
+        for token, message in zip(some, await api.get(connection, places, generation), strict=True):
+            token.generation = generation if message is not None and _is_of(token, message) else VOID
     void = sum(token.generation == VOID for token in doubtful)
     if void:
         _log.warning("%d deliveries are gone from the broker, or of a store it had before: not settled", void)
     return generation
 
 
-def _question(token: Token) -> Message:
-    about = hand_over_of(token)
-    return Message(f"$JS.API.STREAM.MSG.GET.{about.stream}", to_json({"seq": about.sequence}))
-
-
-def _is_there(token: Token, reply: Arrival) -> bool:
-    if status_of(reply) is not None:
-        raise QueueUnavailable("JetStream does not answer")
-    answer = from_json(reply.data)
-    error = answer.get("error")
-    if error is not None and error.get("err_code") != NO_MESSAGE:
-        raise QueueUnavailable(f"JetStream: {error.get('description')}")
-    if error is not None:
-        return False
-    stored_at = datetime.fromisoformat(answer["message"]["time"]).timestamp()
-    return abs(stored_at - hand_over_of(token).stored_at) < CLOCK_STEP_SECONDS
+def _is_of(token: Token, message: api.StoredMessage) -> bool:
+    return abs(message.stored_at - hand_over_of(token).stored_at) < CLOCK_STEP_SECONDS

@@ -26,8 +26,9 @@ from fleet.model.delivery import JobsOf
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
 from fleet.model.job import FAIR_LANES, Lane
 from queues.jetstream import measuring, shares
-from queues.jetstream.causes import NO_JETSTREAM, OVERLAP, WAY_OUT, refused
+from queues.jetstream.causes import NO_JETSTREAM, WAY_OUT, refused
 from queues.jetstream.client.client import PermissionRefused
+from queues.jetstream.codes import Code
 from queues.jetstream.consumers import drop_consumer
 from queues.wire.subjects import (
     CALIBRATIONS,
@@ -142,7 +143,7 @@ async def _apply_alone(js: Any, spec: TopologySpec) -> Sequence[Change]:
         async with measuring.alone(js):
             return await _apply(js, spec, await _found(js))
     except (TooManyStreams, APIError) as error:
-        if isinstance(error, APIError) and error.err_code != measuring.MOST_STREAMS:
+        if isinstance(error, APIError) and error.err_code != Code.TOO_MANY_STREAMS:
             raise
     return await _apply(js, spec, await _found(js))
 
@@ -273,7 +274,7 @@ async def _apply_stream(
         try:
             await _permitted(measuring.make(js, made), name, "is not there, and this login")
         except APIError as error:
-            if error.err_code != measuring.IN_USE:
+            if error.err_code != Code.STREAM_EXISTS:
                 raise await _not_made(js, name, wishes["subjects"], error) from error
             found = await js.stream_info(name)  # another process made it first
         else:
@@ -292,13 +293,15 @@ async def _apply_stream(
 
 async def _not_made(js: Any, name: str, subjects: Sequence[str], error: APIError) -> FleetError:
     """Return the reason why a stream was not created; if its subjects are taken, which, and by which stream."""
-    if error.err_code == measuring.MOST_STREAMS:
+    if error.err_code == Code.TOO_MANY_STREAMS:
         return TooManyStreams(str(refused(f"stream {name}", error.err_code, error.description)))
-    if error.err_code != OVERLAP:
+    if error.err_code != Code.SUBJECTS_OVERLAP:
         return refused(f"stream {name}", error.err_code, error.description)
     taken = [(subject, other) for subject in subjects for other in await _streams_of(js, subject)]
     where = ", ".join(sorted({f"{subject} with stream {other}" for subject, other in taken}))
-    return ConfigError(f"streams.{name}", f"cannot be made: its subjects overlap, {where}: {WAY_OUT[OVERLAP]}")
+    return ConfigError(
+        f"streams.{name}", f"cannot be made: its subjects overlap, {where}: {WAY_OUT[Code.SUBJECTS_OVERLAP]}"
+    )
 
 
 async def _streams_of(js: Any, subject: str) -> list[str]:

@@ -13,13 +13,11 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
-from pydantic_core import from_json
-
 from fleet.model.delivery import Depths, Source
 from fleet.model.errors import QueueUnavailable
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.maintenance.strays import is_stray
-from queues.wire.letters import Message
 from queues.wire.subjects import consumer_of, stream_of
 
 STILL_SECONDS = 30.0
@@ -57,13 +55,11 @@ class Forgotten:
 
     async def _remove(self, source: Source) -> bool:
         """Remove the consumer if it is idle; return whether it is gone. Another dispatcher may have been first."""
-        place = f"{stream_of(source)}.{consumer_of(source)}"
         try:
-            [info] = await self._connection.exchange([Message(f"$JS.API.CONSUMER.INFO.{place}", b"")])
-            state = {} if status_of(info) else from_json(info.data)
-            if "error" in state or state.get("num_pending") != 0 or state.get("num_ack_pending") != 0:
+            [info] = await api.consumer_info(self._connection, [source])
+            if info is None or info.num_pending or info.num_ack_pending:
                 return False
-            await self._connection.exchange([Message(f"$JS.API.CONSUMER.DELETE.{place}", b"")])
+            await api.delete_consumers(self._connection, [source])
         except QueueUnavailable as error:
             _log.warning("what is forgotten cannot be looked for: %s", error)
             return False

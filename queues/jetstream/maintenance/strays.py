@@ -6,15 +6,11 @@ removed by it, so that it is answered like any other malformed job and does not 
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-
-from pydantic_core import from_json, to_json
 
 from fleet.model.delivery import AnyDelivery, Delivery, JobsOf, Source
 from fleet.model.job import TENANT, Lane
+from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
 from queues.wire.codec import decode
 from queues.wire.letters import Message
@@ -31,7 +27,7 @@ class Stray:
     sequence: int
 
     def removal(self) -> Message:
-        return Message(f"$JS.API.STREAM.MSG.DELETE.{JOBS}", to_json({"seq": self.sequence, "no_erase": True}))
+        return api.deletion(JOBS, self.sequence, erase=False)
 
 
 class Strays:
@@ -46,11 +42,10 @@ class Strays:
 
         Raises: QueueUnavailable if the stream cannot be read.
         """
-        [info] = await self._connection.exchange([Message(f"$JS.API.STREAM.INFO.{JOBS}", b"")])
-        state = from_json(info.data).get("state", {})
-        last = state.get("last_seq", 0)
+        info = await api.stream_info(self._connection, JOBS)
+        last = info.last_sequence
         # A restored store gives out the same places again.
-        first = max(state.get("first_seq", 1), min(self._seen, last) + 1)
+        first = max(info.first_sequence, min(self._seen, last) + 1)
         found: list[AnyDelivery] = []
         for start in range(first, min(last + 1, first + SCANNED_PER_TAKE), SCANNED_AT_ONCE):
             end = min(last + 1, start + SCANNED_AT_ONCE)
@@ -61,19 +56,17 @@ class Strays:
         return found
 
     async def _look_at(self, sequences: range) -> list[AnyDelivery]:
-        gets = [Message(f"$JS.API.STREAM.MSG.GET.{JOBS}", to_json({"seq": sequence})) for sequence in sequences]
-        replies = [from_json(reply.data) for reply in await self._connection.exchange(gets)]
-        messages = [reply["message"] for reply in replies if "message" in reply]
-        return [delivery for message in messages if is_stray((delivery := _delivery(message)).source)]
+        found = await api.get(self._connection, [(JOBS, sequence) for sequence in sequences])
+        deliveries = [_delivery(message) for message in found if message is not None]
+        return [delivery for delivery in deliveries if is_stray(delivery.source)]
 
 
 def is_stray(source: Source) -> bool:
     return isinstance(source, JobsOf) and source.tenant is not None and TENANT.fullmatch(source.tenant) is None
 
 
-def _delivery(message: dict[str, Any]) -> AnyDelivery:
-    data, subject = base64.b64decode(message.get("data", "")), message["subject"]
-    _, lane, tenant = subject.split(".", 2)
-    source, stored_at = JobsOf(Lane(lane), tenant), datetime.fromisoformat(message["time"]).timestamp()
-    body = decode(source, data, None, subject, stored_at)
-    return Delivery(body, source, 1, stored_at, raw=data, token=Stray(message["seq"]))
+def _delivery(message: api.StoredMessage) -> AnyDelivery:
+    _, lane, tenant = message.subject.split(".", 2)
+    source = JobsOf(Lane(lane), tenant)
+    body = decode(source, message.data, None, message.subject, message.stored_at)
+    return Delivery(body, source, 1, message.stored_at, raw=message.data, token=Stray(message.sequence))

@@ -14,11 +14,12 @@ from nats.errors import Error as NatsError
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
+from queues.jetstream.api import StoredMessage
 from queues.jetstream.causes import unanswered
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.queue import store
-from queues.jetstream.stores.journal import Recorded, recorded
+from queues.jetstream.stores.journal import recorded
 from queues.jetstream.topology import CALIBRATION_HISTORY
 from queues.wire.calibration import decode_calibration, encode_calibration
 from queues.wire.letters import Message
@@ -122,7 +123,7 @@ class MemoryCalibrations:
     """Implements `fleet.ports.CalibrationStore` in this process, shared by its holders. It stores the same bytes."""
 
     def __init__(self) -> None:
-        self._history: dict[str, list[Recorded]] = {}
+        self._history: dict[str, list[StoredMessage]] = {}
         self._changed = asyncio.Event()
 
     async def read_all(self) -> Calibrations:
@@ -131,7 +132,7 @@ class MemoryCalibrations:
     async def put(self, calibrations: Sequence[Calibration]) -> None:
         for message in [_message(each) for each in calibrations]:  # all are valid before one is stored
             revisions = self._history.setdefault(message.subject, [])
-            revisions.append(Recorded(message.subject, message.data, 0.0))
+            revisions.append(StoredMessage(message.subject, message.data, 0.0))
             del revisions[:-CALIBRATION_HISTORY]
         self._changed.set()
         self._changed = asyncio.Event()
@@ -161,12 +162,12 @@ def _message(calibration: Calibration) -> Message:
     return Message(calibration_subject(store_key(calibration.key)), body)
 
 
-def _in_force(latest: Iterable[Recorded]) -> Calibrations:
+def _in_force(latest: Iterable[StoredMessage]) -> Calibrations:
     found = (_readable(message) for message in latest)
     return {calibration.key: calibration for calibration in found if calibration is not None}
 
 
-def _readable(message: Recorded) -> Calibration | None:
+def _readable(message: StoredMessage) -> Calibration | None:
     if not message.data:
         return None  # a deleted key
     try:
@@ -180,7 +181,7 @@ def _readable(message: Recorded) -> Calibration | None:
     return calibration
 
 
-def _one_before(key: CalibrationKey, history: Sequence[Recorded]) -> Calibration:
+def _one_before(key: CalibrationKey, history: Sequence[StoredMessage]) -> Calibration:
     """Return the revision before the one in force or, if that was itself rolled back to, the one before its original.
 
     Raises: ConfigError if there is none.

@@ -6,25 +6,23 @@ import asyncio
 import logging
 import secrets
 import time
-from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from fleet.model.cancellation import Cancellation
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Status
+from queues.jetstream import api
 from queues.jetstream.causes import unanswered
-from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.inlet import Inlet, hand_over_of
-from queues.jetstream.stores.cells import NO_MESSAGE
 from queues.memory import MemoryBroker
-from queues.wire.letters import Message
 from queues.wire.result import result_in
 from queues.wire.subjects import CANCELS, RESULTS, cancel_subject, result_subject
 
@@ -125,34 +123,17 @@ class JetStreamCancels:
 
     async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
         subjects = (result_subject(each.tenant, each.job_id) for each in cancellations)
-        asked = [Message(f"$JS.API.DIRECT.GET.{RESULTS}.{subject}", b"") for subject in subjects]
-        return [_outcome(reply) for reply in await self._connection.exchange(asked)]
+        return [_outcome(body) for body in await api.direct_get(self._connection, RESULTS, subjects)]
 
     async def stored(self, cancellations: Sequence[Cancellation]) -> Sequence[bool]:
         subjects = [cancel_subject(each.tenant, each.job_id) for each in cancellations]
-        get = f"$JS.API.STREAM.MSG.GET.{CANCELS}"
-        asked = [Message(get, to_json({"last_by_subj": subject})) for subject in subjects]
-        return [_is_wish(reply) for reply in await self._connection.exchange(asked)]
+        found = await api.last_by_subject(self._connection, CANCELS, subjects)
+        return [message is not None and _is_empty(message.data) for message in found]
 
 
-def _is_wish(reply: Arrival) -> bool:
-    answer: dict[str, Any] = {} if status_of(reply) else from_json(reply.data)
-    if "message" in answer:
-        return _is_empty(b64decode(answer["message"].get("data", "")))
-    if answer.get("error", {}).get("err_code") == NO_MESSAGE:
-        return False
-    raise QueueUnavailable(f"{CANCELS} cannot be read: {answer.get('error', {}).get('description', 'no answer')}")
-
-
-def _outcome(reply: Arrival) -> Status | None:
-    match status_of(reply):
-        case None:
-            result = result_in(reply.data)
-            return None if result is None else result.status
-        case "404":
-            return None
-        case status:
-            raise QueueUnavailable(f"no result can be read: status {status}")
+def _outcome(body: bytes | None) -> Status | None:
+    result = None if body is None else result_in(body)
+    return None if result is None else result.status
 
 
 class MemoryCancels:
@@ -181,8 +162,7 @@ class MemoryCancels:
 
     def _outcome(self, cancellation: Cancellation) -> Status | None:
         message = self._broker.last(result_subject(cancellation.tenant, cancellation.job_id))
-        result = None if message is None else result_in(message.data)
-        return None if result is None else result.status
+        return _outcome(None if message is None else message.data)
 
 
 def _wishes(messages: Iterable[tuple[str, bytes]]) -> list[Cancellation]:

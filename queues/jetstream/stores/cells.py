@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from pydantic_core import from_json, to_json
-
-from fleet.model.errors import QueueUnavailable
-from queues.jetstream.client.connection import Connection, status_of
-from queues.jetstream.client.frames import Arrival
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.wire.letters import Message
 from queues.wire.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, SPEND, spend_subject
-
-NO_MESSAGE = 10037
-"""The server's code for a subject that holds nothing."""
-
-WRITTEN_MEANWHILE = (10071, 10164)
-"""The server's codes for a subject whose last sequence is not the expected one; a cluster has a code of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +42,20 @@ class JetStreamCells:
         self._connection = connection
 
     async def read(self, key: str) -> Cell:
-        # Answered by the stream's leader; a direct get may come from a replica that lags.
-        reply = await self._ask(f"$JS.API.STREAM.MSG.GET.{SPEND}", {"last_by_subj": spend_subject(key)})
-        if _error_code(reply) == NO_MESSAGE:
-            return NOTHING
-        message = _checked(reply)["message"]
+        [message] = await api.last_by_subject(self._connection, SPEND, [spend_subject(key)])
         # An operator's `nats kv del` leaves a marker without a value.
-        return Cell(b64decode(message.get("data", "")), message["seq"])
+        return NOTHING if message is None else Cell(message.data, message.sequence)
 
     async def write(self, key: str, value: bytes, revision: int) -> int | None:
         headers = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(revision)}
-        [reply] = await self._connection.exchange([Message(spend_subject(key), value, headers)])
-        answer = _answer(reply)
-        if _error_code(answer) in WRITTEN_MEANWHILE:
+        try:
+            return await api.publish(self._connection, Message(spend_subject(key), value, headers))
+        except api.Conflict:
             return None
-        return int(_checked(answer)["seq"])
 
     async def keys(self, prefix: str) -> Sequence[str]:
-        wanted = {"subjects_filter": spend_subject(f"{prefix}.>")}
-        subjects = _checked(await self._ask(f"$JS.API.STREAM.INFO.{SPEND}", wanted))["state"].get("subjects") or {}
-        return sorted(subject.removeprefix(spend_subject("")) for subject in subjects)
-
-    async def _ask(self, subject: str, question: dict[str, Any]) -> dict[str, Any]:
-        [reply] = await self._connection.exchange([Message(subject, to_json(question))])
-        return _answer(reply)
-
-
-def _answer(reply: Arrival) -> dict[str, Any]:
-    if status_of(reply) is not None:
-        raise QueueUnavailable("nobody keeps the bucket spend")
-    answer: dict[str, Any] = from_json(reply.data)
-    return answer
-
-
-def _error_code(answer: dict[str, Any]) -> int | None:
-    code: int | None = answer.get("error", {}).get("err_code")
-    return code
-
-
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
-    if "error" in answer:
-        raise QueueUnavailable(f"JetStream: {answer['error'].get('description')}")
-    return answer
+        info = await api.stream_info(self._connection, SPEND, spend_subject(f"{prefix}.>"))
+        return sorted(subject.removeprefix(spend_subject("")) for subject in info.subjects)
 
 
 class MemoryCells:

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-from fleet.model.errors import InvalidJob, QueueUnavailable
+from fleet.model.errors import InvalidJob
 from fleet.model.job import Cloud, Job, Lane
 from fleet.model.result import DeadLetter, Kept, Work
 from fleet.model.submission import Submission
-from queues.jetstream.client.connection import Connection, connect, status_of
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.queue import store
 from queues.jetstream.stores.journal import recorded
 from queues.memory import MemoryBroker
 from queues.wire.dead_letter import decode_dead
 from queues.wire.job import decode_job
-from queues.wire.letters import Message, accepted, submission_message
+from queues.wire.letters import accepted, submission_message
 from queues.wire.subjects import DEAD, dead_subject, job_subject, work_subject
 from queues.wire.work import decode_work
 
 REDRIVEN_FROM = "redriven_from"
 """The key in a job's metadata that names the job whose dead letter it comes from."""
-
-NO_MESSAGE = 10037
-"""The server's code for a sequence that holds no message."""
 
 _log = logging.getLogger(__name__)
 
@@ -124,8 +120,8 @@ class JetStreamDeadLetters:
                 yield kept
 
     async def letter(self, sequence: int) -> Kept | None:
-        answer = await self._ask(f"$JS.API.STREAM.MSG.GET.{DEAD}", {"seq": sequence})
-        return None if answer is None else _kept(sequence, _body(answer))
+        [message] = await api.get(self._connection, [(DEAD, sequence)])
+        return None if message is None else _kept(sequence, message.data)
 
     async def redrive(self, kept: Kept, now: float) -> str:
         submission = redriven(kept, now)
@@ -134,27 +130,10 @@ class JetStreamDeadLetters:
         return submission.id
 
     async def drop(self, sequence: int) -> bool:
-        return await self._ask(f"$JS.API.STREAM.MSG.DELETE.{DEAD}", {"seq": sequence}) is not None
-
-    async def _ask(self, subject: str, query: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the server's answer, or None if it has no such message."""
-        [reply] = await self._connection.exchange([Message(subject, to_json(query))])
-        if status_of(reply) is not None:
-            raise QueueUnavailable(f"{DEAD} does not answer")
-        answer: dict[str, Any] = from_json(reply.data)
-        error = answer.get("error")
-        if error is None:
-            return answer
-        if error.get("err_code") == NO_MESSAGE or "no message found" in str(error.get("description")):
-            return None
-        raise QueueUnavailable(f"{DEAD}: {error.get('description')}")
+        return await api.delete(self._connection, DEAD, sequence)
 
     async def close(self) -> None:
         await self._connection.close()
-
-
-def _body(answer: Mapping[str, Any]) -> bytes:
-    return base64.b64decode(answer["message"].get("data", ""))
 
 
 class MemoryDeadLetters:

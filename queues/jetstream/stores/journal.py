@@ -7,7 +7,6 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from nats.errors import Error as NatsError
@@ -15,6 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from fleet.model.feedback import Feedback
 from fleet.model.result import LedgerEntry, Problem
+from queues.jetstream.api import StoredMessage
 from queues.jetstream.causes import unanswered
 from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
@@ -35,19 +35,9 @@ Value = TypeVar("Value")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A message stored in a stream. `stored_at` is unix seconds, `sequence` its number in the stream."""
-
-    subject: str
-    data: bytes
-    stored_at: float
-    sequence: int = 0
-
-
 async def recorded(
     connection: Connection, stream: str, subject: str | None = None, *, latest_only: bool = False
-) -> AsyncIterator[Recorded]:
+) -> AsyncIterator[StoredMessage]:
     """Yield the messages now in the stream, oldest first: those on `subject`, or with `latest_only` one per subject.
 
     Raises: QueueUnavailable, also if there is no such stream.
@@ -71,7 +61,7 @@ async def recorded(
     try:
         async for message in _portions(inlet, reader.num_pending or 0):
             about = hand_over_of(message.reply)
-            yield Recorded(message.subject, message.data, about.stored_at, about.sequence)
+            yield StoredMessage(message.subject, message.data, about.stored_at, about.sequence)
     finally:
         with suppress(NatsError):
             await js.delete_consumer(stream, reader.name)
@@ -98,7 +88,7 @@ class _Reader:
     def unreadable(self) -> int:
         return self._skipped.total()
 
-    def read(self, message: Recorded, decode: Callable[[Recorded], Value | Problem]) -> Iterable[Value]:
+    def read(self, message: StoredMessage, decode: Callable[[StoredMessage], Value | Problem]) -> Iterable[Value]:
         value = decode(message)
         if not isinstance(value, Problem):
             return (value,)
@@ -107,14 +97,14 @@ class _Reader:
         return ()
 
 
-def _ledger_entry(message: Recorded) -> LedgerEntry | Problem:
+def _ledger_entry(message: StoredMessage) -> LedgerEntry | Problem:
     try:
         return decode_ledger(message.data)
     except (ValueError, AttributeError) as error:
         return Problem(str(error))
 
 
-def _feedback(message: Recorded) -> Feedback | Problem:
+def _feedback(message: StoredMessage) -> Feedback | Problem:
     return decode_feedback(message.data, message.subject, message.stored_at)
 
 
@@ -167,9 +157,9 @@ class MemoryJournal:
             for feedback in self._reader.read(message, _feedback):
                 yield feedback
 
-    def _recorded(self, stream: str) -> Iterable[Recorded]:
+    def _recorded(self, stream: str) -> Iterable[StoredMessage]:
         return (
-            Recorded(record.message.subject, record.message.data, record.stored_at)
+            StoredMessage(record.message.subject, record.message.data, record.stored_at)
             for record in self._broker.recorded(stream.lower())
         )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result
-from queues.jetstream.client.connection import Connection, status_of
-from queues.wire.letters import Message
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.wire.parcels import belongs_to, chunk_subjects, unpacked
 from queues.wire.result import receipt_in, result_in
 from queues.wire.subjects import LARGE_RESULTS
@@ -44,13 +43,10 @@ async def _portion(connection: Connection, subjects: list[str]) -> list[bytes] |
 
     Raises: QueueUnavailable if they cannot be read.
     """
-    asked = [Message(f"$JS.API.DIRECT.GET.{LARGE_RESULTS}.{subject}", b"") for subject in subjects]
     for tried in range(1, TRIES + 1):
-        replies = await connection.exchange(asked)
-        refused = {status_of(reply) for reply in replies} - {None}
-        if not refused:
-            return [reply.data for reply in replies]
-        if refused != {"404"}:
-            raise QueueUnavailable(f"the answer of a large result cannot be read: status {min(map(str, refused))}")
+        found = await api.direct_get(connection, LARGE_RESULTS, subjects)
+        chunks = [chunk for chunk in found if chunk is not None]
+        if len(chunks) == len(found):
+            return chunks
         await asyncio.sleep(LAG_SECONDS if tried < TRIES else 0)
     return None

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from fleet.model.delivery import WorkOf
-from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.topology import LOAD_MAX_AGE_SECONDS
 from queues.wire.letters import Message
 from queues.wire.subjects import LOAD, load_subject
@@ -95,33 +94,14 @@ class JetStreamLoads:
         self._connection = connection
 
     async def report(self, load: Load) -> None:
-        await self._ask([Message(load_subject(load.dispatcher), encode_load(load))])
+        await api.publish(self._connection, Message(load_subject(load.dispatcher), encode_load(load)))
 
     async def read(self) -> Sequence[Load]:
-        wanted = to_json({"subjects_filter": load_subject(">")})
-        [info] = await self._ask([Message(f"$JS.API.STREAM.INFO.{LOAD}", wanted)])
-        subjects = sorted(info["state"].get("subjects") or {})
+        info = await api.stream_info(self._connection, LOAD, load_subject(">"))
         # Not a consumer: scaling reads every second, and a consumer would have to be made and removed each time.
-        get = f"$JS.API.STREAM.MSG.GET.{LOAD}"
-        asked = [Message(get, to_json({"last_by_subj": subject})) for subject in subjects]
-        replies = [_answer(reply) for reply in await self._connection.exchange(asked)]
+        found = await api.last_by_subject(self._connection, LOAD, sorted(info.subjects))
         # A report that is gone meanwhile was too old.
-        found = [reply["message"] for reply in replies if "error" not in reply]
-        return _readable((each["subject"], b64decode(each.get("data", ""))) for each in found)
-
-    async def _ask(self, messages: Sequence[Message]) -> Sequence[dict[str, Any]]:
-        answers = [_answer(reply) for reply in await self._connection.exchange(messages)]
-        for answer in answers:
-            if "error" in answer:
-                raise QueueUnavailable(f"JetStream: {answer['error'].get('description')}")
-        return answers
-
-
-def _answer(reply: Any) -> dict[str, Any]:
-    if status_of(reply) is not None:
-        raise QueueUnavailable("nobody keeps the bucket load")
-    answer: dict[str, Any] = from_json(reply.data)
-    return answer
+        return _readable((message.subject, message.data) for message in found if message is not None)
 
 
 class MemoryLoads:

@@ -17,8 +17,9 @@ from fleet.model.errors import ConfigError, QueueRefused
 from fleet.model.submission import Submission
 from queues.jetstream import measuring
 from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.codes import Code
 from queues.jetstream.desk import JetStreamDesk
-from queues.jetstream.measuring import LOCK, NO_SERVERS, NOT_STORED, PROBE, make, unreserved
+from queues.jetstream.measuring import LOCK, PROBE, make, unreserved
 from queues.jetstream.queue import JetStreamQueue, store
 from queues.jetstream.shares import MARK
 from queues.jetstream.topology import ChangeKind, TopologySpec, apply
@@ -292,22 +293,22 @@ class Swept(Refusing):
 
 
 async def test_a_probe_that_somebody_else_has_removed_does_no_harm() -> None:
-    js = Swept(NO_SERVERS, times=0)
+    js = Swept(Code.NO_SERVERS, times=0)
     assert await unreserved(js, 1) >= 1 << 50
     assert len(js.made) == len(set(js.made)) > 1
 
 
 async def test_a_stream_is_made_although_the_server_is_still_removing_the_one_before() -> None:
-    js = Refusing(NOT_STORED, times=2)
+    js = Refusing(Code.STREAM_NOT_STORED, times=2)
     await make(js, StreamConfig(name="JOBS"))
     assert js.made == ["JOBS"]
 
 
 async def test_a_server_that_cannot_store_is_not_asked_for_ever() -> None:
     with pytest.raises(APIError):
-        await make(Refusing(NOT_STORED, times=1000), StreamConfig(name="JOBS"))
+        await make(Refusing(Code.STREAM_NOT_STORED, times=1000), StreamConfig(name="JOBS"))
 
 
 async def test_a_cluster_that_is_forming_is_not_taken_for_one_without_room() -> None:
     with pytest.raises(QueueRefused, match="wait until the servers of the cluster have found each other"):
-        await apply(Refusing(NO_SERVERS, times=1000), TopologySpec(replicas=3))
+        await apply(Refusing(Code.NO_SERVERS, times=1000), TopologySpec(replicas=3))
