@@ -9,7 +9,6 @@ async with FleetClient.connect("nats://127.0.0.1:4222", tenant="acme") as client
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import secrets
 import time
@@ -17,7 +16,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial, update_wrapper
-from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -36,10 +35,10 @@ from fleet.model.errors import (
     QueueUnavailable,
 )
 from fleet.model.feedback import Feedback, Verdict
-from fleet.model.job import JOB_ID, ChatRequest, Lane, Plan, Tier
+from fleet.model.job import JOB_ID, ChatRequest, JobOptions, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Result, Status
-from fleet.model.submission import Submission
+from fleet.model.submission import Submission, submission_of
 from fleet.ports import JobDesk
 from queues.jetstream.client.login import ANONYMOUS, Credentials
 from queues.jetstream.desk import JetStreamDesk
@@ -79,7 +78,6 @@ __all__ = [
     "submission",
 ]
 
-Word = TypeVar("Word", Lane, Plan, Tier)
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
@@ -87,27 +85,6 @@ DEFAULT_TIMEOUT_SECONDS = 120.0
 CANCEL_TIMEOUT_SECONDS = 30.0
 
 _WORDS = re.compile(r"-?\d+(?:[.,]\d+)*|\w")
-
-
-class JobOptions(TypedDict, total=False):
-    """How a job may be answered. `cloud` is "allow", "deny" or the providers that may be used.
-
-    `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
-    secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
-    target whose answer was not good enough: only stronger ones run the job.
-    """
-
-    id: str | None
-    lane: Lane | str
-    plan: Plan | str
-    tier: Tier | str | None
-    deadline_seconds: float | None
-    not_before_seconds: float | None
-    max_cost_usd: float | None
-    cloud: str | Sequence[str]
-    own_key: str | None
-    metadata: Mapping[str, str]
-    above: str | None
 
 
 def submission(
@@ -119,25 +96,10 @@ def submission(
 ) -> Submission:
     """A job ready to submit: either `messages` or a whole OpenAI chat `request`; the caller's trace goes with it.
 
-    Raises: InvalidJob naming the field and the rule.
+    Raises: InvalidJob naming the field and the rule; TypeError for an option that does not exist.
     """
-    tier = options.get("tier")
-    return Submission(
-        id=_job_id(options.get("id")),
-        task=task,
-        request=_request(messages, request),
-        lane=_choice(Lane, "lane", options.get("lane", Lane.STANDARD)),
-        plan=_choice(Plan, "plan", options.get("plan", Plan.PAID)),
-        tier=None if tier is None else _choice(Tier, "tier", tier),
-        deadline_at=_moment_at("deadline_seconds", options.get("deadline_seconds")),
-        not_before_at=_moment_at("not_before_seconds", options.get("not_before_seconds")),
-        max_cost_usd=options.get("max_cost_usd"),
-        cloud=options.get("cloud", "allow"),
-        own_key=options.get("own_key"),
-        metadata=options.get("metadata", {}),
-        traceparent=_traceparent(),
-        above=options.get("above"),
-    )
+    job_id = _job_id(options.pop("id", None))
+    return submission_of(job_id, task, _request(messages, request), options, time.time(), _traceparent())
 
 
 class FleetClient:
@@ -339,26 +301,10 @@ def _job_id(given: str | None) -> str:
     return given
 
 
-def _moment_at(field: str, seconds: float | None) -> float | None:
-    """Unix seconds; `seconds` counts from now."""
-    if seconds is None:
-        return None
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        raise InvalidJob(field, "must be a finite number")
-    return time.time() + seconds
-
-
 def _request(messages: Sequence[Mapping[str, Any]] | None, request: ChatRequest | None) -> ChatRequest:
     if (messages is None) == (request is None):
         raise InvalidJob("request", "give either messages or a whole request")
     return request if request is not None else {"messages": list(messages or ())}
-
-
-def _choice(kind: type[Word], field: str, value: str) -> Word:
-    try:
-        return kind(value)
-    except ValueError:
-        raise InvalidJob(field, f"must be one of {', '.join(kind)}") from None
 
 
 def _verdict(value: str) -> Verdict:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -16,13 +16,14 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    create_model,
     model_validator,
 )
 
 from fleet.model.chat import without_nulls
 from fleet.model.errors import InvalidJob
-from fleet.model.job import Lane, Plan, Tier
-from fleet.model.submission import Submission
+from fleet.model.job import JobOptions, Lane, Plan, Tier
+from fleet.model.submission import Submission, submission_of
 from fleet.validation import rule_of
 
 DEFAULT_TASK = "chat"
@@ -60,9 +61,23 @@ class Row:
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Envelope(BaseModel):
-    """A line of our own format: {"task", "request" or "messages"}, optionally an id and how the job may be answered."""
+_RULES = {
+    "plan": Plan,
+    "tier": Tier,
+    "deadline_seconds": PositiveNumber,
+    "not_before_seconds": PositiveNumber,
+    "max_cost_usd": PositiveNumber,
+}
+"""Where a line is checked more closely than by the type of the option."""
 
+_OPTIONS = {
+    name: (_RULES.get(name, hint), None)
+    for name, hint in get_type_hints(JobOptions).items()
+    if name not in ("id", "lane")  # the line's bytes make the one, and all lines wait in the same lane
+}
+
+
+class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Annotated[str, Field(min_length=1)]
@@ -70,36 +85,21 @@ class Envelope(BaseModel):
     messages: list[dict[str, Any]] | None = None
     custom_id: LineId | None = None
     id: LineId | None = None
-    plan: Plan = Plan.PAID
-    tier: Tier | None = None
-    deadline_seconds: PositiveNumber | None = None
-    not_before_seconds: PositiveNumber | None = None
-    max_cost_usd: PositiveNumber | None = None
-    cloud: str | list[str] = "allow"
-    own_key: str | None = None
-    metadata: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _one_request(self) -> Envelope:
+    def _one_request(self) -> Self:
         if (self.request is None) == (self.messages is None):
             raise ValueError("give either messages or a whole request")
         return self
 
     def submission(self, job_id: str, now: float) -> Submission:
-        return Submission(
-            id=job_id,
-            task=self.task,
-            request=self.request if self.request is not None else {"messages": self.messages},
-            lane=Lane.BULK,
-            plan=self.plan,
-            tier=self.tier,
-            deadline_at=None if self.deadline_seconds is None else now + self.deadline_seconds,
-            not_before_at=None if self.not_before_seconds is None else now + self.not_before_seconds,
-            max_cost_usd=self.max_cost_usd,
-            cloud=self.cloud,
-            own_key=self.own_key,
-            metadata=self.metadata,
-        )
+        request = self.request if self.request is not None else {"messages": self.messages}
+        options = {name: getattr(self, name) for name in self.model_fields_set & _OPTIONS.keys()}
+        return submission_of(job_id, self.task, request, {**options, "lane": Lane.BULK}, now)
+
+
+Envelope = create_model("Envelope", __base__=_Line, **_OPTIONS)  # type: ignore[call-overload]
+"""A line of our own format: {"task", "request" or "messages"}, optionally an id and how the job may be answered."""
 
 
 class BatchLine(BaseModel):

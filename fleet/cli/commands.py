@@ -77,6 +77,7 @@ def submit(
     not_before_seconds: Annotated[float | None, typer.Option(min=0.001, help="Run it that much later.")] = None,
     own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=0, help="What all attempts may cost together.")] = None,
+    above: Annotated[str | None, typer.Option(help="Run it on a stronger target than this one.")] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")
     ] = None,
@@ -102,6 +103,7 @@ def submit(
         cloud=_cloud(cloud),
         own_key=own_key,
         metadata=_metadata(metadata or []),
+        above=above,
     )
     with friendly(as_json):
         body = jobs.request_of(prompt, request)

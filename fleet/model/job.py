@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 ChatRequest = Mapping[str, Any]
 """The body of an OpenAI chat completion request, unchanged; validated where it came in."""
@@ -59,15 +59,50 @@ CLOUD_ALLOW = Cloud(None)
 CLOUD_DENY = Cloud(frozenset())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTerms:
+    """How a job may be answered: what its publisher says of it, and every dispatcher knows.
+
+    `deadline_at` is when its answer loses its worth and `not_before_at` when it may run first, both in unix seconds;
+    without a deadline the lane's default applies. `own_key` names a secret; it never is one. `above` is a target whose
+    answer was not good enough: only stronger ones may run the job.
+    """
+
+    tier: Tier | None = None
+    deadline_at: float | None = None
+    max_cost_usd: float | None = None
+    own_key: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    above: str | None = None
+    not_before_at: float | None = None
+
+
+class JobOptions(TypedDict, total=False):
+    """How a job may be answered. `cloud` is "allow", "deny" or the providers that may be used.
+
+    `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
+    secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
+    target whose answer was not good enough: only stronger ones run the job.
+    """
+
+    id: str | None
+    lane: Lane | str
+    plan: Plan | str
+    tier: Tier | str | None
+    deadline_seconds: float | None
+    not_before_seconds: float | None
+    max_cost_usd: float | None
+    cloud: str | Sequence[str]
+    own_key: str | None
+    metadata: Mapping[str, str]
+    above: str | None
+
+
 @dataclass(frozen=True, slots=True)
-class Job:
+class Job(JobTerms):
     """An accepted request. `tenant` and `lane` come from the subject, never from the body.
 
-    `submitted_at` is when the broker stored it and `deadline_at` when its answer loses its
-    worth, both in unix seconds; without a deadline the lane's default applies.
-    `not_before_at`, in unix seconds too, is when it may run first.
-    `own_key` names a secret; it never is one. `above` is a target whose answer was not good enough: only
-    stronger ones may run the job.
+    `submitted_at` is when the broker stored it, in unix seconds.
     """
 
     id: str
@@ -77,11 +112,4 @@ class Job:
     plan: Plan
     request: ChatRequest
     submitted_at: float
-    tier: Tier | None = None
-    deadline_at: float | None = None
-    max_cost_usd: float | None = None
     cloud: Cloud = CLOUD_ALLOW
-    own_key: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    above: str | None = None
-    not_before_at: float | None = None

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
-from fleet.model.job import ChatRequest, Lane, Plan, Tier
+from fleet.model.errors import InvalidJob
+from fleet.model.job import ChatRequest, JobTerms, Lane, Plan, Tier
+
+_WORDS: Mapping[str, type[StrEnum]] = {"lane": Lane, "plan": Plan, "tier": Tier}
+_MOMENTS = {"deadline_seconds": "deadline_at", "not_before_seconds": "not_before_at"}
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """A publisher's job as the fields of wire schema v1. `deadline_at` and `not_before_at` are unix seconds.
+class Submission(JobTerms):
+    """A publisher's job as the fields of wire schema v1.
 
     `cloud` is "allow", "deny" or the providers that may be used.
     """
@@ -20,12 +27,42 @@ class Submission:
     request: ChatRequest
     lane: Lane = Lane.STANDARD
     plan: Plan = Plan.PAID
-    tier: Tier | None = None
-    deadline_at: float | None = None
-    max_cost_usd: float | None = None
     cloud: str | Sequence[str] = "allow"
-    own_key: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
-    above: str | None = None
-    not_before_at: float | None = None
+
+
+def submission_of(
+    job_id: str,
+    task: str,
+    request: ChatRequest,
+    options: Mapping[str, Any],
+    now: float,
+    traceparent: str | None = None,
+) -> Submission:
+    """Return the submission with the fields of `JobOptions` (but `id`), whose seconds count from `now` (unix seconds).
+
+    Raises: InvalidJob naming the field and the rule; TypeError for an option that does not exist.
+    """
+    said = dict(options)
+    for name, words in _WORDS.items():
+        if name in said and (name, said[name]) != ("tier", None):
+            said[name] = _word(words, name, said[name])
+    for name, moment in _MOMENTS.items():
+        if name in said:
+            said[moment] = _moment_at(name, said.pop(name), now)
+    return Submission(job_id, task, request, traceparent=traceparent, **said)
+
+
+def _word(words: type[StrEnum], field: str, value: Any) -> StrEnum:
+    try:
+        return words(value)
+    except ValueError:
+        raise InvalidJob(field, f"must be one of {', '.join(words)}") from None
+
+
+def _moment_at(field: str, seconds: object, now: float) -> float | None:
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise InvalidJob(field, "must be a finite number")
+    return now + seconds

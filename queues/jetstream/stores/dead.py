@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import fields
+from typing import Any
 
 from pydantic_core import from_json
 
 from fleet.model.errors import InvalidJob
-from fleet.model.job import Cloud, Job, Lane
+from fleet.model.job import Cloud, Job, JobTerms, Lane
 from fleet.model.result import DeadLetter, Kept, Work
 from fleet.model.submission import Submission
 from queues.jetstream import api
@@ -39,22 +41,12 @@ def redriven(kept: Kept, now: float) -> Submission:
     """
     letter = kept.letter
     job = _job_in(letter)
-    metadata = {**job.metadata, REDRIVEN_FROM: letter.job_id}
-    deadline_at, not_before_at = job.deadline_at, job.not_before_at
+    terms: dict[str, Any] = {each.name: getattr(job, each.name) for each in fields(JobTerms)}
+    terms["metadata"] = {**job.metadata, REDRIVEN_FROM: letter.job_id}
+    for moment in ("deadline_at", "not_before_at"):
+        terms[moment] = None if terms[moment] is None or terms[moment] <= now else terms[moment]
     return Submission(
-        id=_new_id(kept),
-        task=job.task,
-        request=job.request,
-        lane=job.lane,
-        plan=job.plan,
-        tier=job.tier,
-        deadline_at=deadline_at if deadline_at is not None and deadline_at > now else None,
-        max_cost_usd=job.max_cost_usd,
-        cloud=_cloud(job.cloud),
-        own_key=job.own_key,
-        metadata=metadata,
-        above=job.above,
-        not_before_at=not_before_at if not_before_at is not None and not_before_at > now else None,
+        _new_id(kept), job.task, job.request, lane=job.lane, plan=job.plan, cloud=_cloud(job.cloud), **terms
     )
 
 
