@@ -135,7 +135,7 @@ def test_what_is_mounted_is_there(pod, container):
     assert {mount["name"] for mount in container["volumeMounts"]} <= there
 
 
-@pytest.mark.parametrize("name", ["nats", "postgres", "otel-collector"])
+@pytest.mark.parametrize("name", ["nats", "otel-collector"])
 def test_kubernetes_can_tell_whether_it_is_ready_and_whether_it_lives(name):
     """Ray's pods have the probes that KubeRay gives them."""
     [container] = PODS[name]["spec"]["containers"]
@@ -217,7 +217,7 @@ def test_nothing_comes_in_or_goes_out_unless_a_policy_says_so():
     assert shut == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-@pytest.mark.parametrize("service", ["nats", "postgres", "otel-collector"])
+@pytest.mark.parametrize("service", ["nats", "otel-collector"])
 def test_the_fleet_may_reach_each_service_from_both_sides_of_the_wall(service):
     labels = named("Service", service)["spec"]["selector"]
     [port] = [each["port"] for each in named("Service", service)["spec"]["ports"]]
