@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+from deployments.hold import Hold
 from fleet.model.errors import BackendUnavailable
 from fleet.model.scaling import Capacity
 
@@ -56,11 +57,10 @@ def _capacity(deployments: Any) -> Capacity:
 def _held_at_none(deployment: Mapping[str, Any]) -> bool:
     """Return whether nothing starts a replica: no autoscaling, an operator's hold at none, or Serve has given up.
 
-    `fleet scale` holds by setting `initial_replicas`, which nothing else sets. After three failed starts Serve tries no
-    more until none is wanted for once, or the application is deployed again.
+    After three failed starts Serve tries no more until none is wanted for once, or the application is deployed again.
     """
     if deployment.get("status") == GIVEN_UP:
         return True
     autoscaling = deployment["deployment_config"].get("autoscaling_config")
-    held = autoscaling is None or autoscaling.get("initial_replicas") is not None
+    held = autoscaling is None or Hold.in_force(autoscaling.get("initial_replicas")) is not None
     return held and deployment["target_num_replicas"] == 0

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from ray.util.metrics import Counter, Gauge
 
+from deployments.hold import Hold
 from deployments.host import resolve
 from fleet.model.delivery import Depths
 from fleet.model.scaling import Capacity, Load, ScalingDecision
@@ -136,7 +137,7 @@ class _Policy(ABC):
         known = self._started_at[max(0, len(self._started_at) - starting) :]
         self._started_at = known + (now,) * (starting - len(known))
         first = self._started_at[0] if self._started_at else None
-        return Capacity(running, starting, first, held=ctx.config.initial_replicas is not None)
+        return Capacity(running, starting, first, held=_hold(ctx) is not None)
 
     @abstractmethod
     def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
@@ -147,13 +148,15 @@ class _Policy(ABC):
         """Return the waiting work, for the log."""
 
 
+def _hold(ctx: Any) -> Hold | None:
+    return Hold.in_force(ctx.config.initial_replicas)
+
+
 def _bounds(ctx: Any) -> Bounds:
-    """Return Serve's bounds, after `target_capacity`. `initial_replicas` is how an operator holds the number
-    (`fleet scale`): nothing else sets it, and Serve has no other way to ask for a maximum of 0.
-    """
-    held: int | None = ctx.config.initial_replicas
-    if held is not None:
-        return Bounds(held, held)
+    """Return Serve's bounds, after `target_capacity`, or the number that an operator holds."""
+    hold = _hold(ctx)
+    if hold is not None:
+        return Bounds(hold.replicas, hold.replicas)
     return Bounds(ctx.capacity_adjusted_min_replicas, ctx.capacity_adjusted_max_replicas)
 
 

@@ -12,7 +12,7 @@ from fleet.cli.output import Output, friendly
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fleet.app.serve_api import Change, Scaling, ServeApi
+    from deployments.serve_api import Change, Scaling, ServeApi
     from policies.rules.catalogue import Catalogue
 
 COLUMNS = ("target", "status", "scaling", "running", "wanted", "min", "max", "message")
@@ -31,8 +31,8 @@ def scale(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Show or change how many replicas the fleet's own targets have; no replica that may stay is replaced."""
+    from deployments.serve_api import ServeApi
     from fleet.app import rules_of
-    from fleet.app.serve_api import ServeApi
     from fleet.settings.environment import load
 
     with friendly(as_json):
@@ -49,7 +49,7 @@ def scale(
 
 
 def _change(least: int | None, most: int | None, switches: dict[str, bool]) -> Change | None:
-    from fleet.app.serve_api import NewBounds, Switch
+    from deployments.serve_api import NewBounds, Switch
 
     asked = [name for name, on in switches.items() if on]
     bounds = least is not None or most is not None

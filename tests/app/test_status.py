@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from fleet.app.serve_api import SERVE_API
+from deployments.serve_api import SERVE_API
 from fleet.app.status import (
     Replicas,
     SpendStatus,

@@ -9,7 +9,7 @@ import pytest
 from serve_dashboard import ServeDashboard, run_by_code, serving
 from typer.testing import Result
 
-from fleet.app.serve_api import SERVE_API
+from deployments.serve_api import SERVE_API
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]

@@ -26,9 +26,9 @@ from patient_client import PatientClient
 
 from deployments import cluster
 from deployments.backend import ray_serve_backend
+from deployments.serve_api import Mode, NewBounds, ServeApi, Switch
 from deployments.spot import drain_node
 from deployments.standins.tasks import examples
-from fleet.app.serve_api import Mode, NewBounds, ServeApi, Switch
 from fleet.model.attempt import Answer, Failure
 from fleet.model.call import Call
 from fleet.model.result import Result, Status

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.serve.config import AutoscalingConfig
 from serve_dashboard import POLICY, ServeDashboard, declared, run_by_code, serving
 
-from fleet.app.serve_api import (
+from deployments.hold import Hold, released
+from deployments.serve_api import (
     Bounds,
     Mode,
     NewBounds,
@@ -19,7 +21,6 @@ from fleet.app.serve_api import (
     Switch,
     bounds_of,
     changed,
-    held_at,
     mode_of,
 )
 from fleet.model.errors import ConfigError, FleetError
@@ -69,6 +70,15 @@ def test_what_holding_overrides_is_put_back():
         assert changed(held, Switch.RESUME, 2) == own
 
 
+@pytest.mark.parametrize("replicas", [0, 2])
+def test_the_hold_that_is_sent_is_the_one_that_serve_acts_by(replicas):
+    """An operator's order and the scaling policy meet only in Serve's configuration."""
+    sent = Hold(replicas).on({"min_replicas": 1, "max_replicas": 4})
+    acted_by = AutoscalingConfig(**sent).initial_replicas
+    assert Hold.declared_in(sent) == Hold.in_force(acted_by) == Hold(replicas)
+    assert Hold.in_force(AutoscalingConfig(**released(sent)).initial_replicas) is None
+
+
 IMPOSSIBLE = [
     (NewBounds(-1, None), "--min: must be 0 or more"),
     (NewBounds(None, 0), "--max: must be 1 or more; --drain goes to none and stays there"),
@@ -97,7 +107,7 @@ def test_after_any_wishes_resume_brings_back_the_bounds_that_were_set_last(first
         last = Bounds(change.least, change.most) if isinstance(change, NewBounds) else last
         assert bounds_of(config) == last
         assert config["min_replicas"] <= config["max_replicas"] >= 1, "Serve takes it"
-        assert held_at(config) in (None, config["min_replicas"])
+        assert Hold.declared_in(config) in (None, Hold(config["min_replicas"]))
     resumed = changed(config, Switch.RESUME, 0)
     assert resumed == {"min_replicas": last.least, "max_replicas": last.most, "policy": POLICY}
 

@@ -1,15 +1,8 @@
 """Serve's REST API on the Ray dashboard: reads a target's replicas, and lets an operator bound or hold them.
 
 Serve takes a whole configuration at a time, so the one that was read is sent back with one deployment's
-`autoscaling_config` changed. Its bounds can be changed without replacing a replica, its policy cannot; a target that is
-held therefore has
-
-    min_replicas = initial_replicas = N, max_replicas = max(N, 1), aggregation_function = min, before = {what was there}
-
-`initial_replicas` makes Serve go to N at once, and tells the scaling policy to stay there: Serve knows no maximum of 0.
-With no replica, Serve itself starts one for any request without asking a policy, and decides by the mean of the last
-half minute. The minimum of that time is 0 a few seconds after the last request, and stays 0 for a stray one.
-`before` is ours; Serve keeps what it does not know (Ray 2.60: `DeploymentSchema.autoscaling_config` is a dict).
+`autoscaling_config` changed. Its bounds can be changed without replacing a replica, its policy cannot: a target is held
+by its bounds (`deployments.hold`).
 """
 
 from __future__ import annotations
@@ -26,6 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from deployments.hold import Hold, released
 from fleet.model.errors import ConfigError, FleetError
 
 SERVE_API = "/api/serve/applications/"
@@ -37,11 +31,6 @@ LOOKS = 20
 LOOK_SECONDS = 0.25
 
 LOGIN_ADVICE = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-
-BEFORE = "before"
-
-HOLDING = ("min_replicas", "max_replicas", "initial_replicas", "aggregation_function")
-"""Fields that are set to hold a target, and restored to release it."""
 
 CARRIED = ("proxy_location", "http_options", "grpc_options", "target_capacity")
 """Fields of a configuration beside its applications; a field left out would go back to Serve's default."""
@@ -118,16 +107,11 @@ class Scaling:
     message: str | None
 
 
-def held_at(autoscaling: Mapping[str, Any]) -> int | None:
-    """Return the number of replicas that an operator holds, or None if autoscaling decides."""
-    return autoscaling["initial_replicas"] if BEFORE in autoscaling else None
-
-
 def mode_of(autoscaling: Mapping[str, Any]) -> Mode:
-    match held_at(autoscaling):
+    match Hold.declared_in(autoscaling):
         case None:
             return Mode.AUTOSCALING
-        case 0:
+        case Hold(replicas=0):
             return Mode.DRAINED
         case _:
             return Mode.PAUSED
@@ -135,7 +119,7 @@ def mode_of(autoscaling: Mapping[str, Any]) -> Mode:
 
 def bounds_of(autoscaling: Mapping[str, Any]) -> Bounds:
     """Return the bounds of autoscaling, now or once it decides again. Serve's default is one replica."""
-    said = autoscaling.get(BEFORE, autoscaling)
+    said = released(autoscaling)
     return Bounds(said.get("min_replicas", 1), said.get("max_replicas", 1))
 
 
@@ -144,36 +128,18 @@ def changed(autoscaling: Mapping[str, Any], change: Change, wanted: int) -> dict
 
     Raises: ConfigError if the new bounds are impossible.
     """
-    bounds, held = bounds_of(autoscaling), held_at(autoscaling)
+    bounds, hold = bounds_of(autoscaling), Hold.declared_in(autoscaling)
     match change:
         case NewBounds():
             bounds = change.on(bounds)
         case Switch.PAUSE:
-            held = wanted if held is None else held
+            hold = hold or Hold(wanted)
         case Switch.DRAIN:
-            held = 0
+            hold = Hold(0)
         case Switch.RESUME:
-            held = None
-    return _free(autoscaling, bounds) if held is None else _held(autoscaling, bounds, held)
-
-
-def _free(autoscaling: Mapping[str, Any], bounds: Bounds) -> dict[str, Any]:
-    before = autoscaling.get(BEFORE, autoscaling)
-    kept = {name: value for name, value in autoscaling.items() if name not in (*HOLDING, BEFORE)}
-    back = {name: before[name] for name in HOLDING if name in before}
-    return {**kept, **back, "min_replicas": bounds.least, "max_replicas": bounds.most}
-
-
-def _held(autoscaling: Mapping[str, Any], bounds: Bounds, replicas: int) -> dict[str, Any]:
-    before = _free(autoscaling, bounds)
-    return {
-        **before,
-        "min_replicas": replicas,
-        "max_replicas": max(replicas, 1),
-        "initial_replicas": replicas,
-        "aggregation_function": "min",
-        BEFORE: {name: before[name] for name in HOLDING if name in before},
-    }
+            hold = None
+    free = {**released(autoscaling), "min_replicas": bounds.least, "max_replicas": bounds.most}
+    return free if hold is None else hold.on(free)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +216,10 @@ def _declared(target: str, configuration: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def _wants(wanted: int, autoscaling: Mapping[str, Any]) -> bool:
-    held = held_at(autoscaling)
-    return wanted == held if held is not None else autoscaling["min_replicas"] <= wanted <= autoscaling["max_replicas"]
+    hold = Hold.declared_in(autoscaling)
+    if hold is not None:
+        return wanted == hold.replicas
+    return bool(autoscaling["min_replicas"] <= wanted <= autoscaling["max_replicas"])
 
 
 def ray_login() -> dict[str, str]:
