@@ -31,7 +31,15 @@ from fleet.model.errors import QueueUnavailable
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import Login
 from queues.jetstream.queue import store
-from queues.server.config import CLUSTER_PORT_OFFSET, MONITOR_PORT_OFFSET, Plan, Server, Sync, files_of, users_of
+from queues.server.config import (
+    CLUSTER_PORT_OFFSET,
+    MONITOR_PORT_OFFSET,
+    ClusterLayout,
+    Server,
+    Sync,
+    files_of,
+    users_of,
+)
 from queues.server.permissions import fleet_users
 from queues.wire.letters import Message
 
@@ -75,7 +83,7 @@ def _round(messages: int) -> dict[str, float]:
 def _servers(count: int, sync: Sync) -> Iterator[tuple[str, Login]]:
     with tempfile.TemporaryDirectory() as folder:
         servers = [Server(f"nats-{n}", "127.0.0.1", port) for n, port in enumerate(_free_ports(count), 1)]
-        plan = Plan(servers, (), sync, store_dir=f"{folder}/streams")
+        plan = ClusterLayout(servers, (), sync, store_dir=f"{folder}/streams")
         passwords = {user.variable: "p" + secrets.token_hex(8) for user in users_of(plan)}
         for name, text in files_of(plan).items():
             Path(folder, name).write_text(text)

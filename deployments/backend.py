@@ -27,7 +27,7 @@ GRACE_SECONDS = 2.0
 Group = Sequence[tuple[int, Outcome]]
 
 
-class Stream(Protocol):
+class ResponseStream(Protocol):
     """Serve's `DeploymentResponseGenerator`."""
 
     def __anext__(self) -> Any: ...
@@ -40,7 +40,7 @@ class AnswerBatch(Protocol):
 
     def remote(
         self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
-    ) -> Stream: ...
+    ) -> ResponseStream: ...
 
 
 StopCalls = Callable[[Collection[str]], Awaitable[object]]
@@ -101,7 +101,9 @@ def ray_serve_backend(target: str) -> RayServeBackend:
     return RayServeBackend(handle.options(stream=True, method_name="answer_batch"), stop_calls)
 
 
-async def _until_late(stream: Stream, open_calls: dict[int, Call], late: set[int]) -> AsyncGenerator[Group, None]:
+async def _until_late(
+    stream: ResponseStream, open_calls: dict[int, Call], late: set[int]
+) -> AsyncGenerator[Group, None]:
     """Yield the stream's groups, then a `Failure` for each call left out or late; empties `open_calls`.
 
     `late` collects the calls that waited too long; their answers are dropped if they come after all.
@@ -143,11 +145,11 @@ def _bounded(outcome: Outcome) -> Outcome:
     return outcome if length <= MOST_CHARACTERS else Failure(FailureKind.MALFORMED, "the answer is too long")
 
 
-async def _next_of(stream: Stream) -> Group | BaseException:
+async def _next_of(stream: ResponseStream) -> Group | BaseException:
     """Return the next group, or the error in its place: a CancelledError of Serve's must not be taken for our own."""
     task = asyncio.current_task()
     try:
-        return await stream.__anext__()  # type: ignore[no-any-return]  # `Stream` says little
+        return await stream.__anext__()  # type: ignore[no-any-return]  # `ResponseStream` says little
     except BaseException as error:
         if is_own(error, task):
             raise

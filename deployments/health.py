@@ -27,7 +27,7 @@ and its engine's outputs have not been read yet.
 """
 
 
-class Verdict(Enum):
+class EngineHealth(Enum):
     """The state of an engine: well, to be asked for a sign of life, stuck, or given up."""
 
     WELL = auto()
@@ -37,7 +37,7 @@ class Verdict(Enum):
 
 
 @dataclass(slots=True)
-class Progress:
+class StallDetector:
     """Watches one engine from check to check; the engine is stuck once it has owed an output for `silence_seconds`."""
 
     silence_seconds: float
@@ -45,7 +45,7 @@ class Progress:
     _owed_since: float | None = None
     _strikes: int = 0
 
-    def look(self, outputs: int, unfinished: int, now: float) -> Verdict:
+    def look(self, outputs: int, unfinished: int, now: float) -> EngineHealth:
         """Judge the engine by its `outputs` so far and `unfinished` requests; `now` is seconds of a monotonic clock.
 
         A request that left unanswered, because it timed out or was cancelled, leaves its debt behind: many short
@@ -57,11 +57,11 @@ class Progress:
         if self._owed_since is None:
             if unfinished:
                 self._owed_since = now
-            return Verdict.WELL
+            return EngineHealth.WELL
         if now - self._owed_since < self.silence_seconds:
-            return Verdict.WELL if unfinished else Verdict.ASK
+            return EngineHealth.WELL if unfinished else EngineHealth.ASK
         self._strikes += 1
-        return Verdict.STUCK if self._strikes < LAST_STRIKE else Verdict.GIVEN_UP
+        return EngineHealth.STUCK if self._strikes < LAST_STRIKE else EngineHealth.GIVEN_UP
 
 
 def silence_seconds() -> float:

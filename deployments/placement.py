@@ -17,7 +17,7 @@ import policies.capacity
 from deployments.profiles import ModelProfile, Profile, models
 from policies.capacity.architecture import architecture_of
 from policies.capacity.machines import Gpu, Machines
-from policies.capacity.memory import KvDtype, Memory, Quantization, memory_of
+from policies.capacity.memory import KvDtype, Quantization, ReplicaMemory, memory_of
 
 CAPACITY: Final = Path(policies.capacity.__file__).parent
 
@@ -52,7 +52,7 @@ def bundles(described: ModelProfile) -> list[Resources]:
     return [first, *[described.worker] * (workers - 1)]
 
 
-def memory(target: str, described: ModelProfile, card: Gpu) -> Memory:
+def memory(target: str, described: ModelProfile, card: Gpu) -> ReplicaMemory:
     """Return the memory that the model needs of each card, in bfloat16 as in the profile."""
     known = yaml.safe_load((CAPACITY / "models.yaml").read_text())
     cards, share = described.engine.get("tensor_parallel_size", 1), described.engine["gpu_memory_utilization"]

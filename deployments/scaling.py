@@ -1,8 +1,8 @@
 """The fleet's scaling rules as autoscaling policies of Ray Serve: they read, ask the rules, and return the number.
 
 Serve's controller makes one policy object per deployment, again with every change of its configuration, and calls it at
-each turn of its control loop. So a call never waits and never raises: the queue's state comes from `Readings`, which
-look in the background, and any error leaves the number of replicas as it is.
+each turn of its control loop. So a call never waits and never raises: the queue's state comes from a `ReadingSource`,
+which looks in the background, and any error leaves the number of replicas as it is.
 
 Serve shows a policy's reasons nowhere. They are in the controller's log, a line whenever the decision changes, and in
 the metrics below. Serve pickles this module by value into the controller: so nothing that policies share is kept here.
@@ -25,8 +25,8 @@ from fleet.model.scaling import Capacity, Load, ScalingDecision
 from policies.rules.rules import Rules
 from policies.scaling.demand import Outlook, waiting
 from policies.scaling.dispatchers import DispatcherMemory, dispatchers
-from policies.scaling.reading import Bounds, Reading
-from policies.scaling.replicas import Memory, decide
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
+from policies.scaling.replicas import ScalerState, decide
 
 LOGGER = "ray.serve"
 """Serve's own logger, whose file the dashboard shows as the controller's log."""
@@ -38,7 +38,7 @@ RETRY_SECONDS = 15.0
 """Seconds until the next try if a decision failed, for instance because a file of rules is not there yet."""
 
 
-class Readings(Protocol):
+class ReadingSource(Protocol):
     """The readings that the policies of one process decide by."""
 
     @property
@@ -79,12 +79,12 @@ class _Policy(ABC):
     """The common part of the policies: everything but the rule."""
 
     def __init__(self, target: str, factory: str) -> None:
-        """Keep `factory`, which is `module:function` of the `Readings`; it is called later: Serve's controller must
-        survive its errors.
+        """Keep `factory`, which is `module:function` of the `ReadingSource`; it is called later: Serve's controller
+        must survive its errors.
         """
         self._target = target
         self._factory = factory
-        self._readings: Readings | None = None
+        self._readings: ReadingSource | None = None
         self._meters = _Meters(target)
         self._last: ScalingDecision | None = None
         self._next_at = 0.0
@@ -117,7 +117,7 @@ class _Policy(ABC):
             return int(ctx.target_num_replicas)
         seen = readings.latest(now)
         depths, loads = (None, ()) if seen is None else seen
-        reading = Reading(depths, loads, self._capacity(ctx, now), ctx.total_num_requests)
+        reading = ScalingInputs(depths, loads, self._capacity(ctx, now), ctx.total_num_requests)
         decision = self._rule(reading, _bounds(ctx), readings.rules, now)
         if decision != self._last:
             self._log.info(
@@ -140,11 +140,11 @@ class _Policy(ABC):
         return Capacity(running, starting, first, held=_hold(ctx) is not None)
 
     @abstractmethod
-    def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
+    def _rule(self, reading: ScalingInputs, bounds: ReplicaBounds, rules: Rules, now: float) -> ScalingDecision:
         """Ask the rules, and keep what they want to remember."""
 
     @abstractmethod
-    def _waits(self, reading: Reading, rules: Rules) -> str:
+    def _waits(self, reading: ScalingInputs, rules: Rules) -> str:
         """Return the waiting work, for the log."""
 
 
@@ -152,25 +152,25 @@ def _hold(ctx: Any) -> Hold | None:
     return Hold.in_force(ctx.config.initial_replicas)
 
 
-def _bounds(ctx: Any) -> Bounds:
+def _bounds(ctx: Any) -> ReplicaBounds:
     """Return Serve's bounds, after `target_capacity`, or the number that an operator holds."""
     hold = _hold(ctx)
     if hold is not None:
-        return Bounds(hold.replicas, hold.replicas)
-    return Bounds(ctx.capacity_adjusted_min_replicas, ctx.capacity_adjusted_max_replicas)
+        return ReplicaBounds(hold.replicas, hold.replicas)
+    return ReplicaBounds(ctx.capacity_adjusted_min_replicas, ctx.capacity_adjusted_max_replicas)
 
 
 class FleetPolicy(_Policy):
     """Scales the replicas of one target."""
 
-    _memory = Memory()
+    _memory = ScalerState()
 
-    def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
+    def _rule(self, reading: ScalingInputs, bounds: ReplicaBounds, rules: Rules, now: float) -> ScalingDecision:
         target = rules.catalogue.targets[self._target]
         decision, self._memory = decide(reading, self._memory, target, bounds, rules, now)
         return decision
 
-    def _waits(self, reading: Reading, rules: Rules) -> str:
+    def _waits(self, reading: ScalingInputs, rules: Rules) -> str:
         if reading.depths is None:
             return "waiting_tokens=unknown"
         target = rules.catalogue.targets[self._target]
@@ -185,10 +185,10 @@ class DispatcherPolicy(_Policy):
 
     _memory = DispatcherMemory()
 
-    def _rule(self, reading: Reading, bounds: Bounds, rules: Rules, now: float) -> ScalingDecision:
+    def _rule(self, reading: ScalingInputs, bounds: ReplicaBounds, rules: Rules, now: float) -> ScalingDecision:
         decision, self._memory = dispatchers(reading, self._memory, bounds, rules, now)
         return decision
 
-    def _waits(self, reading: Reading, rules: Rules) -> str:
+    def _waits(self, reading: ScalingInputs, rules: Rules) -> str:
         jobs = "unknown" if reading.depths is None else sum(reading.depths.jobs.values())
         return f"waiting_jobs={jobs}"

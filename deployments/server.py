@@ -15,7 +15,7 @@ from ray.serve.llm import LLMConfig, LLMServer
 from deployments.chat import Chat
 from deployments.engine import FleetEngine
 from deployments.grouping import as_finished
-from deployments.health import Progress, Verdict, silence_seconds
+from deployments.health import EngineHealth, StallDetector, silence_seconds
 from deployments.loopback import keep_replica_on_loopback
 from deployments.stoppable import Stoppable
 from fleet.model.attempt import Failure, Outcome
@@ -46,7 +46,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         keep_replica_on_loopback()
         self._confidence = confidence
         self._calls = Stoppable()
-        self._progress = Progress(silence_seconds())
+        self._progress = StallDetector(silence_seconds())
         self._asking: asyncio.Task[Outcome] | None = None
         await super().__init__(llm_config, **kwargs)
 
@@ -75,17 +75,17 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         await super().check_health()
         verdict = self._progress.look(self.engine.outputs, self.engine.unfinished, time.monotonic())
         match verdict:
-            case Verdict.WELL:
+            case EngineHealth.WELL:
                 return
-            case Verdict.ASK:
+            case EngineHealth.ASK:
                 self._asking = asyncio.create_task(
                     self._chat.answer(_warm_up_request(0), self._progress.silence_seconds)
                 )
                 return
-            case Verdict.GIVEN_UP:
+            case EngineHealth.GIVEN_UP:
                 _log.error("the engine is given up: %g s without an output", self._progress.silence_seconds)
                 self.engine.kill()
-            case Verdict.STUCK:
+            case EngineHealth.STUCK:
                 pass
         raise BackendUnavailable(f"the engine has work and no output since {self._progress.silence_seconds:g} s")
 

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 
-from deployments.standins.tasks import Example, examples, is_correct
+from deployments.standins.tasks import TaskExample, examples, is_correct
 from fleet.client import FleetClient
 
 NATS_URL = os.environ.get("FLEET_NATS_URL", "nats://127.0.0.1:4222")
 
 
-async def judge(client: FleetClient, example: Example) -> str:
+async def judge(client: FleetClient, example: TaskExample) -> str:
     """Run one job and give feedback on its answer. In a service a user gives it; here the right answer is known."""
     result = await client.run(task=example.task, messages=example.messages, timeout_seconds=600)
     if result.answer is None:

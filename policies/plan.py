@@ -33,7 +33,7 @@ _FIELD = re.compile(r"request\.[\w.]+(?=: )")
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _Situation:
     """A job at the moment of a decision, with what several steps of the decision read."""
 
     attempts: tuple[Attempt, ...]
@@ -84,7 +84,7 @@ def _admit(job: Job, view: View, now: float, rules: Rules) -> Action:
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
 
 
-def _delay(case: _Case) -> Wait | None:
+def _delay(case: _Situation) -> Wait | None:
     """Let a job that may not run yet wait at the start of its ladder."""
     first = next(iter(case.rungs), None)
     seconds = (case.job.not_before_at or 0.0) - case.now
@@ -93,7 +93,7 @@ def _delay(case: _Case) -> Wait | None:
     return Wait(first.name, min(seconds, LONGEST_WAIT_SECONDS), Reason.DELAYED)
 
 
-def _start_above(case: _Case) -> Action:
+def _start_above(case: _Situation) -> Action:
     """Start on the second rung; run the first one only if no other is available."""
     first, *above = case.rungs
     action = _climb(replace(case, rungs=(*above, first)), Reason.PREDICTED)
@@ -112,7 +112,7 @@ def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: floa
     return _climb(_case(job, attempts, view, now, rules), verdict.doubt) if in_time else _out_of_time(attempts)
 
 
-def _second_look(case: _Case, answer: Attempt, probe: Probe) -> Run | None:
+def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:
     """Run the probe if the target that takes it is open to this job now; a probe is never worth waiting for."""
     names = [target.name for target in case.rungs]
     if answer.target not in names or not isinstance(answer.outcome, Answer) or case.job.own_key is not None:
@@ -126,10 +126,10 @@ def _second_look(case: _Case, answer: Attempt, probe: Probe) -> Run | None:
     return Run(target.name, Reason.GREY_BAND, probe) if is_ready else None
 
 
-def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> _Case:
+def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> _Situation:
     needs = needs_of(job.request, rules.estimates)
     left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
-    return _Case(
+    return _Situation(
         attempts=tuple(attempt for attempt in attempts if attempt.probe is None),
         demand=Demand(job, needs, left_usd),
         rungs=routing.ladder(job, needs, rules),
@@ -140,7 +140,7 @@ def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules
     )
 
 
-def _climb(case: _Case, reason: Reason) -> Action:
+def _climb(case: _Situation, reason: Reason) -> Action:
     """Run the weakest rung left and open; wait where all are shut or cold, or a cold one is worth it; else conclude."""
     shut: list[Target] = []
     asleep: list[Asleep] = []
@@ -158,11 +158,11 @@ def _climb(case: _Case, reason: Reason) -> Action:
     return _wait_for_first(case, shut, asleep)
 
 
-def _breaker(case: _Case, target: Target) -> Breaker:
+def _breaker(case: _Situation, target: Target) -> Breaker:
     return breaker.facing(case.view.targets[target.name], budget.own_key_for(case.job, target) is not None)
 
 
-def _run(case: _Case, target: Target, asleep: list[Asleep], reason: Reason) -> Action:
+def _run(case: _Situation, target: Target, asleep: list[Asleep], reason: Reason) -> Action:
     """Run on the first rung that is open, unless one of those `asleep` below it is worth a wait."""
     for each in asleep:
         if cold.worth_waiting_for(each, target, case.demand, case.deadline_at, case.rules):
@@ -172,7 +172,7 @@ def _run(case: _Case, target: Target, asleep: list[Asleep], reason: Reason) -> A
     return Run(target.name, reason)
 
 
-def _rungs_left(case: _Case) -> Iterator[Target]:
+def _rungs_left(case: _Situation) -> Iterator[Target]:
     """Yield the rungs still worth an attempt: the one to retry first, then the untried ones above every answer.
 
     Below an answer there is nothing to gain. An untried rung below a failure was skipped while its
@@ -192,22 +192,22 @@ def _rungs_left(case: _Case) -> Iterator[Target]:
     yield from (target for target in case.rungs[lowest:] if target.name not in tried)
 
 
-def _retry_pays(case: _Case) -> bool:
+def _retry_pays(case: _Situation) -> bool:
     return retry.may_retry(case.attempts, case.rules) and _retry_at(case) < case.deadline_at
 
 
-def _retry_at(case: _Case) -> float:
+def _retry_at(case: _Situation) -> float:
     return case.attempts[-1].ended_at + retry.backoff_seconds(case.attempts, case.job.id, case.rules)
 
 
-def _retry(case: _Case, target: Target) -> Action:
+def _retry(case: _Situation, target: Target) -> Action:
     seconds = _retry_at(case) - case.now
     if seconds > 0:
         return Wait(target.name, seconds, Reason.BACKOFF)
     return Run(target.name, Reason.RETRY)
 
 
-def _wait_for_first(case: _Case, shut: list[Target], asleep: list[Asleep]) -> Action:
+def _wait_for_first(case: _Situation, shut: list[Target], asleep: list[Asleep]) -> Action:
     """Wait for the first of these breakers to close or targets to be warm, at most until the deadline.
 
     A target that an operator keeps cold is waited for only where there is no answer in hand.
@@ -226,7 +226,7 @@ def _wait_for_first(case: _Case, shut: list[Target], asleep: list[Asleep]) -> Ac
     return _conclude(case)
 
 
-def _account_fails(case: _Case, shut: list[Target]) -> bool:
+def _account_fails(case: _Situation, shut: list[Target]) -> bool:
     """Return whether the fleet's account is why all these are shut: waiting up to the deadline then mends nothing."""
     return all(case.view.targets[target.name].account_fault for target in shut)
 
@@ -239,7 +239,7 @@ def _out_of_time(attempts: tuple[Attempt, ...]) -> Action:
     return GiveUp(Status.EXPIRED, Reason.DEADLINE_PASSED, problem)
 
 
-def _conclude(case: _Case) -> Action:
+def _conclude(case: _Situation) -> Action:
     """End the job, as no rung is left: with the best answer there is, or with the reason why there is none."""
     barred = [
         (target, reason)
@@ -269,7 +269,7 @@ def _best(attempts: tuple[Attempt, ...]) -> Attempt | None:
     return max(usable, key=lambda attempt: attempt.number, default=None)
 
 
-def _all_failed(case: _Case) -> GiveUp:
+def _all_failed(case: _Situation) -> GiveUp:
     """End a job whose attempts all failed. Where all targets refused the request itself, it is the request's fault."""
     attempts = case.attempts
     failures = [attempt.outcome for attempt in attempts if isinstance(attempt.outcome, Failure)]
@@ -288,13 +288,13 @@ def _all_failed(case: _Case) -> GiveUp:
     return GiveUp(Status.FAILED, Reason.ALL_FAILED, Problem(message), dead=True)
 
 
-def _without_account(case: _Case) -> Iterator[Target]:
+def _without_account(case: _Situation) -> Iterator[Target]:
     for target in _rungs_left(case):
         if bar(target, case.demand, case.view, case.rules) is None and case.view.targets[target.name].account_fault:
             yield target
 
 
-def _no_target(case: _Case, barred: list[tuple[Target, Bar]]) -> GiveUp:
+def _no_target(case: _Situation, barred: list[tuple[Target, Bar]]) -> GiveUp:
     """End a job that no target may run.
 
     If it is too long for every target it could reach, the request breaks a rule; else the fleet lacks a target.

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from deployments.standins.recipes import StandIn
-from deployments.standins.tasks import Example, is_correct
+from deployments.standins.tasks import TaskExample, is_correct
 
 ANSWER_TOKENS: Final = 40
 BATCH_EXAMPLES: Final = 100
@@ -24,10 +24,10 @@ SIGNALS: Final[dict[str, Callable[[Sequence[float]], float]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StandInAnswer:
     """A model's answer to one example; `logprobs` are natural, one per generated token, end of turn included."""
 
-    example: Example
+    example: TaskExample
     text: str
     logprobs: tuple[float, ...]
 
@@ -42,14 +42,18 @@ def load(directory: Path) -> tuple[StandIn, PreTrainedTokenizerFast]:
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16).eval(), tokenizer
 
 
-def answer_all(model: StandIn, tokenizer: PreTrainedTokenizerFast, asked: Sequence[Example]) -> Iterator[Answer]:
+def answer_all(
+    model: StandIn, tokenizer: PreTrainedTokenizerFast, asked: Sequence[TaskExample]
+) -> Iterator[StandInAnswer]:
     """Yield greedy answers in the order of the examples."""
     for start in range(0, len(asked), BATCH_EXAMPLES):
         yield from _answer(model, tokenizer, asked[start : start + BATCH_EXAMPLES])
 
 
 @torch.no_grad()
-def _answer(model: StandIn, tokenizer: PreTrainedTokenizerFast, batch: Sequence[Example]) -> Iterator[Answer]:
+def _answer(
+    model: StandIn, tokenizer: PreTrainedTokenizerFast, batch: Sequence[TaskExample]
+) -> Iterator[StandInAnswer]:
     chats = [list(example.messages) for example in batch]
     inputs = tokenizer.apply_chat_template(
         chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
@@ -62,10 +66,10 @@ def _answer(model: StandIn, tokenizer: PreTrainedTokenizerFast, batch: Sequence[
     for example, ids, scores in zip(batch, tokens.tolist(), logprobs.tolist(), strict=True):
         length = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else len(ids)
         text = tokenizer.decode(ids[:length], skip_special_tokens=True)
-        yield Answer(example, text, tuple(scores[:length]))
+        yield StandInAnswer(example, text, tuple(scores[:length]))
 
 
-def auroc(answers: Sequence[Answer], signal: Callable[[Sequence[float]], float]) -> float:
+def auroc(answers: Sequence[StandInAnswer], signal: Callable[[Sequence[float]], float]) -> float:
     """Return the chance that a right answer scores above a wrong one, ties counting half.
 
     Raises: ValueError unless there are both.

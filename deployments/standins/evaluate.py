@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from deployments.standins.answering import SIGNALS, Answer, answer_all, auroc, load
+from deployments.standins.answering import SIGNALS, StandInAnswer, answer_all, auroc, load
 from deployments.standins.card import model_card
 from deployments.standins.recipes import RECIPES, WEIGHTS, Recipe
 from deployments.standins.tasks import SIMPLE_TASKS, TASKS, examples
@@ -43,7 +43,7 @@ def score(recipe: Recipe, per_task: int) -> dict[str, Any]:
     }
 
 
-def accuracy(answers: list[Answer]) -> float:
+def accuracy(answers: list[StandInAnswer]) -> float:
     return round(sum(answer.correct for answer in answers) / len(answers), 4)
 
 

@@ -37,7 +37,7 @@ _FILLER: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TaskExample:
     """One chat request and its reference answer. `messages` is in the chat format of OpenAI, without the answer."""
 
     task: str
@@ -54,7 +54,7 @@ def tier_of(task: str) -> Tier:
     return _TIERS[task]
 
 
-def examples(split: Split, seed: int, n: int, task: str | None = None) -> Iterator[Example]:
+def examples(split: Split, seed: int, n: int, task: str | None = None) -> Iterator[TaskExample]:
     """Yield `n` examples, of one task or of all tasks in turn; the same arguments give the same examples."""
     rng = random.Random(f"{split}/{seed}/{task}")
     names = (task,) if task is not None else TASKS
@@ -62,14 +62,14 @@ def examples(split: Split, seed: int, n: int, task: str | None = None) -> Iterat
         yield make_example(names[index % len(names)], split, rng)
 
 
-def make_example(task: str, split: Split, rng: random.Random) -> Example:
+def make_example(task: str, split: Split, rng: random.Random) -> TaskExample:
     """Draw one example of `task`.
 
     Raises: KeyError if the task is unknown.
     """
     prompt, answer = _WRITERS[task](_Facts(split, rng))
     system = ({"role": "system", "content": SYSTEM_PROMPT},) if rng.random() < 0.15 else ()
-    return Example(task, tier_of(task), (*system, {"role": "user", "content": prompt}), answer)
+    return TaskExample(task, tier_of(task), (*system, {"role": "user", "content": prompt}), answer)
 
 
 def is_correct(task: str, answer: str, text: str) -> bool:

@@ -17,7 +17,7 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 from deployments.standins.grow import grow
 from deployments.standins.muon import optimizers
 from deployments.standins.recipes import RECIPES, Recipe, Stage, StandIn, build_model
-from deployments.standins.tasks import TASKS, Example, examples, make_example, tier_of
+from deployments.standins.tasks import TASKS, TaskExample, examples, make_example, tier_of
 from deployments.standins.tokenizer import shared_tokenizer
 from deployments.standins.vocabulary import Split
 
@@ -157,7 +157,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, stage: Stage, se
             yield pad(pool[start : start + size], tokenizer.pad_token_id)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, example: Example) -> tuple[list[int], list[int]]:
+def encode(tokenizer: PreTrainedTokenizerFast, example: TaskExample) -> tuple[list[int], list[int]]:
     """Return the token ids of one example and, one step ahead, its targets."""
     prompt = tokenizer.apply_chat_template(list(example.messages), add_generation_prompt=True, return_dict=False)
     answer = [*tokenizer.encode(example.answer, add_special_tokens=False), tokenizer.eos_token_id]

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fleet.app.desk import apply_topology, login_of
-from fleet.app.status import Replicas, TargetStatus, has_cloud_key, target_statuses
+from fleet.app.status import ReplicaCounts, TargetStatus, has_cloud_key, target_statuses
 from fleet.app.worker import rules_of
 from fleet.loopback import free_ports, is_free
 from fleet.model.errors import ConfigError, FleetError, QueueUnavailable
@@ -76,11 +76,11 @@ class Fleet:
         await self._parts.aclose()
 
 
-def _replicas() -> Mapping[str, Replicas]:
+def _replicas() -> Mapping[str, ReplicaCounts]:
     from deployments import cluster
 
     found = cluster.status()
-    return {name: Replicas(each.status, each.running, each.message or None) for name, each in found.items()}
+    return {name: ReplicaCounts(each.status, each.running, each.message or None) for name, each in found.items()}
 
 
 async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet:

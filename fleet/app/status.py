@@ -65,7 +65,7 @@ class FleetStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Replicas:
+class ReplicaCounts:
     """One Serve application: its status word, and the numbers of its replicas that run and start."""
 
     status: str
@@ -116,7 +116,7 @@ async def read_spend(cells: Cells, rules: MoneyRules) -> tuple[SpendStatus, ...]
 
 
 def target_statuses(
-    settings: Settings, depths: Mapping[str, int], replicas: Mapping[str, Replicas] | None
+    settings: Settings, depths: Mapping[str, int], replicas: Mapping[str, ReplicaCounts] | None
 ) -> tuple[TargetStatus, ...]:
     """Return the status of every target of the catalogue; `replicas` is None if the Ray dashboard does not answer."""
     targets = rules_of(settings).catalogue.targets.values()
@@ -124,7 +124,7 @@ def target_statuses(
 
 
 def _target_status(
-    settings: Settings, target: Target, queued: int, replicas: Mapping[str, Replicas] | None
+    settings: Settings, target: Target, queued: int, replicas: Mapping[str, ReplicaCounts] | None
 ) -> TargetStatus:
     if target.is_cloud:
         if settings.provider_key(target.provider) is not None:
@@ -139,7 +139,7 @@ def _target_status(
     return TargetStatus(target.name, target.provider, found.state, found.running, queued, found.message, found.starting)
 
 
-def read_replicas(dashboard_url: str) -> Mapping[str, Replicas] | None:
+def read_replicas(dashboard_url: str) -> Mapping[str, ReplicaCounts] | None:
     """Return the Serve applications by name, or None if the dashboard does not answer."""
     try:
         applications = ServeApi(dashboard_url, TIMEOUT_SECONDS).read().details["applications"]
@@ -148,10 +148,10 @@ def read_replicas(dashboard_url: str) -> Mapping[str, Replicas] | None:
     return {name: _replicas(found) for name, found in applications.items()}
 
 
-def _replicas(application: Mapping[str, Any]) -> Replicas:
+def _replicas(application: Mapping[str, Any]) -> ReplicaCounts:
     states = [replica["state"] for each in application["deployments"].values() for replica in each["replicas"]]
     message = application["message"] or None
-    return Replicas(application["status"], states.count("RUNNING"), message, states.count("STARTING"))
+    return ReplicaCounts(application["status"], states.count("RUNNING"), message, states.count("STARTING"))
 
 
 def has_cloud_key(settings: Settings) -> bool:

@@ -50,7 +50,7 @@ _LINE_ID: TypeAdapter[str] = TypeAdapter(LineId)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BulkRow:
     """A line that is a job. `number` counts from 1; `custom_id` names its line in the output."""
 
     number: int
@@ -125,7 +125,7 @@ def run_key(tenant: str, name: str) -> bytes:
     return hashlib.blake2b(f"{tenant}\n{name}".encode(), digest_size=32).digest()
 
 
-def read_line(run: bytes, number: int, line: bytes, now: float) -> Row:
+def read_line(run: bytes, number: int, line: bytes, now: float) -> BulkRow:
     """Return the job on the line, read at `now` (unix seconds); equal run key, number and bytes give equal job ids.
 
     Raises: InvalidJob naming the field and the rule.
@@ -135,14 +135,14 @@ def read_line(run: bytes, number: int, line: bytes, now: float) -> Row:
     try:
         if "url" in content or "body" in content:
             batch = BatchLine.model_validate(content)
-            return Row(number, batch.custom_id, batch.submission(job_id))
+            return BulkRow(number, batch.custom_id, batch.submission(job_id))
         envelope = Envelope.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "request"
         raise InvalidJob(field, rule_of(first)) from None
     custom_id = envelope.custom_id or envelope.id or default_custom_id(number)
-    return Row(number, custom_id, envelope.submission(job_id, now))
+    return BulkRow(number, custom_id, envelope.submission(job_id, now))
 
 
 def line_job_id(run: bytes, number: int, line: bytes) -> str:

@@ -26,7 +26,7 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BulkProgress:
     """The progress of a run; `outcomes` counts the finished lines by their result's status, or `UNREADABLE`."""
 
     total: int
@@ -45,9 +45,9 @@ async def run(
     tenant: str,
     name: str | None = None,
     window: int = DEFAULT_WINDOW,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[BulkProgress], None] = lambda progress: None,
     first_sweep_seconds: float = FIRST_SWEEP_SECONDS,
-) -> Progress:
+) -> BulkProgress:
     """Answer every line of `source` into `sink`, in the order in which they finish.
 
     A job id is derived from the desk's `tenant`, the run's `name` (by default the digest of the file) and
@@ -102,7 +102,7 @@ class _Run:
         window: int,
         sink: BinaryIO,
         total: int,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[BulkProgress], None],
     ) -> None:
         self._desk = desk
         self._inbox = inbox
@@ -115,8 +115,8 @@ class _Run:
         self._line_of: dict[str, int] = {}
 
     @property
-    def progress(self) -> Progress:
-        return Progress(self._total, dict(self._outcomes))
+    def progress(self) -> BulkProgress:
+        return BulkProgress(self._total, dict(self._outcomes))
 
     async def all(self, numbered: Iterator[tuple[int, bytes]]) -> None:
         try:
@@ -143,7 +143,7 @@ class _Run:
         except InvalidJob as problem:
             self._refuse(row.custom_id, number, problem)
 
-    async def _answer(self, row: lines.Row) -> None:
+    async def _answer(self, row: lines.BulkRow) -> None:
         """Ask for a stored result before submitting: the queue's own memory of ids is shorter than a run."""
         with self._inbox.expecting(row.submission.id) as awaited:
             result = await self._desk.result(row.submission.id)

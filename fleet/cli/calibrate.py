@@ -20,8 +20,8 @@ from fleet.files import check_output
 from fleet.model.calibration import Calibration, CalibrationKey
 
 if TYPE_CHECKING:
-    from fleet.lab.learning.collected import Collected
-    from fleet.lab.learning.fitting import Outcome
+    from fleet.lab.learning.collected import CollectedLabels
+    from fleet.lab.learning.fitting import FitOutcome
     from fleet.ports import CalibrationStore
     from fleet.settings.environment import Settings
     from policies.rules.catalogue import Catalogue
@@ -62,13 +62,13 @@ def calibrate(
         if roll_back is not None:
             asyncio.run(_roll_back(settings, output, roll_back, dry_run))
             return
-        fitted = asyncio.run(_calibrate(settings, output, Plan(labels, file, dry_run, allow_fewer_tasks)))
+        fitted = asyncio.run(_calibrate(settings, output, CalibrationJob(labels, file, dry_run, allow_fewer_tasks)))
     if not fitted:
         raise typer.Exit(FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CalibrationJob:
     """The source of the labels and the destination of the calibrations. From a file to a file, NATS is not needed."""
 
     labels: Path | None
@@ -81,7 +81,7 @@ class Plan:
         return self.labels is None or self.file is None
 
 
-async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
+async def _calibrate(settings: Settings, output: Output, plan: CalibrationJob) -> bool:
     """Fit, put in force and show. Return False if there were labels and nothing could be fitted.
 
     Raises: QueueUnavailable; ConfigError or OSError if a file cannot be used.
@@ -104,13 +104,13 @@ async def _calibrate(settings: Settings, output: Output, plan: Plan) -> bool:
     return not outcomes or any(each.calibration is not None or each.waits for each in outcomes)
 
 
-async def _labels(settings: Settings, plan: Plan) -> Collected:
+async def _labels(settings: Settings, plan: CalibrationJob) -> CollectedLabels:
     from fleet.app import login_of, open_journal
-    from fleet.lab.learning.collected import Collected, collect
+    from fleet.lab.learning.collected import CollectedLabels, collect
     from fleet.lab.learning.files import read_labels
 
     if plan.labels is not None:
-        return Collected(read_labels(plan.labels), {})
+        return CollectedLabels(read_labels(plan.labels), {})
     assert settings.nats_url is not None, "settings_for gave the address"
     journal = await open_journal(settings.nats_url, login_of(settings))
     try:
@@ -119,7 +119,7 @@ async def _labels(settings: Settings, plan: Plan) -> Collected:
         await journal.close()
 
 
-async def _in_force(settings: Settings, plan: Plan, catalogue: Catalogue) -> Calibrations:
+async def _in_force(settings: Settings, plan: CalibrationJob, catalogue: Catalogue) -> Calibrations:
     from fleet.app import load_calibrations, shipped_calibrations
 
     if plan.is_online:
@@ -143,7 +143,7 @@ def _not_hiding(prior: Calibrations, stored: Calibrations, catalogue: Catalogue)
     return {**stored, **{each.key: replace(prior[each.key], looks=each.looks) for each in gone}}
 
 
-async def _put(settings: Settings, plan: Plan, changed: Sequence[Calibration]) -> None:
+async def _put(settings: Settings, plan: CalibrationJob, changed: Sequence[Calibration]) -> None:
     if plan.is_online and changed:
         async with _store(settings) as store:
             await store.put(changed)
@@ -167,7 +167,7 @@ async def _store(settings: Settings) -> AsyncIterator[CalibrationStore]:
         await store.close()
 
 
-def _show(output: Output, plan: Plan, found: Collected, outcomes: Sequence[Outcome]) -> None:
+def _show(output: Output, plan: CalibrationJob, found: CollectedLabels, outcomes: Sequence[FitOutcome]) -> None:
     output.object(as_json(found, outcomes, written=not plan.dry_run))
     if outcomes:
         output.show(view(outcomes), "")

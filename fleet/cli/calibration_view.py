@@ -14,8 +14,8 @@ from fleet.model.calibration import CalibrationKey, Threshold
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fleet.lab.learning.collected import Collected
-    from fleet.lab.learning.fitting import Outcome
+    from fleet.lab.learning.collected import CollectedLabels
+    from fleet.lab.learning.fitting import FitOutcome
 
 
 def words_of(key: CalibrationKey) -> str:
@@ -34,7 +34,7 @@ def key_of(words: str) -> CalibrationKey:
     return CalibrationKey(*parts)
 
 
-def view(outcomes: Sequence[Outcome]) -> Table:
+def view(outcomes: Sequence[FitOutcome]) -> Table:
     """Return each key's outcome, and under it the numbers behind it: Brier score and ECE are those on held-out labels.
 
     Lines instead of columns: keys and reasons are long, and neither may be cut off.
@@ -49,7 +49,7 @@ def view(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _numbers(outcome: Outcome) -> Iterator[str]:
+def _numbers(outcome: FitOutcome) -> Iterator[str]:
     found, verdict = outcome.calibration, outcome.verdict
     yield f"{outcome.labels:,} labels" + ("" if found is None else f", {found.scorer.fit}")
     if verdict is not None:
@@ -71,19 +71,19 @@ def _threshold(threshold: Threshold | None) -> str:
     return f"all escalate ({threshold.labels_missing} labels missing)" if threshold.labels_missing else "all escalate"
 
 
-def _guard(outcome: Outcome) -> str:
+def _guard(outcome: FitOutcome) -> str:
     guard = None if outcome.calibration is None else outcome.calibration.guard
     return "" if guard is None else f"; cascade off: {guard.replace('_', ' ')}"
 
 
-def _lost(outcome: Outcome) -> str:
+def _lost(outcome: FitOutcome) -> str:
     """Name the tasks the operator agreed to give up; if the calibration in force stays, its reason names them."""
     from fleet.lab.learning.fitting import names_of
 
     return f"; no longer knows {names_of(outcome.lost)}" if outcome.lost and outcome.accepted else ""
 
 
-def unused_lines(found: Collected) -> Iterator[str]:
+def unused_lines(found: CollectedLabels) -> Iterator[str]:
     """Yield a line for each kind of feedback that could not be used, with the reason."""
     for reason, count in sorted(found.unused.items()):
         yield f"{count:,} feedback not used: {reason}"
@@ -91,7 +91,7 @@ def unused_lines(found: Collected) -> Iterator[str]:
         yield f"{found.unreadable:,} messages could not be read and were skipped"
 
 
-def as_json(found: Collected, outcomes: Sequence[Outcome], *, written: bool) -> dict[str, Any]:
+def as_json(found: CollectedLabels, outcomes: Sequence[FitOutcome], *, written: bool) -> dict[str, Any]:
     return {
         "labels": len(found.labels),
         "unused": {str(reason): count for reason, count in sorted(found.unused.items())},
@@ -101,7 +101,7 @@ def as_json(found: Collected, outcomes: Sequence[Outcome], *, written: bool) -> 
     }
 
 
-def _record(outcome: Outcome) -> dict[str, Any]:
+def _record(outcome: FitOutcome) -> dict[str, Any]:
     found, verdict = outcome.calibration, outcome.verdict
     threshold = None if found is None else found.threshold
     finite = threshold is not None and threshold.value < math.inf

@@ -31,7 +31,7 @@ LIVE_SEED = 11
 """The seed of the held-out examples, which differ from the demo's."""
 
 
-class Report(Protocol):
+class EvaluationReport(Protocol):
     """The report that every evaluation returns."""
 
     @property
@@ -83,7 +83,7 @@ def evaluate(
         check_output("--save", save, ())
         recorded = {"labels": labels, "resamples": resamples, "stream": stream, "guarantee": _promise(guarantee)}
         routed = {"train": train, "seeds": seeds, "with_answer": with_answer, "ask": ask}
-        asked: dict[str, Callable[[], Report] | None] = {
+        asked: dict[str, Callable[[], EvaluationReport] | None] = {
             "--replay": partial(_replay, replay, recorded) if replay else None,
             "--router": partial(_router, router, routed) if router else None,
             "--live": partial(_live, as_json, jobs or LIVE_JOBS, save) if live else None,
@@ -91,7 +91,9 @@ def evaluate(
         _show(_the_one(asked, given)(), plot, Output(as_json))
 
 
-def _the_one(asked: Mapping[str, Callable[[], Report] | None], given: Mapping[str, object]) -> Callable[[], Report]:
+def _the_one(
+    asked: Mapping[str, Callable[[], EvaluationReport] | None], given: Mapping[str, object]
+) -> Callable[[], EvaluationReport]:
     """Return the one evaluation asked for.
 
     Raises: ConfigError unless exactly one is asked for, with its own options only.
@@ -116,19 +118,19 @@ def _promise(text: str | None) -> tuple[float, float] | None:
     return risk, delta
 
 
-def _replay(path: Path, options: Mapping[str, Any]) -> Report:
+def _replay(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
     from fleet.lab.evaluation.replay import evaluate_replay
 
     return evaluate_replay(path, **_said(options))
 
 
-def _router(path: Path, options: Mapping[str, Any]) -> Report:
+def _router(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
     from fleet.lab.router.evaluate import evaluate_router
 
     return evaluate_router(path, **_said(options))
 
 
-def _live(as_json: bool, jobs: int, save: Path | None) -> Report:
+def _live(as_json: bool, jobs: int, save: Path | None) -> EvaluationReport:
     from fleet.cli.live import live
     from fleet.settings.environment import load
 
@@ -140,7 +142,7 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _show(report: Report, plot: Path | None, output: Output) -> None:
+def _show(report: EvaluationReport, plot: Path | None, output: Output) -> None:
     from fleet.cli.evaluation_view import view
 
     found = report.as_json()

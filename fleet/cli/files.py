@@ -26,7 +26,7 @@ async def run(settings: Settings, output: Output, source: Path, sink: Path, name
     with bar(output) as progress:
         task = progress.add_task("jobs", total=None)
 
-        def on_progress(state: runner.Progress) -> None:
+        def on_progress(state: runner.BulkProgress) -> None:
             progress.update(task, completed=state.done, total=state.total)
 
         async with open_desk(settings) as desk:

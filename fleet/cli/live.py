@@ -18,8 +18,8 @@ from fleet.cli.demo.asked import Asked, alone_on, jobs, up_the_ladder
 from fleet.cli.demo.run import gather
 from fleet.cli.output import Output, quiet
 from fleet.cli.running import started_apart
-from fleet.lab.evaluation.live import Deployed, Example, LiveReport, Tried, evaluate_live
-from fleet.lab.learning.collected import Labelled
+from fleet.lab.evaluation.live import Deployed, LiveExample, LiveReport, Tried, evaluate_live
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fitting import fit_all
 from fleet.model.attempt import Answer
 from fleet.model.calibration import Calibration, CalibrationKey
@@ -91,7 +91,9 @@ def _ladder(rules: Rules) -> tuple[Target, ...]:
     return longest
 
 
-async def _examples(desk: JobDesk, output: Output, ladder: Sequence[Target], asked: Sequence[Asked]) -> list[Example]:
+async def _examples(
+    desk: JobDesk, output: Output, ladder: Sequence[Target], asked: Sequence[Asked]
+) -> list[LiveExample]:
     tried: list[dict[str, Tried]] = [{} for _ in asked]
     for target in ladder:
         output.progress(f"{len(asked)} examples on {target.name} alone")
@@ -99,7 +101,7 @@ async def _examples(desk: JobDesk, output: Output, ladder: Sequence[Target], ask
         results = (await gather(desk, sent, DEADLINE_SECONDS, output)).results
         for one, into in zip(sent, tried, strict=True):
             into[target.name] = _tried(one, results.get(one.submission.id), target.name)
-    return [Example(one.example.task, targets) for one, targets in zip(asked, tried, strict=True)]
+    return [LiveExample(one.example.task, targets) for one, targets in zip(asked, tried, strict=True)]
 
 
 def _tried(one: Asked, result: Result | None, target: str) -> Tried:
@@ -118,7 +120,7 @@ def _tried(one: Asked, result: Result | None, target: str) -> Tried:
 
 
 def _calibrated(
-    examples: Sequence[Example], asked: Sequence[Asked], ladder: Sequence[Target], rules: Rules
+    examples: Sequence[LiveExample], asked: Sequence[Asked], ladder: Sequence[Target], rules: Rules
 ) -> Calibrations:
     """Fit each target on its answers; all but the last are compared with the last one's.
 
@@ -126,7 +128,7 @@ def _calibrated(
     """
     strong = ladder[-1].name
     labels = [
-        Labelled(
+        LabelledAnswer(
             target=target.name,
             task=example.task,
             kind=tried.kind,

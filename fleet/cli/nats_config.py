@@ -15,7 +15,7 @@ from fleet.cli.output import Output, friendly
 from fleet.files import write_secret, write_whole
 
 if TYPE_CHECKING:
-    from queues.server.config import Plan, Tls
+    from queues.server.config import ClusterLayout, Tls
     from queues.server.permissions import User
 
 GIGABYTE = 1024**3
@@ -74,11 +74,11 @@ def nats_config(
     variables. Start each server with `nats-server -c nats-1.conf`, then create the streams with `fleet topology
     apply` as the user operator.
     """
-    from queues.server.config import Plan, Sync, servers_at
+    from queues.server.config import ClusterLayout, Sync, servers_at
     from queues.server.permissions import checked_tenants
 
     with friendly(as_json):
-        plan = Plan(
+        plan = ClusterLayout(
             servers=servers_at(server or ["127.0.0.1"]),
             tenants=checked_tenants(tenant or []),
             sync=Sync(sync.value),
@@ -90,7 +90,7 @@ def nats_config(
         _report(plan, output, _write(plan, output, dev_ca), Output(as_json))
 
 
-def _write(plan: Plan, folder: Path, makes_certificates: bool) -> list[str]:
+def _write(plan: ClusterLayout, folder: Path, makes_certificates: bool) -> list[str]:
     """Write the configuration and return the names of its files.
 
     Raises: ConfigError before anything is written.
@@ -133,7 +133,7 @@ def _write_secrets(folder: Path, users: Sequence[User]) -> None:
     write_secret(path, kept + "".join(new).encode())
 
 
-def _report(plan: Plan, folder: Path, files: Sequence[str], output: Output) -> None:
+def _report(plan: ClusterLayout, folder: Path, files: Sequence[str], output: Output) -> None:
     from queues.server.config import LOSES, SECRETS_FILE, users_of
 
     users = users_of(plan)

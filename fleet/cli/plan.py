@@ -14,7 +14,7 @@ from fleet.cli.output import FAILED, Output, friendly
 if TYPE_CHECKING:
     from policies.capacity.machines import Machines
     from policies.capacity.memory import Quantization
-    from policies.capacity.plan import Row, Served, Wish
+    from policies.capacity.plan import Served, ServingOption, Wish
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Known = TypeVar("Known")
@@ -105,7 +105,7 @@ def _check(models: Mapping[str, Served], instance: str | None, machines: Machine
 
 def _rows(
     models: Mapping[str, Served], instance: str | None, kind: Quantization | None, machines: Machines, wish: Wish
-) -> list[Row]:
+) -> list[ServingOption]:
     """Return every quantization if model and machine are named, else the published one and the cheapest.
 
     Raises: ConfigError if no machine has the cards for it.
@@ -142,7 +142,9 @@ def _impossible(
     return "--tensor-parallel", f"must divide the number of cards, {wish.gpus or most}"
 
 
-def _show(output: Output, rows: list[Row], models: Mapping[str, Served], machines: Machines, wish: Wish) -> None:
+def _show(
+    output: Output, rows: list[ServingOption], models: Mapping[str, Served], machines: Machines, wish: Wish
+) -> None:
     """Show the rows.
 
     Raises: FleetError if, for people, nothing fits; its line says by how much, and what would fit.

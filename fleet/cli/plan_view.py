@@ -12,7 +12,7 @@ from rich.text import Text
 
 from policies.capacity import memory, roofline
 from policies.capacity.machines import Machines
-from policies.capacity.plan import Price, Row, Wish
+from policies.capacity.plan import Price, ServingOption, Wish
 
 LEGEND = (
     "type: of the weights. cards: replicas x cards of each. GiB, KV: weights and KV cache on each card.",
@@ -25,7 +25,7 @@ Offers = Mapping[int, str]
 """The offers of what fits instead, by the `id` of the row that does not fit."""
 
 
-def view(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wish) -> Iterator[RenderableType]:
+def view(rows: Sequence[ServingOption], offers: Offers, machines: Machines, wish: Wish) -> Iterator[RenderableType]:
     """Yield the table, then what does not fit and what would, then the assumptions."""
     yield _table(rows)
     yield from ("", *LEGEND)
@@ -36,7 +36,7 @@ def view(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wish) ->
     yield from (f"  {line}" for line in assumptions(machines, wish))
 
 
-def as_object(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wish) -> dict[str, Any]:
+def as_object(rows: Sequence[ServingOption], offers: Offers, machines: Machines, wish: Wish) -> dict[str, Any]:
     return {
         "rows": [{**_row(row), "what_fits": offers.get(id(row))} for row in rows],
         "job": asdict(wish.job),
@@ -47,7 +47,7 @@ def as_object(rows: Sequence[Row], offers: Offers, machines: Machines, wish: Wis
     }
 
 
-def short(row: Row, offer: str) -> str:
+def short(row: ServingOption, offer: str) -> str:
     """Return one line: what does not fit where, by how much, and what fits instead."""
     where = f"{row.gpus} x {row.gpu} ({row.instance})"
     split = f", split among {row.tensor_parallel}" if row.tensor_parallel > 1 else ""
@@ -82,7 +82,7 @@ def assumptions(machines: Machines, wish: Wish) -> Iterator[str]:
     )
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _table(rows: Sequence[ServingOption]) -> Table:
     """Return a table narrow enough for 80 columns: models are headings, and the columns are explained below it."""
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     for name in ("instance", "type"):
@@ -98,7 +98,7 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _cells(row: Row) -> Iterator[str | Text]:
+def _cells(row: ServingOption) -> Iterator[str | Text]:
     yield from (f" {row.instance}", row.quantization.value, f"{row.replicas} x {row.tensor_parallel}")
     yield f"{row.memory.weights_gib:.1f}"
     if row.speed is None or row.on_demand is None:
@@ -111,7 +111,7 @@ def _cells(row: Row) -> Iterator[str | Text]:
     yield f"{1000 * row.on_demand.per_job:.3f}"
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: ServingOption) -> dict[str, Any]:
     cards, speed = row.tensor_parallel, row.speed
     return {
         "model": row.model,

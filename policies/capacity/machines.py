@@ -41,7 +41,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class InstanceType:
     """A machine for rent: `gpus` cards of one kind, joined by `link`. Without a spot price there was no spot market."""
 
     gpu: str
@@ -60,7 +60,7 @@ class Machines:
     prices_as_of: str
     gpus: Mapping[str, Gpu]
     links: Mapping[str, Link]
-    instances: Mapping[str, Instance]
+    instances: Mapping[str, InstanceType]
     overview: tuple[str, ...]
 
     __pydantic_config__: ClassVar[Strict] = STRICT
@@ -93,7 +93,7 @@ def checked(machines: Machines) -> Machines:
     return machines
 
 
-def _check(machines: Machines, name: str, instance: Instance) -> None:
+def _check(machines: Machines, name: str, instance: InstanceType) -> None:
     path = f"instances.{name}"
     _known(f"{path}.gpu", instance.gpu, machines.gpus)
     _positive(f"{path}.gpus", instance.gpus)

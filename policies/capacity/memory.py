@@ -86,7 +86,7 @@ class KvDtype(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ReplicaMemory:
     """A replica's memory, each figure of a single card. `kv_token_bytes` is one token of context there."""
 
     tensor_parallel: int
@@ -118,9 +118,9 @@ def memory_of(
     gpu: Gpu,
     tensor_parallel: int,
     utilization: float = UTILIZATION,
-) -> Memory:
+) -> ReplicaMemory:
     """Return the memory of one of the `tensor_parallel` cards among which a replica is split evenly."""
-    return Memory(
+    return ReplicaMemory(
         tensor_parallel=tensor_parallel,
         usable_gib=gpu.memory_gib * utilization,
         weights_gib=_weights(architecture, quantization, tensor_parallel) / GIB,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from policies.capacity.architecture import Architecture
-from policies.capacity.machines import Instance, Machines
-from policies.capacity.memory import OFFERED, KvDtype, Memory, Quantization, cannot_split, memory_of
+from policies.capacity.machines import InstanceType, Machines
+from policies.capacity.memory import OFFERED, KvDtype, Quantization, ReplicaMemory, cannot_split, memory_of
 from policies.capacity.roofline import JobShape, Replica, Speed, speed_of
 
 OTHER_MACHINES = 3
@@ -59,7 +59,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ServingOption:
     """A way to serve a model on `gpus` cards of a machine: as many replicas as fit, each of `tensor_parallel` cards.
 
     `full_contexts` sequences of the whole context fit at once, `max_sequences` mean jobs, capped by the engine.
@@ -71,7 +71,7 @@ class Row:
     gpu: str
     gpus: int
     quantization: Quantization
-    memory: Memory
+    memory: ReplicaMemory
     full_contexts: int
     max_sequences: int
     reason: str
@@ -97,7 +97,9 @@ class Row:
         return float("inf") if self.on_demand is None else self.on_demand.per_million_tokens
 
 
-def best(served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish) -> Row | None:
+def best(
+    served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish
+) -> ServingOption | None:
     """Return the cheapest way to split the model among the cards, or the closest one where none fits.
 
     None: the machine has fewer cards than the wish asks for, or the model cannot be split so.
@@ -110,7 +112,7 @@ def best(served: Served, instance: str, quantization: Quantization, machines: Ma
     return min(rows, key=lambda row: (row.usd, row.tensor_parallel if row.fits else -row.tensor_parallel), default=None)
 
 
-def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> Iterator[Row]:
+def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> Iterator[ServingOption]:
     """Yield the model as it is published, then the cheapest of all ways unless that is the same."""
     rows = [row for kind in served.kinds if (row := best(served, instance, kind, machines, wish)) is not None]
     if rows:
@@ -120,7 +122,7 @@ def overview(served: Served, instance: str, machines: Machines, wish: Wish) -> I
             yield cheapest
 
 
-def what_fits(row: Row, served: Served, machines: Machines, wish: Wish) -> str:
+def what_fits(row: ServingOption, served: Served, machines: Machines, wish: Wish) -> str:
     """Say what fits instead of a row that does not: other weights on as many cards, more cards, other machines."""
     offers = [
         *_other_weights(row, served, machines, wish),
@@ -129,20 +131,20 @@ def what_fits(row: Row, served: Served, machines: Machines, wish: Wish) -> str:
     return "; ".join(offers) if offers else "nothing here does"
 
 
-def _other_weights(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
+def _other_weights(row: ServingOption, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
     fitting = [kind.value for kind in served.kinds if _fits(served, row.instance, kind, machines, wish, row.gpus)]
     if fitting:
         yield f"{'/'.join(fitting)} on {_cards(row.gpus)}"
 
 
-def _more_cards(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
+def _more_cards(row: ServingOption, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
     for cards in range(row.gpus + 1, machines.instances[row.instance].gpus + 1):
         if _fits(served, row.instance, row.quantization, machines, wish, cards):
             yield f"{row.quantization.value} on {cards} cards"
             return
 
 
-def _other_machines(row: Row, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
+def _other_machines(row: ServingOption, served: Served, machines: Machines, wish: Wish) -> Iterator[str]:
     """Yield the cheapest machines that can serve the model in any of the weights, cheapest first."""
     found = []
     for name, instance in machines.instances.items():
@@ -157,7 +159,7 @@ def _fits(served: Served, instance: str, quantization: Quantization, machines: M
     return row is not None and row.fits
 
 
-def _splits(instance: Instance, wish: Wish) -> Sequence[int]:
+def _splits(instance: InstanceType, wish: Wish) -> Sequence[int]:
     """Return the numbers of cards to split a replica among, so that replicas fill the cards evenly."""
     gpus = instance.gpus if wish.gpus is None else wish.gpus
     if gpus > instance.gpus:
@@ -167,14 +169,14 @@ def _splits(instance: Instance, wish: Wish) -> Sequence[int]:
 
 def _row(
     served: Served, instance: str, quantization: Quantization, machines: Machines, wish: Wish, tensor_parallel: int
-) -> Row:
+) -> ServingOption:
     rented, gpu = machines.instances[instance], machines.gpu_of(instance)
     memory = memory_of(served.architecture, quantization, wish.kv_dtype, gpu, tensor_parallel)
     wanted = wish.concurrency or 1
     full_contexts = memory.sequences(served.context_tokens)
     most = min(gpu.max_sequences, memory.sequences(wish.job.tokens))
     fits = full_contexts >= wanted
-    row = Row(
+    row = ServingOption(
         model=served.architecture.name,
         instance=instance,
         gpu=rented.gpu,
@@ -193,7 +195,7 @@ def _row(
     return _priced(row, rented, wish, speed_of(replica, wish.job, min(wish.concurrency or most, most)))
 
 
-def _priced(row: Row, rented: Instance, wish: Wish, speed: Speed) -> Row:
+def _priced(row: ServingOption, rented: InstanceType, wish: Wish, speed: Speed) -> ServingOption:
     share = row.tensor_parallel / rented.gpus
     spot = rented.spot_usd_per_hour
     return replace(
@@ -212,7 +214,7 @@ def price_of(usd_per_hour: float, speed: Speed, wish: Wish) -> Price:
     return Price(usd_per_hour, per_token * 1e6, per_job / wish.job.tokens * 1e6, per_job)
 
 
-def _shortage(memory: Memory, served: Served, sequences: int) -> str:
+def _shortage(memory: ReplicaMemory, served: Served, sequences: int) -> str:
     needed = memory.needed_gib(sequences, served.context_tokens)
     contexts = "one context" if sequences == 1 else f"{sequences} contexts"
     cache = needed - memory.weights_gib - memory.overhead_gib
@@ -232,7 +234,7 @@ def rows_of(
     kinds: Sequence[Quantization],
     machines: Machines,
     wish: Wish,
-) -> list[Row]:
+) -> list[ServingOption]:
     """Return one row for each model, machine and quantisation asked for."""
     instances = list(instances)
     rows = (

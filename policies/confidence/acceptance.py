@@ -14,7 +14,7 @@ from policies.rules.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AcceptanceDecision:
     """The verdict on the latest `answer`: `accepted` says why it is final (None: it is not), `doubt` then why not.
 
     With a `probe` a second look should be taken before acting on either.
@@ -26,7 +26,7 @@ class Verdict:
     probe: Probe | None = None
 
 
-def verdict_on(job: Job, attempts: tuple[Attempt, ...], rules: Rules) -> Verdict:
+def verdict_on(job: Job, attempts: tuple[Attempt, ...], rules: Rules) -> AcceptanceDecision:
     """Return the verdict on the last answer, with what second looks at it have shown."""
     latest = attempts[-1]
     if latest.probe is None:
@@ -34,11 +34,11 @@ def verdict_on(job: Job, attempts: tuple[Attempt, ...], rules: Rules) -> Verdict
     else:
         answer, (confidence, judged) = _answer_in(attempts), _after_looks(attempts)
     if confidence is None:
-        return Verdict(answer, Reason.NOT_CHECKED, Reason.LOW_CONFIDENCE)
+        return AcceptanceDecision(answer, Reason.NOT_CHECKED, Reason.LOW_CONFIDENCE)
     if judged is None:
         fixed = rules.plans[job.plan].thresholds.of_tier(routing.tier_of(job, rules))
-        return Verdict(answer, Reason.CONFIDENT if confidence >= fixed else None, Reason.LOW_CONFIDENCE)
-    return Verdict(answer, _accepted(confidence, judged), _doubt(judged), judged.probe)
+        return AcceptanceDecision(answer, Reason.CONFIDENT if confidence >= fixed else None, Reason.LOW_CONFIDENCE)
+    return AcceptanceDecision(answer, _accepted(confidence, judged), _doubt(judged), judged.probe)
 
 
 def _answer_in(attempts: tuple[Attempt, ...]) -> Attempt:

@@ -19,7 +19,7 @@ CLIP = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RouterReading:
     """A router's view of a text: its chance, and whether it resembles what the router was trained on."""
 
     suffices: float
@@ -36,7 +36,7 @@ def suffices(router: Router, text: str, answer: str | None = None) -> float | No
     return seen.suffices if seen.familiar else None
 
 
-def read(router: Router, text: str, answer: str | None = None) -> Reading:
+def read(router: Router, text: str, answer: str | None = None) -> RouterReading:
     """Read a text like `suffices`, but return the chance also where it must not be trusted: for evaluation."""
     if (answer is not None) != router.reads_answer:
         raise ValueError("answer: must be given to exactly the routers that read answers")
@@ -47,7 +47,7 @@ def read(router: Router, text: str, answer: str | None = None) -> Reading:
     deviations = [
         (value - mean) / scale for value, mean, scale in zip(features, router.means, router.scales, strict=True)
     ]
-    return Reading(_chance(router, tokens, features, deviations), _familiar(router, tokens, deviations))
+    return RouterReading(_chance(router, tokens, features, deviations), _familiar(router, tokens, deviations))
 
 
 def _familiar(router: Router, tokens: Sequence[str], deviations: Sequence[float]) -> bool:
@@ -84,23 +84,23 @@ def _leaf(tree: Tree, features: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class RouterDecision:
     """The decision whether a router may decide, and its reason."""
 
     on: bool
     reason: str
 
 
-def switch_on(fitted: Router) -> Ruling:
+def switch_on(fitted: Router) -> RouterDecision:
     """Switch a router on only if it surely beats sorting by length, on labels it had not seen.
 
     That is: the 95 % lower bound of its APGR is above the length order's, on LABELS_TO_SWITCH_ON labels or more.
     """
     if fitted.labels < LABELS_TO_SWITCH_ON:
-        return Ruling(False, f"{fitted.labels} labels: it takes {LABELS_TO_SWITCH_ON} or more")
+        return RouterDecision(False, f"{fitted.labels} labels: it takes {LABELS_TO_SWITCH_ON} or more")
     if fitted.apgr_ci is None or fitted.length_apgr is None:
-        return Ruling(False, "the strong target gains too little over the weak one for any order to matter")
+        return RouterDecision(False, "the strong target gains too little over the weak one for any order to matter")
     compared = f"APGR is at least {fitted.apgr_ci[0]:.3f}, by prompt length alone {fitted.length_apgr:.3f}"
     if fitted.apgr_ci[0] <= fitted.length_apgr:
-        return Ruling(False, f"not surely better than prompt length: {compared}")
-    return Ruling(True, f"better than prompt length: {compared}")
+        return RouterDecision(False, f"not surely better than prompt length: {compared}")
+    return RouterDecision(True, f"better than prompt length: {compared}")

@@ -23,7 +23,7 @@ from policies.rules.sections import (
     Phase,
     PlanRules,
     QuotaRules,
-    Retry,
+    RetryRules,
     RouterRules,
     ScalingRules,
     ShadowRules,
@@ -46,7 +46,7 @@ class Rules:
     tasks: Mapping[str, Task]
     complexity: Complexity
     confidence: ConfidenceRules
-    retry: Retry
+    retry: RetryRules
     breaker: BreakerRules
     deadlines: Deadlines
     estimates: Estimates

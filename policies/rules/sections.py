@@ -176,7 +176,7 @@ class ShadowRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RetryRules:
     """Rules of retries. `max_tries` bounds the tries on one target, `max_attempts` those of a job over all targets."""
 
     max_tries: int

@@ -20,7 +20,7 @@ Elsewhere = Mapping[Lane, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class LaneBacklog:
     """The jobs that wait or run in one lane. `jobs` is expected, not counted: part of them may yet go elsewhere.
 
     `tokens_per_job` is prompt and answer together, `slack_seconds` the mean time left until the deadline.
@@ -64,12 +64,12 @@ class Outlook:
         return self.depths.of_target(self.target.name) >= enough
 
 
-def waiting(outlook: Outlook, elsewhere: Elsewhere) -> tuple[Waiting, ...]:
+def waiting(outlook: Outlook, elsewhere: Elsewhere) -> tuple[LaneBacklog, ...]:
     """Return what waits in every lane: the target's work, and its share of the jobs not decided on yet."""
     return tuple(_in_lane(lane, outlook, elsewhere.get(lane, 0.0)) for lane in Lane)
 
 
-def _in_lane(lane: Lane, outlook: Outlook, elsewhere: float) -> Waiting:
+def _in_lane(lane: Lane, outlook: Outlook, elsewhere: float) -> LaneBacklog:
     undecided = 0.0 if outlook.has_room(lane) else max(0.0, outlook.jobs(lane) - elsewhere)
     jobs = outlook.work(lane) + undecided * share(lane, outlook)
     seen = [(work, load) for report in outlook.loads for work, load in report.lanes.items()]
@@ -77,7 +77,7 @@ def _in_lane(lane: Lane, outlook: Outlook, elsewhere: float) -> Waiting:
     any_lane = combined(load for work, load in seen if work.target == outlook.target.name)
     tokens_per_job = (own or any_lane or _guessed(outlook.rules)).tokens_per_job
     slack_seconds = outlook.rules.lane_seconds[lane] if own is None else own.slack_seconds
-    return Waiting(lane, jobs, tokens_per_job, max(0.0, slack_seconds))
+    return LaneBacklog(lane, jobs, tokens_per_job, max(0.0, slack_seconds))
 
 
 def share(lane: Lane, outlook: Outlook) -> float:

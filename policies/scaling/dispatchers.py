@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleet.model.scaling import ScalingDecision, ScalingReason
 from policies.rules.rules import Rules
-from policies.scaling.reading import Bounds, Reading
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
 from policies.scaling.verdict import Words, verdict
 from policies.scaling.window import Window, most, wished
 
@@ -31,14 +31,14 @@ class DispatcherMemory:
 
 
 def dispatchers(
-    reading: Reading, memory: DispatcherMemory, bounds: Bounds, rules: Rules, now: float
+    reading: ScalingInputs, memory: DispatcherMemory, bounds: ReplicaBounds, rules: Rules, now: float
 ) -> tuple[ScalingDecision, DispatcherMemory]:
     """Decide how many dispatchers to run, at least one; `reading.capacity` counts them.
 
     More are wanted where jobs wait for any target while the dispatchers are busy: one that only waits for targets is
     not. Without the broker, or without a report, their number stays as it is.
     """
-    bounds, there = Bounds(max(1, bounds.least), max(1, bounds.most)), reading.there
+    bounds, there = ReplicaBounds(max(1, bounds.least), max(1, bounds.most)), reading.there
     loads = reading.fresh(rules.scaling.stale_seconds, now)
     if reading.depths is None or not loads:
         return verdict(there, there, bounds, Words(*[ScalingReason.BROKER_AWAY] * 3)), memory
@@ -64,7 +64,7 @@ def _smoothed(memory: DispatcherMemory, seen: float, seconds: float, now: float)
     return memory.cpu_share + weight * (seen - memory.cpu_share)
 
 
-def _wish(cpu_share: float, reporting: int, jobs_wait: bool, reading: Reading) -> int:
+def _wish(cpu_share: float, reporting: int, jobs_wait: bool, reading: ScalingInputs) -> int:
     """Wish for more only once all started ones report; at most double, for nobody knows how the load divides."""
     total = cpu_share * reporting
     if jobs_wait and cpu_share > BUSY_SHARE and reporting >= reading.there:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.scaling.demand import Waiting
+from policies.scaling.demand import LaneBacklog
 
 LEAST_WORK = 0.1
 """Part of its start's time for which a replica must have work to be started."""
@@ -70,14 +70,14 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class TokenRates:
     """Arrivals in tokens per second: in all, and the part that cannot wait for a start."""
 
     in_all: float = 0.0
     urgent: float = 0.0
 
 
-def needed(lanes: Sequence[Waiting], stream: Stream, stock: Stock, headroom: float, utilisation: float) -> Need:
+def needed(lanes: Sequence[LaneBacklog], stream: TokenRates, stock: Stock, headroom: float, utilisation: float) -> Need:
     """Return the minimum replicas that keep all deadlines, with urgent arrivals using them up to `utilisation`.
 
     Earliest deadlines run first, so each lane waits for those before it as well. Present replicas have the share
@@ -111,7 +111,7 @@ def _for_prefix(tokens: float, slack_seconds: float, stock: Stock, headroom: flo
     return stock.there + more, more == 0
 
 
-def _for_arrivals(stream: Stream, stock: Stock, utilisation: float) -> int:
+def _for_arrivals(stream: TokenRates, stock: Stock, utilisation: float) -> int:
     """Return replicas for the arrivals; none is stopped that all arrivals, or noise, would soon start again."""
     rate = stock.tokens_per_second
     wanted = _ceil(stream.urgent, utilisation * rate) or 0

@@ -36,7 +36,7 @@ class Counter:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ThroughputStep:
     """Tokens done and missed since the look before. `whole`: every dispatcher was there then, and still is."""
 
     done: float = 0.0
@@ -44,7 +44,9 @@ class Step:
     whole: bool = True
 
 
-def advance(before: Mapping[str, Counter], loads: Sequence[Load], target: str) -> tuple[Step, Mapping[str, Counter]]:
+def advance(
+    before: Mapping[str, Counter], loads: Sequence[Load], target: str
+) -> tuple[ThroughputStep, Mapping[str, Counter]]:
     """Return the step to these reports. A dispatcher that comes, goes or restarts moves nothing."""
     done = missed = 0.0
     whole = 0 < len(before) == len(loads)  # nobody reports: nothing was measured, not nothing done
@@ -59,7 +61,7 @@ def advance(before: Mapping[str, Counter], loads: Sequence[Load], target: str) -
         else:
             now = last
         counters[load.dispatcher] = now
-    return Step(done, missed, whole), counters
+    return ThroughputStep(done, missed, whole), counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Rate:
         return weighed / (PRIOR_SECONDS + self.seconds)
 
 
-def learned(rate: Rate, step: Step, running: int, busy: bool, prior: float, now: float) -> Rate:
+def learned(rate: Rate, step: ThroughputStep, running: int, busy: bool, prior: float, now: float) -> Rate:
     """Return the rate after a step. `busy`: at both its ends the target had all the jobs it can run at once."""
     stint = rate.stint
     if not busy or not step.whole or running <= 0:

@@ -10,7 +10,7 @@ from fleet.model.scaling import Capacity, Load
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ScalingInputs:
     """A reading of everything. `depths` is None while the broker is away.
 
     `loads` is the last report of every dispatcher, `capacity` the replicas of what is scaled, `ongoing` the requests
@@ -33,7 +33,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ReplicaBounds:
     """The minimum and maximum number; an operator who fixes a number sets both to it."""
 
     least: int

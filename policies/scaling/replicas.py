@@ -11,11 +11,11 @@ from fleet.model.errors import ConfigError
 from fleet.model.scaling import Capacity, ScalingDecision, ScalingReason
 from fleet.model.target import Serving, Target
 from policies.rules.rules import Rules
-from policies.scaling.arrivals import Arrivals, Look, mix_of, observed, urgent
-from policies.scaling.demand import Elsewhere, Outlook, Waiting, elsewhere_after, waiting
-from policies.scaling.need import LEAST_WORK, Need, Stock, Stream, needed
+from policies.scaling.arrivals import ArrivalRates, ArrivalSample, mix_of, observed, urgent
+from policies.scaling.demand import Elsewhere, LaneBacklog, Outlook, elsewhere_after, waiting
+from policies.scaling.need import LEAST_WORK, Need, Stock, TokenRates, needed
 from policies.scaling.progress import Counter, Rate, advance, learned
-from policies.scaling.reading import Bounds, Reading
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
 from policies.scaling.verdict import Words, verdict
 from policies.scaling.window import Window, most, wished
 
@@ -24,7 +24,7 @@ ANY_WORK = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class ScalerState:
     """The state that a decision hands to the next one for the same target. It does not grow with time.
 
     Where it is lost, present replicas stay for as long as after any other decision. `at` is when the last one was made,
@@ -35,14 +35,14 @@ class Memory:
     busy_at: float | None = None
     counters: Mapping[str, Counter] = field(default_factory=dict)
     rate: Rate = field(default_factory=Rate)
-    arrivals: Arrivals = field(default_factory=Arrivals)
+    arrivals: ArrivalRates = field(default_factory=ArrivalRates)
     elsewhere: Elsewhere = field(default_factory=dict)
     window: Window = ()
 
 
 def decide(
-    reading: Reading, memory: Memory, target: Target, bounds: Bounds, rules: Rules, now: float
-) -> tuple[ScalingDecision, Memory]:
+    reading: ScalingInputs, memory: ScalerState, target: Target, bounds: ReplicaBounds, rules: Rules, now: float
+) -> tuple[ScalingDecision, ScalerState]:
     """Decide how many replicas to have, running and starting ones together, and what to remember for the next time.
 
     Laws: the same arguments give the same decision. The number keeps to `bounds`. More tokens, or less slack as long
@@ -65,8 +65,8 @@ def decide(
 
 
 def _unseen(
-    reading: Reading, memory: Memory, target: Target, bounds: Bounds, rules: Rules, now: float
-) -> tuple[ScalingDecision, Memory]:
+    reading: ScalingInputs, memory: ScalerState, target: Target, bounds: ReplicaBounds, rules: Rules, now: float
+) -> tuple[ScalingDecision, ScalerState]:
     """Keep all present replicas while nobody knows what waits, and add what Serve's own count needs."""
     wish = max(reading.there, _batches(reading.ongoing, target))
     window = wished(memory.window, wish, rules.scaling.settle_seconds, now)
@@ -81,8 +81,14 @@ def _batches(ongoing: float, target: Target) -> int:
 
 
 def _look(
-    reading: Reading, depths: Depths, memory: Memory, target: Target, serving: Serving, rules: Rules, now: float
-) -> tuple[Sequence[Waiting], bool, Memory]:
+    reading: ScalingInputs,
+    depths: Depths,
+    memory: ScalerState,
+    target: Target,
+    serving: Serving,
+    rules: Rules,
+    now: float,
+) -> tuple[Sequence[LaneBacklog], bool, ScalerState]:
     """Return what waits by lane, whether there is work at all, and the memory with all that this reading teaches."""
     running, seconds = reading.capacity.running, 0.0 if memory.at is None else max(0.0, now - memory.at)
     loads = reading.fresh(rules.scaling.stale_seconds, now)
@@ -91,7 +97,7 @@ def _look(
     elsewhere = elsewhere_after(memory.elsewhere, outlook, seconds)
     lanes = waiting(outlook, elsewhere)
     busy = outlook.busy and seconds <= rules.scaling.stale_seconds
-    look = Look(lanes, step, mix_of(loads, lanes, target.name), rules.lane_seconds, seconds)
+    look = ArrivalSample(lanes, step, mix_of(loads, lanes, target.name), rules.lane_seconds, seconds)
     rate = learned(memory.rate, step, running, busy, serving.tokens_per_second, now)
     arrivals = observed(memory.arrivals, look, rules.scaling.settle_seconds)
     # Jobs that went elsewhere are served there; a replica is started for a stream of them, not for one.
@@ -109,14 +115,14 @@ def _look(
     return lanes, has_work, learned_now
 
 
-def _is_stream(arrivals: Arrivals, tokens_per_second: float) -> bool:
+def _is_stream(arrivals: ArrivalRates, tokens_per_second: float) -> bool:
     return arrivals.in_all() >= LEAST_WORK * tokens_per_second
 
 
 def _need(
-    lanes: Sequence[Waiting],
-    reading: Reading,
-    memory: Memory,
+    lanes: Sequence[LaneBacklog],
+    reading: ScalingInputs,
+    memory: ScalerState,
     target: Target,
     serving: Serving,
     rules: Rules,
@@ -133,11 +139,11 @@ def _need(
         batch_size=target.batch_size,
     )
     arrivals = memory.arrivals
-    stream = Stream(arrivals.in_all(), urgent(arrivals, lanes, serving.cold_seconds, scaling.headroom))
+    stream = TokenRates(arrivals.in_all(), urgent(arrivals, lanes, serving.cold_seconds, scaling.headroom))
     return needed(lanes, stream, stock, scaling.headroom, scaling.utilisation)
 
 
-def _kept(memory: Memory, capacity: Capacity, serving: Serving, rules: Rules, now: float) -> int:
+def _kept(memory: ScalerState, capacity: Capacity, serving: Serving, rules: Rules, now: float) -> int:
     """Return what may not stop yet: the recent maximum of wishes, and the last replica until it was idle long enough.
 
     A start is not idle time: one given up before it is warm was paid for nothing, and the next job would begin again.
@@ -151,7 +157,7 @@ def _kept(memory: Memory, capacity: Capacity, serving: Serving, rules: Rules, no
     return max(most(memory.window), 1)
 
 
-def _words(need: Need, wish: int, settled: int, reading: Reading, bounds: Bounds) -> Words:
+def _words(need: Need, wish: int, settled: int, reading: ScalingInputs, bounds: ReplicaBounds) -> Words:
     more = ScalingReason.DEADLINE if need.for_backlog >= need.for_arrivals else ScalingReason.ARRIVALS
     if reading.there == 0:
         more = ScalingReason.FIRST_WORK

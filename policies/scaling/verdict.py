@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.model.scaling import ScalingDecision, ScalingReason
-from policies.scaling.reading import Bounds
+from policies.scaling.reading import ReplicaBounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Words:
     same: ScalingReason
 
 
-def verdict(wish: int, there: int, bounds: Bounds, words: Words) -> ScalingDecision:
+def verdict(wish: int, there: int, bounds: ReplicaBounds, words: Words) -> ScalingDecision:
     """Return the wish within the bounds; where they changed it, they are the reason."""
     replicas = max(bounds.least, min(wish, bounds.most))
     if replicas > there:

@@ -82,7 +82,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ClusterLayout:
     """The configuration to write. `max_file_bytes` bounds all streams of a server together; None: 3/4 of its free disk.
 
     With `includes_secrets` the servers read the passwords from `SECRETS_FILE`, otherwise from their environment.
@@ -119,12 +119,12 @@ def _server(number: int, address: str) -> Server:
     return Server(f"nats-{number}", host, int(port))
 
 
-def users_of(plan: Plan) -> tuple[User, ...]:
+def users_of(plan: ClusterLayout) -> tuple[User, ...]:
     """Return everybody who has a password."""
     return (*fleet_users(), system_user(), *map(tenant_user, plan.tenants))
 
 
-def files_of(plan: Plan) -> Mapping[str, str]:
+def files_of(plan: ClusterLayout) -> Mapping[str, str]:
     """Return the text of every file by name; none holds a secret.
 
     Raises: ConfigError if passwords would cross a network in clear.
@@ -135,7 +135,7 @@ def files_of(plan: Plan) -> Mapping[str, str]:
     return {**configs, ACCOUNTS_FILE: _accounts_file(plan)}
 
 
-def _server_file(plan: Plan, server: Server) -> str:
+def _server_file(plan: ClusterLayout, server: Server) -> str:
     values: dict[str, Value] = {
         "server_name": server.name,
         "listen": f"{_bound_to(server)}:{server.port}",
@@ -151,7 +151,7 @@ def _server_file(plan: Plan, server: Server) -> str:
     return head + document(values, _notes(plan)) + f'\ninclude "./{ACCOUNTS_FILE}"\n'
 
 
-def _notes(plan: Plan) -> Mapping[str, str]:
+def _notes(plan: ClusterLayout) -> Mapping[str, str]:
     return {
         "http": "Health and metrics, for this machine only.",
         "max_payload": "Room for a job with the answers of all its attempts.",
@@ -166,7 +166,7 @@ def _bound_to(server: Server) -> str:
     return server.host if server.is_local else "0.0.0.0"  # noqa: S104  # clients come from elsewhere, over TLS
 
 
-def _jetstream(plan: Plan, server: Server) -> Value:
+def _jetstream(plan: ClusterLayout, server: Server) -> Value:
     # Each server its own folder, also where several run on one machine.
     values: dict[str, Value] = {"store_dir": f"{plan.store_dir}/{server.name}", "sync_interval": str(plan.sync)}
     if plan.max_file_bytes is not None:
@@ -181,7 +181,7 @@ def _tls(tls: Tls, server: Server) -> dict[str, Value]:
     }
 
 
-def _cluster(plan: Plan, server: Server) -> Value:
+def _cluster(plan: ClusterLayout, server: Server) -> Value:
     ports = {other: other.port + CLUSTER_PORT_OFFSET for other in plan.servers}
     values: dict[str, Value] = {
         "name": "fleet",
@@ -193,7 +193,7 @@ def _cluster(plan: Plan, server: Server) -> Value:
     return values
 
 
-def _accounts_file(plan: Plan) -> str:
+def _accounts_file(plan: ClusterLayout) -> str:
     accounts: dict[str, Value] = {
         SYSTEM_ACCOUNT: {"users": [_user(system_user())]},
         FLEET_ACCOUNT: {

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.serve_api import SERVE_API
 from fleet.app.status import (
-    Replicas,
+    ReplicaCounts,
     SpendStatus,
     TargetStatus,
     read_replicas,
@@ -88,8 +88,8 @@ def by_name(targets: tuple[TargetStatus, ...]) -> dict[str, TargetStatus]:
 @pytest.mark.parametrize("end", ["", "/"])
 def test_running_replicas_are_counted_over_all_deployments_of_an_application(dashboard: Dashboard, end: str) -> None:
     assert read_replicas(dashboard.url + end) == {
-        "llama-8b": Replicas("RUNNING", 3, None, 1),
-        "llama-70b": Replicas("DEPLOY_FAILED", 0, "out of memory"),
+        "llama-8b": ReplicaCounts("RUNNING", 3, None, 1),
+        "llama-70b": ReplicaCounts("DEPLOY_FAILED", 0, "out of memory"),
     }
 
 
@@ -107,13 +107,13 @@ def test_a_dashboard_that_is_not_there_counts_as_none(dashboard: Dashboard) -> N
 
 
 def test_a_deployed_target_shows_its_replicas_and_its_work(settings: Settings) -> None:
-    found = by_name(target_statuses(settings, {"llama-8b": 12}, {"llama-8b": Replicas("RUNNING", 2, None, 1)}))
+    found = by_name(target_statuses(settings, {"llama-8b": 12}, {"llama-8b": ReplicaCounts("RUNNING", 2, None, 1)}))
     assert found["llama-8b"] == TargetStatus("llama-8b", "fleet", "running", 2, 12, starting=1)
     assert found["llama-70b"] == TargetStatus("llama-70b", "fleet", "not deployed", 0, 0, starting=0)
 
 
 def test_what_serve_says_of_an_ill_target_is_shown(settings: Settings) -> None:
-    ill = {"llama-70b": Replicas("DEPLOY_FAILED", 0, "out of memory")}
+    ill = {"llama-70b": ReplicaCounts("DEPLOY_FAILED", 0, "out of memory")}
     found = by_name(target_statuses(settings, {}, ill))["llama-70b"]
     assert (found.state, found.replicas, found.message) == ("deploy_failed", 0, "out of memory")
 
@@ -121,15 +121,15 @@ def test_what_serve_says_of_an_ill_target_is_shown(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("replicas", "state", "shown"),
     [
-        (Replicas("RUNNING", 0, None), "cold", "0"),
-        (Replicas("RUNNING", 0, None, 1), "starting", "0 + 1 starting"),
-        (Replicas("RUNNING", 1, None, 2), "running", "1 + 2 starting"),
-        (Replicas("DEPLOYING", 0, None, 1), "deploying", "0 + 1 starting"),
-        (Replicas("UNHEALTHY", 0, None), "unhealthy", "0"),
+        (ReplicaCounts("RUNNING", 0, None), "cold", "0"),
+        (ReplicaCounts("RUNNING", 0, None, 1), "starting", "0 + 1 starting"),
+        (ReplicaCounts("RUNNING", 1, None, 2), "running", "1 + 2 starting"),
+        (ReplicaCounts("DEPLOYING", 0, None, 1), "deploying", "0 + 1 starting"),
+        (ReplicaCounts("UNHEALTHY", 0, None), "unhealthy", "0"),
     ],
 )
 def test_a_target_without_a_replica_is_cold_until_one_starts(
-    settings: Settings, replicas: Replicas, state: str, shown: str
+    settings: Settings, replicas: ReplicaCounts, state: str, shown: str
 ) -> None:
     found = by_name(target_statuses(settings, {}, {"llama-8b": replicas}))["llama-8b"]
     assert found.state == state

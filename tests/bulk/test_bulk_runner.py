@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from memory_fleet import MemoryFleet, echo, failed
 
-from fleet.bulk.runner import Progress, run
+from fleet.bulk.runner import BulkProgress, run
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import Job
 from fleet.model.result import Result
@@ -77,7 +77,7 @@ async def test_every_line_gets_its_own_answer(source: Callable[..., Path], sink:
     assert {name: content(line) for name, line in read(sink).items()} == {
         f"row-{number}": f"prompt {number}" for number in range(250)
     }
-    assert progress == Progress(250, {"succeeded": 250})
+    assert progress == BulkProgress(250, {"succeeded": 250})
 
 
 async def test_an_answer_is_an_openai_batch_response(source: Callable[..., Path], sink: Path) -> None:
@@ -140,7 +140,7 @@ async def test_what_cannot_be_read_or_answered_is_reported_and_stops_nobody(
         "rejected": ("rejected", "task"),
     }
     assert (lines["line-4"]["error"]["line"], lines["no-task"]["error"]["line"]) == (4, 6)
-    assert progress == Progress(6, {"unreadable": 4, "succeeded": 1, "rejected": 1})
+    assert progress == BulkProgress(6, {"unreadable": 4, "succeeded": 1, "rejected": 1})
 
 
 async def test_a_job_without_an_answer_is_an_error_line(source: Callable[..., Path], sink: Path) -> None:
@@ -223,7 +223,7 @@ async def test_no_more_than_the_window_is_in_flight(source: Callable[..., Path],
 
 
 async def test_progress_counts_up_to_the_total(source: Callable[..., Path], sink: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[BulkProgress] = []
     async with MemoryFleet().running() as fleet:
         await run(fleet.desk(), source(ask("a"), b"{oops", ask("b")), sink, tenant="demo", on_progress=seen.append)
     assert [progress.done for progress in seen] == [1, 2, 3]
@@ -231,7 +231,7 @@ async def test_progress_counts_up_to_the_total(source: Callable[..., Path], sink
 
 
 async def test_an_empty_file_gives_an_empty_file(source: Callable[..., Path], sink: Path) -> None:
-    assert await run(MemoryFleet().desk(), source(), sink, tenant="demo") == Progress(0, {})
+    assert await run(MemoryFleet().desk(), source(), sink, tenant="demo") == BulkProgress(0, {})
     assert read(sink) == {}
 
 

@@ -15,8 +15,8 @@ from typer.testing import Result as CliResult
 from deployments.standins.tasks import TASKS
 from fleet.app import TargetStatus
 from fleet.cli.demo.asked import CHEAPEST_FIRST, LARGEST_MODEL, SMALL_MODEL, Asked, alone_on, jobs
-from fleet.cli.demo.collect import Collected, collect
-from fleet.cli.demo.report import Report, alone, report
+from fleet.cli.demo.collect import CollectedResults, collect
+from fleet.cli.demo.report import DemoReport, alone, report
 from fleet.cli.demo.view import telling_examples
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.job import Job, Lane, Tier
@@ -78,9 +78,9 @@ def of(one: Asked) -> Job:
     )
 
 
-def reported(answer: Callable[[Job], Result], asked: Sequence[Asked] = ASKED) -> Report:
+def reported(answer: Callable[[Job], Result], asked: Sequence[Asked] = ASKED) -> DemoReport:
     results = {one.submission.id: answer(of(one)) for one in asked}
-    return report(asked, Collected(results, duplicates=0, wall_seconds=2.0))
+    return report(asked, CollectedResults(results, duplicates=0, wall_seconds=2.0))
 
 
 def test_the_demo_asks_an_equal_share_of_every_task_and_mixes_the_lanes() -> None:
@@ -137,7 +137,7 @@ def test_a_failed_attempt_is_no_escalation() -> None:
 def test_a_wrong_or_missing_answer_costs_accuracy() -> None:
     results = {one.submission.id: right(of(one)) for one in ASKED[:18]}
     results[ASKED[0].submission.id] = succeeded(of(ASKED[0]), "no idea")
-    totals = report(ASKED, Collected(results, 0, 1.0))
+    totals = report(ASKED, CollectedResults(results, 0, 1.0))
     assert (totals.lost, totals.accuracy) == (9, round(17 / 27, 4))
     assert totals.by_target[SMALL_MODEL].accuracy == round(17 / 18, 4)
 

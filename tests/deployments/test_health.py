@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.health import SILENCE_SECONDS, VARIABLE, Progress, Verdict, silence_seconds
+from deployments.health import SILENCE_SECONDS, VARIABLE, EngineHealth, StallDetector, silence_seconds
 from fleet.model.errors import ConfigError
 
-WELL, ASK, STUCK, GIVEN_UP = Verdict.WELL, Verdict.ASK, Verdict.STUCK, Verdict.GIVEN_UP
+WELL, ASK, STUCK, GIVEN_UP = EngineHealth.WELL, EngineHealth.ASK, EngineHealth.STUCK, EngineHealth.GIVEN_UP
 
 HISTORIES = {
     # (outputs so far, requests unfinished, seconds) -> verdict, check by check, with a patience of 30 s
@@ -41,7 +41,7 @@ HISTORIES = {
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_an_engine_is_stuck_once_it_owed_an_output_for_too_long(name):
-    progress = Progress(30.0)
+    progress = StallDetector(30.0)
     expected = [verdict for *_, verdict in HISTORIES[name]]
     assert [progress.look(outputs, unfinished, now) for outputs, unfinished, now, _ in HISTORIES[name]] == expected
 
@@ -51,7 +51,7 @@ checks = st.lists(st.tuples(st.floats(0.1, 9.0), st.integers(0, 5), st.booleans(
 
 @given(checks)
 def test_an_engine_that_says_something_at_every_check_is_never_stuck(found):
-    progress, now = Progress(10.0), 0.0
+    progress, now = StallDetector(10.0), 0.0
     for outputs, (step, unfinished, _) in enumerate(found, 1):
         now += step
         assert progress.look(outputs, unfinished, now) is WELL
@@ -59,7 +59,7 @@ def test_an_engine_that_says_something_at_every_check_is_never_stuck(found):
 
 @given(checks)
 def test_a_verdict_against_an_engine_means_silence_since_a_request_was_seen(found):
-    progress, now, outputs, owed_since = Progress(10.0), 0.0, 0, None
+    progress, now, outputs, owed_since = StallDetector(10.0), 0.0, 0, None
     for step, unfinished, speaks in found:
         now, outputs = now + step, outputs + speaks
         owed_since = None if speaks else owed_since

@@ -15,7 +15,7 @@ from ray.serve.schema import ServeDeploySchema
 
 import deployments
 from deployments.placement import NodeType, machines, misplaced
-from queues.server.config import Plan, Tls, files_of, servers_at
+from queues.server.config import ClusterLayout, Tls, files_of, servers_at
 
 FOLDER = Path(deployments.__file__).parent / "kubernetes"
 
@@ -157,7 +157,9 @@ def generated() -> dict[str, str]:
     options = dict(re.findall(r"--(store-dir|tls-dir) (\S+)", command))
     servers = servers_at(re.findall(r"--server (\S+)", command))
     tls = Tls.in_folder(Path(options["tls-dir"]))
-    plan = Plan(servers, ["acme"], store_dir=options["store-dir"], tls=tls, includes_secrets="--secrets" in command)
+    plan = ClusterLayout(
+        servers, ["acme"], store_dir=options["store-dir"], tls=tls, includes_secrets="--secrets" in command
+    )
     return dict(files_of(plan))
 
 

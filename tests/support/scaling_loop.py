@@ -19,8 +19,8 @@ from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, LaneLoad, Load
 from fleet.model.target import Target
 from policies.rules.rules import Rules
-from policies.scaling.reading import Bounds, Reading
-from policies.scaling.replicas import Memory, decide
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
+from policies.scaling.replicas import ScalerState, decide
 
 TICK_SECONDS = 1.0
 KEPT_READY = 2
@@ -133,7 +133,7 @@ class Loop:
             else:
                 self.running -= 1
 
-    def reading(self) -> Reading:
+    def reading(self) -> ScalingInputs:
         jobs, work = {}, {}
         in_hand = {lane: sum(each.lane is lane for _, _, each in self._in_hand) for lane in Lane}
         for lane, queue in self._queues.items():
@@ -145,15 +145,15 @@ class Loop:
         lanes = {WorkOf(self.target.name, lane): _load(seen) for lane, seen in seen.items()}
         load = Load("only", self.now, lanes, {self.target.name: self._done})
         starting_at = self.starting[0] if self.starting else None
-        return Reading(Depths(jobs, work), [load], Capacity(self.running, len(self.starting), starting_at))
+        return ScalingInputs(Depths(jobs, work), [load], Capacity(self.running, len(self.starting), starting_at))
 
 
 def _load(seen: Seen) -> LaneLoad:
     return LaneLoad(seen.jobs, seen.tokens, seen.slack_seconds)
 
 
-def run_ours(loop: Loop, bounds: Bounds, rules: Rules, until: float) -> Loop:
-    memory = Memory()
+def run_ours(loop: Loop, bounds: ReplicaBounds, rules: Rules, until: float) -> Loop:
+    memory = ScalerState()
     while loop.now < until:
         loop.tick()
         decision, memory = decide(loop.reading(), memory, loop.target, bounds, rules, loop.now)
@@ -161,7 +161,7 @@ def run_ours(loop: Loop, bounds: Bounds, rules: Rules, until: float) -> Loop:
     return loop
 
 
-def run_ongoing_requests(loop: Loop, bounds: Bounds, per_replica: float, until: float) -> Loop:
+def run_ongoing_requests(loop: Loop, bounds: ReplicaBounds, per_replica: float, until: float) -> Loop:
     """Run the loop under Ray Serve 2.60's default policy, with its default delays and its mean over 30 seconds."""
     window: deque[int] = deque(maxlen=30)
     since, sign = 0.0, 0

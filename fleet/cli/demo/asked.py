@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.standins.tasks import TASKS, Example, examples, is_correct
+from deployments.standins.tasks import TASKS, TaskExample, examples, is_correct
 from fleet.client import submission
 from fleet.model.job import Lane, Tier
 from fleet.model.result import Result
@@ -28,7 +28,7 @@ class Asked:
     """A job and the answer expected."""
 
     submission: Submission
-    example: Example
+    example: TaskExample
 
     @property
     def prompt(self) -> str:
@@ -86,5 +86,5 @@ def _again(asked: Sequence[Asked], deadline_seconds: float, tier: Tier, request:
     ]
 
 
-def _request(example: Example) -> dict[str, Any]:
+def _request(example: TaskExample) -> dict[str, Any]:
     return {"messages": list(example.messages), "temperature": 0, "max_tokens": MAX_TOKENS}

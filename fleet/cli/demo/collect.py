@@ -22,7 +22,7 @@ LINGER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class CollectedResults:
     """The results by job id; `duplicates` counts the deliveries of a result after its first."""
 
     results: Mapping[str, Result]
@@ -36,7 +36,7 @@ async def collect(
     timeout_seconds: float,
     on_result: Callable[[], None],
     linger_seconds: float,
-) -> Collected:
+) -> CollectedResults:
     """Submit the jobs and return their results, at the latest after `timeout_seconds`.
 
     After that it listens for `linger_seconds` more, for duplicates.
@@ -54,7 +54,7 @@ async def collect(
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
     duplicates = sum(max(0, deliveries[one.submission.id] - 1) for one in asked)
-    return Collected(results, duplicates, wall_seconds)
+    return CollectedResults(results, duplicates, wall_seconds)
 
 
 async def _answers(

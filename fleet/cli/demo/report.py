@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from fleet.cli.demo.asked import Asked
-from fleet.cli.demo.collect import Collected
+from fleet.cli.demo.collect import CollectedResults
 from fleet.model.attempt import Answer
 from fleet.model.result import Result, Status
 
 
 @dataclass(frozen=True, slots=True)
-class TargetReport:
+class DemoTarget:
     """One target's share. `answered` jobs ended with its answer; `escalated_away` had one that was not trusted."""
 
     answered: int
@@ -31,7 +31,7 @@ class Alone:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoReport:
     """The demo's figures. `accuracy` is right answers per job (no answer is wrong); `cost_usd` is for all jobs.
 
     The same figures for the small and the largest model alone on the same prompts; None if they were not measured.
@@ -43,7 +43,7 @@ class Report:
     succeeded: int
     lost: int
     duplicates: int
-    by_target: Mapping[str, TargetReport]
+    by_target: Mapping[str, DemoTarget]
     escalated: int
     accuracy: float | None
     small_model_accuracy: float | None
@@ -59,10 +59,10 @@ class Report:
 
 
 def report(
-    asked: Sequence[Asked], collected: Collected, small: Alone | None = None, largest: Alone | None = None
-) -> Report:
+    asked: Sequence[Asked], collected: CollectedResults, small: Alone | None = None, largest: Alone | None = None
+) -> DemoReport:
     results = collected.results
-    return Report(
+    return DemoReport(
         jobs=len(asked),
         results=len(results),
         succeeded=sum(result.status is Status.SUCCEEDED for result in results.values()),
@@ -106,11 +106,11 @@ def _targets(results: Mapping[str, Result]) -> list[str]:
     return sorted(depth, key=lambda name: (depth[name], name))
 
 
-def _target_report(name: str, asked: Sequence[Asked], results: Mapping[str, Result]) -> TargetReport:
+def _target_report(name: str, asked: Sequence[Asked], results: Mapping[str, Result]) -> DemoTarget:
     answered = [one for one in asked if (result := results.get(one.submission.id)) and result.target == name]
     correct = sum(one.is_answered_by(results[one.submission.id]) for one in answered)
     attempts = [attempt for result in results.values() for attempt in result.attempts if attempt.target == name]
-    return TargetReport(
+    return DemoTarget(
         answered=len(answered),
         escalated_away=sum(name in _left(result) for result in results.values()),
         failed_attempts=sum(not isinstance(attempt.outcome, Answer) for attempt in attempts),

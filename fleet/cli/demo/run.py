@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fleet.cli.connection import open_desk, settings_for
 from fleet.cli.demo.asked import LARGEST_MODEL, SMALL_MODEL, Asked, alone_on, jobs
-from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, Collected, collect
+from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, CollectedResults, collect
 from fleet.cli.demo.report import Alone, alone, report
 from fleet.cli.demo.view import summary
 from fleet.cli.files import bar
@@ -76,7 +76,7 @@ async def _alone(
 
 async def gather(
     desk: JobDesk, asked: Sequence[Asked], deadline_seconds: float, output: Output, linger_seconds: float = 0.0
-) -> Collected:
+) -> CollectedResults:
     """Submit the jobs, show a progress bar, and return the results."""
     with bar(output) as progress:
         task = progress.add_task("jobs", total=len(asked))

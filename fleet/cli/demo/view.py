@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from fleet.cli.demo.asked import LARGEST_MODEL, SMALL_MODEL, Asked
-from fleet.cli.demo.report import Report
+from fleet.cli.demo.report import DemoReport
 from fleet.cli.explain import confidence_of
 from fleet.model.attempt import Attempt, Failure
 from fleet.model.result import Result
@@ -18,7 +18,7 @@ WIDEST_TEXT = 50
 
 
 def summary(
-    report: Report, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str], stays: bool
+    report: DemoReport, asked: Sequence[Asked], results: Mapping[str, Result], notes: Sequence[str], stays: bool
 ) -> list[RenderableType]:
     """Return what people are shown; `stays` tells whether the fleet keeps running after the demo."""
     examples = Table.grid(padding=(0, 2))
@@ -38,7 +38,7 @@ def telling_examples(asked: Sequence[Asked], results: Mapping[str, Result]) -> l
     return [by_path[path] for path in sorted(by_path, key=lambda path: (len(path), path))][:EXAMPLES]
 
 
-def _targets(report: Report) -> Table:
+def _targets(report: DemoReport) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("target")
     for column in ("answered", "escalated away", "failed attempts", "accuracy"):
@@ -69,7 +69,7 @@ def _said_of(attempt: Attempt, is_last: bool) -> str:
     return f"confidence {confidence_of(attempt)}{'' if is_last else ': not trusted'}"
 
 
-def _totals(report: Report) -> Table:
+def _totals(report: DemoReport) -> Table:
     grid = Table.grid(padding=(0, 2))
     speed = "-" if report.jobs_per_second is None else f"{report.jobs_per_second:.1f} jobs/s"
     grid.add_row("jobs", f"{report.jobs} in {report.wall_seconds:.1f} s, {speed}")

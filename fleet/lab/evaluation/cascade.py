@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.lab.evaluation.files import Replay
-from fleet.lab.evaluation.report import Interval, Latency, Money, Row
+from fleet.lab.evaluation.report import Interval, Latency, Money, PolicyRow
 from fleet.lab.metrics import curve as curves
 from fleet.lab.metrics.curve import Array, Curve
 from fleet.lab.metrics.metrics import bootstrap_ci
@@ -48,7 +48,7 @@ def length_of(replay: Replay) -> Baseline | None:
     )
 
 
-def rows(replay: Replay, kept: Kept, defined: bool, rng: np.random.Generator) -> tuple[Row, ...]:
+def rows(replay: Replay, kept: Kept, defined: bool, rng: np.random.Generator) -> tuple[PolicyRow, ...]:
     """Return rows for the recorded confidence, baselines at its escalation rate, the oracle, and both targets.
 
     Unless APGR is `defined`, rows leave the gap out. The row always_strong is a cascade that keeps nothing: it
@@ -68,13 +68,13 @@ def rows(replay: Replay, kept: Kept, defined: bool, rng: np.random.Generator) ->
 
 def _target(
     name: str, good: Array, rate: float, weak_usd: Array | None, strong_usd: Array | None, rng: np.random.Generator
-) -> Row:
+) -> PolicyRow:
     paid = [prices.mean() for prices in (weak_usd, strong_usd) if prices is not None]
     usd = float(sum(paid)) if paid else None
-    return Row(name, len(good), float(good.mean()), mean_ci(good, rng), rate, usd)
+    return PolicyRow(name, len(good), float(good.mean()), mean_ci(good, rng), rate, usd)
 
 
-def _row(replay: Replay, way: Baseline, share: float, defined: bool, rng: np.random.Generator) -> Row:
+def _row(replay: Replay, way: Baseline, share: float, defined: bool, rng: np.random.Generator) -> PolicyRow:
     curve = way.curve(replay)
     budget = round(share * curve.n)
     arrays = way.score, replay.weak_correct, replay.strong_correct
@@ -82,7 +82,7 @@ def _row(replay: Replay, way: Baseline, share: float, defined: bool, rng: np.ran
     def quality(score: Array, weak: Array, strong: Array) -> float:
         return float(curves.cascade(score, weak, strong).quality[budget])
 
-    return Row(
+    return PolicyRow(
         name=way.name,
         n=curve.n,
         quality=float(curve.quality[budget]),

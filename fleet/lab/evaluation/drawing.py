@@ -10,7 +10,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlottedCurve:
     """A cost-quality curve."""
 
     name: str
@@ -38,7 +38,7 @@ class Drawing:
 
     title: str
     cost_label: str
-    lines: tuple[Line, ...]
+    lines: tuple[PlottedCurve, ...]
     weak: Point
     strong: Point
     oracle: Point

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fleet.lab.evaluation.drawing import Drawing, Line, Point, Reliability
-from fleet.lab.evaluation.report import Interval, Row, plain
+from fleet.lab.evaluation.drawing import Drawing, PlottedCurve, Point, Reliability
+from fleet.lab.evaluation.report import Interval, PolicyRow, plain
 from fleet.lab.metrics import metrics
 from fleet.lab.metrics.curve import Array, apgr, cascade, cpt, oracle_score
 from fleet.model.calibration import Calibration, CalibrationKey, OutputKind
@@ -36,7 +36,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class LiveExample:
     """An example with every target's answer, by target name."""
 
     task: str
@@ -91,7 +91,7 @@ class LiveReport:
     violation_rate: float | None
     refused: bool
     reason: str
-    rows: tuple[Row, ...]
+    rows: tuple[PolicyRow, ...]
     fleet: Deployed
     drawing: Drawing
 
@@ -117,8 +117,8 @@ Calibrations = Mapping[CalibrationKey, Calibration]
 
 
 def evaluate_live(
-    labelled: Sequence[Example],
-    judged: Sequence[Example],
+    labelled: Sequence[LiveExample],
+    judged: Sequence[LiveExample],
     ladder: Sequence[Target],
     calibrations: Calibrations,
     deployed: Deployed,
@@ -164,7 +164,7 @@ def evaluate_live(
     )
 
 
-def _table(examples: Sequence[Example], ladder: Sequence[Target], calibrations: Calibrations) -> _Table:
+def _table(examples: Sequence[LiveExample], ladder: Sequence[Target], calibrations: Calibrations) -> _Table:
     rows = [[example.tried[target.name] for example in examples] for target in ladder]
     confidence = [[_confidence(target, example, calibrations) for example in examples] for target in ladder[:-1]]
     return _Table(
@@ -174,7 +174,7 @@ def _table(examples: Sequence[Example], ladder: Sequence[Target], calibrations: 
     )
 
 
-def _confidence(target: Target, example: Example, calibrations: Calibrations) -> float:
+def _confidence(target: Target, example: LiveExample, calibrations: Calibrations) -> float:
     tried = example.tried[target.name]
     calibration = calibration_for(target, example.task, tried.kind, calibrations)
     if calibration is None or tried.evidence is None:
@@ -255,18 +255,20 @@ def _interval(table: _Table, settings: Sequence[tuple[float, ...]], rng: np.rand
     return metrics.bootstrap_ci(drawn, (rows,), rng, _DRAWS)
 
 
-def _rows(table: _Table, ladder: Sequence[Target], deployed: Deployed, rng: np.random.Generator) -> tuple[Row, ...]:
+def _rows(
+    table: _Table, ladder: Sequence[Target], deployed: Deployed, rng: np.random.Generator
+) -> tuple[PolicyRow, ...]:
     """Return the rows of every target alone, of the right answers of any, and of the fleet itself."""
     n = table.good.shape[1]
     alone = [
-        Row(target.name, n, float(good.mean()), _mean_ci(good, rng), float(rung > 0), float(usd.mean()))
+        PolicyRow(target.name, n, float(good.mean()), _mean_ci(good, rng), float(rung > 0), float(usd.mean()))
         for rung, (target, good, usd) in enumerate(zip(ladder, table.good, table.usd, strict=True))
     ]
     best = table.good.max(axis=0)
     return (
         *alone,
-        Row("oracle", n, float(best.mean()), _mean_ci(best, rng), float((table.good[0] < best).mean())),
-        Row("fleet", deployed.n, deployed.quality, None, deployed.escalation_rate, deployed.usd),
+        PolicyRow("oracle", n, float(best.mean()), _mean_ci(best, rng), float((table.good[0] < best).mean())),
+        PolicyRow("fleet", deployed.n, deployed.quality, None, deployed.escalation_rate, deployed.usd),
     )
 
 
@@ -296,7 +298,10 @@ def _drawing(table: _Table, points: Sequence[Point], deployed: Deployed, n: int)
     return Drawing(
         title=f"the ladder of this fleet: {n:,} held-out requests",
         cost_label="US dollars per 1,000 requests",
-        lines=(Line("the whole ladder", tuple(map(_scaled, points))), Line("first and last target only", tuple(two))),
+        lines=(
+            PlottedCurve("the whole ladder", tuple(map(_scaled, points))),
+            PlottedCurve("first and last target only", tuple(two)),
+        ),
         weak=_scaled(_alone(table, 0)),
         strong=_scaled(_alone(table, -1)),
         oracle=(_THOUSAND * float(cheapest.mean()), float(best.mean())),

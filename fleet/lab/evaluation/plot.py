@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fleet.files import replace_whole
-from fleet.lab.evaluation.drawing import Drawing, Line, Point, Reliability
+from fleet.lab.evaluation.drawing import Drawing, PlottedCurve, Point, Reliability
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 1800, 800
 _DPI = 150
@@ -43,7 +43,7 @@ def plot(drawing: Drawing, path: Path) -> None:
 
 def _cost_and_quality(axes: Axes, drawing: Drawing) -> None:
     axes.set_title("What quality costs", loc="left", fontsize=11)
-    mixing = Line("random routing", (drawing.weak, drawing.strong))
+    mixing = PlottedCurve("random routing", (drawing.weak, drawing.strong))
     axes.plot(*_xy(mixing.points), color=_GREY, linestyle=":", linewidth=1.6, label=mixing.name)
     for line, (colour, style, width) in zip(drawing.lines, _LINES, strict=False):
         axes.plot(*_xy(line.points), color=colour, linestyle=style, linewidth=width, label=line.name)

@@ -28,7 +28,7 @@ METHODS: Mapping[str, PValue] = {SHIPPED: hoeffding_bentkus, "ltt_binomial": bin
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ThresholdOutcome:
     """The effect of a threshold on the whole file; `kept_wrong` is None where it keeps nothing."""
 
     loss: float
@@ -37,11 +37,11 @@ class Outcome:
     kept_wrong: float | None
 
 
-def outcome(replay: Replay, threshold: float) -> Outcome:
+def outcome(replay: Replay, threshold: float) -> ThresholdOutcome:
     """Return the effect of `threshold`, a recorded confidence from which on answers are kept."""
     kept = confidences(replay) >= threshold
     weak, strong = replay.weak_correct, replay.strong_correct
-    return Outcome(
+    return ThresholdOutcome(
         loss=float(np.mean(kept * losses_of(weak, strong))),
         escalated=float(np.mean(~kept)),
         accuracy_minus_strong=float(np.mean(kept * (weak - strong))),

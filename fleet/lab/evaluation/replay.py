@@ -8,10 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from fleet.lab.evaluation import calibration, cascade
-from fleet.lab.evaluation.drawing import Drawing, Line, Point, Reliability
+from fleet.lab.evaluation.drawing import Drawing, PlottedCurve, Point, Reliability
 from fleet.lab.evaluation.files import Replay, read_cascade, read_replay
 from fleet.lab.evaluation.promise import confidences, outcome, thresholds, try_promise
-from fleet.lab.evaluation.report import Calibrations, Drift, Gap, Interval, Operation, Promise, ReplayReport, Row, Trust
+from fleet.lab.evaluation.report import (
+    Calibrations,
+    DriftReport,
+    Gap,
+    Interval,
+    Operation,
+    PolicyRow,
+    Promise,
+    ReplayReport,
+    Trust,
+)
 from fleet.lab.evaluation.stream import watch
 from fleet.lab.evaluation.verdict import conclusion, undefined, unpromised
 from fleet.lab.learning.guards import guard
@@ -65,7 +75,7 @@ def _report(
     promised: Promised,
     promises: tuple[Promise, ...],
     fits: Calibrations,
-    drifts: tuple[Drift | None, Drift | None],
+    drifts: tuple[DriftReport | None, DriftReport | None],
     crossed: Calibrations,
     stated: Mapping[str, Array],
     rng: np.random.Generator,
@@ -122,7 +132,7 @@ def _operation(replay: Replay, promised: Promised, promises: tuple[Promise, ...]
     )
 
 
-def _gap(replay: Replay, confidence: Row, gap_ci: Interval | None) -> Gap:
+def _gap(replay: Replay, confidence: PolicyRow, gap_ci: Interval | None) -> Gap:
     weak, strong = replay.weak_correct, replay.strong_correct
     return Gap(
         weak=float(weak.mean()),
@@ -152,7 +162,9 @@ def _trust(replay: Replay, fits: Calibrations, rng: np.random.Generator) -> Trus
     )
 
 
-def _drawing(replay: Replay, rows: tuple[Row, ...], crossed: Calibrations, stated: Mapping[str, Array]) -> Drawing:
+def _drawing(
+    replay: Replay, rows: tuple[PolicyRow, ...], crossed: Calibrations, stated: Mapping[str, Array]
+) -> Drawing:
     at = {row.name: _point(row) for row in rows}
     ways = (cascade.confidence_of(replay), cascade.length_of(replay))
     good = replay.weak_correct
@@ -172,10 +184,10 @@ def _drawing(replay: Replay, rows: tuple[Row, ...], crossed: Calibrations, state
     )
 
 
-def _line(name: str, curve: Curve) -> Line:
+def _line(name: str, curve: Curve) -> PlottedCurve:
     costs = curve.shares if curve.usd is None else _THOUSAND * curve.usd
-    return Line(name, tuple(zip(costs.tolist(), curve.quality.tolist(), strict=True)))
+    return PlottedCurve(name, tuple(zip(costs.tolist(), curve.quality.tolist(), strict=True)))
 
 
-def _point(row: Row) -> Point:
+def _point(row: PolicyRow) -> Point:
     return (row.escalation_rate if row.usd is None else _THOUSAND * row.usd), row.quality

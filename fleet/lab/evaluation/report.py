@@ -14,7 +14,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PolicyRow:
     """A way to answer all n requests.
 
     `quality` is at `escalation_rate`; `usd` is the mean price of a request there. The other numbers are for the
@@ -118,7 +118,7 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class DriftReport:
     """The alarms on `rows` requests, after a calibration on the first half of the file.
 
     `after` is the request, from 1, at which the first alarm came: confidences moved, or kept answers lost more than
@@ -202,13 +202,13 @@ class ReplayReport:
     gap: Gap
     trust: Trust
     operation: Operation
-    rows: tuple[Row, ...]
+    rows: tuple[PolicyRow, ...]
     calibration: Calibrations
     money: Money | None
     latency: Latency | None
     guarantee: tuple[Promise, ...]
-    drift: Drift | None
-    control: Drift | None
+    drift: DriftReport | None
+    control: DriftReport | None
     drawing: Drawing
 
     def as_json(self) -> dict[str, Any]:

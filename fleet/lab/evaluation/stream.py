@@ -6,8 +6,8 @@ import numpy as np
 
 from fleet.lab.evaluation.calibration import labels_of, sample_of_replay
 from fleet.lab.evaluation.files import Replay
-from fleet.lab.evaluation.report import Drift
-from fleet.lab.learning.calibrate import Goal, Refusal, calibrate
+from fleet.lab.evaluation.report import DriftReport
+from fleet.lab.learning.calibrate import Goal, UnusableLabels, calibrate
 from fleet.lab.learning.sample import probabilities
 from fleet.lab.learning.thresholds import losses_of
 from fleet.lab.metrics.curve import Array
@@ -19,7 +19,9 @@ from policies.confidence import drift
 _RECORDED = Target("weak", FLEET, "recorded", 0.0, 0.0, 1, frozenset(), LatencyClass.FAST, 1)
 
 
-def watch(replay: Replay, stream: Replay, risk: float, delta: float, rng: np.random.Generator) -> tuple[Drift, Drift]:
+def watch(
+    replay: Replay, stream: Replay, risk: float, delta: float, rng: np.random.Generator
+) -> tuple[DriftReport, DriftReport]:
     """Calibrate on the first half of `replay`; watch `stream`, and the second half as the control.
 
     Raises: ConfigError if the first half makes no calibration.
@@ -28,12 +30,12 @@ def watch(replay: Replay, stream: Replay, risk: float, delta: float, rng: np.ran
     labels = labels_of(replay.rows(slice(half)))
     goal = Goal(ThresholdMode.GUARANTEE, risk, delta)
     found = calibrate(CalibrationKey("weak"), _RECORDED, labels, "strong", goal, None, 0.0, "recorded", rng)
-    if isinstance(found, Refusal):
+    if isinstance(found, UnusableLabels):
         raise ConfigError(f"first half of {replay.name}: {found.field}", found.rule)
     return _watched(stream, found, risk), _watched(replay.rows(slice(half, None)), found, risk)
 
 
-def _watched(traffic: Replay, calibration: Calibration, risk: float) -> Drift:
+def _watched(traffic: Replay, calibration: Calibration, risk: float) -> DriftReport:
     """Run the alarms over the requests in order. Here every request has a label; in production a sample has."""
     assert calibration.threshold is not None, "a guarantee always has one"
     threshold = calibration.threshold
@@ -45,7 +47,7 @@ def _watched(traffic: Replay, calibration: Calibration, risk: float) -> Drift:
         loss_alarm = loss_alarm or bet.alarm()
         if after is None and (loss_alarm or histogram.alarm(calibration.labels)):
             after, psi = row, drift.psi(histogram.counts)
-    return Drift(
+    return DriftReport(
         stream=traffic.name,
         rows=len(traffic),
         alarm=after is not None,

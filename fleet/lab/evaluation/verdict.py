@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet.lab.evaluation.report import Drift, Interval, Money, Promise, Row
+from fleet.lab.evaluation.report import DriftReport, Interval, Money, PolicyRow, Promise
 from fleet.lab.metrics.curve import MIN_GAP
 from fleet.model.calibration import Guard
 
@@ -36,7 +36,11 @@ def unpromised(promises: Sequence[Promise]) -> str | None:
 
 
 def conclusion(
-    guard: Guard | None, confidence: Row, money: Money | None, promises: Sequence[Promise], drift: Drift | None
+    guard: Guard | None,
+    confidence: PolicyRow,
+    money: Money | None,
+    promises: Sequence[Promise],
+    drift: DriftReport | None,
 ) -> str:
     """Conclude in one line, the worst news first."""
     said = [_off(guard), _drift(drift), _promise(promises), _worth(confidence), _operation(confidence, money)]
@@ -53,7 +57,7 @@ def _off(guard: Guard | None) -> str:
             return "the guard switches this cascade off: strong does not gain on what escalates"
 
 
-def _worth(confidence: Row) -> str:
+def _worth(confidence: PolicyRow) -> str:
     if confidence.apgr is None:
         return ""
     if confidence.apgr_ci is None or confidence.apgr_ci[0] <= 0.5:
@@ -64,7 +68,7 @@ def _worth(confidence: Row) -> str:
     )
 
 
-def _operation(confidence: Row, money: Money | None) -> str:
+def _operation(confidence: PolicyRow, money: Money | None) -> str:
     if confidence.escalation_rate == 1:
         return "no threshold can be promised from these rows: everything escalates"
     cost = f" at {money.chosen:.0%} of the price of always-strong" if money else ""
@@ -80,7 +84,7 @@ def _promise(promises: Sequence[Promise]) -> str:
     return f"the promise {verdict}: broken in at most {worst:.1%} of draws, {promises[0].delta:.0%} promised"
 
 
-def _drift(drift: Drift | None) -> str:
+def _drift(drift: DriftReport | None) -> str:
     if drift is None:
         return ""
     if drift.alarm:

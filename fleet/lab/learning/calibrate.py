@@ -44,7 +44,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class UnusableLabels:
     """The reason why these labels make no calibration: `field` breaks `rule`."""
 
     field: str
@@ -62,7 +62,7 @@ def calibrate(
     version: str,
     rng: np.random.Generator,
     base: str = fit.BASE,
-) -> Calibration | Refusal:
+) -> Calibration | UnusableLabels:
     """Fit the calibration of `target` for `key`, against the stronger target named `strong`.
 
     Few labels are shrunk towards `parent`, a calibration one step up the hierarchy; it must have been fitted
@@ -78,7 +78,7 @@ def calibrate(
         scorer, threshold = _scorer_and_threshold(sample, labels, start, goal, rng)
         probe, probe_scorer = _second_look(asked, scorer)
     except ConfigError as error:
-        return Refusal(error.field, error.rule)
+        return UnusableLabels(error.field, error.rule)
     even = evened(sample.weights, rng)
     confidences = _confidences(scorer, labels)
     stated = fit.crossed(partial(fit.fit_sample, start=start), sample)

@@ -36,7 +36,7 @@ class Unused(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledAnswer:
     """A judged answer. `job` identifies it; `strong` is the target it was compared with, if any.
 
     `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is. `at` is
@@ -59,15 +59,15 @@ class Labelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class CollectedLabels:
     """The labels found. `unused` counts feedback that made no label, by reason; `unreadable` such messages."""
 
-    labels: tuple[Labelled, ...]
+    labels: tuple[LabelledAnswer, ...]
     unused: Mapping[Unused, int]
     unreadable: int = 0
 
 
-async def collect(journal: Journal) -> Collected:
+async def collect(journal: Journal) -> CollectedLabels:
     """Return every label the journal holds. Raises: QueueUnavailable."""
     said: defaultdict[JobKey, list[Feedback]] = defaultdict(list)
     async for feedback in journal.feedback():
@@ -80,19 +80,19 @@ async def collect(journal: Journal) -> Collected:
         if (entry.tenant, entry.job_id) in said:
             done[entry.tenant, entry.job_id].append(entry)
     found = [each for key, feedback in said.items() for each in labels_of(feedback, done.get(key, ()), models)]
-    labels = tuple(each for each in found if isinstance(each, Labelled))
+    labels = tuple(each for each in found if isinstance(each, LabelledAnswer))
     unused = Counter(each for each in found if isinstance(each, Unused))
-    return Collected(labels, unused, journal.unreadable())
+    return CollectedLabels(labels, unused, journal.unreadable())
 
 
 def labels_of(
     said: Sequence[Feedback], entries: Sequence[LedgerEntry], models: Mapping[str, str]
-) -> Iterator[Labelled | Unused]:
+) -> Iterator[LabelledAnswer | Unused]:
     """Yield a label, or why there is none, for each answer of one job that its feedback (oldest first) is about.
 
     `models` names the model that each target has run last: answers of another one say nothing about it.
     """
-    case = _Case.of(entries)
+    case = _LedgerJob.of(entries)
     if case is None:
         yield Unused.NO_LEDGER_ENTRY
         return
@@ -102,7 +102,7 @@ def labels_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _LedgerJob:
     """A job as the ledger has it: the answer of each target, and the one that was delivered."""
 
     job: str
@@ -112,7 +112,7 @@ class _Case:
     shadow: str | None
 
     @staticmethod
-    def of(entries: Sequence[LedgerEntry]) -> _Case | None:
+    def of(entries: Sequence[LedgerEntry]) -> _LedgerJob | None:
         tried = sorted((e.attempt for e in entries if e.attempt is not None), key=lambda attempt: attempt.number)
         answered = [a for a in tried if isinstance(a.outcome, Answer) and a.probe is None]
         own = [attempt.target for attempt in answered if attempt.reason is not Reason.SHADOW]
@@ -121,7 +121,7 @@ class _Case:
             return None
         shadow = next((attempt.target for attempt in answered if attempt.reason is Reason.SHADOW), None)
         job = f"{entries[0].tenant}.{entries[0].job_id}"
-        return _Case(job, task, {attempt.target: attempt for attempt in answered}, own[-1], shadow)
+        return _LedgerJob(job, task, {attempt.target: attempt for attempt in answered}, own[-1], shadow)
 
     def stronger(self, target: str) -> str | None:
         """Return the target whose answer this one was compared with."""
@@ -131,12 +131,12 @@ class _Case:
 Opinions = Mapping[tuple[str, Witness], Feedback]
 
 
-def _opinions(said: Iterable[Feedback], case: _Case) -> Opinions:
+def _opinions(said: Iterable[Feedback], case: _LedgerJob) -> Opinions:
     """Return the last opinion of each witness on each target's answer."""
     return {(feedback.target or case.delivered, feedback.source): feedback for feedback in said}
 
 
-def _label(target: str, opinions: Opinions, case: _Case, models: Mapping[str, str]) -> Labelled | Unused:
+def _label(target: str, opinions: Opinions, case: _LedgerJob, models: Mapping[str, str]) -> LabelledAnswer | Unused:
     attempt = case.answers.get(target)
     if attempt is None or not isinstance(attempt.outcome, Answer):
         return Unused.NO_SUCH_ANSWER
@@ -152,7 +152,7 @@ def _label(target: str, opinions: Opinions, case: _Case, models: Mapping[str, st
     if found is None:
         return Unused.UNDECIDED
     good, strong_good = found
-    return Labelled(
+    return LabelledAnswer(
         target=target,
         task=case.task,
         kind=attempt.judged.kind,

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.model.attempt import Features
 from fleet.model.calibration import OutputKind
 from fleet.model.errors import ConfigError
@@ -62,25 +62,25 @@ class LabelRecord(_Strict):
     messages: list[dict[str, Any]] | None = None
 
 
-def read_labels(path: Path) -> tuple[Labelled, ...]:
+def read_labels(path: Path) -> tuple[LabelledAnswer, ...]:
     """Read every line of the file that is not empty. Raises: ConfigError naming the line and the field; OSError."""
     return tuple(_labels(path.read_bytes()))
 
 
-def _labels(text: bytes) -> Iterator[Labelled]:
+def _labels(text: bytes) -> Iterator[LabelledAnswer]:
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield _label(number, line)
 
 
-def _label(number: int, line: bytes) -> Labelled:
+def _label(number: int, line: bytes) -> LabelledAnswer:
     try:
         read = LabelRecord.model_validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(map(str, ("labels", number, *first["loc"])))
         raise ConfigError(path, first["msg"]) from None
-    return Labelled(
+    return LabelledAnswer(
         target=read.target,
         task=read.task,
         kind=read.kind,

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from fleet.lab.learning import refit
-from fleet.lab.learning.calibrate import Goal, Refusal, calibrate
-from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.calibrate import Goal, UnusableLabels, calibrate
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.familiarity import FEWEST_OF_A_TASK, familiarity, tasks_lost
 from fleet.lab.learning.labels import Label, weight_of
 from fleet.lab.learning.looking import look_at
@@ -25,11 +25,11 @@ from policies.confidence.lookup import fallbacks, is_of
 from policies.rules.rules import Rules
 
 Calibrations = Mapping[CalibrationKey, Calibration]
-Groups = Mapping[CalibrationKey, Sequence[Labelled]]
+Groups = Mapping[CalibrationKey, Sequence[LabelledAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FitOutcome:
     """The outcome of one key. `reason` says why in words; numbers are None where nothing was measured.
 
     `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, including
@@ -42,7 +42,7 @@ class Outcome:
     accepted: bool
     reason: str
     calibration: Calibration | None = None
-    verdict: refit.Verdict | None = None
+    verdict: refit.RefitDecision | None = None
     counted: Calibration | None = None
     waits: bool = False
     lost: tuple[str, ...] = ()
@@ -54,13 +54,13 @@ class Outcome:
 
 
 def fit_all(
-    labels: Sequence[Labelled],
+    labels: Sequence[LabelledAnswer],
     in_force: Calibrations,
     rules: Rules,
     now: float,
     *,
     allow_fewer_tasks: bool = False,
-) -> list[Outcome]:
+) -> list[FitOutcome]:
     """Fit every key, in order. A key's labels of held-out jobs decide whether the fit of the others is accepted.
 
     A wide calibration whose labels lack a task of the one in force is not fitted, unless `allow_fewer_tasks`: jobs of
@@ -80,14 +80,14 @@ def fit_all(
         before = in_force.get(key)
         lost = _lost(key, groups[key], before, known[key.target])
         if lost and not allow_fewer_tasks and (before is None or before.withdrawn is None):
-            found.append(Outcome(key, len(groups[key]), False, _stays(lost), waits=True, lost=lost))
+            found.append(FitOutcome(key, len(groups[key]), False, _stays(lost), waits=True, lost=lost))
         else:
             found.append(replace(_fit_one(key, groups, in_force, rules, now), lost=lost))
     return found
 
 
 def _lost(
-    key: CalibrationKey, labels: Sequence[Labelled], before: Calibration | None, target: Target
+    key: CalibrationKey, labels: Sequence[LabelledAnswer], before: Calibration | None, target: Target
 ) -> tuple[str, ...]:
     if before is None or not is_of(before, target):
         return ()
@@ -106,13 +106,13 @@ def names_of(tasks: Sequence[str], most: int = 3) -> str:
     return ", ".join(tasks[:most]) + more
 
 
-def grouped(labels: Iterable[Labelled]) -> Groups:
+def grouped(labels: Iterable[LabelledAnswer]) -> Groups:
     """Group the labels under each key that covers them and is worth a calibration of its own.
 
     Those are every kind of answer to a task, all answers of a target, and keys between if they bring together more than
     any narrower key does.
     """
-    leaves: defaultdict[CalibrationKey, list[Labelled]] = defaultdict(list)
+    leaves: defaultdict[CalibrationKey, list[LabelledAnswer]] = defaultdict(list)
     for label in labels:
         leaves[CalibrationKey(label.target, label.task, label.kind)].append(label)
     under: defaultdict[CalibrationKey, set[CalibrationKey]] = defaultdict(set)
@@ -132,32 +132,32 @@ def _is_worth_it(
     return all(found != leaves for found in narrower)
 
 
-def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> Outcome:
+def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> FitOutcome:
     labels, target = groups[key], rules.catalogue.targets[key.target]
     rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
     before = in_force.get(key)
     look = look_at(labels, before, target, goal_of(target, rules), now)
     if look.too_soon is not None:
-        return Outcome(key, len(labels), False, look.too_soon, waits=True)
+        return FitOutcome(key, len(labels), False, look.too_soon, waits=True)
     goal = look.goal
     parent = _parent(key, groups, target, now, rng)
     found = _calibrated(key, target, [each for each in labels if not refit.heldout(each.job)], goal, parent, now, rng)
-    if isinstance(found, Refusal):
-        return Outcome(key, len(labels), False, f"{found.field}: {found.rule}")
+    if isinstance(found, UnusableLabels):
+        return FitOutcome(key, len(labels), False, f"{found.field}: {found.rule}")
     current = _judging_now(key, labels, target, in_force)
     to_beat = current.scorer if current is not None and _serves(current, goal) else None
     judging = weighted([each for each in labels if refit.heldout(each.job)])
     try:
         verdict = refit.accept(found.scorer, to_beat, judging, rng)
     except ConfigError as error:
-        return Outcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
+        return FitOutcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
     found = replace(found, familiar=_familiar(labels, key, current))
     named = replace(found, version=version_of(found), looks=look.looks)
     counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
-    return Outcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
+    return FitOutcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
 
 
-def _familiar(labels: Sequence[Labelled], key: CalibrationKey, current: Calibration | None) -> Familiarity:
+def _familiar(labels: Sequence[LabelledAnswer], key: CalibrationKey, current: Calibration | None) -> Familiarity:
     """Return what the labels make familiar; if they lack texts, the region of `current`, which judges now, stays."""
     asked = {each.job: (each.request, each.task) for each in labels if each.request is not None}
     requests, tasks = [request for request, _ in asked.values()], [task for _, task in asked.values()]
@@ -169,7 +169,7 @@ def _familiar(labels: Sequence[Labelled], key: CalibrationKey, current: Calibrat
     return found
 
 
-def _have_texts(labels: Sequence[Labelled], tasks: Sequence[str]) -> bool:
+def _have_texts(labels: Sequence[LabelledAnswer], tasks: Sequence[str]) -> bool:
     """Return whether each task has enough texts, or all of its texts: else the others' region would shut it out."""
     asked = Counter(task for task, _ in {(each.task, each.job) for each in labels})
     known = Counter(task for task, _ in {(each.task, each.job) for each in labels if each.request is not None})
@@ -179,14 +179,14 @@ def _have_texts(labels: Sequence[Labelled], tasks: Sequence[str]) -> bool:
 def _calibrated(
     key: CalibrationKey,
     target: Target,
-    labels: Sequence[Labelled],
+    labels: Sequence[LabelledAnswer],
     goal: Goal,
     parent: Calibration | None,
     now: float,
     rng: np.random.Generator,
-) -> Calibration | Refusal:
+) -> Calibration | UnusableLabels:
     if not labels:
-        return Refusal("labels", "must be more: all of the few there are were held out to judge by")
+        return UnusableLabels("labels", "must be more: all of the few there are were held out to judge by")
     return calibrate(key, target, weighted(labels), strong_of(labels), goal, parent, now, "", rng)
 
 
@@ -209,7 +209,7 @@ def _wider(key: CalibrationKey) -> Iterator[CalibrationKey]:
 
 
 def _judging_now(
-    key: CalibrationKey, labels: Sequence[Labelled], target: Target, in_force: Calibrations
+    key: CalibrationKey, labels: Sequence[LabelledAnswer], target: Target, in_force: Calibrations
 ) -> Calibration | None:
     """Return the calibration that judges these answers now: the key's or the nearest wider one that knows a task."""
     tasks = {each.task for each in labels}
@@ -231,7 +231,7 @@ def _serves(calibration: Calibration, goal: Goal) -> bool:
     return goal.mode is ThresholdMode.BUDGET or promised == (goal.risk, goal.delta, 0)
 
 
-def weighted(labels: Sequence[Labelled]) -> list[Label]:
+def weighted(labels: Sequence[LabelledAnswer]) -> list[Label]:
     """Return the labels with their weights: for comparisons, by how rarely such ones were drawn among these.
 
     How likely a user speaks up is unknown, so such a label counts like the most often drawn comparison.
@@ -248,7 +248,7 @@ def weighted(labels: Sequence[Labelled]) -> list[Label]:
     ]
 
 
-def strong_of(labels: Iterable[Labelled]) -> str | None:
+def strong_of(labels: Iterable[LabelledAnswer]) -> str | None:
     """Return the stronger target most of these answers were compared with; None if there was none."""
     counts = Counter(each.strong for each in labels if each.strong is not None)
     return min(counts, key=lambda name: (-counts[name], name), default=None)
@@ -276,6 +276,6 @@ def version_of(calibration: Calibration) -> str:
     return f"{day}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
-def in_force_after(in_force: Calibrations, outcomes: Iterable[Outcome]) -> dict[CalibrationKey, Calibration]:
+def in_force_after(in_force: Calibrations, outcomes: Iterable[FitOutcome]) -> dict[CalibrationKey, Calibration]:
     """Return the calibrations in force once all accepted ones are, with every test of a promise counted."""
     return {**in_force, **{each.key: each.to_store for each in outcomes if each.to_store}}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fleet.lab.learning import looks
 from fleet.lab.learning.calibrate import Goal
-from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.refit import heldout
 from fleet.model.calibration import NO_LOOKS, Calibration, Looks, ThresholdMode
 from fleet.model.target import Target
@@ -17,7 +17,7 @@ from policies.confidence.lookup import is_of
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PlannedTest:
     """A test that may be made: its goal, and the `looks` of the key once it is made.
 
     `too_soon` says why it had better wait; nothing is spent then.
@@ -28,7 +28,9 @@ class Look:
     too_soon: str | None = None
 
 
-def look_at(labels: Sequence[Labelled], before: Calibration | None, target: Target, goal: Goal, now: float) -> Look:
+def look_at(
+    labels: Sequence[LabelledAnswer], before: Calibration | None, target: Target, goal: Goal, now: float
+) -> PlannedTest:
     """Return the next test of a promise; nothing is spent in the other modes, which promise nothing.
 
     The same labels again are the same test again, which spends nothing, however often it is made; nor does a test
@@ -36,22 +38,22 @@ def look_at(labels: Sequence[Labelled], before: Calibration | None, target: Targ
     """
     looked = NO_LOOKS if before is None else before.looks
     if goal.mode is not ThresholdMode.GUARANTEE:
-        return Look(goal, looked)
+        return PlannedTest(goal, looked)
     digest = digest_of(labels)
     if looked.count and digest == looked.digest:
-        return Look(replace(goal, look=looked.count), looked, _unchanged(before, target, goal))
+        return PlannedTest(replace(goal, look=looked.count), looked, _unchanged(before, target, goal))
     fresh = _fresh(labels, looked)
     if not looks.is_due(looked, fresh, len(labels)) and _holds(before, target, goal):
         wanted = math.ceil(looks.GROWTH * len(labels))
-        return Look(goal, looked, f"too few new labels for another test of the promise: {fresh:,} of {wanted:,}")
+        return PlannedTest(goal, looked, f"too few new labels for another test of the promise: {fresh:,} of {wanted:,}")
     next_one = replace(goal, look=looked.count + 1)
     testing = sum(not heldout(label.job) for label in labels)
     if not looks.can_pass(testing, next_one.risk, next_one.spent):
-        return Look(next_one, looked)
-    return Look(next_one, Looks(looked.count + 1, len(labels), now, digest))
+        return PlannedTest(next_one, looked)
+    return PlannedTest(next_one, Looks(looked.count + 1, len(labels), now, digest))
 
 
-def digest_of(labels: Sequence[Labelled]) -> str:
+def digest_of(labels: Sequence[LabelledAnswer]) -> str:
     """Return a digest of the labels and what they say, in whatever order."""
     said = sorted(f"{each.job} {each.good} {each.strong_good}" for each in labels)
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
@@ -69,7 +71,7 @@ def _holds(before: Calibration | None, target: Target, goal: Goal) -> bool:
     return threshold.mode is goal.mode and (threshold.risk, threshold.delta) == (goal.risk, goal.delta)
 
 
-def _fresh(labels: Sequence[Labelled], looked: Looks) -> int:
+def _fresh(labels: Sequence[LabelledAnswer], looked: Looks) -> int:
     """Count the labels that are new since the last test, or by how many they grew where a time is missing."""
     if all(label.at is not None for label in labels):
         return sum(label.at is not None and label.at > looked.at for label in labels)

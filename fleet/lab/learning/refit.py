@@ -21,7 +21,7 @@ FLOORS = 1.5
 HELD_OUT_PERCENT = 30
 
 
-class Ruling(StrEnum):
+class RefitReason(StrEnum):
     FIRST = "first"
     BRIER_IMPROVES = "brier_improves"
     BRIER_DOES_NOT_IMPROVE = "brier_does_not_improve"
@@ -30,11 +30,11 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RefitDecision:
     """The decision on a candidate. `brier_before` is the current scorer's; numbers are None if not measured."""
 
     accepted: bool
-    reason: Ruling
+    reason: RefitReason
     brier: float | None = None
     brier_before: float | None = None
     ece: float | None = None
@@ -50,7 +50,9 @@ def heldout(job_id: str) -> bool:
     return int.from_bytes(digest[:8], "big") % 100 < HELD_OUT_PERCENT
 
 
-def accept(candidate: Scorer, current: Scorer | None, heldout: Sequence[Label], rng: np.random.Generator) -> Verdict:
+def accept(
+    candidate: Scorer, current: Scorer | None, heldout: Sequence[Label], rng: np.random.Generator
+) -> RefitDecision:
     """Accept the candidate if it improves the Brier score and its ECE is low, on labels it has not seen.
 
     Its Brier score must be lower than the current scorer's (if there is one), and its ECE at most max(0.05, 1.5 x that
@@ -59,7 +61,7 @@ def accept(candidate: Scorer, current: Scorer | None, heldout: Sequence[Label], 
     Raises: ConfigError naming the label and its field if a scorer cannot be applied.
     """
     if not heldout:
-        return Verdict(False, Ruling.NO_HELD_OUT_LABELS)
+        return RefitDecision(False, RefitReason.NO_HELD_OUT_LABELS)
     needed = {*candidate.signals, *(current.signals if current else ())}
     sample = sample_of(heldout, tuple(needed))
     stated = probabilities(candidate, sample.columns)
@@ -71,12 +73,12 @@ def accept(candidate: Scorer, current: Scorer | None, heldout: Sequence[Label], 
     ece = metrics.ece(stated, sample.good, weights=sample.weights)
     floor = metrics.ece_floor(stated, rng, weights=sample.weights)
     ruling = _ruling(brier, before, ece, floor)
-    return Verdict(ruling in (Ruling.FIRST, Ruling.BRIER_IMPROVES), ruling, brier, before, ece, floor)
+    return RefitDecision(ruling in (RefitReason.FIRST, RefitReason.BRIER_IMPROVES), ruling, brier, before, ece, floor)
 
 
-def _ruling(brier: float, before: float | None, ece: float, floor: float) -> Ruling:
+def _ruling(brier: float, before: float | None, ece: float, floor: float) -> RefitReason:
     if before is not None and brier >= before:
-        return Ruling.BRIER_DOES_NOT_IMPROVE
+        return RefitReason.BRIER_DOES_NOT_IMPROVE
     if ece > max(LARGEST_ECE, FLOORS * floor):
-        return Ruling.ECE_TOO_HIGH
-    return Ruling.FIRST if before is None else Ruling.BRIER_IMPROVES
+        return RefitReason.ECE_TOO_HIGH
+    return RefitReason.FIRST if before is None else RefitReason.BRIER_IMPROVES

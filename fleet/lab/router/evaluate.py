@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fleet.lab.evaluation.drawing import Drawing, Line, Reliability
-from fleet.lab.evaluation.report import Row
+from fleet.lab.evaluation.drawing import Drawing, PlottedCurve, Reliability
+from fleet.lab.evaluation.report import PolicyRow
 from fleet.lab.evaluation.verdict import undefined
 from fleet.lab.metrics.metrics import reliability
-from fleet.lab.router.files import Labelled, read_labelled
+from fleet.lab.router.files import LabelledPrompts, read_labelled
 from fleet.lab.router.fit import fit_router
 from fleet.lab.router.report import RouterReport
-from fleet.lab.router.split import GRID, Judged, Order, judge, mean, mean_of, middle
+from fleet.lab.router.split import GRID, Order, RouterScores, judge, mean, mean_of, middle
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router
-from policies.routing.learned_router import Ruling, switch_on
+from policies.routing.learned_router import RouterDecision, switch_on
 
 SEEDS = 10
 FEWEST_TO_TEST = 50
@@ -52,7 +52,7 @@ def evaluate_router(
     return _report(file, asked, [router for router, _ in pairs], [judged for _, judged in pairs])
 
 
-def _split(file: Labelled, asked: Labelled | None, labels: int, seed: int) -> tuple[Router, Judged]:
+def _split(file: LabelledPrompts, asked: LabelledPrompts | None, labels: int, seed: int) -> tuple[Router, RouterScores]:
     rng = np.random.default_rng(seed)
     order = _equal_prompts_together(file.prompts, rng.permutation(len(file)))
     known = file.rows(order[:labels])
@@ -85,13 +85,13 @@ def _unseen(prompts: Sequence[str], order: Rows, labels: int) -> Rows:
 
 
 def _report(
-    file: Labelled, asked: Labelled | None, routers: Sequence[Router], splits: Sequence[Judged]
+    file: LabelledPrompts, asked: LabelledPrompts | None, routers: Sequence[Router], splits: Sequence[RouterScores]
 ) -> RouterReport:
     refusal = _refusal(splits)
     verdicts = [switch_on(router) for router in routers]
     used, length = middle([one.router for one in splits]), middle([one.length for one in splits])
     shown = used if refusal is None else _silent(used)
-    verdict = verdicts[0] if refusal is None else Ruling(False, refusal)
+    verdict = verdicts[0] if refusal is None else RouterDecision(False, refusal)
     return RouterReport(
         file=file.name,
         ask=asked.name if asked else None,
@@ -126,7 +126,7 @@ def _report(
     )
 
 
-def _refusal(splits: Sequence[Judged]) -> str | None:
+def _refusal(splits: Sequence[RouterScores]) -> str | None:
     """Return why the router must not be used on these prompts, or not be judged by them; None where it may."""
     unlike = mean_of([one.unlike for one in splits])
     if unlike >= UNLIKE_TRAINING:
@@ -140,7 +140,7 @@ def _silent(order: Order) -> Order:
     return replace(order, apgr=None, apgr_ci=None, apgr_sd=None, cpt50=None, cpt80=None, cpt95=None)
 
 
-def _conclusion(used: Order, length: Order, verdicts: Sequence[Ruling]) -> str:
+def _conclusion(used: Order, length: Order, verdicts: Sequence[RouterDecision]) -> str:
     """Conclude by the first training; where others disagree, say also how many would switch on."""
     verdict, on = verdicts[0], sum(verdict.on for verdict in verdicts)
     state = "it may be switched on" if verdict.on else "it stays off"
@@ -152,19 +152,19 @@ def _conclusion(used: Order, length: Order, verdicts: Sequence[Ruling]) -> str:
     )
 
 
-def _rows(splits: Sequence[Judged], router: Order, length: Order) -> tuple[Row, ...]:
+def _rows(splits: Sequence[RouterScores], router: Order, length: Order) -> tuple[PolicyRow, ...]:
     n = splits[0].n
     random = middle([one.random for one in splits])
     ordered = (("random", random), ("length", length), ("router", router))
     return (
-        Row("always-weak", n, mean_of([one.weak for one in splits]), None, 0.0),
+        PolicyRow("always-weak", n, mean_of([one.weak for one in splits]), None, 0.0),
         *(_row(name, n, order) for name, order in ordered),
-        Row("always-strong", n, mean_of([one.strong for one in splits]), None, 1.0),
+        PolicyRow("always-strong", n, mean_of([one.strong for one in splits]), None, 1.0),
     )
 
 
-def _row(name: str, n: int, order: Order) -> Row:
-    return Row(
+def _row(name: str, n: int, order: Order) -> PolicyRow:
+    return PolicyRow(
         name=name,
         n=n,
         quality=order.quality_at_half,
@@ -178,7 +178,7 @@ def _row(name: str, n: int, order: Order) -> Row:
     )
 
 
-def _drawing(title: str, splits: Sequence[Judged], router: Order, length: Order) -> Drawing:
+def _drawing(title: str, splits: Sequence[RouterScores], router: Order, length: Order) -> Drawing:
     chance = np.concatenate([one.chance for one in splits])
     suffices = np.concatenate([one.suffices for one in splits])
     ece = mean_of([one.ece for one in splits])
@@ -196,5 +196,5 @@ def _drawing(title: str, splits: Sequence[Judged], router: Order, length: Order)
     )
 
 
-def _line(name: str, order: Order) -> Line:
-    return Line(name, tuple(zip(GRID.tolist(), order.quality.tolist(), strict=True)))
+def _line(name: str, order: Order) -> PlottedCurve:
+    return PlottedCurve(name, tuple(zip(GRID.tolist(), order.quality.tolist(), strict=True)))

@@ -29,7 +29,7 @@ _GOODNESS = ("weak_correct", "strong_correct")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labelled:
+class LabelledPrompts:
     """The columns of a file of labelled prompts; `answers` are the weak target's (None: not read)."""
 
     name: str
@@ -41,14 +41,14 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def rows(self, which: npt.NDArray[np.int64]) -> Labelled:
+    def rows(self, which: npt.NDArray[np.int64]) -> LabelledPrompts:
         """Return the same file with some of its rows."""
         answers = None if self.answers is None else [self.answers[row] for row in which]
         prompts = [self.prompts[row] for row in which]
-        return Labelled(self.name, prompts, self.weak_good[which], self.strong_good[which], answers)
+        return LabelledPrompts(self.name, prompts, self.weak_good[which], self.strong_good[which], answers)
 
 
-def read_labelled(path: Path, with_answer: bool) -> Labelled:
+def read_labelled(path: Path, with_answer: bool) -> LabelledPrompts:
     """Read and check a file of labelled prompts.
 
     Raises: ConfigError that names file, line, column and rule; OSError if the file cannot be read.
@@ -67,7 +67,7 @@ def read_labelled(path: Path, with_answer: bool) -> Labelled:
         _refuse(path, "must have at least one row under its header")
     columns = {name: [row[name] for row in rows] for name in wanted}
     weak, strong = (np.array(columns[name], dtype=np.float64) for name in _GOODNESS)
-    return Labelled(path.name, columns["prompt"], weak, strong, columns.get("weak_response"))
+    return LabelledPrompts(path.name, columns["prompt"], weak, strong, columns.get("weak_response"))
 
 
 def _places(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:

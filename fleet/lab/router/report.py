@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fleet.lab.evaluation.drawing import Drawing
-from fleet.lab.evaluation.report import Interval, Row
+from fleet.lab.evaluation.report import Interval, PolicyRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class RouterReport:
     switch_on: bool
     switch_on_reason: str
     switch_on_share: float
-    rows: tuple[Row, ...]
+    rows: tuple[PolicyRow, ...]
     drawing: Drawing = field(repr=False)
 
     def as_json(self) -> dict[str, Any]:

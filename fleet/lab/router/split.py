@@ -11,7 +11,7 @@ from fleet.lab.evaluation.report import Interval
 from fleet.lab.metrics import curve as curves
 from fleet.lab.metrics.curve import Array
 from fleet.lab.metrics.metrics import auroc, bootstrap_ci, brier, brier_constant, ece, ece_floor
-from fleet.lab.router.files import Labelled
+from fleet.lab.router.files import LabelledPrompts
 from fleet.model.router import Router
 from policies.routing.learned_router import read
 
@@ -39,7 +39,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class RouterScores:
     """A router on a test set. `router` abstains out of distribution, `forced` does not; `chance` abstains too."""
 
     weak: float
@@ -66,7 +66,7 @@ class Judged:
         return len(self.chance)
 
 
-def judge(router: Router, test: Labelled, rng: np.random.Generator) -> Judged:
+def judge(router: Router, test: LabelledPrompts, rng: np.random.Generator) -> RouterScores:
     """Judge the router on every prompt of the test set."""
     answers: Sequence[str | None] = test.answers or [None] * len(test)
     readings = [read(router, prompt, answer) for prompt, answer in zip(test.prompts, answers, strict=True)]
@@ -77,7 +77,7 @@ def judge(router: Router, test: Labelled, rng: np.random.Generator) -> Judged:
     suffices = (test.weak_good >= test.strong_good).astype(np.float64)
     kept = np.argsort(chance)[len(test) // 2 :]
     length = curves.length_score([len(prompt) for prompt in test.prompts])
-    return Judged(
+    return RouterScores(
         weak=float(test.weak_good.mean()),
         strong=float(test.strong_good.mean()),
         oracle=float(np.maximum(test.weak_good, test.strong_good).mean()),
@@ -126,7 +126,7 @@ def mean_of(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _order(score: Array, test: Labelled, rng: np.random.Generator) -> Order:
+def _order(score: Array, test: LabelledPrompts, rng: np.random.Generator) -> Order:
     curve = curves.router(score, test.weak_good, test.strong_good)
     return Order(
         quality=np.interp(GRID, curve.shares, curve.quality),

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fleet.lab.simulation.fleet_state import FleetState
+from fleet.lab.simulation.fleet_state import SimulatedFleetState
 from fleet.lab.simulation.targets.provider import ANSWER
 from fleet.lab.simulation.workload.ability import Answers
 from fleet.lab.simulation.workload.crowd import SimulatedJob
@@ -50,7 +50,9 @@ _KINDS = tuple(FailureKind)
 class Decisions:
     """Asks `next_action` on behalf of simulated jobs."""
 
-    def __init__(self, scenario: Scenario, rules: Rules, state: FleetState, answers: Mapping[str, Answers]) -> None:
+    def __init__(
+        self, scenario: Scenario, rules: Rules, state: SimulatedFleetState, answers: Mapping[str, Answers]
+    ) -> None:
         self._rules = rules
         self._state = state
         self._names = tuple(rules.catalogue.targets)

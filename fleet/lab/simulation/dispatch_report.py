@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from fleet.lab.simulation.targets.server import OwnServer, Server
+from fleet.lab.simulation.targets.server import OwnServer, SimulatedTarget
 from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
@@ -48,7 +48,7 @@ class LoadReport:
         return Load(_NAME, now, lanes, done, running, dict(self._missed))
 
 
-def depths_of(servers: Mapping[str, Server]) -> Depths:
+def depths_of(servers: Mapping[str, SimulatedTarget]) -> Depths:
     """Count what is stored: WORK for every target, in hand or not, and beyond its bounds the tenants' jobs in JOBS."""
     jobs: Counter[JobsOf] = Counter()
     work = {}

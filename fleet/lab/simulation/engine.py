@@ -14,11 +14,11 @@ from typing import Any
 
 from fleet.lab.simulation.decisions import Decisions, failure_code
 from fleet.lab.simulation.dispatch_report import LoadReport
-from fleet.lab.simulation.fleet_state import FleetState
+from fleet.lab.simulation.fleet_state import SimulatedFleetState
 from fleet.lab.simulation.report.tally import Tally
 from fleet.lab.simulation.targets.pool import Machine, Pace, Pool
 from fleet.lab.simulation.targets.provider import ANSWER
-from fleet.lab.simulation.targets.server import LANES, OwnServer, PaidServer, Server
+from fleet.lab.simulation.targets.server import LANES, OwnServer, PaidServer, SimulatedTarget
 from fleet.lab.simulation.workload.ability import Answers, hashed
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.scenario import ScalingKind, Scenario
@@ -51,8 +51,8 @@ class Engine:
             for name, own in scenario.own.items()
         }
         self.paid = {name: PaidServer(targets[name], paid, dispatchers) for name, paid in scenario.paid.items()}
-        self.servers: Mapping[str, Server] = {**self.own, **self.paid}
-        self.state = FleetState(rules, frozenset(self.servers), self._capacities)
+        self.servers: Mapping[str, SimulatedTarget] = {**self.own, **self.paid}
+        self.state = SimulatedFleetState(rules, frozenset(self.servers), self._capacities)
         self.decisions = Decisions(scenario, rules, self.state, answers)
         self.tally = Tally()
         self.report = LoadReport()
@@ -142,7 +142,7 @@ class Engine:
             case Run():
                 raise TypeError("a run is handed over")
 
-    def _hand_over(self, job: SimulatedJob, server: Server, now: float) -> None:
+    def _hand_over(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
         kind = self._kinds[job.kind]
         if not server.waiting and server.free(kind.lane, now) > 0:
             self._begin(job, server, now)
@@ -161,13 +161,13 @@ class Engine:
         for job in server.wake():
             self.go_on(job, now)
 
-    def _begin(self, job: SimulatedJob, server: Server, now: float) -> None:
+    def _begin(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
         """Begin a job. Dispatchers report it when they decide on it; before that, long waits happen in JOBS."""
         tokens, slack_seconds = job.input + job.output, job.deadline_at - now
         self.report.handed_over(server.target.name, self._lanes[job.kind], tokens, slack_seconds)
         self._start(job, server, now)
 
-    def _start(self, job: SimulatedJob, server: Server, now: float) -> None:
+    def _start(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
         lane = self._lanes[job.kind]
         if now >= job.deadline_at:
             self.go_on(job, now)
@@ -231,7 +231,7 @@ class Engine:
             server.pool.stop(job, now)
             self._concluded(server, job, TIMED_OUT, now)
 
-    def _concluded(self, server: Server, job: SimulatedJob, outcome: Outcome, now: float) -> None:
+    def _concluded(self, server: SimulatedTarget, job: SimulatedJob, outcome: Outcome, now: float) -> None:
         """End an attempt: free its slot, tell its breaker, and let the job go on."""
         name, target = server.target.name, server.target
         server.left(self._lanes[job.kind])
@@ -257,7 +257,7 @@ class Engine:
             job.rights |= 1 << number
         job.path += (self.decisions.code(name, outcome),)
 
-    def refill(self, server: Server, now: float) -> None:
+    def refill(self, server: SimulatedTarget, now: float) -> None:
         """Start waiting jobs as far as there is room, the first lane first."""
         for lane in LANES:
             line = server.lines[lane]
@@ -269,7 +269,7 @@ class Engine:
                     break
         self._look_again(server, now)
 
-    def _look_again(self, server: Server, now: float) -> None:
+    def _look_again(self, server: SimulatedTarget, now: float) -> None:
         """Plan a check at the known time when a provider's limit ends; nothing else would notice."""
         if server.waiting and isinstance(server, PaidServer) and server.look_at <= now:
             opens_at = server.provider.opens_at(now)
@@ -277,13 +277,13 @@ class Engine:
                 server.look_at = opens_at
                 self.at(opens_at, self._reopened, server)
 
-    def _shut(self, server: Server, until: float, now: float) -> None:
+    def _shut(self, server: SimulatedTarget, until: float, now: float) -> None:
         """Make no call until then: decide again on the jobs that wait."""
         self.at(until, self._reopened, server)
         for job in server.drain():
             self.go_on(job, now)
 
-    def _reopened(self, server: Server, now: float) -> None:
+    def _reopened(self, server: SimulatedTarget, now: float) -> None:
         self.state.touch()
         self.refill(server, now)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleet.lab.simulation.targets.pool import PROMPT_WORK, Pace
-from fleet.lab.simulation.workload.ability import DRAWS, Verdict
+from fleet.lab.simulation.workload.ability import DRAWS, SimulatedVerdict
 from fleet.lab.simulation.workload.crowd import Array
 from fleet.lab.simulation.workload.trace import Trace, span
 from fleet.model.errors import ConfigError
@@ -35,18 +35,18 @@ Looks = Array
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class FittedModels:
     """Each target's speed, the cost of being busy together, and the targets' confidence in answers to each task."""
 
     paces: dict[str, Pace]
     contention: float
-    answers: dict[tuple[str, str], tuple[Verdict, ...]]
+    answers: dict[tuple[str, str], tuple[SimulatedVerdict, ...]]
 
 
-def learn(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> Learned:
+def learn(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> FittedModels:
     """Learn from the attempts that ended in the first `share` of each run's time. Raises: ConfigError if too few."""
     looks: dict[str, list[Looks]] = {}
-    answers: dict[tuple[str, str], list[Verdict]] = {}
+    answers: dict[tuple[str, str], list[SimulatedVerdict]] = {}
     for trace in traces:
         start, end = span(trace)
         until = start + share * (end - start)
@@ -57,10 +57,12 @@ def learn(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> Learned:
         for job in trace:
             for each in job.attempts:
                 if each.ended_at <= until and each.output_tokens:
-                    answers.setdefault((each.target, job.task), []).append(Verdict(each.confidence, each.judged, DRAWS))
+                    answers.setdefault((each.target, job.task), []).append(
+                        SimulatedVerdict(each.confidence, each.judged, DRAWS)
+                    )
     lines, contention = fitted({name: np.concatenate(parts, axis=1) for name, parts in looks.items()})
     paces = {name: Pace(*line, rules.catalogue.targets[name].max_in_flight) for name, line in lines.items()}
-    return Learned(paces, contention, {key: tuple(verdicts) for key, verdicts in answers.items()})
+    return FittedModels(paces, contention, {key: tuple(verdicts) for key, verdicts in answers.items()})
 
 
 def _looks(trace: Trace, start: float, until: float) -> dict[str, Looks]:

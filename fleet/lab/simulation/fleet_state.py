@@ -18,7 +18,7 @@ MONEY_STEPS = 200
 """Steps of the limit to which decisions see spent money rounded up, so that few of them differ by it."""
 
 
-class FleetState:
+class SimulatedFleetState:
     """The state of the simulated fleet.
 
     `stamp` changes whenever a decision may: a breaker opens or closes, a target gets cold or warm, money goes.

@@ -15,14 +15,22 @@ from typing import Any
 import numpy as np
 
 from fleet.lab.simulation.engine import Engine
-from fleet.lab.simulation.fitting import Learned, learn
+from fleet.lab.simulation.fitting import FittedModels, learn
 from fleet.lab.simulation.report.sketch import Sketch
 from fleet.lab.simulation.report.tally import Tally
 from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.upkeep import Upkeep
 from fleet.lab.simulation.workload.ability import DRAWS, Answers
 from fleet.lab.simulation.workload.crowd import SimulatedJob
-from fleet.lab.simulation.workload.scenario import Arrivals, Kind, Length, Own, Scaling, ScalingKind, Scenario
+from fleet.lab.simulation.workload.scenario import (
+    ArrivalProcess,
+    Kind,
+    Length,
+    Own,
+    ScalingKind,
+    ScalingSetup,
+    Scenario,
+)
 from fleet.lab.simulation.workload.trace import RecordedJob, Trace, span
 from fleet.model.job import Lane, Plan
 from policies.rules.rules import Rules
@@ -97,7 +105,7 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
     return {name: count / whole for name, count in sorted(counts.items())}
 
 
-def _tuned(learned: Learned, traces: Sequence[Trace], rules: Rules) -> Learned:
+def _tuned(learned: FittedModels, traces: Sequence[Trace], rules: Rules) -> FittedModels:
     """Scale the paces so that the runs learned from take as long as they did.
 
     A fleet has work of its own beside the models', which no attempt shows: taking jobs, deciding, filling its batches.
@@ -114,7 +122,7 @@ def _tuned(learned: Learned, traces: Sequence[Trace], rules: Rules) -> Learned:
     return learned
 
 
-def _run(trace: Trace, learned: Learned, rules: Rules) -> tuple[float, Tally]:
+def _run(trace: Trace, learned: FittedModels, rules: Rules) -> tuple[float, Tally]:
     """Return seconds until all jobs have ended, and the tally of their ends."""
     kinds = sorted({(job.task, job.lane, job.plan) for job in trace})
     scenario = _scenario(trace, kinds, learned)
@@ -126,7 +134,7 @@ def _run(trace: Trace, learned: Learned, rules: Rules) -> tuple[float, Tally]:
     return engine.run(jobs), engine.tally
 
 
-def _scenario(trace: Trace, kinds: Sequence[tuple[str, Lane, Plan]], learned: Learned) -> Scenario:
+def _scenario(trace: Trace, kinds: Sequence[tuple[str, Lane, Plan]], learned: FittedModels) -> Scenario:
     attempts = [each for job in trace for each in job.attempts]
     prompt, answer = (
         Length(max=max((count for each in attempts if (count := getattr(each, name))), default=1))
@@ -135,10 +143,10 @@ def _scenario(trace: Trace, kinds: Sequence[tuple[str, Lane, Plan]], learned: Le
     return Scenario(
         title="replay",
         jobs=len(trace),
-        arrivals=Arrivals(jobs_per_second=1.0),
+        arrivals=ArrivalProcess(jobs_per_second=1.0),
         mix=tuple(Kind(1.0, task, prompt, answer, lane, plan) for task, lane, plan in kinds),
         own={name: Own((1, 1), pace.sequences, pace.step_seconds) for name, pace in learned.paces.items()},
-        scaling=Scaling(by=ScalingKind.FIXED),
+        scaling=ScalingSetup(by=ScalingKind.FIXED),
         dispatchers=1,
         contention=learned.contention,
     )
@@ -152,7 +160,7 @@ def _simulated(job: RecordedJob, kind: int, start: float) -> SimulatedJob:
     return SimulatedJob(job.submitted_at - start, kind, input_tokens, output_tokens, 0, bits)
 
 
-def _answers(name: str, kinds: Sequence[tuple[str, Lane, Plan]], learned: Learned) -> Answers:
+def _answers(name: str, kinds: Sequence[tuple[str, Lane, Plan]], learned: FittedModels) -> Answers:
     """Return the target's confidences in answers to the same task, or to any where it had none of that."""
     tasks = sorted({task for target, task in learned.answers if target == name})
     verdicts = [verdict for task in tasks for verdict in learned.answers[name, task]]

@@ -10,7 +10,7 @@ from fleet.lab.simulation.engine import Engine
 from fleet.lab.simulation.report.sketch import Sketch
 from fleet.lab.simulation.report.tally import Tally
 from fleet.lab.simulation.targets.pool import Pace, pace_of
-from fleet.lab.simulation.upkeep import Sample, Upkeep
+from fleet.lab.simulation.upkeep import Upkeep, UpkeepSample
 from fleet.lab.simulation.workload.ability import Answers, answers_of
 from fleet.lab.simulation.workload.crowd import SimulatedJob, crowd
 from fleet.lab.simulation.workload.scenario import DAY_SECONDS, HOUR_SECONDS, Scenario
@@ -35,7 +35,7 @@ class LaneReport:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetReport:
+class SimulatedTargetReport:
     """Results of one target. `answers` counts those it gave; `usd` is machines for own targets, calls for others."""
 
     attempts: int
@@ -69,11 +69,11 @@ class SimulationReport:
     decisions_asked: int
     total: LaneReport
     lanes: Mapping[Lane, LaneReport]
-    targets: Mapping[str, TargetReport]
+    targets: Mapping[str, SimulatedTargetReport]
     statuses: Mapping[str, int]
     reasons: Mapping[str, int]
     split: Mapping[str, float]
-    history: tuple[Sample, ...]
+    history: tuple[UpkeepSample, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report without the history, which is for plots."""
@@ -85,7 +85,7 @@ class SimulationReport:
         return plain | total
 
 
-def _plain(report: LaneReport | TargetReport) -> dict[str, Any]:
+def _plain(report: LaneReport | SimulatedTargetReport) -> dict[str, Any]:
     return {field.name: getattr(report, field.name) for field in fields(report)}
 
 
@@ -128,7 +128,7 @@ def simulate_jobs(
     return _report(engine, end, tuple(upkeep.history.samples))
 
 
-def _report(engine: Engine, end: float, history: tuple[Sample, ...]) -> SimulationReport:
+def _report(engine: Engine, end: float, history: tuple[UpkeepSample, ...]) -> SimulationReport:
     tally, targets = engine.tally, _targets(engine)
     own_usd = sum(targets[name].usd for name in engine.own)
     paid_usd = sum(targets[name].usd for name in engine.paid)
@@ -158,15 +158,15 @@ def _report(engine: Engine, end: float, history: tuple[Sample, ...]) -> Simulati
     )
 
 
-def _targets(engine: Engine) -> dict[str, TargetReport]:
+def _targets(engine: Engine) -> dict[str, SimulatedTargetReport]:
     found = {}
     for name, server in engine.own.items():
         price = server.serving.usd_per_hour * (engine.scenario.spot_price if server.own.spot else 1.0)
         usd = server.replica_seconds / HOUR_SECONDS * price
         answers = engine.tally.by_target[name]
-        found[name] = TargetReport(server.attempts, answers, usd, server.replica_seconds, server.lost)
+        found[name] = SimulatedTargetReport(server.attempts, answers, usd, server.replica_seconds, server.lost)
     for name, paid in engine.paid.items():
-        found[name] = TargetReport(paid.attempts, engine.tally.by_target[name], paid.usd)
+        found[name] = SimulatedTargetReport(paid.attempts, engine.tally.by_target[name], paid.usd)
     return found
 
 

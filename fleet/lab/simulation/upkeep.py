@@ -13,14 +13,14 @@ from fleet.lab.simulation.engine import Engine
 from fleet.lab.simulation.targets.scaler import scaler_of
 from fleet.lab.simulation.targets.server import OwnServer
 from fleet.lab.simulation.workload.scenario import DAY_SECONDS
-from policies.scaling.reading import Reading
+from policies.scaling.reading import ScalingInputs
 
 SAMPLES = 600
 """Samples that the history keeps, whatever time they span; every other one goes when there are twice as many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class UpkeepSample:
     """The state of the simulation `at` (seconds since the start)."""
 
     at: float
@@ -31,11 +31,11 @@ class Sample:
 
 @dataclass(slots=True)
 class History:
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[UpkeepSample] = field(default_factory=list)
     _every: int = 1
     _seen: int = 0
 
-    def note(self, sample: Callable[[], Sample]) -> None:
+    def note(self, sample: Callable[[], UpkeepSample]) -> None:
         self._seen += 1
         if self._seen % self._every == 0:
             self.samples.append(sample())
@@ -73,7 +73,7 @@ class Upkeep:
         own = self._engine.own
         loads, depths = (self._engine.report.at(now, own),), depths_of(self._engine.servers)
         for name, server in own.items():
-            reading = Reading(depths, loads, server.capacity(), float(server.ongoing))
+            reading = ScalingInputs(depths, loads, server.capacity(), float(server.ongoing))
             self._resize(server, self._scalers[name].wanted(reading, now), now)
         if self._engine.state.warming:
             self._engine.state.touch()  # a decision holds until the next tick, though its wait gets shorter
@@ -108,8 +108,8 @@ class Upkeep:
             self._engine.lose(server, now)
         self._plan_loss(server, now)
 
-    def _sample(self, now: float) -> Sample:
+    def _sample(self, now: float) -> UpkeepSample:
         engine = self._engine
         replicas = {name: server.pool.replicas for name, server in engine.own.items()}
         waiting = {name: server.waiting for name, server in engine.servers.items()}
-        return Sample(now, replicas, waiting, engine.tally.arrived)
+        return UpkeepSample(now, replicas, waiting, engine.tally.arrived)

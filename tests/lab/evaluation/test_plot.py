@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lab.evaluation.drawing import Drawing, Line, Reliability
+from fleet.lab.evaluation.drawing import Drawing, PlottedCurve, Reliability
 from fleet.lab.evaluation.plot import HEIGHT_PIXELS, WIDTH_PIXELS, plot
 from fleet.lab.evaluation.replay import evaluate_replay
 from fleet.lab.metrics.metrics import Bin
@@ -17,7 +17,7 @@ from fleet.lab.metrics.metrics import Bin
 DRAWING = Drawing(
     title="made up",
     cost_label="US dollars per 1,000 requests",
-    lines=(Line("confidence", ((0.1, 0.6), (0.2, 0.8), (0.4, 0.9))),),
+    lines=(PlottedCurve("confidence", ((0.1, 0.6), (0.2, 0.8), (0.4, 0.9))),),
     weak=(0.1, 0.6),
     strong=(0.3, 0.9),
     oracle=(0.15, 0.95),
@@ -48,8 +48,8 @@ def test_it_is_a_png_of_the_promised_size(drawing: Drawing, tmp_path: Path) -> N
     "changed",
     [
         {"title": "another"},
-        {"lines": (Line("confidence", ((0.1, 0.6), (0.4, 0.9))),)},
-        {"lines": (*DRAWING.lines, Line("length", ((0.1, 0.6), (0.4, 0.9))))},
+        {"lines": (PlottedCurve("confidence", ((0.1, 0.6), (0.4, 0.9))),)},
+        {"lines": (*DRAWING.lines, PlottedCurve("length", ((0.1, 0.6), (0.4, 0.9))))},
         {"oracle": (0.2, 0.95)},
         {"chosen": None},
         {"reliability": (Reliability("calibrated", (Bin(20, 0.3, 0.5), Bin(20, 0.9, 0.85)), 0.07),)},

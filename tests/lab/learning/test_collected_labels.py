@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.learning.collected import Collected, Labelled, Unused, collect, is_good, resolved
+from fleet.lab.learning.collected import CollectedLabels, LabelledAnswer, Unused, collect, is_good, resolved
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import OutputKind, Probe
 from fleet.model.delivery import Post
@@ -54,7 +54,7 @@ def compared(good: bool, target: str = SMALL, propensity: float = 0.02) -> Feedb
     return said(GOOD if good else BAD, Witness.SHADOW, target=target, propensity=propensity)
 
 
-async def collected(*records: LedgerEntry | Feedback) -> Collected:
+async def collected(*records: LedgerEntry | Feedback) -> CollectedLabels:
     """What a journal holds after these were recorded in this order."""
     broker = MemoryBroker()
     for record in records:
@@ -65,7 +65,7 @@ async def collected(*records: LedgerEntry | Feedback) -> Collected:
     return await collect(MemoryJournal(broker))
 
 
-async def only_label(*records: LedgerEntry | Feedback) -> Labelled:
+async def only_label(*records: LedgerEntry | Feedback) -> LabelledAnswer:
     found = await collected(*records)
     assert not found.unused
     [label] = found.labels
@@ -75,7 +75,7 @@ async def only_label(*records: LedgerEntry | Feedback) -> Labelled:
 async def test_a_users_word_labels_the_answer_that_was_delivered() -> None:
     label = await only_label(entry(attempt(1)), said(GOOD))
 
-    assert label == Labelled(SMALL, "chat", OutputKind.SHORT, f"acme.{JOB}", Evidence(features(-1.0)), good=True)
+    assert label == LabelledAnswer(SMALL, "chat", OutputKind.SHORT, f"acme.{JOB}", Evidence(features(-1.0)), good=True)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fit import fit
 from fleet.lab.learning.fitting import (
-    Outcome,
+    FitOutcome,
     fit_all,
     goal_of,
     grouped,
@@ -44,14 +44,14 @@ def in_mode(rules: Rules, mode: ThresholdMode) -> Rules:
     return replace(rules, confidence=replace(rules.confidence, mode=mode))
 
 
-def one(number: int, task: str = "classify.intent", kind: OutputKind = TOKEN, **changes: object) -> Labelled:
+def one(number: int, task: str = "classify.intent", kind: OutputKind = TOKEN, **changes: object) -> LabelledAnswer:
     """A label that says nothing in particular."""
     evidence = Evidence(Features(-0.2, -0.2, -0.2, -0.2, -0.2, 1, 1.0, 0.1))
-    label = Labelled(SMALL, task, kind, f"acme.job-{number}", evidence, good=True)
+    label = LabelledAnswer(SMALL, task, kind, f"acme.job-{number}", evidence, good=True)
     return replace(label, **changes)  # type: ignore[arg-type]
 
 
-def overconfident(count: int, task: str = "classify.intent", kind: OutputKind = TOKEN) -> Iterator[Labelled]:
+def overconfident(count: int, task: str = "classify.intent", kind: OutputKind = TOKEN) -> Iterator[LabelledAnswer]:
     """Answers whose engine claims twice the log-odds that they have."""
     random = np.random.default_rng(len(task) + count)
     for number in range(count):
@@ -60,7 +60,7 @@ def overconfident(count: int, task: str = "classify.intent", kind: OutputKind = 
         logprob = -math.log1p(math.exp(-2 * odds))
         evidence = Evidence(Features(logprob, logprob, logprob, logprob, logprob, 1, 1.0, 0.1))
         strong_good = bool(random.random() < 0.95)
-        yield Labelled(SMALL, task, kind, f"acme.{task}-{number}", evidence, good, strong_good, LARGE)
+        yield LabelledAnswer(SMALL, task, kind, f"acme.{task}-{number}", evidence, good, strong_good, LARGE)
 
 
 def key(family: str = ANY, kind: str = ANY) -> CalibrationKey:
@@ -111,15 +111,15 @@ def test_the_stronger_target_is_the_one_most_were_compared_with() -> None:
 
 
 @pytest.fixture(scope="module")
-def fitted(rules: Rules) -> list[Outcome]:
+def fitted(rules: Rules) -> list[FitOutcome]:
     return fit_all([*overconfident(600), *overconfident(40, "classify.urgency")], {}, rules, NOW)
 
 
-def by_key(outcomes: list[Outcome]) -> dict[CalibrationKey, Outcome]:
+def by_key(outcomes: list[FitOutcome]) -> dict[CalibrationKey, FitOutcome]:
     return {outcome.key: outcome for outcome in outcomes}
 
 
-def test_an_overconfident_target_is_believed_less(fitted: list[Outcome]) -> None:
+def test_an_overconfident_target_is_believed_less(fitted: list[FitOutcome]) -> None:
     found = by_key(fitted)[key("classify.intent", TOKEN)]
 
     assert (found.labels, found.accepted, found.reason) == (600, True, "first")
@@ -128,7 +128,7 @@ def test_an_overconfident_target_is_believed_less(fitted: list[Outcome]) -> None
     assert (found.calibration.model, found.calibration.strong) == (SMALL, LARGE)
 
 
-def test_few_labels_lean_on_what_wider_keys_know_from_others(fitted: list[Outcome], rules: Rules) -> None:
+def test_few_labels_lean_on_what_wider_keys_know_from_others(fitted: list[FitOutcome], rules: Rules) -> None:
     leaning = by_key(fitted)[key("classify.urgency", TOKEN)].calibration
     alone = by_key(fit_all([*overconfident(40, "classify.urgency")], {}, rules, NOW))[key("classify.urgency", TOKEN)]
 
@@ -145,7 +145,7 @@ def test_no_label_counts_twice_by_way_of_a_wider_key(rules: Rules) -> None:
     assert _calibration(found).scorer == fit(weighted([label for label in labels if not heldout(label.job)]))
 
 
-def test_what_was_fitted_can_be_stored_and_read(fitted: list[Outcome]) -> None:
+def test_what_was_fitted_can_be_stored_and_read(fitted: list[FitOutcome]) -> None:
     calibrations = in_force_after({}, fitted)
 
     assert decode_document(encode_document(calibrations.values()).encode()) == calibrations
@@ -153,11 +153,11 @@ def test_what_was_fitted_can_be_stored_and_read(fitted: list[Outcome]) -> None:
     assert all(each.version.startswith("20261120-") for each in calibrations.values())
 
 
-def test_the_same_labels_give_the_same_calibrations(fitted: list[Outcome], rules: Rules) -> None:
+def test_the_same_labels_give_the_same_calibrations(fitted: list[FitOutcome], rules: Rules) -> None:
     assert fit_all([*overconfident(600), *overconfident(40, "classify.urgency")], {}, rules, NOW) == fitted
 
 
-def test_what_is_no_better_than_what_is_in_force_is_refused(fitted: list[Outcome], rules: Rules) -> None:
+def test_what_is_no_better_than_what_is_in_force_is_refused(fitted: list[FitOutcome], rules: Rules) -> None:
     in_force = in_force_after({}, fitted)
 
     labels = [*overconfident(600), *overconfident(40, "classify.urgency")]
@@ -167,7 +167,7 @@ def test_what_is_no_better_than_what_is_in_force_is_refused(fitted: list[Outcome
     assert in_force_after(in_force, [again]) == in_force
 
 
-def test_a_bad_calibration_in_force_is_replaced(rules: Rules, fitted: list[Outcome]) -> None:
+def test_a_bad_calibration_in_force_is_replaced(rules: Rules, fitted: list[FitOutcome]) -> None:
     good = by_key(fitted)[key("classify.intent", TOKEN)].calibration
     assert good is not None
     bad = replace(good, scorer=Scorer(Fit.PLATT, ("min_logit",), (3.0,), 4.0), version="bad")
@@ -186,7 +186,7 @@ def bound_to(other: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("why", ["of another model", "withdrawn"])
-def test_what_no_longer_serves_needs_no_beating(rules: Rules, fitted: list[Outcome], why: str) -> None:
+def test_what_no_longer_serves_needs_no_beating(rules: Rules, fitted: list[FitOutcome], why: str) -> None:
     in_force = in_force_after({}, fitted)
     unfit = {each: replace(found, **bound_to(why)) for each, found in in_force.items()}  # type: ignore[arg-type]
 
@@ -196,7 +196,7 @@ def test_what_no_longer_serves_needs_no_beating(rules: Rules, fitted: list[Outco
 
 
 def test_another_promise_asks_for_another_threshold_even_from_an_equal_scorer(
-    rules: Rules, fitted: list[Outcome]
+    rules: Rules, fitted: list[FitOutcome]
 ) -> None:
     promised = in_mode(rules, ThresholdMode.GUARANTEE)
     leaf = key("classify.intent", TOKEN)
@@ -210,7 +210,7 @@ def test_another_promise_asks_for_another_threshold_even_from_an_equal_scorer(
     assert again.accepted is False
 
 
-def _calibration(outcome: Outcome) -> Calibration:
+def _calibration(outcome: FitOutcome) -> Calibration:
     assert outcome.calibration is not None
     return outcome.calibration
 
@@ -226,7 +226,7 @@ def _calibration(outcome: Outcome) -> Calibration:
         ),
     ],
 )
-def test_a_refusal_says_why(rules: Rules, labels: list[Labelled], reason: str) -> None:
+def test_a_refusal_says_why(rules: Rules, labels: list[LabelledAnswer], reason: str) -> None:
     outcomes = fit_all(labels, {}, rules, NOW)
 
     assert [outcome.accepted for outcome in outcomes] == [False, False]
@@ -254,7 +254,7 @@ def test_a_promise_is_shared_by_the_tiers_of_the_longest_route(rules: Rules) -> 
     assert (goal.risk * tiers, goal.delta * tiers) == pytest.approx((rules.confidence.risk, rules.confidence.delta))
 
 
-def test_a_version_names_what_was_fitted_and_the_day(fitted: list[Outcome]) -> None:
+def test_a_version_names_what_was_fitted_and_the_day(fitted: list[FitOutcome]) -> None:
     found = _calibration(fitted[0])
 
     assert version_of(found) == version_of(replace(found, fitted_at=NOW + 1, version="x"))

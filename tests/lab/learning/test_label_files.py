@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.lab.learning.collected import Labelled
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.files import read_labels
 from fleet.model.attempt import Features
 from fleet.model.calibration import OutputKind
@@ -44,7 +44,7 @@ def written(folder: Path, *lines: dict[str, Any] | str) -> Path:
 def test_a_line_is_read_with_all_it_says(tmp_path: Path) -> None:
     [label] = read_labels(written(tmp_path, {**LINE, **FULL}))
 
-    assert label == Labelled(
+    assert label == LabelledAnswer(
         "llama-8b",
         "classify.intent",
         OutputKind.TOKEN,

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.lab.learning.collected import Labelled
-from fleet.lab.learning.fitting import Outcome, fit_all, in_force_after
+from fleet.lab.learning.collected import LabelledAnswer
+from fleet.lab.learning.fitting import FitOutcome, fit_all, in_force_after
 from fleet.model.attempt import Features
 from fleet.model.calibration import Calibration, CalibrationKey, Looks, OutputKind, ThresholdMode
 from fleet.settings.documents import load_rules
@@ -28,19 +28,19 @@ def rules() -> Rules:
     return replace(local, confidence=replace(local.confidence, mode=ThresholdMode.GUARANTEE, risk=0.2))
 
 
-def labels(count: int, first: int = 0, at: float | None = None) -> Iterator[Labelled]:
+def labels(count: int, first: int = 0, at: float | None = None) -> Iterator[LabelledAnswer]:
     for number in range(first, first + count):
         random = np.random.default_rng(number)
         odds = random.normal(1.5, 1.2)
         logprob = -math.log1p(math.exp(-odds))
         evidence = Evidence(Features(logprob, logprob, logprob, logprob, logprob, 1, 1.0, 0.1))
         good = bool(random.random() < 1 / (1 + math.exp(-odds)))
-        yield Labelled(
+        yield LabelledAnswer(
             "llama-8b", "classify.intent", OutputKind.TOKEN, f"q-{number}", evidence, good, True, "llama-70b", at=at
         )
 
 
-def fitted(found: list[Labelled], force: Force, rules: Rules, now: float = NOW) -> tuple[Outcome, Force]:
+def fitted(found: list[LabelledAnswer], force: Force, rules: Rules, now: float = NOW) -> tuple[FitOutcome, Force]:
     outcomes = fit_all(found, force, rules, now)
     return next(each for each in outcomes if each.key == KEY), in_force_after(force, outcomes)
 

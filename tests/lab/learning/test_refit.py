@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from labelled import evidence, of_two_signals, overconfident
 
-from fleet.lab.learning.calibrate import Goal, Refusal, calibrate
+from fleet.lab.learning.calibrate import Goal, UnusableLabels, calibrate
 from fleet.lab.learning.fit import fit
 from fleet.lab.learning.labels import Label
-from fleet.lab.learning.refit import Ruling, accept, heldout
+from fleet.lab.learning.refit import RefitReason, accept, heldout
 from fleet.lab.learning.sample import probabilities, sample_of
 from fleet.lab.learning.thresholds import grid_of, learn_then_test
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Guard, Probe, Scorer, ThresholdMode
@@ -33,25 +33,25 @@ def labels(n: int, seed: int = 1) -> list[Label]:
 @pytest.mark.parametrize(
     ("candidate", "current", "ruling"),
     [
-        (TRUE, RAW, Ruling.BRIER_IMPROVES),
-        (TRUE, None, Ruling.FIRST),
-        (RAW, TRUE, Ruling.BRIER_DOES_NOT_IMPROVE),
-        (TRUE, TRUE, Ruling.BRIER_DOES_NOT_IMPROVE),
-        (RAW, None, Ruling.ECE_TOO_HIGH),
-        (RAW, replace(RAW, intercept=3.0), Ruling.ECE_TOO_HIGH),
+        (TRUE, RAW, RefitReason.BRIER_IMPROVES),
+        (TRUE, None, RefitReason.FIRST),
+        (RAW, TRUE, RefitReason.BRIER_DOES_NOT_IMPROVE),
+        (TRUE, TRUE, RefitReason.BRIER_DOES_NOT_IMPROVE),
+        (RAW, None, RefitReason.ECE_TOO_HIGH),
+        (RAW, replace(RAW, intercept=3.0), RefitReason.ECE_TOO_HIGH),
     ],
 )
-def test_a_candidate_must_improve_and_be_honest(candidate: Scorer, current: Scorer | None, ruling: Ruling) -> None:
+def test_a_candidate_must_improve_and_be_honest(candidate: Scorer, current: Scorer | None, ruling: RefitReason) -> None:
     verdict = accept(candidate, current, labels(500), np.random.default_rng(2))
     assert verdict.reason is ruling
-    assert verdict.accepted is (ruling in (Ruling.FIRST, Ruling.BRIER_IMPROVES))
+    assert verdict.accepted is (ruling in (RefitReason.FIRST, RefitReason.BRIER_IMPROVES))
     assert (verdict.brier_before is None) is (current is None)
     assert verdict.ece is not None and verdict.ece_floor is not None
 
 
 def test_without_held_out_labels_nothing_is_proven() -> None:
     verdict = accept(TRUE, None, [], np.random.default_rng(2))
-    assert (verdict.accepted, verdict.reason, verdict.brier) == (False, Ruling.NO_HELD_OUT_LABELS, None)
+    assert (verdict.accepted, verdict.reason, verdict.brier) == (False, RefitReason.NO_HELD_OUT_LABELS, None)
 
 
 def test_few_held_out_labels_of_one_class_can_still_be_judged() -> None:
@@ -186,7 +186,7 @@ def test_labels_that_make_no_calibration_are_refused_with_the_rule(
 ) -> None:
     wanted = Goal(ThresholdMode.GUARANTEE, **goal)
     refused = calibrate(KEY, TARGET, found, "large", wanted, None, 5.0, "v1", np.random.default_rng(3))
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, UnusableLabels)
     assert refused.field == field
     assert refused.rule
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleet.lab.learning.collected import Labelled
-from fleet.lab.learning.fitting import Outcome, fit_all, in_force_after
+from fleet.lab.learning.collected import LabelledAnswer
+from fleet.lab.learning.fitting import FitOutcome, fit_all, in_force_after
 from fleet.model.attempt import Features
 from fleet.model.calibration import (
     NO_LOOKS,
@@ -42,7 +42,7 @@ def rules() -> Rules:
     return load_rules(None, None, "local")
 
 
-def labels(task: str, count: int = 120, kind: OutputKind = TOKEN, *, texts: bool = False) -> Iterator[Labelled]:
+def labels(task: str, count: int = 120, kind: OutputKind = TOKEN, *, texts: bool = False) -> Iterator[LabelledAnswer]:
     """Answers of an engine that claims twice the log-odds it has."""
     random = np.random.default_rng(len(task) + count)
     for number in range(count):
@@ -51,7 +51,9 @@ def labels(task: str, count: int = 120, kind: OutputKind = TOKEN, *, texts: bool
         evidence = Evidence(Features(logprob, logprob, logprob, logprob, logprob, 1, 1.0, 0.1))
         good = bool(random.random() < 1 / (1 + math.exp(-odds)))
         request = asked(task, number) if texts else None
-        yield Labelled(SMALL, task, kind, f"acme.{task}-{number}", evidence, good, True, "llama-70b", request=request)
+        yield LabelledAnswer(
+            SMALL, task, kind, f"acme.{task}-{number}", evidence, good, True, "llama-70b", request=request
+        )
 
 
 def asked(task: str, number: int) -> ChatRequest:
@@ -63,7 +65,7 @@ def asked(task: str, number: int) -> ChatRequest:
     return {"messages": [{"role": "user", "content": said}]}
 
 
-def by_key(outcomes: Sequence[Outcome]) -> dict[CalibrationKey, Outcome]:
+def by_key(outcomes: Sequence[FitOutcome]) -> dict[CalibrationKey, FitOutcome]:
     return {outcome.key: outcome for outcome in outcomes}
 
 
@@ -104,7 +106,7 @@ def wide_alone(three: Force) -> Force:
 )
 @pytest.mark.parametrize("beside", ["all that was fitted", "a bad wide one alone"])
 def test_whatever_is_labelled_next_every_task_that_was_known_still_is(
-    rules: Rules, three: Force, wide_alone: Force, new: list[Labelled], beside: str
+    rules: Rules, three: Force, wide_alone: Force, new: list[LabelledAnswer], beside: str
 ) -> None:
     """Also where anything fitted is better than what is in force."""
     force = three if beside == "all that was fitted" else {WIDE: unfit(wide_alone[WIDE])}

@@ -22,14 +22,14 @@ from fleet.lab.simulation.workload.ability import answers_of
 from fleet.lab.simulation.workload.crowd import SimulatedJob, crowd
 from fleet.lab.simulation.workload.scenario import (
     Ability,
-    Arrivals,
+    ArrivalProcess,
     Kind,
     Length,
     Outage,
     Own,
     Paid,
-    Scaling,
     ScalingKind,
+    ScalingSetup,
     Scenario,
     check,
     in_force,
@@ -39,7 +39,7 @@ from fleet.model.job import Lane, Plan
 from policies.rules.rules import Rules
 
 GOOD = ("succeeded", "best_effort")
-FIXED = Scaling(by=ScalingKind.FIXED)
+FIXED = ScalingSetup(by=ScalingKind.FIXED)
 SURE = Ability(0.999, 0.999, 0.0)
 UNSURE = Ability(0.95, 0.5, 1.0)
 
@@ -53,7 +53,7 @@ def scenario(**changes: Any) -> Scenario:
     given: dict[str, Any] = {
         "title": "test",
         "jobs": 100,
-        "arrivals": Arrivals(10.0),
+        "arrivals": ArrivalProcess(10.0),
         "mix": (kind(),),
         "own": {"llama-8b": Own((1, 1), 64, 0.03)},
         "answers": {"llama-8b": UNSURE, "mixtral-8x7b": UNSURE, "groq-gpt-oss-120b": UNSURE, "gpt-4o": UNSURE},
@@ -95,7 +95,7 @@ def ends_of(tested: Scenario, rules: Rules, jobs: Iterable[SimulatedJob]) -> End
 
 
 MIXED = scenario(
-    arrivals=Arrivals(6.0),
+    arrivals=ArrivalProcess(6.0),
     mix=(
         kind(share=3, lane=Lane.BULK),
         kind("classify.intent", Lane.INTERACTIVE, deadline_seconds=9.0),
@@ -112,7 +112,7 @@ MIXED = scenario(
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("jobs_per_second", [2.0, 6.0, 25.0])
 def test_every_job_ends_as_in_a_fleet_simulated_the_slow_way(seed: int, jobs_per_second: float, rules: Rules) -> None:
-    tested = replace(MIXED, arrivals=Arrivals(jobs_per_second))
+    tested = replace(MIXED, arrivals=ArrivalProcess(jobs_per_second))
     in_use = in_force(tested, rules)
     found = ends_of(tested, in_use, crowd(tested, 250, seed)).seen
     expected = NaiveFleet(tested, in_use).run(list(crowd(tested, 250, seed)))
@@ -130,7 +130,7 @@ def test_every_job_ends_as_in_a_fleet_simulated_the_slow_way(seed: int, jobs_per
 def one_server(length: Length, load: float, own: Own, pace: Pace, rules: Rules, jobs: int = 60_000) -> Engine:
     """Jobs that all want the 8B, on slots that are busy the part `load` of the time."""
     tested = scenario(
-        arrivals=Arrivals(1.0),
+        arrivals=ArrivalProcess(1.0),
         mix=(kind(lane=Lane.INTERACTIVE, input=Length(1, 0, max=1), output=length, deadline_seconds=1e6),),
         own={"llama-8b": own},
         answers={"llama-8b": SURE},
@@ -139,7 +139,7 @@ def one_server(length: Length, load: float, own: Own, pace: Pace, rules: Rules, 
     tokens_per_second = (
         own.replicas[0] * own.max_sequences / pace.step_seconds if pace.step_seconds else 1 / pace.each_seconds
     )
-    tested = replace(tested, arrivals=Arrivals(load * tokens_per_second / mean_tokens))
+    tested = replace(tested, arrivals=ArrivalProcess(load * tokens_per_second / mean_tokens))
     engine = Engine(tested, in_force(tested, rules), {"llama-8b": pace}, answers_of(tested.answers, 1, rules))
     engine.run(crowd(tested, jobs, 5))
     return engine
@@ -178,7 +178,7 @@ def test_jobs_that_share_a_server_take_as_long_whatever_the_spread_of_their_work
 
 
 ARRIVALS = st.builds(
-    Arrivals,
+    ArrivalProcess,
     jobs_per_second=st.sampled_from([0.05, 3.0, 40.0]),
     daily_peak=st.sampled_from([1.0, 1.9]),
     burst_factor=st.sampled_from([1.0, 20.0]),
@@ -217,7 +217,7 @@ SCENARIOS = st.builds(
     mix=st.lists(KINDS, min_size=1, max_size=3).map(tuple),
     own=st.dictionaries(st.sampled_from(["llama-8b", "mixtral-8x7b"]), OWN, max_size=2),
     paid=st.dictionaries(st.sampled_from(["groq-gpt-oss-120b", "gpt-4o"]), PAID, min_size=1),
-    scaling=st.builds(Scaling, by=st.sampled_from(ScalingKind)),
+    scaling=st.builds(ScalingSetup, by=st.sampled_from(ScalingKind)),
     daily_usd=st.sampled_from([0.01, 100.0]),
 )
 
@@ -277,7 +277,7 @@ def test_calls_cost_what_their_tokens_cost(rules: Rules) -> None:
 
 
 def test_machines_cost_by_the_hour_and_less_on_spot(rules: Rules) -> None:
-    tested = scenario(own={"llama-8b": Own((2, 2), 64, 0.03)}, arrivals=Arrivals(1.0))
+    tested = scenario(own={"llama-8b": Own((2, 2), 64, 0.03)}, arrivals=ArrivalProcess(1.0))
     usual, spot = (
         run(replace(tested, own={"llama-8b": replace(tested.own["llama-8b"], spot=s)}), rules) for s in (0, 1)
     )
@@ -295,7 +295,7 @@ def test_lost_machines_are_replaced_and_their_jobs_run_again(rules: Rules) -> No
 
 def test_interactive_jobs_pass_a_backlog_of_bulk(rules: Rules) -> None:
     mix = (kind(lane=Lane.BULK, share=20), kind("classify.intent", Lane.INTERACTIVE))
-    report = run(scenario(mix=mix, arrivals=Arrivals(40.0), answers={"llama-8b": SURE}), rules)
+    report = run(scenario(mix=mix, arrivals=ArrivalProcess(40.0), answers={"llama-8b": SURE}), rules)
     assert report.lanes[Lane.BULK].wait_p50_seconds > 20
     assert report.lanes[Lane.INTERACTIVE].wait_p95_seconds < 1
 
@@ -306,7 +306,7 @@ def test_a_tenant_with_few_jobs_is_not_behind_one_with_many(rules: Rules) -> Non
     many = kind(tenant="acme", share=9, lane=Lane.BULK)
     alone = kind(tenant="acme", share=1, lane=Lane.BULK, deadline_seconds=250.0)
     reports = [
-        run(scenario(mix=mix, arrivals=Arrivals(1.0, at_once=True), answers={"llama-8b": SURE}), rules, 4000)
+        run(scenario(mix=mix, arrivals=ArrivalProcess(1.0, at_once=True), answers={"llama-8b": SURE}), rules, 4000)
         for mix in ((few, many), (alone, many))
     ]
     assert reports[0].statuses.get("expired", 0) == 0 < reports[1].statuses["expired"]
@@ -314,14 +314,14 @@ def test_a_tenant_with_few_jobs_is_not_behind_one_with_many(rules: Rules) -> Non
 
 def test_a_providers_limit_holds_its_calls_back(rules: Rules) -> None:
     paid = {"gpt-4o": Paid(0.5, 90.0, requests_per_minute=60)}
-    report = run(scenario(own={}, paid=paid, arrivals=Arrivals(10.0), dispatchers=1), rules, 600)
+    report = run(scenario(own={}, paid=paid, arrivals=ArrivalProcess(10.0), dispatchers=1), rules, 600)
     assert report.simulated_seconds > 500
     assert report.statuses == {"succeeded": 600}
 
 
 def test_an_outage_sends_jobs_to_the_next_rung_and_they_come_back(rules: Rules) -> None:
     paid = {"groq-gpt-oss-120b": Paid(0.3, 400.0, outages=(Outage(0.0, 0.1),)), "gpt-4o": Paid(0.7, 80.0)}
-    report = run(scenario(own={}, paid=paid, arrivals=Arrivals(2.0)), rules, 2000)
+    report = run(scenario(own={}, paid=paid, arrivals=ArrivalProcess(2.0)), rules, 2000)
     assert report.statuses == {"succeeded": 2000}
     assert report.split["gpt-4o"] > 0.2
     assert report.split["groq-gpt-oss-120b"] > 0.2
@@ -331,14 +331,16 @@ def test_an_outage_sends_jobs_to_the_next_rung_and_they_come_back(rules: Rules) 
 def test_more_jobs_bring_more_replicas(by: ScalingKind, rules: Rules) -> None:
     own = {"llama-8b": Own((1, 6), 64, 0.03)}
     mix = (kind(deadline_seconds=600.0),)
-    tested = scenario(own=own, mix=mix, arrivals=Arrivals(30.0), scaling=Scaling(by=by), answers={"llama-8b": SURE})
+    tested = scenario(
+        own=own, mix=mix, arrivals=ArrivalProcess(30.0), scaling=ScalingSetup(by=by), answers={"llama-8b": SURE}
+    )
     report = run(tested, rules, 40_000)
     assert max(sample.replicas["llama-8b"] for sample in report.history) > 1
 
 
 def test_a_target_without_a_replica_gets_one_when_jobs_want_it(rules: Rules) -> None:
     own = {"llama-8b": Own((0, 1), 64, 0.03)}
-    tested = scenario(own=own, arrivals=Arrivals(1.0), scaling=Scaling(), answers={"llama-8b": SURE})
+    tested = scenario(own=own, arrivals=ArrivalProcess(1.0), scaling=ScalingSetup(), answers={"llama-8b": SURE})
     report = run(tested, rules, 1500)
     assert report.statuses == {"succeeded": 1500}
     assert report.total.wait_p99_seconds > 100  # the start of the first replica takes four minutes

@@ -12,21 +12,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.lab.simulation.report.sketch import ERROR, LEAST_SECONDS, Sketch
-from fleet.lab.simulation.targets.lanes import Line
+from fleet.lab.simulation.targets.lanes import LaneQueue
 from fleet.lab.simulation.targets.pool import WORK_PER_TOKEN, Machine, Pace, Pool, pace_of
 from fleet.lab.simulation.targets.provider import Provider
 from fleet.lab.simulation.targets.scaler import DOWNSCALE_SECONDS, UPSCALE_SECONDS, RayServeScaler
-from fleet.lab.simulation.upkeep import SAMPLES, History, Sample
+from fleet.lab.simulation.upkeep import SAMPLES, History, UpkeepSample
 from fleet.lab.simulation.workload.ability import DIFFICULTIES, DRAWS, LEVELS, answers_of, hashed
 from fleet.lab.simulation.workload.crowd import PORTION, SimulatedJob, crowd
-from fleet.lab.simulation.workload.scenario import Ability, Arrivals, Kind, Length, Own, Paid, Scenario, check, in_force
+from fleet.lab.simulation.workload.scenario import (
+    Ability,
+    ArrivalProcess,
+    Kind,
+    Length,
+    Own,
+    Paid,
+    Scenario,
+    check,
+    in_force,
+)
 from fleet.model.attempt import Failure, Outcome
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity
 from fleet.model.target import Serving
 from policies.rules.rules import Rules
-from policies.scaling.reading import Bounds, Reading
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
 
 KIND = Kind(1.0, "chat", Length(100, 0.5), Length(50, 0.5, min=10, max=80))
 
@@ -35,7 +45,7 @@ def scenario(**changes: Any) -> Scenario:
     given: dict[str, Any] = {
         "title": "test",
         "jobs": 10,
-        "arrivals": Arrivals(5.0),
+        "arrivals": ArrivalProcess(5.0),
         "mix": (KIND,),
         "own": {"llama-8b": Own((1, 2), 64, 0.03)},
         "answers": {"llama-8b": Ability(0.9, 0.5)},
@@ -94,7 +104,7 @@ def test_the_mix_is_drawn_by_its_shares() -> None:
 
 
 def test_the_wave_has_its_top_at_the_peak_hour() -> None:
-    arrivals = Arrivals(1.0, daily_peak=1.8, peak_hour=14)
+    arrivals = ArrivalProcess(1.0, daily_peak=1.8, peak_hour=14)
     hours = [job.arrived_at / 3600 % 24 for job in crowd(scenario(arrivals=arrivals), 86_400 * 2, seed=1)]
     peak, trough = (sum(abs(hour - at) < 1 for hour in hours) / len(hours) * 12 for at in (14, 2))
     assert peak == pytest.approx(1.8, abs=0.05)
@@ -102,7 +112,7 @@ def test_the_wave_has_its_top_at_the_peak_hour() -> None:
 
 
 def test_bursts_hold_their_share_of_the_average() -> None:
-    arrivals = Arrivals(2.0, burst_factor=10, burst_seconds=120, burst_every_seconds=3600)
+    arrivals = ArrivalProcess(2.0, burst_factor=10, burst_seconds=120, burst_every_seconds=3600)
     times = [job.arrived_at for job in crowd(scenario(arrivals=arrivals), 43_200, seed=1)]
     in_burst = sum(time % 3600 < 120 for time in times) / len(times)
     assert in_burst == pytest.approx(10 * 120 / (10 * 120 + 3480), abs=0.02)
@@ -188,7 +198,7 @@ def test_a_job_that_was_stopped_here_and_runs_there_is_done_there_only() -> None
 
 @pytest.mark.parametrize("lane", Lane)
 def test_tenants_take_turns_beyond_what_is_kept_ready(lane: Lane) -> None:
-    line = Line(lane, slots=8)
+    line = LaneQueue(lane, slots=8)
     for _ in range(400):
         line.put(simulated(200), "acme")
     for _ in range(40):
@@ -200,7 +210,7 @@ def test_tenants_take_turns_beyond_what_is_kept_ready(lane: Lane) -> None:
 
 
 def test_jobs_past_their_deadline_leave_a_line() -> None:
-    line = Line(Lane.STANDARD, slots=1)
+    line = LaneQueue(Lane.STANDARD, slots=1)
     for number in range(6):
         line.put(simulated(100 + number, deadline_at=float(number)), "acme")
     assert [job.output for job in line.overdue(2.5)] == [100, 101, 102]
@@ -217,10 +227,10 @@ def test_a_provider_answers_no_more_than_its_limit_in_a_minute() -> None:
 
 
 def test_ray_serve_adds_after_thirty_seconds_and_removes_after_ten_minutes() -> None:
-    scaler = RayServeScaler(Bounds(1, 8), ongoing=10.0)
+    scaler = RayServeScaler(ReplicaBounds(1, 8), ongoing=10.0)
 
     def wanted(ongoing: float, there: int, now: float) -> int:
-        return scaler.wanted(Reading(None, (), Capacity(there), ongoing), now)
+        return scaler.wanted(ScalingInputs(None, (), Capacity(there), ongoing), now)
 
     added = [now for now in range(0, 100, 5) if wanted(40.0, 1, now) > 1]
     assert added[0] == UPSCALE_SECONDS
@@ -231,7 +241,7 @@ def test_ray_serve_adds_after_thirty_seconds_and_removes_after_ten_minutes() -> 
 def test_history_keeps_the_whole_time_in_few_samples() -> None:
     history = History()
     for moment in range(50_000):
-        history.note(lambda moment=moment: Sample(float(moment), {}, {}, moment))  # type: ignore[misc]
+        history.note(lambda moment=moment: UpkeepSample(float(moment), {}, {}, moment))  # type: ignore[misc]
     assert SAMPLES <= len(history.samples) < 2 * SAMPLES
     assert history.samples[0].at < 200
     assert history.samples[-1].at > 49_800
@@ -251,8 +261,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"own": {"llama-8b": Own((3, 1), 8, 0.1)}}, "own.llama-8b.replicas: must be the least and the most"),
     ({"paid": {"gpt-4o": Paid(1.0, 1.0)}}, "answers.gpt-4o: is missing"),
     ({"answers": {"llama-8b": Ability(0.2, 0.8)}}, "answers.llama-8b.hard: must be more than 0 and not over easy"),
-    ({"arrivals": Arrivals(-1.0)}, "arrivals.jobs_per_second: must be more than zero"),
-    ({"arrivals": Arrivals(1.0, daily_peak=3.0)}, "arrivals.daily_peak: must be between 1 and 2"),
+    ({"arrivals": ArrivalProcess(-1.0)}, "arrivals.jobs_per_second: must be more than zero"),
+    ({"arrivals": ArrivalProcess(1.0, daily_peak=3.0)}, "arrivals.daily_peak: must be between 1 and 2"),
     ({"spot_price": 2.0}, "spot_price: must be between 0 and 1"),
 ]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.settings.capacity import load_machines, load_models
 from policies.capacity.architecture import Architecture
-from policies.capacity.memory import GIB, KvDtype, Memory, Quantization, cannot_split, kv_token_bytes, memory_of
+from policies.capacity.memory import GIB, KvDtype, Quantization, ReplicaMemory, cannot_split, kv_token_bytes, memory_of
 
 MODELS = {name: served.architecture for name, served in load_models().items()}
 GPUS = load_machines(None).gpus
@@ -24,7 +24,7 @@ def memory(
     gpu: str = "h100-80gb",
     cards: int = 1,
     kv_dtype: KvDtype = KvDtype.BF16,
-) -> Memory:
+) -> ReplicaMemory:
     return memory_of(MODELS[model], kind, kv_dtype, GPUS[gpu], cards)
 
 
@@ -107,7 +107,7 @@ def test_what_is_known_to_fit_does_and_what_is_known_not_to_does_not(
 
 
 def test_the_kv_cache_is_handed_out_in_blocks() -> None:
-    room = Memory(tensor_parallel=1, usable_gib=3, weights_gib=1, overhead_gib=1, kv_token_bytes=GIB / 64)
+    room = ReplicaMemory(tensor_parallel=1, usable_gib=3, weights_gib=1, overhead_gib=1, kv_token_bytes=GIB / 64)
     assert [room.sequences(tokens) for tokens in (1, 16, 17, 32, 33, 64, 65)] == [4, 4, 2, 2, 1, 1, 0]
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from fleet.model.errors import ConfigError
 from fleet.settings.capacity import load_machines, load_models
-from policies.capacity.machines import Gpu, Instance, Link, Machines, checked
+from policies.capacity.machines import Gpu, InstanceType, Link, Machines, checked
 from policies.capacity.memory import KvDtype, Quantization
-from policies.capacity.plan import Row, Wish, best, overview, price_of, rows_of, what_fits
+from policies.capacity.plan import ServingOption, Wish, best, overview, price_of, rows_of, what_fits
 from policies.capacity.roofline import Bound, JobShape, Replica, Speed, distinct_experts, speed_of
 
 MACHINES = load_machines(None)
@@ -20,7 +20,7 @@ MODELS = load_models()
 MEAN = Wish(JobShape(400, 100))
 
 
-def row(model: str, instance: str, kind: str = "bf16", wish: Wish = MEAN) -> Row:
+def row(model: str, instance: str, kind: str = "bf16", wish: Wish = MEAN) -> ServingOption:
     found = best(MODELS[model], instance, Quantization(kind), MACHINES, wish)
     assert found is not None
     return found
@@ -220,7 +220,7 @@ def machines(**changes: object) -> Machines:
         "2026-11",
         {"card": Gpu(24, 600, 70, 140, 256, 2048)},
         {"bus": Link(6, 50)},
-        {"box": Instance("card", 2, 1.0, 0.5, "bus")},
+        {"box": InstanceType("card", 2, 1.0, 0.5, "bus")},
         ("box",),
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
@@ -234,12 +234,12 @@ def machines(**changes: object) -> Machines:
         ({"gpus": {"card": Gpu(24, 600, 70, 140, 256, 2048, -1)}}, "gpus.card.fp8_tflops"),
         ({"links": {"bus": Link(0, 50)}}, "links.bus.gb_per_second"),
         ({"links": {"bus": Link(6, -1)}}, "links.bus.microseconds"),
-        ({"instances": {"box": Instance("other", 1, 1.0)}}, "instances.box.gpu"),
-        ({"instances": {"box": Instance("card", 0, 1.0)}}, "instances.box.gpus"),
-        ({"instances": {"box": Instance("card", 1, float("nan"))}}, "instances.box.usd_per_hour"),
-        ({"instances": {"box": Instance("card", 1, 1.0, 0)}}, "instances.box.spot_usd_per_hour"),
-        ({"instances": {"box": Instance("card", 2, 1.0)}}, "instances.box.link"),
-        ({"instances": {"box": Instance("card", 2, 1.0, link="rope")}}, "instances.box.link"),
+        ({"instances": {"box": InstanceType("other", 1, 1.0)}}, "instances.box.gpu"),
+        ({"instances": {"box": InstanceType("card", 0, 1.0)}}, "instances.box.gpus"),
+        ({"instances": {"box": InstanceType("card", 1, float("nan"))}}, "instances.box.usd_per_hour"),
+        ({"instances": {"box": InstanceType("card", 1, 1.0, 0)}}, "instances.box.spot_usd_per_hour"),
+        ({"instances": {"box": InstanceType("card", 2, 1.0)}}, "instances.box.link"),
+        ({"instances": {"box": InstanceType("card", 2, 1.0, link="rope")}}, "instances.box.link"),
         ({"overview": ("crate",)}, "overview"),
         ({"overview": ()}, "overview"),
     ],

@@ -10,13 +10,13 @@ from scaling_loop import Arrival, Loop, burst, run_ongoing_requests, run_ours, s
 
 from fleet.model.job import Lane
 from fleet.model.target import Serving
-from policies.scaling.reading import Bounds
+from policies.scaling.reading import ReplicaBounds
 
 HOUR = 3_600.0
 COLD_SECONDS = 120.0
 RATE = 5_500.0
 JOBS_PER_SECOND = RATE / 400  # what one replica does: a job has 400 tokens on average
-BOUNDS = Bounds(0, 16)
+BOUNDS = ReplicaBounds(0, 16)
 
 
 @pytest.fixture(scope="module")

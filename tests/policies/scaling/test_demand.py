@@ -16,7 +16,7 @@ from policies.scaling.progress import (
     MEASURE_SECONDS,
     PRIOR_SECONDS,
     Rate,
-    Step,
+    ThroughputStep,
     advance,
     learned,
 )
@@ -118,7 +118,7 @@ def test_what_goes_elsewhere_is_forgotten_as_it_goes(outlook):
 def test_steps_are_summed_over_dispatchers():
     _, counters = advance({}, [report("one", 0, 100), report("two", 0, 50)], NAME)
     step, _ = advance(counters, [report("one", 1, 130, 7), report("two", 1, 60)], NAME)
-    assert step == Step(40, 7, whole=True)
+    assert step == ThroughputStep(40, 7, whole=True)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_a_dispatcher_that_comes_goes_or_starts_anew_moves_nothing(loads, done):
 
 def test_while_no_dispatcher_reports_nothing_is_measured():
     step, counters = advance({}, [], NAME)
-    assert (step, counters) == (Step(whole=False), {})
+    assert (step, counters) == (ThroughputStep(whole=False), {})
 
 
 def test_the_same_report_again_is_no_progress_and_loses_none():
     _, counters = advance({}, [report("one", 0, 100)], NAME)
     again, counters = advance(counters, [report("one", 0, 100)], NAME)
     later, _ = advance(counters, [report("one", 3, 160)], NAME)
-    assert (again, later) == (Step(), Step(60, 0, whole=True))
+    assert (again, later) == (ThroughputStep(), ThroughputStep(60, 0, whole=True))
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1e6)), max_size=3), max_size=10))
@@ -166,7 +166,7 @@ def test_no_sequence_of_reports_moves_more_than_the_counters_rose(sequence):
 def busy_for(seconds, tokens_per_second, prior=1_000.0, running=1, rate=None, busy=True):
     rate = rate or Rate()
     for second in range(seconds):
-        rate = learned(rate, Step(tokens_per_second), running, busy, prior, float(second))
+        rate = learned(rate, ThroughputStep(tokens_per_second), running, busy, prior, float(second))
     return rate
 
 
@@ -200,11 +200,11 @@ def test_nothing_is_learned_while_there_was_not_enough_to_do_or_replicas_changed
     assert busy_for(1_000, 10, running=0) == Rate()
     rate = Rate()
     for second in range(100):
-        rate = learned(rate, Step(10), 1 + second // int(MEASURE_SECONDS) % 2, True, 1_000, float(second))
+        rate = learned(rate, ThroughputStep(10), 1 + second // int(MEASURE_SECONDS) % 2, True, 1_000, float(second))
     assert rate.seconds == 0
 
 
 def test_nothing_is_learned_across_a_dispatcher_s_end():
     rate = busy_for(int(LEAD_IN_SECONDS) + 5, 2_000)
-    cut = learned(rate, Step(0, 0, whole=False), 1, True, 1_000, 16.0)
+    cut = learned(rate, ThroughputStep(0, 0, whole=False), 1, True, 1_000, 16.0)
     assert (cut.stint, cut.seconds) == (None, 0.0)

@@ -6,16 +6,16 @@ from fleet.model.delivery import Depths, JobsOf
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, Load, ScalingDecision, ScalingReason
 from policies.scaling.dispatchers import DispatcherMemory, dispatchers
-from policies.scaling.reading import Bounds, Reading
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
 
 NOW = 1_000.0
-BOUNDS = Bounds(1, 8)
+BOUNDS = ReplicaBounds(1, 8)
 BACKLOG = Depths(jobs={JobsOf(Lane.BULK, "acme"): 100})
 
 
 def seen(cpu_shares, depths=BACKLOG, there=None, starting=0, at=NOW):
     loads = [Load(f"d{number}", at, cpu_share=share) for number, share in enumerate(cpu_shares)]
-    return Reading(depths, loads, Capacity(len(cpu_shares) if there is None else there, starting))
+    return ScalingInputs(depths, loads, Capacity(len(cpu_shares) if there is None else there, starting))
 
 
 @pytest.mark.parametrize(

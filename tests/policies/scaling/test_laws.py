@@ -10,10 +10,10 @@ from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, LaneLoad, Load, ScalingReason
 from fleet.model.target import Serving
 from fleet.settings.documents import load_rules
-from policies.scaling.arrivals import Arrivals
+from policies.scaling.arrivals import ArrivalRates
 from policies.scaling.dispatchers import DispatcherMemory, dispatchers
-from policies.scaling.reading import Bounds, Reading
-from policies.scaling.replicas import Memory, decide
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
+from policies.scaling.replicas import ScalerState, decide
 
 RULES = load_rules(None, None, "gpu")
 NOW = 10_000.0
@@ -46,19 +46,19 @@ depths = st.builds(
     work=st.dictionaries(works, counts),
 )
 capacities = st.builds(Capacity, st.integers(0, 12), st.integers(0, 4), st.none() | st.floats(NOW - 500, NOW))
-readings = st.builds(Reading, st.none() | depths, loads, capacities, st.floats(0, 2_000))
-whole_readings = st.builds(Reading, depths, loads, capacities, st.floats(0, 2_000))
-bounds = st.tuples(st.integers(0, 8), st.integers(0, 8)).map(lambda pair: Bounds(pair[0], pair[0] + pair[1]))
+readings = st.builds(ScalingInputs, st.none() | depths, loads, capacities, st.floats(0, 2_000))
+whole_readings = st.builds(ScalingInputs, depths, loads, capacities, st.floats(0, 2_000))
+bounds = st.tuples(st.integers(0, 8), st.integers(0, 8)).map(lambda pair: ReplicaBounds(pair[0], pair[0] + pair[1]))
 histories = st.lists(st.tuples(readings, st.floats(0.1, 60)), min_size=1, max_size=3)
 
 
 def after(history):
     """The memory after these readings, and the time of the next; the reports of each are as old as they were then."""
-    memory, now = Memory(), NOW - 600
+    memory, now = ScalerState(), NOW - 600
     for reading, seconds in history:
         now += seconds
         moved = [replace(load, at=load.at - NOW + now) for load in reading.loads]
-        _, memory = decide(replace(reading, loads=moved), memory, TARGET, Bounds(0, 16), RULES, now)
+        _, memory = decide(replace(reading, loads=moved), memory, TARGET, ReplicaBounds(0, 16), RULES, now)
     return memory
 
 
@@ -83,7 +83,7 @@ def test_a_memory_does_not_grow(history, reading):
 def test_without_work_there_are_never_more_than_before(history, reading):
     memory = after(history)
     quiet = replace(reading, depths=Depths(), ongoing=0.0, loads=[])
-    decision, _ = decide(quiet, memory, TARGET, Bounds(0, 99), RULES, NOW)
+    decision, _ = decide(quiet, memory, TARGET, ReplicaBounds(0, 99), RULES, NOW)
     assert decision.replicas <= quiet.there
 
 
@@ -91,8 +91,8 @@ def test_without_work_there_are_never_more_than_before(history, reading):
 def test_more_work_never_asks_for_fewer(history, reading, lane, more):
     memory, work = after(history), WorkOf(TARGET.name, lane)
     deeper = replace(reading.depths, work={**reading.depths.work, work: reading.depths.work.get(work, 0) + more})
-    fewer, _ = decide(reading, memory, TARGET, Bounds(0, 99), RULES, NOW)
-    decision, _ = decide(replace(reading, depths=deeper), memory, TARGET, Bounds(0, 99), RULES, NOW)
+    fewer, _ = decide(reading, memory, TARGET, ReplicaBounds(0, 99), RULES, NOW)
+    decision, _ = decide(replace(reading, depths=deeper), memory, TARGET, ReplicaBounds(0, 99), RULES, NOW)
     assert decision.replicas >= fewer.replicas
 
 
@@ -111,7 +111,7 @@ def test_larger_jobs_or_less_slack_never_ask_for_fewer_as_long_as_a_start_is_in_
     def chosen(tokens_per_job, slack_seconds):
         load = Load("one", NOW, {WorkOf(TARGET.name, lane): LaneLoad(10, tokens_per_job, slack_seconds)})
         # The lanes nobody reported count with the size of jobs in this one: so all grow together.
-        return decide(replace(reading, loads=[load]), memory, TARGET, Bounds(0, 99), RULES, NOW)[0].replicas
+        return decide(replace(reading, loads=[load]), memory, TARGET, ReplicaBounds(0, 99), RULES, NOW)[0].replicas
 
     assert chosen(max(tokens), min(slacks)) >= chosen(min(tokens), max(slacks))
 
@@ -119,7 +119,7 @@ def test_larger_jobs_or_less_slack_never_ask_for_fewer_as_long_as_a_start_is_in_
 @given(history=histories, reading=readings)
 def test_replicas_go_only_where_no_decision_of_the_window_wanted_them(history, reading):
     memory = after(history)
-    decision, _ = decide(reading, memory, TARGET, Bounds(0, 99), RULES, NOW)
+    decision, _ = decide(reading, memory, TARGET, ReplicaBounds(0, 99), RULES, NOW)
     fresh = [n for at, n in memory.window if NOW - at < RULES.scaling.settle_seconds]
     if decision.reason is not ScalingReason.IDLE:
         assert decision.replicas >= min(reading.there, max(fresh, default=0))
@@ -127,7 +127,7 @@ def test_replicas_go_only_where_no_decision_of_the_window_wanted_them(history, r
 
 @given(reading=readings, least=st.integers(0, 3), more=st.integers(0, 5), share=st.floats(0, 1.5))
 def test_dispatchers_keep_to_their_bounds_and_there_is_always_one(reading, least, more, share):
-    bounds = Bounds(least, least + more)
+    bounds = ReplicaBounds(least, least + more)
     memory = DispatcherMemory(NOW - 1, share, ())
     decision, then = dispatchers(reading, memory, bounds, RULES, NOW)
     assert (decision, then) == dispatchers(reading, memory, bounds, RULES, NOW)
@@ -135,4 +135,4 @@ def test_dispatchers_keep_to_their_bounds_and_there_is_always_one(reading, least
 
 
 def test_a_mean_that_knows_nothing_is_nothing():
-    assert (Arrivals().of(Lane.BULK), Arrivals().in_all()) == (0.0, 0.0)
+    assert (ArrivalRates().of(Lane.BULK), ArrivalRates().in_all()) == (0.0, 0.0)

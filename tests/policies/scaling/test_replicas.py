@@ -9,14 +9,14 @@ from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, LaneLoad, Load, ScalingDecision, ScalingReason
 from fleet.model.target import Serving
-from policies.scaling.reading import Bounds, Reading
-from policies.scaling.replicas import Memory, decide
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
+from policies.scaling.replicas import ScalerState, decide
 
 NOW = 1_000.0
 COLD_SECONDS = 100.0
 RATE = 4_000.0
 TOKENS = 400  # of a job: ten jobs a second and replica
-BOUNDS = Bounds(0, 10)
+BOUNDS = ReplicaBounds(0, 10)
 NAME = "llama-8b"
 NOTHING = Depths()
 
@@ -31,7 +31,7 @@ def choose(target, rules):
     """Decide at NOW, or `later` with what an earlier decision handed on."""
 
     def build(reading, memory=None, bounds=BOUNDS, at=NOW):
-        return decide(reading, memory or Memory(), target, bounds, rules, at)
+        return decide(reading, memory or ScalerState(), target, bounds, rules, at)
 
     return build
 
@@ -49,7 +49,7 @@ REPORT = load()
 
 
 def seen(depths, running=0, starting=0, ongoing=0.0, loads=(REPORT,), starting_at=NOW):
-    return Reading(depths, loads, Capacity(running, starting, starting_at if starting else None), ongoing)
+    return ScalingInputs(depths, loads, Capacity(running, starting, starting_at if starting else None), ongoing)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_starts_counts_from_when_it_will_be_there(choose, running, starting
 def test_a_replica_is_not_started_for_a_moment_of_work(choose):
     """One second is left when it is there; it is counted as if it had a tenth of the time its start takes."""
     loads = [load(slack=COLD_SECONDS + 1)]
-    assert choose(seen(work(2_000), 1, loads=loads), bounds=Bounds(0, 99))[0].replicas == 10
+    assert choose(seen(work(2_000), 1, loads=loads), bounds=ReplicaBounds(0, 99))[0].replicas == 10
 
 
 @pytest.mark.parametrize("slacks", [(1_000, 2_000), (2_000, 1_000)])
@@ -125,19 +125,19 @@ def test_earlier_deadlines_go_first_and_the_later_wait_for_them(choose, slacks):
 @pytest.mark.parametrize(("jobs", "tokens", "replicas"), [(64, 40_000, 1), (65, 40_000, 2), (640, 40_000, 10)])
 def test_there_are_no_more_replicas_than_full_batches(choose, jobs, tokens, replicas):
     loads = [load(slack=300, tokens=tokens)]
-    assert choose(seen(work(jobs), 1, loads=loads), bounds=Bounds(0, 99))[0].replicas == replicas
+    assert choose(seen(work(jobs), 1, loads=loads), bounds=ReplicaBounds(0, 99))[0].replicas == replicas
 
 
 @pytest.mark.parametrize(
     ("bounds", "jobs", "running", "decision"),
     [
-        (Bounds(2, 5), 0, 0, (2, ScalingReason.BELOW_LEAST)),
-        (Bounds(2, 5), 0, 1, (2, ScalingReason.BELOW_LEAST)),
-        (Bounds(0, 3), 50_000, 8, (3, ScalingReason.ABOVE_MOST)),
-        (Bounds(0, 0), 50_000, 1, (0, ScalingReason.ABOVE_MOST)),
-        (Bounds(0, 0), 50_000, 0, (0, ScalingReason.AT_MOST)),
-        (Bounds(0, 3), 50_000, 3, (3, ScalingReason.AT_MOST)),
-        (Bounds(2, 2), 0, 2, (2, ScalingReason.STEADY)),
+        (ReplicaBounds(2, 5), 0, 0, (2, ScalingReason.BELOW_LEAST)),
+        (ReplicaBounds(2, 5), 0, 1, (2, ScalingReason.BELOW_LEAST)),
+        (ReplicaBounds(0, 3), 50_000, 8, (3, ScalingReason.ABOVE_MOST)),
+        (ReplicaBounds(0, 0), 50_000, 1, (0, ScalingReason.ABOVE_MOST)),
+        (ReplicaBounds(0, 0), 50_000, 0, (0, ScalingReason.AT_MOST)),
+        (ReplicaBounds(0, 3), 50_000, 3, (3, ScalingReason.AT_MOST)),
+        (ReplicaBounds(2, 2), 0, 2, (2, ScalingReason.STEADY)),
     ],
 )
 def test_bounds_are_kept_at_once_and_are_the_reason_then(choose, bounds, jobs, running, decision):
@@ -178,28 +178,28 @@ def test_the_last_replica_goes_after_the_idle_time_and_only_then(choose, rules):
     [
         (seen(NOTHING, 1, ongoing=1.0), BOUNDS),
         (seen(work(1), 1), BOUNDS),
-        (seen(NOTHING, 1), Bounds(1, 5)),
+        (seen(NOTHING, 1), ReplicaBounds(1, 5)),
     ],
 )
 def test_the_last_replica_stays_while_there_is_anything_to_do_or_it_is_the_least(choose, rules, reading, bounds):
-    said, _ = run(choose, Memory(), int(rules.scaling.idle_seconds) + 60, reading, bounds=bounds)
+    said, _ = run(choose, ScalerState(), int(rules.scaling.idle_seconds) + 60, reading, bounds=bounds)
     assert {each.replicas for each in said} == {1}
 
 
 def test_the_memory_of_wishes_does_not_grow_while_they_stay_the_same(choose):
-    _, memory = run(choose, Memory(), 100, seen(work(64), 1))
+    _, memory = run(choose, ScalerState(), 100, seen(work(64), 1))
     assert len(memory.window) == 1
 
 
 def test_a_lost_memory_does_not_let_replicas_go_at_once(choose, rules):
-    said, _ = run(choose, Memory(), 60, seen(work(64), 3))
+    said, _ = run(choose, ScalerState(), 60, seen(work(64), 3))
     assert said[0] == ScalingDecision(3, ScalingReason.SETTLING)
     assert said[-1] == ScalingDecision(1, ScalingReason.LESS_WORK)
 
 
 def arriving(choose, per_second, running, seconds, lane=Lane.INTERACTIVE, slack=30.0, key="done"):
     """Jobs come in and are done, or go elsewhere, at this rate; the last decision."""
-    memory, decision = Memory(), None
+    memory, decision = ScalerState(), None
     for second in range(seconds):
         at = NOW + second
         loads = [load(lane, slack, at, **{key: per_second * TOKENS * second})]
@@ -254,7 +254,7 @@ def test_a_start_is_not_given_up_before_it_is_warm_and_idle(choose, rules):
 
 def test_jobs_that_expire_unserved_count_as_arrivals_as_well(choose):
     """Twenty jobs a second with thirty seconds each are six hundred waiting, of which one replica does half."""
-    memory = Memory()
+    memory = ScalerState()
     for second in range(90):
         at = NOW + second
         loads = [load(Lane.INTERACTIVE, 30.0, at, done=10 * TOKENS * second)]
@@ -269,8 +269,8 @@ def test_jobs_that_expire_unserved_count_as_arrivals_as_well(choose):
         (0, 0, BOUNDS, 0),
         (0, 1, BOUNDS, 1),
         (1, 257, BOUNDS, 2),
-        (3, 99_999, Bounds(0, 5), 5),
-        (0, 0, Bounds(2, 5), 2),
+        (3, 99_999, ReplicaBounds(0, 5), 5),
+        (0, 0, ReplicaBounds(2, 5), 2),
     ],
 )
 def test_without_the_broker_all_stay_and_those_are_added_that_requests_under_way_need(
@@ -304,4 +304,4 @@ def test_jobs_without_a_target_yet_count_where_dispatchers_send_them(choose):
 
 def test_a_target_that_does_not_say_what_a_replica_does_is_refused(target, rules):
     with pytest.raises(ConfigError, match=r"targets\.llama-8b\.serving"):
-        decide(seen(work(1)), Memory(), replace(target, serving=None), BOUNDS, rules, NOW)
+        decide(seen(work(1)), ScalerState(), replace(target, serving=None), BOUNDS, rules, NOW)

@@ -17,18 +17,18 @@ from typer.testing import CliRunner
 from fleet.cli.commands import app
 from fleet.model.errors import ConfigError
 from queues.server.conf_syntax import Value, Variable, document
-from queues.server.config import Plan, Server, Sync, Tls, files_of, servers_at, users_of
+from queues.server.config import ClusterLayout, Server, Sync, Tls, files_of, servers_at, users_of
 from queues.server.permissions import checked_tenants, fleet_users, system_user, tenant_user
 
 CLUSTER = tuple(Server(f"nats-{n}", "127.0.0.1", 4222 + n) for n in (1, 2, 3))
 
 
-def write(folder: Path, plan: Plan) -> None:
+def write(folder: Path, plan: ClusterLayout) -> None:
     for name, text in files_of(plan).items():
         (folder / name).write_text(text)
 
 
-def checked(folder: Path, name: str, plan: Plan) -> subprocess.CompletedProcess[str]:
+def checked(folder: Path, name: str, plan: ClusterLayout) -> subprocess.CompletedProcess[str]:
     """nats-server's own opinion of the file, with a password for everybody in its environment."""
     passwords = {user.variable: f"p{n}" for n, user in enumerate(users_of(plan))}
     command = [nats_server_binary(), "-t", "-c", str(folder / f"{name}.conf")]
@@ -41,7 +41,7 @@ def checked(folder: Path, name: str, plan: Plan) -> subprocess.CompletedProcess[
 def test_nats_server_takes_every_file(
     tmp_path: Path, servers: tuple[Server, ...], tenants: tuple[str, ...], sync: Sync
 ) -> None:
-    plan = Plan(servers, tenants, sync, str(tmp_path / "streams"), max_file_bytes=10**9)
+    plan = ClusterLayout(servers, tenants, sync, str(tmp_path / "streams"), max_file_bytes=10**9)
     write(tmp_path, plan)
 
     answers = [checked(tmp_path, server.name, plan) for server in servers]
@@ -50,7 +50,7 @@ def test_nats_server_takes_every_file(
 
 
 def test_without_a_password_for_everybody_no_server_starts(tmp_path: Path) -> None:
-    plan = Plan(CLUSTER[:1], ("acme",), store_dir=str(tmp_path))
+    plan = ClusterLayout(CLUSTER[:1], ("acme",), store_dir=str(tmp_path))
     write(tmp_path, plan)
 
     command = [nats_server_binary(), "-t", "-c", str(tmp_path / "nats-1.conf")]
@@ -104,10 +104,13 @@ def test_addresses_that_make_no_cluster_are_refused(addresses: list[str], rule: 
 
 
 def test_passwords_never_travel_in_clear_beyond_this_machine() -> None:
-    plan = Plan(servers_at(["nats.example"]), ("acme",))
+    plan = ClusterLayout(servers_at(["nats.example"]), ("acme",))
     with pytest.raises(ConfigError, match="clear"):
         files_of(plan)
-    assert "cert_file" in files_of(Plan(plan.servers, plan.tenants, tls=Tls("c.pem", "k.pem", "ca.pem")))["nats-1.conf"]
+    assert (
+        "cert_file"
+        in files_of(ClusterLayout(plan.servers, plan.tenants, tls=Tls("c.pem", "k.pem", "ca.pem")))["nats-1.conf"]
+    )
 
 
 WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)

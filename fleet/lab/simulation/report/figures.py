@@ -14,7 +14,7 @@ from policies.rules.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CostFigure:
     """A line of a cost table. `document_usd` and the others are dollars a month; ours is a simulated day times 30."""
 
     document: str
@@ -40,17 +40,17 @@ def run(scenario: Scenario, jobs: int | None, seed: int, shipped: Rules | None =
     return simulate(hosted(scenario, rules), rules, scenario.jobs if jobs is None else jobs, seed)
 
 
-def rows(seed: int, jobs: int | None = None) -> Iterator[Row]:
+def rows(seed: int, jobs: int | None = None) -> Iterator[CostFigure]:
     """Yield every figure, with `jobs` from a smaller sample."""
     rules = load_rules(None, None, "gpu")
     for figure in load_figures():
         yield _row(figure, seed, jobs, rules)
 
 
-def _row(figure: Figure, seed: int, jobs: int | None, rules: Rules) -> Row:
+def _row(figure: Figure, seed: int, jobs: int | None, rules: Rules) -> CostFigure:
     report = run(scenario_of(figure), jobs, seed, rules)
     to_month = report.month_usd / report.cost_usd if report.cost_usd else 0.0
-    return Row(
+    return CostFigure(
         figure.document,
         figure.what,
         figure.usd,

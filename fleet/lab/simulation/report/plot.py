@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fleet.files import replace_whole
 from fleet.lab.simulation.simulate import SimulationReport
-from fleet.lab.simulation.upkeep import Sample
+from fleet.lab.simulation.upkeep import UpkeepSample
 from fleet.lab.simulation.workload.scenario import HOUR_SECONDS
 
 COLUMN_PIXELS, HEIGHT_PIXELS = 900, 1000
@@ -95,7 +95,7 @@ def _waiting(axes: Axes, report: SimulationReport, colours: dict[str, str]) -> N
     _finish(axes)
 
 
-def _hours(sample: Sample) -> float:
+def _hours(sample: UpkeepSample) -> float:
     return sample.at / HOUR_SECONDS
 
 

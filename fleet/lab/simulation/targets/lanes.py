@@ -14,7 +14,7 @@ QUEUED_PER_SLOT = 2
 """Jobs of a lane kept ready in WORK for each slot, as in the dispatcher; further ones wait in JOBS."""
 
 
-class Line:
+class LaneQueue:
     """A lane of a target: first the jobs in WORK, in order, then those in JOBS, where tenants take turns."""
 
     __slots__ = ("_jobs", "_most", "_turns", "_work", "count")

@@ -6,11 +6,11 @@ import math
 from collections import deque
 from typing import Protocol
 
-from fleet.lab.simulation.workload.scenario import Own, Scaling, ScalingKind
+from fleet.lab.simulation.workload.scenario import Own, ScalingKind, ScalingSetup
 from fleet.model.target import Target
 from policies.rules.rules import Rules
-from policies.scaling.reading import Bounds, Reading
-from policies.scaling.replicas import Memory, decide
+from policies.scaling.reading import ReplicaBounds, ScalingInputs
+from policies.scaling.replicas import ScalerState, decide
 
 UPSCALE_SECONDS = 30.0
 DOWNSCALE_SECONDS = 600.0
@@ -19,18 +19,18 @@ LOOK_BACK_SECONDS = 30.0
 
 
 class Scaler(Protocol):
-    def wanted(self, reading: Reading, now: float) -> int:
+    def wanted(self, reading: ScalingInputs, now: float) -> int:
         """Return how many replicas to have, running and starting ones together."""
 
 
 class FleetScaler:
     """Scales by production's policy, `policies.scaling.replicas.decide`."""
 
-    def __init__(self, target: Target, bounds: Bounds, rules: Rules) -> None:
+    def __init__(self, target: Target, bounds: ReplicaBounds, rules: Rules) -> None:
         self._target, self._bounds, self._rules = target, bounds, rules
-        self._memory = Memory()
+        self._memory = ScalerState()
 
-    def wanted(self, reading: Reading, now: float) -> int:
+    def wanted(self, reading: ScalingInputs, now: float) -> int:
         decision, self._memory = decide(reading, self._memory, self._target, self._bounds, self._rules, now)
         return decision.replicas
 
@@ -43,13 +43,13 @@ class RayServeScaler:
     wait in a broker.
     """
 
-    def __init__(self, bounds: Bounds, ongoing: float) -> None:
+    def __init__(self, bounds: ReplicaBounds, ongoing: float) -> None:
         self._bounds, self._ongoing = bounds, ongoing
         self._seen: deque[tuple[float, float]] = deque()
         self._wish_since: float | None = None
         self._wished_more = False
 
-    def wanted(self, reading: Reading, now: float) -> int:
+    def wanted(self, reading: ScalingInputs, now: float) -> int:
         there = reading.there
         wanted = math.ceil(self._mean(reading.ongoing, now) / self._ongoing)
         wish = max(self._bounds.least, min(wanted, self._bounds.most))
@@ -78,15 +78,15 @@ class RayServeScaler:
 class FixedScaler:
     """Keeps the minimum number, always; a replica that was lost is replaced."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: ReplicaBounds) -> None:
         self._bounds = bounds
 
-    def wanted(self, reading: Reading, now: float) -> int:
+    def wanted(self, reading: ScalingInputs, now: float) -> int:
         return self._bounds.least
 
 
-def scaler_of(scaling: Scaling, target: Target, own: Own, rules: Rules) -> Scaler:
-    bounds = Bounds(*own.replicas)
+def scaler_of(scaling: ScalingSetup, target: Target, own: Own, rules: Rules) -> Scaler:
+    bounds = ReplicaBounds(*own.replicas)
     match scaling.by:
         case ScalingKind.FLEET:
             return FleetScaler(target, bounds, rules)

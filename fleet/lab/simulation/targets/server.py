@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from fleet.lab.simulation.targets.lanes import Line
+from fleet.lab.simulation.targets.lanes import LaneQueue
 from fleet.lab.simulation.targets.pool import Pool
 from fleet.lab.simulation.targets.provider import Provider
 from fleet.lab.simulation.workload.crowd import SimulatedJob
@@ -19,7 +19,7 @@ from policies.fairness import batching
 LANES = tuple(Lane)
 
 
-class Server:
+class SimulatedTarget:
     """The counts and queues of a target; `waiting` is the sum over the lanes. Lanes share slots as in production.
 
     `asleep` are the jobs that wait for the first replica, with their lanes.
@@ -28,7 +28,7 @@ class Server:
     def __init__(self, target: Target, dispatchers: int) -> None:
         self.target = target
         self.most = dispatchers * target.max_in_flight
-        self.lines = {lane: Line(lane, target.max_in_flight) for lane in LANES}
+        self.lines = {lane: LaneQueue(lane, target.max_in_flight) for lane in LANES}
         self.waiting = 0
         self.asleep: list[tuple[SimulatedJob, Lane]] = []
         self.running = 0
@@ -74,7 +74,7 @@ class Server:
         self.running_in[lane] -= 1
 
 
-class OwnServer(Server):
+class OwnServer(SimulatedTarget):
     """A server with running replicas, and the times starting ones were asked for: `replica_seconds` count from then."""
 
     def __init__(self, target: Target, own: Own, pool: Pool, dispatchers: int) -> None:
@@ -152,7 +152,7 @@ class OwnServer(Server):
         self._paid_until = now
 
 
-class PaidServer(Server):
+class PaidServer(SimulatedTarget):
     """A server with a provider; at `look_at` it is checked next whether the provider takes more calls."""
 
     def __init__(self, target: Target, paid: Paid, dispatchers: int) -> None:

@@ -41,7 +41,7 @@ _MIXERS = _mixers(64)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SimulatedVerdict:
     """An answer as it is judged; `right_below` of DRAWS such answers are right."""
 
     confidence: float | None
@@ -53,7 +53,7 @@ class Verdict:
 class Answers:
     """The index into `verdicts` of a target's answer, by kind of job, grade and draw."""
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[SimulatedVerdict, ...]
     by_kind: Sequence[Sequence[Sequence[int]]]
 
 
@@ -75,7 +75,7 @@ def _answers(target: Target, ability: Ability, kinds: int, rules: Rules) -> Answ
     shown: list[float | None] = list(levels)
     if Capability.LOGPROBS not in target.capabilities:
         shown = [rules.confidence.priors.get(target.name)] * LEVELS
-    verdicts = tuple(Verdict(shown[place], None, round(level * DRAWS)) for place, level in enumerate(levels))
+    verdicts = tuple(SimulatedVerdict(shown[place], None, round(level * DRAWS)) for place, level in enumerate(levels))
     grades = [_grade((grade + 0.5) / DIFFICULTIES, ability) for grade in range(DIFFICULTIES)]
     return Answers(verdicts, [grades] * kinds)
 

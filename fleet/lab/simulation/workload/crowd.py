@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fleet.lab.simulation.workload.ability import DIFFICULTIES
-from fleet.lab.simulation.workload.scenario import DAY_SECONDS, HOUR_SECONDS, Arrivals, Kind, Length, Scenario
+from fleet.lab.simulation.workload.scenario import DAY_SECONDS, HOUR_SECONDS, ArrivalProcess, Kind, Length, Scenario
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ def crowd(scenario: Scenario, count: int, seed: int) -> Iterator[SimulatedJob]:
     rng = np.random.default_rng(seed)
     shares = np.array([kind.share for kind in scenario.mix])
     bounds = np.cumsum(shares / shares.sum())
-    clock = Clock(scenario.arrivals)
+    clock = ArrivalTimes(scenario.arrivals)
     for start in range(0, count, PORTION):
         size = min(PORTION, count - start)
         times = clock.next(rng, size)
@@ -103,10 +103,10 @@ def tokens(length: Length, size: int, rng: np.random.Generator) -> Counts:
     return np.clip(lengths, length.min, length.max).astype(np.int64)
 
 
-class Clock:
+class ArrivalTimes:
     """Times of a Poisson process whose rate repeats, by time change: unit steps on the integral of the rate."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: ArrivalProcess) -> None:
         self._at_once = arrivals.at_once
         self._times, self._integral = _integral(arrivals)
         self._reached = 0.0
@@ -122,7 +122,7 @@ class Clock:
         return times
 
 
-def _integral(arrivals: Arrivals) -> tuple[Array, Array]:
+def _integral(arrivals: ArrivalProcess) -> tuple[Array, Array]:
     """Return times over one round of the rate, and the jobs expected until each."""
     flat = arrivals.daily_peak == 1.0
     round_seconds = arrivals.burst_every_seconds if flat else DAY_SECONDS

@@ -18,7 +18,7 @@ DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class ArrivalProcess:
     """A Poisson process of `jobs_per_second` on average.
 
     `daily_peak` is the maximum rate over the average, on a cosine with its top at `peak_hour`; 1 is flat. With
@@ -146,7 +146,7 @@ class ScalingKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scaling:
+class ScalingSetup:
     """The scaling of own targets, decided every `every_seconds`. RAY_SERVE wants `ongoing` requests per replica."""
 
     by: ScalingKind = ScalingKind.FLEET
@@ -167,12 +167,12 @@ class Scenario:
 
     title: str
     jobs: int
-    arrivals: Arrivals
+    arrivals: ArrivalProcess
     mix: tuple[Kind, ...]
     own: Mapping[str, Own] = field(default_factory=dict)
     paid: Mapping[str, Paid] = field(default_factory=dict)
     answers: Mapping[str, Ability] = field(default_factory=dict)
-    scaling: Scaling = Scaling()
+    scaling: ScalingSetup = ScalingSetup()
     profile: str = "gpu"
     phase: str | None = None
     daily_usd: float | None = None

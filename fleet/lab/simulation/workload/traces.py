@@ -22,7 +22,7 @@ class _Usage(BaseModel):
     output_tokens: Tokens
 
 
-class _Judged(BaseModel):
+class _TracedAssessment(BaseModel):
     threshold: float
     kind: OutputKind
     calibration: str | None = None
@@ -31,12 +31,12 @@ class _Judged(BaseModel):
     unfamiliar: bool = False
 
 
-class _Attempt(BaseModel):
+class _TracedAttempt(BaseModel):
     target: str
     started_at: Moment
     ended_at: Moment
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    judged: _Judged | None = None
+    judged: _TracedAssessment | None = None
     usage: _Usage | None = None
 
     def value(self) -> RecordedAttempt:
@@ -46,7 +46,7 @@ class _Attempt(BaseModel):
         return RecordedAttempt(self.target, *times, usage.input_tokens, usage.output_tokens, self.confidence, judged)
 
 
-class _Line(BaseModel):
+class _TracedJob(BaseModel):
     """A line of the file; other keys of a result are ignored."""
 
     model_config = ConfigDict(extra="ignore")
@@ -56,7 +56,7 @@ class _Line(BaseModel):
     submitted_at: Moment
     finished_at: Moment
     target: str | None = None
-    attempts: tuple[_Attempt, ...] = ()
+    attempts: tuple[_TracedAttempt, ...] = ()
     lane: Lane = Lane.STANDARD
     plan: Plan = Plan.PAID
 
@@ -71,7 +71,7 @@ def read_trace(path: Path) -> list[RecordedJob]:
     jobs = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            jobs.append(_Line.model_validate_json(line).value())
+            jobs.append(_TracedJob.model_validate_json(line).value())
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(map(str, first["loc"])) or "line"
