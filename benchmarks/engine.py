@@ -152,7 +152,7 @@ async def _start_fleet(folder: Path) -> Any:
 
 
 async def _publish_to_result(nats_url: str, options: Options) -> None:
-    from fleet.app.desk import open_desk
+    from fleet.app.broker import open_desk
 
     desk = await open_desk(nats_url, TENANT)
     try:

@@ -4,14 +4,15 @@ Ray is loaded only where a self-hosted target or the local fleet is asked for; a
 dispatcher with cloud targets alone never need it.
 """
 
-from fleet.app.desk import TopologyChange, apply_topology, login_of, open_dead_letters, open_desk
-from fleet.app.knowledge import (
-    load_calibrations,
+from fleet.app.broker import (
+    apply_topology,
+    login_of,
     open_calibrations,
+    open_dead_letters,
+    open_desk,
     open_journal,
-    save_calibrations,
-    shipped_calibrations,
 )
+from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
 from fleet.app.local import Fleet, start
 from fleet.app.status import FleetStatus, SpendStatus, TargetStatus, read_status
 from fleet.app.worker import DispatcherProcess, SystemClock, dispatcher_from_environment, rules_of, run_dispatcher
@@ -23,7 +24,6 @@ __all__ = [
     "SpendStatus",
     "SystemClock",
     "TargetStatus",
-    "TopologyChange",
     "apply_topology",
     "dispatcher_from_environment",
     "load_calibrations",

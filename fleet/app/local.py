@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from fleet.app.desk import apply_topology, login_of
+from fleet.app.broker import apply_topology, login_of
 from fleet.app.status import ReplicaCounts, TargetStatus, has_cloud_key, target_statuses
 from fleet.app.worker import rules_of
 from fleet.loopback import free_ports, is_free

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
-from fleet.app.desk import login_of
+from fleet.app.broker import login_of
 from fleet.app.worker import SystemClock, rules_of
 from fleet.model.delivery import Depths
 from fleet.model.scaling import Load

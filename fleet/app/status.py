@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.serve_api import ServeApi
-from fleet.app.desk import login_of
+from fleet.app.broker import login_of
 from fleet.app.worker import CLOUD_PROVIDERS, SystemClock, rules_of
 from fleet.model.errors import FleetError, QueueUnavailable
 from fleet.model.target import Target

@@ -9,9 +9,8 @@ import time
 from collections.abc import Coroutine, Mapping
 
 from fleet import providers
-from fleet.app.desk import login_of
-from fleet.app.knowledge import Calibrations, load_calibrations, shipped_calibrations
-from fleet.app.routers import Routers, load_routers
+from fleet.app.broker import login_of
+from fleet.app.calibrations import Calibrations, load_calibrations, shipped_calibrations
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.runner.till import alerts
@@ -21,6 +20,7 @@ from fleet.ports import Backend, Capacities
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
+from fleet.settings.routers import Routers, load_routers
 from fleet.telemetry import logs, tracing
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect

@@ -37,11 +37,11 @@ def _fit(said: Output, file: Path, weak: str, strong: str, task: str, output: Pa
     import numpy as np
 
     from fleet.app import rules_of
-    from fleet.app.routers import load_routers, save_routers
     from fleet.lab.router.files import read_labelled
     from fleet.lab.router.fit import fit_router
     from fleet.model.errors import ConfigError
     from fleet.settings.environment import load
+    from fleet.settings.routers import load_routers, save_routers
     from policies.routing.learned_router import switch_on
 
     catalogue = rules_of(load()).catalogue

@@ -21,8 +21,8 @@ async def apply(settings: Settings, output: Output, replicas: int | None) -> Non
 
     assert settings.nats_url is not None, "settings_for gave the address"
     changes = await apply_topology(settings.nats_url, login_of(settings), replicas)
-    output.object({"streams": {change.stream: str(change.change) for change in changes}})
+    output.object({"streams": {change.stream: change.kind.value for change in changes}})
     table = Table.grid(padding=(0, 2))
     for change in changes:
-        table.add_row(change.stream, str(change.change))
+        table.add_row(change.stream, change.kind.value)
     output.show(table)

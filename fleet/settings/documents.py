@@ -1,4 +1,4 @@
-"""The two files an operator edits: the rules and the catalogue."""
+"""The two files an operator edits, the rules and the catalogue, and what reading any file has in common."""
 
 from __future__ import annotations
 
@@ -85,6 +85,17 @@ def named(source: Path, build: Callable[[], Built]) -> Built:
         raise ConfigError(path, f"{first['msg']} (in {source})") from None
     except ConfigError as error:
         raise ConfigError(error.field, f"{error.rule} (in {source})") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file that the settings name.
+
+    Raises: ConfigError if it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
 
 
 def read_document(source: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from fleet.app import scaling
-from fleet.app.desk import apply_topology
+from fleet.app.broker import apply_topology
 from fleet.app.scaling import POLL_SECONDS, BrokerLook, Look, SharedReadings, readings_from_environment
 from fleet.model.delivery import Depths, JobsOf
 from fleet.model.errors import ConfigError, QueueUnavailable

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from memory_fleet import MemoryFleet
 
-from fleet.app import FleetStatus, SpendStatus, TargetStatus, TopologyChange
+from fleet.app import FleetStatus, SpendStatus, TargetStatus
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
@@ -16,6 +16,7 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
+from queues.jetstream.topology import Change, ChangeKind
 from queues.memory import MemoryBroker, MemoryDesk
 
 
@@ -90,9 +91,9 @@ class App:
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
         return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS, spend)
 
-    async def apply_topology(self, nats_url: str, login: Login, replicas: int | None) -> list[TopologyChange]:
+    async def apply_topology(self, nats_url: str, login: Login, replicas: int | None) -> list[Change]:
         self.calls.append(f"topology of {replicas or 'as many as there are'} replicas")
-        return [TopologyChange("JOBS", "created"), TopologyChange("WORK", "unchanged")]
+        return [Change("JOBS", ChangeKind.CREATED), Change("WORK", ChangeKind.UNCHANGED)]
 
     async def run_dispatcher(self, settings: Settings) -> None:
         self.calls.append(f"dispatcher at {settings.nats_url}")

@@ -10,6 +10,7 @@ from typing import Any
 from fleet.files import write_whole
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router, RouterKey, from_plain, to_plain
+from fleet.settings.documents import named, read_bytes
 from policies.routing.learned_router import suffices, switch_on
 from policies.rules.catalogue import Catalogue
 
@@ -23,18 +24,18 @@ def load_routers(path: Path, catalogue: Catalogue) -> Routers:
 
     Raises: ConfigError; `field` is the dotted path inside the file, `rule` ends with the file.
     """
+    content = read_bytes(path)
+    return named(path, lambda: _routers(content, path.name, catalogue))
+
+
+def _routers(content: bytes, name: str, catalogue: Catalogue) -> Routers:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA or "routers" not in document:
-            raise ConfigError("schema", f"must be {SCHEMA}, beside a list of routers")
-        rows = [_row(f"routers.{number}", row, catalogue) for number, row in enumerate(document["routers"])]
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from None
+        document = json.loads(content.decode())
     except ValueError as error:  # json.JSONDecodeError and UnicodeDecodeError
-        raise ConfigError(path.name, f"must be JSON: {error} (in {path})") from None
-    except ConfigError as error:
-        raise ConfigError(error.field, f"{error.rule} (in {path})") from None
-    return dict(rows)
+        raise ConfigError(name, f"must be JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA or "routers" not in document:
+        raise ConfigError("schema", f"must be {SCHEMA}, beside a list of routers")
+    return dict(_row(f"routers.{number}", row, catalogue) for number, row in enumerate(document["routers"]))
 
 
 def _row(path: str, row: Any, catalogue: Catalogue) -> tuple[RouterKey, Router]:

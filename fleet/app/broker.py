@@ -1,24 +1,31 @@
-"""The broker from a publisher's and an operator's point of view."""
+"""The broker from a publisher's and an operator's point of view: each part of it on a connection of its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from pydantic import SecretStr
 
-from fleet.ports import DeadLetters, JobDesk
 from fleet.settings.environment import Settings
 from queues.jetstream.client.connection import connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.dead import JetStreamDeadLetters
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.stores.journal import JetStreamJournal
+from queues.jetstream.topology import Change, TopologySpec, apply
 
+open_desk = JetStreamDesk.connect
+"""Connects a publisher."""
 
-@dataclass(frozen=True, slots=True)
-class TopologyChange:
-    stream: str
-    change: str
+open_dead_letters = JetStreamDeadLetters.connect
+"""Connects to the dead letters of all tenants."""
+
+open_journal = JetStreamJournal.connect
+"""Connects to the ledger and the feedback of all tenants."""
+
+open_calibrations = JetStreamCalibrations.connect
+"""Connects to the calibrations in force."""
 
 
 def login_of(settings: Settings) -> Login:
@@ -37,23 +44,7 @@ def _clear(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-async def open_desk(nats_url: str, tenant: str, login: Login = ANONYMOUS) -> JobDesk:
-    """Connect the publisher's side.
-
-    Raises: QueueUnavailable; ConfigError if the login is refused.
-    """
-    return await JetStreamDesk.connect(nats_url, tenant, login)
-
-
-async def open_dead_letters(nats_url: str, login: Login = ANONYMOUS) -> DeadLetters:
-    """Connect to the dead letters of all tenants.
-
-    Raises: QueueUnavailable; ConfigError if the login is refused.
-    """
-    return await JetStreamDeadLetters.connect(nats_url, login)
-
-
-async def apply_topology(nats_url: str, login: Login = ANONYMOUS, replicas: int | None = None) -> list[TopologyChange]:
+async def apply_topology(nats_url: str, login: Login = ANONYMOUS, replicas: int | None = None) -> Sequence[Change]:
     """Create or update the streams and return what changed.
 
     `replicas` None leaves those of an existing stream.
@@ -62,7 +53,6 @@ async def apply_topology(nats_url: str, login: Login = ANONYMOUS, replicas: int 
     """
     connection = await connect(nats_url, login=login)
     try:
-        changes = await apply(connection.nats.jetstream(), TopologySpec(replicas=replicas))
+        return await apply(connection.nats.jetstream(), TopologySpec(replicas=replicas))
     finally:
         await connection.close()
-    return [TopologyChange(change.stream, change.kind.value) for change in changes]

@@ -12,8 +12,8 @@ from queues.jetstream.queue import JetStreamQueue
 async def test_the_streams_are_made_once(broker):
     first = await apply_topology(broker.url)
     again = await apply_topology(broker.url)
-    assert {change.change for change in first} == {"created"}
-    assert {change.change for change in again} == {"unchanged"}
+    assert {change.kind.value for change in first} == {"created"}
+    assert {change.kind.value for change in again} == {"unchanged"}
 
 
 async def test_a_consumer_hands_out_with_the_lease_that_its_dispatcher_asks_for(broker):

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from hand_made_router import by_hand
 
-from fleet.app.routers import load_routers, save_routers
 from fleet.model.errors import ConfigError
 from fleet.settings.documents import load_rules
+from fleet.settings.routers import load_routers, save_routers
 
 CATALOGUE = load_rules(None, None, "local").catalogue
 
