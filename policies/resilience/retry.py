@@ -43,28 +43,11 @@ def is_of_account(outcome: Outcome) -> bool:
 
 
 def counts_against_target(kind: FailureKind) -> bool:
-    """Return whether the failure is about the target's health, and not about the request, our quota or account."""
-    match kind:
-        case (
-            FailureKind.OVERLOADED
-            | FailureKind.SERVER_ERROR
-            | FailureKind.TIMEOUT
-            | FailureKind.CONNECTION
-            | FailureKind.MALFORMED
-            | FailureKind.INTERNAL
-        ):
-            return True
-        case (
-            FailureKind.RATE_LIMITED
-            | FailureKind.CONTENT_FILTER
-            | FailureKind.CONTEXT_TOO_LONG
-            | FailureKind.INVALID_REQUEST
-            | FailureKind.AUTHENTICATION
-            | FailureKind.ACCOUNT
-            | FailureKind.CANCELLED
-            | FailureKind.INTERRUPTED
-        ):
-            return False
+    """Return whether the failure is about the target's health, and not about the request, our quota or account.
+
+    Those that pass by themselves are, but for a limit: it says that we ask too often, not that the target is ill.
+    """
+    return is_retryable(kind) and kind is not FailureKind.RATE_LIMITED
 
 
 def tries_on(target: str, attempts: tuple[Attempt, ...]) -> int:
