@@ -20,9 +20,7 @@ from queues.jetstream.client.connection import Connection, status_of
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.codes import WRITTEN_MEANWHILE, Code
 from queues.wire.letters import Message
-from queues.wire.subjects import consumer_of, stream_of
-
-API = "$JS.API"
+from queues.wire.subjects import API, consumer_of, stream_of
 
 NO_RESPONDERS = "503"
 NOT_FOUND = "404"

@@ -37,18 +37,15 @@ from queues.wire.subjects import (
     FEEDBACK,
     JOBS,
     LARGE_RESULTS,
-    LARGE_RESULTS_BUCKET,
     LEDGER,
     LOAD,
     RESULTS,
     SPEND,
     STARTS,
+    SUBJECTS,
     WORK,
     arrival_subject,
-    calibration_subject,
     job_subject,
-    load_subject,
-    spend_subject,
 )
 
 HOUR = 3600.0
@@ -177,35 +174,30 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
 
 def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
     queue: dict[str, Any] = {"retention": RetentionPolicy.WORK_QUEUE, "discard": DiscardPolicy.NEW}
-    # A lane that nobody serves is no subject of the stream: its publisher learns at once that nobody answers.
-    lanes = [job_subject(lane, "*") for lane in Lane]
     told = RePublish(job_subject(Lane.INTERACTIVE, "*"), arrival_subject("{{wildcard(1)}}"), headers_only=True)
     record: dict[str, Any] = {"retention": RetentionPolicy.LIMITS}
     return [
-        _stream(spec, name=JOBS, subjects=lanes, republish=told, **queue),
-        _stream(spec, name=WORK, subjects=["work.*.*.*"], **queue),
+        _stream(spec, JOBS, republish=told, **queue),
+        _stream(spec, WORK, **queue),
         _stream(
             spec,
-            name=RESULTS,
-            subjects=["results.*.*"],
+            RESULTS,
             max_age=spec.result_max_age_seconds,
             allow_direct=True,
             **record,
         ),
-        _stream(spec, name=LEDGER, subjects=["ledger.*"], max_age=spec.ledger_max_age_seconds, **record),
-        _stream(spec, name=DEAD, subjects=["dead.*"], max_age=spec.dead_max_age_seconds, **record),
+        _stream(spec, LEDGER, max_age=spec.ledger_max_age_seconds, **record),
+        _stream(spec, DEAD, max_age=spec.dead_max_age_seconds, **record),
         _stream(
             spec,
-            name=FEEDBACK,
-            subjects=["feedback.*", "feedback.*.shadow"],
+            FEEDBACK,
             max_age=spec.feedback_max_age_seconds,
             **record,
         ),
-        _stream(spec, name=STARTS, subjects=["starts.*.*.*.*"], max_age=START_MAX_AGE_SECONDS, **record),
+        _stream(spec, STARTS, max_age=START_MAX_AGE_SECONDS, **record),
         _stream(
             spec,
-            name=CANCELS,
-            subjects=["cancels.*.*"],
+            CANCELS,
             max_age=CANCEL_MAX_AGE_SECONDS,
             max_msgs=MOST_CANCELS,
             max_msgs_per_subject=1,
@@ -220,24 +212,22 @@ def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
     return [
         _stream(
             spec,
-            name=LARGE_RESULTS,
-            subjects=[f"$O.{LARGE_RESULTS_BUCKET}.C.>", f"$O.{LARGE_RESULTS_BUCKET}.M.>"],
+            LARGE_RESULTS,
             max_age=spec.result_max_age_seconds,
             discard=DiscardPolicy.NEW,
             allow_direct=True,
             allow_rollup_hdrs=True,
             **record,
         ),
-        _stream(spec, name=CALIBRATIONS, subjects=[calibration_subject(">")], **_KEY_VALUE, **record),
+        _stream(spec, CALIBRATIONS, **_KEY_VALUE, **record),
         _stream(
             spec,
-            name=SPEND,
-            subjects=[spend_subject(">")],
+            SPEND,
             max_age=SPEND_MAX_AGE_SECONDS,
             **_LATEST_VALUE,
             **record,
         ),
-        _stream(spec, name=LOAD, subjects=[load_subject(">")], max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
+        _stream(spec, LOAD, max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
     ]
 
 
@@ -254,8 +244,10 @@ _LATEST_VALUE: dict[str, Any] = {**_KEY_VALUE, "max_msgs_per_subject": 1}
 """Settings of a key-value bucket without history."""
 
 
-def _stream(spec: TopologySpec, **config: Any) -> StreamConfig:
+def _stream(spec: TopologySpec, name: str, **config: Any) -> StreamConfig:
     return StreamConfig(
+        name=name,
+        subjects=list(SUBJECTS[name]),
         storage=None if spec.storage is None else StorageType(spec.storage),
         num_replicas=spec.replicas,
         duplicate_window=spec.duplicate_window_seconds,

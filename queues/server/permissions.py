@@ -15,34 +15,28 @@ from fleet.model.job import TENANT, Lane
 from queues.jetstream.client.login import inbox_of
 from queues.wire.job import INVALID_TENANT
 from queues.wire.subjects import (
+    API,
     CALIBRATIONS,
     CANCELS,
+    DEAD,
     FEEDBACK,
     JOBS,
     LARGE_RESULTS,
-    LARGE_RESULTS_BUCKET,
     LEDGER,
     LOAD,
     RESULTS,
     SPEND,
-    START_SUBJECTS,
     STARTS,
+    SUBJECTS,
     WORK,
     arrival_subject,
-    calibration_subject,
     cancel_subject,
-    dead_subject,
     feedback_subject,
     job_subject,
-    ledger_subject,
-    load_subject,
     object_chunk_subject,
     result_subject,
-    spend_subject,
-    work_subject,
 )
 
-API = "$JS.API"
 VARIABLE_PREFIX = "FLEET_NATS_PASSWORD_"
 
 
@@ -123,18 +117,8 @@ def tenant_user(tenant: str) -> User:
 
 def _dispatcher() -> User:
     queues = [right for stream in (JOBS, WORK) for right in _pulls(stream)]
-    written = (
-        work_subject("*", Lane.BULK, "*").replace(Lane.BULK, "*"),
-        result_subject("*", "*"),
-        ledger_subject("*"),
-        dead_subject("*"),
-        feedback_subject("*", Witness.SHADOW),
-        calibration_subject(">"),
-        spend_subject(">"),
-        load_subject(">"),
-        f"{START_SUBJECTS}>",
-        f"$O.{LARGE_RESULTS_BUCKET}.>",
-    )
+    streams = (WORK, RESULTS, LEDGER, DEAD, CALIBRATIONS, SPEND, LOAD, STARTS, LARGE_RESULTS)
+    written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
     looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)

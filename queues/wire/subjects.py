@@ -47,6 +47,9 @@ _STREAMS = {
 }
 """By the first token of a subject; the name of a bucket is the second."""
 
+API = "$JS.API"
+"""The first tokens of the subjects that JetStream answers requests on."""
+
 _LANES = frozenset(lane.value for lane in Lane)
 
 MSG_ID = "Nats-Msg-Id"
@@ -118,6 +121,25 @@ def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
 
+SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    # A lane that nobody serves is no subject of the stream: its publisher learns at once that nobody answers.
+    JOBS: tuple(job_subject(lane, "*") for lane in Lane),
+    # Any lane, so that a newer dispatcher may have one more.
+    WORK: ("work.*.*.*",),
+    RESULTS: (result_subject("*", "*"),),
+    LEDGER: (ledger_subject("*"),),
+    DEAD: (dead_subject("*"),),
+    FEEDBACK: tuple(feedback_subject("*", source) for source in (Witness.USER, Witness.SHADOW)),
+    STARTS: (f"{START_SUBJECTS}*.*.*.*",),
+    CANCELS: (cancel_subject("*", "*"),),
+    LARGE_RESULTS: tuple(f"$O.{LARGE_RESULTS_BUCKET}.{kind}.>" for kind in "CM"),
+    CALIBRATIONS: (calibration_subject(">"),),
+    SPEND: (spend_subject(">"),),
+    LOAD: (load_subject(">"),),
+}
+"""The subjects that each stream stores."""
+
+
 def stream_for(subject: str) -> str:
     """Return the name of the stream that stores what is published to a subject of the fleet."""
     kind, _, rest = subject.partition(".")
@@ -162,7 +184,7 @@ def depths_of(jobs: Mapping[str, int], work: Mapping[str, int]) -> Depths:
         waiting[JobsOf(Lane(lane), tenant)] += count
     for subject, count in work.items():
         _, target, lane, tenant = subject.split(".", 3)
-        # The WORK stream takes any lane, so that a newer dispatcher may have one more.
+        # The WORK stream takes any lane.
         if lane in _LANES:
             source = WorkOf(target, Lane(lane))
             stored[source] += count
