@@ -41,7 +41,7 @@ def measure(decisions: int) -> dict[str, float]:
     scorer = Scorer(Fit.PLATT, ("min_logit",), (0.7,), -0.2)
     key = CalibrationKey(target.name, "nudge.recognition", "short")
     known = {key: Calibration(key, target.model, target.revision, target.logprobs_mode, "v1", 1.0, 300, scorer)}
-    view = View({name: TargetView() for name in rules.catalogue.targets}, known)
+    view = View({name: TargetView() for name in rules.catalogue.targets})
     request = {"messages": [{"role": "user", "content": "Thank Ada Example for the launch of the new site, please."}]}
     job = Job("job-0123456789abcdef", "acme", Lane.STANDARD, "nudge.recognition", Plan.PAID, request, 1_000.0)
     answers = [Answer({"content": "Thank you, Ada."}, "stop", Usage(20, 8), "m", each) for each in (SURE, UNSURE)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
@@ -61,6 +60,5 @@ class TargetView:
 @dataclass(frozen=True, slots=True)
 class View:
     targets: Mapping[str, TargetView] = field(default_factory=dict)
-    calibrations: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     routers: Mapping[RouterKey, Router] = field(default_factory=dict)
     money: MoneyView = field(default_factory=MoneyView)

@@ -52,7 +52,6 @@ class Knowledge:
     def __init__(self, learned: Learned, state: FleetState, rules: Rules) -> None:
         self._store = learned.calibrations
         self._prior = learned.prior
-        self._state = state
         self._rules = rules
         self._drifts: dict[CalibrationKey, tuple[str, Drift, int]] = {}
         self._losses: dict[CalibrationKey, tuple[str, LossTest]] = {}
@@ -60,7 +59,7 @@ class Knowledge:
         self._telling: set[asyncio.Task[None]] = set()
         self.loaded = asyncio.Event()
         """Set once the store has told what is in force."""
-        state.calibrations = learned.prior
+        self.calibrations = learned.prior
         state.routers = learned.routers
 
     async def watch(self, stop: asyncio.Event) -> None:
@@ -73,7 +72,7 @@ class Knowledge:
         for key, ours in self._withdrawn.items():
             if (there := {**self._prior, **changed}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
                 changed[key] = ours
-        self._state.calibrations = {**self._prior, **changed}
+        self.calibrations = {**self._prior, **changed}
         self.loaded.set()
         log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
 
@@ -88,9 +87,9 @@ class Knowledge:
         Nothing of either where the probe brought nothing.
         """
         if case.probe is not None:
-            again = judge_again(case.probe, case.attempts, answer, case.job, self._state.calibrations, self._rules)
+            again = judge_again(case.probe, case.attempts, answer, case.job, self.calibrations, self._rules)
             return again or (None, None)
-        confidence, judged = judge(answer, case.job, target, self._state.calibrations, self._rules)
+        confidence, judged = judge(answer, case.job, target, self.calibrations, self._rules)
         if confidence and case.shadow is None:
             self._watch(case, target, confidence, judged)
         return confidence, judged
@@ -107,7 +106,7 @@ class Knowledge:
 
     def _observe(self, task: str, target: Target, confidence: float, judged: Judged) -> None:
         """Count an answer in the histogram of the calibration that judged it; what failed a gate is no part of it."""
-        calibration = calibration_for(target, task, judged.kind, self._state.calibrations)
+        calibration = calibration_for(target, task, judged.kind, self.calibrations)
         if calibration is None:
             return
         version, drift, looks = self._drifts.get(calibration.key, ("", Drift(), 0))
@@ -152,7 +151,7 @@ class Knowledge:
         target = self._rules.catalogue.targets.get(attempt.target)
         if target is None:
             return None
-        found = calibration_for(target, case.job.task, attempt.judged.kind, self._state.calibrations)
+        found = calibration_for(target, case.job.task, attempt.judged.kind, self.calibrations)
         return found if found is not None and found.version == attempt.judged.calibration else None
 
     def _withdraw(self, calibration: Calibration, why: str) -> None:
@@ -160,7 +159,7 @@ class Knowledge:
         log.warning("calibration_withdrawn", key=_words(calibration.key), version=calibration.version, why=why)
         ours = replace(calibration, withdrawn=why, version=calibration.version + WITHDRAWN)
         self._withdrawn[calibration.key] = ours
-        self._state.calibrations = {**self._state.calibrations, calibration.key: ours}
+        self.calibrations = {**self.calibrations, calibration.key: ours}
         task = asyncio.get_running_loop().create_task(self._tell(ours))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)

@@ -15,7 +15,6 @@ from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.dispatch.step import Case
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.model.attempt import Answer, Failure, Outcome
-from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
@@ -48,7 +47,7 @@ SOJOURN_WEIGHT = 0.1
 
 
 class FleetState:
-    """Counts, breakers and replicas per target, and the calibrations in force. Only frozen values leave it."""
+    """Counts, breakers and replicas per target. Only frozen values leave it."""
 
     def __init__(
         self,
@@ -67,7 +66,6 @@ class FleetState:
         self._breakers = dict.fromkeys(self._available, Breaker())
         self._accounts = dict.fromkeys(self._available, Breaker())
         self._unproven = {name for name in self._available if is_charged(rules.catalogue.targets[name])}
-        self.calibrations: Mapping[CalibrationKey, Calibration] = {}
         self.routers: Mapping[RouterKey, Router] = {}
         self._sojourns: dict[str, dict[Lane, Sojourn]] = {target: {} for target in self._available}
         self._money = money
@@ -79,7 +77,7 @@ class FleetState:
         """What may be decided on: targets that only other dispatchers serve count as well, unless only `here` does."""
         elsewhere = {} if here else self.elsewhere
         targets = {name: self._target_view(name, elsewhere.get(name)) for name in self._rules.catalogue.targets}
-        return View(targets, self.calibrations, self.routers, self._money())
+        return View(targets, self.routers, self._money())
 
     def _target_view(self, name: str, elsewhere: bool | None) -> TargetView:
         """`elsewhere` says whether other dispatchers serve it only for a tenant's own key; None: they do not."""

@@ -278,7 +278,7 @@ def watched(bench, knowledge, count=200, **changes):
     for _ in range(count):
         confidence, _ = knowledge.judge(case, said("positive"), bench.rules.catalogue.targets[SMALL])
         assert confidence is not None
-    return knowledge._state.calibrations[CalibrationKey(SMALL)]
+    return knowledge.calibrations[CalibrationKey(SMALL)]
 
 
 async def test_answers_that_all_look_alike_are_drift(bench, knowledge, calibration):
@@ -317,4 +317,4 @@ async def test_what_is_stored_for_weights_of_yesterday_does_not_hide_what_came_w
     here = knowledge(shipped)
     yesterday = calibration(version="c0", revision="yesterday")
     here._take({yesterday.key: yesterday})
-    assert here._state.calibrations[shipped.key].version == "c1"
+    assert here.calibrations[shipped.key].version == "c1"

@@ -163,8 +163,8 @@ def in_force(until):
     """Wait until the running dispatcher holds a calibration that is so."""
 
     async def wait(dispatcher, condition):
-        state = dispatcher._office.state
-        while not any(condition(each) for each in state.calibrations.values()):  # noqa: ASYNC110 (waits for no time)
+        knowledge = dispatcher._office.knowledge
+        while not any(condition(each) for each in knowledge.calibrations.values()):  # noqa: ASYNC110 (waits for no time)
             await asyncio.sleep(0)
 
     return wait
