@@ -17,7 +17,12 @@ def is_own(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
     return isinstance(error, asyncio.CancelledError) and task.cancelling() > 0
 
 
+def ends_running_task(error: BaseException) -> bool:
+    """Whether it ends the running task (see `is_own`)."""
+    return is_own(error, asyncio.current_task())
+
+
 def raise_own(error: BaseException) -> None:
-    """Raise `error` again if it ends the running task (see `is_own`); call this where it was caught."""
-    if is_own(error, asyncio.current_task()):
+    """Raise `error` again if it ends the running task; call this where it was caught."""
+    if ends_running_task(error):
         raise error

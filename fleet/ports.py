@@ -13,10 +13,10 @@ from fleet.model.attempt import Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.call import Call
 from fleet.model.cancellation import Cancellation
-from fleet.model.delivery import AnyDelivery, Depths, JobsOf, Post, Settlement, Source, Stored
+from fleet.model.delivery import AnyDelivery, Committed, Depths, JobsOf, Settlement, Source, Stored, Transition
 from fleet.model.feedback import Feedback
 from fleet.model.money import Claim, MoneyView, Refusal, Reservation
-from fleet.model.result import Kept, LedgerEntry, Result, Status
+from fleet.model.result import Kept, LedgerEntry, Outbound, Result, Status
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
 from fleet.model.submission import Submission
@@ -45,11 +45,19 @@ class JobQueue(Protocol):
     async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
         """Record that number of begun readings for each delivery; return once the broker has confirmed it."""
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        """Store all posts and return the outcome of each. A post refused for good does not hinder the others."""
+    async def commit(self, transitions: Sequence[Transition]) -> Sequence[Committed]:
+        """Store what follows from each, and only then settle its delivery; return the outcome of each.
+
+        So a crash at any moment repeats a step and loses nothing. A transition that has something outbound refused for
+        good is not settled, and does not hinder the others. Everything has the same id each time, so that to commit
+        again, after `QueueUnavailable` say, changes nothing that was stored.
+        """
+
+    async def publish(self, outbound: Sequence[Outbound]) -> Sequence[Stored]:
+        """Store what follows from no delivery; return the outcome of each. One refused does not hinder the others."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End the leases; returns once the broker has confirmed every `Ack`."""
+        """End the leases of deliveries nothing follows from; return once the broker has confirmed every `Ack`."""
 
     async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
         """Renew the leases of these deliveries."""

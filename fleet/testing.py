@@ -24,7 +24,7 @@ from fleet.background import Background
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, SyncFleetClient
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Outcome, Usage
-from fleet.model.delivery import Ack, JobsOf, Post, Stored
+from fleet.model.delivery import Ack, JobsOf, Transition
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -176,40 +176,32 @@ class MemoryFleet:
         while True:
             for delivery in await self._queue.take(source, AT_ONCE, IDLE_SECONDS):
                 result = self._result_of(delivery.body)
-                if result is not None:
-                    await self._store(result)
-                await self._queue.settle([Ack(delivery)])
+                outbound = () if result is None else (result,)
+                [committed] = await self._queue.commit([Transition(outbound, Ack(delivery))])
+                if result is not None and not committed.settled:
+                    await self._queue.commit([Transition((self._unreadable(result),), Ack(delivery))])
 
-    async def _store(self, result: Result) -> None:
-        """Store the result; a failed one where nobody could read the scripted one, and the test has to hear of it."""
-        [stored] = await self._queue.publish([Post(result)])
-        if stored is Stored.REFUSED:
-            error = TypeError(f"the scripted reply to task {result.task!r} cannot be stored: {result.answer!r}")
-            self._errors.append(error)
-            problem = Problem(str(error).encode(errors="replace").decode())
-            await self._queue.publish(
-                [
-                    Post(
-                        replace(
-                            result,
-                            status=Status.FAILED,
-                            reason=Reason.INTERNAL_ERROR,
-                            answer=None,
-                            target=None,
-                            confidence=None,
-                            attempts=(),
-                            problem=problem,
-                        )
-                    )
-                ]
-            )
+    def _unreadable(self, result: Result) -> Result:
+        """The failed result in place of one that nobody could read; the test has to hear of it."""
+        error = TypeError(f"the scripted reply to task {result.task!r} cannot be stored: {result.answer!r}")
+        self._errors.append(error)
+        return replace(
+            result,
+            status=Status.FAILED,
+            reason=Reason.INTERNAL_ERROR,
+            answer=None,
+            target=None,
+            confidence=None,
+            attempts=(),
+            problem=Problem(str(error).encode(errors="replace").decode()),
+        )
 
     async def _cancel(self) -> None:
         """Answer those that are cancelled; the broker refuses a second result, as of a job that was answered."""
         async for wishes in MemoryCancels(self._broker).follow():
             for each in wishes:
                 ended = (CANCELLED.status, CANCELLED.reason, time.time())
-                await self._queue.publish([Post(Result(each.job_id, each.tenant, *ended, problem=CANCELLED.problem))])
+                await self._queue.publish([Result(each.job_id, each.tenant, *ended, problem=CANCELLED.problem)])
 
     def _result_of(self, body: object) -> Result | None:
         """What the fleet stores for a message; None where it stays without a result."""

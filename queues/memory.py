@@ -19,21 +19,23 @@ from dataclasses import dataclass, field, replace
 from fleet.model.delivery import (
     Ack,
     AnyDelivery,
+    Committed,
     Delivery,
     Depths,
     JobsOf,
-    Post,
     Retry,
     Settlement,
     Source,
     Stored,
+    Transition,
     WorkOf,
 )
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
-from fleet.model.result import Malformed, Result, Sealed, Work
+from fleet.model.result import Malformed, Outbound, Result, Sealed, Work
 from fleet.model.submission import Submission
+from queues.commit import commit
 from queues.jetstream.sealing import body_of
 from queues.jetstream.stores.load import MemoryLoads
 from queues.wire.codec import decode
@@ -44,7 +46,7 @@ from queues.wire.letters import (
     accepted,
     cancel_message,
     feedback_message,
-    messages_of,
+    message_or_none,
     submission_message,
     traceparent_in,
 )
@@ -306,14 +308,24 @@ class MemoryQueue:
     async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
         self._broker.readings |= {_held(delivery).number: readings for delivery in deliveries}
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        messages = messages_of(posts, self._broker.max_message_bytes - HEADER_ROOM_BYTES)
-        for index, (post, message) in enumerate(zip(posts, messages, strict=True)):
-            if (parcel := parcel_of(post, message, self._broker.max_message_bytes)) is not None:
-                for content in parcel.contents:
-                    self._broker.store(content)
-                messages[index] = parcel.message
-        return [Stored.REFUSED if message is None else self._broker.store(message) for message in messages]
+    async def commit(self, transitions: Sequence[Transition]) -> Sequence[Committed]:
+        return await commit(transitions, self._store_all, self.settle)
+
+    async def publish(self, outbound: Sequence[Outbound]) -> Sequence[Stored]:
+        return await self._store_all([(each, None) for each in outbound])
+
+    async def _store_all(self, outbound: Sequence[tuple[Outbound, str | None]]) -> Sequence[Stored]:
+        return [self.store(each, traceparent) for each, traceparent in outbound]
+
+    def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
+        """Store one; everything published or committed passes here."""
+        limit = self._broker.max_message_bytes
+        message = message_or_none(outbound, traceparent, limit - HEADER_ROOM_BYTES)
+        if (parcel := parcel_of(outbound, message, limit)) is not None:
+            for content in parcel.contents:
+                self._broker.store(content)
+            message = parcel.message
+        return Stored.REFUSED if message is None else self._broker.store(message)
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:

@@ -7,20 +7,10 @@ from collections.abc import Collection, Coroutine, Iterator, Mapping
 
 import structlog
 
-from fleet.dispatch.intake.intake import Intake
-from fleet.dispatch.maintenance.cancelling import Cancelling
-from fleet.dispatch.maintenance.orphans import Orphans
-from fleet.dispatch.office import Office
 from fleet.dispatch.patience import first_of
-from fleet.dispatch.runner.runner import Runner
-from fleet.dispatch.runner.till import Till
-from fleet.dispatch.spans import Spans
-from fleet.dispatch.state.knowledge import Knowledge, Learned
-from fleet.dispatch.state.lease import Leases
-from fleet.dispatch.state.load import Reporter
-from fleet.dispatch.state.peers import Peers
-from fleet.dispatch.state.state import FleetState
+from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.timekeeping import BrokerTime
+from fleet.dispatch.wiring import Parts
 from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
 from policies.rules.rules import Rules
 
@@ -55,21 +45,26 @@ class Dispatcher:
         loads: LoadBook | None = None,
         capacities: Capacities | None = None,
     ) -> None:
-        self._time = clock = BrokerTime(clock)
-        state = FleetState(backends, rules, own_key_only, spend.seen)
+        self._time = BrokerTime(clock)
         self._backends = backends
         self._spend = spend
-        book = queue.loads() if loads is None else loads
-        self._reporter = Reporter(book, state.load, clock, rules)
-        peers = Peers(book, queue, clock, self._reporter.id, rules.catalogue.targets, backends)
         self._capacities = capacities
-        leases, till = Leases(queue, lease_seconds), Till(spend, rules)
-        knowledge = Knowledge(learned, state, rules)
-        cancelling = Cancelling(cancels, queue, clock)
-        self._office = Office(queue, rules, clock, state, Spans(tracer), leases, till, knowledge, cancelling, peers)
-        targets = [rules.catalogue.targets[name] for name in backends]
-        self._runners = [Runner(target, backends[target.name], self._office) for target in targets]
-        self._intake = Intake(self._office)
+        self._parts = parts = Parts(
+            queue,
+            self._time,
+            rules,
+            backends,
+            own_key_only,
+            tracer,
+            lease_seconds,
+            spend,
+            learned,
+            cancels,
+            queue.loads() if loads is None else loads,
+        )
+        self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
+        self._intake = parts.intake()
+        self._rescuer = parts.rescuer()
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
 
@@ -80,7 +75,7 @@ class Dispatcher:
         await self._look_around()
         try:
             async with asyncio.TaskGroup() as keeping:
-                keeping.create_task(self._office.leases.keep(done))
+                keeping.create_task(self._parts.leases.keep(done))
                 for watching in self._watching():
                     keeping.create_task(watching)
                 await self._load()
@@ -93,28 +88,28 @@ class Dispatcher:
 
     async def _look_around(self) -> None:
         """Learn the time, say what is served here and learn what is served elsewhere, before anything is taken."""
-        office = self._office
-        await office.state.read(office.queue, self._time)
+        parts = self._parts
+        await parts.state.read(parts.queue, self._time)
         if self._capacities is not None:
-            await office.state.replicas.read(self._capacities, office.clock)
-        await self._reporter.tell()
-        await office.peers.read()
-        office.state.note_elsewhere(office.peers.served)
+            await parts.state.replicas.read(self._capacities, parts.clock)
+        await parts.reporter.tell()
+        await parts.peers.read()
+        parts.state.note_elsewhere(parts.peers.served)
 
     def _watching(self) -> Iterator[Coroutine[None, None, None]]:
         """What goes on beside the serving until it is to stop."""
-        office = self._office
-        yield office.state.watch(office.queue, self._time, self._stop)
-        yield office.knowledge.watch(self._stop)
-        yield office.cancelling.watch(self._stop)
+        parts = self._parts
+        yield parts.state.watch(parts.queue, self._time, self._stop)
+        yield parts.knowledge.watch(self._stop)
+        yield parts.cancelling.watch(self._stop)
         if self._capacities is not None:
-            yield office.state.replicas.watch(self._capacities, office.clock, self._stop)
-        yield self._reporter.run(self._stop)
-        yield office.peers.watch(lambda: office.state.note_elsewhere(office.peers.served), self._stop)
+            yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)
+        yield parts.reporter.run(self._stop)
+        yield parts.peers.watch(lambda: parts.state.note_elsewhere(parts.peers.served), self._stop)
 
     async def _load(self) -> None:
         """Wait until what others have decided is known here: which jobs are called off, what answers are worth."""
-        needed = {"cancellations": self._office.cancelling.current, "calibrations": self._office.knowledge.loaded}
+        needed = {"cancellations": self._parts.cancelling.current, "calibrations": self._parts.knowledge.loaded}
         for name, known in needed.items():
             while not (known.is_set() or self._stop.is_set()):
                 if not await first_of((known, self._stop), LOAD_SECONDS):
@@ -123,7 +118,7 @@ class Dispatcher:
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as serving:
             serving.create_task(self._intake.run(self._stop))
-            serving.create_task(Orphans(self._office).run(self._stop))
+            serving.create_task(self._rescuer.run(self._stop))
             for runner in self._runners:
                 serving.create_task(runner.run(self._stop))
 

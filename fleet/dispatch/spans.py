@@ -6,9 +6,9 @@ the tracer translates them into the conventions it exports.
 
 from __future__ import annotations
 
-from fleet.dispatch.step import Case, Step
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.attempt import Answer, Attempt
-from fleet.model.delivery import AnyDelivery
+from fleet.model.delivery import AnyDelivery, JobsOf, Transition
 from fleet.model.job import Job
 from fleet.model.result import Result, Work
 from fleet.model.span import AttributeValue, Span, SpanName
@@ -38,6 +38,13 @@ class Spans:
         self.taken(delivery, delivery.traceparent or intake, started_at)
         return intake
 
+    def turned_down(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
+        """The spans of a message that holds no job; one from intake begins its trace."""
+        if isinstance(delivery.source, JobsOf):
+            return self.intake(delivery, started_at, ended_at)
+        self.taken(delivery, delivery.traceparent, started_at)
+        return delivery.traceparent
+
     def batch(self, deliveries: list[AnyDelivery], target: str, started_at: float, ended_at: float) -> None:
         """One span for a micro-batch; the jobs in it are linked, for none of them is its parent."""
         if self._tracer is None:
@@ -46,28 +53,29 @@ class Spans:
         attributes: dict[str, AttributeValue] = {"target": target, "batch_size": len(deliveries)}
         self._tracer.record(Span(SpanName.BATCH, None, started_at, ended_at, attributes, links))
 
-    def model_call(self, case: Case, attempt: Attempt, target: Target) -> None:
+    def model_call(self, inflight: InFlightJob, attempt: Attempt, target: Target) -> None:
         if self._tracer is None:
             return
-        parent = case.delivery.traceparent
+        parent = inflight.delivery.traceparent
         error = None if isinstance(attempt.outcome, Answer) else attempt.outcome.kind.value
-        attributes = _job(case.job) | _attempt(attempt)
+        attributes = _job(inflight.job) | _attempt(attempt)
         attributes |= {"provider": target.provider, "requested_model": target.model}
         self._record(SpanName.MODEL_CALL, parent, attempt.started_at, attempt.ended_at, attributes, error)
 
-    def published(self, step: Step, traceparent: str | None, started_at: float, ended_at: float) -> None:
+    def published(self, transition: Transition, started_at: float, ended_at: float) -> None:
         """What was handed on: an escalation to the next target, or the result."""
         if self._tracer is None:
             return
-        for letter in step.letters:
-            match letter:
+        traceparent = transition.traceparent
+        for each in transition.everything:
+            match each:
                 case Work(attempts=()):
-                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, {"target": letter.target})
+                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, {"target": each.target})
                 case Work():
-                    attributes: dict[str, AttributeValue] = {"target": letter.target, "reason": letter.reason.value}
+                    attributes: dict[str, AttributeValue] = {"target": each.target, "reason": each.reason.value}
                     self._record(SpanName.ESCALATE, traceparent, started_at, ended_at, attributes)
                 case Result():
-                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, _result(letter))
+                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, _result(each))
                 case _:
                     pass
 

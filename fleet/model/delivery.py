@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from fleet.model.job import Job, Lane
-from fleet.model.result import Letter, Malformed, Work
+from fleet.model.result import Malformed, Outbound, Work
 
 SEALED_BEYOND = 2
 """Deliveries beyond which a message comes sealed: it has been in two crashes, or has waited."""
@@ -110,7 +110,7 @@ Settlement = Ack | Retry
 
 
 class Stored(Enum):
-    """The outcome of a post: `NEW` is stored, `REPEAT` was there already, `REFUSED` will never be taken."""
+    """The outcome of storing a message: `NEW` is stored, `REPEAT` was there already, `REFUSED` will never be taken."""
 
     NEW = auto()
     REPEAT = auto()
@@ -118,8 +118,37 @@ class Stored(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """A letter on its way to the queue, with the trace it belongs to."""
+class Transition:
+    """What follows from one decision: what is stored, and then how the delivery it was made on is settled."""
 
-    letter: Letter
+    outbound: tuple[Outbound, ...]
+    settlement: Settlement
     traceparent: str | None = None
+    """The trace that everything outbound belongs to."""
+    aside: tuple[Outbound, ...] = ()
+    """Stored after `outbound`, and only there to learn from: where it is refused, the delivery is settled after all."""
+
+    @property
+    def delivery(self) -> AnyDelivery:
+        return self.settlement.delivery
+
+    def traced(self, traceparent: str | None) -> Transition:
+        """The same under this trace."""
+        if traceparent == self.traceparent:
+            return self
+        return Transition(self.outbound, self.settlement, traceparent, self.aside)
+
+    @property
+    def everything(self) -> tuple[Outbound, ...]:
+        """All that is stored, in this order."""
+        return (*self.outbound, *self.aside) if self.aside else self.outbound
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a transition. Only where something outbound was refused its delivery is not `settled`."""
+
+    refused: tuple[Outbound, ...] = ()
+    repeated: tuple[Outbound, ...] = ()
+    """What was there already."""
+    settled: bool = True

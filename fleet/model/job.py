@@ -99,6 +99,15 @@ class JobOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class JobRef:
+    """Which job it is, and where it belongs. Only with its tenant does an id name one job."""
+
+    tenant: str
+    id: str
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
 class Job(JobTerms):
     """An accepted request. `tenant` and `lane` come from the subject, never from the body.
 
@@ -113,3 +122,7 @@ class Job(JobTerms):
     request: ChatRequest
     submitted_at: float
     cloud: Cloud = CLOUD_ALLOW
+
+    @property
+    def ref(self) -> JobRef:
+        return JobRef(self.tenant, self.id, self.lane)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from fleet.model.attempt import Answer, Attempt
 from fleet.model.feedback import Feedback
-from fleet.model.job import Job, Lane
+from fleet.model.job import Job, JobRef, Lane
 from fleet.model.reason import Reason
 
 
@@ -142,6 +142,10 @@ class Work:
     attempts: tuple[Attempt, ...] = ()
     shadow: Shadow | None = None
 
+    @property
+    def ref(self) -> JobRef:
+        return self.job.ref
+
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
@@ -157,6 +161,10 @@ class Malformed:
     body: bytes
     is_comparison: bool = False
 
+    @property
+    def ref(self) -> JobRef:
+        return JobRef(self.tenant, self.job_id, self.lane)
+
 
 @dataclass(frozen=True, slots=True)
 class Sealed(Malformed):
@@ -168,4 +176,5 @@ class Sealed(Malformed):
     arrived: object = field(default=None, compare=False, repr=False)
 
 
-Letter = Work | Result | LedgerEntry | DeadLetter | Feedback | Start
+Outbound = Work | Result | LedgerEntry | DeadLetter | Feedback | Start
+"""What a dispatcher stores with the broker."""

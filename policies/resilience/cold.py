@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeGuard
 
-from fleet.model.action import Wait
+from fleet.model.action import Action, Wait
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.target import Target
@@ -25,6 +26,10 @@ SHORTEST_SECONDS = 1.0
 
 LOOK_AGAIN_SECONDS = 10.0
 """Maximum seconds of a wait: a start may take less than the catalogue says, and an operator may lift a hold."""
+
+
+def waits_for_replica(action: Action) -> TypeGuard[Wait]:
+    return isinstance(action, Wait) and action.reason is Reason.COLD
 
 
 @dataclass(frozen=True, slots=True)

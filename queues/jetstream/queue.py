@@ -13,20 +13,22 @@ from fleet import faults
 from fleet.model.delivery import (
     Ack,
     AnyDelivery,
+    Committed,
     Delivery,
     Depths,
     Fill,
     JobsOf,
-    Post,
     Retry,
     Settlement,
     Source,
     Stored,
+    Transition,
     WorkOf,
 )
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
-from fleet.model.result import Malformed, Result, Sealed, Work
+from fleet.model.result import Malformed, Outbound, Result, Sealed, Work
+from queues.commit import commit
 from queues.jetstream import api
 from queues.jetstream.causes import refused, stored_elsewhere
 from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
@@ -42,7 +44,7 @@ from queues.jetstream.sealing import Readings, body_of, record_of
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.tokens import VOID, Token, look_up
 from queues.wire.codec import decode
-from queues.wire.letters import Message, messages_of, traceparent_in
+from queues.wire.letters import Message, message_or_none, traceparent_in
 from queues.wire.parcels import parcel_of
 from queues.wire.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, depths_of, stream_for
 
@@ -122,19 +124,25 @@ class JetStreamQueue:
     async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
         await store(self._connection, [record_of(delivery, readings) for delivery in deliveries])
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        messages = messages_of(posts, self._connection.max_bytes)
-        limit = self._connection.max_message_bytes
-        for index, (post, message) in enumerate(zip(posts, messages, strict=True)):
-            if (parcel := parcel_of(post, message, limit)) is not None:
+    async def commit(self, transitions: Sequence[Transition]) -> Sequence[Committed]:
+        return await commit(transitions, self._store, self.settle)
+
+    async def publish(self, outbound: Sequence[Outbound]) -> Sequence[Stored]:
+        return await self._store([(each, None) for each in outbound])
+
+    async def _store(self, outbound: Sequence[tuple[Outbound, str | None]]) -> Sequence[Stored]:
+        max_bytes, limit = self._connection.max_bytes, self._connection.max_message_bytes
+        messages = [message_or_none(each, traceparent, max_bytes) for each, traceparent in outbound]
+        for index, ((each, _), message) in enumerate(zip(outbound, messages, strict=True)):
+            if (parcel := parcel_of(each, message, limit)) is not None:
                 # First what the result points at: readers of the one must find the other.
                 await store(self._connection, parcel.contents)
                 messages[index] = parcel.message
         stored = await store(self._connection, messages)
         kept_out = [
             (index, message)
-            for index, (post, message) in enumerate(zip(posts, messages, strict=True))
-            if isinstance(post.letter, Result) and stored[index] is Stored.REPEAT and message is not None
+            for index, ((each, _), message) in enumerate(zip(outbound, messages, strict=True))
+            if isinstance(each, Result) and stored[index] is Stored.REPEAT and message is not None
         ]
         if kept_out:
             await self._overwrite_what_is_no_result(stored, kept_out)

@@ -1,4 +1,4 @@
-"""The broker's message for each letter: subject, headers and body. Every queue sends exactly these."""
+"""The broker's message for everything outbound: subject, headers and body. Every queue sends exactly these."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
-from fleet.model.result import DeadLetter, LedgerEntry, Letter, Result, Start, Work
+from fleet.model.result import DeadLetter, LedgerEntry, Outbound, Result, Start, Work
 from fleet.model.submission import Submission
 from queues.wire.dead_letter import encode_dead
 from queues.wire.feedback import encode_feedback
@@ -77,16 +77,12 @@ def traceparent_in(headers: Mapping[str, str] | None) -> str | None:
     return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
-def messages_of(posts: Sequence[Post], max_bytes: int) -> list[Message | None]:
-    """The message for each post; None for what no reader would take, as text with half a surrogate pair."""
-    return [_message_or_none(post, max_bytes) for post in posts]
-
-
-def _message_or_none(post: Post, max_bytes: int) -> Message | None:
+def message_or_none(outbound: Outbound, traceparent: str | None, max_bytes: int) -> Message | None:
+    """Return its message; None for what no reader would take, as text with half a surrogate pair."""
     try:
-        return message_of(post, max_bytes)
+        return message_of(outbound, traceparent, max_bytes)
     except (ValueError, InvalidFeedback) as error:
-        _log.warning("a %s cannot be written: %s", type(post.letter).__name__, type(error).__name__)
+        _log.warning("a %s cannot be written: %s", type(outbound).__name__, type(error).__name__)
         return None
 
 
@@ -97,12 +93,12 @@ def accepted(stored: Sequence[Stored], max_message_bytes: int) -> list[bool]:
     return [each is Stored.NEW for each in stored]
 
 
-def message_of(post: Post, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
+def message_of(outbound: Outbound, traceparent: str | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
     """Ids are made of what is sent, so that a repeated step sends the same id and changes nothing.
 
     Work that would not fit into `max_bytes` goes without its oldest answers.
     """
-    return with_trace(_letter_message(post.letter, max_bytes), post.traceparent)
+    return with_trace(_message(outbound, max_bytes), traceparent)
 
 
 def with_trace(message: Message, traceparent: str | None) -> Message:
@@ -111,27 +107,27 @@ def with_trace(message: Message, traceparent: str | None) -> Message:
     return Message(message.subject, message.data, {**(message.headers or {}), TRACEPARENT: traceparent})
 
 
-def _letter_message(letter: Letter, max_bytes: int) -> Message:
-    match letter:
+def _message(outbound: Outbound, max_bytes: int) -> Message:
+    match outbound:
         case Work(job, target):
             subject = work_subject(target, job.lane, job.tenant)
-            return Message(subject, _fitting(letter, max_bytes), {MSG_ID: work_message_id(letter)})
+            return Message(subject, _fitting(outbound, max_bytes), {MSG_ID: work_message_id(outbound)})
         case Result(job_id, tenant):
             # The fence outlives the deduplication window and a restart of the broker.
             fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
-            return Message(result_subject(tenant, job_id), encode_result(letter), fence)
+            return Message(result_subject(tenant, job_id), encode_result(outbound), fence)
         case LedgerEntry(job_id, tenant, attempt=attempt):
             return Message(
-                ledger_subject(tenant), encode_ledger(letter), {MSG_ID: f"{tenant}.{job_id}.{_line(attempt)}"}
+                ledger_subject(tenant), encode_ledger(outbound), {MSG_ID: f"{tenant}.{job_id}.{_line(attempt)}"}
             )
         case DeadLetter(tenant, job_id):
-            return Message(dead_subject(tenant), encode_dead(letter), {MSG_ID: f"{tenant}.{job_id}"})
+            return Message(dead_subject(tenant), encode_dead(outbound), {MSG_ID: f"{tenant}.{job_id}"})
         case Start(job_id, tenant, number, call):
             # The fence tells that somebody has begun; what it finds there tells who.
             fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
-            return Message(start_subject(tenant, job_id, number, call), encode_start(letter), fence)
+            return Message(start_subject(tenant, job_id, number, call), encode_start(outbound), fence)
         case Feedback():
-            return feedback_message(letter)
+            return feedback_message(outbound)
 
 
 def _line(attempt: Attempt | None) -> str:

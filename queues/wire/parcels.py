@@ -18,10 +18,9 @@ from datetime import UTC, datetime
 from pydantic_core import from_json, to_json
 
 from fleet.model.attempt import Answer
-from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable
-from fleet.model.result import Result
-from queues.wire.letters import Message, with_trace
+from fleet.model.result import Outbound, Result
+from queues.wire.letters import Message, traceparent_in, with_trace
 from queues.wire.result import Receipt, encode_result, result_in
 from queues.wire.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
@@ -50,9 +49,8 @@ class Parcel:
     message: Message
 
 
-def parcel_of(post: Post, message: Message | None, max_message_bytes: int) -> Parcel | None:
-    """How to store a result whose message is too large; None for any other letter, and where it cannot help."""
-    result = post.letter
+def parcel_of(result: Outbound, message: Message | None, max_message_bytes: int) -> Parcel | None:
+    """How to store a result whose message is too large; None for anything else, and where it cannot help."""
     if not isinstance(result, Result) or message is None or message.size_bytes <= max_message_bytes:
         return None
     if result.answer is None or len(content := to_json(result.answer.message)) > MOST_BYTES:
@@ -61,7 +59,7 @@ def parcel_of(post: Post, message: Message | None, max_message_bytes: int) -> Pa
     receipt = Receipt(LARGE_RESULTS_BUCKET, name, len(content), -(-len(content) // CHUNK_BYTES), _digest(content))
     fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
     own = Message(result_subject(result.tenant, result.job_id), encode_result(result, receipt), fence)
-    return Parcel([*_chunks(receipt, content), _meta(receipt)], with_trace(own, post.traceparent))
+    return Parcel([*_chunks(receipt, content), _meta(receipt)], with_trace(own, traceparent_in(message.headers)))
 
 
 def _chunks(receipt: Receipt, content: bytes) -> list[Message]:

@@ -13,11 +13,10 @@ from fleet.app import apply_topology, open_calibrations
 from fleet.lab.learning.refit import heldout
 from fleet.model.attempt import Answer, Attempt, Features, Judged, Usage
 from fleet.model.calibration import Calibration, CalibrationKey, Familiarity, Fit, OutputKind, Scorer
-from fleet.model.delivery import Post
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import LedgerEntry, Status
+from fleet.model.result import LedgerEntry, Outbound, Status
 from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import JetStreamQueue
 
@@ -42,7 +41,7 @@ def answered(number: int, target: str, reason: Reason, logprob: float) -> Attemp
     return Attempt(number, target, reason, 1.0, 2.0, outcome, 0.9, judged=Judged(0.5, OutputKind.TOKEN))
 
 
-def recorded(number: int, random: np.random.Generator) -> list[Post]:
+def recorded(number: int, random: np.random.Generator) -> list[Outbound]:
     """A kept answer of an engine that claims twice the log-odds it has, and its comparison with a stronger one."""
     job_id, odds = f"job-{number:012d}", random.normal(0.8, 1.2)
     good = random.random() < 1 / (1 + math.exp(-odds))
@@ -58,7 +57,7 @@ def recorded(number: int, random: np.random.Generator) -> list[Post]:
     said = Feedback(
         job_id, "acme", verdict, 0.0, Witness.SHADOW, target="llama-8b", propensity=0.01, id=f"shadow-{job_id}-1"
     )
-    return [Post(each) for each in (*entries, said)]
+    return [*entries, said]
 
 
 async def test_comparisons_on_the_wire_become_a_calibration_in_force_and_take_no_other_task_its_own(broker):

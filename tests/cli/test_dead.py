@@ -14,7 +14,6 @@ from typer.testing import Result
 
 from fleet.cli.dead import show_list
 from fleet.cli.output import Output
-from fleet.model.delivery import Post
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Kept, Problem, Status
@@ -39,7 +38,7 @@ def letters(fake_app: App) -> App:
     )
     bad = DeadLetter("acme", "invalid-000000001", Reason.INVALID, Problem("must be JSON", "body"), b"remind me", 6.0)
     other = DeadLetter("globex", OLD_ID, Reason.ALL_FAILED, Problem("all down"), json.dumps(BODY).encode(), 7.0)
-    asyncio.run(fake_app.fleet.queue.publish([Post(good), Post(bad), Post(other)]))
+    asyncio.run(fake_app.fleet.queue.publish([good, bad, other]))
     return fake_app
 
 

@@ -17,7 +17,7 @@ from patience import PATIENCE_SECONDS
 
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, submission
-from fleet.model.delivery import JobsOf, Post
+from fleet.model.delivery import JobsOf
 from fleet.model.errors import InvalidJob, QueueUnavailable
 from fleet.model.job import JOB_ID, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
@@ -78,7 +78,7 @@ class ReopenedDesk(MemoryDesk):
 def answered(message: Message) -> Message:
     body = decode(JobsOf(Lane.STANDARD), message.data, None, message.subject, 1.0)
     assert isinstance(body, Job)
-    return message_of(Post(echo(body)))
+    return message_of(echo(body))
 
 
 class InstantDesk(MemoryDesk):

@@ -15,7 +15,7 @@ from queue_rigs import JetStreamRig, jetstream_rig
 from fleet.app.worker import SystemClock
 from fleet.client import FleetClient
 from fleet.dispatch.maintenance.cancelling import Cancelling
-from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.delivery import Ack, JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Verdict
 from fleet.model.job import Job, Lane
@@ -46,7 +46,7 @@ async def client(server: EmbeddedServer, rig: JetStreamRig) -> AsyncIterator[Fle
 async def answer_one(rig: JetStreamRig) -> str:
     [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
-    await rig.queue.publish([Post(echo(delivery.body))])
+    await rig.queue.publish([echo(delivery.body)])
     await rig.queue.settle([Ack(delivery)])
     return delivery.body.id
 
@@ -64,7 +64,7 @@ async def test_a_run_outlives_a_restart_of_the_server(
     assert isinstance(delivery.body, Job)
     await asyncio.to_thread(server.stop)
     await asyncio.to_thread(server.start)
-    await rig.queue.publish([Post(echo(delivery.body))])
+    await rig.queue.publish([echo(delivery.body)])
     assert (await running).job_id == delivery.body.id
 
 
@@ -107,7 +107,7 @@ async def test_a_cancelled_job_ends_as_cancelled_and_an_answered_one_does_not(
     answered = await client.submit(task="chat", messages=HELLO, lane="interactive")
     [delivery] = await rig.queue.take(JobsOf(Lane.INTERACTIVE), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
-    await rig.queue.publish([Post(echo(delivery.body))])
+    await rig.queue.publish([echo(delivery.body)])
 
     assert await client.cancel(waiting) is True
     assert await client.cancel(waiting) is True
@@ -153,7 +153,7 @@ async def test_a_result_larger_than_a_message_reaches_the_client_whole(client: F
     running = asyncio.create_task(client.run(task="chat", messages=HELLO, timeout_seconds=PATIENCE_SECONDS))
     [delivery] = await rig.queue.take(JobsOf(Lane.STANDARD, "acme"), 1, PATIENCE_SECONDS)
     assert isinstance(delivery.body, Job)
-    await rig.queue.publish([Post(succeeded(delivery.body, text))])
+    await rig.queue.publish([succeeded(delivery.body, text)])
     result = await running
     assert result.answer is not None
     assert result.answer.text == text

@@ -16,7 +16,7 @@ from memory_fleet import echo
 from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 
-from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.delivery import Ack, JobsOf
 from fleet.model.job import Job, Lane
 from queues.server.embedded import EmbeddedServer
 
@@ -42,7 +42,7 @@ async def answer(rig: JetStreamRig) -> None:
             held.append(delivery.body)
             await rig.queue.settle([Ack(delivery)])
             if delivery.body.id != "parent-across-the-fork":
-                await rig.queue.publish([Post(echo(job)) for job in held])
+                await rig.queue.publish([echo(job) for job in held])
                 held.clear()
 
 

@@ -9,7 +9,6 @@ from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.cancellation import Cancellation
-from fleet.model.delivery import Post
 from fleet.model.errors import InvalidJob
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
@@ -68,7 +67,7 @@ async def test_what_cannot_be_an_id_is_refused(rig: Rig) -> None:
 
 
 async def test_outcomes_tell_how_jobs_have_ended(rig: Rig) -> None:
-    await rig.queue.publish([Post(Result(FIRST, "acme", Status.FAILED, Reason.ALL_FAILED, 5.0))])
+    await rig.queue.publish([Result(FIRST, "acme", Status.FAILED, Reason.ALL_FAILED, 5.0)])
     asked = [Cancellation("acme", FIRST), Cancellation("acme", SECOND), Cancellation("globex", FIRST)]
     assert await rig.cancels().outcomes(asked) == [Status.FAILED, None, None]
 

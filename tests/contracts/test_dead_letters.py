@@ -6,7 +6,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
-from fleet.model.delivery import JobsOf, Post
+from fleet.model.delivery import JobsOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -37,7 +37,7 @@ async def a_letter(rig: Rig, as_work: bool = False, tenant: str = "acme") -> Dea
 
         raw = encode_work(Work(delivery.body, "llama-8b", Reason.ROUTED))
     letter = DeadLetter(tenant, SENT.id, Reason.ALL_FAILED, Problem("every target failed"), raw, 5.0, Lane.BULK)
-    await rig.queue.publish([Post(letter)])
+    await rig.queue.publish([letter])
     return letter
 
 
@@ -84,7 +84,7 @@ async def test_a_redriven_job_is_submitted_anew_under_another_id(rig: Rig, as_wo
 
 async def test_a_letter_that_holds_no_job_cannot_be_redriven(rig: Rig) -> None:
     letter = DeadLetter("acme", "invalid-0123456789", Reason.INVALID, Problem("no JSON"), b"remind me", 5.0)
-    await rig.queue.publish([Post(letter)])
+    await rig.queue.publish([letter])
     dead = rig.dead_letters()
     [kept] = [kept async for kept in dead.letters()]
     with pytest.raises(InvalidJob, match="holds no job"):

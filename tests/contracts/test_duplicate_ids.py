@@ -9,7 +9,7 @@ from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.attempt import Answer, Usage
-from fleet.model.delivery import Ack, JobsOf, Post, Stored, WorkOf
+from fleet.model.delivery import Ack, JobsOf, Stored, WorkOf
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status, Work
@@ -51,13 +51,13 @@ async def test_of_two_raw_messages_with_one_id_the_first_hand_over_and_the_first
     taken = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
     jobs = [delivery.body for delivery in taken]
     assert all(isinstance(job, Job) for job in jobs)
-    stored = await rig.queue.publish([Post(Work(job, "llama-8b", Reason.ROUTED)) for job in jobs])
+    stored = await rig.queue.publish([Work(job, "llama-8b", Reason.ROUTED) for job in jobs])
     await rig.queue.settle([Ack(delivery) for delivery in taken])
 
     assert stored == [Stored.NEW, Stored.REPEAT]
     [work] = await rig.queue.take(WorkOf("llama-8b", Lane.BULK), 10, PATIENCE_SECONDS)
     assert work.body.job.request == FIRST.request
-    assert await rig.queue.publish([Post(result("first")), Post(result("second"))]) == [Stored.NEW, Stored.REPEAT]
+    assert await rig.queue.publish([result("first"), result("second")]) == [Stored.NEW, Stored.REPEAT]
     kept = await rig.desk("acme").result(FIRST.id)
     assert kept is not None
     assert kept.answer is not None

@@ -12,7 +12,7 @@ from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Usage
-from fleet.model.delivery import Ack, Depths, JobsOf, Post, Retry, Stored, WorkOf
+from fleet.model.delivery import Ack, Depths, JobsOf, Retry, Stored, Transition, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
@@ -108,7 +108,9 @@ async def test_work_is_taken_with_everything_tried_before(rig: Rig) -> None:
         work(), job=replace(job(), cloud=CLOUD_DENY), reason=Reason.LOW_CONFIDENCE, hop=2, attempts=(FAILED, ANSWERED)
     )
 
-    assert await rig.queue.publish([Post(sent, TRACEPARENT)]) == [NEW]
+    await rig.desk("acme").submit([submission()])
+    [taken] = await rig.queue.take(BULK, 1, PATIENCE_SECONDS)
+    await rig.queue.commit([Transition((sent,), Ack(taken), TRACEPARENT)])
     [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
 
     assert delivery.body == sent
@@ -164,7 +166,7 @@ async def test_a_cancelled_take_swallows_nothing(rig: Rig) -> None:
 
 async def test_lanes_and_targets_are_queues_of_their_own(rig: Rig) -> None:
     await rig.desk("acme").submit([submission(1, Lane.INTERACTIVE), submission(2, Lane.BULK)])
-    await rig.queue.publish([Post(work(3)), Post(work(4, target="mixtral"))])
+    await rig.queue.publish([work(3), work(4, target="mixtral")])
 
     taken = await asyncio.gather(
         rig.queue.take(JobsOf(Lane.INTERACTIVE), 10, PATIENCE_SECONDS),
@@ -221,7 +223,7 @@ async def test_the_first_holder_may_still_acknowledge_after_its_lease(open_rig: 
 
 async def test_an_extended_lease_starts_anew(open_rig: OpenRig) -> None:
     rig = await open_rig(ack_wait_seconds=2.0)
-    await rig.queue.publish([Post(work())])
+    await rig.queue.publish([work()])
     [delivery] = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
 
     longer_than_a_lease = time.monotonic() + 2.5
@@ -257,7 +259,7 @@ async def test_two_tenants_may_submit_a_job_of_the_same_id(rig: Rig) -> None:
 
 
 async def test_a_repeated_hand_over_is_dropped_and_the_next_hop_is_not(rig: Rig) -> None:
-    assert await rig.queue.publish([Post(work(hop=1)), Post(work(hop=1)), Post(work(hop=2))]) == [NEW, REPEAT, NEW]
+    assert await rig.queue.publish([work(hop=1), work(hop=1), work(hop=2)]) == [NEW, REPEAT, NEW]
 
     deliveries = await rig.queue.take(SMALL, 10, PATIENCE_SECONDS)
 
@@ -273,7 +275,7 @@ async def test_an_attempt_is_booked_once_and_so_is_the_end_of_a_job_that_never_r
     booked = LedgerEntry("job-000000000000", "acme", Lane.BULK, 6.0, Reason.ROUTED, "nudge", "paid", attempt=FAILED)
     ended = LedgerEntry("job-000000000000", "acme", Lane.BULK, 7.0, Reason.INVALID, status=Status.REJECTED)
 
-    stored = await rig.queue.publish([Post(booked), Post(ended), Post(booked), Post(ended)])
+    stored = await rig.queue.publish([booked, ended, booked, ended])
 
     assert stored == [NEW, NEW, REPEAT, REPEAT]
     without_hint = replace(FAILED, outcome=Failure(FailureKind.RATE_LIMITED, "busy"))
@@ -287,13 +289,13 @@ async def test_an_attempt_is_booked_once_and_so_is_the_end_of_a_job_that_never_r
 async def test_a_dead_letter_keeps_the_message_whole_and_once(rig: Rig, body: bytes) -> None:
     letter = DeadLetter("acme", "job-000000000000", Reason.INVALID, Problem("id: is required", "id"), body, 9.0)
 
-    assert await rig.queue.publish([Post(letter), Post(letter)]) == [NEW, REPEAT]
+    assert await rig.queue.publish([letter, letter]) == [NEW, REPEAT]
     assert [decode_dead(body) for body in await rig.stored("DEAD")] == [letter]
 
 
 async def test_depths_count_what_waits_and_what_is_in_flight_by_target(rig: Rig) -> None:
     assert await rig.queue.depths() == Depths()
-    await rig.queue.publish([Post(work(1)), Post(work(2)), Post(work(3, target="mixtral"))])
+    await rig.queue.publish([work(1), work(2), work(3, target="mixtral")])
     deliveries = await rig.queue.take(SMALL, 1, PATIENCE_SECONDS)
     before = (await rig.queue.depths()).by_target()
 
@@ -306,9 +308,7 @@ async def test_depths_count_what_waits_and_what_is_in_flight_by_target(rig: Rig)
 async def test_depths_tell_jobs_by_lane_and_tenant_and_work_by_target_lane_and_tenant(rig: Rig) -> None:
     await rig.desk("acme").submit([submission(1), submission(2), submission(3, Lane.INTERACTIVE)])
     await rig.desk("globex").submit([submission(4, Lane.STANDARD)])
-    await rig.queue.publish(
-        [Post(work(1)), Post(work(2, target="mixtral")), Post(Work(job(3, "globex"), "mixtral", Reason.ROUTED))]
-    )
+    await rig.queue.publish([work(1), work(2, target="mixtral"), Work(job(3, "globex"), "mixtral", Reason.ROUTED)])
     await rig.queue.take(JobsOf(Lane.BULK, "acme"), 1, PATIENCE_SECONDS)
 
     depths = await rig.queue.depths()

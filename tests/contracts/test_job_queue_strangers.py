@@ -6,7 +6,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
-from fleet.model.delivery import Ack, JobsOf, Post, Stored, WorkOf
+from fleet.model.delivery import Ack, JobsOf, Stored, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -70,7 +70,7 @@ async def test_a_tenant_that_is_no_name_is_answered_under_one_that_is(rig: Rig) 
     assert (malformed.tenant, malformed.problem.field, malformed.body) == ("invalid", "task", body)
     assert malformed.job_id.startswith("invalid-")
     rejected = Result(malformed.job_id, malformed.tenant, Status.REJECTED, Reason.INVALID, finished_at=5.0)
-    assert await rig.queue.publish([Post(rejected)]) == [Stored.NEW]
+    assert await rig.queue.publish([rejected]) == [Stored.NEW]
 
 
 @pytest.mark.parametrize("job_id", ["a b", "x.y.z", "short", "x inbox 0\r\n\r\nPUB pwned 2\r\nhi\r\nPUB foo", "*" * 20])

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from queue_rigs import Rig
 
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.errors import InvalidFeedback
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
@@ -41,7 +41,7 @@ async def test_feedback_is_read_as_it_was_said_and_oldest_first(rig: Rig) -> Non
     sent = [said(number, verdict) for number, verdict in enumerate(Verdict)]
     for each in sent:
         assert await rig.desk("acme").give_feedback(each)
-    assert await rig.queue.publish([Post(COMPARED)]) == [NEW]
+    assert await rig.queue.publish([COMPARED]) == [NEW]
 
     read = await all_of(rig.journal().feedback())
 
@@ -54,7 +54,7 @@ async def test_a_repeated_feedback_changes_nothing(rig: Rig) -> None:
     desk = rig.desk("acme")
 
     assert [await desk.give_feedback(said()) for _ in range(2)] == [True, False]
-    assert await rig.queue.publish([Post(COMPARED), Post(COMPARED)]) == [NEW, REPEAT]
+    assert await rig.queue.publish([COMPARED, COMPARED]) == [NEW, REPEAT]
     assert len(await all_of(rig.journal().feedback())) == 2
 
 
@@ -70,7 +70,7 @@ async def test_what_no_reader_would_take_is_refused_at_the_desk_and_at_the_queue
 
     with pytest.raises(InvalidFeedback, match=r"^job_id: "):
         await rig.desk("acme").give_feedback(wrong)
-    assert await rig.queue.publish([Post(wrong), Post(COMPARED)]) == [REFUSED, NEW]
+    assert await rig.queue.publish([wrong, COMPARED]) == [REFUSED, NEW]
 
 
 async def test_what_cannot_be_read_is_skipped_counted_and_logged(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -80,7 +80,7 @@ async def test_what_cannot_be_read_is_skipped_counted_and_logged(rig: Rig, caplo
     await rig.inject("feedback.mallory", b'{"id": "feedback-00000009", "job_id": "job-000000000001", "verdict": "meh"}')
     await rig.desk("acme").give_feedback(said(2))
     await rig.inject("ledger.acme", b'{"schema": 1, "attempt": []}')
-    await rig.queue.publish([Post(booked(1))])
+    await rig.queue.publish([booked(1)])
     journal = rig.journal()
 
     with caplog.at_level(logging.WARNING):
@@ -94,7 +94,7 @@ async def test_what_cannot_be_read_is_skipped_counted_and_logged(rig: Rig, caplo
 
 async def test_the_ledger_is_read_to_its_end_and_again_from_its_beginning(rig: Rig) -> None:
     entries = [booked(number) for number in range(2500)]
-    await rig.queue.publish([Post(entry) for entry in entries])
+    await rig.queue.publish(entries)
     journal = rig.journal()
 
     assert [await all_of(journal.ledger()) for _ in range(2)] == [entries, entries]
@@ -103,7 +103,7 @@ async def test_the_ledger_is_read_to_its_end_and_again_from_its_beginning(rig: R
 
 async def test_what_is_more_than_the_broker_hands_out_at_once_is_read_whole(rig: Rig) -> None:
     long = [replace(said(number, Verdict.BAD), text="x" * 32_000) for number in range(400)]
-    await rig.queue.publish([Post(each) for each in long])
+    await rig.queue.publish(long)
 
     assert [each.id for each in await all_of(rig.journal().feedback())] == [each.id for each in long]
 

@@ -8,7 +8,7 @@ import json
 from queue_rigs import JetStreamRig, Rig
 
 from fleet.model.attempt import Answer, Attempt, Usage
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from queues.wire import parcels
@@ -29,7 +29,7 @@ def large(job_id: str = "job-000000000001", characters: int = 9 * MIB) -> Result
 
 
 async def test_a_large_result_is_found_whole(rig: Rig) -> None:
-    assert await rig.queue.publish([Post(large())]) == [Stored.NEW]
+    assert await rig.queue.publish([large()]) == [Stored.NEW]
     assert await rig.desk("acme").result("job-000000000001") == large()
     [body] = await rig.stored("RESULTS")
     told = json.loads(body)
@@ -41,7 +41,7 @@ async def test_a_large_result_is_pushed_whole_to_whoever_listens(rig: Rig) -> No
     results = rig.desk("acme").results()
     coming = asyncio.ensure_future(anext(results))
     for number in range(100):  # the subscription may take a moment
-        await rig.queue.publish([Post(large(f"job-{number:012d}"))])
+        await rig.queue.publish([large(f"job-{number:012d}")])
         if (await asyncio.wait([coming], timeout=0.2))[0]:
             break
     found = await coming
@@ -51,13 +51,13 @@ async def test_a_large_result_is_pushed_whole_to_whoever_listens(rig: Rig) -> No
 
 async def test_the_first_of_two_large_results_keeps_its_own_answer(rig: Rig) -> None:
     first, second = large(), large(characters=10 * MIB)
-    assert await rig.queue.publish([Post(first)]) == [Stored.NEW]
-    assert await rig.queue.publish([Post(second)]) == [Stored.REPEAT]
+    assert await rig.queue.publish([first]) == [Stored.NEW]
+    assert await rig.queue.publish([second]) == [Stored.REPEAT]
     assert await rig.desk("acme").result(first.job_id) == first
 
 
 async def test_another_tenants_desk_resolves_no_claim_to_it(rig: Rig) -> None:
-    await rig.queue.publish([Post(large())])
+    await rig.queue.publish([large()])
     [body] = await rig.stored("RESULTS")
     await rig.inject("results.globex.job-000000000001", body)
     assert await rig.desk("globex").result("job-000000000001") is None
@@ -65,13 +65,13 @@ async def test_another_tenants_desk_resolves_no_claim_to_it(rig: Rig) -> None:
 
 async def test_beyond_all_reason_it_is_refused(rig: Rig, monkeypatch) -> None:
     monkeypatch.setattr(parcels, "MOST_BYTES", 5 * MIB)
-    assert await rig.queue.publish([Post(large())]) == [Stored.REFUSED]
+    assert await rig.queue.publish([large()]) == [Stored.REFUSED]
 
 
 async def test_any_clients_object_store_can_fetch_the_answer(rig: Rig) -> None:
     if not isinstance(rig, JetStreamRig):
         return
-    await rig.queue.publish([Post(large())])
+    await rig.queue.publish([large()])
     [body] = await rig.stored("RESULTS")
     claim = json.loads(body)["claim"]
     bucket = await rig.connection.nats.jetstream().object_store(claim["bucket"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from queue_rigs import Rig
 
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.result import Start
 
 
-def start(by: str, attempt: int = 1, call: int = 1, tenant: str = "acme") -> Post:
-    return Post(Start("job-of-the-starts-test", tenant, attempt, call, "gpt-4o", 1.0, by))
+def start(by: str, attempt: int = 1, call: int = 1, tenant: str = "acme") -> Start:
+    return Start("job-of-the-starts-test", tenant, attempt, call, "gpt-4o", 1.0, by)
 
 
 async def test_only_the_first_may_begin_a_call(rig: Rig) -> None:

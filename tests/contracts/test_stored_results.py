@@ -10,7 +10,7 @@ from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
 from fleet.model.attempt import Answer, Usage
-from fleet.model.delivery import JobsOf, Post, Stored
+from fleet.model.delivery import JobsOf, Stored
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
@@ -24,18 +24,18 @@ def result(number: int = 0, tenant: str = "acme", status: Status = Status.SUCCEE
 
 
 async def test_a_second_result_is_refused_and_the_first_kept(rig: Rig) -> None:
-    posts = [Post(result(status=Status.SUCCEEDED)), Post(result(status=Status.FAILED))]
+    posts = [result(status=Status.SUCCEEDED), result(status=Status.FAILED)]
 
     assert await rig.queue.publish(posts) == [NEW, REPEAT]
-    assert await rig.queue.publish([Post(result(status=Status.EXPIRED))]) == [REPEAT]
+    assert await rig.queue.publish([result(status=Status.EXPIRED)]) == [REPEAT]
     assert await rig.desk("acme").result(result().job_id) == result(status=Status.SUCCEEDED)
 
 
 async def test_what_is_no_result_does_not_keep_the_result_out(rig: Rig) -> None:
     await rig.inject("results.acme.job-000000000001", b'{"stream": "JOBS", "seq": 17}')
 
-    assert await rig.queue.publish([Post(result(1)), Post(result(2))]) == [NEW, NEW]
-    assert await rig.queue.publish([Post(result(1)), Post(result(3))]) == [REPEAT, NEW]
+    assert await rig.queue.publish([result(1), result(2)]) == [NEW, NEW]
+    assert await rig.queue.publish([result(1), result(3)]) == [REPEAT, NEW]
     assert await rig.desk("acme").result(result(1).job_id) == result(1)
 
 
@@ -46,12 +46,12 @@ def answered(text: str) -> Answer:
 async def test_a_letter_that_can_never_be_stored_is_refused_and_its_neighbours_are_not(rig: Rig) -> None:
     letters = [result(1), replace(result(2), answer=answered("half a pair: \ud83d")), result(3)]
 
-    assert await rig.queue.publish([Post(letter) for letter in letters]) == [NEW, REFUSED, NEW]
+    assert await rig.queue.publish(letters) == [NEW, REFUSED, NEW]
     assert [await rig.desk("acme").result(letter.job_id) for letter in letters] == [letters[0], None, letters[2]]
 
 
 async def test_two_tenants_may_use_the_same_job_id(rig: Rig) -> None:
-    assert await rig.queue.publish([Post(result(tenant="acme")), Post(result(tenant="globex"))]) == [NEW, NEW]
+    assert await rig.queue.publish([result(tenant="acme"), result(tenant="globex")]) == [NEW, NEW]
     assert (await rig.desk("globex").result(result().job_id)) == result(tenant="globex")
 
 
@@ -63,13 +63,13 @@ async def test_there_is_no_result_before_there_is_one_nor_in_what_is_none(rig: R
 
 
 async def test_a_desk_hears_every_result_of_its_tenant_from_the_moment_it_listens(rig: Rig) -> None:
-    await rig.queue.publish([Post(result(1))])
+    await rig.queue.publish([result(1)])
     results = rig.desk("acme").results()
     heard = asyncio.create_task(_first(results, 2))
     # Whoever listens has subscribed by the time an empty take on the same connection returns.
     assert await rig.queue.take(BULK, 1, 0.05) == []
     await rig.inject("results.acme.job-000000000009", b'{"stream": "JOBS", "seq": 17}')
-    await rig.queue.publish([Post(result(2)), Post(result(3, tenant="globex")), Post(result(4))])
+    await rig.queue.publish([result(2), result(3, tenant="globex"), result(4)])
 
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert await heard == [result(2), result(4)]

@@ -11,7 +11,7 @@ import logging
 import pytest
 import structlog
 
-from fleet.dispatch import office
+from fleet.dispatch import decide
 from fleet.model.result import Status
 from fleet.telemetry.logs import CHATTY, configure
 
@@ -59,7 +59,7 @@ async def test_a_backend_that_raises_is_logged_without_its_words(bench, logged):
 
 
 async def test_a_decision_that_raises_is_logged_without_its_words(bench, sure, logged, monkeypatch):
-    monkeypatch.setattr(office, "next_action", stumble)
+    monkeypatch.setattr(decide, "next_action", stumble)
     bench.backend("llama-8b", sure)
     [job_id] = await bench.submit(request=MESSAGES)
     async with bench.running():

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from patience import PATIENCE_SECONDS
 
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
-from fleet.model.delivery import JobsOf, Post, Retry, Stored, WorkOf
+from fleet.model.delivery import JobsOf, Retry, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import Result, Status
+from fleet.model.result import Outbound, Result, Status
 from fleet.model.span import SpanName
 from queues.memory import MemoryQueue
 from queues.wire.letters import Message
@@ -160,9 +159,9 @@ async def test_a_step_the_broker_did_not_confirm_is_repeated_and_changes_nothing
     class FlakyQueue(MemoryQueue):
         failures = 2
 
-        async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-            stored = await super().publish(posts)
-            if any(isinstance(post.letter, Result) for post in posts) and self.failures:
+        def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
+            stored = super().store(outbound, traceparent)
+            if isinstance(outbound, Result) and self.failures:
                 self.failures -= 1
                 bench.broker.end_leases()
                 raise QueueUnavailable("the confirmation got lost")

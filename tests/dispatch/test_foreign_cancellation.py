@@ -64,7 +64,7 @@ async def test_whatever_a_backend_raises_every_job_ends_and_every_slot_comes_fre
     ids = await bench.submit(12, lane)
     async with asyncio.timeout(120), bench.running() as dispatcher:
         results = [await bench.result(job_id) for job_id in ids]
-        while dispatcher._office.state.traffic.in_flight(TARGET) or len(dispatcher._office.leases):
+        while dispatcher._parts.state.traffic.in_flight(TARGET) or len(dispatcher._parts.leases):
             await bench.broker.changed_once()
     assert {each.status for each in results} <= {Status.SUCCEEDED, Status.FAILED}
 

@@ -23,8 +23,8 @@ async def test_a_delayed_job_runs_when_its_time_has_come_and_not_before(bench, s
             assert len(backend.batches) == 1, "nothing runs before its time"
             bench.broker.ahead_seconds += 1800.0
             bench.broker.wake()
-            readings = dispatcher._office.state.readings  # of these it learns that the job is due
-            while dispatcher._office.state.readings < readings + 3 and await bench.desk.result(delayed) is None:
+            readings = dispatcher._parts.state.readings  # of these it learns that the job is due
+            while dispatcher._parts.state.readings < readings + 3 and await bench.desk.result(delayed) is None:
                 await bench.broker.changed_once()
         result = await bench.result(delayed)
     assert (result.status, len(backend.batches)) == (Status.SUCCEEDED, 2)

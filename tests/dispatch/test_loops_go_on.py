@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from patience import PATIENCE_SECONDS
 
-from fleet.dispatch import office
+from fleet.dispatch import decide as deciding
 from fleet.model.job import Lane
 from fleet.model.result import Status
 from queues.memory import MemoryQueue
@@ -55,7 +55,7 @@ async def test_a_take_that_raises_stops_neither_intake_nor_collectors(bench, sur
 
 @pytest.mark.parametrize("error", ODD)
 async def test_a_decision_that_raises_ends_its_job_alone(bench, sure, monkeypatch, error):
-    decide, bad = office.next_action, []
+    decide, bad = deciding.next_action, []
 
     def raising(job, *rest):
         if not bad:
@@ -64,7 +64,7 @@ async def test_a_decision_that_raises_ends_its_job_alone(bench, sure, monkeypatc
             raise error()
         return decide(job, *rest)
 
-    monkeypatch.setattr(office, "next_action", raising)
+    monkeypatch.setattr(deciding, "next_action", raising)
     bench.backend(TARGET, sure)
     ids = await bench.submit(4, Lane.STANDARD)
     async with asyncio.timeout(PATIENCE_SECONDS), bench.running():

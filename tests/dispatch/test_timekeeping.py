@@ -111,7 +111,7 @@ async def test_a_breaker_closes_in_its_time_though_the_clock_was_set_in_between(
     with_clock(bench, monkeypatch, clock)
     ids = await bench.submit(8, Lane.STANDARD, request={**REQUEST, "model": TARGET}, deadline_at=clock.wall + 80_000)
     async with bench.running() as dispatcher:
-        breakers = dispatcher._office.state
+        breakers = dispatcher._parts.state
         while breakers.view().targets[TARGET].breaker.open_until_at <= dispatcher._time.now():
             await bench.broker.changed_once()
         sick.clear()
@@ -137,7 +137,7 @@ async def test_a_target_opens_in_its_time_though_the_brokers_clock_was_set_in_be
     with_clock(bench, monkeypatch, clock)
     await bench.submit(8, Lane.STANDARD, request={**REQUEST, "model": TARGET}, deadline_at=clock.wall + 80_000)
     async with bench.running() as dispatcher:
-        state, ours = dispatcher._office.state, dispatcher._time
+        state, ours = dispatcher._parts.state, dispatcher._time
 
         def shut_seconds() -> float:
             return state.view().targets[TARGET].breaker.open_until_at - ours.now()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
 from fleet.dispatch.maintenance import orphans
 from fleet.dispatch.state import peers
 from fleet.model.attempt import Failure, FailureKind
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import Result, Status, Work
+from fleet.model.result import Outbound, Result, Status, Work
 from fleet.model.span import SpanName
 from policies.resilience import delivery
 from queues.memory import MemoryQueue
@@ -38,10 +37,9 @@ class PickyQueue(MemoryQueue):
 
     refuses = "job-interactive-000000000000"
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        mine = [isinstance(post.letter, Work) and post.letter.job.id == self.refuses for post in posts]
-        others = iter(await super().publish([post for post, refused in zip(posts, mine, strict=True) if not refused]))
-        return [Stored.REFUSED if refused else next(others) for refused in mine]
+    def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
+        is_refused = isinstance(outbound, Work) and outbound.job.id == self.refuses
+        return Stored.REFUSED if is_refused else super().store(outbound, traceparent)
 
 
 async def test_a_job_whose_letter_is_refused_fails_alone(bench, sure):
@@ -59,11 +57,11 @@ class BuggyQueue(MemoryQueue):
 
     bugs = 1
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        if self.bugs and any(isinstance(post.letter, Result) for post in posts):
+    def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
+        if self.bugs and isinstance(outbound, Result):
             self.bugs -= 1
             raise ZeroDivisionError
-        return await super().publish(posts)
+        return super().store(outbound, traceparent)
 
 
 async def test_a_bug_in_a_step_keeps_no_slot_and_the_job_comes_back(bench, sure, with_target):

@@ -6,7 +6,7 @@ import asyncio
 
 from patience import PATIENCE_SECONDS
 
-from fleet.model.delivery import Ack, Post, Retry, Stored, WorkOf
+from fleet.model.delivery import Ack, Retry, Stored, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Work
@@ -38,7 +38,7 @@ def queue_at(now: Time) -> tuple[MemoryBroker, MemoryQueue]:
 async def test_a_lease_ends_exactly_when_it_is_due() -> None:
     now = Time()
     _, queue = queue_at(now)
-    await queue.publish([Post(work())])
+    await queue.publish([work()])
     await queue.take(SMALL, 1, 0)
 
     now.at += 29.999
@@ -52,7 +52,7 @@ async def test_a_lease_ends_exactly_when_it_is_due() -> None:
 async def test_an_extended_lease_ends_a_whole_lease_later() -> None:
     now = Time()
     _, queue = queue_at(now)
-    await queue.publish([Post(work())])
+    await queue.publish([work()])
     deliveries = await queue.take(SMALL, 1, 0)
 
     now.at += 20
@@ -66,7 +66,7 @@ async def test_an_extended_lease_ends_a_whole_lease_later() -> None:
 async def test_jobs_come_back_in_order_and_a_late_retry_does_not_hand_one_out_twice() -> None:
     now = Time()
     _, queue = queue_at(now)
-    await queue.publish([Post(work(1)), Post(work(2))])
+    await queue.publish([work(1), work(2)])
     _, late = await queue.take(SMALL, 2, 0)
     now.at += 30
     [first] = await queue.take(SMALL, 1, 0)
@@ -80,7 +80,7 @@ async def test_jobs_come_back_in_order_and_a_late_retry_does_not_hand_one_out_tw
 async def test_an_acknowledged_job_stays_away_for_ever_and_leaves_the_depth_once() -> None:
     now = Time()
     _, queue = queue_at(now)
-    await queue.publish([Post(work(1)), Post(work(2))])
+    await queue.publish([work(1), work(2)])
     [delivery] = await queue.take(SMALL, 1, 0)
 
     await queue.settle([Ack(delivery), Ack(delivery), Retry(delivery)])
@@ -94,11 +94,11 @@ async def test_an_id_is_forgotten_after_the_window() -> None:
     now = Time()
     _, queue = queue_at(now)
 
-    first = await queue.publish([Post(work())])
+    first = await queue.publish([work()])
     now.at += 119
-    within = await queue.publish([Post(work())])
+    within = await queue.publish([work()])
     now.at += 1
-    after = await queue.publish([Post(work())])
+    after = await queue.publish([work()])
 
     assert (first, within, after) == ([Stored.NEW], [Stored.REPEAT], [Stored.NEW])
 
@@ -106,7 +106,7 @@ async def test_an_id_is_forgotten_after_the_window() -> None:
 async def test_moving_the_clock_reaches_a_waiting_take() -> None:
     now = Time()
     broker, queue = queue_at(now)
-    await queue.publish([Post(work())])
+    await queue.publish([work()])
     await queue.take(SMALL, 1, 0)
     waiting = asyncio.create_task(queue.take(SMALL, 1, PATIENCE_SECONDS))
     await queue.take(WorkOf("mixtral", Lane.BULK), 1, 0.01)

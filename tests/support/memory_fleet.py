@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fleet.model.attempt import Answer, Attempt, Usage
-from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.delivery import Ack, JobsOf
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -90,7 +90,7 @@ class MemoryFleet:
             await self.publish(result)
 
     async def publish(self, *results: Result) -> None:
-        await self.queue.publish([Post(result) for result in results])
+        await self.queue.publish(results)
 
     async def feedback(self) -> list[Feedback]:
         """All that was said of answers."""

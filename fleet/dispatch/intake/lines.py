@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from fleet.dispatch.step import Case
+from fleet.dispatch.in_flight import InFlightJob
 
 WINDOW = 32
 """Jobs of a tenant that may be held because their target has no room."""
@@ -38,7 +38,7 @@ MOST_PUT_OFF = 10_000
 class Held:
     """A job that cannot go on to `target`, or whose tenant has too much in flight."""
 
-    case: Case
+    inflight: InFlightJob
     target: str
     look_again_at: float
 
@@ -79,7 +79,7 @@ class Line:
 
     @property
     def held_bytes(self) -> int:
-        return sum(len(held.case.delivery.raw) for held in self.held)
+        return sum(len(held.inflight.delivery.raw) for held in self.held)
 
     def hold(self, held: Held, now: float) -> None:
         if not self.held:

@@ -7,11 +7,12 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from fleet.dispatch.intake.lines import REMEMBERED_SECONDS, Line, Lines
-from fleet.dispatch.office import Office
 from fleet.dispatch.patience import PAUSE_SECONDS
+from fleet.dispatch.state.state import FleetState
 from fleet.interruption import raise_own
 from fleet.model.delivery import AnyDelivery, JobsOf
 from fleet.model.job import Lane
+from fleet.ports import Clock, JobQueue
 
 LONG_POLL_SECONDS = 10.0
 LONG_POLL_JOBS = 32
@@ -24,10 +25,18 @@ class Listening:
     """The polls of one lane, and what they have brought. `complain` is told of a tenant's poll that failed."""
 
     def __init__(
-        self, lane: Lane, office: Office, lines: Lines, complain: Callable[[str, BaseException], None]
+        self,
+        lane: Lane,
+        queue: JobQueue,
+        clock: Clock,
+        state: FleetState,
+        lines: Lines,
+        complain: Callable[[str, BaseException], None],
     ) -> None:
         self._lane = lane
-        self._office = office
+        self._queue = queue
+        self._clock = clock
+        self._state = state
         self._lines = lines
         self._complain = complain
         self._brought: list[tuple[str, Sequence[AnyDelivery]]] = []
@@ -48,7 +57,7 @@ class Listening:
         Also where there is no room: what comes is held, and is first in line then.
         `most_from` says how many jobs a tenant may bring.
         """
-        now = self._office.clock.now()
+        now = self._clock.now()
         free = MOST_POLLS - sum(line.poll is not None for _, line in self._lines)
         quiet = [(line.seen_at, tenant) for tenant, line in self._lines if line.may_be_listened_to]
         for seen_at, tenant in heapq.nlargest(free, quiet) if free > 0 else ():
@@ -59,7 +68,7 @@ class Listening:
 
     async def _await_jobs(self, tenant: str, line: Line, jobs: int) -> None:
         try:
-            deliveries = await self._office.queue.take(JobsOf(self._lane, tenant), jobs, LONG_POLL_SECONDS)
+            deliveries = await self._queue.take(JobsOf(self._lane, tenant), jobs, LONG_POLL_SECONDS)
         except BaseException as error:
             raise_own(error)
             self._complain(tenant, error)
@@ -70,7 +79,7 @@ class Listening:
         line.listened(jobs, len(deliveries))
         if deliveries:
             self._brought.append((tenant, deliveries))
-        self._office.state.announce()
+        self._state.announce()
 
     async def close(self) -> None:
         """End the polls."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from fleet.dispatch.office import Office
+from fleet.dispatch.state.traffic import Traffic
 from fleet.model.delivery import AnyDelivery
 from fleet.model.job import Job, Lane
+from fleet.ports import Clock
 from policies.fairness import quotas
 from policies.fairness.quotas import Allowance
 from policies.features.needs import tokens_of
+from policies.rules.rules import Rules
 
 MOST_ALLOWANCES = 4096
 """Tenants remembered; those whose minute is whole again need not be."""
@@ -16,19 +18,21 @@ MOST_ALLOWANCES = 4096
 class Quotas:
     """Jobs in flight come from the traffic; tokens per minute are counted here, over all lanes."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
-        self._rules = office.rules.quotas
+    def __init__(self, rules: Rules, clock: Clock, traffic: Traffic) -> None:
+        self._rules = rules.quotas
+        self._estimates = rules.estimates
+        self._clock = clock
+        self._traffic = traffic
         self._allowances: dict[str, Allowance] = {}
 
     def charge(self, delivery: AnyDelivery) -> int:
         """Count a job that was taken; its tokens. What cannot be read counts like a job that says nothing."""
-        estimates, body = self._office.rules.estimates, delivery.body
+        estimates, body = self._estimates, delivery.body
         if not isinstance(body, Job):
             return estimates.output_tokens
         tokens = tokens_of(body.request, estimates)
         if self._rules.of(body.tenant).tokens_per_minute is not None:
-            now = self._office.clock.now()
+            now = self._clock.now()
             before = self._allowance(body.tenant, now)
             self._allowances[body.tenant] = Allowance(before.left - tokens, now)
             self._forget(now)
@@ -36,7 +40,7 @@ class Quotas:
 
     def may_take(self, tenant: str, lane: Lane, held: int, tokens_per_job: float) -> float:
         """How many more jobs of the tenant may be taken, with so many `held` in hand already; infinity: any number."""
-        now, traffic = self._office.clock.now(), self._office.state.traffic
+        now, traffic = self._clock.now(), self._traffic
         if traffic.overfills(tenant, lane):
             return 0
         in_flight = traffic.in_flight_of(tenant) + held
@@ -44,7 +48,7 @@ class Quotas:
 
     def admits(self, tenant: str, lane: Lane) -> bool:
         """Whether one more job may go on its way to a target."""
-        most, traffic = self._rules.of(tenant).in_flight, self._office.state.traffic
+        most, traffic = self._rules.of(tenant).in_flight, self._traffic
         return not traffic.overfills(tenant, lane) and (most is None or traffic.in_flight_of(tenant) < most)
 
     def _allowance(self, tenant: str, now: float) -> Allowance:

@@ -6,13 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from fleet.dispatch.intake.admission import Admission
 from fleet.dispatch.intake.lines import Lines
-from fleet.dispatch.intake.opening import Opening, apart
-from fleet.dispatch.intake.reception import Reception
-from fleet.dispatch.office import Office
+from fleet.dispatch.opening import Place
+from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.state import FleetState
+from fleet.model.action import GiveUp
 from fleet.model.delivery import AnyDelivery, Fill, JobsOf
 from fleet.model.job import Lane
+from fleet.ports import Clock
 from policies.fairness import fullness, quotas
+from policies.rules.rules import Rules
 
 MOST_AT_ONCE = 256
 """Jobs of a tenant that are refused in one round: the other lanes and tenants get a word in."""
@@ -27,22 +33,37 @@ Take = Callable[[str, int], Awaitable[Sequence[AnyDelivery]]]
 class Refusals:
     """Of one lane. What is too much is told by each reading, and refused until the next one."""
 
-    def __init__(self, lane: Lane, office: Office, lines: Lines, reception: Reception, opening: Opening) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        clock: Clock,
+        rules: Rules,
+        state: FleetState,
+        peers: Peers,
+        leases: Leases,
+        receiver: Receiver,
+        admission: Admission,
+        lines: Lines,
+    ) -> None:
         self._lane = lane
-        self._office = office
+        self._clock = clock
+        self._rules = rules
+        self._state = state
+        self._peers = peers
+        self._leases = leases
+        self._receiver = receiver
+        self._admission = admission
         self._lines = lines
-        self._reception = reception
-        self._opening = opening
 
     def note(self) -> None:
         """Learn how many jobs of which tenants are one too many now; of what an earlier reading told, nothing stays."""
         for _, line in self._lines:
             line.surplus = 0
-        jobs, fill = self._office.state.traffic.waiting()
+        jobs, fill = self._state.traffic.waiting()
         found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
         crowding = self._crowding(found, fill)
         for tenant, queued in found.items():
-            surplus = quotas.surplus(self._office.rules.quotas.of(tenant), queued)
+            surplus = quotas.surplus(self._rules.quotas.of(tenant), queued)
             if surplus or tenant in crowding:
                 line = self._lines.of(tenant)
                 line.surplus, line.crowds = max(surplus, crowding.get(tenant, 0)), not surplus
@@ -51,7 +72,7 @@ class Refusals:
         if not fill.beyond(fullness.JOBS_SHARE):
             return {}
         waiting = {tenant: fullness.Waiting(jobs, self._lines.of(tenant).job_bytes) for tenant, jobs in found.items()}
-        return fullness.crowding(fill, waiting, 1 + self._office.peers.others)
+        return fullness.crowding(fill, waiting, 1 + self._peers.others)
 
     async def carry_out(self, take: Take) -> bool:
         """Answer jobs that are too many, those held as well; whether there were any. It takes no room at any target."""
@@ -65,19 +86,19 @@ class Refusals:
         """Refuse these jobs of the tenant, and where they are fewer than were asked for, some that are held."""
         line = self._lines[tenant]
         line.waiting = max(0, line.waiting - len(deliveries))
-        self._office.leases.hold(deliveries)
+        self._leases.hold(deliveries)
         short = min(MOST_AT_ONCE, line.surplus) - len(deliveries)
-        deliveries = [*deliveries, *(held.case.delivery for held in line.held[:short])]
+        deliveries = [*deliveries, *(held.inflight.delivery for held in line.held[:short])]
         line.held = line.held[short:]
         line.surplus = max(0, line.surplus - len(deliveries)) if deliveries else 0
         await self._answer(deliveries, tenant, line.crowds)
         size = sum(len(delivery.raw) for delivery in deliveries)
-        self._office.state.traffic.refused(JobsOf(self._lane, tenant), len(deliveries), size)
+        self._state.traffic.refused(JobsOf(self._lane, tenant), len(deliveries), size)
 
     async def _answer(self, deliveries: Sequence[AnyDelivery], tenant: str, crowds: bool) -> None:
-        now, quota = self._office.clock.now(), self._office.rules.quotas.of(tenant)
-        why = fullness.REFUSAL if crowds else quotas.refusal(quota)
-        deliveries, sealed = apart(deliveries)
-        if deliveries:
-            await self._office.send([self._reception.refuse(each, why, now) for each in deliveries])
-        await self._opening.run(sealed, partial(self._reception.refuse, refusal=why, now=now))
+        why = fullness.REFUSAL if crowds else quotas.refusal(self._rules.quotas.of(tenant))
+        await self._receiver.receive(deliveries, partial(self._refusing, why))
+
+    def _refusing(self, why: GiveUp) -> Place:
+        now = self._clock.now()
+        return lambda inflight: self._admission.transition(inflight, why, now)

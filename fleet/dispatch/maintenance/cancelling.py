@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, insist, pause, until_stopped
 from fleet.dispatch.state.wishes import MOST_OF_TENANT, Wishes
-from fleet.dispatch.step import Case
 from fleet.model.cancellation import Cancellation
-from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result, Status
 from fleet.ports import Cancels, Clock, JobQueue
@@ -39,12 +38,12 @@ GRACE_SECONDS = 0.1
 class LookedUp:
     """What the broker says of jobs: `open` ones need an answer, of the `unknown` ones it says nothing now."""
 
-    open: list[Case]
-    called_off: list[Case] = field(default_factory=list)
-    ended: list[Case] = field(default_factory=list)
-    unknown: list[Case] = field(default_factory=list)
+    open: list[InFlightJob]
+    called_off: list[InFlightJob] = field(default_factory=list)
+    ended: list[InFlightJob] = field(default_factory=list)
+    unknown: list[InFlightJob] = field(default_factory=list)
 
-    def of(self, status: Status | None) -> list[Case]:
+    def of(self, status: Status | None) -> list[InFlightJob]:
         if status is None:
             return self.open
         return self.called_off if status is Status.CANCELLED else self.ended
@@ -65,54 +64,54 @@ class Cancelling:
         self._running: dict[Cancellation, list[Callable[[], None]]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
-    def holds(self, case: Case) -> bool:
+    def holds(self, inflight: InFlightJob) -> bool:
         """Whether the job is called off; a comparison is, with the job it belongs to."""
-        return bool(self._called_off) and _key(case) in self._called_off  # most of the time there is none
+        return bool(self._called_off) and _key(inflight) in self._called_off  # most of the time there is none
 
-    def doubts(self, case: Case) -> bool:
+    def doubts(self, inflight: InFlightJob) -> bool:
         """Whether the job may be called off, or have its result, without this dispatcher's knowledge.
 
         So it may be with what was handed out before, with jobs that are older than what is known of wishes, and with a
         tenant's jobs where some of its wishes are forgotten here.
         """
         known_since = max(self._known_since, self._clock.now() - KEPT_SECONDS)
-        is_old = case.delivery.deliveries > 1 or case.job.submitted_at <= known_since
-        return is_old or self._called_off.has_forgotten(case.job.tenant)
+        is_old = inflight.delivery.deliveries > 1 or inflight.job.submitted_at <= known_since
+        return is_old or self._called_off.has_forgotten(inflight.job.tenant)
 
-    async def look_up(self, cases: list[Case]) -> LookedUp:
+    async def look_up(self, jobs: list[InFlightJob]) -> LookedUp:
         """Ask the broker about those of the jobs that may have ended without this dispatcher's knowledge."""
-        doubtful = [case for case in cases if self.doubts(case)]
+        doubtful = [inflight for inflight in jobs if self.doubts(inflight)]
         if not doubtful:
-            return LookedUp(cases)
-        found = LookedUp([case for case in cases if not self.doubts(case)])
+            return LookedUp(jobs)
+        found = LookedUp([inflight for inflight in jobs if not self.doubts(inflight)])
         try:
             statuses = await insist(lambda: self._ended(doubtful), ANSWER_SECONDS)
         except QueueUnavailable as error:
             log.warning("old_jobs_not_looked_up", jobs=len(doubtful), error=str(error))
             return replace(found, unknown=doubtful)
-        for case, status in zip(doubtful, statuses, strict=True):
+        for inflight, status in zip(doubtful, statuses, strict=True):
             if status is Status.CANCELLED:
-                self._called_off.add(_key(case), self._clock.now())
-            found.of(status).append(case)
+                self._called_off.add(_key(inflight), self._clock.now())
+            found.of(status).append(inflight)
         return found
 
-    async def _ended(self, cases: Sequence[Case]) -> Sequence[Status | None]:
+    async def _ended(self, jobs: Sequence[InFlightJob]) -> Sequence[Status | None]:
         """How the jobs have ended as the broker knows it: by a result, or by a wish. Raises QueueUnavailable."""
-        keys = [_key(case) for case in cases]
+        keys = [_key(inflight) for inflight in jobs]
         outcomes, wished = await asyncio.gather(self._cancels.outcomes(keys), self._cancels.stored(keys))
         # A comparison comes after the result of its job.
-        known = [None if case.shadow else outcome for case, outcome in zip(cases, outcomes, strict=True)]
+        known = [None if inflight.shadow else outcome for inflight, outcome in zip(jobs, outcomes, strict=True)]
         return [outcome or (Status.CANCELLED if wish else None) for outcome, wish in zip(known, wished, strict=True)]
 
-    async def answered(self, cases: Sequence[Case]) -> Sequence[bool]:
+    async def answered(self, jobs: Sequence[InFlightJob]) -> Sequence[bool]:
         """Which of the jobs have their result already. Raises QueueUnavailable."""
-        found = await self._cancels.outcomes([Cancellation(case.job.tenant, case.job.id) for case in cases])
+        found = await self._cancels.outcomes([Cancellation(inflight.job.tenant, inflight.job.id) for inflight in jobs])
         return [status is not None for status in found]
 
     @contextmanager
-    def watching(self, cases: Mapping[int, Case], call_off: Callable[[int], None]) -> Iterator[None]:
+    def watching(self, jobs: Mapping[int, InFlightJob], call_off: Callable[[int], None]) -> Iterator[None]:
         """Until the block ends, call with the index of a job that is called off, to end it at once."""
-        registered = [(_key(case), lambda index=index: call_off(index)) for index, case in cases.items()]
+        registered = [(_key(inflight), lambda index=index: call_off(index)) for index, inflight in jobs.items()]
         for key, stop in registered:
             self._running.setdefault(key, []).append(stop)
         try:
@@ -171,7 +170,7 @@ class Cancelling:
         found = await self._cancels.outcomes(waiting)
         open_ = [each for each, status in zip(waiting, found, strict=True) if status is None]
         due, now = await self._due(open_), self._clock.now()
-        await self._queue.publish([Post(_result(each, now)) for each in due])
+        await self._queue.publish([_result(each, now) for each in due])
         for each, status in zip(waiting, await self._cancels.outcomes(waiting), strict=True):
             if status not in (None, Status.CANCELLED):
                 self._called_off.discard(each)
@@ -215,8 +214,8 @@ class _Ahead:
         return True
 
 
-def _key(case: Case) -> Cancellation:
-    return Cancellation(case.job.tenant, case.job.id if case.shadow is None else case.shadow.job_id)
+def _key(inflight: InFlightJob) -> Cancellation:
+    return Cancellation(inflight.job.tenant, inflight.job.id if inflight.shadow is None else inflight.shadow.job_id)
 
 
 def _result(each: Cancellation, now: float) -> Result:

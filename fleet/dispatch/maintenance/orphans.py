@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import structlog
 
-from fleet.dispatch.intake.opening import Opening, apart
-from fleet.dispatch.office import Errand, Office, unread
+from fleet.dispatch.decide import Decider
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import isolated
+from fleet.dispatch.opening import Place
+from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.patience import pause
-from fleet.dispatch.step import Case, Step
-from fleet.interruption import raise_own
-from fleet.model.delivery import AnyDelivery, Retry, WorkOf
-from fleet.model.errors import QueueUnavailable
+from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.state import FleetState
+from fleet.model.delivery import AnyDelivery, Retry, Transition, WorkOf
 from fleet.model.job import Lane
-from fleet.model.result import Work
+from fleet.ports import Clock, JobQueue
 
 log = structlog.get_logger(__name__)
 
@@ -26,56 +29,67 @@ GRACE_SECONDS = 30.0
 """Younger work is left alone: another dispatcher, a newer one perhaps, may know the target."""
 
 
-class Orphans:
+class OrphanRescuer:
     """Looks after the work of targets that no dispatcher serves. What another serves is never taken, not to look."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
-        self._opening = Opening(office)
+    def __init__(
+        self,
+        queue: JobQueue,
+        clock: Clock,
+        state: FleetState,
+        peers: Peers,
+        leases: Leases,
+        outbox: Outbox,
+        receiver: Receiver,
+        decider: Decider,
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._state = state
+        self._peers = peers
+        self._leases = leases
+        self._outbox = outbox
+        self._receiver = receiver
+        self._decider = decider
 
     async def run(self, stop: asyncio.Event) -> None:
         while not await pause(stop, SWEEP_SECONDS):
-            try:
+            with isolated("orphans_not_swept", outage="orphans_not_swept"):
                 await self.sweep()
-            except QueueUnavailable as error:
-                log.warning("orphans_not_swept", error=str(error))
-            except BaseException as error:  # a bug ends one sweep and not the loop
-                raise_own(error)
-                log.exception("orphans_not_swept")
+        await self._receiver.finish()
 
     async def sweep(self) -> None:
         """Take in what waits for a target that nobody serves."""
-        office, waiting = self._office, self._office.state.orphaned()
-        if not any(office.peers.abandoned(target, office.clock.now()) for target in waiting):
+        waiting = self._state.orphaned()
+        if not any(self._peers.abandoned(target, self._clock.now()) for target in waiting):
             return
-        await office.peers.read(waiting)  # it may have come back a moment ago
-        office.state.note_elsewhere(office.peers.served)
+        await self._peers.read(waiting)  # it may have come back a moment ago
+        self._state.note_elsewhere(self._peers.served)
         for target in waiting:
             for lane in Lane:
-                if office.peers.abandoned(target, office.clock.now()):
+                if self._peers.abandoned(target, self._clock.now()):
                     await self._take_in(WorkOf(target, lane))
 
     async def _take_in(self, source: WorkOf) -> None:
-        deliveries = await self._office.queue.take(source, BATCH, 0.0)
+        deliveries = await self._queue.take(source, BATCH, 0.0)
         if not deliveries:
             return
-        self._office.leases.hold(deliveries)
-        now = self._office.clock.now()
+        self._leases.hold(deliveries)
         log.warning("orphaned_work", target=source.target, lane=source.lane.value, jobs=len(deliveries))
-        deliveries, sealed = apart(deliveries)
-        if deliveries:
-            async with self._office.queue.reading:
-                place = partial(self._errand, now=now)
-                errands = [errand for each in deliveries if (errand := self._office.guarded(place, each))]
-            await self._office.send(errands)
-        await self._opening.run(sealed, partial(self._errand, now=now))
+        now = self._clock.now()
+        young = [each for each in deliveries if now - each.stored_at < GRACE_SECONDS]
+        await self._outbox.send([_left_alone(each, now) for each in young])
+        due = [each for each in deliveries if now - each.stored_at >= GRACE_SECONDS]
+        await self._receiver.receive(due, self._placing)
 
-    def _errand(self, delivery: AnyDelivery, now: float) -> Errand:
-        age_seconds = now - delivery.stored_at
-        if age_seconds < GRACE_SECONDS:
-            return Errand(Step((), Retry(delivery, GRACE_SECONDS - age_seconds)), delivery.traceparent)
-        if not isinstance(delivery.body, Work):
-            return Errand(unread(delivery, now), delivery.traceparent)
-        case = Case.of_work(delivery, delivery.body)
-        action = self._office.look(case, self._office.state.view(), now)
-        return Errand(self._office.carry_out(case, action, now), delivery.traceparent)
+    def _placing(self) -> Place:
+        view, now = self._state.view(), self._clock.now()
+
+        def place(inflight: InFlightJob) -> Transition:
+            return self._decider.transition(inflight, self._decider.action(inflight, view, now), now)
+
+        return place
+
+
+def _left_alone(delivery: AnyDelivery, now: float) -> Transition:
+    return Transition((), Retry(delivery, GRACE_SECONDS - (now - delivery.stored_at)), delivery.traceparent)

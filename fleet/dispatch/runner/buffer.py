@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fleet.dispatch.step import Case
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.job import Lane
 from fleet.model.target import Target
 from policies.fairness.batching import take_now
@@ -17,7 +17,7 @@ from policies.fairness.batching import take_now
 class Waiting:
     """`until` is the job's deadline, unix seconds."""
 
-    case: Case
+    inflight: InFlightJob
     since: float
     until: float
 
@@ -40,11 +40,11 @@ class Buffer:
             await self._room.wait_for(lambda: self.room(lane) > 0)
         return self.room(lane)
 
-    def put(self, lane: Lane, case: Case, now: float, until: float) -> None:
-        self._lanes[lane].append(Waiting(case, now, until))
+    def put(self, lane: Lane, inflight: InFlightJob, now: float, until: float) -> None:
+        self._lanes[lane].append(Waiting(inflight, now, until))
         self.changed.set()
 
-    async def next_batch(self, free: Mapping[Lane, int], idle: bool, now: float) -> list[Case]:
+    async def next_batch(self, free: Mapping[Lane, int], idle: bool, now: float) -> list[InFlightJob]:
         """The micro-batch to send now, from the first lane that has one; empty where none is due.
 
         `free` is how many slots each lane may fill; `idle`: nothing runs on the target.
@@ -57,11 +57,11 @@ class Buffer:
                 return await self._pop(waiting, count)
         return []
 
-    async def _pop(self, waiting: deque[Waiting], count: int) -> list[Case]:
-        cases = [waiting.popleft().case for _ in range(count)]
+    async def _pop(self, waiting: deque[Waiting], count: int) -> list[InFlightJob]:
+        jobs = [waiting.popleft().inflight for _ in range(count)]
         async with self._room:
             self._room.notify_all()
-        return cases
+        return jobs
 
     def due_in(self, free: Mapping[Lane, int], now: float) -> float | None:
         """Seconds until the oldest job that has a slot has waited long enough; None where there is none."""
@@ -70,24 +70,26 @@ class Buffer:
             return None
         return max(0.0, min(oldest) + self._target.batch_wait_seconds - now)
 
-    async def overdue(self, now: float) -> list[Case]:
+    async def overdue(self, now: float) -> list[InFlightJob]:
         """Take out those whose deadline has passed."""
-        cases: list[Case] = []
+        jobs: list[InFlightJob] = []
         for waiting in self._lanes.values():
             late = [each for each in waiting if each.until <= now]
             for each in late:
                 waiting.remove(each)
-            cases += [each.case for each in late]
-        if cases:
+            jobs += [each.inflight for each in late]
+        if jobs:
             async with self._room:
                 self._room.notify_all()
-        return cases
+        return jobs
 
-    async def revise(self, look: Callable[[Case], Case | None]) -> None:
-        """Put what `look` makes of it in place of each case; take out those it makes nothing of."""
+    async def revise(self, look: Callable[[InFlightJob], InFlightJob | None]) -> None:
+        """Put what `look` makes of it in place of each job; take out those it makes nothing of."""
         for lane, waiting in self._lanes.items():
-            looked_at = [(each, look(each.case)) for each in waiting]
-            self._lanes[lane] = deque(replace(each, case=case) for each, case in looked_at if case is not None)
+            looked_at = [(each, look(each.inflight)) for each in waiting]
+            self._lanes[lane] = deque(
+                replace(each, inflight=inflight) for each, inflight in looked_at if inflight is not None
+            )
         async with self._room:
             self._room.notify_all()
 
@@ -96,6 +98,6 @@ class Buffer:
         first = min((each.until for waiting in self._lanes.values() for each in waiting), default=None)
         return None if first is None else max(0.0, first - now)
 
-    async def empty(self) -> list[Case]:
+    async def empty(self) -> list[InFlightJob]:
         """Take everything out, for handing it back."""
-        return [case for waiting in self._lanes.values() for case in await self._pop(waiting, len(waiting))]
+        return [inflight for waiting in self._lanes.values() for inflight in await self._pop(waiting, len(waiting))]

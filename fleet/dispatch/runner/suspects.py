@@ -7,17 +7,20 @@ dispatcher. A job whose calls alone never ended is the one. It costs a round tri
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
-from fleet.dispatch.office import Errand, Office, job_fields
-from fleet.dispatch.runner.starts import Starts
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import fields_of, isolated
+from fleet.dispatch.runner.here import TargetDecider
+from fleet.dispatch.runner.intents import IntentLog
+from fleet.dispatch.runner.slots import Exit
+from fleet.dispatch.runner.stages.execute import Execute
 from fleet.dispatch.runner.turns import Turns
-from fleet.dispatch.step import Case
-from fleet.model.errors import QueueUnavailable
 from fleet.model.target import Target
+from fleet.ports import Clock
 from policies.budget import is_charged
 from policies.resilience.delivery import GROUP_CALL, GROUP_JOBS, MOST_CALLS, is_suspect, too_many
 
@@ -25,66 +28,70 @@ log = structlog.get_logger(__name__)
 
 
 class Suspects:
-    """Those of one target. `run` makes their calls and returns when all have ended."""
+    """Those of one target. `run` has their calls made and returns when all have ended."""
 
     def __init__(
         self,
-        starts: Starts,
         target: Target,
-        office: Office,
-        run: Callable[[list[Case]], Awaitable[None]],
-        let_go: Callable[[Sequence[Case]], None],
+        clock: Clock,
+        intents: IntentLog,
         turns: Turns,
+        decider: TargetDecider,
+        execute: Execute,
+        leaving: Exit,
     ) -> None:
-        self._starts = starts
         self._target = target
-        self._office = office
-        self._run = run
-        self._let_go = let_go
+        self._clock = clock
+        self._intents = intents
         self._turns = turns
+        self._decider = decider
+        self._execute = execute
+        self._exit = leaving
 
-    def among(self, cases: list[Case]) -> tuple[list[Case], list[Case]]:
-        """The cases that are none, and those that are. Paid calls are all on record (see `starts`)."""
-        suspects = [case for case in cases if is_suspect(case.delivery.deliveries, case.job)]
+    def among(self, jobs: list[InFlightJob]) -> tuple[list[InFlightJob], list[InFlightJob]]:
+        """The jobs that are none, and those that are. Paid calls are all on record (see `intents`)."""
+        suspects = [each for each in jobs if is_suspect(each.delivery.deliveries, each.job)]
         if not suspects or is_charged(self._target):
-            return cases, []
-        return [case for case in cases if case not in suspects], suspects
+            return jobs, []
+        return [each for each in jobs if not is_suspect(each.delivery.deliveries, each.job)], suspects
 
-    async def run(self, cases: list[Case]) -> None:
+    async def run(self, jobs: list[InFlightJob]) -> None:
         """Run them all, or end those that have crashed their dispatchers often enough."""
-        if not cases:
+        if not jobs:
             return
-        async with self._turns.in_company(cases) as ready:
+        async with self._turns.in_company(jobs) as ready:
             before = await self._begin(ready, 1)
         before = await self._turns.alone(before, GROUP_JOBS, partial(self._begin, call=GROUP_CALL))
         await self._turns.alone(before, 1, self._run_alone)
 
-    async def _run_alone(self, cases: list[Case]) -> list[Case]:
+    async def _run_alone(self, jobs: list[InFlightJob]) -> list[InFlightJob]:
         for call in range(GROUP_CALL + 1, MOST_CALLS + 1):
-            if not await self._begin(cases, call):
+            if not await self._begin(jobs, call):
                 return []
-        for case in cases:
-            await self._end(case)
+        for each in jobs:
+            await self._end(each)
         return []
 
-    async def _begin(self, cases: list[Case], call: int) -> list[Case]:
+    async def _begin(self, jobs: list[InFlightJob], call: int) -> list[InFlightJob]:
         """Record the calls and make them; those are left whose call was recorded, and never ended, before."""
-        if not cases:
+        if not jobs:
             return []
-        try:
-            new, before = await self._starts.record(cases, self._target, call)
-        except QueueUnavailable as error:  # unrecorded calls are not made; their jobs come back when the leases end
-            log.warning("suspects_not_recorded", target=self._target.name, jobs=len(cases), error=str(error))
-            self._let_go(cases)
+        new, before = list[InFlightJob](), list[InFlightJob]()
+        with isolated("suspects_not_recorded", outage="suspects_not_recorded", **self._fields(jobs)) as met:
+            new, before = await self._intents.record(jobs, call)
+        if met.error is not None:  # unrecorded calls are not made; their jobs come back when the leases end
+            self._exit.abandon(jobs)
             return []
         if call > 1:
             log.warning("suspects_run", target=self._target.name, jobs=len(new), call=call)
         if new:
-            await self._run(new)
+            await self._execute(new)
         return before
 
-    async def _end(self, case: Case) -> None:
-        log.error("job_crashes_dispatchers", target=self._target.name, **job_fields(case.delivery, None))
-        now, end = self._office.clock.now(), too_many(case.delivery.deliveries, case.attempts)
-        await self._office.send([Errand(self._office.carry_out(case, end, now), case.delivery.traceparent)])
-        self._let_go([case])
+    async def _end(self, inflight: InFlightJob) -> None:
+        log.error("job_crashes_dispatchers", target=self._target.name, **fields_of(inflight.delivery))
+        end = too_many(inflight.delivery.deliveries, inflight.attempts)
+        await self._exit.leave([inflight], [self._decider.transition(inflight, end, self._clock.now())])
+
+    def _fields(self, jobs: list[InFlightJob]) -> dict[str, Any]:
+        return {"target": self._target.name, "jobs": len(jobs)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 
 from fleet import faults
-from fleet.dispatch.step import Case
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.action import Wait
 from fleet.model.attempt import Answer, Outcome
 from fleet.model.errors import QueueUnavailable
@@ -34,34 +34,38 @@ class Till:
         self._book = book
         self._rules = rules
 
-    async def pay(self, cases: list[Case], target: Target) -> tuple[list[Case], list[tuple[Case, Refusal]]]:
-        """The cases that may run, with their deposits; and those that may not, with the reason.
+    async def pay(
+        self, jobs: list[InFlightJob], target: Target
+    ) -> tuple[list[InFlightJob], list[tuple[InFlightJob, Refusal]]]:
+        """The jobs that may run, with their deposits; and those that may not, with the reason.
 
         Where the broker does not answer, nothing that costs money may run: that is BUSY.
         """
-        paid = [case for case in cases if money.fleet_pays(case.job, target)]
+        paid = [inflight for inflight in jobs if money.fleet_pays(inflight.job, target)]
         if not paid:
-            return cases, []
-        offers = [self._offer(case, target) for case in paid]
-        answers = await self._reserve([self._claim(case, offer) for case, offer in zip(paid, offers, strict=True)])
+            return jobs, []
+        offers = [self._offer(inflight, target) for inflight in paid]
+        answers = await self._reserve(
+            [self._claim(inflight, offer) for inflight, offer in zip(paid, offers, strict=True)]
+        )
         faults.point("money.reserved")
-        admitted = [case for case in cases if not money.fleet_pays(case.job, target)]
-        refused: list[tuple[Case, Refusal]] = []
-        for case, offer, answer in zip(paid, offers, answers, strict=True):
+        admitted = [inflight for inflight in jobs if not money.fleet_pays(inflight.job, target)]
+        refused: list[tuple[InFlightJob, Refusal]] = []
+        for inflight, offer, answer in zip(paid, offers, answers, strict=True):
             if isinstance(answer, Reservation):
-                admitted.append(replace(case, deposit=Deposit(answer, offer.output_tokens, offer.input_tokens)))
+                admitted.append(replace(inflight, deposit=Deposit(answer, offer.output_tokens, offer.input_tokens)))
             else:
-                refused.append((case, answer))
+                refused.append((inflight, answer))
         return admitted, refused
 
-    def _offer(self, case: Case, target: Target) -> Offer:
-        request, limit = _asked(case), case.job.max_cost_usd
+    def _offer(self, inflight: InFlightJob, target: Target) -> Offer:
+        request, limit = _asked(inflight), inflight.job.max_cost_usd
         # A comparison is the fleet's own wish: the job's money is not for it.
-        left_usd = None if limit is None or case.shadow is not None else limit - spent_usd(case.attempts)
+        left_usd = None if limit is None or inflight.shadow is not None else limit - spent_usd(inflight.attempts)
         return money.offer(request, needs_of(request, self._rules.estimates), left_usd, target, self._rules)
 
-    def _claim(self, case: Case, offer: Offer) -> Claim:
-        return money.claim(case.job, offer.nano, self._rules.money)
+    def _claim(self, inflight: InFlightJob, offer: Offer) -> Claim:
+        return money.claim(inflight.job, offer.nano, self._rules.money)
 
     async def _reserve(self, claims: Sequence[Claim]) -> Sequence[Reservation | Refusal]:
         try:
@@ -70,48 +74,50 @@ class Till:
             log.warning("money_not_reserved", calls=len(claims), error=str(error))
             return [Refusal.BUSY] * len(claims)
 
-    def give_back(self, cases: Sequence[Case]) -> list[Case]:
-        """Book that their calls were not made; return the cases without their deposits, which are settled now."""
-        for case in cases:
-            if case.deposit is not None:
-                self._book.settle(case.deposit.reservation, 0)
-        return [case if case.deposit is None else replace(case, deposit=None) for case in cases]
+    def give_back(self, jobs: Sequence[InFlightJob]) -> list[InFlightJob]:
+        """Book that their calls were not made; return the jobs without their deposits, which are settled now."""
+        for inflight in jobs:
+            if inflight.deposit is not None:
+                self._book.settle(inflight.deposit.reservation, 0)
+        return [inflight if inflight.deposit is None else replace(inflight, deposit=None) for inflight in jobs]
 
-    def settle(self, case: Case, outcome: Outcome, target: Target) -> None:
+    def settle(self, inflight: InFlightJob, outcome: Outcome, target: Target) -> None:
         """Book what the call came to."""
         if faults.point("money.settled"):
             return
-        if case.deposit is not None:
-            reservation = case.deposit.reservation
+        if inflight.deposit is not None:
+            reservation = inflight.deposit.reservation
             self._book.settle(reservation, money.charged(outcome, reservation.nano, target))
 
 
-def believed(case: Case, outcome: Outcome, target: Target) -> Outcome:
+def believed(inflight: InFlightJob, outcome: Outcome, target: Target) -> Outcome:
     """The outcome, with a usage that the call could have; everything that counts tokens or money sees this one."""
-    return money.believed(outcome, money.most_usage(case.deposit, target))
+    return money.believed(outcome, money.most_usage(inflight.deposit, target))
 
 
-def cost_of(case: Case, outcome: Outcome, target: Target) -> float:
+def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
     """What the attempt cost in US dollars: the very sum that is booked for it; nothing where a tenant's key paid."""
-    if case.deposit is not None:
-        return money.usd_of(money.charged(outcome, case.deposit.reservation.nano, target))
-    if not isinstance(outcome, Answer) or own_key_for(case.job, target) is not None:
+    if inflight.deposit is not None:
+        return money.usd_of(money.charged(outcome, inflight.deposit.reservation.nano, target))
+    if not isinstance(outcome, Answer) or own_key_for(inflight.job, target) is not None:
         return 0.0
     return cost_usd(outcome.usage, target)
 
 
-def request_of(case: Case) -> ChatRequest:
+def request_of(inflight: InFlightJob) -> ChatRequest:
     """What is sent out: the request, or the probe's; cut off where its deposit ends."""
-    return _asked(case) if case.deposit is None else money.capped(_asked(case), case.deposit.output_tokens)
+    return (
+        _asked(inflight) if inflight.deposit is None else money.capped(_asked(inflight), inflight.deposit.output_tokens)
+    )
 
 
-def _asked(case: Case) -> ChatRequest:
-    request = case.job.request
-    return request if case.probe is None else request_for(case.probe, request, case.attempts)
+def _asked(inflight: InFlightJob) -> ChatRequest:
+    request = inflight.job.request
+    return request if inflight.probe is None else request_for(inflight.probe, request, inflight.attempts)
 
 
-def wait_for_money(case: Case, target: Target) -> Wait:
-    return Wait(target.name, money.busy_seconds(case.delivery.deliveries), Reason.MONEY_BUSY)
+def wait_for_money(inflight: InFlightJob, target: Target) -> Wait:
+    return Wait(target.name, money.busy_seconds(inflight.delivery.deliveries), Reason.MONEY_BUSY)
 
 
 def alerts(rules: MoneyRules) -> Callable[[str | None, int, int], None]:

@@ -10,13 +10,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from fleet.dispatch.office import Errand, Office
-from fleet.dispatch.step import Case, Step, put_off
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolation import Isolation
+from fleet.dispatch.runner.here import TargetDecider
+from fleet.dispatch.runner.slots import Exit
+from fleet.dispatch.runner.till import Till
+from fleet.dispatch.transition import handed_over
 from fleet.model.action import Wait
+from fleet.model.delivery import Transition
 from fleet.model.reason import Reason
 from fleet.model.target import Target
+from fleet.ports import Clock
 from policies.budget import is_charged
-from policies.resilience.deadline import deadline_at
 from policies.resilience.delivery import SUSPECT_DELIVERIES
 
 WAITING_SHARE = 0.5
@@ -24,6 +29,8 @@ WAITING_SHARE = 0.5
 
 TURN_SECONDS = 2.0
 """How long the others wait in the queue before they ask again."""
+
+Run = Callable[[list[InFlightJob]], Awaitable[list[InFlightJob]]]
 
 LOOK_AGAIN_SECONDS = 1.0
 """How late the end of a job is that is called off, or whose deadline passes, while it waits for its turn."""
@@ -33,17 +40,14 @@ class Turns:
     """What waits for its turn at one target."""
 
     def __init__(
-        self,
-        target: Target,
-        office: Office,
-        drop: Callable[[list[Case], float], Awaitable[None]],
-        let_go: Callable[[Sequence[Case]], None],
+        self, target: Target, clock: Clock, isolation: Isolation, decider: TargetDecider, till: Till, leaving: Exit
     ) -> None:
-        """`drop` ends jobs whose call has become pointless; `let_go` frees the slots and leases of jobs."""
         self._target = target
-        self._office = office
-        self._drop = drop
-        self._let_go = let_go
+        self._clock = clock
+        self._isolation = isolation
+        self._decider = decider
+        self._till = till
+        self._exit = leaving
         self._room = max(1, int(WAITING_SHARE * target.max_in_flight))
         self._waiting: set[int] = set()
         self._draining = False
@@ -52,61 +56,55 @@ class Turns:
         """Let what still waits for its turn wait in the queue, for another dispatcher."""
         self._draining = True
 
-    def wanted(self, cases: list[Case], now: float) -> tuple[list[Case], list[Case]]:
-        """The cases for which a call is still of use, and those that were called off or are too late."""
-        holds, rules = self._office.cancelling.holds, self._office.rules
-        pairs = [(case, not holds(case) and now < deadline_at(case.job, rules)) for case in cases]
-        return [case for case, is_wanted in pairs if is_wanted], [case for case, is_wanted in pairs if not is_wanted]
-
     @asynccontextmanager
-    async def in_company(self, cases: list[Case]) -> AsyncIterator[list[Case]]:
-        """Give the cases that may run now, beside all but those that are alone."""
-        if not self._office.isolation.is_taken:
-            async with self._office.isolation.in_company():
-                yield cases
+    async def in_company(self, jobs: list[InFlightJob]) -> AsyncIterator[list[InFlightJob]]:
+        """Give the jobs that may run now, beside all but those that are alone."""
+        if not self._isolation.is_taken:
+            async with self._isolation.in_company():
+                yield jobs
             return
-        async with self._staying(cases) as here, self._turn(here, self._office.isolation.in_company()) as ready:
+        async with self._staying(jobs) as here, self._turn(here, self._isolation.in_company()) as ready:
             self._waiting -= _ids(ready)
             yield ready
 
-    async def alone(
-        self, cases: list[Case], together: int, run: Callable[[list[Case]], Awaitable[list[Case]]]
-    ) -> list[Case]:
-        """Run groups of so many cases, one group at a time; return what `run` returns of them all."""
-        async with self._staying(cases) as here, asyncio.TaskGroup() as group:
+    async def alone(self, jobs: list[InFlightJob], together: int, run: Run) -> list[InFlightJob]:
+        """Run groups of so many jobs, one group at a time; return what `run` returns of them all."""
+        async with self._staying(jobs) as here, asyncio.TaskGroup() as group:
             firsts = range(0, len(here), together)
             tasks = [group.create_task(self._alone(here[first : first + together], run)) for first in firsts]
-        return [case for task in tasks for case in task.result()]
+        return [each for task in tasks for each in task.result()]
 
-    async def _alone(self, cases: list[Case], run: Callable[[list[Case]], Awaitable[list[Case]]]) -> list[Case]:
-        async with self._turn(cases, self._office.isolation.alone()) as ready:
+    async def _alone(self, jobs: list[InFlightJob], run: Run) -> list[InFlightJob]:
+        async with self._turn(jobs, self._isolation.alone()) as ready:
             return await run(ready) if ready else []
 
     @asynccontextmanager
-    async def _staying(self, cases: list[Case]) -> AsyncIterator[list[Case]]:
-        """Give the cases that may wait here for their turn; the others wait in the queue."""
+    async def _staying(self, jobs: list[InFlightJob]) -> AsyncIterator[list[InFlightJob]]:
+        """Give the jobs that may wait here for their turn; the others wait in the queue."""
         room = max(0, self._room - len(self._waiting))
-        here, later = cases[:room], cases[room:]
+        here, later = jobs[:room], jobs[room:]
         self._waiting |= _ids(here)
         try:
-            await self._put_off(later)
+            await self._defer(later)
             yield here
         finally:
             self._waiting -= _ids(here)
 
     @asynccontextmanager
-    async def _turn(self, cases: list[Case], turn: AbstractAsyncContextManager[None]) -> AsyncIterator[list[Case]]:
-        """Take the turn and give the cases that still want it."""
+    async def _turn(
+        self, jobs: list[InFlightJob], turn: AbstractAsyncContextManager[None]
+    ) -> AsyncIterator[list[InFlightJob]]:
+        """Take the turn and give the jobs that still want it."""
         async with AsyncExitStack() as taken:
-            waiting = await self._wait(cases, taken.enter_async_context(turn))
+            waiting = await self._wait(jobs, taken.enter_async_context(turn))
             if self._draining:
-                await self._put_off(waiting)
+                await self._defer(waiting)
                 waiting = []
             yield waiting
 
-    async def _wait(self, cases: list[Case], turn: Awaitable[None]) -> list[Case]:
+    async def _wait(self, jobs: list[InFlightJob], turn: Awaitable[None]) -> list[InFlightJob]:
         """Wait for the turn, and meanwhile end the jobs that do not want it any more; the others are left."""
-        waiting, taking = cases, asyncio.ensure_future(turn)
+        waiting, taking = jobs, asyncio.ensure_future(turn)
         try:
             while waiting and not self._draining and not taking.done():
                 await asyncio.wait((taking,), timeout=LOOK_AGAIN_SECONDS)
@@ -118,31 +116,29 @@ class Turns:
             taking.result()
         return waiting
 
-    async def _still_wanted(self, cases: list[Case]) -> list[Case]:
-        now = self._office.clock.now()
-        wanted, unwanted = self.wanted(cases, now)
+    async def _still_wanted(self, jobs: list[InFlightJob]) -> list[InFlightJob]:
+        now = self._clock.now()
+        wanted, unwanted = self._decider.sorted_by_want(jobs, now)
         if unwanted:
             self._waiting -= _ids(unwanted)
-            await self._drop(unwanted, now)
+            await self._exit.drop(unwanted, now)
         return wanted
 
-    async def _put_off(self, cases: Sequence[Case]) -> None:
-        if not cases:
+    async def _defer(self, jobs: Sequence[InFlightJob]) -> None:
+        """Let them wait in the queue."""
+        if not jobs:
             return
-        cases = self._office.till.give_back(cases)
-        now = self._office.clock.now()
-        errands = [Errand(self._put_off_step(case, now), case.delivery.traceparent) for case in cases]
-        await self._office.send(errands)
-        self._let_go(cases)
+        jobs = self._till.give_back(jobs)
+        now = self._clock.now()
+        await self._exit.leave(jobs, [self._deferred(each, now) for each in jobs])
 
-    def _put_off_step(self, case: Case, now: float) -> Step:
+    def _deferred(self, inflight: InFlightJob, now: float) -> Transition:
         """A paid call has its own record: its job goes on in a new message before it comes sealed, and ends in time."""
-        wait = Wait(self._target.name, TURN_SECONDS, Reason.BACKOFF)
-        if is_charged(self._target) and case.delivery.deliveries >= SUSPECT_DELIVERIES:
-            return put_off(case, wait, now, anew=True)
-        return self._office.carry_out(case, wait, now)
+        if is_charged(self._target) and inflight.delivery.deliveries >= SUSPECT_DELIVERIES:
+            return handed_over(inflight, self._target.name, Reason.BACKOFF, now)
+        return self._decider.transition(inflight, Wait(self._target.name, TURN_SECONDS, Reason.BACKOFF), now)
 
 
-def _ids(cases: Iterable[Case]) -> set[int]:
-    """Tell cases apart: their deliveries stay the same."""
-    return {id(case.delivery) for case in cases}
+def _ids(jobs: Iterable[InFlightJob]) -> set[int]:
+    """Tell jobs apart: their deliveries stay the same."""
+    return {id(each.delivery) for each in jobs}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import until_stopped
 from fleet.dispatch.state.state import FleetState
-from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Attempt, Judged
 from fleet.model.calibration import Calibration, CalibrationKey, Guard
 from fleet.model.errors import ConfigError, QueueUnavailable
@@ -81,26 +81,28 @@ class Knowledge:
         target = self._rules.catalogue.targets.get(stored.key.target)
         return target is not None and is_of(stored, target)
 
-    def judge(self, case: Case, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
+    def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
         """The confidence of an answer and what it is held against; of a probe's reply, what it makes of the answer.
 
         Nothing of either where the probe brought nothing.
         """
-        if case.probe is not None:
-            again = judge_again(case.probe, case.attempts, answer, case.job, self.calibrations, self._rules)
+        if inflight.probe is not None:
+            again = judge_again(
+                inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, self._rules
+            )
             return again or (None, None)
-        confidence, judged = judge(answer, case.job, target, self.calibrations, self._rules)
-        if confidence and case.shadow is None:
-            self._watch(case, target, confidence, judged)
+        confidence, judged = judge(answer, inflight.job, target, self.calibrations, self._rules)
+        if confidence and inflight.shadow is None:
+            self._watch(inflight, target, confidence, judged)
         return confidence, judged
 
-    def _watch(self, case: Case, target: Target, confidence: float, judged: Judged) -> None:
+    def _watch(self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged) -> None:
         """Look out for drift. An odd calibration, or a bug of ours, costs no job its answer."""
         # Where a guard gives all answers one confidence, a histogram of it shows nothing but that.
         if judged.calibration is None or judged.guard is Guard.NO_BETTER_THAN_MIXING:
             return
         try:
-            self._observe(case.job.task, target, confidence, judged)
+            self._observe(inflight.job.task, target, confidence, judged)
         except Exception:
             log.exception("drift_not_watched", target=target.name, version=judged.calibration)
 
@@ -118,20 +120,20 @@ class Knowledge:
             moved = f"PSI {psi(drift.counts):.2f} over {drift.n:.0f} answers"
             self._withdraw(calibration, f"confidences have moved: {moved}")
 
-    def compared(self, case: Case) -> None:
+    def compared(self, inflight: InFlightJob) -> None:
         """Count what a shadow comparison says of a kept answer."""
-        if case.shadow is None or not isinstance(case.attempts[-1].outcome, Answer):
+        if inflight.shadow is None or not isinstance(inflight.attempts[-1].outcome, Answer):
             return
-        found = kept_comparison(case.shadow, case.attempts)
+        found = kept_comparison(inflight.shadow, inflight.attempts)
         if found is not None:
-            self._count_loss(case, found.attempt, 0.0 if found.good else 1.0, found.propensity)
+            self._count_loss(inflight, found.attempt, 0.0 if found.good else 1.0, found.propensity)
 
-    def escalated(self, case: Case, attempt: Attempt, propensity: float) -> None:
+    def escalated(self, inflight: InFlightJob, attempt: Attempt, propensity: float) -> None:
         """Count a drawn answer that escalated: keeping it would have been a loss perhaps, escalating it was none."""
-        self._count_loss(case, attempt, 0.0, propensity)
+        self._count_loss(inflight, attempt, 0.0, propensity)
 
-    def _count_loss(self, case: Case, attempt: Attempt, loss: float, propensity: float) -> None:
-        calibration = self._of(case, attempt)
+    def _count_loss(self, inflight: InFlightJob, attempt: Attempt, loss: float, propensity: float) -> None:
+        calibration = self._of(inflight, attempt)
         if calibration is None or calibration.threshold is None or calibration.threshold.risk is None:
             return
         version, test = self._losses.get(calibration.key, ("", LossTest(calibration.threshold.risk)))
@@ -144,14 +146,14 @@ class Knowledge:
         if calibration.withdrawn is None and test.alarm():
             self._withdraw(calibration, f"kept answers are wrong more often than promised, over {test.n} comparisons")
 
-    def _of(self, case: Case, attempt: Attempt) -> Calibration | None:
+    def _of(self, inflight: InFlightJob, attempt: Attempt) -> Calibration | None:
         """The calibration that judged this attempt, if it still is the one in force."""
         if attempt.judged is None or attempt.judged.calibration is None:
             return None
         target = self._rules.catalogue.targets.get(attempt.target)
         if target is None:
             return None
-        found = calibration_for(target, case.job.task, attempt.judged.kind, self.calibrations)
+        found = calibration_for(target, inflight.job.task, attempt.judged.kind, self.calibrations)
         return found if found is not None and found.version == attempt.judged.calibration else None
 
     def _withdraw(self, calibration: Calibration, why: str) -> None:

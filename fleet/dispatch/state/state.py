@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import structlog
 
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import pause
 from fleet.dispatch.state.load import Loads
 from fleet.dispatch.state.replicas import Replicas
 from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
-from fleet.dispatch.step import Case
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.errors import QueueUnavailable
@@ -222,17 +222,17 @@ class FleetState:
                 "account_unusable", target=name, kind=outcome.kind.value, why=outcome.detail, shut_seconds=seconds
             )
 
-    def passed(self, target: Target, case: Case, outcome: Outcome, now: float) -> None:
+    def passed(self, target: Target, inflight: InFlightJob, outcome: Outcome, now: float) -> None:
         """Learn from an answer how much its job takes, and how long jobs of its lane take.
 
         Of the latter a delivery that waited or came again says nothing.
         """
         if not isinstance(outcome, Answer):
             return
-        self.loads.answered(case.job, target.name, outcome, case.probe is not None)
-        if case.delivery.deliveries > 1:
+        self.loads.answered(inflight.job, target.name, outcome, inflight.probe is not None)
+        if inflight.delivery.deliveries > 1:
             return
-        sojourns, lane, seconds = self._sojourns[target.name], case.job.lane, now - case.delivery.stored_at
+        sojourns, lane, seconds = self._sojourns[target.name], inflight.job.lane, now - inflight.delivery.stored_at
         before = sojourns.get(lane, Sojourn(seconds, 0, now))
         mean = before.seconds + SOJOURN_WEIGHT * (seconds - before.seconds)
         sojourns[lane] = Sojourn(mean, before.answers + 1, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from fleet.dispatch.step import Case
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.attempt import Outcome
 from fleet.model.delivery import Depths, Fill, JobsOf, WorkOf
 from fleet.model.job import Lane
@@ -186,19 +186,19 @@ class Traffic:
         """So many jobs came of it to this dispatcher; none means that nobody's work waits there."""
         (self._starved.discard if jobs else self._starved.add)(work)
 
-    def started(self, name: str, cases: Sequence[Case]) -> None:
-        self._count(name, cases, 1)
+    def started(self, name: str, jobs: Sequence[InFlightJob]) -> None:
+        self._count(name, jobs, 1)
 
-    def ended(self, name: str, cases: Sequence[Case]) -> None:
-        self._count(name, cases, -1)
+    def ended(self, name: str, jobs: Sequence[InFlightJob]) -> None:
+        self._count(name, jobs, -1)
 
-    def _count(self, name: str, cases: Sequence[Case], sign: int) -> None:
-        for case in cases:
-            self._running[name][case.job.lane] += sign
-            if own_key_for(case.job, self._targets[name]) is None:
+    def _count(self, name: str, jobs: Sequence[InFlightJob], sign: int) -> None:
+        for inflight in jobs:
+            self._running[name][inflight.job.lane] += sign
+            if own_key_for(inflight.job, self._targets[name]) is None:
                 self._on_account[name] += sign
             if self._targets[name].is_cloud:  # nobody else counts tokens
-                self._tokens[name] += sign * tokens_of(case.job.request, self._estimates)
+                self._tokens[name] += sign * tokens_of(inflight.job.request, self._estimates)
 
     def running(self) -> Mapping[WorkOf, int]:
         """The jobs that run here now."""

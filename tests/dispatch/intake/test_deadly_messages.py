@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from patience import PATIENCE_SECONDS
 
-from fleet.dispatch import office
+from fleet.dispatch import decide
 from fleet.model.delivery import SEALED_BEYOND
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -59,7 +59,7 @@ async def all_end(bench, killer: Killer, ids: Sequence[str]) -> None:
         bench.broker.end_leases()
 
 
-PLACES = {"read": (memory, "decode"), "decided on": (office, "next_action")}
+PLACES = {"read": (memory, "decode"), "decided on": (decide, "next_action")}
 
 
 @pytest.mark.parametrize("poisonous", [1, 3])

@@ -10,7 +10,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from tenants import request_of, results_of, submit_as, until_depths
 
-from fleet.dispatch.intake import fair_lane, listening
+from fleet.dispatch.intake import asking, fair_lane, listening
 from fleet.dispatch.state import state
 from fleet.dispatch.state.traffic import QUEUED_PER_SLOT, Traffic
 from fleet.model.attempt import Failure, FailureKind
@@ -52,7 +52,7 @@ async def test_another_tenants_backlog_delays_a_job_by_no_more_than_a_round(benc
     async with bench.running():
         await results_of(bench, "globex", theirs)
         ours_before = _tenants(backend).index("globex")
-    assert ours_before <= 2 * fair_lane.WINDOW + QUEUED_PER_SLOT * 4
+    assert ours_before <= 2 * asking.WINDOW + QUEUED_PER_SLOT * 4
 
 
 async def test_two_tenants_with_backlogs_are_served_alike(bench, sure, with_target):
@@ -63,7 +63,7 @@ async def test_two_tenants_with_backlogs_are_served_alike(bench, sure, with_targ
     async with bench.running():
         await results_of(bench, "acme", ids[:250])
         started = _tenants(backend)[:300]
-    assert abs(started.count("acme") - started.count("globex")) <= 2 * fair_lane.WINDOW
+    assert abs(started.count("acme") - started.count("globex")) <= 2 * asking.WINDOW
 
 
 @pytest.mark.parametrize("lane", [Lane.INTERACTIVE, Lane.BULK])
@@ -112,7 +112,7 @@ async def test_a_dead_target_keeps_no_jobs_from_another_one_and_its_own_wait_for
         await results_of(bench, "globex", others)
     tried = len(dead.batches)
     assert tried <= bench.rules.breaker.failures + 3, "what was on its way already, and no more"
-    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] >= 300 - fair_lane.WINDOW - tried
+    assert bench.broker.depths().jobs[JobsOf(Lane.BULK, "acme")] >= 300 - asking.WINDOW - tried
 
 
 async def test_a_dispatcher_with_free_slots_gets_work_though_others_have_theirs_full(bench, sure, with_target):
@@ -196,7 +196,7 @@ async def test_an_interactive_job_of_a_new_tenant_does_not_wait_for_the_next_rea
 async def test_large_jobs_of_many_tenants_are_held_within_a_number_of_bytes_and_none_waits_for_ever(
     bench, sure, with_target, monkeypatch
 ):
-    monkeypatch.setattr(fair_lane, "HELD_BYTES", 200_000)
+    monkeypatch.setattr(asking, "HELD_BYTES", 200_000)
     with_target(SMALL, max_in_flight=1, batch_size=1, context_tokens=1_000_000)
     backend = bench.backend(SMALL, sure, open_gate=False)
     bench.backend(LARGE, sure)
@@ -205,7 +205,7 @@ async def test_large_jobs_of_many_tenants_are_held_within_a_number_of_bytes_and_
     async with bench.running() as dispatcher:
         await backend.begun.wait()
         await results_of(bench, "globex", await submit_as(bench, "globex", 40, model=LARGE))
-        assert 100_000 < dispatcher._office.leases.jobs_bytes <= 200_000 + 21_000
+        assert 100_000 < dispatcher._parts.leases.jobs_bytes <= 200_000 + 21_000
         backend.gate.set()
         for tenant, submitted in ids.items():
             await results_of(bench, tenant, submitted)
@@ -214,8 +214,9 @@ async def test_large_jobs_of_many_tenants_are_held_within_a_number_of_bytes_and_
 async def test_many_tenants_with_jobs_for_a_full_target_keep_nobody_from_another_one(
     bench, sure, with_target, monkeypatch
 ):
-    monkeypatch.setattr(fair_lane, "MOST_HOLDING", 4)
-    monkeypatch.setattr(fair_lane, "STRANGERS_AT_ONCE", 2)
+    for module in (fair_lane, asking):
+        monkeypatch.setattr(module, "MOST_HOLDING", 4)
+        monkeypatch.setattr(module, "STRANGERS_AT_ONCE", 2)
     monkeypatch.setattr(fair_lane, "HAND_BACK_SECONDS", 0.01)
     with_target(SMALL, max_in_flight=1, batch_size=1)
     backend = bench.backend(SMALL, sure, open_gate=False)
@@ -275,7 +276,7 @@ async def test_first_looks_at_thousands_of_delayed_jobs_keep_no_tenant_waiting_t
     turns = [n for n, tenant in enumerate(queue.asked) if tenant == "globex"]
     last = next(n for n in turns if queue.jobs_up_to("globex", n) == 100)
     gaps = [after - before for before, after in pairwise(n for n in turns if n <= last)]
-    assert 0 < max(gaps) <= 2 * fair_lane.MOST_ASKED
+    assert 0 < max(gaps) <= 2 * asking.MOST_ASKED
 
 
 async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(bench, sure):
@@ -286,8 +287,8 @@ async def test_delayed_jobs_are_not_asked_for_before_they_are_due_and_run_then(b
         await MemoryDesk(bench.broker, f"tenant-{n}").submit([delayed])
     async with bench.running(queue) as dispatcher:
         await queue.until(lambda: len(queue.brought) >= 200)
-        readings, before = dispatcher._office.state.readings, len(queue.asked)
-        while dispatcher._office.state.readings < readings + 5:
+        readings, before = dispatcher._parts.state.readings, len(queue.asked)
+        while dispatcher._parts.state.readings < readings + 5:
             await bench.broker.changed_once()
         again = [tenant for tenant in queue.asked[before:] if tenant != "globex"]
         await results_of(bench, "globex", await submit_as(bench, "globex", 3))

@@ -8,8 +8,6 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.dispatch.intake.fair_lane import FairLane
-from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.state import peers, state
 from fleet.dispatch.state.state import FleetState
 from fleet.model.delivery import Depths, Fill, JobsOf
@@ -49,12 +47,11 @@ class OneLane:
     def __init__(self, bench):
         self.queue = BoundedQueue(bench.broker)
         self._dispatcher = bench.dispatcher(self.queue)
-        office = self._dispatcher._office
-        self._lane = FairLane(Lane.BULK, office, Quotas(office))
+        self._lane = self._dispatcher._parts.fair_lane(Lane.BULK)
         self._bench = bench
 
     async def read(self):
-        await self._dispatcher._office.state.read(self.queue, self._dispatcher._time)
+        await self._dispatcher._parts.state.read(self.queue, self._dispatcher._time)
 
     async def ask(self):
         """A reading that is made now and arrives with `answers`."""
@@ -94,7 +91,7 @@ async def test_jobs_that_are_held_for_a_full_target_make_room_as_well(bench, sur
     queue, waiting = BoundedQueue(bench.broker), JobsOf(Lane.BULK, "acme")
     ids = await bench.submit(20, Lane.BULK, request=PINNED)
     async with bench.running(queue) as dispatcher:
-        while len(dispatcher._office.leases) < 20 - 1:
+        while len(dispatcher._parts.leases) < 20 - 1:
             await bench.broker.changed_once()
         assert bench.broker.depths().jobs[waiting] > 12
         queue.most = 16
@@ -167,7 +164,7 @@ async def test_the_depths_are_read_more_often_while_jobs_fill_up(bench, monkeypa
 
     monkeypatch.setattr(state, "pause", pause)
     dispatcher = bench.dispatcher(Full(bench.broker))
-    await FleetState([], bench.rules).watch(dispatcher._office.queue, dispatcher._time, dispatcher._stop)
+    await FleetState([], bench.rules).watch(dispatcher._parts.queue, dispatcher._time, dispatcher._stop)
     assert pauses == [seconds]
 
 
@@ -176,7 +173,7 @@ async def test_dispatchers_know_how_many_of_them_there_are(bench, sure, monkeypa
     bench.backend(SMALL, sure)
     async with bench.running() as one:
         async with bench.running() as two:
-            while (one._office.peers.others, two._office.peers.others) != (1, 1):
+            while (one._parts.peers.others, two._parts.peers.others) != (1, 1):
                 await bench.broker.changed_once()
-        while one._office.peers.others:
+        while one._parts.peers.others:
             await bench.broker.changed_once()

@@ -11,7 +11,6 @@ from fleet.dispatch.maintenance import cancelling
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.cancellation import Cancellation
-from fleet.model.delivery import Post
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -175,7 +174,7 @@ async def test_neither_a_job_nor_a_comparison_behind_it_runs_once_it_is_called_o
     await bench.desk.cancel(job.id)
     async with bench.running():
         assert (await bench.result(job.id)).status is Status.CANCELLED
-        await bench.queue.publish([Post(Work(carried, "llama-70b", reason, 1, (kept,), shadow))])
+        await bench.queue.publish([Work(carried, "llama-70b", reason, 1, (kept,), shadow)])
         while (await bench.queue.depths()).by_target():
             await bench.broker.changed_once()
     assert strong.batches == []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.dispatch.runner import runner
+from fleet.dispatch.runner import feeder
 from fleet.dispatch.state import load, replicas
 from fleet.dispatch.state.replicas import STALE_SECONDS, Replicas
 from fleet.dispatch.state.traffic import QUEUED_PER_SLOT
 from fleet.model.attempt import Failure, FailureKind
-from fleet.model.delivery import Post, Retry, WorkOf
+from fleet.model.delivery import Retry, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Status, Work
@@ -26,13 +26,13 @@ def impatient(monkeypatch):
     """Readings and reports come at once; nobody looks again at what waits unless something has changed."""
     monkeypatch.setattr(replicas, "READ_SECONDS", 0.01)
     monkeypatch.setattr(load, "REPORT_SECONDS", 0.01)
-    monkeypatch.setattr(runner, "LOOK_AGAIN_SECONDS", 1e9)
+    monkeypatch.setattr(feeder, "LOOK_AGAIN_SECONDS", 1e9)
 
 
 @pytest.fixture
 def looks_again(monkeypatch):
     """Time goes by for what waits."""
-    monkeypatch.setattr(runner, "LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(feeder, "LOOK_AGAIN_SECONDS", 0.01)
 
 
 class WatchedQueue(MemoryQueue):
@@ -56,7 +56,7 @@ def _work(job_id, target=SMALL, left_seconds=3600.0, now=0.0):
     request = {"messages": [{"role": "user", "content": "All is well."}]}
     deadline_at = now + left_seconds
     job = Job(job_id, "acme", Lane.BULK, "classify.sentiment", Plan.PAID, request, now, deadline_at=deadline_at)
-    return Post(Work(job, target, Reason.ROUTED, 1))
+    return Work(job, target, Reason.ROUTED, 1)
 
 
 async def test_a_burst_on_a_cold_target_waits_uncalled_and_is_answered_by_the_first_replica(bench, sure, with_target):

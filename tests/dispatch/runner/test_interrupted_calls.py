@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 
 import pytest
 
 from fleet import faults
 from fleet.dispatch import patience
 from fleet.model.attempt import Answer, FailureKind, Usage
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.model.result import LedgerEntry, Start, Status
+from fleet.model.result import LedgerEntry, Outbound, Start, Status
 from queues.memory import MemoryQueue
 
 FIRST, SECOND = "groq-gpt-oss-120b", "gpt-4o"
@@ -116,7 +115,7 @@ async def test_a_second_call_that_was_begun_beside_the_result_is_on_the_ledger(b
     second = Start(job_id, "acme", 1, 2, FIRST, 1.0, "another dispatcher's")
     async with bench.running():
         await bench.result(job_id)
-        await bench.queue.publish([Post(second)])
+        await bench.queue.publish([second])
         bench.broker.end_leases()
         while depth(bench):
             await bench.broker.changed_once()
@@ -131,12 +130,12 @@ class AwayQueue(MemoryQueue):
         super().__init__(broker)
         self.kind, self.after, self.failures = kind, after, 3
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        if not self.failures or not any(isinstance(post.letter, self.kind) for post in posts):
-            return await super().publish(posts)
+    def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
+        if not self.failures or not isinstance(outbound, self.kind):
+            return super().store(outbound, traceparent)
         self.failures -= 1
         if self.after:
-            await super().publish(posts)
+            super().store(outbound, traceparent)
         raise QueueUnavailable("away")
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.state.state import FleetState
-from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.delivery import Delivery, JobsOf
 from fleet.model.job import Job, Lane, Plan
@@ -30,7 +30,7 @@ OWN_KEY = {"plan": Plan.OWN_KEY, "own_key": "openai/main"}
 def a_case(number=1, **changes):
     job = Job(f"job-{number}", "acme", Lane.STANDARD, "chat", Plan.PAID, REQUEST, NOW)
     job = replace(job, **changes)
-    return Case.of_job(Delivery(job, JobsOf(Lane.STANDARD), 1, NOW), job)
+    return InFlightJob.of(Delivery(job, JobsOf(Lane.STANDARD), 1, NOW))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_at_every_opening_one_call_is_made_while_the_other_jobs_wait(bench
     backend = bench.backend(CLOUD, lambda call: DOWN)
     await bench.submit(60, lane=Lane.STANDARD, **far())
     async with bench.running() as dispatcher:
-        state = dispatcher._office.state
+        state = dispatcher._parts.state
         while not state._breakers[CLOUD].trips:
             await state.next_change().wait()
         for _ in range(3):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,16 +12,16 @@ from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
 from fleet.dispatch import comparing
+from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.state.knowledge import WITHDRAWN, Knowledge, Learned
 from fleet.dispatch.state.state import FleetState
-from fleet.dispatch.step import Case
 from fleet.model.attempt import Answer, Attempt, Failure, Features, Usage
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Guard, Probe, Scorer
-from fleet.model.delivery import Delivery, Post, Retry, Stored, WorkOf
+from fleet.model.delivery import Delivery, Retry, Stored, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.money import Claim
 from fleet.model.reason import Reason
-from fleet.model.result import Shadow, Status, Work
+from fleet.model.result import Outbound, Shadow, Status, Work
 from fleet.model.target import Capability
 from policies.money import nano_of
 from policies.resilience import delivery as delivery_policy
@@ -116,7 +115,7 @@ async def test_a_bug_in_a_comparison_does_not_stop_the_dispatcher(bench, monkeyp
     bench.rules = replace(bench.rules, delivery=replace(bench.rules.delivery, max_deliveries=1))
     bench.backend(NEXT, says("positive"))
     coming = work(NEXT)
-    bench.broker.store(message_of(Post(coming)))
+    bench.broker.store(message_of(coming))
     for _ in range(LAST_RESORT * 2):  # the limit is two at least
         [delivery] = await bench.queue.take(WorkOf(NEXT, Lane.STANDARD), 1, PATIENCE_SECONDS)
         await bench.queue.settle([Retry(delivery)])
@@ -128,12 +127,9 @@ async def test_a_bug_in_a_comparison_does_not_stop_the_dispatcher(bench, monkeyp
 class QueueWithoutComparisons(MemoryQueue):
     """A broker that takes neither comparisons nor labels."""
 
-    async def publish(self, posts: Sequence[Post]) -> Sequence[Stored]:
-        aside = [isinstance(each.letter, Work) and each.letter.shadow is not None for each in posts]
-        others = iter(
-            await super().publish([post for post, is_aside in zip(posts, aside, strict=True) if not is_aside])
-        )
-        return [Stored.REFUSED if is_aside else next(others) for is_aside in aside]
+    def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
+        is_aside = isinstance(outbound, Work) and outbound.shadow is not None
+        return Stored.REFUSED if is_aside else super().store(outbound, traceparent)
 
 
 async def test_a_comparison_the_broker_refuses_leaves_the_job_as_it_is(bench, all_drawn):
@@ -150,7 +146,7 @@ async def test_a_comparison_that_keeps_coming_back_ends_without_a_label(bench, w
     bench.rules = replace(bench.rules, delivery=replace(bench.rules.delivery, max_deliveries=1))
     strong = bench.backend(NEXT, says("negative"))
     it = Shadow("job-standard-000000000099", NEXT, 1, 0.5)
-    bench.broker.store(message_of(Post(work(NEXT, reason=Reason.SHADOW, shadow=it))))
+    bench.broker.store(message_of(work(NEXT, reason=Reason.SHADOW, shadow=it)))
     for _ in range(LAST_RESORT * 2):  # the limit is two at least
         [delivery] = await bench.queue.take(WorkOf(NEXT, Lane.STANDARD), 1, PATIENCE_SECONDS)
         await bench.queue.settle([Retry(delivery)])
@@ -180,7 +176,7 @@ async def test_a_comparison_that_cannot_be_read_ends_without_a_word_to_the_tenan
     bench.backend(NEXT, says("negative"))
     it = Shadow("job-standard-000000000099", NEXT, 1, 0.5)
     sent = work(NEXT, reason=Reason.SHADOW, shadow=it)
-    message = message_of(Post(replace(sent, job=replace(sent.job, id="shadow-0123456789abcdef"))))
+    message = message_of(replace(sent, job=replace(sent.job, id="shadow-0123456789abcdef")))
     headers = message.headers if keeps_headers else {}
     bench.broker.store(replace(message, data=damage(message.data), headers=headers))
     with capture_logs() as lines:
@@ -194,7 +190,7 @@ async def test_other_work_that_cannot_be_read_is_answered_under_the_id_of_its_jo
     monkeypatch.setattr(delivery_policy, "UNREADABLE_TRIES", 1)
     bench.backend(NEXT, says("negative"))
     sent = work(NEXT)
-    message = message_of(Post(sent))
+    message = message_of(sent)
     bench.broker.store(replace(message, data=message.data[:-9]))
     async with bench.running():
         result = await bench.result(sent.job.id)
@@ -274,7 +270,7 @@ def knowledge(bench):
 def watched(bench, knowledge, count=200, **changes):
     """What becomes of the calibration in force after so many answers that all look alike."""
     job = Job("job-standard-000000000099", "acme", Lane.STANDARD, TASK, Plan.PAID, REQUEST, 0.0)
-    case = replace(Case.of_job(Delivery(job, WorkOf(SMALL, Lane.STANDARD), 1, 0.0), job), **changes)
+    case = replace(InFlightJob.of(Delivery(job, WorkOf(SMALL, Lane.STANDARD), 1, 0.0)), **changes)
     for _ in range(count):
         confidence, _ = knowledge.judge(case, said("positive"), bench.rules.catalogue.targets[SMALL])
         assert confidence is not None

@@ -10,7 +10,7 @@ from patience import PATIENCE_SECONDS
 
 from fleet.dispatch.runner import suspects
 from fleet.model.attempt import Answer, Usage
-from fleet.model.delivery import Ack, JobsOf, Post, Retry, WorkOf
+from fleet.model.delivery import Ack, JobsOf, Retry, WorkOf
 from fleet.model.job import Lane
 from fleet.model.money import Account
 from fleet.model.reason import Reason
@@ -86,7 +86,7 @@ async def work_handed_out(bench, names, times, target=OWN):
     ids = await submit(bench, target, *names)
     jobs = await bench.queue.take(JobsOf(Lane.INTERACTIVE, "acme"), 100, 0.0)
     jobs = [each for each in jobs if each.body.id in ids]
-    await bench.queue.publish([Post(Work(each.body, target, Reason.ROUTED, 0, (), None)) for each in jobs])
+    await bench.queue.publish([Work(each.body, target, Reason.ROUTED, 0, (), None) for each in jobs])
     await bench.queue.settle([Ack(each) for each in jobs])
     return ids, await handed_out(bench, WorkOf(target, Lane.INTERACTIVE), times)
 
@@ -164,14 +164,14 @@ class OvertakenQueue(MemoryQueue):
 
     overtaken = False
 
-    async def publish(self, posts):
-        first = posts[0].letter if posts else None
+    async def publish(self, outbound):
+        first = outbound[0] if outbound else None
         if isinstance(first, Start) and not self.overtaken:
             self.overtaken = True
             others = [replace(first, by="another"), replace(first, by="another", call=2)]
             done = Result(first.job_id, first.tenant, Status.SUCCEEDED, Reason.CONFIDENT, first.at)
-            await super().publish([*map(Post, others), Post(done)])
-        return await super().publish(posts)
+            await super().publish([*others, done])
+        return await super().publish(outbound)
 
 
 async def test_the_line_of_a_call_that_another_dispatcher_made_counts_no_money_of_this_one(bench, good):
@@ -202,7 +202,7 @@ async def test_a_bug_met_by_one_batch_keeps_no_slot_and_no_lease(bench, good, wi
         await stumbled.wait()
         [second] = await submit(bench, OWN, "second")
         assert (await bench.result(second)).status is Status.SUCCEEDED
-        assert len(dispatcher._office.leases) == 0
+        assert len(dispatcher._parts.leases) == 0
         bench.broker.end_leases()
         assert (await bench.result(first)).status is Status.SUCCEEDED
 
@@ -239,10 +239,10 @@ async def test_a_dispatcher_that_drains_begins_no_call_that_waited_for_its_turn(
         await alone.begun.wait()
         ids, held = await work_handed_out(bench, ["late"], 1, PAID)
         await hand_back(bench, held)
-        while len(dispatcher._office.leases) < 2:
+        while len(dispatcher._parts.leases) < 2:
             await bench.broker.changed_once()
         draining = asyncio.create_task(dispatcher.drain())
-        while len(dispatcher._office.leases) > 1:
+        while len(dispatcher._parts.leases) > 1:
             await bench.broker.changed_once()
         alone.gate.set()
         await asyncio.gather(draining, running)

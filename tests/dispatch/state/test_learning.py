@@ -163,7 +163,7 @@ def in_force(until):
     """Wait until the running dispatcher holds a calibration that is so."""
 
     async def wait(dispatcher, condition):
-        knowledge = dispatcher._office.knowledge
+        knowledge = dispatcher._parts.knowledge
         while not any(condition(each) for each in knowledge.calibrations.values()):  # noqa: ASYNC110 (waits for no time)
             await asyncio.sleep(0)
 

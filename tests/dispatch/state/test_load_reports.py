@@ -11,8 +11,8 @@ import pytest
 from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
+from fleet.dispatch.decide import Decider
 from fleet.dispatch.intake import fair_lane
-from fleet.dispatch.office import Office
 from fleet.dispatch.state import load
 from fleet.dispatch.state.load import HALF_LIFE_JOBS, Loads, Reporter
 from fleet.model.attempt import Answer, Usage
@@ -202,14 +202,14 @@ async def test_a_job_counts_once_however_often_it_is_looked_at(bench, sure, with
     def wanted(self, job, target, now):
         counted[job.id] += 1
 
-    def look(self, case, view, now, plain=Office.look):
-        looked_at[case.job.id] += 1
-        if looked_at[case.job.id] > 3:
+    def look(self, inflight, view, now, plain=Decider.action):
+        looked_at[inflight.job.id] += 1
+        if looked_at[inflight.job.id] > 3:
             often.set()
-        return plain(self, case, view, now)
+        return plain(self, inflight, view, now)
 
     monkeypatch.setattr(Loads, "wanted", wanted)
-    monkeypatch.setattr(Office, "look", look)
+    monkeypatch.setattr(Decider, "action", look)
     await bench.submit(9, Lane.BULK, request={**REQUEST, "model": SMALL})
     async with bench.running(), asyncio.timeout(PATIENCE_SECONDS):
         await often.wait()

@@ -10,7 +10,7 @@ from fleet.dispatch.maintenance import cancelling
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.state.wishes import Wishes
 from fleet.model.cancellation import Cancellation
-from fleet.model.delivery import JobsOf, Post
+from fleet.model.delivery import JobsOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
@@ -119,8 +119,8 @@ async def test_a_job_that_was_answered_before_the_dispatcher_started_is_not_run(
     backend = bench.backend("llama-8b", sure)
     bench.cancels = MadeRoom(bench.broker)
     cancelled, done = await bench.submit(2, lane=Lane.STANDARD)
-    await bench.queue.publish([Post(Result(cancelled, "acme", Status.CANCELLED, Reason.CANCELLED, 1.0))])
-    await bench.queue.publish([Post(Result(done, "acme", Status.FAILED, Reason.ALL_FAILED, 1.0))])
+    await bench.queue.publish([Result(cancelled, "acme", Status.CANCELLED, Reason.CANCELLED, 1.0)])
+    await bench.queue.publish([Result(done, "acme", Status.FAILED, Reason.ALL_FAILED, 1.0)])
     async with bench.running():
         while any((await bench.queue.depths()).jobs.values()) or any((await bench.queue.depths()).work.values()):
             await bench.broker.changed_once()
@@ -143,7 +143,7 @@ class Unread(MemoryCancels):
 async def test_nothing_is_served_before_the_wishes_are_read(bench, sure) -> None:
     backend = bench.backend("llama-8b", sure)
     dispatcher = bench.dispatcher()
-    office = dispatcher._office
+    office = dispatcher._parts
     unread = Unread(bench.broker)
     office.cancelling._cancels = unread
     [job_id] = await bench.submit()
@@ -160,7 +160,7 @@ async def test_nothing_is_served_before_the_wishes_are_read(bench, sure) -> None
 
 @pytest.mark.parametrize("deliveries", [1, 2])
 def test_only_what_may_have_ended_unseen_is_looked_up(bench, deliveries) -> None:
-    from fleet.dispatch.step import Case
+    from fleet.dispatch.in_flight import InFlightJob
     from fleet.model.delivery import Delivery
     from fleet.model.job import Job, Plan
 
@@ -174,7 +174,7 @@ def test_only_what_may_have_ended_unseen_is_looked_up(bench, deliveries) -> None
         {"messages": []},
         bench.broker.now() + 5.0,
     )
-    case = Case.of_job(Delivery(job, JobsOf(Lane.BULK), deliveries, job.submitted_at), job)
+    case = InFlightJob.of(Delivery(job, JobsOf(Lane.BULK), deliveries, job.submitted_at))
     assert held.doubts(case), "nothing has been read yet"
     held._told_all(job.submitted_at)
     assert held.doubts(case), "its wish may have made room for others"

@@ -11,7 +11,6 @@ import pytest
 from fleet.lab.learning.collected import CollectedLabels, LabelledAnswer, Unused, collect, is_good, resolved
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import OutputKind, Probe
-from fleet.model.delivery import Post
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -61,7 +60,7 @@ async def collected(*records: LedgerEntry | Feedback) -> CollectedLabels:
         if isinstance(record, Feedback) and record.source is not Witness.SHADOW:
             await MemoryDesk(broker, record.tenant).give_feedback(record)
         else:
-            await MemoryQueue(broker).publish([Post(record)])
+            await MemoryQueue(broker).publish([record])
     return await collect(MemoryJournal(broker))
 
 

@@ -10,7 +10,7 @@ from memory_fleet import succeeded
 
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.result import Result
 from queues.jetstream.client.connection import Connection, connect
@@ -39,7 +39,7 @@ def text(result: Result) -> str:
 
 async def announce_only(connection: Connection, result: Result) -> None:
     """Passed on to all who listen, and refused by the stream: no message of the subject has such a number."""
-    message = message_of(Post(result))
+    message = message_of(result)
     fence = {"Nats-Expected-Last-Subject-Sequence": "999"}
     [reply] = await connection.exchange([Message(message.subject, message.data, fence)])
     assert b'"error"' in reply.data
@@ -55,17 +55,17 @@ async def test_a_result_that_is_announced_and_not_stored_is_not_handed_on(connec
         await connection.nats.flush()
         await announce_only(connection, succeeded(JOB, "never stored"))
         assert await client.result(JOB.id) is None
-        assert await JetStreamQueue(connection).publish([Post(succeeded(JOB, "stored"))]) == [Stored.NEW]
+        assert await JetStreamQueue(connection).publish([succeeded(JOB, "stored")]) == [Stored.NEW]
         assert (text(await waiting), text(await first)) == ("stored", "stored")
 
 
 async def test_a_second_result_is_announced_and_the_first_is_handed_on(connection: Connection) -> None:
     queue, desk = JetStreamQueue(connection), JetStreamDesk(connection, "acme")
-    assert await queue.publish([Post(succeeded(JOB, "first"))]) == [Stored.NEW]
+    assert await queue.publish([succeeded(JOB, "first")]) == [Stored.NEW]
     async with Inbox(desk, NEVER_SECONDS) as inbox:
         with inbox.expecting(JOB.id) as awaited:
             await connection.nats.flush()
-            assert await queue.publish([Post(succeeded(JOB, "second"))]) == [Stored.REPEAT]
+            assert await queue.publish([succeeded(JOB, "second")]) == [Stored.REPEAT]
             assert text(await awaited) == "first"
 
 
@@ -77,6 +77,6 @@ async def test_every_result_that_was_handed_on_can_be_read_at_once(connection: C
             job = Job(f"job-{number:012d}", "acme", Lane.BULK, "chat", Plan.PAID, {"messages": []}, submitted_at=1.0)
             waiting = asyncio.create_task(client.wait(job.id))
             await asyncio.sleep(0)
-            await queue.publish([Post(succeeded(job, "hello"))])
+            await queue.publish([succeeded(job, "hello")])
             given = await waiting
             assert await desk.result(job.id) == given

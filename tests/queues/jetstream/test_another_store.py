@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE_SECONDS, eventually
 
-from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Post, Retry, Source, WorkOf
+from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Source, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
@@ -179,7 +179,7 @@ async def test_a_stream_made_anew_behind_a_connection_that_lasts_keeps_its_jobs(
 async def test_work_is_looked_up_like_jobs(store: Store) -> None:
     job = Job("job-000000000001", "acme", Lane.BULK, "classify.sentiment", Plan.PAID, REQUEST, 1.0)
     source = WorkOf("llama-8b", Lane.BULK)
-    post = Post(Work(job, "llama-8b", Reason.ROUTED, 1))
+    post = Work(job, "llama-8b", Reason.ROUTED, 1)
     async with store.connection() as connection:
         queue = JetStreamQueue(connection)
         await queue.publish([post])
@@ -209,11 +209,11 @@ async def test_a_dead_letters_number_names_nothing_in_the_next_store(store: Stor
     letter = DeadLetter("acme", "job-000000000001", Reason.INVALID, Problem("bad"), b"{}", 1.0, Lane.BULK)
     async with store.connection() as connection:
         queue, letters = JetStreamQueue(connection), JetStreamDeadLetters(connection)
-        await queue.publish([Post(letter)])
+        await queue.publish([letter])
         [old] = [each.sequence async for each in letters.letters()]
         await connection.nats.jetstream().delete_stream("DEAD")
         await apply(connection.nats.jetstream(), TopologySpec())
-        await queue.publish([Post(letter)])
+        await queue.publish([letter])
         assert await letters.letter(old) is None
         assert not await letters.drop(old)
         assert len([each async for each in letters.letters()]) == 1

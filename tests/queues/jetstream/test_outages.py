@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 
-from fleet.model.delivery import Ack, JobsOf, Post, Stored
+from fleet.model.delivery import Ack, JobsOf, Stored
 from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -66,13 +66,13 @@ async def test_a_queue_goes_on_where_it_was_after_a_restart_of_the_broker(
 ) -> None:
     await rig.desk("acme").submit([JOB])
     [delivery] = await rig.queue.take(BULK, 10, PATIENCE_SECONDS)
-    await rig.queue.publish([Post(RESULT)])
+    await rig.queue.publish([RESULT])
 
     await asyncio.to_thread(own_server.stop)
     await asyncio.to_thread(own_server.start)
     await _until_available(rig.queue.settle([Ack(delivery)]))
 
-    assert await rig.queue.publish([Post(RESULT)]) == [Stored.REPEAT]
+    assert await rig.queue.publish([RESULT]) == [Stored.REPEAT]
     assert await rig.desk("acme").result(JOB.id) == RESULT
     assert await rig.queue.take(BULK, 10, 0.1) == []
 
@@ -94,7 +94,7 @@ async def test_a_reconnect_that_meets_what_nobody_expects_is_tried_again(
     await asyncio.to_thread(own_server.start)
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await _tried(rig.queue.publish([Post(RESULT)]))) is None:
+        while (await _tried(rig.queue.publish([RESULT]))) is None:
             pass
     assert errors == []
 
@@ -121,7 +121,7 @@ async def test_half_a_message_of_the_connection_before_is_no_part_of_the_next_on
     await client._ps.parse(b"MSG _INBOX.x 1 100000\r\nhalf of it")
 
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await _tried(rig.queue.publish([Post(RESULT)]))) is None:
+        while (await _tried(rig.queue.publish([RESULT]))) is None:
             pass
     assert client.stats["reconnects"] == 1
 
@@ -141,7 +141,7 @@ async def test_a_transport_that_is_closed_already_is_a_broker_that_is_away(
 
     monkeypatch.setattr(Client, "_flush_pending", closed)
 
-    for step in (rig.queue.publish([Post(RESULT)]), rig.queue.take(BULK, 1, 0.1), rig.queue.depths()):
+    for step in (rig.queue.publish([RESULT]), rig.queue.take(BULK, 1, 0.1), rig.queue.depths()):
         with pytest.raises(QueueUnavailable):
             await step
     monkeypatch.undo()
@@ -160,7 +160,7 @@ async def test_an_operation_that_the_broker_does_not_answer_in_time_is_unavailab
     with pytest.raises(QueueUnavailable):
         await JetStreamQueue(connection).depths()
     with pytest.raises(QueueUnavailable):
-        await JetStreamQueue(connection).publish([Post(RESULT)])
+        await JetStreamQueue(connection).publish([RESULT])
     await connection.close()
 
 
@@ -170,7 +170,7 @@ async def test_a_broker_without_the_streams_is_unavailable(own_server: EmbeddedS
 
     for step in (
         queue.take(BULK, 1, 0),
-        queue.publish([Post(RESULT)]),
+        queue.publish([RESULT]),
         queue.depths(),
         desk.submit([JOB]),
         desk.result(JOB.id),

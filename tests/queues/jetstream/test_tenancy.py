@@ -16,7 +16,7 @@ from production_nats import ProductionNats
 from raw_session import RawSession
 
 from fleet.model.attempt import Answer, Usage
-from fleet.model.delivery import Post, Stored
+from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
@@ -227,7 +227,7 @@ async def test_a_tenant_reads_its_own_large_result_and_nobody_elses(fleet: Produ
     message = {"role": "assistant", "content": "well " * 2_000_000}
     answer = Answer(message, "stop", Usage(1, 1), "m")
     large = Result("large-of-acme-0001", "acme", Status.SUCCEEDED, Reason.CONFIDENT, 1.0, answer=answer)
-    assert await JetStreamQueue(dispatcher).publish([Post(large)]) == [Stored.NEW]
+    assert await JetStreamQueue(dispatcher).publish([large]) == [Stored.NEW]
     desk = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("acme"))
     stranger = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("beta"))
 

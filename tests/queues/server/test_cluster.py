@@ -19,7 +19,7 @@ from memory_fleet import succeeded
 from patience import PATIENCE_SECONDS, eventually
 from production_nats import ProductionNats
 
-from fleet.model.delivery import Ack, JobsOf, Post
+from fleet.model.delivery import Ack, JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -117,9 +117,9 @@ class Load:
             await self.more.wait_for(lambda: len(self.stored_at) >= count)
 
 
-def posts_of(job: Job) -> tuple[Post, Post]:
+def posts_of(job: Job) -> tuple[Result, LedgerEntry]:
     entry = LedgerEntry(job.id, job.tenant, job.lane, 1.0, Reason.CONFIDENT)
-    return Post(succeeded(job, "Good morning to you")), Post(entry)
+    return succeeded(job, "Good morning to you"), entry
 
 
 async def leader_of(operator: Connection, stream: str) -> str:
@@ -183,7 +183,7 @@ async def test_of_two_results_at_the_same_moment_one_is_stored_and_both_senders_
 
 
 async def _stored_by(queue: JetStreamQueue, results: Sequence[Result]) -> list[str]:
-    answers = await until_done(lambda: queue.publish([Post(result) for result in results]))
+    answers = await until_done(lambda: queue.publish(results))
     return [answer.name.lower() for answer in answers]
 
 
@@ -198,7 +198,7 @@ async def test_a_tenant_is_served_whichever_server_it_is_connected_to(
             heard = asyncio.ensure_future(anext(results))
             assert await desk.submit([Submission(job_id, "greet", REQUEST)]) == [True]
             result = succeeded(Job(job_id, "acme", Lane.BULK, "greet", "paid", REQUEST, 1.0), "hi")
-            await JetStreamQueue(operator).publish([Post(result)])
+            await JetStreamQueue(operator).publish([result])
             assert (await heard).job_id == job_id
         assert (await desk.result(job_id)).job_id == job_id
         await desk.close()

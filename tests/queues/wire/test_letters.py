@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
-from fleet.model.delivery import Post
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Work
@@ -31,7 +30,7 @@ FAILED = Attempt(1, "t", Reason.ROUTED, 1.0, 2.0, Failure(FailureKind.TIMEOUT, "
 def test_the_oldest_answers_are_given_up_first(sizes: tuple[int, int], kept: tuple[bool, bool]) -> None:
     first, second = answered(2, sizes[0]), answered(3, sizes[1])
 
-    message = message_of(Post(Work(JOB, "t", Reason.LOW_CONFIDENCE, 1, (FAILED, first, second))))
+    message = message_of(Work(JOB, "t", Reason.LOW_CONFIDENCE, 1, (FAILED, first, second)))
     carried = decode_work(message.data, message.subject)
 
     assert len(message.data) <= DEFAULT_MAX_BYTES

@@ -15,7 +15,7 @@ from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
 from raw_nats import pub, publish
 
-from fleet.model.delivery import Ack, Depths, JobsOf, Post, Stored
+from fleet.model.delivery import Ack, Depths, JobsOf, Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.reason import Reason
@@ -75,7 +75,7 @@ async def test_a_tenant_of_any_bytes_is_served_as_the_reading_tells_it(
 async def _answer(rig: JetStreamRig, bad: Malformed) -> list[Stored]:
     rejected = Result(bad.job_id, bad.tenant, Status.REJECTED, Reason.INVALID, 5.0, problem=bad.problem)
     dead = DeadLetter(bad.tenant, bad.job_id, Reason.INVALID, bad.problem, bad.body, 5.0)
-    return list(await rig.queue.publish([Post(rejected), Post(dead)]))
+    return list(await rig.queue.publish([rejected, dead]))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_listener_hears_on_after_a_result_of_any_bytes(rig: JetStreamRig
         pub(b"results.acme.a\x0cb", b"{}", reply=b"r\xff\x0b"),
         pub(b"results.acme.a", b"{}", b"NATS/1.0 \xff\xff\xff\r\n\r\n", reply=b"\xff"),
     )
-    await rig.queue.publish([Post(RESULT)])
+    await rig.queue.publish([RESULT])
 
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert await heard == RESULT

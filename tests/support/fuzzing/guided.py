@@ -19,7 +19,7 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["queues", "fleet.model", "fleet.dispatch.step", "policies"]):
+with atheris.instrument_imports(include=["queues", "fleet.model", "fleet.dispatch.transition", "policies"]):
     from fuzzing.oracles import KINDS, Kind
 
 from fuzzing.mutation import mutate

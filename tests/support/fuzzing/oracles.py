@@ -13,13 +13,14 @@ from typing import Any
 
 from fuzzing import seeds
 
-from fleet.dispatch.step import Step, reject, unreadable
-from fleet.model.delivery import AnyDelivery, Delivery, JobsOf, Post, Source, WorkOf
+from fleet.dispatch.transition import turned_down
+from fleet.model.delivery import Delivery, JobsOf, Source, Transition, WorkOf
 from fleet.model.errors import ConfigError
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job
 from fleet.model.reason import Reason
-from fleet.model.result import DeadLetter, Letter, Malformed, Result, Status, Work
+from fleet.model.result import DeadLetter, Malformed, Outbound, Result, Status, Work
+from policies.resilience.delivery import UNREADABLE_TRIES
 from queues.jetstream.client.client import TolerantClient
 from queues.wire.calibration import decode_calibration, decode_document, encode_calibration, encode_document
 from queues.wire.codec import decode
@@ -79,29 +80,25 @@ def _taken(source: Source, data: bytes, headers: Mapping[str, str] | None, tenan
             _sent(Result(taken.job.id, taken.job.tenant, Status.FAILED, Reason.INTERNAL_ERROR, NOW))
             return True
         case Malformed():
-            step = _step(Delivery(taken, source, 1, NOW, raw=data), taken)
+            step = turned_down(Delivery(taken, source, UNREADABLE_TRIES, NOW, raw=data), taken, NOW)
             if taken.is_comparison:
-                _require(step.letters == (), "a tenant hears of a comparison")
+                _require(step.outbound == (), "a tenant hears of a comparison")
             else:
                 _answered(step)
             return False
 
 
-def _step(taken: AnyDelivery, bad: Malformed) -> Step:
-    return reject(taken, bad, NOW) if isinstance(taken.source, JobsOf) else unreadable(taken, bad, None, NOW)
-
-
-def _answered(step: Step) -> None:
-    """Require a result, a dead letter and a ledger entry, all of which their readers understand."""
-    result, dead, entry = step.letters
+def _answered(step: Transition) -> None:
+    """A result, a dead letter and a line of accounts, all of which their readers understand."""
+    result, dead, entry = step.outbound
     _require(decode_result(_sent(result)) == result, "the result changes")
     _require(decode_ledger(_sent(entry)) == entry, "the line of accounts changes")
     kept = decode_dead(_sent(dead))
     _require(isinstance(dead, DeadLetter) and dead.body.startswith(kept.body), "the dead letter changes")
 
 
-def _sent(letter: Letter) -> bytes:
-    message = message_of(Post(letter), DEFAULT_MAX_MESSAGE_BYTES)
+def _sent(outbound: Outbound) -> bytes:
+    message = message_of(outbound, None, DEFAULT_MAX_MESSAGE_BYTES)
     _require(SAFE_SUBJECT.fullmatch(message.subject) is not None, "the subject is none")
     _require(message.size_bytes <= DEFAULT_MAX_MESSAGE_BYTES, "the message is too large")
     return message.data

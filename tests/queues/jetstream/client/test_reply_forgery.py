@@ -16,7 +16,7 @@ from patience import PATIENCE_SECONDS
 from production_nats import ProductionNats
 from raw_session import RawSession
 
-from fleet.model.delivery import Delivery, JobsOf, Post, Stored, WorkOf
+from fleet.model.delivery import Delivery, JobsOf, Stored, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.result import Malformed, Result
@@ -130,7 +130,7 @@ class TestWhereTenantsShareAnAccount:
         desk = JetStreamDesk(forged, "beta")
         assert await desk.result(JOB_ID) is None
 
-        stored = [await JetStreamQueue(forged).publish([Post(result_of_beta())]) for _ in range(2)]
+        stored = [await JetStreamQueue(forged).publish([result_of_beta()]) for _ in range(2)]
 
         assert stored == [[Stored.NEW], [Stored.REPEAT]]
         assert await desk.result(JOB_ID) == as_read(result_of_beta())
@@ -141,7 +141,7 @@ class TestWhereTenantsShareAnAccount:
             first = asyncio.ensure_future(anext(results))
             await JetStreamQueue(forged).depths()  # a round trip: the subscription has arrived before its answer
             await forged.nats.request("results.beta.forged-result-01", b'{"stream":"JOBS","seq":1}')
-            await JetStreamQueue(forged).publish([Post(result_of_beta())])
+            await JetStreamQueue(forged).publish([result_of_beta()])
             assert await first == as_read(result_of_beta())
 
     async def test_it_is_no_label_no_line_of_accounts_and_no_calibration(self, forged: Connection) -> None:

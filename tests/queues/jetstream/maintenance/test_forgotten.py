@@ -12,7 +12,7 @@ from patience import PATIENCE_SECONDS
 from production_nats import ProductionNats
 from queue_rigs import JetStreamRig, jetstream_rig
 
-from fleet.model.delivery import Ack, JobsOf, Post, Source, WorkOf
+from fleet.model.delivery import Ack, JobsOf, Source, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Work
@@ -55,7 +55,7 @@ async def forget(connection: Connection, source: Source) -> None:
 )
 async def test_what_a_consumer_has_forgotten_comes_again_and_can_be_settled(rig: JetStreamRig, source: Source) -> None:
     if isinstance(source, WorkOf):
-        await rig.queue.publish([Post(WORK)])
+        await rig.queue.publish([WORK])
     else:
         await rig.inject(f"jobs.{source.lane}.acme", JOB)
     await forget(rig.connection, source)

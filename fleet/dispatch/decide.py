@@ -1,0 +1,87 @@
+"""What to do with a job in flight, and the transition that does it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleet.dispatch.comparing import noted_aside
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import keep_here
+from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.state.knowledge import Knowledge
+from fleet.dispatch.state.load import all_warm
+from fleet.dispatch.state.state import FleetState
+from fleet.dispatch.transition import internal_error, transition_for
+from fleet.model.action import Action, Finish, Run
+from fleet.model.delivery import Transition
+from fleet.model.reason import Reason
+from fleet.model.view import View
+from policies import shadow
+from policies.plan import next_action
+from policies.resilience.cancellation import CANCELLED
+from policies.resilience.cold import worth_starting_for
+from policies.resilience.deadline import deadline_at
+from policies.resilience.delivery import enough
+from policies.rules.rules import Rules
+
+
+class Decider:
+    """Decides for one dispatcher, on what it knows of cancellations and with its rules."""
+
+    def __init__(self, rules: Rules, state: FleetState, cancelling: Cancelling, knowledge: Knowledge) -> None:
+        self._rules = rules
+        self._state = state
+        self._cancelling = cancelling
+        self._knowledge = knowledge
+
+    def action(self, inflight: InFlightJob, view: View, now: float) -> Action:
+        """Return what to do next with a job that was taken; the end of one whose message crashes whoever takes it."""
+        action = self.action_after(inflight, view, now)
+        return enough(action, inflight.delivery.deliveries, inflight.job, inflight.attempts, self._rules) or action
+
+    def action_after(self, inflight: InFlightJob, view: View, now: float) -> Action:
+        """Return what to do next with a job that has just run."""
+        if self._cancelling.holds(inflight):
+            return CANCELLED
+        job, attempts = inflight.job, inflight.attempts
+        if inflight.shadow is not None:
+            return shadow.next_action(inflight.shadow, job, attempts, view, now, self._rules)
+        return next_action(job, attempts, view, now, self._rules)
+
+    def is_wanted(self, inflight: InFlightJob, now: float) -> bool:
+        """Whether a call is still of use: the job is neither called off nor too late."""
+        return not self._cancelling.holds(inflight) and now < deadline_at(inflight.job, self._rules)
+
+    def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
+        """Return the transition that does what `action` says, and count what that says of targets and answers."""
+        self._note_missed(inflight, action, now)
+        transition = transition_for(inflight, action, now, self._rules)
+        return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish) else transition
+
+    def _with_aside(self, transition: Transition, inflight: InFlightJob, action: Finish, now: float) -> Transition:
+        """Add what the end of a job leaves to learn from. A bug on the side costs no job its answer."""
+        try:
+            aside = noted_aside(inflight, action, self._state.view, self._knowledge, now, self._rules)
+        except BaseException as error:
+            keep_here(error, "comparison_failed", inflight.delivery)
+            return transition
+        return replace(transition, aside=aside) if aside else transition
+
+    def broken(self, inflight: InFlightJob, error: BaseException, now: float) -> Transition:
+        """Return the transition of a job that hit a bug of ours."""
+        return transition_for(inflight, internal_error(error), now, self._rules)
+
+    def _note_missed(self, inflight: InFlightJob, action: Action, now: float) -> None:
+        """Report a job that goes to a dearer target because its own is cold, as one that its own missed.
+
+        What is held cold misses nothing: nobody starts it, and what Serve has given up is tried again once it is idle.
+        """
+        if not isinstance(action, Run) or action.reason is not Reason.TARGET_COLD:
+            return
+        wanted = self.action(inflight, all_warm(self._state.view()), now)
+        if not isinstance(wanted, Run):
+            return
+        capacity = self._state.replicas.of(wanted.target)
+        is_held = capacity is not None and capacity.held
+        if not is_held and worth_starting_for(inflight.job, wanted.target, action.target, self._rules):
+            self._state.loads.missed(inflight.job, wanted.target)

@@ -1,0 +1,63 @@
+"""A job in flight: what a dispatcher has in hand of it between its delivery and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.model.action import Run
+from fleet.model.attempt import Attempt
+from fleet.model.calibration import Probe
+from fleet.model.delivery import AnyDelivery
+from fleet.model.job import Job
+from fleet.model.money import Deposit
+from fleet.model.reason import Reason
+from fleet.model.result import Malformed, Shadow, Work
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightJob:
+    """A job in hand: its delivery and everything tried so far."""
+
+    delivery: AnyDelivery
+    job: Job
+    attempts: tuple[Attempt, ...] = ()
+    fresh: Attempt | None = None
+    """The one of the attempts that was made in this very step."""
+    hop: int = 0
+    reason: Reason = Reason.ROUTED
+    """Why it is about to run, once that is decided."""
+    probe: Probe | None = None
+    """Set where the run is only a second look."""
+    shadow: Shadow | None = None
+    """Set where the job has its result, and only a comparison is still to be made."""
+    deposit: Deposit | None = None
+    """The money set aside for the run, where the fleet pays for it."""
+    repeated: bool = False
+    """Whether another dispatcher began this paid call before."""
+
+    @property
+    def call_id(self) -> str:
+        """The name of its call, unique across tenants."""
+        return f"{self.job.tenant}.{self.job.id}"
+
+    @staticmethod
+    def of(delivery: AnyDelivery) -> InFlightJob:
+        """The job of a delivery, fresh from its publisher or on its way. Raises TypeError for what holds none."""
+        match delivery.body:
+            case Work() as work:
+                hop = work.hop + 1
+                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=work.shadow)
+            case Job() as job:
+                return InFlightJob(delivery, job)
+            case Malformed():
+                raise TypeError("a malformed message holds no job")
+
+    def after(self, attempt: Attempt) -> InFlightJob:
+        attempts = (*self.attempts, attempt)
+        return InFlightJob(self.delivery, self.job, attempts, attempt, self.hop, shadow=self.shadow)
+
+    def about_to_run(self, run: Run) -> InFlightJob:
+        # For a job from WORK: what only a job that runs has, it cannot have yet. `replace` takes three times as long.
+        return InFlightJob(
+            self.delivery, self.job, self.attempts, self.fresh, self.hop, run.reason, run.probe, self.shadow
+        )

@@ -1,0 +1,93 @@
+"""What becomes of a job on arrival, whichever lane it comes from."""
+
+from __future__ import annotations
+
+from fleet.dispatch.decide import Decider
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.state import FleetState
+from fleet.model.action import Action, Run, Wait
+from fleet.model.delivery import Transition, WorkOf
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.result import Work
+from fleet.model.view import View
+from fleet.ports import Clock
+from policies.resilience.cold import waits_for_replica
+from policies.resilience.deadline import out_of_reach
+from policies.routing.eligibility import wants_for_a_target
+from policies.routing.tiers import pinned_target
+from policies.rules.rules import Rules
+
+LOOK_SECONDS = 0.1
+"""How long a job waits for news of the other dispatchers, which are asked for at once; longer each time."""
+
+
+class Admission:
+    """Of one dispatcher."""
+
+    def __init__(
+        self, rules: Rules, clock: Clock, state: FleetState, peers: Peers, spans: Spans, decider: Decider
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._state = state
+        self._peers = peers
+        self._spans = spans
+        self._decider = decider
+
+    def look(self, inflight: InFlightJob, view: View, now: float) -> Action:
+        """What to do with the job; one that has no chance where it would go ends here.
+
+        One that waits for a replica waits at its target, where it is counted as the target's: so one is started.
+        """
+        if (known := self._known_elsewhere(inflight.job)) is not None:
+            return known
+        action = self._decider.action(inflight, view, now)
+        if wants_for_a_target(action) and not self._has_looked_around(inflight):
+            self._peers.want()
+            target = _named(inflight.job) or next(iter(self._rules.catalogue.targets))
+            return Wait(target, LOOK_SECONDS * 2.0 ** min(inflight.delivery.deliveries, 6), Reason.TARGET_UNAVAILABLE)
+        if waits_for_replica(action):
+            return Run(action.target, action.reason)
+        if isinstance(action, Run):
+            return out_of_reach(inflight.job, action.target, view, now, self._rules) or action
+        return action
+
+    def _known_elsewhere(self, job: Job) -> Run | None:
+        """A job that names a target of another dispatcher's catalogue goes there."""
+        name = _named(job)
+        if name is None or name in self._rules.catalogue.targets or name not in self._state.elsewhere:
+            return None
+        return Run(name, Reason.PINNED)
+
+    def _has_looked_around(self, inflight: InFlightJob) -> bool:
+        """No job ends for the want of a target on older knowledge of the other dispatchers than the job itself."""
+        read_at = self._peers.read_at
+        return read_at is not None and read_at > inflight.delivery.stored_at
+
+    def first_look(self, inflight: InFlightJob, view: View, now: float) -> Action:
+        """The same for a job that has just come in: the target it wants is reported, whether it gets it now or not."""
+        action = self.look(inflight, view, now)
+        is_new = inflight.delivery.deliveries == 1 or inflight.job.not_before_at is not None
+        if not is_new or not isinstance(action, Run | Wait) or action.reason is Reason.DELAYED:
+            return action
+        if action.target in view.targets:  # another dispatcher's catalogue may know more
+            self._state.loads.wanted(inflight.job, action.target, now)
+        return action
+
+    def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
+        """The transition that does what `action` says. What goes to a target counts from now on."""
+        delivery, traffic = inflight.delivery, self._state.traffic
+        transition = self._decider.transition(inflight, action, now)
+        for each in transition.everything:
+            if isinstance(each, Work):
+                traffic.sending(WorkOf(each.target, each.job.lane), inflight.job.tenant)
+                traffic.brought(len(delivery.raw))
+        return transition.traced(self._spans.intake(delivery, now, self._clock.now()))
+
+
+def _named(job: Job) -> str | None:
+    """The target the job names, as the one to run on or the one to be better than."""
+    return pinned_target(job) or job.above

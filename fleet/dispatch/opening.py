@@ -1,0 +1,128 @@
+"""Messages that came back too often: reading one, or deciding on it, may crash this process.
+
+They are opened on record, and beside nothing else that is read or decided on: first in company, and those that were
+in a crash then, each alone. The record is closed as soon as the message is decided on; what it was left open for
+twice, alone, is the one that crashes whoever opens it, and is ended unread. It costs three round trips for all that
+came together, once in the life of a dispatcher for each message: what has been opened here before is known to be safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import fields_of, isolated
+from fleet.dispatch.isolation import Isolation
+from fleet.dispatch.outbox import Outbox
+from fleet.dispatch.patience import POLL_SECONDS
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.transition import deadly
+from fleet.model.delivery import AnyDelivery, Transition
+from fleet.model.errors import QueueUnavailable
+from fleet.model.result import Malformed
+from fleet.ports import Clock, JobQueue
+from policies.resilience.delivery import MOST_READINGS
+
+log = structlog.get_logger(__name__)
+
+MOST_KNOWN = 65_536
+MOST_OWED = 4096
+
+Place = Callable[[InFlightJob], Transition | None]
+"""Decides on a job: the transition that follows, or None where the job is in other hands now."""
+
+Handle = Callable[[AnyDelivery, Place], Transition | None]
+"""Reads a message and places its job, whatever it holds."""
+
+
+class Opening:
+    """Of one loop that takes. What is opened is handed to `handle`."""
+
+    def __init__(
+        self, queue: JobQueue, clock: Clock, leases: Leases, isolation: Isolation, outbox: Outbox, handle: Handle
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._leases = leases
+        self._isolation = isolation
+        self._outbox = outbox
+        self._handle = handle
+        self._known: dict[object, None] = {}
+        self._owed: list[AnyDelivery] = []
+        """Whose record is to be closed, and the broker did not answer."""
+        self._one_at_a_time = asyncio.Lock()
+        self._begun: set[asyncio.Task[None]] = set()
+
+    async def run(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
+        """Open them all and send off what follows, or end those that crashed whoever opened them.
+
+        What takes long, while a call alone runs, goes on by itself: nothing that is new shall wait for it.
+        """
+        self._leases.hold(sealed)
+        task = asyncio.create_task(self._open_all(sealed, place))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        await asyncio.wait((task,), timeout=POLL_SECONDS)
+
+    async def finish(self) -> None:
+        """Wait for what goes on by itself."""
+        await asyncio.gather(*self._begun)
+
+    async def _open_all(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
+        """Whatever goes wrong ends this opening: its messages come back when their leases end."""
+        event = "messages_not_opened"
+        try:
+            async with self._one_at_a_time:
+                with isolated(event, outage=event, messages=len(sealed)):  # nothing is opened off the record
+                    await self._open_on_record(sealed, place)
+        finally:
+            self._leases.release(sealed)
+
+    async def _open_on_record(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
+        strange = [delivery for delivery in sealed if _name(delivery) not in self._known]
+        begun = await self._queue.begun(strange) if strange else []
+        before = {id(delivery): readings for delivery, readings in zip(strange, begun, strict=True) if readings}
+        await self._open([delivery for delivery in sealed if id(delivery) not in before], 1, place)
+        # Whoever was alone in a crash comes last: the others need not come back once more for it.
+        for delivery in sorted((each for each in sealed if id(each) in before), key=lambda each: before[id(each)]):
+            await self._open_alone(delivery, before[id(delivery)] + 1, place)
+
+    async def _open_alone(self, delivery: AnyDelivery, reading: int, place: Place) -> None:
+        if reading <= MOST_READINGS:
+            log.warning("message_opened_alone", reading=reading, **fields_of(delivery))
+            await self._open([delivery], reading, place)
+        else:
+            log.error("message_crashes_dispatchers", **fields_of(delivery))
+            await self._outbox.send([deadly(delivery, self._clock.now())])
+
+    async def _open(self, deliveries: Sequence[AnyDelivery], reading: int, place: Place) -> None:
+        async with self._isolation.in_company(), self._queue.reading:
+            strange = [delivery for delivery in deliveries if _name(delivery) not in self._known]
+            if strange:
+                await self._queue.note_begun(strange, reading)
+            transitions = [made for each in deliveries if (made := self._handle(each, place)) is not None]
+            if strange:
+                await self._close(strange)
+        await self._outbox.send(transitions)
+
+    async def _close(self, deliveries: Sequence[AnyDelivery]) -> None:
+        """Put on record that they are safe: nothing has crashed. What cannot be said now is said with the next ones."""
+        self._known |= dict.fromkeys(map(_name, deliveries))
+        for name in list(self._known)[: max(0, len(self._known) - MOST_KNOWN)]:
+            del self._known[name]
+        self._owed = [*self._owed, *deliveries][-MOST_OWED:]
+        try:
+            await self._queue.note_begun(self._owed, 0)
+        except QueueUnavailable as error:
+            log.warning("openings_not_closed", messages=len(self._owed), error=str(error))
+        else:
+            self._owed = []
+
+
+def _name(delivery: AnyDelivery) -> object:
+    """Tells the messages of one process apart, however often each is handed out."""
+    body = delivery.body
+    return delivery.source, delivery.stored_at, body.job_id if isinstance(body, Malformed) else None

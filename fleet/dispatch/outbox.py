@@ -1,0 +1,121 @@
+"""Where every step leaves the dispatcher: what follows is stored, and only then its delivery is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from fleet import faults
+from fleet.dispatch.isolated import fields_of, isolated
+from fleet.dispatch.patience import insist
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.state import FleetState
+from fleet.dispatch.transition import unstorable
+from fleet.model.delivery import Ack, Committed, JobsOf, Transition, WorkOf
+from fleet.model.result import Result, Work
+from fleet.ports import Clock, JobQueue
+
+log = structlog.get_logger(__name__)
+
+
+INTAKE_POINTS = ("intake.decided", "intake.acked")
+RUNNER_POINTS = ("runner.judged", "runner.acked")
+"""The fault points before and after a commit."""
+
+
+class Outbox:
+    """Commits transitions, and tells the traffic, the leases and the trace what became of them."""
+
+    def __init__(self, queue: JobQueue, clock: Clock, state: FleetState, leases: Leases, spans: Spans) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._state = state
+        self._leases = leases
+        self._spans = spans
+
+    async def send(self, transitions: Sequence[Transition], patience_seconds: float = 0.0) -> None:
+        """Commit them all, and end the leases of their deliveries here.
+
+        A broker that does not confirm is asked again for `patience_seconds`; everything has the same id again. Then
+        nothing is settled, and the deliveries come back when their lease ends. So they do after a bug.
+        """
+        if not transitions:
+            return
+        started_at = self._clock.now()
+        deliveries = [each.settlement.delivery for each in transitions]
+        try:
+            with isolated("step_failed", outage="step_not_confirmed", jobs=len(transitions)):
+                sent = await self._commit(transitions, patience_seconds)
+                if not _is_of_intake(transitions[0]):
+                    self._note_moved(sent)
+                self._state.announce()
+                self._tell(sent, started_at)
+        finally:
+            self._leases.release(deliveries)
+            if _is_of_intake(transitions[0]):
+                self._note_sent(transitions)
+
+    async def _commit(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Transition]:
+        """Commit every transition. A job of which something is refused for good fails, alone; what was done instead."""
+        decided, acked = INTAKE_POINTS if _is_of_intake(transitions[0]) else RUNNER_POINTS
+        faults.point(decided)
+        committed = await insist(lambda: self._queue.commit(transitions), patience_seconds)
+        for transition, each in zip(transitions, committed, strict=True):
+            if each.refused or each.repeated:
+                _log_oddities(transition, each)
+        if refused := [each for each, made in zip(transitions, committed, strict=True) if not made.settled]:
+            now = self._clock.now()
+            failed = {id(each): _failed(each, now) for each in refused}
+            await insist(lambda: self._queue.commit(list(failed.values())), patience_seconds)
+            transitions = [failed.get(id(each), each) for each in transitions]
+        faults.point(acked)
+        return transitions
+
+    def _note_moved(self, transitions: Sequence[Transition]) -> None:
+        """Tell the traffic what left a target and what goes on to another. Intake counts for itself."""
+        handed_over = self._state.traffic.handed_over
+        for transition in transitions:
+            settlement = transition.settlement
+            source = settlement.delivery.source
+            if isinstance(settlement, Ack) and isinstance(source, WorkOf):
+                handed_over(source, settlement.delivery.body.ref.tenant, -1)
+                for each in transition.everything:
+                    if isinstance(each, Work):
+                        handed_over(WorkOf(each.target, each.job.lane), each.job.tenant)
+
+    def _note_sent(self, transitions: Sequence[Transition]) -> None:
+        """Tell the traffic what intake has handed over: it is in the next reading, if it is stored."""
+        for transition in transitions:
+            for each in transition.everything:
+                if isinstance(each, Work):
+                    self._state.traffic.sent(WorkOf(each.target, each.job.lane), each.job.tenant)
+
+    def _tell(self, transitions: Sequence[Transition], started_at: float) -> None:
+        ended_at = self._clock.now()
+        for transition in transitions:
+            self._spans.published(transition, started_at, ended_at)
+            for each in transition.outbound:
+                if isinstance(each, Result) and each.answer is None:
+                    log.info("job_ended_without_answer", reason=each.reason.value, **_fields(transition))
+
+
+def _failed(transition: Transition, now: float) -> Transition:
+    return unstorable(transition.delivery, now).traced(transition.traceparent)
+
+
+def _log_oddities(transition: Transition, committed: Committed) -> None:
+    for refused in committed.refused:
+        log.error("letter_refused", kind=type(refused).__name__, **_fields(transition))
+    if any(isinstance(each, Result) for each in committed.repeated):
+        log.info("second_result_refused", **_fields(transition))
+
+
+def _is_of_intake(transition: Transition) -> bool:
+    """Whose step it is says where its delivery came from. All that is sent together came the same way."""
+    return isinstance(transition.settlement.delivery.source, JobsOf)
+
+
+def _fields(transition: Transition) -> dict[str, str | None]:
+    return fields_of(transition.delivery, transition.traceparent)

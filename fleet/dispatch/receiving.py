@@ -1,0 +1,96 @@
+"""What becomes of messages that were taken: jobs are placed, what holds none is turned down, sealed ones are opened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import fields_of, keep_here
+from fleet.dispatch.isolation import Isolation
+from fleet.dispatch.opening import Opening, Place
+from fleet.dispatch.outbox import Outbox
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.transition import failing, turned_down
+from fleet.model.delivery import Ack, AnyDelivery, Transition
+from fleet.model.result import Malformed, Sealed
+from fleet.ports import Clock, JobQueue
+from policies.rules.rules import Rules
+
+log = structlog.get_logger(__name__)
+
+SLICE = 32
+"""Jobs decided on before others get a word in: about two milliseconds."""
+
+Placing = Callable[[], Place]
+"""Called for every slice: what its jobs are decided on is as new as that."""
+
+
+class Receiver:
+    """Where every message that a dispatcher takes is decided on, one by one."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        clock: Clock,
+        rules: Rules,
+        leases: Leases,
+        spans: Spans,
+        isolation: Isolation,
+        outbox: Outbox,
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._rules = rules
+        self._leases = leases
+        self._spans = spans
+        self._outbox = outbox
+        self._opening = Opening(queue, clock, leases, isolation, outbox, self._handle)
+
+    async def finish(self) -> None:
+        """Wait for messages that are still being opened."""
+        await self._opening.finish()
+
+    async def receive(self, deliveries: Sequence[AnyDelivery], placing: Placing, opened: Placing | None = None) -> None:
+        """Place the job of each, and send off what follows. Malformed messages are answered and never placed.
+
+        Those that come sealed are placed by `opened`, where it is given, once their job is known.
+        """
+        self._leases.hold(deliveries)
+        sealed = [delivery for delivery in deliveries if isinstance(delivery.body, Sealed)]
+        if sealed:
+            deliveries = [delivery for delivery in deliveries if not isinstance(delivery.body, Sealed)]
+        transitions: list[Transition] = []
+        for start in range(0, len(deliveries), SLICE):
+            async with self._queue.reading:
+                place = placing()
+                made = [self._handle(delivery, place) for delivery in deliveries[start : start + SLICE]]
+            transitions += [each for each in made if each is not None]
+            await asyncio.sleep(0)
+        await self._outbox.send(transitions)
+        if sealed:
+            await self._opening.run(sealed, lambda inflight: (opened or placing)()(inflight))
+
+    def _handle(self, delivery: AnyDelivery, place: Place) -> Transition | None:
+        """What follows from one message; a bug it meets must not take those beside it along."""
+        try:
+            opened = self._queue.read(delivery)
+            if isinstance(opened.body, Malformed):
+                return self._turned_down(opened, opened.body)
+            transition = place(InFlightJob.of(opened))
+            if opened is not delivery:
+                self._leases.hold([opened])
+            return transition
+        except BaseException as error:
+            keep_here(error, "decision_failed", delivery)
+            return failing(delivery, error, self._clock.now(), self._rules)
+
+    def _turned_down(self, delivery: AnyDelivery, bad: Malformed) -> Transition:
+        now = self._clock.now()
+        transition = turned_down(delivery, bad, now)
+        if bad.is_comparison and isinstance(transition.settlement, Ack):
+            log.warning("comparison_unreadable", problem=bad.problem.message, **fields_of(delivery))
+        return transition.traced(self._spans.turned_down(delivery, now, self._clock.now()))

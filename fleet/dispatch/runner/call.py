@@ -1,0 +1,39 @@
+"""The call that a job makes of its target, and the attempt that it was."""
+
+from __future__ import annotations
+
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.runner.till import cost_of, request_of
+from fleet.model.attempt import Attempt, Judged, Outcome
+from fleet.model.call import Call
+from fleet.model.target import Target
+from policies.budget import own_key_for
+from policies.resilience.deadline import deadline_at
+from policies.rules.rules import Rules
+
+
+def call_of(inflight: InFlightJob, target: Target, now: float, rules: Rules) -> Call:
+    """Return what the backend is asked for the job."""
+    own_key, seconds = own_key_for(inflight.job, target), given_seconds(inflight, target, now, rules)
+    return Call(request_of(inflight), seconds, own_key, inflight.delivery.traceparent, inflight.call_id)
+
+
+def given_seconds(inflight: InFlightJob, target: Target, started_at: float, rules: Rules) -> float:
+    """Return how long the target has: its own time-out, or less where the job's deadline is nearer."""
+    left_seconds = max(0.001, deadline_at(inflight.job, rules) - started_at)
+    return min(target.timeout_seconds, left_seconds)
+
+
+def attempt_of(
+    inflight: InFlightJob,
+    target: Target,
+    outcome: Outcome,
+    started_at: float,
+    ended_at: float,
+    confidence: float | None = None,
+    judged: Judged | None = None,
+) -> Attempt:
+    """Return the next attempt of the job, with what it cost."""
+    number, name, cost = len(inflight.attempts) + 1, target.name, cost_of(inflight, outcome, target)
+    tried = (started_at, ended_at, outcome, confidence, cost, judged)
+    return Attempt(number, name, inflight.reason, *tried, inflight.probe, inflight.repeated)

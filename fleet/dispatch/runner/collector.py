@@ -1,0 +1,120 @@
+"""Takes the work waiting for one target and puts what shall run here into the buffer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from fleet import faults
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import isolated
+from fleet.dispatch.opening import Place
+from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
+from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.runner.buffer import Buffer
+from fleet.dispatch.runner.here import TargetDecider
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.state import FleetState
+from fleet.model.delivery import AnyDelivery, Retry, Transition, WorkOf
+from fleet.model.job import Lane
+from fleet.model.target import Target
+from fleet.ports import Clock, JobQueue
+from policies.fairness.batching import may_bring
+from policies.resilience.deadline import deadline_at
+from policies.rules.rules import Rules
+
+BYTES_PAUSE_SECONDS = 0.05
+"""How long work is left where it is while too many bytes are in hand; some of it ends meanwhile."""
+
+
+class Collector:
+    """Of one target."""
+
+    def __init__(
+        self,
+        target: Target,
+        queue: JobQueue,
+        clock: Clock,
+        rules: Rules,
+        state: FleetState,
+        leases: Leases,
+        spans: Spans,
+        receiver: Receiver,
+        decider: TargetDecider,
+        buffer: Buffer,
+    ) -> None:
+        self._target = target
+        self._queue = queue
+        self._clock = clock
+        self._rules = rules
+        self._state = state
+        self._leases = leases
+        self._spans = spans
+        self._receiver = receiver
+        self._decider = decider
+        self._buffer = buffer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Collect from every lane until `stop` is set and all that was taken is decided on."""
+        async with asyncio.TaskGroup() as group:
+            for lane in Lane:
+                group.create_task(self._collect(lane, stop))
+        await self._receiver.finish()
+
+    async def _collect(self, lane: Lane, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if not await self._collect_once(lane, stop):
+                await pause(stop, PAUSE_SECONDS)
+
+    async def _collect_once(self, lane: Lane, stop: asyncio.Event) -> bool:
+        leases, targets = self._leases, self._state.traffic.targets
+        if not may_bring(lane, leases.bytes_for(self._target.name), leases.work_bytes, len(targets)):
+            await pause(stop, BYTES_PAUSE_SECONDS)
+            return True
+        waiting_for_room = asyncio.ensure_future(self._buffer.wait_for_room(lane))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((waiting_for_room, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not waiting_for_room.done():
+            waiting_for_room.cancel()
+            return True
+        source = WorkOf(self._target.name, lane)
+        away = "runner_cannot_reach_the_queue"
+        with isolated("work_not_taken", outage=away, target=self._target.name, lane=lane):
+            deliveries = await self._queue.take(source, waiting_for_room.result(), POLL_SECONDS)
+            self._state.traffic.taken(source, len(deliveries))
+            await self.receive(lane, deliveries)
+            return True
+        return False
+
+    async def receive(self, lane: Lane, deliveries: Sequence[AnyDelivery]) -> None:
+        """Buffer what shall run here; send off at once whatever was decided otherwise."""
+        if deliveries:
+            faults.point("runner.taken")
+            await self._receiver.receive(deliveries, partial(self._placing, lane))
+
+    def _placing(self, lane: Lane) -> Place:
+        view, now = self._state.view(), self._clock.now()
+
+        def place(inflight: InFlightJob) -> Transition | None:
+            """Put the job into the buffer; or the transition, where it shall not run here."""
+            self._spans.taken(inflight.delivery, inflight.delivery.traceparent, now)
+            action = self._decider.action(inflight, view, now)
+            staying = self._decider.staying(inflight, action)
+            if staying is None:
+                return self._decider.transition(inflight, action, now)
+            self._buffer.put(lane, staying, now, deadline_at(inflight.job, self._rules))
+            return None
+
+        return place
+
+    async def hand_back(self) -> None:
+        """Give the queue back what only waits here."""
+        deliveries = [each.delivery for each in await self._buffer.empty()]
+        if not deliveries:
+            return
+        with isolated("work_not_handed_back", outage="work_not_handed_back", jobs=len(deliveries)):
+            await self._queue.settle([Retry(each) for each in deliveries])
+        self._leases.release(deliveries)

@@ -1,0 +1,129 @@
+"""Paid calls are recorded before they are made, so that a crash in between costs at most one charge more.
+
+Of every attempt at a target that charges for calls, the record of call 1 is stored before the call. Where it was
+stored before, a dispatcher began the attempt and died, or lost its lease; whether it was charged nobody knows. Unless
+the job has its result by now, the call is made once more, alone (see `fleet.dispatch.runner.paid`), under the record
+of call 2, and the attempt says that it is a repetition. Where that was stored before as well, the attempt has failed:
+it is `interrupted`, and the job goes on without this target.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import isolated
+from fleet.dispatch.patience import ANSWER_SECONDS, insist
+from fleet.dispatch.runner.call import attempt_of
+from fleet.dispatch.transition import on_record
+from fleet.model.attempt import Failure, FailureKind
+from fleet.model.delivery import Ack, Stored, Transition
+from fleet.model.result import Start
+from fleet.model.target import Target
+from fleet.ports import Clock, JobQueue
+from policies.budget import is_charged
+
+log = structlog.get_logger(__name__)
+
+INTERRUPTED = Failure(FailureKind.INTERRUPTED, "began twice, and both times its dispatcher died or lost it")
+
+Answered = Callable[[Sequence[InFlightJob]], Awaitable[Sequence[bool]]]
+"""Which of these jobs have their result already. Raises QueueUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the record says of calls that were about to be made."""
+
+    may_call: list[InFlightJob]
+    """Whose call is on record now, and may be made."""
+    begun_before: list[InFlightJob] = field(default_factory=list)
+    """Whose call was begun once by somebody, and may be repeated."""
+    exhausted: list[InFlightJob] = field(default_factory=list)
+    """Whose call was begun twice, and never finished either time."""
+    answered: list[InFlightJob] = field(default_factory=list)
+    """Whose job has its result: nothing is left to do for them."""
+    answered_late: list[InFlightJob] = field(default_factory=list)
+    """The same, but a second call was begun all the same, and the ledger may not know."""
+
+
+class IntentLog:
+    """The records of one dispatcher's paid calls at one target. `repeated` and `interrupted` count attempts."""
+
+    def __init__(self, target: Target, queue: JobQueue, clock: Clock, answered: Answered) -> None:
+        self._target = target
+        self._queue = queue
+        self._clock = clock
+        self._answered = answered
+        self.repeated = 0
+        self.interrupted = 0
+
+    async def begin(self, jobs: list[InFlightJob]) -> Recorded:
+        """Record the calls. Raises QueueUnavailable: then none may be made."""
+        if not jobs or not is_charged(self._target):
+            return Recorded(jobs)
+        new, before = await self.record(jobs, 1)
+        return replace(await self._unanswered(before), may_call=new)
+
+    async def repeat(self, jobs: list[InFlightJob]) -> Recorded:
+        """Record the second calls; time has passed since the look at the first. Raises QueueUnavailable."""
+        found = await self._unanswered(jobs)
+        again, exhausted = await self.record(found.begun_before, 2)
+        self.repeated += len(again)
+        self.interrupted += len(exhausted) + len(found.answered_late)
+        log.warning(
+            "paid_calls_begun_before",
+            target=self._target.name,
+            repeated=len(again),
+            given_up=len(exhausted),
+            repeated_in_all=self.repeated,
+            interrupted_in_all=self.interrupted,
+        )
+        may_call = [replace(each, repeated=True) for each in again]
+        return replace(found, may_call=may_call, begun_before=[], exhausted=exhausted)
+
+    async def close(self, jobs: list[InFlightJob]) -> list[Transition]:
+        """Let nobody begin a second call for jobs that have their result; return the transitions that end them."""
+        if not jobs:
+            return []
+        answered, late = jobs, list[InFlightJob]()
+        if is_charged(self._target):
+            event = "paid_calls_not_closed"
+            with isolated(event, outage=event, target=self._target.name, jobs=len(jobs)):
+                answered, late = await self.record(jobs, 2)
+        return self.closing(answered, late)
+
+    def closing(self, answered: Sequence[InFlightJob], late: Sequence[InFlightJob]) -> list[Transition]:
+        """Acknowledge what came back although its job has its result; a second call that was begun is put on record."""
+        now = self._clock.now()
+        noted = [on_record(each.after(attempt_of(each, self._target, INTERRUPTED, now, now)), now) for each in late]
+        return [*noted, *(Transition((), Ack(each.delivery)) for each in answered)]
+
+    async def _unanswered(self, before: list[InFlightJob]) -> Recorded:
+        """Somebody began these `before`: a dispatcher that died, lost its lease, or lost its acknowledgement."""
+        if not before:
+            return Recorded([])
+        found = list(zip(before, await insist(lambda: self._answered(before), ANSWER_SECONDS), strict=True))
+        # Recorded for these as well, so that nobody makes the call any more; and what is there tells if anybody did.
+        answered, late = await self.record([each for each, has_result in found if has_result], 2)
+        unanswered = [each for each, has_result in found if not has_result]
+        return Recorded([], unanswered, answered=answered, answered_late=late)
+
+    async def record(self, jobs: Sequence[InFlightJob], call: int) -> tuple[list[InFlightJob], list[InFlightJob]]:
+        """Those recorded now, and those whose record somebody else stored before. Raises QueueUnavailable."""
+        if not jobs:
+            return [], []
+        # Made once: an outage must not turn our own record into somebody else's.
+        intents = [self._intent(each, call) for each in jobs]
+        stored = await insist(lambda: self._queue.publish(intents), ANSWER_SECONDS)
+        pairs = list(zip(jobs, stored, strict=True))
+        new = [each for each, found in pairs if found is Stored.NEW]
+        return new, [each for each, found in pairs if found is not Stored.NEW]
+
+    def _intent(self, inflight: InFlightJob, call: int) -> Start:
+        number, by = len(inflight.attempts) + 1, secrets.token_hex(8)
+        return Start(inflight.job.id, inflight.job.tenant, number, call, self._target.name, self._clock.now(), by)

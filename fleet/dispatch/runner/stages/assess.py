@@ -1,0 +1,88 @@
+"""The last stage: outcomes are judged, what follows is decided and sent off, and only then the slots are free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fleet.dispatch.decide import Decider
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import isolated, keep_here
+from fleet.dispatch.patience import ANSWER_SECONDS
+from fleet.dispatch.runner.call import attempt_of, given_seconds
+from fleet.dispatch.runner.slots import Exit
+from fleet.dispatch.runner.till import Till, believed
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.knowledge import Knowledge
+from fleet.dispatch.state.state import FleetState
+from fleet.model.attempt import Answer, Attempt, Outcome
+from fleet.model.delivery import Transition
+from fleet.model.target import Target
+from fleet.model.view import View
+from fleet.ports import Clock
+from policies.budget import own_key_for
+from policies.rules.rules import Rules
+
+
+class Assess:
+    """Of one target."""
+
+    def __init__(
+        self,
+        target: Target,
+        rules: Rules,
+        clock: Clock,
+        state: FleetState,
+        till: Till,
+        knowledge: Knowledge,
+        spans: Spans,
+        decider: Decider,
+        leaving: Exit,
+    ) -> None:
+        self._target = target
+        self._rules = rules
+        self._clock = clock
+        self._state = state
+        self._till = till
+        self._knowledge = knowledge
+        self._spans = spans
+        self._decider = decider
+        self._exit = leaving
+
+    async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> None:
+        """Conclude jobs whose calls began at `started_at`. A bug met by one group takes no others along."""
+        jobs, transitions = [each for each, _ in done], list[Transition]()
+        with isolated("answers_not_concluded", target=self._target.name, jobs=len(done)):
+            transitions = self._conclude(done, started_at)
+        await self._exit.leave(jobs, transitions, ANSWER_SECONDS)
+
+    def _conclude(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> list[Transition]:
+        now = self._clock.now()
+        done = [(each, believed(each, outcome, self._target)) for each, outcome in done]
+        for inflight, outcome in done:
+            self._note(inflight, outcome, started_at, now)
+        view = self._state.view()
+        return [self._judge(each, outcome, view, started_at, now) for each, outcome in done]
+
+    def _note(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
+        """Book what the call came to, and learn from it how the target does."""
+        self._till.settle(inflight, outcome, self._target)
+        self._state.passed(self._target, inflight, outcome, now)
+        has_own_key = own_key_for(inflight.job, self._target) is not None
+        seconds = given_seconds(inflight, self._target, started_at, self._rules)
+        self._state.record(self._target, outcome, seconds, now, has_own_key)
+
+    def _judge(self, inflight: InFlightJob, outcome: Outcome, view: View, started_at: float, now: float) -> Transition:
+        try:
+            attempt = self._attempt(inflight, outcome, started_at, now)
+            tried = inflight.after(attempt)
+            self._spans.model_call(inflight, attempt, self._target)
+            return self._decider.transition(tried, self._decider.action_after(tried, view, now), now)
+        except BaseException as error:  # a bug met by one job must not stop its neighbours
+            keep_here(error, "judgement_failed", inflight.delivery)
+            return self._decider.broken(inflight, error, now)
+
+    def _attempt(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> Attempt:
+        confidence, judged = None, None
+        if isinstance(outcome, Answer):
+            confidence, judged = self._knowledge.judge(inflight, outcome, self._target)
+        return attempt_of(inflight, self._target, outcome, started_at, now, confidence, judged)

@@ -1,0 +1,117 @@
+"""The stage that makes the calls: each job leaves it by itself, as soon as its outcome is there or it is called off."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from fleet import faults
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import isolated
+from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.runner.call import call_of
+from fleet.dispatch.runner.here import TargetDecider
+from fleet.dispatch.runner.slots import Exit
+from fleet.dispatch.runner.stages.assess import Assess
+from fleet.dispatch.spans import Spans
+from fleet.interruption import is_own
+from fleet.model.attempt import Failure, FailureKind
+from fleet.model.target import Target
+from fleet.ports import Backend, Clock
+from policies.budget import is_charged
+from policies.rules.rules import Rules
+
+log = structlog.get_logger(__name__)
+
+NO_ANSWER = Failure(FailureKind.INTERNAL, "the backend ended without an answer")
+CALLED_OFF = Failure(FailureKind.CANCELLED, "the job was called off")
+
+
+class Execute:
+    """Makes the calls of one target, and hands each outcome on to `assess`."""
+
+    def __init__(
+        self,
+        target: Target,
+        backend: Backend,
+        rules: Rules,
+        clock: Clock,
+        cancelling: Cancelling,
+        spans: Spans,
+        decider: TargetDecider,
+        leaving: Exit,
+        assess: Assess,
+    ) -> None:
+        self._target = target
+        self._backend = backend
+        self._rules = rules
+        self._clock = clock
+        self._cancelling = cancelling
+        self._spans = spans
+        self._decider = decider
+        self._exit = leaving
+        self._assess = assess
+        charged = "_paid" if is_charged(target) else ""
+        self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
+
+    async def __call__(self, jobs: list[InFlightJob]) -> None:
+        """Make the calls and return once every job has left."""
+        started_at = self._clock.now()
+        wanted, unwanted = self._decider.sorted_by_want(jobs, started_at)
+        open_jobs = dict(enumerate(wanted))
+        async with asyncio.TaskGroup() as leaving:
+            if unwanted:
+                leaving.create_task(self._exit.drop(unwanted, started_at))
+            # Nothing may come between that look and this watch.
+            call_off = partial(self._call_off, open_jobs, leaving, started_at)
+            with self._cancelling.watching(open_jobs, call_off):
+                await self._converse(open_jobs, leaving, started_at)
+
+    async def _converse(self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, started_at: float) -> None:
+        """Run the jobs and hand each on as soon as its outcome is there. One that is called off leaves by itself."""
+        jobs = list(open_jobs.values())
+        if not jobs:
+            return
+        await self._call(jobs, open_jobs, leaving, started_at)
+        if open_jobs:
+            left = [(each, NO_ANSWER) for each in open_jobs.values()]
+            open_jobs.clear()
+            await self._assess(left, started_at)
+        deliveries = [each.delivery for each in jobs]
+        self._spans.batch(deliveries, self._target.name, started_at, self._clock.now())
+
+    async def _call(
+        self,
+        jobs: list[InFlightJob],
+        open_jobs: dict[int, InFlightJob],
+        leaving: asyncio.TaskGroup,
+        started_at: float,
+    ) -> None:
+        task = asyncio.current_task()
+        try:
+            faults.point(self._calling)
+            calls = [call_of(each, self._target, started_at, self._rules) for each in jobs]
+            async for group in self._backend.run(calls):
+                faults.point(self._answered)
+                done = [(open_jobs.pop(index), outcome) for index, outcome in group if index in open_jobs]
+                if done:
+                    leaving.create_task(self._assess(done, started_at))
+        except BaseException as error:  # a backend never raises; if one does, its jobs must still end
+            if is_own(error, task):
+                raise
+            log.exception("backend_raised", target=self._target.name)
+
+    def _call_off(
+        self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, started_at: float, index: int
+    ) -> None:
+        """End a running job: its slot is free at once, the backend is told, and nobody waits for it."""
+        inflight = open_jobs.pop(index, None)
+        if inflight is not None:
+            leaving.create_task(self._assess([(inflight, CALLED_OFF)], started_at))
+            leaving.create_task(self._stop(inflight))
+
+    async def _stop(self, inflight: InFlightJob) -> None:
+        with isolated("call_not_stopped", target=self._target.name):  # if a backend raises, only its work is wasted
+            await self._backend.stop([inflight.call_id])

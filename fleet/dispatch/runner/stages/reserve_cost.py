@@ -1,0 +1,64 @@
+"""The second stage: what the fleet pays for goes on once its money is set aside."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.isolated import isolated
+from fleet.dispatch.runner.here import TargetDecider
+from fleet.dispatch.runner.stages.passed import Passed
+from fleet.dispatch.runner.till import Till, wait_for_money
+from fleet.dispatch.state.state import FleetState
+from fleet.model.attempt import Attempt, Failure, FailureKind
+from fleet.model.delivery import Transition
+from fleet.model.money import Refusal
+from fleet.model.target import Target
+from fleet.model.view import View
+from fleet.ports import Clock
+from policies import shadow
+
+NO_SECOND_LOOK = Failure(FailureKind.RATE_LIMITED, "no money is left, or free, for a second look")
+
+
+class ReserveCost:
+    """The others wait for money, or go where none is needed."""
+
+    def __init__(self, target: Target, till: Till, decider: TargetDecider, state: FleetState, clock: Clock) -> None:
+        self._target = target
+        self._till = till
+        self._decider = decider
+        self._state = state
+        self._clock = clock
+
+    async def __call__(self, jobs: list[InFlightJob]) -> Passed:
+        admitted, refused = await self._reserve(jobs)
+        if not refused:
+            return Passed(admitted)
+        view, now = self._state.view(), self._clock.now()
+        leaving = [
+            self._decider.isolated(each, now, partial(self._refused, each, why, view, now)) for each, why in refused
+        ]
+        return Passed(admitted, leaving)
+
+    async def _reserve(self, jobs: list[InFlightJob]) -> tuple[list[InFlightJob], list[tuple[InFlightJob, Refusal]]]:
+        """A bug in a price must neither spend money nor keep slots."""
+        with isolated("money_not_reserved", target=self._target.name):
+            return await self._till.pay(jobs, self._target)
+        return [], [(each, Refusal.BUSY) for each in jobs]
+
+    def _refused(self, inflight: InFlightJob, why: Refusal, view: View, now: float) -> Transition:
+        decider = self._decider
+        if inflight.shadow is not None:
+            return decider.transition(inflight, shadow.not_to_be_had(), now)
+        if inflight.probe is not None:  # nor is a second look worth a wait: the job goes on with what is known
+            return decider.next_transition(self._without_second_look(inflight, now), view, now)
+        action = decider.action(inflight, view, now)
+        # What was looked at may be older than the refusal: then it would run here still.
+        if why is Refusal.BUSY or decider.runs_here(action):
+            action = wait_for_money(inflight, self._target)
+        return decider.transition(inflight, action, now)
+
+    def _without_second_look(self, inflight: InFlightJob, now: float) -> InFlightJob:
+        number, name, probe = len(inflight.attempts) + 1, self._target.name, inflight.probe
+        return inflight.after(Attempt(number, name, inflight.reason, now, now, NO_SECOND_LOOK, probe=probe))

@@ -1,0 +1,208 @@
+"""An action becomes a transition: what is stored next, and how the delivery is settled. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.attempt import Answer, Attempt
+from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
+from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.job import JobRef
+from fleet.model.reason import Reason
+from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Outbound, Problem, Result, Shadow, Status, Work
+from policies.resilience.deadline import deadline_at
+from policies.resilience.delivery import starts_anew, unreadable_again_in
+from policies.rules.rules import Rules
+from policies.shadow import Comparison, kept_comparison
+
+
+def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rules) -> Transition:
+    """The transition that does what `action` says.
+
+    What goes on record comes before what follows from it: a crash in between must not leave a result without its
+    line in the ledger, for nothing is repeated for a job that has its result.
+    """
+    match action:
+        case Run():
+            return handed_over(inflight, action.target, action.reason, now)
+        case Wait():
+            return _defer(inflight, action, now, rules)
+        case Finish() if inflight.shadow is not None:
+            return _compared(inflight, inflight.shadow, now)
+        case GiveUp() if inflight.shadow is not None:
+            entries = () if inflight.fresh is None else (_entry(inflight, action.reason, None, now),)
+            return _acknowledged(inflight, entries)
+        case Finish():
+            return _acknowledged(inflight, _ended(inflight, _finished(inflight, action, now), now))
+        case GiveUp():
+            ended = _ended(inflight, _given_up(inflight, action, now), now)
+            return _acknowledged(inflight, (_dead(inflight, action, now), *ended) if action.dead else ended)
+
+
+def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Transition:
+    return Transition(outbound, Ack(inflight.delivery), inflight.delivery.traceparent)
+
+
+def handed_over(inflight: InFlightJob, target: str, reason: Reason, now: float) -> Transition:
+    """The transition of a job that goes on in a new message, at this or another target."""
+    work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow)
+    if inflight.fresh is None:
+        return _acknowledged(inflight, (work,))
+    return _acknowledged(inflight, (_entry(inflight, reason, None, now), work))
+
+
+def _defer(inflight: InFlightJob, wait: Wait, now: float, rules: Rules) -> Transition:
+    """The job waits where it is, or in a new message; not beyond its deadline, for it is to be answered then."""
+    delivery, job = inflight.delivery, inflight.job
+    seconds = min(wait.seconds, max(0.0, deadline_at(job, rules) - now))
+    # A fresh attempt must outlive this process before the wait begins, so it travels in a new message as well.
+    if inflight.fresh is not None or starts_anew(wait, delivery.deliveries, job, rules):
+        return handed_over(inflight, wait.target, wait.reason, now)
+    return Transition((), Retry(delivery, seconds), delivery.traceparent)
+
+
+def on_record(inflight: InFlightJob, now: float) -> Transition:
+    """The transition of a job that has its result already: only its line in the ledger is left to write."""
+    return _acknowledged(inflight, (_entry(inflight, inflight.reason, None, now),))
+
+
+def _ended(inflight: InFlightJob, result: Result, now: float) -> tuple[LedgerEntry, Result]:
+    return _entry(inflight, result.reason, result.status, now), result
+
+
+def _entry(inflight: InFlightJob, reason: Reason, status: Status | None, now: float) -> LedgerEntry:
+    job = inflight.job
+    job_id = job.id if inflight.shadow is None else inflight.shadow.job_id
+    return LedgerEntry(job_id, job.tenant, job.lane, now, reason, job.task, job.plan, status, inflight.fresh)
+
+
+def _dead(inflight: InFlightJob, action: GiveUp, now: float) -> DeadLetter:
+    job, raw = inflight.job, inflight.delivery.raw
+    return DeadLetter(job.tenant, job.id, action.reason, action.problem, raw, now, job.lane)
+
+
+def _finished(inflight: InFlightJob, action: Finish, now: float) -> Result:
+    attempt = inflight.attempts[action.attempt - 1]
+    if not isinstance(attempt.outcome, Answer):
+        raise TypeError(f"attempt {action.attempt} has no answer to finish with")
+    return _result(inflight, action.status, action.reason, now, delivered=attempt, answer=attempt.outcome)
+
+
+def _given_up(inflight: InFlightJob, action: GiveUp, now: float) -> Result:
+    return _result(inflight, action.status, action.reason, now, problem=action.problem)
+
+
+def _result(
+    inflight: InFlightJob,
+    status: Status,
+    reason: Reason,
+    now: float,
+    delivered: Attempt | None = None,
+    answer: Answer | None = None,
+    problem: Problem | None = None,
+) -> Result:
+    job = inflight.job
+    return Result(
+        job.id,
+        job.tenant,
+        status,
+        reason,
+        now,
+        task=job.task,
+        submitted_at=job.submitted_at,
+        answer=answer,
+        target=None if delivered is None else delivered.target,
+        confidence=None if delivered is None else delivered.confidence,
+        attempts=inflight.attempts,
+        problem=problem,
+        metadata=job.metadata,
+    )
+
+
+def _compared(inflight: InFlightJob, shadow: Shadow, now: float) -> Transition:
+    """The end of a comparison: its line of accounts, and a label for the answer that was kept, where words can tell."""
+    found = kept_comparison(shadow, inflight.attempts)
+    labels = () if found is None else (label(inflight.job.tenant, shadow.job_id, found, now),)
+    return replace(_acknowledged(inflight, (_entry(inflight, Reason.SHADOW, None, now),)), aside=labels)
+
+
+def label(tenant: str, job_id: str, found: Comparison, now: float) -> Feedback:
+    """What a comparison says, in the words feedback is kept in."""
+    return Feedback(
+        job_id,
+        tenant,
+        Verdict.GOOD if found.good else Verdict.BAD,
+        now,
+        Witness.SHADOW,
+        target=found.attempt.target,
+        propensity=found.propensity,
+        id=f"shadow-{job_id}-{found.attempt.number}",
+    )
+
+
+def turned_down(delivery: AnyDelivery, bad: Malformed, now: float) -> Transition:
+    """The transition of a message that holds no job. A publisher's is rejected.
+
+    Work of our own is tried again, by a newer dispatcher perhaps, and fails once that has been tried enough. There a
+    comparison just ends: its job has its result, and its id is one that nobody has submitted.
+    """
+    if isinstance(delivery.source, JobsOf):
+        return _ended_unread(delivery, Status.REJECTED, Reason.INVALID, bad.problem, bad.body, now)
+    again_in = unreadable_again_in(delivery.deliveries)
+    if again_in is not None:
+        return Transition((), Retry(delivery, again_in), delivery.traceparent)
+    return _failed_unread(delivery, Reason.INTERNAL_ERROR, bad.problem, now)
+
+
+def internal_error(error: BaseException) -> GiveUp:
+    """The end of a job that hit a bug of ours: it fails alone, and is kept for whoever mends the bug."""
+    return GiveUp(Status.FAILED, Reason.INTERNAL_ERROR, _bug(error), dead=True)
+
+
+def failing(delivery: AnyDelivery, error: BaseException, now: float, rules: Rules) -> Transition:
+    """The transition of what hit a bug of ours, whatever is known of it."""
+    if isinstance(delivery.body, Malformed):
+        return _failed_unread(delivery, Reason.INTERNAL_ERROR, _bug(error), now)
+    return transition_for(InFlightJob.of(delivery), internal_error(error), now, rules)
+
+
+def deadly(delivery: AnyDelivery, now: float) -> Transition:
+    """The transition of a message that crashes whoever reads it."""
+    problem = Problem(f"handed out {delivery.deliveries} times, and whoever read it crashed")
+    return _failed_unread(delivery, Reason.TOO_MANY_DELIVERIES, problem, now)
+
+
+def unstorable(delivery: AnyDelivery, now: float) -> Transition:
+    """The transition of a job of which the broker refuses something for good, because it is too large perhaps."""
+    return _failed_unread(
+        delivery, Reason.INTERNAL_ERROR, Problem("a message of this job was refused by the broker"), now
+    )
+
+
+def _failed_unread(delivery: AnyDelivery, reason: Reason, problem: Problem, now: float) -> Transition:
+    """What fails with nothing but its name known. Of a comparison nobody is to hear."""
+    if _is_comparison(delivery):
+        return Transition((), Ack(delivery), delivery.traceparent)
+    return _ended_unread(delivery, Status.FAILED, reason, problem, delivery.raw, now)
+
+
+def _ended_unread(
+    delivery: AnyDelivery, status: Status, reason: Reason, problem: Problem, body: bytes, now: float
+) -> Transition:
+    """A result, a dead letter and a line of accounts."""
+    ref: JobRef = delivery.body.ref
+    result = Result(ref.id, ref.tenant, status, reason, now, problem=problem)
+    dead = DeadLetter(ref.tenant, ref.id, reason, problem, body, now, ref.lane)
+    entry = LedgerEntry(ref.id, ref.tenant, ref.lane, now, reason, status=status)
+    return Transition((result, dead, entry), Ack(delivery), delivery.traceparent)
+
+
+def _is_comparison(delivery: AnyDelivery) -> bool:
+    body = delivery.body
+    return body.is_comparison if isinstance(body, Malformed) else isinstance(body, Work) and body.shadow is not None
+
+
+def _bug(error: BaseException) -> Problem:
+    return Problem(f"internal error: {type(error).__name__}")

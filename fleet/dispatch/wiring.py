@@ -1,0 +1,121 @@
+"""How the parts of one dispatcher are put together. Each is given what it uses, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from fleet.dispatch.decide import Decider
+from fleet.dispatch.intake.admission import Admission
+from fleet.dispatch.intake.asking import Asking
+from fleet.dispatch.intake.fair_lane import FairLane
+from fleet.dispatch.intake.intake import Intake
+from fleet.dispatch.intake.lines import Lines
+from fleet.dispatch.intake.quotas import Quotas
+from fleet.dispatch.intake.refusals import Refusals
+from fleet.dispatch.isolation import Isolation
+from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.maintenance.orphans import OrphanRescuer
+from fleet.dispatch.outbox import Outbox
+from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.runner.batch import BatchRun
+from fleet.dispatch.runner.buffer import Buffer
+from fleet.dispatch.runner.collector import Collector
+from fleet.dispatch.runner.feeder import Feeder
+from fleet.dispatch.runner.here import TargetDecider
+from fleet.dispatch.runner.intents import IntentLog
+from fleet.dispatch.runner.paid import PaidCalls
+from fleet.dispatch.runner.runner import Runner
+from fleet.dispatch.runner.slots import Exit, Slots
+from fleet.dispatch.runner.stages.assess import Assess
+from fleet.dispatch.runner.stages.cancel import Cancel
+from fleet.dispatch.runner.stages.execute import Execute
+from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
+from fleet.dispatch.runner.suspects import Suspects
+from fleet.dispatch.runner.till import Till
+from fleet.dispatch.runner.turns import Turns
+from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.knowledge import Knowledge, Learned
+from fleet.dispatch.state.lease import Leases
+from fleet.dispatch.state.load import Reporter
+from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.state import FleetState
+from fleet.model.job import Lane
+from fleet.model.target import Target
+from fleet.ports import Backend, Cancels, Clock, JobQueue, LoadBook, SpendBook, Tracer
+from policies.rules.rules import Rules
+
+
+class Parts:
+    """What the parts of one dispatcher share. It is taken apart here, and handed to none of them."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        clock: Clock,
+        rules: Rules,
+        served: Collection[str],
+        own_key_only: Collection[str],
+        tracer: Tracer | None,
+        lease_seconds: float,
+        spend: SpendBook,
+        learned: Learned,
+        cancels: Cancels,
+        loads: LoadBook,
+    ) -> None:
+        self.queue = queue
+        self.clock = clock
+        self.rules = rules
+        self.state = FleetState(served, rules, own_key_only, spend.seen)
+        self.reporter = Reporter(loads, self.state.load, clock, rules)
+        self.peers = Peers(loads, queue, clock, self.reporter.id, rules.catalogue.targets, served)
+        self.leases = Leases(queue, lease_seconds)
+        self.spans = Spans(tracer)
+        self.isolation = Isolation()
+        self.till = Till(spend, rules)
+        self.knowledge = Knowledge(learned, self.state, rules)
+        self.cancelling = Cancelling(cancels, queue, clock)
+        self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans)
+        self.decider = Decider(rules, self.state, self.cancelling, self.knowledge)
+        self.admission = Admission(rules, clock, self.state, self.peers, self.spans, self.decider)
+        self.quotas = Quotas(rules, clock, self.state.traffic)
+
+    def receiver(self) -> Receiver:
+        """One for each loop that takes."""
+        return Receiver(self.queue, self.clock, self.rules, self.leases, self.spans, self.isolation, self.outbox)
+
+    def intake(self) -> Intake:
+        return Intake(self.fair_lane)
+
+    def fair_lane(self, lane: Lane) -> FairLane:
+        admission, quotas = self.admission, self.quotas
+        clock, rules, state, leases = self.clock, self.rules, self.state, self.leases
+        receiver, lines = self.receiver(), Lines()
+        asking = Asking(lane, state, leases, quotas, lines)
+        refusals = Refusals(lane, clock, rules, state, self.peers, leases, receiver, admission, lines)
+        taking = (self.queue, clock, rules, state, leases, receiver)
+        return FairLane(lane, *taking, admission, quotas, lines, asking, refusals)
+
+    def rescuer(self) -> OrphanRescuer:
+        shared = (self.queue, self.clock, self.state, self.peers, self.leases, self.outbox)
+        return OrphanRescuer(*shared, self.receiver(), self.decider)
+
+    def runner(self, target: Target, backend: Backend) -> Runner:
+        clock, rules, state, till, spans = self.clock, self.rules, self.state, self.till, self.spans
+        buffer = Buffer(target)
+        slots = Slots(target, state.traffic, self.leases, buffer.changed.set)
+        here = TargetDecider(target, self.decider, state, clock)
+        leaving = Exit(self.outbox, slots, till, here, state)
+        intents = IntentLog(target, self.queue, clock, self.cancelling.answered)
+        turns = Turns(target, clock, self.isolation, here, till, leaving)
+        assess = Assess(target, rules, clock, state, till, self.knowledge, spans, self.decider, leaving)
+        execute = Execute(target, backend, rules, clock, self.cancelling, spans, here, leaving, assess)
+        suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
+        recorded = (intents, turns, till, here, execute, assess, leaving)
+        paid = PaidCalls(target, clock, state, self.isolation, *recorded)
+        cancel = Cancel(self.cancelling, intents, here, state, clock)
+        reserve_cost = ReserveCost(target, till, here, state, clock)
+        run_batch = BatchRun(target, slots, leaving, cancel, reserve_cost, suspects, paid)
+        taking = (self.queue, clock, rules, state, self.leases, spans, self.receiver())
+        collector = Collector(target, *taking, here, buffer)
+        feeder = Feeder(target, clock, state, self.outbox, here, buffer, slots, run_batch)
+        return Runner(collector, feeder, turns)
