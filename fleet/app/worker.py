@@ -13,7 +13,7 @@ from fleet.app.broker import login_of
 from fleet.app.calibrations import Calibrations, load_calibrations, shipped_calibrations
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
-from fleet.dispatch.runner.till import alerts
+from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.errors import ConfigError, LoginRefused
 from fleet.ports import Backend, Capacities

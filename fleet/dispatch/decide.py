@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleet.dispatch.comparing import noted_aside
+from fleet.dispatch.containment import contain
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import keep_here
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.load import all_warm
@@ -63,7 +63,7 @@ class Decider:
         try:
             aside = noted_aside(inflight, action, self._state.view, self._knowledge, now, self._rules)
         except BaseException as error:
-            keep_here(error, "comparison_failed", inflight.delivery)
+            contain(error, "comparison_failed", inflight.delivery)
             return transition
         return replace(transition, aside=aside) if aside else transition
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import fields_of, isolated
 from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.patience import POLL_SECONDS
@@ -76,7 +76,7 @@ class Opening:
         event = "messages_not_opened"
         try:
             async with self._one_at_a_time:
-                with isolated(event, outage=event, messages=len(sealed)):  # nothing is opened off the record
+                with contained(event, outage=event, messages=len(sealed)):  # nothing is opened off the record
                     await self._open_on_record(sealed, place)
         finally:
             self._leases.release(sealed)

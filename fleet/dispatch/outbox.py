@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from fleet import faults
-from fleet.dispatch.isolated import fields_of, isolated
+from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.patience import insist
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
@@ -46,7 +46,7 @@ class Outbox:
         started_at = self._clock.now()
         deliveries = [each.settlement.delivery for each in transitions]
         try:
-            with isolated("step_failed", outage="step_not_confirmed", jobs=len(transitions)):
+            with contained("step_failed", outage="step_not_confirmed", jobs=len(transitions)):
                 sent = await self._commit(transitions, patience_seconds)
                 if not _is_of_intake(transitions[0]):
                     self._note_moved(sent)

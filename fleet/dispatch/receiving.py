@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from fleet.dispatch.containment import contain, fields_of
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import fields_of, keep_here
 from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.opening import Opening, Place
 from fleet.dispatch.outbox import Outbox
@@ -85,7 +85,7 @@ class Receiver:
                 self._leases.hold([opened])
             return transition
         except BaseException as error:
-            keep_here(error, "decision_failed", delivery)
+            contain(error, "decision_failed", delivery)
             return failing(delivery, error, self._clock.now(), self._rules)
 
     def _turned_down(self, delivery: AnyDelivery, bad: Malformed) -> Transition:

@@ -20,6 +20,7 @@ from fleet.dispatch.receiving import Receiver
 from fleet.dispatch.runner.batch import BatchRun
 from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.collector import Collector
+from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.dispatch.runner.feeder import Feeder
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.intents import IntentLog
@@ -31,7 +32,6 @@ from fleet.dispatch.runner.stages.cancel import Cancel
 from fleet.dispatch.runner.stages.execute import Execute
 from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
 from fleet.dispatch.runner.suspects import Suspects
-from fleet.dispatch.runner.till import Till
 from fleet.dispatch.runner.turns import Turns
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.knowledge import Knowledge, Learned
@@ -71,7 +71,7 @@ class Parts:
         self.leases = Leases(queue, lease_seconds)
         self.spans = Spans(tracer)
         self.isolation = Isolation()
-        self.till = Till(spend, rules)
+        self.reservations = CostReservations(spend, rules)
         self.knowledge = Knowledge(learned, self.state, rules)
         self.cancelling = Cancelling(cancels, queue, clock)
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans)
@@ -100,20 +100,20 @@ class Parts:
         return OrphanRescuer(*shared, self.receiver(), self.decider)
 
     def runner(self, target: Target, backend: Backend) -> Runner:
-        clock, rules, state, till, spans = self.clock, self.rules, self.state, self.till, self.spans
+        clock, rules, state, reservations, spans = self.clock, self.rules, self.state, self.reservations, self.spans
         buffer = Buffer(target)
         slots = Slots(target, state.traffic, self.leases, buffer.changed.set)
         here = TargetDecider(target, self.decider, state, clock)
-        leaving = Exit(self.outbox, slots, till, here, state)
+        leaving = Exit(self.outbox, slots, reservations, here, state)
         intents = IntentLog(target, self.queue, clock, self.cancelling.answered)
-        turns = Turns(target, clock, self.isolation, here, till, leaving)
-        assess = Assess(target, rules, clock, state, till, self.knowledge, spans, self.decider, leaving)
+        turns = Turns(target, clock, self.isolation, here, reservations, leaving)
+        assess = Assess(target, rules, clock, state, reservations, self.knowledge, spans, self.decider, leaving)
         execute = Execute(target, backend, rules, clock, self.cancelling, spans, here, leaving, assess)
         suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
-        recorded = (intents, turns, till, here, execute, assess, leaving)
+        recorded = (intents, turns, reservations, here, execute, assess, leaving)
         paid = PaidCalls(target, clock, state, self.isolation, *recorded)
         cancel = Cancel(self.cancelling, intents, here, state, clock)
-        reserve_cost = ReserveCost(target, till, here, state, clock)
+        reserve_cost = ReserveCost(target, reservations, here, state, clock)
         run_batch = BatchRun(target, slots, leaving, cancel, reserve_cost, suspects, paid)
         taking = (self.queue, clock, rules, state, self.leases, spans, self.receiver())
         collector = Collector(target, *taking, here, buffer)

@@ -14,7 +14,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 
 from fleet.dispatch.dispatcher import Dispatcher
-from fleet.dispatch.runner.till import alerts
+from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.call import Call

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from fleet.dispatch.runner.till import Till
+from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.model.attempt import Outcome
 from fleet.model.call import Call
 from fleet.model.job import Lane
@@ -73,14 +73,14 @@ async def test_whatever_a_backend_raises_every_job_ends_and_every_slot_comes_fre
 async def test_what_the_money_book_raises_keeps_no_slot(bench, sure, with_target, monkeypatch, error):
     with_target(TARGET, max_in_flight=2, batch_size=2)
     bench.backend(TARGET, sure)
-    failing, pay = [error, error], Till.pay
+    failing, pay = [error, error], CostReservations.reserve
 
     async def pay_later(self, cases, target):
         if failing:
             raise failing.pop()
         return await pay(self, cases, target)
 
-    monkeypatch.setattr(Till, "pay", pay_later)
+    monkeypatch.setattr(CostReservations, "reserve", pay_later)
     ids = await bench.submit(6, Lane.STANDARD)
     async with asyncio.timeout(120), bench.running():
         assert {(await bench.result(job_id)).status for job_id in ids} == {Status.SUCCEEDED}

@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from fleet import faults
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.intake.admission import Admission
 from fleet.dispatch.intake.asking import STRANGERS_AT_ONCE, Asking
@@ -21,7 +22,6 @@ from fleet.dispatch.intake.lines import MOST_HOLDING, Held, Lines
 from fleet.dispatch.intake.listening import Listening
 from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.refusals import Refusals
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.opening import Place
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.receiving import Receiver
@@ -108,7 +108,7 @@ class FairLane:
             await self._close()
 
     async def _serve_on(self) -> bool:
-        with isolated("intake_round_failed", lane=self._lane):  # what was in hand comes back when its leases end
+        with contained("intake_round_failed", lane=self._lane):  # what was in hand comes back when its leases end
             return await self.serve_once()
         await asyncio.sleep(PAUSE_SECONDS)
         return True
@@ -116,7 +116,7 @@ class FairLane:
     async def hear(self) -> None:
         """Learn at once of every job that comes in, where the broker tells of them, until cancelled."""
         while True:
-            with isolated("arrivals_not_heard", lane=self._lane):  # the depths tell of new jobs meanwhile
+            with contained("arrivals_not_heard", lane=self._lane):  # the depths tell of new jobs meanwhile
                 async for source in self._queue.arrivals():
                     self._heard(source)
             await asyncio.sleep(PAUSE_SECONDS)

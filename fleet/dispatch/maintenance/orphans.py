@@ -6,9 +6,9 @@ import asyncio
 
 import structlog
 
+from fleet.dispatch.containment import contained
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.opening import Place
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.patience import pause
@@ -54,7 +54,7 @@ class OrphanRescuer:
 
     async def run(self, stop: asyncio.Event) -> None:
         while not await pause(stop, SWEEP_SECONDS):
-            with isolated("orphans_not_swept", outage="orphans_not_swept"):
+            with contained("orphans_not_swept", outage="orphans_not_swept"):
                 await self.sweep()
         await self._receiver.finish()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.runner.paid import PaidCalls
 from fleet.dispatch.runner.slots import Exit, Slots
 from fleet.dispatch.runner.stages.passed import Stage
@@ -37,7 +37,7 @@ class BatchRun:
     async def __call__(self, jobs: list[InFlightJob]) -> None:
         """Run jobs that have their slots, and free the slots of all of them, whatever happens."""
         try:
-            with isolated("batch_failed", target=self._target.name, jobs=len(jobs)):  # they come back later
+            with contained("batch_failed", target=self._target.name, jobs=len(jobs)):  # they come back later
                 await self._run(jobs)
         finally:
             self._slots.free(jobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.runner.till import cost_of, request_of
+from fleet.dispatch.runner.cost_reservations import cost_of, request_of
 from fleet.model.attempt import Attempt, Judged, Outcome
 from fleet.model.call import Call
 from fleet.model.target import Target

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from fleet import faults
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.opening import Place
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.receiving import Receiver
@@ -82,7 +82,7 @@ class Collector:
             return True
         source = WorkOf(self._target.name, lane)
         away = "runner_cannot_reach_the_queue"
-        with isolated("work_not_taken", outage=away, target=self._target.name, lane=lane):
+        with contained("work_not_taken", outage=away, target=self._target.name, lane=lane):
             deliveries = await self._queue.take(source, waiting_for_room.result(), POLL_SECONDS)
             self._state.traffic.taken(source, len(deliveries))
             await self.receive(lane, deliveries)
@@ -115,6 +115,6 @@ class Collector:
         deliveries = [each.delivery for each in await self._buffer.empty()]
         if not deliveries:
             return
-        with isolated("work_not_handed_back", outage="work_not_handed_back", jobs=len(deliveries)):
+        with contained("work_not_handed_back", outage="work_not_handed_back", jobs=len(deliveries)):
             await self._queue.settle([Retry(each) for each in deliveries])
         self._leases.release(deliveries)

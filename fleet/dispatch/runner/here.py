@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fleet.dispatch.containment import contained
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.state.state import FleetState
 from fleet.model.action import Action, Run, Wait
 from fleet.model.delivery import Transition
@@ -84,18 +84,18 @@ class TargetDecider:
 
     def next_transition(self, inflight: InFlightJob, view: View, now: float) -> Transition:
         """Decide anew, and return the transition that follows."""
-        return self.isolated(inflight, now, lambda: self.transition(inflight, self.action(inflight, view, now), now))
+        return self.contained(inflight, now, lambda: self.transition(inflight, self.action(inflight, view, now), now))
 
-    def isolated(self, inflight: InFlightJob, now: float, decide: Callable[[], Transition]) -> Transition:
+    def contained(self, inflight: InFlightJob, now: float, decide: Callable[[], Transition]) -> Transition:
         """Return what `decide` returns; a bug it meets ends this job alone."""
-        with isolated("decision_failed", inflight.delivery) as met:
+        with contained("decision_failed", inflight.delivery) as met:
             return decide()
         assert met.error is not None
         return self._decider.broken(inflight, met.error, now)
 
     def revised(self, inflight: InFlightJob, view: View, now: float) -> InFlightJob | Transition:
         """Decide anew on a job that waits here: return it as it stays, or the transition with which it leaves."""
-        with isolated("decision_failed", inflight.delivery) as met:
+        with contained("decision_failed", inflight.delivery) as met:
             action = self.action(inflight, view, now)
             return self.staying(inflight, action) or self.transition(inflight, action, now)
         assert met.error is not None

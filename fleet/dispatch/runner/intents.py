@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.patience import ANSWER_SECONDS, insist
 from fleet.dispatch.runner.call import attempt_of
 from fleet.dispatch.transition import on_record
@@ -93,7 +93,7 @@ class IntentLog:
         answered, late = jobs, list[InFlightJob]()
         if is_charged(self._target):
             event = "paid_calls_not_closed"
-            with isolated(event, outage=event, target=self._target.name, jobs=len(jobs)):
+            with contained(event, outage=event, target=self._target.name, jobs=len(jobs)):
                 answered, late = await self.record(jobs, 2)
         return self.closing(answered, late)
 

@@ -16,16 +16,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from fleet import faults
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.patience import ANSWER_SECONDS
+from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.intents import INTERRUPTED, IntentLog, Recorded
 from fleet.dispatch.runner.slots import Exit
 from fleet.dispatch.runner.stages.assess import Assess
 from fleet.dispatch.runner.stages.execute import Execute
-from fleet.dispatch.runner.till import Till
 from fleet.dispatch.runner.turns import Turns
 from fleet.dispatch.state.state import FleetState
 from fleet.model.target import Target
@@ -44,7 +44,7 @@ class PaidCalls:
         isolation: Isolation,
         intents: IntentLog,
         turns: Turns,
-        till: Till,
+        reservations: CostReservations,
         decider: TargetDecider,
         execute: Execute,
         assess: Assess,
@@ -56,7 +56,7 @@ class PaidCalls:
         self._isolation = isolation
         self._intents = intents
         self._turns = turns
-        self._till = till
+        self._reservations = reservations
         self._decider = decider
         self._execute = execute
         self._assess = assess
@@ -114,16 +114,16 @@ class PaidCalls:
     ) -> Recorded:
         """Put the calls on record; those whose job has its result are done with."""
         recorded, event = Recorded([]), "paid_calls_not_recorded"
-        with isolated(event, outage=event, target=self._target.name, jobs=len(jobs)) as met:
+        with contained(event, outage=event, target=self._target.name, jobs=len(jobs)) as met:
             recorded = await record(jobs)
             faults.point("start.recorded")
         if met.error is not None:  # unrecorded calls are not made; their jobs come back when the leases end
             self._exit.abandon(jobs)
             return Recorded([])
         # What another dispatcher's call may have cost is on its own account: these calls were never made.
-        give_back = self._till.give_back
-        await self._leave(give_back(recorded.answered), give_back(recorded.answered_late))
-        return replace(recorded, exhausted=give_back(recorded.exhausted))
+        release = self._reservations.release
+        await self._leave(release(recorded.answered), release(recorded.answered_late))
+        return replace(recorded, exhausted=release(recorded.exhausted))
 
     async def _leave(self, answered: list[InFlightJob], late: list[InFlightJob]) -> None:
         if answered or late:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.outbox import Outbox
+from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.dispatch.runner.here import TargetDecider
-from fleet.dispatch.runner.till import Till
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.state.traffic import Traffic
@@ -44,10 +44,12 @@ class Slots:
 class Exit:
     """How jobs leave a target, whether their call was made or not: what follows is sent, then their slots are free."""
 
-    def __init__(self, outbox: Outbox, slots: Slots, till: Till, decider: TargetDecider, state: FleetState) -> None:
+    def __init__(
+        self, outbox: Outbox, slots: Slots, reservations: CostReservations, decider: TargetDecider, state: FleetState
+    ) -> None:
         self._outbox = outbox
         self._slots = slots
-        self._till = till
+        self._reservations = reservations
         self._decider = decider
         self._state = state
 
@@ -60,9 +62,9 @@ class Exit:
 
     async def drop(self, jobs: Sequence[InFlightJob], now: float) -> None:
         """End jobs whose call has become pointless: no money is spent on them, and they are decided on anew."""
-        jobs, view = self._till.give_back(jobs), self._state.view()
+        jobs, view = self._reservations.release(jobs), self._state.view()
         await self.leave(jobs, [self._decider.next_transition(each, view, now) for each in jobs])
 
     def abandon(self, jobs: Sequence[InFlightJob]) -> None:
         """Let jobs come back when their leases end, with no money spent on them."""
-        self._slots.free(self._till.give_back(jobs))
+        self._slots.free(self._reservations.release(jobs))

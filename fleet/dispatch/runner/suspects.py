@@ -12,8 +12,8 @@ from typing import Any
 
 import structlog
 
+from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import fields_of, isolated
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.intents import IntentLog
 from fleet.dispatch.runner.slots import Exit
@@ -77,7 +77,7 @@ class Suspects:
         if not jobs:
             return []
         new, before = list[InFlightJob](), list[InFlightJob]()
-        with isolated("suspects_not_recorded", outage="suspects_not_recorded", **self._fields(jobs)) as met:
+        with contained("suspects_not_recorded", outage="suspects_not_recorded", **self._fields(jobs)) as met:
             new, before = await self._intents.record(jobs, call)
         if met.error is not None:  # unrecorded calls are not made; their jobs come back when the leases end
             self._exit.abandon(jobs)

@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.isolation import Isolation
+from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.slots import Exit
-from fleet.dispatch.runner.till import Till
 from fleet.dispatch.transition import handed_over
 from fleet.model.action import Wait
 from fleet.model.delivery import Transition
@@ -40,13 +40,19 @@ class Turns:
     """What waits for its turn at one target."""
 
     def __init__(
-        self, target: Target, clock: Clock, isolation: Isolation, decider: TargetDecider, till: Till, leaving: Exit
+        self,
+        target: Target,
+        clock: Clock,
+        isolation: Isolation,
+        decider: TargetDecider,
+        reservations: CostReservations,
+        leaving: Exit,
     ) -> None:
         self._target = target
         self._clock = clock
         self._isolation = isolation
         self._decider = decider
-        self._till = till
+        self._reservations = reservations
         self._exit = leaving
         self._room = max(1, int(WAITING_SHARE * target.max_in_flight))
         self._waiting: set[int] = set()
@@ -128,7 +134,7 @@ class Turns:
         """Let them wait in the queue."""
         if not jobs:
             return
-        jobs = self._till.give_back(jobs)
+        jobs = self._reservations.release(jobs)
         now = self._clock.now()
         await self._exit.leave(jobs, [self._deferred(each, now) for each in jobs])
 

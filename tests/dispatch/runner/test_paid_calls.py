@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from fleet.dispatch.runner.till import alerts
+from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane, Plan

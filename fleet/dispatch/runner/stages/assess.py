@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fleet.dispatch.containment import contain, contained
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated, keep_here
 from fleet.dispatch.patience import ANSWER_SECONDS
 from fleet.dispatch.runner.call import attempt_of, given_seconds
+from fleet.dispatch.runner.cost_reservations import CostReservations, believed
 from fleet.dispatch.runner.slots import Exit
-from fleet.dispatch.runner.till import Till, believed
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
@@ -32,7 +32,7 @@ class Assess:
         rules: Rules,
         clock: Clock,
         state: FleetState,
-        till: Till,
+        reservations: CostReservations,
         knowledge: Knowledge,
         spans: Spans,
         decider: Decider,
@@ -42,7 +42,7 @@ class Assess:
         self._rules = rules
         self._clock = clock
         self._state = state
-        self._till = till
+        self._reservations = reservations
         self._knowledge = knowledge
         self._spans = spans
         self._decider = decider
@@ -51,7 +51,7 @@ class Assess:
     async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> None:
         """Conclude jobs whose calls began at `started_at`. A bug met by one group takes no others along."""
         jobs, transitions = [each for each, _ in done], list[Transition]()
-        with isolated("answers_not_concluded", target=self._target.name, jobs=len(done)):
+        with contained("answers_not_concluded", target=self._target.name, jobs=len(done)):
             transitions = self._conclude(done, started_at)
         await self._exit.leave(jobs, transitions, ANSWER_SECONDS)
 
@@ -65,7 +65,7 @@ class Assess:
 
     def _note(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
         """Book what the call came to, and learn from it how the target does."""
-        self._till.settle(inflight, outcome, self._target)
+        self._reservations.settle(inflight, outcome, self._target)
         self._state.passed(self._target, inflight, outcome, now)
         has_own_key = own_key_for(inflight.job, self._target) is not None
         seconds = given_seconds(inflight, self._target, started_at, self._rules)
@@ -78,7 +78,7 @@ class Assess:
             self._spans.model_call(inflight, attempt, self._target)
             return self._decider.transition(tried, self._decider.action_after(tried, view, now), now)
         except BaseException as error:  # a bug met by one job must not stop its neighbours
-            keep_here(error, "judgement_failed", inflight.delivery)
+            contain(error, "judgement_failed", inflight.delivery)
             return self._decider.broken(inflight, error, now)
 
     def _attempt(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> Attempt:

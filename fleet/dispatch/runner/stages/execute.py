@@ -8,8 +8,8 @@ from functools import partial
 import structlog
 
 from fleet import faults
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.runner.call import call_of
 from fleet.dispatch.runner.here import TargetDecider
@@ -113,5 +113,5 @@ class Execute:
             leaving.create_task(self._stop(inflight))
 
     async def _stop(self, inflight: InFlightJob) -> None:
-        with isolated("call_not_stopped", target=self._target.name):  # if a backend raises, only its work is wasted
+        with contained("call_not_stopped", target=self._target.name):  # if a backend raises, only its work is wasted
             await self._backend.stop([inflight.call_id])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolated import isolated
+from fleet.dispatch.runner.cost_reservations import CostReservations, wait_for_money
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.stages.passed import Passed
-from fleet.dispatch.runner.till import Till, wait_for_money
 from fleet.dispatch.state.state import FleetState
 from fleet.model.attempt import Attempt, Failure, FailureKind
 from fleet.model.delivery import Transition
@@ -24,9 +24,11 @@ NO_SECOND_LOOK = Failure(FailureKind.RATE_LIMITED, "no money is left, or free, f
 class ReserveCost:
     """The others wait for money, or go where none is needed."""
 
-    def __init__(self, target: Target, till: Till, decider: TargetDecider, state: FleetState, clock: Clock) -> None:
+    def __init__(
+        self, target: Target, reservations: CostReservations, decider: TargetDecider, state: FleetState, clock: Clock
+    ) -> None:
         self._target = target
-        self._till = till
+        self._reservations = reservations
         self._decider = decider
         self._state = state
         self._clock = clock
@@ -37,14 +39,14 @@ class ReserveCost:
             return Passed(admitted)
         view, now = self._state.view(), self._clock.now()
         leaving = [
-            self._decider.isolated(each, now, partial(self._refused, each, why, view, now)) for each, why in refused
+            self._decider.contained(each, now, partial(self._refused, each, why, view, now)) for each, why in refused
         ]
         return Passed(admitted, leaving)
 
     async def _reserve(self, jobs: list[InFlightJob]) -> tuple[list[InFlightJob], list[tuple[InFlightJob, Refusal]]]:
         """A bug in a price must neither spend money nor keep slots."""
-        with isolated("money_not_reserved", target=self._target.name):
-            return await self._till.pay(jobs, self._target)
+        with contained("money_not_reserved", target=self._target.name):
+            return await self._reservations.reserve(jobs, self._target)
         return [], [(each, Refusal.BUSY) for each in jobs]
 
     def _refused(self, inflight: InFlightJob, why: Refusal, view: View, now: float) -> Transition:

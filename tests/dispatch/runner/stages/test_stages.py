@@ -57,7 +57,7 @@ class Decider:
     def next_transition(self, each, view, now):
         return acked(each)
 
-    def isolated(self, each, now, decide):
+    def contained(self, each, now, decide):
         return decide()
 
 
@@ -91,7 +91,7 @@ def reserve_where(admitted: list[InFlightJob], refused: list[tuple[InFlightJob, 
         return admitted, refused
 
     decider = Decider()
-    return ReserveCost(TARGET, SimpleNamespace(pay=pay), decider, STATE, CLOCK), decider
+    return ReserveCost(TARGET, SimpleNamespace(reserve=pay), decider, STATE, CLOCK), decider
 
 
 @pytest.mark.parametrize("why", list(Refusal))
@@ -107,7 +107,7 @@ async def test_a_bug_in_a_price_spends_no_money():
     async def pay(*_):
         raise ZeroDivisionError
 
-    stage = ReserveCost(TARGET, SimpleNamespace(pay=pay), Decider(), STATE, CLOCK)
+    stage = ReserveCost(TARGET, SimpleNamespace(reserve=pay), Decider(), STATE, CLOCK)
     assert (await stage([A])).go_on == []
 
 

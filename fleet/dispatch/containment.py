@@ -21,7 +21,7 @@ def fields_of(delivery: AnyDelivery, traceparent: str | None = None) -> dict[str
     return {"job_id": ref.id, "tenant": ref.tenant, "trace_id": trace_id}
 
 
-def keep_here(
+def contain(
     error: BaseException, event: str, delivery: AnyDelivery | None = None, outage: str | None = None, **fields: Any
 ) -> None:
     """Log an error that was just caught; an `outage` of the broker under that name, without a stack.
@@ -36,8 +36,8 @@ def keep_here(
         log.exception(event, exc_info=error, **about, **fields)
 
 
-class isolated:  # reads like the context managers of contextlib
-    """Keep an error met inside the block there: `keep_here` for a block. Then `error` is set to it."""
+class contained:  # reads like the context managers of contextlib
+    """Keep an error met inside the block there: `contain` for a block. Then `error` is set to it."""
 
     __slots__ = ("_about", "_event", "error")
 
@@ -46,7 +46,7 @@ class isolated:  # reads like the context managers of contextlib
         self._about = {"delivery": delivery, **about}
         self.error: BaseException | None = None
 
-    def __enter__(self) -> isolated:
+    def __enter__(self) -> contained:
         return self
 
     def __exit__(
@@ -55,5 +55,5 @@ class isolated:  # reads like the context managers of contextlib
         if error is None or ends_running_task(error):
             return False
         self.error = error
-        keep_here(error, self._event, **self._about)
+        contain(error, self._event, **self._about)
         return True

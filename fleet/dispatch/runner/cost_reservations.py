@@ -1,4 +1,4 @@
-"""The till: nothing that the fleet pays for is sent out before its money is set aside."""
+"""Reserves the cost of calls: nothing that the fleet pays for is sent out before its money is set aside."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from policies.rules.sections import MoneyRules
 log = structlog.get_logger(__name__)
 
 
-class Till:
+class CostReservations:
     """Takes deposits for the calls of one dispatcher and settles them."""
 
     def __init__(self, book: SpendBook, rules: Rules) -> None:
         self._book = book
         self._rules = rules
 
-    async def pay(
+    async def reserve(
         self, jobs: list[InFlightJob], target: Target
     ) -> tuple[list[InFlightJob], list[tuple[InFlightJob, Refusal]]]:
         """The jobs that may run, with their deposits; and those that may not, with the reason.
@@ -74,7 +74,7 @@ class Till:
             log.warning("money_not_reserved", calls=len(claims), error=str(error))
             return [Refusal.BUSY] * len(claims)
 
-    def give_back(self, jobs: Sequence[InFlightJob]) -> list[InFlightJob]:
+    def release(self, jobs: Sequence[InFlightJob]) -> list[InFlightJob]:
         """Book that their calls were not made; return the jobs without their deposits, which are settled now."""
         for inflight in jobs:
             if inflight.deposit is not None:
