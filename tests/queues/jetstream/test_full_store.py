@@ -16,6 +16,7 @@ from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueRefused
 from fleet.model.submission import Submission
 from queues.jetstream import measuring
+from queues.jetstream.client.client import PermissionRefused
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.codes import Code
 from queues.jetstream.desk import JetStreamDesk
@@ -290,6 +291,20 @@ class Swept(Refusing):
 
     async def delete_stream(self, name: str) -> None:
         raise NotFoundError
+
+
+class Keeping(Refusing):
+    """Stands in for a server that lets this login make streams and remove none."""
+
+    async def delete_stream(self, name: str) -> None:
+        raise PermissionRefused(f"$JS.API.STREAM.DELETE.{name}")
+
+
+async def test_a_login_that_may_remove_no_stream_leaves_the_lock_and_goes_on() -> None:
+    js = Keeping(Code.NO_SERVERS, times=0)
+    async with measuring.alone(js):
+        pass
+    assert js.made == [LOCK]
 
 
 async def test_a_probe_that_somebody_else_has_removed_does_no_harm() -> None:
