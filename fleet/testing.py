@@ -33,6 +33,7 @@ from policies.resilience.cancellation import CANCELLED
 from queues.jetstream.stores.cancels import MemoryCancels
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.wire.feedback import decode_feedback
+from queues.wire.result import decode_result, encode_result
 
 __all__ = [
     "Answered",
@@ -176,6 +177,8 @@ class MemoryFleet:
         while True:
             for delivery in await self._queue.take(source, AT_ONCE, IDLE_SECONDS):
                 result = self._result_of(delivery.body)
+                if result is not None and not _is_readable(result):
+                    result = self._unreadable(result)
                 outbound = () if result is None else (result,)
                 [committed] = await self._queue.commit([Transition(outbound, Ack(delivery))])
                 if result is not None and not committed.settled:
@@ -261,6 +264,14 @@ class _Shared:
 
     def close(self) -> None:
         """Nothing of its own is open between two calls."""
+
+
+def _is_readable(result: Result) -> bool:
+    try:
+        decode_result(encode_result(result))
+    except Exception:  # whatever the script gave in place of what a reply holds
+        return False
+    return True
 
 
 def _check(job: Job, reply: Answered) -> None:

@@ -177,8 +177,15 @@ def test_a_script_that_fails_the_test_fails_it() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    [Answered({"content": object()}), "\ud800", Answered("x", cost_usd="1"), Answered("x", confidence=float("nan"))],  # type: ignore[arg-type]
-    ids=["no JSON", "no text", "no number", "not finite"],
+    [
+        Answered({"content": object()}),
+        "\ud800",
+        Answered("x", cost_usd="1"),  # type: ignore[arg-type]
+        Answered("x", confidence=float("nan")),
+        Answered("x", confidence=True),
+        Failed(None),  # type: ignore[arg-type]
+    ],
+    ids=["no JSON", "no text", "no number", "not finite", "true", "no message"],
 )
 async def test_a_reply_that_cannot_be_stored_fails_the_test_and_names_its_task(reply: Reply) -> None:
     fleet = MemoryFleet({"chat": reply})
