@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.model.errors import InvalidJob
-from fleet.model.job import ChatRequest, JobTerms, Lane, Plan, Tier
+from fleet.model.job import ChatRequest, JobOptions, JobTerms, Lane, Plan, Tier
 
 _WORDS: Mapping[str, type[StrEnum]] = {"lane": Lane, "plan": Plan, "tier": Tier}
 _MOMENTS = {"deadline_seconds": "deadline_at", "not_before_seconds": "not_before_at"}
@@ -43,6 +43,8 @@ def submission_of(
 
     Raises: InvalidJob naming the field and the rule; TypeError for an option that does not exist.
     """
+    if unknown := options.keys() - JobOptions.__annotations__:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
     said = dict(options)
     for name, words in _WORDS.items():
         if name in said and (name, said[name]) != ("tier", None):

@@ -81,9 +81,10 @@ def test_every_option_is_one_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> No
     assert (done.exit_code, heard) == (0, dict(SAID)), done.output
 
 
-def test_an_option_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(TypeError, match="prioriti"):
-        submission(task="chat", messages=MESSAGES, prioriti=1)  # type: ignore[call-arg]
+@pytest.mark.parametrize("name", ["prioriti", "deadline_at", "not_before_at", "traceparent"])
+def test_an_option_that_does_not_exist_is_an_error(name: str) -> None:
+    with pytest.raises(TypeError, match=name):
+        submission(task="chat", messages=MESSAGES, **{name: 1})  # type: ignore[arg-type]
 
 
 def test_a_dead_letter_is_submitted_again_on_the_terms_of_its_job() -> None:
