@@ -183,11 +183,11 @@ def read_attempt(record: AttemptRecord) -> Attempt:
     outcome: Outcome
     if record.failure is not None:
         outcome = Failure(record.failure.kind, record.failure.detail)
-    elif record.finish_reason is None or record.usage is None or record.model is None:
-        raise ValueError(f"attempt {record.number}: finish_reason, usage and model are required without a failure")
+    elif record.usage is None:
+        raise ValueError(f"attempt {record.number}: usage is required without a failure")
     else:
-        features = _features(record.features)
-        outcome = Answer({}, record.finish_reason, read_usage(record.usage), record.model, features)
+        usage, features = read_usage(record.usage), _features(record.features)
+        outcome = Answer({}, record.finish_reason or "", usage, record.model or "", features)
     return _attempt(vars(record), outcome)
 
 

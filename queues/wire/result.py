@@ -140,11 +140,10 @@ def _answer(record: ResultRecord, attempts: tuple[Attempt, ...], message: Mappin
     """The delivered answer; its own usage is that of the last attempt that answered on the delivering target."""
     if message is None:
         return None
-    if record.finish_reason is None or record.model is None:
-        raise ValueError("no result of schema 1: finish_reason and model are required with a message")
     answered = [a.outcome.usage for a in attempts if isinstance(a.outcome, Answer) and a.target == record.target]
     usage = answered[-1] if answered else read_usage(record.usage)
-    return Answer(message, record.finish_reason, usage, record.model)
+    # A backend that names neither has answered all the same: whoever waits for the result must be able to read it.
+    return Answer(message, record.finish_reason or "", usage, record.model or "")
 
 
 def _total_usage(result: Result) -> Usage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from queues.wire.dead_letter import decode_dead
 from queues.wire.feedback import decode_feedback
 from queues.wire.job import decode_job
 from queues.wire.ledger import decode_ledger
-from queues.wire.result import Receipt, decode_result, receipt_in
+from queues.wire.result import Receipt, decode_result, encode_result, receipt_in
 from queues.wire.work import decode_work
 
 RECORDED = Path(__file__).parent / "recorded" / "v0.2"
@@ -116,3 +117,10 @@ def test_a_message_published_before_means_the_same(name: str) -> None:
     read, meant = READ[name]
 
     assert read((RECORDED / f"{name}.json").read_bytes()) == meant
+
+
+@pytest.mark.parametrize("name", ["model", "finish_reason"])
+def test_a_result_whose_backend_named_no_model_or_end_is_read_all_the_same(name: str) -> None:
+    written = replace(RESULT, answer=replace(DELIVERED, **{name: None}))
+    read = decode_result(encode_result(replace(written, attempts=(replace(TOLD[0], outcome=written.answer),))))
+    assert read.answer == replace(DELIVERED, **{name: ""})
