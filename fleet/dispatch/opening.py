@@ -9,6 +9,7 @@ came together, once in the life of a dispatcher for each message: what has been 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -55,6 +56,11 @@ class Opening:
         """Whose record is to be closed, and the broker did not answer."""
         self._one_at_a_time = asyncio.Lock()
         self._begun: set[asyncio.Task[None]] = set()
+        self._waiting: Counter[str] = Counter()
+
+    def waiting_of(self, tenant: str) -> int:
+        """How many messages of the tenant are in hand here and not opened yet."""
+        return self._waiting[tenant]
 
     async def run(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
         """Open them all and send off what follows, or end those that crashed whoever opened them.
@@ -65,6 +71,9 @@ class Opening:
         task = asyncio.create_task(self._open_all(sealed, place))
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+        tenants = Counter(each.body.ref.tenant for each in sealed)
+        self._waiting += tenants
+        task.add_done_callback(lambda _: self._waiting.subtract(tenants))
         await asyncio.wait((task,), timeout=POLL_SECONDS)
 
     async def finish(self) -> None:

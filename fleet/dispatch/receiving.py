@@ -50,6 +50,10 @@ class Receiver:
         self._outbox = outbox
         self._opening = Opening(queue, clock, leases, isolation, outbox, self._handle)
 
+    def waiting_of(self, tenant: str) -> int:
+        """Return how many messages of the tenant are in hand here and not opened yet."""
+        return self._opening.waiting_of(tenant)
+
     async def finish(self) -> None:
         """Wait for messages that are still being opened."""
         await self._opening.finish()

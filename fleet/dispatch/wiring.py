@@ -90,7 +90,7 @@ class Parts:
         admission, quotas = self.admission, self.quotas
         clock, rules, state, leases = self.clock, self.rules, self.state, self.leases
         receiver, lines = self.receiver(), Lines()
-        asking = Asking(lane, state, leases, quotas, lines)
+        asking = Asking(lane, state, leases, quotas, lines, receiver)
         refusals = Refusals(lane, clock, rules, state, self.peers, leases, receiver, admission, lines)
         taking = (self.queue, clock, rules, state, leases, receiver)
         return FairLane(lane, *taking, admission, quotas, lines, asking, refusals)

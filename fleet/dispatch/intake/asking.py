@@ -8,6 +8,7 @@ from itertools import chain
 
 from fleet.dispatch.intake.lines import MOST_HELD, MOST_HOLDING, WINDOW, Line, Lines
 from fleet.dispatch.intake.quotas import Quotas
+from fleet.dispatch.receiving import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane
@@ -29,12 +30,15 @@ STRANGERS_AT_ONCE = 8
 class Asking:
     """Of one lane."""
 
-    def __init__(self, lane: Lane, state: FleetState, leases: Leases, quotas: Quotas, lines: Lines) -> None:
+    def __init__(
+        self, lane: Lane, state: FleetState, leases: Leases, quotas: Quotas, lines: Lines, receiver: Receiver
+    ) -> None:
         self._lane = lane
         self._state = state
         self._leases = leases
         self._quotas = quotas
         self._lines = lines
+        self._receiver = receiver
         self._known_next = False
 
     def demand(self, turns: Turns, now: float) -> tuple[Mapping[str, int], int]:
@@ -81,14 +85,18 @@ class Asking:
     def most_from(self, tenant: str, safe: int, holding: int, turns: Turns) -> int:
         """How many jobs the tenant may be asked for, where so many tenants have jobs in hand."""
         line = self._lines[tenant]
-        held = len(line.held)
+        held = self._in_hand_of(tenant, line)
         window = min(WINDOW, max(1, MOST_HELD // max(1, holding)))
         allowed = self._quotas.may_take(tenant, self._lane, held, turns.of(tenant).per_job)
-        return int(min(BATCH, max(safe, window - held), allowed, self._most_by_bytes(line)))
+        return int(min(BATCH, max(safe, window - held), allowed, self._most_by_bytes(line, held)))
 
-    def _most_by_bytes(self, line: Line) -> float:
+    def _in_hand_of(self, tenant: str, line: Line) -> int:
+        """Return how many jobs of the tenant are held and how many of its messages wait to be opened, together."""
+        return len(line.held) + self._receiver.waiting_of(tenant)
+
+    def _most_by_bytes(self, line: Line, held: int) -> float:
         """One at least of a tenant of which nothing is held, so that nobody's large jobs keep it waiting for ever."""
-        least = 0 if line.held else 1
+        least = 0 if held else 1
         return max(least, self.bytes_left() // line.job_bytes) if line.job_bytes else BATCH
 
     def bytes_left(self) -> int:

@@ -76,11 +76,15 @@ class Refusals:
 
     async def carry_out(self, take: Take) -> bool:
         """Answer jobs that are too many, those held as well; whether there were any. It takes no room at any target."""
-        over = [tenant for tenant, line in self._lines if line.surplus and not line.poll][:TENANTS_AT_ONCE]
+        over = [tenant for tenant, line in self._lines if line.surplus and self._may_refuse(tenant)][:TENANTS_AT_ONCE]
         takes = [take(tenant, min(MOST_AT_ONCE, self._lines[tenant].surplus)) for tenant in over]
         for tenant, deliveries in zip(over, await asyncio.gather(*takes), strict=True):
             await self._refuse(tenant, deliveries)
         return bool(over)
+
+    def _may_refuse(self, tenant: str) -> bool:
+        """Not while messages of the tenant wait to be opened: some are refused then, and each reading counts them."""
+        return self._lines[tenant].poll is None and not self._receiver.waiting_of(tenant)
 
     async def _refuse(self, tenant: str, deliveries: Sequence[AnyDelivery]) -> None:
         """Refuse these jobs of the tenant, and where they are fewer than were asked for, some that are held."""

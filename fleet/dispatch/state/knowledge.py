@@ -87,9 +87,7 @@ class Knowledge:
         Nothing of either where the probe brought nothing.
         """
         if inflight.probe is not None:
-            again = judge_again(
-                inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, self._rules
-            )
+            again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, self._rules)
             return again or (None, None)
         confidence, judged = judge(answer, inflight.job, target, self.calibrations, self._rules)
         if confidence and inflight.shadow is None:

@@ -8,12 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.dispatch import opening
+from fleet.dispatch.intake.lines import WINDOW
 from fleet.dispatch.state import peers, state
 from fleet.dispatch.state.state import FleetState
-from fleet.model.delivery import Depths, Fill, JobsOf
+from fleet.model.delivery import Depths, Fill, JobsOf, Retry
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.submission import Submission
+from policies.resilience.delivery import SUSPECT_DELIVERIES
 from queues.memory import MemoryDesk, MemoryQueue
 
 SMALL, LARGE = "llama-8b", "mixtral-8x7b"
@@ -49,6 +52,14 @@ class OneLane:
         self._dispatcher = bench.dispatcher(self.queue)
         self._lane = self._dispatcher._parts.fair_lane(Lane.BULK)
         self._bench = bench
+
+    @property
+    def isolation(self):
+        return self._dispatcher._parts.isolation
+
+    @property
+    def in_hand(self):
+        return len(self._dispatcher._parts.leases)
 
     async def read(self):
         await self._dispatcher._parts.state.read(self.queue, self._dispatcher._time)
@@ -148,6 +159,35 @@ async def test_no_more_is_refused_once_a_reading_says_that_there_is_room(bench, 
     await lane.read()
     await lane.a_round()
     assert 0 < refused == await lane.refused()
+
+
+@pytest.fixture
+async def lane_of_sealed(bench, with_target, monkeypatch):
+    """A lane with 200 jobs that came back too often, while a call runs alone."""
+    monkeypatch.setattr(opening, "POLL_SECONDS", 0.0)
+    with_target(SMALL, max_in_flight=1, batch_size=1)
+    lane, queue = await _lane_that_knows(bench, acme=200), MemoryQueue(bench.broker)
+    for _ in range(SUSPECT_DELIVERIES):
+        held = await queue.take(JobsOf(Lane.BULK, "acme"), 200, 0.0)
+        await queue.settle([Retry(each) for each in held])
+    async with lane.isolation.alone():
+        yield lane
+
+
+async def test_no_more_jobs_wait_to_be_opened_than_may_be_held_of_a_tenant(lane_of_sealed):
+    for _ in range(8):
+        await lane_of_sealed.read()
+        await lane_of_sealed.a_round()
+    assert 0 < lane_of_sealed.in_hand <= WINDOW
+
+
+async def test_jobs_that_wait_to_be_opened_before_they_are_refused_are_not_too_many_once_more(bench, lane_of_sealed):
+    waiting = sum(bench.broker.depths().jobs.values())
+    lane_of_sealed.queue.most = waiting
+    for _ in range(8):
+        await lane_of_sealed.read()
+        await lane_of_sealed.a_round()
+    assert 0 < lane_of_sealed.in_hand <= WINDOW + waiting // 4 + 1
 
 
 @pytest.mark.parametrize(("size", "seconds"), [(50, state.READ_SECONDS), (51, state.PRESSED_READ_SECONDS)])
