@@ -79,14 +79,14 @@ def _is_word(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, StrEnum)
 
 
-def checks_of(kind: type, apart: Collection[str] = (), **rules: Any) -> Fields:
+def checks_of(kind: type, apart: Collection[str] = (), required: Collection[str] = (), **rules: Any) -> Fields:
     """The fields of a dataclass for `pydantic.create_model`: by its types, or by `rules` where those say more.
 
-    A field with a default may be missing, as in what an earlier version wrote.
+    A field with a default may be missing, as in what an earlier version wrote, unless it is `required`.
     """
     hints = get_type_hints(kind)
     return {
-        field.name: (rules.get(field.name, hints[field.name]), _default_of(field))
+        field.name: (rules.get(field.name, hints[field.name]), ... if field.name in required else _default_of(field))
         for field in fields(kind)
         if field.name not in apart
     }

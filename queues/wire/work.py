@@ -36,6 +36,11 @@ COMPARISON = "shadow"
 """The end of the id of a message that is one."""
 
 
+_FIRST = ("tier", "deadline_at", "max_cost_usd", "cloud", "own_key", "metadata", "hop", "attempts")
+"""Fields that every version has written. A message without one is damaged: the default of `cloud` would let the job
+go anywhere, that of `attempts` would have it paid for again."""
+
+
 def _permitted(providers: list[str] | None) -> Cloud:
     return CLOUD_ALLOW if providers is None else Cloud(frozenset(providers))
 
@@ -47,10 +52,13 @@ class _Version(Written):
 WorkRecord = create_model(
     "WorkRecord",
     __base__=_Version,
-    **checks_of(Job, id=JobId, tenant=TenantName, cloud=Annotated[list[str] | None, AfterValidator(_permitted)]),
+    **checks_of(
+        Job, required=_FIRST, id=JobId, tenant=TenantName, cloud=Annotated[list[str] | None, AfterValidator(_permitted)]
+    ),
     **checks_of(
         Work,
         apart=("job",),
+        required=_FIRST,
         target=TargetName,
         hop=Count,
         attempts=Annotated[list[CarriedAttempt], AfterValidator(counted)],
