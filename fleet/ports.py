@@ -50,14 +50,15 @@ class JobQueue(Protocol):
 
         So a crash at any moment repeats a step and loses nothing. A transition that has something outbound refused for
         good is not settled, and does not hinder the others. Everything has the same id each time, so that to commit
-        again, after `QueueUnavailable` say, changes nothing that was stored.
+        again, after `QueueUnavailable` say, changes nothing that was stored. Raises `NotSettled`, which is one, once
+        everything is stored.
         """
 
     async def publish(self, outbound: Sequence[Outbound]) -> Sequence[Stored]:
         """Store what follows from no delivery; return the outcome of each. One refused does not hinder the others."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End the leases of deliveries nothing follows from; return once the broker has confirmed every `Ack`."""
+        """End the leases of deliveries with nothing left to store; return once the broker confirmed every `Ack`."""
 
     async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
         """Renew the leases of these deliveries."""

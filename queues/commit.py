@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from fleet import faults
-from fleet.model.delivery import Committed, JobsOf, Settlement, Stored, Transition
+from fleet.model.delivery import Committed, JobsOf, NotSettled, Settlement, Stored, Transition
+from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Outbound
 
 Store = Callable[[Sequence[tuple[Outbound, str | None]]], Awaitable[Sequence[Stored]]]
@@ -25,8 +26,11 @@ async def commit(transitions: Sequence[Transition], store: Store, settle: Settle
         found = iter(stored)
         committed = [_committed(step, [next(found) for _ in step.everything]) for step in transitions]
     due = [step.settlement for step, each in zip(transitions, committed, strict=True) if each.settled]
-    if due and not faults.point(_published(due[0])):
-        await settle(due)
+    try:
+        if due and not faults.point(_published(due[0])):
+            await settle(due)
+    except QueueUnavailable as error:
+        raise NotSettled(committed, str(error)) from error
     return committed
 
 

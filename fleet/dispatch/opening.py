@@ -23,7 +23,6 @@ from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import deadly
 from fleet.model.delivery import AnyDelivery, Transition
 from fleet.model.errors import QueueUnavailable
-from fleet.model.result import Malformed
 from fleet.ports import Clock, JobQueue
 from policies.resilience.delivery import MOST_READINGS
 
@@ -134,4 +133,4 @@ class Opening:
 def _name(delivery: AnyDelivery) -> object:
     """Tells the messages of one process apart, however often each is handed out."""
     body = delivery.body
-    return delivery.source, delivery.stored_at, body.job_id if isinstance(body, Malformed) else None
+    return delivery.source, delivery.stored_at, body.ref.id

@@ -13,7 +13,7 @@ from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import unstorable
-from fleet.model.delivery import Ack, Committed, JobsOf, Transition, WorkOf
+from fleet.model.delivery import Ack, Committed, JobsOf, NotSettled, Transition, WorkOf
 from fleet.model.result import Result, Work
 from fleet.ports import Clock, JobQueue
 
@@ -61,17 +61,35 @@ class Outbox:
         """Commit every transition. A job of which something is refused for good fails, alone; what was done instead."""
         decided, acked = INTAKE_POINTS if _is_of_intake(transitions[0]) else RUNNER_POINTS
         faults.point(decided)
-        committed = await insist(lambda: self._queue.commit(transitions), patience_seconds)
+        committed = await self._insist(transitions, patience_seconds)
         for transition, each in zip(transitions, committed, strict=True):
             if each.refused or each.repeated:
                 _log_oddities(transition, each)
         if refused := [each for each, made in zip(transitions, committed, strict=True) if not made.settled]:
             now = self._clock.now()
             failed = {id(each): _failed(each, now) for each in refused}
-            await insist(lambda: self._queue.commit(list(failed.values())), patience_seconds)
+            await self._insist(list(failed.values()), patience_seconds)
             transitions = [failed.get(id(each), each) for each in transitions]
         faults.point(acked)
         return transitions
+
+    async def _insist(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Committed]:
+        """Commit, again and again while the broker is away. What is stored is not sent again: it may be large."""
+        stored: Sequence[Committed] = ()
+
+        async def commit() -> Sequence[Committed]:
+            nonlocal stored
+            if not stored:
+                try:
+                    return await self._queue.commit(transitions)
+                except NotSettled as error:
+                    stored = error.committed
+                    raise
+            pairs = zip(transitions, stored, strict=True)
+            await self._queue.settle([each.settlement for each, made in pairs if made.settled])
+            return stored
+
+        return await insist(commit, patience_seconds)
 
     def _note_moved(self, transitions: Sequence[Transition]) -> None:
         """Tell the traffic what left a target and what goes on to another. Intake counts for itself."""

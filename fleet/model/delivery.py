@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Outbound, Work
 
@@ -152,3 +153,11 @@ class Committed:
     repeated: tuple[Outbound, ...] = ()
     """What was there already."""
     settled: bool = True
+
+
+class NotSettled(QueueUnavailable):
+    """What follows is stored, and only the settlements are not confirmed: `settle` is all that is left to do."""
+
+    def __init__(self, committed: Sequence[Committed], why: str) -> None:
+        super().__init__(why)
+        self.committed = committed

@@ -5,6 +5,7 @@ FleetError
 ├── InvalidJob         a job cannot be accepted; names the field and the rule
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
+│   ├── NotSettled     everything is stored, only the settlement is not confirmed (`fleet.model.delivery`)
 │   └── QueueRefused   it answered and said no: a stream that is missing or full, JetStream that is off
 │       └── LoginRefused  the login is refused, or has no right to what was asked
 └── BackendUnavailable a backend cannot be built or reached at all
