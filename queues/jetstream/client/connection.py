@@ -128,7 +128,7 @@ class Connection:
             "pending_size": 16 * 1024 * 1024,
             # Every subject is built from validated tokens; checking each again costs 7 %.
             "skip_subject_validation": True,
-            "error_cb": _log_error,
+            "error_cb": self._log_error,
             "disconnected_cb": self._on_disconnected,
             "reconnected_cb": self._on_reconnected,
             "closed_cb": self._on_close,
@@ -258,6 +258,11 @@ class Connection:
         if batch.missing == 0 and not batch.done.done():
             batch.done.set_result(None)
 
+    async def _log_error(self, error: Exception) -> None:
+        """Log the error, and never raise: nats-py would stop reading. Why a first attempt fails, `open` raises."""
+        if self._inbox:
+            _log.warning("NATS: %s", error or type(error).__name__)
+
     async def _on_disconnected(self) -> None:
         self.generation += 1
         self._up.clear()
@@ -293,11 +298,6 @@ class Connection:
                 future.set_exception(QueueUnavailable(BROKEN))
         for arrived in self._listeners:
             arrived.put_nowait(QueueUnavailable(BROKEN))
-
-
-async def _log_error(error: Exception) -> None:
-    """Log the error, and never raise: nats-py would stop reading."""
-    _log.warning("NATS: %s", error or type(error).__name__)
 
 
 def status_of(message: Arrival) -> str | None:

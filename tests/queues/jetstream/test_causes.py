@@ -236,6 +236,13 @@ async def test_a_wrong_password_is_told_without_it(serve: Serve) -> None:
     assert ("refuses this login" in str(error), "wrong" in str(error)) == (True, False)
 
 
+async def test_why_nobody_gets_in_is_said_once_by_the_error_and_not_by_a_line_for_each_try(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    await refusal(f"nats://a:wrong@127.0.0.1:{serve(f'{JETSTREAM}authorization {{user: a, password: b}}')}")
+    assert [record for record in caplog.records if record.name.startswith("queues.")] == []
+
+
 async def test_tls_that_the_server_does_not_offer_is_told_and_no_password_is_sent(serve: Serve) -> None:
     error = await refusal(f"tls://a:secret@127.0.0.1:{serve(JETSTREAM)}")
     assert "offers no TLS, which was asked for" in str(error)
