@@ -61,7 +61,7 @@ def shown(rules: Rules) -> dict[str, object]:
     return {f"a job of {JOB.task}": decided(rules), "threshold, paid and simple": threshold, "mixtral's price": price}
 
 
-rules_path, catalogue_path = write(Path(sys.argv[1]))
+rules_path, catalogue_path = write(Path(sys.argv[1] if len(sys.argv) > 1 else "build/rules"))
 before, after = shown(load_rules(None, None, "local")), shown(load_rules(rules_path, catalogue_path, "local"))
 for question, old in before.items():
     print(f"{question}\n    shipped  {old}\n    yours    {after[question]}")
