@@ -16,9 +16,9 @@ _SHOULD = re.compile(r"^[A-Z]\w* should ")
 def rule_of(details: ErrorDetails) -> str:
     """Return the rule that was broken, as what the field must be; it does not repeat the value."""
     match details["type"]:
-        case "missing" | "union_tag_not_found":
+        case "missing" | "missing_argument" | "union_tag_not_found":
             return "is required"
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             return UNKNOWN
         case "union_tag_invalid":
             return f"must be one of {details['ctx']['expected_tags']}"

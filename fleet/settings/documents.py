@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
+from fleet.validation import rule_of
 from policies.rules.catalogue import Catalogue, catalogue_of
 from policies.rules.rules import Rules
 from policies.rules.sections import STRICT, Strict
@@ -82,7 +83,7 @@ def named(source: Path, build: Callable[[], Built]) -> Built:
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(path, f"{first['msg']} (in {source})") from None
+        raise ConfigError(path, f"{rule_of(first)} (in {source})") from None
     except ConfigError as error:
         raise ConfigError(error.field, f"{error.rule} (in {source})") from None
 

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from fleet.model.errors import ConfigError
 from fleet.model.job import TENANT
+from fleet.validation import rule_of
 
 PREFIX = "FLEET_"
 FILE_VARIABLE = "FLEET_SETTINGS"
@@ -187,7 +188,7 @@ def _refuse_secrets(content: Mapping[str, Any], path: str) -> None:
 
 def _config_error(error: ErrorDetails, overrides: Mapping[str, Any]) -> ConfigError:
     field = str(error["loc"][0]) if error["loc"] else "settings"
-    rule = "no such setting" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    rule = "no such setting" if error["type"] == "extra_forbidden" else rule_of(error)
     variable = field if field.isupper() else f"{PREFIX}{field.upper()}"
     if overrides.get(field) is None and os.environ.get(variable):
         return ConfigError(variable, rule)

@@ -186,7 +186,7 @@ def test_a_wrong_line_is_named(invoke: Invoke, tmp_path: Path) -> None:
 
     shown = invoke("calibrate", "--labels", str(path))
 
-    assert (shown.exit_code, shown.stderr) == (1, "fleet: wrong setting: labels.1.task: Field required\n")
+    assert (shown.exit_code, shown.stderr) == (1, "fleet: wrong setting: labels.1.task: is required\n")
 
 
 def test_without_labels_there_is_nothing_to_do(invoke: Invoke, invoke_json: InvokeJson) -> None:

@@ -23,6 +23,7 @@ from fleet.lab.learning.collected import LabelledAnswer
 from fleet.model.attempt import Features
 from fleet.model.calibration import OutputKind
 from fleet.model.errors import ConfigError
+from fleet.validation import rule_of
 from policies.confidence.signals import Evidence
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -79,7 +80,7 @@ def _label(number: int, line: bytes) -> LabelledAnswer:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(map(str, ("labels", number, *first["loc"])))
-        raise ConfigError(path, first["msg"]) from None
+        raise ConfigError(path, rule_of(first)) from None
     return LabelledAnswer(
         target=read.target,
         task=read.task,

@@ -107,9 +107,9 @@ def test_a_line_of_a_plain_result_is_enough(tmp_path: Path) -> None:
 WRONG: dict[str, str] = {
     "": "must have at least one line",
     "{oops\n": "line 1, line: Invalid JSON",
-    json.dumps(LINE) + "\n{}\n": "line 2, id: Field required",
-    json.dumps(LINE | {"submitted_at": -1}) + "\n": "line 1, submitted_at: Input should be greater than or equal to 0",
-    json.dumps(LINE | {"lane": "express"}) + "\n": "line 1, lane: Input should be",
+    json.dumps(LINE) + "\n{}\n": "line 2, id: is required",
+    json.dumps(LINE | {"submitted_at": -1}) + "\n": "line 1, submitted_at: must be greater than or equal to 0",
+    json.dumps(LINE | {"lane": "express"}) + "\n": "line 1, lane: must be",
 }
 
 

@@ -12,6 +12,7 @@ from fleet.model.attempt import Judged
 from fleet.model.calibration import Guard, OutputKind
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane, Plan
+from fleet.validation import rule_of
 
 Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=0)]
@@ -75,7 +76,7 @@ def read_trace(path: Path) -> list[RecordedJob]:
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(map(str, first["loc"])) or "line"
-            raise ConfigError(f"{path}, line {number}, {field}", first["msg"]) from None
+            raise ConfigError(f"{path}, line {number}, {field}", rule_of(first)) from None
     if not jobs:
         raise ConfigError(str(path), "must have at least one line")
     return jobs
