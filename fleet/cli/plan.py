@@ -31,7 +31,9 @@ def plan(
         str | None, typer.Option(help="bf16, fp8, int8, awq or gptq; without it, the best.")
     ] = None,
     kv_dtype: Annotated[str, typer.Option(help="How the KV cache is kept: bf16 or fp8.")] = "bf16",
-    context: Annotated[int | None, typer.Option(min=1, help="The longest context, in tokens.")] = None,
+    context: Annotated[
+        int | None, typer.Option(min=1, help="The longest context, in tokens; without it, the model's own.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="So many whole contexts must fit at once.")] = None,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Of the mean job.")] = 400,
     output_tokens: Annotated[int, typer.Option(min=1, help="Of the mean job.")] = 100,
@@ -154,11 +156,11 @@ def _show(
     from policies.capacity.plan import what_fits
 
     offers = {id(row): what_fits(row, models[row.model], machines, wish) for row in rows if not row.fits}
-    output.object(as_object(rows, offers, machines, wish))
+    output.object(as_object(rows, offers, models, machines, wish))
     if not output.as_json and len(offers) == len(rows):
         closest = min(rows, key=lambda row: row.memory.weights_gib)
         raise FleetError(short(closest, offers[id(closest)]))
-    output.show(*view(rows, offers, machines, wish))
+    output.show(*view(rows, offers, models, machines, wish))
 
 
 def _choice(option: str, value: str, kinds: type[Choice]) -> Choice:

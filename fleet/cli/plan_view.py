@@ -12,7 +12,7 @@ from rich.text import Text
 
 from policies.capacity import memory, roofline
 from policies.capacity.machines import Machines
-from policies.capacity.plan import Price, ServingOption, Wish
+from policies.capacity.plan import Price, Served, ServingOption, Wish
 
 LEGEND = (
     "type: of the weights. cards: replicas x cards of each. GiB, KV: weights and KV cache on each card.",
@@ -25,7 +25,9 @@ Offers = Mapping[int, str]
 """The offers of what fits instead, by the `id` of the row that does not fit."""
 
 
-def view(rows: Sequence[ServingOption], offers: Offers, machines: Machines, wish: Wish) -> Iterator[RenderableType]:
+def view(
+    rows: Sequence[ServingOption], offers: Offers, models: Mapping[str, Served], machines: Machines, wish: Wish
+) -> Iterator[RenderableType]:
     """Yield the table, then what does not fit and what would, then the assumptions."""
     yield _table(rows)
     yield from ("", *LEGEND)
@@ -33,17 +35,19 @@ def view(rows: Sequence[ServingOption], offers: Offers, machines: Machines, wish
         yield Text("\ndoes not fit", style="bold")
         yield from (f"  {short(row, offers[id(row)])}" for row in rows if not row.fits)
     yield Text("\nassumed", style="bold")
-    yield from (f"  {line}" for line in assumptions(machines, wish))
+    yield from (f"  {line}" for line in assumptions(models, machines, wish))
 
 
-def as_object(rows: Sequence[ServingOption], offers: Offers, machines: Machines, wish: Wish) -> dict[str, Any]:
+def as_object(
+    rows: Sequence[ServingOption], offers: Offers, models: Mapping[str, Served], machines: Machines, wish: Wish
+) -> dict[str, Any]:
     return {
         "rows": [{**_row(row), "what_fits": offers.get(id(row))} for row in rows],
         "job": asdict(wish.job),
         "gpu_memory_utilization": memory.UTILIZATION,
         "utilization": wish.utilization,
         "prices_as_of": machines.prices_as_of,
-        "assumptions": list(assumptions(machines, wish)),
+        "assumptions": list(assumptions(models, machines, wish)),
     }
 
 
@@ -54,8 +58,10 @@ def short(row: ServingOption, offer: str) -> str:
     return f"{row.model} in {row.quantization.value} does not fit {where}{split}: {row.reason}. Fits: {offer}"
 
 
-def assumptions(machines: Machines, wish: Wish) -> Iterator[str]:
+def assumptions(models: Mapping[str, Served], machines: Machines, wish: Wish) -> Iterator[str]:
     job = wish.job
+    contexts = ", ".join(f"{name} {served.context_tokens:,}" for name, served in models.items())
+    yield f"longest context in tokens, see --context: {contexts}"
     yield (
         f"memory: vLLM may use {memory.UTILIZATION:.0%} of a card; overhead is the activations of its widest step, "
         f"{memory.GRAPHS_GIB} GiB of CUDA graphs, {memory.CONTEXT_GIB} of CUDA and {memory.NCCL_GIB} of NCCL; "

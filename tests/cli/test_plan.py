@@ -38,6 +38,8 @@ def test_the_table_fits_80_columns_and_the_assumptions_follow(invoke: Invoke, mo
     [row] = [line for line in table if line.startswith(" g5.xlarge     bf16 1 x 1  15.0")]
     assert row.split()[-5:] == ["c", "0.58", "0.12", "0.25", "0.058"]
     assert "assumed" in lines
+    contexts = "llama-8b 8,192, mixtral-8x7b 16,384, llama-70b 8,192"
+    assert f"  longest context in tokens, see --context: {contexts}" in lines
     assert any("TensorRT-LLM" in line for line in lines)
     assert any("as of 2025-12" in line and "spot" in line for line in lines)
 
