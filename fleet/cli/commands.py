@@ -40,6 +40,7 @@ app.command()(scale)
 app.command()(simulate)
 app.command(name="nats-config")(nats_config)
 
+SUBMITTED = "The job's id, as `fleet submit` printed it."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", help="Whose jobs these are.")]
@@ -69,19 +70,27 @@ def submit(
     task: Annotated[str, typer.Argument(help="What kind of job it is, such as classify.intent.")],
     prompt: Annotated[str | None, typer.Argument(help="The user message.")] = None,
     request: Annotated[Path | None, typer.Option(help="A chat request as JSON in a file; - is stdin.")] = None,
-    lane: Annotated[Lane, typer.Option()] = Lane.STANDARD,
-    plan: Annotated[Plan, typer.Option()] = Plan.PAID,
-    tier: Annotated[Tier | None, typer.Option()] = None,
-    cloud: Annotated[str, typer.Option(help="allow, deny, or providers with commas between.")] = "allow",
-    deadline_seconds: Annotated[float | None, typer.Option(min=0.001)] = None,
+    lane: Annotated[
+        Lane, typer.Option(help="interactive: somebody waits; standard: it is wanted in minutes; bulk: files of jobs.")
+    ] = Lane.STANDARD,
+    plan: Annotated[Plan, typer.Option(help="What the tenant has subscribed to.")] = Plan.PAID,
+    tier: Annotated[Tier | None, typer.Option(help="How demanding it is; without it, by its task.")] = None,
+    cloud: Annotated[
+        str, typer.Option(help="allow, deny, or the providers that may be used, with commas between.")
+    ] = "allow",
+    deadline_seconds: Annotated[
+        float | None, typer.Option(min=0.001, help="How long its result is of use; without it, by its lane.")
+    ] = None,
     not_before_seconds: Annotated[float | None, typer.Option(min=0.001, help="Run it that much later.")] = None,
     own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
-    max_cost_usd: Annotated[float | None, typer.Option(min=0, help="What all attempts may cost together.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(min=1e-9, help="What all attempts may cost together.")] = None,
     above: Annotated[str | None, typer.Option(help="Run it on a stronger target than this one.")] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")
     ] = None,
-    job_id: Annotated[str | None, typer.Option("--id", help="Makes a repeated submission harmless.")] = None,
+    job_id: Annotated[
+        str | None, typer.Option("--id", help="16 to 64 of A-Z a-z 0-9 _ -; makes a repetition harmless.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long --wait waits.")] = 120.0,
     nats_url: NatsUrl = None,
@@ -113,7 +122,7 @@ def submit(
 
 @app.command()
 def result(
-    job_id: Annotated[str, typer.Argument(metavar="ID")],
+    job_id: Annotated[str, typer.Argument(metavar="ID", help=SUBMITTED)],
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -127,7 +136,7 @@ def result(
 
 @app.command()
 def cancel(
-    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -141,7 +150,7 @@ def cancel(
 
 @app.command()
 def explain(
-    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -155,7 +164,7 @@ def explain(
 
 @app.command()
 def feedback(
-    job_id: Annotated[str, typer.Argument(metavar="JOB")],
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
     verdict: Annotated[Verdict, typer.Argument(help="better: the answer was not good enough, a stronger model's is.")],
     text: Annotated[str | None, typer.Option(help="With edited: the answer as edited. Otherwise a remark.")] = None,
     nats_url: NatsUrl = None,
@@ -188,9 +197,14 @@ def demo(
 @bulk_app.command("run")
 def bulk_run(
     file: Annotated[Path, typer.Argument(help="JSONL: {task, messages or request} or OpenAI's batch format.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the results go, as JSONL.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the results go, as JSONL, in the order in which they finish.")
+    ],
     name: Annotated[
-        str | None, typer.Option(help="The same name and lines never run twice, as long as results live: 24 hours.")
+        str | None,
+        typer.Option(
+            help="Under one name no line runs twice for 24 hours; without it, the file's content is the name."
+        ),
     ] = None,
     window: Annotated[int, typer.Option(min=1, help="Jobs in flight at once.")] = 1000,
     nats_url: NatsUrl = None,

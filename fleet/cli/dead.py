@@ -37,7 +37,9 @@ WithBody = Annotated[bool, typer.Option("--body", help="Also show the message, a
 @dead_app.command("list")
 def list_(
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    reason: Annotated[Reason | None, typer.Option(help="Only those that ended for this reason.")] = None,
+    reason: Annotated[
+        Reason | None, typer.Option(metavar="REASON", help="Only those that ended for it, such as out_of_money.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="The newest ones, so many.")] = MOST_LISTED,
     body: WithBody = False,
     nats_url: NatsUrl = None,
@@ -50,7 +52,7 @@ def list_(
 
 @dead_app.command()
 def show(
-    sequence: Annotated[int, typer.Argument(metavar="SEQ")],
+    sequence: Annotated[int, typer.Argument(metavar="SEQ", help="As `fleet dead list` numbers them.")],
     body: WithBody = False,
     nats_url: NatsUrl = None,
     as_json: AsJson = False,

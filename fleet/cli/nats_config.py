@@ -33,7 +33,7 @@ Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to writ
 Tenants = Annotated[list[str] | None, typer.Option(help="Gets an account and a user of its own; repeatable.")]
 Servers = Annotated[
     list[str] | None,
-    typer.Option(help="host or host:port of a NATS server, 3 times for a cluster; without any it is 127.0.0.1."),
+    typer.Option(help="host or host:port of a NATS server, 3 or 5 times for a cluster; without any it is 127.0.0.1."),
 ]
 OnDisk = Annotated[
     SyncOption,

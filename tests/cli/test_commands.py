@@ -266,6 +266,7 @@ def test_a_bug_keeps_its_traceback(invoke: Invoke, monkeypatch: pytest.MonkeyPat
         ("demo", "--jobs", "0"),
         ("submit", "chat", "hello", "--lane", "express"),
         ("submit", "chat", "hello", "--metadata", "team"),
+        ("submit", "chat", "hello", "--max-cost-usd", "0"),
         ("result",),
     ],
 )
