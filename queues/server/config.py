@@ -130,7 +130,7 @@ def files_of(plan: ClusterLayout) -> Mapping[str, str]:
     Raises: ConfigError if passwords would cross a network in clear.
     """
     if plan.tls is None and not all(server.is_local for server in plan.servers):
-        raise ConfigError("tls", "is required where a server is not on this machine: passwords would travel in clear")
+        raise ConfigError("tls_dir", "is required where a server is elsewhere: passwords would travel in clear")
     configs = {f"{server.name}.conf": _server_file(plan, server) for server in plan.servers}
     return {**configs, ACCOUNTS_FILE: _accounts_file(plan)}
 
