@@ -128,12 +128,12 @@ class DispatcherProcess:
         Raises: QueueUnavailable if there is no broker; ConfigError if there is no target or the login is refused.
         """
         logs.configure(self._settings.log_level.upper())
-        backends = self._backends()
         closed = asyncio.Event()
         url = self._settings.nats_url or LOCAL_NATS_URL
         login = login_of(self._settings)
         connection = await connect(url, name="fleet-dispatcher", login=login, on_closed=closed.set)
         try:
+            backends = self._backends()
             await apply(connection.nats.jetstream(), TopologySpec())
             await _unless(closed, self._serve(connection, backends))
         finally:
@@ -146,7 +146,7 @@ class DispatcherProcess:
             backends |= fleet_backends(self._rules)
         if not backends:
             keys = ", ".join(f"{provider.upper()}_API_KEY" for provider in CLOUD_PROVIDERS)
-            raise ConfigError(keys, "one of them must be set where no model is deployed")
+            raise ConfigError(keys, "one of them must be set where the fleet has no model of its own, as without Ray")
         return backends
 
     async def _serve(self, connection: Connection, backends: Mapping[str, Backend]) -> None:

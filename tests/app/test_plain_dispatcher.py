@@ -86,17 +86,28 @@ async def test_neither_the_key_nor_the_prompt_reaches_the_log(client, plain_disp
     assert "France" not in process.logs
 
 
-async def test_a_dispatcher_without_any_target_says_which_variable_to_set(broker):
+async def complaint_without_keys(nats_url):
+    """The one line with which a dispatcher without any key ends."""
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fleet.cli", "dispatcher", "--nats-url", broker.url),
+        *(sys.executable, "-m", "fleet.cli", "dispatcher", "--nats-url", nats_url),
         env=environment,
         stderr=asyncio.subprocess.PIPE,
     )
     _, errors = await process.communicate()
     assert process.returncode == 1
-    assert "OPENAI_API_KEY" in errors.decode()
-    assert len(errors.decode().splitlines()) == 1
+    [line] = errors.decode().splitlines()
+    return line
+
+
+async def test_a_dispatcher_without_any_target_says_which_variable_to_set(broker):
+    assert "OPENAI_API_KEY" in await complaint_without_keys(broker.url)
+
+
+async def test_a_dispatcher_without_broker_and_target_names_the_broker_first():
+    line = await complaint_without_keys("nats://127.0.0.1:1")
+    assert "nothing listens there" in line
+    assert "OPENAI_API_KEY" not in line
 
 
 async def test_a_tenants_own_key_serves_that_tenant_alone_and_costs_the_fleet_nothing(
