@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import structlog
 from fault_server import FaultServer
 from hypothesis import HealthCheck, settings
+from patience import PATIENCE_SECONDS
 from xdist.scheduler import LoadFileScheduling
+
+from queues.jetstream.client import connection
 
 # How long an example may take, or its data to be drawn, says something of the machine and nothing of the law.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,6 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(item: pytest.Item) -> int:
     return 0 if item.nodeid.startswith(f"{ENGINES}/") else 1 if item.get_closest_marker("e2e") else 2
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_connections() -> Iterator[None]:
+    """A broker that shares the machine with all the rest may take longer than a user would want to be kept waiting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "DEFAULT_TIMEOUT_SECONDS", PATIENCE_SECONDS / 10)
+        yield
+
+
+@pytest.fixture
+def hasty_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of a broker that is not there."""
+    monkeypatch.setattr(connection, "DEFAULT_TIMEOUT_SECONDS", 0.2)
 
 
 @pytest.fixture

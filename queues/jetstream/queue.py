@@ -31,7 +31,7 @@ from fleet.model.result import Malformed, Outbound, Result, Sealed, Work
 from queues.commit import commit
 from queues.jetstream import api
 from queues.jetstream.causes import refused, stored_elsewhere
-from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, status_of
+from queues.jetstream.client.connection import Connection, status_of
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.codes import TOO_LARGE, WRITTEN_MEANWHILE
 from queues.jetstream.consumers import TooManyConsumers, ensure_consumer
@@ -94,7 +94,7 @@ class JetStreamQueue:
     async def _pull(self, source: Source, limit: int, wait_seconds: float) -> tuple[list[Arrival], int]:
         inlet = self._inlets.get(source) or await self._open_inlet(source)
         try:
-            return await inlet.pull(limit, wait_seconds, DEFAULT_TIMEOUT_SECONDS), inlet.generation
+            return await inlet.pull(limit, wait_seconds, self._connection.timeout_seconds), inlet.generation
         except (QueueUnavailable, asyncio.CancelledError):
             self._inlets.drop(source)
             await inlet.close()

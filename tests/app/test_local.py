@@ -57,6 +57,7 @@ def test_wanted_ports_are_kept_and_the_others_are_free_and_distinct() -> None:
     assert len({0, ports.nats, ports.http, ports.dashboard}) == 4
 
 
+@pytest.mark.usefixtures("hasty_connections")
 @pytest.mark.parametrize("command", ["up", "demo"])
 def test_without_the_engines_the_line_says_what_to_install(setting: pytest.MonkeyPatch, command: str) -> None:
     setting.setitem(sys.modules, "ray", None)

@@ -166,6 +166,7 @@ async def test_a_connection_that_was_given_up_is_made_anew(broker: EmbeddedServe
     await look._connection.close()
 
 
+@pytest.mark.usefixtures("hasty_connections")
 async def test_without_a_broker_a_look_fails_as_the_queue_does() -> None:
     with pytest.raises(QueueUnavailable):
         await BrokerLook(load(nats_url="nats://127.0.0.1:1"))()

@@ -57,6 +57,7 @@ def test_importing_everything_public_loads_nothing_heavy() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("hasty_connections")
 async def test_the_name_that_credentials_had_before_is_taken_with_a_warning() -> None:
     connecting = face.FleetClient.connect("nats://127.0.0.1:1", tenant="acme", login=face.Credentials())
     with (

@@ -13,7 +13,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -28,6 +28,7 @@ from queues.jetstream.client.unreachable import unreachable
 from queues.wire.letters import HEADER_ROOM_BYTES, Message
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
+"""How long a healthy broker may take to answer. Read at each `connect`."""
 BROKEN = "the connection to NATS broke"
 OTHER_LOGIN = "log in as a user who may, or give this one the right"
 
@@ -39,7 +40,7 @@ async def connect(
     *,
     name: str = "fleet",
     login: Login = ANONYMOUS,
-    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    timeout_seconds: float | None = None,
     on_closed: Callable[[], None] | None = None,
 ) -> Connection:
     """Connect to one of the comma-separated servers; later outages are survived for as long as they last.
@@ -47,10 +48,10 @@ async def connect(
     `on_closed` is called when nats-py gives the connection up for good (an expired user JWT does that): the process
     should end and be started again.
 
-    Raises: QueueUnavailable if no server answers within `timeout_seconds`; ConfigError if it refuses the login, does
-    not offer the TLS asked for, or the address is not valid.
+    Raises: QueueUnavailable if no server answers within `timeout_seconds`, `DEFAULT_TIMEOUT_SECONDS` unless given;
+    ConfigError if it refuses the login, does not offer the TLS asked for, or the address is not valid.
     """
-    connection = Connection(timeout_seconds, on_closed)
+    connection = Connection(timeout_seconds or DEFAULT_TIMEOUT_SECONDS, on_closed)
     await connection.open(url, name, login)
     return connection
 
@@ -71,7 +72,7 @@ class Connection:
     """Batched request and reply, and subscriptions that notice an outage. Make one with `connect`."""
 
     def __init__(self, timeout_seconds: float, on_closed: Callable[[], None] | None = None) -> None:
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds: Final = timeout_seconds
         self._on_closed = on_closed
         self._nc: Any = TolerantClient()
         self._nc.on_refused = self._on_refused
@@ -103,13 +104,13 @@ class Connection:
         """See `connect`."""
         options = {**self._options(url, name), **login.options()}
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 await self._nc.connect(**options)
         except (OSError, NatsError, TimeoutError) as error:
             await self._nc.close()
             # nats-py keeps trying whatever the reason is, and keeps the last one.
             last = self._nc.last_error or (None if isinstance(error, TimeoutError) else error)
-            raise unreachable(without_password(url), last, self._timeout_seconds) from error
+            raise unreachable(without_password(url), last, self.timeout_seconds) from error
         self._inbox = self._nc.new_inbox()
         self._up.set()
         await self.subscribe(f"{self._inbox}.*.*", self._on_reply)
@@ -121,7 +122,7 @@ class Connection:
             # nats-py closes for ever after the default 60 attempts, two minutes.
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.5,
-            "connect_timeout": self._timeout_seconds,
+            "connect_timeout": self.timeout_seconds,
             # A frozen server is noticed after 10 s instead of 4 minutes.
             "ping_interval": 5,
             "max_outstanding_pings": 2,
@@ -139,7 +140,7 @@ class Connection:
         # A server that is gone resets what is left to be sent; on uvloop it may have closed the transport already. One
         # that is frozen never reads it.
         with suppress(OSError, RuntimeError, TimeoutError):
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 await self._nc.close()
             return
         self._nc.drop()
@@ -156,7 +157,7 @@ class Connection:
         key = str(next(self._ids))
         inbox = f"{self._inbox}.{key}."
         commands = [self._command(message, f"{inbox}{index}") for index, message in enumerate(messages)]
-        async with self.waiting(timeout_seconds or self._timeout_seconds) as done:
+        async with self.waiting(timeout_seconds or self.timeout_seconds) as done:
             if generation is not None and generation != self.generation:
                 raise QueueUnavailable(BROKEN)
             batch = self._batches[key] = _Batch(messages, done)
@@ -218,7 +219,7 @@ class Connection:
 
         Raises: QueueUnavailable if the subscription fails.
         """
-        async with self.waiting(self._timeout_seconds):
+        async with self.waiting(self.timeout_seconds):
             return await self._nc.hear(subject, taker)
 
     async def unsubscribe(self, subscription: Subscription) -> None:

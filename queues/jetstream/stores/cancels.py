@@ -19,7 +19,7 @@ from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Status
 from queues.jetstream import api
 from queues.jetstream.causes import unanswered
-from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
@@ -111,7 +111,7 @@ class JetStreamCancels:
                 if missing <= 0:
                     told_all(known_since)
                 wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
-                messages = await inlet.pull(PORTION, wait_seconds, DEFAULT_TIMEOUT_SECONDS)
+                messages = await inlet.pull(PORTION, wait_seconds, self._connection.timeout_seconds)
                 # There are fewer than announced if some have grown too old meanwhile.
                 missing = missing - len(messages) if messages else 0
                 if known_since is None:

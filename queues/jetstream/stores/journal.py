@@ -16,7 +16,7 @@ from fleet.model.feedback import Feedback
 from fleet.model.result import LedgerEntry, Problem
 from queues.jetstream.api import StoredMessage
 from queues.jetstream.causes import unanswered
-from queues.jetstream.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection, connect
+from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
@@ -59,7 +59,7 @@ async def recorded(
         raise unanswered(f"{stream} cannot be read", error) from error
     inlet = Inlet(connection, stream, reader.name)
     try:
-        async for message in _portions(inlet, reader.num_pending or 0):
+        async for message in _portions(inlet, reader.num_pending or 0, connection.timeout_seconds):
             about = hand_over_of(message.reply)
             yield StoredMessage(message.subject, message.data, about.stored_at, about.sequence)
     finally:
@@ -68,10 +68,10 @@ async def recorded(
         await inlet.close()
 
 
-async def _portions(inlet: Inlet, expected: int) -> AsyncIterator[Any]:
+async def _portions(inlet: Inlet, expected: int, timeout_seconds: float) -> AsyncIterator[Any]:
     """Yield up to `expected` messages; fewer if some have grown too old meanwhile. Later ones are not waited for."""
     while expected > 0:
-        messages = await inlet.pull(min(expected, PORTION), 0, DEFAULT_TIMEOUT_SECONDS)
+        messages = await inlet.pull(min(expected, PORTION), 0, timeout_seconds)
         if not messages:
             return
         expected -= len(messages)
