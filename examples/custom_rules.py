@@ -44,7 +44,7 @@ def write(folder: Path) -> tuple[Path, Path]:
 
 
 def decided(rules: Rules) -> str:
-    """What these rules do first with the job, where every target is there."""
+    """Return what these rules do first with the job, where every target is there."""
     everything = View({name: TargetView() for name in rules.catalogue.targets})
     match next_action(JOB, (), everything, now=0.0, rules=rules):
         case Run(target, reason):

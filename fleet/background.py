@@ -23,7 +23,7 @@ CLOSED = "the client is closed"
 OWN_THREAD = "a synchronous client was called on its own event loop, and would wait for itself: use another thread"
 
 _forks = 0
-"""How many forks lie between the first process and this one."""
+"""The number of forks between the first process and this one."""
 
 
 def _count_fork() -> None:
@@ -123,7 +123,7 @@ class Background(Generic[T]):
 
 
 class _Process(Generic[T]):
-    """What one process has of a `Background`."""
+    """The part of a `Background` that belongs to one process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

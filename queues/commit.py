@@ -35,7 +35,7 @@ async def commit(transitions: Sequence[Transition], store: Store, settle: Settle
 
 
 def _committed(step: Transition, stored: Sequence[Stored]) -> Committed:
-    """What became of a transition; `stored` says it of everything in it, in order."""
+    """Return what became of a transition; `stored` says it of everything in it, in order."""
     pairs = list(zip(step.everything, stored, strict=True))
     refused = tuple(each for each, kind in pairs if kind is Stored.REFUSED)
     repeated = tuple(each for each, kind in pairs if kind is Stored.REPEAT)

@@ -68,7 +68,7 @@ _RULES = {
     "not_before_seconds": PositiveNumber,
     "max_cost_usd": PositiveNumber,
 }
-"""Where a line is checked more closely than by the type of the option."""
+"""Checks that are closer than the type of the option."""
 
 _OPTIONS = {
     name: (_RULES.get(name, hint), None)

@@ -1,4 +1,4 @@
-"""What is learned on the side of a job that ends: a shadow job behind some answers, labels for some discarded ones."""
+"""Learns on the side of a job that ends: a shadow job behind some answers, labels for some discarded ones."""
 
 from __future__ import annotations
 

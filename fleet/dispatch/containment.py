@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def fields_of(delivery: AnyDelivery, traceparent: str | None = None) -> dict[str, str | None]:
-    """What every log line about a job carries. The trace is that of its delivery, if no other is given."""
+    """Return what every log line about a job carries; the trace is that of its delivery unless another is given."""
     ref, traceparent = delivery.body.ref, traceparent or delivery.traceparent
     trace_id = traceparent.split("-")[1] if traceparent else None
     return {"job_id": ref.id, "tenant": ref.tenant, "trace_id": trace_id}

@@ -1,4 +1,4 @@
-"""What to do with a job in flight, and the transition that does it."""
+"""Decides what to do with a job in flight, and makes the transition that does it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Decider:
         return next_action(job, attempts, view, now, self._rules)
 
     def is_wanted(self, inflight: InFlightJob, now: float) -> bool:
-        """Whether a call is still of use: the job is neither called off nor too late."""
+        """Return whether a call is still of use: the job is neither cancelled nor too late."""
         return not self._cancelling.holds(inflight) and now < deadline_at(inflight.job, self._rules)
 
     def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:

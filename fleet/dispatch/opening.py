@@ -39,7 +39,7 @@ Handle = Callable[[AnyDelivery, Place], Transition | None]
 
 
 class Opening:
-    """Of one loop that takes. What is opened is handed to `handle`."""
+    """Opens the sealed messages of one loop that takes, and hands each to `handle`."""
 
     def __init__(
         self, queue: JobQueue, clock: Clock, leases: Leases, isolation: Isolation, outbox: Outbox, handle: Handle
@@ -58,7 +58,7 @@ class Opening:
         self._waiting: Counter[str] = Counter()
 
     def waiting_of(self, tenant: str) -> int:
-        """How many messages of the tenant are in hand here and not opened yet."""
+        """Return how many messages of the tenant are in hand here and not opened yet."""
         return self._waiting[tenant]
 
     async def run(self, sealed: Sequence[AnyDelivery], place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Where every step leaves the dispatcher: what follows is stored, and only then its delivery is settled."""
+"""Sends off every step of a dispatcher: what follows is stored, and only then its delivery is settled."""
 
 from __future__ import annotations
 

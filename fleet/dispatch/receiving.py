@@ -1,4 +1,4 @@
-"""What becomes of messages that were taken: jobs are placed, what holds none is turned down, sealed ones are opened."""
+"""Receives messages that were taken: jobs are placed, what holds none is turned down, sealed ones are opened."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Placing = Callable[[], Place]
 
 
 class Receiver:
-    """Where every message that a dispatcher takes is decided on, one by one."""
+    """Decides on every message that a dispatcher takes, one by one."""
 
     def __init__(
         self,

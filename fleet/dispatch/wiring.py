@@ -1,4 +1,4 @@
-"""How the parts of one dispatcher are put together. Each is given what it uses, and nothing else."""
+"""Puts the parts of one dispatcher together. Each is given what it uses, and nothing else."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from policies.rules.rules import Rules
 
 
 class Parts:
-    """What the parts of one dispatcher share. It is taken apart here, and handed to none of them."""
+    """The parts that a dispatcher's other parts share. They are taken apart here; nobody is handed all of them."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Parts:
         self.quotas = Quotas(rules, clock, self.state.traffic)
 
     def receiver(self) -> Receiver:
-        """One for each loop that takes."""
+        """Return a receiver for one loop that takes."""
         return Receiver(self.queue, self.clock, self.rules, self.leases, self.spans, self.isolation, self.outbox)
 
     def intake(self) -> Intake:

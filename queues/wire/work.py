@@ -73,7 +73,7 @@ _write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow"))
 
 
 def work_message_id(work: Work) -> str:
-    """One per job and hop. It says of a comparison that it is one, also where the body cannot be read."""
+    """Return one id per job and hop. It says of a comparison that it is one, also where the body cannot be read."""
     message_id = f"{work.job.tenant}.{work.job.id}.{work.hop}"
     return message_id if work.shadow is None else f"{message_id}.{COMPARISON}"
 

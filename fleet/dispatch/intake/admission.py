@@ -1,4 +1,4 @@
-"""What becomes of a job on arrival, whichever lane it comes from."""
+"""Decides what becomes of a job on arrival, whichever lane it comes from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.1
 
 
 class Admission:
-    """Of one dispatcher."""
+    """Admits the jobs of one dispatcher."""
 
     def __init__(
         self, rules: Rules, clock: Clock, state: FleetState, peers: Peers, spans: Spans, decider: Decider
@@ -38,7 +38,7 @@ class Admission:
         self._decider = decider
 
     def look(self, inflight: InFlightJob, view: View, now: float) -> Action:
-        """What to do with the job; one that has no chance where it would go ends here.
+        """Return what to do with the job; one that has no chance where it would go ends here.
 
         One that waits for a replica waits at its target, where it is counted as the target's: so one is started.
         """

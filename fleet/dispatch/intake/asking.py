@@ -1,4 +1,4 @@
-"""How many jobs each tenant of a lane is asked for: by the room that targets have, and by what is in hand already."""
+"""Decides how many jobs each tenant of a lane is asked for: by the room of the targets, and by what is in hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STRANGERS_AT_ONCE = 8
 
 
 class Asking:
-    """Of one lane."""
+    """Decides for one lane."""
 
     def __init__(
         self, lane: Lane, state: FleetState, leases: Leases, quotas: Quotas, lines: Lines, receiver: Receiver
@@ -42,7 +42,7 @@ class Asking:
         self._known_next = False
 
     def demand(self, turns: Turns, now: float) -> tuple[Mapping[str, int], int]:
-        """How many jobs each tenant may be asked for, and how many there is room for in all."""
+        """Return how many jobs each tenant may be asked for, and how many there is room for in all."""
         rooms = self._state.rooms(self._lane, now)
         traffic = self._state.traffic
         room = min(BATCH, sum(room for name, room in rooms.items() if traffic.is_portion(name, self._lane, room)))
@@ -83,7 +83,7 @@ class Asking:
         return list(dict.fromkeys(chain(*halves)))
 
     def most_from(self, tenant: str, safe: int, holding: int, turns: Turns) -> int:
-        """How many jobs the tenant may be asked for, where so many tenants have jobs in hand."""
+        """Return how many jobs the tenant may be asked for, where so many tenants have jobs in hand."""
         line = self._lines[tenant]
         held = self._in_hand_of(tenant, line)
         window = min(WINDOW, max(1, MOST_HELD // max(1, holding)))

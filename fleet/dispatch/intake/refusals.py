@@ -31,7 +31,7 @@ Take = Callable[[str, int], Awaitable[Sequence[AnyDelivery]]]
 
 
 class Refusals:
-    """Of one lane. What is too much is told by each reading, and refused until the next one."""
+    """Refuses the excess of one lane. What is too much is told by each reading, and refused until the next one."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ BYTES_PAUSE_SECONDS = 0.05
 
 
 class Collector:
-    """Of one target."""
+    """Takes the work of one target into its buffer."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ LOOK_AGAIN_SECONDS = 1.0
 
 
 class Feeder:
-    """Of one target."""
+    """Runs batches of one target from its buffer."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from fleet.model.target import Target
 
 
 class Slots:
-    """What runs at one target. A job keeps its slot, and the lease of its delivery, until it is freed; that is once."""
+    """Slots of one target. A job keeps its slot, and the lease of its delivery, until it is freed; that is once."""
 
     def __init__(self, target: Target, traffic: Traffic, leases: Leases, freed: Callable[[], None]) -> None:
         """`freed` is called whenever a slot may have come free."""
@@ -42,7 +42,7 @@ class Slots:
 
 
 class Exit:
-    """How jobs leave a target, whether their call was made or not: what follows is sent, then their slots are free."""
+    """Lets jobs leave a target, whether their call was made or not: what follows is sent, then their slots are free."""
 
     def __init__(
         self, outbox: Outbox, slots: Slots, reservations: CostReservations, decider: TargetDecider, state: FleetState

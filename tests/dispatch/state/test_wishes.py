@@ -143,12 +143,12 @@ class Unread(MemoryCancels):
 async def test_nothing_is_served_before_the_wishes_are_read(bench, sure) -> None:
     backend = bench.backend("llama-8b", sure)
     dispatcher = bench.dispatcher()
-    office = dispatcher._parts
+    parts = dispatcher._parts
     unread = Unread(bench.broker)
-    office.cancelling._cancels = unread
+    parts.cancelling._cancels = unread
     [job_id] = await bench.submit()
     task = asyncio.create_task(dispatcher.run())
-    while office.state.readings < 3:
+    while parts.state.readings < 3:
         await bench.broker.changed(JOBS, 0.05)
     assert (await bench.queue.depths()).jobs, "the job has not been taken"
     unread.may.set()

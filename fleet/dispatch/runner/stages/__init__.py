@@ -1,1 +1,1 @@
-"""What a batch passes through, in this order: cancel, reserve_cost, then intent records, execute and assess."""
+"""The stages of a batch, in this order: cancel, reserve_cost, then intent records, execute and assess."""

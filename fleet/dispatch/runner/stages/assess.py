@@ -24,7 +24,7 @@ from policies.rules.rules import Rules
 
 
 class Assess:
-    """Of one target."""
+    """Judges the outcomes of one target, and sends off what follows."""
 
     def __init__(
         self,
