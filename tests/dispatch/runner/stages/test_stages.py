@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
+from jobs_in_flight import in_flight
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.maintenance.cancelling import LookedUp
@@ -15,23 +16,16 @@ from fleet.dispatch.runner.stages.cancel import Cancel
 from fleet.dispatch.runner.stages.passed import Passed
 from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
 from fleet.model.action import Run, Wait
-from fleet.model.delivery import Ack, Delivery, Retry, Transition, WorkOf
-from fleet.model.job import Job, Lane, Plan
+from fleet.model.delivery import Ack, Retry, Transition
 from fleet.model.money import Refusal
 from fleet.model.reason import Reason
-from fleet.model.result import Work
 
 TARGET = SimpleNamespace(name="cloud")
 CLOCK = SimpleNamespace(now=lambda: 100.0)
 STATE = SimpleNamespace(view=lambda: None)
 
 
-def inflight(name: str) -> InFlightJob:
-    job = Job(f"job-{name:0>12}", "acme", Lane.BULK, "nudge", Plan.PAID, {"messages": []}, submitted_at=1.0)
-    return InFlightJob.of(Delivery(Work(job, "cloud", Reason.ROUTED), WorkOf("cloud", Lane.BULK), 1, 1.0))
-
-
-A, B, C, D = jobs = [inflight(name) for name in "abcd"]
+A, B, C, D = jobs = [in_flight(name, "cloud") for name in "abcd"]
 
 
 def acked(each: InFlightJob) -> Transition:
