@@ -44,8 +44,9 @@ async def alone(js: Any) -> AsyncIterator[None]:
 
     A login that may make no stream, or finds no room for an empty one, has nothing to measure and needs no lock.
     """
+    own = uuid.uuid4().hex
     try:
-        await _lock(js)
+        await _lock(js, own)
     except PermissionRefused:
         held = False
     except APIError as error:
@@ -59,13 +60,13 @@ async def alone(js: Any) -> AsyncIterator[None]:
     finally:
         if held:
             with suppress(PermissionRefused):  # who may make streams and remove none leaves it; the next one waits
-                await _remove(js, LOCK)
+                await _unlock(js, own)
 
 
-async def _lock(js: Any) -> None:
+async def _lock(js: Any, own: str) -> None:
     """Wait until the lock is ours. A crashed process's lock, under which no stream changes for long, is removed."""
     # Some accounts take no stream without a bound.
-    lock = StreamConfig(name=LOCK, subjects=[LOCK], max_bytes=1, description=uuid.uuid4().hex)
+    lock = StreamConfig(name=LOCK, subjects=[LOCK], max_bytes=1, description=own)
     seen, since = None, 0.0
     while True:
         try:
@@ -79,6 +80,13 @@ async def _lock(js: Any) -> None:
         elif time.monotonic() - since > STALLED_SECONDS:
             await _remove(js, LOCK)
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+async def _unlock(js: Any, own: str) -> None:
+    """Remove the lock, unless its holder stalled for so long that it is another process's by now."""
+    streams = [info.config for info in await js.streams_info()]
+    if any(stream.name == LOCK and stream.description == own for stream in streams):
+        await _remove(js, LOCK)
 
 
 async def _remove(js: Any, name: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -263,11 +264,23 @@ async def test_a_process_that_crashed_while_it_measured_keeps_nobody_out(
     assert 0.8 * 12 * MB < sum(sizes.values()) < 12 * MB
 
 
+async def test_a_process_that_stalled_leaves_the_lock_to_whoever_took_it_meanwhile(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+
+    async with measuring.alone(js):
+        await js.delete_stream(LOCK)
+        await js.add_stream(name=LOCK, subjects=[LOCK], description="taken over", max_bytes=1)
+
+    assert (await js.stream_info(LOCK)).config.description == "taken over"
+    await js.delete_stream(LOCK)
+
+
 class Refusing:
     """Stands in for a server that refuses to make streams with this code, so many times."""
 
     def __init__(self, code: int, times: int) -> None:
         self.made: list[str] = []
+        self._configs: list[StreamConfig] = []
         self._code, self._left = code, times
 
     async def add_stream(self, config: Any) -> None:
@@ -275,15 +288,13 @@ class Refusing:
             self._left -= 1
             raise APIError(code=500, err_code=self._code, description="said")
         self.made.append(config.name)
+        self._configs.append(config)
 
     async def delete_stream(self, name: str) -> None:
         self.made.remove(name)
 
     async def streams_info(self) -> list[Any]:
-        return []
-
-    async def stream_info(self, name: str) -> Any:
-        raise NotFoundError
+        return [SimpleNamespace(config=config) for config in self._configs if config.name in self.made]
 
 
 class Swept(Refusing):
