@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -65,6 +66,9 @@ def _word(words: type[StrEnum], field: str, value: Any) -> StrEnum:
 def _moment_at(field: str, seconds: object, now: float) -> float | None:
     if seconds is None:
         return None
-    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        raise InvalidJob(field, "must be a finite number")
-    return now + seconds
+    if isinstance(seconds, int | float):
+        with suppress(OverflowError):  # an integer may be larger than any float
+            moment_at = now + seconds
+            if math.isfinite(moment_at):
+                return moment_at
+    raise InvalidJob(field, "must be a finite number")

@@ -215,6 +215,7 @@ def test_an_id_is_random_and_fits_a_subject() -> None:
         (lambda: submission(task="chat", messages=HELLO, id=5), "id", "must match"),
         (lambda: submission(task="chat", messages=HELLO, deadline_seconds="x"), "deadline_seconds", "finite number"),
         (lambda: submission(task="chat", messages=HELLO, deadline_seconds=inf), "deadline_seconds", "finite number"),
+        (lambda: submission(task="chat", messages=HELLO, not_before_seconds=10**400), "not_before_seconds", "finite"),
         (lambda: submission(task="chat", messages=HELLO, lane="express"), "lane", "interactive, standard, bulk"),
         (lambda: submission(task="chat", messages=HELLO, plan="gold"), "plan", "free, paid, own_key"),
         (lambda: submission(task="chat", messages=HELLO, tier="tiny"), "tier", "simple, medium, complex"),
