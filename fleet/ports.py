@@ -15,7 +15,7 @@ from fleet.model.call import Call
 from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import AnyDelivery, Committed, Depths, JobsOf, Settlement, Source, Stored, Transition
 from fleet.model.feedback import Feedback
-from fleet.model.money import Claim, MoneyView, Refusal, Reservation
+from fleet.model.money import Claim, MoneyView, NanoUsd, Refusal, Reservation
 from fleet.model.result import Kept, LedgerEntry, Outbound, Result, Status
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
@@ -205,7 +205,7 @@ class SpendBook(Protocol):
         Raises: QueueUnavailable; then nothing may be spent on any of them.
         """
 
-    def settle(self, reservation: Reservation, nano: int) -> None:
+    def settle(self, reservation: Reservation, cost: NanoUsd) -> None:
         """Book the actual cost in place of the reservation, once, in the background; outages are waited out."""
 
     def seen(self) -> MoneyView:

@@ -1,8 +1,8 @@
 """Bounded spend: the maximum price of a call, and whether the day's money covers it.
 
-Only the fleet's payments to others count: attempts on cloud targets without a tenant's own key. Amounts are whole
-nano-dollars. A call is made only once its maximum price is reserved, and it carries the output limit that makes this
-price the maximum; so the sum of what is spent cannot pass a limit, even if others spend at the same time.
+Only the fleet's payments to others count: attempts on cloud targets without a tenant's own key. A call is made only
+once its maximum price is reserved, and it carries the output limit that makes this price the maximum; so the sum of
+what is spent cannot pass a limit, even if others spend at the same time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from fleet.model.attempt import Answer, FailureKind, Outcome, Usage
 from fleet.model.job import ChatRequest, Job
-from fleet.model.money import Account, Claim, Deposit, MoneyView, Offer, Refusal
+from fleet.model.money import Account, Claim, Deposit, MoneyView, NanoUsd, Quote, Refusal
 from fleet.model.target import Target
 from policies.budget import cost_usd, own_key_for
 from policies.features.needs import Needs
@@ -35,13 +35,13 @@ BUSY_BASE_SECONDS = 0.1
 BUSY_MOST_SECONDS = 10.0
 
 
-def nano_of(usd: float) -> int:
+def nano_of(usd: float) -> NanoUsd:
     """Convert US dollars to nano-dollars. Rounding keeps order: a lower price never becomes a higher one."""
     return round(usd * NANO)
 
 
-def usd_of(nano: int) -> float:
-    return nano / NANO
+def usd_of(amount: NanoUsd) -> float:
+    return amount / NANO
 
 
 def day_of(now: float) -> int:
@@ -53,28 +53,30 @@ def minute_of(now: float) -> int:
     return int(now // 60)
 
 
-def spent(account: Account, now: float, open_seconds: float) -> int:
+def spent(account: Account, now: float, open_seconds: float) -> NanoUsd:
     """Return the money that counts as spent: settled amounts, and those reserved more than `open_seconds` ago.
 
     The latter were reserved by a dispatcher that died; its calls may well have been made.
     """
-    return account.spent + sum(nano for minute, nano in account.open.items() if _is_stale(minute, now, open_seconds))
+    return account.spent + sum(each for minute, each in account.open.items() if _is_stale(minute, now, open_seconds))
 
 
-def reserve(account: Account, nano: int, limit: int | None, now: float, open_seconds: float) -> Account | Refusal:
-    """Reserve `nano` more on the account. EMPTY only if spent money leaves no room; BUSY if open reservations do."""
+def reserve(
+    account: Account, amount: NanoUsd, limit: NanoUsd | None, now: float, open_seconds: float
+) -> Account | Refusal:
+    """Reserve `amount` more on the account. EMPTY only if spent money leaves no room; BUSY if open reservations do."""
     if limit is not None:
         gone = spent(account, now, open_seconds)
-        if gone + nano > limit:
+        if gone + amount > limit:
             return Refusal.EMPTY
         fresh = sum(each for minute, each in account.open.items() if not _is_stale(minute, now, open_seconds))
-        if gone + fresh + nano > limit:
+        if gone + fresh + amount > limit:
             return Refusal.BUSY
     minute = minute_of(now)
-    return Account(account.spent, {**account.open, minute: account.open.get(minute, 0) + nano})
+    return Account(account.spent, {**account.open, minute: account.open.get(minute, 0) + amount})
 
 
-def settle(account: Account, reserved: int, actual: int, minute: int) -> Account:
+def settle(account: Account, reserved: NanoUsd, actual: NanoUsd, minute: int) -> Account:
     """Book `actual` as spent in place of what was reserved in `minute`, in full even if it is more."""
     left = account.open.get(minute, 0) - reserved
     still_open = {**account.open, minute: left}
@@ -97,7 +99,7 @@ two and a half.
 """
 
 
-def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Offer:
+def quote(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Quote:
     """Return the output limit for a call and its maximum price; `needs` are the request's.
 
     The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room. It is lower
@@ -111,7 +113,7 @@ def offer(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
         output_tokens = min(output_tokens, int(left_for_output * 1e6 / target.output_usd_per_million_tokens))
     output_tokens = max(1, output_tokens)
     usage = Usage(most_input_tokens(request, target, rules.money), output_tokens)
-    return Offer(nano_of(cost_usd(usage, target)), output_tokens, usage.input_tokens)
+    return Quote(nano_of(cost_usd(usage, target)), output_tokens, usage.input_tokens)
 
 
 def _cautious_input_tokens(request: ChatRequest, needs: Needs) -> int:
@@ -151,17 +153,17 @@ def capped(request: ChatRequest, output_tokens: int) -> ChatRequest:
     return {**request, **dict.fromkeys(names, output_tokens)}
 
 
-def claim(job: Job, nano: int, rules: MoneyRules) -> Claim:
-    """Return a claim on `nano` for a call of this job, with the limits in force."""
+def claim(job: Job, amount: NanoUsd, rules: MoneyRules) -> Claim:
+    """Return a claim on `amount` for a call of this job, with the limits in force."""
     limit = tenant_limit_usd(job.tenant, rules)
-    return Claim(job.tenant, nano, nano_of(rules.daily_usd), None if limit is None else nano_of(limit))
+    return Claim(job.tenant, amount, nano_of(rules.daily_usd), None if limit is None else nano_of(limit))
 
 
 def tenant_limit_usd(tenant: str, rules: MoneyRules) -> float | None:
     return rules.tenants.get(tenant, rules.tenant_daily_usd)
 
 
-def charged(outcome: Outcome, reserved: int, target: Target) -> int:
+def charged(outcome: Outcome, reserved: NanoUsd, target: Target) -> NanoUsd:
     """Return what to book for a paid call: an answer by its usage, a failure by what may have been charged for it.
 
     Providers charge nothing for a request they refuse or never got. Where a model may have worked and nobody reported
@@ -177,7 +179,7 @@ def most_usage(deposit: Deposit | None, target: Target) -> Usage:
     """Return the maximum tokens a call can use: what was paid for, else what the target has room for."""
     if deposit is None:
         return Usage(target.context_tokens, target.context_tokens)
-    return Usage(deposit.input_tokens or target.context_tokens, deposit.output_tokens)
+    return Usage(deposit.quote.input_tokens, deposit.quote.output_tokens)
 
 
 def believed(outcome: Outcome, most: Usage) -> Outcome:
@@ -225,22 +227,22 @@ def busy_seconds(deliveries: int) -> float:
     return min(BUSY_BASE_SECONDS * 2.0 ** min(deliveries - 1, 64), BUSY_MOST_SECONDS)
 
 
-def objection(nano: int, target: Target, tenant: str, view: MoneyView, rules: MoneyRules) -> str | None:
-    """Return the objection of the day's limits to a call of `nano` on a cloud target, in one clause; None if none.
+def objection(cost: NanoUsd, target: Target, tenant: str, view: MoneyView, rules: MoneyRules) -> str | None:
+    """Return the objection of the day's limits to a call of this maximum cost, in one clause; None if there is none.
 
     There is one wherever `reserve` would say EMPTY, so a job that was refused money is not sent there again.
     """
     for whose, gone, limit in _limits(tenant, view, rules):
-        if gone + nano > limit:
+        if gone + cost > limit:
             left = usd_of(max(0, limit - gone))
-            return f"up to ${usd_of(nano):.6f} with ${left:.6f} left of {whose} ${usd_of(limit):.2f} a day"
+            return f"up to ${usd_of(cost):.6f} with ${left:.6f} left of {whose} ${usd_of(limit):.2f} a day"
         if gone >= rules.cheap_at * limit and not _is_cheap(target, rules):
             price = rules.cheap_usd_per_million_output_tokens
             return f"${usd_of(gone):.6f} of {whose} ${usd_of(limit):.2f} a day are spent: targets up to ${price:g} only"
     return None
 
 
-def _limits(tenant: str, view: MoneyView, rules: MoneyRules) -> Iterator[tuple[str, int, int]]:
+def _limits(tenant: str, view: MoneyView, rules: MoneyRules) -> Iterator[tuple[str, NanoUsd, NanoUsd]]:
     """Yield the owner, the money spent and the limit of each limit that applies."""
     yield "the fleet's", view.fleet, nano_of(rules.daily_usd)
     limit = tenant_limit_usd(tenant, rules)
@@ -252,7 +254,7 @@ def _is_cheap(target: Target, rules: MoneyRules) -> bool:
     return target.output_usd_per_million_tokens <= rules.cheap_usd_per_million_output_tokens
 
 
-def steps_crossed(before: int, after: int, limit: int, rules: MoneyRules) -> Mapping[str, float]:
+def steps_crossed(before: NanoUsd, after: NanoUsd, limit: NanoUsd, rules: MoneyRules) -> Mapping[str, float]:
     """Return the steps of a limit that this booking passed, by name, as shares of the limit."""
     steps = {"alert": rules.alert_at, "cheap_targets_only": rules.cheap_at, "spent": 1.0}
     return {name: share for name, share in steps.items() if before < math.ceil(share * limit) <= after}

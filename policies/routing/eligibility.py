@@ -73,7 +73,7 @@ def _objection(target: Target, demand: Demand, view: View, rules: Rules) -> str 
     job = demand.job
     if not money.fleet_pays(job, target):
         return None
-    most = money.offer(job.request, demand.needs, demand.left_usd, target, rules).nano
+    most = money.quote(job.request, demand.needs, demand.left_usd, target, rules).cost
     return money.objection(most, target, job.tenant, view.money, rules.money)
 
 

@@ -82,10 +82,10 @@ def test_an_answer_is_bounded_by_the_job_or_the_rules_and_by_the_jobs_own_money(
     job, request_extra, left_usd, output_tokens
 ):
     request = job(text="x" * 40, request=request_extra).request
-    offer = money.offer(request, needs_of(request, RULES.estimates), left_usd, GPT, RULES)
-    assert offer.output_tokens == output_tokens
+    quote = money.quote(request, needs_of(request, RULES.estimates), left_usd, GPT, RULES)
+    assert quote.output_tokens == output_tokens
     most_input = money.most_input_tokens(request, GPT, RULES.money)
-    assert offer.nano == most_input * 2_500 + output_tokens * 10_000
+    assert quote.cost == most_input * 2_500 + output_tokens * 10_000
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_request_without_a_limit_gets_one_that_fits_the_context(rules, job) ->
     request = job(text="word " * 40).request
     needs = needs_of(request, rules.estimates)
 
-    found = money.offer(request, needs, None, small, rules)
+    found = money.quote(request, needs, None, small, rules)
 
     assert needs.input_tokens + found.output_tokens < 512
-    assert money.offer(request, needs, None, rules.catalogue.targets["gpt-4o"], rules).output_tokens == 4096
+    assert money.quote(request, needs, None, rules.catalogue.targets["gpt-4o"], rules).output_tokens == 4096

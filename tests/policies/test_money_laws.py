@@ -86,11 +86,11 @@ def content_bytes(request):
 
 @given(request=requests, target=st.sampled_from(CLOUDS), data=st.data())
 def test_a_call_never_comes_to_more_than_was_set_aside_for_it(request, target, data):
-    offer = money.offer(request, needs_of(request, RULES.estimates), None, target, RULES)
+    quote = money.quote(request, needs_of(request, RULES.estimates), None, target, RULES)
     read = data.draw(st.integers(0, min(content_bytes(request), target.context_tokens)))
-    written = data.draw(st.integers(0, offer.output_tokens))
+    written = data.draw(st.integers(0, quote.output_tokens))
     answer = Answer({"content": "Yes."}, "stop", Usage(read, written), target.model)
-    assert money.charged(answer, offer.nano, target) <= offer.nano
+    assert money.charged(answer, quote.cost, target) <= quote.cost
 
 
 # --- more money never gives fewer answers
@@ -108,7 +108,7 @@ def ladder_end(job: Job, outcomes: Mapping[str, Attempt], spent: int, rules: Rul
                 left = None if job.max_cost_usd is None else job.max_cost_usd - sum(a.cost_usd for a in attempts)
                 made = replace(outcomes[name], number=len(attempts) + 1, reason=reason, started_at=now, ended_at=now)
                 if isinstance(made.outcome, Answer):
-                    most = money.offer(job.request, needs, left, target, rules).output_tokens
+                    most = money.quote(job.request, needs, left, target, rules).output_tokens
                     usage = Usage(needs.input_tokens, min(made.outcome.usage.output_tokens, most))
                     made = replace(made, outcome=replace(made.outcome, usage=usage), cost_usd=cost_usd(usage, target))
                 attempts = (*attempts, made)

@@ -13,7 +13,7 @@ from fleet.model.action import Wait
 from fleet.model.attempt import Answer, Outcome
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import ChatRequest
-from fleet.model.money import Claim, Deposit, Offer, Refusal, Reservation
+from fleet.model.money import Claim, Deposit, NanoUsd, Quote, Refusal, Reservation
 from fleet.model.reason import Reason
 from fleet.model.target import Target
 from fleet.ports import SpendBook
@@ -44,28 +44,28 @@ class CostReservations:
         paid = [inflight for inflight in jobs if money.fleet_pays(inflight.job, target)]
         if not paid:
             return jobs, []
-        offers = [self._offer(inflight, target) for inflight in paid]
+        quotes = [self._quote(inflight, target) for inflight in paid]
         answers = await self._reserve(
-            [self._claim(inflight, offer) for inflight, offer in zip(paid, offers, strict=True)]
+            [self._claim(inflight, quote) for inflight, quote in zip(paid, quotes, strict=True)]
         )
         faults.point("money.reserved")
         admitted = [inflight for inflight in jobs if not money.fleet_pays(inflight.job, target)]
         refused: list[tuple[InFlightJob, Refusal]] = []
-        for inflight, offer, answer in zip(paid, offers, answers, strict=True):
+        for inflight, quote, answer in zip(paid, quotes, answers, strict=True):
             if isinstance(answer, Reservation):
-                admitted.append(replace(inflight, deposit=Deposit(answer, offer.output_tokens, offer.input_tokens)))
+                admitted.append(replace(inflight, deposit=Deposit(answer, quote)))
             else:
                 refused.append((inflight, answer))
         return admitted, refused
 
-    def _offer(self, inflight: InFlightJob, target: Target) -> Offer:
+    def _quote(self, inflight: InFlightJob, target: Target) -> Quote:
         request, limit = _asked(inflight), inflight.job.max_cost_usd
         # A comparison is the fleet's own wish: the job's money is not for it.
         left_usd = None if limit is None or inflight.shadow is not None else limit - spent_usd(inflight.attempts)
-        return money.offer(request, needs_of(request, self._rules.estimates), left_usd, target, self._rules)
+        return money.quote(request, needs_of(request, self._rules.estimates), left_usd, target, self._rules)
 
-    def _claim(self, inflight: InFlightJob, offer: Offer) -> Claim:
-        return money.claim(inflight.job, offer.nano, self._rules.money)
+    def _claim(self, inflight: InFlightJob, quote: Quote) -> Claim:
+        return money.claim(inflight.job, quote.cost, self._rules.money)
 
     async def _reserve(self, claims: Sequence[Claim]) -> Sequence[Reservation | Refusal]:
         try:
@@ -87,7 +87,7 @@ class CostReservations:
             return
         if inflight.deposit is not None:
             reservation = inflight.deposit.reservation
-            self._book.settle(reservation, money.charged(outcome, reservation.nano, target))
+            self._book.settle(reservation, money.charged(outcome, reservation.amount, target))
 
 
 def believed(inflight: InFlightJob, outcome: Outcome, target: Target) -> Outcome:
@@ -98,7 +98,7 @@ def believed(inflight: InFlightJob, outcome: Outcome, target: Target) -> Outcome
 def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
     """What the attempt cost in US dollars: the very sum that is booked for it; nothing where a tenant's key paid."""
     if inflight.deposit is not None:
-        return money.usd_of(money.charged(outcome, inflight.deposit.reservation.nano, target))
+        return money.usd_of(money.charged(outcome, inflight.deposit.reservation.amount, target))
     if not isinstance(outcome, Answer) or own_key_for(inflight.job, target) is not None:
         return 0.0
     return cost_usd(outcome.usage, target)
@@ -106,9 +106,8 @@ def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
 
 def request_of(inflight: InFlightJob) -> ChatRequest:
     """What is sent out: the request, or the probe's; cut off where its deposit ends."""
-    return (
-        _asked(inflight) if inflight.deposit is None else money.capped(_asked(inflight), inflight.deposit.output_tokens)
-    )
+    asked, deposit = _asked(inflight), inflight.deposit
+    return asked if deposit is None else money.capped(asked, deposit.quote.output_tokens)
 
 
 def _asked(inflight: InFlightJob) -> ChatRequest:
@@ -120,13 +119,13 @@ def wait_for_money(inflight: InFlightJob, target: Target) -> Wait:
     return Wait(target.name, money.busy_seconds(inflight.delivery.deliveries), Reason.MONEY_BUSY)
 
 
-def alerts(rules: MoneyRules) -> Callable[[str | None, int, int], None]:
+def alerts(rules: MoneyRules) -> Callable[[str | None, NanoUsd, NanoUsd], None]:
     """Tells operators of each step of a limit, once per day and limit in the whole fleet.
 
     Bookings follow one another, whoever makes them: exactly one passes each step, and its dispatcher tells.
     """
 
-    def tell(tenant: str | None, before: int, after: int) -> None:
+    def tell(tenant: str | None, before: NanoUsd, after: NanoUsd) -> None:
         limit_usd = rules.daily_usd if tenant is None else money.tenant_limit_usd(tenant, rules)
         if limit_usd is None:
             return

@@ -24,6 +24,7 @@ from fleet.lab.simulation.workload.scenario import Kind, Scenario
 from fleet.model.action import Action, Run, Wait
 from fleet.model.attempt import Attempt, Failure, FailureKind
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Job
+from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.target import Target
 from fleet.model.view import View
@@ -64,7 +65,7 @@ class Decisions:
             [_likeness(kind, tokens, rules) for tokens in bands]
             for kind, bands in zip(scenario.mix, self._bands, strict=True)
         ]
-        self._prices: dict[tuple[int, int, str], tuple[bool, int]] = {}
+        self._prices: dict[tuple[int, int, str], tuple[bool, NanoUsd]] = {}
         self._known: dict[tuple[int, int, tuple[int, ...], int], Action] = {}
         self._known_at = state.stamp
         self._warm: dict[tuple[int, int, tuple[int, ...], str], str | None] = {}
@@ -116,15 +117,15 @@ class Decisions:
             self._warm[key] = action.target if isinstance(action, Run) and starts else None
         return self._warm[key]
 
-    def price(self, job: SimulatedJob, target: Target) -> tuple[bool, int]:
-        """Return whether the fleet pays for a call, and the maximum cost of that call in nano-dollars."""
+    def price(self, job: SimulatedJob, target: Target) -> tuple[bool, NanoUsd]:
+        """Return whether the fleet pays for a call, and the maximum cost of that call."""
         key = (job.kind, self._band(job), target.name)
         found = self._prices.get(key)
         if found is None:
             likeness = self._likenesses[key[0]][key[1]]
             needs = needs_of(likeness.request, self._rules.estimates)
-            offer = money.offer(likeness.request, needs, None, target, self._rules)
-            found = self._prices[key] = (money.fleet_pays(likeness, target), offer.nano)
+            quote = money.quote(likeness.request, needs, None, target, self._rules)
+            found = self._prices[key] = (money.fleet_pays(likeness, target), quote.cost)
         return found
 
     def cost_usd(self, job: SimulatedJob, target: Target) -> float:

@@ -25,6 +25,7 @@ from fleet.lab.simulation.workload.scenario import ScalingKind, Scenario
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.job import Lane
+from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.scaling import Capacity
 from policies import money
@@ -186,9 +187,9 @@ class Engine:
 
     def _call(self, job: SimulatedJob, server: PaidServer, now: float) -> None:
         """Call once the money for it is set aside; if it cannot be now, the job looks again later."""
-        pays, nano = self.decisions.price(job, server.target)
-        job.reserved = nano if pays else 0
-        if pays and not self.state.reserve(nano, now):
+        pays, cost = self.decisions.price(job, server.target)
+        job.reserved = cost if pays else 0
+        if pays and not self.state.reserve(cost, now):
             job.reserved = 0
             job.waits += 1
             self.at(now + money.busy_seconds(job.waits), self.go_on, job)
@@ -212,14 +213,14 @@ class Engine:
             self._shut(server, server.provider.meter.shut_until_at, now)
         self._concluded(server, job, outcome, now)
 
-    def _bill(self, server: PaidServer, job: SimulatedJob, outcome: Outcome) -> int:
-        """Book the outcome in nano-dollars, as production does, and return them."""
+    def _bill(self, server: PaidServer, job: SimulatedJob, outcome: Outcome) -> NanoUsd:
+        """Book what the call cost, as production does, and return it."""
         if isinstance(outcome, Answer):
-            nano = money.nano_of(self.decisions.cost_usd(job, server.target))
+            cost = money.nano_of(self.decisions.cost_usd(job, server.target))
         else:
-            nano = money.charged(outcome, job.reserved, server.target)
-        server.usd += money.usd_of(nano)
-        return nano
+            cost = money.charged(outcome, job.reserved, server.target)
+        server.usd += money.usd_of(cost)
+        return cost
 
     def _finished(self, server: OwnServer, now: float) -> None:
         self._concluded(server, server.pool.finish(now), ANSWER, now)

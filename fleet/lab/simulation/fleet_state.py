@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from fleet.model.attempt import Answer, Outcome
-from fleet.model.money import MoneyView
+from fleet.model.money import MoneyView, NanoUsd
 from fleet.model.scaling import Capacity
 from fleet.model.target import Target
 from fleet.model.view import Breaker, TargetView, View
@@ -101,17 +101,17 @@ class SimulatedFleetState:
     def open_to_calls(self, name: str, now: float) -> bool:
         return breaker.allows(self._breaker(name), now)
 
-    def reserve(self, nano: int, now: float) -> bool:
+    def reserve(self, amount: NanoUsd, now: float) -> bool:
         """Set money aside for a call if the day's limit allows it; return whether it did."""
         if (day := money.day_of(now)) != self._day:
             self._day, self._spent = day, 0
-        if self._spent + self._open + nano > self._limit:
+        if self._spent + self._open + amount > self._limit:
             return False
-        self._open += nano
+        self._open += amount
         self._note_money()
         return True
 
-    def settle(self, reserved: int, actual: int) -> None:
+    def settle(self, reserved: NanoUsd, actual: NanoUsd) -> None:
         self._open -= reserved
         self._spent += actual
         self._note_money()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ValidationError
 
 from fleet.model.errors import QueueUnavailable
-from fleet.model.money import Account, Refusal
+from fleet.model.money import Account, NanoUsd, Refusal
 from policies import money
 from queues.jetstream.stores.cells import Cell, Cells
 
@@ -41,8 +41,8 @@ class Record(BaseModel):
     """An account as it is stored. `commits` holds each writer's last number, the latest writer at the end."""
 
     # Required, so that other JSON does not pass for an account that has spent nothing.
-    spent: int
-    open: dict[int, int] = {}
+    spent: NanoUsd
+    open: dict[int, NanoUsd] = {}
     commits: dict[str, int] = {}
 
     @property
@@ -52,16 +52,16 @@ class Record(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    nano: int
-    limit: int | None
+    amount: NanoUsd
+    limit: NanoUsd | None
     at: float
     answer: asyncio.Future[Account | Refusal]
 
 
 @dataclass(frozen=True, slots=True)
 class _Settlement:
-    reserved: int
-    actual: int
+    reserved: NanoUsd
+    actual: NanoUsd
     minute: int
 
 
@@ -104,17 +104,17 @@ class Page:
         self._known: tuple[Record, int] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def reserve(self, nano: int, limit: int | None, now: float) -> Account | Refusal:
+    async def reserve(self, amount: NanoUsd, limit: NanoUsd | None, now: float) -> Account | Refusal:
         """Return the account with the money reserved in it, or the refusal.
 
         Raises: QueueUnavailable; then nothing is reserved.
         """
-        claim = _Claim(nano, limit, now, asyncio.get_running_loop().create_future())
+        claim = _Claim(amount, limit, now, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
         self._wake()
         return await claim.answer
 
-    def settle(self, reserved: int, actual: int, minute: int) -> None:
+    def settle(self, reserved: NanoUsd, actual: NanoUsd, minute: int) -> None:
         self._owed.append(_Settlement(reserved, actual, minute))
         self._wake()
 
@@ -195,7 +195,7 @@ class Page:
         for each in commit.settled:
             commit.after = money.settle(commit.after, each.reserved, each.actual, each.minute)
         for claim in self._claims:
-            answer = money.reserve(commit.after, claim.nano, claim.limit, claim.at, self._open_seconds)
+            answer = money.reserve(commit.after, claim.amount, claim.limit, claim.at, self._open_seconds)
             commit.answers.append((claim, answer))
             if isinstance(answer, Account):
                 commit.after = answer
@@ -228,7 +228,7 @@ class Page:
 
 
 def _give_back(claim: _Claim) -> _Settlement:
-    return _Settlement(claim.nano, 0, money.minute_of(claim.at))
+    return _Settlement(claim.amount, 0, money.minute_of(claim.at))
 
 
 def record_of(cell: Cell) -> Record:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 from fleet.model.errors import QueueUnavailable
-from fleet.model.money import Account, Claim, MoneyView, Refusal, Reservation
+from fleet.model.money import Account, Claim, MoneyView, NanoUsd, Refusal, Reservation
 from fleet.ports import Clock
 from policies import money
 from queues.jetstream.stores.cells import Cells
@@ -22,8 +22,8 @@ CLOSE_SECONDS = 5.0
 
 EPOCH = date(1970, 1, 1).toordinal()
 
-OnBooked = Callable[[str | None, int, int], None]
-"""Called for every booking: the tenant (None: the fleet), and nano-dollars settled before and after it."""
+OnBooked = Callable[[str | None, NanoUsd, NanoUsd], None]
+"""Called for every booking: the tenant (None: the fleet), and what was settled before and after it."""
 
 
 class CellSpendBook:
@@ -56,23 +56,23 @@ class CellSpendBook:
     async def _reserve(self, claim: Claim, now: float) -> Reservation | Refusal:
         """Reserve for the tenant first, so that one at its limit never disturbs the account that all share."""
         tenants, fleet = self._page(claim.tenant, now), self._page(None, now)
-        of_tenant = await tenants.reserve(claim.nano, claim.tenant_limit, now)
+        of_tenant = await tenants.reserve(claim.amount, claim.tenant_limit, now)
         if isinstance(of_tenant, Refusal):
             return of_tenant
         try:
-            of_fleet = await fleet.reserve(claim.nano, claim.fleet_limit, now)
+            of_fleet = await fleet.reserve(claim.amount, claim.fleet_limit, now)
         except (QueueUnavailable, asyncio.CancelledError):
-            tenants.settle(claim.nano, 0, money.minute_of(now))
+            tenants.settle(claim.amount, 0, money.minute_of(now))
             raise
         if isinstance(of_fleet, Refusal):
-            tenants.settle(claim.nano, 0, money.minute_of(now))
+            tenants.settle(claim.amount, 0, money.minute_of(now))
             return of_fleet
-        return Reservation(claim.tenant, claim.nano, now)
+        return Reservation(claim.tenant, claim.amount, now)
 
-    def settle(self, reservation: Reservation, nano: int) -> None:
+    def settle(self, reservation: Reservation, cost: NanoUsd) -> None:
         for tenant in (reservation.tenant, None):
             page = self._page(tenant, reservation.at)
-            page.settle(reservation.nano, nano, money.minute_of(reservation.at))
+            page.settle(reservation.amount, cost, money.minute_of(reservation.at))
 
     def seen(self) -> MoneyView:
         return self._seen if self._day == money.day_of(self._clock.now()) else MoneyView()
