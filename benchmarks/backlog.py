@@ -20,7 +20,7 @@ from fleet.app import apply_topology
 from fleet.model.job import Lane
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk
-from queues.jetstream.topology import stream_sizes
+from queues.jetstream.streams.topology import stream_sizes
 
 TENTHS = 10
 

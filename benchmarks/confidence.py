@@ -54,7 +54,7 @@ def rates(name: str, rounds: int) -> dict[str, list[float]]:
     os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"})
     from vllm import LLM, SamplingParams
 
-    from deployments.chat import CANDIDATES, features_of
+    from deployments.replica.chat import CANDIDATES, features_of
     from deployments.standins.tasks import examples
 
     size = SIZES[name]

@@ -52,7 +52,7 @@ from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.spend import CellSpendBook
-from queues.jetstream.topology import stream_sizes
+from queues.jetstream.streams.topology import stream_sizes
 from queues.server.embedded import EmbeddedServer
 
 BATCH = 256

@@ -79,7 +79,7 @@ def submissions(options: Options) -> list[Submission]:
 
 def offline(options: Options) -> list[float]:
     """Return jobs per second of `LLM.chat`, by round, with the log-probabilities by which the fleet judges answers."""
-    from deployments.chat import CANDIDATES
+    from deployments.replica.chat import CANDIDATES
 
     return _offline(options, CANDIDATES)
 
@@ -103,7 +103,7 @@ def _offline(options: Options, candidates: int | None) -> list[float]:
 def handle(options: Options) -> list[float]:
     """Return jobs per second of `RayServeBackend` with several micro-batches in flight, by round."""
     from deployments import cluster
-    from deployments.declared import Declared
+    from deployments.serve.declared import Declared
 
     with TemporaryDirectory(prefix="fleet-bench-") as folder:
         cluster.start(dashboard=False, http_port=free_port(), temp_dir=Path(folder))
@@ -117,7 +117,7 @@ def handle(options: Options) -> list[float]:
 
 
 async def _through_handle(options: Options) -> None:
-    from deployments.backend import ray_serve_backend
+    from deployments.serve.backend import ray_serve_backend
 
     backend = ray_serve_backend(options.target)
     calls = [Call(submission.request, TIMEOUT_SECONDS) for submission in submissions(options)]

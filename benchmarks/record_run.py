@@ -19,8 +19,8 @@ from typing import Any
 from fleet.cli.connection import open_desk
 from fleet.cli.demo.asked import jobs
 from fleet.cli.demo.collect import collect
+from fleet.cli.ops.running import started_apart
 from fleet.cli.output import quiet
-from fleet.cli.running import started_apart
 from fleet.model.feedback import Feedback
 from fleet.model.result import Result
 from fleet.model.submission import Submission

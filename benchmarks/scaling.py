@@ -210,8 +210,8 @@ async def _fleet(policy: str, folder: Path) -> AsyncIterator[JetStreamDesk]:
 
 def _applications(policy: str) -> list[dict[str, Any]]:
     """Return Llama 8B under the policy, and a dispatcher. Serve's policy is left at its defaults."""
-    from deployments.declared import Declared
     from deployments.profiles import Profile
+    from deployments.serve.declared import Declared
 
     own = policy == "fleet"
     factory = "fleet.app:dispatcher_from_environment" if own else BLIND

@@ -1,8 +1,8 @@
 """The Serve applications: one per model, named like its target, and one for the dispatcher.
 
-`deployments.declared` and the files for `serve deploy` name the functions here; Serve builds each application in a
-process of its own. Every model also answers HTTP as vLLM itself does, below its route: `/llama-8b/v1/chat/completions`
-(OpenAI) and `/llama-8b/v1/messages` (Anthropic).
+`deployments.serve.declared` and the files for `serve deploy` name the functions here; Serve builds each application in
+a process of its own. Every model also answers HTTP as vLLM itself does, below its route:
+`/llama-8b/v1/chat/completions` (OpenAI) and `/llama-8b/v1/messages` (Anthropic).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from deployments.declared import DISPATCHER
 from deployments.host import ServedWorkerHost
 from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
+from deployments.serve.declared import DISPATCHER
 
 HOST_CPUS = 0.1
 """Logical CPUs of the dispatcher: a fraction, because it must find room on a laptop beside three models."""
@@ -40,7 +40,7 @@ def build_model(args: Mapping[str, Any]) -> serve.Application:
     # Seven seconds of imports, which the process that builds the dispatcher need not wait for.
     from ray.serve.llm import build_llm_deployment
 
-    from deployments.server import FleetLLMServer
+    from deployments.replica.server import FleetLLMServer
 
     chosen = ModelArguments.model_validate(args)
     described = model(chosen.profile, chosen.target)

@@ -114,7 +114,7 @@ def _set_environment() -> None:
 
 
 def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
-    """Apply what `deployments.declared` says, and return once every application runs and its models are warm.
+    """Apply what `deployments.serve.declared` says, and return once every application runs and its models are warm.
 
     Applications that were declared before and are not among them are deleted.
 

@@ -138,4 +138,4 @@ def _deployment(described: ModelProfile) -> dict[str, Any]:
 
 
 def _callback(described: ModelProfile) -> dict[str, Any]:
-    return {"callback_class": "deployments.engine.WeightsAreHere"} if described.shipped else {}
+    return {"callback_class": "deployments.replica.engine.WeightsAreHere"} if described.shipped else {}

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 from ray.util.metrics import Counter, Gauge
 
-from deployments.hold import Hold
 from deployments.host import resolve
+from deployments.serve.hold import Hold
 from fleet.model.delivery import Depths
 from fleet.model.scaling import Capacity, Load, ScalingDecision
 from policies.rules.rules import Rules

@@ -36,7 +36,7 @@ from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Outbound, Result, Sealed, Work
 from fleet.model.submission import Submission
 from queues.commit import commit
-from queues.jetstream.sealing import body_of
+from queues.jetstream.consuming.sealing import body_of
 from queues.jetstream.stores.load import MemoryLoads
 from queues.wire.codec import decode
 from queues.wire.letters import (

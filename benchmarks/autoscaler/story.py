@@ -208,8 +208,8 @@ def _replicas() -> Replicas:
 
 def _applications() -> list[dict[str, Any]]:
     """Return the model, from none to `MOST` replicas by the fleet's rules, and the dispatcher."""
-    from deployments.declared import Declared
     from deployments.profiles import Profile
+    from deployments.serve.declared import Declared
 
     declared = Declared(Profile.LOCAL, [TARGET], host={"factory": DISPATCHER}, readings=READINGS, least=0)
     model, dispatcher = declared.applications()

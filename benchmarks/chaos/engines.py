@@ -31,7 +31,7 @@ from fleet.settings.environment import load
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.journal import recorded
-from queues.jetstream.topology import stream_sizes
+from queues.jetstream.streams.topology import stream_sizes
 from queues.wire.subjects import RESULTS
 
 NAMES = {"Ray replica": "ServeReplica:{target}", "vLLM engine": "VLLM::EngineCore"}

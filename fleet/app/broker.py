@@ -13,7 +13,7 @@ from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.dead import JetStreamDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal
-from queues.jetstream.topology import Change, TopologySpec, apply
+from queues.jetstream.streams.topology import Change, TopologySpec, apply
 
 open_desk = JetStreamDesk.connect
 """Connects a publisher."""

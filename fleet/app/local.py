@@ -154,8 +154,8 @@ def _environment(settings: Settings, nats_url: str) -> dict[str, str]:
 
 def _deploy(settings: Settings) -> tuple[str, ...]:
     from deployments import cluster
-    from deployments.declared import Declared
     from deployments.profiles import Profile, models
+    from deployments.serve.declared import Declared
 
     profile = Profile(settings.profile)
     host = {"factory": DISPATCHER_FACTORY}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.serve_api import ServeApi
+from deployments.serve.api import ServeApi
 from fleet.app.broker import login_of
 from fleet.app.worker import CLOUD_PROVIDERS, SystemClock, rules_of
 from fleet.model.errors import FleetError, QueueUnavailable
@@ -20,7 +20,7 @@ from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.cells import Cells, JetStreamCells
 from queues.jetstream.stores.spend import accounts_of
-from queues.jetstream.topology import stream_sizes
+from queues.jetstream.streams.topology import stream_sizes
 from queues.wire.subjects import SPEND
 
 TIMEOUT_SECONDS = 3.0

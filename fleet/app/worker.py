@@ -30,7 +30,7 @@ from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.stores.spend import CellSpendBook
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import TopologySpec, apply
 
 CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
 
@@ -91,7 +91,7 @@ def fleet_backends(rules: Rules) -> dict[str, Backend]:
     A target without a replica is included: its jobs are what a replica is started for.
     """
     from deployments import cluster
-    from deployments.backend import ray_serve_backend
+    from deployments.serve.backend import ray_serve_backend
 
     deployed = cluster.status()
     own = [target.name for target in rules.catalogue.targets.values() if not target.is_cloud]
@@ -100,7 +100,7 @@ def fleet_backends(rules: Rules) -> dict[str, Backend]:
 
 def fleet_capacities() -> Capacities:
     """Return the source that knows how many replicas each self-hosted target has on our Ray cluster."""
-    from deployments.capacity import ServeCapacities
+    from deployments.serve.capacity import ServeCapacities
 
     return ServeCapacities()
 

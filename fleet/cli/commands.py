@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.calibrate import calibrate
 from fleet.cli.connection import settings_for
-from fleet.cli.dead import dead_app
-from fleet.cli.evaluate import evaluate
-from fleet.cli.nats_config import nats_config
+from fleet.cli.lab.calibrate import calibrate
+from fleet.cli.lab.evaluate import evaluate
+from fleet.cli.lab.router import router
+from fleet.cli.lab.simulate import simulate
+from fleet.cli.ops.dead import dead_app
+from fleet.cli.ops.nats_config import nats_config
+from fleet.cli.ops.plan import plan
+from fleet.cli.ops.scale import scale
 from fleet.cli.output import Output, friendly
-from fleet.cli.plan import plan
-from fleet.cli.router import router
-from fleet.cli.scale import scale
-from fleet.cli.simulate import simulate
 from fleet.model.feedback import Verdict
 from fleet.model.job import Lane, Plan, Tier
 
@@ -49,7 +49,7 @@ Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", h
 @app.command()
 def up(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     """Start NATS, Ray, the models and the dispatcher on this machine, until Ctrl-C."""
-    from fleet.cli import running
+    from fleet.cli.ops import running
     from fleet.settings.environment import load
 
     with friendly(as_json):
@@ -59,7 +59,7 @@ def up(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
 @app.command()
 def status(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     """Show the streams and the targets of a running fleet."""
-    from fleet.cli import fleet_status
+    from fleet.cli.ops import fleet_status
 
     with friendly(as_json):
         asyncio.run(fleet_status.show(settings_for(nats_url), Output(as_json)))
@@ -227,7 +227,7 @@ def topology_apply(
     as_json: AsJson = False,
 ) -> None:
     """Create or update the streams; repeating it changes nothing."""
-    from fleet.cli import topology
+    from fleet.cli.ops import topology
 
     with friendly(as_json):
         asyncio.run(topology.apply(settings_for(nats_url), Output(as_json), replicas))

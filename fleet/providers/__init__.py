@@ -14,7 +14,7 @@ from fleet.model.target import Target
 from fleet.ports import Backend
 from fleet.providers.backend import ProviderBackend
 from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
-from fleet.providers.openai_wire import OpenAIWire
+from fleet.providers.openai.wire import OpenAIWire
 from fleet.providers.sdk import WayOut, anthropic_sdk, groq_sdk, openai_sdk
 
 __all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "ProviderSettings", "build"]
@@ -52,7 +52,7 @@ def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
     way = WayOut(base_url, settings.connect_timeout_seconds, settings.proxy_url, settings.ca_path)
     match target.provider:
         case "anthropic":
-            from fleet.providers.anthropic_wire import AnthropicWire
+            from fleet.providers.anthropic.wire import AnthropicWire
 
             return ProviderBackend(target.provider, AnthropicWire(target), anthropic_sdk(way), keys)
         case "groq":

@@ -34,15 +34,15 @@ from queues.jetstream.causes import refused, stored_elsewhere
 from queues.jetstream.client.connection import Connection, status_of
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.codes import TOO_LARGE, WRITTEN_MEANWHILE
-from queues.jetstream.consumers import TooManyConsumers, ensure_consumer
+from queues.jetstream.consuming.consumers import TooManyConsumers, ensure_consumer
+from queues.jetstream.consuming.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
+from queues.jetstream.consuming.inlets import Inlets
+from queues.jetstream.consuming.sealing import Readings, body_of, record_of
+from queues.jetstream.consuming.tokens import VOID, Token, look_up
 from queues.jetstream.fence import displacing
-from queues.jetstream.inlet import NANOSECONDS, ConsumerGone, Inlet, hand_over_of
-from queues.jetstream.inlets import Inlets
 from queues.jetstream.maintenance.forgotten import Forgotten
 from queues.jetstream.maintenance.strays import Stray, Strays, is_stray
-from queues.jetstream.sealing import Readings, body_of, record_of
 from queues.jetstream.stores.load import JetStreamLoads
-from queues.jetstream.tokens import VOID, Token, look_up
 from queues.wire.codec import decode
 from queues.wire.letters import Message, message_or_none, traceparent_in
 from queues.wire.parcels import parcel_of

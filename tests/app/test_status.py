@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from deployments.serve_api import SERVE_API
+from deployments.serve.api import SERVE_API
 from fleet.app.status import (
     ReplicaCounts,
     SpendStatus,
@@ -21,7 +21,7 @@ from fleet.app.status import (
     target_statuses,
 )
 from fleet.app.worker import SystemClock, rules_of
-from fleet.cli.fleet_status import targets_table
+from fleet.cli.ops.fleet_status import targets_table
 from fleet.model.money import Claim, Reservation
 from fleet.settings.environment import Settings, load
 from queues.jetstream.stores.cells import MemoryCells

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 from patience import PATIENCE_SECONDS
 
-from deployments.grouping import as_finished
+from deployments.replica.grouping import as_finished
 
 
 async def at(gate: asyncio.Event, value: str) -> str:

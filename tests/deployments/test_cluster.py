@@ -10,8 +10,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments import cluster
 from deployments.cluster import ApplicationStatus
-from deployments.declared import Declared
 from deployments.profiles import Profile
+from deployments.serve.declared import Declared
 from fleet.model.errors import BackendUnavailable
 
 LAUNCHER = Path(__file__).parents[2] / "cluster.yaml"

@@ -85,10 +85,10 @@ def test_a_profile_becomes_what_ray_and_vllm_accept(profile, target):
 def test_shipped_weights_are_a_path_and_need_no_download(tmp_path):
     here = model(Profile.LOCAL, "llama-8b").model_copy(update={"source": str(tmp_path)})
     assert here.weights == str(tmp_path)
-    assert llm_config("llama-8b", here).callback_config.callback_class == "deployments.engine.WeightsAreHere"
+    assert llm_config("llama-8b", here).callback_config.callback_class == "deployments.replica.engine.WeightsAreHere"
     hub = model(Profile.GPU, "llama-8b")
     assert hub.weights == "meta-llama/Llama-3.1-8B-Instruct"
-    assert llm_config("llama-8b", hub).callback_config.callback_class != "deployments.engine.WeightsAreHere"
+    assert llm_config("llama-8b", hub).callback_config.callback_class != "deployments.replica.engine.WeightsAreHere"
 
 
 def test_an_unknown_target_is_named():

@@ -17,8 +17,8 @@ from ray.serve.autoscaling_policy import _apply_autoscaling_config
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
 from deployments import scaling
-from deployments.declared import POLICY, scaled_by_rules
 from deployments.scaling import LOGGER, RETRY_SECONDS, DispatcherPolicy, FleetPolicy
+from deployments.serve.declared import POLICY, scaled_by_rules
 from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import Load, ScalingDecision, ScalingReason

@@ -13,8 +13,8 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 import deployments
 from deployments.app import HostArguments, ModelArguments, build_host, build_model
-from deployments.declared import DISPATCHER, Declared
 from deployments.profiles import Profile, models
+from deployments.serve.declared import DISPATCHER, Declared
 from fleet.app.local import DISPATCHER_FACTORY, READINGS_FACTORY
 from fleet.model.errors import ConfigError
 

@@ -9,7 +9,7 @@ import pytest
 from pages import ROOT, blocks, command_lines, inline_code, parse
 from typer._click.exceptions import UsageError
 
-from deployments import health
+from deployments.replica import health
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.environment import FILE_VARIABLE, PREFIX, Settings
 from queues.server.permissions import fleet_users

@@ -25,8 +25,8 @@ from patience import PATIENCE_SECONDS, eventually
 from patient_client import PatientClient
 
 from deployments import cluster
-from deployments.backend import ray_serve_backend
-from deployments.serve_api import Mode, NewBounds, ServeApi, Switch
+from deployments.serve.api import Mode, NewBounds, ServeApi, Switch
+from deployments.serve.backend import ray_serve_backend
 from deployments.spot import drain_node
 from deployments.standins.tasks import examples
 from fleet.model.attempt import Answer, Failure

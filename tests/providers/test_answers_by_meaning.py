@@ -12,8 +12,8 @@ from strict_apis import check_anthropic, check_groq, check_openai
 
 from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.job import Job
-from fleet.providers.anthropic_wire import AnthropicWire
-from fleet.providers.openai_wire import OpenAIWire
+from fleet.providers.anthropic.wire import AnthropicWire
+from fleet.providers.openai.wire import OpenAIWire
 from queues.wire.job import decode_job
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "track", "arguments": "{}"}}

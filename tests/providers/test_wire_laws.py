@@ -13,8 +13,8 @@ from strict_apis import check_anthropic, check_groq, check_openai
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Job
 from fleet.model.target import Capability, LatencyClass, Target
-from fleet.providers.anthropic_wire import AnthropicWire
-from fleet.providers.openai_wire import OpenAIWire
+from fleet.providers.anthropic.wire import AnthropicWire
+from fleet.providers.openai.wire import OpenAIWire
 from queues.wire.job import decode_job
 
 

@@ -16,7 +16,7 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
-from queues.jetstream.topology import Change, ChangeKind
+from queues.jetstream.streams.topology import Change, ChangeKind
 from queues.memory import MemoryBroker, MemoryDesk
 
 

@@ -15,7 +15,7 @@ from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCa
 from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
 from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import TopologySpec, apply
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.wire.letters import Message
 

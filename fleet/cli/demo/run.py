@@ -15,8 +15,8 @@ from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, CollectedResul
 from fleet.cli.demo.report import Alone, alone, report
 from fleet.cli.demo.view import summary
 from fleet.cli.files import bar
+from fleet.cli.ops.running import started_apart
 from fleet.cli.output import Output, quiet
-from fleet.cli.running import started_apart
 
 if TYPE_CHECKING:
     from fleet.app import FleetStatus

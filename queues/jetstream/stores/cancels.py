@@ -21,7 +21,7 @@ from queues.jetstream import api
 from queues.jetstream.causes import unanswered
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
-from queues.jetstream.inlet import Inlet, hand_over_of
+from queues.jetstream.consuming.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
 from queues.wire.result import result_in
 from queues.wire.subjects import CANCELS, RESULTS, cancel_subject, result_subject
@@ -69,7 +69,7 @@ def _is_empty(body: bytes) -> bool:
 
 
 class JetStreamCancels:
-    """Implements `fleet.ports.Cancels` on the stream CANCELS, made by `queues.jetstream.topology`."""
+    """Implements `fleet.ports.Cancels` on the stream CANCELS, made by `queues.jetstream.streams.topology`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -18,7 +18,7 @@ from queues.jetstream.api import StoredMessage
 from queues.jetstream.causes import unanswered
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
-from queues.jetstream.inlet import Inlet, hand_over_of
+from queues.jetstream.consuming.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
 from queues.wire.feedback import decode_feedback
 from queues.wire.ledger import decode_ledger

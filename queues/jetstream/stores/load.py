@@ -19,7 +19,7 @@ from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
-from queues.jetstream.topology import LOAD_MAX_AGE_SECONDS
+from queues.jetstream.streams.topology import LOAD_MAX_AGE_SECONDS
 from queues.wire.letters import Message
 from queues.wire.subjects import LOAD, load_subject
 
@@ -88,7 +88,7 @@ def decode_load(body: bytes) -> Load:
 
 
 class JetStreamLoads:
-    """Implements `fleet.ports.LoadBook` on the bucket `load`, made by `queues.jetstream.topology`."""
+    """Implements `fleet.ports.LoadBook` on the bucket `load`, made by `queues.jetstream.streams.topology`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -18,12 +18,12 @@ from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Problem, Work
 from fleet.model.submission import Submission
 from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.consuming.inlet import hand_over_of
 from queues.jetstream.desk import JetStreamDesk
-from queues.jetstream.inlet import hand_over_of
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.dead import JetStreamDeadLetters
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
 
 REQUEST = {"messages": [{"role": "user", "content": "All is well."}]}

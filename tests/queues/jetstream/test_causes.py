@@ -21,7 +21,7 @@ from queues.jetstream.client.client import TolerantClient
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.journal import JetStreamJournal
-from queues.jetstream.topology import SHIPPED, TopologySpec, _streams, apply
+from queues.jetstream.streams.topology import SHIPPED, TopologySpec, _streams, apply
 from queues.server.embedded import _binary
 from queues.wire.subjects import stream_for
 

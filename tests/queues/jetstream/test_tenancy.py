@@ -24,7 +24,7 @@ from fleet.model.submission import Submission
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.topology import ChangeKind, TopologySpec, apply
+from queues.jetstream.streams.topology import ChangeKind, TopologySpec, apply
 
 REPORT = Path("build/tenancy.json")
 

@@ -28,7 +28,7 @@ from fleet.model.submission import Submission
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import TopologySpec, apply
 
 REPORT = Path("build/leader_kill.json")
 BATCH = 20

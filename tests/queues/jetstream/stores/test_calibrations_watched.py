@@ -13,7 +13,7 @@ from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.errors import QueueUnavailable
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
 
 KEY = CalibrationKey("llama-8b", "chat", "short")

@@ -10,7 +10,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.scaling import Load
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.stores.load import JetStreamLoads, MemoryLoads
-from queues.jetstream.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import TopologySpec, apply
 from queues.server.embedded import EmbeddedServer
 from queues.server.permissions import fleet_users
 

@@ -1,0 +1,1 @@
+"""What runs in the replica of a self-hosted model."""

@@ -1,0 +1,131 @@
+"""The replica of a self-hosted model: Ray's LLM server with a batched method."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from ray.serve.llm import LLMConfig, LLMServer
+
+from deployments.loopback import keep_replica_on_loopback
+from deployments.replica.chat import Chat
+from deployments.replica.engine import FleetEngine
+from deployments.replica.grouping import as_finished
+from deployments.replica.health import EngineHealth, StallDetector, silence_seconds
+from deployments.replica.stoppable import Stoppable
+from fleet.model.attempt import Failure, Outcome
+from fleet.model.errors import BackendUnavailable, ConfigError
+
+WARM_UP_BATCHES = (1, 8, 32)
+"""Engines specialize their kernels for the number of sequences in a step; these are the sizes of a quiet minute, a
+busy one, and a full micro-batch.
+"""
+
+WARM_UP_TOKENS = 8
+WARM_UP_TIMEOUT_SECONDS = 600.0
+
+Group = list[tuple[int, Outcome]]
+
+_log = logging.getLogger("ray.serve")
+"""Serve's own logger, shown in a replica's log file and the dashboard."""
+
+
+class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
+    """An LLM server, ready only when warm. Without `confidence`, no log-probabilities: answers have no features."""
+
+    _default_engine_cls = FleetEngine
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, llm_config: LLMConfig, *, confidence: bool = True, **kwargs: Any
+    ) -> None:
+        keep_replica_on_loopback()
+        self._confidence = confidence
+        self._calls = Stoppable()
+        self._progress = StallDetector(silence_seconds())
+        self._asking: asyncio.Task[Outcome] | None = None
+        await super().__init__(llm_config, **kwargs)
+
+    async def start(self) -> None:
+        """Start the engine and warm it up.
+
+        Raises: BackendUnavailable if it cannot answer.
+        """
+        await super().start()
+        self._chat = Chat(self.engine, self._llm_config.model_id, self._confidence)
+        _require_raw_logprobs(self.engine._engine_client.vllm_config.model_config.logprobs_mode)
+        for size in WARM_UP_BATCHES:
+            requests = [_warm_up_request(number) for number in range(size)]
+            async for group in self.answer_batch(requests, [WARM_UP_TIMEOUT_SECONDS] * size, [""] * size):
+                _require_answers(group)
+        # A replica holds millions of objects that live as long as it does; a collector that walks them costs a small
+        # model half its throughput.
+        gc.collect()
+        gc.freeze()
+
+    async def check_health(self) -> None:
+        """Check that the engine is neither dead nor silent (see `health`), or Serve replaces the replica.
+
+        Raises: BackendUnavailable if the engine is silent.
+        """
+        await super().check_health()
+        verdict = self._progress.look(self.engine.outputs, self.engine.unfinished, time.monotonic())
+        match verdict:
+            case EngineHealth.WELL:
+                return
+            case EngineHealth.ASK:
+                self._asking = asyncio.create_task(
+                    self._chat.answer(_warm_up_request(0), self._progress.silence_seconds)
+                )
+                return
+            case EngineHealth.GIVEN_UP:
+                _log.error("the engine is given up: %g s without an output", self._progress.silence_seconds)
+                self.engine.kill()
+            case EngineHealth.STUCK:
+                pass
+        raise BackendUnavailable(f"the engine has work and no output since {self._progress.silence_seconds:g} s")
+
+    async def _start_engine(self) -> None:
+        """Start the engine only: Ray's own method would also start a process that sends telemetry to Anyscale."""
+        await self.engine.start()
+
+    async def answer_batch(
+        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
+    ) -> AsyncGenerator[Group, None]:
+        """Yield the outcome of each OpenAI chat body with its index, in groups as they finish.
+
+        `ids` are the ids that `stop_calls` takes; a stopped call's outcome is a `Failure`.
+        """
+        calls = zip(requests, timeouts_seconds, ids, strict=True)
+        work = [self._calls.run(call_id, self._chat.answer(body, seconds)) for body, seconds, call_id in calls]
+        async with aclosing(as_finished(work)) as groups:
+            async for group in groups:
+                yield group
+
+    async def stop_calls(self, ids: Sequence[str]) -> int:
+        """Abort the requests of these calls in the engine, and return how many of them ran here."""
+        return self._calls.stop(ids)
+
+
+def _warm_up_request(number: int) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "user", "content": f"Hello {number}"}],
+        "max_tokens": WARM_UP_TOKENS,
+        "ignore_eos": True,
+    }
+
+
+def _require_raw_logprobs(mode: str) -> None:
+    """Require raw log-probabilities: calibrations are fitted on them, before temperature and penalties bend them."""
+    if mode != "raw_logprobs":
+        raise ConfigError("engine_kwargs.logprobs_mode", "must be raw_logprobs")
+
+
+def _require_answers(group: Group) -> None:
+    for _, outcome in group:
+        if isinstance(outcome, Failure):
+            raise BackendUnavailable(f"warm-up failed: {outcome.kind}: {outcome.detail}")

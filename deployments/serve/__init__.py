@@ -1,0 +1,1 @@
+"""Ray Serve from outside: its configuration, its API, and calls to its applications."""

@@ -1,0 +1,156 @@
+"""`fleet evaluate`: the command and its options, which choose the evaluation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from fleet.cli.extras import needs_learn
+from fleet.cli.output import Output, friendly
+from fleet.files import check_output
+from fleet.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fleet.lab.evaluation.drawing import Drawing
+
+_OPTIONS = {
+    "--replay": {"--labels", "--guarantee", "--resamples", "--stream"},
+    "--router": {"--train", "--seeds", "--with-answer", "--ask"},
+    "--live": {"--jobs", "--save"},
+}
+"""The ways to evaluate, exactly one of which is chosen, and the options that belong to it alone."""
+
+LIVE_JOBS = 1800
+"""Examples per model. Half of them calibrate: a hundred of each of the nine tasks."""
+LIVE_SEED = 11
+"""The seed of the held-out examples, which differ from the demo's."""
+
+
+class EvaluationReport(Protocol):
+    """The report that every evaluation returns."""
+
+    @property
+    def drawing(self) -> Drawing: ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
+def evaluate(
+    replay: Annotated[Path | None, typer.Option(help="A recorded cascade as CSV: how good is its confidence?")] = None,
+    labels: Annotated[int | None, typer.Option(min=1, help="Calibrate on this many labelled rows at a time.")] = None,
+    guarantee: Annotated[
+        str | None, typer.Option(metavar="EPS,DELTA", help="Try this promise on resampled labels, such as 0.05,0.1.")
+    ] = None,
+    resamples: Annotated[int | None, typer.Option(min=1, help="How often --guarantee is tried; 2000.")] = None,
+    stream: Annotated[
+        Path | None, typer.Option(help="A second recorded cascade, watched for drift row by row.")
+    ] = None,
+    router: Annotated[Path | None, typer.Option(help="Labelled prompts as CSV: how good is a learned router?")] = None,
+    train: Annotated[int | None, typer.Option(min=1, help="Train the router on this many prompts.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Average over this many random splits.")] = None,
+    with_answer: Annotated[
+        bool, typer.Option("--with-answer", help="Let the router read the weak answer too.")
+    ] = False,
+    ask: Annotated[Path | None, typer.Option(help="A second file of prompts that the router is asked about.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Start a fleet and measure its own models on their held-out tasks.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(min=100, help="Examples per model with --live; 1800.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the calibrations fitted with --live here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the result into this PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure a cascade, a router or a whole fleet: quality against cost, calibration, promises, drift."""
+    given = {
+        "--labels": labels,
+        "--guarantee": guarantee,
+        "--resamples": resamples,
+        "--stream": stream,
+        "--train": train,
+        "--seeds": seeds,
+        "--with-answer": with_answer or None,
+        "--ask": ask,
+        "--jobs": jobs,
+        "--save": save,
+    }
+    with friendly(as_json), needs_learn("fleet evaluate"):
+        check_output("--plot", plot, (replay, stream, router, ask, save))
+        check_output("--save", save, ())
+        recorded = {"labels": labels, "resamples": resamples, "stream": stream, "guarantee": _promise(guarantee)}
+        routed = {"train": train, "seeds": seeds, "with_answer": with_answer, "ask": ask}
+        asked: dict[str, Callable[[], EvaluationReport] | None] = {
+            "--replay": partial(_replay, replay, recorded) if replay else None,
+            "--router": partial(_router, router, routed) if router else None,
+            "--live": partial(_live, as_json, jobs or LIVE_JOBS, save) if live else None,
+        }
+        _show(_the_one(asked, given)(), plot, Output(as_json))
+
+
+def _the_one(
+    asked: Mapping[str, Callable[[], EvaluationReport] | None], given: Mapping[str, object]
+) -> Callable[[], EvaluationReport]:
+    """Return the one evaluation asked for.
+
+    Raises: ConfigError unless exactly one is asked for, with its own options only.
+    """
+    modes = [(name, run) for name, run in asked.items() if run is not None]
+    if len(modes) != 1:
+        raise ConfigError("evaluate", f"give exactly one of {', '.join(asked)}")
+    [(mode, run)] = modes
+    for option, value in given.items():
+        if value is not None and option not in _OPTIONS[mode]:
+            raise ConfigError(option, f"does not go with {mode}")
+    return run
+
+
+def _promise(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        risk, delta = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError("--guarantee", f"must be EPS,DELTA, such as 0.05,0.1; got {text!r}") from None
+    return risk, delta
+
+
+def _replay(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
+    from fleet.lab.evaluation.replay import evaluate_replay
+
+    return evaluate_replay(path, **_said(options))
+
+
+def _router(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
+    from fleet.lab.router.evaluate import evaluate_router
+
+    return evaluate_router(path, **_said(options))
+
+
+def _live(as_json: bool, jobs: int, save: Path | None) -> EvaluationReport:
+    from fleet.cli.ops.live import live
+    from fleet.settings.environment import load
+
+    return asyncio.run(live(load(), as_json, jobs, LIVE_SEED, save))
+
+
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return only the options that were given, so that each evaluation has its own defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _show(report: EvaluationReport, plot: Path | None, output: Output) -> None:
+    from fleet.cli.lab.evaluation_view import view
+
+    found = report.as_json()
+    if plot is not None:
+        from fleet.lab.evaluation.plot import plot as draw
+
+        draw(report.drawing, plot)
+    output.object(found)
+    output.show(*view(found))
+    if plot is not None:
+        output.say(f"plot  {plot}")

@@ -1,0 +1,139 @@
+"""`fleet simulate`: the command and its options, which choose the simulation."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fleet.cli.extras import needs_learn
+from fleet.cli.output import Output, friendly
+from fleet.files import check_output
+from fleet.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fleet.lab.simulation.simulate import SimulationReport
+
+DEFAULT_SCENARIO = "day"
+
+
+def simulate(
+    scenario: Annotated[
+        str, typer.Option(help="A shipped scenario or a YAML file; after an @ another phase or way of scaling.")
+    ] = DEFAULT_SCENARIO,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="Another scenario to set beside it, such as day@ray_serve; repeatable.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="How many jobs; without it, as many as the scenario says.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same jobs.")] = 1,
+    scenarios: Annotated[
+        bool,
+        typer.Option("--scenarios", help="The cost tables of docs/explanation/cost-models.md beside simulated ones."),
+    ] = False,
+    replay: Annotated[
+        Path | None, typer.Option(help="A recorded run of the local fleet, as JSONL: predict it.")
+    ] = None,
+    fit: Annotated[
+        list[Path] | None, typer.Option(help="With --replay: learn from this other run instead; repeatable.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw arrivals, replicas and queues into this PNG.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Run invented jobs through a simulated fleet with the decisions of production: cost, quality, waits, replicas."""
+    with friendly(as_json), needs_learn("fleet simulate"):
+        output = Output(as_json)
+        _check(jobs, compare, scenarios, replay, fit, plot)
+        check_output("--plot", plot, (Path(each.partition("@")[0]) for each in (scenario, *(compare or []))))
+        if replay is not None:
+            _replay(replay, fit or [], output)
+        elif scenarios:
+            _figures(jobs, seed, output)
+        else:
+            _simulate([scenario, *(compare or [])], jobs, seed, plot, output)
+
+
+def _check(
+    jobs: int | None,
+    compare: list[str] | None,
+    scenarios: bool,
+    replay: Path | None,
+    fit: list[Path] | None,
+    plot: Path | None,
+) -> None:
+    """Check the options.
+
+    Raises: ConfigError if options do not go together, or a number makes no sense.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError("--jobs", f"must be 1 or more, not {jobs}")
+    if fit and replay is None:
+        raise ConfigError("--fit", "goes with --replay")
+    if replay is not None and scenarios:
+        raise ConfigError("--replay", "does not go with --scenarios")
+    for mode, on in (("--replay", replay is not None), ("--scenarios", scenarios)):
+        for option, value in (("--compare", compare), ("--plot", plot)):
+            if on and value:
+                raise ConfigError(option, f"does not go with {mode}")
+
+
+def _simulate(given: Sequence[str], jobs: int | None, seed: int, plot: Path | None, output: Output) -> None:
+    from fleet.cli.lab.simulation_view import beside, view
+    from fleet.lab.simulation.report.figures import run
+    from fleet.lab.simulation.workload.files import load_scenario
+
+    loaded = [load_scenario(each) for each in given]
+    reports, found = [], []
+    for scenario in loaded:
+        started = time.perf_counter()
+        report = run(scenario, jobs, seed)
+        reports.append(report)
+        found.append(report.as_json() | {"seconds": round(time.perf_counter() - started, 3), "rss_mb": _rss_mb()})
+    _draw(reports, plot)
+    output.object(found[0] if len(found) == 1 else {"scenarios": found})
+    output.show(*(view(found[0]) if len(found) == 1 else beside(found)))
+    if plot is not None:
+        output.say(f"plot  {plot}")
+
+
+def _draw(reports: Sequence[SimulationReport], path: Path | None) -> None:
+    if path is not None:
+        from fleet.lab.simulation.report.plot import plot
+
+        plot(reports, path)
+
+
+def _figures(jobs: int | None, seed: int, output: Output) -> None:
+    from fleet.cli.lab.simulation_view import figures
+    from fleet.lab.simulation.report.figures import rows
+
+    found: list[dict[str, Any]] = []
+    for row in rows(seed, jobs):
+        output.progress(f"{row.document}: {row.what}")
+        found.append(row.as_json())
+    output.object({"figures": found})
+    output.show(*figures(found))
+
+
+def _replay(path: Path, others: Sequence[Path], output: Output) -> None:
+    from fleet.cli.lab.simulation_view import prediction
+    from fleet.lab.simulation.replay import predict
+    from fleet.lab.simulation.workload.traces import read_trace
+    from fleet.settings.documents import load_rules
+
+    rules = load_rules(None, None, "local")
+    predicted = predict(read_trace(path), [read_trace(other) for other in others], rules)
+    found = predicted.as_json() | {"file": str(path), "learned_from": [str(other) for other in others] or "first part"}
+    output.object(found)
+    output.show(*prediction(found))
+
+
+def _rss_mb() -> float:
+    """Return the maximum memory this process has had, in MiB; the kernel of a Mac counts bytes, others KiB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

@@ -1,0 +1,88 @@
+"""`fleet up`: runs everything on this machine until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleet.cli.ops.fleet_status import targets_table
+from fleet.cli.output import quiet
+from queues.jetstream.client.addresses import without_password
+
+if TYPE_CHECKING:
+    from fleet.app import Fleet
+    from fleet.settings.environment import Settings
+
+
+async def up(settings: Settings, as_json: bool) -> None:
+    """Start everything, print its addresses, and stop everything at the end.
+
+    Raises: FleetError if a part does not start.
+    """
+    log = settings.data_dir / "fleet.log"
+    with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
+        async with started(settings, output.progress) as fleet:
+            output.object(_whereabouts(fleet))
+            for line in (*_addresses(fleet), f"log        {log}"):
+                output.say(line)
+            output.show("", targets_table(await fleet.status()), "")
+            for note in fleet.notes:
+                output.say(f"note: {note}")
+            output.say("Ctrl-C stops everything.")
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def started(settings: Settings, on_progress: Callable[[str], None]) -> AsyncIterator[Fleet]:
+    """Provide a running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task inside."""
+    from fleet.app import start
+
+    _cancel_on_signals()
+    fleet = await start(settings, on_progress)
+    _cancel_on_signals()  # Ray has put its own handler in place of ours
+    try:
+        yield fleet
+    finally:
+        on_progress("stopping")
+        await fleet.stop()
+
+
+@asynccontextmanager
+async def started_apart(
+    settings: Settings, directory: Path, on_progress: Callable[[str], None]
+) -> AsyncIterator[tuple[Settings, Sequence[str]]]:
+    """Provide settings and notes of a fleet of one's own beside any other; all it writes is in `directory`."""
+    free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # another fleet may hold the usual ports
+    own = settings.model_copy(update={"nats_url": None, "data_dir": directory, **free})
+    async with started(own, on_progress) as fleet:
+        yield own.model_copy(update={"nats_url": fleet.nats_url}), fleet.notes
+
+
+def _cancel_on_signals() -> None:
+    task = asyncio.current_task()
+    assert task is not None, "called from a coroutine"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+def _addresses(fleet: Fleet) -> list[str]:
+    rows = (
+        ("NATS", without_password(fleet.nats_url)),
+        ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
+        ("dashboard", fleet.dashboard_url),
+    )
+    return [f"{name:<10} {url}" for name, url in rows if url]
+
+
+def _whereabouts(fleet: Fleet) -> dict[str, Any]:
+    return {
+        "nats_url": without_password(fleet.nats_url),
+        "dashboard_url": fleet.dashboard_url,
+        "openai_url": fleet.openai_url,
+        "targets": list(fleet.targets),
+        "notes": list(fleet.notes),
+    }

@@ -1,0 +1,146 @@
+"""Translates the OpenAI chat format to Anthropic's Messages API and back.
+
+OpenAI                                   Anthropic
+system and developer messages            `system`, joined by blank lines, wherever they stood
+max_completion_tokens, max_tokens        max_tokens, required: `DEFAULT_MAX_TOKENS` where the job sets none
+stop                                     stop_sequences; a blank one, which the API refuses, is cut at here
+tools, tool_choice, parallel_tool_calls  tools, tool_choice, disable_parallel_tool_use
+messages                                 turns: see `fleet.providers.anthropic.turns`
+image_url (data: and https:), file data  image and document blocks, base64 or url
+response_format json_schema              output_config.format: see `fleet.providers.anthropic.schema`
+response_format json_object              a sentence in `system`: there is no schema to enforce
+audio parts, files by id                 refused: `InvalidJob`
+everything else                          left out. The API has no sampling parameters (temperature, top_p, seed,
+                                         penalties), no log-probabilities and one answer per request
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fleet.model.attempt import Outcome
+from fleet.model.chat import tidy
+from fleet.model.errors import InvalidJob
+from fleet.model.job import ChatRequest
+from fleet.model.target import Target
+from fleet.providers import history
+from fleet.providers.anthropic import reply as anthropic_reply
+from fleet.providers.anthropic.schema import schema_at
+from fleet.providers.anthropic.turns import Block, turns_of
+from fleet.providers.finish import cut_at
+from fleet.providers.history import JSON_ONLY, tool_schema
+
+DEFAULT_MAX_TOKENS = 4096
+"""Room for a long answer, within every current model's limit; it bounds the price of a job that set no limit."""
+
+
+class AnthropicWire:
+    """Anthropic's Messages API for `target`."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def encode(self, request: ChatRequest, own_key: bool = False) -> dict[str, Any]:
+        try:
+            return self._translate(tidy(request))
+        except (KeyError, TypeError, AttributeError):  # a part without what its type demands
+            raise InvalidJob("request", "is no complete chat completion request") from None
+
+    def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:
+        return cut_at(anthropic_reply.decode(body), tuple(stop for stop in _stops(request or {}) if not stop.strip()))
+
+    def _translate(self, request: ChatRequest) -> dict[str, Any]:
+        limit = request.get("max_completion_tokens") or request.get("max_tokens") or DEFAULT_MAX_TOKENS
+        history.require_tools(request)
+        system, turns = turns_of(request["messages"], _system(request))
+        body: dict[str, Any] = {
+            "model": self._target.model,
+            "max_tokens": limit,
+            "system": system,
+            "messages": turns,
+            "stop_sequences": [stop for stop in _stops(request) if stop.strip()],
+            "output_config": _output_config(request.get("response_format")),
+            **_tools(request, turns),
+        }
+        return {name: value for name, value in body.items() if value}
+
+
+def _stops(request: ChatRequest) -> Sequence[str]:
+    stop = request.get("stop")
+    return [stop] if isinstance(stop, str) else stop or ()
+
+
+def _system(request: ChatRequest) -> str:
+    texts = [_text(message) for message in request["messages"] if message["role"] in ("system", "developer")]
+    wanted = request.get("response_format") or {}
+    if wanted.get("type") == "json_object" or (wanted.get("type") == "json_schema" and not _schema(wanted)):
+        texts.append(JSON_ONLY)
+    return "\n\n".join(text for text in texts if text.strip())
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+def _schema(response_format: Mapping[str, Any]) -> Any:
+    return response_format["json_schema"].get("schema")
+
+
+def _output_config(response_format: Mapping[str, Any] | None) -> Block | None:
+    if response_format is None or response_format["type"] != "json_schema" or not _schema(response_format):
+        return None
+    schema = schema_at("request.response_format.json_schema.schema", _schema(response_format))
+    return {"format": {"type": "json_schema", "schema": schema}}
+
+
+def _tools(request: ChatRequest, turns: list[Block]) -> Block:
+    """Return the tools and the choice among them; the API requires tools if the history has calls of tools."""
+    if tools := request.get("tools"):
+        history.require_distinct(tools)
+        declared = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(tools)]
+        return {"tools": declared, "tool_choice": _tool_choice(request)}
+    blocks = [block for turn in turns for block in turn["content"] if block["type"] == "tool_use"]
+    called = dict.fromkeys(block["name"] for block in blocks)
+    if not called:
+        return {}
+    return {
+        "tools": [{"name": name, "input_schema": tool_schema(None, "request.messages")} for name in called],
+        "tool_choice": NO_TOOL,
+    }
+
+
+_PROPERTY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+NO_TOOL: Block = {"type": "none"}
+
+
+def _tool(tool: Mapping[str, Any], path: str) -> Block:
+    function = tool["function"]
+    declared = {"name": function["name"], "input_schema": tool_schema(function.get("parameters"), path)}
+    for name in declared["input_schema"]["properties"]:
+        if not _PROPERTY.fullmatch(name):
+            raise InvalidJob(f"{path}.function.parameters.properties", f"must match {_PROPERTY.pattern} at anthropic")
+    if function.get("description"):
+        declared["description"] = function["description"]
+    if function.get("strict"):
+        declared["input_schema"] = schema_at(f"{path}.function.parameters", declared["input_schema"])
+        declared["strict"] = True
+    return declared
+
+
+def _tool_choice(request: ChatRequest) -> Block | None:
+    one_at_a_time = {"disable_parallel_tool_use": True} if request.get("parallel_tool_calls") is False else {}
+    match request.get("tool_choice"):
+        case "none":
+            return NO_TOOL
+        case "required":
+            return {"type": "any", **one_at_a_time}
+        case {"type": "function", "function": {"name": name}}:
+            return {"type": "tool", "name": name, **one_at_a_time}
+        case None | "auto":
+            return {"type": "auto", **one_at_a_time} if one_at_a_time else None
+        case _:
+            raise InvalidJob("request.tool_choice", "has no counterpart at anthropic")

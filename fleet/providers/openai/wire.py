@@ -1,0 +1,150 @@
+"""The OpenAI chat format as read by OpenAI, Groq and the many servers that copy it.
+
+The job's request goes out tidied (`fleet.model.chat`), except for these fields:
+
+    field                          openai                     groq        other servers
+    model                          the target's               the target's  the target's
+    stream, stream_options, n,
+    modalities                     left out: an attempt is one whole answer, in text
+    logprobs, top_logprobs         ours, where the target is known to give them; else left out
+    max_tokens                     as max_completion_tokens   unchanged   unchanged
+    service_tier, store, metadata  only on a tenant's key     left out    only on a tenant's key
+    reasoning_effort               if the target reasons      likewise, as low, medium or high   if it reasons
+    verbosity                      where the target reasons   left out    unchanged
+    temperature, top_p, penalties,
+    logit_bias, stop               unless the target reasons  unchanged, but logit_bias    unchanged
+    messages[].name                if OpenAI accepts it       left out    unchanged
+
+A service tier changes the price, and what is stored lies in the account of the key's owner: on the fleet's key both
+are left out. OpenAI deprecated `max_tokens`; its reasoning models refuse it and the sampling parameters, so what they
+cannot be told to stop at is cut off here. Groq answers 400 to what it does not support and has service tiers of its
+own. OpenAI and Groq demand the word JSON in a request for a JSON object, and an answer to every tool call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.model.attempt import Outcome
+from fleet.model.chat import tidy
+from fleet.model.errors import InvalidJob
+from fleet.model.job import ChatRequest
+from fleet.model.target import Capability, Target
+from fleet.providers import history
+from fleet.providers.finish import cut_at
+from fleet.providers.openai.reply import decode
+
+NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs", "modalities"})
+OWN_KEY_ONLY = frozenset({"service_tier", "store", "metadata"})
+NOT_ON_GROQ = frozenset(
+    {"logit_bias", "metadata", "store", "service_tier", "verbosity", "safety_identifier", "prompt_cache_key"}
+)
+SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop"})
+"""Parameters that OpenAI's reasoning models refuse."""
+
+EFFORT_ON_GROQ: Mapping[str, str] = {"none": "low", "minimal": "low", "xhigh": "high"}
+
+CANDIDATES = 5
+"""Log-probabilities to ask for per token; vLLM is asked for as many, so that features compare."""
+
+_OPENAI_NAME = re.compile(r"[^\s<|\\/>]{1,64}")
+
+
+class OpenAIWire:
+    """The OpenAI chat format as read by the provider of `target`."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._reasons = Capability.REASONING in target.capabilities
+        self._is_openai, self._is_groq = target.provider == "openai", target.provider == "groq"
+        refuses_logprobs = self._is_groq or (self._is_openai and self._reasons)
+        self._gives_logprobs = Capability.LOGPROBS in target.capabilities and not refuses_logprobs
+        self._drop = NEVER | self._not_here()
+
+    def _not_here(self) -> frozenset[str]:
+        dropped = NOT_ON_GROQ if self._is_groq else frozenset[str]()
+        if not self._reasons:
+            dropped |= {"reasoning_effort", "verbosity"} if self._is_openai else {"reasoning_effort"}
+        elif self._is_openai:
+            dropped |= SAMPLING
+        return dropped
+
+    def encode(self, request: ChatRequest, own_key: bool = False) -> dict[str, Any]:
+        try:
+            return self._translate(tidy(request), own_key)
+        except (KeyError, TypeError, AttributeError):  # a part without what its type demands
+            raise InvalidJob("request", "is no complete chat completion request") from None
+
+    def _translate(self, request: ChatRequest, own_key: bool) -> dict[str, Any]:
+        drop = self._drop if own_key else self._drop | OWN_KEY_ONLY
+        body = {name: value for name, value in request.items() if name not in drop}
+        body["model"] = self._target.model
+        history.require_own_files(body["messages"], own_key)
+        if self._is_openai or self._is_groq:
+            self._heed_the_vendor(body)
+        return body | {"logprobs": True, "top_logprobs": CANDIDATES} if self._gives_logprobs else body
+
+    def _heed_the_vendor(self, body: dict[str, Any]) -> None:
+        """Translate what OpenAI and Groq answer 400 to, or refuse it with the field's name."""
+        messages = body["messages"]
+        self._require_parts(messages)
+        history.require_tools(body)
+        history.require_answered_calls(messages)
+        if (body.get("response_format") or {}).get("type") == "json_object" and not history.speaks_of_json(messages):
+            messages = [{"role": "system", "content": history.JSON_ONLY}, *messages]
+        body["messages"] = [self._message(message) for message in messages]
+        if self._is_openai:
+            _heed_openai(body)
+        elif "reasoning_effort" in body:
+            body["reasoning_effort"] = EFFORT_ON_GROQ.get(body["reasoning_effort"], body["reasoning_effort"])
+
+    def _require_parts(self, messages: history.Messages) -> None:
+        taken = {"text", "image_url", "file", "input_audio"} if self._is_openai else {"text", "image_url"}
+        for path, part in history.parts_of(messages):
+            if part["type"] not in taken:
+                raise InvalidJob(f"{path}.type", f"has no counterpart at {self._target.provider}")
+
+    def _message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = message.get("name")
+        if name is not None and (self._is_groq or not _OPENAI_NAME.fullmatch(name)):
+            message = {field: value for field, value in message.items() if field != "name"}
+        if calls := message.get("tool_calls"):
+            return {**message, "tool_calls": [_call(call) for call in calls]}
+        return message
+
+    def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:
+        """Return the answer to `request`, cut at the stop sequences that the provider could not be given."""
+        stop = (request or {}).get("stop") if "stop" in self._drop else None
+        return cut_at(decode(body, self._target.provider), (stop,) if isinstance(stop, str) else tuple(stop or ()))
+
+
+def _heed_openai(body: dict[str, Any]) -> None:
+    limit = body.pop("max_tokens", None)
+    if limit is not None:
+        body.setdefault("max_completion_tokens", limit)
+    if "tools" in body:
+        body["tools"] = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(body["tools"])]
+    if (body.get("response_format") or {}).get("type") == "json_schema":
+        body["response_format"] = _format(body["response_format"])
+    if not body.get("store"):
+        body.pop("metadata", None)  # OpenAI takes it only with what is stored
+
+
+def _tool(tool: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    parameters = tool["function"].get("parameters")
+    if parameters is None:
+        return tool
+    return {**tool, "function": {**tool["function"], "parameters": history.tool_schema(parameters, path)}}
+
+
+def _format(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    described = wanted["json_schema"]
+    if described.get("schema", {}).get("type", "object") != "object":
+        raise InvalidJob("request.response_format.json_schema.schema.type", "must be object at openai")
+    return {**wanted, "json_schema": {**described, "name": history.called_name(described["name"])}}
+
+
+def _call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**call, "function": {**call["function"], "name": history.called_name(call["function"]["name"])}}

@@ -1,0 +1,1 @@
+"""Takes messages from consumers, reads them and settles them."""

@@ -1,0 +1,96 @@
+"""`fleet simulate` runs what it is asked to, or says in one line what is wrong with the question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+Invoke = Callable[..., Result]
+InvokeJson = Callable[..., dict[str, Any]]
+
+RUN_A, RUN_B = (Path(__file__).parents[2] / "lab" / "simulation" / f"run-{each}.jsonl" for each in "ab")
+
+
+def test_a_simulation_is_one_json_object(invoke_json: InvokeJson) -> None:
+    found = invoke_json("simulate", "--jobs", "3000")
+    assert found["jobs"] == 3000 == sum(found["statuses"].values())
+    assert found["cost_usd"] == pytest.approx(found["own_usd"] + found["paid_usd"])
+    assert found["wait_p50_seconds"] <= found["wait_p95_seconds"]
+    assert {"seconds", "rss_mb", "deadline_misses", "replica_seconds", "lanes", "targets", "split"} <= found.keys()
+
+
+def test_the_same_seed_gives_the_same_figures(invoke_json: InvokeJson) -> None:
+    runs = [invoke_json("simulate", "--jobs", "800", "--seed", "7") for _ in range(2)]
+    for run in runs:
+        del run["seconds"], run["rss_mb"]
+    assert runs[0] == runs[1]
+
+
+def test_a_person_sees_lanes_targets_and_money(invoke: Invoke) -> None:
+    lines = [" ".join(line.split()) for line in invoke("simulate", "--jobs", "500").stdout.splitlines()]
+    assert lines[0].startswith("A working day: 500 jobs in ")
+    assert any(line.startswith("interactive ") for line in lines)
+    assert any(line.startswith("llama-8b ") for line in lines)
+    assert lines[1].startswith("$")
+
+
+def test_only_hours_are_made_a_month(invoke: Invoke) -> None:
+    assert "a month" not in invoke("simulate", "--jobs", "500").stdout
+    assert "a month at this pace" in invoke("simulate", "--scenario", "messages", "--jobs", "100").stdout
+
+
+def test_scenarios_stand_side_by_side(invoke_json: InvokeJson, invoke: Invoke) -> None:
+    asked = ("simulate", "--jobs", "400", "--compare", "day@phase1", "--compare", "day@fixed")
+    assert [each["title"] for each in invoke_json(*asked)["scenarios"]] == [
+        "A working day",
+        "A working day, phase1",
+        "A working day, fixed",
+    ]
+    assert "cost_usd" in invoke(*asked).stdout
+
+
+def test_the_cost_tables_are_printed_with_reasons(invoke_json: InvokeJson, invoke: Invoke) -> None:
+    figures = invoke_json("simulate", "--scenarios", "--jobs", "40")["figures"]
+    assert len(figures) == 36
+    assert all(row["ours_usd"] > 0 and row["why"] for row in figures)
+    assert "why ours differs" in invoke("simulate", "--scenarios", "--jobs", "5").stdout
+
+
+def test_a_plot_is_drawn_where_it_is_wanted(invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "plot.png"
+    assert invoke("simulate", "--jobs", "300", "--plot", str(file)).stdout.endswith(f"plot  {file}\n")
+    assert file.stat().st_size > 10_000
+
+
+def test_a_recorded_run_is_predicted_from_another(invoke_json: InvokeJson, invoke: Invoke) -> None:
+    asked = ("simulate", "--replay", str(RUN_A), "--fit", str(RUN_B))
+    found = invoke_json(*asked)
+    assert found["seconds_error"] < 0.15
+    assert found["split_error"] < 0.15
+    assert found["learned_from"] == [str(RUN_B)]
+    assert "predicted" in invoke(*asked).stdout
+
+
+WRONG = {
+    ("--jobs", "0"): "--jobs: must be 1 or more, not 0",
+    ("--jobs", "-3"): "--jobs: must be 1 or more, not -3",
+    ("--scenario", "nightmare"): "scenario: 'nightmare' is none of burst",
+    ("--scenario", "day@phase9"): "phase: 'phase9' is none of",
+    ("--scenario", "nowhere.yaml"): "nowhere.yaml: cannot be read",
+    ("--fit", "run.jsonl"): "--fit: goes with --replay",
+    ("--scenarios", "--compare", "day"): "--compare: does not go with --scenarios",
+    ("--replay", "run.jsonl", "--scenarios"): "--replay: does not go with --scenarios",
+    ("--replay", "nowhere.jsonl"): "nowhere.jsonl: no such file",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG.values()))
+def test_a_wrong_question_is_answered_in_one_line(invoke: Invoke, arguments: tuple[str, ...]) -> None:
+    result = invoke("simulate", *arguments)
+    assert result.exit_code == 1
+    assert WRONG[arguments] in result.stderr
+    assert result.stderr.count("\n") == 1

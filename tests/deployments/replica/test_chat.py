@@ -1,0 +1,251 @@
+"""`Chat` on a scripted engine, with vLLM's real request, sampling and output types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from math import inf, log
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionResponse
+from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
+from vllm.exceptions import QueueOverflowError, VLLMValidationError
+from vllm.logprobs import FlatLogprobs
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from deployments.replica.chat import CANDIDATES, Chat, features_of
+from deployments.replica.failures import failure_of
+from fleet.model.attempt import Answer, Failure, FailureKind, Usage
+
+CONTEXT = 64
+PROMPT = [1, 2, 3, 4, 5, 6, 7]
+STOP_TOKEN = 0
+SECRET = "my secret prompt"
+BODY = {"messages": [{"role": "user", "content": SECRET}]}
+
+
+class Tokens:
+    """A tokenizer whose tokens are letters; token 0 is special, 99 half a character."""
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+        return "".join(
+            {STOP_TOKEN: "" if skip_special_tokens else "<end>", 99: "\ufffd"}.get(i, chr(96 + i)) for i in ids
+        )
+
+
+def flat(*positions: list[float]) -> FlatLogprobs:
+    found = FlatLogprobs()
+    for values in positions:
+        found.append_fast(list(range(len(values))), values, iter(range(len(values))), [None] * len(values))
+    return found
+
+
+class Engine:
+    """The parts of a started engine: renders every prompt as `PROMPT`, generates what it is told."""
+
+    def __init__(self, ids=(8, 9, STOP_TOKEN), finish_reason="stop", logprobs=None, raising=None, text="") -> None:
+        self._oai_serving_chat = SimpleNamespace(
+            renderer=SimpleNamespace(get_tokenizer=Tokens),
+            model_config=SimpleNamespace(max_model_len=CONTEXT),
+            default_sampling_params={},
+            override_max_tokens=None,
+            render_chat_request=self.render,
+        )
+        self._engine_client = SimpleNamespace(generate=self.generate)
+        self.output = CompletionOutput(0, text, list(ids), None, logprobs, finish_reason=finish_reason)
+        self.raising = raising
+        self.rendered: Any = ([], [{"prompt_token_ids": PROMPT}])
+        self.response: Any = None
+        self.asked: list[Any] = []
+
+    async def render(self, request: Any) -> Any:
+        self.request = request
+        return self.rendered
+
+    async def generate(self, prompt: Any, params: Any, request_id: str) -> AsyncIterator[RequestOutput]:
+        self.params = params
+        if self.raising == "never":
+            await asyncio.Event().wait()
+        if self.raising is not None:
+            raise self.raising
+        yield RequestOutput(request_id, None, prompt["prompt_token_ids"], None, [self.output], True)
+
+    async def chat(self, request: Any) -> AsyncIterator[Any]:
+        self.asked.append(request)
+        yield self.response
+
+
+async def answer(engine: Engine, confidence: bool = False, timeout_seconds: float = 5.0, **body: Any) -> Any:
+    return await Chat(engine, "llama-8b", confidence).answer(BODY | body, timeout_seconds)
+
+
+async def test_an_answer_has_text_usage_and_the_word_for_why_it_ended():
+    assert await answer(Engine()) == Answer({"role": "assistant", "content": "hi"}, "stop", Usage(7, 3), "llama-8b")
+
+
+@pytest.mark.parametrize(
+    ("ids", "finish_reason", "body", "text"),
+    [
+        ((8, 9), "length", {}, "hi"),
+        ((8, 9, 3), "stop", {}, "hi"),
+        ((8, 9, 3), "stop", {"include_stop_str_in_output": True}, "hic"),
+        ((8, 9, 99), "length", {}, "hi"),
+        ((8, STOP_TOKEN, 9), "length", {}, "hi"),
+        ((8, STOP_TOKEN, 9), "length", {"skip_special_tokens": False}, "h<end>i"),
+        ((STOP_TOKEN,), "stop", {}, ""),
+    ],
+)
+async def test_the_text_leaves_out_what_vllm_leaves_out(ids, finish_reason, body, text):
+    assert (await answer(Engine(ids, finish_reason), **body)).message["content"] == text
+
+
+async def test_text_that_vllm_has_cut_at_a_stop_string_is_kept():
+    engine = Engine(text="h", ids=(8, 9), finish_reason="stop")
+    assert (await answer(engine, stop=["i"])).message["content"] == "h"
+    assert engine.params.detokenize
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "expected"),
+    [
+        ({}, "max_tokens", CONTEXT - len(PROMPT)),
+        ({"max_tokens": 9}, "max_tokens", 9),
+        ({"max_completion_tokens": 8, "max_tokens": 9}, "max_tokens", 8),
+        ({"max_tokens": 64}, "max_tokens", CONTEXT - len(PROMPT)),
+        ({"seed": 5}, "seed", 5),
+        ({"temperature": 0.25}, "temperature", 0.25),
+        ({"top_p": 0.5}, "top_p", 0.5),
+        ({"stop": ["x"]}, "stop", ["x"]),
+        ({"stop": ["x"]}, "detokenize", True),
+        ({}, "detokenize", False),
+        ({"logprobs": True, "top_logprobs": 2}, "logprobs", None),
+    ],
+)
+async def test_the_request_becomes_sampling_parameters(body, field, expected):
+    engine = Engine()
+    await answer(engine, **body)
+    assert getattr(engine.params, field) == expected
+
+
+async def test_how_a_request_is_carried_is_not_the_requests_choice():
+    engine = Engine()
+    await answer(engine, stream=True, stream_options={"include_usage": True}, model="another")
+    assert (engine.request.stream, engine.request.stream_options, engine.request.model) == (False, None, "llama-8b")
+
+
+async def test_confidence_asks_for_candidates_and_sends_their_features():
+    engine = Engine(logprobs=flat([-0.5, -0.5, -1.5], [-2.0, -0.1, -2.0]))
+    found = await answer(engine, confidence=True)
+    assert (engine.params.logprobs, engine.params.flat_logprobs) == (CANDIDATES, True)
+    assert (found.features.count, found.features.sum, found.features.min) == (2, -2.5, -2.0)
+    assert found.features.margin == pytest.approx((1.0 + 1.9) / 2)
+
+
+async def test_without_confidence_there_are_no_features():
+    assert (await answer(Engine())).features is None
+
+
+def test_a_token_the_grammar_forces_has_no_rival():
+    forced = features_of(flat([0.0, 0.0, -inf, -inf]))
+    assert (forced.margin, forced.entropy) == (0.0, 0.0)
+    even = features_of(flat([log(0.5), log(0.5), log(0.5), -inf]))
+    assert even.entropy == pytest.approx(log(2))
+
+
+@pytest.mark.parametrize("reason", ["abort", "error"])
+async def test_a_generation_that_was_broken_off_is_a_failure(reason):
+    assert (await answer(Engine(finish_reason=reason))).kind is FailureKind.INTERNAL
+
+
+async def test_a_call_ends_at_its_timeout():
+    assert (await answer(Engine(raising="never"), timeout_seconds=0.0)).kind is FailureKind.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"n": 2}, "n:"),
+        ({"messages": SECRET}, "messages"),
+        ({"max_tokens": SECRET}, "max_tokens"),
+        ({"temperature": -1}, "temperature"),
+    ],
+)
+async def test_a_bad_request_is_refused_by_field_and_never_quoted(body, field):
+    failure = await answer(Engine(), **body)
+    assert failure.kind is FailureKind.INVALID_REQUEST
+    assert field in failure.detail
+    assert SECRET not in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (VLLMValidationError("This model's maximum context length is 512 tokens", value=SECRET), "context_too_long"),
+        (VLLMValidationError("max_tokens=9 cannot be greater than max_model_len=8", value=SECRET), "context_too_long"),
+        (ValueError("Input length (9) exceeds model's maximum context length (8)."), "context_too_long"),
+        (VLLMValidationError("no such grammar", value=SECRET), "invalid_request"),
+        (QueueOverflowError(), "overloaded"),
+        (EngineDeadError(), "connection"),
+        (EngineGenerateError(SECRET), "internal"),
+        (ZeroDivisionError(SECRET), "internal"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+async def test_every_error_of_the_engine_has_its_kind_and_quotes_nothing(error, kind):
+    failure = await answer(Engine(raising=error))
+    assert failure == failure_of(error)
+    assert failure.kind.value == kind
+    assert SECRET not in failure.detail
+    assert "\n" not in failure.detail
+
+
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def response(**message: Any) -> ChatCompletionResponse:
+    candidates = [{"token": t, "logprob": p} for t, p in (("a", -0.5), ("b", -1.5))]
+    return ChatCompletionResponse.model_validate(
+        {
+            "model": "llama-8b",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", **message},
+                    "finish_reason": "tool_calls",
+                    "logprobs": {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": candidates}]},
+                }
+            ],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+        }
+    )
+
+
+async def test_a_request_with_tools_takes_the_openai_layer_and_keeps_features():
+    engine = Engine()
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    engine.response = response(content=None, tool_calls=[call])
+    found = await answer(engine, confidence=True, tools=TOOLS)
+    assert found.message == {"role": "assistant", "tool_calls": [call]}
+    assert (found.finish_reason, found.usage) == ("tool_calls", Usage(7, 3))
+    assert found.features.margin == pytest.approx(1.0)
+    assert (engine.asked[0].logprobs, engine.asked[0].top_logprobs) == (True, CANDIDATES)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (400, "tools need a parser", FailureKind.INVALID_REQUEST),
+        (400, "the maximum context length is 8", FailureKind.CONTEXT_TOO_LONG),
+        (503, "busy", FailureKind.OVERLOADED),
+        (500, "broken", FailureKind.INTERNAL),
+    ],
+)
+async def test_an_error_response_has_its_kind_on_both_paths(code, message, kind):
+    engine = Engine()
+    refusal = ErrorResponse(error=ErrorInfo(message=message, type="x", code=code))
+    engine.response = engine.rendered = refusal
+    assert await answer(engine) == Failure(kind, message)
+    assert await answer(engine, tools=TOOLS) == Failure(kind, message)
