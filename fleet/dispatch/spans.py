@@ -57,7 +57,7 @@ class Spans:
         if self._tracer is None:
             return
         parent = inflight.delivery.traceparent
-        error = None if isinstance(attempt.outcome, Answer) else attempt.outcome.kind.value
+        error = None if isinstance(attempt.outcome, Answer) else str(attempt.outcome.kind)
         attributes = _job(inflight.job) | _attempt(attempt)
         attributes |= {"provider": target.provider, "requested_model": target.model}
         self._record(SpanName.MODEL_CALL, parent, attempt.started_at, attempt.ended_at, attributes, error)
@@ -72,7 +72,7 @@ class Spans:
                 case Work(attempts=()):
                     self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, {"target": each.target})
                 case Work():
-                    attributes: dict[str, AttributeValue] = {"target": each.target, "reason": each.reason.value}
+                    attributes: dict[str, AttributeValue] = {"target": each.target, "reason": str(each.reason)}
                     self._record(SpanName.ESCALATE, traceparent, started_at, ended_at, attributes)
                 case Result():
                     self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, _result(each))
@@ -94,14 +94,14 @@ class Spans:
 
 
 def _job(job: Job) -> dict[str, AttributeValue]:
-    return {"job_id": job.id, "tenant": job.tenant, "lane": job.lane.value, "task": job.task, "plan": job.plan.value}
+    return {"job_id": job.id, "tenant": job.tenant, "lane": str(job.lane), "task": job.task, "plan": str(job.plan)}
 
 
 def _attempt(attempt: Attempt) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         "target": attempt.target,
         "attempt": attempt.number,
-        "reason": attempt.reason.value,
+        "reason": str(attempt.reason),
         "cost_usd": attempt.cost_usd,
     }
     if attempt.confidence is not None:
@@ -120,8 +120,8 @@ def _attempt(attempt: Attempt) -> dict[str, AttributeValue]:
 def _result(result: Result) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         "job_id": result.job_id,
-        "status": result.status.value,
-        "reason": result.reason.value,
+        "status": str(result.status),
+        "reason": str(result.reason),
         "cost_usd": result.cost_usd,
     }
     if result.target is not None:

@@ -61,10 +61,9 @@ class OtelTracer:
 
     def record(self, span: Span) -> str:
         """See `Tracer.record`. A parent that is no W3C traceparent makes the span the root of a new trace."""
-        around = _context(span.parent)
-        parent = _inside(around)
+        around, parent = _parent(span.parent)
         trace_id = parent.trace_id if parent else self._ids.generate_trace_id()
-        links = [Link(linked) for text in span.links if (linked := _inside(_context(text)))]
+        links = [Link(linked) for text in span.links if (linked := _parent(text)[1])]
         kind = KIND[span.name]
         sampled = self._sampler.should_sample(around, trace_id, span.name, kind, translated(span.attributes), links)
         wanted = sampled.decision is Decision.RECORD_AND_SAMPLE
@@ -72,7 +71,7 @@ class OtelTracer:
         context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, sampled.trace_state)
         if wanted:
             finished = ReadableSpan(
-                name=span.name.value,
+                name=str(span.name),
                 context=context,
                 parent=parent,
                 resource=self._resource,
@@ -108,15 +107,12 @@ def tracer_from_environment(environ: Mapping[str, str]) -> OtelTracer | NullTrac
 
 
 @lru_cache(maxsize=4096)
-def _context(traceparent: str | None) -> Context:
-    """Read the parent, cached: a job's spans share one or two, and reading one is a quarter of a span's cost."""
-    return W3C.extract({"traceparent": traceparent}, NO_CONTEXT) if traceparent else NO_CONTEXT
-
-
-def _inside(context: Context) -> SpanContext | None:
-    if context is NO_CONTEXT:
-        return None
-    return get_current_span(context).get_span_context()
+def _parent(traceparent: str | None) -> tuple[Context, SpanContext | None]:
+    """Read a parent, cached: a job's spans share one or two, and reading one is a quarter of a span's cost."""
+    if not traceparent:
+        return NO_CONTEXT, None
+    context = W3C.extract({"traceparent": traceparent}, NO_CONTEXT)
+    return context, None if context is NO_CONTEXT else get_current_span(context).get_span_context()
 
 
 def _nanoseconds(at: float) -> int:
