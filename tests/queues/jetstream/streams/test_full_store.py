@@ -296,6 +296,9 @@ class Refusing:
     async def streams_info(self) -> list[Any]:
         return [SimpleNamespace(config=config) for config in self._configs if config.name in self.made]
 
+    async def stream_info(self, name: str) -> Any:
+        raise NotFoundError
+
 
 class Swept(Refusing):
     """Somebody else removes whatever is made, at once."""
