@@ -85,7 +85,6 @@ def submit(
     own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=1e-9, help="What all attempts may cost together.")] = None,
     above: Annotated[str | None, typer.Option(help="Run it on a stronger target than this one.")] = None,
-    locale: Annotated[str | None, typer.Option(help="Its reader's language, as en or en-GB.")] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")
     ] = None,
@@ -114,7 +113,6 @@ def submit(
         own_key=own_key,
         metadata=_metadata(metadata or []),
         above=above,
-        locale=locale,
     )
     with friendly(as_json):
         body = jobs.request_of(prompt, request)

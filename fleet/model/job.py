@@ -65,7 +65,7 @@ class JobTerms:
 
     `deadline_at` is when its answer loses its worth and `not_before_at` when it may run first, both in unix seconds;
     without a deadline the lane's default applies. `own_key` names a secret; it never is one. `above` is a target whose
-    answer was not good enough: only stronger ones may run the job. `locale` is its reader's language.
+    answer was not good enough: only stronger ones may run the job.
     """
 
     tier: Tier | None = None
@@ -75,7 +75,6 @@ class JobTerms:
     metadata: Mapping[str, str] = field(default_factory=dict)
     above: str | None = None
     not_before_at: float | None = None
-    locale: str | None = None
 
 
 class JobOptions(TypedDict, total=False):
@@ -83,7 +82,7 @@ class JobOptions(TypedDict, total=False):
 
     `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
     secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
-    target whose answer was not good enough: only stronger ones run the job. `locale` is its reader's language.
+    target whose answer was not good enough: only stronger ones run the job.
     """
 
     id: str | None
@@ -97,7 +96,6 @@ class JobOptions(TypedDict, total=False):
     own_key: str | None
     metadata: Mapping[str, str]
     above: str | None
-    locale: str | None
 
 
 @dataclass(frozen=True, slots=True)

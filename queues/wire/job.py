@@ -94,7 +94,6 @@ class JobRecord(Strict):
     cloud: Literal["allow", "deny"] | Annotated[list[ProviderName], Field(max_length=16)] = "allow"
     own_key: KeyName | None = None
     above: TargetName | None = None
-    locale: Annotated[str, Field(pattern="^[a-z]{2}(-[A-Z]{2})?$")] | None = None
     metadata: Metadata = Field(default_factory=dict)
     request: ChatCompletionRequest
 

@@ -111,7 +111,7 @@ def _of_type(hint: Any) -> st.SearchStrategy[Any]:
 
 
 requests = st.fixed_dictionaries({"messages": st.just([{"role": "user", "content": "Is it good?"}])})
-jobs = drawn(Job, request=requests, own_key=st.none() | st.just("groq/main"), locale=st.none() | st.just("en-GB"))
+jobs = drawn(Job, request=requests, own_key=st.none() | st.just("groq/main"))
 spoken = st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none() | texts}, optional={"x": texts})
 answers = drawn(Answer, message=spoken, headroom=st.none())
 outcomes = answers | drawn(Failure, headroom=st.none())
