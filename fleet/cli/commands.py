@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,20 @@ SUBMITTED = "The job's id, as `fleet submit` printed it."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", help="Whose jobs these are.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("inference-fleet"))
+        raise typer.Exit
+
+
+@app.callback()
+def fleet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()

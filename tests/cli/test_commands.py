@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def escalated(job: Job) -> Any:
         attempt(2, "llama-70b", "pay", 0.97, Reason.LOW_CONFIDENCE),
     )
     return succeeded(job, "pay", attempts=attempts)
+
+
+def test_the_version_is_that_of_the_distribution(invoke: Invoke) -> None:
+    assert invoke("--version").stdout == f"{version('inference-fleet')}\n"
 
 
 def test_submit_prints_the_id_under_which_the_result_is_found(invoke: Invoke) -> None:
