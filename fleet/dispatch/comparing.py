@@ -1,4 +1,4 @@
-"""Learns on the side of a job that ends: a shadow job behind some answers, labels for some discarded ones."""
+"""Learning from jobs that end: a shadow job after some answers, labels for some discarded ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from policies.shadow import escalated_comparisons, shadow_of
 def noted_aside(
     inflight: InFlightJob, action: Finish, look: Callable[[], View], knowledge: Knowledge, now: float, rules: Rules
 ) -> tuple[Outbound, ...]:
-    """Count what the end of a job says of its answers; what the shadow sample stores beside it, mostly nothing."""
+    """Count what a job's end says about its answers; return what to store beside it to learn from, mostly nothing."""
     if inflight.shadow is not None:
         knowledge.compared(inflight)
         return ()
@@ -36,7 +36,7 @@ def noted_aside(
 
 
 def _shadow_work(inflight: InFlightJob, shadow: Shadow, now: float) -> Work:
-    """In the bulk lane with a deadline of its own: it delays nobody. The id is no other job's, nor another tenant's."""
+    """Return a shadow job with an id unique across tenants, in the bulk lane with its own deadline, delaying nobody."""
     digest = hashlib.sha256(f"{inflight.job.tenant}.{inflight.job.id}".encode()).hexdigest()[:32]
     job = replace(inflight.job, id=f"{SHADOW_ID}{digest}", lane=Lane.BULK, submitted_at=now, deadline_at=None)
     return Work(job, shadow.target, Reason.SHADOW, 0, inflight.attempts, shadow)

@@ -1,4 +1,4 @@
-"""A bug met by one job, or in one round of a loop, is logged and ends there; so does an outage of the broker."""
+"""Containment of errors: a bug met by one job, or one round of a loop, or a broker outage is logged and ends there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def fields_of(delivery: AnyDelivery, traceparent: str | None = None) -> dict[str, str | None]:
-    """Return what every log line about a job carries; the trace is that of its delivery unless another is given."""
+    """Return the fields of every log line about a job; the trace is its delivery's unless another is given."""
     ref, traceparent = delivery.body.ref, traceparent or delivery.traceparent
     trace_id = traceparent.split("-")[1] if traceparent else None
     return {"job_id": ref.id, "tenant": ref.tenant, "trace_id": trace_id}
@@ -24,9 +24,9 @@ def fields_of(delivery: AnyDelivery, traceparent: str | None = None) -> dict[str
 def contain(
     error: BaseException, event: str, delivery: AnyDelivery | None = None, outage: str | None = None, **fields: Any
 ) -> None:
-    """Log an error that was just caught; an `outage` of the broker under that name, without a stack.
+    """Log an error that was just caught; log an outage of the broker as `outage`, where given, without a stack.
 
-    What ends the running task itself, as when somebody cancels it, is raised again (see `fleet.interruption`).
+    An error that ends the running task itself, as a cancellation does, is raised again (see `fleet.interruption`).
     """
     raise_own(error)
     about = {} if delivery is None else fields_of(delivery)
@@ -37,7 +37,7 @@ def contain(
 
 
 class contained:  # reads like the context managers of contextlib
-    """Keep an error met inside the block there: `contain` for a block. Then `error` is set to it."""
+    """A context manager that applies `contain` to an error inside its block, and then sets `error` to it."""
 
     __slots__ = ("_about", "_event", "error")
 

@@ -1,4 +1,4 @@
-"""Decides what to do with a job in flight, and makes the transition that does it."""
+"""Decides what to do with a job in flight, and builds the transition that does it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from policies.rules.rules import Rules
 
 
 class Decider:
-    """Decides for one dispatcher, on what it knows of cancellations and with its rules."""
+    """Decides for one dispatcher, by the cancellations it knows and by its rules."""
 
     def __init__(self, rules: Rules, state: FleetState, cancelling: Cancelling, knowledge: Knowledge) -> None:
         self._rules = rules
@@ -35,7 +35,7 @@ class Decider:
         self._knowledge = knowledge
 
     def action(self, inflight: InFlightJob, view: View, now: float) -> Action:
-        """Return what to do next with a job that was taken; the end of one whose message crashes whoever takes it."""
+        """Return what to do next with a job that was taken; end one whose message was handed out too often."""
         action = self.action_after(inflight, view, now)
         return enough(action, inflight.delivery.deliveries, inflight.job, inflight.attempts, self._rules) or action
 
@@ -49,17 +49,17 @@ class Decider:
         return next_action(job, attempts, view, now, self._rules)
 
     def is_wanted(self, inflight: InFlightJob, now: float) -> bool:
-        """Return whether a call is still of use: the job is neither cancelled nor too late."""
+        """Return whether a call is still useful: the job is neither cancelled nor too late."""
         return not self._cancelling.holds(inflight) and now < deadline_at(inflight.job, self._rules)
 
     def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
-        """Return the transition that does what `action` says, and count what that says of targets and answers."""
+        """Return the transition that does what `action` says, and count what that says about targets and answers."""
         self._note_missed(inflight, action, now)
         transition = transition_for(inflight, action, now, self._rules)
         return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish) else transition
 
     def _with_aside(self, transition: Transition, inflight: InFlightJob, action: Finish, now: float) -> Transition:
-        """Add what the end of a job leaves to learn from. A bug on the side costs no job its answer."""
+        """Add what is stored to learn from the end of a job. A bug in this costs no job its answer."""
         try:
             aside = noted_aside(inflight, action, self._state.view, self._knowledge, now, self._rules)
         except BaseException as error:
@@ -72,9 +72,9 @@ class Decider:
         return transition_for(inflight, internal_error(error), now, self._rules)
 
     def _note_missed(self, inflight: InFlightJob, action: Action, now: float) -> None:
-        """Report a job that goes to a dearer target because its own is cold, as one that its own missed.
+        """Report a job that goes to a dearer target because its own is cold as missed by its own.
 
-        What is held cold misses nothing: nobody starts it, and what Serve has given up is tried again once it is idle.
+        A target held cold misses nothing: nobody starts it, and Serve retries one that it gave up once it is idle.
         """
         if not isinstance(action, Run) or action.reason is not Reason.TARGET_COLD:
             return

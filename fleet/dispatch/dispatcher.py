@@ -1,4 +1,4 @@
-"""One dispatcher: intake for every lane and a runner for every target it can reach."""
+"""The dispatcher: intake for every lane and a runner for every target it can reach."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from policies.rules.rules import Rules
 log = structlog.get_logger(__name__)
 
 LOAD_SECONDS = 5.0
-"""Between two complaints that what must be known before anything is served cannot be read."""
+"""Interval between warnings that the state needed before anything is served has not been read yet."""
 
 
 class Dispatcher:
     """Runs until drained. `backends` holds the targets that are configured; the others count as unavailable.
 
     `own_key_only` names those among them that serve only tenants with a key of their own; `spend` is the book that
-    all dispatchers of the fleet share, and `cancels` the jobs that are called off. `loads` is told what there is to
-    do and which targets are served; without it, the book kept beside the queue. Without `capacities` no target counts
-    as cold.
+    all dispatchers of the fleet share, and `cancels` holds the cancelled jobs. `loads` receives reports of the load
+    and of the targets served; its default is the book kept beside the queue. Without `capacities` no target counts as
+    cold.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Dispatcher:
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until `drain` is called. Returns when nothing is in hand any more; raises only on a bug."""
+        """Serve until `drain` is called. Return when nothing is in hand any more; raise only on a bug."""
         log.info("dispatcher_started", targets=sorted(self._backends))
         done = asyncio.Event()
         await self._look_around()
@@ -87,7 +87,7 @@ class Dispatcher:
         log.info("dispatcher_stopped")
 
     async def _look_around(self) -> None:
-        """Learn the time, say what is served here and learn what is served elsewhere, before anything is taken."""
+        """Read the time, report what is served here and read what is served elsewhere, before anything is taken."""
         parts = self._parts
         await parts.state.read(parts.queue, self._time)
         if self._capacities is not None:
@@ -97,7 +97,7 @@ class Dispatcher:
         parts.state.note_elsewhere(parts.peers.served)
 
     def _watching(self) -> Iterator[Coroutine[None, None, None]]:
-        """What goes on beside the serving until it is to stop."""
+        """Yield the coroutines that run beside serving until it is to stop."""
         parts = self._parts
         yield parts.state.watch(parts.queue, self._time, self._stop)
         yield parts.knowledge.watch(self._stop)
@@ -108,7 +108,7 @@ class Dispatcher:
         yield parts.peers.watch(lambda: parts.state.note_elsewhere(parts.peers.served), self._stop)
 
     async def _load(self) -> None:
-        """Wait until what others have decided is known here: which jobs are called off, what answers are worth."""
+        """Wait until the cancellations and calibrations stored by others are known here, or a stop is requested."""
         needed = {"cancellations": self._parts.cancelling.current, "calibrations": self._parts.knowledge.loaded}
         for name, known in needed.items():
             while not (known.is_set() or self._stop.is_set()):
@@ -123,11 +123,11 @@ class Dispatcher:
                 serving.create_task(runner.run(self._stop))
 
     async def drain(self) -> None:
-        """Take nothing more, finish what runs, hand back what only waits. Idempotent."""
+        """Take no more jobs, finish those that run, hand back those that only wait. Idempotent."""
         self._stop.set()
         await self._stopped.wait()
 
     async def close(self) -> None:
-        """Let go of the backends."""
+        """Close the backends."""
         for backend in self._backends.values():
             await backend.close()

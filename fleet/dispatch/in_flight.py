@@ -1,4 +1,4 @@
-"""A job in flight: what a dispatcher has in hand of it between its delivery and what follows."""
+"""A job in flight: what a dispatcher holds of it between its delivery and what follows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class InFlightJob:
     job: Job
     attempts: tuple[Attempt, ...] = ()
     fresh: Attempt | None = None
-    """The one of the attempts that was made in this very step."""
+    """The attempt that was made in this very step."""
     hop: int = 0
     reason: Reason = Reason.ROUTED
-    """Why it is about to run, once that is decided."""
+    """The reason why the job is about to run, once that is decided."""
     probe: Probe | None = None
     """Set where the run is only a second look."""
     shadow: Shadow | None = None
@@ -37,12 +37,12 @@ class InFlightJob:
 
     @property
     def call_id(self) -> str:
-        """The name of its call, unique across tenants."""
+        """The id of the job's call, unique across tenants."""
         return f"{self.job.tenant}.{self.job.id}"
 
     @staticmethod
     def of(delivery: AnyDelivery) -> InFlightJob:
-        """The job of a delivery, fresh from its publisher or on its way. Raises TypeError for what holds none."""
+        """Return the job of a delivery, new from its publisher or on its way. Raises TypeError if it holds none."""
         match delivery.body:
             case Work() as work:
                 hop = work.hop + 1
@@ -57,7 +57,7 @@ class InFlightJob:
         return InFlightJob(self.delivery, self.job, attempts, attempt, self.hop, shadow=self.shadow)
 
     def about_to_run(self, run: Run) -> InFlightJob:
-        # For a job from WORK: what only a job that runs has, it cannot have yet. `replace` takes three times as long.
+        # A job from WORK has no `deposit` yet and is not `repeated`. `replace` takes three times as long.
         return InFlightJob(
             self.delivery, self.job, self.attempts, self.fresh, self.hop, run.reason, run.probe, self.shadow
         )

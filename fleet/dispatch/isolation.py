@@ -1,6 +1,6 @@
-"""Keeps calls that are made alone apart from everything that came back and may have crashed a dispatcher before.
+"""Keeps calls that are made alone apart from all jobs that came back and may have crashed a dispatcher before.
 
-New jobs run beside them: a call alone takes as long as its target needs, and nothing new waits for that.
+New jobs run beside them: a call made alone takes as long as its target needs, and no new job waits for that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 
 class Isolation:
-    """A lock of one dispatcher: many may be in company at once, or one alone. Both take turns."""
+    """A lock of one dispatcher: many holders may be in company at once, or one alone. Both kinds take turns."""
 
     def __init__(self) -> None:
         self._alone = asyncio.Lock()
@@ -20,20 +20,20 @@ class Isolation:
 
     @property
     def is_taken(self) -> bool:
-        """Whether somebody is alone, or waits for that."""
+        """Return whether a holder is alone, or waits to be."""
         return self._alone.locked()
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Wait for all that came back and runs to end; company that comes next waits until this block ends."""
-        async with self._alone, self._turn:  # one alone asks for its turn at a time: company gets in between two
+        """Wait for all holders that run to end; company that comes next waits until this block ends."""
+        async with self._alone, self._turn:  # only one alone asks for its turn at a time: company gets in
             if self._running:
                 await asyncio.wait(self._running)
             yield
 
     @asynccontextmanager
     async def in_company(self) -> AsyncIterator[None]:
-        """Wait while somebody is alone."""
+        """Wait while a holder is alone."""
         async with self._turn:
             running = self._begin()
         try:
@@ -43,7 +43,7 @@ class Isolation:
 
     @asynccontextmanager
     async def at_once(self) -> AsyncIterator[None]:
-        """Wait for nobody. Whoever is alone next waits for this block to end."""
+        """Wait for nobody. The next holder alone waits for this block to end."""
         running = self._begin()
         try:
             yield

@@ -1,9 +1,9 @@
 """Messages that came back too often: reading one, or deciding on it, may crash this process.
 
-They are opened on record, and beside nothing else that is read or decided on: first in company, and those that were
-in a crash then, each alone. The record is closed as soon as the message is decided on; what it was left open for
-twice, alone, is the one that crashes whoever opens it, and is ended unread. It costs three round trips for all that
-came together, once in the life of a dispatcher for each message: what has been opened here before is known to be safe.
+They are opened on record, and beside nothing else that is read or decided on: first in company, then those that were
+in a crash, each alone. The record is closed as soon as the message is decided on; a message whose record was left open
+twice while alone crashes its dispatchers, and is ended unread. This costs three round trips for all that came
+together, once in the life of a dispatcher for each message: one that was opened here before is known to be safe.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Opening:
         self._handle = handle
         self._known: dict[object, None] = {}
         self._owed: list[AnyDelivery] = []
-        """Whose record is to be closed, and the broker did not answer."""
+        """The deliveries whose record is still to be closed, because the broker did not answer."""
         self._one_at_a_time = asyncio.Lock()
         self._begun: set[asyncio.Task[None]] = set()
         self._waiting: Counter[str] = Counter()
@@ -62,9 +62,9 @@ class Opening:
         return self._waiting[tenant]
 
     async def run(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
-        """Open them all and send off what follows, or end those that crashed whoever opened them.
+        """Open the messages and send off what follows, or end those that crashed their dispatchers.
 
-        What takes long, while a call alone runs, goes on by itself: nothing that is new shall wait for it.
+        An opening that takes long, while a call runs alone, continues by itself: no new message must wait for it.
         """
         self._leases.hold(sealed)
         task = asyncio.create_task(self._open_all(sealed, place))
@@ -76,11 +76,11 @@ class Opening:
         await asyncio.wait((task,), timeout=POLL_SECONDS)
 
     async def finish(self) -> None:
-        """Wait for what goes on by itself."""
+        """Wait for the openings that continue by themselves."""
         await asyncio.gather(*self._begun)
 
     async def _open_all(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
-        """Whatever goes wrong ends this opening: its messages come back when their leases end."""
+        """Open the messages. Any error ends this opening: its messages come back when their leases end."""
         event = "messages_not_opened"
         try:
             async with self._one_at_a_time:
@@ -94,7 +94,7 @@ class Opening:
         begun = await self._queue.begun(strange) if strange else []
         before = {id(delivery): readings for delivery, readings in zip(strange, begun, strict=True) if readings}
         await self._open([delivery for delivery in sealed if id(delivery) not in before], 1, place)
-        # Whoever was alone in a crash comes last: the others need not come back once more for it.
+        # Messages that were alone in a crash come last: the others need not come back once more for them.
         for delivery in sorted((each for each in sealed if id(each) in before), key=lambda each: before[id(each)]):
             await self._open_alone(delivery, before[id(delivery)] + 1, place)
 
@@ -117,7 +117,7 @@ class Opening:
         await self._outbox.send(transitions)
 
     async def _close(self, deliveries: Sequence[AnyDelivery]) -> None:
-        """Put on record that they are safe: nothing has crashed. What cannot be said now is said with the next ones."""
+        """Record that the messages are safe: nothing has crashed. What cannot be stored now is stored with the next."""
         self._known |= dict.fromkeys(map(_name, deliveries))
         for name in list(self._known)[: max(0, len(self._known) - MOST_KNOWN)]:
             del self._known[name]
@@ -131,6 +131,6 @@ class Opening:
 
 
 def _name(delivery: AnyDelivery) -> object:
-    """Tells the messages of one process apart, however often each is handed out."""
+    """Return a name that tells the messages of one process apart, however often each is handed out."""
     body = delivery.body
     return delivery.source, delivery.stored_at, body.ref.id

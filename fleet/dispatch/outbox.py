@@ -1,4 +1,4 @@
-"""Sends off every step of a dispatcher: what follows is stored, and only then its delivery is settled."""
+"""Sends off every step of a dispatcher: stores what follows and only then settles the delivery."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUNNER_POINTS = ("runner.judged", "runner.acked")
 
 
 class Outbox:
-    """Commits transitions, and tells the traffic, the leases and the trace what became of them."""
+    """Commits transitions, and tells the traffic, the leases and the trace about the outcome."""
 
     def __init__(self, queue: JobQueue, clock: Clock, state: FleetState, leases: Leases, spans: Spans) -> None:
         self._queue = queue
@@ -36,10 +36,10 @@ class Outbox:
         self._spans = spans
 
     async def send(self, transitions: Sequence[Transition], patience_seconds: float = 0.0) -> None:
-        """Commit them all, and end the leases of their deliveries here.
+        """Commit the transitions, and end the leases of their deliveries here.
 
-        A broker that does not confirm is asked again for `patience_seconds`; everything has the same id again. Then
-        nothing is settled, and the deliveries come back when their lease ends. So they do after a bug.
+        If the broker does not confirm, retry for `patience_seconds` with the same ids. After that nothing is settled,
+        and the deliveries come back when their lease ends, as they do after a bug.
         """
         if not transitions:
             return
@@ -58,7 +58,7 @@ class Outbox:
                 self._note_sent(transitions)
 
     async def _commit(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Transition]:
-        """Commit every transition. A job of which something is refused for good fails, alone; what was done instead."""
+        """Commit every transition; a job whose message is refused for good fails, alone. Return what was committed."""
         decided, acked = INTAKE_POINTS if _is_of_intake(transitions[0]) else RUNNER_POINTS
         faults.point(decided)
         committed = await self._insist(transitions, patience_seconds)
@@ -74,7 +74,7 @@ class Outbox:
         return transitions
 
     async def _insist(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Committed]:
-        """Commit, again and again while the broker is away. What is stored is not sent again: it may be large."""
+        """Commit, retrying while the broker is away. What is stored is not sent again: it may be large."""
         stored: Sequence[Committed] = ()
 
         async def commit() -> Sequence[Committed]:
@@ -92,7 +92,7 @@ class Outbox:
         return await insist(commit, patience_seconds)
 
     def _note_moved(self, transitions: Sequence[Transition]) -> None:
-        """Tell the traffic what left a target and what goes on to another. Intake counts for itself."""
+        """Tell the traffic what left a target and what moves on to another. Intake does its own counting."""
         handed_over = self._state.traffic.handed_over
         for transition in transitions:
             settlement = transition.settlement
@@ -104,7 +104,7 @@ class Outbox:
                         handed_over(WorkOf(each.target, each.job.lane), each.job.tenant)
 
     def _note_sent(self, transitions: Sequence[Transition]) -> None:
-        """Tell the traffic what intake has handed over: it is in the next reading, if it is stored."""
+        """Tell the traffic what intake has handed over: the next reading includes it, if it is stored."""
         for transition in transitions:
             for each in transition.everything:
                 if isinstance(each, Work):
@@ -131,7 +131,7 @@ def _log_oddities(transition: Transition, committed: Committed) -> None:
 
 
 def _is_of_intake(transition: Transition) -> bool:
-    """Whose step it is says where its delivery came from. All that is sent together came the same way."""
+    """Return whether intake made the step, by its delivery's source. All steps sent together have the same kind."""
     return isinstance(transition.settlement.delivery.source, JobsOf)
 
 

@@ -1,4 +1,4 @@
-"""How long the dispatcher's loops wait for something to happen."""
+"""Waiting and retrying in the dispatcher's loops."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ POLL_SECONDS = 0.5
 """A take on an empty queue returns after this long, so that a stop is noticed."""
 
 PAUSE_SECONDS = 0.5
-"""Between tries while the broker is away."""
+"""Pause between tries while the broker is away."""
 
 ANSWER_SECONDS = 60.0
-"""How long an outage of the broker is waited out with something in hand that was paid for, or took a model's time."""
+"""Time to wait out an outage of the broker with a result in hand that was paid for, or took a model's time."""
 
 
 async def insist(action: Callable[[], Awaitable[Value]], seconds: float) -> Value:
-    """Do it, again and again while the broker is away. Raises QueueUnavailable where it still is after `seconds`."""
+    """Run the action, retrying while the broker is away. Raises QueueUnavailable if it still is after `seconds`."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while True:
@@ -34,7 +34,7 @@ async def insist(action: Callable[[], Awaitable[Value]], seconds: float) -> Valu
 
 
 async def pause(until: asyncio.Event, seconds: float) -> bool:
-    """Wait until the event happens, `seconds` at most; whether it happened."""
+    """Wait until the event happens, for at most `seconds`; return whether it happened."""
     try:
         async with asyncio.timeout(seconds):
             await until.wait()
@@ -44,7 +44,7 @@ async def pause(until: asyncio.Event, seconds: float) -> bool:
 
 
 async def first_of(events: Iterable[asyncio.Event], seconds: float) -> bool:
-    """Wait until one of the events happens, `seconds` at most; whether one happened."""
+    """Wait until one of the events happens, for at most `seconds`; return whether one happened."""
     waiting = [asyncio.ensure_future(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -57,7 +57,7 @@ async def first_of(events: Iterable[asyncio.Event], seconds: float) -> bool:
 async def until_stopped(
     following: Coroutine[Any, Any, None], stop: asyncio.Event, begun: Set[asyncio.Task[None]]
 ) -> None:
-    """Run what follows something for ever until `stop` is set, then wait for what it has `begun`; its bug is raised."""
+    """Run the endless `following` until `stop` is set, then wait for the tasks it has `begun`; raise its bug."""
     task, stopping = asyncio.create_task(following), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Receives messages that were taken: jobs are placed, what holds none is turned down, sealed ones are opened."""
+"""Receives messages that were taken: places jobs, turns down messages without one, opens sealed ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from policies.rules.rules import Rules
 log = structlog.get_logger(__name__)
 
 SLICE = 32
-"""Jobs decided on before others get a word in: about two milliseconds."""
+"""Jobs decided on before other tasks get their turn: about two milliseconds."""
 
 Placing = Callable[[], Place]
-"""Called for every slice: what its jobs are decided on is as new as that."""
+"""Called for every slice, so that its jobs are decided on with a fresh view."""
 
 
 class Receiver:
@@ -59,9 +59,9 @@ class Receiver:
         await self._opening.finish()
 
     async def receive(self, deliveries: Sequence[AnyDelivery], placing: Placing, opened: Placing | None = None) -> None:
-        """Place the job of each, and send off what follows. Malformed messages are answered and never placed.
+        """Place each delivery's job, and send off what follows. Malformed messages are answered and never placed.
 
-        Those that come sealed are placed by `opened`, where it is given, once their job is known.
+        The jobs of sealed messages are placed by `opened`, where it is given, once they are known.
         """
         self._leases.hold(deliveries)
         sealed = [delivery for delivery in deliveries if isinstance(delivery.body, Sealed)]
@@ -79,7 +79,7 @@ class Receiver:
             await self._opening.run(sealed, lambda inflight: (opened or placing)()(inflight))
 
     def _handle(self, delivery: AnyDelivery, place: Place) -> Transition | None:
-        """What follows from one message; a bug it meets must not take those beside it along."""
+        """Return what follows from one message; a bug it meets must not affect the messages beside it."""
         try:
             opened = self._queue.read(delivery)
             if isinstance(opened.body, Malformed):

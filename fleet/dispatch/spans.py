@@ -1,4 +1,4 @@
-"""What the dispatcher tells of a job: one trace from the publisher's traceparent to the result.
+"""Spans that the dispatcher records for a job: one trace from the publisher's traceparent to the result.
 
 Spans are recorded after the fact with explicit times. Attribute keys are the project's own words;
 the tracer translates them into the conventions it exports.
@@ -17,19 +17,19 @@ from fleet.ports import Tracer
 
 
 class Spans:
-    """Records the spans of one dispatcher. Without a tracer it only hands the parent on."""
+    """Records the spans of one dispatcher; without a tracer, only passes the parent on."""
 
     def __init__(self, tracer: Tracer | None) -> None:
         self._tracer = tracer
 
     def taken(self, delivery: AnyDelivery, parent: str | None, at: float) -> None:
-        """The time a delivery waited in its queue."""
+        """Record the time a delivery waited in its queue."""
         if self._tracer is not None:
             attributes: dict[str, AttributeValue] = {"deliveries": delivery.deliveries}
             self._record(SpanName.QUEUE_WAIT, parent, delivery.stored_at, at, attributes)
 
     def intake(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
-        """The first span of a job: the root of its trace where the publisher brought none."""
+        """Record a job's first span, the root of its trace if the publisher sent none; return its traceparent."""
         if self._tracer is None:
             return delivery.traceparent
         body = delivery.body
@@ -39,14 +39,14 @@ class Spans:
         return intake
 
     def turned_down(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
-        """The spans of a message that holds no job; one from intake begins its trace."""
+        """Record the spans of a message that holds no job; one from intake begins its trace."""
         if isinstance(delivery.source, JobsOf):
             return self.intake(delivery, started_at, ended_at)
         self.taken(delivery, delivery.traceparent, started_at)
         return delivery.traceparent
 
     def batch(self, deliveries: list[AnyDelivery], target: str, started_at: float, ended_at: float) -> None:
-        """One span for a micro-batch; the jobs in it are linked, for none of them is its parent."""
+        """Record one span for a micro-batch; its jobs are linked, since none of them is its parent."""
         if self._tracer is None:
             return
         links = tuple(d.traceparent for d in deliveries if d.traceparent)
@@ -63,7 +63,7 @@ class Spans:
         self._record(SpanName.MODEL_CALL, parent, attempt.started_at, attempt.ended_at, attributes, error)
 
     def published(self, transition: Transition, started_at: float, ended_at: float) -> None:
-        """What was handed on: an escalation to the next target, or the result."""
+        """Record what was stored: work for the first target, an escalation to the next, or the result."""
         if self._tracer is None:
             return
         traceparent = transition.traceparent

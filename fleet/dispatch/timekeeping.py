@@ -1,8 +1,8 @@
-"""The time a dispatcher goes by: the broker's, carried on by a monotonic clock.
+"""The time a dispatcher uses: the broker's, continued by a monotonic clock.
 
-Breakers, buffers, quotas and limits measure intervals: a wall clock that is set right in between must neither shut a
+Breakers, buffers, quotas and limits measure intervals: a wall clock that is corrected in between must neither shut a
 target for an hour nor end every job. Deadlines and the ages of jobs are counted from the broker's stamps, so its clock
-is the one that counts. Each reading of the depths brings the broker's time along.
+is the one that counts. Each reading of the depths also brings the broker's time.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from fleet.ports import Clock
 log = structlog.get_logger(__name__)
 
 TOLERANCE_SECONDS = 0.5
-"""Servers of a cluster may differ by as much without our time going to and fro."""
+"""Difference between a cluster's servers up to which our time is not corrected back and forth."""
 
 WARN_SECONDS = 2.0
 
 
 class BrokerTime:
-    """`Clock` in unix seconds. It runs evenly, but for corrections where the broker's time says otherwise.
+    """A `Clock` in unix seconds that runs evenly, except for corrections to the broker's time.
 
-    The machine's clock is only where it starts. One with a `monotonic` of its own, as tests have, is carried on by it.
+    It starts from the machine's clock. A given clock with its own `monotonic`, as tests have, is continued by that.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class BrokerTime:
         return self._steady() + self._ahead
 
     def heard(self, broker_at: float, asked_at: float, heard_at: float) -> float:
-        """Take in the broker's time, stamped at some moment between these two of our own; by how much ours was set."""
+        """Take in the broker's time, stamped between these two of ours; return by how much ours was corrected."""
         off = min(0.0, broker_at - asked_at) + max(0.0, broker_at - heard_at)
         step = off if abs(off) > TOLERANCE_SECONDS else 0.0
         self._ahead += step

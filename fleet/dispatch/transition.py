@@ -1,4 +1,4 @@
-"""An action becomes a transition: what is stored next, and how the delivery is settled. Pure."""
+"""Turns actions into transitions: what is stored next, and how the delivery is settled. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from policies.shadow import Comparison, kept_comparison
 
 
 def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rules) -> Transition:
-    """The transition that does what `action` says.
+    """Return the transition that does what `action` says.
 
-    What goes on record comes before what follows from it: a crash in between must not leave a result without its
-    line in the ledger, for nothing is repeated for a job that has its result.
+    Ledger entries are stored before what follows from them: a crash in between must not leave a result without its
+    line in the ledger, since nothing is repeated for a job that has its result.
     """
     match action:
         case Run():
@@ -46,7 +46,7 @@ def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Tran
 
 
 def handed_over(inflight: InFlightJob, target: str, reason: Reason, now: float) -> Transition:
-    """The transition of a job that goes on in a new message, at this or another target."""
+    """Return the transition of a job that continues in a new message, at this or another target."""
     work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow)
     if inflight.fresh is None:
         return _acknowledged(inflight, (work,))
@@ -54,7 +54,7 @@ def handed_over(inflight: InFlightJob, target: str, reason: Reason, now: float) 
 
 
 def _defer(inflight: InFlightJob, wait: Wait, now: float, rules: Rules) -> Transition:
-    """The job waits where it is, or in a new message; not beyond its deadline, for it is to be answered then."""
+    """Return the job's wait, where it is or in a new message, until its deadline at most: it is answered then."""
     delivery, job = inflight.delivery, inflight.job
     seconds = min(wait.seconds, max(0.0, deadline_at(job, rules) - now))
     # A fresh attempt must outlive this process before the wait begins, so it travels in a new message as well.
@@ -64,7 +64,7 @@ def _defer(inflight: InFlightJob, wait: Wait, now: float, rules: Rules) -> Trans
 
 
 def on_record(inflight: InFlightJob, now: float) -> Transition:
-    """The transition of a job that has its result already: only its line in the ledger is left to write."""
+    """Return the transition of a job that has its result already: only its ledger line is left to write."""
     return _acknowledged(inflight, (_entry(inflight, inflight.reason, None, now),))
 
 
@@ -122,14 +122,14 @@ def _result(
 
 
 def _compared(inflight: InFlightJob, shadow: Shadow, now: float) -> Transition:
-    """The end of a comparison: its line of accounts, and a label for the answer that was kept, where words can tell."""
+    """Return the end of a comparison: its ledger line, and a label for the kept answer if the comparison can tell."""
     found = kept_comparison(shadow, inflight.attempts)
     labels = () if found is None else (label(inflight.job.tenant, shadow.job_id, found, now),)
     return replace(_acknowledged(inflight, (_entry(inflight, Reason.SHADOW, None, now),)), aside=labels)
 
 
 def label(tenant: str, job_id: str, found: Comparison, now: float) -> Feedback:
-    """What a comparison says, in the words feedback is kept in."""
+    """Return the outcome of a comparison as feedback."""
     return Feedback(
         job_id,
         tenant,
@@ -143,10 +143,10 @@ def label(tenant: str, job_id: str, found: Comparison, now: float) -> Feedback:
 
 
 def turned_down(delivery: AnyDelivery, bad: Malformed, now: float) -> Transition:
-    """The transition of a message that holds no job. A publisher's is rejected.
+    """Return the transition of a message that holds no job. A publisher's message is rejected.
 
-    Work of our own is tried again, by a newer dispatcher perhaps, and fails once that has been tried enough. There a
-    comparison just ends: its job has its result, and its id is one that nobody has submitted.
+    Our own work is retried, perhaps by a newer dispatcher, and fails after enough tries. A comparison then just ends:
+    its job has its result, and nobody submitted its id.
     """
     if isinstance(delivery.source, JobsOf):
         return _ended_unread(delivery, Status.REJECTED, Reason.INVALID, bad.problem, bad.body, now)
@@ -157,32 +157,32 @@ def turned_down(delivery: AnyDelivery, bad: Malformed, now: float) -> Transition
 
 
 def internal_error(error: BaseException) -> GiveUp:
-    """The end of a job that hit a bug of ours: it fails alone, and is kept for whoever mends the bug."""
+    """Return the end of a job that hit a bug of ours: it fails alone, and is kept for those who fix the bug."""
     return GiveUp(Status.FAILED, Reason.INTERNAL_ERROR, _bug(error), dead=True)
 
 
 def failing(delivery: AnyDelivery, error: BaseException, now: float, rules: Rules) -> Transition:
-    """The transition of what hit a bug of ours, whatever is known of it."""
+    """Return the transition of a message that hit a bug of ours, whether or not its job is known."""
     if isinstance(delivery.body, Malformed):
         return _failed_unread(delivery, Reason.INTERNAL_ERROR, _bug(error), now)
     return transition_for(InFlightJob.of(delivery), internal_error(error), now, rules)
 
 
 def deadly(delivery: AnyDelivery, now: float) -> Transition:
-    """The transition of a message that crashes whoever reads it."""
+    """Return the transition of a message that crashes its readers."""
     problem = Problem(f"handed out {delivery.deliveries} times, and whoever read it crashed")
     return _failed_unread(delivery, Reason.TOO_MANY_DELIVERIES, problem, now)
 
 
 def unstorable(delivery: AnyDelivery, now: float) -> Transition:
-    """The transition of a job of which the broker refuses something for good, because it is too large perhaps."""
+    """Return the transition of a job of which the broker refuses a message for good, perhaps as it is too large."""
     return _failed_unread(
         delivery, Reason.INTERNAL_ERROR, Problem("a message of this job was refused by the broker"), now
     )
 
 
 def _failed_unread(delivery: AnyDelivery, reason: Reason, problem: Problem, now: float) -> Transition:
-    """What fails with nothing but its name known. Of a comparison nobody is to hear."""
+    """Return the failure of a message of which only the job's name is known; a comparison ends silently."""
     if _is_comparison(delivery):
         return Transition((), Ack(delivery), delivery.traceparent)
     return _ended_unread(delivery, Status.FAILED, reason, problem, delivery.raw, now)
@@ -191,7 +191,7 @@ def _failed_unread(delivery: AnyDelivery, reason: Reason, problem: Problem, now:
 def _ended_unread(
     delivery: AnyDelivery, status: Status, reason: Reason, problem: Problem, body: bytes, now: float
 ) -> Transition:
-    """A result, a dead letter and a line of accounts."""
+    """Return a transition that stores a result, a dead letter and a ledger line."""
     ref: JobRef = delivery.body.ref
     result = Result(ref.id, ref.tenant, status, reason, now, problem=problem)
     dead = DeadLetter(ref.tenant, ref.id, reason, problem, body, now, ref.lane)

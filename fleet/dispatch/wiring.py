@@ -1,4 +1,4 @@
-"""Puts the parts of one dispatcher together. Each is given what it uses, and nothing else."""
+"""Builds one dispatcher from its parts. Each is given only what it uses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from policies.rules.rules import Rules
 
 
 class Parts:
-    """The parts that a dispatcher's other parts share. They are taken apart here; nobody is handed all of them."""
+    """The parts shared by a dispatcher's other parts. They are handed out here; no part receives all of them."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Parts:
         self.quotas = Quotas(rules, clock, self.state.traffic)
 
     def receiver(self) -> Receiver:
-        """Return a receiver for one loop that takes."""
+        """Return a receiver for one loop that takes messages."""
         return Receiver(self.queue, self.clock, self.rules, self.leases, self.spans, self.isolation, self.outbox)
 
     def intake(self) -> Intake:

@@ -1,1 +1,1 @@
-"""From the lanes to a target: turns between tenants, quotas, and what becomes of a job on arrival."""
+"""Intake of jobs from the lanes to a target: turns between tenants, quotas, and decisions on arrival."""

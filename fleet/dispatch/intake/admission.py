@@ -1,4 +1,4 @@
-"""Decides what becomes of a job on arrival, whichever lane it comes from."""
+"""Decides what happens to a job on arrival, whichever lane it comes from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from policies.routing.tiers import pinned_target
 from policies.rules.rules import Rules
 
 LOOK_SECONDS = 0.1
-"""How long a job waits for news of the other dispatchers, which are asked for at once; longer each time."""
+"""First wait of a job for news of the other dispatchers, which is requested at once; it doubles each time."""
 
 
 class Admission:
@@ -38,9 +38,9 @@ class Admission:
         self._decider = decider
 
     def look(self, inflight: InFlightJob, view: View, now: float) -> Action:
-        """Return what to do with the job; one that has no chance where it would go ends here.
+        """Return what to do with the job; end one that cannot succeed at the target it would go to.
 
-        One that waits for a replica waits at its target, where it is counted as the target's: so one is started.
+        A job that needs a replica waits at its target, where it counts as the target's work, so that one is started.
         """
         if (known := self._known_elsewhere(inflight.job)) is not None:
             return known
@@ -56,19 +56,19 @@ class Admission:
         return action
 
     def _known_elsewhere(self, job: Job) -> Run | None:
-        """A job that names a target of another dispatcher's catalogue goes there."""
+        """Return the run of a job that names a target only another dispatcher's catalogue knows; else None."""
         name = _named(job)
         if name is None or name in self._rules.catalogue.targets or name not in self._state.elsewhere:
             return None
         return Run(name, Reason.PINNED)
 
     def _has_looked_around(self, inflight: InFlightJob) -> bool:
-        """No job ends for the want of a target on older knowledge of the other dispatchers than the job itself."""
+        """Return whether peers were read after the job was stored; it must not end for lack of a target before that."""
         read_at = self._peers.read_at
         return read_at is not None and read_at > inflight.delivery.stored_at
 
     def first_look(self, inflight: InFlightJob, view: View, now: float) -> Action:
-        """The same for a job that has just come in: the target it wants is reported, whether it gets it now or not."""
+        """Return what to do with a job that has just come in, and report the target it wants even if it must wait."""
         action = self.look(inflight, view, now)
         is_new = inflight.delivery.deliveries == 1 or inflight.job.not_before_at is not None
         if not is_new or not isinstance(action, Run | Wait) or action.reason is Reason.DELAYED:
@@ -78,7 +78,7 @@ class Admission:
         return action
 
     def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
-        """The transition that does what `action` says. What goes to a target counts from now on."""
+        """Return the transition that does what `action` says, and count what goes to a target from now on."""
         delivery, traffic = inflight.delivery, self._state.traffic
         transition = self._decider.transition(inflight, action, now)
         for each in transition.everything:
@@ -89,5 +89,5 @@ class Admission:
 
 
 def _named(job: Job) -> str | None:
-    """The target the job names, as the one to run on or the one to be better than."""
+    """Return the target the job names, as the one to run on or the one to be better than."""
     return pinned_target(job) or job.above

@@ -1,8 +1,8 @@
 """A lane that tenants share: jobs are taken from each in turn, and only as many as their targets have room for.
 
-The backlog stays with the broker, where every tenant has a queue of its own. What was taken and cannot go on (its
-target is full, shut or cold) is held here, a few jobs of each tenant, so that the jobs behind them may go elsewhere.
-It is held and not handed back: nothing churns, and it goes on as soon as it can.
+The backlog stays with the broker, where every tenant has a queue of its own. Jobs that were taken and cannot continue
+(their target is full, shut or cold) are held here, a few per tenant, so that the jobs behind them may go elsewhere.
+They are held and not handed back: nothing churns, and they continue as soon as they can.
 """
 
 from __future__ import annotations
@@ -43,26 +43,26 @@ from policies.rules.rules import Rules
 log = structlog.get_logger(__name__)
 
 TAKES_AT_ONCE = 32
-"""Tenants asked at a time. Each may bring a message of the largest size, whatever is known of it."""
+"""Tenants asked at a time. Each may bring a message of the maximum size, whatever size was seen before."""
 
 HAND_BACK_SECONDS = 0.25
-"""So often that many tenants' jobs are handed back, so that those of others are looked at."""
+"""Min interval between rounds that hand back the jobs of STRANGERS_AT_ONCE tenants, so that others get a look."""
 
 MOST_REST_SECONDS = 60.0
-"""How long a tenant whose jobs were handed back is left alone while their target has no room."""
+"""Maximum time a tenant whose jobs were handed back is left alone while their target has no room."""
 
 LOOK_AGAIN_SECONDS = 1.0
-"""A held job is decided on anew after that: its deadline passes, another target opens."""
+"""Time after which a held job is decided on again: its deadline may have passed, or another target opened."""
 
 QUIET_SECONDS = 60.0
-"""Between two log lines about a broker that refuses."""
+"""Interval between log lines about a broker that refuses."""
 
 Look = Callable[[InFlightJob, View, float], Action]
-"""Decides on a job: for the first time, or again."""
+"""Decides on a job, for the first time or again."""
 
 
 class FairLane:
-    """One lane of one dispatcher."""
+    """A dispatcher's intake of one lane."""
 
     def __init__(
         self,
@@ -114,9 +114,9 @@ class FairLane:
         return True
 
     async def hear(self) -> None:
-        """Learn at once of every job that comes in, where the broker tells of them, until cancelled."""
+        """Note every job as it comes in, where the broker announces them, until cancelled."""
         while True:
-            with contained("arrivals_not_heard", lane=self._lane):  # the depths tell of new jobs meanwhile
+            with contained("arrivals_not_heard", lane=self._lane):  # the depths show new jobs meanwhile
                 async for source in self._queue.arrivals():
                     self._heard(source)
             await asyncio.sleep(PAUSE_SECONDS)
@@ -129,7 +129,7 @@ class FairLane:
                 self._state.announce()
 
     async def serve_once(self) -> bool:
-        """Everything that can be done now; whether there was anything."""
+        """Do everything that can be done now; return whether there was anything."""
         if not (self._note_reading() or self._listening.has_brought or self._lines.busy):
             return False
         arrived = await self._receive_arrived()
@@ -159,7 +159,7 @@ class FairLane:
         return True
 
     async def _take(self) -> bool:
-        """A round: from each tenant its share of what the targets have room for."""
+        """Take one round: from each tenant its share of what the targets have room for."""
         self._turns, grants = fairness.allot(self._turns, *self._asking.demand(self._turns, self._clock.now()))
         allotted = list(grants.items())
         for start in range(0, len(allotted), TAKES_AT_ONCE):
@@ -189,7 +189,7 @@ class FairLane:
             log.warning("intake_cannot_reach_the_queue", lane=self._lane, tenant=tenant, error=why)
 
     async def _receive(self, taken: Sequence[tuple[str, Grant, Sequence[AnyDelivery]]]) -> None:
-        """Put the jobs on their tenants' tabs and send them on their way, or hold them."""
+        """Charge the jobs to their tenants and send them on their way, or hold them."""
         bookings = [
             Booking(tenant, grant, len(deliveries), sum(self._quotas.charge(delivery) for delivery in deliveries))
             for tenant, grant, deliveries in taken
@@ -223,7 +223,7 @@ class FairLane:
         return place
 
     def _place(self, inflight: InFlightJob, action: Action, rooms: dict[str, int], now: float) -> Transition | None:
-        """The transition of a job that can go on; None where it is held."""
+        """Return the transition of a job that can continue; hold the others and return None."""
         job = inflight.job
         line = self._lines.of(job.tenant)
         line.came(job.id)
@@ -244,7 +244,7 @@ class FairLane:
         return not self._quotas.admits(inflight.job.tenant, self._lane)
 
     async def _release(self) -> bool:
-        """Decide anew on held jobs: those that have a chance now, and those not looked at for long."""
+        """Decide again on held jobs that may have room now and on those that have not been checked for long."""
         now = self._clock.now()
         rooms = self._state.rooms(self._lane, now)
         again: list[AnyDelivery] = []
@@ -264,7 +264,7 @@ class FairLane:
         return bool(again)
 
     async def _relieve(self) -> None:
-        """Hand back what is held beyond its bounds. Of the tenant with the most bytes, the job that came last."""
+        """Hand back held jobs over the limits. Over the byte limit: the last job of the tenant with the most bytes."""
         holding, now = self._lines.holding(), self._clock.now()
         over, back = -self._asking.bytes_left(), list[AnyDelivery]()
         sizes = {tenant: self._lines[tenant].held_bytes for tenant in holding} if over > 0 else {}
@@ -283,7 +283,7 @@ class FairLane:
         await self._hand_back(back)
 
     def _let_go(self, tenant: str, jobs: int, now: float) -> list[AnyDelivery]:
-        """Take the last of its jobs out of what is held; it rests the longer, the more tenants there are."""
+        """Take the tenant's last jobs out of those held; it rests longer the more tenants there are."""
         line = self._lines[tenant]
         kept, going = line.held[: len(line.held) - jobs], line.held[len(line.held) - jobs :]
         if going:

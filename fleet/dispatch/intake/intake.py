@@ -1,4 +1,4 @@
-"""Intake: takes jobs from their lanes and hands each to the first target, or answers it at once."""
+"""Intake: takes jobs from their lanes and hands each to its first target, or answers it at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleet.model.job import FAIR_LANES, Lane
 
 
 class Intake:
-    """A loop per lane. In each of them tenants take turns; of interactive jobs the broker tells as they come."""
+    """The intake loops, one per lane. Tenants take turns in each; the broker announces interactive jobs at once."""
 
     def __init__(self, fair: Callable[[Lane], FairLane]) -> None:
         self._lanes = {lane: fair(lane) for lane in FAIR_LANES}

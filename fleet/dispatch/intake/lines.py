@@ -1,4 +1,4 @@
-"""What a dispatcher knows of the tenants of one lane: what each has waiting with the broker, and what is held of it."""
+"""The tenants of one lane as a dispatcher knows them: their jobs waiting with the broker, and those held here."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from math import inf
 from fleet.dispatch.in_flight import InFlightJob
 
 WINDOW = 32
-"""Jobs of a tenant that may be held because their target has no room."""
+"""Maximum jobs of a tenant that are held because their target has no room."""
 
 MOST_HELD = 1024
-"""Jobs of a lane that are held: with many tenants, fewer of each."""
+"""Maximum jobs of a lane that are held: with many tenants, fewer of each."""
 
 MOST_HOLDING = 48
-"""Tenants of a lane that jobs are held of. For each the broker keeps a consumer."""
+"""Maximum tenants of a lane with held jobs. The broker keeps a consumer for each."""
 
 REMEMBERED_SECONDS = 600.0
 MOST_REMEMBERED = 256
-"""How long after its last job a tenant is listened to, and how many of those that have nothing are known at all."""
+"""How long after its last job a tenant is listened to, and how many tenants without jobs are remembered."""
 
 ASK_AGAIN_SECONDS = 0.25
 MOST_ASK_AGAIN_SECONDS = 30.0
-"""Jobs that are counted and not handed out are in other hands: they are asked for again after so long, doubling."""
+"""First and maximum wait before asking again for jobs that are counted but not handed out, as others have them."""
 
 
 LARGE_TAKE_BYTES = 256 * 1024
-"""Where a take brings so much there may be more than it brought: the broker bounds it by bytes as well."""
+"""Size from which a take may have left jobs behind: the broker limits takes by bytes as well."""
 
 MOST_PUT_OFF = 10_000
-"""Jobs of a tenant that are known not to run before a later time; more are asked for as if they were not."""
+"""Maximum delayed jobs remembered per tenant; further ones are asked for as if they were not delayed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A job that cannot go on to `target`, or whose tenant has too much in flight."""
+    """A job that cannot continue to `target`, or whose tenant has too much in flight."""
 
     inflight: InFlightJob
     target: str
@@ -45,13 +45,12 @@ class Held:
 
 @dataclass(slots=True)
 class Line:
-    """A tenant's queue: how many jobs it should hold, and how many of them are one too many.
+    """A tenant's queue: how many jobs it should hold (`waiting`), and how many of them are too many (`surplus`).
 
-    `job_bytes` is what a job of its takes, as last seen. `counted` are the jobs of the last reading, `announced` those
-    told of since that have not been brought. It is not asked
-    before `ask_at` while there are no more than `barren`, and it rests until `rests_until` for want of room at
-    `rests_for`; both in unix seconds. `put_off` are the jobs seen that their publisher has delayed, by id, with when
-    each is due; the first of them is at `due_at`.
+    `job_bytes` is the mean size of its jobs, as last seen. `counted` is the number of jobs in the last reading,
+    `announced` the number announced since and not brought yet. The tenant is not asked before `ask_at` while it has
+    no more jobs than `barren`, and it rests until `rests_until` because `rests_for` has no room; both times in unix
+    seconds. `put_off` maps the ids of jobs that their publisher has delayed to when each is due, the first at `due_at`.
     """
 
     waiting: int = 0
@@ -74,7 +73,7 @@ class Line:
 
     @property
     def busy(self) -> bool:
-        """Whether there may be something to do once there is room."""
+        """Return whether there may be something to do once there is room."""
         return bool(self.waiting or self.held or self.surplus)
 
     @property
@@ -88,29 +87,29 @@ class Line:
 
     @property
     def asleep(self) -> bool:
-        """Whether it has only jobs that are not due yet."""
+        """Return whether the tenant has only jobs that are not due yet."""
         return bool(self.put_off) and not self.busy and not self.poll
 
     @property
     def may_be_listened_to(self) -> bool:
-        """Whether a poll would wait: a new consumer would hand out jobs that were put off, again and again."""
+        """Return whether a poll would wait: a new consumer would hand out delayed jobs again and again."""
         return not self.waiting and not self.poll and not self.put_off
 
     def delay(self, job_id: str, until: float) -> None:
-        """Do not ask for the job before then: it waits with the broker."""
+        """Remember not to ask for the job before `until`: it waits with the broker."""
         if len(self.put_off) < MOST_PUT_OFF:
             self.put_off[job_id] = until
             self.due_at = min(self.due_at, until)
-        if len(self.put_off) >= self.counted:  # that is all; of what has come since, the next reading tells
+        if len(self.put_off) >= self.counted:  # that is all; the next reading shows what has come since
             self.waiting = min(self.waiting, max(0, self.announced))
 
     def came(self, job_id: str) -> None:
-        """It is here, and waits no longer with the broker."""
+        """Note that the job is here and no longer waits with the broker."""
         self.put_off.pop(job_id, None)
 
     @property
     def to_ask_for(self) -> int:
-        """How many jobs to ask for: a new consumer hands out those put off before the others."""
+        """Number of jobs to ask for, delayed ones included: a new consumer hands those out first."""
         return self.waiting + len(self.put_off)
 
     def _forget_due(self, now: float) -> None:
@@ -120,15 +119,15 @@ class Line:
             self.fruitless, self.ask_at = 0, 0.0
 
     def may_be_asked(self, rooms: Mapping[str, int], now: float) -> bool:
-        """Whether it has jobs to take that are worth a look: another one, where its last had no room."""
+        """Return whether the tenant has jobs to take and does not rest for lack of room."""
         if not self.waiting or self.poll:
             return False
         return now >= self.rests_until or rooms.get(self.rests_for, 0) > 0
 
     def asked(self, jobs: int, came: int, came_bytes: int, now: float) -> None:
-        """Learn from what a take of so many jobs brought: with all that was asked for there may be more.
+        """Learn from what a take of `jobs` jobs brought: if it brought all, there may be more.
 
-        Fewer come where there are no more, and where they are large.
+        A take brings fewer if there are no more, or if they are large.
         """
         self.announced -= came
         more = came >= jobs or came_bytes >= LARGE_TAKE_BYTES
@@ -141,16 +140,16 @@ class Line:
         self.ask_at = now + min(MOST_ASK_AGAIN_SECONDS, ASK_AGAIN_SECONDS * 2.0 ** min(self.fruitless, 16))
 
     def count(self, jobs: int, now: float) -> None:
-        """Take in a reading. A tenant that is listened to has none to take."""
+        """Take in a reading. A tenant that is listened to has no jobs to take."""
         more, self.counted, self.announced = jobs - self.counted, jobs, 0
         self._forget_due(now)
         barren = jobs <= self.barren and now < self.ask_at <= now + MOST_ASK_AGAIN_SECONDS  # a clock may be put back
-        # Of those put off another dispatcher may have ended some: what has come since is asked for all the same.
+        # Another dispatcher may have ended some of the delayed jobs, so ask at least for what has come since.
         expected = max(more if self.put_off else 0, jobs - len(self.held) - len(self.put_off))
         self.waiting = 0 if self.poll or barren else max(0, expected)
 
     def announce(self) -> None:
-        """One more job has come in; the poll may have brought it already, or bring it."""
+        """Count one more job that came in; the poll may have brought it already, or will bring it."""
         self.announced += 1
         if self.announced > 0:
             self.ask_at = 0.0
@@ -158,15 +157,15 @@ class Line:
                 self.waiting = max(self.waiting, self.announced)
 
     def listened(self, jobs: int, came: int) -> None:
-        """Learn from what a poll for so many jobs brought: with fewer than were asked for there are no more."""
+        """Learn from what a poll for `jobs` jobs brought: if it brought fewer, only announced ones are left."""
         self.announced -= came
         self.waiting = jobs if came >= jobs else max(0, self.announced)
 
 
 class Lines:
-    """By tenant. Of those with nothing only the last few are known, so that idle ones cost nothing.
+    """The lines by tenant. Only the latest few tenants without jobs are remembered, so that idle ones cost nothing.
 
-    Those asleep are kept apart: a reading looks at them, and nothing else does.
+    Lines asleep are kept apart: only readings look at them.
     """
 
     def __init__(self) -> None:
@@ -193,7 +192,7 @@ class Lines:
         return any(line.busy for line in self._lines.values())
 
     def holding(self) -> list[str]:
-        """The tenants that jobs are held of."""
+        """Return the tenants with held jobs."""
         return [tenant for tenant, line in self._lines.items() if line.held]
 
     def count(self, found: Mapping[str, int], now: float) -> None:

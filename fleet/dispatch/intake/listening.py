@@ -1,4 +1,4 @@
-"""Long polls: the next job of a tenant that has none waiting comes by itself."""
+"""Long polls, which bring the next job of a tenant that has none waiting."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fleet.ports import Clock, JobQueue
 LONG_POLL_SECONDS = 10.0
 LONG_POLL_JOBS = 32
 MOST_POLLS = 32
-"""Tenants with nothing waiting that are listened to: their next job comes by itself. Of an interactive job of another
-the broker tells, and other jobs are noticed with the next reading."""
+"""Tenants with nothing waiting that are polled, so that their next job comes by itself. The broker announces other
+tenants' interactive jobs, and the next reading shows their other jobs."""
 
 
 class Listening:
-    """The polls of one lane, and what they have brought. `complain` is told of a tenant's poll that failed."""
+    """The polls of one lane, and what they have brought. `complain` is called when a tenant's poll fails."""
 
     def __init__(
         self,
@@ -43,19 +43,19 @@ class Listening:
 
     @property
     def has_brought(self) -> bool:
-        """Whether there is something to receive."""
+        """Return whether there is something to receive."""
         return bool(self._brought)
 
     def brought(self) -> Sequence[tuple[str, Sequence[AnyDelivery]]]:
-        """Give out what came, by tenant; each only once."""
+        """Return what came, by tenant; each delivery only once."""
         brought, self._brought = self._brought, []
         return brought
 
     def listen(self, most_from: Callable[[str], int]) -> None:
-        """Keep a long poll open for every tenant with nothing to take, so that its next job is noticed at once.
+        """Keep a long poll open for tenants with nothing to take, so that their next job is noticed at once.
 
-        Also where there is no room: what comes is held, and is first in line then.
-        `most_from` says how many jobs a tenant may bring.
+        Polls stay open where there is no room, too: what comes is held, and is then first in line.
+        `most_from` returns how many jobs a tenant may bring.
         """
         now = self._clock.now()
         free = MOST_POLLS - sum(line.poll is not None for _, line in self._lines)

@@ -1,4 +1,4 @@
-"""What each tenant has used of its quota, as this dispatcher knows it."""
+"""The tenants' use of their quotas, as this dispatcher knows it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from policies.features.needs import tokens_of
 from policies.rules.rules import Rules
 
 MOST_ALLOWANCES = 4096
-"""Tenants remembered; those whose minute is whole again need not be."""
+"""Tenants remembered before those whose tokens per minute are full again are dropped."""
 
 
 class Quotas:
-    """Jobs in flight come from the traffic; tokens per minute are counted here, over all lanes."""
+    """The use of quotas: jobs in flight, as the traffic counts them, and tokens per minute over all lanes."""
 
     def __init__(self, rules: Rules, clock: Clock, traffic: Traffic) -> None:
         self._rules = rules.quotas
@@ -26,7 +26,7 @@ class Quotas:
         self._allowances: dict[str, Allowance] = {}
 
     def charge(self, delivery: AnyDelivery) -> int:
-        """Count a job that was taken; its tokens. What cannot be read counts like a job that says nothing."""
+        """Count a job that was taken and return its tokens. An unreadable one counts as the default output tokens."""
         estimates, body = self._estimates, delivery.body
         if not isinstance(body, Job):
             return estimates.output_tokens
@@ -39,7 +39,7 @@ class Quotas:
         return tokens
 
     def may_take(self, tenant: str, lane: Lane, held: int, tokens_per_job: float) -> float:
-        """How many more jobs of the tenant may be taken, with so many `held` in hand already; infinity: any number."""
+        """Return how many more jobs of the tenant may be taken, with `held` in hand already; infinity: any number."""
         now, traffic = self._clock.now(), self._traffic
         if traffic.overfills(tenant, lane):
             return 0
@@ -47,7 +47,7 @@ class Quotas:
         return quotas.may_take(self._rules.of(tenant), in_flight, self._allowance(tenant, now), tokens_per_job)
 
     def admits(self, tenant: str, lane: Lane) -> bool:
-        """Whether one more job may go on its way to a target."""
+        """Return whether one more job of the tenant may be sent to a target."""
         most, traffic = self._rules.of(tenant).in_flight, self._traffic
         return not traffic.overfills(tenant, lane) and (most is None or traffic.in_flight_of(tenant) < most)
 

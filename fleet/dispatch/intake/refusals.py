@@ -1,4 +1,4 @@
-"""The waiting jobs of a lane that are too many, beyond a quota or in the way of others, and how they are refused."""
+"""Refusal of a lane's excess waiting jobs, which are beyond a quota or in the way of other tenants."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from policies.fairness import fullness, quotas
 from policies.rules.rules import Rules
 
 MOST_AT_ONCE = 256
-"""Jobs of a tenant that are refused in one round: the other lanes and tenants get a word in."""
+"""Maximum jobs of a tenant that are refused in one round, so that other lanes and tenants get their turn."""
 
 TENANTS_AT_ONCE = 32
-"""Each may bring a message of the largest size."""
+"""Tenants refused in one round: each may bring a message of the maximum size."""
 
 Take = Callable[[str, int], Awaitable[Sequence[AnyDelivery]]]
-"""Takes no more than so many jobs of a tenant."""
+"""Takes up to a given number of a tenant's jobs."""
 
 
 class Refusals:
-    """Refuses the excess of one lane. What is too much is told by each reading, and refused until the next one."""
+    """Refuses the excess jobs of one lane. Each reading determines the excess, which holds until the next one."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Refusals:
         self._lines = lines
 
     def note(self) -> None:
-        """Learn how many jobs of which tenants are one too many now; of what an earlier reading told, nothing stays."""
+        """Determine each tenant's excess jobs; nothing of earlier readings stays."""
         for _, line in self._lines:
             line.surplus = 0
         jobs, fill = self._state.traffic.waiting()
@@ -75,7 +75,7 @@ class Refusals:
         return fullness.crowding(fill, waiting, 1 + self._peers.others)
 
     async def carry_out(self, take: Take) -> bool:
-        """Answer jobs that are too many, those held as well; whether there were any. It takes no room at any target."""
+        """Refuse excess jobs, held ones too, and return whether there were any. This takes no room at any target."""
         over = [tenant for tenant, line in self._lines if line.surplus and self._may_refuse(tenant)][:TENANTS_AT_ONCE]
         takes = [take(tenant, min(MOST_AT_ONCE, self._lines[tenant].surplus)) for tenant in over]
         for tenant, deliveries in zip(over, await asyncio.gather(*takes), strict=True):
@@ -83,11 +83,11 @@ class Refusals:
         return bool(over)
 
     def _may_refuse(self, tenant: str) -> bool:
-        """Not while messages of the tenant wait to be opened: some are refused then, and each reading counts them."""
+        """Return whether to refuse now; not while messages wait to be opened: those are counted and may be refused."""
         return self._lines[tenant].poll is None and not self._receiver.waiting_of(tenant)
 
     async def _refuse(self, tenant: str, deliveries: Sequence[AnyDelivery]) -> None:
-        """Refuse these jobs of the tenant, and where they are fewer than were asked for, some that are held."""
+        """Refuse these jobs of the tenant and, if they are fewer than its excess, some of its held jobs."""
         line = self._lines[tenant]
         line.waiting = max(0, line.waiting - len(deliveries))
         self._leases.hold(deliveries)

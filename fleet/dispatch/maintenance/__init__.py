@@ -1,1 +1,1 @@
-"""Chores beside the jobs' path: work nobody serves, and jobs that are called off."""
+"""Chores beside the jobs' path: work that nobody serves, and cancelled jobs."""

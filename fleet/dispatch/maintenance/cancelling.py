@@ -1,4 +1,4 @@
-"""Jobs that are called off: those that wait are answered at once, those that run are stopped, the rest is let go."""
+"""Cancelled jobs: those that wait are answered at once, those that run are stopped, those that have ended are left."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ log = structlog.get_logger(__name__)
 
 KEPT_SECONDS = 86_400.0
 MOST_KEPT = 100_000
-"""What a dispatcher remembers of all tenants. What it forgets, it asks the broker about before it runs a job."""
+"""Limits of the cancellations remembered over all tenants. For forgotten ones the broker is asked before a job runs."""
 
 AHEAD_OF_JOBS = 1000
 AHEAD_SECONDS = 3600.0
-"""How many wishes of a tenant are answered in that time although no job of it is known to wait for that."""
+"""Maximum wishes of a tenant answered in this many seconds although none of its jobs is known to wait."""
 
 GRACE_SECONDS = 0.1
-"""Before answering a job that does not run here: whoever runs it knows what it has cost, and shall come first."""
+"""Wait before answering a job that does not run here: a dispatcher that runs it knows its cost and should be first."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """What the broker says of jobs: `open` ones need an answer, of the `unknown` ones it says nothing now."""
+    """Jobs by what the broker says about them: `open` ones need an answer; it has not answered for `unknown` ones."""
 
     open: list[InFlightJob]
     called_off: list[InFlightJob] = field(default_factory=list)
@@ -50,7 +50,7 @@ class LookedUp:
 
 
 class Cancelling:
-    """What one dispatcher knows to be called off."""
+    """The cancellations that one dispatcher knows of, and what it does about them."""
 
     def __init__(self, cancels: Cancels, queue: JobQueue, clock: Clock) -> None:
         self._cancels = cancels
@@ -60,19 +60,19 @@ class Cancelling:
         self._ahead = _Ahead()
         self._known_since = math.inf
         self.current = asyncio.Event()
-        """Set while every wish that is stored is known here, or was and is forgotten."""
+        """Set while every stored wish is known here, or was known and is forgotten."""
         self._running: dict[Cancellation, list[Callable[[], None]]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
     def holds(self, inflight: InFlightJob) -> bool:
-        """Whether the job is called off; a comparison is, with the job it belongs to."""
+        """Return whether the job is cancelled; a comparison is cancelled with the job it belongs to."""
         return bool(self._called_off) and _key(inflight) in self._called_off  # most of the time there is none
 
     def doubts(self, inflight: InFlightJob) -> bool:
-        """Whether the job may be called off, or have its result, without this dispatcher's knowledge.
+        """Return whether the job may be cancelled, or have its result, without this dispatcher's knowledge.
 
-        So it may be with what was handed out before, with jobs that are older than what is known of wishes, and with a
-        tenant's jobs where some of its wishes are forgotten here.
+        That is so for jobs handed out before, for jobs older than the wishes known here, and for the jobs of a tenant
+        some of whose wishes are forgotten here.
         """
         known_since = max(self._known_since, self._clock.now() - KEPT_SECONDS)
         is_old = inflight.delivery.deliveries > 1 or inflight.job.submitted_at <= known_since
@@ -96,7 +96,7 @@ class Cancelling:
         return found
 
     async def _ended(self, jobs: Sequence[InFlightJob]) -> Sequence[Status | None]:
-        """How the jobs have ended as the broker knows it: by a result, or by a wish. Raises QueueUnavailable."""
+        """Return how the jobs have ended, by a result or a wish, as the broker knows. Raises QueueUnavailable."""
         keys = [_key(inflight) for inflight in jobs]
         outcomes, wished = await asyncio.gather(self._cancels.outcomes(keys), self._cancels.stored(keys))
         # A comparison comes after the result of its job.
@@ -104,13 +104,13 @@ class Cancelling:
         return [outcome or (Status.CANCELLED if wish else None) for outcome, wish in zip(known, wished, strict=True)]
 
     async def answered(self, jobs: Sequence[InFlightJob]) -> Sequence[bool]:
-        """Which of the jobs have their result already. Raises QueueUnavailable."""
+        """Return which of the jobs have their result already. Raises QueueUnavailable."""
         found = await self._cancels.outcomes([Cancellation(inflight.job.tenant, inflight.job.id) for inflight in jobs])
         return [status is not None for status in found]
 
     @contextmanager
     def watching(self, jobs: Mapping[int, InFlightJob], call_off: Callable[[int], None]) -> Iterator[None]:
-        """Until the block ends, call with the index of a job that is called off, to end it at once."""
+        """Call `call_off` with the index of each job that is cancelled before the block ends, to end it at once."""
         registered = [(_key(inflight), lambda index=index: call_off(index)) for index, inflight in jobs.items()]
         for key, stop in registered:
             self._running.setdefault(key, []).append(stop)
@@ -135,7 +135,7 @@ class Cancelling:
                 task.add_done_callback(self._answering.discard)
 
     def _told_all(self, known_since: float | None) -> None:
-        """From now on jobs submitted after that need not be asked about; with None, all have to be."""
+        """Note that jobs submitted after `known_since` need not be looked up from now on; None: all have to be."""
         if known_since is None:
             self._known_since = math.inf
             self.current.clear()
@@ -144,7 +144,7 @@ class Cancelling:
             self.current.set()
 
     def take(self, cancellations: Sequence[Cancellation]) -> list[Cancellation]:
-        """Remember the new ones and stop what runs of them; those of them that do not run here."""
+        """Remember the new wishes and stop their jobs that run here; return those whose jobs do not run here."""
         now = self._clock.now()
         self._called_off.expire(now)
         fresh = [each for each in dict.fromkeys(cancellations) if each not in self._called_off]
@@ -163,10 +163,10 @@ class Cancelling:
             except QueueUnavailable as error:
                 log.warning("cancelled_jobs_not_answered", jobs=len(waiting), error=str(error))
             if await pause(stop, PAUSE_SECONDS):
-                return None  # the wishes are stored: the next dispatcher reads them anew
+                return None  # the wishes are stored: the next dispatcher reads them again
 
     async def _answer(self, waiting: Sequence[Cancellation]) -> None:
-        """Publish the results of those that have none. A job that has another one is not called off after all."""
+        """Publish the results of jobs that have none. A job with another result is not cancelled after all."""
         found = await self._cancels.outcomes(waiting)
         open_ = [each for each, status in zip(waiting, found, strict=True) if status is None]
         due, now = await self._due(open_), self._clock.now()
@@ -177,9 +177,9 @@ class Cancelling:
                 log.info("cancelled_too_late", job_id=each.job_id, tenant=each.tenant, status=status)
 
     async def _due(self, open_: Sequence[Cancellation]) -> Sequence[Cancellation]:
-        """Those to be answered now. What a tenant has invented would leave results that nobody asked for.
+        """Return the wishes to answer now. Answering invented job ids would store results that nobody asked for.
 
-        No more of a tenant are answered than it has jobs, and some; the others when their job comes.
+        At most AHEAD_OF_JOBS more of a tenant's wishes are answered than it has jobs; the rest when their job comes.
         """
         now, wanted = self._clock.now(), Counter(each.tenant for each in open_)
         jobs = Counter[str]()
@@ -207,7 +207,7 @@ class _Ahead:
         return self._counts[tenant]
 
     def allows(self, tenant: str, most: int, now: float) -> bool:
-        """Whether one more may be answered; it is counted then."""
+        """Return whether one more wish may be answered, and count it if so."""
         if self.of(tenant, now) >= most:
             return False
         self._counts[tenant] += 1

@@ -1,4 +1,4 @@
-"""Work nobody serves: a key was taken away, a target renamed, a model undeployed. Its jobs are planned anew."""
+"""Work nobody serves, since a key was removed, a target renamed or a model undeployed: its jobs are planned again."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SWEEP_SECONDS = 5.0
 BATCH = 256
 
 GRACE_SECONDS = 30.0
-"""Younger work is left alone: another dispatcher, a newer one perhaps, may know the target."""
+"""Age below which work is left alone: another dispatcher, perhaps a newer one, may know the target."""
 
 
 class OrphanRescuer:
-    """Looks after the work of targets that no dispatcher serves. What another serves is never taken, not to look."""
+    """Plans the work of targets that no dispatcher serves. What another serves is never taken, not even to look."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class OrphanRescuer:
         await self._receiver.finish()
 
     async def sweep(self) -> None:
-        """Take in what waits for a target that nobody serves."""
+        """Take the work that waits for a target that nobody serves, and plan it again."""
         waiting = self._state.orphaned()
         if not any(self._peers.abandoned(target, self._clock.now()) for target in waiting):
             return

@@ -1,1 +1,1 @@
-"""From a target's work to answers: micro-batches, money set aside, calls on record, suspects."""
+"""Runners, which turn a target's work into answers: micro-batches, money set aside, calls on record, suspects."""

@@ -1,4 +1,4 @@
-"""The way of a batch through one target, from the buffer to what follows of each job."""
+"""The path of a batch through one target, from the buffer to each job's next step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BatchRun:
         self._paid = paid
 
     async def __call__(self, jobs: list[InFlightJob]) -> None:
-        """Run jobs that have their slots, and free the slots of all of them, whatever happens."""
+        """Run jobs that have their slots, and free all these slots, whatever happens."""
         try:
             with contained("batch_failed", target=self._target.name, jobs=len(jobs)):  # they come back later
                 await self._run(jobs)
@@ -54,7 +54,7 @@ class BatchRun:
             group.create_task(self._paid.run(others))
 
     async def _passed(self, stage: Stage, jobs: list[InFlightJob]) -> list[InFlightJob]:
-        """Put jobs through a stage, and see out those that do not go on from there."""
+        """Put jobs through a stage, send off those that leave there, and return those that continue."""
         passed = await stage(jobs)
         if len(passed.go_on) < len(jobs):
             going_on = {id(each.delivery) for each in passed.go_on}

@@ -1,4 +1,4 @@
-"""The jobs a runner has taken and not yet sent: at most one micro-batch per lane, ready when a slot comes free."""
+"""The jobs a runner has taken and not sent yet: at most one micro-batch per lane, ready when a slot comes free."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from policies.fairness.batching import take_now
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """`until` is the job's deadline, unix seconds."""
+    """A job in the buffer. `until` is its deadline, in unix seconds."""
 
     inflight: InFlightJob
     since: float
@@ -35,7 +35,7 @@ class Buffer:
         return self._target.batch_size - len(self._lanes[lane])
 
     async def wait_for_room(self, lane: Lane) -> int:
-        """How many jobs the lane may bring, once that is at least one."""
+        """Wait until the lane has room for at least one job; return how many it may bring."""
         async with self._room:
             await self._room.wait_for(lambda: self.room(lane) > 0)
         return self.room(lane)
@@ -45,9 +45,9 @@ class Buffer:
         self.changed.set()
 
     async def next_batch(self, free: Mapping[Lane, int], idle: bool, now: float) -> list[InFlightJob]:
-        """The micro-batch to send now, from the first lane that has one; empty where none is due.
+        """Take out the micro-batch to send now, from the first lane that has one; empty where none is due.
 
-        `free` is how many slots each lane may fill; `idle`: nothing runs on the target.
+        `free` is how many slots each lane may fill; `idle` says that nothing runs on the target.
         """
         for lane, waiting in self._lanes.items():
             if not waiting:
@@ -64,14 +64,14 @@ class Buffer:
         return jobs
 
     def due_in(self, free: Mapping[Lane, int], now: float) -> float | None:
-        """Seconds until the oldest job that has a slot has waited long enough; None where there is none."""
+        """Return seconds until the oldest job with a free slot has waited long enough; None where there is none."""
         oldest = [waiting[0].since for lane, waiting in self._lanes.items() if waiting and free[lane] > 0]
         if not oldest:
             return None
         return max(0.0, min(oldest) + self._target.batch_wait_seconds - now)
 
     async def overdue(self, now: float) -> list[InFlightJob]:
-        """Take out those whose deadline has passed."""
+        """Take out the jobs whose deadline has passed."""
         jobs: list[InFlightJob] = []
         for waiting in self._lanes.values():
             late = [each for each in waiting if each.until <= now]
@@ -84,7 +84,7 @@ class Buffer:
         return jobs
 
     async def revise(self, look: Callable[[InFlightJob], InFlightJob | None]) -> None:
-        """Put what `look` makes of it in place of each job; take out those it makes nothing of."""
+        """Replace each job by `look(job)`; drop those for which it returns None."""
         for lane, waiting in self._lanes.items():
             looked_at = [(each, look(each.inflight)) for each in waiting]
             self._lanes[lane] = deque(
@@ -94,10 +94,10 @@ class Buffer:
             self._room.notify_all()
 
     def overdue_in(self, now: float) -> float | None:
-        """Seconds until the first deadline in here passes; None where nothing waits."""
+        """Return seconds until the first deadline of a waiting job passes; None where nothing waits."""
         first = min((each.until for waiting in self._lanes.values() for each in waiting), default=None)
         return None if first is None else max(0.0, first - now)
 
     async def empty(self) -> list[InFlightJob]:
-        """Take everything out, for handing it back."""
+        """Take all jobs out, to hand them back."""
         return [inflight for waiting in self._lanes.values() for inflight in await self._pop(waiting, len(waiting))]

@@ -1,4 +1,4 @@
-"""The call that a job makes of its target, and the attempt that it was."""
+"""The call that a job makes to its target, and the attempt that records it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from policies.rules.rules import Rules
 
 
 def call_of(inflight: InFlightJob, target: Target, now: float, rules: Rules) -> Call:
-    """Return what the backend is asked for the job."""
+    """Return the call to the backend for the job."""
     own_key, seconds = own_key_for(inflight.job, target), given_seconds(inflight, target, now, rules)
     return Call(request_of(inflight), seconds, own_key, inflight.delivery.traceparent, inflight.call_id)
 
 
 def given_seconds(inflight: InFlightJob, target: Target, started_at: float, rules: Rules) -> float:
-    """Return how long the target has: its own time-out, or less where the job's deadline is nearer."""
+    """Return how long the target has: its own timeout, or less where the job's deadline is nearer."""
     left_seconds = max(0.001, deadline_at(inflight.job, rules) - started_at)
     return min(target.timeout_seconds, left_seconds)
 

@@ -1,4 +1,4 @@
-"""Takes the work waiting for one target and puts what shall run here into the buffer."""
+"""Takes the work waiting for one target and puts what is to run here into the buffer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
 
 BYTES_PAUSE_SECONDS = 0.05
-"""How long work is left where it is while too many bytes are in hand; some of it ends meanwhile."""
+"""Pause before taking more work while too many bytes are in hand; some jobs end meanwhile."""
 
 
 class Collector:
@@ -57,7 +57,7 @@ class Collector:
         self._buffer = buffer
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Collect from every lane until `stop` is set and all that was taken is decided on."""
+        """Collect from every lane until `stop` is set, then until all work taken is decided on."""
         async with asyncio.TaskGroup() as group:
             for lane in Lane:
                 group.create_task(self._collect(lane, stop))
@@ -90,7 +90,7 @@ class Collector:
         return False
 
     async def receive(self, lane: Lane, deliveries: Sequence[AnyDelivery]) -> None:
-        """Buffer what shall run here; send off at once whatever was decided otherwise."""
+        """Buffer the jobs that are to run here; send the others off at once."""
         if deliveries:
             faults.point("runner.taken")
             await self._receiver.receive(deliveries, partial(self._placing, lane))
@@ -99,7 +99,7 @@ class Collector:
         view, now = self._state.view(), self._clock.now()
 
         def place(inflight: InFlightJob) -> Transition | None:
-            """Put the job into the buffer; or the transition, where it shall not run here."""
+            """Put the job into the buffer; return the transition of one that is not to run here."""
             self._spans.taken(inflight.delivery, inflight.delivery.traceparent, now)
             action = self._decider.action(inflight, view, now)
             staying = self._decider.staying(inflight, action)
@@ -111,7 +111,7 @@ class Collector:
         return place
 
     async def hand_back(self) -> None:
-        """Give the queue back what only waits here."""
+        """Hand the jobs that only wait here back to the queue."""
         deliveries = [each.delivery for each in await self._buffer.empty()]
         if not deliveries:
             return

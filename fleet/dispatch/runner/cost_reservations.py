@@ -1,4 +1,4 @@
-"""Reserves the cost of calls: nothing that the fleet pays for is sent out before its money is set aside."""
+"""Reserves the cost of calls: no call that the fleet pays for is sent out before its money is set aside."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class CostReservations:
     async def reserve(
         self, jobs: list[InFlightJob], target: Target
     ) -> tuple[list[InFlightJob], list[tuple[InFlightJob, Refusal]]]:
-        """The jobs that may run, with their deposits; and those that may not, with the reason.
+        """Return the jobs that may run, with their deposits, and those that may not, with the reason.
 
-        Where the broker does not answer, nothing that costs money may run: that is BUSY.
+        Where the broker does not answer, no call that costs money may run: the reason is then BUSY.
         """
         paid = [inflight for inflight in jobs if money.fleet_pays(inflight.job, target)]
         if not paid:
@@ -60,7 +60,7 @@ class CostReservations:
 
     def _quote(self, inflight: InFlightJob, target: Target) -> Quote:
         request, limit = _asked(inflight), inflight.job.max_cost_usd
-        # A comparison is the fleet's own wish: the job's money is not for it.
+        # A comparison is the fleet's own wish: the job's money does not pay for it.
         left_usd = None if limit is None or inflight.shadow is not None else limit - spent_usd(inflight.attempts)
         return money.quote(request, needs_of(request, self._rules.estimates), left_usd, target, self._rules)
 
@@ -75,14 +75,14 @@ class CostReservations:
             return [Refusal.BUSY] * len(claims)
 
     def release(self, jobs: Sequence[InFlightJob]) -> list[InFlightJob]:
-        """Book that their calls were not made; return the jobs without their deposits, which are settled now."""
+        """Book that the jobs' calls were not made; return the jobs without their deposits, which are settled now."""
         for inflight in jobs:
             if inflight.deposit is not None:
                 self._book.settle(inflight.deposit.reservation, 0)
         return [inflight if inflight.deposit is None else replace(inflight, deposit=None) for inflight in jobs]
 
     def settle(self, inflight: InFlightJob, outcome: Outcome, target: Target) -> None:
-        """Book what the call came to."""
+        """Book what the call cost."""
         if faults.point("money.settled"):
             return
         if inflight.deposit is not None:
@@ -91,12 +91,12 @@ class CostReservations:
 
 
 def believed(inflight: InFlightJob, outcome: Outcome, target: Target) -> Outcome:
-    """The outcome, with a usage that the call could have; everything that counts tokens or money sees this one."""
+    """Return the outcome with a usage that the call could have; this one is used to count tokens and money."""
     return money.believed(outcome, money.most_usage(inflight.deposit, target))
 
 
 def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
-    """What the attempt cost in US dollars: the very sum that is booked for it; nothing where a tenant's key paid."""
+    """Return the attempt's cost in US dollars: the exact sum booked for it; 0 where a tenant's own key paid."""
     if inflight.deposit is not None:
         return money.usd_of(money.charged(outcome, inflight.deposit.reservation.amount, target))
     if not isinstance(outcome, Answer) or own_key_for(inflight.job, target) is not None:
@@ -105,7 +105,7 @@ def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
 
 
 def request_of(inflight: InFlightJob) -> ChatRequest:
-    """What is sent out: the request, or the probe's; cut off where its deposit ends."""
+    """Return the request to send: the job's or the probe's, with its output limited to what the deposit covers."""
     asked, deposit = _asked(inflight), inflight.deposit
     return asked if deposit is None else money.capped(asked, deposit.quote.output_tokens)
 
@@ -120,9 +120,9 @@ def wait_for_money(inflight: InFlightJob, target: Target) -> Wait:
 
 
 def alerts(rules: MoneyRules) -> Callable[[str | None, NanoUsd, NanoUsd], None]:
-    """Tells operators of each step of a limit, once per day and limit in the whole fleet.
+    """Return a function that warns of each step of a limit, once per day and limit in the whole fleet.
 
-    Bookings follow one another, whoever makes them: exactly one passes each step, and its dispatcher tells.
+    Bookings of all dispatchers are in one sequence: exactly one passes each step, and its dispatcher logs it.
     """
 
     def tell(tenant: str | None, before: NanoUsd, after: NanoUsd) -> None:

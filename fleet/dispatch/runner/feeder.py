@@ -1,4 +1,4 @@
-"""Starts a batch whenever the buffer has one and the target a slot; what shall not run here any more is sent off."""
+"""Starts a batch whenever the buffer has one and the target a slot, and sends off what is no longer to run here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fleet.model.target import Target
 from fleet.ports import Clock
 
 LOOK_AGAIN_SECONDS = 1.0
-"""A job that waits for a replica is decided on anew after that: its deadline comes near, another target gets warm."""
+"""Time after which a job that waits for a replica is decided on again: its deadline nears, another target gets warm."""
 
 
 class Feeder:
@@ -67,7 +67,7 @@ class Feeder:
             await self._something_changes(min((moment for moment in moments if moment is not None), default=None))
 
     async def _stands_by(self, now: float) -> bool:
-        """Whether the target is cold; while it is, and once when it is warm, what waits here is decided on anew."""
+        """Return whether the target is cold; decide again on what waits here while it is, and once when it is warm."""
         cold = self._state.replicas.cold(self._target.name)
         if cold or self._was_cold:
             await self._look_again(now)
@@ -75,7 +75,7 @@ class Feeder:
         return cold
 
     async def _heeds_breaker(self, now: float) -> None:
-        """Whenever the target is shut or opened, decide anew on what waits here."""
+        """Decide again on what waits here whenever the target is shut or opened."""
         shut = self._state.shut(self._target.name, now)
         if shut != self._was_shut:
             self._was_shut = shut
@@ -117,5 +117,5 @@ class Feeder:
         task.add_done_callback(self._batches.discard)
 
     async def finish(self) -> None:
-        """Wait for what runs."""
+        """Wait for the batches that run."""
         await asyncio.gather(*self._batches)

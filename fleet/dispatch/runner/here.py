@@ -1,4 +1,4 @@
-"""Decisions on the work of one target: what can run here comes first, and what waits for the target waits here."""
+"""Decisions on the work of one target: running here is preferred, and what waits for the target waits here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from policies.resilience.breaker import PROBE_SECONDS
 from policies.resilience.cold import waits_for_replica
 
 MOST_HOPS = 8
-"""Hand-overs of a job without an attempt, after which it stays for a while where it is."""
+"""Hand-overs of a job without an attempt after which it stays where it is for a while."""
 
 LEFT_SECONDS = 2.0
 """How long a job is left to the other dispatchers that serve its target, where this one may not run it."""
@@ -34,10 +34,10 @@ class TargetDecider:
         self._clock = clock
 
     def action(self, inflight: InFlightJob, view: View, now: float) -> Action:
-        """Return what to do with work taken for the target, where `view` is of all that any dispatcher serves.
+        """Return what to do with work taken for the target; `view` shows what any dispatcher serves.
 
-        What can run here comes first: of a target elsewhere neither breaker nor replicas are known, and two dispatchers
-        must not pass a job to and fro. One that is passed on often all the same waits in between.
+        Running here is preferred: neither breaker nor replicas of a target elsewhere are known, and two dispatchers
+        must not pass a job back and forth. A job that is still passed on often waits in between.
         """
         if not self._state.elsewhere:
             return self._decider.action(inflight, view, now)
@@ -46,7 +46,7 @@ class TargetDecider:
             return here
         found = self._decider.action(inflight, view, now)
         if isinstance(found, Wait) and found.target == self._name and not isinstance(here, Wait):
-            return self._left_to_others()  # it waits for others' key, and must not here
+            return self._left_to_others()  # it waits for another dispatcher's key, and must not wait here
         is_passed_on = isinstance(found, Run) and found.target != self._name
         if not isinstance(found, Run) or (is_passed_on and inflight.hop <= MOST_HOPS + len(inflight.attempts)):
             return found
@@ -65,7 +65,7 @@ class TargetDecider:
         return inflight if self._waits_here(action) else None
 
     def _waits_here(self, action: Action) -> bool:
-        """Whether the job waits for a replica of this target, or for the call that decides whether it works again."""
+        """Return whether the job waits for a replica of this target, or for the call that shows if it works again."""
         if not isinstance(action, Wait) or action.target != self._name:
             return False
         # Where only the fleet's account is in question, what stays here would be sent out at once.
@@ -73,7 +73,7 @@ class TargetDecider:
         return waits_for_replica(action) or (is_probed and self._state.shut(self._name, self._clock.now())[1])
 
     def sorted_by_want(self, jobs: list[InFlightJob], now: float) -> tuple[list[InFlightJob], list[InFlightJob]]:
-        """The jobs for which a call is still of use, and those that were called off or are too late."""
+        """Return the jobs for which a call is still useful, and those that were cancelled or are too late."""
         is_wanted = self._decider.is_wanted
         unwanted = [each for each in jobs if not is_wanted(each, now)]
         return ([each for each in jobs if is_wanted(each, now)], unwanted) if unwanted else (jobs, unwanted)
@@ -83,18 +83,18 @@ class TargetDecider:
         return self._decider.transition(inflight, action, now)
 
     def next_transition(self, inflight: InFlightJob, view: View, now: float) -> Transition:
-        """Decide anew, and return the transition that follows."""
+        """Decide again, and return the transition that follows."""
         return self.contained(inflight, now, lambda: self.transition(inflight, self.action(inflight, view, now), now))
 
     def contained(self, inflight: InFlightJob, now: float, decide: Callable[[], Transition]) -> Transition:
-        """Return what `decide` returns; a bug it meets ends this job alone."""
+        """Return what `decide` returns; a bug in it ends only this job."""
         with contained("decision_failed", inflight.delivery) as met:
             return decide()
         assert met.error is not None
         return self._decider.broken(inflight, met.error, now)
 
     def revised(self, inflight: InFlightJob, view: View, now: float) -> InFlightJob | Transition:
-        """Decide anew on a job that waits here: return it as it stays, or the transition with which it leaves."""
+        """Decide again on a job that waits here; return it as it stays, or the transition with which it leaves."""
         with contained("decision_failed", inflight.delivery) as met:
             action = self.action(inflight, view, now)
             return self.staying(inflight, action) or self.transition(inflight, action, now)

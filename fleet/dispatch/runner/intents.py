@@ -1,10 +1,10 @@
-"""Paid calls are recorded before they are made, so that a crash in between costs at most one charge more.
+"""Records of paid calls, stored before the calls are made, so that a crash in between costs at most one charge more.
 
-Of every attempt at a target that charges for calls, the record of call 1 is stored before the call. Where it was
-stored before, a dispatcher began the attempt and died, or lost its lease; whether it was charged nobody knows. Unless
+For every attempt at a target that charges for calls, the record of call 1 is stored before the call. If that record
+exists already, a dispatcher began the attempt and died or lost its lease; nobody knows whether it was charged. Unless
 the job has its result by now, the call is made once more, alone (see `fleet.dispatch.runner.paid`), under the record
-of call 2, and the attempt says that it is a repetition. Where that was stored before as well, the attempt has failed:
-it is `interrupted`, and the job goes on without this target.
+of call 2, and the attempt says that it is a repetition. If that record exists as well, the attempt has failed: it is
+`interrupted`, and the job continues without this target.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ log = structlog.get_logger(__name__)
 INTERRUPTED = Failure(FailureKind.INTERRUPTED, "began twice, and both times its dispatcher died or lost it")
 
 Answered = Callable[[Sequence[InFlightJob]], Awaitable[Sequence[bool]]]
-"""Which of these jobs have their result already. Raises QueueUnavailable."""
+"""Returns which of the given jobs have their result already. Raises QueueUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the record says of calls that were about to be made."""
+    """Jobs by what the record says about their calls that were about to be made."""
 
     may_call: list[InFlightJob]
-    """Whose call is on record now, and may be made."""
+    """Jobs whose call is on record now and may be made."""
     begun_before: list[InFlightJob] = field(default_factory=list)
-    """Whose call was begun once by somebody, and may be repeated."""
+    """Jobs whose call was begun once before and may be repeated."""
     exhausted: list[InFlightJob] = field(default_factory=list)
-    """Whose call was begun twice, and never finished either time."""
+    """Jobs whose call was begun twice and finished neither time."""
     answered: list[InFlightJob] = field(default_factory=list)
-    """Whose job has its result: nothing is left to do for them."""
+    """Jobs that have their result: nothing is left to do for them."""
     answered_late: list[InFlightJob] = field(default_factory=list)
-    """The same, but a second call was begun all the same, and the ledger may not know."""
+    """Jobs that have their result although a second call was begun, which the ledger may not know."""
 
 
 class IntentLog:
@@ -63,14 +63,14 @@ class IntentLog:
         self.interrupted = 0
 
     async def begin(self, jobs: list[InFlightJob]) -> Recorded:
-        """Record the calls. Raises QueueUnavailable: then none may be made."""
+        """Record the calls. Raises QueueUnavailable, and then none may be made."""
         if not jobs or not is_charged(self._target):
             return Recorded(jobs)
         new, before = await self.record(jobs, 1)
         return replace(await self._unanswered(before), may_call=new)
 
     async def repeat(self, jobs: list[InFlightJob]) -> Recorded:
-        """Record the second calls; time has passed since the look at the first. Raises QueueUnavailable."""
+        """Record the second calls, after checking again for results, as time has passed. Raises QueueUnavailable."""
         found = await self._unanswered(jobs)
         again, exhausted = await self.record(found.begun_before, 2)
         self.repeated += len(again)
@@ -87,7 +87,7 @@ class IntentLog:
         return replace(found, may_call=may_call, begun_before=[], exhausted=exhausted)
 
     async def close(self, jobs: list[InFlightJob]) -> list[Transition]:
-        """Let nobody begin a second call for jobs that have their result; return the transitions that end them."""
+        """Prevent second calls for jobs that have their result; return the transitions that end the jobs."""
         if not jobs:
             return []
         answered, late = jobs, list[InFlightJob]()
@@ -98,23 +98,23 @@ class IntentLog:
         return self.closing(answered, late)
 
     def closing(self, answered: Sequence[InFlightJob], late: Sequence[InFlightJob]) -> list[Transition]:
-        """Acknowledge what came back although its job has its result; a second call that was begun is put on record."""
+        """Return the transitions of jobs that have their result; second calls that were begun go into the ledger."""
         now = self._clock.now()
         noted = [on_record(each.after(attempt_of(each, self._target, INTERRUPTED, now, now)), now) for each in late]
         return [*noted, *(Transition((), Ack(each.delivery)) for each in answered)]
 
     async def _unanswered(self, before: list[InFlightJob]) -> Recorded:
-        """Somebody began these `before`: a dispatcher that died, lost its lease, or lost its acknowledgement."""
+        """Look up results of jobs begun `before`, by a dispatcher that died, lost its lease or its acknowledgement."""
         if not before:
             return Recorded([])
         found = list(zip(before, await insist(lambda: self._answered(before), ANSWER_SECONDS), strict=True))
-        # Recorded for these as well, so that nobody makes the call any more; and what is there tells if anybody did.
+        # Record these as well: nobody makes the call then, and an existing record shows that somebody began it.
         answered, late = await self.record([each for each, has_result in found if has_result], 2)
         unanswered = [each for each, has_result in found if not has_result]
         return Recorded([], unanswered, answered=answered, answered_late=late)
 
     async def record(self, jobs: Sequence[InFlightJob], call: int) -> tuple[list[InFlightJob], list[InFlightJob]]:
-        """Those recorded now, and those whose record somebody else stored before. Raises QueueUnavailable."""
+        """Record the calls; return those recorded now and those with an older record. Raises QueueUnavailable."""
         if not jobs:
             return [], []
         # Made once: an outage must not turn our own record into somebody else's.

@@ -1,11 +1,11 @@
-"""The calls of one target, on record where they are charged for; a call that was begun before is made again alone.
+"""The calls to one target, recorded if the target charges for them; a call that was begun before is repeated alone.
 
-What came back may have crashed its dispatcher, or have been beside what did, and it has one call left (see
-`fleet.dispatch.runner.intents`). So of these last calls one runs at a time in a dispatcher, and beside nothing else
-that came back: a crash costs at most one job its last call. No faster order keeps that: of two last calls that run
-together either may be the one that crashes, and then the other has none left.
+A job that came back may have crashed its dispatcher, or have run beside one that did, and it has one call left (see
+`fleet.dispatch.runner.intents`). So a dispatcher makes these last calls one at a time, and beside no other job that
+came back: a crash costs at most one job its last call. No faster order ensures that: if two last calls ran together,
+either could crash the dispatcher, and the other job would have none left.
 
-The fleet's own models charge for nothing, and what came back to them waits for nobody until it is a suspect (see
+The fleet's own models charge nothing, and jobs that came back to them wait for nobody until they are suspects (see
 `fleet.dispatch.runner.suspects`): a second crash by chance is rare, and a job that waits may miss its deadline.
 """
 
@@ -34,7 +34,7 @@ from policies.budget import is_charged
 
 
 class PaidCalls:
-    """Has the calls of a batch made, and returns when all have ended. Those of targets that cost nothing just pass."""
+    """Makes the calls of a batch and returns when all have ended. Calls to targets that charge nothing just pass."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class PaidCalls:
         await self._repeat(before)
 
     async def _run_first(self, jobs: list[InFlightJob]) -> list[InFlightJob]:
-        """Make the calls; those are left whose call was begun before."""
+        """Make the calls; return the jobs whose call was begun before."""
         recorded = await self._recorded(self._intents.begin, jobs)
         if recorded.may_call:
             await self._execute(recorded.may_call)
@@ -99,7 +99,7 @@ class PaidCalls:
     async def _repeat_alone(self, jobs: list[InFlightJob]) -> list[InFlightJob]:
         [inflight], now = jobs, self._clock.now()
         action = self._decider.action(inflight, self._state.view(), now)
-        if not self._decider.runs_here(action):  # shut, called off or too late by now
+        if not self._decider.runs_here(action):  # shut, cancelled or too late by now
             await self._exit.drop(jobs, now)
             return []
         recorded = await self._recorded(self._intents.repeat, jobs)
@@ -112,7 +112,7 @@ class PaidCalls:
     async def _recorded(
         self, record: Callable[[list[InFlightJob]], Awaitable[Recorded]], jobs: list[InFlightJob]
     ) -> Recorded:
-        """Put the calls on record; those whose job has its result are done with."""
+        """Put the calls on record; end the jobs that have their result."""
         recorded, event = Recorded([]), "paid_calls_not_recorded"
         with contained(event, outage=event, target=self._target.name, jobs=len(jobs)) as met:
             recorded = await record(jobs)
@@ -120,7 +120,7 @@ class PaidCalls:
         if met.error is not None:  # unrecorded calls are not made; their jobs come back when the leases end
             self._exit.abandon(jobs)
             return Recorded([])
-        # What another dispatcher's call may have cost is on its own account: these calls were never made.
+        # What another dispatcher's call may have cost is under its own deposit: these calls were never made.
         release = self._reservations.release
         await self._leave(release(recorded.answered), release(recorded.answered_late))
         return replace(recorded, exhausted=release(recorded.exhausted))

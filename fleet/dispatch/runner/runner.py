@@ -1,4 +1,4 @@
-"""A runner: takes the work waiting for one target, runs it in micro-batches and sends off what is decided next."""
+"""Runner: takes the work waiting for one target, runs it in micro-batches and sends off what is decided next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleet.dispatch.runner.turns import Turns
 
 
 class Runner:
-    """Everything one dispatcher does for one target. Never more than `target.max_in_flight` jobs run at once."""
+    """The loops of one dispatcher for one target. No more than `target.max_in_flight` jobs run at once."""
 
     def __init__(self, collector: Collector, feeder: Feeder, turns: Turns) -> None:
         self._collector = collector
@@ -18,7 +18,7 @@ class Runner:
         self._turns = turns
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; then finish what runs and hand back what only waits."""
+        """Serve until `stop` is set, then hand back the jobs that only wait and finish those that run."""
         async with asyncio.TaskGroup() as group:
             collecting = group.create_task(self._collector.run(stop))
             feeding = group.create_task(self._feeder.run())

@@ -16,10 +16,10 @@ from fleet.model.target import Target
 
 
 class Slots:
-    """Slots of one target. A job keeps its slot, and the lease of its delivery, until it is freed; that is once."""
+    """The slots of one target. A job keeps its slot and the lease of its delivery until freed, which happens once."""
 
     def __init__(self, target: Target, traffic: Traffic, leases: Leases, freed: Callable[[], None]) -> None:
-        """`freed` is called whenever a slot may have come free."""
+        """Set up; `freed` is called whenever a slot may have come free."""
         self._name = target.name
         self._traffic = traffic
         self._leases = leases
@@ -31,7 +31,7 @@ class Slots:
         self._taken.update([id(each.delivery) for each in jobs])
 
     def free(self, jobs: Sequence[InFlightJob]) -> None:
-        """Free the slots of those of the jobs that have one still."""
+        """Free the slots of the jobs that still have one."""
         here = [each for each in jobs if id(each.delivery) in self._taken]
         if not here:
             return
@@ -56,12 +56,12 @@ class Exit:
     async def leave(
         self, jobs: Sequence[InFlightJob], transitions: Sequence[Transition], patience_seconds: float = 0.0
     ) -> None:
-        """Send off what follows for these jobs. Without a transition a job comes back when its lease ends."""
+        """Send the transitions of these jobs. A job without a transition comes back when its lease ends."""
         await self._outbox.send(transitions, patience_seconds)
         self._slots.free(jobs)
 
     async def drop(self, jobs: Sequence[InFlightJob], now: float) -> None:
-        """End jobs whose call has become pointless: no money is spent on them, and they are decided on anew."""
+        """Send off jobs whose call has become pointless: no money is spent on them, and they are decided on again."""
         jobs, view = self._reservations.release(jobs), self._state.view()
         await self.leave(jobs, [self._decider.next_transition(each, view, now) for each in jobs])
 

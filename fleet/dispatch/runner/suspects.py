@@ -1,8 +1,8 @@
-"""Jobs that came back too often: one of them may crash whoever runs it, and its neighbours shall not pay for that.
+"""Jobs that came back too often: one of them may crash its dispatcher, and its neighbours must not suffer for that.
 
-Each call of a suspect is put on record before it begins. In company first: whoever was in no crash of a recorded call
-is cleared with the rest. Then in small groups, and then alone; of groups and those alone one runs at a time in a
-dispatcher. A job whose calls alone never ended is the one. It costs a round trip, for suspects only.
+Each call of a suspect is put on record before it begins. Suspects first run in company: those that were in no crash of
+a recorded call are cleared together. The others run in small groups and then alone; a dispatcher runs one group or one
+lone job at a time. A job whose lone calls never ended is the culprit. This costs a round trip, for suspects only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class Suspects:
-    """Those of one target. `run` has their calls made and returns when all have ended."""
+    """The suspects of one target. `run` makes their calls and returns when all have ended."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class Suspects:
         self._exit = leaving
 
     def among(self, jobs: list[InFlightJob]) -> tuple[list[InFlightJob], list[InFlightJob]]:
-        """The jobs that are none, and those that are. Paid calls are all on record (see `intents`)."""
+        """Return the jobs that are no suspects, and the suspects. Paid calls are all on record (see `intents`)."""
         suspects = [each for each in jobs if is_suspect(each.delivery.deliveries, each.job)]
         if not suspects or is_charged(self._target):
             return jobs, []
         return [each for each in jobs if not is_suspect(each.delivery.deliveries, each.job)], suspects
 
     async def run(self, jobs: list[InFlightJob]) -> None:
-        """Run them all, or end those that have crashed their dispatchers often enough."""
+        """Run all the suspects, or end those that have crashed their dispatchers often enough."""
         if not jobs:
             return
         async with self._turns.in_company(jobs) as ready:
@@ -73,7 +73,7 @@ class Suspects:
         return []
 
     async def _begin(self, jobs: list[InFlightJob], call: int) -> list[InFlightJob]:
-        """Record the calls and make them; those are left whose call was recorded, and never ended, before."""
+        """Record the calls and make them; return the jobs whose call was recorded before and never ended."""
         if not jobs:
             return []
         new, before = list[InFlightJob](), list[InFlightJob]()

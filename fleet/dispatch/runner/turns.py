@@ -1,4 +1,4 @@
-"""The turns of one target's calls that may not be made beside any other.
+"""Turns for one target's calls that must not be made beside others.
 
 Few jobs wait for their turn in the target's slots, so that new ones find room there. The others wait in the queue,
 where they keep neither a slot nor money, and another dispatcher may take them.
@@ -25,19 +25,19 @@ from policies.budget import is_charged
 from policies.resilience.delivery import SUSPECT_DELIVERIES
 
 WAITING_SHARE = 0.5
-"""Of a target's slots: as many jobs may wait for their turn to be alone in them, those that are alone included."""
+"""Share of a target's slots in which jobs may wait for their turn to be alone, those that are alone included."""
 
 TURN_SECONDS = 2.0
-"""How long the others wait in the queue before they ask again."""
+"""Wait of the other jobs in the queue before they ask for a turn again."""
 
 Run = Callable[[list[InFlightJob]], Awaitable[list[InFlightJob]]]
 
 LOOK_AGAIN_SECONDS = 1.0
-"""How late the end of a job is that is called off, or whose deadline passes, while it waits for its turn."""
+"""Maximum delay in ending a job that is cancelled, or whose deadline passes, while it waits for its turn."""
 
 
 class Turns:
-    """What waits for its turn at one target."""
+    """The jobs that wait for their turn at one target."""
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class Turns:
         self._draining = False
 
     def drain(self) -> None:
-        """Let what still waits for its turn wait in the queue, for another dispatcher."""
+        """Let the jobs that still wait for their turn wait in the queue, for another dispatcher."""
         self._draining = True
 
     @asynccontextmanager
     async def in_company(self, jobs: list[InFlightJob]) -> AsyncIterator[list[InFlightJob]]:
-        """Give the jobs that may run now, beside all but those that are alone."""
+        """Yield the jobs that may run now, beside all but those that run alone."""
         if not self._isolation.is_taken:
             async with self._isolation.in_company():
                 yield jobs
@@ -74,7 +74,7 @@ class Turns:
             yield ready
 
     async def alone(self, jobs: list[InFlightJob], together: int, run: Run) -> list[InFlightJob]:
-        """Run groups of so many jobs, one group at a time; return what `run` returns of them all."""
+        """Run groups of `together` jobs, one group at a time; return what `run` returns for all of them."""
         async with self._staying(jobs) as here, asyncio.TaskGroup() as group:
             firsts = range(0, len(here), together)
             tasks = [group.create_task(self._alone(here[first : first + together], run)) for first in firsts]
@@ -86,7 +86,7 @@ class Turns:
 
     @asynccontextmanager
     async def _staying(self, jobs: list[InFlightJob]) -> AsyncIterator[list[InFlightJob]]:
-        """Give the jobs that may wait here for their turn; the others wait in the queue."""
+        """Yield the jobs that may wait here for their turn; let the others wait in the queue."""
         room = max(0, self._room - len(self._waiting))
         here, later = jobs[:room], jobs[room:]
         self._waiting |= _ids(here)
@@ -100,7 +100,7 @@ class Turns:
     async def _turn(
         self, jobs: list[InFlightJob], turn: AbstractAsyncContextManager[None]
     ) -> AsyncIterator[list[InFlightJob]]:
-        """Take the turn and give the jobs that still want it."""
+        """Take the turn and yield the jobs that still want it."""
         async with AsyncExitStack() as taken:
             waiting = await self._wait(jobs, taken.enter_async_context(turn))
             if self._draining:
@@ -109,7 +109,7 @@ class Turns:
             yield waiting
 
     async def _wait(self, jobs: list[InFlightJob], turn: Awaitable[None]) -> list[InFlightJob]:
-        """Wait for the turn, and meanwhile end the jobs that do not want it any more; the others are left."""
+        """Wait for the turn, and meanwhile end the jobs that no longer want it; return the others."""
         waiting, taking = jobs, asyncio.ensure_future(turn)
         try:
             while waiting and not self._draining and not taking.done():
@@ -131,7 +131,7 @@ class Turns:
         return wanted
 
     async def _defer(self, jobs: Sequence[InFlightJob]) -> None:
-        """Let them wait in the queue."""
+        """Let the jobs wait in the queue."""
         if not jobs:
             return
         jobs = self._reservations.release(jobs)
@@ -139,12 +139,12 @@ class Turns:
         await self._exit.leave(jobs, [self._deferred(each, now) for each in jobs])
 
     def _deferred(self, inflight: InFlightJob, now: float) -> Transition:
-        """A paid call has its own record: its job goes on in a new message before it comes sealed, and ends in time."""
+        """Return the job's wait; a paid call has its own record, so its job gets a new message before being sealed."""
         if is_charged(self._target) and inflight.delivery.deliveries >= SUSPECT_DELIVERIES:
             return handed_over(inflight, self._target.name, Reason.BACKOFF, now)
         return self._decider.transition(inflight, Wait(self._target.name, TURN_SECONDS, Reason.BACKOFF), now)
 
 
 def _ids(jobs: Iterable[InFlightJob]) -> set[int]:
-    """Tell jobs apart: their deliveries stay the same."""
+    """Return ids that tell jobs apart: their deliveries stay the same."""
     return {id(each.delivery) for each in jobs}

@@ -1,1 +1,1 @@
-"""What one dispatcher knows: its targets, its peers, what is on its way, leases, calibrations, cancellations."""
+"""Knowledge of one dispatcher: its targets, its peers, what is on its way, leases, calibrations, cancellations."""

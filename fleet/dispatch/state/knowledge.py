@@ -1,4 +1,4 @@
-"""What is known of how far answers can be trusted, kept up to date, and taken back where traffic has drifted."""
+"""Calibrations, which say how far answers can be trusted: kept current, and withdrawn where traffic has drifted."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ log = structlog.get_logger(__name__)
 Calibrations = Mapping[CalibrationKey, Calibration]
 
 LOOK_EVERY = 25
-"""Answers between two looks at a histogram: it changes little from one to the next, and a look costs as much as ten."""
+"""Answers between two checks of a histogram: one answer changes it little, and a check costs as much as ten."""
 
 WITHDRAWN = "+withdrawn"
-"""The end of the version of a calibration whose promise was taken back."""
+"""Suffix of the version of a withdrawn calibration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a dispatcher is told of its targets: calibrations that change while it runs, and what it starts with.
+    """Learned data that a dispatcher is given: calibrations that change while it runs, and what it starts with.
 
-    `prior` is shipped with the models; what the store holds under the same key goes before it.
+    `prior` is shipped with the models; what the store holds under the same key takes precedence.
     """
 
     calibrations: CalibrationStore
@@ -67,7 +67,7 @@ class Knowledge:
         await until_stopped(self._store.watch(self._take), stop, self._telling)
 
     def _take(self, stored: Calibrations) -> None:
-        """What the store says now; a promise taken back here stays so until another calibration takes its place."""
+        """Take in what the store holds; a calibration withdrawn here stays withdrawn until another replaces it."""
         changed = {key: each for key, each in stored.items() if self._hides_prior(each)}
         for key, ours in self._withdrawn.items():
             if (there := {**self._prior, **changed}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
@@ -77,14 +77,14 @@ class Knowledge:
         log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
 
     def _hides_prior(self, stored: Calibration) -> bool:
-        """One of a model that is no longer deployed says nothing, and must not hide what came with the new one."""
+        """Return whether the calibration is of the deployed model; an old model's must not hide the new prior."""
         target = self._rules.catalogue.targets.get(stored.key.target)
         return target is not None and is_of(stored, target)
 
     def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
-        """The confidence of an answer and what it is held against; of a probe's reply, what it makes of the answer.
+        """Return an answer's confidence and how it was judged; for a probe's reply, those of the answer it probes.
 
-        Nothing of either where the probe brought nothing.
+        Both are None where the probe brought nothing.
         """
         if inflight.probe is not None:
             again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, self._rules)
@@ -95,8 +95,8 @@ class Knowledge:
         return confidence, judged
 
     def _watch(self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged) -> None:
-        """Look out for drift. An odd calibration, or a bug of ours, costs no job its answer."""
-        # Where a guard gives all answers one confidence, a histogram of it shows nothing but that.
+        """Watch for drift. An odd calibration, or a bug of ours, costs no job its answer."""
+        # Where a guard gives all answers the same confidence, a histogram of it shows no drift.
         if judged.calibration is None or judged.guard is Guard.NO_BETTER_THAN_MIXING:
             return
         try:
@@ -105,7 +105,7 @@ class Knowledge:
             log.exception("drift_not_watched", target=target.name, version=judged.calibration)
 
     def _observe(self, task: str, target: Target, confidence: float, judged: Judged) -> None:
-        """Count an answer in the histogram of the calibration that judged it; what failed a gate is no part of it."""
+        """Count an answer in the histogram of the calibration that judged it; gate failures are left out."""
         calibration = calibration_for(target, task, judged.kind, self.calibrations)
         if calibration is None:
             return
@@ -119,7 +119,7 @@ class Knowledge:
             self._withdraw(calibration, f"confidences have moved: {moved}")
 
     def compared(self, inflight: InFlightJob) -> None:
-        """Count what a shadow comparison says of a kept answer."""
+        """Count what a shadow comparison says about a kept answer."""
         if inflight.shadow is None or not isinstance(inflight.attempts[-1].outcome, Answer):
             return
         found = kept_comparison(inflight.shadow, inflight.attempts)
@@ -127,7 +127,7 @@ class Knowledge:
             self._count_loss(inflight, found.attempt, 0.0 if found.good else 1.0, found.propensity)
 
     def escalated(self, inflight: InFlightJob, attempt: Attempt, propensity: float) -> None:
-        """Count a drawn answer that escalated: keeping it would have been a loss perhaps, escalating it was none."""
+        """Count a sampled answer that escalated as no loss: keeping it might have been one, escalating it was not."""
         self._count_loss(inflight, attempt, 0.0, propensity)
 
     def _count_loss(self, inflight: InFlightJob, attempt: Attempt, loss: float, propensity: float) -> None:
@@ -145,7 +145,7 @@ class Knowledge:
             self._withdraw(calibration, f"kept answers are wrong more often than promised, over {test.n} comparisons")
 
     def _of(self, inflight: InFlightJob, attempt: Attempt) -> Calibration | None:
-        """The calibration that judged this attempt, if it still is the one in force."""
+        """Return the calibration that judged this attempt, if it is still in force."""
         if attempt.judged is None or attempt.judged.calibration is None:
             return None
         target = self._rules.catalogue.targets.get(attempt.target)
@@ -155,7 +155,7 @@ class Knowledge:
         return found if found is not None and found.version == attempt.judged.calibration else None
 
     def _withdraw(self, calibration: Calibration, why: str) -> None:
-        """Here at once; every other dispatcher learns of it through the store."""
+        """Withdraw a calibration here at once; every other dispatcher learns of it through the store."""
         log.warning("calibration_withdrawn", key=_words(calibration.key), version=calibration.version, why=why)
         ours = replace(calibration, withdrawn=why, version=calibration.version + WITHDRAWN)
         self._withdrawn[calibration.key] = ours
@@ -167,7 +167,7 @@ class Knowledge:
     async def _tell(self, calibration: Calibration) -> None:
         try:
             there = (await self._store.read_all()).get(calibration.key)
-            # Somebody may have fitted a new one since, which is what a withdrawal asks for: it must not be undone.
+            # A new calibration may have been fitted since, which is what a withdrawal asks for: do not undo it.
             if there is None:
                 await self._store.put([calibration])
             elif there.version + WITHDRAWN == calibration.version:

@@ -1,4 +1,4 @@
-"""Leases: while a job is in hand its delivery is extended, so that only a dead dispatcher loses it."""
+"""Leases: the delivery of a job in hand is extended again and again, so that only a dead dispatcher loses it."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ class Leases:
 
     @property
     def jobs_bytes(self) -> int:
-        """What the jobs in hand that have no target yet take, as they were sent."""
+        """Bytes, as sent, of the jobs in hand that have no target yet."""
         return self._bytes[None]
 
     @property
     def work_bytes(self) -> int:
-        """The same of all the work in hand, for whatever target."""
+        """Bytes, as sent, of the work in hand for all targets."""
         return sum(self._bytes.values()) - self._bytes[None]
 
     def bytes_for(self, target: str) -> int:
-        """The same of the work in hand for one target."""
+        """Return the bytes, as sent, of the work in hand for one target."""
         return self._bytes[target]
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What a dispatcher tells of its load, for whoever decides how many replicas and dispatchers there shall be."""
+"""A dispatcher's reports of its load, read by what decides how many replicas and dispatchers run."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ log = structlog.get_logger(__name__)
 REPORT_SECONDS = 1.0
 
 STOPPED: frozenset[str] = frozenset()
-"""What a dispatcher that is draining serves: the others need not wait until its report is old."""
+"""The targets that a draining dispatcher reports as served: the others need not wait until its last report is old."""
 
 HALF_LIFE_JOBS = 300.0
-"""Jobs of a lane after which one counts half: enough for steady shares, few enough to follow the hour."""
+"""Jobs of a lane after which an earlier one counts half: enough for steady shares, few enough to follow the hour."""
 
 KEPT = 0.5 ** (1 / HALF_LIFE_JOBS)
 
 FORGOTTEN_JOBS = 0.01
-"""What counts for less is left out."""
+"""Tallies of fewer jobs than this are dropped."""
 
 
 @dataclass(slots=True)
 class _Tally:
-    """Sums over jobs, all forgetting alike."""
+    """Sums over jobs that all decay at the same rate."""
 
     jobs: float = 0.0
     tokens: float = 0.0
@@ -55,7 +55,7 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Measure:
-    """Sums over answers, forgetting alike: their tokens as estimated before, and as used."""
+    """Sums over answers that decay at the same rate: their tokens as estimated before, and as used."""
 
     answers: float = 0.0
     estimated: float = 0.0
@@ -72,7 +72,7 @@ class _Measure:
 
 
 class Loads:
-    """Counts what a report is made of. The estimate of a job's tokens is corrected by what answers really used."""
+    """Counts what reports contain. The estimate of a job's tokens is corrected by what answers really used."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
@@ -82,7 +82,7 @@ class Loads:
         self._missed: defaultdict[str, float] = defaultdict(float)
 
     def wanted(self, job: Job, target: str, now: float) -> None:
-        """The first target of a job, when that is decided for the first time; it may have to wait for it."""
+        """Count a job for its first target, when that is first decided; the job may have to wait for it."""
         for work, tally in list(self._tallies.items()):
             if work.lane is job.lane:
                 tally.forget()
@@ -91,23 +91,23 @@ class Loads:
         tally = self._tallies.setdefault(WorkOf(target, job.lane), _Tally())
         tally.jobs += 1.0
         tally.tokens += tokens_of(job.request, self._rules.estimates)
-        # One deadline in the year 2100 must not make all the others of its lane look far away.
+        # One deadline in the year 2100 must not make the mean slack of its lane look large.
         tally.slack_seconds += min(deadline_at(job, self._rules) - now, self._rules.lane_seconds[job.lane])
 
     def missed(self, job: Job, target: str) -> None:
-        """The job would run on the target, were that not cold."""
+        """Count the tokens of a job that would run on the target if that were not cold."""
         correction = self._measures[WorkOf(target, job.lane)].correction
         self._missed[target] += correction * tokens_of(job.request, self._rules.estimates)
 
     def answered(self, job: Job, target: str, answer: Answer, probe: bool) -> None:
-        """An answer has come in; one to a `probe` is as long as its question, which no estimate was made of."""
+        """Count an answer; one to a `probe` corrects no estimate, for none was made of the probe's question."""
         used = answer.usage.input_tokens + answer.usage.output_tokens
         self._done[target] += used
         if used and not probe:
             self._measures[WorkOf(target, job.lane)].add(tokens_of(job.request, self._rules.estimates), used)
 
     def report(self, dispatcher: str, at: float, running: Mapping[WorkOf, int], cpu_share: float) -> Load:
-        """`running` are the jobs that run now, `cpu_share` is of one core."""
+        """Return the report. `running` counts the jobs that run now; `cpu_share` is a share of one core."""
         tokens_running: defaultdict[str, float] = defaultdict(float)
         for work, jobs in running.items():
             tokens_running[work.target] += jobs * self._tokens_per_job(work)
@@ -126,7 +126,7 @@ class Loads:
         )
 
     def _tokens_per_job(self, work: WorkOf) -> float:
-        """As estimated and corrected; where jobs only come from another target, as used; before that a guess."""
+        """Return estimated tokens, corrected; the mean used where jobs only come from another target; else a guess."""
         tally, measure = self._tallies.get(work), self._measures[work]
         if tally is not None:
             return measure.correction * tally.tokens / tally.jobs
@@ -134,11 +134,11 @@ class Loads:
 
 
 Making = Callable[[str, float, float], Load]
-"""Makes a report of the dispatcher's id, the time and the share of a core."""
+"""Makes a report from the dispatcher's id, the time and the share of a core."""
 
 
 class Reporter:
-    """Reports every second while there is news, else as often as keeps the last report fresh."""
+    """Reports every second while there is news, otherwise only as often as needed to keep the last report fresh."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Reporter:
         rules: Rules,
         cpu_seconds: Callable[[], float] = time.process_time,
     ) -> None:
-        """`cpu_seconds` is what this process has used so far."""
+        """Set up; `cpu_seconds` returns the CPU time that this process has used so far."""
         self._book = book
         self._make = make
         self._clock = clock
@@ -165,7 +165,7 @@ class Reporter:
         return self._id
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Report until `stop` is set, and then that no work is taken any more."""
+        """Report until `stop` is set, then report that no work is taken any more."""
         while not await pause(stop, REPORT_SECONDS):
             await self.tell()
         if self._last is not None and self._last.serves:
@@ -183,7 +183,7 @@ class Reporter:
             self._away = True
 
     async def report(self) -> None:
-        """Report what is new; or nothing. Raises `QueueUnavailable`."""
+        """Report if there is news or the last report is getting old. Raises `QueueUnavailable`."""
         now, cpu_seconds = self._clock.now(), self._cpu_seconds()
         before, cpu_before = self._since
         cpu_share = max(0.0, cpu_seconds - cpu_before) / max(now - before, REPORT_SECONDS)
@@ -199,10 +199,10 @@ def _stopped(make: Making) -> Making:
 
 
 def _same(load: Load, last: Load) -> bool:
-    """Whether nothing has happened but time."""
+    """Return whether the reports differ only in time and CPU share."""
     return replace(load, at=last.at, cpu_share=last.cpu_share) == last
 
 
 def all_warm(view: View) -> View:
-    """The same with no target cold."""
+    """Return the view with no target cold."""
     return replace(view, targets={name: replace(each, capacity=None) for name, each in view.targets.items()})

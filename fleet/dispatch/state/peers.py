@@ -1,7 +1,7 @@
-"""What the other dispatchers of the fleet serve. A target nobody serves here may be served there.
+"""The targets that the other dispatchers of the fleet serve: one not served here may be served there.
 
-Every dispatcher reports its targets (see `fleet.dispatch.state.load`). One that reports nothing, an older one perhaps,
-is known by what it does: it waits for the work of its targets. Neither look takes anything.
+Every dispatcher reports its targets (see `fleet.dispatch.state.load`). One that reports nothing, perhaps an older one,
+is noticed because it waits for the work of its targets. Neither check takes any work.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from fleet.ports import Clock, JobQueue, LoadBook
 log = structlog.get_logger(__name__)
 
 READ_SECONDS = 2.0
-"""How often the reports are read: one request to the broker for each dispatcher."""
+"""Interval between readings of the reports: one request to the broker for each dispatcher."""
 
 SERVED_SECONDS = 30.0
-"""How long after the last sign of life a target counts as served: four reports may get lost, and a restart fits in."""
+"""A target counts as served this long after the last report: four reports may get lost, and a restart fits in."""
 
 AWAITED_SECONDS = 10.0
-"""The same after somebody was last seen to wait for its work, who reports nothing."""
+"""A target counts as served this long after a dispatcher that reports nothing was last seen waiting for its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class _Report:
 
 
 class Peers:
-    """The last signs of life of the others. Times are those of the dispatcher's own clock, when it saw them."""
+    """The last signs of life of the other dispatchers, dated by this dispatcher's own clock when it saw them."""
 
     def __init__(
         self, book: LoadBook, queue: JobQueue, clock: Clock, id: str, known: Collection[str], own: Collection[str]
     ) -> None:
-        """`id` is this dispatcher's in its reports, `known` are the targets of its catalogue, `own` those it serves."""
+        """Set up; `id` is this dispatcher's in reports, `known` its catalogue's targets, `own` those it serves."""
         self._book = book
         self._queue = queue
         self._clock = clock
@@ -55,12 +55,12 @@ class Peers:
         self._since = clock.now()
         self.read_at: float | None = None
         self.served: Mapping[str, bool] = {}
-        """What the others serve; True where only a tenant's own key is served."""
+        """The targets that the others serve; True where they serve it only for tenants' own keys."""
         self.others = 0
-        """How many of them are known to be at work."""
+        """Number of other dispatchers known to be at work."""
 
     async def watch(self, on_reading: Callable[[], None], stop: asyncio.Event) -> None:
-        """Read again and again, at once where somebody asks for it, until `stop` is set."""
+        """Read again and again, at once after `want`, until `stop` is set."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wanted.set())
         try:
@@ -73,11 +73,11 @@ class Peers:
             stopping.cancel()
 
     def want(self) -> None:
-        """Have a reading made soon."""
+        """Ask for a reading soon."""
         self._wanted.set()
 
     async def read(self, waiting: Collection[str] = ()) -> None:
-        """Read once; `waiting` are targets of no catalogue here that work waits for. An outage is logged once."""
+        """Read once; `waiting` are further targets, perhaps of no catalogue here, to ask about. Log an outage once."""
         begun_at = self._clock.now()
         try:
             self._note(await self._book.read(), begun_at)
@@ -94,7 +94,7 @@ class Peers:
         self._count(begun_at)
 
     def _note(self, loads: Sequence[Load], now: float) -> None:
-        """One that says the same as before has said nothing since."""
+        """Note the reports; one that is the same as before keeps its old date: it was not sent again."""
         before, self._reports = self._reports, {}
         for load in loads:
             known = before.get(load.dispatcher)
@@ -118,5 +118,5 @@ class Peers:
         self.others = sum(load.serves is None or bool(load.serves) for load in alive)
 
     def abandoned(self, target: str, now: float) -> bool:
-        """Whether nobody has served it for long enough, as far as this dispatcher has been here to see."""
+        """Return whether nobody serves the target, once this dispatcher has watched for SERVED_SECONDS."""
         return self.read_at is not None and target not in self.served and now - self._since >= SERVED_SECONDS

@@ -1,4 +1,4 @@
-"""What a dispatcher knows of the replicas of its targets: which are cold, and since when one starts."""
+"""The replicas of a dispatcher's targets, as last read: which targets are cold, and since when one is starting."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fleet.ports import Capacities, Clock
 log = structlog.get_logger(__name__)
 
 READ_SECONDS = 2.0
-"""How often Serve is asked; its answer costs its controller about 3 milliseconds."""
+"""Interval between requests to Serve; each costs its controller about 3 milliseconds."""
 
 ANSWER_SECONDS = 10.0
 
 STALE_SECONDS = 30.0
-"""What was last read longer ago is not believed any more: calls are made then, and fail where nobody answers them."""
+"""Age at which a reading is discarded: calls are made then, and fail where nobody answers them."""
 
 
 class Replicas:
-    """The last reading. A target that nothing was read of is not cold."""
+    """The last reading. A target that is missing from it is not cold."""
 
     def __init__(self) -> None:
         self._known: Mapping[str, Capacity] = {}
@@ -41,7 +41,7 @@ class Replicas:
         return capacity is not None and capacity.cold
 
     def tell(self, on_change: Callable[[], None]) -> None:
-        """Call it whenever a target has become cold or warm."""
+        """Call `on_change` whenever a target has become cold or warm."""
         self._told.append(on_change)
 
     async def watch(self, capacities: Capacities, clock: Clock, stop: asyncio.Event) -> None:
@@ -50,7 +50,7 @@ class Replicas:
             await self.read(capacities, clock)
 
     async def read(self, capacities: Capacities, clock: Clock) -> None:
-        """Read once. Where that fails, the last reading holds for a while; an outage is logged once."""
+        """Read once. If that fails, the last reading holds for STALE_SECONDS; an outage is logged once."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 found = await capacities.read()
@@ -69,7 +69,7 @@ class Replicas:
         self._replace({target: self._dated(target, capacity, now) for target, capacity in found.items()})
 
     def _dated(self, target: str, capacity: Capacity, now: float) -> Capacity:
-        """With the moment from which on this dispatcher saw it start, where the reading has none."""
+        """Return the capacity; if it is starting and undated, with the time when this dispatcher first saw it start."""
         if not capacity.starting or capacity.starting_at is not None:
             return capacity
         before = self._known.get(target)
@@ -77,7 +77,7 @@ class Replicas:
         return replace(capacity, starting_at=now if since is None else since)
 
     def forget_stale(self, now: float) -> None:
-        """Know nothing once the last reading is too old."""
+        """Discard the last reading once it is too old."""
         if self._read_at is not None and now - self._read_at > STALE_SECONDS:
             self._replace({})
 

@@ -1,4 +1,4 @@
-"""What one dispatcher knows of its targets, and the snapshot of it that decisions are made on."""
+"""The state of a dispatcher's targets, and the snapshot of it that decisions are made on."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from policies.rules.rules import Rules
 log = structlog.get_logger(__name__)
 
 READ_SECONDS = 0.2
-"""How often the depths of WORK are read; a reading costs the broker about half a millisecond."""
+"""Interval between readings of the depths of WORK; each costs the broker about half a millisecond."""
 
 PRESSED_READ_SECONDS = 0.05
-"""The same while JOBS fills up: a tenant that floods it is held back as fast as it is read."""
+"""Interval between readings while JOBS fills up: a tenant that floods it is held back as fast as it is read."""
 
 PAUSE_PER_QUEUE_SECONDS = 5e-5
-"""With the jobs of 10,000 tenants a reading takes some 50 milliseconds: then every half second."""
+"""Pause per queue: a reading of 10,000 tenants' jobs takes some 50 milliseconds, so it is made every half second."""
 
 UNKNOWN_SLOTS = 8
-"""Of a target that only the catalogue of another dispatcher knows."""
+"""Slots assumed for a target that only another dispatcher's catalogue knows."""
 
 SOJOURN_WEIGHT = 0.1
-"""Of each new answer in the mean: half of it is made of the last seven."""
+"""Weight of each new answer in the mean: the last seven make up half of it."""
 
 
 class FleetState:
@@ -74,13 +74,13 @@ class FleetState:
         self._changed = asyncio.Event()
 
     def view(self, here: bool = False) -> View:
-        """What may be decided on: targets that only other dispatchers serve count as well, unless only `here` does."""
+        """Return the snapshot to decide on, with targets that only other dispatchers serve unless `here` is set."""
         elsewhere = {} if here else self.elsewhere
         targets = {name: self._target_view(name, elsewhere.get(name)) for name in self._rules.catalogue.targets}
         return View(targets, self.routers, self._money())
 
     def _target_view(self, name: str, elsewhere: bool | None) -> TargetView:
-        """`elsewhere` says whether other dispatchers serve it only for a tenant's own key; None: they do not."""
+        """Return a target's view; `elsewhere`: others serve it only for tenants' own keys; None: they do not."""
         queued = self.traffic.queued.get(name, 0)
         if name not in self._available:
             return TargetView(elsewhere is not None, queued, own_key_only=bool(elsewhere))
@@ -95,13 +95,13 @@ class FleetState:
         return TargetView(True, queued, in_flight, facing, own_key_only, sojourns, capacity, True, own)
 
     def _breaker(self, name: str) -> Breaker:
-        """A target whose provider wants no calls for long is as good as shut. That is no trip of its breaker."""
+        """Return the target's breaker, open while its provider wants no calls for long, which is no trip."""
         own = breaker.in_view(self._breakers[name], self.traffic.in_flight(name))
         shut_until_at = self.traffic.shut_until_at(name)
         return own if shut_until_at <= own.open_until_at else replace(own, open_until_at=shut_until_at)
 
     def free(self, name: str, now: float) -> dict[Lane, int]:
-        """The slots each lane may fill now: those of the target, as far as its breaker lets calls through."""
+        """Return how many slots each lane may fill now: no more than the target's breaker lets calls through."""
         free = self.traffic.free(name, now)
         if not self._breakers[name].trips and name not in self._unproven:
             return free
@@ -111,20 +111,20 @@ class FleetState:
         return {lane: int(min(slots, calls)) for lane, slots in free.items()}
 
     def shut(self, name: str, now: float) -> tuple[bool, bool]:
-        """Whether the target is shut to jobs now, and whether it is to those with a tenant's own key."""
+        """Return whether the target is shut to jobs now, and whether it is shut to jobs with a tenant's own key."""
         if not (self._breakers[name].trips or self._accounts[name].trips or self.traffic.shut_until_at(name)):
             return False, False
         view = self._target_view(name, self.elsewhere.get(name))
         return not breaker.allows(view.breaker, now), not breaker.allows(breaker.facing(view, True), now)
 
     def opens_in(self, name: str, now: float) -> float | None:
-        """Seconds until it is worth looking again whether the target takes more calls; None where time brings none."""
+        """Return seconds until checking again whether the target takes more calls; None where time alone frees none."""
         seconds = self.traffic.opens_in(name, now)
         opening = self._breakers[name].open_until_at - now
         return seconds if opening <= 0 else min(opening, LOOK_AGAIN_SECONDS, seconds or LOOK_AGAIN_SECONDS)
 
     async def watch(self, queue: JobQueue, clock: BrokerTime, stop: asyncio.Event) -> None:
-        """Read the depths, now and again and again, until `stop` is set."""
+        """Read the depths now and repeatedly until `stop` is set."""
         while not stop.is_set():
             await self.read(queue, clock)
             await pause(stop, self._read_again_in())
@@ -150,23 +150,23 @@ class FleetState:
             self.announce()
 
     def _clock_set(self, step_seconds: float) -> None:
-        """Shut targets open when they would have: the broker's clock may be set right as well."""
+        """Shift the breakers by the step, so that shut targets open when they would have: broker clocks change too."""
         if step_seconds:
             for breakers in (self._breakers, self._accounts):
                 breakers |= {name: breaker.put(each, step_seconds) for name, each in breakers.items()}
             self.traffic.clock_set(step_seconds)
 
     def announce(self) -> None:
-        """Something changed that may let jobs go on: a reading, or room at a target."""
+        """Announce a change that may let jobs continue: a reading, or room at a target."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     def next_change(self) -> asyncio.Event:
-        """Set by the next `announce`."""
+        """Return the event that the next `announce` sets."""
         return self._changed
 
     def rooms(self, lane: Lane, now: float) -> dict[str, int]:
-        """For every target served here or elsewhere, how many more jobs of the lane may be put on their way to it."""
+        """Return how many more jobs of the lane may be sent to each target served here or elsewhere."""
         rooms = {name: self.traffic.room(name, lane, now) for name in self.traffic.elsewhere}
         return rooms | {name: self._room(name, lane, now) for name in self._available}
 
@@ -187,13 +187,13 @@ class FleetState:
         return min(1, room) if own.trips else room
 
     def orphaned(self) -> list[str]:
-        """Targets that work waits for and this dispatcher does not serve."""
+        """Return the targets that have waiting work and are not served by this dispatcher."""
         return [target for target, jobs in self.traffic.queued.items() if jobs and target not in self._available]
 
     def record(self, target: Target, outcome: Outcome, given_seconds: float, now: float, own_key: bool = False) -> None:
         """Let the target's breaker learn from an outcome; `given_seconds` is how long the target had for it.
 
-        What goes wrong with a tenant's own key says nothing about the target for anybody else; an answer does.
+        A failure with a tenant's own key says nothing about the target for anybody else; an answer does.
         """
         name = target.name
         if own_key:
@@ -213,7 +213,7 @@ class FleetState:
             self._unproven.discard(name)
 
     def _account_fails(self, name: str, outcome: Outcome, now: float) -> None:
-        """Only who owns the account can mend it, so the first of these failures tells the operator."""
+        """Shut the target to the fleet's account; log the first such failure: only the account's owner can fix it."""
         before = self._accounts[name]
         after = self._accounts[name] = breaker.shut(before, now, self._rules)
         if isinstance(outcome, Failure) and not before.trips:
@@ -223,9 +223,9 @@ class FleetState:
             )
 
     def passed(self, target: Target, inflight: InFlightJob, outcome: Outcome, now: float) -> None:
-        """Learn from an answer how much its job takes, and how long jobs of its lane take.
+        """Learn from an answer how many tokens its job used, and how long jobs of its lane take.
 
-        Of the latter a delivery that waited or came again says nothing.
+        A delivery that came again says nothing about the latter.
         """
         if not isinstance(outcome, Answer):
             return
@@ -238,6 +238,6 @@ class FleetState:
         sojourns[lane] = Sojourn(mean, before.answers + 1, now)
 
     def load(self, dispatcher: str, at: float, cpu_share: float) -> Load:
-        """A report of what this dispatcher has to do; `cpu_share` is of one core."""
+        """Return a report of this dispatcher's load; `cpu_share` is a share of one core."""
         load = self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)
         return replace(load, serves=self._available, own_key_only=self._own_key_only & self._available)

@@ -1,4 +1,4 @@
-"""What is on its way to each target: the last reading, what this dispatcher moved since then, and what runs here."""
+"""The jobs on their way to each target: the last reading, what this dispatcher moved since, and what runs here."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from policies.resilience import pacing
 from policies.rules.sections import Estimates
 
 QUEUED_PER_SLOT = 2
-"""Work kept ready in each lane for each slot of a target: enough never to idle, for room is noticed as it comes up."""
+"""Jobs kept ready in each lane for each slot of a target: enough never to idle, since room is noticed at once."""
 
 OVERFULL_PER_SLOT = 2 * QUEUED_PER_SLOT
-"""Only escalations make the queue of a target longer than that, work of other dispatchers aside."""
+"""Jobs per slot beyond which only escalations lengthen a target's queue, apart from other dispatchers' work."""
 
 PORTIONS = 8
-"""Less than this part of it is not worth the broker's round trips: what is there lasts."""
+"""Room for less than this part of a target's ready jobs is not worth the broker's round trips: the rest lasts."""
 
 MOST_PER_SLOT = 64
-"""Where what runs at other dispatchers fills the count and none is left for this one, its free slots get some."""
+"""Stored jobs per slot up to which free slots here still get jobs, where work at other dispatchers fills the count."""
 
 LOOK_AGAIN_SECONDS = 1.0
-"""A clock may jump."""
+"""Maximum wait before asking again whether a target takes calls: a clock may jump."""
 
 
 class Traffic:
-    """Counts only; `targets` are those served here."""
+    """The counts of one dispatcher's traffic; `targets` are those served here."""
 
     def __init__(self, targets: Iterable[Target], estimates: Estimates) -> None:
         self._targets = {target.name: target for target in targets}
@@ -58,7 +58,7 @@ class Traffic:
 
     @property
     def targets(self) -> Collection[str]:
-        """Those served here."""
+        """The targets served here."""
         return self._targets
 
     @property
@@ -79,7 +79,7 @@ class Traffic:
                 del since[key]
 
     def moved(self) -> tuple[Counter[WorkOf], Counter[str]]:
-        """What was moved since the last reading, for `read`; what is not sent yet will not be in that."""
+        """Return what was moved since the last reading, for `read`, without what is not sent yet."""
         self._brought_before = self._brought_bytes
         self._refused_before, self._refused_bytes_before = Counter(self._refused), self._refused_bytes
         moved, in_flight = Counter(self._moved), Counter(self._in_flight_since)
@@ -89,57 +89,57 @@ class Traffic:
         return moved, in_flight
 
     def sending(self, work: WorkOf, tenant: str) -> None:
-        """Put on its way to a target, before it is stored there: it counts at once. `sent` has to follow."""
+        """Count a job on its way to a target before it is stored there. `sent` has to follow."""
         self.handed_over(work, tenant)
         self._unsent[work, tenant] += 1
 
     def sent(self, work: WorkOf, tenant: str) -> None:
-        """It is stored; or not, and the next reading tells."""
+        """Note that a job is stored, or that storing it failed, which the next reading shows."""
         self._unsent[work, tenant] -= 1
         if not self._unsent[work, tenant]:
             del self._unsent[work, tenant]
 
     def handed_over(self, work: WorkOf, tenant: str, jobs: int = 1) -> None:
-        """Put on its way to a target; with a negative number, taken off it."""
+        """Count jobs put on their way to a target; a negative number takes them off."""
         self._moved[work] += jobs
         self._in_flight_since[tenant] += jobs
 
     def brought(self, size: int) -> None:
-        """A job of so many bytes was put on its way."""
+        """Count the bytes of a job that was put on its way."""
         self._brought_bytes += size
 
     def refused(self, source: JobsOf, jobs: int, size: int) -> None:
-        """So many jobs of so many bytes were refused."""
+        """Count refused jobs, and their bytes together."""
         self._refused[source] += jobs
         self._refused_bytes += size
 
     def waiting(self) -> tuple[Mapping[JobsOf, int], Fill]:
-        """The jobs of the last reading and how full their stream is, without what has been refused since.
+        """Return the jobs of the last reading and how full their stream is, without what has been refused since.
 
-        What was refused while the reading was made may be in it or not: it counts as if it were, so that nothing is
-        refused for it again.
+        Jobs refused while the reading was made may be in it or not: they count as if they were, so that nothing is
+        refused for them again.
         """
         jobs, fill = self._depths.jobs, self._depths.jobs_fill
         if not self._refused:
             return jobs, fill
-        # The broker stores more for a job than its bytes: no less is taken off than an average job takes.
+        # The broker stores more for a job than its bytes, so subtract at least what average jobs take.
         average = fill.size * self._refused.total() // max(1, sum(jobs.values()))
         size = fill.size - max(self._refused_bytes, average)
         left = {source: count - self._refused[source] for source, count in jobs.items()}
         return {source: count for source, count in left.items() if count > 0}, Fill(max(0, size), fill.limit)
 
     def has_space(self, lane: Lane) -> bool:
-        """Whether the stream of work has space for further jobs of the lane, beside what escalates from there."""
+        """Return whether the stream of work has space for more jobs of the lane, beside what escalates from there."""
         return fullness.takes_work(self._depths.work_fill, self._brought_bytes, lane)
 
     def in_flight_of(self, tenant: str) -> int:
-        """The tenant's jobs between intake and result, in the whole fleet."""
+        """Return the number of the tenant's jobs between intake and result, in the whole fleet."""
         return max(0, self._depths.in_flight.get(tenant, 0) + self._in_flight_since[tenant])
 
     def room(self, name: str, lane: Lane, now: float) -> int:
-        """How many more jobs of the lane may be put on their way to the target, warm or cold.
+        """Return how many more jobs of the lane may be sent to the target, warm or cold.
 
-        The scaling rules count on it: what stays in JOBS while a target has room is not for that target.
+        The scaling rules rely on this: jobs that stay in JOBS while a target has room are not for that target.
         """
         if not self.has_space(lane):
             return 0
@@ -158,9 +158,9 @@ class Traffic:
         return max(0, room)
 
     def overfills(self, tenant: str, lane: Lane) -> bool:
-        """Whether the tenant has more than its share of a target's queue that is longer than jobs are handed over for.
+        """Return whether the tenant has more than its share of a target's queue that is longer than intake makes it.
 
-        That is what escalates: nothing keeps it back where it is, so the tenant's further jobs are.
+        Only escalations make it so long, and nothing holds them back, so the tenant's further jobs are held back.
         """
         return (tenant, lane) in self._overfilling
 
@@ -177,13 +177,13 @@ class Traffic:
         return found
 
     def is_portion(self, name: str, lane: Lane, room: int) -> bool:
-        """Whether so much room is worth filling now: where nothing is left to run, any is."""
+        """Return whether so much room is worth filling now; any room is where nothing is left to run."""
         slots = self._targets[name].max_in_flight if name in self._targets else self.elsewhere.get(name, 0)
         enough = room * PORTIONS >= QUEUED_PER_SLOT * slots
         return enough or WorkOf(name, lane) in self._starved
 
     def taken(self, work: WorkOf, jobs: int) -> None:
-        """So many jobs came of it to this dispatcher; none means that nobody's work waits there."""
+        """Note how many jobs a take brought to this dispatcher; zero means that no work waits there."""
         (self._starved.discard if jobs else self._starved.add)(work)
 
     def started(self, name: str, jobs: Sequence[InFlightJob]) -> None:
@@ -201,7 +201,7 @@ class Traffic:
                 self._tokens[name] += sign * tokens_of(inflight.job.request, self._estimates)
 
     def running(self) -> Mapping[WorkOf, int]:
-        """The jobs that run here now."""
+        """Return how many jobs run here now, by target and lane."""
         return {
             WorkOf(name, lane): jobs for name, lanes in self._running.items() for lane, jobs in lanes.items() if jobs
         }
@@ -210,11 +210,11 @@ class Traffic:
         return self._running[name].total()
 
     def on_account(self, name: str) -> int:
-        """Of these, those with the fleet's own key."""
+        """Return how many of the target's jobs in flight use the fleet's own key."""
         return self._on_account[name]
 
     def free(self, name: str, now: float) -> dict[Lane, int]:
-        """The slots each lane may fill now."""
+        """Return how many slots each lane may fill now."""
         interactive = self._running[name][Lane.INTERACTIVE]
         others = self._running[name].total() - interactive
         calls = self.calls_left(name, now)
@@ -229,14 +229,14 @@ class Traffic:
         return pacing.calls(self._meters[name], self.in_flight(name), self._tokens[name], now)
 
     def opens_in(self, name: str, now: float) -> float | None:
-        """Seconds until it is worth asking again whether the provider takes more calls; None where it sets no limit."""
+        """Return seconds until asking again whether the provider takes more calls; None where it sets no limit."""
         seconds = pacing.opens_in(self._meters[name], now)
         return None if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)
 
     def clock_set(self, step_seconds: float) -> None:
-        """Providers' pauses end when they would have."""
+        """Shift providers' pauses by the step, so that they end when they would have."""
         self._meters = {name: pacing.put(meter, step_seconds) for name, meter in self._meters.items()}
 
     def shut_until_at(self, name: str) -> float:
-        """Until when jobs are better off elsewhere, in unix seconds; 0 where the provider has not said so."""
+        """Return until when jobs are better off elsewhere, in unix seconds; 0 where the provider has not said so."""
         return self._meters[name].shut_until_at

@@ -1,4 +1,4 @@
-"""The cancellations that a dispatcher remembers: so many of each tenant, and so many of all, whoever sends how many."""
+"""The cancellations that a dispatcher remembers: a limited number per tenant and in total."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import islice
 from fleet.model.cancellation import Cancellation
 
 MOST_OF_TENANT = 10_000
-"""Beyond that a tenant's oldest are forgotten; of its jobs the broker is then asked one by one."""
+"""Wishes kept per tenant. Beyond that its oldest are forgotten, and the broker is asked about its jobs one by one."""
 
 
 class Wishes:
-    """Forgets the oldest: of the tenant that has too many, else of those that have the most."""
+    """Remembered wishes. The oldest are forgotten: of a tenant with too many, else of the tenants with the most."""
 
     def __init__(self, most: int, most_of_tenant: int, kept_seconds: float) -> None:
         self._most = most
@@ -39,7 +39,7 @@ class Wishes:
             self._make_room(now)
 
     def _make_room(self, now: float) -> None:
-        """Forget a tenth at once, so that not every further wish looks for the largest among all tenants."""
+        """Forget a tenth at once, so that not every further wish searches for the largest among all tenants."""
         most_of_one = max(len(wishes) for wishes in self._of.values())
         for tenant, wishes in list(self._of.items()):
             if self._count <= 0.9 * self._most:
@@ -48,7 +48,7 @@ class Wishes:
                 self._forget(tenant, 1 + len(wishes) // 10, now)
 
     def discard(self, wish: Cancellation) -> None:
-        """Forget this one, if it is there: it is known not to hold."""
+        """Forget the wish, if it is remembered: it is known not to hold."""
         of_tenant = self._of.get(wish.tenant, {})
         if of_tenant.pop(wish.job_id, None) is not None:
             self._count -= 1
@@ -56,11 +56,11 @@ class Wishes:
                 del self._of[wish.tenant]
 
     def has_forgotten(self, tenant: str) -> bool:
-        """Whether wishes of this tenant may be stored that are not remembered here."""
+        """Return whether wishes of this tenant may be stored that are not remembered here."""
         return tenant in self._forgot_at
 
     def expire(self, now: float) -> None:
-        """Forget what is older than the broker keeps it."""
+        """Forget the wishes that are older than the broker keeps them."""
         oldest = now - self._kept_seconds
         for wish in list(self._older_than(oldest)):
             self.discard(wish)

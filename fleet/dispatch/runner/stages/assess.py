@@ -1,4 +1,4 @@
-"""The last stage: outcomes are judged, what follows is decided and sent off, and only then the slots are free."""
+"""The last stage: it judges outcomes, decides and sends off what follows, and only then frees the slots."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Assess:
         self._exit = leaving
 
     async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> None:
-        """Conclude jobs whose calls began at `started_at`. A bug met by one group takes no others along."""
+        """Conclude jobs whose calls began at `started_at`. A bug in one group leaves the others alone."""
         jobs, transitions = [each for each, _ in done], list[Transition]()
         with contained("answers_not_concluded", target=self._target.name, jobs=len(done)):
             transitions = self._conclude(done, started_at)
@@ -64,7 +64,7 @@ class Assess:
         return [self._judge(each, outcome, view, started_at, now) for each, outcome in done]
 
     def _note(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
-        """Book what the call came to, and learn from it how the target does."""
+        """Book what the call cost, and learn from it how the target is doing."""
         self._reservations.settle(inflight, outcome, self._target)
         self._state.passed(self._target, inflight, outcome, now)
         has_own_key = own_key_for(inflight.job, self._target) is not None

@@ -13,7 +13,7 @@ from fleet.ports import Clock
 
 
 class Cancel:
-    """Where this dispatcher may not know how a job has ended, the broker is asked."""
+    """Removes jobs that have ended, asking the broker where this dispatcher may not know."""
 
     def __init__(
         self, cancelling: Cancelling, intents: IntentLog, decider: TargetDecider, state: FleetState, clock: Clock
@@ -25,7 +25,7 @@ class Cancel:
         self._clock = clock
 
     async def __call__(self, jobs: list[InFlightJob]) -> Passed:
-        """Pass on those that still need an answer. Of those the broker says nothing of, nothing is done."""
+        """Pass on the jobs that still need an answer. Do nothing about those for which the broker has not answered."""
         found = await self._cancelling.look_up(jobs)
         if len(found.open) == len(jobs):
             return Passed(jobs)

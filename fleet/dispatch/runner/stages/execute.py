@@ -1,4 +1,4 @@
-"""The stage that makes the calls: each job leaves it by itself, as soon as its outcome is there or it is called off."""
+"""The stage that makes the calls: each job leaves it by itself, as soon as it has its outcome or is cancelled."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class Execute:
         async with asyncio.TaskGroup() as leaving:
             if unwanted:
                 leaving.create_task(self._exit.drop(unwanted, started_at))
-            # Nothing may come between that look and this watch.
+            # Nothing may be awaited between that check for cancelled jobs and this watch.
             call_off = partial(self._call_off, open_jobs, leaving, started_at)
             with self._cancelling.watching(open_jobs, call_off):
                 await self._converse(open_jobs, leaving, started_at)
 
     async def _converse(self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, started_at: float) -> None:
-        """Run the jobs and hand each on as soon as its outcome is there. One that is called off leaves by itself."""
+        """Run the jobs and hand each on as soon as its outcome is there. A cancelled one leaves by itself."""
         jobs = list(open_jobs.values())
         if not jobs:
             return
@@ -106,7 +106,7 @@ class Execute:
     def _call_off(
         self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, started_at: float, index: int
     ) -> None:
-        """End a running job: its slot is free at once, the backend is told, and nobody waits for it."""
+        """End a running job: free its slot at once and stop its call at the backend, without waiting for that."""
         inflight = open_jobs.pop(index, None)
         if inflight is not None:
             leaving.create_task(self._assess([(inflight, CALLED_OFF)], started_at))

@@ -11,12 +11,12 @@ from fleet.model.delivery import Transition
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Those that `go_on`, and what is sent for those that leave; nothing for some that come back with their lease."""
+    """The jobs that `go_on`, and transitions for those leaving; jobs with neither come back when their lease ends."""
 
     go_on: list[InFlightJob]
     leaving: Sequence[Transition] = ()
     patience_seconds: float = 0.0
-    """How long an outage of the broker is waited out with what leaves."""
+    """Time to wait out an outage of the broker when sending `leaving`."""
 
 
 Stage = Callable[[list[InFlightJob]], Awaitable[Passed]]

@@ -1,4 +1,4 @@
-"""The second stage: what the fleet pays for goes on once its money is set aside."""
+"""The second stage: jobs that the fleet pays for continue once their money is set aside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_SECOND_LOOK = Failure(FailureKind.RATE_LIMITED, "no money is left, or free, f
 
 
 class ReserveCost:
-    """The others wait for money, or go where none is needed."""
+    """Sets money aside for jobs. Those that get none wait for it, or go where none is needed."""
 
     def __init__(
         self, target: Target, reservations: CostReservations, decider: TargetDecider, state: FleetState, clock: Clock
@@ -44,7 +44,7 @@ class ReserveCost:
         return Passed(admitted, leaving)
 
     async def _reserve(self, jobs: list[InFlightJob]) -> tuple[list[InFlightJob], list[tuple[InFlightJob, Refusal]]]:
-        """A bug in a price must neither spend money nor keep slots."""
+        """Reserve the jobs' money. A bug in a price must neither spend money nor keep slots."""
         with contained("money_not_reserved", target=self._target.name):
             return await self._reservations.reserve(jobs, self._target)
         return [], [(each, Refusal.BUSY) for each in jobs]
@@ -53,10 +53,10 @@ class ReserveCost:
         decider = self._decider
         if inflight.shadow is not None:
             return decider.transition(inflight, shadow.not_to_be_had(), now)
-        if inflight.probe is not None:  # nor is a second look worth a wait: the job goes on with what is known
+        if inflight.probe is not None:  # a second look is not worth a wait: the job continues without it
             return decider.next_transition(self._without_second_look(inflight, now), view, now)
         action = decider.action(inflight, view, now)
-        # What was looked at may be older than the refusal: then it would run here still.
+        # The view may be older than the refusal, and then say that the job still runs here.
         if why is Refusal.BUSY or decider.runs_here(action):
             action = wait_for_money(inflight, self._target)
         return decider.transition(inflight, action, now)
