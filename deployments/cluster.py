@@ -53,7 +53,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationStatus:
-    """One application: Serve's status word, its running replicas, those in any state (`wanted`), Serve's messages."""
+    """An application: Serve's status word, its running replicas, those in any state (`wanted`), Serve's messages."""
 
     status: str
     running: int

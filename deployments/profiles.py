@@ -50,7 +50,7 @@ def _bounds(replicas: tuple[int, int]) -> tuple[int, int]:
 
 
 class ModelProfile(BaseModel):
-    """One model on one kind of machine, as described in `profiles.yaml`.
+    """A model on one kind of machine, as described in `profiles.yaml`.
 
     `replicas` is the minimum and maximum; with a minimum of 0 nothing is started before there is work for it.
     """

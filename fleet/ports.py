@@ -50,8 +50,9 @@ class JobQueue(Protocol):
 
         So a crash at any moment repeats a step and loses nothing. A transition that has something outbound refused for
         good is not settled, and does not hinder the others. Everything has the same id each time, so that to commit
-        again, after `QueueUnavailable` say, changes nothing that was stored. Raises `NotSettled`, which is one, once
-        everything is stored.
+        again, after `QueueUnavailable` say, changes nothing that was stored.
+
+        Raises: NotSettled, a QueueUnavailable, if everything is stored and only settlements are not confirmed.
         """
 
     async def publish(self, outbound: Sequence[Outbound]) -> Sequence[Stored]:

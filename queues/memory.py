@@ -1,6 +1,6 @@
 """The queue in this process: for tests, demonstrations and simulations.
 
-It keeps the promises of the JetStream one (leases, redelivery, deduplication, the fence around
+It keeps the promises of the JetStream queue (leases, redelivery, deduplication, the fence around
 results) and stores the same bytes under the same subjects, so that nothing passes through it that
 could not pass over the wire. Time comes from the clock given to the broker.
 """
@@ -65,7 +65,7 @@ from queues.wire.subjects import (
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """The `number`th message. `lease` counts the times it was handed out or parked; an older entry is stale."""
+    """The `number`th message. `lease` counts the times it was parked; an older entry in `parked` is stale."""
 
     message: Message
     stored_at: float
@@ -89,7 +89,7 @@ class _Line:
         heapq.heappush(self.parked, (due_at, next(self.ids), held.lease, held))
 
     def head(self, now: float) -> _Held | None:
-        """The first that is ready; it stays where it is."""
+        """Return the first message that is ready; it stays where it is."""
         self.ready.extendleft(reversed(list(self._returning(now))))
         while self.ready and self.ready[0].gone:
             self.ready.popleft()
@@ -115,7 +115,7 @@ class Recorded:
 
 
 class MemoryBroker:
-    """What the queues and desks of one process share. `now` gives unix seconds."""
+    """The broker that the queues and desks of one process share. `now` gives unix seconds."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class MemoryBroker:
         self.loads = MemoryLoads(now)
 
     def store(self, message: Message) -> Stored:
-        """A repeat is one whose id or, where fenced, whose subject is there already; too large is refused."""
+        """Store a message unless it is too large. A repeat has the id or (if fenced) the subject of an earlier one."""
         if message.size_bytes > self.max_message_bytes:
             return Stored.REFUSED
         stream = message.subject.split(".", 1)[0]
@@ -162,12 +162,12 @@ class MemoryBroker:
         return Stored.NEW
 
     def _is_kept_out(self, message: Message) -> bool:
-        """What is no result does not keep one out (see `queues.jetstream.fence`)."""
+        """Return whether the stored message keeps this one out: no forged one does (see `queues.jetstream.fence`)."""
         there = self._last[message.subject].data
         return message.subject.startswith(START_SUBJECTS) or result_in(there) is not None
 
     def _fenced(self, message: Message) -> Stored:
-        """A record of a paid call may be this very one, stored by an earlier try."""
+        """Announce a refused message; return REPEAT, or NEW if it is the very start that an earlier try stored."""
         self._tell(message)  # the server announces before it refuses
         is_ours = message.subject.startswith(START_SUBJECTS) and message.data == self._last[message.subject].data
         return Stored.NEW if is_ours else Stored.REPEAT
@@ -188,27 +188,27 @@ class MemoryBroker:
                 arrived.put_nowait(message)
 
     def wake(self) -> None:
-        """Let every waiting `take` look again, as after moving a clock of your own."""
+        """Let every waiting `take` look again, as after moving the clock given to the broker."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def next_change(self) -> None:
-        """Return when something was stored or came back."""
+        """Wait until something is stored or released, or `wake` is called."""
         await self._changed.wait()
 
     def recorded(self, stream: str) -> Sequence[Recorded]:
-        """The messages of "results", "ledger", "dead" or "feedback", oldest first."""
+        """Return the messages of a stream such as "results" or "ledger", oldest first."""
         return tuple(self._records.get(stream, ()))
 
     def stored(self, stream: str) -> Sequence[Message]:
-        """The same without their times."""
+        """Return the messages of `recorded` without their times."""
         return [record.message for record in self.recorded(stream)]
 
     def last(self, subject: str) -> Message | None:
         return self._last.get(subject)
 
     async def listen(self, prefix: str) -> AsyncIterator[Message]:
-        """Every message from now on whose subject starts with `prefix`, also one that the fence refuses."""
+        """Yield every message from now on whose subject starts with `prefix`, also one that the fence refuses."""
         arrived: asyncio.Queue[Message] = asyncio.Queue()
         listener = (prefix, arrived)
         self._listeners.add(listener)
@@ -219,7 +219,7 @@ class MemoryBroker:
             self._listeners.discard(listener)
 
     def lease(self, source: Source, limit: int) -> list[_Held]:
-        """Up to `limit` messages that are ready now."""
+        """Lease up to `limit` messages that are ready now."""
         lines, now = self._lines_of(source), self._now()
         taken: list[_Held] = []
         while len(taken) < limit and (heads := [held for line in lines if (held := line.head(now)) is not None]):
@@ -233,7 +233,7 @@ class MemoryBroker:
         return taken
 
     async def changed(self, source: Source, timeout_seconds: float) -> None:
-        """Return when something was stored or came back, or after the time-out in real seconds."""
+        """Wait until something is stored or comes back, or for the timeout in real seconds."""
         dues = [due_at for line in self._lines_of(source) if (due_at := line.next_due_at()) is not None]
         if dues:
             timeout_seconds = min(timeout_seconds, max(0.0, min(dues) - self._now()))
@@ -249,7 +249,7 @@ class MemoryBroker:
             self._depths[subject.split(".", 1)[0]][subject] -= 1
 
     def release(self, held: _Held, delay_seconds: float) -> None:
-        """Hand it out again after the delay; nothing changes if its lease has ended meanwhile."""
+        """Hand the message out again after the delay; nothing changes if its lease has ended meanwhile."""
         if held.leased and not held.gone:
             self._line_of(held).park(held, self._now() + delay_seconds)
             self.wake()
@@ -270,7 +270,7 @@ class MemoryBroker:
         return self._line(source)
 
     def _lines_of(self, source: Source) -> list[_Line]:
-        """The line of the source; of a whole lane, those of all its tenants."""
+        """Return the line of the source; for a whole lane, those of all its tenants."""
         if isinstance(source, JobsOf) and source.tenant is None:
             found = self._lines.items()
             return [line for each, line in found if isinstance(each, JobsOf) and each.lane is source.lane]
@@ -318,7 +318,7 @@ class MemoryQueue:
         return [self.store(each, traceparent) for each, traceparent in outbound]
 
     def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
-        """Store one; everything published or committed passes here."""
+        """Store one message; everything published or committed passes here."""
         limit = self._broker.max_message_bytes
         message = message_or_none(outbound, traceparent, limit - HEADER_ROOM_BYTES)
         if (parcel := parcel_of(outbound, message, limit)) is not None:
@@ -394,7 +394,7 @@ class MemoryDesk:
         return stored
 
     async def close(self) -> None:
-        """Nothing to close: the broker belongs to the process."""
+        """Do nothing: the broker belongs to the process."""
 
 
 def _held(delivery: AnyDelivery) -> _Held:
@@ -404,7 +404,7 @@ def _held(delivery: AnyDelivery) -> _Held:
 
 
 def _source_of(subject: str) -> Source | None:
-    """The source a job or work waits in; None for what is only recorded."""
+    """Return the source a job or work waits in; None for what is only recorded."""
     match subject.split(".", 3):
         case ["jobs", lane, tenant]:
             return JobsOf(Lane(lane), tenant)

@@ -1,1 +1,1 @@
-"""What runs in the replica of a self-hosted model."""
+"""The code that runs in the replica of a self-hosted model."""

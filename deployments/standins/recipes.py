@@ -19,7 +19,7 @@ StandIn: TypeAlias = LlamaForCausalLM | MixtralForCausalLM
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One annealed run: the weight of each tier in the draw, and the share of the usual peak learning rate."""
+    """An annealed run: the weight of each tier in the draw, and the share of the usual peak learning rate."""
 
     minutes: float
     simple: float
@@ -33,7 +33,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One stand-in: a Llama if `experts` is 0, else a Mixtral with two experts per token."""
+    """A stand-in: a Llama if `experts` is 0, else a Mixtral with two experts per token."""
 
     name: str
     layers: int

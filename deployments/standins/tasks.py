@@ -38,7 +38,7 @@ _FILLER: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TaskExample:
-    """One chat request and its reference answer. `messages` is in the chat format of OpenAI, without the answer."""
+    """A chat request and its reference answer. `messages` is in the chat format of OpenAI, without the answer."""
 
     task: str
     tier: Tier

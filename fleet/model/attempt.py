@@ -68,7 +68,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """A provider's limits for the whole account, whoever uses it; None where the provider did not report one."""
+    """A provider's limits for the whole account, no matter who uses it; None where the provider did not report one."""
 
     requests: Limit | None = None
     tokens: Limit | None = None

@@ -120,43 +120,43 @@ class Stored(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What follows from one decision: what is stored, and then how the delivery it was made on is settled."""
+    """The consequence of one decision: what is stored, and then how the delivery it was made on is settled."""
 
     outbound: tuple[Outbound, ...]
     settlement: Settlement
     traceparent: str | None = None
     """The trace that everything outbound belongs to."""
     aside: tuple[Outbound, ...] = ()
-    """Stored after `outbound`, and only there to learn from: where it is refused, the delivery is settled after all."""
+    """Messages stored after `outbound`, only to learn from: if one is refused, the delivery is settled after all."""
 
     @property
     def delivery(self) -> AnyDelivery:
         return self.settlement.delivery
 
     def traced(self, traceparent: str | None) -> Transition:
-        """The same under this trace."""
+        """Return the transition under this trace."""
         if traceparent == self.traceparent:
             return self
         return Transition(self.outbound, self.settlement, traceparent, self.aside)
 
     @property
     def everything(self) -> tuple[Outbound, ...]:
-        """All that is stored, in this order."""
+        """The messages to store, in this order."""
         return (*self.outbound, *self.aside) if self.aside else self.outbound
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What became of a transition. Only where something outbound was refused its delivery is not `settled`."""
+    """The outcome of a transition. Its delivery is not `settled` only where something outbound was refused."""
 
     refused: tuple[Outbound, ...] = ()
     repeated: tuple[Outbound, ...] = ()
-    """What was there already."""
+    """The messages that were there already."""
     settled: bool = True
 
 
 class NotSettled(QueueUnavailable):
-    """What follows is stored, and only the settlements are not confirmed: `settle` is all that is left to do."""
+    """Raised if all is stored and only the settlements are not confirmed: `settle` is all that is left to do."""
 
     def __init__(self, committed: Sequence[Committed], why: str) -> None:
         super().__init__(why)

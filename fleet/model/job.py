@@ -61,7 +61,7 @@ CLOUD_DENY = Cloud(frozenset())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTerms:
-    """How a job may be answered: what its publisher says of it, and every dispatcher knows.
+    """The terms for answering a job: its publisher states them, and every dispatcher knows them.
 
     `deadline_at` is when its answer loses its worth and `not_before_at` when it may run first, both in unix seconds;
     without a deadline the lane's default applies. `own_key` names a secret; it never is one. `above` is a target whose
@@ -78,7 +78,7 @@ class JobTerms:
 
 
 class JobOptions(TypedDict, total=False):
-    """How a job may be answered. `cloud` is "allow", "deny" or the providers that may be used.
+    """Options for answering a job. `cloud` is "allow", "deny" or the providers that may be used.
 
     `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
     secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
@@ -100,7 +100,7 @@ class JobOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class JobRef:
-    """Which job it is, and where it belongs. Only with its tenant does an id name one job."""
+    """A reference to a job, with its tenant and lane. An id names one job only together with its tenant."""
 
     tenant: str
     id: str

@@ -177,4 +177,4 @@ class Sealed(Malformed):
 
 
 Outbound = Work | Result | LedgerEntry | DeadLetter | Feedback | Start
-"""What a dispatcher stores with the broker."""
+"""The messages that a dispatcher stores with the broker."""

@@ -27,7 +27,7 @@ UNREADABLE_TRIES = 10
 UNREADABLE_MOST_SECONDS = 60.0
 
 LONGEST_WAIT_SECONDS = 3600.0
-"""One portion of a delay: a clock that jumps, or a rule that changes, is noticed after that long."""
+"""Seconds of one portion of a delay: a clock that jumps, or a rule that changes, is noticed after that long."""
 
 
 SUSPECT_DELIVERIES = SEALED_BEYOND

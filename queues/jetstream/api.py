@@ -27,7 +27,7 @@ NOT_FOUND = "404"
 """The statuses of a direct get that is answered by nobody, and of one that finds nothing."""
 
 NOTHING_TO_DELETE = ("no message found", "stream store EOF")
-"""How the server words that a message to delete is gone, and that none was stored yet under its sequence."""
+"""The server's words for a message to delete that is gone, and for a sequence that has none yet."""
 
 
 class Conflict(QueueRefused):

@@ -19,7 +19,7 @@ class Code(IntEnum):
     TOO_MANY_STREAMS = 10027
     MEMORY_EXCEEDED = 10028
     NO_MESSAGE = 10037
-    """Nothing lies under that subject or sequence."""
+    """The subject or sequence has no message."""
     NOT_FOR_ACCOUNT = 10039
     NO_SEQUENCE = 10043
     STORAGE_EXCEEDED = 10047
@@ -28,7 +28,7 @@ class Code(IntEnum):
     DELETE_FAILED = 10057
     """The description says why."""
     STREAM_EXISTS = 10058
-    """With other settings."""
+    """The stream that is there has other settings."""
     NO_STREAM = 10059
     SUBJECTS_OVERLAP = 10065
     WRONG_LAST_SEQUENCE = 10071
@@ -43,10 +43,10 @@ class Code(IntEnum):
 
 
 WRITTEN_MEANWHILE = frozenset({Code.WRONG_LAST_SEQUENCE, Code.WRONG_LAST_SEQUENCE_IN_CLUSTER})
-"""A message that expects another last sequence under its subject than there is."""
+"""Codes for a message that expects another last sequence under its subject than there is."""
 
 TOO_LARGE = frozenset({Code.MESSAGE_TOO_LARGE, Code.HEADERS_TOO_LARGE})
-"""They speak of the message and not of the stream: repeating it cannot help."""
+"""Codes that speak of the message and not of the stream: repeating it cannot help."""
 
 NO_ROOM = frozenset(
     {

@@ -54,7 +54,7 @@ LOSES = {
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One nats-server, and the address clients and the other servers reach it at."""
+    """A nats-server, and the address clients and the other servers reach it at."""
 
     name: str
     host: str

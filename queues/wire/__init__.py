@@ -1,1 +1,1 @@
-"""What messages look like: subjects, headers, bodies, and the checks of what comes in. No connection."""
+"""The form of messages: subjects, headers, bodies, and the checks of what comes in. No connection."""

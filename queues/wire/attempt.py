@@ -29,7 +29,7 @@ class FailureRecord(Written):
 
 
 class FeaturesRecord(Written):
-    """What the log-probabilities (natural) of an answer's tokens say; null where an engine gave no number."""
+    """Statistics of the log-probabilities (natural) of an answer's tokens; null where an engine gave no number."""
 
     sum: float | None
     mean: float | None
@@ -42,7 +42,7 @@ class FeaturesRecord(Written):
 
 
 class JudgedRecord(Written):
-    """What an answer's confidence was held against; `threshold` null is one that no answer reaches.
+    """The standard an answer's confidence was held against; `threshold` null is one that no answer reaches.
 
     `calibration` is the version that gave both, null for an uncalibrated score; `guard` says why the cascade is off,
     `withdrawn` that a promise was taken back, `probe` which second look was wanted. `unfamiliar` is there, and true,
@@ -59,7 +59,7 @@ class JudgedRecord(Written):
 
 
 class AttemptRecord(Written):
-    """One try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds.
+    """A try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds.
 
     With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
     `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
@@ -90,7 +90,7 @@ class MessageRecord(TypedDict, total=False):
 
 
 Number = Annotated[float, Field(allow_inf_nan=True)]
-"""What an engine gives for a log-probability."""
+"""A log-probability as an engine gives it."""
 
 
 class CarriedOutcome(Written):
@@ -111,7 +111,7 @@ class CarriedOutcome(Written):
 
 
 OUTCOME = frozenset({"model", "finish_reason", "usage", "failure", "features"})
-"""Fields of the record that say what came of an attempt."""
+"""Fields of the record that hold the outcome of an attempt."""
 
 _TRIED = {name: field for name, field in AttemptRecord.model_fields.items() if name not in OUTCOME}
 
@@ -129,7 +129,7 @@ _write_failure = writer(Failure, FailureRecord, apart=("retry_after_seconds", "h
 
 
 def attempt_record(attempt: Attempt) -> Fields:
-    """What readers of results and of the ledger learn of it."""
+    """Return what readers of results and of the ledger learn of an attempt."""
     record = _tried_record(attempt)
     match attempt.outcome:
         case Answer(_, finish_reason, usage, model, features):
@@ -141,7 +141,7 @@ def attempt_record(attempt: Attempt) -> Fields:
 
 
 def carried_attempt_record(attempt: Attempt) -> Fields:
-    """All of it but the headroom, which went to the dispatcher that made the call."""
+    """Return the whole attempt but the headroom, which went to the dispatcher that made the call."""
     record = _tried_record(attempt)
     match attempt.outcome:
         case Answer(message, finish_reason, usage, model, features):
@@ -159,7 +159,7 @@ def _tried_record(attempt: Attempt) -> Fields:
 
 
 def judged_record(judged: Judged | None) -> Fields | None:
-    """An infinite threshold, which no answer reaches, is written as null."""
+    """Return the record; an infinite threshold, which no answer reaches, is written as null."""
     if judged is None:
         return None
     record = _write_judged(judged)
@@ -179,7 +179,7 @@ def usage_record(usage: Usage) -> Fields:
 
 
 def read_attempt(record: AttemptRecord) -> Attempt:
-    """The attempt without what was said and without a hint when to retry. Raises ValueError if it had no outcome."""
+    """Return the attempt without its message and its retry hint. Raises: ValueError if it had no outcome."""
     outcome: Outcome
     if record.failure is not None:
         outcome = Failure(record.failure.kind, record.failure.detail)
@@ -192,7 +192,7 @@ def read_attempt(record: AttemptRecord) -> Attempt:
 
 
 def counted(attempts: list[CarriedOutcome]) -> list[CarriedOutcome]:
-    """Return the attempts of one job. Raises ValueError unless they are counted from 1 and each has an outcome."""
+    """Return the attempts of one job. Raises: ValueError unless they are counted from 1 and each has an outcome."""
     for number, attempt in enumerate(attempts, 1):
         if vars(attempt)["number"] != number:
             raise ValueError("must be counted from 1")
@@ -233,7 +233,7 @@ def _judged(record: JudgedRecord | None) -> Judged | None:
 
 
 def _features(record: FeaturesRecord | None) -> Features | None:
-    """What is no number was written as null and reads as NaN."""
+    """Read features; a null stands for what was no number, and reads as NaN."""
     if record is None:
         return None
     numbers = vars(record)

@@ -65,7 +65,7 @@ PROBED = frozenset({"p_true_logit", "agreement"})
 
 
 class ScorerRecord(Strict):
-    """`weights` by the name of their signal, in the order in which they were fitted."""
+    """A scorer: `weights` by the name of their signal, in the order in which they were fitted."""
 
     fit: Fit
     intercept: float
@@ -94,7 +94,7 @@ Numbers = Annotated[tuple[float, ...], Field(min_length=len(NUMBERS), max_length
 
 
 class RegionRecord(Strict):
-    """`words` are 32-bit hashes in hex, one after the other."""
+    """A region of texts; `words` are 32-bit hashes in hex, one after the other."""
 
     words: Hashes
     means: Numbers
@@ -151,14 +151,14 @@ def encode_calibration(calibration: Calibration) -> bytes:
 
 
 def decode_calibration(body: bytes) -> Calibration:
-    """Raises: ConfigError naming the field and the rule."""
+    """Return the calibration in these bytes. Raises: ConfigError naming the field and the rule if they hold none."""
     return _calibration(_validated(_RECORD, body), "")
 
 
 def encode_document(calibrations: Iterable[Calibration]) -> str:
-    """The same calibrations always give the same text, by key and one value a line.
+    """Encode the calibrations by key, one value a line; the same calibrations always give the same text.
 
-    Raises: ConfigError where a reader would refuse it.
+    Raises: ConfigError if a reader would refuse it.
     """
     records = [_record(each) for each in sorted(calibrations, key=lambda each: each.key)]
     text = json.dumps({"schema": VERSION, "calibrations": records}, indent=2) + "\n"
@@ -167,7 +167,10 @@ def encode_document(calibrations: Iterable[Calibration]) -> str:
 
 
 def decode_document(body: bytes) -> dict[CalibrationKey, Calibration]:
-    """Raises: ConfigError naming the field, such as `calibrations.2.scorer.intercept`, and the rule."""
+    """Return the calibrations of a document by key.
+
+    Raises: ConfigError naming the field, such as `calibrations.2.scorer.intercept`, and the rule, if one is broken.
+    """
     found: dict[CalibrationKey, Calibration] = {}
     for number, record in enumerate(_validated(_DOCUMENT, body).calibrations):
         calibration = _calibration(record, f"calibrations.{number}.")
@@ -215,7 +218,7 @@ def _familiarity_record(familiar: Familiarity | None) -> dict[str, Any] | None:
 
 
 def _familiarity(stored: CalibrationRecord) -> Familiarity | None:
-    """What it saw. An older version did not say: its own task then, if it is of one, and nothing else."""
+    """Return the tasks and texts a calibration saw; an older version did not say: only its own task, if any."""
     if "familiar" not in stored.model_fields_set:
         return Familiarity(() if stored.family.endswith(ANY) else (stored.family,))
     if (record := stored.familiar) is None:
@@ -278,7 +281,7 @@ def _threshold(record: ThresholdRecord, path: str) -> Threshold:
 
 
 def check_target(calibration: Calibration, targets: Mapping[str, Target], path: str = "") -> None:
-    """Raises: ConfigError unless the calibration is of a target in `targets` as it is deployed now."""
+    """Check the target. Raises: ConfigError unless the calibration is of one in `targets` as it is deployed now."""
     target = targets.get(calibration.key.target)
     if target is None:
         raise ConfigError(f"{path}target", f"must be one of {', '.join(targets)}; got {calibration.key.target!r}")

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 
 def _finite(document: dict[str, Any]) -> dict[str, Any]:
-    """JSON may write a number no float holds (1e400), which parses as infinity and could not be written again."""
+    """Refuse a number that no float holds (1e400): it parses as infinity and could not be written again."""
     try:
         json.dumps(document, allow_nan=False)
     except ValueError:
@@ -111,7 +111,7 @@ class UserMessage(Strict):
 
 
 class Lenient(Strict):
-    """What a server wrote, sent back as history: it may have fields that nobody here knows."""
+    """Base of what a server wrote, sent back as history: it may have fields that nobody here knows."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -139,7 +139,7 @@ AssistantContent = Annotated[
 
 
 class AssistantMessage(Lenient):
-    """A turn without words is one: a model may have said nothing, and its answer can be sent back."""
+    """An assistant's turn, also without words: a model may have said nothing, and its answer can be sent back."""
 
     role: Literal["assistant"]
     content: AssistantContent = None

@@ -1,4 +1,4 @@
-"""What a message taken from one of the dispatchers' sources holds."""
+"""Decodes a message taken from one of the dispatchers' sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from queues.wire.work import decode_work
 def decode(
     source: Source, body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float
 ) -> Job | Work | Malformed:
-    """What a message taken from `source` holds."""
+    """Return what a message taken from `source` holds."""
     match source:
         case JobsOf():
             return decode_job(body, headers, subject, stored_at)

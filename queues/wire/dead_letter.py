@@ -15,7 +15,7 @@ from queues.wire.record import Version, Written, read, writer
 from queues.wire.result import ProblemRecord, problem_record
 
 MAX_DEAD_BODY_BYTES = 512 * 1024
-"""What a dead letter keeps of the body, so that it fits into a message even as base64."""
+"""Bytes of the body that a dead letter keeps; they fit into a message even as base64."""
 
 MAX_DEAD_TEXT_BYTES = 700 * 1024
 
@@ -50,7 +50,7 @@ def encode_dead(letter: DeadLetter) -> bytes:
 
 
 def _as_text(body: bytes) -> tuple[str, str]:
-    """Text where it is text; base64 also where escaping would blow the text up beyond what fits."""
+    """Return text as it is; base64 for other bytes, and for text that escaping would make too large."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -61,7 +61,7 @@ def _as_text(body: bytes) -> tuple[str, str]:
 
 
 def decode_dead(body: bytes) -> DeadLetter:
-    """The dead letter in these bytes. Raises ValueError if they hold none."""
+    """Return the dead letter in these bytes. Raises: ValueError if they hold none."""
     record: DeadLetterRecord = read(DeadLetterRecord, body, "dead letter")
     held = vars(record)
     del held["schema_"], held["body_bytes"]

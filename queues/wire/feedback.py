@@ -23,10 +23,10 @@ MAX_TEXT_CHARACTERS = 32_768
 
 
 class FeedbackRecord(Strict):
-    """What somebody thinks of a job's answer, as a publisher sends it to `feedback.<tenant>`.
+    """An opinion of a job's answer, as a publisher sends it to `feedback.<tenant>`.
 
-    `id` is its own, `job_id` the job's. `edited` needs `text`, the answer as edited; otherwise `text` is a remark.
-    `changed` belongs to `edited`. `source` shadow, with `target` and `propensity`, is said by dispatchers alone, on
+    `id` is the feedback's own, `job_id` the job's. `edited` needs `text`, the answer as edited; otherwise `text` is a
+    remark. `changed` belongs to `edited`. Only dispatchers send `source` shadow, with `target` and `propensity`, on
     `feedback.<tenant>.shadow`.
     """
 
@@ -46,7 +46,7 @@ _write_feedback = writer(Feedback, FeedbackRecord, apart=("at",))
 
 
 def encode_feedback(feedback: Feedback) -> bytes:
-    """Raises InvalidFeedback where a reader would refuse it: nobody answers feedback, so this is the time to say it."""
+    """Encode feedback. Raises: InvalidFeedback if a reader would refuse it: feedback gets no answer to say so later."""
     fields = _write_feedback(feedback)
     try:
         body = to_json({name: value for name, value in fields.items() if value is not None}, inf_nan_mode="constants")
@@ -59,7 +59,7 @@ def encode_feedback(feedback: Feedback) -> bytes:
 
 
 def decode_feedback(body: bytes, subject: str, stored_at: float) -> Feedback | Problem:
-    """The feedback on `feedback.<tenant>[.shadow]`, or what is wrong with it. `stored_at` is the broker's time."""
+    """Return the feedback on `feedback.<tenant>[.shadow]`, or its problem. `stored_at` is the broker's time."""
     sent = _parsed(body)
     if isinstance(sent, Problem):
         return sent
@@ -86,7 +86,7 @@ def _parsed(body: bytes) -> dict[str, Any] | Problem:
 
 
 def _contradiction(feedback: Feedback) -> Problem | None:
-    """What no single field is to blame for."""
+    """Return a problem that no single field is to blame for, or None."""
     if feedback.verdict is Verdict.EDITED and feedback.text is None:
         return field_problem("text", "is required with verdict edited: the answer as edited")
     if feedback.verdict is not Verdict.EDITED and feedback.changed is not None:
@@ -102,7 +102,7 @@ def _contradiction(feedback: Feedback) -> Problem | None:
 
 
 def _subject_problem(read: FeedbackRecord, subject: str) -> Problem | None:
-    """The subject is what the broker's permissions checked; the body may only agree with it."""
+    """Refuse a bad tenant name, and a body that disagrees with the subject, which the broker's permissions checked."""
     tenant = _tenant(subject)
     if not TENANT.fullmatch(tenant):
         return field_problem("subject", f"must name a tenant that matches {TENANT.pattern}")

@@ -24,20 +24,20 @@ from queues.wire.record import VERSION, WORDS, JobId, TargetName, TenantName, Ve
 from queues.wire.subjects import MSG_ID
 
 MAX_BODY_BYTES = 512 * 1024
-"""Half of NATS' default message limit: a job leaves room for its attempts' answers in its WORK message."""
+"""Half of NATS' default message limit, so that a job leaves room for its attempts' answers in its WORK message."""
 
 UNCHECKED_BODY_BYTES = 64 * 1024
-"""Written anew, JSON grows at most fourfold (1e15 to 1000000000000000.0): a body this short stays within the limit."""
+"""Written again, JSON grows at most fourfold (1e15 to 1000000000000000.0): a body this short stays within the limit."""
 
 INVALID_TENANT = "invalid"
-"""Who is answered where the subject names no tenant; subjects of results are built from it."""
+"""The tenant to answer where the subject names none; subjects of results are built from it."""
 
 LATEST_MOMENT_AT = 1e11
 """The year 5138. A later number is milliseconds, sent by mistake."""
 
 
 def _moment_at(moment: float | str) -> float:
-    """The moment in unix seconds."""
+    """Return the moment in unix seconds."""
     try:
         at = _seconds(moment)
     except (ValueError, OverflowError) as error:
@@ -57,7 +57,7 @@ def _seconds(moment: float | str) -> float:
 
 
 def _one_line(error: Exception) -> str:
-    """The first words of a parser's complaint, without the value it quotes."""
+    """Return the first words of a parser's complaint, without the value it quotes."""
     return str(error).split(": ")[0]
 
 
@@ -103,7 +103,7 @@ _write_submission = writer(Submission, JobRecord, apart=("traceparent",))
 
 
 def encode_submission(submission: Submission, tenant: str) -> bytes:
-    """A job envelope of wire schema v1. Raises InvalidJob where it cannot even be addressed or is too long."""
+    """Return a job envelope of wire schema v1. Raises: InvalidJob if it has no valid id or Unicode, or is too long."""
     if not JOB_ID.fullmatch(submission.id):
         raise InvalidJob("id", f"must match {JOB_ID.pattern}")
     envelope = {**_write_submission(submission), "tenant": tenant}
@@ -117,7 +117,7 @@ def encode_submission(submission: Submission, tenant: str) -> bytes:
 
 
 def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float) -> Job | Malformed:
-    """The job on `jobs.<lane>.<tenant>`, or what is wrong with it. `stored_at` is the broker's time, unix seconds."""
+    """Return the job on `jobs.<lane>.<tenant>`, or its problem. `stored_at` is the broker's time, unix seconds."""
     _, lane_name, tenant = subject.split(".", 2)
     lane = Lane(lane_name)
     read = _read_envelope(body, lane, tenant)
@@ -131,7 +131,7 @@ def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, sto
 
 
 def _read_envelope(body: bytes, lane: Lane, tenant: str) -> tuple[JobRecord, dict[str, Any]] | Problem:
-    """The validated envelope and the request as it was sent, but for what says nothing."""
+    """Return the validated envelope, and the request as it was sent but for fields that say nothing."""
     if len(body) > MAX_BODY_BYTES:
         return field_problem("body", f"must be at most {MAX_BODY_BYTES} bytes, not {len(body)}")
     try:
@@ -154,7 +154,7 @@ def _size_problem(body: bytes, sent: Mapping[str, Any]) -> Problem | None:
 
 
 def _subject_problem(envelope: JobRecord, lane: Lane, tenant: str) -> Problem | None:
-    """The subject is what the broker's permissions checked; the body may only agree with it."""
+    """Refuse a bad tenant name, and a body that disagrees with the subject, which the broker's permissions checked."""
     if not TENANT.fullmatch(tenant):
         return field_problem("subject", f"must name a tenant that matches {TENANT.pattern}")
     if envelope.tenant not in (None, tenant):
@@ -173,7 +173,7 @@ def _cloud(cloud: str | list[str]) -> Cloud:
 def malformed(
     body: bytes, headers: Mapping[str, str] | None, subject: str, lane: Lane, tenant: str, problem: Problem
 ) -> Malformed:
-    """To be answered under a tenant and an id that are safe in a subject."""
+    """Return the message as malformed, to be answered under a tenant and an id that are safe in a subject."""
     if TENANT.fullmatch(tenant) is None:
         # Not under an id it chose: a tenant may be called so, and the id be one of its jobs.
         return Malformed(made_up_id(body, subject), INVALID_TENANT, lane, problem, body)
@@ -181,12 +181,12 @@ def malformed(
 
 
 def job_message_id(tenant: str, job_id: str) -> str:
-    """The broker compares message ids across the whole stream, so two tenants' jobs must not share one."""
+    """Return a message id that no other tenant's job shares: the broker compares ids across the whole stream."""
     return f"{tenant}.{job_id}"
 
 
 def _best_id(body: bytes, headers: Mapping[str, str] | None, subject: str, tenant: str) -> str:
-    """The id to answer under: the body's, else the message id's, else one that every redelivery gives again."""
+    """Return the id to answer under: the body's, else the message id's, else one that every redelivery gives again."""
     message_id = (headers or {}).get(MSG_ID, "").removeprefix(job_message_id(tenant, ""))
     for candidate in (_id_in(body), message_id.partition(".")[0]):
         if isinstance(candidate, str) and JOB_ID.fullmatch(candidate):

@@ -39,7 +39,7 @@ def encode_ledger(entry: LedgerEntry) -> bytes:
 
 
 def decode_ledger(body: bytes) -> LedgerEntry:
-    """The ledger entry in these bytes. Raises ValueError if they hold none."""
+    """Return the ledger entry in these bytes. Raises: ValueError if they hold none."""
     record: LedgerEntryRecord = read(LedgerEntryRecord, body, "ledger entry")
     held = vars(record)
     del held["schema_"]

@@ -1,4 +1,4 @@
-"""The broker's message for everything outbound: subject, headers and body. Every queue sends exactly these."""
+"""Makes the broker's message for everything outbound: subject, headers and body. Every queue sends exactly these."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from queues.wire.subjects import (
 from queues.wire.work import encode_work, work_message_id
 
 HEADER_ROOM_BYTES = 1024
-"""The broker's limit is for headers and body together; ours are a few hundred bytes."""
+"""Room for headers, which the broker's limit counts with the body; ours are a few hundred bytes."""
 
 DEFAULT_MAX_MESSAGE_BYTES = 1024 * 1024
 """NATS' default limit."""
 
 DEFAULT_MAX_BYTES = DEFAULT_MAX_MESSAGE_BYTES - HEADER_ROOM_BYTES
-"""What a body may have where the broker's limit is NATS' default."""
+"""Bytes a body may have where the broker's limit is NATS' default."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HEADER_FRAME_BYTES = len(b"NATS/1.0\r\n\r\n")
@@ -62,7 +62,7 @@ class Message:
 
     @property
     def size_bytes(self) -> int:
-        """Headers and body as the broker counts them."""
+        """Size of headers and body as the broker counts them."""
         if not self.headers:
             return len(self.data)
         size = len(self.data) + _HEADER_FRAME_BYTES
@@ -72,13 +72,13 @@ class Message:
 
 
 def traceparent_in(headers: Mapping[str, str] | None) -> str | None:
-    """A well-formed W3C trace context; a publisher's header is carried on, so anything else is dropped."""
+    """Return a well-formed W3C trace context; a publisher's header is carried on, so anything else is dropped."""
     value = None if headers is None else headers.get(TRACEPARENT)
     return value if value is not None and _TRACEPARENT.fullmatch(value) else None
 
 
 def message_or_none(outbound: Outbound, traceparent: str | None, max_bytes: int) -> Message | None:
-    """Return its message; None for what no reader would take, as text with half a surrogate pair."""
+    """Return the message of `outbound`; None if no reader would take it, such as text with half a surrogate pair."""
     try:
         return message_of(outbound, traceparent, max_bytes)
     except (ValueError, InvalidFeedback) as error:
@@ -87,14 +87,14 @@ def message_or_none(outbound: Outbound, traceparent: str | None, max_bytes: int)
 
 
 def accepted(stored: Sequence[Stored], max_message_bytes: int) -> list[bool]:
-    """For a desk: True where new. Raises InvalidJob if one was refused for good; the others are stored."""
+    """Return which were new, for a desk. Raises: InvalidJob if one was refused for good; the others are stored."""
     if Stored.REFUSED in stored:
         raise InvalidJob("body", f"must fit into the broker's limit of {max_message_bytes} bytes with its headers")
     return [each is Stored.NEW for each in stored]
 
 
 def message_of(outbound: Outbound, traceparent: str | None = None, max_bytes: int = DEFAULT_MAX_BYTES) -> Message:
-    """Ids are made of what is sent, so that a repeated step sends the same id and changes nothing.
+    """Return the message, with an id made of what is sent: a repeated step sends the same id and changes nothing.
 
     Work that would not fit into `max_bytes` goes without its oldest answers.
     """
@@ -131,7 +131,7 @@ def _message(outbound: Outbound, max_bytes: int) -> Message:
 
 
 def _line(attempt: Attempt | None) -> str:
-    """A repeated call has a line of its own, and so has giving up on it: those before may be booked already."""
+    """Return the line's key: a repeated call has its own, as has giving up on one; earlier lines may be booked."""
     if attempt is None:
         return "0"
     if isinstance(attempt.outcome, Failure) and attempt.outcome.kind is FailureKind.INTERRUPTED:
@@ -149,17 +149,17 @@ def _fitting(work: Work, max_bytes: int) -> bytes:
 
 
 def _without_answer(work: Work, index: int) -> Work:
-    """A failure in its place, so that nobody delivers an answer that is not there; its cost stays booked."""
+    """Replace the answer by a failure, so that nobody delivers a missing answer; its cost stays booked."""
     attempts = list(work.attempts)
     attempts[index] = replace(attempts[index], outcome=_DROPPED, confidence=None)
     return replace(work, attempts=tuple(attempts))
 
 
 def submission_message(submission: Submission, tenant: str, secret: bytes = b"") -> Message:
-    """Raises InvalidJob where the submission cannot be addressed or is too long."""
+    """Return the submission's message. Raises: InvalidJob if it has no valid id or Unicode, or is too long."""
     message_id = job_message_id(tenant, submission.id)
     if secret:
-        # The broker compares these across tenants, and whoever guesses one can be first.
+        # The broker compares these across tenants, and anyone who guesses one can be first.
         message_id += f".{hmac.digest(secret, message_id.encode(), 'sha256')[:16].hex()}"
     headers = {MSG_ID: message_id}
     if submission.traceparent is not None:
@@ -168,11 +168,11 @@ def submission_message(submission: Submission, tenant: str, secret: bytes = b"")
 
 
 def cancel_message(tenant: str, job_id: str) -> Message:
-    """Raises: InvalidJob for what cannot be an id."""
+    """Return the message that cancels a job. Raises: InvalidJob if `job_id` cannot be an id."""
     return Message(cancel_subject(tenant, checked_job_id(job_id)), b"")
 
 
 def feedback_message(feedback: Feedback) -> Message:
-    """Raises InvalidFeedback where a reader would refuse it."""
+    """Return the feedback's message. Raises: InvalidFeedback if a reader would refuse it."""
     subject = feedback_subject(feedback.tenant, feedback.source)
     return Message(subject, encode_feedback(feedback), {MSG_ID: f"{feedback.tenant}.{feedback.id}"})

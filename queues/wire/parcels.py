@@ -32,25 +32,25 @@ from queues.wire.subjects import (
 )
 
 CHUNK_BYTES = 128 * 1024
-"""What every client's object store takes by default; it fits into the smallest message limit in use."""
+"""Bytes per chunk, as every client's object store takes them by default; within the smallest message limit in use."""
 
 _NAME = re.compile(r"[\w-]+\.[\w-]+\.[0-9a-f]{16}", re.ASCII)
-"""It is about to become part of a subject."""
+"""The form of an object's name, which becomes part of a subject."""
 
 MOST_BYTES = 64 * 1024 * 1024
-"""An answer beyond this is refused, and its job fails: nobody generates that much on purpose."""
+"""The max size of an answer. A larger one is refused, and its job fails: nobody generates that much on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """The answer of a result, taken out of it: messages to store first, and the result's own."""
+    """A result split in two: the answer's messages, to store first, and the result's own message."""
 
     contents: Sequence[Message]
     message: Message
 
 
 def parcel_of(result: Outbound, message: Message | None, max_message_bytes: int) -> Parcel | None:
-    """How to store a result whose message is too large; None for anything else, and where it cannot help."""
+    """Split a result whose message is too large; return None for anything else, and where a split cannot help."""
     if not isinstance(result, Result) or message is None or message.size_bytes <= max_message_bytes:
         return None
     if result.answer is None or len(content := to_json(result.answer.message)) > MOST_BYTES:
@@ -70,7 +70,7 @@ def _chunks(receipt: Receipt, content: bytes) -> list[Message]:
 
 
 def chunk_subjects(receipt: Receipt) -> list[str]:
-    """In the order in which the chunks make up the object."""
+    """Return the subjects of the chunks in the order in which they make up the object."""
     return [object_chunk_subject(receipt.name, number) for number in range(receipt.chunks)]
 
 
@@ -94,13 +94,13 @@ def _digest(content: bytes) -> str:
 
 
 def belongs_to(receipt: Receipt, tenant: str) -> bool:
-    """Whether the claim may stand in a result of the tenant: a forged one could name another's object, or no name."""
+    """Return whether the tenant's result may hold this claim: a forged one could name another's object, or none."""
     named = receipt.bucket == LARGE_RESULTS_BUCKET and receipt.name.startswith(f"{tenant}.")
     return named and _NAME.fullmatch(receipt.name) is not None and 0 < receipt.chunks <= MOST_BYTES // CHUNK_BYTES
 
 
 def unpacked(body: bytes, receipt: Receipt, chunks: Sequence[bytes]) -> Result:
-    """The result with its answer put back. Raises: QueueUnavailable where the object is not what its claim says."""
+    """Return the result with its answer put back. Raises: QueueUnavailable if the object is not what its claim says."""
     content = b"".join(chunks)
     result = result_in(body, from_json(content)) if receipt.digest == _digest(content) else None
     if result is None or not isinstance(result.answer, Answer):

@@ -1,4 +1,4 @@
-"""From a validation error to the Problem a publisher reads: the field's path in its own JSON, and the rule."""
+"""Turns a validation error into the Problem a publisher reads: the field's path in its own JSON, and the rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleet.validation import UNKNOWN, rule_of
 Model = TypeVar("Model")
 
 MAX_PATH_CHARS = 200
-"""Names of unknown fields come from the publisher, so the path that repeats one is cut."""
+"""Max characters of a path: it may repeat the name of an unknown field, which comes from the publisher."""
 
 
 def field_problem(field: str, rule: str) -> Problem:
@@ -23,7 +23,7 @@ def field_problem(field: str, rule: str) -> Problem:
 
 
 def checked(validate: Callable[[Any], Model], sent: dict[str, Any]) -> Model | Problem:
-    """What `validate` makes of `sent`, or the first problem. A null it objects to is taken out of `sent`: it is absent.
+    """Return what `validate` makes of `sent`, or the first problem. A null it objects to is removed from `sent`.
 
     Most jobs have no such null, so only those that fail are searched for one.
     """
@@ -39,7 +39,7 @@ def checked(validate: Callable[[Any], Model], sent: dict[str, Any]) -> Model | P
 
 
 def _drop_nulls(error: ValidationError, sent: dict[str, Any]) -> bool:
-    """Whether `sent` is now without a field that was null and was objected to; an item of a list is no field."""
+    """Remove null fields that were objected to from `sent`, but no items of lists; return whether there was one."""
     found = error.errors(include_url=False)
     nulls = {tuple(_path(details, sent)) for details in found if details["input"] is None}
     dropped = [_drop(path, sent) for path in nulls if path and isinstance(path[-1], str)]
@@ -57,7 +57,7 @@ def _drop(path: tuple[int | str, ...], sent: dict[str, Any]) -> bool:
 
 
 def problem_of(error: ValidationError, body: object) -> Problem:
-    """The first field in `body` that breaks a rule; where it may take several shapes, the one that fits furthest."""
+    """Return the problem of the first field that breaks a rule, judged by the shape that fits `body` furthest."""
     errors = error.errors(include_url=False, include_input=False)
     paths = [_path(details, body) for details in errors]
     first = paths[0]
@@ -70,7 +70,7 @@ def problem_of(error: ValidationError, body: object) -> Problem:
 
 
 def _path(details: ErrorDetails, body: object) -> list[int | str]:
-    """Where the error is in `body`, without the names pydantic adds for the branches of a union.
+    """Return the error's path in `body`, without the names pydantic adds for the branches of a union.
 
     Such a name follows a value that has branches, and may be the name of one of its fields as well: the text part's
     is `text`.
@@ -91,7 +91,7 @@ def _path(details: ErrorDetails, body: object) -> list[int | str]:
 
 
 def _has_branches(path: list[int | str], body: Any) -> bool:
-    """Whether the object there is one of several kinds, told apart by its `role` or `type`."""
+    """Return whether the object at `path` is one of several kinds, told apart by its `role` or `type`."""
     if isinstance(path[-1], int):
         if path[-2] == "content":  # the others' parts are texts, which is one kind
             return body["request"]["messages"][path[-3]]["role"] in ("user", "assistant")
@@ -103,7 +103,7 @@ _APART = "is not a field of a job: it is charged apart from tokens, at prices th
 _STORED = "is not a field of a job: it names what lies in a provider's account"
 _OLD = "is not a field of a job: use tools and tool_choice"
 CACHE_MARK = "cache_control"
-"""Marks what a provider shall cache for money, in any part of a request."""
+"""Marks what a provider is to cache for money, in any part of a request."""
 
 REFUSED: Mapping[str, str] = {
     "web_search_options": _APART,

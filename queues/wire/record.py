@@ -1,4 +1,4 @@
-"""What all messages have in common: the version, the rules of names, and the way from a value to its record.
+"""The common parts of all messages: the version, the rules of names, and the way from a value to its record.
 
 A record is the pydantic model of a message: the one list of its fields, from which come the published JSON Schema, the
 check of what is read, and what is written. Its fields are called like those of the value it holds; an alias is
@@ -31,7 +31,7 @@ Version = Annotated[int, Field(alias="schema", ge=VERSION, le=VERSION)]
 Count = Annotated[int, Field(ge=0)]
 
 Fields = dict[str, Any]
-"""By name, as JSON takes them or as a value does."""
+"""Fields by name, as JSON takes them or as a value does."""
 
 
 class _Words:
@@ -43,7 +43,7 @@ class _Words:
 
 
 WORDS = _Words()
-"""For `Annotated`, around an enum in what strangers send."""
+"""The mark in `Annotated` of an enum in what strangers send."""
 
 
 class Written(Strict):
@@ -55,7 +55,7 @@ class Written(Strict):
 def writer(kind: type, record: type[BaseModel], apart: Collection[str] = ()) -> Callable[[Any], Fields]:
     """Return a function that turns a value into its record, with the schema's version where the record has one.
 
-    Fields named in `apart` are left to the caller. Raises KeyError, at import, for any other that the record lacks.
+    Fields named in `apart` are left to the caller. Raises: KeyError, at import, if the record lacks any other.
     """
     entries = [f"'schema': {VERSION}"] if "schema_" in record.model_fields else []
     hints = get_type_hints(kind)
@@ -69,7 +69,7 @@ def writer(kind: type, record: type[BaseModel], apart: Collection[str] = ()) -> 
 
 
 def _text_of(value: str, hint: Any) -> str:
-    """Code that gives a field's value, a word as plain text: to_json takes ten times as long over an enum."""
+    """Return code that gives a field's value, a word as plain text: to_json takes ten times as long over an enum."""
     if _is_word(hint):
         return f"str({value})"
     return f"{value} and str({value})" if any(map(_is_word, get_args(hint))) else value
@@ -80,7 +80,7 @@ def _is_word(hint: Any) -> bool:
 
 
 def checks_of(kind: type, apart: Collection[str] = (), required: Collection[str] = (), **rules: Any) -> Fields:
-    """The fields of a dataclass for `pydantic.create_model`: by its types, or by `rules` where those say more.
+    """Return a dataclass's fields for `pydantic.create_model`: by its types, or by `rules` where those say more.
 
     A field with a default may be missing, as in what an earlier version wrote, unless it is `required`.
     """
@@ -99,13 +99,13 @@ def _default_of(field: Any) -> Any:
 
 
 def broken_rule(error: ValidationError) -> tuple[str, str]:
-    """The first field that breaks a rule, as a dotted path, and the rule, without the value. Not for unions."""
+    """Return the first field that breaks a rule, as a dotted path, and the rule, without the value. Not for unions."""
     first = error.errors(include_url=False, include_input=False)[0]
     return ".".join(map(str, first["loc"])) or "body", rule_of(first)
 
 
 def read(record: type[Written], body: bytes, what: str) -> Any:
-    """The record in these bytes. Raises ValueError naming the field and the rule where they hold none."""
+    """Return the record in these bytes. Raises: ValueError, naming the field and the rule, if they hold none."""
     try:
         return record.__pydantic_validator__.validate_json(body)
     except ValidationError as error:
@@ -114,7 +114,7 @@ def read(record: type[Written], body: bytes, what: str) -> Any:
 
 
 def fields_in(body: bytes) -> Mapping[str, Any]:
-    """What a message that could not be read has all the same, as far as it can be told."""
+    """Return the fields of a message that could not be read, as far as its JSON parses."""
     try:
         sent = from_json(body)
     except ValueError:

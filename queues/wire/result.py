@@ -21,7 +21,7 @@ from queues.wire.record import Fields, Version, Written, fields_in, read, writer
 
 
 class ProblemRecord(Written):
-    """Why there is no answer; `field` and `rule` where something from outside breaks a rule."""
+    """The reason that there is no answer; `field` and `rule` where something from outside breaks a rule."""
 
     message: str
     field: str | None
@@ -29,7 +29,7 @@ class ProblemRecord(Written):
 
 
 class ClaimRecord(Written):
-    """Where the message of a large result lies: object `name` of the object store `bucket`, `bytes` bytes of JSON.
+    """The place of a large result's message: object `name` of the object store `bucket`, `bytes` bytes of JSON.
 
     Its `chunks` are numbered from 0; `digest` is that of the whole, SHA-256=<base64url>.
     """
@@ -71,7 +71,7 @@ class ResultRecord(Written):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where the answer of a large result lies: an object of `bytes` bytes that holds the `message` as JSON.
+    """The place of a large result's answer: an object of `bytes` bytes that holds the `message` as JSON.
 
     `digest` is the object store's: SHA-256=<base64url>.
     """
@@ -89,7 +89,7 @@ _PLAIN = tuple(field.name for field in fields(Result) if field.name not in ("ans
 
 
 def encode_result(result: Result, receipt: Receipt | None = None) -> bytes:
-    """With a `receipt`, a claim in place of the message."""
+    """Encode a result; with a `receipt`, put a claim in place of the message."""
     answer = result.answer
     record = _write_result(result)
     record["message"] = answer and answer.message if receipt is None else None
@@ -109,7 +109,7 @@ def problem_record(problem: Problem) -> Fields:
 
 
 def decode_result(body: bytes, message: Mapping[str, Any] | None = None) -> Result:
-    """The result in these bytes; with the `message` its claim stands for. Raises ValueError if they hold none."""
+    """Return the result in the bytes, with the `message` its claim stands for. Raises: ValueError if there is none."""
     record: ResultRecord = read(ResultRecord, body, "result")
     attempts = tuple(map(read_attempt, record.attempts))
     answer = _answer(record, attempts, record.message if message is None else message)
@@ -119,7 +119,7 @@ def decode_result(body: bytes, message: Mapping[str, Any] | None = None) -> Resu
 
 
 def result_in(body: bytes, message: Mapping[str, Any] | None = None) -> Result | None:
-    """None where it is no result: a publisher can make the broker's own replies land on a result's subject."""
+    """Return the result, if it is one: a publisher can make the broker's replies land on a result's subject."""
     try:
         return decode_result(body, message)
     except ValueError:
@@ -127,7 +127,7 @@ def result_in(body: bytes, message: Mapping[str, Any] | None = None) -> Result |
 
 
 def receipt_in(body: bytes) -> Receipt | None:
-    """The claim of a large result; None for all others."""
+    """Return the claim of a large result; None for all others."""
     if b'"claim":{' not in body:  # most results, which need not be parsed twice
         return None
     try:
@@ -137,17 +137,17 @@ def receipt_in(body: bytes) -> Receipt | None:
 
 
 def _answer(record: ResultRecord, attempts: tuple[Attempt, ...], message: Mapping[str, Any] | None) -> Answer | None:
-    """The delivered answer; its own usage is that of the last attempt that answered on the delivering target."""
+    """Return the delivered answer; its own usage is that of the last attempt that answered on the delivering target."""
     if message is None:
         return None
     answered = [a.outcome.usage for a in attempts if isinstance(a.outcome, Answer) and a.target == record.target]
     usage = answered[-1] if answered else read_usage(record.usage)
-    # A backend that names neither has answered all the same: whoever waits for the result must be able to read it.
+    # A backend that names neither has answered all the same: anyone who waits for the result must be able to read it.
     return Answer(message, record.finish_reason or "", usage, record.model or "")
 
 
 def _total_usage(result: Result) -> Usage:
-    """Tokens of every attempt; those of the answer itself where no attempt was needed."""
+    """Return the tokens of every attempt, or those of the answer itself where no attempt was needed."""
     answered = [attempt.outcome.usage for attempt in result.attempts if isinstance(attempt.outcome, Answer)]
     if not answered and result.answer is not None:
         return result.answer.usage

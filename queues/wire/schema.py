@@ -1,4 +1,4 @@
-"""Wire schema v1: what a job, feedback, a result, a ledger entry and a dead letter look like as JSON.
+"""Wire schema v1: the JSON form of a job, feedback, a result, a ledger entry and a dead letter.
 
 `python -m queues.wire.schema` prints the JSON Schemas, made of the records by which the fleet reads and writes.
 """
@@ -29,7 +29,7 @@ class _Named(GenerateJsonSchema):
 
 
 def json_schemas() -> dict[str, Any]:
-    """One JSON Schema document (draft 2020-12) with Job, Feedback, Result, LedgerEntry and DeadLetter under `$defs`."""
+    """Return a JSON Schema (draft 2020-12) with Job, Feedback, Result, LedgerEntry and DeadLetter under `$defs`."""
     _, document = models_json_schema(
         [(record, "validation") for record in PUBLISHED],
         title=f"Fleet wire schema v{VERSION}",
@@ -39,7 +39,7 @@ def json_schemas() -> dict[str, Any]:
 
 
 def rendered() -> str:
-    """The published file."""
+    """Return the text of the published file."""
     return json.dumps(json_schemas(), indent=2) + "\n"
 
 

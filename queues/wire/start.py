@@ -1,4 +1,4 @@
-"""STARTS: the note of a call that is about to be made. Nobody decodes it: that it lies there is what it says."""
+"""STARTS: the note of a call that is about to be made. Nobody decodes it: its presence is the message."""
 
 from __future__ import annotations
 

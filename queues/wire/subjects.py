@@ -45,7 +45,7 @@ _STREAMS = {
     "$KV": "KV_{}",
     "$O": "OBJ_{}",
 }
-"""By the first token of a subject; the name of a bucket is the second."""
+"""Streams by the first token of a subject; the name of a bucket is the second."""
 
 API = "$JS.API"
 """The first tokens of the subjects that JetStream answers requests on."""
@@ -63,7 +63,7 @@ def job_subject(lane: Lane, tenant: str) -> str:
 
 
 def arrival_subject(tenant: str) -> str:
-    """Where the broker tells, without its body, of an interactive job that it has stored."""
+    """Return the subject on which the broker announces an interactive job that it has stored, without its body."""
     return f"arrived.{Lane.INTERACTIVE}.{tenant}"
 
 
@@ -84,7 +84,7 @@ def start_subject(tenant: str, job_id: str, attempt: int, call: int) -> str:
 
 
 def reading_subject(stream: str, sequence: int) -> str:
-    """Of one message of the stream. No start has it: there, the third place is a number."""
+    """Return the subject for reading one message of the stream. No start has it: there the fourth token is a number."""
     return f"{START_SUBJECTS}{stream}.{sequence}.read.0"
 
 
@@ -93,7 +93,7 @@ def dead_subject(tenant: str) -> str:
 
 
 def feedback_subject(tenant: str, source: Witness) -> str:
-    """A dispatcher's own comparisons have a subject that no publisher is given the right to."""
+    """Return the subject; a dispatcher's own comparisons have one that no publisher is given the right to."""
     return f"feedback.{tenant}.shadow" if source is Witness.SHADOW else f"feedback.{tenant}"
 
 
@@ -156,7 +156,7 @@ def stream_of(source: Source) -> str:
 
 
 def consumer_of(source: Source) -> str:
-    """The durable consumer's name. No lane has a dash, so target, lane and tenant stay apart."""
+    """Return the durable consumer's name. No lane has a dash, so target, lane and tenant stay apart."""
     match source:
         case JobsOf(lane, tenant):
             return lane.value if tenant is None else f"{lane}-{tenant}"
@@ -165,7 +165,7 @@ def consumer_of(source: Source) -> str:
 
 
 def filter_of(source: Source) -> str:
-    """The subject filter of the source."""
+    """Return the subject filter of the source."""
     match source:
         case JobsOf(lane, tenant):
             return job_subject(lane, tenant or "*")
@@ -174,7 +174,7 @@ def filter_of(source: Source) -> str:
 
 
 def depths_of(jobs: Mapping[str, int], work: Mapping[str, int]) -> Depths:
-    """The reading that these counts of messages by subject stand for."""
+    """Return the depths that these counts of messages by subject give."""
     waiting: Counter[JobsOf] = Counter()
     stored: Counter[WorkOf] = Counter()
     in_flight: Counter[str] = Counter()
@@ -195,7 +195,7 @@ def depths_of(jobs: Mapping[str, int], work: Mapping[str, int]) -> Depths:
 
 
 def checked_job_id(job_id: str) -> str:
-    """The id as given. Raises: InvalidJob if it is none; it is about to become part of a subject."""
+    """Return the id as given, to become part of a subject. Raises: InvalidJob if it is none."""
     if JOB_ID.fullmatch(job_id) is None:
         raise InvalidJob("id", f"must match {JOB_ID.pattern}")
     return job_id

@@ -33,7 +33,7 @@ from queues.wire.record import (
 from queues.wire.subjects import MSG_ID
 
 COMPARISON = "shadow"
-"""The end of the id of a message that is one."""
+"""The end of the message id of a comparison."""
 
 
 _FIRST = ("tier", "deadline_at", "max_cost_usd", "cloud", "own_key", "metadata", "hop", "attempts")
@@ -73,13 +73,13 @@ _write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow"))
 
 
 def work_message_id(work: Work) -> str:
-    """Return one id per job and hop. It says of a comparison that it is one, also where the body cannot be read."""
+    """Return one id per job and hop. It marks a comparison as one, even where the body cannot be read."""
     message_id = f"{work.job.tenant}.{work.job.id}.{work.hop}"
     return message_id if work.shadow is None else f"{message_id}.{COMPARISON}"
 
 
 def encode_work(work: Work) -> bytes:
-    """The request stays at the top level, so that it is nested no deeper than the JSON parser allows for a job."""
+    """Encode work; the request stays at the top level, nested no deeper than the JSON parser allows for a job."""
     record = _write_job(work.job)
     record.update(_write_work(work))
     providers, shadow = work.job.cloud.providers, work.shadow
@@ -90,7 +90,7 @@ def encode_work(work: Work) -> bytes:
 
 
 def decode_work(body: bytes, subject: str, headers: Mapping[str, str] | None = None) -> Work | Malformed:
-    """The work on `work.<target>.<lane>.<tenant>`; Malformed where the bytes are not ours or of another version."""
+    """Return the work on `work.<target>.<lane>.<tenant>`; Malformed if the bytes are not ours or of another version."""
     read = _read(body, subject)
     if isinstance(read, Work):
         return read
@@ -119,7 +119,7 @@ def _read(body: bytes, subject: str) -> Work | Problem:
 
 
 def _address_problem(record: Mapping[str, Any], subject: str) -> Problem | None:
-    """What comes of the work is published under these names, so they must be those that the broker let through."""
+    """Refuse names that differ from the subject's, which the broker let through: outcomes are published under them."""
     _, target, lane, tenant = subject.split(".", 3)
     for name, token in (("target", target), ("lane", lane), ("tenant", tenant)):
         if record[name] != token:
@@ -128,5 +128,5 @@ def _address_problem(record: Mapping[str, Any], subject: str) -> Problem | None:
 
 
 def _is_comparison(found: Mapping[str, Any]) -> bool:
-    """No job is taken for one: it would never be answered."""
+    """Return whether the message is a comparison. A job taken for one would never be answered."""
     return isinstance(found.get("shadow"), list) and str(found.get("id")).startswith(SHADOW_ID)

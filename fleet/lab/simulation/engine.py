@@ -233,7 +233,7 @@ class Engine:
             self._concluded(server, job, TIMED_OUT, now)
 
     def _concluded(self, server: SimulatedTarget, job: SimulatedJob, outcome: Outcome, now: float) -> None:
-        """End an attempt: free its slot, tell its breaker, and let the job go on."""
+        """End an attempt: free its slot, tell its breaker, and let the job continue."""
         name, target = server.target.name, server.target
         server.left(self._lanes[job.kind])
         job.ended_at = now
@@ -289,7 +289,7 @@ class Engine:
         self.refill(server, now)
 
     def lose(self, server: OwnServer, now: float) -> None:
-        """Take away a spot machine: its jobs fail, and go on as production decides."""
+        """Take away a spot machine: its jobs fail, and continue as production decides."""
         lost = server.lose_one(now)
         self.state.note_capacities()
         for job in lost:

@@ -25,7 +25,7 @@ from queues.jetstream.client.frames import CRLF, Arrival, headers_of, text_of
 UNENCRYPTED = "nats: the server offers no TLS"
 
 Taker = Callable[[Arrival], None]
-"""Called with each message as it is read, between two others: it must not take long."""
+"""A function called with each message as it is read, between two others: it must not take long."""
 
 _REFUSED = re.compile(r"permissions violation for (?:publish|subscription) to \"(\S+)\"")
 
@@ -122,7 +122,7 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
         self._takers: dict[int, Taker] = {}
         self._asking: set[tuple[str, asyncio.Future[None]]] = set()
         self.on_refused: Callable[[str], bool] = _nobody_cares
-        """Called with each subject that this login may not use, in lower case; returns whether it was used here."""
+        """Takes each subject that this login may not use, in lower case; returns whether it was used here."""
 
     @staticmethod
     def _parse_server_uri(connect_url: str) -> Address:

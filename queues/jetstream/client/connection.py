@@ -1,4 +1,4 @@
-"""One NATS connection, and batches of requests on it.
+"""A NATS connection, and batches of requests on it.
 
 nats-py waits for each reply in a task of its own; here a whole batch is written, its replies come to
 one inbox, and one future resolves when the last is in. Everything in flight when the connection breaks
@@ -28,7 +28,7 @@ from queues.jetstream.client.unreachable import unreachable
 from queues.wire.letters import HEADER_ROOM_BYTES, Message
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
-"""How long a healthy broker may take to answer. Read at each `connect`."""
+"""Seconds that a healthy broker may take to answer. Read at each `connect`."""
 BROKEN = "the connection to NATS broke"
 OTHER_LOGIN = "log in as a user who may, or give this one the right"
 

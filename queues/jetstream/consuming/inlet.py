@@ -42,7 +42,7 @@ class ConsumerGone(QueueUnavailable):
 
 
 class Inlet:
-    """One consumer's deliveries. Pulls one batch at a time; `close` it after a failed or cancelled pull.
+    """The deliveries of one consumer. Pulls one batch at a time; `close` it after a failed or cancelled pull.
 
     The server ends every pull by itself: with the last message asked for, or with a status message. In a cluster a
     delivery waits for a majority of the servers, and the status overtakes it: it says how many are still to come.

@@ -25,10 +25,10 @@ CLOCK_STEP_SECONDS = 1e-5
 """Seconds by which the same moment may differ: the wire has nanoseconds, a float less."""
 
 VOID = -1
-"""Instead of a generation: the token no longer holds."""
+"""The mark in place of a generation that the token no longer holds."""
 
 DOUBTED = -2
-"""Instead of a generation: the token has to be looked up."""
+"""The mark in place of a generation that the token has to be looked up."""
 
 _log = logging.getLogger(__name__)
 

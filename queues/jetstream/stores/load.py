@@ -30,7 +30,7 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _LaneRecord(BaseModel):
-    """One entry of `Load.lanes`; `slack_seconds` is below 0 if jobs come too late."""
+    """An entry of `Load.lanes`; `slack_seconds` is below 0 if jobs come too late."""
 
     target: str
     lane: Lane

@@ -67,7 +67,7 @@ class _Settlement:
 
 @dataclass(slots=True)
 class _Commit:
-    """One write: the requests in it, and the account before and after it."""
+    """A write: the requests in it, and the account before and after it."""
 
     number: int
     settled: list[_Settlement]
@@ -81,7 +81,7 @@ class _Commit:
 
 
 class Page:
-    """One account. `on_written` is told of it before and after every write of this process."""
+    """An account. `on_written` gets its state before and after every write of this process."""
 
     def __init__(
         self,

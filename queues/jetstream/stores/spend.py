@@ -23,7 +23,7 @@ CLOSE_SECONDS = 5.0
 EPOCH = date(1970, 1, 1).toordinal()
 
 OnBooked = Callable[[str | None, NanoUsd, NanoUsd], None]
-"""Called for every booking: the tenant (None: the fleet), and what was settled before and after it."""
+"""A function called for every booking: the tenant (None: the fleet), and what was settled before and after it."""
 
 
 class CellSpendBook:
