@@ -1,9 +1,4 @@
-"""The queue in this process: for tests, demonstrations and simulations.
-
-It keeps the promises of the JetStream queue (leases, redelivery, deduplication, the fence around
-results) and stores the same bytes under the same subjects, so that nothing passes through it that
-could not pass over the wire. Time comes from the clock given to the broker.
-"""
+"""The broker in this process: messages, leases and redeliveries. Time comes from the clock given to it."""
 
 from __future__ import annotations
 
@@ -12,59 +7,34 @@ import heapq
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from fleet.model.delivery import (
-    Ack,
-    AnyDelivery,
-    Committed,
-    Delivery,
     Depths,
     JobsOf,
-    Retry,
-    Settlement,
     Source,
     Stored,
-    Transition,
     WorkOf,
 )
-from fleet.model.errors import QueueUnavailable
-from fleet.model.feedback import Feedback
-from fleet.model.job import Job, Lane
-from fleet.model.result import Malformed, Outbound, Result, Sealed, Work
-from fleet.model.submission import Submission
-from queues.commit import commit
-from queues.jetstream.consuming.sealing import body_of
+from fleet.model.job import Lane
 from queues.jetstream.stores.load import MemoryLoads
-from queues.wire.codec import decode
 from queues.wire.letters import (
     DEFAULT_MAX_MESSAGE_BYTES,
-    HEADER_ROOM_BYTES,
     Message,
-    accepted,
-    cancel_message,
-    feedback_message,
-    message_or_none,
-    submission_message,
-    traceparent_in,
 )
-from queues.wire.parcels import belongs_to, chunk_subjects, parcel_of, unpacked
-from queues.wire.result import receipt_in, result_in
+from queues.wire.result import result_in
 from queues.wire.subjects import (
     EXPECTED_LAST_SUBJECT_SEQUENCE,
     MSG_ID,
     START_SUBJECTS,
-    checked_job_id,
     depths_of,
-    job_subject,
-    result_subject,
 )
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
+class Held:
     """The `number`th message. `lease` counts the times it was parked; an older entry in `parked` is stale."""
 
     message: Message
@@ -80,22 +50,22 @@ class _Held:
 class _Line:
     """The messages of one source: ready ones in order, leased and delayed ones by when they come back."""
 
-    ready: deque[_Held] = field(default_factory=deque)
-    parked: list[tuple[float, int, int, _Held]] = field(default_factory=list)
+    ready: deque[Held] = field(default_factory=deque)
+    parked: list[tuple[float, int, int, Held]] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=itertools.count)
 
-    def park(self, held: _Held, due_at: float) -> None:
+    def park(self, held: Held, due_at: float) -> None:
         held.lease += 1
         heapq.heappush(self.parked, (due_at, next(self.ids), held.lease, held))
 
-    def head(self, now: float) -> _Held | None:
+    def head(self, now: float) -> Held | None:
         """Return the first message that is ready; it stays where it is."""
         self.ready.extendleft(reversed(list(self._returning(now))))
         while self.ready and self.ready[0].gone:
             self.ready.popleft()
         return self.ready[0] if self.ready else None
 
-    def _returning(self, now: float) -> Iterator[_Held]:
+    def _returning(self, now: float) -> Iterator[Held]:
         while self.parked and self.parked[0][0] <= now:
             _, _, lease, held = heapq.heappop(self.parked)
             if lease == held.lease and not held.gone:
@@ -156,7 +126,7 @@ class MemoryBroker:
             self._records.setdefault(stream, []).append(Recorded(message, self._now()))
             self._last[message.subject] = message
         else:
-            self._line(source).ready.append(_Held(message, self._now(), next(self._numbers)))
+            self._line(source).ready.append(Held(message, self._now(), next(self._numbers)))
             self._depths[stream][message.subject] += 1
         self._tell(message)
         return Stored.NEW
@@ -218,10 +188,10 @@ class MemoryBroker:
         finally:
             self._listeners.discard(listener)
 
-    def lease(self, source: Source, limit: int) -> list[_Held]:
+    def lease(self, source: Source, limit: int) -> list[Held]:
         """Lease up to `limit` messages that are ready now."""
         lines, now = self._lines_of(source), self._now()
-        taken: list[_Held] = []
+        taken: list[Held] = []
         while len(taken) < limit and (heads := [held for line in lines if (held := line.head(now)) is not None]):
             held = min(heads, key=lambda held: (not held.deliveries, held.number))
             line = self._line_of(held)
@@ -242,13 +212,13 @@ class MemoryBroker:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
 
-    def end(self, held: _Held) -> None:
+    def end(self, held: Held) -> None:
         if not held.gone:
             held.gone = True
             subject = held.message.subject
             self._depths[subject.split(".", 1)[0]][subject] -= 1
 
-    def release(self, held: _Held, delay_seconds: float) -> None:
+    def release(self, held: Held, delay_seconds: float) -> None:
         """Hand the message out again after the delay; nothing changes if its lease has ended meanwhile."""
         if held.leased and not held.gone:
             self._line_of(held).park(held, self._now() + delay_seconds)
@@ -257,13 +227,13 @@ class MemoryBroker:
     def depths(self) -> Depths:
         return replace(depths_of(self._depths["jobs"], self._depths["work"]), at=self._now())
 
-    def extend(self, held: _Held) -> None:
+    def extend(self, held: Held) -> None:
         self.release(held, self._ack_wait_seconds)
 
     def _line(self, source: Source) -> _Line:
         return self._lines.setdefault(source, _Line())
 
-    def _line_of(self, held: _Held) -> _Line:
+    def _line_of(self, held: Held) -> _Line:
         source = _source_of(held.message.subject)
         if source is None:
             raise TypeError("only what waits in a line can be handed out")
@@ -277,132 +247,6 @@ class MemoryBroker:
         return [self._line(source)]
 
 
-class MemoryQueue:
-    """`fleet.ports.JobQueue` on a MemoryBroker."""
-
-    def __init__(self, broker: MemoryBroker) -> None:
-        self._broker = broker
-        self.reading = asyncio.Lock()
-
-    async def take(self, source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
-        until = time.monotonic() + wait_seconds
-        while not (taken := self._broker.lease(source, limit)):
-            left = until - time.monotonic()
-            if left <= 0:
-                return []
-            self._broker.takers[source] += 1
-            try:
-                await self._broker.changed(source, left)
-            finally:
-                self._broker.takers[source] -= 1
-        async with self.reading:
-            return [_delivery(source, held) for held in taken]
-
-    def read(self, delivery: AnyDelivery) -> AnyDelivery:
-        is_sealed = isinstance(delivery.body, Sealed)
-        return replace(delivery, body=_read(delivery.source, _held(delivery))) if is_sealed else delivery
-
-    async def begun(self, deliveries: Sequence[AnyDelivery]) -> Sequence[int]:
-        return [self._broker.readings.get(_held(delivery).number, 0) for delivery in deliveries]
-
-    async def note_begun(self, deliveries: Sequence[AnyDelivery], readings: int) -> None:
-        self._broker.readings |= {_held(delivery).number: readings for delivery in deliveries}
-
-    async def commit(self, transitions: Sequence[Transition]) -> Sequence[Committed]:
-        return await commit(transitions, self._store_all, self.settle)
-
-    async def publish(self, outbound: Sequence[Outbound]) -> Sequence[Stored]:
-        return await self._store_all([(each, None) for each in outbound])
-
-    async def _store_all(self, outbound: Sequence[tuple[Outbound, str | None]]) -> Sequence[Stored]:
-        return [self.store(each, traceparent) for each, traceparent in outbound]
-
-    def store(self, outbound: Outbound, traceparent: str | None) -> Stored:
-        """Store one message; everything published or committed passes here."""
-        limit = self._broker.max_message_bytes
-        message = message_or_none(outbound, traceparent, limit - HEADER_ROOM_BYTES)
-        if (parcel := parcel_of(outbound, message, limit)) is not None:
-            for content in parcel.contents:
-                self._broker.store(content)
-            message = parcel.message
-        return Stored.REFUSED if message is None else self._broker.store(message)
-
-    async def settle(self, settlements: Sequence[Settlement]) -> None:
-        for settlement in settlements:
-            held = _held(settlement.delivery)
-            match settlement:
-                case Ack():
-                    self._broker.end(held)
-                case Retry(delay_seconds=delay_seconds):
-                    self._broker.release(held, delay_seconds)
-
-    async def extend(self, deliveries: Sequence[AnyDelivery]) -> None:
-        for delivery in deliveries:
-            self._broker.extend(_held(delivery))
-
-    async def depths(self) -> Depths:
-        return self._broker.depths()
-
-    async def awaited(self, targets: Collection[str]) -> Collection[str]:
-        return {target for target in targets if any(self._broker.takers[WorkOf(target, lane)] for lane in Lane)}
-
-    def loads(self) -> MemoryLoads:
-        return self._broker.loads
-
-    async def arrivals(self) -> AsyncIterator[JobsOf]:
-        async for message in self._broker.listen(job_subject(Lane.INTERACTIVE, "")):
-            yield JobsOf(Lane.INTERACTIVE, message.subject.rpartition(".")[2])
-
-
-class MemoryDesk:
-    """`fleet.ports.JobDesk` on a MemoryBroker."""
-
-    def __init__(self, broker: MemoryBroker, tenant: str) -> None:
-        self._broker = broker
-        self._tenant = tenant
-
-    async def submit(self, submissions: Sequence[Submission]) -> Sequence[bool]:
-        messages = [submission_message(submission, self._tenant) for submission in submissions]
-        return accepted([self._broker.store(message) for message in messages], self._broker.max_message_bytes)
-
-    async def result(self, job_id: str) -> Result | None:
-        message = self._broker.last(result_subject(self._tenant, checked_job_id(job_id)))
-        return None if message is None else self._whole(message.data)
-
-    def _whole(self, body: bytes) -> Result | None:
-        receipt = receipt_in(body)
-        if receipt is None:
-            return result_in(body)
-        if not belongs_to(receipt, self._tenant):
-            return None
-        found = [self._broker.last(subject) for subject in chunk_subjects(receipt)]
-        chunks = [message.data for message in found if message is not None]
-        return unpacked(body, receipt, chunks) if len(chunks) == len(found) else None
-
-    async def results(self) -> AsyncIterator[Result]:
-        async for message in self._broker.listen(result_subject(self._tenant, "")):
-            result = self._whole(message.data)
-            if result is not None:
-                yield result
-
-    async def cancel(self, job_id: str) -> None:
-        self._broker.store(cancel_message(self._tenant, job_id))
-
-    async def give_feedback(self, feedback: Feedback) -> bool:
-        message = feedback_message(replace(feedback, tenant=self._tenant))
-        [stored] = accepted([self._broker.store(message)], self._broker.max_message_bytes)
-        return stored
-
-    async def close(self) -> None:
-        """Do nothing: the broker belongs to the process."""
-
-
-def _held(delivery: AnyDelivery) -> _Held:
-    if not isinstance(delivery.token, _Held):
-        raise QueueUnavailable("the delivery was made by another queue")
-    return delivery.token
-
-
 def _source_of(subject: str) -> Source | None:
     """Return the source a job or work waits in; None for what is only recorded."""
     match subject.split(".", 3):
@@ -412,22 +256,3 @@ def _source_of(subject: str) -> Source | None:
             return WorkOf(target, Lane(lane))
         case _:
             return None
-
-
-def _delivery(source: Source, held: _Held) -> AnyDelivery:
-    message = held.message
-    headers = message.headers or {}
-    return Delivery(
-        body=body_of(lambda: _read(source, held), source, message, headers, held.deliveries),
-        source=source,
-        deliveries=held.deliveries,
-        stored_at=held.stored_at,
-        traceparent=traceparent_in(headers),
-        raw=message.data,
-        token=held,
-    )
-
-
-def _read(source: Source, held: _Held) -> Job | Work | Malformed:
-    message = held.message
-    return decode(source, message.data, message.headers or {}, message.subject, held.stored_at)
