@@ -12,11 +12,11 @@ from fleet.dispatch.intake.intake import Intake
 from fleet.dispatch.intake.lines import Lines
 from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.refusals import Refusals
-from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.maintenance.orphans import OrphanRescuer
 from fleet.dispatch.outbox import Outbox
-from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.receiving.isolation import Isolation
+from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.runner.batch import BatchRun
 from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.collector import Collector

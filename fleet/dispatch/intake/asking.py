@@ -8,7 +8,7 @@ from itertools import chain
 
 from fleet.dispatch.intake.lines import MOST_HELD, MOST_HOLDING, WINDOW, Line, Lines
 from fleet.dispatch.intake.quotas import Quotas
-from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane

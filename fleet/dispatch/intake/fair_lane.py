@@ -22,9 +22,9 @@ from fleet.dispatch.intake.lines import MOST_HOLDING, Held, Lines
 from fleet.dispatch.intake.listening import Listening
 from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.refusals import Refusals
-from fleet.dispatch.opening import Place
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.receiving.opening import Place
+from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.interruption import raise_own

@@ -8,8 +8,8 @@ from functools import partial
 
 from fleet.dispatch.intake.admission import Admission
 from fleet.dispatch.intake.lines import Lines
-from fleet.dispatch.opening import Place
-from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.receiving.opening import Place
+from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.state import FleetState

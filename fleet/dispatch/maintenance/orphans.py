@@ -9,10 +9,10 @@ import structlog
 from fleet.dispatch.containment import contained
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.opening import Place
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.patience import pause
-from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.receiving.opening import Place
+from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.state import FleetState

@@ -9,9 +9,9 @@ from functools import partial
 from fleet import faults
 from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.opening import Place
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
-from fleet.dispatch.receiving import Receiver
+from fleet.dispatch.receiving.opening import Place
+from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.spans import Spans

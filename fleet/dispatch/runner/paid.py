@@ -18,8 +18,8 @@ from dataclasses import replace
 from fleet import faults
 from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.patience import ANSWER_SECONDS
+from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.intents import INTERRUPTED, IntentLog, Recorded

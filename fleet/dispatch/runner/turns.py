@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolation import Isolation
+from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.runner.cost_reservations import CostReservations
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.slots import Exit

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.dispatch import opening
 from fleet.dispatch.intake.lines import WINDOW
+from fleet.dispatch.receiving import opening
 from fleet.dispatch.state import peers, state
 from fleet.dispatch.state.state import FleetState
 from fleet.model.delivery import Depths, Fill, JobsOf, Retry

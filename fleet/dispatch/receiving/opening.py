@@ -16,9 +16,9 @@ import structlog
 
 from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolation import Isolation
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.patience import POLL_SECONDS
+from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import deadly
 from fleet.model.delivery import AnyDelivery, Transition

@@ -9,9 +9,9 @@ import structlog
 
 from fleet.dispatch.containment import contain, fields_of
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.isolation import Isolation
-from fleet.dispatch.opening import Opening, Place
 from fleet.dispatch.outbox import Outbox
+from fleet.dispatch.receiving.isolation import Isolation
+from fleet.dispatch.receiving.opening import Opening, Place
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import failing, turned_down
