@@ -92,8 +92,8 @@ async def test_a_message_whose_reading_meets_a_bug_comes_sealed_and_those_beside
 
 
 def breaks_on(marked: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    from queues import memory
     from queues.jetstream import queue as jetstream
+    from queues.memory import queue as memory
 
     for module in (jetstream, memory):
         monkeypatch.setattr(module, "decode", _breaking(module.decode, marked))

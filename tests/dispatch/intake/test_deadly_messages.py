@@ -16,8 +16,8 @@ from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
 from policies.resilience.delivery import MOST_READINGS
-from queues import memory
 from queues.memory import MemoryQueue
+from queues.memory import queue as memory
 
 TARGET = "llama-8b"
 CRASHES = SEALED_BEYOND + MOST_READINGS
