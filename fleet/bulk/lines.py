@@ -77,7 +77,7 @@ _OPTIONS = {
 }
 
 
-class _Line(BaseModel):
+class _OwnLine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Annotated[str, Field(min_length=1)]
@@ -98,7 +98,7 @@ class _Line(BaseModel):
         return submission_of(job_id, self.task, request, {**options, "lane": Lane.BULK}, now)
 
 
-Envelope = create_model("Envelope", __base__=_Line, **_OPTIONS)  # type: ignore[call-overload]
+Envelope = create_model("Envelope", __base__=_OwnLine, **_OPTIONS)  # type: ignore[call-overload]
 """A line of our own format: {"task", "request" or "messages"}, optionally an id and how the job may be answered."""
 
 

@@ -58,7 +58,7 @@ def psi_limit(n: float, labels: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class DriftDetector:
     """A fading histogram of confidences over the decile bins of a calibration.
 
     `total` and `squares` are the sums of the observations' weights and of their squares.
@@ -73,7 +73,7 @@ class Drift:
         """The number of answers the histogram is worth: all at first, at most twice WINDOW later."""
         return self.total**2 / self.squares if self.squares else 0.0
 
-    def observe(self, confidence: float, edges: Sequence[float]) -> Drift:
+    def observe(self, confidence: float, edges: Sequence[float]) -> DriftDetector:
         """Return the histogram with one more answer; `edges` are the calibration's nine inner deciles.
 
         It is unchanged if there are none: a calibration without edges is not watched.
@@ -84,7 +84,7 @@ class Drift:
         counts = [fade * count for count in self.counts]
         for place, share in bins_of(confidence, edges):
             counts[place] += share
-        return Drift(tuple(counts), fade * self.total + 1.0, fade * fade * self.squares + 1.0)
+        return DriftDetector(tuple(counts), fade * self.total + 1.0, fade * fade * self.squares + 1.0)
 
     def alarm(self, labels: int) -> bool:
         """Return whether the confidences have moved from those of the `labels` answers that gave the edges."""

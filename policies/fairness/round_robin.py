@@ -40,7 +40,7 @@ class Tab:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class TenantTabs:
     """The tabs of one lane. A tenant without a tab starts at `lowest`."""
 
     lowest: float = 0.0
@@ -64,7 +64,7 @@ class Grant:
     tokens: float = 0.0
 
 
-def allot(turns: Turns, waiting: Mapping[str, int], room: int) -> tuple[Turns, Mapping[str, Grant]]:
+def allot(turns: TenantTabs, waiting: Mapping[str, int], room: int) -> tuple[TenantTabs, Mapping[str, Grant]]:
     """Share `room` jobs among tenants with so many `waiting`: return the new tabs, and what to take from each.
 
     Law: as much is allotted as there is room for and waits.
@@ -87,11 +87,11 @@ def allot(turns: Turns, waiting: Mapping[str, int], room: int) -> tuple[Turns, M
     return _lifted(turns, tabs), {tenant: Grant(jobs, jobs * tabs[tenant].per_job) for tenant, jobs in granted.items()}
 
 
-def _lifted(turns: Turns, waiting: Mapping[str, Tab]) -> Turns:
+def _lifted(turns: TenantTabs, waiting: Mapping[str, Tab]) -> TenantTabs:
     """Raise the lowest tab to that of a waiting tenant, and forget tabs below it, so that there are never many."""
     lowest = max(turns.lowest, min((tab.served for tab in waiting.values()), default=turns.lowest))
     others = {tenant: tab for tenant, tab in turns.tabs.items() if tenant not in waiting and tab.served > lowest}
-    return Turns(lowest, {**others, **waiting})
+    return TenantTabs(lowest, {**others, **waiting})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +104,19 @@ class Booking:
     tokens: float
 
 
-def book(turns: Turns, tenant: str, grant: Grant, taken: int, tokens: float) -> Turns:
+def book(turns: TenantTabs, tenant: str, grant: Grant, taken: int, tokens: float) -> TenantTabs:
     """Correct what `allot` guessed: `taken` jobs came, with `tokens` in all. Without a grant they came unasked."""
     return book_all(turns, [Booking(tenant, grant, taken, tokens)])
 
 
-def book_all(turns: Turns, bookings: Sequence[Booking]) -> Turns:
+def book_all(turns: TenantTabs, bookings: Sequence[Booking]) -> TenantTabs:
     """Book the outcomes of several tenants at once: the tabs of all are copied only once."""
     lowest, tabs = turns.lowest, dict(turns.tabs)
     for booking in bookings:
-        tab = Turns(lowest, tabs).of(booking.tenant)
+        tab = TenantTabs(lowest, tabs).of(booking.tenant)
         served = tab.served - booking.grant.tokens + booking.tokens
         per_job = max(1.0, booking.tokens / booking.taken) if booking.taken else tab.per_job
         # A tenant that had less than was planned, and has more jobs, must not lose the difference.
         lowest = min(lowest, served) if booking.taken >= booking.grant.jobs else lowest
         tabs[booking.tenant] = Tab(served, per_job)
-    return Turns(lowest, tabs)
+    return TenantTabs(lowest, tabs)

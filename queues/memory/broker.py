@@ -34,7 +34,7 @@ from queues.wire.subjects import (
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class LeasedMessage:
     """The `number`th message. `lease` counts the times it was parked; an older entry in `parked` is stale."""
 
     message: Message
@@ -47,25 +47,25 @@ class Held:
 
 
 @dataclass(slots=True)
-class _Line:
+class _SubjectQueue:
     """The messages of one source: ready ones in order, leased and delayed ones by when they come back."""
 
-    ready: deque[Held] = field(default_factory=deque)
-    parked: list[tuple[float, int, int, Held]] = field(default_factory=list)
+    ready: deque[LeasedMessage] = field(default_factory=deque)
+    parked: list[tuple[float, int, int, LeasedMessage]] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=itertools.count)
 
-    def park(self, held: Held, due_at: float) -> None:
+    def park(self, held: LeasedMessage, due_at: float) -> None:
         held.lease += 1
         heapq.heappush(self.parked, (due_at, next(self.ids), held.lease, held))
 
-    def head(self, now: float) -> Held | None:
+    def head(self, now: float) -> LeasedMessage | None:
         """Return the first message that is ready; it stays where it is."""
         self.ready.extendleft(reversed(list(self._returning(now))))
         while self.ready and self.ready[0].gone:
             self.ready.popleft()
         return self.ready[0] if self.ready else None
 
-    def _returning(self, now: float) -> Iterator[Held]:
+    def _returning(self, now: float) -> Iterator[LeasedMessage]:
         while self.parked and self.parked[0][0] <= now:
             _, _, lease, held = heapq.heappop(self.parked)
             if lease == held.lease and not held.gone:
@@ -77,7 +77,7 @@ class _Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedMessage:
     """A message that stays. `stored_at` is unix seconds."""
 
     message: Message
@@ -98,10 +98,10 @@ class MemoryBroker:
         self._now = now
         self._ack_wait_seconds = ack_wait_seconds
         self._duplicate_window_seconds = duplicate_window_seconds
-        self._lines: dict[Source, _Line] = {}
+        self._lines: dict[Source, _SubjectQueue] = {}
         self._depths: dict[str, Counter[str]] = {"jobs": Counter(), "work": Counter()}
         self._numbers = itertools.count()
-        self._records: dict[str, list[Recorded]] = {}
+        self._records: dict[str, list[RecordedMessage]] = {}
         self._last: dict[str, Message] = {}
         self._seen: dict[tuple[str, str], float] = {}
         self.dropped_letters: set[int] = set()
@@ -123,10 +123,10 @@ class MemoryBroker:
             return Stored.REPEAT
         source = _source_of(message.subject)
         if source is None:
-            self._records.setdefault(stream, []).append(Recorded(message, self._now()))
+            self._records.setdefault(stream, []).append(RecordedMessage(message, self._now()))
             self._last[message.subject] = message
         else:
-            self._line(source).ready.append(Held(message, self._now(), next(self._numbers)))
+            self._line(source).ready.append(LeasedMessage(message, self._now(), next(self._numbers)))
             self._depths[stream][message.subject] += 1
         self._tell(message)
         return Stored.NEW
@@ -166,7 +166,7 @@ class MemoryBroker:
         """Wait until something is stored or released, or `wake` is called."""
         await self._changed.wait()
 
-    def recorded(self, stream: str) -> Sequence[Recorded]:
+    def recorded(self, stream: str) -> Sequence[RecordedMessage]:
         """Return the messages of a stream such as "results" or "ledger", oldest first."""
         return tuple(self._records.get(stream, ()))
 
@@ -188,10 +188,10 @@ class MemoryBroker:
         finally:
             self._listeners.discard(listener)
 
-    def lease(self, source: Source, limit: int) -> list[Held]:
+    def lease(self, source: Source, limit: int) -> list[LeasedMessage]:
         """Lease up to `limit` messages that are ready now."""
         lines, now = self._lines_of(source), self._now()
-        taken: list[Held] = []
+        taken: list[LeasedMessage] = []
         while len(taken) < limit and (heads := [held for line in lines if (held := line.head(now)) is not None]):
             held = min(heads, key=lambda held: (not held.deliveries, held.number))
             line = self._line_of(held)
@@ -212,13 +212,13 @@ class MemoryBroker:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
 
-    def end(self, held: Held) -> None:
+    def end(self, held: LeasedMessage) -> None:
         if not held.gone:
             held.gone = True
             subject = held.message.subject
             self._depths[subject.split(".", 1)[0]][subject] -= 1
 
-    def release(self, held: Held, delay_seconds: float) -> None:
+    def release(self, held: LeasedMessage, delay_seconds: float) -> None:
         """Hand the message out again after the delay; nothing changes if its lease has ended meanwhile."""
         if held.leased and not held.gone:
             self._line_of(held).park(held, self._now() + delay_seconds)
@@ -227,19 +227,19 @@ class MemoryBroker:
     def depths(self) -> Depths:
         return replace(depths_of(self._depths["jobs"], self._depths["work"]), at=self._now())
 
-    def extend(self, held: Held) -> None:
+    def extend(self, held: LeasedMessage) -> None:
         self.release(held, self._ack_wait_seconds)
 
-    def _line(self, source: Source) -> _Line:
-        return self._lines.setdefault(source, _Line())
+    def _line(self, source: Source) -> _SubjectQueue:
+        return self._lines.setdefault(source, _SubjectQueue())
 
-    def _line_of(self, held: Held) -> _Line:
+    def _line_of(self, held: LeasedMessage) -> _SubjectQueue:
         source = _source_of(held.message.subject)
         if source is None:
             raise TypeError("only what waits in a line can be handed out")
         return self._line(source)
 
-    def _lines_of(self, source: Source) -> list[_Line]:
+    def _lines_of(self, source: Source) -> list[_SubjectQueue]:
         """Return the line of the source; for a whole lane, those of all its tenants."""
         if isinstance(source, JobsOf) and source.tenant is None:
             found = self._lines.items()

@@ -27,7 +27,7 @@ from fleet.model.result import Malformed, Outbound, Sealed, Work
 from queues.commit import commit
 from queues.jetstream.consuming.sealing import body_of
 from queues.jetstream.stores.load import MemoryLoads
-from queues.memory.broker import Held, MemoryBroker
+from queues.memory.broker import LeasedMessage, MemoryBroker
 from queues.wire.codec import decode
 from queues.wire.letters import (
     HEADER_ROOM_BYTES,
@@ -117,13 +117,13 @@ class MemoryQueue:
             yield JobsOf(Lane.INTERACTIVE, message.subject.rpartition(".")[2])
 
 
-def _held(delivery: AnyDelivery) -> Held:
-    if not isinstance(delivery.token, Held):
+def _held(delivery: AnyDelivery) -> LeasedMessage:
+    if not isinstance(delivery.token, LeasedMessage):
         raise QueueUnavailable("the delivery was made by another queue")
     return delivery.token
 
 
-def _delivery(source: Source, held: Held) -> AnyDelivery:
+def _delivery(source: Source, held: LeasedMessage) -> AnyDelivery:
     message = held.message
     headers = message.headers or {}
     return Delivery(
@@ -137,6 +137,6 @@ def _delivery(source: Source, held: Held) -> AnyDelivery:
     )
 
 
-def _read(source: Source, held: Held) -> Job | Work | Malformed:
+def _read(source: Source, held: LeasedMessage) -> Job | Work | Malformed:
     message = held.message
     return decode(source, message.data, message.headers or {}, message.subject, held.stored_at)

@@ -12,7 +12,7 @@ from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane
-from policies.fairness.round_robin import Turns
+from policies.fairness.round_robin import TenantTabs
 
 BATCH = 256
 """Jobs per round: large enough to share the broker's round trips, small enough to decide within milliseconds."""
@@ -41,7 +41,7 @@ class Asking:
         self._receiver = receiver
         self._known_next = False
 
-    def demand(self, turns: Turns, now: float) -> tuple[Mapping[str, int], int]:
+    def demand(self, turns: TenantTabs, now: float) -> tuple[Mapping[str, int], int]:
         """Return how many jobs to ask each tenant for, and how many there is room for in total."""
         rooms = self._state.rooms(self._lane, now)
         traffic = self._state.traffic
@@ -71,7 +71,7 @@ class Asking:
         strangers = [tenant for tenant in tenants if not self._lines[tenant].seen_at]
         return strangers or tenants
 
-    def _next(self, tenants: Sequence[str], rooms: Mapping[str, int], turns: Turns) -> Sequence[str]:
+    def _next(self, tenants: Sequence[str], rooms: Mapping[str, int], turns: TenantTabs) -> Sequence[str]:
         """Return the tenants whose turn it is; where a target is full, no more than may have jobs in hand."""
         most = MOST_ASKED
         if min(rooms.values()) <= 0 or self.bytes_left() <= 0:
@@ -82,7 +82,7 @@ class Asking:
         halves = (heapq.nsmallest(most // 2, order, key=turns.served_to) for order in (tenants, tenants[::-1]))
         return list(dict.fromkeys(chain(*halves)))
 
-    def most_from(self, tenant: str, safe: int, holding: int, turns: Turns) -> int:
+    def most_from(self, tenant: str, safe: int, holding: int, turns: TenantTabs) -> int:
         """Return how many jobs the tenant may be asked for, where `holding` tenants have jobs in hand."""
         line = self._lines[tenant]
         held = self._in_hand_of(tenant, line)

@@ -18,7 +18,7 @@ from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.intake.admission import Admission
 from fleet.dispatch.intake.asking import STRANGERS_AT_ONCE, Asking
-from fleet.dispatch.intake.lines import MOST_HOLDING, Held, Lines
+from fleet.dispatch.intake.lines import MOST_HOLDING, Lines, ParkedJob
 from fleet.dispatch.intake.listening import Listening
 from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.refusals import Refusals
@@ -36,7 +36,7 @@ from fleet.model.reason import Reason
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
 from policies.fairness import round_robin as fairness
-from policies.fairness.round_robin import Booking, Grant, Turns
+from policies.fairness.round_robin import Booking, Grant, TenantTabs
 from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
 
@@ -92,7 +92,7 @@ class FairLane:
         self._asking = asking
         self._refusals = refusals
         self._listening = Listening(lane, queue, clock, state, lines, self._complain)
-        self._turns = Turns()
+        self._turns = TenantTabs()
         self._reading = 0
         self._handed_back_at = 0.0
         self._warned_at = -QUIET_SECONDS
@@ -230,7 +230,7 @@ class FairLane:
         if isinstance(action, Wait) and action.reason is Reason.DELAYED:
             line.delay(job.id, min(now + action.seconds, deadline_at(job, self._rules)))
         elif isinstance(action, Run | Wait) and self._must_wait(inflight, action, rooms):
-            line.hold(Held(inflight, action.target, now + LOOK_AGAIN_SECONDS), now)
+            line.hold(ParkedJob(inflight, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
         if isinstance(action, Run):
             rooms[action.target] -= 1

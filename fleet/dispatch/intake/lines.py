@@ -35,7 +35,7 @@ MOST_PUT_OFF = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ParkedJob:
     """A job that cannot continue to `target`, or whose tenant has too much in flight."""
 
     inflight: InFlightJob
@@ -57,7 +57,7 @@ class Line:
     surplus: int = 0
     crowds: bool = False
     seen_at: float = 0.0
-    held: list[Held] = field(default_factory=list)
+    held: list[ParkedJob] = field(default_factory=list)
     held_since: float = 0.0
     poll: asyncio.Task[None] | None = None
     job_bytes: float = 0.0
@@ -80,7 +80,7 @@ class Line:
     def held_bytes(self) -> int:
         return sum(len(held.inflight.delivery.raw) for held in self.held)
 
-    def hold(self, held: Held, now: float) -> None:
+    def hold(self, held: ParkedJob, now: float) -> None:
         if not self.held:
             self.held_since = now
         self.held.append(held)

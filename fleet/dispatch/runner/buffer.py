@@ -14,7 +14,7 @@ from policies.fairness.batching import take_now
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class BufferedJob:
     """A job in the buffer. `until` is its deadline, in unix seconds."""
 
     inflight: InFlightJob
@@ -27,7 +27,7 @@ class Buffer:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._lanes: dict[Lane, deque[Waiting]] = {lane: deque() for lane in Lane}
+        self._lanes: dict[Lane, deque[BufferedJob]] = {lane: deque() for lane in Lane}
         self.changed = asyncio.Event()
         self._room = asyncio.Condition()
 
@@ -41,7 +41,7 @@ class Buffer:
         return self.room(lane)
 
     def put(self, lane: Lane, inflight: InFlightJob, now: float, until: float) -> None:
-        self._lanes[lane].append(Waiting(inflight, now, until))
+        self._lanes[lane].append(BufferedJob(inflight, now, until))
         self.changed.set()
 
     async def next_batch(self, free: Mapping[Lane, int], idle: bool, now: float) -> list[InFlightJob]:
@@ -57,7 +57,7 @@ class Buffer:
                 return await self._pop(waiting, count)
         return []
 
-    async def _pop(self, waiting: deque[Waiting], count: int) -> list[InFlightJob]:
+    async def _pop(self, waiting: deque[BufferedJob], count: int) -> list[InFlightJob]:
         jobs = [waiting.popleft().inflight for _ in range(count)]
         async with self._room:
             self._room.notify_all()

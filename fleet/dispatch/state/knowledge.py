@@ -17,7 +17,7 @@ from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
 from fleet.ports import CalibrationStore
-from policies.confidence.drift import Drift, LossTest, psi
+from policies.confidence.drift import DriftDetector, LossTest, psi
 from policies.confidence.judge import judge, judge_again
 from policies.confidence.lookup import calibration_for, is_of
 from policies.rules.rules import Rules
@@ -53,7 +53,7 @@ class Knowledge:
         self._store = learned.calibrations
         self._prior = learned.prior
         self._rules = rules
-        self._drifts: dict[CalibrationKey, tuple[str, Drift, int]] = {}
+        self._drifts: dict[CalibrationKey, tuple[str, DriftDetector, int]] = {}
         self._losses: dict[CalibrationKey, tuple[str, LossTest]] = {}
         self._withdrawn: dict[CalibrationKey, Calibration] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -109,9 +109,9 @@ class Knowledge:
         calibration = calibration_for(target, task, judged.kind, self.calibrations)
         if calibration is None:
             return
-        version, drift, looks = self._drifts.get(calibration.key, ("", Drift(), 0))
+        version, drift, looks = self._drifts.get(calibration.key, ("", DriftDetector(), 0))
         if version != calibration.version:
-            drift, looks = Drift(), 0
+            drift, looks = DriftDetector(), 0
         drift = drift.observe(confidence, calibration.edges)
         self._drifts[calibration.key] = (calibration.version, drift, looks + 1)
         if looks % LOOK_EVERY == 0 and calibration.withdrawn is None and drift.alarm(calibration.labels):

@@ -40,7 +40,7 @@ def _watched(traffic: Replay, calibration: Calibration, risk: float) -> DriftRep
     assert calibration.threshold is not None, "a guarantee always has one"
     threshold = calibration.threshold
     stated = probabilities(calibration.scorer, sample_of_replay(traffic).columns)
-    histogram, bet = drift.Drift(), drift.LossTest(risk)
+    histogram, bet = drift.DriftDetector(), drift.LossTest(risk)
     after, psi, loss_alarm = None, None, False
     for row, (confidence, loss) in enumerate(zip(stated.tolist(), _losses(traffic, stated, threshold), strict=True), 1):
         histogram, bet = histogram.observe(confidence, calibration.edges), bet.after(loss)

@@ -37,7 +37,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class FeaturesRecord(_Strict):
+class FeaturesRow(_Strict):
     """An answer's log-probability features; see `fleet.model.attempt.Features`."""
 
     sum: Logprob
@@ -54,7 +54,7 @@ class LabelRecord(_Strict):
     target: Name
     task: Task
     kind: OutputKind
-    features: FeaturesRecord
+    features: FeaturesRow
     good: bool
     strong_good: bool | None = None
     strong: Name | None = None

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from fleet.lab.metrics.curve import Array, apgr, length_score, router
 from fleet.lab.metrics.metrics import bootstrap_ci
-from fleet.lab.router.parts import Parts, Rows, Texts, fit_parts, plain_terms, plain_trees, rounded
+from fleet.lab.router.parts import FittedParts, Rows, Texts, fit_parts, plain_terms, plain_trees, rounded
 from fleet.model.errors import ConfigError
 from fleet.model.router import Interval, Router, to_plain
 from policies.features.answer import ANSWER_FEATURES
@@ -110,7 +110,7 @@ def fit_with_parts(
     answers: Sequence[str] | None = None,
     weak: str = "weak",
     strong: str = "strong",
-) -> tuple[Router, Parts, Blend]:
+) -> tuple[Router, FittedParts, Blend]:
     """Fit a router like `fit_router`; return also the scikit-learn models it was exported from."""
     labels = _checked(prompts, weak_good, strong_good, answers)
     texts = Texts.of(prompts, answers)
@@ -169,7 +169,7 @@ def _folds(prompts: Sequence[str], rng: np.random.Generator) -> Rows:
     return folds
 
 
-def _exported(labels: Labels, parts: Parts, blend: Blend, unseen: _Unseen) -> Router:
+def _exported(labels: Labels, parts: FittedParts, blend: Blend, unseen: _Unseen) -> Router:
     """Return the fitted parts as plain values, not yet named or judged."""
     return Router(
         version="",

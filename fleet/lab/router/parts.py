@@ -56,7 +56,7 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class FittedParts:
     """The fitted scikit-learn models; the exported router must reproduce their `gains`."""
 
     vectorizer: Any
@@ -97,7 +97,7 @@ class Parts:
         return np.array([sum(word in known for word in found) / max(len(found), 1) for found in texts.tokens])
 
 
-def fit_parts(texts: Texts, gain: Array, smallest_leaf: int, seed: int) -> Parts:
+def fit_parts(texts: Texts, gain: Array, smallest_leaf: int, seed: int) -> FittedParts:
     """Fit the parts to these texts. The same seed gives the same parts.
 
     Raises: ConfigError if no word occurs in two prompts.
@@ -110,7 +110,7 @@ def fit_parts(texts: Texts, gain: Array, smallest_leaf: int, seed: int) -> Parts
     means, scales = texts.features.mean(axis=0), np.maximum(texts.features.std(axis=0), _LEAST_SCALE)
     deviations = (texts.features - means) / scales
     leaf = max(smallest_leaf, len(gain) // _MOST_LEAVES)
-    return Parts(
+    return FittedParts(
         vectorizer=vectorizer,
         word_ridge=Ridge(alpha=_WORD_PENALTY, solver="sparse_cg").fit(counted, gain),
         means=means,
@@ -122,13 +122,13 @@ def fit_parts(texts: Texts, gain: Array, smallest_leaf: int, seed: int) -> Parts
     )
 
 
-def plain_terms(parts: Parts) -> dict[str, tuple[float, float]]:
+def plain_terms(parts: FittedParts) -> dict[str, tuple[float, float]]:
     """Return every word of the vocabulary with its inverse document frequency and its ridge weight."""
     idf, weights = rounded(parts.vectorizer.idf_), rounded(parts.word_ridge.coef_)
     return {word: (idf[place], weights[place]) for word, place in sorted(parts.vectorizer.vocabulary_.items())}
 
 
-def plain_trees(parts: Parts) -> tuple[Tree, ...]:
+def plain_trees(parts: FittedParts) -> tuple[Tree, ...]:
     """Return the forest as nested tuples."""
     return tuple(_plain(estimator.tree_, 0) for estimator in parts.forest.estimators_)
 

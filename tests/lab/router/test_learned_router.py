@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.lab.router.fit import FEWEST_LABELS, Blend, fit_router, fit_with_parts
-from fleet.lab.router.parts import Parts, Texts
+from fleet.lab.router.parts import FittedParts, Texts
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router, to_plain
 from policies.routing.learned_router import read, suffices, switch_on
@@ -47,7 +47,7 @@ def made(count: int, seed: int = 1) -> Made:
 
 
 @cache
-def fitted(with_answer: bool) -> tuple[Router, Parts, Blend]:
+def fitted(with_answer: bool) -> tuple[Router, FittedParts, Blend]:
     data = made(400)
     rng = np.random.default_rng(7)
     return fit_with_parts(data.prompts, data.weak, data.strong, rng, answers=data.answers if with_answer else None)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.confidence.drift import CUSTOMARY_PSI, FEWEST, WINDOW, Drift, LossTest, bins_of, psi, psi_limit
+from policies.confidence.drift import CUSTOMARY_PSI, FEWEST, WINDOW, DriftDetector, LossTest, bins_of, psi, psi_limit
 
 EDGES = tuple(place / 10 for place in range(1, 10))
 
@@ -19,7 +19,7 @@ def edges_of(values: np.ndarray) -> tuple[float, ...]:
 
 
 def first_alarm(values: np.ndarray, edges: tuple[float, ...], labels: int) -> int | None:
-    drift = Drift()
+    drift = DriftDetector()
     for number, value in enumerate(values, 1):
         drift = drift.observe(float(value), edges)
         if drift.alarm(labels):
@@ -64,7 +64,7 @@ def test_an_alarm_waits_for_enough_answers() -> None:
 
 
 def test_a_calibration_without_edges_is_not_watched() -> None:
-    assert Drift().observe(0.5, ()) == Drift()
+    assert DriftDetector().observe(0.5, ()) == DriftDetector()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.fairness.round_robin import TURN_JOBS, TURN_TOKENS, Grant, Turns, allot, book
+from policies.fairness.round_robin import TURN_JOBS, TURN_TOKENS, Grant, TenantTabs, allot, book
 
 LARGEST = 20_000
 TURN_AT_MOST = TURN_JOBS * LARGEST + TURN_TOKENS
@@ -23,7 +23,7 @@ class Lane:
 
     def __init__(self, jobs):
         self.queues = {f"tenant-{n}": deque(each) for n, each in enumerate(jobs)}
-        self.turns = Turns()
+        self.turns = TenantTabs()
         self.served = Counter()
 
     def waiting(self):
@@ -121,7 +121,7 @@ def test_the_tabs_of_tenants_that_left_are_forgotten(each):
 
 
 def test_whoever_took_more_than_planned_waits_until_the_others_have_had_as_much():
-    turns, grants = allot(Turns(), {"a": 1, "b": 100}, 2)
+    turns, grants = allot(TenantTabs(), {"a": 1, "b": 100}, 2)
     turns = book(turns, "a", grants["a"], 1, 50_000)
     served = 0
     while "a" not in (granted := allot(turns, {"a": 1, "b": 100}, 1)[1]):
@@ -131,5 +131,5 @@ def test_whoever_took_more_than_planned_waits_until_the_others_have_had_as_much(
 
 
 def test_jobs_that_came_by_themselves_are_on_the_tab_as_well():
-    turns = book(Turns(), "a", Grant(), 4, 9_000)
+    turns = book(TenantTabs(), "a", Grant(), 4, 9_000)
     assert allot(turns, {"a": 50, "b": 50}, 10)[1].keys() == {"b"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.model.job import FAIR_LANES, Lane
 from policies.fairness import round_robin as fairness
-from policies.fairness.round_robin import Grant, Turns
+from policies.fairness.round_robin import Grant, TenantTabs
 
 QUEUED_PER_SLOT = 2
 """Jobs of a lane kept ready in WORK for each slot, as in the dispatcher; further ones wait in JOBS."""
@@ -23,7 +23,7 @@ class LaneQueue:
         self._most = QUEUED_PER_SLOT * slots if lane in FAIR_LANES else None
         self._work: deque[SimulatedJob] = deque()
         self._jobs: dict[str, deque[SimulatedJob]] = {}
-        self._turns = Turns()
+        self._turns = TenantTabs()
         self.count = 0
 
     @property
