@@ -68,7 +68,7 @@ def rules(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(tmp_path_factory, catalogue, rules) -> Iterator[RunningFleet]:
     """NATS, Ray Serve with three vLLM engines, the dispatcher; OpenAI's and Anthropic's SDKs aimed at one of them."""
     http_port = free_port()
