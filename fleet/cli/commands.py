@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +49,11 @@ Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", h
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(version("inference-fleet"))
+        try:
+            typer.echo(version("inference-fleet"))
+        except PackageNotFoundError:
+            typer.echo("fleet: this copy is not installed, so it has no version", err=True)
+            raise typer.Exit(1) from None
         raise typer.Exit
 
 

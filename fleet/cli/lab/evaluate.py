@@ -131,7 +131,7 @@ def _router(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
 
 
 def _live(as_json: bool, jobs: int, save: Path | None) -> EvaluationReport:
-    from fleet.cli.ops.live import live
+    from fleet.cli.lab.live import live
     from fleet.settings.environment import load
 
     return asyncio.run(live(load(), as_json, jobs, LIVE_SEED, save))

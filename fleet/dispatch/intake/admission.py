@@ -21,7 +21,7 @@ from policies.routing.tiers import pinned_target
 from policies.rules.rules import Rules
 
 LOOK_SECONDS = 0.1
-"""First wait of a job for news of the other dispatchers, which is requested at once; it doubles each time."""
+"""Half the first wait of a job for news of the other dispatchers, requested at once; waits double, up to 6.4 s."""
 
 
 class Admission:

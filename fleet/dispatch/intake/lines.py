@@ -24,7 +24,7 @@ MOST_REMEMBERED = 256
 
 ASK_AGAIN_SECONDS = 0.25
 MOST_ASK_AGAIN_SECONDS = 30.0
-"""First and maximum wait before asking again for jobs that are counted but not handed out, as others have them."""
+"""Half the first, and the maximum, wait before asking again for jobs that are counted but in others' hands."""
 
 
 LARGE_TAKE_BYTES = 256 * 1024

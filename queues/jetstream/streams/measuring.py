@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from nats.js.api import StreamConfig
+from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
 from queues.jetstream.client.client import PermissionRefused
@@ -74,7 +74,7 @@ async def _lock(js: Any, own: str) -> None:
         except APIError as error:
             if error.err_code != Code.STREAM_EXISTS:
                 raise
-        streams = {(info.config.name, info.config.description) for info in await js.streams_info()}
+        streams = {(info.config.name, info.config.description) for info in await all_streams(js)}
         if streams != seen:
             seen, since = streams, time.monotonic()
         elif time.monotonic() - since > STALLED_SECONDS:
@@ -84,9 +84,17 @@ async def _lock(js: Any, own: str) -> None:
 
 async def _unlock(js: Any, own: str) -> None:
     """Remove the lock, unless its holder stalled for so long that it is another process's by now."""
-    streams = [info.config for info in await js.streams_info()]
-    if any(stream.name == LOCK and stream.description == own for stream in streams):
-        await _remove(js, LOCK)
+    with suppress(NotFoundError):
+        if (await js.stream_info(LOCK)).config.description == own:
+            await js.delete_stream(LOCK)
+
+
+async def all_streams(js: Any) -> list[StreamInfo]:
+    """Return every stream of the account: the server lists some hundreds at a time, in the order of their names."""
+    found: list[StreamInfo] = []
+    while page := await js.streams_info(offset=len(found)):
+        found += page
+    return found
 
 
 async def _remove(js: Any, name: str) -> None:
@@ -143,6 +151,6 @@ async def make(js: Any, config: StreamConfig) -> None:
 
 async def _forget_probes(js: Any) -> None:
     """Remove the probes left by a process that ended while it was measuring."""
-    for info in await js.streams_info():
+    for info in await all_streams(js):
         if _PROBES.fullmatch(info.config.name) and info.config.subjects == [info.config.name]:
             await _remove(js, info.config.name)

@@ -195,7 +195,7 @@ async def _room(js: Any, ours: Existing, copies: int) -> int:
         left = 0
     if left == 0 and reserved:
         return 0
-    unbounded = [info.state.bytes for info in await js.streams_info() if not (info.config.max_bytes or 0) > 0]
+    unbounded = [info.state.bytes for info in await measuring.all_streams(js) if not (info.config.max_bytes or 0) > 0]
     held = sum(info.state.bytes for info in ours.values() if info and not (info.config.max_bytes or 0) > 0)
     room: int = reserved + left - max(0, sum(unbounded) - held)
     return room

@@ -166,7 +166,7 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
     """
     names = {config.name for config in _streams(SHIPPED)}
     try:
-        infos = await js.streams_info()
+        infos = await measuring.all_streams(js)
     except NatsError as error:
         raise _why(error) from error
     return {info.config.name: info.state.messages for info in infos if info.config.name in names}

@@ -275,6 +275,17 @@ async def test_a_process_that_stalled_leaves_the_lock_to_whoever_took_it_meanwhi
     await js.delete_stream(LOCK)
 
 
+async def test_streams_of_others_do_not_hide_the_lock(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    for number in range(300):  # the server lists 256 at a time
+        await js.add_stream(name=f"ACME_{number:03}", subjects=[f"acme.{number}"], storage="memory")
+
+    async with measuring.alone(js):
+        assert LOCK in {info.config.name for info in await measuring.all_streams(js)}
+
+    assert LOCK not in {info.config.name for info in await measuring.all_streams(js)}
+
+
 class Refusing:
     """Stands in for a server that refuses to make streams with this code, so many times."""
 
@@ -293,11 +304,14 @@ class Refusing:
     async def delete_stream(self, name: str) -> None:
         self.made.remove(name)
 
-    async def streams_info(self) -> list[Any]:
-        return [SimpleNamespace(config=config) for config in self._configs if config.name in self.made]
+    async def streams_info(self, offset: int) -> list[Any]:
+        return [SimpleNamespace(config=config) for config in self._configs if config.name in self.made][offset:]
 
     async def stream_info(self, name: str) -> Any:
-        raise NotFoundError
+        found = [config for config in self._configs if config.name == name in self.made]
+        if not found:
+            raise NotFoundError
+        return SimpleNamespace(config=found[0])
 
 
 class Swept(Refusing):
