@@ -33,7 +33,7 @@ class InFlightJob:
     deposit: Deposit | None = None
     """The money set aside for the run, where the fleet pays for it."""
     repeated: bool = False
-    """Whether another dispatcher began this paid call before."""
+    """Set where another dispatcher began this paid call before."""
 
     @property
     def call_id(self) -> str:

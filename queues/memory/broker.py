@@ -11,26 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from fleet.model.delivery import (
-    Depths,
-    JobsOf,
-    Source,
-    Stored,
-    WorkOf,
-)
+from fleet.model.delivery import Depths, JobsOf, Source, Stored, WorkOf
 from fleet.model.job import Lane
 from queues.jetstream.stores.load import MemoryLoads
-from queues.wire.letters import (
-    DEFAULT_MAX_MESSAGE_BYTES,
-    Message,
-)
+from queues.wire.letters import DEFAULT_MAX_MESSAGE_BYTES, Message
 from queues.wire.result import result_in
-from queues.wire.subjects import (
-    EXPECTED_LAST_SUBJECT_SEQUENCE,
-    MSG_ID,
-    START_SUBJECTS,
-    depths_of,
-)
+from queues.wire.subjects import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, START_SUBJECTS, depths_of
 
 
 @dataclass(slots=True, eq=False)

@@ -9,18 +9,10 @@ from fleet.model.feedback import Feedback
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.memory.broker import MemoryBroker
-from queues.wire.letters import (
-    accepted,
-    cancel_message,
-    feedback_message,
-    submission_message,
-)
+from queues.wire.letters import accepted, cancel_message, feedback_message, submission_message
 from queues.wire.parcels import belongs_to, chunk_subjects, unpacked
 from queues.wire.result import receipt_in, result_in
-from queues.wire.subjects import (
-    checked_job_id,
-    result_subject,
-)
+from queues.wire.subjects import checked_job_id, result_subject
 
 
 class MemoryDesk:

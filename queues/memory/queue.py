@@ -29,15 +29,9 @@ from queues.jetstream.consuming.sealing import body_of
 from queues.jetstream.stores.load import MemoryLoads
 from queues.memory.broker import LeasedMessage, MemoryBroker
 from queues.wire.codec import decode
-from queues.wire.letters import (
-    HEADER_ROOM_BYTES,
-    message_or_none,
-    traceparent_in,
-)
+from queues.wire.letters import HEADER_ROOM_BYTES, message_or_none, traceparent_in
 from queues.wire.parcels import parcel_of
-from queues.wire.subjects import (
-    job_subject,
-)
+from queues.wire.subjects import job_subject
 
 
 class MemoryQueue:

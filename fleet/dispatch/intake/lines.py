@@ -20,12 +20,11 @@ MOST_HOLDING = 48
 
 REMEMBERED_SECONDS = 600.0
 MOST_REMEMBERED = 256
-"""How long after its last job a tenant is listened to, and how many tenants without jobs are remembered."""
+"""Seconds to listen to a tenant after its last job, and the maximum of tenants without jobs that are remembered."""
 
 ASK_AGAIN_SECONDS = 0.25
 MOST_ASK_AGAIN_SECONDS = 30.0
 """Half the first, and the maximum, wait before asking again for jobs that are counted but in others' hands."""
-
 
 LARGE_TAKE_BYTES = 256 * 1024
 """Size from which a take may have left jobs behind: the broker limits takes by bytes as well."""

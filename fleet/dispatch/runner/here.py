@@ -21,7 +21,7 @@ MOST_HOPS = 8
 """Hand-overs of a job without an attempt after which it stays where it is for a while."""
 
 LEFT_SECONDS = 2.0
-"""How long a job is left to the other dispatchers that serve its target, where this one may not run it."""
+"""Seconds to leave a job to the other dispatchers that serve its target, where this one may not run it."""
 
 
 class TargetDecider:

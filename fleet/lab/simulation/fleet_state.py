@@ -98,9 +98,6 @@ class SimulatedFleetState:
         self.touch()
         return True
 
-    def open_to_calls(self, name: str, now: float) -> bool:
-        return breaker.allows(self._breaker(name), now)
-
     def reserve(self, amount: NanoUsd, now: float) -> bool:
         """Set money aside for a call if the day's limit allows it; return whether it did."""
         if (day := money.day_of(now)) != self._day:
