@@ -1,9 +1,10 @@
-"""A target: a model behind a backend, as the catalogue describes it."""
+"""A target, which is a model behind a backend, and a provider, which serves it: as the catalogue describes them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -11,6 +12,45 @@ TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
+
+
+class WireFormat(StrEnum):
+    """The format of a provider's API. Groq's is OpenAI's, at other paths and with fewer fields."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GROQ = "groq"
+
+
+class Auth(StrEnum):
+    """The way a provider knows its caller: by a key in a header, by AWS Signature Version 4, or not at all."""
+
+    KEY = "key"
+    AWS = "aws"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A way to models outside the fleet: an entry under `providers` in the catalogue's file.
+
+    `base_url` is the address up to the wire's own path; `{model}` in it stands for the model of the target.
+    `key_variable` names the environment variable that holds the fleet's key; None means `<NAME>_API_KEY`.
+    `key_header` carries the key alone, in place of the wire's own header. `headers` and `query` go with every request.
+    `region` says where content is processed; AWS requests are signed for it.
+    The limits are the account's; one dispatcher heeds them where replies do not say what is left.
+    """
+
+    wire: WireFormat = WireFormat.OPENAI
+    base_url: str = ""
+    auth: Auth = Auth.KEY
+    key_variable: str | None = None
+    key_header: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    region: str | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 class Capability(StrEnum):
@@ -58,6 +98,7 @@ class Target:
     a calibration holds for one of each. `free` says that a target outside the fleet really costs nothing.
     `serving` describes a replica of a target of the fleet's own; the scaling rules need it.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
+    `region` says where content is processed; the catalogue fills in the provider's where a row names none.
     """
 
     name: str
@@ -76,6 +117,7 @@ class Target:
     logprobs_mode: str = "raw_logprobs"
     free: bool = False
     serving: Serving | None = None
+    region: str | None = None
 
     @property
     def is_cloud(self) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -12,13 +12,15 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import Target
+from fleet.model.target import Provider, Target
 from fleet.validation import rule_of
 from policies.rules.catalogue import Catalogue, catalogue_of
+from policies.rules.providers import BUILT_IN
 from policies.rules.rules import Rules
 from policies.rules.sections import STRICT, Strict
 
 Built = TypeVar("Built")
+Plain = TypeVar("Plain", Target, Provider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,14 @@ class _Row(Target):
 
 
 @dataclass(frozen=True, slots=True)
+class _Entry(Provider):
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
 class _CatalogueFile:
     targets: tuple[_Row, ...]
+    providers: dict[str, _Entry] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -55,13 +63,29 @@ def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: st
 
 
 def load_catalogue(path: Path | None, profile: str) -> Catalogue:
-    """Return the targets of `profile`.
+    """Return the targets of `profile`, and the providers of the file beside the built-in ones.
 
     Raises: ConfigError as `load_rules` does.
     """
     source = shipped("deployments", "catalogue.yaml") if path is None else path
-    rows = named(source, lambda: _ROWS.validate_python(read_document(source))).targets
-    return named(source, lambda: catalogue_of(_target(row) for row in rows if row.profile in (None, profile)))
+    return named(source, lambda: _catalogue(read_document(source), profile))
+
+
+def _catalogue(document: Mapping[str, Any], profile: str) -> Catalogue:
+    file = _ROWS.validate_python(_with_built_in(document))
+    targets = [_plain(row, Target) for row in file.targets if row.profile in (None, profile)]
+    return catalogue_of(targets, {name: _plain(entry, Provider) for name, entry in file.providers.items()})
+
+
+def _with_built_in(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the built-in providers; an entry of the file changes those fields of one that it names."""
+    given = document.get("providers") or {}
+    if not isinstance(given, dict):
+        return document
+    merged = {name: asdict(provider) for name, provider in BUILT_IN.items()}
+    for name, entry in given.items():
+        merged[name] = {**merged.get(name, {}), **(entry or {})} if isinstance(entry, dict | None) else entry
+    return {**document, "providers": merged}
 
 
 def shipped(package: str, name: str) -> Path:
@@ -69,8 +93,9 @@ def shipped(package: str, name: str) -> Path:
     return Path(str(files(package) / name))
 
 
-def _target(row: _Row) -> Target:
-    return Target(**{field.name: getattr(row, field.name) for field in fields(Target)})
+def _plain(row: Plain, kind: type[Plain]) -> Plain:
+    """Return the row as what it describes, without what only the file has."""
+    return kind(**{each.name: getattr(row, each.name) for each in fields(kind)})
 
 
 def named(source: Path, build: Callable[[], Built]) -> Built:

@@ -1,14 +1,15 @@
-"""The catalogue: every target the fleet may run, by name."""
+"""The catalogue: every target the fleet may run, by name, and the providers of those outside it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import FLEET, TARGET_NAME, Serving, Target
+from fleet.model.target import FLEET, TARGET_NAME, Provider, Serving, Target
+from policies.rules.providers import BUILT_IN, check_providers
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Catalogue:
     """Targets by name, in the order they were listed. Build it with `catalogue_of`, which checks them."""
 
     targets: Mapping[str, Target]
+    providers: Mapping[str, Provider]
 
     def get(self, name: str) -> Target | None:
         return self.targets.get(name)
@@ -26,18 +28,31 @@ class Catalogue:
         return tuple(sorted(mine, key=lambda target: target.output_usd_per_million_tokens))
 
 
-def catalogue_of(targets: Iterable[Target]) -> Catalogue:
+def catalogue_of(targets: Iterable[Target], providers: Mapping[str, Provider] = BUILT_IN) -> Catalogue:
     """Build a catalogue whose names are distinct subject tokens and whose numbers make sense.
 
-    Raises: ConfigError, whose field is `targets.<name>.<field>`.
+    Raises: ConfigError, whose field is `targets.<name>.<field>` or `providers.<name>.<field>`.
     """
+    check_providers(providers)
     listed: dict[str, Target] = {}
     for target in targets:
         _check(target, f"targets.{target.name}")
         if target.name in listed:
             raise ConfigError(f"targets.{target.name}.name", "is listed twice")
-        listed[target.name] = target
-    return Catalogue(MappingProxyType(listed))
+        listed[target.name] = _placed(target, providers)
+    return Catalogue(MappingProxyType(listed), MappingProxyType(dict(providers)))
+
+
+def _placed(target: Target, providers: Mapping[str, Provider]) -> Target:
+    """Return the target with its provider's region, unless it has one of its own.
+
+    Raises: ConfigError if its provider is unknown.
+    """
+    known = providers.get(target.provider, Provider() if target.provider == FLEET else None)
+    if known is None:
+        rule = f"must be one of {', '.join(sorted({FLEET, *providers}))}, or an entry of its own under `providers`"
+        raise ConfigError(f"targets.{target.name}.provider", rule)
+    return target if target.region is not None else replace(target, region=known.region)
 
 
 def _check(target: Target, path: str) -> None:
