@@ -19,10 +19,20 @@ def is_charged(target: Target) -> bool:
 
 def cost_usd(usage: Usage, target: Target) -> float:
     """Return the US dollars for this usage at the catalogue's prices, no matter who pays them."""
+    return sum(tokens * price for tokens, price in priced(usage, target)) / 1e6
+
+
+def priced(usage: Usage, target: Target) -> Iterable[tuple[int, float]]:
+    """Return the kinds of tokens in this usage with their prices in US dollars per million."""
+    plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+    of_input = target.input_usd_per_million_tokens
+    read, written = target.cached_input_usd_per_million_tokens, target.cache_write_usd_per_million_tokens
     return (
-        usage.input_tokens * target.input_usd_per_million_tokens
-        + usage.output_tokens * target.output_usd_per_million_tokens
-    ) / 1e6
+        (plain, of_input),
+        (usage.cached_input_tokens, of_input if read is None else read),
+        (usage.cache_write_tokens, of_input if written is None else written),
+        (usage.output_tokens, target.output_usd_per_million_tokens),
+    )
 
 
 def own_key_for(job: Job, target: Target) -> str | None:

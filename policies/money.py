@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from fleet.model.attempt import Answer, FailureKind, Outcome, Usage
 from fleet.model.job import ChatRequest, Job
 from fleet.model.money import Account, Claim, Deposit, MoneyView, NanoUsd, Quote, Refusal
 from fleet.model.target import Target
-from policies.budget import cost_usd, own_key_for
+from policies.budget import own_key_for, priced
 from policies.features.needs import Needs
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
@@ -42,6 +42,11 @@ def nano_of(usd: float) -> NanoUsd:
 
 def usd_of(amount: NanoUsd) -> float:
     return amount / NANO
+
+
+def cost_of(priced: Iterable[tuple[int, float]]) -> NanoUsd:
+    """Return the cost of tokens, each kind with its price in US dollars per million, as an exact sum rounded once."""
+    return (sum(tokens * nano_of(price) for tokens, price in priced) + 500_000) // 1_000_000
 
 
 def day_of(now: float) -> int:
@@ -108,12 +113,13 @@ def quote(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
     # Half of the context that is left: the input is only estimated, and a provider refuses a request that cannot fit.
     room = max(1, (target.context_tokens - needs.input_tokens) // 2)
     output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
-    if left_usd is not None and target.output_usd_per_million_tokens > 0:
-        left_for_output = left_usd - cost_usd(Usage(_cautious_input_tokens(request, needs), 0), target)
-        output_tokens = min(output_tokens, int(left_for_output * 1e6 / target.output_usd_per_million_tokens))
+    of_input, of_output = target.most_input_usd_per_million_tokens, target.output_usd_per_million_tokens
+    if left_usd is not None and of_output > 0:
+        left_for_output = left_usd * 1e6 - _cautious_input_tokens(request, needs) * of_input
+        output_tokens = min(output_tokens, int(left_for_output / of_output))
     output_tokens = max(1, output_tokens)
-    usage = Usage(most_input_tokens(request, target, rules.money), output_tokens)
-    return Quote(nano_of(cost_usd(usage, target)), output_tokens, usage.input_tokens)
+    input_tokens = most_input_tokens(request, target, rules.money)
+    return Quote(cost_of(((input_tokens, of_input), (output_tokens, of_output))), output_tokens, input_tokens)
 
 
 def _cautious_input_tokens(request: ChatRequest, needs: Needs) -> int:
@@ -171,7 +177,7 @@ def charged(outcome: Outcome, reserved: NanoUsd, target: Target) -> NanoUsd:
     """
     if isinstance(outcome, Answer):
         # Every call reads something: a provider that reports zero tokens did not report usage.
-        return nano_of(cost_usd(outcome.usage, target)) if outcome.usage.input_tokens else reserved
+        return cost_of(priced(outcome.usage, target)) if outcome.usage.input_tokens else reserved
     return reserved if _may_be_charged(outcome.kind) else 0
 
 

@@ -122,7 +122,7 @@ class Chat:
         return Answer(
             message={"role": "assistant", "content": output.text or self._text(request, prompt_ids, output)},
             finish_reason=output.finish_reason or "stop",
-            usage=Usage(len(prompt_ids), len(output.token_ids)),
+            usage=Usage(len(prompt_ids), len(output.token_ids), final.num_cached_tokens or 0),
             model=self._model,
             features=features_of(output.logprobs) if isinstance(output.logprobs, FlatLogprobs) else None,
         )

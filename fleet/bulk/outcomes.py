@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleet.model.attempt import Answer
+from fleet.model.attempt import Answer, Usage
 from fleet.model.errors import InvalidJob
 from fleet.model.result import Result
 
@@ -26,19 +26,28 @@ def unreadable(custom_id: str, number: int, problem: InvalidJob) -> dict[str, An
 
 def completion(result: Result, answer: Answer) -> dict[str, Any]:
     """Return the answer as an OpenAI chat completion."""
-    usage = answer.usage
     return {
         "id": result.job_id,
         "object": "chat.completion",
         "created": int(result.finished_at),
         "model": answer.model,
         "choices": [{"index": 0, "message": dict(answer.message), "finish_reason": answer.finish_reason}],
-        "usage": {
-            "prompt_tokens": usage.input_tokens,
-            "completion_tokens": usage.output_tokens,
-            "total_tokens": usage.input_tokens + usage.output_tokens,
-        },
+        "usage": _usage(answer.usage),
     }
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    totals: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_input_tokens or usage.cache_write_tokens:
+        details = {"cached_tokens": usage.cached_input_tokens, "cache_write_tokens": usage.cache_write_tokens}
+        totals["prompt_tokens_details"] = details
+    if usage.reasoning_tokens:
+        totals["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return totals
 
 
 def _error(result: Result) -> dict[str, Any]:

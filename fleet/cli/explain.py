@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from fleet.cli.jobs import stored_result
 from fleet.cli.output import Output
-from fleet.model.attempt import Answer, Attempt, Failure, Judged
+from fleet.model.attempt import Answer, Attempt, Failure, Judged, Usage
 from fleet.model.reason import Reason
 from fleet.model.result import Result
 
@@ -97,8 +98,7 @@ def _decision(attempt: Attempt) -> dict[str, Any]:
         **(judged_record(attempt.judged) or _UNJUDGED),
         "probe": attempt.probe,
         "repeated": attempt.repeated,
-        "input_tokens": answer and answer.usage.input_tokens,
-        "output_tokens": answer and answer.usage.output_tokens,
+        **{count.name: answer and getattr(answer.usage, count.name) for count in fields(Usage)},
         "failure": attempt.outcome.kind.value if isinstance(attempt.outcome, Failure) else None,
         "cost_usd": attempt.cost_usd,
         "seconds": round(attempt.ended_at - attempt.started_at, 6),
@@ -124,12 +124,23 @@ def _facts(attempt: Attempt) -> Table:
             facts.add_row("confidence", confidence_of(attempt))
             if attempt.judged is not None:
                 facts.add_row("judged by", _judged_by(attempt.judged))
-            facts.add_row("tokens", f"{answer.usage.input_tokens} in, {answer.usage.output_tokens} out")
+            facts.add_row("tokens", _tokens(answer.usage))
     if attempt.repeated:
         facts.add_row("repeated", "a dispatcher began this paid call before and died; both may have been charged")
     seconds = attempt.ended_at - attempt.started_at
     facts.add_row("price", f"${attempt.cost_usd:.8f} in {seconds * 1000:,.0f} ms")
     return facts
+
+
+def _tokens(usage: Usage) -> str:
+    parts = (
+        f"{usage.input_tokens} in",
+        usage.cached_input_tokens and f"{usage.cached_input_tokens} of them from the cache",
+        usage.cache_write_tokens and f"{usage.cache_write_tokens} written to the cache",
+        f"{usage.output_tokens} out",
+        usage.reasoning_tokens and f"{usage.reasoning_tokens} of them reasoning",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def _features(answer: Answer) -> str:

@@ -114,6 +114,9 @@ def _attempt(attempt: Attempt) -> dict[str, AttributeValue]:
             "output_tokens": usage.output_tokens,
             "finish_reason": attempt.outcome.finish_reason,
         }
+        for name in ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"):
+            if tokens := getattr(usage, name):
+                attributes[name] = tokens
     return attributes
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any
 
 from fleet.model.calibration import Guard, OutputKind, Probe
@@ -54,8 +55,27 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """The tokens of a call, as its server counts them; all zero is unknown.
+
+    `cached_input_tokens` were read from the server's cache and `cache_write_tokens` written to it: both are part of
+    `input_tokens`. `reasoning_tokens` were thought and not said: they are part of `output_tokens`.
+    """
+
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def answer_tokens(self) -> int:
+        """The tokens of the answer itself."""
+        return self.output_tokens - self.reasoning_tokens
+
+    def __setstate__(self, state: Sequence[int]) -> None:
+        """Read a pickled usage; a replica of an earlier version sends the first two fields alone."""
+        for field_, count in zip_longest(fields(self), state, fillvalue=0):
+            object.__setattr__(self, field_.name, count)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ class Target:
     `serving` describes a replica of a target of the fleet's own; the scaling rules need it.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
     `region` says where content is processed; the catalogue fills in the provider's where a row names none.
+    `cached_input_...` is the price of input read from the provider's cache, `cache_write_...` of input written to it;
+    without them both cost what other input costs.
     """
 
     name: str
@@ -118,7 +120,15 @@ class Target:
     free: bool = False
     serving: Serving | None = None
     region: str | None = None
+    cached_input_usd_per_million_tokens: float | None = None
+    cache_write_usd_per_million_tokens: float | None = None
 
     @property
     def is_cloud(self) -> bool:
         return self.provider != FLEET
+
+    @property
+    def most_input_usd_per_million_tokens(self) -> float:
+        """The price of input at its dearest: nobody knows before a call what will be in the provider's cache."""
+        others = (self.cached_input_usd_per_million_tokens, self.cache_write_usd_per_million_tokens)
+        return max((self.input_usd_per_million_tokens, *(price for price in others if price is not None)))

@@ -1,7 +1,8 @@
 """The names of all span attributes, so that a renamed convention is one change here.
 
 Spans are named by `fleet.model.span.SpanName`. `gen_ai.*` and `messaging.*` follow the OpenTelemetry semantic
-conventions (generative AI as of 1.38, still in development; messaging); all else is the fleet's own, under `fleet.`.
+conventions (generative AI as of 1.38, caches and reasoning as of 1.42, still in development; messaging); all else is
+the fleet's own, under `fleet.`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "finish_reason": "gen_ai.response.finish_reasons",
     "input_tokens": "gen_ai.usage.input_tokens",
     "output_tokens": "gen_ai.usage.output_tokens",
+    "cached_input_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write_tokens": "gen_ai.usage.cache_write.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
     "tenant": "fleet.tenant",
     "lane": "fleet.lane",
     "task": "fleet.task",

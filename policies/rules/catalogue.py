@@ -11,6 +11,13 @@ from fleet.model.errors import ConfigError
 from fleet.model.target import FLEET, TARGET_NAME, Provider, Serving, Target
 from policies.rules.providers import BUILT_IN, check_providers
 
+_PRICES = (
+    "input_usd_per_million_tokens",
+    "output_usd_per_million_tokens",
+    "cached_input_usd_per_million_tokens",
+    "cache_write_usd_per_million_tokens",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -61,8 +68,9 @@ def _check(target: Target, path: str) -> None:
     for field in ("provider", "model"):
         if not getattr(target, field):
             raise ConfigError(f"{path}.{field}", "must not be empty")
-    for field in ("input_usd_per_million_tokens", "output_usd_per_million_tokens", "batch_wait_seconds"):
-        if not 0 <= getattr(target, field) < math.inf:
+    for field in (*_PRICES, "batch_wait_seconds"):
+        value = getattr(target, field)
+        if value is not None and not 0 <= value < math.inf:
             raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")
     prices = (target.input_usd_per_million_tokens, target.output_usd_per_million_tokens)
     if target.is_cloud and not any(prices) and not target.free:

@@ -19,8 +19,16 @@ from queues.wire.record import Count, Fields, Written, writer
 
 
 class UsageRecord(Written):
+    """Tokens. Those read from a provider's cache and written to it are part of the input, those thought of the output.
+
+    These three are there where they are more than 0.
+    """
+
     input_tokens: int
     output_tokens: int
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class FailureRecord(Written):
@@ -107,6 +115,8 @@ class CarriedOutcome(Written):
         ]
         | None
     ) = None
+    details: tuple[Count, Count, Count] | None = None
+    """The answer's tokens read from a cache, written to it, and thought; None where all are 0."""
     failure: tuple[FailureKind, str, float | None] | None = None
 
 
@@ -147,6 +157,9 @@ def carried_attempt_record(attempt: Attempt) -> Fields:
         case Answer(message, finish_reason, usage, model, features):
             numbers = None if features is None else list(_write_features(features).values())
             record["answer"] = (message, finish_reason, usage.input_tokens, usage.output_tokens, model, numbers)
+            details = (usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
+            if any(details):
+                record["details"] = details
         case Failure(kind, detail, retry_after_seconds):
             record["failure"] = (str(kind), detail, retry_after_seconds)
     return record
@@ -175,7 +188,11 @@ def features_record(features: Features | None) -> Fields | None:
 
 
 def usage_record(usage: Usage) -> Fields:
-    return _write_usage(usage)
+    record = _write_usage(usage)
+    for name in ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"):
+        if not record[name]:
+            del record[name]
+    return record
 
 
 def read_attempt(record: AttemptRecord) -> Attempt:
@@ -206,7 +223,8 @@ def read_carried_attempt(record: CarriedOutcome) -> Attempt:
     if record.answer is not None:
         message, finish_reason, input_tokens, output_tokens, model, numbers = record.answer
         features = None if numbers is None else Features(*numbers)
-        outcome = Answer(message, finish_reason, Usage(input_tokens, output_tokens), model, features)
+        usage = Usage(input_tokens, output_tokens, *(record.details or ()))
+        outcome = Answer(message, finish_reason, usage, model, features)
     else:
         assert record.failure is not None, "`counted` has seen that there is an outcome"
         outcome = Failure(*record.failure)
@@ -220,7 +238,7 @@ def _attempt(record: Fields, outcome: Outcome) -> Attempt:
 
 
 def read_usage(record: UsageRecord) -> Usage:
-    return Usage(record.input_tokens, record.output_tokens)
+    return Usage(**vars(record))
 
 
 def _judged(record: JudgedRecord | None) -> Judged | None:

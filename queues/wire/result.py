@@ -151,4 +151,6 @@ def _total_usage(result: Result) -> Usage:
     answered = [attempt.outcome.usage for attempt in result.attempts if isinstance(attempt.outcome, Answer)]
     if not answered and result.answer is not None:
         return result.answer.usage
-    return Usage(sum(u.input_tokens for u in answered), sum(u.output_tokens for u in answered))
+    if len(answered) == 1:
+        return answered[0]
+    return Usage(*(sum(getattr(usage, field.name) for usage in answered) for field in fields(Usage)))

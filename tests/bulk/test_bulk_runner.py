@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_fleet import MemoryFleet, echo, failed
+from memory_fleet import MemoryFleet, echo, failed, succeeded
 
 from fleet.bulk.runner import BulkProgress, run
+from fleet.model.attempt import Usage
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import Job
 from fleet.model.result import Result
@@ -78,6 +80,21 @@ async def test_every_line_gets_its_own_answer(source: Callable[..., Path], sink:
         f"row-{number}": f"prompt {number}" for number in range(250)
     }
     assert progress == BulkProgress(250, {"succeeded": 250})
+
+
+async def test_cached_and_reasoning_tokens_are_told_in_openais_words(source: Callable[..., Path], sink: Path) -> None:
+    path = source(ask("hello", custom_id="a"))
+    async with MemoryFleet(lambda job: _thoughtful(succeeded(job, "hello"))).running() as fleet:
+        await run(fleet.desk(), path, sink, tenant="demo")
+    usage = read(sink)["a"]["response"]["body"]["usage"]
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 4, "cache_write_tokens": 2}
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 1}
+
+
+def _thoughtful(result: Result) -> Result:
+    assert result.answer is not None
+    answer = replace(result.answer, usage=Usage(7, 3, 4, 2, 1))
+    return replace(result, answer=answer, attempts=tuple(replace(each, outcome=answer) for each in result.attempts))
 
 
 async def test_an_answer_is_an_openai_batch_response(source: Callable[..., Path], sink: Path) -> None:

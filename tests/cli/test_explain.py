@@ -7,7 +7,7 @@ import pytest
 from memory_fleet import attempt, failed, succeeded
 
 from fleet.cli.explain import MEANINGS
-from fleet.model.attempt import Failure, FailureKind, Features, Judged
+from fleet.model.attempt import Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
 
@@ -102,3 +102,16 @@ def test_a_job_that_is_not_there_is_one_clear_line(invoke):
 
 def test_every_reason_has_a_meaning():
     assert set(MEANINGS) == set(Reason)
+
+
+def test_tokens_of_a_cache_and_of_reasoning_are_told(explained):
+    def with_details(job):
+        plain = answered(1, "llama-8b", "yes", 0.97)
+        usage = Usage(1_100, 70, cached_input_tokens=600, cache_write_tokens=400, reasoning_tokens=64)
+        return succeeded(job, "yes", attempts=(replace(plain, outcome=replace(plain.outcome, usage=usage)),))
+
+    text, decisions = explained(with_details)
+    [made] = decisions["decisions"]
+    assert (made["cached_input_tokens"], made["cache_write_tokens"], made["reasoning_tokens"]) == (600, 400, 64)
+    told = "1100 in, 600 of them from the cache, 400 written to the cache, 70 out, 64 of them reasoning"
+    assert told in " ".join(text.split())

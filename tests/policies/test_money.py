@@ -143,6 +143,35 @@ def test_an_answer_is_charged_by_its_usage():
     assert money.charged(answer, 10**9, GPT) == 100 * 2_500 + 10 * 10_000
 
 
+CACHING = replace(CLAUDE, cached_input_usd_per_million_tokens=0.10, cache_write_usd_per_million_tokens=2.50)
+
+
+@pytest.mark.parametrize(
+    ("usage", "nano"),
+    [
+        (Usage(1_000, 10), 1_000 * 2_000 + 10 * 10_000),
+        (Usage(1_000, 10, cached_input_tokens=900), 100 * 2_000 + 900 * 100 + 10 * 10_000),
+        (Usage(1_000, 10, cache_write_tokens=900), 100 * 2_000 + 900 * 2_500 + 10 * 10_000),
+        (Usage(1_000, 10, 600, 400, 8), 600 * 100 + 400 * 2_500 + 10 * 10_000),
+    ],
+)
+def test_cached_and_written_input_has_prices_of_its_own_and_reasoning_that_of_output(usage, nano):
+    answer = Answer({"content": "Yes."}, "stop", usage, "m")
+    assert money.charged(answer, 10**12, CACHING) == nano
+
+
+def test_without_prices_of_their_own_cached_and_written_input_costs_what_other_input_does():
+    plain = replace(CLAUDE, cached_input_usd_per_million_tokens=None, cache_write_usd_per_million_tokens=None)
+    answer = Answer({"content": "Yes."}, "stop", Usage(1_000, 10, 600, 400), "m")
+    assert money.charged(answer, 10**12, plain) == 1_000 * 2_000 + 10 * 10_000
+
+
+def test_input_is_set_aside_at_its_dearest(job):
+    request = job(text="x" * 40, request={"max_tokens": 10}).request
+    quote = money.quote(request, needs_of(request, RULES.estimates), None, CACHING, RULES)
+    assert quote.cost == quote.input_tokens * 2_500 + quote.output_tokens * 10_000
+
+
 @pytest.mark.parametrize(
     ("target", "plan", "own_key", "pays"),
     [

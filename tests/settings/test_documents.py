@@ -113,6 +113,8 @@ def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value,
         ("targets/9/output_usd_per_million_tokens", None, "targets.9.output_usd_per_million_tokens"),
         ("targets/9/input_usd_per_million_tokens", float("nan"), "targets.gpt-4o.input_usd_per_million_tokens"),
         ("targets/0/model", "", "targets.llama-8b.model"),
+        ("targets/9/cached_input_usd_per_million_tokens", -1, "targets.gpt-4o.cached_input_usd_per_million_tokens"),
+        ("targets/9/cache_write_usd_per_million_tokens", "x", "targets.9.cache_write_usd_per_million_tokens"),
     ],
 )
 def test_a_mistake_in_the_catalogue_is_refused_with_its_place(tmp_path, path, value, field):

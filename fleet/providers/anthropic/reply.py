@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from fleet.model.attempt import Answer, Outcome
 from fleet.providers.finish import finished
 from fleet.providers.openai.reply import unique_ids
-from fleet.providers.usage import usage_in
+from fleet.providers.usage import anthropic_usage
 
 
 class _Block(BaseModel):
@@ -19,10 +19,6 @@ class _Block(BaseModel):
     id: str | None = None
     name: str | None = None
     input: Any = None  # an object in a call of a tool; blocks of other types are not read
-
-
-INPUTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-"""The input's counts: Anthropic counts what it reads from and writes to its cache apart from the rest."""
 
 
 class _Reply(BaseModel):
@@ -41,7 +37,7 @@ def decode(body: bytes) -> Outcome:
     answer = Answer(
         message=_message(reply.content),
         finish_reason="stop",
-        usage=usage_in(reply.usage, INPUTS, "output_tokens"),
+        usage=anthropic_usage(reply.usage),
         model=reply.model,
     )
     return finished(answer, reply.stop_reason, "anthropic")

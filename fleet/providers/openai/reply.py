@@ -19,7 +19,7 @@ from pydantic import (
 
 from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome
 from fleet.providers.finish import finished
-from fleet.providers.usage import usage_in
+from fleet.providers.usage import openai_usage
 from policies.features.logprobs import aggregate
 
 
@@ -97,7 +97,7 @@ def decode(body: bytes, provider: str) -> Outcome:
     answer = Answer(
         message=_message(choice.message),
         finish_reason="stop",
-        usage=usage_in(completion.usage, ("prompt_tokens",), "completion_tokens"),
+        usage=openai_usage(completion.usage),
         model=completion.model,
         features=_features(choice.logprobs),
     )

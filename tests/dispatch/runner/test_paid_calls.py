@@ -63,6 +63,28 @@ async def test_a_paid_call_is_bounded_and_booked_with_what_it_came_to(bench, goo
     assert await accounts(bench) == {None: Account(COST, {}), "acme": Account(COST, {})}
 
 
+async def test_cached_and_thought_tokens_are_in_the_result_the_ledger_and_the_accounts(bench):
+    target = replace(
+        bench.rules.catalogue.targets[CLOUD],
+        cached_input_usd_per_million_tokens=0.075,
+        cache_write_usd_per_million_tokens=0.1875,
+    )
+    bench.rules = replace(
+        bench.rules, catalogue=replace(bench.rules.catalogue, targets={**bench.rules.catalogue.targets, CLOUD: target})
+    )
+    usage = Usage(1_000, 50, cached_input_tokens=600, cache_write_tokens=300, reasoning_tokens=40)
+    bench.backend(CLOUD, lambda call: Answer({"role": "assistant", "content": "positive"}, "stop", usage, "scripted"))
+    [job_id] = await bench.submit(**PINNED)
+    async with bench.running():
+        result = await bench.result(job_id)
+    cost = 100 * 150 + 600 * 75 + 300 * 187.5 + 50 * 600
+    assert result.attempts[0].outcome.usage == usage
+    details = {"cached_input_tokens": 600, "cache_write_tokens": 300, "reasoning_tokens": 40}
+    assert bench.ledger()[-1]["attempt"]["usage"] == {"input_tokens": 1_000, "output_tokens": 50, **details}
+    assert result.cost_usd == nano_of(cost / 1e9) / 1e9
+    assert await accounts(bench) == {None: Account(cost, {}), "acme": Account(cost, {})}
+
+
 async def test_the_jobs_own_bound_and_its_own_limit_are_kept(bench, good):
     backend = bench.backend(CLOUD, good)
     bounded = {"request": {**PINNED["request"], "max_completion_tokens": 9_000}}

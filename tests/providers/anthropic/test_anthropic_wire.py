@@ -183,7 +183,7 @@ def test_thinking_is_dropped_and_tool_use_becomes_tool_calls(target):
     answer = AnthropicWire(target("anthropic")).decode(json.dumps(reply).encode())
     call = {"id": "toolu_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
     assert answer.message == {"role": "assistant", "content": None, "tool_calls": [call]}
-    assert answer.usage == Usage(13, 4)
+    assert answer.usage == Usage(13, 4, cached_input_tokens=10)
 
 
 USER_TURN = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
