@@ -59,7 +59,7 @@ class Fleet:
         self.openai_url = serve_url
         self.dashboard_url = dashboard_url
         self.targets = targets
-        self.notes = () if has_cloud_key(settings) else (NO_KEYS,)
+        self.notes = () if has_cloud_key(rules_of(settings)) else (NO_KEYS,)
         self._settings = settings
         self._parts = parts
 

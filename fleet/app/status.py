@@ -9,11 +9,13 @@ from typing import Any
 
 from deployments.serve.api import ServeApi
 from fleet.app.broker import login_of
-from fleet.app.worker import CLOUD_PROVIDERS, SystemClock, rules_of
+from fleet.app.worker import SystemClock, cloud_targets, provider_keys, rules_of
 from fleet.model.errors import FleetError, QueueUnavailable
 from fleet.model.target import Target
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies import money
+from policies.rules.providers import key_variable_of
+from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
 from queues.jetstream.client.addresses import without_password
 from queues.jetstream.client.connection import connect
@@ -119,18 +121,23 @@ def target_statuses(
     settings: Settings, depths: Mapping[str, int], replicas: Mapping[str, ReplicaCounts] | None
 ) -> tuple[TargetStatus, ...]:
     """Return the status of every target of the catalogue; `replicas` is None if the Ray dashboard does not answer."""
-    targets = rules_of(settings).catalogue.targets.values()
-    return tuple(_target_status(settings, target, depths.get(target.name, 0), replicas) for target in targets)
+    rules = rules_of(settings)
+    return tuple(
+        _cloud_status(target, depths.get(target.name, 0), rules)
+        if target.is_cloud
+        else _own_status(target, depths.get(target.name, 0), replicas)
+        for target in rules.catalogue.targets.values()
+    )
 
 
-def _target_status(
-    settings: Settings, target: Target, queued: int, replicas: Mapping[str, ReplicaCounts] | None
-) -> TargetStatus:
-    if target.is_cloud:
-        if settings.provider_key(target.provider) is not None:
-            return TargetStatus(target.name, target.provider, "ready", None, queued)
-        wanted = f"set {target.provider.upper()}_API_KEY"
-        return TargetStatus(target.name, target.provider, "no key", None, queued, wanted)
+def _cloud_status(target: Target, queued: int, rules: Rules) -> TargetStatus:
+    if provider_keys(rules).has_fleets_key(target.provider):
+        return TargetStatus(target.name, target.provider, "ready", None, queued)
+    wanted = f"set {key_variable_of(target.provider, rules.catalogue.providers[target.provider])}"
+    return TargetStatus(target.name, target.provider, "no key", None, queued, wanted)
+
+
+def _own_status(target: Target, queued: int, replicas: Mapping[str, ReplicaCounts] | None) -> TargetStatus:
     if replicas is None:
         return TargetStatus(target.name, target.provider, "unknown", None, queued, "the Ray dashboard does not answer")
     found = replicas.get(target.name)
@@ -154,5 +161,7 @@ def _replicas(application: Mapping[str, Any]) -> ReplicaCounts:
     return ReplicaCounts(application["status"], states.count("RUNNING"), message, states.count("STARTING"))
 
 
-def has_cloud_key(settings: Settings) -> bool:
-    return any(settings.provider_key(provider) for provider in CLOUD_PROVIDERS)
+def has_cloud_key(rules: Rules) -> bool:
+    """Return whether the fleet can call any cloud target of the catalogue on its own account."""
+    keys = provider_keys(rules)
+    return any(keys.has_fleets_key(target.provider) for target in cloud_targets(rules))

@@ -16,12 +16,14 @@ from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.errors import ConfigError, LoginRefused
+from fleet.model.target import Target
 from fleet.ports import Backend, Capacities
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.settings.routers import Routers, load_routers
 from fleet.telemetry import logs, tracing
+from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.queue import JetStreamQueue
@@ -31,8 +33,6 @@ from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.stores.spend import CellSpendBook
 from queues.jetstream.streams.topology import TopologySpec, apply
-
-CLOUD_PROVIDERS = ("openai", "anthropic", "groq")
 
 
 class SystemClock:
@@ -66,23 +66,44 @@ def learned_routers(settings: Settings, rules: Rules) -> Routers:
     return {} if settings.routers_path is None else load_routers(settings.routers_path, rules.catalogue)
 
 
+def provider_keys(rules: Rules) -> EnvironmentKeyRing:
+    """Return the keys in this process's environment for the providers of the catalogue."""
+    return EnvironmentKeyRing(os.environ, rules.catalogue.providers)
+
+
+def cloud_targets(rules: Rules) -> list[Target]:
+    return [target for target in rules.catalogue.targets.values() if target.is_cloud]
+
+
 def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
-    """Return a backend for every cloud target whose provider the fleet, or any tenant, has a key for."""
-    urls = {name: url for name in CLOUD_PROVIDERS if (url := settings.base_url(name)) is not None}
+    """Return a backend for every cloud target whose provider the fleet, or any tenant, can call.
+
+    Raises: BackendUnavailable if one needs a part that is not installed.
+    """
     proxy_url = settings.provider_proxy_url.get_secret_value() if settings.provider_proxy_url else None
-    provider_settings = providers.ProviderSettings(urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path)
-    keys = EnvironmentKeyRing(os.environ)
+    providers_found = rules.catalogue.providers
+    urls = {name: url for name in providers_found if (url := settings.base_url(name)) is not None}
+    way = providers.ProviderSettings(
+        urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path, providers=providers_found
+    )
+    keys = provider_keys(rules)
     return {
-        target.name: providers.build(target, provider_settings, keys)
-        for target in rules.catalogue.targets.values()
-        if target.is_cloud and (settings.provider_key(target.provider) or keys.has_tenants_keys(target.provider))
+        target.name: providers.build(target, way, keys)
+        for target in cloud_targets(rules)
+        if keys.has_fleets_key(target.provider) or keys.has_tenants_keys(target.provider)
     }
 
 
-def own_key_only(settings: Settings, rules: Rules) -> list[str]:
+def own_key_only(rules: Rules) -> list[str]:
     """Return the cloud targets that the fleet itself has no key for."""
-    clouds = (target for target in rules.catalogue.targets.values() if target.is_cloud)
-    return [target.name for target in clouds if not settings.provider_key(target.provider)]
+    keys = provider_keys(rules)
+    return [target.name for target in cloud_targets(rules) if not keys.has_fleets_key(target.provider)]
+
+
+def key_variables(rules: Rules) -> list[str]:
+    """Return the variables of the fleet's keys for the cloud targets of the catalogue."""
+    used = dict.fromkeys(target.provider for target in cloud_targets(rules))
+    return [key_variable_of(name, rules.catalogue.providers[name]) for name in used]
 
 
 def fleet_backends(rules: Rules) -> dict[str, Backend]:
@@ -145,7 +166,7 @@ class DispatcherProcess:
         if self._with_ray:
             backends |= fleet_backends(self._rules)
         if not backends:
-            keys = ", ".join(f"{provider.upper()}_API_KEY" for provider in CLOUD_PROVIDERS)
+            keys = ", ".join(key_variables(self._rules))
             raise ConfigError(keys, "one of them must be set where the fleet has no model of its own, as without Ray")
         return backends
 
@@ -153,7 +174,7 @@ class DispatcherProcess:
         lease_seconds = self._settings.lease_seconds
         queue = JetStreamQueue(connection, lease_seconds)
         tracer = None if isinstance(self._tracer, tracing.NullTracer) else self._tracer
-        only = own_key_only(self._settings, self._rules)
+        only = own_key_only(self._rules)
         money, clock = self._rules.money, SystemClock()
         spend = CellSpendBook(JetStreamCells(connection), clock, money.open_seconds, alerts(money))
         self._dispatcher = Dispatcher(

@@ -23,10 +23,14 @@ class WireFormat(StrEnum):
 
 
 class Auth(StrEnum):
-    """The way a provider knows its caller: by a key in a header, by AWS Signature Version 4, or not at all."""
+    """The way a provider knows its caller: by a key in a header, by AWS Signature Version 4, or not at all.
+
+    AWS signs each request; SAGEMAKER sends a signed token, which SageMaker's OpenAI-compatible endpoints ask for.
+    """
 
     KEY = "key"
     AWS = "aws"
+    SAGEMAKER = "sagemaker"
     NONE = "none"
 
 
@@ -37,7 +41,7 @@ class Provider:
     `base_url` is the address up to the wire's own path; `{model}` in it stands for the model of the target.
     `key_variable` names the environment variable that holds the fleet's key; None means `<NAME>_API_KEY`.
     `key_header` carries the key alone, in place of the wire's own header. `headers` and `query` go with every request.
-    `region` says where content is processed; AWS requests are signed for it.
+    `region` says where content is processed; AWS requests are signed for it, and for the service `aws_service`.
     The limits are the account's; one dispatcher heeds them where replies do not say what is left.
     """
 
@@ -49,6 +53,7 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     region: str | None = None
+    aws_service: str = "bedrock"
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 

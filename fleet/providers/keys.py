@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from fleet.model.errors import FleetError
+from fleet.model.target import Auth, Provider
+from policies.rules.providers import BUILT_IN, key_variable_of, letters_of
 
 KEY = re.compile(r"[!-~]+")
 """The characters a header can hold: visible ASCII."""
@@ -27,33 +29,55 @@ class KeyRing(Protocol):
     def resolve(self, provider: str, reference: str | None) -> str:
         """Return the tenant's key named `reference`, or the fleet's own key if it is None.
 
+        The fleet's own key is empty where the provider asks for none.
+
         Raises: KeyUnavailable if there is no such key.
         """
 
 
 class EnvironmentKeyRing:
-    """Keys from environment variables: `<PROVIDER>_API_KEY`, and a tenant's as `FLEET_KEY_<PROVIDER>_<reference>`.
+    """Keys from environment variables: the fleet's own as each provider's entry names it, and a tenant's as
+    `FLEET_KEY_<provider>_<reference>`.
 
     The prefix keeps a tenant's reference from naming any other variable.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], providers: Mapping[str, Provider] = BUILT_IN) -> None:
         self._environ = environ
+        self._providers = providers
+
+    def has_fleets_key(self, provider: str) -> bool:
+        """Return whether the fleet can call the provider on its own account, as far as it can be known here."""
+        try:
+            self.resolve(provider, None)
+        except KeyUnavailable:
+            return False
+        return True
 
     def has_tenants_keys(self, provider: str) -> bool:
         """Return whether any tenant has brought a key for the provider."""
-        prefix = f"FLEET_KEY_{provider.upper().replace('-', '_')}_"
-        return any(name.startswith(prefix) for name in self._environ)
+        prefix = _tenants_prefix(provider)
+        return self._takes_keys(provider) and any(name.startswith(prefix) for name in self._environ)
 
     def resolve(self, provider: str, reference: str | None) -> str:
-        prefix = provider.upper().replace("-", "_")
+        if not self._takes_keys(provider):
+            if reference is not None:
+                raise KeyUnavailable(provider)
+            return ""
         if reference is None:
-            name = f"{prefix}_API_KEY"
+            name = key_variable_of(provider, self._providers.get(provider, Provider()))
         elif REFERENCE.fullmatch(reference):
-            name = f"FLEET_KEY_{prefix}_{reference}"
+            name = f"{_tenants_prefix(provider)}{reference}"
         else:
             raise KeyUnavailable(provider)
         key = self._environ.get(name, "").strip()
         if not KEY.fullmatch(key):
             raise KeyUnavailable(provider)
         return key
+
+    def _takes_keys(self, provider: str) -> bool:
+        return self._providers.get(provider, Provider()).auth is Auth.KEY
+
+
+def _tenants_prefix(provider: str) -> str:
+    return f"FLEET_KEY_{letters_of(provider)}_"

@@ -7,20 +7,24 @@ and hands back the bytes, so a reply is judged in one place and not by three set
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fleet.providers.transport import KEY, UnusableReply, http_client
+from fleet.model.target import Auth, Provider, WireFormat
+from fleet.providers.keys import KeyUnavailable
+from fleet.providers.transport import KEY, Anonymous, Identity, KeyInHeader, UnusableReply, http_client, never_debug
 
 UNUSED_KEY = "set-per-request"
 """A placeholder: the SDKs demand a key when built, and without one they would search the environment."""
 
 ANTHROPIC_VERSION = "2023-06-01"
 """The version of Anthropic's API, as the SDK sends it."""
+
+BEDROCK = "bedrock"
+"""The service whose API for Anthropic's models has paths and a body of its own."""
 
 NEVER_SENT = frozenset({"ConnectTimeout", "PoolTimeout", "WriteTimeout"})
 """Timeouts after which no provider has the whole request: nothing runs, and nothing is charged."""
@@ -55,7 +59,8 @@ class Sdk:
 
         The errors are raised without the SDK's error attached, which holds the request and with it the prompt.
 
-        Raises: TimeoutError; ConnectionError if no request was sent, or no reply or half of one came; UnusableReply.
+        Raises: TimeoutError; ConnectionError if no request was sent, or no reply or half of one came; UnusableReply;
+        KeyUnavailable if nothing proves who is calling.
         """
         options = {
             "timeout": self._module.Timeout(
@@ -73,7 +78,8 @@ class Sdk:
         except self._module.APITimeoutError as error:
             raise (ConnectionError if type(error.__cause__).__name__ in NEVER_SENT else TimeoutError) from None
         except self._module.APIConnectionError as error:
-            raise (UnusableReply if isinstance(error.__cause__, UnusableReply) else ConnectionError) from None
+            known = isinstance(error.__cause__, UnusableReply | KeyUnavailable)
+            raise (error.__cause__ if known else ConnectionError) from None
         finally:
             KEY.reset(sending)
         return Reply(reply.status_code, reply.headers, reply.content)
@@ -84,21 +90,62 @@ class Sdk:
 
 @dataclass(frozen=True, slots=True)
 class WayOut:
-    """A provider's address and the way to it. `proxy_url` and `ca_path` are those of the settings."""
+    """A provider, whose `base_url` is that of one target, and the way to it.
 
-    base_url: str
+    `proxy_url` and `ca_path` are those of the settings.
+    """
+
+    provider: Provider
     connect_timeout_seconds: float
     proxy_url: str | None = None
     ca_path: Path | None = None
+
+    def http_client(self, library: ModuleType, key_header: KeyInHeader, **headers: str) -> Any:
+        """Return a client that proves who is calling; `key_header` is the wire's own way to send a key."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        identity = identity_of(self.provider, key_header)
+        return http_client(library, sent | dict(self.provider.headers), identity, self.proxy_url, self.ca_path)
+
+    def of_client(self, http: Any) -> dict[str, Any]:
+        """Return the arguments that the clients of all SDKs share."""
+        query = dict(self.provider.query)
+        return {"base_url": self.provider.base_url, "max_retries": 0, "http_client": http, "default_query": query}
+
+
+BEARER = KeyInHeader("authorization", "Bearer {key}")
+
+
+def identity_of(provider: Provider, key_header: KeyInHeader) -> Identity:
+    """Return the way the provider knows its caller.
+
+    Raises: BackendUnavailable if the part that signs is not installed.
+    """
+    if provider.auth in (Auth.AWS, Auth.SAGEMAKER):
+        from fleet.providers.aws import aws_identity
+
+        return aws_identity(provider)
+    if provider.auth is Auth.NONE:
+        return Anonymous()
+    return key_header if provider.key_header is None else KeyInHeader(provider.key_header.lower(), "{key}")
+
+
+def sdk_of(way: WayOut) -> Sdk:
+    """Return the SDK that speaks the provider's wire."""
+    match way.provider.wire:
+        case WireFormat.ANTHROPIC:
+            return anthropic_sdk(way)
+        case WireFormat.GROQ:
+            return groq_sdk(way)
+        case WireFormat.OPENAI:
+            return openai_sdk(way)
 
 
 def openai_sdk(way: WayOut) -> Sdk:
     import httpx2
     import openai
 
-    _never_debug("openai")
-    http = http_client(httpx2, {"authorization": "Bearer {key}"}, way.proxy_url, way.ca_path)
-    client = openai.AsyncOpenAI(api_key=UNUSED_KEY, base_url=way.base_url, max_retries=0, http_client=http)
+    never_debug("openai")
+    client = openai.AsyncOpenAI(api_key=UNUSED_KEY, **way.of_client(way.http_client(httpx2, BEARER)))
     return Sdk(openai, client, "/chat/completions", httpx2.Response, way.connect_timeout_seconds)
 
 
@@ -106,9 +153,8 @@ def groq_sdk(way: WayOut) -> Sdk:
     import groq
     import httpx
 
-    _never_debug("groq")
-    http = http_client(httpx, {"authorization": "Bearer {key}"}, way.proxy_url, way.ca_path)
-    client = groq.AsyncGroq(api_key=UNUSED_KEY, base_url=way.base_url, max_retries=0, http_client=http)
+    never_debug("groq")
+    client = groq.AsyncGroq(api_key=UNUSED_KEY, **way.of_client(way.http_client(httpx, BEARER)))
     return Sdk(groq, client, "/openai/v1/chat/completions", httpx.Response, way.connect_timeout_seconds)
 
 
@@ -116,19 +162,13 @@ def anthropic_sdk(way: WayOut) -> Sdk:
     import anthropic
     import httpx2
 
-    _never_debug("anthropic")
-    headers = {"x-api-key": "{key}", "anthropic-version": ANTHROPIC_VERSION}
-    client = anthropic.AsyncAnthropic(
-        api_key=UNUSED_KEY,
-        base_url=way.base_url,
-        max_retries=0,
-        http_client=http_client(httpx2, headers, way.proxy_url, way.ca_path),
-        open_telemetry=False,  # the fleet records its own spans; a second set would come without the job
-    )
+    never_debug("anthropic")
+    key_header = KeyInHeader("x-api-key", "{key}")
+    http = way.http_client(httpx2, key_header, anthropic_version=ANTHROPIC_VERSION)
+    # The fleet records its own spans; a second set would come without the job.
+    shared = {"api_key": UNUSED_KEY, "open_telemetry": False, **way.of_client(http)}
+    if way.provider.auth is Auth.AWS and way.provider.aws_service == BEDROCK:
+        client: Any = anthropic.AsyncAnthropicBedrock(aws_region=way.provider.region, **shared)
+    else:
+        client = anthropic.AsyncAnthropic(**shared)
     return Sdk(anthropic, client, "/v1/messages", httpx2.Response, way.connect_timeout_seconds)
-
-
-def _never_debug(logger_name: str) -> None:
-    """Keep the SDK's logger above debug, where it may log whole requests: prompts are never logged."""
-    logger = logging.getLogger(logger_name)
-    logger.setLevel(max(logging.INFO, logger.level))

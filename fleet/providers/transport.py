@@ -12,14 +12,16 @@ import logging
 import os
 import ssl
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 MOST_REPLY_BYTES = 16 * 1024 * 1024
 """The limit on the wire and decompressed. 16,000 tokens with five log-probabilities each are about 12 MB."""
+
+JSON = "application/json"
 
 AMBIENT_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -38,37 +40,66 @@ class UnusableReply(Exception):
     """Raised for a reply that is too long, or packed in a way nobody asked for. It was not read to its end."""
 
 
+class Identity(Protocol):
+    """The proof of who is calling."""
+
+    async def headers(self, request: Any, content_type: str) -> dict[str, str]:
+        """Return the headers that prove it for this request of httpx or httpx2, sent with that content type.
+
+        Raises: KeyUnavailable if there is nothing to prove it with.
+        """
+
+
+class KeyInHeader:
+    """A key in the header `name`; in `value`, `{key}` stands for it."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self._name = name
+        self._value = value
+
+    async def headers(self, request: Any, content_type: str) -> dict[str, str]:
+        return {self._name: self._value.replace("{key}", KEY.get())}
+
+
+class Anonymous:
+    """No proof at all, for servers that ask for none."""
+
+    async def headers(self, request: Any, content_type: str) -> dict[str, str]:
+        return {}
+
+
 class Transport:
     """Wraps an `AsyncHTTPTransport` of httpx or httpx2 (`library`) with the rules of this module.
 
-    `headers` are the vendor's own ones; in their values `{key}` stands for the key of the request.
+    `headers` go with every request, beside those that prove the caller's `identity`.
     """
 
-    def __init__(self, library: ModuleType, inner: Any, headers: dict[str, str]) -> None:
+    def __init__(self, library: ModuleType, inner: Any, headers: Mapping[str, str], identity: Identity) -> None:
         self._library = library
         self._inner = inner
-        self._headers = headers
+        self._headers = {name.lower(): value for name, value in headers.items()}
+        self._identity = identity
         self._stream: type = type("BoundedStream", (_Bounded, library.AsyncByteStream), {})
 
     async def handle_async_request(self, request: Any) -> Any:
-        request.headers = self._library.Headers(self._headers_of(request))
+        request.headers = self._library.Headers(await self._headers_of(request))
         response = await self._inner.handle_async_request(request)
         response.stream = self._stream(response.stream, response.headers.get("content-encoding", "identity"))
         for name in ("content-encoding", "content-length", "set-cookie"):
             response.headers.pop(name, None)
         return response
 
-    def _headers_of(self, request: Any) -> dict[str, str]:
+    async def _headers_of(self, request: Any) -> dict[str, str]:
         framing = {name: request.headers[name] for name in FRAMING if name in request.headers}
-        own = {name: value.format(key=KEY.get()) for name, value in self._headers.items()}
         return {
+            **self._headers,
             "host": request.url.netloc.decode("ascii"),
-            "accept": "application/json",
+            "accept": JSON,
             "accept-encoding": "gzip",
-            "content-type": "application/json",
+            "content-type": JSON,
             "user-agent": "fleet",
             **framing,
-            **own,
+            **await self._identity.headers(request, JSON),
         }
 
     async def aclose(self) -> None:
@@ -136,10 +167,12 @@ class _Refusing:
         """Do nothing: there is nothing to close."""
 
 
-def http_client(library: ModuleType, headers: dict[str, str], proxy_url: str | None, ca_path: Path | None) -> Any:
-    """Return an `AsyncClient` of httpx or httpx2 for one vendor."""
+def http_client(
+    library: ModuleType, headers: Mapping[str, str], identity: Identity, proxy_url: str | None, ca_path: Path | None
+) -> Any:
+    """Return an `AsyncClient` of httpx or httpx2 for one provider."""
     inner = _way_out(library, proxy_url, ca_path)
-    return library.AsyncClient(transport=Transport(library, inner, headers), trust_env=False)
+    return library.AsyncClient(transport=Transport(library, inner, headers, identity), trust_env=False)
 
 
 def _way_out(library: ModuleType, proxy_url: str | None, ca_path: Path | None) -> Any:
@@ -178,3 +211,9 @@ def _note_ambient(proxy_url: str | None) -> None:
     found = [name for name in AMBIENT_PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
     if found and proxy_url is None:
         _log.warning("%s not used for providers: set FLEET_PROVIDER_PROXY_URL", ", ".join(found))
+
+
+def never_debug(logger_name: str) -> None:
+    """Keep an SDK's logger above debug, where it may log whole requests: prompts are never logged."""
+    logger = logging.getLogger(logger_name)
+    logger.setLevel(max(logging.INFO, logger.level))

@@ -1,8 +1,7 @@
 """The settings given by the environment and one optional YAML file, validated once.
 
 A `FLEET_<FIELD>` variable beats the file named by `FLEET_SETTINGS`, which beats the default.
-Provider keys come from the variables of the providers' own SDKs, never from the file, and are not
-shown. (Tenants' own keys are no settings: `fleet.providers.keys` reads each when it is needed.)
+Keys of providers are no settings: `fleet.providers.keys` reads each from the environment when it is needed.
 """
 
 from __future__ import annotations
@@ -120,14 +119,6 @@ class Settings(BaseSettings):
     groq_base_url: HttpAddress | None = None
     provider_proxy_url: SecretStr | None = None
     provider_ca_path: Path | None = None
-    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
-    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
-    groq_api_key: SecretStr | None = Field(default=None, validation_alias="GROQ_API_KEY")
-
-    def provider_key(self, provider: str) -> str | None:
-        """Return the fleet's own key for "openai", "anthropic" or "groq", in clear."""
-        secret: SecretStr | None = getattr(self, f"{provider}_api_key", None)
-        return secret.get_secret_value() if secret else None
 
     def base_url(self, provider: str) -> str | None:
         """Return the URL to reach the provider at instead of its public address."""

@@ -29,6 +29,8 @@ VALUE = re.compile(r"(?!(?i:bearer|basic)\b)[ -~]{0,1024}")
 SECRET = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
 """Names of headers and query parameters that carry secrets, which no file may hold."""
 
+AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
+
 OURS = frozenset({"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"})
 ACCOUNT = frozenset({"openai-organization", "openai-project"})
 """Headers that name the fleet's account: with a tenant's key they would be wrong, and a key of a project needs none."""
@@ -103,8 +105,21 @@ def _check_auth(provider: Provider, path: str) -> None:
         _require(value is None or provider.auth is Auth.KEY, f"{path}.{field}", "belongs to `auth: key`")
         is_name = value is None or pattern.fullmatch(value) is not None
         _require(is_name, f"{path}.{field}", "must be a name, never the key itself")
-    if provider.auth is Auth.AWS:
-        _require(provider.region is not None, f"{path}.region", "is required: requests are signed for it")
+    _require(provider.key_header not in provider.headers, f"{path}.key_header", "must not be among `headers`")
+    if provider.auth in (Auth.AWS, Auth.SAGEMAKER):
+        _check_aws(provider, path)
+
+
+def _check_aws(provider: Provider, path: str) -> None:
+    """Require the region that requests are signed for, and an address there."""
+    _require(provider.region is not None, f"{path}.region", "is required: requests are signed for it")
+    host = urlsplit(provider.base_url).hostname or ""
+    is_elsewhere = host.endswith(AWS_HOSTS) and provider.region not in host.split(".")
+    _require(not is_elsewhere, f"{path}.base_url", f"must be an address in the region {provider.region}")
+    is_openai = provider.auth is Auth.AWS or provider.wire is WireFormat.OPENAI
+    _require(is_openai, f"{path}.wire", "must be openai for `auth: sagemaker`")
+    is_service = REGION.fullmatch(provider.aws_service) is not None
+    _require(is_service, f"{path}.aws_service", f"must match {REGION.pattern}")
 
 
 def _check_names(given: Mapping[str, str], path: str, reserved: frozenset[str]) -> None:

@@ -101,14 +101,6 @@ async def test_a_reply_without_choices_is_malformed(backend, outcomes, fault_ser
     assert failure.kind is FailureKind.MALFORMED
 
 
-async def test_any_server_of_the_openai_format_needs_a_base_url_only(fault_server, target, outcomes):
-    settings = ProviderSettings({"example-cloud": f"{fault_server.url}/v1"})
-    backend = build(target("example-cloud"), settings, EnvironmentKeyRing({"EXAMPLE_CLOUD_API_KEY": "k"}))
-    [answer] = await outcomes(backend, CALL)
-    await backend.close()
-    assert answer.message["content"] == "Paris."
-
-
 def test_a_provider_nobody_knows_cannot_be_built(target):
     with pytest.raises(BackendUnavailable, match="example-cloud"):
         build(target("example-cloud"), ProviderSettings(), EnvironmentKeyRing({}))

@@ -37,6 +37,7 @@ def variables_of_the_sdks():
     for sdk in (openai, anthropic, groq):
         for path in Path(sdk.__file__).parent.rglob("*.py"):
             found |= set(re.findall(r"[\"']((?:OPENAI|ANTHROPIC|GROQ|CLAUDE)_[A-Z_]+)[\"']", path.read_text()))
+    assert found >= {"OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "ANTHROPIC_AUTH_TOKEN"}
     return sorted(found)
 
 

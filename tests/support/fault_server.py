@@ -41,6 +41,7 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: Any
+    raw: bytes = b""
 
 
 class FaultServer:
@@ -135,8 +136,8 @@ class FaultServer:
         return False
 
     def _good(self, request: Received) -> dict[str, Any]:
-        model = request.body["model"]
-        if request.path == "/v1/messages":
+        model = request.body.get("model", "of-the-path")  # Bedrock's is in the path
+        if request.path.endswith(("/v1/messages", "/invoke")):
             return anthropic_message(self.answer, model)
         return chat_completion(self.answer, model, self.logprobs if request.body.get("logprobs") else None)
 
@@ -181,7 +182,7 @@ async def _read(reader: asyncio.StreamReader) -> Received:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(head[0].split(" ")[1], headers, json.loads(body))
+    return Received(head[0].split(" ")[1], headers, json.loads(body), body)
 
 
 def _encode(reply: Scripted, body: Any) -> bytes:

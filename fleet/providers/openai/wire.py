@@ -55,10 +55,10 @@ _OPENAI_NAME = re.compile(r"[^\s<|\\/>]{1,64}")
 class OpenAIWire:
     """The OpenAI chat format as read by the provider of `target`."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, is_groq: bool = False) -> None:
         self._target = target
         self._reasons = Capability.REASONING in target.capabilities
-        self._is_openai, self._is_groq = target.provider == "openai", target.provider == "groq"
+        self._is_openai, self._is_groq = target.provider == "openai", is_groq or target.provider == "groq"
         refuses_logprobs = self._is_groq or (self._is_openai and self._reasons)
         self._gives_logprobs = Capability.LOGPROBS in target.capabilities and not refuses_logprobs
         self._drop = NEVER | self._not_here()
