@@ -21,7 +21,7 @@ from policies.resilience import breaker, cold, retry
 from policies.resilience.cold import Asleep
 from policies.resilience.deadline import deadline_at
 from policies.resilience.delivery import LONGEST_WAIT_SECONDS
-from policies.routing import admission, foresight
+from policies.routing import admission, foresight, overload
 from policies.routing import tiers as routing
 from policies.routing.eligibility import Bar, Demand, bar, explain
 from policies.rules.ladders import Ladder
@@ -43,35 +43,40 @@ class _Situation:
     view: View
     now: float
     rules: Rules
+    sent: Run | None = None
 
     @property
     def job(self) -> Job:
         return self.demand.job
 
 
-def next_action(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> Action:
+def next_action(
+    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Run | None = None
+) -> Action:
     """Decide what to do with `job` after `attempts` (oldest first), in the present state of the fleet.
 
-    Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking
-    again with an unchanged view gives that `Run` until the deadline. No `Run` names a target outside
-    the fleet that the job does not permit. A job ends after at most `rules.retry.max_attempts` attempts,
+    `sent` is the `Run` by which a job that has not run since came to where it is.
+
+    Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking again with an
+    unchanged view gives that `Run`, until too little time is left for it. No `Run` names a target outside the fleet
+    that the job does not permit. A job ends after at most `rules.retry.max_attempts` attempts,
     not counting second looks at an answer, of which there are at most two each.
     """
     if not attempts:
-        return _admit(job, view, now, rules)
+        return _admit(job, view, now, rules, sent)
     # The latest attempt that is no second look: if its answer was too long to be carried on, a look at it says nothing.
     made = next(attempt for attempt in reversed(attempts) if attempt.probe is None)
     match made.outcome:
         case Answer():
-            return _after_answer(job, attempts, view, now, rules)
+            return _after_answer(job, attempts, view, now, rules, sent)
         case Failure():
             if now >= deadline_at(job, rules):
                 return _out_of_time(attempts)
-            return _climb(_case(job, attempts, view, now, rules), Reason.TARGET_FAILED)
+            return _climb(_case(job, attempts, view, now, rules, sent), Reason.TARGET_FAILED)
 
 
-def _admit(job: Job, view: View, now: float, rules: Rules) -> Action:
-    case = _case(job, (), view, now, rules)
+def _admit(job: Job, view: View, now: float, rules: Rules, sent: Run | None) -> Action:
+    case = _case(job, (), view, now, rules, sent)
     problem = admission.problem_with(job, case.demand.needs, rules)
     if problem is not None:
         return GiveUp(Status.REJECTED, Reason.INVALID, problem, dead=True)
@@ -100,7 +105,9 @@ def _start_above(case: _Situation) -> Action:
     return Run(first.name, Reason.ROUTED) if isinstance(action, Run) and action.target == first.name else action
 
 
-def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> Action:
+def _after_answer(
+    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Run | None
+) -> Action:
     verdict = acceptance.verdict_on(job, attempts, rules)
     in_time = now + rules.deadlines.escalation_seconds < deadline_at(job, rules)
     if verdict.probe is not None and in_time:
@@ -109,7 +116,7 @@ def _after_answer(job: Job, attempts: tuple[Attempt, ...], view: View, now: floa
             return look
     if verdict.accepted is not None:
         return Finish(verdict.answer.number, Status.SUCCEEDED, verdict.accepted)
-    return _climb(_case(job, attempts, view, now, rules), verdict.doubt) if in_time else _out_of_time(attempts)
+    return _climb(_case(job, attempts, view, now, rules, sent), verdict.doubt) if in_time else _out_of_time(attempts)
 
 
 def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:
@@ -126,7 +133,9 @@ def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:
     return Run(target.name, Reason.GREY_BAND, probe) if is_ready else None
 
 
-def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules) -> _Situation:
+def _case(
+    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Run | None = None
+) -> _Situation:
     needs = needs_of(job.request, rules.estimates)
     left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
     return _Situation(
@@ -137,25 +146,45 @@ def _case(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules
         view=view,
         now=now,
         rules=rules,
+        sent=sent,
     )
 
 
 def _climb(case: _Situation, reason: Reason) -> Action:
-    """Run the weakest rung left and open; wait where all are shut or cold, or a cold one is worth it; else conclude."""
+    """Run the weakest rung left, open and in time; wait where all are shut or cold, or a cold one is worth it.
+
+    Where all that are open would be late, run the weakest of them. Without any rung left, conclude.
+    """
     shut: list[Target] = []
     asleep: list[Asleep] = []
-    for target in _rungs_left(case):
+    late: tuple[Target, Reason] | None = None
+    for target in overload.first_where_sent(_rungs_left(case), case.sent):
         if bar(target, case.demand, case.view, case.rules) is not None:
             continue
         if not breaker.allows(_breaker(case, target), case.now):
-            reason = reason if shut or asleep else Reason.TARGET_UNAVAILABLE
+            reason = reason if shut or asleep or late else Reason.TARGET_UNAVAILABLE
             shut.append(target)
         elif (found := cold.asleep(target, case.view, case.now)) is not None:
-            reason = reason if shut or asleep else Reason.TARGET_COLD
+            reason = reason if shut or asleep or late else Reason.TARGET_COLD
             asleep.append(found)
+        elif _is_too_late(case, target):
+            late, reason = late or (target, reason), reason if shut or asleep or late else Reason.OVERLOADED
         else:
-            return _run(case, target, asleep, reason)
+            return _run(case, target, asleep, _kept(case, target) or reason)
+    if late is not None:
+        return _run(case, late[0], asleep, _kept(case, late[0]) or late[1])
     return _wait_for_first(case, shut, asleep)
+
+
+def _is_too_late(case: _Situation, target: Target) -> bool:
+    view = case.view.targets[target.name]
+    return overload.too_late(target, case.job, case.deadline_at - case.now, view, case.now, case.rules, case.sent)
+
+
+def _kept(case: _Situation, target: Target) -> Reason | None:
+    """Return why the job was sent to the target, if that must not be forgotten; else None."""
+    sent = case.sent
+    return sent.reason if sent is not None and sent == Run(target.name, Reason.OVERLOADED) else None
 
 
 def _breaker(case: _Situation, target: Target) -> Breaker:

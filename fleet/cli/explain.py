@@ -29,6 +29,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.TARGET_FAILED: "the attempt before failed",
     Reason.TARGET_UNAVAILABLE: "a weaker target was shut at that moment",
     Reason.TARGET_COLD: "a weaker target had no replica, and none would have come in time or more cheaply",
+    Reason.OVERLOADED: "a weaker target was too busy to answer before the deadline",
     Reason.RETRY: "the same target again, after its pause",
     Reason.GREY_BAND: "a second look: the answer before was too close to its threshold to call",
     Reason.SHADOW: "compared with a stronger target, to learn from",

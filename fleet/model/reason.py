@@ -14,6 +14,7 @@ class Reason(StrEnum):
     TARGET_FAILED = "target_failed"
     TARGET_UNAVAILABLE = "target_unavailable"
     TARGET_COLD = "target_cold"
+    OVERLOADED = "overloaded"
     RETRY = "retry"
     GREY_BAND = "grey_band"
     NOT_CALIBRATED = "not_calibrated"

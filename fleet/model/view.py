@@ -28,12 +28,19 @@ class Breaker:
 class Sojourn:
     """The time that jobs of one lane recently took on a target, from hand-over to answer: an exponential mean.
 
-    `answers` is the number of answers in it; the last was seen at `seen_at`, unix seconds.
+    `answers` is the number of answers in it; the last was seen at `seen_at`, unix seconds. `run_seconds` is the part
+    of the time after their calls were made, `found` the number of the lane's jobs stored for the target when they were
+    handed over (both means), `waiting` that number now. `turns_away` says that the last job decided on went elsewhere
+    because the target is overloaded.
     """
 
     seconds: float
     answers: int
     seen_at: float
+    run_seconds: float = 0.0
+    found: float = 0.0
+    waiting: int = 0
+    turns_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)

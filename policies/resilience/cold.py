@@ -7,7 +7,7 @@ replica is started for it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from fleet.model.action import Action, Wait
@@ -79,13 +79,19 @@ def worth_waiting_for(cold: Asleep, instead: Target, demand: Demand, deadline_at
 
 
 def worth_starting_for(job: Job, target: str, instead: str, rules: Rules) -> bool:
-    """Return whether a job that runs on `instead`, because `target` is cold, is a reason to start a replica.
+    """Return whether a job that runs on `instead`, because `target` is cold or overloaded, is a reason for a replica.
 
     It is only if it costs more there. A running replica is used whatever the prices say, for it is paid already.
     """
     needs, targets = needs_of(job.request, rules.estimates), rules.catalogue.targets
     here, there = (estimated_usd(job, needs, targets[name], rules) for name in (target, instead))
     return here < there
+
+
+def at_rest(view: View) -> View:
+    """Return the view with no target cold or overloaded: what a job would do with replicas enough."""
+    targets = {name: replace(each, capacity=None, sojourns={}) for name, each in view.targets.items()}
+    return replace(view, targets=targets)
 
 
 def wait_for(cold: Asleep, deadline_at: float, now: float) -> Wait:

@@ -7,16 +7,11 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 from fleet.model.view import View
+from policies.routing.overload import expected_seconds, is_known
 from policies.rules.rules import Rules
 
 DOUBT = 2.0
 """Multiple of the time left that a job must take to be given up early: a wrong guess costs an answer."""
-
-ENOUGH_ANSWERS = 20
-"""Minimum answers in a lane before their sojourns say anything."""
-
-STALE_SECONDS = 30.0
-"""Age beyond which a sojourn says nothing: a target given up on would never be seen to have changed."""
 
 
 def deadline_at(job: Job, rules: Rules) -> float:
@@ -30,13 +25,16 @@ def out_of_reach(job: Job, target: str, view: View, now: float, rules: Rules) ->
     """End a job early that is about to go to `target`, if its times there leave it no chance; else return None.
 
     The sojourn is what jobs of the lane recently took from the hand-over to their answer. It holds for the whole fleet,
-    however many dispatchers serve the queue; a dispatcher's own completions per second are only its share of them.
+    however many dispatchers serve the queue; a dispatcher's own completions per second are only its share of them. A
+    queue that has drained since counts; one that has grown does not, for that is only expected.
     """
-    sojourn = view.targets[target].sojourns.get(job.lane)
-    if sojourn is None or sojourn.answers < ENOUGH_ANSWERS or now - sojourn.seen_at > STALE_SECONDS:
+    of_target = view.targets[target]
+    sojourn = of_target.sojourns.get(job.lane)
+    if sojourn is None or not is_known(sojourn, now):
         return None
+    seconds = min(sojourn.seconds, expected_seconds(sojourn, rules.catalogue.targets[target], of_target.capacity))
     left_seconds = deadline_at(job, rules) - now
-    if sojourn.seconds <= DOUBT * left_seconds:
+    if seconds <= DOUBT * left_seconds:
         return None
-    message = f"{left_seconds:.1f} s are left, and jobs like this take {sojourn.seconds:.1f} s on {target} now"
+    message = f"{left_seconds:.1f} s are left, and jobs like this take {seconds:.1f} s on {target} now"
     return GiveUp(Status.EXPIRED, Reason.DEADLINE_OUT_OF_REACH, Problem(message, field="deadline"))

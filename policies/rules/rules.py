@@ -20,6 +20,7 @@ from policies.rules.sections import (
     DeliveryRules,
     Estimates,
     MoneyRules,
+    OverloadRules,
     Phase,
     PlanRules,
     QuotaRules,
@@ -56,6 +57,7 @@ class Rules:
     router: RouterRules = field(default_factory=RouterRules)
     quotas: QuotaRules = field(default_factory=QuotaRules)
     scaling: ScalingRules = field(default_factory=ScalingRules)
+    overload: OverloadRules = field(default_factory=OverloadRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
 
@@ -103,6 +105,8 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
             yield path, "must be more than zero, and finite"
     if rules.complexity.medium_from > rules.complexity.complex_from:
         yield "complexity.complex_from", "must not be below medium_from"
+    if rules.overload.return_at > rules.overload.climb_at:
+        yield "overload.return_at", "must not be above climb_at"
 
 
 def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
@@ -119,6 +123,8 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
         "shadow.escalated": shadow.escalated,
         "scaling.headroom": rules.scaling.headroom,
         "scaling.utilisation": rules.scaling.utilisation,
+        "overload.climb_at": rules.overload.climb_at,
+        "overload.return_at": rules.overload.return_at,
         **{f"confidence.priors.{target}": prior for target, prior in confidence.priors.items()},
     }
     for path, value in shares.items():
@@ -177,6 +183,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("deadlines", ("interactive_seconds", "standard_seconds", "bulk_seconds", "escalation_seconds")),
         ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
         ("delivery", ("max_deliveries",)),
+        ("overload", ("climb_at", "return_at")),
         ("scaling", ("headroom", "utilisation", "settle_seconds", "idle_seconds", "stale_seconds")),
         ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),
     ):

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from fleet.model.calibration import Probe, ThresholdMode
-from fleet.model.job import Tier
+from fleet.model.job import Lane, Tier
 from policies.confidence.gates import Gate
 
 Strict = dict[str, str]
@@ -183,6 +183,20 @@ class RetryRules:
     max_attempts: int
     base_seconds: float
     max_seconds: float
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class OverloadRules:
+    """Rules of overload. A job of one of the `lanes` goes to a later rung if its own would take too long.
+
+    Too long is more than the share `climb_at` of the time it has left; once one has gone, more than `return_at`.
+    """
+
+    lanes: frozenset[Lane] = frozenset(Lane)
+    climb_at: float = 0.7
+    return_at: float = 0.4
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

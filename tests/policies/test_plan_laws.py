@@ -12,11 +12,12 @@ from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Cloud, Job, Lane, Plan, Tie
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.scaling import Capacity
-from fleet.model.view import Breaker, TargetView, View
+from fleet.model.view import Breaker, Sojourn, TargetView, View
 from fleet.settings.documents import load_rules
 from policies.budget import spent_usd
 from policies.plan import next_action
 from policies.resilience.deadline import deadline_at
+from policies.routing import overload
 
 RULES = load_rules(None, None, "local")
 NAMES = sorted(RULES.catalogue.targets)
@@ -56,6 +57,16 @@ capacities = st.builds(
     starting_at=st.none() | st.floats(START - 200, START),
     held=st.booleans(),
 )
+sojourns = st.builds(
+    Sojourn,
+    seconds=st.floats(0, 100),
+    answers=st.integers(0, 40),
+    seen_at=st.floats(START - 40, START),
+    run_seconds=st.floats(0, 50),
+    found=st.floats(0, 600),
+    waiting=st.integers(0, 600),
+    turns_away=st.booleans(),
+)
 targets = st.sampled_from(NAMES).flatmap(
     lambda name: st.tuples(
         st.just(name),
@@ -64,6 +75,7 @@ targets = st.sampled_from(NAMES).flatmap(
             available=st.booleans(),
             breaker=breakers,
             capacity=st.none() if RULES.catalogue.targets[name].is_cloud else st.none() | capacities,
+            sojourns=st.dictionaries(st.sampled_from(Lane), sojourns),
         ),
     )
 )
@@ -92,6 +104,8 @@ def test_every_job_ends_in_bounded_steps_and_every_step_keeps_the_laws(job, view
             case Run():
                 assert_may_run(job, attempts, view, now, action)
                 assert next_action(job, attempts, view, now, RULES) == action
+                if action.reason is Reason.OVERLOADED:
+                    assert_keeps(job, attempts, view, now, action)
                 took = data.draw(seconds)
                 outcome = data.draw(answers | failures)
                 attempts += (attempt_of(len(attempts) + 1, action, now, took, outcome),)
@@ -107,6 +121,24 @@ def test_every_job_ends_in_bounded_steps_and_every_step_keeps_the_laws(job, view
                 assert_ending(attempts, action)
                 return
     pytest.fail(f"no end after {len(attempts)} attempts")
+
+
+def assert_keeps(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, run: Run) -> None:
+    """A job that has climbed runs there, though the targets below may be free by the time it gets its turn."""
+    sojourns = view.targets[run.target].sojourns
+    free = {name: replace(each, sojourns={}) for name, each in view.targets.items()}
+    for seen in (view, View({**free, run.target: replace(free[run.target], sojourns=sojourns)})):
+        again = next_action(job, attempts, seen, now, RULES, run)
+        late = overload.too_late(
+            RULES.catalogue.targets[run.target],
+            job,
+            deadline_at(job, RULES) - now,
+            seen.targets[run.target],
+            now,
+            RULES,
+            run,
+        )
+        assert late or again == run
 
 
 def later_view(view: View, name: str, warm: bool) -> View:
