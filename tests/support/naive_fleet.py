@@ -11,16 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from fleet.lab.simulation.simulate import paces_of
+from fleet.lab.simulation.sojourns import READ_SECONDS
 from fleet.lab.simulation.workload.ability import answers_of, hashed
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.scenario import Kind, Scenario
-from fleet.model.action import Finish, GiveUp, Run, Wait
+from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Job, Lane
+from fleet.model.reason import Reason
 from fleet.model.scaling import Capacity
-from fleet.model.view import TargetView, View
+from fleet.model.view import Sojourn, TargetView, View
 from policies.fairness.batching import kept_for_interactive
 from policies.plan import next_action
+from policies.resilience.cold import at_rest
+from policies.routing import overload
 from policies.rules.rules import Rules
 
 End = tuple[float, str, str | None]
@@ -37,6 +41,9 @@ class Case:
     started_at: float = 0.0
     work_left: float = 0.0
     ends_at: float = math.inf
+    sent: Run | None = None
+    sent_at: float = 0.0
+    found: int = 0
 
 
 class NaiveFleet:
@@ -49,6 +56,10 @@ class NaiveFleet:
         self.sleeping: list[tuple[float, Case]] = []
         self.ends: dict[int, End] = {}
         self.now = 0.0
+        self.sojourns: dict[tuple[str, Lane], Sojourn] = {}
+        self.seen: dict[tuple[str, Lane], Sojourn] = {}
+        self.turning_away: set[tuple[str, Lane]] = set()
+        self.read_at = -math.inf
 
     def run(self, jobs: Sequence[SimulatedJob]) -> dict[int, End]:
         """Run the jobs, and return the end of each by its random bits."""
@@ -112,17 +123,48 @@ class NaiveFleet:
             answers = self.answers[name]
             draw = hashed(case.job.bits, number) >> 12
             confidence = answers.verdicts[answers.by_kind[case.job.kind][case.job.difficulty][draw]].confidence
-        reason = next_action(self.as_job(case), (), self.view(), case.job.arrived_at, self.rules).reason
-        case.attempts.append(Attempt(number + 1, name, reason, case.started_at, self.now, outcome, confidence))
+            self.measure(name, case)
+        case.sent = None
+        attempt = Attempt(number + 1, name, Reason.ROUTED, case.started_at, self.now, outcome, confidence)
+        case.attempts.append(attempt)
         self.decide(case)
         self.refill(name)
+
+    def measure(self, name: str, case: Case) -> None:
+        key = name, case.kind.lane
+        times = self.now - case.sent_at, self.now - case.started_at
+        self.sojourns[key] = overload.answered(self.sojourns.get(key), *times, case.found, self.now)
+
+    def stored(self, name: str, lane: Lane) -> int:
+        return sum(case.kind.lane is lane for case in [*self.waiting[name], *self.running[name]])
+
+    def look(self) -> None:
+        """Read the queues if a reading is due, as a dispatcher does before it decides."""
+        if self.now - self.read_at >= READ_SECONDS:
+            self.read_at = self.now
+            self.seen = {
+                key: overload.seen(each, self.stored(*key), key in self.turning_away)
+                for key, each in self.sojourns.items()
+            }
 
     def refill(self, name: str) -> None:
         for lane in Lane:
             for case in [each for each in self.waiting[name] if each.kind.lane is lane]:
                 if self.has_room(name, lane):
                     self.waiting[name].remove(case)
-                    self.start(name, case)
+                    self.take(name, case)
+
+    def take(self, name: str, case: Case) -> None:
+        """Start a case whose turn has come, unless its run alone would be late and another target would not."""
+        self.look()
+        target, left_seconds = self.rules.catalogue.targets[name], case.deadline_at - self.now
+        of_target = self.view().targets[name]
+        if overload.too_late(target, self.as_job(case), left_seconds, of_target, self.now, self.rules, case.sent):
+            action = self.action(case)
+            if not isinstance(action, Run) or action.target != name:
+                self.decide(case)
+                return
+        self.start(name, case)
 
     def has_room(self, name: str, lane: Lane) -> bool:
         target = self.rules.catalogue.targets[name]
@@ -149,8 +191,11 @@ class NaiveFleet:
         self.running[name].append(case)
 
     def decide(self, case: Case) -> None:
-        match next_action(self.as_job(case), tuple(case.attempts), self.view(), self.now, self.rules):
-            case Run(target=name):
+        self.look()
+        match self.action(case):
+            case Run(target=name) as run:
+                self.note(case, run)
+                case.sent, case.sent_at, case.found = run, self.now, self.stored(name, case.kind.lane)
                 if not self.waiting[name] and self.has_room(name, case.kind.lane):
                     self.start(name, case)
                 else:
@@ -162,10 +207,26 @@ class NaiveFleet:
             case GiveUp() as given_up:
                 self.ends[case.job.bits] = (self.now, given_up.status, None)
 
+    def action(self, case: Case) -> Action:
+        return next_action(self.as_job(case), tuple(case.attempts), self.view(), self.now, self.rules, case.sent)
+
+    def note(self, case: Case, run: Run) -> None:
+        lane = case.kind.lane
+        if run.reason is not Reason.OVERLOADED:
+            self.turning_away.discard((run.target, lane))
+            return
+        view, job = at_rest(self.view()), self.as_job(case)
+        wanted = next_action(job, tuple(case.attempts), view, self.now, self.rules, case.sent)
+        if isinstance(wanted, Run) and wanted.target != run.target:
+            self.turning_away.add((wanted.target, lane))
+
     def view(self) -> View:
         targets = {name: TargetView(available=name in self.running) for name in self.rules.catalogue.targets}
         for name, own in self.scenario.own.items():
             targets[name] = TargetView(capacity=Capacity(own.replicas[0]))
+        for name in self.running:
+            sojourns = {lane: each for (target, lane), each in self.seen.items() if target == name}
+            targets[name] = replace(targets[name], sojourns=sojourns)
         return View(targets)
 
     def as_job(self, case: Case) -> Job:

@@ -22,6 +22,8 @@ def view(found: Found) -> Iterator[RenderableType]:
         f"{found['quality']:.1%} right, {found['deadline_misses']:,} deadlines missed, "
         f"{found['attempts_per_job']:.2f} attempts a job; {_counts(found['statuses'])}"
     )
+    if found["overloaded"]:
+        yield f"{found['overloaded']:,} sent on because a target was overloaded, for ${found['overloaded_usd']:,.2f}"
     yield ""
     yield _lanes(found["lanes"])
     yield ""
@@ -76,6 +78,9 @@ _ROWS = {
     "deadline_misses": "{:,}",
     "replica_seconds": "{:,.0f}",
     "attempts_per_job": "{:.2f}",
+    "escalations": "{:,}",
+    "overloaded": "{:,}",
+    "overloaded_usd": "${:,.2f}",
 }
 
 

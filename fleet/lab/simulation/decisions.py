@@ -27,11 +27,11 @@ from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Job
 from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.target import Target
-from fleet.model.view import View
 from policies import money
 from policies.features.needs import needs_of
 from policies.plan import next_action
-from policies.resilience.cold import worth_starting_for
+from policies.resilience.cold import at_rest, worth_starting_for
+from policies.routing import overload
 from policies.rules.rules import Rules
 
 FAILED = 1 << 19
@@ -66,9 +66,10 @@ class Decisions:
             for kind, bands in zip(scenario.mix, self._bands, strict=True)
         ]
         self._prices: dict[tuple[int, int, str], tuple[bool, NanoUsd]] = {}
-        self._known: dict[tuple[int, int, tuple[int, ...], int], Action] = {}
+        self._known: dict[tuple[int, int, tuple[int, ...], int, tuple[int, str | None]], Action] = {}
         self._known_at = state.stamp
-        self._warm: dict[tuple[int, int, tuple[int, ...], str], str | None] = {}
+        self._wanted: dict[tuple[int, int, tuple[int, ...], str | None], str | None] = {}
+        self._lanes = [kind.lane for kind in scenario.mix]
         self._escalation_seconds = rules.deadlines.escalation_seconds
         self.asked = 0
 
@@ -76,18 +77,24 @@ class Decisions:
         """Return the number that an attempt adds to the path of a job."""
         return self._numbers[target] * _PER_TARGET + outcome
 
+    @staticmethod
+    def has_answer(job: SimulatedJob) -> bool:
+        """Return whether the job's last attempt was answered."""
+        return bool(job.path) and job.path[-1] % _PER_TARGET < FAILED
+
     def target_of(self, code: int) -> str:
         return self._names[code // _PER_TARGET]
 
     def next(self, job: SimulatedJob, now: float) -> Action:
         """Return production's decision on the job now."""
         path = job.path
-        if path and path[-1] % _PER_TARGET >= FAILED:
+        if path and not self.has_answer(job):
             return self._ask(job, now)
+        late = self._late(job, now)
         if self._known_at != self._state.stamp:
             self._known.clear()
             self._known_at = self._state.stamp
-        key = (job.kind, self._band(job), path, self._time_left(job, now))
+        key = (job.kind, self._band(job), path, self._time_left(job, now), late)
         action = self._known.get(key)
         if action is None:
             action = self._ask(job, now)
@@ -107,15 +114,39 @@ class Decisions:
         mantissa, exponent = math.frexp(left)
         return exponent * COLD_STEPS + int(mantissa * COLD_STEPS)
 
-    def missed(self, job: SimulatedJob, instead: str, now: float) -> str | None:
-        """Return the cold target whose job runs on `instead`, if that is a reason to start a replica."""
-        key = (job.kind, self._band(job), job.path, instead)
-        if key not in self._warm:
+    def _late(self, job: SimulatedJob, now: float) -> tuple[int, str | None]:
+        """Return a bit for every target that is too slow for the job now, and where it has climbed already."""
+        lane, left, climbed = self._lanes[job.kind], job.deadline_at - now, climbed_to(job)
+        sojourns = self._state.sojourns
+        seen = sojourns.at(now)
+        if not sojourns.may_be_late(lane, left, self._rules.overload.return_at):
+            return 0, climbed
+        likeness, view = self._likenesses[job.kind][0], self._state.view(now)
+        targets = self._rules.catalogue.targets
+        late = 0
+        for name in seen:
+            if overload.too_late(targets[name], likeness, left, view.targets[name], now, self._rules, job.sent):
+                late |= 1 << self._numbers[name]
+        return late, climbed
+
+    def is_late_here(self, job: SimulatedJob, now: float) -> bool:
+        """Return whether the target that a job was sent to is too slow for it, now that its turn has come."""
+        sent = job.sent
+        return sent is not None and bool(self._late(job, now)[0] >> self._numbers[sent.target] & 1)
+
+    def wanted(self, job: SimulatedJob, now: float) -> str | None:
+        """Return the target that the job would run on if none was cold or overloaded."""
+        key = (job.kind, self._band(job), job.path, climbed_to(job))
+        if key not in self._wanted:
             asked, attempts = self._case(job)
-            action = next_action(asked, attempts, all_warm(self._state.view(now)), now, self._rules)
-            starts = isinstance(action, Run) and worth_starting_for(asked, action.target, instead, self._rules)
-            self._warm[key] = action.target if isinstance(action, Run) and starts else None
-        return self._warm[key]
+            action = next_action(asked, attempts, at_rest(self._state.view(now)), now, self._rules, job.sent)
+            self._wanted[key] = action.target if isinstance(action, Run) else None
+        return self._wanted[key]
+
+    def is_missed(self, job: SimulatedJob, wanted: str, instead: str) -> bool:
+        """Return whether a job that runs on `instead` of the target it wants is a reason to start a replica there."""
+        likeness = self._likenesses[job.kind][self._band(job)]
+        return worth_starting_for(likeness, wanted, instead, self._rules)
 
     def price(self, job: SimulatedJob, target: Target) -> tuple[bool, NanoUsd]:
         """Return whether the fleet pays for a call, and the maximum cost of that call."""
@@ -139,7 +170,7 @@ class Decisions:
 
     def _ask(self, job: SimulatedJob, now: float) -> Action:
         self.asked += 1
-        return next_action(*self._case(job), self._state.view(now), now, self._rules)
+        return next_action(*self._case(job), self._state.view(now), now, self._rules, job.sent)
 
     def _case(self, job: SimulatedJob) -> tuple[Job, tuple[Attempt, ...]]:
         likeness = self._likenesses[job.kind][self._band(job)]
@@ -155,9 +186,9 @@ class Decisions:
         return Attempt(number, name, Reason.ROUTED, *times, ANSWER, verdict.confidence, 0.0, verdict.judged)
 
 
-def all_warm(view: View) -> View:
-    """Return the same view with no target cold."""
-    return replace(view, targets={name: replace(each, capacity=None) for name, each in view.targets.items()})
+def climbed_to(job: SimulatedJob) -> str | None:
+    """Return the target that the job was sent to because an earlier one was overloaded, if it was."""
+    return job.sent.target if job.sent is not None and job.sent.reason is Reason.OVERLOADED else None
 
 
 def failure_code(failure: Failure) -> int:

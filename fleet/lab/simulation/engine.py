@@ -53,7 +53,7 @@ class Engine:
         }
         self.paid = {name: PaidServer(targets[name], paid, dispatchers) for name, paid in scenario.paid.items()}
         self.servers: Mapping[str, SimulatedTarget] = {**self.own, **self.paid}
-        self.state = SimulatedFleetState(rules, frozenset(self.servers), self._capacities)
+        self.state = SimulatedFleetState(rules, frozenset(self.servers), self._capacities, self._stored)
         self.decisions = Decisions(scenario, rules, self.state, answers)
         self.tally = Tally()
         self.report = LoadReport()
@@ -120,13 +120,32 @@ class Engine:
         """Carry out the decision on the job now."""
         action = self.decisions.next(job, now)
         if isinstance(action, Run):
-            if action.reason is Reason.TARGET_COLD:
-                missed = self.decisions.missed(job, action.target, now)
-                if missed is not None:
-                    self.report.missed(missed, job.input + job.output)
+            self._note(job, action, now)
+            job.sent = action
             self._hand_over(job, self.servers[action.target], now)
         else:
             self._end_or_wait(job, action, now)
+
+    def _note(self, job: SimulatedJob, run: Run, now: float) -> None:
+        """Note what the run says of targets, as dispatchers do: one that is cold or overloaded misses the job."""
+        lane, sojourns = self._lanes[job.kind], self.state.sojourns
+        self.tally.escalations += self.decisions.has_answer(job)
+        self.tally.overloaded += run.reason is Reason.OVERLOADED
+        if run.reason is not Reason.TARGET_COLD and run.reason is not Reason.OVERLOADED:
+            sojourns.turn_away(run.target, lane, False)
+            return
+        wanted = self.decisions.wanted(job, now)
+        if wanted is None or wanted == run.target:
+            return
+        if run.reason is Reason.OVERLOADED:
+            sojourns.turn_away(wanted, lane, True)
+        if self.decisions.is_missed(job, wanted, run.target):
+            self.report.missed(wanted, job.input + job.output)
+
+    def _stored(self, name: str, lane: Lane) -> int:
+        """Count the lane's jobs stored for a target, waiting or running."""
+        server = self.servers[name]
+        return server.lines[lane].count + server.running_in[lane]
 
     def _end_or_wait(self, job: SimulatedJob, action: Action, now: float) -> None:
         lane = self._lanes[job.kind]
@@ -145,6 +164,7 @@ class Engine:
 
     def _hand_over(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
         kind = self._kinds[job.kind]
+        job.sent_at, job.found = now, self._stored(server.target.name, kind.lane)
         if not server.waiting and server.free(kind.lane, now) > 0:
             self._begin(job, server, now)
         else:
@@ -220,6 +240,8 @@ class Engine:
         else:
             cost = money.charged(outcome, job.reserved, server.target)
         server.usd += money.usd_of(cost)
+        if job.sent is not None and job.sent.reason is Reason.OVERLOADED:
+            self.tally.overloaded_usd += money.usd_of(cost)
         return cost
 
     def _finished(self, server: OwnServer, now: float) -> None:
@@ -238,6 +260,10 @@ class Engine:
         server.left(self._lanes[job.kind])
         job.ended_at = now
         given = min(target.timeout_seconds, job.deadline_at - job.started_at)
+        job.sent = None
+        if isinstance(outcome, Answer):
+            seconds, run_seconds = now - job.sent_at, now - job.started_at
+            self.state.sojourns.answered(name, self._lanes[job.kind], seconds, run_seconds, job.found, now)
         opens_at = self.state.record(target, outcome, given, now)
         if opens_at is not None:
             self._shut(server, opens_at, now)
@@ -265,10 +291,19 @@ class Engine:
             while line.count and (free := server.free(lane, now)) > 0:
                 running = server.running
                 for _ in range(min(free, line.count)):
-                    self._begin(server.take(lane), server, now)
+                    self._taken(server.take(lane), server, now)
                 if server.running >= running + free:
                     break
         self._look_again(server, now)
+
+    def _taken(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
+        """Begin a job whose turn has come, or let it go elsewhere if its run alone would be late."""
+        if self.decisions.is_late_here(job, now):
+            action = self.decisions.next(job, now)
+            if not isinstance(action, Run) or action.target != server.target.name:
+                self.go_on(job, now)
+                return
+        self._begin(job, server, now)
 
     def _look_again(self, server: SimulatedTarget, now: float) -> None:
         """Plan a check at the known time when a provider's limit ends; nothing else would notice."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from fleet.lab.simulation.sojourns import SeenSojourns, SimulatedSojourns
 from fleet.model.attempt import Answer, Outcome
+from fleet.model.job import Lane
 from fleet.model.money import MoneyView, NanoUsd
 from fleet.model.scaling import Capacity
 from fleet.model.target import Target
-from fleet.model.view import Breaker, TargetView, View
+from fleet.model.view import Breaker, Sojourn, TargetView, View
 from policies import money
 from policies.resilience import breaker, retry
 from policies.rules.rules import Rules
@@ -27,14 +29,19 @@ class SimulatedFleetState:
     """
 
     def __init__(
-        self, rules: Rules, available: frozenset[str], capacities: Callable[[], Mapping[str, Capacity]]
+        self,
+        rules: Rules,
+        available: frozenset[str],
+        capacities: Callable[[], Mapping[str, Capacity]],
+        stored: Callable[[str, Lane], int],
     ) -> None:
         self._rules = rules
         self._available = available
         self._capacities = capacities
         self._breakers = dict.fromkeys(available, Breaker())
         self._shut_until = dict.fromkeys(available, 0.0)
-        self._view: tuple[int, View] | None = None
+        self._view: tuple[int, SeenSojourns, View] | None = None
+        self.sojourns = SimulatedSojourns(rules.catalogue.targets, capacities, stored)
         self._limit = money.nano_of(rules.money.daily_usd)
         self._step = max(1, self._limit // MONEY_STEPS)
         self._day = 0
@@ -62,17 +69,21 @@ class SimulatedFleetState:
         return any(capacity.starting for capacity in self._cold.values())
 
     def view(self, now: float) -> View:
-        """Return the view, the same one until `stamp` changes."""
-        if self._view is None or self._view[0] != self.stamp:
+        """Return the view, the same one until `stamp` changes or the sojourns do."""
+        sojourns = self.sojourns.at(now)
+        if self._view is None or self._view[0] != self.stamp or self._view[1] is not sojourns:
             capacities = self._capacities()
-            targets = {name: self._target(name, capacities.get(name)) for name in self._rules.catalogue.targets}
-            self._view = self.stamp, View(targets, money=MoneyView(fleet=self._level * self._step))
-        return self._view[1]
+            targets = {
+                name: self._target(name, capacities.get(name), sojourns.get(name, {}))
+                for name in self._rules.catalogue.targets
+            }
+            self._view = self.stamp, sojourns, View(targets, money=MoneyView(fleet=self._level * self._step))
+        return self._view[2]
 
-    def _target(self, name: str, capacity: Capacity | None) -> TargetView:
+    def _target(self, name: str, capacity: Capacity | None, sojourns: Mapping[Lane, Sojourn]) -> TargetView:
         if name not in self._available:
             return TargetView(available=False)
-        return TargetView(breaker=self._breaker(name), capacity=capacity)
+        return TargetView(breaker=self._breaker(name), capacity=capacity, sojourns=sojourns)
 
     def _breaker(self, name: str) -> Breaker:
         """Return the breaker; as in production, a target whose provider wants no calls for long counts as shut."""

@@ -51,7 +51,8 @@ class SimulationReport:
 
     `simulated_seconds` is the time that is paid for; `month_usd` is the cost of 30 days of such time.
     `quality` is the share of right answers among all jobs. A deadline is missed if a job ends without any answer
-    because its time is over.
+    because its time is over. `escalations` are the attempts that followed an answer, `overloaded` the hand-overs to a
+    later rung because an earlier one was too busy, and `overloaded_usd` what providers were paid for those.
     """
 
     title: str
@@ -66,6 +67,9 @@ class SimulationReport:
     deadline_misses: int
     attempts_per_job: float
     replica_seconds: float
+    escalations: int
+    overloaded: int
+    overloaded_usd: float
     decisions_asked: int
     total: LaneReport
     lanes: Mapping[Lane, LaneReport]
@@ -147,6 +151,9 @@ def _report(engine: Engine, end: float, history: tuple[UpkeepSample, ...]) -> Si
         deadline_misses=total.deadline_misses,
         attempts_per_job=tally.attempts / tally.ended if tally.ended else 0.0,
         replica_seconds=sum(each.replica_seconds for each in targets.values()),
+        escalations=tally.escalations,
+        overloaded=tally.overloaded,
+        overloaded_usd=tally.overloaded_usd,
         decisions_asked=engine.decisions.asked,
         total=total,
         lanes=lanes,

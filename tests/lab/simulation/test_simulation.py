@@ -127,6 +127,50 @@ def test_every_job_ends_as_in_a_fleet_simulated_the_slow_way(seed: int, jobs_per
             assert math.isclose(found[bits][0], at, abs_tol=1e-6)
 
 
+OVERRUN = replace(
+    MIXED,
+    mix=(
+        kind(lane=Lane.BULK),
+        kind("classify.intent", Lane.INTERACTIVE, share=3, deadline_seconds=12.0, output=Length(120, 0.5, max=400)),
+        kind("extract.fields", deadline_seconds=30.0),
+    ),
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_jobs_that_climb_from_an_overloaded_target_end_as_in_the_slow_fleet(seed: int, rules: Rules) -> None:
+    tested = replace(OVERRUN, arrivals=ArrivalProcess(12.0))
+    in_use = in_force(tested, rules)
+    found = ends_of(tested, in_use, crowd(tested, 400, seed))
+    expected = NaiveFleet(tested, in_use).run(list(crowd(tested, 400, seed)))
+    assert found.overloaded > 50, "nothing climbed"
+    assert {bits: end[1:] for bits, end in found.seen.items()} == {bits: end[1:] for bits, end in expected.items()}
+
+
+def test_climbing_saves_deadlines_costs_calls_and_ends_with_the_wave(rules: Rules) -> None:
+    """A wave of a minute in every ten, three times what the target can do."""
+    waves = ArrivalProcess(8.0, burst_factor=10.0, burst_seconds=60.0, burst_every_seconds=600.0)
+    tested = scenario(
+        arrivals=waves,
+        mix=(kind("classify.intent", Lane.INTERACTIVE),),
+        own={"llama-8b": Own((1, 1), 64, 0.03)},
+        paid={"gpt-4o": Paid(0.5, 90.0)},
+        answers={"llama-8b": SURE, "gpt-4o": SURE},
+    )
+    staying = replace(rules, overload=replace(rules.overload, lanes=frozenset()))
+    before, after = (run(tested, each, 9_600) for each in (staying, rules))
+    assert before.deadline_misses > 0.1 * before.jobs
+    assert after.deadline_misses < 0.01 * before.deadline_misses
+    assert before.overloaded == before.overloaded_usd == 0
+    assert after.overloaded_usd == pytest.approx(after.paid_usd)
+    assert after.split["gpt-4o"] < 0.5, "between the waves the own target is enough"
+    assert after.targets["llama-8b"].answers > before.targets["llama-8b"].answers
+
+
+def test_rays_default_sends_nothing_elsewhere(rules: Rules) -> None:
+    assert in_force(scenario(scaling=ScalingSetup(by=ScalingKind.RAY_SERVE)), rules).overload.lanes == frozenset()
+
+
 def one_server(length: Length, load: float, own: Own, pace: Pace, rules: Rules, jobs: int = 60_000) -> Engine:
     """Jobs that all want the 8B, on slots that are busy the part `load` of the time."""
     tested = scenario(

@@ -35,6 +35,9 @@ class Tally:
         self.answered = 0
         self.right = 0
         self.attempts = 0
+        self.escalations = 0
+        self.overloaded = 0
+        self.overloaded_usd = 0.0
         self.last_at = 0.0
         self.lanes = {lane: LaneTally() for lane in Lane}
         self.statuses: Counter[Status] = Counter()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fleet.lab.simulation.workload.ability import DIFFICULTIES
 from fleet.lab.simulation.workload.scenario import DAY_SECONDS, HOUR_SECONDS, ArrivalProcess, Kind, Length, Scenario
+from fleet.model.action import Run
 
 Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -26,7 +27,8 @@ class SimulatedJob:
 
     `bits` are 64 random bits, from which everything about its answers is drawn, so that a job fares alike in scenarios
     that are compared. `path` holds the attempts, target and outcome as numbers; `rights` has a bit per right answer;
-    `run` is the number under which it runs on replicas, 0 while it does not.
+    `run` is the number under which it runs on replicas, 0 while it does not. `sent` is the hand-over that brought it to
+    its target, made at `sent_at`, when so many jobs as it `found` were there.
     """
 
     __slots__ = (
@@ -36,6 +38,7 @@ class SimulatedJob:
         "deadline_at",
         "difficulty",
         "ended_at",
+        "found",
         "input",
         "kind",
         "output",
@@ -43,6 +46,8 @@ class SimulatedJob:
         "reserved",
         "rights",
         "run",
+        "sent",
+        "sent_at",
         "started_at",
         "waits",
     )
@@ -65,6 +70,9 @@ class SimulatedJob:
         self.started_at = 0.0
         self.ended_at = 0.0
         self.reserved = 0
+        self.sent: Run | None = None
+        self.sent_at = 0.0
+        self.found = 0
 
 
 def crowd(scenario: Scenario, count: int, seed: int) -> Iterator[SimulatedJob]:

@@ -282,6 +282,12 @@ def hosted(scenario: Scenario, rules: Rules) -> Scenario:
 
 
 def in_force(scenario: Scenario, rules: Rules) -> Rules:
-    """Return the rules with the scenario's values in place of theirs. Raises: ConfigError."""
+    """Return the rules with the scenario's values in place of theirs. Raises: ConfigError.
+
+    Ray Serve's default is taken as it comes: what is overloaded there stays where it is.
+    """
     money = rules.money if scenario.daily_usd is None else replace(rules.money, daily_usd=scenario.daily_usd)
-    return replace(rules, phase=scenario.phase or rules.phase, money=money)
+    overload = rules.overload
+    if scenario.scaling.by is ScalingKind.RAY_SERVE:
+        overload = replace(overload, lanes=frozenset())
+    return replace(rules, phase=scenario.phase or rules.phase, money=money, overload=overload)
