@@ -9,7 +9,6 @@ from fleet.dispatch.containment import contain
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.state.knowledge import Knowledge
-from fleet.dispatch.state.load import all_warm
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import internal_error, transition_for
 from fleet.model.action import Action, Finish, Run
@@ -19,7 +18,7 @@ from fleet.model.view import View
 from policies import shadow
 from policies.plan import next_action
 from policies.resilience.cancellation import CANCELLED
-from policies.resilience.cold import worth_starting_for
+from policies.resilience.cold import at_rest, worth_starting_for
 from policies.resilience.deadline import deadline_at
 from policies.resilience.delivery import enough
 from policies.rules.rules import Rules
@@ -46,7 +45,7 @@ class Decider:
         job, attempts = inflight.job, inflight.attempts
         if inflight.shadow is not None:
             return shadow.next_action(inflight.shadow, job, attempts, view, now, self._rules)
-        return next_action(job, attempts, view, now, self._rules)
+        return next_action(job, attempts, view, now, self._rules, inflight.sent)
 
     def is_wanted(self, inflight: InFlightJob, now: float) -> bool:
         """Return whether a call is still useful: the job is neither cancelled nor too late."""
@@ -54,7 +53,7 @@ class Decider:
 
     def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
         """Return the transition that does what `action` says, and count what that says about targets and answers."""
-        self._note_missed(inflight, action, now)
+        self._note_run(inflight, action, now)
         transition = transition_for(inflight, action, now, self._rules)
         return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish) else transition
 
@@ -71,16 +70,22 @@ class Decider:
         """Return the transition of a job that hit a bug of ours."""
         return transition_for(inflight, internal_error(error), now, self._rules)
 
-    def _note_missed(self, inflight: InFlightJob, action: Action, now: float) -> None:
-        """Report a job that goes to a dearer target because its own is cold as missed by its own.
+    def _note_run(self, inflight: InFlightJob, action: Action, now: float) -> None:
+        """Note what a run says of targets. One that is cold or overloaded misses a job that goes to a dearer one.
 
         A target held cold misses nothing: nobody starts it, and Serve retries one that it gave up once it is idle.
         """
-        if not isinstance(action, Run) or action.reason is not Reason.TARGET_COLD:
+        if not isinstance(action, Run):
             return
-        wanted = self.action(inflight, all_warm(self._state.view()), now)
-        if not isinstance(wanted, Run):
+        lane, sojourns = inflight.job.lane, self._state.sojourns
+        if action.reason is not Reason.TARGET_COLD and action.reason is not Reason.OVERLOADED:
+            sojourns.turn_away(action.target, lane, False)
             return
+        wanted = self.action(inflight, at_rest(self._state.view()), now)
+        if not isinstance(wanted, Run) or wanted.target == action.target:
+            return
+        if action.reason is Reason.OVERLOADED:
+            sojourns.turn_away(wanted.target, lane, True)
         capacity = self._state.replicas.of(wanted.target)
         is_held = capacity is not None and capacity.held
         if not is_held and worth_starting_for(inflight.job, wanted.target, action.target, self._rules):

@@ -17,7 +17,6 @@ from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job
 from fleet.model.scaling import LaneLoad, Load
-from fleet.model.view import View
 from fleet.ports import Clock, LoadBook
 from policies.features.needs import tokens_of
 from policies.resilience.deadline import deadline_at
@@ -201,8 +200,3 @@ def _stopped(make: Making) -> Making:
 def _same(load: Load, last: Load) -> bool:
     """Return whether the reports differ only in time and CPU share."""
     return replace(load, at=last.at, cpu_share=last.cpu_share) == last
-
-
-def all_warm(view: View) -> View:
-    """Return the view with no target cold."""
-    return replace(view, targets={name: replace(each, capacity=None) for name, each in view.targets.items()})

@@ -12,16 +12,18 @@ from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import pause
 from fleet.dispatch.state.load import Loads
 from fleet.dispatch.state.replicas import Replicas
+from fleet.dispatch.state.sojourns import Sojourns
 from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.model.attempt import Answer, Failure, Outcome
+from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Load
 from fleet.model.target import Target
-from fleet.model.view import Breaker, Sojourn, TargetView, View
+from fleet.model.view import Breaker, TargetView, View
 from fleet.ports import JobQueue
 from policies.budget import is_charged
 from policies.fairness import fullness
@@ -41,9 +43,6 @@ PAUSE_PER_QUEUE_SECONDS = 5e-5
 
 UNKNOWN_SLOTS = 8
 """Slots assumed for a target that only another dispatcher's catalogue knows."""
-
-SOJOURN_WEIGHT = 0.1
-"""Weight of each new answer in the mean: the last seven make up half of it."""
 
 
 class FleetState:
@@ -67,7 +66,7 @@ class FleetState:
         self._accounts = dict.fromkeys(self._available, Breaker())
         self._unproven = {name for name in self._available if is_charged(rules.catalogue.targets[name])}
         self.routers: Mapping[RouterKey, Router] = {}
-        self._sojourns: dict[str, dict[Lane, Sojourn]] = {target: {} for target in self._available}
+        self.sojourns = Sojourns(self._available)
         self._money = money
         self.readings = 0
         self.elsewhere: Mapping[str, bool] = {}
@@ -84,7 +83,7 @@ class FleetState:
         queued = self.traffic.queued.get(name, 0)
         if name not in self._available:
             return TargetView(elsewhere is not None, queued, own_key_only=bool(elsewhere))
-        in_flight, sojourns = self.traffic.in_flight(name), dict(self._sojourns[name])
+        in_flight, sojourns = self.traffic.in_flight(name), self.sojourns.of(name)
         own_key_only = name in self._own_key_only and elsewhere is not False
         capacity, own = self.replicas.of(name), self._breaker(name)
         account = breaker.in_view(self._accounts[name], self.traffic.on_account(name))
@@ -143,6 +142,7 @@ class FleetState:
             if depths.at is not None:
                 self._clock_set(clock.heard(depths.at, asked_at, clock.now()))
             self.traffic.read(depths, moved)
+            self.sojourns.read(asked_at if depths.at is None else depths.at, depths.work)
         except QueueUnavailable as error:
             log.warning("depths_not_read", error=str(error))
         else:
@@ -222,7 +222,7 @@ class FleetState:
                 "account_unusable", target=name, kind=outcome.kind.value, why=outcome.detail, shut_seconds=seconds
             )
 
-    def passed(self, target: Target, inflight: InFlightJob, outcome: Outcome, now: float) -> None:
+    def passed(self, target: Target, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
         """Learn from an answer how many tokens its job used, and how long jobs of its lane take.
 
         A delivery that came again says nothing about the latter.
@@ -230,12 +230,9 @@ class FleetState:
         if not isinstance(outcome, Answer):
             return
         self.loads.answered(inflight.job, target.name, outcome, inflight.probe is not None)
-        if inflight.delivery.deliveries > 1:
-            return
-        sojourns, lane, seconds = self._sojourns[target.name], inflight.job.lane, now - inflight.delivery.stored_at
-        before = sojourns.get(lane, Sojourn(seconds, 0, now))
-        mean = before.seconds + SOJOURN_WEIGHT * (seconds - before.seconds)
-        sojourns[lane] = Sojourn(mean, before.answers + 1, now)
+        if inflight.delivery.deliveries == 1:
+            work = WorkOf(target.name, inflight.job.lane)
+            self.sojourns.answered(work, inflight.delivery.stored_at, started_at, now)
 
     def load(self, dispatcher: str, at: float, cpu_share: float) -> Load:
         """Return a report of this dispatcher's load; `cpu_share` is a share of one core."""

@@ -66,7 +66,7 @@ class Assess:
     def _note(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
         """Book what the call cost, and learn from it how the target is doing."""
         self._reservations.settle(inflight, outcome, self._target)
-        self._state.passed(self._target, inflight, outcome, now)
+        self._state.passed(self._target, inflight, outcome, started_at, now)
         has_own_key = own_key_for(inflight.job, self._target) is not None
         seconds = given_seconds(inflight, self._target, started_at, self._rules)
         self._state.record(self._target, outcome, seconds, now, has_own_key)
