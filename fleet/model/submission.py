@@ -13,6 +13,7 @@ from fleet.model.errors import InvalidJob
 from fleet.model.job import ChatRequest, JobOptions, JobTerms, Lane, Plan, Tier
 
 _WORDS: Mapping[str, type[StrEnum]] = {"lane": Lane, "plan": Plan, "tier": Tier}
+CLOUD_WORDS = ("allow", "deny")
 _MOMENTS = {"deadline_seconds": "deadline_at", "not_before_seconds": "not_before_at"}
 
 
@@ -50,6 +51,8 @@ def submission_of(
     for name, words in _WORDS.items():
         if name in said and (name, said[name]) != ("tier", None):
             said[name] = _word(words, name, said[name])
+    if isinstance(cloud := said.get("cloud"), str) and cloud not in CLOUD_WORDS:
+        raise InvalidJob("cloud", f"must be {' or '.join(CLOUD_WORDS)}, or a list of providers")
     for name, moment in _MOMENTS.items():
         if name in said:
             said[moment] = _moment_at(name, said.pop(name), now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.model.job import Job, Plan
 from fleet.model.result import Problem
-from fleet.model.target import Capability
+from fleet.model.target import FLEET, Capability
 from policies.features.needs import Needs
 from policies.routing.tiers import own_provider, pinned_target, unpinned
 from policies.rules.rules import Rules
@@ -27,6 +27,8 @@ def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
         return _problem("above", rule, f"unknown target {job.above!r}")
     if Capability.FILES in needs.capabilities and (problem := _problem_with_files(job)) is not None:
         return problem
+    if (problem := _problem_with_cloud(job, rules)) is not None:
+        return problem
     if job.plan is Plan.OWN_KEY:
         return _problem_with_key(job, rules) or _problem_with_model(job, needs, rules)
     return _problem_with_model(job, needs, rules)
@@ -41,6 +43,17 @@ def _problem_with_delay(job: Job) -> Problem | None:
     if job.deadline_at is not None and job.deadline_at <= job.not_before_at:
         return _problem("deadline", "must lie after not_before", "the deadline passes before the job may run")
     return None
+
+
+def _problem_with_cloud(job: Job, rules: Rules) -> Problem | None:
+    """Refuse a provider that nobody knows: taken for one that serves nothing, a slip would keep a job inside."""
+    known = rules.catalogue.providers.keys() - {FLEET}
+    unknown = sorted((job.cloud.providers or frozenset()) - known)
+    if not unknown:
+        return None
+    return _problem(
+        "cloud", f"must be allow, deny, or a list of {', '.join(sorted(known))}", f"unknown provider {unknown[0]!r}"
+    )
 
 
 def _problem_with_files(job: Job) -> Problem | None:

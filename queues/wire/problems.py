@@ -63,10 +63,18 @@ def problem_of(error: ValidationError, body: object) -> Problem:
     first = paths[0]
     inside = [index for index, path in enumerate(paths) if path[: len(first)] == first]
     chosen = max(inside, key=lambda index: len(paths[index]))
-    path, rule = paths[chosen], _rule(errors[chosen])
+    path, rule = paths[chosen], _joined([_rule(errors[index]) for index in inside if paths[index] == paths[chosen]])
     if errors[chosen]["type"].startswith("union_tag"):
         path = [*path, errors[chosen]["ctx"]["discriminator"].strip("'")]
     return field_problem(".".join(str(step) for step in path), rule)
+
+
+def _joined(rules: list[str]) -> str:
+    """Return the rules of a field that takes several shapes as one; a rule on what only one of them has goes alone."""
+    first, *others = dict.fromkeys(rules)
+    if not all(rule.startswith("must ") for rule in (first, *others)):
+        return first
+    return ", or ".join([first, *(rule.removeprefix("must ") for rule in others)])
 
 
 def _path(details: ErrorDetails, body: object) -> list[int | str]:

@@ -219,6 +219,7 @@ def test_an_id_is_random_and_fits_a_subject() -> None:
         (lambda: submission(task="chat", messages=HELLO, lane="express"), "lane", "interactive, standard, bulk"),
         (lambda: submission(task="chat", messages=HELLO, plan="gold"), "plan", "free, paid, own_key"),
         (lambda: submission(task="chat", messages=HELLO, tier="tiny"), "tier", "simple, medium, complex"),
+        (lambda: submission(task="chat", messages=HELLO, cloud="openai"), "cloud", "or a list of providers"),
     ],
 )
 def test_a_wrong_job_is_refused_before_it_is_sent(make: Callable[[], object], field: str, rule: str) -> None:

@@ -81,7 +81,7 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("above", "x" * 65, "above", "must match pattern"),
         ("max_cost_usd", 0, "max_cost_usd", "must be greater than 0"),
         ("max_cost_usd", "1", "max_cost_usd", "must be a valid number"),
-        ("cloud", "maybe", "cloud", "must be 'allow' or 'deny'"),
+        ("cloud", "openai", "cloud", "must be 'allow' or 'deny', or be a valid list"),
         ("cloud", ["groq", "A Cloud"], "cloud.1", "must match pattern"),
         ("own_key", "sk-a-key-in-place-of-its-name", "own_key", "must match pattern"),
         ("metadata", {"user": 17}, "metadata.user", "must be a valid string"),
