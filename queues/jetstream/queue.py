@@ -43,6 +43,7 @@ from queues.jetstream.fence import displacing
 from queues.jetstream.maintenance.forgotten import Forgotten
 from queues.jetstream.maintenance.strays import Stray, Strays, is_stray
 from queues.jetstream.stores.load import JetStreamLoads
+from queues.reading import in_slices
 from queues.wire.codec import decode
 from queues.wire.letters import Message, message_or_none, traceparent_in
 from queues.wire.parcels import parcel_of
@@ -84,8 +85,7 @@ class JetStreamQueue:
                 messages, generation = await self._pull(source, limit, wait_seconds)
             except ConsumerGone:  # idle ones go away; one is made again, once
                 messages, generation = await self._pull(source, limit, wait_seconds)
-        async with self.reading:
-            deliveries = [_delivery(source, message, generation) for message in messages]
+        deliveries = await in_slices(messages, lambda each: _delivery(source, each, generation), self.reading)
         self._inlets.took(source, deliveries)
         if not deliveries:
             await self._inlets.clear_delayed()

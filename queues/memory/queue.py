@@ -28,6 +28,7 @@ from queues.commit import commit
 from queues.jetstream.consuming.sealing import body_of
 from queues.jetstream.stores.load import MemoryLoads
 from queues.memory.broker import LeasedMessage, MemoryBroker
+from queues.reading import in_slices
 from queues.wire.codec import decode
 from queues.wire.letters import HEADER_ROOM_BYTES, message_or_none, traceparent_in
 from queues.wire.parcels import parcel_of
@@ -52,8 +53,7 @@ class MemoryQueue:
                 await self._broker.changed(source, left)
             finally:
                 self._broker.takers[source] -= 1
-        async with self.reading:
-            return [_delivery(source, held) for held in taken]
+        return await in_slices(taken, lambda held: _delivery(source, held), self.reading)
 
     def read(self, delivery: AnyDelivery) -> AnyDelivery:
         is_sealed = isinstance(delivery.body, Sealed)

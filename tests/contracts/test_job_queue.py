@@ -370,3 +370,27 @@ async def test_of_an_interactive_job_its_tenant_is_told_and_of_no_other(rig: Rig
             await asyncio.wait((first,), timeout=0.05)
     assert first.result() == JobsOf(Lane.INTERACTIVE, "acme")
     await told.aclose()
+
+
+class NotedLock(asyncio.Lock):
+    """A lock that tells when it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = asyncio.Event()
+
+    async def acquire(self) -> bool:
+        self.wanted.set()
+        return await super().acquire()
+
+
+async def test_a_large_take_lets_others_read_before_all_of_it_is_read(rig: Rig) -> None:
+    await rig.desk("acme").submit([submission(n) for n in range(64)])
+    lock = rig.queue.reading = NotedLock()
+    async with lock:
+        lock.wanted.clear()
+        taking = asyncio.create_task(rig.queue.take(BULK, 64, 0.0))
+        await lock.wanted.wait()
+    async with lock:
+        assert not taking.done()
+    assert len(await taking) == 64
