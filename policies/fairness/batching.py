@@ -6,6 +6,9 @@ from fleet.model.job import Lane
 from fleet.model.target import Target
 
 INTERACTIVE_SHARE = 8
+MOST_INTERACTIVE_SHARE = 4
+"""The parts of a target's slots that are kept for interactive jobs: always the one, and up to the other for those that
+are on their way to it."""
 
 WORK_BYTES = 64 * 1024 * 1024
 """Maximum bytes of work in hand at one dispatcher, as sent, over all targets; parsed it takes twice as much."""
@@ -14,20 +17,26 @@ INTERACTIVE_BYTES = WORK_BYTES // 4
 """Additional bytes that may be in hand for interactive jobs."""
 
 
-def kept_for_interactive(target: Target) -> int:
+def kept_for_interactive(target: Target, interactive: int = 0) -> int:
     """Return the slots that no other lane may fill: an eighth, at least one, and never the last.
 
-    So an interactive job finds a slot however long the others run; where there is one slot it waits for one batch.
+    Up to a quarter is kept for the `interactive` jobs that run or are on their way: a burst finds its slots free, and
+    without one the other lanes have them. So an interactive job finds a slot however long the others run; where there
+    is one slot it waits for one batch.
     """
-    return min(target.max_in_flight - 1, max(1, target.max_in_flight // INTERACTIVE_SHARE))
+    slots = target.max_in_flight
+    return min(slots - 1, max(1, slots // INTERACTIVE_SHARE, min(interactive, slots // MOST_INTERACTIVE_SHARE)))
 
 
-def free_for(lane: Lane, interactive: int, others: int, target: Target) -> int:
-    """Return the slots that a lane may fill while this many `interactive` and other jobs run."""
+def free_for(lane: Lane, interactive: int, others: int, target: Target, coming: int = 0) -> int:
+    """Return the slots that a lane may fill while this many `interactive` and other jobs run.
+
+    `coming` is how many more interactive jobs are on their way to the target.
+    """
     free = target.max_in_flight - interactive - others
     if lane is Lane.INTERACTIVE:
         return free
-    return min(free, target.max_in_flight - kept_for_interactive(target) - others)
+    return min(free, target.max_in_flight - kept_for_interactive(target, interactive + coming) - others)
 
 
 def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, idle: bool, target: Target) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.attempt import Outcome
@@ -43,6 +44,7 @@ class Traffic:
         self._in_flight_since: Counter[str] = Counter()
         self._unsent: Counter[tuple[WorkOf, str]] = Counter()
         self._running: dict[str, Counter[Lane]] = {name: Counter() for name in self._targets}
+        self._leaving: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._on_account: Counter[str] = Counter()
         self._starved: set[WorkOf] = set()
@@ -144,8 +146,7 @@ class Traffic:
         if not self.has_space(lane):
             return 0
         work = WorkOf(name, lane)
-        since = self._moved[work]
-        stored = self._depths.work.get(work, 0) + since
+        since, stored = self._moved[work], self._stored(work)
         target = self._targets.get(name)
         if target is None:
             return max(0, QUEUED_PER_SLOT * self.elsewhere.get(name, 0) - stored)
@@ -215,11 +216,33 @@ class Traffic:
 
     def free(self, name: str, now: float) -> dict[Lane, int]:
         """Return how many slots each lane may fill now."""
-        interactive = self._running[name][Lane.INTERACTIVE]
+        interactive, coming = self._running[name][Lane.INTERACTIVE], self._coming(name)
         others = self._running[name].total() - interactive
         calls = self.calls_left(name, now)
         target = self._targets[name]
-        return {lane: int(min(calls, batching.free_for(lane, interactive, others, target))) for lane in Lane}
+        return {lane: int(min(calls, batching.free_for(lane, interactive, others, target, coming))) for lane in Lane}
+
+    def is_short(self, name: str) -> bool:
+        """Return whether more interactive jobs are on their way to the target than slots are free or about to be."""
+        return self._targets[name].max_in_flight - self.in_flight(name) + self._leaving[name] < self._coming(name)
+
+    @contextmanager
+    def leaving(self, name: str, jobs: int) -> Iterator[None]:
+        """Note that so many jobs are about to free their slots."""
+        self._leaving[name] += jobs
+        try:
+            yield
+        finally:
+            self._leaving[name] -= jobs
+
+    def _coming(self, name: str) -> int:
+        """Return how many interactive jobs are stored for the target and do not run here: they are on their way, or
+        run at another dispatcher.
+        """
+        return max(0, self._stored(WorkOf(name, Lane.INTERACTIVE)) - self._running[name][Lane.INTERACTIVE])
+
+    def _stored(self, work: WorkOf) -> int:
+        return self._depths.work.get(work, 0) + self._moved[work]
 
     def heard(self, name: str, outcome: Outcome, now: float) -> None:
         """Learn what the provider said is left for the fleet's account."""
@@ -229,9 +252,14 @@ class Traffic:
         return pacing.calls(self._meters[name], self.in_flight(name), self._tokens[name], now)
 
     def opens_in(self, name: str, now: float) -> float | None:
-        """Return seconds until asking again whether the provider takes more calls; None where it sets no limit."""
+        """Return seconds until asking again how many calls may be made; None where nothing changes without notice.
+
+        Other dispatchers' interactive jobs end unnoticed, and the provider's limits change with time.
+        """
         seconds = pacing.opens_in(self._meters[name], now)
-        return None if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)
+        if seconds is None:
+            return LOOK_AGAIN_SECONDS if self._coming(name) else None
+        return min(seconds, LOOK_AGAIN_SECONDS)
 
     def clock_set(self, step_seconds: float) -> None:
         """Shift providers' pauses by the step, so that they end when they would have."""
