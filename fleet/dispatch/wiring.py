@@ -16,6 +16,7 @@ from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.maintenance.orphans import OrphanRescuer
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.receiving.isolation import Isolation
+from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.runner.batch import BatchRun
 from fleet.dispatch.runner.buffer import Buffer
@@ -71,6 +72,7 @@ class Parts:
         self.leases = Leases(queue, lease_seconds)
         self.spans = Spans(tracer)
         self.isolation = Isolation()
+        self.precedence = Precedence()
         self.reservations = CostReservations(spend, rules)
         self.knowledge = Knowledge(learned, self.state, rules)
         self.cancelling = Cancelling(cancels, queue, clock)
@@ -81,7 +83,8 @@ class Parts:
 
     def receiver(self) -> Receiver:
         """Return a receiver for one loop that takes messages."""
-        return Receiver(self.queue, self.clock, self.rules, self.leases, self.spans, self.isolation, self.outbox)
+        shared = (self.queue, self.clock, self.rules, self.leases, self.spans, self.isolation, self.outbox)
+        return Receiver(*shared, self.precedence)
 
     def intake(self) -> Intake:
         return Intake(self.fair_lane)
@@ -92,7 +95,7 @@ class Parts:
         receiver, lines = self.receiver(), Lines()
         asking = Asking(lane, state, leases, quotas, lines, receiver)
         refusals = Refusals(lane, clock, rules, state, self.peers, leases, receiver, admission, lines)
-        taking = (self.queue, clock, rules, state, leases, receiver)
+        taking = (self.queue, clock, rules, state, leases, receiver, self.precedence)
         return FairLane(lane, *taking, admission, quotas, lines, asking, refusals)
 
     def rescuer(self) -> OrphanRescuer:
@@ -107,7 +110,8 @@ class Parts:
         leaving = Exit(self.outbox, slots, reservations, here, state)
         intents = IntentLog(target, self.queue, clock, self.cancelling.answered)
         turns = Turns(target, clock, self.isolation, here, reservations, leaving)
-        assess = Assess(target, rules, clock, state, reservations, self.knowledge, spans, self.decider, leaving)
+        judging = (self.knowledge, spans, self.decider, leaving, self.precedence)
+        assess = Assess(target, rules, clock, state, reservations, *judging)
         execute = Execute(target, backend, rules, clock, self.cancelling, spans, here, leaving, assess)
         suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
         recorded = (intents, turns, reservations, here, execute, assess, leaving)
@@ -115,7 +119,7 @@ class Parts:
         cancel = Cancel(self.cancelling, intents, here, state, clock)
         reserve_cost = ReserveCost(target, reservations, here, state, clock)
         run_batch = BatchRun(target, slots, leaving, cancel, reserve_cost, suspects, paid)
-        taking = (self.queue, clock, rules, state, self.leases, spans, self.receiver())
+        taking = (self.queue, clock, rules, state, self.leases, spans, self.receiver(), self.precedence)
         collector = Collector(target, *taking, here, buffer)
         feeder = Feeder(target, clock, state, self.outbox, here, buffer, slots, run_batch)
         return Runner(collector, feeder, turns)

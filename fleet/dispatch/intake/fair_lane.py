@@ -24,6 +24,7 @@ from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.refusals import Refusals
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.receiving.opening import Place
+from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
@@ -73,6 +74,7 @@ class FairLane:
         state: FleetState,
         leases: Leases,
         receiver: Receiver,
+        precedence: Precedence,
         admission: Admission,
         quotas: Quotas,
         lines: Lines,
@@ -86,6 +88,7 @@ class FairLane:
         self._state = state
         self._leases = leases
         self._receiver = receiver
+        self._precedence = precedence
         self._admission = admission
         self._quotas = quotas
         self._lines = lines
@@ -163,15 +166,19 @@ class FairLane:
         self._turns, grants = fairness.allot(self._turns, *self._asking.demand(self._turns, self._clock.now()))
         allotted = list(grants.items())
         for start in range(0, len(allotted), TAKES_AT_ONCE):
-            asked = allotted[start : start + TAKES_AT_ONCE]
-            takes = await asyncio.gather(*(self._take_from(tenant, grant.jobs) for tenant, grant in asked))
-            now = self._clock.now()
-            for (tenant, grant), deliveries in zip(asked, takes, strict=True):
-                size = sum(len(delivery.raw) for delivery in deliveries)
-                self._lines[tenant].asked(grant.jobs, len(deliveries), size, now)
-            await self._receive([(*each, deliveries) for each, deliveries in zip(asked, takes, strict=True)])
-            await self._receive_arrived()
+            await self._precedence.give_way(self._lane)
+            with self._precedence.step(self._lane):
+                await self._take_together(allotted[start : start + TAKES_AT_ONCE])
         return bool(grants)
+
+    async def _take_together(self, asked: Sequence[tuple[str, Grant]]) -> None:
+        takes = await asyncio.gather(*(self._take_from(tenant, grant.jobs) for tenant, grant in asked))
+        now = self._clock.now()
+        for (tenant, grant), deliveries in zip(asked, takes, strict=True):
+            size = sum(len(delivery.raw) for delivery in deliveries)
+            self._lines[tenant].asked(grant.jobs, len(deliveries), size, now)
+        await self._receive([(*each, deliveries) for each, deliveries in zip(asked, takes, strict=True)])
+        await self._receive_arrived()
 
     async def _take_from(self, tenant: str, jobs: int) -> Sequence[AnyDelivery]:
         try:

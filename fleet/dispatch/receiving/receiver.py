@@ -12,6 +12,7 @@ from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.receiving.opening import Opening, Place
+from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import failing, turned_down
@@ -41,6 +42,7 @@ class Receiver:
         spans: Spans,
         isolation: Isolation,
         outbox: Outbox,
+        precedence: Precedence,
     ) -> None:
         self._queue = queue
         self._clock = clock
@@ -48,6 +50,7 @@ class Receiver:
         self._leases = leases
         self._spans = spans
         self._outbox = outbox
+        self._precedence = precedence
         self._opening = Opening(queue, clock, leases, isolation, outbox, self._handle)
 
     def waiting_of(self, tenant: str) -> int:
@@ -61,14 +64,21 @@ class Receiver:
     async def receive(self, deliveries: Sequence[AnyDelivery], placing: Placing, opened: Placing | None = None) -> None:
         """Place each delivery's job, and send off what follows. Malformed messages are answered and never placed.
 
-        The jobs of sealed messages are placed by `opened`, where it is given, once they are known.
+        The jobs of sealed messages are placed by `opened`, where it is given, once they are known. All deliveries are
+        of one lane.
         """
         self._leases.hold(deliveries)
+        if deliveries:
+            with self._precedence.step(deliveries[0].source.lane):
+                await self._receive(deliveries, placing, opened)
+
+    async def _receive(self, deliveries: Sequence[AnyDelivery], placing: Placing, opened: Placing | None) -> None:
         sealed = [delivery for delivery in deliveries if isinstance(delivery.body, Sealed)]
         if sealed:
             deliveries = [delivery for delivery in deliveries if not isinstance(delivery.body, Sealed)]
         transitions: list[Transition] = []
         for start in range(0, len(deliveries), SLICE):
+            await self._precedence.give_way(deliveries[0].source.lane)
             async with self._queue.reading:
                 place = placing()
                 made = [self._handle(delivery, place) for delivery in deliveries[start : start + SLICE]]

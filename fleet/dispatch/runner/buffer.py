@@ -1,4 +1,4 @@
-"""The jobs a runner has taken and not sent yet: at most one micro-batch per lane, ready when a slot comes free."""
+"""The jobs a runner has taken and not sent yet: of each lane those with a free slot, and a micro-batch to follow."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.receiving.opening import Place
+from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.here import TargetDecider
@@ -42,6 +43,7 @@ class Collector:
         leases: Leases,
         spans: Spans,
         receiver: Receiver,
+        precedence: Precedence,
         decider: TargetDecider,
         buffer: Buffer,
     ) -> None:
@@ -53,6 +55,7 @@ class Collector:
         self._leases = leases
         self._spans = spans
         self._receiver = receiver
+        self._precedence = precedence
         self._decider = decider
         self._buffer = buffer
 
@@ -83,11 +86,18 @@ class Collector:
         source = WorkOf(self._target.name, lane)
         away = "runner_cannot_reach_the_queue"
         with contained("work_not_taken", outage=away, target=self._target.name, lane=lane):
-            deliveries = await self._queue.take(source, waiting_for_room.result(), POLL_SECONDS)
+            await self._precedence.give_way(lane)
+            deliveries = await self._queue.take(source, self._wanted(lane), POLL_SECONDS)
             self._state.traffic.taken(source, len(deliveries))
             await self.receive(lane, deliveries)
             return True
         return False
+
+    def _wanted(self, lane: Lane) -> int:
+        """Return how many jobs to take: those that can start at once, and a micro-batch to be ready after them."""
+        name, state = self._target.name, self._state
+        startable = 0 if state.replicas.cold(name) else state.free(name, self._clock.now())[lane]
+        return max(0, startable) + self._buffer.room(lane)
 
     async def receive(self, lane: Lane, deliveries: Sequence[AnyDelivery]) -> None:
         """Buffer the jobs that are to run here; send the others off at once."""

@@ -8,6 +8,7 @@ from fleet.dispatch.containment import contain, contained
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import ANSWER_SECONDS
+from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.call import attempt_of, given_seconds
 from fleet.dispatch.runner.cost_reservations import CostReservations, believed
 from fleet.dispatch.runner.slots import Exit
@@ -37,6 +38,7 @@ class Assess:
         spans: Spans,
         decider: Decider,
         leaving: Exit,
+        precedence: Precedence,
     ) -> None:
         self._target = target
         self._rules = rules
@@ -47,13 +49,18 @@ class Assess:
         self._spans = spans
         self._decider = decider
         self._exit = leaving
+        self._precedence = precedence
 
     async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> None:
         """Conclude jobs whose calls began at `started_at`. A bug in one group leaves the others alone."""
-        jobs, transitions = [each for each, _ in done], list[Transition]()
-        with contained("answers_not_concluded", target=self._target.name, jobs=len(done)):
-            transitions = self._conclude(done, started_at)
-        await self._exit.leave(jobs, transitions, ANSWER_SECONDS)
+        name, traffic, lane = self._target.name, self._state.traffic, done[0][0].job.lane
+        if not traffic.is_short(name):  # if it is, the interactive jobs wait for these slots
+            await self._precedence.give_way(lane)
+        with self._precedence.step(lane), traffic.leaving(name, len(done)):
+            jobs, transitions = [each for each, _ in done], list[Transition]()
+            with contained("answers_not_concluded", target=name, jobs=len(done)):
+                transitions = self._conclude(done, started_at)
+            await self._exit.leave(jobs, transitions, ANSWER_SECONDS)
 
     def _conclude(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> list[Transition]:
         now = self._clock.now()

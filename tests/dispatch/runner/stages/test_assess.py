@@ -10,7 +10,9 @@ from jobs_in_flight import in_flight
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import ANSWER_SECONDS
+from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.stages.assess import Assess
+from fleet.dispatch.state.traffic import Traffic
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome, Usage
 from fleet.model.delivery import Ack, Retry, Transition
 from fleet.settings.documents import load_rules
@@ -34,7 +36,9 @@ class Stage:
         self.buggy: list[InFlightJob] = []
         clock, spans = SimpleNamespace(now=lambda: 5.0), SimpleNamespace(model_call=lambda *_: None)
         knowledge = SimpleNamespace(judge=lambda *_: (0.75, None))
-        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, spans, self, self)
+        self.traffic = Traffic([TARGET], RULES.estimates)
+        self.precedence = Precedence()
+        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, spans, self, self, self.precedence)
 
     def settle(self, inflight: InFlightJob, outcome: Outcome, target: object) -> None:
         self.settled.append((inflight, outcome))
