@@ -21,7 +21,7 @@ from policies.resilience import breaker, cold, retry
 from policies.resilience.cold import Asleep
 from policies.resilience.deadline import deadline_at
 from policies.resilience.delivery import LONGEST_WAIT_SECONDS
-from policies.routing import admission, foresight, overload
+from policies.routing import admission, foresight, overload, residency
 from policies.routing import tiers as routing
 from policies.routing.eligibility import Bar, Demand, bar, explain
 from policies.rules.ladders import Ladder
@@ -90,10 +90,12 @@ def _admit(job: Job, view: View, now: float, rules: Rules, sent: Run | None) -> 
 
 
 def _delay(case: _Situation) -> Wait | None:
-    """Let a job that may not run yet wait at the start of its ladder."""
-    first = next(iter(case.rungs), None)
+    """Let a job that may not run yet wait at the first rung where its content may go; without one it ends at once."""
     seconds = (case.job.not_before_at or 0.0) - case.now
-    if first is None or seconds <= 0:
+    if seconds <= 0:
+        return None
+    first = next((rung for rung in case.rungs if residency.permits(case.job, rung, case.rules)), None)
+    if first is None:
         return None
     return Wait(first.name, min(seconds, LONGEST_WAIT_SECONDS), Reason.DELAYED)
 
@@ -336,7 +338,9 @@ def _no_target(case: _Situation, barred: list[tuple[Target, Bar]]) -> GiveUp:
     reasons = {reason for _, reason in barred}
     if any(_without_account(case)):
         return GiveUp(Status.FAILED, Reason.NO_TARGET, Problem(message), dead=True)
-    if Bar.CONTEXT in reasons and reasons <= {Bar.CONTEXT, Bar.CLOUD, Bar.UNAVAILABLE}:
+    if Bar.RESIDENCY in reasons and reasons <= {Bar.RESIDENCY, Bar.CLOUD}:
+        return GiveUp(Status.FAILED, Reason.RESIDENCY, Problem(message), dead=True)
+    if Bar.CONTEXT in reasons and reasons <= {Bar.CONTEXT, Bar.CLOUD, Bar.RESIDENCY, Bar.UNAVAILABLE}:
         largest = max(target.context_tokens for target, reason in barred if reason is Bar.CONTEXT)
         rule = f"must fit {largest} tokens; prompt and requested output need about {case.demand.needs.context_tokens}"
         return GiveUp(Status.REJECTED, Reason.INVALID, Problem(message, "request.messages", rule), dead=True)

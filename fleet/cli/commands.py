@@ -97,6 +97,9 @@ def submit(
     cloud: Annotated[
         str, typer.Option(help="allow, deny, or the providers that may be used, with commas between.")
     ] = "allow",
+    regions: Annotated[
+        str | None, typer.Option(help="The only regions where it may be processed, with commas between.")
+    ] = None,
     deadline_seconds: Annotated[
         float | None, typer.Option(min=0.001, help="How long its result is of use; without it, by its lane.")
     ] = None,
@@ -132,6 +135,7 @@ def submit(
         own_key=own_key,
         metadata=_metadata(metadata or []),
         above=above,
+        regions=None if regions is None else _names(regions),
     )
     with friendly(as_json):
         body = jobs.request_of(prompt, request)
@@ -265,7 +269,11 @@ def dispatcher(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
 
 
 def _cloud(text: str) -> str | list[str]:
-    return text if text in ("allow", "deny") else [name.strip() for name in text.split(",")]
+    return text if text in ("allow", "deny") else _names(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _metadata(pairs: list[str]) -> dict[str, str]:

@@ -50,6 +50,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.DEADLINE_OUT_OF_REACH: "given up early: jobs take far longer now than the deadline leaves",
     Reason.CANCELLED: "its publisher called it off",
     Reason.NO_TARGET: "no target may run this job",
+    Reason.RESIDENCY: "no target is where the job's content may be processed",
     Reason.ALL_FAILED: "every target failed",
     Reason.TOO_MANY_DELIVERIES: "handed out again and again without coming to an end",
     Reason.INTERNAL_ERROR: "a bug of the fleet's own",
@@ -92,6 +93,7 @@ def _decision(attempt: Attempt) -> dict[str, Any]:
     return {
         "attempt": attempt.number,
         "target": attempt.target,
+        "region": attempt.region,
         "reason": attempt.reason.value,
         "meaning": MEANINGS[attempt.reason],
         "features": answer and features_record(answer.features),
@@ -126,6 +128,8 @@ def _facts(attempt: Attempt) -> Table:
             if attempt.judged is not None:
                 facts.add_row("judged by", _judged_by(attempt.judged))
             facts.add_row("tokens", _tokens(answer.usage))
+    if attempt.region is not None:
+        facts.add_row("region", attempt.region)
     if attempt.repeated:
         facts.add_row("repeated", "a dispatcher began this paid call before and died; both may have been charged")
     seconds = attempt.ended_at - attempt.started_at

@@ -106,6 +106,8 @@ def _attempt(attempt: Attempt) -> dict[str, AttributeValue]:
     }
     if attempt.confidence is not None:
         attributes["confidence"] = attempt.confidence
+    if attempt.region is not None:
+        attributes["region"] = attempt.region
     if isinstance(attempt.outcome, Answer):
         usage = attempt.outcome.usage
         attributes |= {

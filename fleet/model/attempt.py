@@ -153,7 +153,8 @@ class Attempt:
     `confidence` is the probability that the answer is good, `None` where there is no answer
     or no way to tell; `reason` says why this target was tried. An attempt with a `probe` is a second look
     at the answer before it: its `confidence` is that answer's, seen with the new evidence. `repeated`: a paid call
-    that a dispatcher began before, and may have been charged for, without finishing.
+    that a dispatcher began before, and may have been charged for, without finishing. `region` is the target's, where
+    the catalogue states one.
     """
 
     number: int
@@ -167,3 +168,4 @@ class Attempt:
     judged: Judged | None = None
     probe: Probe | None = None
     repeated: bool = False
+    region: str | None = None

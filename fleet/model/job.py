@@ -65,7 +65,8 @@ class JobTerms:
 
     `deadline_at` is when its answer loses its worth and `not_before_at` when it may run first, both in unix seconds;
     without a deadline the lane's default applies. `own_key` names a secret; it never is one. `above` is a target whose
-    answer was not good enough: only stronger ones may run the job.
+    answer was not good enough: only stronger ones may run the job. `regions` are the only ones where its content may
+    be processed (None: any).
     """
 
     tier: Tier | None = None
@@ -75,6 +76,7 @@ class JobTerms:
     metadata: Mapping[str, str] = field(default_factory=dict)
     above: str | None = None
     not_before_at: float | None = None
+    regions: tuple[str, ...] | None = None
 
 
 class JobOptions(TypedDict, total=False):
@@ -82,7 +84,8 @@ class JobOptions(TypedDict, total=False):
 
     `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
     secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
-    target whose answer was not good enough: only stronger ones run the job.
+    target whose answer was not good enough: only stronger ones run the job. `regions` are the only ones where its
+    content may be processed.
     """
 
     id: str | None
@@ -96,6 +99,7 @@ class JobOptions(TypedDict, total=False):
     own_key: str | None
     metadata: Mapping[str, str]
     above: str | None
+    regions: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)

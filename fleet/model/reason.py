@@ -41,6 +41,7 @@ class Reason(StrEnum):
     DEADLINE_OUT_OF_REACH = "deadline_out_of_reach"
     CANCELLED = "cancelled"
     NO_TARGET = "no_target"
+    RESIDENCY = "residency"
     ALL_FAILED = "all_failed"
     TOO_MANY_DELIVERIES = "too_many_deliveries"
     INTERNAL_ERROR = "internal_error"

@@ -10,6 +10,9 @@ from enum import StrEnum
 TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Pattern of a target's name. One subject token: it becomes part of `work.<target>.<lane>.<tenant>`."""
 
+REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+"""Pattern of a region's name. The catalogue states the regions there are; names are compared as a whole."""
+
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
 
@@ -104,6 +107,7 @@ class Target:
     `serving` describes a replica of a target of the fleet's own; the scaling rules need it.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
     `region` says where content is processed; the catalogue fills in the provider's where a row names none.
+    Without either it is None, an unknown region.
     `cached_input_...` is the price of input read from the provider's cache, `cache_write_...` of input written to it;
     without them both cost what other input costs.
     """

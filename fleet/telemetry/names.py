@@ -31,6 +31,7 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "task": "fleet.task",
     "plan": "fleet.plan",
     "target": "fleet.target",
+    "region": "fleet.region",
     "attempt": "fleet.attempt.number",
     "confidence": "fleet.confidence",
     "cost_usd": "fleet.cost_usd",

@@ -27,7 +27,7 @@ def problem_with(job: Job, needs: Needs, rules: Rules) -> Problem | None:
         return _problem("above", rule, f"unknown target {job.above!r}")
     if Capability.FILES in needs.capabilities and (problem := _problem_with_files(job)) is not None:
         return problem
-    if (problem := _problem_with_cloud(job, rules)) is not None:
+    if (problem := _problem_with_cloud(job, rules) or _problem_with_regions(job, rules)) is not None:
         return problem
     if job.plan is Plan.OWN_KEY:
         return _problem_with_key(job, rules) or _problem_with_model(job, needs, rules)
@@ -54,6 +54,14 @@ def _problem_with_cloud(job: Job, rules: Rules) -> Problem | None:
     return _problem(
         "cloud", f"must be allow, deny, or a list of {', '.join(sorted(known))}", f"unknown provider {unknown[0]!r}"
     )
+
+
+def _problem_with_regions(job: Job, rules: Rules) -> Problem | None:
+    """Refuse a region that the catalogue does not state: a slip would keep a job from every target."""
+    if job.regions is None or not (unknown := sorted(set(job.regions) - (known := rules.catalogue.regions))):
+        return None
+    rule = f"must be a list of {', '.join(sorted(known))}" if known else "needs a catalogue that states regions"
+    return _problem("regions", rule, f"unknown region {unknown[0]!r}")
 
 
 def _problem_with_files(job: Job) -> Problem | None:

@@ -13,6 +13,7 @@ from fleet.model.view import View
 from policies import money
 from policies.budget import estimated_usd, own_key_for
 from policies.features.needs import Needs
+from policies.routing import residency
 from policies.rules.rules import Rules
 
 
@@ -20,6 +21,7 @@ class Bar(Enum):
     """A reason that keeps a job from a target; the order is the order of the checks."""
 
     CLOUD = auto()
+    RESIDENCY = auto()
     UNAVAILABLE = auto()
     CAPABILITY = auto()
     CONTEXT = auto()
@@ -50,10 +52,12 @@ class Demand:
 
 
 def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
-    """Return the first obstacle, or None. The cloud is checked first: nothing may open that door."""
+    """Return the first obstacle, or None. Where content may go is checked first: nothing may open that door."""
     needs = demand.needs
     if target.is_cloud and not demand.job.cloud.permits(target.provider):
         return Bar.CLOUD
+    if residency.objection(target, demand.job, rules) is not None:
+        return Bar.RESIDENCY
     now = view.targets.get(target.name)
     if now is None or not now.available or (now.own_key_only and own_key_for(demand.job, target) is None):
         return Bar.UNAVAILABLE
@@ -83,6 +87,8 @@ def explain(reason: Bar, target: Target, demand: Demand, view: View, rules: Rule
     match reason:
         case Bar.CLOUD:
             return f"{target.name}: the job does not permit {target.provider}"
+        case Bar.RESIDENCY:
+            return f"{target.name}: {residency.objection(target, demand.job, rules)}"
         case Bar.UNAVAILABLE:
             return f"{target.name}: not available"
         case Bar.CAPABILITY:

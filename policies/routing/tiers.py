@@ -8,6 +8,7 @@ from typing import Any
 
 from fleet.model.job import ChatRequest, Job, Plan, Tier
 from policies.features.needs import Needs
+from policies.routing import residency
 from policies.rules.ladders import Ladder
 from policies.rules.rules import Rules
 from policies.rules.sections import Complexity
@@ -46,7 +47,7 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
     above that target. A tenant who brings a key is served by that provider's targets; after that come critical jobs,
     images, the task's own ladder and the tier's, in this order.
     """
-    rungs = _above(job, unpinned(job, needs, rules))
+    rungs = _above(job, unpinned(job, needs, rules), rules)
     pinned = pinned_target(job)
     if pinned is None:
         return rungs
@@ -57,12 +58,12 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
     return () if target_alone is None else (target_alone,)
 
 
-def _above(job: Job, rungs: Ladder) -> Ladder:
+def _above(job: Job, rungs: Ladder, rules: Rules) -> Ladder:
     """Return the rungs above the target the job names, if one is reachable; at the top only the top is left."""
     for position, target in enumerate(rungs):
         if target.name == job.above:
             higher = rungs[position + 1 :]
-            reachable = any(not each.is_cloud or job.cloud.permits(each.provider) for each in higher)
+            reachable = any(residency.permits(job, each, rules) for each in higher)
             return higher if reachable else rungs[position:]
     return rungs
 

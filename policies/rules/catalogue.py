@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import FLEET, TARGET_NAME, Provider, Serving, Target
+from fleet.model.target import FLEET, REGION, TARGET_NAME, Provider, Serving, Target
 from policies.rules.providers import BUILT_IN, check_providers
 
 _PRICES = (
@@ -28,6 +28,13 @@ class Catalogue:
 
     def get(self, name: str) -> Target | None:
         return self.targets.get(name)
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """The regions that are stated; any other name is a mistake."""
+        stated = {target.region for target in self.targets.values()}
+        stated |= {provider.region for provider in self.providers.values()}
+        return frozenset(region for region in stated if region is not None)
 
     def of_provider(self, provider: str) -> tuple[Target, ...]:
         """Return every target of `provider`, cheapest output first."""
@@ -68,6 +75,8 @@ def _check(target: Target, path: str) -> None:
     for field in ("provider", "model"):
         if not getattr(target, field):
             raise ConfigError(f"{path}.{field}", "must not be empty")
+    if target.region is not None and not REGION.fullmatch(target.region):
+        raise ConfigError(f"{path}.region", f"must match {REGION.pattern}")
     for field in (*_PRICES, "batch_wait_seconds"):
         value = getattr(target, field)
         if value is not None and not 0 <= value < math.inf:

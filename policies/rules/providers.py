@@ -8,7 +8,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import FLEET, Auth, Provider, WireFormat
+from fleet.model.target import FLEET, REGION, Auth, Provider, WireFormat
 
 BUILT_IN: Mapping[str, Provider] = MappingProxyType(
     {
@@ -21,7 +21,6 @@ BUILT_IN: Mapping[str, Provider] = MappingProxyType(
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 """Pattern of a provider's name, as jobs may name it in `cloud` and `own_key`."""
 
-REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 VALUE = re.compile(r"(?!(?i:bearer|basic)\b)[ -~]{0,1024}")

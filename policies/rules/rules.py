@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from fleet.model.errors import ConfigError
 from fleet.model.job import TENANT, Lane, Plan
+from fleet.model.target import FLEET
 from policies.rules.catalogue import Catalogue
 from policies.rules.ladders import Routes, routes_of
 from policies.rules.sections import (
@@ -24,6 +25,7 @@ from policies.rules.sections import (
     Phase,
     PlanRules,
     QuotaRules,
+    ResidencyRules,
     RetryRules,
     RouterRules,
     ScalingRules,
@@ -56,6 +58,7 @@ class Rules:
     shadow: ShadowRules = field(default_factory=ShadowRules)
     router: RouterRules = field(default_factory=RouterRules)
     quotas: QuotaRules = field(default_factory=QuotaRules)
+    residency: ResidencyRules = field(default_factory=ResidencyRules)
     scaling: ScalingRules = field(default_factory=ScalingRules)
     overload: OverloadRules = field(default_factory=OverloadRules)
     routes: Routes = field(init=False, repr=False, compare=False)
@@ -100,6 +103,8 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     yield from _shares(rules)
     yield from _money(rules)
     yield from _quotas(rules)
+    yield from _residency(rules)
+    yield from _tenants(rules)
     for path, value in _positive(rules):
         if not 0 < value < math.inf:
             yield path, "must be more than zero, and finite"
@@ -149,9 +154,6 @@ def _money(rules: Rules) -> Iterator[tuple[str, str]]:
     for path, limit in limits.items():
         if limit is not None and not 0 < limit < math.inf:
             yield path, "must be more than zero, and finite; to spend nothing, leave the provider keys out"
-    for tenant in money.tenants:
-        if TENANT.fullmatch(tenant) is None:
-            yield f"money.tenants.{tenant}", f"must match {TENANT.pattern}"
     for path, share in (("money.alert_at", money.alert_at), ("money.cheap_at", money.cheap_at)):
         if not 0 < share <= 1:
             yield path, "must be more than 0, and at most 1"
@@ -164,15 +166,34 @@ def _money(rules: Rules) -> Iterator[tuple[str, str]]:
 def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
     """Refuse a quota of zero: a tenant that is to have nothing gets no right to publish."""
     quotas = rules.quotas
-    for tenant in quotas.tenants:
-        if TENANT.fullmatch(tenant) is None:
-            yield f"quotas.tenants.{tenant}", f"must match {TENANT.pattern}"
     named = {"default": quotas.default, **{f"tenants.{tenant}": quota for tenant, quota in quotas.tenants.items()}}
     for path, quota in named.items():
         for name in ("in_flight", "tokens_per_minute", "queued"):
             value = getattr(quota, name)
             if value is not None and value <= 0:
                 yield f"quotas.{path}.{name}", "must be more than zero; leave it out for no limit"
+
+
+def _residency(rules: Rules) -> Iterator[tuple[str, str]]:
+    """Refuse names the catalogue does not have: misspelt ones would keep every job from every target."""
+    residency, catalogue = rules.residency, rules.catalogue
+    named = {"default": residency.default, **{f"tenants.{name}": each for name, each in residency.tenants.items()}}
+    for path, each in named.items():
+        for field_name, names, known in (
+            ("regions", each.regions, catalogue.regions),
+            ("providers", each.providers, frozenset({FLEET, *catalogue.providers})),
+        ):
+            if names is not None and not names:
+                yield f"residency.{path}.{field_name}", "needs at least one name; leave it out for no limit"
+            for name in sorted((names or frozenset()) - known):
+                yield f"residency.{path}.{field_name}", f"{name!r} is not in the catalogue: {', '.join(sorted(known))}"
+
+
+def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
+    for section in ("money", "quotas", "residency"):
+        for tenant in getattr(rules, section).tenants:
+            if TENANT.fullmatch(tenant) is None:
+                yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"
 
 
 def _positive(rules: Rules) -> Iterator[tuple[str, float]]:

@@ -270,6 +270,29 @@ class QuotaRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Residency:
+    """The regions and the providers where content may be processed. None: all; the fleet's own provider is `fleet`."""
+
+    regions: frozenset[str] | None = None
+    providers: frozenset[str] | None = None
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class ResidencyRules:
+    """Residency per tenant. `default` applies to all but the `tenants` named, whose own replaces it whole."""
+
+    default: Residency = Residency()
+    tenants: Mapping[str, Residency] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def of(self, tenant: str) -> Residency:
+        return self.tenants.get(tenant, self.default)
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingRules:
     """Rules of scaling. A backlog may take the share `headroom` of the time to its deadlines; beyond, it scales up.
 

@@ -71,6 +71,7 @@ class AttemptRecord(Written):
 
     With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
     `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
+    `region` is where the target processes content, null where nobody has stated it.
     """
 
     number: int
@@ -88,6 +89,7 @@ class AttemptRecord(Written):
     judged: JudgedRecord | None = None
     probe: Probe | None = None
     repeated: bool = False
+    region: str | None = None
 
 
 class MessageRecord(TypedDict, total=False):

@@ -18,6 +18,7 @@ from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, TENANT, Cloud, Job, Lane, Plan, Tier
 from fleet.model.result import Malformed, Problem
 from fleet.model.submission import Submission
+from fleet.model.target import REGION
 from queues.wire.chat import ChatCompletionRequest, Strict
 from queues.wire.problems import checked, field_problem
 from queues.wire.record import VERSION, WORDS, JobId, TargetName, TenantName, Version, fields_in, writer
@@ -63,6 +64,7 @@ def _one_line(error: Exception) -> str:
 
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
+RegionName = Annotated[str, Field(pattern=f"^{REGION.pattern}$")]
 # The name has no underscore: `<tenant>__<name>` can then be read in one way only.
 KeyName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}/[A-Za-z0-9-]{1,64}$")]
 Metadata = Annotated[
@@ -77,8 +79,8 @@ class JobRecord(Strict):
 
     `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` and `not_before` (when it may
     run first) are unix seconds or ISO 8601 with an offset. `own_key` names a secret and never is one. `above` names a
-    target whose answer was not good enough: only stronger ones run the job. A field that is null is read as absent,
-    here and in the request.
+    target whose answer was not good enough: only stronger ones run the job. `regions` are the only ones where the
+    request may be processed. A field that is null is read as absent, here and in the request.
     """
 
     schema_: Version = VERSION
@@ -92,6 +94,7 @@ class JobRecord(Strict):
     not_before_at: Moment | None = Field(None, alias="not_before")
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     cloud: Literal["allow", "deny"] | Annotated[list[ProviderName], Field(max_length=16)] = "allow"
+    regions: Annotated[list[RegionName], Field(min_length=1, max_length=16), AfterValidator(tuple)] | None = None
     own_key: KeyName | None = None
     above: TargetName | None = None
     metadata: Metadata = Field(default_factory=dict)

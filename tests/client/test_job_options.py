@@ -34,6 +34,7 @@ SAID: Mapping[str, Any] = dict.fromkeys(OPTIONS, "groq/main") | {
     "not_before_seconds": 30.0,
     "max_cost_usd": 0.25,
     "cloud": ["groq"],
+    "regions": ["de", "us"],
     "metadata": {"a": "b"},
 }
 DEFAULTS = {each.name: each.default for each in fields(Submission)}
@@ -73,7 +74,7 @@ def test_every_option_is_one_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> No
         heard.update(options)
 
     monkeypatch.setattr(jobs, "submit", submit)
-    told = dict(SAID) | {"cloud": "groq", "metadata": "a=b"}
+    told = dict(SAID) | {"cloud": "groq", "regions": "de, us", "metadata": "a=b"}
     arguments = [word for name, value in told.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
     done = CliRunner().invoke(app, ["submit", "chat", "Hi", *arguments])
@@ -89,6 +90,7 @@ def test_an_option_that_does_not_exist_is_an_error(name: str) -> None:
 
 def test_a_dead_letter_is_submitted_again_on_the_terms_of_its_job() -> None:
     terms = {each.name: SAID.get(each.name, 200.0) for each in fields(JobTerms)} | {"tier": Tier.COMPLEX}
+    terms["regions"] = ("de", "us")
     request = {"messages": MESSAGES}
     job = Job("job-0123456789ab", "acme", Lane.BULK, "chat", Plan.OWN_KEY, request, 1.0, CLOUD_DENY, **terms)
     body = encode_work(Work(job, "t", Reason.ROUTED))

@@ -18,8 +18,26 @@ from policies.budget import spent_usd
 from policies.plan import next_action
 from policies.resilience.deadline import deadline_at
 from policies.routing import overload
+from policies.rules.sections import Residency, ResidencyRules
 
-RULES = load_rules(None, None, "local")
+SHIPPED = load_rules(None, None, "local")
+PLACES = {"fleet": "de", "openai": "us", "anthropic": "de"}
+"""The regions of the providers; Groq states none."""
+
+TARGETS = {
+    name: replace(target, region=PLACES.get(target.provider)) for name, target in SHIPPED.catalogue.targets.items()
+}
+RULES = replace(
+    SHIPPED,
+    catalogue=replace(SHIPPED.catalogue, targets=TARGETS),
+    residency=ResidencyRules(
+        tenants={
+            "in-de": Residency(regions=frozenset({"de"})),
+            "in-us": Residency(regions=frozenset({"us"}), providers=frozenset({"fleet", "openai", "groq"})),
+            "inside": Residency(providers=frozenset({"fleet"})),
+        }
+    ),
+)
 NAMES = sorted(RULES.catalogue.targets)
 START = 1_000.0
 
@@ -37,7 +55,7 @@ requests = st.fixed_dictionaries(
 jobs = st.builds(
     Job,
     id=st.just("job-0123456789abcdef"),
-    tenant=st.just("acme"),
+    tenant=st.sampled_from(["acme", *RULES.residency.tenants]),
     lane=st.sampled_from(Lane),
     task=st.sampled_from([*RULES.tasks, "unheard.of"]),
     plan=st.sampled_from(Plan),
@@ -47,6 +65,7 @@ jobs = st.builds(
     deadline_at=st.none() | st.floats(START - 1, START + 100),
     max_cost_usd=st.none() | st.floats(0, 0.01),
     cloud=clouds,
+    regions=st.sampled_from([None, None, ("de",), ("us",), ("de", "us")]),
     own_key=st.none() | st.sampled_from(["openai/acme", "anthropic/acme", "groq/acme", "nobody/acme"]),
 )
 breakers = st.builds(Breaker, st.integers(0, 9), st.integers(0, 9), st.floats(START - 10, START + 1_000))
@@ -150,6 +169,9 @@ def later_view(view: View, name: str, warm: bool) -> View:
 def assert_may_run(job: Job, attempts: tuple[Attempt, ...], view: View, now: float, run: Run) -> None:
     target = RULES.catalogue.targets[run.target]
     assert not target.is_cloud or job.cloud.permits(target.provider)
+    rule = RULES.residency.of(job.tenant)
+    assert all(names is None or target.region in names for names in (job.regions, rule.regions))
+    assert rule.providers is None or target.provider in rule.providers
     assert view.targets[run.target].available
     assert view.targets[run.target].breaker.open_until_at <= now < deadline_at(job, RULES)
     assert view.targets[run.target].capacity is None or not view.targets[run.target].capacity.cold

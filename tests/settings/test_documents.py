@@ -87,6 +87,12 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("money/max_output_tokens", 0, "money.max_output_tokens"),
         ("money/max_tokens_per_image", 0, "money.max_tokens_per_image"),
         ("money/open_seconds", 120, "money.open_seconds"),
+        ("residency/default", {"regions": ["eu"]}, "residency.default.regions"),
+        ("residency/default", {"regions": []}, "residency.default.regions"),
+        ("residency/default", {"providers": ["fleet", "opnai"]}, "residency.default.providers"),
+        ("residency/default", {"cloud": "deny"}, "residency.default.cloud"),
+        ("residency/tenants", {"acme": {"providers": ["opnai"]}}, "residency.tenants.acme.providers"),
+        ("residency/tenants", {"no tenant": {}}, "residency.tenants.no tenant"),
         ("catalogue", {}, "catalogue"),
     ],
 )
@@ -115,6 +121,7 @@ def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value,
         ("targets/0/model", "", "targets.llama-8b.model"),
         ("targets/9/cached_input_usd_per_million_tokens", -1, "targets.gpt-4o.cached_input_usd_per_million_tokens"),
         ("targets/9/cache_write_usd_per_million_tokens", "x", "targets.9.cache_write_usd_per_million_tokens"),
+        ("targets/0/region", "The Hague", "targets.llama-8b.region"),
     ],
 )
 def test_a_mistake_in_the_catalogue_is_refused_with_its_place(tmp_path, path, value, field):

@@ -36,4 +36,4 @@ def attempt_of(
     """Return the next attempt of the job, with what it cost."""
     number, name, cost = len(inflight.attempts) + 1, target.name, cost_of(inflight, outcome, target)
     tried = (started_at, ended_at, outcome, confidence, cost, judged)
-    return Attempt(number, name, inflight.reason, *tried, inflight.probe, inflight.repeated)
+    return Attempt(number, name, inflight.reason, *tried, inflight.probe, inflight.repeated, target.region)

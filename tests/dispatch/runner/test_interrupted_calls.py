@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from fleet.model.delivery import Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import LedgerEntry, Outbound, Start, Status
+from policies.rules.sections import Residency, ResidencyRules
 from queues.memory import MemoryQueue
 
 FIRST, SECOND = "groq-gpt-oss-120b", "gpt-4o"
@@ -165,3 +167,15 @@ async def test_the_record_names_who_what_and_when(bench, good):
         "call": 1,
         "target": FIRST,
     }
+
+
+async def test_a_call_that_was_begun_is_not_made_again_once_the_rules_forbid_its_provider(bench, good):
+    [job_id] = await bench.submit(lane=Lane.STANDARD, **PINNED)
+    await die_with_the_call_under_way(bench, good)
+    only_openai = ResidencyRules(Residency(providers=frozenset({"openai"})))
+    bench.rules = replace(bench.rules, residency=only_openai)
+    forbidden, permitted = bench.backend(FIRST, good), bench.backend(SECOND, good)
+    async with bench.running():
+        result = await bench.result(job_id)
+    assert (result.status, result.target) == (Status.SUCCEEDED, SECOND)
+    assert (len(forbidden.batches), len(permitted.batches)) == (0, 1)

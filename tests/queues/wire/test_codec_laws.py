@@ -18,6 +18,7 @@ from fleet.model.job import JOB_ID, Cloud, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Shadow, Status, Work
 from fleet.model.submission import Submission
+from fleet.model.target import REGION
 from queues.wire.dead_letter import MAX_DEAD_BODY_BYTES, decode_dead, encode_dead
 from queues.wire.job import MAX_BODY_BYTES, decode_job, encode_submission
 from queues.wire.ledger import decode_ledger, encode_ledger
@@ -64,6 +65,7 @@ jobs = st.builds(
     own_key=st.none() | st.from_regex(r"[a-z0-9_-]{1,20}/[A-Za-z0-9-]{1,20}", fullmatch=True),
     metadata=metadata,
     above=st.none() | names,
+    regions=st.none() | st.lists(st.from_regex(REGION, fullmatch=True), min_size=1, max_size=3).map(tuple),
 )
 usages = st.builds(Usage, counts, counts)
 features = st.builds(Features, numbers, numbers, numbers, numbers, numbers, counts, numbers, numbers)
@@ -115,6 +117,7 @@ def test_a_submitted_job_arrives_unchanged(job: Job) -> None:
         own_key=job.own_key,
         metadata=job.metadata,
         above=job.above,
+        regions=job.regions,
     )
 
     body = encode_submission(sent, job.tenant)

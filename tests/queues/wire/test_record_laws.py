@@ -111,7 +111,8 @@ def _of_type(hint: Any) -> st.SearchStrategy[Any]:
 
 
 requests = st.fixed_dictionaries({"messages": st.just([{"role": "user", "content": "Is it good?"}])})
-jobs = drawn(Job, request=requests, own_key=st.none() | st.just("groq/main"))
+regions = st.none() | st.lists(st.just("eu-1") | st.just("us"), min_size=1, max_size=3).map(tuple)
+jobs = drawn(Job, request=requests, own_key=st.none() | st.just("groq/main"), regions=regions)
 spoken = st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none() | texts}, optional={"x": texts})
 answers = drawn(Answer, message=spoken, headroom=st.none())
 outcomes = answers | drawn(Failure, headroom=st.none())
