@@ -7,6 +7,7 @@
     status 403 about moderation                       content_filter
     status 429                                        rate_limited, or context_too_long for more than a limit at once
     status 498 (Groq flex capacity), 503, 529         overloaded
+    status 424 (a model at AWS) as the model's own    server_error where it does not say
     status 500 and above, otherwise                   server_error
     status 408                                        timeout
     status 413; 400 about the context length          context_too_long
@@ -40,6 +41,7 @@ BY_STATUS: Mapping[int, FailureKind] = {
     409: FailureKind.INVALID_REQUEST,
     413: FailureKind.CONTEXT_TOO_LONG,
     422: FailureKind.INVALID_REQUEST,
+    424: FailureKind.SERVER_ERROR,
     429: FailureKind.RATE_LIMITED,
     498: FailureKind.OVERLOADED,
     503: FailureKind.OVERLOADED,
@@ -99,7 +101,8 @@ ACCOUNT_SENTENCES = re.compile(
     r"|you exceeded your current quota, please check your plan|this model has been (decommissioned|deprecated)"
     r"|the model [`'\"]?[\w./:-]+[`'\"]? (does not exist|has been (decommissioned|deprecated))|insufficient balance"
     r"|country, region, or territory not supported|user location is not supported|this credential is only authorized"
-    r"|invalid model id|[\w./:-]+ is not a valid model id|api key (not valid|expired|not found)",
+    r"|invalid model id|the provided model identifier is invalid|invocation of model id [\w./:-]+ with on-demand"
+    r"|[\w./:-]+ is not a valid model id|api key (not valid|expired|not found)",
     re.IGNORECASE,
 )
 """The beginnings of messages about the account that have no word of their own; most are invalid_request_errors.
@@ -113,8 +116,8 @@ BLOCKED = re.compile(r"output blocked by content filtering", re.IGNORECASE)
 """The beginning of Anthropic's message if its filter stopped the answer; the error has no word of its own."""
 
 TOO_LONG = re.compile(
-    r"prompt is too long|maximum context length|maximum model length|exceed context limit"
-    r"|maximum allowed number of output tokens|supports at most \d+ completion tokens",
+    r"prompt is too long|input is too long for requested model|maximum context length|maximum model length"
+    r"|exceed context limit|maximum allowed number of output tokens|supports at most \d+ completion tokens",
     re.IGNORECASE,
 )
 """Messages about the context length; Anthropic and most servers of the OpenAI format give this error no code."""
@@ -128,14 +131,22 @@ WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 
 def failure_of(provider: str, reply: Reply, now: float) -> Failure:
     """Return the failure that an error reply stands for; `now` is unix seconds."""
-    error = _error(reply.body)
+    status, error = _judged(reply.status, _error(reply.body))
     words = [str(error[name]) for name in ("code", "type") if error.get(name)]
     word = next((f" ({each})" for each in words if WORD.fullmatch(each)), "")
     return Failure(
-        kind=_kind(reply.status, [each.lower() for each in words], str(error.get("message", ""))),
+        kind=_kind(status, [each.lower() for each in words], str(error.get("message", ""))),
         detail=f"{provider} answered HTTP {reply.status}{word}",
         retry_after_seconds=retry_after_seconds(reply.headers, now),
     )
+
+
+def _judged(status: int, error: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    """Return what to judge by: for an error of a model behind AWS, the model's own status and words."""
+    own = error.get("OriginalStatusCode", error.get("originalStatusCode"))
+    if status != 424 or type(own) is not int or not 400 <= own < 600:
+        return status, error
+    return own, _error(str(error.get("OriginalMessage", "")).encode()) or error
 
 
 def _kind(status: int, words: Sequence[str], message: str) -> FailureKind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 
 import pytest
@@ -53,6 +54,22 @@ FAULTS = {
     "context by text": (
         Scripted(400, error("prompt is too long: 210000 tokens > 200000 maximum")),
         FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "context by text at AWS": (
+        Scripted(400, {"message": "Input is too long for requested model."}),
+        FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "a model at AWS": (Scripted(424, {"message": "the model failed"}), FailureKind.SERVER_ERROR, None),
+    "a model at AWS that says why": (
+        Scripted(424, {"OriginalStatusCode": 400, "OriginalMessage": json.dumps({"message": "prompt is too long"})}),
+        FailureKind.CONTEXT_TOO_LONG,
+        None,
+    ),
+    "a model at AWS that says so little": (
+        Scripted(424, {"message": "no", "originalStatusCode": 503, "resourceName": "m"}),
+        FailureKind.OVERLOADED,
         None,
     ),
     "more than a minute's limit at once": (
@@ -134,6 +151,10 @@ OF_THE_ACCOUNT = {
     "terms not accepted": Scripted(400, error("terms", "model_terms_required")),
     "an organization not verified": Scripted(400, error(VERIFY)),
     "a region not served": Scripted(403, error("Country", "unsupported_country_region_territory")),
+    "no such model at AWS": Scripted(400, {"message": "The provided model identifier is invalid."}),
+    "a model at AWS that wants a profile": Scripted(
+        400, {"message": "Invocation of model ID anthropic.claude-9-v1:0 with on-demand throughput isn't supported."}
+    ),
     "a wrong path": Scripted(404, b"<html>Not found</html>"),
     "a wrong method": Scripted(405, b""),
     "an error without an envelope": Scripted(400, {"message": NO_CREDIT}),
