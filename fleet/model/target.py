@@ -106,6 +106,7 @@ class Target:
     a calibration holds for one of each. `free` says that a target outside the fleet really costs nothing.
     `serving` describes a replica of a target of the fleet's own; the scaling rules need it.
     `name` is one subject token (no dots): it becomes part of `work.<target>.<lane>.<tenant>`.
+    `service_tier` is the tier of service asked for, such as OpenAI's flex; the prices are those of that tier.
     `region` says where content is processed; the catalogue fills in the provider's where a row names none.
     Without either it is None, an unknown region.
     `cached_input_...` is the price of input read from the provider's cache, `cache_write_...` of input written to it;
@@ -131,6 +132,7 @@ class Target:
     region: str | None = None
     cached_input_usd_per_million_tokens: float | None = None
     cache_write_usd_per_million_tokens: float | None = None
+    service_tier: str | None = None
 
     @property
     def is_cloud(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import FLEET, REGION, TARGET_NAME, Provider, Serving, Target
+from fleet.model.target import FLEET, REGION, TARGET_NAME, Provider, Serving, Target, WireFormat
 from policies.rules.providers import BUILT_IN, check_providers
 
 _PRICES = (
@@ -17,6 +18,10 @@ _PRICES = (
     "cached_input_usd_per_million_tokens",
     "cache_write_usd_per_million_tokens",
 )
+
+
+TIER = re.compile(r"[a-z_]{1,32}")
+"""Pattern of a tier of service, such as flex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,16 @@ def _placed(target: Target, providers: Mapping[str, Provider]) -> Target:
     if known is None:
         rule = f"must be one of {', '.join(sorted({FLEET, *providers}))}, or an entry of its own under `providers`"
         raise ConfigError(f"targets.{target.name}.provider", rule)
+    if target.service_tier is not None:
+        _check_tier(target, known, f"targets.{target.name}.service_tier")
     return target if target.region is not None else replace(target, region=known.region)
+
+
+def _check_tier(target: Target, provider: Provider, path: str) -> None:
+    if not target.is_cloud or provider.wire is WireFormat.ANTHROPIC:
+        raise ConfigError(path, "belongs to targets of providers that speak the OpenAI format")
+    if not TIER.fullmatch(target.service_tier or ""):
+        raise ConfigError(path, f"must match {TIER.pattern}")
 
 
 def _check(target: Target, path: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.call import Call
 from fleet.model.target import Auth, Provider, WireFormat
 from fleet.providers import EnvironmentKeyRing, ProviderSettings, build
+from fleet.providers.openai.wire import OpenAIWire
 
 CALL = Call({"messages": [{"role": "user", "content": "Capital of France?"}]}, 30.0)
 ENVIRON = {
@@ -105,3 +108,12 @@ def test_the_fleet_has_a_key_where_none_is_needed_and_where_its_variable_holds_o
     providers = {"house": entry, "ollama": Provider(base_url=entry.base_url, auth=Auth.NONE), "other": entry}
     keys = EnvironmentKeyRing(ENVIRON, providers)
     assert [keys.has_fleets_key(name) for name in providers] == [True, True, False]
+
+
+def test_the_tier_a_target_is_priced_for_goes_out_in_place_of_the_jobs(target):
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "service_tier": "priority"}
+    for provider in ("openai", "groq", "house"):
+        wire = OpenAIWire(replace(target(provider), service_tier="flex"))
+        assert wire.encode(asked)["service_tier"] == "flex"
+    own = OpenAIWire(replace(target("house"), service_tier="flex")).encode(asked, own_key=True)
+    assert own["service_tier"] == "priority"  # who brings the key pays

@@ -123,3 +123,16 @@ def test_a_mistake_in_the_section_is_refused_with_its_place(tmp_path: Path, prov
 @pytest.mark.parametrize("provider", ["openai", "openai-eu", "open_ai", "a"])
 def test_no_name_of_a_provider_ends_where_a_tenants_reference_could_begin(provider: str) -> None:
     assert "_" not in letters_of(provider)
+
+
+def test_a_target_may_ask_for_a_tier_of_service_at_that_tiers_price(tmp_path: Path) -> None:
+    flex = {"name": "gpt-flex", "provider": "openai", "service_tier": "flex"}
+    assert read(tmp_path, None, flex).targets["gpt-flex"].service_tier == "flex"
+
+
+@pytest.mark.parametrize(
+    ("provider", "tier"), [("fleet", "flex"), ("anthropic", "flex"), ("openai", "Flex!"), ("openai", "")]
+)
+def test_a_tier_of_service_is_refused_where_it_cannot_be_asked_for(tmp_path: Path, provider: str, tier: str) -> None:
+    with pytest.raises(ConfigError, match=r"targets\.llama\.service_tier"):
+        read(tmp_path, None, {"provider": provider, "service_tier": tier})

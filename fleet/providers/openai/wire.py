@@ -81,6 +81,8 @@ class OpenAIWire:
         drop = self._drop if own_key else self._drop | OWN_KEY_ONLY
         body = {name: value for name, value in request.items() if name not in drop}
         body["model"] = self._target.model
+        if self._target.service_tier is not None:  # what the target's prices are for
+            body.setdefault("service_tier", self._target.service_tier)
         history.require_own_files(body["messages"], own_key)
         if self._is_openai or self._is_groq:
             self._heed_the_vendor(body)
