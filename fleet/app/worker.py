@@ -87,8 +87,9 @@ def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
         urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path, providers=providers_found
     )
     keys = provider_keys(rules)
+    counts = {name: providers.OwnCount(provider) for name, provider in providers_found.items()}
     return {
-        target.name: providers.build(target, way, keys)
+        target.name: providers.build(target, way, keys, counts[target.provider])
         for target in cloud_targets(rules)
         if keys.has_fleets_key(target.provider) or keys.has_tenants_keys(target.provider)
     }

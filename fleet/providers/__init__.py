@@ -14,13 +14,14 @@ from fleet.model.errors import BackendUnavailable
 from fleet.model.target import Provider, Target, WireFormat
 from fleet.ports import Backend
 from fleet.providers.backend import ProviderBackend
+from fleet.providers.headroom import OwnCount
 from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
 from fleet.providers.openai.wire import OpenAIWire
 from fleet.providers.sdk import WayOut, sdk_of
 from fleet.providers.wire import Wire
 from policies.rules.providers import BUILT_IN
 
-__all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "ProviderSettings", "build"]
+__all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "OwnCount", "ProviderSettings", "build"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class ProviderSettings:
     providers: Mapping[str, Provider] = field(default_factory=lambda: BUILT_IN)
 
 
-def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
-    """Return the backend that runs `target`.
+def build(target: Target, settings: ProviderSettings, keys: KeyRing, count: OwnCount | None = None) -> Backend:
+    """Return the backend that runs `target`; `count` is shared by the targets of its provider.
 
     Raises: BackendUnavailable if the provider is unknown, or needs a part that is not installed.
     """
@@ -49,7 +50,9 @@ def build(target: Target, settings: ProviderSettings, keys: KeyRing) -> Backend:
     base_url = settings.base_urls.get(target.provider, provider.base_url)
     provider = replace(provider, base_url=base_url.replace("{model}", quote(target.model, safe="")))
     way = WayOut(provider, settings.connect_timeout_seconds, settings.proxy_url, settings.ca_path)
-    return ProviderBackend(target.provider, _wire(target, provider), sdk_of(way), keys)
+    return ProviderBackend(
+        target.provider, _wire(target, provider), sdk_of(way), keys, OwnCount(provider) if count is None else count
+    )
 
 
 def _wire(target: Target, provider: Provider) -> Wire:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from fleet.interruption import raise_own
-from fleet.model.attempt import Failure, FailureKind, Outcome
+from fleet.model.attempt import Failure, FailureKind, Headroom, Outcome
 from fleet.model.call import Call
 from fleet.model.errors import InvalidJob
 from fleet.providers.failures import failure_of
-from fleet.providers.headroom import headroom_in
+from fleet.providers.headroom import OwnCount, headroom_in, headroom_of
 from fleet.providers.keys import KeyRing, KeyUnavailable
 from fleet.providers.sdk import Sdk
 from fleet.providers.transport import UnusableReply
@@ -23,10 +23,14 @@ from policies.resilience.retry import is_of_account
 
 
 class ProviderBackend:
-    """Runs calls on one model of `provider`: all at once, each as an HTTP request of its own."""
+    """Runs calls on one model of `provider`: all at once, each as an HTTP request of its own.
 
-    def __init__(self, provider: str, wire: Wire, sdk: Sdk, keys: KeyRing) -> None:
+    `count` is that of all the provider's models.
+    """
+
+    def __init__(self, provider: str, wire: Wire, sdk: Sdk, keys: KeyRing, count: OwnCount) -> None:
         self._provider = provider
+        self._count = count
         self._wire = wire
         self._sdk = sdk
         self._keys = keys
@@ -86,6 +90,8 @@ class ProviderBackend:
     async def _exchange(self, call: Call) -> Outcome:
         body = self._wire.encode(call.request, own_key=call.own_key is not None)
         key = self._keys.resolve(self._provider, call.own_key)
+        if call.own_key is None:
+            self._count.begun(time.monotonic())
         reply = await self._sdk.post(body, key, call.timeout_seconds)
         now = time.time()
         outcome = (
@@ -94,7 +100,14 @@ class ProviderBackend:
             else failure_of(self._provider, reply, now)
         )
         headroom = headroom_in(reply.headers, now)
+        if call.own_key is None:
+            headroom = headroom_of(headroom, self._counted(outcome))
         return outcome if headroom is None else replace(outcome, headroom=headroom)
+
+    def _counted(self, outcome: Outcome) -> Headroom:
+        now = time.monotonic()
+        self._count.ended(outcome, now)
+        return self._count.left(len(self._running) - 1, now)
 
 
 def _place(error: ValidationError) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fault_server import Scripted
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.model.attempt import Answer, Failure, Headroom, Limit
+from fleet.model.attempt import Answer, Failure, Headroom, Limit, Usage
 from fleet.model.call import Call
-from fleet.providers.headroom import headroom_in
+from fleet.model.target import Provider
+from fleet.providers import EnvironmentKeyRing, ProviderSettings, build
+from fleet.providers.headroom import OwnCount, headroom_in, headroom_of
 from fleet.providers.retry_after import LONGEST_SECONDS
 
 NOW = 1_795_176_000.0  # Fri, 20 Nov 2026 12:00:00 GMT
@@ -79,3 +83,64 @@ async def test_a_provider_that_says_nothing_of_limits_brings_none(backend, outco
     [outcome] = await outcomes(backend, Call({"messages": [{"role": "user", "content": "Hi"}]}, 30.0))
 
     assert outcome.headroom is None
+
+
+REQUEST = {"messages": [{"role": "user", "content": "Capital of France?"}]}
+MINUTE = Provider(base_url="https://fleet.example", requests_per_minute=3, tokens_per_minute=100)
+SAID = Answer(message={}, finish_reason="stop", usage=Usage(20, 10), model="m")
+
+
+def test_own_calls_are_counted_against_the_limits_of_the_entry_until_the_minute_is_over():
+    count = OwnCount(MINUTE)
+    count.begun(10.0)
+    count.ended(SAID, 11.0)
+    count.begun(12.0)
+    assert count.left(0, 40.0) == Headroom(Limit(1, 30.0), Limit(70, 30.0))
+    assert count.left(0, 70.0) == Headroom(Limit(3, 60.0), Limit(100, 60.0))
+
+
+def test_calls_that_run_are_left_to_be_counted_by_whoever_asks():
+    count = OwnCount(MINUTE)
+    for _ in range(3):
+        count.begun(10.0)
+    assert count.left(2, 10.0).requests == Limit(2, 60.0)
+
+
+@given(st.lists(st.integers(0, 5)), st.integers(0, 99))
+def test_no_more_is_left_than_the_limits_and_never_less_than_nothing(waits, running):
+    count, now = OwnCount(MINUTE), 0.0
+    for wait in waits:
+        now += wait
+        count.begun(now)
+        count.ended(SAID, now)
+    left = count.left(running, now)
+    assert 0 <= left.requests.left <= 3
+    assert 0 <= left.tokens.left <= 100
+
+
+def test_an_entry_without_limits_counts_nothing():
+    assert headroom_of(None, OwnCount(Provider()).left(0, 1.0)) is None
+
+
+def test_what_the_provider_says_goes_before_what_was_counted():
+    said, counted = Headroom(Limit(59, 1.0), None), Headroom(Limit(1, 30.0), Limit(70, 30.0))
+    assert headroom_of(said, counted) == Headroom(Limit(59, 1.0), Limit(70, 30.0))
+    assert headroom_of(None, counted) == counted
+
+
+async def test_the_targets_of_a_provider_share_its_limit_and_a_tenants_key_has_its_own(
+    fault_server, target, outcomes, keys
+):
+    entry = replace(MINUTE, base_url=f"{fault_server.url}/v1")
+    providers = {"openai": entry}
+    settings, ring, count = ProviderSettings(providers=providers), EnvironmentKeyRing(keys, providers), OwnCount(entry)
+    one, other = (build(target("openai"), settings, ring, count) for _ in range(2))
+    [first] = await outcomes(one, Call(REQUEST, 30.0))
+    [second] = await outcomes(other, Call(REQUEST, 30.0))
+    [tenants] = await outcomes(one, Call(REQUEST, 30.0, own_key="mine"))
+    [third] = await outcomes(one, Call(REQUEST, 30.0))
+    await one.close()
+    await other.close()
+    assert [found.headroom.requests.left for found in (first, second, third)] == [2, 1, 0]
+    assert [found.headroom.tokens.left for found in (first, second, third)] == [82, 64, 46]
+    assert tenants.headroom is None
