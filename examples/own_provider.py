@@ -23,9 +23,13 @@ from queues.server.embedded import EmbeddedServer
 
 # `logprobs` among the capabilities: the endpoint gives token probabilities, and answers are judged by them.
 CATALOGUE = """
+providers:
+  house:
+    base_url: {base_url}
+    key_variable: HOUSE_KEY
 targets:
   - name: house-model
-    provider: openai
+    provider: house
     model: house/model-1
     input_usd_per_million_tokens: 0.10
     output_usd_per_million_tokens: 0.40
@@ -68,14 +72,14 @@ def endpoint() -> Iterator[str]:
         server.shutdown()
 
 
-def write(folder: Path) -> dict[str, str]:
+def write(folder: Path, base_url: str) -> dict[str, str]:
     """Write catalogue and rules into `folder`; the variables that name them."""
     rules = yaml.safe_load(shipped("policies", "rules.yaml").read_text())
     ladders = {ladder: ["house-model"] for ladder in ("simple", "medium", "complex", "critical", "vision")}
     rules |= {"phase": "house", "phases": {"house": ladders}}
     rules["confidence"]["priors"] = {}  # the shipped one is of a target that this catalogue does not have
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules, sort_keys=False))
-    (folder / "catalogue.yaml").write_text(CATALOGUE)
+    (folder / "catalogue.yaml").write_text(CATALOGUE.format(base_url=base_url))
     return {
         "FLEET_RULES_PATH": str(folder / "rules.yaml"),
         "FLEET_CATALOGUE_PATH": str(folder / "catalogue.yaml"),
@@ -103,8 +107,7 @@ async def ask(nats_url: str) -> None:
 
 
 with tempfile.TemporaryDirectory() as name, EmbeddedServer(Path(name, "nats")) as nats, endpoint() as base_url:
-    # The URL takes the place of OpenAI's for every target of provider `openai`; the key is whatever yours asks for.
-    reach = {"FLEET_OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "invented-key", "FLEET_NATS_URL": nats.url}
+    reach = {"HOUSE_KEY": "invented-key", "FLEET_NATS_URL": nats.url}
     asyncio.run(apply_topology(nats.url))
-    with dispatcher(write(Path(name)) | reach):
+    with dispatcher(write(Path(name), base_url) | reach):
         asyncio.run(ask(nats.url))
