@@ -76,6 +76,7 @@ async def test_a_submitted_job_is_taken_as_it_was_sent(rig: Rig) -> None:
         deadline_at=1_900_000_000.5,
         max_cost_usd=0.25,
         cloud=("groq", "openai"),
+        regions=("eu-central-1", "us"),
         own_key="openai/main",
         metadata={"user": "u-17"},
         traceparent=TRACEPARENT,
@@ -96,6 +97,7 @@ async def test_a_submitted_job_is_taken_as_it_was_sent(rig: Rig) -> None:
         deadline_at=1_900_000_000.5,
         max_cost_usd=0.25,
         cloud=Cloud(frozenset({"groq", "openai"})),
+        regions=("eu-central-1", "us"),
         own_key="openai/main",
         metadata={"user": "u-17"},
     )
@@ -105,7 +107,11 @@ async def test_a_submitted_job_is_taken_as_it_was_sent(rig: Rig) -> None:
 
 async def test_work_is_taken_with_everything_tried_before(rig: Rig) -> None:
     sent = replace(
-        work(), job=replace(job(), cloud=CLOUD_DENY), reason=Reason.LOW_CONFIDENCE, hop=2, attempts=(FAILED, ANSWERED)
+        work(),
+        job=replace(job(), cloud=CLOUD_DENY, regions=("us",)),
+        reason=Reason.LOW_CONFIDENCE,
+        hop=2,
+        attempts=(FAILED, ANSWERED),
     )
 
     await rig.desk("acme").submit([submission()])

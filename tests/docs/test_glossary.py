@@ -24,6 +24,7 @@ MET = (
     "Orphan",
     "Plan",
     "Probe",
+    "Region",
     "Runner",
     "Rung",
     "Shadow",

@@ -13,9 +13,10 @@ import pytest
 from fleet.model.action import Finish, GiveUp, Run, Wait
 from fleet.model.attempt import FailureKind, Judged
 from fleet.model.calibration import OutputKind, Probe
-from fleet.model.job import CLOUD_DENY, Cloud, Plan
+from fleet.model.job import CLOUD_DENY, Cloud, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Shadow, Status
+from fleet.model.view import Sojourn
 from policies import shadow
 from policies.plan import next_action
 from policies.routing.eligibility import wants_for_a_target
@@ -145,8 +146,10 @@ def test_an_answer_in_hand_is_the_result_where_the_better_targets_are_elsewhere(
 def test_a_better_answer_is_asked_for_only_where_the_content_may_go(placed, job, view):
     better = job(above="llama-70b", regions=("us",), cloud=CLOUD_DENY)
     assert next_action(better, (), view(), NOW, placed()).reason is Reason.RESIDENCY
-    again = job(above="llama-70b", regions=("de",), cloud=CLOUD_DENY)
-    assert next_action(again, (), view(), NOW, placed()).target == "llama-70b"
+    again = job(above="llama-70b", regions=("de",))
+    assert next_action(again, (), view(), NOW, placed()).target == "claude-sonnet"
+    inside = placed(residency("de", providers=["fleet"]))
+    assert next_action(again, (), view(), NOW, inside).target == "llama-70b", "nothing above may be reached"
 
 
 def test_a_shut_or_failing_target_is_never_replaced_by_one_elsewhere(placed, job, view, failed):
@@ -155,6 +158,19 @@ def test_a_shut_or_failing_target_is_never_replaced_by_one_elsewhere(placed, job
     assert shut == Wait("llama-70b", 5.0, Reason.BREAKER_OPEN)
     attempts = (failed(1, "llama-8b", FailureKind.CONTENT_FILTER), failed(2, "llama-70b", FailureKind.CONTENT_FILTER))
     assert next_action(here, attempts, view(), NOW, placed()).reason is Reason.ALL_FAILED
+
+
+def test_a_busy_target_is_left_only_for_one_where_the_content_may_go(placed, job, view):
+    slow = Sojourn(500.0, 100, NOW, 1.0)
+    seen = view()
+    busy = replace(seen.targets["llama-8b"], sojourns={Lane.STANDARD: slow})
+    crowded = replace(seen, targets={**seen.targets, "llama-8b": busy})
+
+    def goes(**said: Any) -> Run:
+        return next_action(job(deadline_at=NOW + 60.0, **said), (), crowded, NOW, placed())
+
+    assert goes() == Run("mixtral-8x7b", Reason.OVERLOADED)
+    assert goes(regions=("de",)) == Run("llama-70b", Reason.OVERLOADED)
 
 
 def test_a_comparison_goes_only_where_the_content_may_go(placed, job, view, answered):

@@ -71,6 +71,7 @@ def jobs() -> list[bytes]:
         _envelope(request=RICH, schema=1, tenant=TENANT, lane="bulk", tier="simple", own_key="groq/k-1"),
         _envelope(request=PLAIN, deadline="2030-01-31T12:00:00Z", cloud=["groq", "openai"], metadata={"user": "u-1"}),
         _envelope(request=PLAIN, deadline=1_900_000_000, max_cost_usd=0.01, cloud="deny", above="llama-8b"),
+        _envelope(request=PLAIN, regions=["eu-central-1", "us"]),
     ]
 
 
@@ -95,7 +96,9 @@ def work() -> list[bytes]:
     return [
         encode_work(Work(_job(), TARGET, Reason.ROUTED)),
         encode_work(Work(rich, TARGET, Reason.LOW_CONFIDENCE, 2, ATTEMPTS)),
-        encode_work(Work(_job(cloud=Cloud(frozenset({"groq"}))), TARGET, Reason.SHADOW, 1, ATTEMPTS, shadow)),
+        encode_work(
+            Work(_job(cloud=Cloud(frozenset({"groq"})), regions=("us",)), TARGET, Reason.SHADOW, 1, ATTEMPTS, shadow)
+        ),
     ]
 
 
