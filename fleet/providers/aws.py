@@ -78,11 +78,11 @@ async def _credentials() -> Any:
 
 
 def _frozen() -> Any:
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         return _chain().get_frozen_credentials()
-    except BotoCoreError:
+    except (BotoCoreError, ClientError):  # the second: a role that may not be assumed
         raise KeyUnavailable("AWS") from None
 
 

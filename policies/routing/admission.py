@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.model.job import Job, Plan
 from fleet.model.result import Problem
-from fleet.model.target import FLEET, Capability
+from fleet.model.target import FLEET, Auth, Capability
 from policies.features.needs import Needs
 from policies.routing.tiers import own_provider, pinned_target, unpinned
 from policies.rules.rules import Rules
@@ -78,8 +78,9 @@ def _problem_with_files(job: Job) -> Problem | None:
 
 
 def _problem_with_key(job: Job, rules: Rules) -> Problem | None:
-    provider = own_provider(job)
-    providers = sorted({provider for _, provider in rules.routes.by_provider})
+    provider, entries = own_provider(job), rules.catalogue.providers
+    with_targets = {name for _, name in rules.routes.by_provider}
+    providers = sorted(name for name in with_targets if entries[name].auth is Auth.KEY)
     if provider in providers:
         return None
     rule = f"must read <provider>/<name>, with a provider of {', '.join(providers)}"

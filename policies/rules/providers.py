@@ -30,7 +30,14 @@ SECRET = re.compile(r"auth|key|token|secret|password|cookie|credential|signature
 
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
-OURS = frozenset({"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"})
+OURS = frozenset(
+    {
+        "host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent",
+        "transfer-encoding", "te", "trailer", "upgrade", "expect",
+    }
+)  # fmt: skip
+"""Headers that the fleet sets itself, or that would change how a request is framed."""
+
 ACCOUNT = frozenset({"openai-organization", "openai-project"})
 """Headers that name the fleet's account: with a tenant's key they would be wrong, and a key of a project needs none."""
 
@@ -104,6 +111,7 @@ def _check_auth(provider: Provider, path: str) -> None:
         _require(value is None or provider.auth is Auth.KEY, f"{path}.{field}", "belongs to `auth: key`")
         is_name = value is None or pattern.fullmatch(value) is not None
         _require(is_name, f"{path}.{field}", "must be a name, never the key itself")
+    _require((provider.key_header or "").lower() not in OURS, f"{path}.key_header", "is not the catalogue's to set")
     _require(provider.key_header not in provider.headers, f"{path}.key_header", "must not be among `headers`")
     if provider.auth in (Auth.AWS, Auth.SAGEMAKER):
         _check_aws(provider, path)

@@ -103,6 +103,7 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     yield from _shares(rules)
     yield from _money(rules)
     yield from _quotas(rules)
+    yield from _plans(rules)
     yield from _residency(rules)
     yield from _tenants(rules)
     for path, value in _positive(rules):
@@ -172,6 +173,14 @@ def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
             value = getattr(quota, name)
             if value is not None and value <= 0:
                 yield f"quotas.{path}.{name}", "must be more than zero; leave it out for no limit"
+
+
+def _plans(rules: Rules) -> Iterator[tuple[str, str]]:
+    """Refuse providers the catalogue does not have: a plan with a misspelt one would silently not pay for it."""
+    known = {FLEET, *rules.catalogue.providers}
+    for plan, each in rules.plans.items():
+        for name in sorted((each.providers or frozenset()) - known):
+            yield f"plans.{plan}.providers", f"{name!r} is not in the catalogue: {', '.join(sorted(known))}"
 
 
 def _residency(rules: Rules) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from fleet.model.attempt import Answer, FailureKind
 from fleet.model.call import Call
@@ -168,6 +169,19 @@ async def test_credentials_that_came_later_are_found(exchange, monkeypatch):
     answer, _ = await exchange(WireFormat.OPENAI, "/v1")
     assert failure.kind is FailureKind.AUTHENTICATION
     assert isinstance(answer, Answer)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CredentialRetrievalError(provider="sso", error_msg="x"), ClientError({"Error": {"Code": "AccessDenied"}}, "x")],
+)
+async def test_a_role_that_may_not_be_assumed_is_a_key_that_is_missing(exchange, monkeypatch, error):
+    def refuse(self):
+        raise error
+
+    monkeypatch.setattr(Credentials, "get_frozen_credentials", refuse)
+    failure, request = await exchange(WireFormat.OPENAI, "/v1")
+    assert (failure.kind, request) == (FailureKind.AUTHENTICATION, None)
 
 
 async def test_a_tenant_has_no_key_at_aws(exchange):

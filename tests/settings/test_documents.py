@@ -68,6 +68,7 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("phases/phase3/tasks", {"no.such.task": ["gpt-4o"]}, "phases.phase3.tasks.no.such.task"),
         ("phases/phase3/tasks", {"chat": ["gpt-99"]}, "phases.phase3.tasks.chat.0"),
         ("plans/free", None, "plans.free"),
+        ("plans/free/providers", ["fleet", "grok"], "plans.free.providers"),
         ("plans/paid/thresholds/complex", 1.5, "plans.paid.thresholds.complex"),
         ("plans/paid/thresholds/simple", -0.1, "plans.paid.thresholds.simple"),
         ("tasks/chat/tier", "gigantic", "tasks.chat.tier"),

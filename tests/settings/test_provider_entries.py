@@ -85,6 +85,8 @@ def test_a_target_of_an_unknown_provider_is_refused_with_the_known_ones(tmp_path
         ("headers", {"Cookie": "hidden"}, "headers.Cookie"),
         ("headers", {"OpenAI-Organization": "org-hidden"}, "headers.OpenAI-Organization"),
         ("headers", {"Content-Length": "1"}, "headers.Content-Length"),
+        ("headers", {"Transfer-Encoding": "chunked"}, "headers.Transfer-Encoding"),
+        ("key_header", "Transfer-Encoding", "key_header"),
         ("headers", {"X-Title": "one\r\nX-Two: hidden"}, "headers.X-Title"),
         ("headers", {"X-Via": "Bearer hidden"}, "headers.X-Via"),
         ("headers", {"X Title\n": "hidden"}, "headers"),
