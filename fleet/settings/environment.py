@@ -145,12 +145,13 @@ class Settings(BaseSettings):
 def load(**overrides: Any) -> Settings:
     """Return the settings of this process; an override that is not None beats every other source.
 
-    Raises: ConfigError naming the variable or field and the rule, never the value.
+    Raises: ConfigError naming the variable or field and the rule, never the value; only the path of a file that is
+    not there is told, which is no secret.
     """
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise _config_error(error.errors(include_input=False, include_url=False)[0], overrides) from None
+        raise _config_error(error.errors(include_url=False)[0], overrides) from None
 
 
 def _read_file() -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _read_file() -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(FILE_VARIABLE, f"must name a readable file: {error.strerror}") from None
+        raise ConfigError(FILE_VARIABLE, f"must name a readable file, and {path} is none: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigError(FILE_VARIABLE, f"{path} must be YAML") from None
     if content is None:
@@ -180,6 +181,8 @@ def _refuse_secrets(content: Mapping[str, Any], path: str) -> None:
 def _config_error(error: ErrorDetails, overrides: Mapping[str, Any]) -> ConfigError:
     field = str(error["loc"][0]) if error["loc"] else "settings"
     rule = "no such setting" if error["type"] == "extra_forbidden" else rule_of(error)
+    if error["type"] == "path_not_file":
+        rule = f"must point to a file, and {error['input']} is none"
     variable = field if field.isupper() else f"{PREFIX}{field.upper()}"
     if overrides.get(field) is None and os.environ.get(variable):
         return ConfigError(variable, rule)

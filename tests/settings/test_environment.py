@@ -107,8 +107,21 @@ def test_a_wrong_file_is_named_with_the_rule_it_breaks(
 
 def test_a_missing_settings_file_is_an_error(setenv: Setenv) -> None:
     setenv(FLEET_SETTINGS="/nowhere/fleet.yaml")
-    with pytest.raises(ConfigError, match="FLEET_SETTINGS: must name a readable file"):
+    with pytest.raises(
+        ConfigError, match=r"FLEET_SETTINGS: must name a readable file, and /nowhere/fleet\.yaml is none"
+    ):
         load()
+
+
+FILES = ("rules_path", "catalogue_path", "calibrations_path", "routers_path", "nats_creds_path", "nats_ca_path")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_not_there_is_named_by_its_variable_and_its_path(setenv: Setenv, name: str) -> None:
+    setenv(**{f"FLEET_{name.upper()}": "/nowhere/of-mine"})
+    with pytest.raises(ConfigError) as raised:
+        load()
+    assert str(raised.value) == f"FLEET_{name.upper()}: must point to a file, and /nowhere/of-mine is none"
 
 
 def test_a_wrong_override_is_blamed_on_the_field_and_not_on_the_variable(setenv: Setenv) -> None:
