@@ -16,6 +16,7 @@ from fleet.files import check_output
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fleet.cli.lab.simulated import Documents
     from fleet.lab.simulation.simulate import SimulationReport
 
 DEFAULT_SCENARIO = "day"
@@ -26,7 +27,16 @@ def simulate(
         str, typer.Option(help="A shipped scenario or a YAML file; after an @ another phase or way of scaling.")
     ] = DEFAULT_SCENARIO,
     compare: Annotated[
-        list[str] | None, typer.Option(help="Another scenario to set beside it, such as day@ray_serve; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Another scenario to set beside it, such as day@ray_serve, or other rules for it; repeatable."
+        ),
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="The rules to run it by; without it, those of FLEET_RULES_PATH or the shipped.")
+    ] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="The catalogue; without it, that of FLEET_CATALOGUE_PATH or the shipped one.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="How many jobs; without it, as many as the scenario says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same jobs.")] = 1,
@@ -47,13 +57,28 @@ def simulate(
     with friendly(as_json), needs_learn("fleet simulate"):
         output = Output(as_json)
         _check(jobs, compare, scenarios, replay, fit, plot)
+        if scenarios and (rules or catalogue):
+            raise ConfigError("--rules" if rules else "--catalogue", "does not go with --scenarios")
         check_output("--plot", plot, (Path(each.partition("@")[0]) for each in (scenario, *(compare or []))))
+        documents = _documents(rules, catalogue)
         if replay is not None:
-            _replay(replay, fit or [], output)
+            _replay(replay, fit or [], documents, output)
         elif scenarios:
             _figures(jobs, seed, output)
         else:
-            _simulate([scenario, *(compare or [])], jobs, seed, plot, output)
+            _simulate(scenario, compare or [], documents, jobs, seed, plot, output)
+
+
+def _documents(rules: Path | None, catalogue: Path | None) -> Documents:
+    """Return the files to simulate with: those named, else those of the settings.
+
+    Raises: ConfigError if the settings cannot be used.
+    """
+    from fleet.cli.lab.simulated import Documents
+    from fleet.settings.environment import load
+
+    settings = load()
+    return Documents(rules or settings.rules_path, catalogue or settings.catalogue_path)
 
 
 def _check(
@@ -80,21 +105,29 @@ def _check(
                 raise ConfigError(option, f"does not go with {mode}")
 
 
-def _simulate(given: Sequence[str], jobs: int | None, seed: int, plot: Path | None, output: Output) -> None:
+def _simulate(
+    scenario: str,
+    compare: Sequence[str],
+    documents: Documents,
+    jobs: int | None,
+    seed: int,
+    plot: Path | None,
+    output: Output,
+) -> None:
+    from fleet.cli.lab.simulated import cases, change
     from fleet.cli.lab.simulation_view import beside, view
     from fleet.lab.simulation.report.figures import run
-    from fleet.lab.simulation.workload.files import load_scenario
 
-    loaded = [load_scenario(each) for each in given]
     reports, found = [], []
-    for scenario in loaded:
+    for case in cases(scenario, compare, documents):
         started = time.perf_counter()
-        report = run(scenario, jobs, seed)
+        report = run(case.scenario, jobs, seed, case.rules)
         reports.append(report)
         found.append(report.as_json() | {"seconds": round(time.perf_counter() - started, 3), "rss_mb": _rss_mb()})
     _draw(reports, plot)
-    output.object(found[0] if len(found) == 1 else {"scenarios": found})
-    output.show(*(view(found[0]) if len(found) == 1 else beside(found)))
+    changed = change(*found) if len(found) == 2 else None
+    output.object(found[0] if len(found) == 1 else {"scenarios": found} | ({"change": changed} if changed else {}))
+    output.show(*(view(found[0]) if len(found) == 1 else beside(found, changed)))
     if plot is not None:
         output.say(f"plot  {plot}")
 
@@ -118,13 +151,13 @@ def _figures(jobs: int | None, seed: int, output: Output) -> None:
     output.show(*figures(found))
 
 
-def _replay(path: Path, others: Sequence[Path], output: Output) -> None:
+def _replay(path: Path, others: Sequence[Path], documents: Documents, output: Output) -> None:
     from fleet.cli.lab.simulation_view import prediction
     from fleet.lab.simulation.replay import predict
     from fleet.lab.simulation.workload.traces import read_trace
     from fleet.settings.documents import load_rules
 
-    rules = load_rules(None, None, "local")
+    rules = load_rules(documents.rules, documents.catalogue, "local")
     predicted = predict(read_trace(path), [read_trace(other) for other in others], rules)
     found = predicted.as_json() | {"file": str(path), "learned_from": [str(other) for other in others] or "first part"}
     output.object(found)

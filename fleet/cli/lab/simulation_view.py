@@ -84,14 +84,21 @@ _ROWS = {
 }
 
 
-def beside(found: Sequence[Found]) -> Iterator[RenderableType]:
-    """Yield a table of several simulations, a column each."""
-    table = _table("", *(each["title"] for each in found))
+def beside(found: Sequence[Found], changed: Found | None = None) -> Iterator[RenderableType]:
+    """Yield a table of several simulations, a column each, and of two what changes from the first to the second."""
+    table = _table("", *(each["title"] for each in found), *(["change"] if changed else []))
     for key, form in _ROWS.items():
-        table.add_row(key, *(form.format(each[key]) for each in found))
+        change = [_signed(form, changed[key])] if changed else []
+        table.add_row(key, *(form.format(each[key]) for each in found), *change)
     for name in sorted({name for each in found for name in each["split"]}):
-        table.add_row(name, *(f"{each['split'].get(name, 0.0):.1%}" for each in found))
+        shares = [each["split"].get(name, 0.0) for each in found]
+        change = [f"{shares[1] - shares[0]:+.1%}"] if changed else []
+        table.add_row(name, *(f"{share:.1%}" for share in shares), *change)
     yield table
+
+
+def _signed(form: str, change: float) -> str:
+    return ("+" if change > 0 else "-" if change < 0 else "") + form.format(abs(change))
 
 
 def figures(found: Sequence[Found]) -> Iterator[RenderableType]:

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import Result
+
+import deployments
+import policies
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
@@ -53,6 +57,80 @@ def test_scenarios_stand_side_by_side(invoke_json: InvokeJson, invoke: Invoke) -
     assert "cost_usd" in invoke(*asked).stdout
 
 
+SHIPPED = Path(policies.__file__).parent / "rules.yaml"
+
+
+@pytest.fixture
+def rules_file(tmp_path: Path) -> Callable[..., str]:
+    """Writes the shipped rules with some sections changed."""
+
+    def write(name: str, **changes: Any) -> str:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({**yaml.safe_load(SHIPPED.read_text()), **changes}))
+        return str(path)
+
+    return write
+
+
+def test_a_simulation_goes_by_the_operators_own_rules(
+    invoke_json: InvokeJson, rules_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds_only = rules_file("mine.yaml", phase="phase1")
+    shipped, asked = (invoke_json("simulate", "--jobs", "300", *more) for more in ((), ("--rules", clouds_only)))
+    monkeypatch.setenv("FLEET_RULES_PATH", clouds_only)
+    in_force = invoke_json("simulate", "--jobs", "300")
+    assert shipped["replica_seconds"] > 0 == asked["replica_seconds"] == in_force["replica_seconds"]
+    assert asked["split"] == in_force["split"]
+
+
+def test_a_simulation_goes_by_the_operators_own_prices(
+    invoke_json: InvokeJson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(deployments.__file__).parent / "catalogue.yaml").read_text()
+    dear = tmp_path / "dear.yaml"
+    dear.write_text(text.replace("usd_per_hour: 1.006", "usd_per_hour: 2.012"))
+    asked = ("simulate", "--jobs", "300")
+    before, after = invoke_json(*asked), invoke_json(*asked, "--catalogue", str(dear))
+    monkeypatch.setenv("FLEET_CATALOGUE_PATH", str(dear))
+    for found in (after, invoke_json(*asked)):
+        assert found["targets"]["llama-8b"]["usd"] == pytest.approx(2 * before["targets"]["llama-8b"]["usd"])
+
+
+def test_two_files_of_rules_show_what_a_change_would_do(
+    invoke_json: InvokeJson, invoke: Invoke, rules_file: Callable[..., str]
+) -> None:
+    now, then = rules_file("now.yaml"), rules_file("then.yaml", phase="phase2.5")
+    found = invoke_json("simulate", "--jobs", "300", "--compare", now, "--compare", then)
+    assert [each["title"] for each in found["scenarios"]] == ["A working day, now.yaml", "A working day, then.yaml"]
+    first, second = found["scenarios"]
+    for figure in ("deadline_misses", "replica_seconds", "cost_usd", "own_usd", "paid_usd", "escalations", "quality"):
+        assert found["change"][figure] == pytest.approx(second[figure] - first[figure])
+    assert found["change"]["replica_seconds"] < 0
+    lines = invoke("simulate", "--jobs", "300", "--compare", now, "--compare", then).stdout.splitlines()
+    assert lines[0].split()[-1] == "change"
+    [dollars] = [line.split() for line in lines if line.startswith("own_usd")]
+    assert dollars[-1].startswith("-$")
+
+
+def test_one_file_of_rules_is_set_beside_those_in_force(
+    invoke_json: InvokeJson, rules_file: Callable[..., str]
+) -> None:
+    same = rules_file("same.yaml")
+    found = invoke_json("simulate", "--jobs", "200", "--compare", same)
+    assert [each["title"] for each in found["scenarios"]] == [
+        "A working day, the shipped rules",
+        "A working day, same.yaml",
+    ]
+    assert found["change"]["cost_usd"] == found["change"]["deadline_misses"] == 0
+
+
+def test_rules_that_are_not_there_are_named_with_their_path(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_RULES_PATH", "/nowhere/mine.yaml")
+    result = invoke("simulate", "--jobs", "10")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "FLEET_RULES_PATH: must point to a file, and /nowhere/mine.yaml is none" in result.stderr
+
+
 def test_the_cost_tables_are_printed_with_reasons(invoke_json: InvokeJson, invoke: Invoke) -> None:
     figures = invoke_json("simulate", "--scenarios", "--jobs", "40")["figures"]
     assert len(figures) == 36
@@ -85,6 +163,8 @@ WRONG = {
     ("--scenarios", "--compare", "day"): "--compare: does not go with --scenarios",
     ("--replay", "run.jsonl", "--scenarios"): "--replay: does not go with --scenarios",
     ("--replay", "nowhere.jsonl"): "nowhere.jsonl: no such file",
+    ("--rules", "nowhere.yaml"): "nowhere.yaml: cannot be read",
+    ("--scenarios", "--rules", "mine.yaml"): "--rules: does not go with --scenarios",
 }
 
 

@@ -32,9 +32,9 @@ class CostFigure:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def run(scenario: Scenario, jobs: int | None, seed: int, shipped: Rules | None = None) -> SimulationReport:
-    """Run the scenario under the shipped rules. Raises: ConfigError naming the field and the rule it breaks."""
-    rules = load_rules(None, None, scenario.profile) if shipped is None else shipped
+def run(scenario: Scenario, jobs: int | None, seed: int, given: Rules | None = None) -> SimulationReport:
+    """Run the scenario under the rules given, else the shipped ones. Raises: ConfigError naming field and rule."""
+    rules = load_rules(None, None, scenario.profile) if given is None else given
     check(scenario, rules)
     rules = in_force(scenario, rules)
     return simulate(hosted(scenario, rules), rules, scenario.jobs if jobs is None else jobs, seed)
