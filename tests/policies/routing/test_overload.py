@@ -13,6 +13,7 @@ from fleet.model.view import Breaker, Sojourn, TargetView, View
 from policies import money
 from policies.plan import next_action
 from policies.routing import overload
+from policies.rules.sections import Residency, ResidencyRules
 
 NOW = 1_000.0
 HOUR = 3_600.0
@@ -110,6 +111,16 @@ def test_a_job_that_may_not_climb_stays(rules, view, asked, changes):
     seen = View({**busy(view).targets, GROQ: TargetView(available=False)})
     assert next_action(asked(), (), seen, NOW, rules) == Run("gpt-4o", Reason.OVERLOADED)
     assert next_action(asked(**changes), (), seen, NOW, rules) == ROUTED
+
+
+def test_a_job_does_not_climb_to_where_its_content_may_not_be_processed(rules, view, asked):
+    at_home = replace(rules, residency=ResidencyRules(Residency(providers=frozenset({"fleet"}))))
+    assert next_action(asked(), (), busy(view), NOW, at_home) == ROUTED
+    placed = {
+        name: replace(each, region="de" if name != GROQ else "us") for name, each in rules.catalogue.targets.items()
+    }
+    somewhere = replace(rules, catalogue=replace(rules.catalogue, targets=placed))
+    assert next_action(asked(regions=("de",)), (), busy(view), NOW, somewhere) == Run("gpt-4o", Reason.OVERLOADED)
 
 
 def test_a_job_stays_where_the_day_s_money_is_spent(rules, view, asked):
