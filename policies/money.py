@@ -19,6 +19,7 @@ from fleet.model.money import Account, Claim, Deposit, MoneyView, NanoUsd, Quote
 from fleet.model.target import Target
 from policies.budget import own_key_for, priced
 from policies.features.needs import Needs
+from policies.reasoning import room_for
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
 
@@ -107,12 +108,14 @@ two and a half.
 def quote(request: ChatRequest, needs: Needs, left_usd: float | None, target: Target, rules: Rules) -> Quote:
     """Return the output limit for a call and its maximum price; `needs` are the request's.
 
-    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room. It is lower
+    The limit is what the request asks for, else the rules' `max_output_tokens` as far as there is room; a target that
+    thinks gets tokens for that on top. It is lower
     where `left_usd`, the job's own money, pays for less by the estimate of the input.
     """
     # Half of the context that is left: the input is only estimated, and a provider refuses a request that cannot fit.
     room = max(1, (target.context_tokens - needs.input_tokens) // 2)
     output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
+    output_tokens += min(room_for(request, target), max(0, room - output_tokens))
     of_input, of_output = target.most_input_usd_per_million_tokens, target.output_usd_per_million_tokens
     if left_usd is not None and of_output > 0:
         left_for_output = left_usd * 1e6 - _cautious_input_tokens(request, needs) * of_input

@@ -64,7 +64,7 @@ class Provider:
 class Capability(StrEnum):
     """The abilities of a target. Jobs with images, audio, files, tools or a schema go only to targets that take them.
 
-    `REASONING`: it thinks before it answers, and takes `reasoning_effort` in place of sampling parameters.
+    `REASONING`: it thinks before it answers, and takes `reasoning_effort`; see `Reasoning`.
     """
 
     TEXT = "text"
@@ -96,6 +96,34 @@ class Serving:
     usd_per_hour: float
 
 
+class Effort(StrEnum):
+    """How hard a model thinks before it answers, weakest first. These are the words of `reasoning_effort`."""
+
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a target with the capability `reasoning` takes.
+
+    `tokens` is the room for thinking, which a call gets beyond the limit that its job sets for the answer. `efforts`
+    are those the model takes; without them, any at OpenAI, and low, medium and high at Groq and Anthropic.
+    `with_tools`: False if a request with tools must have effort none. `sampling`: whether it takes sampling parameters
+    and `max_tokens` while it thinks; None means that it does, unless the provider is OpenAI.
+    """
+
+    tokens: int = 0
+    efforts: tuple[Effort, ...] = ()
+    with_tools: bool = True
+    sampling: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A row of the catalogue. Prices are US dollars per million tokens.
@@ -110,7 +138,7 @@ class Target:
     `region` says where content is processed; the catalogue fills in the provider's where a row names none.
     Without either it is None, an unknown region.
     `cached_input_...` is the price of input read from the provider's cache, `cache_write_...` of input written to it;
-    without them both cost what other input costs.
+    without them both cost what other input costs. `reasoning` is for targets that can.
     """
 
     name: str
@@ -133,6 +161,7 @@ class Target:
     cached_input_usd_per_million_tokens: float | None = None
     cache_write_usd_per_million_tokens: float | None = None
     service_tier: str | None = None
+    reasoning: Reasoning | None = None
 
     @property
     def is_cloud(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from fleet.model.attempt import Answer
+from fleet.model.attempt import Answer, Usage
 from fleet.model.job import ChatRequest
 from policies.confidence.json_schema import violates
 
@@ -46,9 +46,15 @@ def _is_truncated(answer: Answer, request: ChatRequest) -> bool:
         return False
     if calls := answer.message.get("tool_calls"):
         return not all(_is_json(call["function"]["arguments"]) for call in calls)
-    limit = request.get("max_completion_tokens") or request.get("max_tokens")
-    at_own_limit = limit is not None and answer.usage.output_tokens >= limit
-    return not at_own_limit and not _is_complete(answer, request)
+    return not _at_own_limit(answer.usage, request) and not _is_complete(answer, request)
+
+
+def _at_own_limit(usage: Usage, request: ChatRequest) -> bool:
+    """Return whether the answer is as long as the job lets it be. `max_tokens` bounds no thinking before it."""
+    if whole := request.get("max_completion_tokens"):
+        return bool(usage.output_tokens >= whole)
+    limit = request.get("max_tokens")
+    return limit is not None and usage.answer_tokens >= limit
 
 
 def _is_json(text: str) -> bool:

@@ -23,9 +23,9 @@ def kind_of(answer: Answer, request: ChatRequest) -> OutputKind:
         return OutputKind.TOOL_CALL
     if asks_for_json(request):
         return OutputKind.JSON
-    if answer.usage.output_tokens <= TOKEN_TOKENS:
+    if answer.usage.answer_tokens <= TOKEN_TOKENS:
         return OutputKind.TOKEN
-    return OutputKind.SHORT if answer.usage.output_tokens <= SHORT_TOKENS else OutputKind.LONG
+    return OutputKind.SHORT if answer.usage.answer_tokens <= SHORT_TOKENS else OutputKind.LONG
 
 
 def fallbacks(target: str, task: str, kind: str) -> Iterator[CalibrationKey]:

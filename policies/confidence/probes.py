@@ -58,7 +58,7 @@ def needs_of_probe(probe: Probe, needs: Needs, answer: Answer) -> Needs:
     """Return the call's needs: SAMPLE is a whole new answer; others read prompt and answer and write one token."""
     if probe is Probe.SAMPLE:
         return needs
-    return Needs(needs.input_tokens + answer.usage.output_tokens, 1, frozenset())
+    return Needs(needs.input_tokens + answer.usage.answer_tokens, 1, frozenset())
 
 
 def runs_on(probe: Probe, own: Target, above: Target | None) -> Target | None:

@@ -9,7 +9,18 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import FLEET, REGION, TARGET_NAME, Provider, Serving, Target, WireFormat
+from fleet.model.target import (
+    FLEET,
+    REGION,
+    TARGET_NAME,
+    Capability,
+    Effort,
+    Provider,
+    Reasoning,
+    Serving,
+    Target,
+    WireFormat,
+)
 from policies.rules.providers import BUILT_IN, check_providers
 
 _PRICES = (
@@ -104,6 +115,8 @@ def _check(target: Target, path: str) -> None:
             raise ConfigError(f"{path}.{field}", "must be more than zero, and finite")
     if target.serving is not None:
         _check_serving(target, target.serving, f"{path}.serving")
+    if target.reasoning is not None:
+        _check_reasoning(target, target.reasoning, f"{path}.reasoning")
 
 
 def _check_serving(target: Target, serving: Serving, path: str) -> None:
@@ -114,3 +127,12 @@ def _check_serving(target: Target, serving: Serving, path: str) -> None:
     for field in ("cold_seconds", "usd_per_hour"):
         if not 0 <= getattr(serving, field) < math.inf:
             raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")
+
+
+def _check_reasoning(target: Target, reasoning: Reasoning, path: str) -> None:
+    if Capability.REASONING not in target.capabilities:
+        raise ConfigError(path, "needs `reasoning` among the capabilities")
+    if not 0 <= reasoning.tokens < target.context_tokens:
+        raise ConfigError(f"{path}.tokens", "must be zero or more, and less than context_tokens")
+    if not reasoning.with_tools and Effort.NONE not in reasoning.efforts:
+        raise ConfigError(f"{path}.efforts", "must hold none where with_tools is false")

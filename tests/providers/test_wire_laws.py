@@ -12,16 +12,20 @@ from strict_apis import check_anthropic, check_groq, check_openai
 
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Job
-from fleet.model.target import Capability, LatencyClass, Target
+from fleet.model.target import Capability, Effort, LatencyClass, Reasoning, Target
 from fleet.providers.anthropic.wire import AnthropicWire
 from fleet.providers.openai.wire import OpenAIWire
 from queues.wire.job import decode_job
 
 
-def _target(provider: str, *capabilities: Capability) -> Target:
-    return Target(
-        provider, provider, "m", 1.0, 2.0, 8192, frozenset({Capability.TEXT, *capabilities}), LatencyClass.FAST, 8
-    )
+def _target(provider: str, *capabilities: Capability, reasoning: Reasoning | None = None) -> Target:
+    able = frozenset({Capability.TEXT, *capabilities, *([Capability.REASONING] if reasoning else [])})
+    return Target(provider, provider, "m", 1.0, 2.0, 8192, able, LatencyClass.FAST, 8, reasoning=reasoning)
+
+
+LUNA = Reasoning(1024, (Effort.NONE, Effort.LOW, Effort.MEDIUM, Effort.HIGH, Effort.XHIGH, Effort.MAX), False)
+HAIKU = Reasoning(1024, (Effort.NONE, Effort.LOW, Effort.MEDIUM, Effort.HIGH))
+SONNET = Reasoning(1024, (Effort.LOW, Effort.MEDIUM, Effort.HIGH, Effort.XHIGH, Effort.MAX))
 
 
 WIRES = [
@@ -31,6 +35,9 @@ WIRES = [
     (OpenAIWire(_target("groq")), check_groq),
     (OpenAIWire(_target("groq", Capability.REASONING)), check_groq),
     (AnthropicWire(_target("anthropic")), check_anthropic),
+    (OpenAIWire(_target("openai", Capability.LOGPROBS, reasoning=LUNA)), lambda body: check_openai(body, reasons=True)),
+    (AnthropicWire(_target("anthropic", reasoning=HAIKU)), lambda body: check_anthropic(body, thinks=True)),
+    (AnthropicWire(_target("anthropic", reasoning=SONNET)), lambda body: check_anthropic(body, True, always=True)),
 ]
 
 texts = st.sampled_from(["", " ", "\n", "Hello.", "Say it as JSON.", "two \n lines "])
@@ -135,7 +142,7 @@ requests = st.fixed_dictionaries(
             [None, "none", "auto", "required", {"type": "function", "function": {"name": "track"}}]
         ),
         "parallel_tool_calls": st.sampled_from([None, True, False]),
-        "reasoning_effort": st.sampled_from([None, "none", "minimal", "low", "xhigh"]),
+        "reasoning_effort": st.sampled_from([None, "none", "minimal", "low", "xhigh", "max"]),
         "verbosity": st.sampled_from([None, "low"]),
         "modalities": st.sampled_from([None, ["text"]]),
         "service_tier": st.sampled_from([None, "auto", "flex", "priority"]),

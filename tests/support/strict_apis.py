@@ -19,12 +19,11 @@ GROQ_FIELDS = {
     "top_p", "user",
 }  # fmt: skip
 ANTHROPIC_FIELDS = {
-    "model", "max_tokens", "messages", "system", "stop_sequences", "output_config", "tools", "tool_choice",
+    "model", "max_tokens", "messages", "system", "stop_sequences", "output_config", "thinking", "tools", "tool_choice",
 }  # fmt: skip
-REASONING_REFUSES = {
-    "temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "stop",
-    "max_tokens",
-}  # fmt: skip
+REASONING_REFUSES = {"frequency_penalty", "presence_penalty", "logit_bias", "stop", "max_tokens"}
+THINKING_REFUSES = {"temperature", "top_p", "logprobs", "top_logprobs"}
+EFFORTS = {"none", "minimal", "low", "medium", "high", "xhigh", "max"}
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 ROLE_FIELDS = {
     "system": {"role", "content", "name"},
@@ -51,6 +50,8 @@ def check_openai(body: dict[str, Any], reasons: bool = False) -> None:
     assert "metadata" not in body or body.get("store")
     if reasons:
         assert not body.keys() & REASONING_REFUSES
+        assert body.get("reasoning_effort") == "none" or not body.keys() & THINKING_REFUSES
+        assert body.get("reasoning_effort", "none") in EFFORTS
     else:
         assert not body.keys() & {"reasoning_effort", "verbosity"}
     _check_chat(body)
@@ -95,8 +96,15 @@ def _check_chat(body: dict[str, Any]) -> None:
         assert "json" in json.dumps([message.get("content") for message in body["messages"]]).lower()
 
 
-def check_anthropic(body: dict[str, Any]) -> None:
+def check_anthropic(body: dict[str, Any], thinks: bool = False, always: bool = False) -> None:
+    """Check a body for a model that thinks by default, or `always`, as Claude Sonnet 5.5 does."""
     assert body.keys() <= ANTHROPIC_FIELDS, body.keys() - ANTHROPIC_FIELDS
+    assert body.get("thinking", {"type": "disabled"}) == {"type": "disabled"}
+    assert not (always or not thinks) or "thinking" not in body
+    effort = body.get("output_config", {}).get("effort")
+    assert effort is None or (thinks and "thinking" not in body and effort in EFFORTS - {"none", "minimal"})
+    if thinks and "thinking" not in body:
+        assert body.get("tool_choice", {"type": "auto"})["type"] in ("auto", "none")
     _no_null(body)
     assert body["max_tokens"] >= 1
     assert body.get("system", "x").strip()
@@ -107,7 +115,7 @@ def check_anthropic(body: dict[str, Any]) -> None:
     choice = body.get("tool_choice", {"type": "auto"})
     assert choice["type"] in ("auto", "any", "tool", "none")
     assert choice.get("name") is None or choice["name"] in names
-    if "output_config" in body:
+    if "format" in body.get("output_config", {}):
         check_schema(body["output_config"]["format"]["schema"])
     _check_turns(body["messages"], bool(names))
 

@@ -15,7 +15,7 @@ from policies.rules.rules import Rules
 def call_of(inflight: InFlightJob, target: Target, now: float, rules: Rules) -> Call:
     """Return the call to the backend for the job."""
     own_key, seconds = own_key_for(inflight.job, target), given_seconds(inflight, target, now, rules)
-    return Call(request_of(inflight), seconds, own_key, inflight.delivery.traceparent, inflight.call_id)
+    return Call(request_of(inflight, target), seconds, own_key, inflight.delivery.traceparent, inflight.call_id)
 
 
 def given_seconds(inflight: InFlightJob, target: Target, started_at: float, rules: Rules) -> float:

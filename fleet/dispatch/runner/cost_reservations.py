@@ -21,6 +21,7 @@ from policies import money
 from policies.budget import cost_usd, own_key_for, spent_usd
 from policies.confidence.probes import request_for
 from policies.features.needs import needs_of
+from policies.reasoning import with_room
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
 
@@ -104,10 +105,10 @@ def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
     return cost_usd(outcome.usage, target)
 
 
-def request_of(inflight: InFlightJob) -> ChatRequest:
+def request_of(inflight: InFlightJob, target: Target) -> ChatRequest:
     """Return the request to send: the job's or the probe's, with its output limited to what the deposit covers."""
     asked, deposit = _asked(inflight), inflight.deposit
-    return asked if deposit is None else money.capped(asked, deposit.quote.output_tokens)
+    return with_room(asked, target) if deposit is None else money.capped(asked, deposit.quote.output_tokens)
 
 
 def _asked(inflight: InFlightJob) -> ChatRequest:

@@ -4,12 +4,14 @@ OpenAI                                   Anthropic
 system and developer messages            `system`, joined by blank lines, wherever they stood
 max_completion_tokens, max_tokens        max_tokens, required: `DEFAULT_MAX_TOKENS` where the job sets none
 stop                                     stop_sequences; a blank one, which the API refuses, is cut at here
-tools, tool_choice, parallel_tool_calls  tools, tool_choice, disable_parallel_tool_use
+tools, tool_choice, parallel_tool_calls  tools, tool_choice, disable_parallel_tool_use; no model calls a tool by force
+                                         while it thinks: effort none if it takes that, else refused
+reasoning_effort                         output_config.effort, for none `thinking` disabled; where the target reasons
 messages                                 turns: see `fleet.providers.anthropic.turns`
 image_url (data: and https:), file data  image and document blocks, base64 or url
 response_format json_schema              output_config.format: see `fleet.providers.anthropic.schema`
 response_format json_object              a sentence in `system`: there is no schema to enforce
-audio parts, files by id                 refused: `InvalidJob`
+audio parts, files by id, logit_bias     refused: `InvalidJob`
 everything else                          left out. The API has no sampling parameters (temperature, top_p, seed,
                                          penalties), no log-probabilities and one answer per request
 """
@@ -24,16 +26,19 @@ from fleet.model.attempt import Outcome
 from fleet.model.chat import tidy
 from fleet.model.errors import InvalidJob
 from fleet.model.job import ChatRequest
-from fleet.model.target import Target
+from fleet.model.target import Effort, Target
 from fleet.providers import history
 from fleet.providers.anthropic import reply as anthropic_reply
 from fleet.providers.anthropic.schema import schema_at
 from fleet.providers.anthropic.turns import Block, turns_of
 from fleet.providers.finish import cut_at
 from fleet.providers.history import JSON_ONLY, tool_schema
+from policies.reasoning import effort_for, room_for, thinks
 
 DEFAULT_MAX_TOKENS = 4096
 """Room for a long answer, within every current model's limit; it bounds the price of a job that set no limit."""
+
+USUAL_EFFORTS = (Effort.LOW, Effort.MEDIUM, Effort.HIGH)
 
 
 class AnthropicWire:
@@ -52,19 +57,35 @@ class AnthropicWire:
         return cut_at(anthropic_reply.decode(body), tuple(stop for stop in _stops(request or {}) if not stop.strip()))
 
     def _translate(self, request: ChatRequest) -> dict[str, Any]:
-        limit = request.get("max_completion_tokens") or request.get("max_tokens") or DEFAULT_MAX_TOKENS
+        limit = request.get("max_completion_tokens") or request.get("max_tokens")
+        if request.get("logit_bias"):
+            raise InvalidJob("request.logit_bias", "has no counterpart at anthropic")
         history.require_tools(request)
         system, turns = turns_of(request["messages"], _system(request))
+        effort = self._effort(request)
         body: dict[str, Any] = {
             "model": self._target.model,
-            "max_tokens": limit,
+            "max_tokens": limit or DEFAULT_MAX_TOKENS + room_for(request, self._target),
             "system": system,
             "messages": turns,
             "stop_sequences": [stop for stop in _stops(request) if stop.strip()],
-            "output_config": _output_config(request.get("response_format")),
+            "output_config": _output_config(request.get("response_format"), effort),
+            "thinking": {"type": "disabled"} if effort is Effort.NONE else None,
             **_tools(request, turns),
         }
         return {name: value for name, value in body.items() if value}
+
+    def _effort(self, request: ChatRequest) -> Effort | None:
+        """Return the effort to ask for.
+
+        Raises: InvalidJob if the request forces a call of a tool, and the model thinks about every request.
+        """
+        effort = effort_for(request, self._target, USUAL_EFFORTS)
+        if request.get("tool_choice") in (None, "auto", "none") or not thinks(request, self._target):
+            return effort
+        if self._target.reasoning is None or Effort.NONE not in self._target.reasoning.efforts:
+            raise InvalidJob("request.tool_choice", "must be auto or none at a model that always thinks")
+        return Effort.NONE
 
 
 def _stops(request: ChatRequest) -> Sequence[str]:
@@ -89,11 +110,12 @@ def _schema(response_format: Mapping[str, Any]) -> Any:
     return response_format["json_schema"].get("schema")
 
 
-def _output_config(response_format: Mapping[str, Any] | None) -> Block | None:
-    if response_format is None or response_format["type"] != "json_schema" or not _schema(response_format):
-        return None
-    schema = schema_at("request.response_format.json_schema.schema", _schema(response_format))
-    return {"format": {"type": "json_schema", "schema": schema}}
+def _output_config(response_format: Mapping[str, Any] | None, effort: Effort | None) -> Block:
+    config: Block = {} if effort in (None, Effort.NONE) else {"effort": effort.value}
+    if response_format is not None and response_format["type"] == "json_schema" and _schema(response_format):
+        schema = schema_at("request.response_format.json_schema.schema", _schema(response_format))
+        config["format"] = {"type": "json_schema", "schema": schema}
+    return config
 
 
 def _tools(request: ChatRequest, turns: list[Block]) -> Block:

@@ -9,16 +9,19 @@ The job's request goes out tidied (`fleet.model.chat`), except for these fields:
     logprobs, top_logprobs         ours, where the target is known to give them; else left out
     max_tokens                     as max_completion_tokens   unchanged   unchanged
     service_tier, store, metadata  only on a tenant's key     left out    only on a tenant's key
-    reasoning_effort               if the target reasons      likewise, as low, medium or high   if it reasons
+    reasoning_effort               where the target reasons, in words it takes
     verbosity                      where the target reasons   left out    unchanged
-    temperature, top_p, penalties,
-    logit_bias, stop               unless the target reasons  unchanged, but logit_bias    unchanged
+    logit_bias                     unchanged                  refused     unchanged
     messages[].name                if OpenAI accepts it       left out    unchanged
 
 A service tier changes the price, and what is stored lies in the account of the key's owner: on the fleet's key both
-are left out. OpenAI deprecated `max_tokens`; its reasoning models refuse it and the sampling parameters, so what they
-cannot be told to stop at is cut off here. Groq answers 400 to what it does not support and has service tiers of its
-own. OpenAI and Groq demand the word JSON in a request for a JSON object, and an answer to every tool call.
+are left out. Groq answers 400 to what it does not support and has service tiers of its own. OpenAI and Groq demand the
+word JSON in a request for a JSON object, and an answer to every tool call.
+
+Models that reason without sampling, as OpenAI's do (`Reasoning.sampling`), refuse `max_tokens`, `stop`, penalties and
+`logit_bias`, and while they think also `temperature`, `top_p` and log-probabilities. The limit is sent as
+`max_completion_tokens`, an answer is cut here where it should have stopped, and hints are left out. A bias is no hint:
+it may forbid a token, so the request is refused.
 """
 
 from __future__ import annotations
@@ -31,20 +34,24 @@ from fleet.model.attempt import Outcome
 from fleet.model.chat import tidy
 from fleet.model.errors import InvalidJob
 from fleet.model.job import ChatRequest
-from fleet.model.target import Capability, Target
+from fleet.model.target import Capability, Effort, Target
 from fleet.providers import history
 from fleet.providers.finish import cut_at
 from fleet.providers.openai.reply import decode
+from policies.reasoning import effort_for, thinks
 
 NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs", "modalities"})
 OWN_KEY_ONLY = frozenset({"service_tier", "store", "metadata"})
 NOT_ON_GROQ = frozenset(
     {"logit_bias", "metadata", "store", "service_tier", "verbosity", "safety_identifier", "prompt_cache_key"}
 )
-SAMPLING = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty", "logit_bias", "stop"})
-"""Parameters that OpenAI's reasoning models refuse."""
+UNSAMPLED = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "stop"})
+"""Parameters that models which reason without sampling refuse at any effort."""
 
-EFFORT_ON_GROQ: Mapping[str, str] = {"none": "low", "minimal": "low", "xhigh": "high"}
+SAMPLING = frozenset({"temperature", "top_p"})
+"""Parameters that these models refuse while they think."""
+
+EFFORTS_ON_GROQ = (Effort.LOW, Effort.MEDIUM, Effort.HIGH)
 
 CANDIDATES = 5
 """Log-probabilities to ask for per token; vLLM is asked for as many, so that features compare."""
@@ -59,16 +66,17 @@ class OpenAIWire:
         self._target = target
         self._reasons = Capability.REASONING in target.capabilities
         self._is_openai, self._is_groq = target.provider == "openai", is_groq or target.provider == "groq"
-        refuses_logprobs = self._is_groq or (self._is_openai and self._reasons)
-        self._gives_logprobs = Capability.LOGPROBS in target.capabilities and not refuses_logprobs
+        self._gives_logprobs = Capability.LOGPROBS in target.capabilities and not self._is_groq
+        sampling = None if target.reasoning is None else target.reasoning.sampling
+        self._unsampled = self._reasons and not (not self._is_openai if sampling is None else sampling)
         self._drop = NEVER | self._not_here()
 
     def _not_here(self) -> frozenset[str]:
         dropped = NOT_ON_GROQ if self._is_groq else frozenset[str]()
+        if self._unsampled:
+            dropped |= UNSAMPLED
         if not self._reasons:
             dropped |= {"reasoning_effort", "verbosity"} if self._is_openai else {"reasoning_effort"}
-        elif self._is_openai:
-            dropped |= SAMPLING
         return dropped
 
     def encode(self, request: ChatRequest, own_key: bool = False) -> dict[str, Any]:
@@ -78,15 +86,30 @@ class OpenAIWire:
             raise InvalidJob("request", "is no complete chat completion request") from None
 
     def _translate(self, request: ChatRequest, own_key: bool) -> dict[str, Any]:
+        samples = not (self._unsampled and thinks(request, self._target))
         drop = self._drop if own_key else self._drop | OWN_KEY_ONLY
+        if not samples:
+            drop |= SAMPLING
+        if request.get("logit_bias") and "logit_bias" in drop:
+            raise InvalidJob("request.logit_bias", "has no counterpart at this model")
         body = {name: value for name, value in request.items() if name not in drop}
         body["model"] = self._target.model
         if self._target.service_tier is not None:  # what the target's prices are for
             body.setdefault("service_tier", self._target.service_tier)
         history.require_own_files(body["messages"], own_key)
+        self._heed_the_model(body)
         if self._is_openai or self._is_groq:
             self._heed_the_vendor(body)
-        return body | {"logprobs": True, "top_logprobs": CANDIDATES} if self._gives_logprobs else body
+        return body | {"logprobs": True, "top_logprobs": CANDIDATES} if self._gives_logprobs and samples else body
+
+    def _heed_the_model(self, body: dict[str, Any]) -> None:
+        """Say the limit and the effort in the model's words."""
+        if (self._is_openai or self._unsampled) and "max_tokens" in body:
+            limit = body.pop("max_tokens")
+            body.setdefault("max_completion_tokens", limit)
+        effort = effort_for(body, self._target, EFFORTS_ON_GROQ if self._is_groq else ())
+        if effort is not None:
+            body["reasoning_effort"] = effort.value
 
     def _heed_the_vendor(self, body: dict[str, Any]) -> None:
         """Translate what OpenAI and Groq answer 400 to, or refuse it with the field's name."""
@@ -99,8 +122,6 @@ class OpenAIWire:
         body["messages"] = [self._message(message) for message in messages]
         if self._is_openai:
             _heed_openai(body)
-        elif "reasoning_effort" in body:
-            body["reasoning_effort"] = EFFORT_ON_GROQ.get(body["reasoning_effort"], body["reasoning_effort"])
 
     def _require_parts(self, messages: history.Messages) -> None:
         taken = {"text", "image_url", "file", "input_audio"} if self._is_openai else {"text", "image_url"}
@@ -123,9 +144,6 @@ class OpenAIWire:
 
 
 def _heed_openai(body: dict[str, Any]) -> None:
-    limit = body.pop("max_tokens", None)
-    if limit is not None:
-        body.setdefault("max_completion_tokens", limit)
     if "tools" in body:
         body["tools"] = [_tool(tool, f"request.tools.{index}") for index, tool in enumerate(body["tools"])]
     if (body.get("response_format") or {}).get("type") == "json_schema":

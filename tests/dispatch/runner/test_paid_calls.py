@@ -14,6 +14,7 @@ from fleet.model.job import Lane, Plan
 from fleet.model.money import Account, Claim, Reservation
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.target import Reasoning
 from policies.money import day_of, nano_of
 from queues.jetstream.stores.cells import Cell, MemoryCells
 from queues.jetstream.stores.spend import CellSpendBook, accounts_of
@@ -40,6 +41,24 @@ def limit(bench):
     return change
 
 
+@pytest.fixture
+def cloud(bench):
+    """Change the entry of the paid target."""
+
+    def change(**changes):
+        targets = bench.rules.catalogue.targets
+        targets = {**targets, CLOUD: replace(targets[CLOUD], **changes)}
+        bench.rules = replace(bench.rules, catalogue=replace(bench.rules.catalogue, targets=targets))
+
+    return change
+
+
+@pytest.fixture(autouse=True)
+def unthinking(cloud):
+    """The sums of these tests are of a target that thinks about nothing."""
+    cloud(reasoning=None)
+
+
 async def accounts(bench):
     return await accounts_of(bench.cells, day_of(bench.broker.now()))
 
@@ -63,15 +82,8 @@ async def test_a_paid_call_is_bounded_and_booked_with_what_it_came_to(bench, goo
     assert await accounts(bench) == {None: Account(COST, {}), "acme": Account(COST, {})}
 
 
-async def test_cached_and_thought_tokens_are_in_the_result_the_ledger_and_the_accounts(bench):
-    target = replace(
-        bench.rules.catalogue.targets[CLOUD],
-        cached_input_usd_per_million_tokens=0.075,
-        cache_write_usd_per_million_tokens=0.1875,
-    )
-    bench.rules = replace(
-        bench.rules, catalogue=replace(bench.rules.catalogue, targets={**bench.rules.catalogue.targets, CLOUD: target})
-    )
+async def test_cached_and_thought_tokens_are_in_the_result_the_ledger_and_the_accounts(bench, cloud):
+    cloud(cached_input_usd_per_million_tokens=0.075, cache_write_usd_per_million_tokens=0.1875)
     usage = Usage(1_000, 50, cached_input_tokens=600, cache_write_tokens=300, reasoning_tokens=40)
     bench.backend(CLOUD, lambda call: Answer({"role": "assistant", "content": "positive"}, "stop", usage, "scripted"))
     [job_id] = await bench.submit(**PINNED)
@@ -83,6 +95,18 @@ async def test_cached_and_thought_tokens_are_in_the_result_the_ledger_and_the_ac
     assert bench.ledger()[-1]["attempt"]["usage"] == {"input_tokens": 1_000, "output_tokens": 50, **details}
     assert result.cost_usd == nano_of(cost / 1e9) / 1e9
     assert await accounts(bench) == {None: Account(cost, {}), "acme": Account(cost, {})}
+
+
+async def test_a_bound_of_the_answer_leaves_room_for_reasoning_whoever_pays(bench, cloud, good):
+    cloud(reasoning=Reasoning(tokens=500))
+    backend = bench.backend(CLOUD, good)
+    short = {**PINNED["request"], "max_tokens": 64}
+    mine = {"plan": Plan.OWN_KEY, "own_key": "groq/main"}
+    ids = [*await bench.submit(request=short), *await bench.submit(lane=Lane.STANDARD, request=short, **mine)]
+    async with bench.running():
+        for job_id in ids:
+            await bench.result(job_id)
+    assert [call.request["max_tokens"] for batch in backend.batches for call in batch] == [564, 564]
 
 
 async def test_the_jobs_own_bound_and_its_own_limit_are_kept(bench, good):

@@ -53,7 +53,7 @@ def test_stop_becomes_stop_sequences(encode, stop, sequences):
 
 
 @pytest.mark.parametrize(
-    "field", ["temperature", "top_p", "seed", "presence_penalty", "logit_bias", "logprobs", "n", "stream", "user"]
+    "field", ["temperature", "top_p", "seed", "presence_penalty", "logprobs", "n", "stream", "user"]
 )
 def test_what_the_api_does_not_take_is_left_out(encode, field):
     assert encode(**{field: 1}) == encode()
