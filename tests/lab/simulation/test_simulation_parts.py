@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fleet.lab.simulation.report.sketch import ERROR, LEAST_SECONDS, Sketch
 from fleet.lab.simulation.targets.lanes import LaneQueue
 from fleet.lab.simulation.targets.pool import WORK_PER_TOKEN, Machine, Pace, Pool, pace_of
-from fleet.lab.simulation.targets.provider import Provider
+from fleet.lab.simulation.targets.provider import SimulatedProvider
 from fleet.lab.simulation.targets.scaler import DOWNSCALE_SECONDS, UPSCALE_SECONDS, RayServeScaler
 from fleet.lab.simulation.upkeep import SAMPLES, History, UpkeepSample
 from fleet.lab.simulation.workload.ability import DIFFICULTIES, DRAWS, LEVELS, answers_of, hashed
@@ -218,7 +218,7 @@ def test_jobs_past_their_deadline_leave_a_line() -> None:
 
 
 def test_a_provider_answers_no_more_than_its_limit_in_a_minute() -> None:
-    provider = Provider(Paid(0.5, 100.0, requests_per_minute=10))
+    provider = SimulatedProvider(Paid(0.5, 100.0, requests_per_minute=10))
     outcomes: list[Outcome] = [provider.call(simulated(), 0.1 * number)[1] for number in range(15)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
     assert len(refused) == 5

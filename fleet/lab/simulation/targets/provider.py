@@ -20,7 +20,7 @@ ANSWER = Answer({}, "stop", Usage(), "")
 AWAY = Failure(FailureKind.CONNECTION, "simulated outage")
 
 
-class Provider:
+class SimulatedProvider:
     """A simulated provider. `meter`, as in production, is what the fleet knows of its rate limit."""
 
     __slots__ = ("_counted", "_minute", "_paid", "meter")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fleet.lab.simulation.targets.lanes import LaneQueue
 from fleet.lab.simulation.targets.pool import Pool
-from fleet.lab.simulation.targets.provider import Provider
+from fleet.lab.simulation.targets.provider import SimulatedProvider
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.scenario import Kind, Own, Paid
 from fleet.model.attempt import Outcome
@@ -157,7 +157,7 @@ class PaidServer(SimulatedTarget):
 
     def __init__(self, target: Target, paid: Paid, dispatchers: int) -> None:
         super().__init__(target, dispatchers)
-        self.provider = Provider(paid)
+        self.provider = SimulatedProvider(paid)
         self.look_at = 0.0
 
     def free(self, lane: Lane, now: float) -> int:
