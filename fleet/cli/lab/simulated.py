@@ -25,12 +25,12 @@ class Documents:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class SimulatedCase:
     scenario: Scenario
     rules: Rules
 
 
-def cases(scenario: str, compare: Sequence[str], documents: Documents) -> Iterator[Case]:
+def cases(scenario: str, compare: Sequence[str], documents: Documents) -> Iterator[SimulatedCase]:
     """Yield the scenario under the rules, then what it is compared with.
 
     Each of `compare` is another scenario, or a file of other rules for the first one. Of two files of rules, the first
@@ -55,12 +55,12 @@ def _holds_rules(given: str) -> bool:
     return path.suffix in (".yaml", ".yml") and path.is_file() and RULES_HAVE in read_document(path)
 
 
-def _case(name: str, rules: str | Path | None, documents: Documents, named: bool = False) -> Case:
+def _case(name: str, rules: str | Path | None, documents: Documents, named: bool = False) -> SimulatedCase:
     scenario = load_scenario(name)
     path = None if rules is None else Path(rules)
     if named:
         scenario = replace(scenario, title=f"{scenario.title}, {'the shipped rules' if path is None else path.name}")
-    return Case(scenario, load_rules(path, documents.catalogue, scenario.profile))
+    return SimulatedCase(scenario, load_rules(path, documents.catalogue, scenario.profile))
 
 
 def change(before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, float]:
