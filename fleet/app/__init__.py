@@ -14,17 +14,21 @@ from fleet.app.broker import (
 )
 from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
 from fleet.app.local import Fleet, start
+from fleet.app.models import Checked, Presence, check_catalogue
 from fleet.app.status import FleetStatus, SpendStatus, TargetStatus, read_status
 from fleet.app.worker import DispatcherProcess, SystemClock, dispatcher_from_environment, rules_of, run_dispatcher
 
 __all__ = [
+    "Checked",
     "DispatcherProcess",
     "Fleet",
     "FleetStatus",
+    "Presence",
     "SpendStatus",
     "SystemClock",
     "TargetStatus",
     "apply_topology",
+    "check_catalogue",
     "dispatcher_from_environment",
     "load_calibrations",
     "login_of",

@@ -75,19 +75,21 @@ def cloud_targets(rules: Rules) -> list[Target]:
     return [target for target in rules.catalogue.targets.values() if target.is_cloud]
 
 
+def way_out(settings: Settings, rules: Rules) -> providers.ProviderSettings:
+    """Return the way to the providers of the catalogue."""
+    proxy_url = settings.provider_proxy_url.get_secret_value() if settings.provider_proxy_url else None
+    known = rules.catalogue.providers
+    urls = {name: url for name in known if (url := settings.base_url(name)) is not None}
+    return providers.ProviderSettings(urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path, providers=known)
+
+
 def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
     """Return a backend for every cloud target whose provider the fleet, or any tenant, can call.
 
     Raises: BackendUnavailable if one needs a part that is not installed.
     """
-    proxy_url = settings.provider_proxy_url.get_secret_value() if settings.provider_proxy_url else None
-    providers_found = rules.catalogue.providers
-    urls = {name: url for name in providers_found if (url := settings.base_url(name)) is not None}
-    way = providers.ProviderSettings(
-        urls, proxy_url=proxy_url, ca_path=settings.provider_ca_path, providers=providers_found
-    )
-    keys = provider_keys(rules)
-    counts = {name: providers.OwnCount(provider) for name, provider in providers_found.items()}
+    way, keys = way_out(settings, rules), provider_keys(rules)
+    counts = {name: providers.OwnCount(provider) for name, provider in way.providers.items()}
     return {
         target.name: providers.build(target, way, keys, counts[target.provider])
         for target in cloud_targets(rules)

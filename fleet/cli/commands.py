@@ -14,6 +14,7 @@ from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
 from fleet.cli.lab.router import router
 from fleet.cli.lab.simulate import simulate
+from fleet.cli.ops.catalogue import catalogue_app
 from fleet.cli.ops.dead import dead_app
 from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
@@ -33,6 +34,7 @@ topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
 app.add_typer(topology_app, name="topology")
 app.add_typer(dead_app, name="dead")
+app.add_typer(catalogue_app, name="catalogue")
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)

@@ -21,7 +21,7 @@ from fleet.providers.sdk import WayOut, sdk_of
 from fleet.providers.wire import Wire
 from policies.rules.providers import BUILT_IN
 
-__all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "OwnCount", "ProviderSettings", "build"]
+__all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "OwnCount", "ProviderSettings", "build", "way_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,24 @@ def build(target: Target, settings: ProviderSettings, keys: KeyRing, count: OwnC
 
     Raises: BackendUnavailable if the provider is unknown, or needs a part that is not installed.
     """
+    way = way_to(target, settings)
+    provider = way.provider
+    return ProviderBackend(
+        target.provider, _wire(target, provider), sdk_of(way), keys, OwnCount(provider) if count is None else count
+    )
+
+
+def way_to(target: Target, settings: ProviderSettings) -> WayOut:
+    """Return the address of `target` and the way to it.
+
+    Raises: BackendUnavailable if the provider is unknown.
+    """
     provider = settings.providers.get(target.provider)
     if provider is None:
         raise BackendUnavailable(f"target {target.name}: no provider {target.provider}")
     base_url = settings.base_urls.get(target.provider, provider.base_url)
     provider = replace(provider, base_url=base_url.replace("{model}", quote(target.model, safe="")))
-    way = WayOut(provider, settings.connect_timeout_seconds, settings.proxy_url, settings.ca_path)
-    return ProviderBackend(
-        target.provider, _wire(target, provider), sdk_of(way), keys, OwnCount(provider) if count is None else count
-    )
+    return WayOut(provider, settings.connect_timeout_seconds, settings.proxy_url, settings.ca_path)
 
 
 def _wire(target: Target, provider: Provider) -> Wire:

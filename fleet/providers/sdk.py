@@ -1,4 +1,4 @@
-"""A vendor's async SDK, reduced to what a backend needs: post one JSON body, get one reply.
+"""A vendor's async SDK, reduced to what the fleet needs: post one JSON body, or ask for the models; get one reply.
 
 The three SDKs come from one generator and share names; the low-level `post` they document takes our body as it is
 and hands back the bytes, so a reply is judged in one place and not by three sets of lenient models.
@@ -7,7 +7,8 @@ and hands back the bytes, so a reply is judged in one place and not by three set
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import functools
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -42,20 +43,44 @@ class Reply:
 class Sdk:
     """One client of one vendor. `module` is the SDK, `client` its async client, `path` the path requests go to.
 
+    `models_path` is that of the list of models.
     `response` is the reply class of the SDK's HTTP library; with it, the SDK returns headers and bytes as they came.
     """
 
     def __init__(
-        self, module: ModuleType, client: Any, path: str, response: type, connect_timeout_seconds: float
+        self,
+        module: ModuleType,
+        client: Any,
+        path: str,
+        models_path: str,
+        response: type,
+        connect_timeout_seconds: float,
     ) -> None:
         self._module = module
         self._client = client
         self._path = path
+        self._models_path = models_path
         self._connect_timeout_seconds = connect_timeout_seconds
         self._response = response
 
     async def post(self, body: Mapping[str, Any], key: str, timeout_seconds: float) -> Reply:
         """Send one request, never a second. `timeout_seconds` bounds the whole exchange.
+
+        Raises: as `_exchange` does.
+        """
+        post = functools.partial(self._client.post, self._path, cast_to=self._response, body=body)
+        return await self._exchange(post, key, timeout_seconds)
+
+    async def models(self, below: str, key: str, timeout_seconds: float) -> Reply:
+        """Ask for the list of models, or for what is `below` it.
+
+        Raises: as `_exchange` does.
+        """
+        get = functools.partial(self._client.get, self._models_path + below, cast_to=self._response)
+        return await self._exchange(get, key, timeout_seconds)
+
+    async def _exchange(self, send: Callable[..., Awaitable[Any]], key: str, timeout_seconds: float) -> Reply:
+        """Send one request and return the reply, of whatever status.
 
         The errors are raised without the SDK's error attached, which holds the request and with it the prompt.
 
@@ -72,7 +97,7 @@ class Sdk:
         try:
             # httpx bounds each read; a server that drips bytes would never end one
             async with asyncio.timeout(timeout_seconds):
-                reply = await self._client.post(self._path, cast_to=self._response, body=body, options=options)
+                reply = await send(options=options)
         except self._module.APIStatusError as error:
             return Reply(error.response.status_code, error.response.headers, error.response.content)
         except self._module.APITimeoutError as error:
@@ -146,7 +171,7 @@ def openai_sdk(way: WayOut) -> Sdk:
 
     never_debug("openai")
     client = openai.AsyncOpenAI(api_key=UNUSED_KEY, **way.of_client(way.http_client(httpx2, BEARER)))
-    return Sdk(openai, client, "/chat/completions", httpx2.Response, way.connect_timeout_seconds)
+    return Sdk(openai, client, "/chat/completions", "/models", httpx2.Response, way.connect_timeout_seconds)
 
 
 def groq_sdk(way: WayOut) -> Sdk:
@@ -155,7 +180,8 @@ def groq_sdk(way: WayOut) -> Sdk:
 
     never_debug("groq")
     client = groq.AsyncGroq(api_key=UNUSED_KEY, **way.of_client(way.http_client(httpx, BEARER)))
-    return Sdk(groq, client, "/openai/v1/chat/completions", httpx.Response, way.connect_timeout_seconds)
+    paths = "/openai/v1/chat/completions", "/openai/v1/models"
+    return Sdk(groq, client, *paths, httpx.Response, way.connect_timeout_seconds)
 
 
 def anthropic_sdk(way: WayOut) -> Sdk:
@@ -171,4 +197,4 @@ def anthropic_sdk(way: WayOut) -> Sdk:
         client: Any = anthropic.AsyncAnthropicBedrock(aws_region=way.provider.region, **shared)
     else:
         client = anthropic.AsyncAnthropic(**shared)
-    return Sdk(anthropic, client, "/v1/messages", httpx2.Response, way.connect_timeout_seconds)
+    return Sdk(anthropic, client, "/v1/messages", "/v1/models", httpx2.Response, way.connect_timeout_seconds)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
+from urllib.parse import unquote
 
 
 class Manner(Enum):
@@ -47,7 +48,8 @@ class Received:
 class FaultServer:
     """The provider. `received` holds every request; `abandoned` counts clients that left while their reply was held.
 
-    `headers` go out with every reply; a scripted reply's own headers take precedence.
+    `headers` go out with every reply; a scripted reply's own headers take precedence. It says that it has the `models`,
+    and of the `unlisted` ones only when it is asked by name, as providers do of aliases.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,8 @@ class FaultServer:
         self.answer = "Paris."
         self.headers: dict[str, str] = {}
         self.logprobs: list[dict[str, Any]] | None = None
+        self.models: list[dict[str, Any]] = []
+        self.unlisted: list[dict[str, Any]] = []
         self._script: deque[Scripted] = deque()
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
@@ -112,6 +116,8 @@ class FaultServer:
         if reply.manner is Manner.HELD and not await self._hold(reader):
             return False
         good = _echo(request) if reply.echo else self._good(request)
+        if good is None and reply.status == 200:
+            reply = replace(reply, status=404)
         writer.write(_encode(reply, good if reply.body is None else reply.body))
         await writer.drain()
         return reply.manner is not Manner.CUT
@@ -135,11 +141,21 @@ class FaultServer:
             self._changed.notify_all()
         return False
 
-    def _good(self, request: Received) -> dict[str, Any]:
+    def _good(self, request: Received) -> dict[str, Any] | None:
+        if request.body is None:
+            return self._described(request.path)
         model = request.body.get("model", "of-the-path")  # Bedrock's is in the path
         if request.path.endswith(("/v1/messages", "/invoke")):
             return anthropic_message(self.answer, model)
         return chat_completion(self.answer, model, self.logprobs if request.body.get("logprobs") else None)
+
+    def _described(self, path: str) -> dict[str, Any] | None:
+        """The list of models, or the one that the path names; None if there is none."""
+        _, _, name = path.partition("/models")
+        if not name:
+            return {"object": "list", "data": self.models}
+        named = (model for model in self.models + self.unlisted if model["id"] == unquote(name.removeprefix("/")))
+        return next(named, None)
 
 
 def _echo(request: Received) -> dict[str, Any]:
@@ -182,7 +198,7 @@ async def _read(reader: asyncio.StreamReader) -> Received:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(head[0].split(" ")[1], headers, json.loads(body), body)
+    return Received(head[0].split(" ")[1], headers, json.loads(body) if body else None, body)
 
 
 def _encode(reply: Scripted, body: Any) -> bytes:
