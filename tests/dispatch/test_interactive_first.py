@@ -168,3 +168,29 @@ async def test_a_step_that_fails_is_over(monkeypatch) -> None:
     with pytest.raises(ZeroDivisionError), first.step(Lane.INTERACTIVE):
         raise ZeroDivisionError
     await first.give_way(Lane.BULK)
+
+
+async def test_those_that_waited_go_on_one_by_one_so_that_the_next_interactive_step_waits_for_one_of_them(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(precedence, "GIVE_WAY_SECONDS", NEVER_SECONDS)
+    first, passed, begun, again = Precedence(), list[str](), asyncio.Event(), asyncio.Event()
+
+    async def wait(name: str) -> None:
+        await first.give_way(Lane.BULK)
+        passed.append(name)
+        if name == "a":
+            with first.step(Lane.INTERACTIVE):
+                begun.set()
+                await again.wait()
+
+    with first.step(Lane.INTERACTIVE):
+        tasks = [asyncio.create_task(wait(name)) for name in "abc"]
+        await asyncio.sleep(0)
+    await begun.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert passed == ["a"]
+    again.set()
+    await asyncio.gather(*tasks)
+    assert passed == ["a", "b", "c"]

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from fleet.dispatch.patience import pause
 from fleet.model.job import Lane
 
 GIVE_WAY_SECONDS = 0.1
@@ -28,6 +27,7 @@ class Precedence:
         self._steps = 0
         self._over = asyncio.Event()
         self._over.set()
+        self._line = asyncio.Lock()
         self._ending: asyncio.TimerHandle | None = None
 
     @contextmanager
@@ -55,6 +55,13 @@ class Precedence:
             self._ending = asyncio.get_running_loop().call_later(NEXT_STEP_SECONDS, self._over.set)
 
     async def give_way(self, lane: Lane) -> None:
-        """Wait for the steps of the interactive lane, if this is another one."""
-        if lane is not Lane.INTERACTIVE and not self._over.is_set():
-            await pause(self._over, GIVE_WAY_SECONDS)
+        """Wait for the steps of the interactive lane, if this is another one.
+
+        Those that wait go on one by one, each in a turn of the loop: the next step of an interactive job waits for one
+        of them and not for all.
+        """
+        if lane is Lane.INTERACTIVE or (self._over.is_set() and not self._line.locked()):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_WAY_SECONDS), self._line:
+                await self._over.wait()
