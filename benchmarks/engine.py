@@ -6,6 +6,10 @@ the whole fleet: published on NATS, batched, run, judged by their log-probabilit
 Each part runs in a process of its own and gives its memory back before the next one starts; the first round of each
 warms up and is not counted. `ratio` is fleet over offline.
 
+The part `beside` measures the time from publishing to result of 20 interactive jobs published together, on an idle
+fleet and while another tenant's bulk jobs, `--jobs` of them, keep the engine full; `interactive_ratio` is that of the
+95th percentiles, and `interactive_ratio_lowest` and `_highest` those of single rounds.
+
     python -m benchmarks.engine [--json] [--target llama-70b] [--jobs 512] [--rounds 5] [--parts offline fleet]
 """
 
@@ -20,9 +24,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -42,7 +46,8 @@ TASKS = ("nudge.recognition", "nudge.onboarding", "extract.fields")
 
 OUTPUT_TOKENS = 32
 TIMEOUT_SECONDS = 120.0
-TENANT = "bench"
+TENANT, FLOOD = "bench", "flood"
+INTERACTIVE_JOBS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,58 @@ async def _start_fleet(folder: Path) -> Any:
     return await local.start(settings, on_progress=lambda step: None)
 
 
+def beside(options: Options) -> list[dict[str, float]]:
+    """Return the interactive jobs' times in milliseconds at the 95th percentile, idle and beside bulk, by round."""
+    with TemporaryDirectory(prefix="fleet-bench-") as folder, asyncio.Runner() as runner:
+        started = runner.run(_start_fleet(Path(folder)))
+        try:
+            return [runner.run(_idle_and_beside(started.nats_url, options)) for _ in range(options.rounds + 1)][1:]
+        finally:
+            runner.run(started.stop())
+
+
+async def _idle_and_beside(nats_url: str, options: Options) -> dict[str, float]:
+    from fleet.app.broker import open_desk
+
+    bench, flood = await open_desk(nats_url, TENANT), await open_desk(nats_url, FLOOD)
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            idle = await _interactive_p95_ms(bench, options)
+            full, over = asyncio.Event(), asyncio.Event()
+            reading = asyncio.create_task(_read(aiter(flood.results()), options, full, over))
+            await asyncio.sleep(0)  # the reader subscribes before anything can be answered
+            await flood.submit(submissions(options))
+            await full.wait()
+            busy = await _interactive_p95_ms(bench, options)
+            if over.is_set():
+                raise RuntimeError("the bulk jobs ended first: give more --jobs")
+            await reading
+    finally:
+        await bench.close()
+        await flood.close()
+    return {"interactive_idle_p95_ms": idle, "interactive_p95_ms": busy, "interactive_ratio": busy / idle}
+
+
+async def _interactive_p95_ms(desk: Any, options: Options) -> float:
+    jobs = [replace(each, lane=Lane.INTERACTIVE) for each in submissions(replace(options, jobs=INTERACTIVE_JOBS))]
+    results = aiter(desk.results())
+    reading = asyncio.create_task(_times(results, options.target))
+    await asyncio.sleep(0)
+    started = time.perf_counter()
+    await desk.submit(jobs)
+    return quantiles([(each - started) * 1000 for each in await reading], n=20)[18]
+
+
+async def _times(results: Any, target: str) -> list[float]:
+    times: list[float] = []
+    async for result in results:
+        _require(result, target)
+        times.append(time.perf_counter())
+        if len(times) == INTERACTIVE_JOBS:
+            break
+    return times
+
+
 async def _publish_to_result(nats_url: str, options: Options) -> None:
     from fleet.app.broker import open_desk
 
@@ -166,13 +223,20 @@ async def _publish_to_result(nats_url: str, options: Options) -> None:
         await desk.close()
 
 
-async def _read(results: Any, options: Options) -> None:
+async def _read(
+    results: Any, options: Options, full: asyncio.Event | None = None, over: asyncio.Event | None = None
+) -> None:
+    """Read all results. Set `full` when as many have come as a batch has jobs, and `over` after the last."""
     seen = 0
     async for result in results:
         _require(result, options.target)
         seen += 1
+        if full is not None and seen == BATCH_SIZE:
+            full.set()
         if seen == options.jobs:
-            return
+            break
+    if over is not None:
+        over.set()
 
 
 def _require(result: Result, target: str) -> None:
@@ -190,17 +254,18 @@ def timed(options: Options, once: Callable[[], object]) -> list[float]:
     return rates[1:]
 
 
-PARTS: Mapping[str, Callable[[Options], list[float]]] = {
+PARTS: Mapping[str, Callable[[Options], list[Any]]] = {
     "offline": offline,
     "offline_plain": offline_plain,
     "handle": handle,
     "fleet": fleet,
+    "beside": beside,
 }
-MARK = "rates: "
+MARK = "rounds: "
 
 
-def in_own_process(part: str, options: Options) -> list[float]:
-    """Return the rates of a part, run in a fresh process.
+def in_own_process(part: str, options: Options) -> list[Any]:
+    """Return what a part measured, by round, in a fresh process.
 
     Raises: RuntimeError with what the process wrote if it fails.
     """
@@ -208,17 +273,22 @@ def in_own_process(part: str, options: Options) -> list[float]:
     done = subprocess.run(command, capture_output=True, text=True)
     for line in done.stdout.splitlines():
         if line.startswith(MARK):
-            rates: list[float] = json.loads(line.removeprefix(MARK))
-            return rates
+            rounds: list[Any] = json.loads(line.removeprefix(MARK))
+            return rounds
     raise RuntimeError(f"part {part} failed:\n{done.stdout}\n{done.stderr}")
 
 
 def measure(options: Options, parts: Sequence[str]) -> dict[str, float]:
     """Return medians over the rounds, and the share of the ceiling that the whole fleet keeps."""
-    rates = {part: median(in_own_process(part, options)) for part in parts}
+    rates = {part: median(in_own_process(part, options)) for part in parts if part != "beside"}
     figures = {f"{part}_jobs_per_second": rate for part, rate in rates.items()}
     if "fleet" in rates and "offline" in rates:
         figures["ratio"] = rates["fleet"] / rates["offline"]
+    if "beside" in parts:
+        rounds = in_own_process("beside", options)
+        figures |= {name: median(each[name] for each in rounds) for name in rounds[0]}
+        ratios = [each["interactive_ratio"] for each in rounds]
+        figures |= {"interactive_ratio_lowest": min(ratios), "interactive_ratio_highest": max(ratios)}
     return figures
 
 
