@@ -107,7 +107,8 @@ class ProviderBackend:
     def _counted(self, outcome: Outcome) -> Headroom:
         now = time.monotonic()
         self._count.ended(outcome, now)
-        return self._count.left(len(self._running) - 1, now)
+        others = sum(not task.done() for _, task in self._running) - 1  # this call is still among them
+        return self._count.left(others, now)
 
 
 def _place(error: ValidationError) -> str:
