@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from fleet.model.attempt import Answer, FailureKind
 from fleet.model.call import Call
+from fleet.model.errors import BackendUnavailable
 from fleet.model.target import Auth, Capability, LatencyClass, Provider, Target, WireFormat
 from fleet.providers import EnvironmentKeyRing, ProviderSettings, aws, build
 
@@ -187,6 +189,13 @@ async def test_a_role_that_may_not_be_assumed_is_a_key_that_is_missing(exchange,
 async def test_a_tenant_has_no_key_at_aws(exchange):
     failure, request = await exchange(WireFormat.OPENAI, "/v1", own_key="acme__main")
     assert (failure.kind, request) == (FailureKind.AUTHENTICATION, None)
+
+
+def test_without_botocore_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "botocore.auth", None)
+    providers = {"aws": Provider(base_url="http://127.0.0.1:1", auth=Auth.AWS, region=REGION)}
+    with pytest.raises(BackendUnavailable, match=r"pip install 'inference-fleet\[aws\]'"):
+        build(target("model-7"), ProviderSettings(providers=providers), EnvironmentKeyRing({}, providers))
 
 
 async def test_what_was_signed_is_what_was_sent(exchange):
