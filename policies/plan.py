@@ -13,6 +13,7 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
 from fleet.model.target import Target
+from fleet.model.unguarded import unguarded
 from fleet.model.view import Breaker, View
 from policies import budget
 from policies.confidence import acceptance, probes
@@ -32,6 +33,7 @@ _FIELD = re.compile(r"request\.[\w.]+(?=: )")
 """Pattern of the field that opens the detail of a request refused before it was sent."""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class _Situation:
     """A job at the moment of a decision, with what several steps of the decision read."""

@@ -12,8 +12,10 @@ from fleet.model.job import Job
 from fleet.model.money import Deposit
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Shadow, Work
+from fleet.model.unguarded import unguarded
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class InFlightJob:
     """A job in hand: its delivery and everything tried so far."""

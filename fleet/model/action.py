@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
+from fleet.model.unguarded import unguarded
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Run:
     """Run the job on `target` now; with a `probe`, only a second look at the last answer."""
@@ -18,6 +20,7 @@ class Run:
     probe: Probe | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Look again after `seconds`; the job waits in the queue of `target`."""
@@ -27,6 +30,7 @@ class Wait:
     reason: Reason
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Finish:
     """Deliver the answer of attempt number `attempt`; `status` is succeeded or best_effort."""
@@ -36,6 +40,7 @@ class Finish:
     reason: Reason
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class GiveUp:
     """End without an answer. `dead` asks for a dead letter beside the result."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
+from fleet.model.unguarded import unguarded
 
 
 class FailureKind(StrEnum):
@@ -34,6 +35,7 @@ class FailureKind(StrEnum):
     CANCELLED = "cancelled"
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Features:
     """Statistics of an answer from the engine's token log-probabilities (natural log).
@@ -53,6 +55,7 @@ class Features:
     entropy: float
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Usage:
     """The tokens of a call, as its server counts them; all zero is unknown.
@@ -94,6 +97,7 @@ class Headroom:
     tokens: Limit | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A model's reply. `message` is an OpenAI assistant message; `model` is what the backend says it ran.
@@ -114,6 +118,7 @@ class Answer:
         return self.message.get("content") or ""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A call without a reply. `detail` is one line fit for a result: no prompt, no key. For `headroom` see `Answer`."""
@@ -127,6 +132,7 @@ class Failure:
 Outcome = Answer | Failure
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The judgement of an answer; it travels with the attempt, so that every process decides on it alike.
@@ -146,6 +152,7 @@ class Judged:
     unfamiliar: bool = False
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A try of a job on a target. `number` counts from 1 within the job; times are unix seconds.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.model.job import ChatRequest
+from fleet.model.unguarded import unguarded
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request for a backend. `own_key` names the tenant's secret for the provider, if any; it never is the secret.

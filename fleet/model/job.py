@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
 
+from fleet.model.unguarded import unguarded
+
 ChatRequest = Mapping[str, Any]
 """The body of an OpenAI chat completion request, unchanged; validated where it came in."""
 
@@ -23,6 +25,8 @@ class Lane(StrEnum):
     INTERACTIVE = "interactive"
     STANDARD = "standard"
     BULK = "bulk"
+
+    __hash__ = str.__hash__  # Enum's own is written in Python, and lanes are parts of many keys
 
 
 FAIR_LANES = tuple(Lane)
@@ -59,6 +63,7 @@ CLOUD_ALLOW = Cloud(None)
 CLOUD_DENY = Cloud(frozenset())
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobTerms:
     """The terms for answering a job: its publisher states them, and every dispatcher knows them.
@@ -102,6 +107,7 @@ class JobOptions(TypedDict, total=False):
     regions: Sequence[str] | None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class JobRef:
     """A reference to a job, with its tenant and lane. An id names one job only together with its tenant."""
@@ -111,6 +117,7 @@ class JobRef:
     lane: Lane
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Job(JobTerms):
     """An accepted request. `tenant` and `lane` come from the subject, never from the body.

@@ -10,6 +10,7 @@ from fleet.model.attempt import Answer, Attempt
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, JobRef, Lane
 from fleet.model.reason import Reason
+from fleet.model.unguarded import unguarded
 
 
 class Status(StrEnum):
@@ -30,6 +31,7 @@ class Problem:
     rule: str | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Result:
     """The one terminal result of a job. `attempts` is the whole history, oldest first."""
@@ -53,6 +55,7 @@ class Result:
         return sum(attempt.cost_usd for attempt in self.attempts)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """A line of accounts: an attempt, or the end of a job that did not run once more (`attempt` is None).
@@ -127,6 +130,7 @@ class Shadow:
     propensity: float
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Work:
     """A job on its way to `target` with everything that has already been tried.

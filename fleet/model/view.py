@@ -9,8 +9,10 @@ from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Capacity
+from fleet.model.unguarded import unguarded
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Breaker:
     """A target's recent failures. Open while `now < open_until_at`; afterwards one call decides, the probe.
@@ -24,6 +26,7 @@ class Breaker:
     probing: bool = False
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Sojourn:
     """The time that jobs of one lane recently took on a target, from hand-over to answer: an exponential mean.
@@ -43,6 +46,7 @@ class Sojourn:
     turns_away: bool = False
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class TargetView:
     """A target now. `available` is False where it is not configured (no key, no deployment).
@@ -64,6 +68,7 @@ class TargetView:
     own_key_breaker: Breaker | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class View:
     targets: Mapping[str, TargetView] = field(default_factory=dict)

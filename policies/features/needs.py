@@ -9,11 +9,13 @@ from typing import Any
 
 from fleet.model.job import ChatRequest
 from fleet.model.target import Capability
+from fleet.model.unguarded import unguarded
 from policies.rules.sections import Estimates
 
 _NOTHING_SPECIAL: frozenset[Capability] = frozenset()
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Needs:
     """A request's needs. `input_tokens` is an estimate; `output_tokens` as requested (None: the engine decides)."""

@@ -9,6 +9,7 @@ from fleet.model.action import Action, GiveUp
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.target import Target
+from fleet.model.unguarded import unguarded
 from fleet.model.view import View
 from policies import money
 from policies.budget import estimated_usd, own_key_for
@@ -42,6 +43,7 @@ def wants_for_a_target(action: Action | Exception) -> bool:
     return lacking or (action.reason is Reason.INVALID and field in _NAMES_A_TARGET)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Demand:
     """A job with its needs and what is left of its own limit in US dollars (None: no limit)."""

@@ -14,6 +14,7 @@ from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
 from fleet.model.result import DeadLetter, LedgerEntry, Outbound, Result, Start, Work
 from fleet.model.submission import Submission
+from fleet.model.unguarded import unguarded
 from queues.wire.dead_letter import encode_dead
 from queues.wire.feedback import encode_feedback
 from queues.wire.job import encode_submission, job_message_id
@@ -54,6 +55,7 @@ _log = logging.getLogger(__name__)
 _DROPPED = Failure(FailureKind.INTERNAL, "the answer was too long to be carried on")
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Message:
     subject: str

@@ -13,6 +13,7 @@ from nats.aio.subscription import Subscription
 from pydantic_core import to_json
 
 from fleet.model.errors import QueueUnavailable
+from fleet.model.unguarded import unguarded
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
@@ -142,6 +143,7 @@ def _end(done: asyncio.Future[Any]) -> None:
         done.set_result(None)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class HandOver:
     """The broker's facts about a delivery: its number, counted from 1, and where and when the message was stored.
