@@ -1,8 +1,9 @@
-"""Measures what carrying a job costs: publish -> two stages -> result, instant backend, one dispatcher process.
+"""Measures what carrying a job costs: from its stream to its stored result, instant backend, one dispatcher process.
 
 The ceiling is measured in the same run on the same kind of server: stock nats-py doing one stage and nothing else
-(pull 256, publish 256 with ids, wait for every PubAck, acknowledge). A job here takes two stages, is decoded and
-decided on twice, and leaves a ledger entry as well. In both, the jobs wait on the stream before the clock starts.
+(pull 256, publish 256 with ids, wait for every PubAck, acknowledge). A job here is checked, decided on before and
+after its call, and leaves a ledger entry as well. In both, the jobs wait on the stream before the clock starts.
+`traced` keeps every span, `sampled` those of 10 % of the traces; both encode what they keep as for a collector.
 The processor's time per job is that of the measured process; unlike the rates it hardly depends on what else runs.
 
     python -m benchmarks.dispatch [--jobs 20000] [--json]
@@ -30,6 +31,7 @@ from nats.js.api import ConsumerConfig
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
@@ -57,6 +59,7 @@ from queues.server.embedded import EmbeddedServer
 
 BATCH = 256
 ROUNDS = 3
+SAMPLED = 0.1
 HELD_JOBS = 10_000
 IDLE_JOBS = 400
 REQUEST = {"messages": [{"role": "user", "content": "Classify the sentiment of this note: " + "all went well " * 8}]}
@@ -68,6 +71,7 @@ def main() -> None:
     figures = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     figures["ratio"] = figures["jobs_per_second"] / figures["raw_jobs_per_second"]
     figures["ratio_traced"] = figures["traced_jobs_per_second"] / figures["raw_jobs_per_second"]
+    figures["ratio_sampled"] = figures["sampled_jobs_per_second"] / figures["raw_jobs_per_second"]
     figures["ratio_cpu"] = figures["raw_cpu_us_per_job"] / figures["cpu_us_per_job"]
     figures["rss_mb"] = measure(held_rss_mb, HELD_JOBS)
     figures["idle_p50_ms"], figures["idle_p99_ms"] = measure(idle_latency_ms, IDLE_JOBS)
@@ -83,7 +87,13 @@ def _arguments() -> argparse.Namespace:
 
 def _round(jobs: int) -> dict[str, float]:
     figures: dict[str, float] = {}
-    for kind, what in (("raw_", (raw_rate, jobs)), ("", (fleet_rate, jobs)), ("traced_", (fleet_rate, jobs, True))):
+    kinds: dict[str, tuple[Any, ...]] = {
+        "raw_": (raw_rate, jobs),
+        "": (fleet_rate, jobs),
+        "traced_": (fleet_rate, jobs, 1.0),
+        "sampled_": (fleet_rate, jobs, SAMPLED),
+    }
+    for kind, what in kinds.items():
         figures[f"{kind}jobs_per_second"], figures[f"{kind}cpu_us_per_job"] = measure(*what)
     return figures
 
@@ -199,11 +209,11 @@ async def dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer |
         await connection.close()
 
 
-async def fleet_rate(url: str, jobs: int, traced: bool = False) -> tuple[float, float]:
-    """Measure from a full JOBS stream to the last stored result; see `Watch.rate`."""
+async def fleet_rate(url: str, jobs: int, traced: float = 0.0) -> tuple[float, float]:
+    """Measure from a full JOBS stream to the last stored result, with this share of traces kept; see `Watch.rate`."""
     await _fill(url, jobs)
     watching = await connect(url)
-    tracer = _batching_tracer() if traced else None
+    tracer = _batching_tracer(traced) if traced else None
     watch = Watch()
     async with dispatching(url, rules_with(4 * BATCH), InstantBackend(), tracer):
         await _until_results(watching, jobs)
@@ -212,9 +222,9 @@ async def fleet_rate(url: str, jobs: int, traced: bool = False) -> tuple[float, 
     return rate
 
 
-def _batching_tracer() -> Tracer:
-    """Return a tracer that samples, builds, batches and encodes every span as for a collector, then drops the bytes."""
-    provider = TracerProvider()
+def _batching_tracer(share: float) -> Tracer:
+    """Return a tracer that samples, builds, batches and encodes spans as for a collector, then drops the bytes."""
+    provider = TracerProvider(ParentBased(TraceIdRatioBased(share)))
     return OtelTracer(
         provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(_Discarding(), 100_000)
     )

@@ -236,6 +236,9 @@ class Capacities(Protocol):
 class Tracer(Protocol):
     """Records finished spans."""
 
+    def keeps(self, parent: str | None) -> bool:
+        """Return whether a span under this parent may be kept; nothing need be gathered for one that is not."""
+
     def record(self, span: Span) -> str | None:
         """Keep the span; return its traceparent for children, or the parent's where tracing is off."""
 

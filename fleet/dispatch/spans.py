@@ -24,13 +24,13 @@ class Spans:
 
     def taken(self, delivery: AnyDelivery, parent: str | None, at: float) -> None:
         """Record the time a delivery waited in its queue."""
-        if self._tracer is not None:
+        if self._tracer is not None and self._tracer.keeps(parent):
             attributes: dict[str, AttributeValue] = {"deliveries": delivery.deliveries}
             self._record(SpanName.QUEUE_WAIT, parent, delivery.stored_at, at, attributes)
 
     def intake(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
         """Record a job's first span, the root of its trace if the publisher sent none; return its traceparent."""
-        if self._tracer is None:
+        if self._tracer is None or not self._tracer.keeps(delivery.traceparent):
             return delivery.traceparent
         body = delivery.body
         attributes = _job(body) if isinstance(body, Job) else {}
@@ -49,14 +49,16 @@ class Spans:
         """Record one span for a micro-batch; its jobs are linked, since none of them is its parent."""
         if self._tracer is None:
             return
-        links = tuple(d.traceparent for d in deliveries if d.traceparent)
+        links = tuple(d.traceparent for d in deliveries if d.traceparent and self._tracer.keeps(d.traceparent))
+        if not links:
+            return
         attributes: dict[str, AttributeValue] = {"target": target, "batch_size": len(deliveries)}
         self._tracer.record(Span(SpanName.BATCH, None, started_at, ended_at, attributes, links))
 
     def model_call(self, inflight: InFlightJob, attempt: Attempt, target: Target) -> None:
-        if self._tracer is None:
-            return
         parent = inflight.delivery.traceparent
+        if self._tracer is None or not self._tracer.keeps(parent):
+            return
         error = None if isinstance(attempt.outcome, Answer) else str(attempt.outcome.kind)
         attributes = _job(inflight.job) | _attempt(attempt)
         attributes |= {"provider": target.provider, "requested_model": target.model}
@@ -64,9 +66,9 @@ class Spans:
 
     def published(self, transition: Transition, started_at: float, ended_at: float) -> None:
         """Record what was stored: work for the first target, an escalation to the next, or the result."""
-        if self._tracer is None:
-            return
         traceparent = transition.traceparent
+        if self._tracer is None or not self._tracer.keeps(traceparent):
+            return
         for each in transition.everything:
             match each:
                 case Work(attempts=()):

@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -34,6 +34,9 @@ KIND: Mapping[SpanName, SpanKind] = {
     SpanName.PUBLISH: SpanKind.PRODUCER,
 }
 
+DROPPED = "-00"
+"""The end of the traceparent of a trace that is not kept."""
+
 W3C = TraceContextTextMapPropagator()
 NO_CONTEXT = Context()
 UNSET = Status(StatusCode.UNSET)
@@ -42,6 +45,9 @@ SCOPE = InstrumentationScope("fleet")
 
 class NullTracer:
     """Tracing switched off: children keep the parent they would have had."""
+
+    def keeps(self, parent: str | None) -> bool:
+        return False
 
     def record(self, span: Span) -> str | None:
         return span.parent
@@ -58,6 +64,11 @@ class OtelTracer:
         self._resource = resource
         self._ids = ids
         self._processor = processor
+        self._follows_parents = isinstance(sampler, ParentBased)
+
+    def keeps(self, parent: str | None) -> bool:
+        """See `Tracer.keeps`. All of the SDK's samplers that look at a parent drop what is under a dropped one."""
+        return not (self._follows_parents and parent is not None and parent.endswith(DROPPED))
 
     def record(self, span: Span) -> str:
         """See `Tracer.record`. A parent that is no W3C traceparent makes the span the root of a new trace."""
@@ -65,7 +76,7 @@ class OtelTracer:
         trace_id = parent.trace_id if parent else self._ids.generate_trace_id()
         links = [Link(linked) for text in span.links if (linked := _parent(text)[1])]
         kind = KIND[span.name]
-        sampled = self._sampler.should_sample(around, trace_id, span.name, kind, translated(span.attributes), links)
+        sampled = self._sampler.should_sample(around, trace_id, span.name, kind, None, links)
         wanted = sampled.decision is Decision.RECORD_AND_SAMPLE
         flags = TraceFlags(TraceFlags.SAMPLED if wanted else TraceFlags.DEFAULT)
         context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, sampled.trace_state)
@@ -75,7 +86,7 @@ class OtelTracer:
                 context=context,
                 parent=parent,
                 resource=self._resource,
-                attributes=sampled.attributes,
+                attributes=translated(span.attributes),
                 links=links,
                 kind=kind,
                 status=UNSET if span.error is None else Status(StatusCode.ERROR, span.error),

@@ -131,6 +131,9 @@ class RecordingTracer:
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
 
+    def keeps(self, parent: str | None) -> bool:
+        return True
+
     def record(self, span: Span) -> str | None:
         traceparent = f"00-{'a' * 32}-{len(self.spans) + 1:016x}-01"
         self.spans[traceparent] = span

@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
 from fleet.model.errors import ConfigError
@@ -201,3 +201,23 @@ def test_close_sends_every_span_to_the_collector(collector, monkeypatch, named, 
     assert [found.parent_span_id.hex() for found in received] == [PARENT] * 3
     assert received[0].end_time_unix_nano - received[0].start_time_unix_nano == 2_250_000_000
     assert received[0].attributes[0].value.string_value == "llama-8b"
+
+
+def test_what_is_under_a_dropped_parent_need_not_be_gathered(exporter):
+    dropped = f"00-{TRACE}-{PARENT}-00"
+    tracer = make(exporter)
+    assert (tracer.keeps(dropped), tracer.keeps(TRACEPARENT), tracer.keeps(None)) == (False, True, True)
+    assert tracer.record(span(dropped)).endswith("-00")
+    assert exporter.get_finished_spans() == ()
+    assert make(exporter, ALWAYS_ON).keeps(dropped), "this sampler keeps all, whatever the parent says"
+    assert not NullTracer().keeps(TRACEPARENT)
+
+
+def test_a_job_in_ten_is_traced_whole_or_not_at_all(exporter):
+    tracer = make(exporter, ParentBased(TraceIdRatioBased(0.1)))
+    roots = [tracer.record(span(None)) for _ in range(500)]
+    kept = [root for root in roots if tracer.keeps(root)]
+    for root in roots:
+        tracer.record(span(root))
+    assert 10 < len(kept) < 120
+    assert len(exporter.get_finished_spans()) == 2 * len(kept)
