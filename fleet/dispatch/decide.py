@@ -53,7 +53,7 @@ class Decider:
 
     def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
         """Return the transition that does what `action` says, and count what that says about targets and answers."""
-        self._note_run(inflight, action, now)
+        self.note_run(inflight, action, now)
         transition = transition_for(inflight, action, now, self._rules)
         return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish) else transition
 
@@ -70,7 +70,7 @@ class Decider:
         """Return the transition of a job that hit a bug of ours."""
         return transition_for(inflight, internal_error(error), now, self._rules)
 
-    def _note_run(self, inflight: InFlightJob, action: Action, now: float) -> None:
+    def note_run(self, inflight: InFlightJob, action: Action, now: float) -> None:
         """Note what a run says of targets. One that is cold or overloaded misses a job that goes to a dearer one.
 
         A target held cold misses nothing: nobody starts it, and Serve retries one that it gave up once it is idle.

@@ -98,7 +98,8 @@ class Outbox:
             settlement = transition.settlement
             source = settlement.delivery.source
             if isinstance(settlement, Ack) and isinstance(source, WorkOf):
-                handed_over(source, settlement.delivery.body.ref.tenant, -1)
+                if not settlement.delivery.is_direct:
+                    handed_over(source, settlement.delivery.body.ref.tenant, -1)
                 for each in transition.everything:
                     if isinstance(each, Work):
                         handed_over(WorkOf(each.target, each.job.lane), each.job.tenant)

@@ -57,8 +57,9 @@ def _defer(inflight: InFlightJob, wait: Wait, now: float, rules: Rules) -> Trans
     """Return the job's wait, where it is or in a new message, until its deadline at most: it is answered then."""
     delivery, job = inflight.delivery, inflight.job
     seconds = min(wait.seconds, max(0.0, deadline_at(job, rules) - now))
-    # A fresh attempt must outlive this process before the wait begins, so it travels in a new message as well.
-    if inflight.fresh is not None or starts_anew(wait, delivery.deliveries, job, rules):
+    # A fresh attempt must outlive this process before the wait begins, so it travels in a new message as well. A direct
+    # job waits where work waits: in its tenant's queue it would come up for a first decision again.
+    if inflight.fresh is not None or delivery.is_direct or starts_anew(wait, delivery.deliveries, job, rules):
         return handed_over(inflight, wait.target, wait.reason, now)
     return Transition((), Retry(delivery, seconds), delivery.traceparent)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.intake.admission import Admission
 from fleet.dispatch.intake.asking import Asking
+from fleet.dispatch.intake.direct import DirectEntry
 from fleet.dispatch.intake.fair_lane import FairLane
 from fleet.dispatch.intake.intake import Intake
 from fleet.dispatch.intake.lines import Lines
@@ -69,7 +70,7 @@ class Parts:
         self.state = FleetState(served, rules, own_key_only, spend.seen)
         self.reporter = Reporter(loads, self.state.load, clock, rules)
         self.peers = Peers(loads, queue, clock, self.reporter.id, rules.catalogue.targets, served)
-        self.leases = Leases(queue, lease_seconds)
+        self.leases = Leases(queue, lease_seconds, self.state.traffic.direct)
         self.spans = Spans(tracer)
         self.isolation = Isolation()
         self.precedence = Precedence()
@@ -78,6 +79,7 @@ class Parts:
         self.cancelling = Cancelling(cancels, queue, clock)
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans)
         self.decider = Decider(rules, self.state, self.cancelling, self.knowledge)
+        self.direct = DirectEntry(rules, clock, self.state, self.leases, self.spans, self.decider)
         self.admission = Admission(rules, clock, self.state, self.peers, self.spans, self.decider)
         self.quotas = Quotas(rules, clock, self.state.traffic)
 
@@ -96,7 +98,7 @@ class Parts:
         asking = Asking(lane, state, leases, quotas, lines, receiver)
         refusals = Refusals(lane, clock, rules, state, self.peers, leases, receiver, admission, lines)
         taking = (self.queue, clock, rules, state, leases, receiver, self.precedence)
-        return FairLane(lane, *taking, admission, quotas, lines, asking, refusals)
+        return FairLane(lane, *taking, admission, self.direct, quotas, lines, asking, refusals)
 
     def rescuer(self) -> OrphanRescuer:
         shared = (self.queue, self.clock, self.state, self.peers, self.leases, self.outbox)
@@ -122,4 +124,5 @@ class Parts:
         taking = (self.queue, clock, rules, state, self.leases, spans, self.receiver(), self.precedence)
         collector = Collector(target, *taking, here, buffer)
         feeder = Feeder(target, clock, state, self.outbox, here, buffer, slots, run_batch)
-        return Runner(collector, feeder, turns)
+        self.direct.open(target, buffer)
+        return Runner(collector, buffer, feeder, turns)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane
 from fleet.model.result import Malformed, Outbound, Work
+from fleet.model.unguarded import unguarded
 
 SEALED_BEYOND = 2
 """Deliveries beyond which a message comes sealed: it has been in two crashes, or has waited."""
@@ -17,6 +18,7 @@ SEALED_BEYOND = 2
 Body = TypeVar("Body", bound=Job | Work | Malformed, covariant=True)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class JobsOf:
     """The jobs waiting in a lane, of one tenant or (None) of all. A lane is served in one of these two ways."""
@@ -25,6 +27,7 @@ class JobsOf:
     tenant: str | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class WorkOf:
     """The work waiting for a target in a lane."""
@@ -72,12 +75,13 @@ class Depths:
         return {source.target: self.of_target(source.target) for source in self.work}
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Delivery(Generic[Body]):
     """A hand-over of a message by the queue. `deliveries` counts from 1; `stored_at` is unix seconds.
 
     `raw` is the message as it came, for a dead letter. `token` belongs to the queue that made the
-    delivery; nobody else looks inside.
+    delivery; nobody else looks inside. `source` is where the job counts as waiting: a direct job that of its target.
     """
 
     body: Body
@@ -88,10 +92,16 @@ class Delivery(Generic[Body]):
     raw: bytes = field(default=b"", compare=False, repr=False)
     token: object = field(default=None, compare=False, repr=False)
 
+    @property
+    def is_direct(self) -> bool:
+        """Return whether the job runs on the very delivery it came in with, and has no message on WORK."""
+        return isinstance(self.source, WorkOf) and isinstance(self.body, Job)
+
 
 AnyDelivery = Delivery[Job | Work | Malformed]
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Ack:
     """Ends a delivery as done: the queue forgets it. The broker confirms this before `settle` returns."""
@@ -118,6 +128,7 @@ class Stored(Enum):
     REFUSED = auto()
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Transition:
     """The consequence of one decision: what is stored, and then how the delivery it was made on is settled."""
@@ -145,6 +156,7 @@ class Transition:
         return (*self.outbound, *self.aside) if self.aside else self.outbound
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Committed:
     """The outcome of a transition. Its delivery is not `settled` only where something outbound was refused."""

@@ -47,7 +47,8 @@ class Load:
     `tokens_done` counts the tokens of every answer since the dispatcher started, `tokens_missed` those of jobs that
     went elsewhere because the target was cold, and `tokens_running` estimates those of the jobs that run there now;
     all by target. `cpu_share` is of one core, since the report before. `serves` names the targets it takes work for
-    (None: an older dispatcher, which does not say), `own_key_only` those that serve only a tenant's own key.
+    (None: an older dispatcher, which does not say), `own_key_only` those that serve only a tenant's own key. `direct`
+    counts the jobs that run without a message on WORK: the queue still counts them among the jobs of their lane.
     """
 
     dispatcher: str
@@ -59,6 +60,7 @@ class Load:
     cpu_share: float = 0.0
     serves: frozenset[str] | None = None
     own_key_only: frozenset[str] = frozenset()
+    direct: Mapping[WorkOf, int] = field(default_factory=dict)
 
 
 class ScalingReason(StrEnum):

@@ -47,11 +47,15 @@ class Outlook:
     rules: Rules
 
     def work(self, lane: Lane) -> int:
-        return self.depths.work.get(WorkOf(self.target.name, lane), 0)
+        """Return the jobs for which the target was chosen: those on WORK, and those that run without a message."""
+        work = WorkOf(self.target.name, lane)
+        return self.depths.work.get(work, 0) + sum(load.direct.get(work, 0) for load in self.loads)
 
     def jobs(self, lane: Lane) -> int:
         """Return the jobs of all tenants for which no target was chosen yet."""
-        return sum(jobs for source, jobs in self.depths.jobs.items() if source.lane is lane)
+        stored = sum(jobs for source, jobs in self.depths.jobs.items() if source.lane is lane)
+        running = sum(jobs for load in self.loads for work, jobs in load.direct.items() if work.lane is lane)
+        return max(0, stored - running)
 
     def has_room(self, lane: Lane) -> bool:
         """Return whether dispatchers would bring more work; jobs that still stay in JOBS are not for this target."""
@@ -61,7 +65,7 @@ class Outlook:
     def busy(self) -> bool:
         """True if the running replicas have all the jobs they can run at once."""
         enough = min(self.target.batch_size * self.running, self.target.max_in_flight)
-        return self.depths.of_target(self.target.name) >= enough
+        return sum(map(self.work, Lane)) >= enough
 
 
 def waiting(outlook: Outlook, elsewhere: Elsewhere) -> tuple[LaneBacklog, ...]:

@@ -129,9 +129,9 @@ async def test_a_micro_batch_holds_one_lane_and_interactive_goes_first(bench, su
     async with bench.running():
         await backend.begun.wait()
         bulk = await bench.submit(2, Lane.BULK)
-        await _until_queued(bench, "llama-8b", 3)
+        await _until_queued(bench, "llama-8b", 2)  # the first runs as a direct job
         urgent = await bench.submit(1, Lane.INTERACTIVE, request=_request("urgent"))
-        await _until_queued(bench, "llama-8b", 4)
+        await _until_queued(bench, "llama-8b", 3)
         backend.gate.set()
         for job_id in (first, *bulk, *urgent):
             await bench.result(job_id)
@@ -144,7 +144,7 @@ async def test_draining_finishes_what_runs_and_hands_back_what_waits(bench, sure
     ids = await bench.submit(2)
     async with bench.running() as dispatcher:
         await backend.begun.wait()
-        await _until_queued(bench, "llama-8b", 2)
+        await _until_queued(bench, "llama-8b", 1)
         draining = asyncio.create_task(dispatcher.drain())
         await asyncio.sleep(0)
         backend.gate.set()
@@ -187,7 +187,7 @@ async def test_one_trace_leads_from_the_publisher_to_the_result(bench, sure, uns
     async with bench.running():
         await bench.result(job_id)
     names = [span.name for span in tracer.spans.values()]
-    assert names.count(SpanName.QUEUE_WAIT) == 3
+    assert names.count(SpanName.QUEUE_WAIT) == 2
     assert names.count(SpanName.MODEL_CALL) == 2
     assert names.count(SpanName.ESCALATE) == 1
     [intake] = [key for key, span in tracer.spans.items() if span.name is SpanName.INTAKE]

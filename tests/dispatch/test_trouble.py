@@ -42,8 +42,9 @@ class PickyQueue(MemoryQueue):
         return Stored.REFUSED if is_refused else super().store(outbound, traceparent)
 
 
-async def test_a_job_whose_letter_is_refused_fails_alone(bench, sure):
-    bench.backend("llama-8b", sure)
+async def test_a_job_whose_letter_is_refused_fails_alone(bench, sure, unsure):
+    bench.backend("llama-8b", unsure)
+    bench.backend("mixtral-8x7b", sure)
     refused, neighbour = await bench.submit(2)
     async with bench.running(PickyQueue(bench.broker)):
         assert (await bench.result(neighbour)).status is Status.SUCCEEDED

@@ -18,6 +18,7 @@ from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.intake.admission import Admission
 from fleet.dispatch.intake.asking import STRANGERS_AT_ONCE, Asking
+from fleet.dispatch.intake.direct import DirectEntry
 from fleet.dispatch.intake.lines import MOST_HOLDING, Lines, ParkedJob
 from fleet.dispatch.intake.listening import Listening
 from fleet.dispatch.intake.quotas import Quotas
@@ -30,7 +31,7 @@ from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.interruption import raise_own
 from fleet.model.action import Action, Run, Wait
-from fleet.model.delivery import AnyDelivery, JobsOf, Retry, Transition
+from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -76,6 +77,7 @@ class FairLane:
         receiver: Receiver,
         precedence: Precedence,
         admission: Admission,
+        direct: DirectEntry,
         quotas: Quotas,
         lines: Lines,
         asking: Asking,
@@ -90,6 +92,7 @@ class FairLane:
         self._receiver = receiver
         self._precedence = precedence
         self._admission = admission
+        self._direct = direct
         self._quotas = quotas
         self._lines = lines
         self._asking = asking
@@ -157,6 +160,9 @@ class FairLane:
         self._reading = state.readings
         jobs = state.traffic.depths.jobs
         found = {each.tenant: n for each, n in jobs.items() if each.lane is self._lane and each.tenant is not None}
+        for each, running in state.traffic.direct_at_reading.items():
+            if each.lane is self._lane and each.tenant in found:
+                found[each.tenant] = max(0, found[each.tenant] - running)  # they are stored, and do not wait
         self._lines.count(found, now)
         self._refusals.note()
         return True
@@ -221,16 +227,19 @@ class FairLane:
     def _placing(self, look: Look, charge: Callable[[AnyDelivery], object] | None = None) -> Place:
         now = self._clock.now()
         view, rooms = self._state.view(), self._state.rooms(self._lane, now)
+        direct = self._direct.rooms(self._lane, now)
 
         def place(inflight: InFlightJob) -> Transition | None:
             if charge is not None:
                 charge(inflight.delivery)
-            return self._place(inflight, look(inflight, view, now), rooms, now)
+            return self._place(inflight, look(inflight, view, now), rooms, direct, now)
 
         return place
 
-    def _place(self, inflight: InFlightJob, action: Action, rooms: dict[str, int], now: float) -> Transition | None:
-        """Return the transition of a job that can continue; hold the others and return None."""
+    def _place(
+        self, inflight: InFlightJob, action: Action, rooms: dict[str, int], direct: dict[str, int], now: float
+    ) -> Transition | None:
+        """Return the transition of a job that can continue and is not run at once; hold the others and return None."""
         job = inflight.job
         line = self._lines.of(job.tenant)
         line.came(job.id)
@@ -240,7 +249,12 @@ class FairLane:
             line.hold(ParkedJob(inflight, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
         if isinstance(action, Run):
+            if self._direct.repeats(inflight):
+                return Transition((), Ack(inflight.delivery), inflight.delivery.traceparent)
             rooms[action.target] -= 1
+            if self._direct.put(inflight, action, direct, now):
+                direct[action.target] -= 1
+                return None
         return self._admission.transition(inflight, action, now)
 
     def _must_wait(self, inflight: InFlightJob, action: Run | Wait, rooms: Mapping[str, int]) -> bool:

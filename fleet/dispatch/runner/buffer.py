@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.job import Lane
 from fleet.model.target import Target
+from fleet.model.unguarded import unguarded
 from policies.fairness.batching import take_now
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class BufferedJob:
     """A job in the buffer. `until` is its deadline, in unix seconds."""
@@ -30,6 +32,14 @@ class Buffer:
         self._lanes: dict[Lane, deque[BufferedJob]] = {lane: deque() for lane in Lane}
         self.changed = asyncio.Event()
         self._room = asyncio.Condition()
+        self.closed = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def close(self) -> None:
+        """Take no more direct jobs: what is here is about to be handed back."""
+        self.closed = True
 
     def room(self, lane: Lane) -> int:
         return self._target.batch_size - len(self._lanes[lane])

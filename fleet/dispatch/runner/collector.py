@@ -29,6 +29,9 @@ from policies.rules.rules import Rules
 BYTES_PAUSE_SECONDS = 0.05
 """Pause before taking more work while too many bytes are in hand; some jobs end meanwhile."""
 
+LARGE_TAKE_BYTES = 256 * 1024
+"""Size from which a take may have left work behind: the broker limits takes by bytes as well."""
+
 
 class Collector:
     """Takes the work of one target into its buffer."""
@@ -87,8 +90,10 @@ class Collector:
         away = "runner_cannot_reach_the_queue"
         with contained("work_not_taken", outage=away, target=self._target.name, lane=lane):
             await self._precedence.give_way(lane)
-            deliveries = await self._queue.take(source, self._wanted(lane), POLL_SECONDS)
-            self._state.traffic.taken(source, len(deliveries))
+            asked = self._wanted(lane)
+            deliveries = await self._queue.take(source, asked, POLL_SECONDS)
+            more = len(deliveries) >= asked or sum(len(each.raw) for each in deliveries) >= LARGE_TAKE_BYTES
+            self._state.traffic.taken(source, len(deliveries), more)
             await self.receive(lane, deliveries)
             return True
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.collector import Collector
 from fleet.dispatch.runner.feeder import Feeder
 from fleet.dispatch.runner.turns import Turns
@@ -12,8 +13,9 @@ from fleet.dispatch.runner.turns import Turns
 class Runner:
     """The loops of one dispatcher for one target. No more than `target.max_in_flight` jobs run at once."""
 
-    def __init__(self, collector: Collector, feeder: Feeder, turns: Turns) -> None:
+    def __init__(self, collector: Collector, buffer: Buffer, feeder: Feeder, turns: Turns) -> None:
         self._collector = collector
+        self._buffer = buffer
         self._feeder = feeder
         self._turns = turns
 
@@ -23,6 +25,7 @@ class Runner:
             collecting = group.create_task(self._collector.run(stop))
             feeding = group.create_task(self._feeder.run())
             await stop.wait()
+            self._buffer.close()
             self._turns.drain()
             await collecting
             feeding.cancel()

@@ -10,6 +10,7 @@ import structlog
 
 from fleet import faults
 from fleet.dispatch.patience import pause
+from fleet.dispatch.state.direct import DirectJobs
 from fleet.model.delivery import AnyDelivery, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import JobQueue
@@ -28,8 +29,9 @@ def _target_of(delivery: AnyDelivery) -> str | None:
 class Leases:
     """The deliveries in hand, extended all together."""
 
-    def __init__(self, queue: JobQueue, lease_seconds: float) -> None:
+    def __init__(self, queue: JobQueue, lease_seconds: float, direct: DirectJobs) -> None:
         self._queue = queue
+        self._direct = direct
         self._interval_seconds = lease_seconds / EXTENSIONS_PER_LEASE
         self._held: dict[int, AnyDelivery] = {}
         self._bytes: Counter[str | None] = Counter()
@@ -44,6 +46,13 @@ class Leases:
         for delivery in deliveries:
             if self._held.pop(id(delivery), None) is not None:
                 self._bytes[_target_of(delivery)] -= len(delivery.raw)
+                self._direct.released(delivery)
+
+    def exchange(self, delivery: AnyDelivery, direct: AnyDelivery) -> None:
+        """Hold the delivery as that of a direct job from now on."""
+        self.release((delivery,))
+        self.hold((direct,))
+        self._direct.held(direct)
 
     @property
     def jobs_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -142,7 +143,8 @@ class FleetState:
             if depths.at is not None:
                 self._clock_set(clock.heard(depths.at, asked_at, clock.now()))
             self.traffic.read(depths, moved)
-            self.sojourns.read(asked_at if depths.at is None else depths.at, depths.work)
+            work = Counter(depths.work) + Counter(self.traffic.direct.by_work())
+            self.sojourns.read(asked_at if depths.at is None else depths.at, work)
         except QueueUnavailable as error:
             log.warning("depths_not_read", error=str(error))
         else:
@@ -232,9 +234,12 @@ class FleetState:
         self.loads.answered(inflight.job, target.name, outcome, inflight.probe is not None)
         if inflight.delivery.deliveries == 1:
             work = WorkOf(target.name, inflight.job.lane)
-            self.sojourns.answered(work, inflight.delivery.stored_at, started_at, now)
+            # A direct job is handed over when it starts; what it waited in JOBS says nothing of the target.
+            handed_over_at = started_at if inflight.delivery.is_direct else inflight.delivery.stored_at
+            self.sojourns.answered(work, handed_over_at, started_at, now)
 
     def load(self, dispatcher: str, at: float, cpu_share: float) -> Load:
         """Return a report of this dispatcher's load; `cpu_share` is a share of one core."""
         load = self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)
-        return replace(load, serves=self._available, own_key_only=self._own_key_only & self._available)
+        own_key_only, direct = self._own_key_only & self._available, self.traffic.direct.by_work()
+        return replace(load, serves=self._available, own_key_only=own_key_only, direct=direct)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.state.direct import DirectJobs
 from fleet.model.attempt import Outcome
 from fleet.model.delivery import Depths, Fill, JobsOf, WorkOf
 from fleet.model.job import Lane
@@ -33,6 +34,10 @@ LOOK_AGAIN_SECONDS = 1.0
 """Maximum wait before asking again whether a target takes calls: a clock may jump."""
 
 
+AHEAD = {lane: tuple(Lane)[: index + 1] for index, lane in enumerate(Lane)}
+"""The lanes served before each lane, and itself."""
+
+
 class Traffic:
     """The counts of one dispatcher's traffic; `targets` are those served here."""
 
@@ -48,6 +53,11 @@ class Traffic:
         self._tokens: Counter[str] = Counter()
         self._on_account: Counter[str] = Counter()
         self._starved: set[WorkOf] = set()
+        self._queued: set[WorkOf] = set()
+        self.direct = DirectJobs()
+        self._direct_before: Mapping[JobsOf, int] = {}
+        self.direct_at_reading: Mapping[JobsOf, int] = {}
+        """The jobs of the last reading that ran here then, by queue."""
         self._overfilling: set[tuple[str, Lane]] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
         self._brought_bytes = self._brought_before = 0
@@ -71,6 +81,7 @@ class Traffic:
     def read(self, depths: Depths, moved_before: tuple[Counter[WorkOf], Counter[str]]) -> None:
         """Take in a reading; what was `moved_before` it was asked for is in it."""
         self._depths, self.queued = depths, depths.by_target()
+        self.direct_at_reading = self._direct_before
         self._brought_bytes -= self._brought_before
         self._refused -= self._refused_before
         self._refused_bytes -= self._refused_bytes_before
@@ -82,7 +93,7 @@ class Traffic:
 
     def moved(self) -> tuple[Counter[WorkOf], Counter[str]]:
         """Return what was moved since the last reading, for `read`, without what is not sent yet."""
-        self._brought_before = self._brought_bytes
+        self._brought_before, self._direct_before = self._brought_bytes, self.direct.by_queue()
         self._refused_before, self._refused_bytes_before = Counter(self._refused), self._refused_bytes
         moved, in_flight = Counter(self._moved), Counter(self._in_flight_since)
         for work, tenant in self._unsent.elements():
@@ -103,6 +114,8 @@ class Traffic:
 
     def handed_over(self, work: WorkOf, tenant: str, jobs: int = 1) -> None:
         """Count jobs put on their way to a target; a negative number takes them off."""
+        if jobs > 0:
+            self._queued.add(work)
         self._moved[work] += jobs
         self._in_flight_since[tenant] += jobs
 
@@ -136,7 +149,8 @@ class Traffic:
 
     def in_flight_of(self, tenant: str) -> int:
         """Return the number of the tenant's jobs between intake and result, in the whole fleet."""
-        return max(0, self._depths.in_flight.get(tenant, 0) + self._in_flight_since[tenant])
+        on_work = max(0, self._depths.in_flight.get(tenant, 0) + self._in_flight_since[tenant])
+        return on_work + self.direct.of_tenant(tenant)
 
     def room(self, name: str, lane: Lane, now: float) -> int:
         """Return how many more jobs of the lane may be sent to the target, warm or cold.
@@ -153,7 +167,7 @@ class Traffic:
         # Interactive jobs wait for the end of a provider's pause where they are first to go.
         if lane is not Lane.INTERACTIVE and self.calls_left(name, now) <= 0:
             return 0
-        room = QUEUED_PER_SLOT * target.max_in_flight - stored
+        room = QUEUED_PER_SLOT * target.max_in_flight - stored - self.direct.of(work)
         if room <= 0 and work in self._starved and stored < MOST_PER_SLOT * target.max_in_flight:
             room = self.free(name, now)[lane] - max(0, since)
         return max(0, room)
@@ -183,9 +197,14 @@ class Traffic:
         enough = room * PORTIONS >= QUEUED_PER_SLOT * slots
         return enough or WorkOf(name, lane) in self._starved
 
-    def taken(self, work: WorkOf, jobs: int) -> None:
-        """Note how many jobs a take brought to this dispatcher; zero means that no work waits there."""
+    def taken(self, work: WorkOf, jobs: int, more: bool) -> None:
+        """Note how many jobs a take brought to this dispatcher, and whether more may wait there."""
         (self._starved.discard if jobs else self._starved.add)(work)
+        (self._queued.add if more else self._queued.discard)(work)
+
+    def is_queued(self, name: str, lane: Lane) -> bool:
+        """Return whether work may wait for the target that a job of this lane must not overtake."""
+        return any(WorkOf(name, each) in self._queued for each in AHEAD[lane])
 
     def started(self, name: str, jobs: Sequence[InFlightJob]) -> None:
         self._count(name, jobs, 1)
@@ -239,7 +258,8 @@ class Traffic:
         """Return how many interactive jobs are stored for the target and do not run here: they are on their way, or
         run at another dispatcher.
         """
-        return max(0, self._stored(WorkOf(name, Lane.INTERACTIVE)) - self._running[name][Lane.INTERACTIVE])
+        work = WorkOf(name, Lane.INTERACTIVE)
+        return max(0, self._stored(work) + self.direct.of(work) - self._running[name][Lane.INTERACTIVE])
 
     def _stored(self, work: WorkOf) -> int:
         return self._depths.work.get(work, 0) + self._moved[work]

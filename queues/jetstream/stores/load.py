@@ -39,6 +39,14 @@ class _LaneRecord(BaseModel):
     slack_seconds: Number
 
 
+class _DirectRecord(BaseModel):
+    """An entry of `Load.direct`."""
+
+    target: str
+    lane: Lane
+    jobs: Annotated[int, Field(ge=0)]
+
+
 class _Record(BaseModel):
     """`Load` on the wire. Unknown fields are a newer dispatcher's."""
 
@@ -53,6 +61,7 @@ class _Record(BaseModel):
     cpu_share: Amount
     serves: frozenset[str] | None = None
     own_key_only: frozenset[str] = frozenset()
+    direct: list[_DirectRecord] = Field(default_factory=list)
 
 
 def encode_load(load: Load) -> bytes:
@@ -61,6 +70,8 @@ def encode_load(load: Load) -> bytes:
     record = {"dispatcher": load.dispatcher, "at": load.at, "lanes": lanes, **by_target, "cpu_share": load.cpu_share}
     if load.serves is not None:
         record |= {"serves": sorted(load.serves), "own_key_only": sorted(load.own_key_only)}
+    if load.direct:
+        record["direct"] = [{"target": w.target, "lane": w.lane, "jobs": jobs} for w, jobs in load.direct.items()]
     return to_json(record)
 
 
@@ -84,6 +95,7 @@ def decode_load(body: bytes) -> Load:
         cpu_share=record.cpu_share,
         serves=record.serves,
         own_key_only=record.own_key_only,
+        direct={WorkOf(each.target, each.lane): each.jobs for each in record.direct},
     )
 
 

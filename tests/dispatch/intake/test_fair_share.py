@@ -73,7 +73,7 @@ async def test_the_backlog_stays_where_it_is_and_no_more_is_taken_than_can_soon_
     ids = await submit_as(bench, "acme", 3000, lane)
     most = QUEUED_PER_SLOT * 8
     async with bench.running():
-        await until_depths(bench, lambda depths: depths.of_target(SMALL) >= QUEUED_PER_SLOT * 8)
+        await until_depths(bench, lambda depths: depths.of_target(SMALL) >= (QUEUED_PER_SLOT - 1) * 8)
         seen = [bench.broker.depths().of_target(SMALL)]
         await submit_as(bench, "globex", 10, lane)
         await backend.begun.wait()
@@ -243,7 +243,7 @@ def test_a_tenant_whose_escalations_fill_a_target_is_kept_back_and_no_other():
         traffic.read(Depths(work={work: sum(tenants.values())}, work_by_tenant={work: tenants}), traffic.moved())
         assert {tenant for tenant in tenants if traffic.overfills(tenant, Lane.BULK)} == kept
         assert not traffic.overfills("acme", Lane.STANDARD)
-    traffic.taken(work, 0)
+    traffic.taken(work, 0, more=False)
     traffic.read(Depths(work={work: 20}, work_by_tenant={work: {"acme": 20}}), traffic.moved())
     assert not traffic.overfills("acme", Lane.BULK), "all of it runs, at other dispatchers"
 

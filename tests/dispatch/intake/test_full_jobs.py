@@ -59,7 +59,8 @@ class OneLane:
 
     @property
     def in_hand(self):
-        return len(self._dispatcher._parts.leases)
+        parts = self._dispatcher._parts
+        return len(parts.leases) - sum(parts.state.traffic.direct.by_work().values())
 
     async def read(self):
         await self._dispatcher._parts.state.read(self.queue, self._dispatcher._time)

@@ -20,7 +20,8 @@ from policies.resilience.delivery import MOST_CALLS, SUSPECT_DELIVERIES
 from queues.memory import MemoryDesk
 
 TARGET, PAID = "llama-8b", "gpt-4o"
-MOST_CRASHES = SUSPECT_DELIVERIES + MOST_CALLS
+MOST_CRASHES = 1 + SUSPECT_DELIVERIES + MOST_CALLS
+"""The first as a direct job."""
 MOST_PAID_CALLS = 2
 PINNED = {"model": PAID, "messages": [{"role": "user", "content": "All is well."}]}
 PAID_ANSWER = Answer({"role": "assistant", "content": "positive"}, "stop", Usage(10, 2), "scripted")

@@ -208,3 +208,14 @@ def test_nothing_is_learned_across_a_dispatcher_s_end():
     rate = busy_for(int(LEAD_IN_SECONDS) + 5, 2_000)
     cut = learned(rate, ThroughputStep(0, 0, whole=False), 1, True, 1_000, 16.0)
     assert (cut.stint, cut.seconds) == (None, 0.0)
+
+
+def test_jobs_that_run_directly_count_as_work_of_their_target_and_no_longer_as_undecided(outlook, rules):
+    loads = [Load("one", 0.0, direct={STANDARD: 5}), Load("two", 0.0, direct={STANDARD: 2, OTHER: 4})]
+    found = outlook(work=3, jobs=20, loads=loads, running=1)
+    assert found.work(Lane.STANDARD) == 3 + 5 + 2
+    assert found.jobs(Lane.STANDARD) == 20 - 11
+    assert outlook(jobs=2, loads=loads).jobs(Lane.STANDARD) == 0
+    assert in_lane(found).jobs == 10
+    full = rules.catalogue.targets[NAME].batch_size
+    assert outlook(running=1, loads=[Load("one", 0.0, direct={STANDARD: full})]).busy

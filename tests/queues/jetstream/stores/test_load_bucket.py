@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Lane
 from fleet.model.scaling import Load
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.stores.load import JetStreamLoads, MemoryLoads
@@ -65,3 +67,10 @@ async def test_a_report_says_what_is_served_and_one_of_an_older_dispatcher_does_
     await loads.report(said)
     await loads.report(Load("a2", 1.0))
     assert list(await loads.read()) == [said, Load("a2", 1.0)]
+
+
+async def test_a_report_counts_the_jobs_that_run_directly() -> None:
+    loads = MemoryLoads()
+    said = Load("a1", 1.0, direct={WorkOf("llama-8b", Lane.BULK): 3})
+    await loads.report(said)
+    assert list(await loads.read()) == [said]
