@@ -25,6 +25,7 @@ from policies.resilience.delivery import LONGEST_WAIT_SECONDS
 from policies.routing import admission, foresight, overload, residency
 from policies.routing import tiers as routing
 from policies.routing.eligibility import Bar, Demand, bar, explain
+from policies.routing.overload import Sent
 from policies.rules.ladders import Ladder
 from policies.rules.rules import Rules
 
@@ -45,7 +46,7 @@ class _Situation:
     view: View
     now: float
     rules: Rules
-    sent: Run | None = None
+    sent: Sent | None = None
 
     @property
     def job(self) -> Job:
@@ -53,11 +54,11 @@ class _Situation:
 
 
 def next_action(
-    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Run | None = None
+    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Sent | None = None
 ) -> Action:
     """Decide what to do with `job` after `attempts` (oldest first), in the present state of the fleet.
 
-    `sent` is the `Run` by which a job that has not run since came to where it is.
+    `sent` is the hand-over by which a job that has not run since came to where it is.
 
     Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking again with an
     unchanged view gives that `Run`, until too little time is left for it. No `Run` names a target outside the fleet
@@ -77,7 +78,7 @@ def next_action(
             return _climb(_case(job, attempts, view, now, rules, sent), Reason.TARGET_FAILED)
 
 
-def _admit(job: Job, view: View, now: float, rules: Rules, sent: Run | None) -> Action:
+def _admit(job: Job, view: View, now: float, rules: Rules, sent: Sent | None) -> Action:
     case = _case(job, (), view, now, rules, sent)
     problem = admission.problem_with(job, case.demand.needs, rules)
     if problem is not None:
@@ -110,7 +111,7 @@ def _start_above(case: _Situation) -> Action:
 
 
 def _after_answer(
-    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Run | None
+    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Sent | None
 ) -> Action:
     verdict = acceptance.verdict_on(job, attempts, rules)
     in_time = now + rules.deadlines.escalation_seconds < deadline_at(job, rules)
@@ -138,7 +139,7 @@ def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:
 
 
 def _case(
-    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Run | None = None
+    job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Sent | None = None
 ) -> _Situation:
     needs = needs_of(job.request, rules.estimates)
     left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
@@ -162,7 +163,8 @@ def _climb(case: _Situation, reason: Reason) -> Action:
     shut: list[Target] = []
     asleep: list[Asleep] = []
     late: tuple[Target, Reason] | None = None
-    for target in overload.first_where_sent(_rungs_left(case), case.sent):
+    climbed, rungs = overload.climbed(case.sent), _rungs_left(case)  # why a job climbed to where it is stays its reason
+    for target in rungs if climbed is None else overload.beginning_at(climbed, rungs):
         if bar(target, case.demand, case.view, case.rules) is not None:
             continue
         if not breaker.allows(_breaker(case, target), case.now):
@@ -174,21 +176,15 @@ def _climb(case: _Situation, reason: Reason) -> Action:
         elif _is_too_late(case, target):
             late, reason = late or (target, reason), reason if shut or asleep or late else Reason.OVERLOADED
         else:
-            return _run(case, target, asleep, _kept(case, target) or reason)
+            return _run(case, target, asleep, Reason.OVERLOADED if target.name == climbed else reason)
     if late is not None:
-        return _run(case, late[0], asleep, _kept(case, late[0]) or late[1])
+        return _run(case, late[0], asleep, Reason.OVERLOADED if late[0].name == climbed else late[1])
     return _wait_for_first(case, shut, asleep)
 
 
 def _is_too_late(case: _Situation, target: Target) -> bool:
     view = case.view.targets[target.name]
     return overload.too_late(target, case.job, case.deadline_at - case.now, view, case.now, case.rules, case.sent)
-
-
-def _kept(case: _Situation, target: Target) -> Reason | None:
-    """Return why the job was sent to the target, if that must not be forgotten; else None."""
-    sent = case.sent
-    return sent.reason if sent is not None and sent == Run(target.name, Reason.OVERLOADED) else None
 
 
 def _breaker(case: _Situation, target: Target) -> Breaker:

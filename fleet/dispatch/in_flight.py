@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fleet.model.action import Run
 from fleet.model.attempt import Attempt
 from fleet.model.calibration import Probe
-from fleet.model.delivery import AnyDelivery, WorkOf
+from fleet.model.delivery import AnyDelivery
 from fleet.model.job import Job
 from fleet.model.money import Deposit
 from fleet.model.reason import Reason
@@ -27,7 +27,7 @@ class InFlightJob:
     """The attempt that was made in this very step."""
     hop: int = 0
     reason: Reason = Reason.ROUTED
-    """The reason why the job was handed over or, once that is decided, why it is about to run."""
+    """The reason why the job is about to run, once that is decided."""
     probe: Probe | None = None
     """Set where the run is only a second look."""
     shadow: Shadow | None = None
@@ -38,10 +38,10 @@ class InFlightJob:
     """Set where another dispatcher began this paid call before."""
 
     @property
-    def sent(self) -> Run | None:
+    def sent(self) -> Work | None:
         """The hand-over that brought the job to its target; None where it has none, or has run there."""
-        source = self.delivery.source
-        return Run(source.target, self.reason) if isinstance(source, WorkOf) and self.fresh is None else None
+        body = self.delivery.body
+        return body if self.fresh is None and isinstance(body, Work) else None
 
     @property
     def call_id(self) -> str:
@@ -54,7 +54,7 @@ class InFlightJob:
         match delivery.body:
             case Work() as work:
                 hop = work.hop + 1
-                return InFlightJob(delivery, work.job, work.attempts, hop=hop, reason=work.reason, shadow=work.shadow)
+                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=work.shadow)
             case Job() as job:
                 return InFlightJob(delivery, job)
             case Malformed():

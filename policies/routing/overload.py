@@ -11,10 +11,14 @@ from collections.abc import Iterable
 from fleet.model.action import Run
 from fleet.model.job import Job
 from fleet.model.reason import Reason
+from fleet.model.result import Work
 from fleet.model.scaling import Capacity
 from fleet.model.target import Target
 from fleet.model.view import Sojourn, TargetView
 from policies.rules.rules import Rules
+
+Sent = Run | Work
+"""A hand-over to a target."""
 
 WEIGHT = 0.1
 """Weight of each new answer in the means: the last seven make up half of them."""
@@ -67,28 +71,34 @@ def expected_seconds(sojourn: Sojourn, target: Target, capacity: Capacity | None
 
 
 def too_late(
-    target: Target, job: Job, left_seconds: float, view: TargetView, now: float, rules: Rules, sent: Run | None = None
+    target: Target, job: Job, left_seconds: float, view: TargetView, now: float, rules: Rules, sent: Sent | None = None
 ) -> bool:
     """Return whether the target, known to be slow, would use up too much of the time that the job has left.
 
     A job that has been `sent` there has waited already: only its run is left.
     """
-    sojourn = view.sojourns.get(job.lane)
-    if sojourn is None or job.lane not in rules.overload.lanes or not is_known(sojourn, now):
+    sojourn, shares = view.sojourns.get(job.lane), rules.overload
+    # At most this long; it decides nearly every case, and every job is asked about.
+    if sojourn is None or STEEPEST * sojourn.seconds <= shares.return_at * left_seconds:
+        return False
+    if job.lane not in shares.lanes or not is_known(sojourn, now):
         return False
     if sent is not None and sent.target == target.name:
-        return sojourn.run_seconds > rules.overload.climb_at * left_seconds
-    share = rules.overload.return_at if sojourn.turns_away else rules.overload.climb_at
+        return sojourn.run_seconds > shares.climb_at * left_seconds
+    share = shares.return_at if sojourn.turns_away else shares.climb_at
     return expected_seconds(sojourn, target, view.capacity) > share * left_seconds
 
 
-def first_where_sent(rungs: Iterable[Target], sent: Run | None) -> Iterable[Target]:
-    """Return the rungs in the order to try them: a job that has climbed goes on from there, and not back.
+def climbed(sent: Sent | None) -> str | None:
+    """Return the target that a job was sent to because an earlier one was overloaded, if it was."""
+    return sent.target if sent is not None and sent.reason is Reason.OVERLOADED else None
+
+
+def beginning_at(name: str, rungs: Iterable[Target]) -> Iterable[Target]:
+    """Return the rungs in the order to try them for a job that has climbed to `name`: on from there, and not back.
 
     Its first target may be free again, but there it would wait once more, and with it all that climbed.
     """
-    if sent is None or sent.reason is not Reason.OVERLOADED:
-        return rungs
     listed = list(rungs)
-    place = next((place for place, target in enumerate(listed) if target.name == sent.target), 0)
+    place = next((place for place, target in enumerate(listed) if target.name == name), 0)
     return [*listed[place:], *listed[:place]]

@@ -116,7 +116,7 @@ class Decisions:
 
     def _late(self, job: SimulatedJob, now: float) -> tuple[int, str | None]:
         """Return a bit for every target that is too slow for the job now, and where it has climbed already."""
-        lane, left, climbed = self._lanes[job.kind], job.deadline_at - now, climbed_to(job)
+        lane, left, climbed = self._lanes[job.kind], job.deadline_at - now, overload.climbed(job.sent)
         sojourns = self._state.sojourns
         seen = sojourns.at(now)
         if not sojourns.may_be_late(lane, left, self._rules.overload.return_at):
@@ -136,7 +136,7 @@ class Decisions:
 
     def wanted(self, job: SimulatedJob, now: float) -> str | None:
         """Return the target that the job would run on if none was cold or overloaded."""
-        key = (job.kind, self._band(job), job.path, climbed_to(job))
+        key = (job.kind, self._band(job), job.path, overload.climbed(job.sent))
         if key not in self._wanted:
             asked, attempts = self._case(job)
             action = next_action(asked, attempts, at_rest(self._state.view(now)), now, self._rules, job.sent)
@@ -184,11 +184,6 @@ class Decisions:
             return Attempt(number, name, Reason.ROUTED, *times, _FAILURES[_KINDS[outcome - FAILED]])
         verdict = self._verdicts[target][outcome]
         return Attempt(number, name, Reason.ROUTED, *times, ANSWER, verdict.confidence, 0.0, verdict.judged)
-
-
-def climbed_to(job: SimulatedJob) -> str | None:
-    """Return the target that the job was sent to because an earlier one was overloaded, if it was."""
-    return job.sent.target if job.sent is not None and job.sent.reason is Reason.OVERLOADED else None
 
 
 def failure_code(failure: Failure) -> int:
