@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,7 +67,8 @@ jobs = st.builds(
     above=st.none() | names,
     regions=st.none() | st.lists(st.from_regex(REGION, fullmatch=True), min_size=1, max_size=3).map(tuple),
 )
-usages = st.builds(Usage, counts, counts)
+details = st.just(0) | counts
+usages = st.builds(Usage, counts, counts, details, details, details)
 features = st.builds(Features, numbers, numbers, numbers, numbers, numbers, counts, numbers, numbers)
 messages = st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none() | texts})
 answers = st.builds(Answer, messages, names, usages, names, st.none() | features)
@@ -177,9 +178,9 @@ def test_a_result_counts_the_tokens_of_all_attempts(result: Result) -> None:
     usage = json.loads(encode_result(result))["usage"]
     spent = [attempt.outcome.usage for attempt in result.attempts if isinstance(attempt.outcome, Answer)]
 
+    totals = {field.name: sum(getattr(each, field.name) for each in spent) for field in fields(Usage)}
     assert usage == {
-        "input_tokens": sum(each.input_tokens for each in spent),
-        "output_tokens": sum(each.output_tokens for each in spent),
+        name: total for name, total in totals.items() if total or name in ("input_tokens", "output_tokens")
     }
 
 
