@@ -21,7 +21,10 @@ ERROR_SHARE = 0.02
 class Provider:
     """The pretend providers, an async context manager; `charges` are times (monotonic) of calls, by job and model."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(
+        self, seed: int, latency_seconds: tuple[float, float] = LATENCY_SECONDS, error_share: float = ERROR_SHARE
+    ) -> None:
+        self._latency_seconds, self._error_share = latency_seconds, error_share
         self.charges: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         self._rng = random.Random(seed)
         self._connections: set[asyncio.Task[None]] = set()
@@ -49,20 +52,23 @@ class Provider:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path, body = await _read(reader)
-        if self._rng.random() < ERROR_SHARE:
+        if not body:  # as a proxy asks for the list of models
+            await _reply(writer, 404, {"error": {"message": "only calls are answered"}})
+            return
+        if self._rng.random() < self._error_share:
             await _reply(writer, 500, {"error": {"message": "invented"}})
             return
         model = str(body["model"])
         self.charges[_prompt(body).split()[0], model].append(time.monotonic())
-        await asyncio.sleep(self._rng.uniform(*LATENCY_SECONDS))
+        await asyncio.sleep(self._rng.uniform(*self._latency_seconds))
         await _reply(writer, 200, _message(model) if path.endswith("/messages") else _completion(model))
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-    body: dict[str, Any] = json.loads(await reader.readexactly(int(headers["content-length"])))
-    return head[0].split(" ")[1], body
+    content = await reader.readexactly(int(headers.get("content-length", 0)))
+    return head[0].split(" ")[1], json.loads(content or b"{}")
 
 
 def _prompt(body: dict[str, Any]) -> str:
