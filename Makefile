@@ -6,7 +6,7 @@ BIN := .venv/bin
 JOBS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test check static format fuzz audit chaos lock docs clean
+.PHONY: help setup setup-dev demo up test check static format fuzz audit chaos peers lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -64,8 +64,9 @@ fuzz: setup-dev .venv/.fuzz  ## 200,000 malformed messages through every reader;
 	@touch $@
 
 # Builds of torch for the CPU have the holes of the version they are built from; PyPI does not know them by name.
+# What Fleet is compared with (peers.lock) is nobody's dependency, and other versions of packages that are.
 audit:  ## known vulnerabilities of every locked version; fails too where nobody could be asked
-	@mkdir -p build && cat requirements/*.lock | sed 's/+cpu//' > build/audit.txt
+	@mkdir -p build && cat $(filter-out requirements/peers.lock,$(wildcard requirements/*.lock)) | sed 's/+cpu//' > build/audit.txt
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit; }
 	@build/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r build/audit.txt \
 	  || { echo "audit: not passed. Either a hole is named above, or PyPI could not be asked about every package." >&2; exit 1; }
@@ -75,6 +76,14 @@ CHAOS_MINUTES ?= 1
 chaos: setup-dev  ## kill every process at every step under load, then balance the accounts
 	$(BIN)/python -m benchmarks.chaos --minutes $(CHAOS_MINUTES)
 	$(BIN)/python -m benchmarks.chaos.engines
+
+peers: setup build/peers/.installed  ## compare with taskiq, Celery, Ray Serve async, LiteLLM; PEERS=--quick for a look
+	$(BIN)/python -m benchmarks.peers $(PEERS)
+
+build/peers/.installed: requirements/peers.lock
+	@test -x build/peers/bin/pip || $(PYTHON) -m venv build/peers
+	build/peers/bin/pip install -q --disable-pip-version-check --no-deps -r requirements/peers.lock
+	@touch $@
 
 lock: ## resolve all dependencies anew
 	requirements/lock || PIP_EXTRA="--extra-index-url $(TORCH_INDEX)" requirements/lock

@@ -1,0 +1,1 @@
+"""Measures the same work on Fleet and on its peers."""
