@@ -76,7 +76,7 @@ def _ended(inflight: InFlightJob, result: Result, now: float) -> tuple[LedgerEnt
 def _entry(inflight: InFlightJob, reason: Reason, status: Status | None, now: float) -> LedgerEntry:
     job = inflight.job
     job_id = job.id if inflight.shadow is None else inflight.shadow.job_id
-    return LedgerEntry(job_id, job.tenant, job.lane, now, reason, job.task, job.plan, status, inflight.fresh)
+    return LedgerEntry(job_id, job.tenant, job.lane, now, reason, job.task, str(job.plan), status, inflight.fresh)
 
 
 def _dead(inflight: InFlightJob, action: GiveUp, now: float) -> DeadLetter:
