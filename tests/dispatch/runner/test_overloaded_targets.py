@@ -61,9 +61,9 @@ async def test_interactive_jobs_climb_before_they_would_be_late_and_come_back_wh
     bench.backend(LARGE, sure)
     async with bench.running():
         results = await results_of(bench, await bench.submit(JOBS))
+        assert {result.status for result in results} == {Status.SUCCEEDED}
         reported = await bench.loads.until(lambda each: bool(each.tokens_missed))
         back = await until_one_stays(bench)
-    assert {result.status for result in results} == {Status.SUCCEEDED}
     stayed, climbed = by_target(results, SMALL), by_target(results, LARGE)
     assert len(stayed) >= 20, "those it can answer in time stay"
     assert len(climbed) >= JOBS - 30 / ANSWER_SECONDS, "the others climb"
