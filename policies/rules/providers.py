@@ -112,7 +112,11 @@ def _check_auth(provider: Provider, path: str) -> None:
         is_name = value is None or pattern.fullmatch(value) is not None
         _require(is_name, f"{path}.{field}", "must be a name, never the key itself")
     _require((provider.key_header or "").lower() not in OURS, f"{path}.key_header", "is not the catalogue's to set")
-    _require(provider.key_header not in provider.headers, f"{path}.key_header", "must not be among `headers`")
+    _require(
+        (provider.key_header or "").lower() not in map(str.lower, provider.headers),
+        f"{path}.key_header",
+        "must not be among `headers`",
+    )
     if provider.auth in (Auth.AWS, Auth.SAGEMAKER):
         _check_aws(provider, path)
 

@@ -113,6 +113,10 @@ def test_a_mistake_in_an_entry_is_refused_with_its_place_and_without_its_value(
         ({"together": TOGETHER, "to-gether": TOGETHER}, "providers.to-gether"),
         ({"together": TOGETHER, "fleet": {"base_url": "https://fleet.example"}}, "providers.fleet"),
         ({"together": "https://api.together.xyz/v1"}, "providers.together"),
+        (
+            {"together": TOGETHER | {"key_header": "X-Via", "headers": {"x-via": "fleet"}}},
+            "providers.together.key_header",
+        ),
         (["together"], "providers"),
     ],
 )
