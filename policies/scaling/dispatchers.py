@@ -46,7 +46,8 @@ def dispatchers(
     busiest = sorted((load.cpu_share for load in loads), reverse=True)[: max(1, there)]
     seen = sum(busiest) / len(busiest)
     cpu_share = _smoothed(memory, seen, rules.scaling.settle_seconds, now)
-    wish = _wish(cpu_share, len(busiest), any(reading.depths.jobs.values()), reading)
+    direct = sum(jobs for load in loads for jobs in load.direct.values())  # stored in JOBS, and waiting for nobody
+    wish = _wish(cpu_share, len(busiest), sum(reading.depths.jobs.values()) > direct, reading)
     before = memory.window if memory.at is not None else ((now, there),)  # a lost memory stops none
     window = wished(before, wish, rules.scaling.settle_seconds, now)
     settled = wish if wish > there else min(there, most(window))

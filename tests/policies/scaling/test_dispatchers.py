@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.model.delivery import Depths, JobsOf
+from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, Load, ScalingDecision, ScalingReason
 from policies.scaling.dispatchers import DispatcherMemory, dispatchers
@@ -70,3 +70,10 @@ def test_a_moment_of_haste_starts_no_dispatcher(rules):
 def test_a_restart_of_whoever_decides_takes_none_away(rules):
     said, _ = run(rules, DispatcherMemory(), [0.1] * 3, 5)
     assert {each.replicas for each in said} == {3}
+
+
+@pytest.mark.parametrize(("running", "replicas"), [(100, 1), (99, 2)])
+def test_jobs_that_run_directly_do_not_wait(rules, running, replicas):
+    load = Load("d0", NOW, cpu_share=0.9, direct={WorkOf("llama-8b", Lane.BULK): running})
+    reading = ScalingInputs(BACKLOG, [load], Capacity(1, 0))
+    assert dispatchers(reading, DispatcherMemory(), BOUNDS, rules, NOW)[0].replicas == replicas
