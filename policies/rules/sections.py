@@ -255,6 +255,11 @@ class Quota:
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
+    @property
+    def counts_jobs(self) -> bool:
+        """Return whether the tenant's jobs are counted, over all dispatchers."""
+        return self.in_flight is not None or self.queued is not None
+
 
 @dataclass(frozen=True, slots=True)
 class QuotaRules:

@@ -16,8 +16,8 @@ from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.action import Run
-from fleet.model.delivery import Delivery, WorkOf
-from fleet.model.job import Lane
+from fleet.model.delivery import Delivery, JobsOf, WorkOf
+from fleet.model.job import Job, Lane
 from fleet.model.target import Target
 from fleet.ports import Clock
 from policies.budget import is_charged
@@ -25,11 +25,15 @@ from policies.fairness.batching import may_bring
 from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
 
-MOST_TENANTS = 64
-"""Tenants with direct jobs at a time: the broker keeps a consumer for each as long as they run."""
+MOST_QUEUES = 64
+"""Tenants' queues with direct jobs at a time: the broker keeps a consumer for each as long as they run."""
 
 MOST_RECENT = 16_384
-"""Direct jobs of which the id is remembered, to recognise one that is sent twice."""
+REMEMBERED_SECONDS = 120.0
+"""Direct jobs of which the id is remembered, and for how long, to recognise one that is sent twice.
+
+As long as WORK does: later, the id may be that of a job whose result is kept no longer.
+"""
 
 
 class DirectEntry:
@@ -45,7 +49,8 @@ class DirectEntry:
         self._spans = spans
         self._decider = decider
         self._buffers: dict[str, Buffer] = {}
-        self._recent: dict[str, float] = {}
+        self._recent: dict[str, tuple[float, float]] = {}
+        self._outages = 0
 
     def open(self, target: Target, buffer: Buffer) -> None:
         """Let jobs for the target enter its buffer, unless each of its calls has to be put on record first."""
@@ -66,33 +71,45 @@ class DirectEntry:
             return 0
         return state.free(name, now)[lane] - len(buffer)
 
-    def repeats(self, inflight: InFlightJob) -> bool:
+    def repeats(self, inflight: InFlightJob, now: float) -> bool:
         """Return whether the job was sent twice, and another message of it has run directly or is about to.
 
-        WORK recognises a repeated job by its id. That other message stays in JOBS until its job has its result.
+        WORK recognises a repeated job by its id. That other message stays in JOBS until its job has its result. After
+        an outage it may be gone, and its result too: the broker may have lost its disk, and clients send again.
         """
-        known_at = self._recent.get(inflight.call_id)
-        return known_at is not None and known_at != inflight.delivery.stored_at
+        if self._outages != self._state.outages:
+            self._outages = self._state.outages
+            self._recent.clear()
+        stored_at, run_at = self._recent.get(inflight.call_id, (inflight.delivery.stored_at, now))
+        return stored_at != inflight.delivery.stored_at and 0.0 <= now - run_at < REMEMBERED_SECONDS
 
     def put(self, inflight: InFlightJob, run: Run, rooms: Mapping[str, int], now: float) -> bool:
         """Let the job run on its own delivery if that can be at once; return whether it does."""
-        delivery, job, direct = inflight.delivery, inflight.job, self._state.traffic.direct
+        delivery, job = inflight.delivery, inflight.job
         # A job that came back may have crashed its dispatcher.
-        if rooms.get(run.target, 0) <= 0 or delivery.deliveries > 1:
-            return False
-        if direct.tenants >= MOST_TENANTS and not direct.of_tenant(job.tenant):
+        if rooms.get(run.target, 0) <= 0 or delivery.deliveries > 1 or not self._may_enter(job):
             return False
         self._decider.note_run(inflight, run, now)
         trace = self._spans.intake(delivery, now, self._clock.now())
         source = WorkOf(run.target, job.lane)
         here = Delivery(job, source, delivery.deliveries, delivery.stored_at, trace, delivery.raw, delivery.token)
         self._leases.exchange(delivery, here)
-        self._remember(inflight)
+        self._remember(inflight, now)
         running = InFlightJob(here, job, reason=run.reason, probe=run.probe)
         self._buffers[run.target].put(job.lane, running, now, deadline_at(job, self._rules))
         return True
 
-    def _remember(self, inflight: InFlightJob) -> None:
-        self._recent[inflight.call_id] = inflight.delivery.stored_at
+    def _may_enter(self, job: Job) -> bool:
+        """Return whether jobs of the queue may run directly: not where a quota counts them in the whole fleet.
+
+        Other dispatchers see direct jobs only as waiting ones, and would refuse the jobs behind them.
+        """
+        direct = self._state.traffic.direct
+        if self._rules.quotas.of(job.tenant).counts_jobs:
+            return False
+        return direct.queues < MOST_QUEUES or direct.of_queue(JobsOf(job.lane, job.tenant)) > 0
+
+    def _remember(self, inflight: InFlightJob, now: float) -> None:
+        self._recent[inflight.call_id] = inflight.delivery.stored_at, now
         if len(self._recent) > MOST_RECENT:
             del self._recent[next(iter(self._recent))]

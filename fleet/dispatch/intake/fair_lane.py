@@ -249,7 +249,7 @@ class FairLane:
             line.hold(ParkedJob(inflight, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
         if isinstance(action, Run):
-            if self._direct.repeats(inflight):
+            if self._direct.repeats(inflight, now):
                 return Transition((), Ack(inflight.delivery), inflight.delivery.traceparent)
             rooms[action.target] -= 1
             if self._direct.put(inflight, action, direct, now):

@@ -91,6 +91,8 @@ class Collector:
         with contained("work_not_taken", outage=away, target=self._target.name, lane=lane):
             await self._precedence.give_way(lane)
             asked = self._wanted(lane)
+            if asked <= 0:  # direct jobs came first
+                return True
             deliveries = await self._queue.take(source, asked, POLL_SECONDS)
             more = len(deliveries) >= asked or sum(len(each.raw) for each in deliveries) >= LARGE_TAKE_BYTES
             self._state.traffic.taken(source, len(deliveries), more)

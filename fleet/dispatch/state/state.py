@@ -69,7 +69,7 @@ class FleetState:
         self.routers: Mapping[RouterKey, Router] = {}
         self.sojourns = Sojourns(self._available)
         self._money = money
-        self.readings = 0
+        self.readings = self.outages = 0
         self.elsewhere: Mapping[str, bool] = {}
         self._changed = asyncio.Event()
 
@@ -146,6 +146,7 @@ class FleetState:
             work = Counter(depths.work) + Counter(self.traffic.direct.by_work())
             self.sojourns.read(asked_at if depths.at is None else depths.at, work)
         except QueueUnavailable as error:
+            self.outages += 1
             log.warning("depths_not_read", error=str(error))
         else:
             self.readings += 1

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.intake import direct
+from fleet.dispatch.intake.direct import REMEMBERED_SECONDS
 from fleet.model.attempt import Failure, FailureKind
-from fleet.model.delivery import Committed, JobsOf, Retry, Stored, Transition, WorkOf
+from fleet.model.delivery import AnyDelivery, Committed, Depths, JobsOf, Retry, Source, Stored, Transition, WorkOf
+from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Outbound, Status, Work
+from fleet.model.submission import Submission
+from policies.rules.sections import Quota, QuotaRules
 from queues.memory.queue import MemoryQueue
 
 STANDARD = Lane.STANDARD
+REQUEST = {"messages": [{"role": "user", "content": "All is well."}]}
 
 
 class WatchedQueue(MemoryQueue):
@@ -144,11 +152,11 @@ async def test_draining_hands_back_direct_jobs_that_have_not_begun(bench: Any, s
     async with bench.running() as dispatcher:
         await backend.begun.wait()
         await bench.submit(3, STANDARD)
-        direct = dispatcher._parts.state.traffic.direct
-        while direct.of(WorkOf("llama-8b", STANDARD)) < 3:
+        held = dispatcher._parts.state.traffic.direct
+        while held.of(WorkOf("llama-8b", STANDARD)) < 3:
             await bench.broker.changed_once()
         draining = asyncio.create_task(dispatcher.drain())
-        while direct.of(WorkOf("llama-8b", STANDARD)):
+        while held.of(WorkOf("llama-8b", STANDARD)):
             await bench.broker.changed_once()
         backend.gate.set()
         await draining
@@ -184,3 +192,130 @@ async def test_a_direct_job_that_has_to_wait_waits_as_work(bench: Any, sure: Any
         result = await bench.result(job_id)
     assert result.status is Status.SUCCEEDED
     assert [(work.reason, len(work.attempts)) for work in queue.work] == [(Reason.BACKOFF, 1)]
+
+
+async def _sent_again(bench: Any, job_id: str) -> None:
+    """Store the job once more, as a publisher would that sends no message id."""
+    broker = bench.broker
+    broker._seen.clear()
+    await bench.desk.submit([Submission(job_id, "classify.sentiment", REQUEST, lane=STANDARD)])
+
+
+async def _until_read(bench: Any) -> None:
+    while bench.broker.depths().jobs:
+        await bench.broker.changed_once()
+
+
+async def test_a_job_that_is_sent_twice_runs_once(bench: Any, sure: Any) -> None:
+    backend = bench.backend("llama-8b", sure)
+    [job_id] = await bench.submit(lane=STANDARD)
+    async with bench.running():
+        await bench.result(job_id)
+        await _until_read(bench)
+        await _sent_again(bench, job_id)
+        await _until_read(bench)
+    assert len(backend.batches) == 1
+
+
+async def test_an_id_that_is_used_again_much_later_has_its_result(bench: Any, sure: Any, queue: WatchedQueue) -> None:
+    bench.backend("llama-8b", sure)
+    [job_id] = await bench.submit(lane=STANDARD)
+    async with bench.running(queue):
+        await bench.result(job_id)
+        await _until_read(bench)
+        _forget_results(bench)
+        bench.broker.ahead_seconds += REMEMBERED_SECONDS
+        await _sent_again(bench, job_id)
+        assert (await bench.result(job_id)).status is Status.SUCCEEDED
+
+
+async def test_a_job_that_is_sent_again_after_the_broker_lost_its_disk_has_its_result(bench: Any, sure: Any) -> None:
+    bench.backend("llama-8b", sure)
+    [job_id] = await bench.submit(lane=STANDARD)
+    queue = FailingReadings(bench.broker)
+    async with bench.running(queue):
+        await bench.result(job_id)
+        await _until_read(bench)
+        queue.away = True
+        await queue.failed.wait()
+        _forget_results(bench)
+        await _sent_again(bench, job_id)
+        assert (await bench.result(job_id)).status is Status.SUCCEEDED
+
+
+class FailingReadings(MemoryQueue):
+    """That of a broker that is away for one reading."""
+
+    away = False
+
+    def __init__(self, broker: Any) -> None:
+        super().__init__(broker)
+        self.failed = asyncio.Event()
+
+    async def depths(self) -> Depths:
+        if self.away:
+            self.away = False
+            self.failed.set()
+            raise QueueUnavailable("away")
+        return await super().depths()
+
+
+def _forget_results(bench: Any) -> None:
+    """Have the broker forget every result, because they are old or its disk is gone."""
+    broker = bench.broker
+    broker._records.pop("results")
+    for subject in [each for each in broker._last if each.startswith("results")]:
+        del broker._last[subject]
+
+
+@pytest.mark.parametrize("quota", [Quota(queued=5), Quota(in_flight=5)])
+async def test_jobs_that_a_quota_counts_go_over_work_where_every_dispatcher_sees_them(
+    bench: Any, sure: Any, queue: WatchedQueue, quota: Quota
+) -> None:
+    bench.rules = replace(bench.rules, quotas=QuotaRules(tenants={"acme": quota}))
+    bench.backend("llama-8b", sure)
+    [job_id] = await bench.submit(lane=STANDARD)
+    async with bench.running(queue):
+        await bench.result(job_id)
+    assert [work.target for work in queue.work] == ["llama-8b"]
+
+
+async def test_no_more_queues_have_direct_jobs_than_consumers_may_be_kept(
+    bench: Any, sure: Any, queue: WatchedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "MOST_QUEUES", 1)
+    backend = bench.backend("llama-8b", sure, open_gate=False)
+    async with bench.running(queue) as dispatcher:
+        await bench.submit(1, STANDARD)
+        await backend.begun.wait()
+        await bench.submit(1, Lane.BULK)
+        while not queue.work:
+            await bench.broker.changed_once()
+        assert dispatcher._parts.state.traffic.direct.queues == 1
+    assert [work.job.lane for work in queue.work] == [Lane.BULK]
+
+
+async def test_no_work_is_asked_for_where_direct_jobs_took_the_room_meanwhile(
+    bench: Any, sure: Any, queue: WatchedQueue, with_target: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_target("llama-8b", max_in_flight=2, batch_size=1)
+    bench.backend("llama-8b", sure)
+    dispatcher = bench.dispatcher(queue)
+    [runner], traffic = dispatcher._runners, dispatcher._parts.state.traffic
+    await bench.submit(2, STANDARD)
+    first, second = map(InFlightJob.of, await queue.take(JobsOf(STANDARD, "acme"), 2, 0.0))
+    asked: list[int] = []
+
+    async def direct_jobs_come(lane: Lane) -> None:
+        traffic.started("llama-8b", [first])
+        runner._buffer.put(lane, second, 0.0, 0.0)
+
+    async def take(source: Source, limit: int, wait_seconds: float) -> Sequence[AnyDelivery]:
+        asked.append(limit)
+        return []
+
+    monkeypatch.setattr(runner._collector._precedence, "give_way", direct_jobs_come)
+    monkeypatch.setattr(queue, "take", take)
+    assert await runner._collector._collect_once(STANDARD, asyncio.Event())
+    assert asked == []
+    assert not traffic.is_queued("llama-8b", STANDARD)
