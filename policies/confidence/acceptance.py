@@ -9,10 +9,12 @@ from fleet.model.attempt import Answer, Attempt, Judged
 from fleet.model.calibration import Guard, Probe
 from fleet.model.job import Job
 from fleet.model.reason import Reason
+from fleet.model.unguarded import unguarded
 from policies.routing import tiers as routing
 from policies.rules.rules import Rules
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class AcceptanceDecision:
     """The verdict on the latest `answer`: `accepted` says why it is final (None: it is not), `doubt` then why not.

@@ -47,8 +47,10 @@ def _problem_with_delay(job: Job) -> Problem | None:
 
 def _problem_with_cloud(job: Job, rules: Rules) -> Problem | None:
     """Refuse a provider that nobody knows: taken for one that serves nothing, a slip would keep a job inside."""
+    if not job.cloud.providers:
+        return None
     known = rules.catalogue.providers.keys() - {FLEET}
-    unknown = sorted((job.cloud.providers or frozenset()) - known)
+    unknown = sorted(job.cloud.providers - known)
     if not unknown:
         return None
     return _problem(
