@@ -26,10 +26,18 @@ def chat(body: str) -> str:
     """
     if not hasattr(_own, "connection"):
         _own.connection = http.client.HTTPConnection(os.environ[ENGINE], timeout=60)
+    try:
+        return _asked(_own.connection, body)
+    except (http.client.HTTPException, ConnectionError):
+        _own.connection.close()  # the server closes one that was idle for some seconds; the next request opens it again
+        return _asked(_own.connection, body)
+
+
+def _asked(connection: http.client.HTTPConnection, body: str) -> str:
     request = {**json.loads(body), "model": ENGINE_MODEL, "max_tokens": MAX_TOKENS, "temperature": 0}
     headers = {"content-type": "application/json"}
-    _own.connection.request("POST", "/v1/chat/completions", json.dumps(request), headers)
-    answer = json.loads(_own.connection.getresponse().read())
+    connection.request("POST", "/v1/chat/completions", json.dumps(request), headers)
+    answer = json.loads(connection.getresponse().read())
     return str(answer["choices"][0]["message"]["content"])
 
 

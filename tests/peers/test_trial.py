@@ -14,9 +14,10 @@ import pytest
 from benchmarks.peers import __main__ as peers
 from benchmarks.peers import entrants
 from benchmarks.peers.brokers import RedisKeys, RedisList, RedisServer, RedisWire, calls_of
+from benchmarks.peers.chat import chat
 from benchmarks.peers.machine import processor_seconds, tree
 from benchmarks.peers.trial import Aftermath, aftermath
-from benchmarks.peers.work import JOB_BYTES, RUNS, answer_to, body_of, new_job
+from benchmarks.peers.work import ENGINE, JOB_BYTES, RUNS, answer_to, body_of, new_job
 
 STATISTICS = "# Commandstats\r\ncmdstat_setex:calls=41,usec=9\r\ncmdstat_set:calls=7,usec=3,usec_per_call=0.5\r\n"
 
@@ -105,3 +106,22 @@ def test_the_processor_time_of_a_tree_leaves_out_the_branch_that_is_named() -> N
     assert own in tree(own)
     assert processor_seconds(own) > 0
     assert processor_seconds(own, without=own) == 0
+
+
+def test_a_chat_is_answered_though_the_engine_closed_the_connection_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.dumps({"choices": [{"message": {"content": "positive"}}]}).encode()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _address = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(content) + content)
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    monkeypatch.setenv(ENGINE, f"127.0.0.1:{listening.getsockname()[1]}")
+    assert [chat(body_of(new_job())) for _ in range(2)] == ["positive", "positive"]
+    serving.join()
+    listening.close()
