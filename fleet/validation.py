@@ -22,6 +22,10 @@ def rule_of(details: ErrorDetails) -> str:
             return UNKNOWN
         case "union_tag_invalid":
             return f"must be one of {details['ctx']['expected_tags']}"
+        case "tuple_type" | "set_type" | "frozen_set_type":
+            return "must be a valid list"
+        case "dataclass_type":
+            return "must be a valid dictionary"
         case "value_error":
             return str(details["ctx"]["error"])
         case _:

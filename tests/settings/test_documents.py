@@ -136,6 +136,20 @@ def test_a_mistake_in_the_catalogue_is_refused_with_its_place(tmp_path, path, va
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "rule"),
+    [
+        ("targets", "all", "must be a valid list"),
+        ("targets/0/capabilities", "text", "must be a valid list"),
+        ("targets/0", "llama-8b", "must be a valid dictionary"),
+    ],
+)
+def test_a_rule_is_told_in_the_words_of_yaml(tmp_path, path, value, rule):
+    with pytest.raises(ConfigError) as refused:
+        load_catalogue(edited(SHIPPED_CATALOGUE, tmp_path, path, value), "local")
+    assert refused.value.rule.startswith(rule)
+
+
+@pytest.mark.parametrize(
     "text",
     [None, "phase: [", "- a list", "phase: phase1\nphase: phase3\n", "? {a: 1}\n: b\n", "\x00"],
     ids=["missing", "broken", "no mapping", "key twice", "unhashable key", "binary"],
