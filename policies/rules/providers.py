@@ -30,6 +30,9 @@ SECRET = re.compile(r"auth|key|token|secret|password|cookie|credential|signature
 
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 
+CALLED = ("/chat/completions", "/v1/messages")
+"""Paths of the wires, which every call adds to the address."""
+
 OURS = frozenset(
     {
         "host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent",
@@ -98,6 +101,8 @@ def _check_url(url: str, path: str) -> None:
     _require(not parts.query and not parts.fragment, path, "must end with the path; parameters belong under `query`")
     _require(set(re.findall(r"[{}][^{}]*}?", url)) <= {"{model}"}, path, "may hold {model} and no other braces")
     _require("{" not in parts.netloc, path, "must name its host without {model}")
+    for ending in CALLED:
+        _require(not parts.path.rstrip("/").endswith(ending), path, f"must end before {ending}, which is added")
 
 
 def _check_region(provider: Provider, path: str) -> None:

@@ -78,6 +78,8 @@ def test_a_target_of_an_unknown_provider_is_refused_with_the_known_ones(tmp_path
         ("base_url", "https://api.together.xyz:x/v1", "base_url"),
         ("base_url", "https://api.together.xyz/{key}", "base_url"),
         ("base_url", "https://{model}.together.xyz", "base_url"),
+        ("base_url", "https://hidden.together.xyz/v1/chat/completions", "base_url"),
+        ("base_url", "https://hidden.together.xyz/v1/messages/", "base_url"),
         ("key_variable", "sk-hidden", "key_variable"),
         ("key_header", "api key", "key_header"),
         ("headers", {"Authorization": "Bearer hidden"}, "headers.Authorization"),
