@@ -15,7 +15,7 @@ from fleet.cli.output import Output
 from fleet.model.attempt import Attempt, Failure
 from fleet.model.errors import FleetError, InvalidJob
 from fleet.model.feedback import Verdict
-from fleet.model.result import Result
+from fleet.model.result import Problem, Result
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient, JobOptions
@@ -121,13 +121,20 @@ def show_result(result: Result, output: Output) -> None:
 
     output.object(encode_result(result))
     answer = result.answer.text if result.answer else ""
-    output.say(answer or (result.problem.message if result.problem else result.reason))
+    output.say(answer or (_told(result.problem) if result.problem else result.reason))
     facts = Table.grid(padding=(0, 2))
     facts.add_row("job", result.job_id)
     facts.add_row("status", f"{result.status} ({result.reason})")
     facts.add_row("path", path_of(result))
     facts.add_row("cost", f"${result.cost_usd:.6f}")
     output.show("", facts)
+
+
+def _told(problem: Problem) -> str:
+    """Return the message of a problem, with the field and the rule where it does not have them."""
+    if problem.rule is None or problem.rule in problem.message:
+        return problem.message
+    return f"{problem.message}: {problem.field} {problem.rule}"
 
 
 def path_of(result: Result) -> str:

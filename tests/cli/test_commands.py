@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fleet.cli.commands import app as typer_app
 from fleet.model.errors import BackendUnavailable, ConfigError
 from fleet.model.job import Job
 from fleet.model.reason import Reason
+from fleet.model.result import Problem, Status
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
@@ -34,6 +36,11 @@ def escalated(job: Job) -> Any:
         attempt(2, "llama-70b", "pay", 0.97, Reason.LOW_CONFIDENCE),
     )
     return succeeded(job, "pay", attempts=attempts)
+
+
+def misspelt(job: Job) -> Any:
+    problem = Problem("unknown region 'eu'", "regions", "must be a list of de, us")
+    return replace(failed(job), status=Status.REJECTED, reason=Reason.INVALID, problem=problem)
 
 
 def test_the_version_is_that_of_the_distribution(invoke: Invoke) -> None:
@@ -58,6 +65,12 @@ def test_submit_and_wait_shows_the_answer_and_how_it_came_about(invoke: Invoke, 
 def test_a_job_without_an_answer_shows_its_problem(invoke: Invoke, fake_app: App) -> None:
     fake_app.fleet.answer = failed
     assert invoke("submit", "chat", "hello", "--wait").stdout.splitlines()[0] == "every target failed"
+
+
+def test_a_rejected_job_shows_the_field_and_the_rule_that_it_breaks(invoke: Invoke, fake_app: App) -> None:
+    fake_app.fleet.answer = misspelt
+    [told, *_] = invoke("submit", "chat", "hello", "--wait").stdout.splitlines()
+    assert told == "unknown region 'eu': regions must be a list of de, us"
 
 
 def test_the_json_of_a_result_is_the_wire_format(invoke_json: InvokeJson) -> None:
@@ -293,7 +306,7 @@ def test_a_dispatcher_runs_on_the_event_loop_that_was_measured(invoke: Invoke, m
 def test_every_command_can_print_json() -> None:
     groups = [typer_app, *(group.typer_instance for group in typer_app.registered_groups)]
     commands = [command.callback for group in groups if group for command in group.registered_commands]
-    assert len(commands) == 22
+    assert len(commands) == 23
     assert all("as_json" in command.__annotations__ for command in commands if command)
 
 
