@@ -117,13 +117,15 @@ def _simulate(
     from fleet.cli.lab.simulated import cases, change
     from fleet.cli.lab.simulation_view import beside, view
     from fleet.lab.simulation.report.figures import run
+    from fleet.lab.simulation.workload.scenario import left_out
 
     reports, found = [], []
     for case in cases(scenario, compare, documents):
         started = time.perf_counter()
         report = run(case.scenario, jobs, seed, case.rules)
         reports.append(report)
-        found.append(report.as_json() | {"seconds": round(time.perf_counter() - started, 3), "rss_mb": _rss_mb()})
+        took = {"seconds": round(time.perf_counter() - started, 3), "rss_mb": _rss_mb()}
+        found.append(report.as_json() | {"left_out": left_out(case.scenario, case.rules)} | took)
     _draw(reports, plot)
     changed = change(*found) if len(found) == 2 else None
     output.object(found[0] if len(found) == 1 else {"scenarios": found} | ({"change": changed} if changed else {}))

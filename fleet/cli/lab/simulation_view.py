@@ -24,12 +24,19 @@ def view(found: Found) -> Iterator[RenderableType]:
     )
     if found["overloaded"]:
         yield f"{found['overloaded']:,} sent on because a target was overloaded, for ${found['overloaded_usd']:,.2f}"
+    yield from _left_out(found)
     yield ""
     yield _lanes(found["lanes"])
     yield ""
     yield _targets(found)
     yield ""
     yield f"{found['seconds']:.1f} s, {1e6 * found['seconds'] / found['jobs']:.0f} µs a job, {found['rss_mb']:.0f} MiB"
+
+
+def _left_out(found: Found) -> Iterator[str]:
+    """Yield a warning where rules and scenario do not fit together: figures without a target mislead."""
+    if found["left_out"]:
+        yield f"left out of {found['title']}, being on ladders and not in the scenario: {', '.join(found['left_out'])}"
 
 
 def _hours(seconds: float) -> str:
@@ -70,6 +77,7 @@ _ROWS = {
     "cost_usd": "${:,.2f}",
     "own_usd": "${:,.2f}",
     "paid_usd": "${:,.2f}",
+    "answered": "{:,}",
     "quality": "{:.1%}",
     "wait_p50_seconds": "{:.2f}",
     "wait_p95_seconds": "{:.2f}",
@@ -95,6 +103,8 @@ def beside(found: Sequence[Found], changed: Found | None = None) -> Iterator[Ren
         change = [f"{shares[1] - shares[0]:+.1%}"] if changed else []
         table.add_row(name, *(f"{share:.1%}" for share in shares), *change)
     yield table
+    for each in found:
+        yield from _left_out(each)
 
 
 def _signed(form: str, change: float) -> str:

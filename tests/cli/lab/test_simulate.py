@@ -124,6 +124,23 @@ def test_one_file_of_rules_is_set_beside_those_in_force(
     assert found["change"]["cost_usd"] == found["change"]["deadline_misses"] == 0
 
 
+def test_a_target_that_the_scenario_says_nothing_of_is_named(
+    invoke_json: InvokeJson, invoke: Invoke, rules_file: Callable[..., str], tmp_path: Path
+) -> None:
+    catalogue = yaml.safe_load((Path(deployments.__file__).parent / "catalogue.yaml").read_text())
+    catalogue["targets"].append({**catalogue["targets"][-1], "name": "mine"})
+    own = tmp_path / "catalogue.yaml"
+    own.write_text(yaml.safe_dump(catalogue))
+    phases = yaml.safe_load(SHIPPED.read_text())["phases"]
+    phases["phase3"]["simple"] = ["mine", "gpt-4o"]
+    asked = ("simulate", "--jobs", "50", "--rules", rules_file("mine.yaml", phases=phases), "--catalogue", str(own))
+    assert invoke_json("simulate", "--jobs", "50")["left_out"] == []
+    assert invoke_json(*asked)["left_out"] == ["mine"]
+    told = "left out of A working day, being on ladders and not in the scenario: mine"
+    assert told in invoke(*asked).stdout
+    assert f"{told}\n" in invoke(*asked, "--compare", "day@phase1").stdout
+
+
 def test_rules_that_are_not_there_are_named_with_their_path(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_RULES_PATH", "/nowhere/mine.yaml")
     result = invoke("simulate", "--jobs", "10")

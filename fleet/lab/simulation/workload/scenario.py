@@ -275,10 +275,20 @@ def _positive(scenario: Scenario) -> Iterator[tuple[str, float]]:
 
 def hosted(scenario: Scenario, rules: Rules) -> Scenario:
     """Return the scenario without own targets on no ladder of the phase in force: nobody would pay for them."""
+    named = _on_ladders(rules)
+    return replace(scenario, own={name: own for name, own in scenario.own.items() if name in named})
+
+
+def left_out(scenario: Scenario, rules: Rules) -> list[str]:
+    """Return the targets on the ladders in force that the scenario says nothing of: no job gets there."""
+    named = _on_ladders(rules if scenario.phase is None else replace(rules, phase=scenario.phase))
+    return sorted(named - scenario.answers.keys())
+
+
+def _on_ladders(rules: Rules) -> set[str]:
     phase = rules.phases[rules.phase]
     named = {*phase.simple, *phase.medium, *phase.complex, *phase.critical, *phase.vision}
-    named.update(name for ladder in phase.tasks.values() for name in ladder)
-    return replace(scenario, own={name: own for name, own in scenario.own.items() if name in named})
+    return named.union(*phase.tasks.values())
 
 
 def in_force(scenario: Scenario, rules: Rules) -> Rules:
