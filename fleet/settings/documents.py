@@ -131,11 +131,22 @@ def read_document(source: Path) -> dict[str, Any]:
     """
     try:
         document = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (it is a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(source.name, f"cannot be read: {_said(error)} (in {source})") from None
+    except RecursionError:
+        raise ConfigError(source.name, f"cannot be read: nested too deeply (in {source})") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(source.name, f"cannot be read: {' '.join(str(error).split())} (in {source})") from None
     if not isinstance(document, dict):
         raise ConfigError(source.name, f"must be a mapping (in {source})")
     return document
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong and where, without the line itself: it may hold what nobody should have put there."""
+    found = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+    places = (f"{what}, line {at.line + 1}, column {at.column + 1}" for what, at in found if what and at)
+    return ": ".join(places) or "no YAML"
 
 
 class _UniqueKeys(yaml.SafeLoader):

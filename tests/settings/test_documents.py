@@ -186,3 +186,21 @@ def test_a_cloud_target_without_a_price_is_refused_unless_it_is_said_to_be_free(
             load_catalogue(file, "local")
     else:
         assert load_catalogue(file, "local").targets
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('providers:\n  together:\n    headers: {X-Title: "sk-hidden\n', "quoted scalar, line 3, column 24"),
+        ("targets:\n  - hidden: [\n", "line 3, column 1"),
+        ("a: 1\na: 2\n", "'a' is given twice, line 1, column 1"),
+        ("[" * 5000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_refused_with_the_place_and_without_the_line(tmp_path, text, said):
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_catalogue(file, "local")
+    assert said in refused.value.rule
+    assert "hidden" not in str(refused.value)
