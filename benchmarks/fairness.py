@@ -23,7 +23,7 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 
@@ -31,12 +31,10 @@ import psutil  # type: ignore[import-untyped]
 import uvloop
 
 from benchmarks.dispatch import BATCH, REQUEST, dispatching, rules_with, server
-from benchmarks.instant import ANSWER
+from benchmarks.instant import PacedBackend
 from benchmarks.report import show
 from fleet.app import apply_topology
 from fleet.dispatch.state.traffic import QUEUED_PER_SLOT
-from fleet.model.attempt import Outcome
-from fleet.model.call import Call
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
@@ -57,23 +55,6 @@ ALONE_SECONDS = 3.0
 
 COMPARABLE = 2.0
 """The most by which the idle waits of the rounds may differ: beyond it, the machine was busy otherwise."""
-
-
-class PacedBackend:
-    """Answers a micro-batch after `seconds`."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
-        await asyncio.sleep(self._seconds)
-        yield [(index, ANSWER) for index in range(len(calls))]
-
-    async def stop(self, ids: Collection[str]) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
 
 
 def main() -> None:
@@ -100,7 +81,7 @@ RATIOS = {
     "bulk_kept": ("bulk_beside_per_second", "bulk_alone_per_second"),
     "bulk_fair_rounds": ("bulk_p95_ms", "fair_round_ms"),
 }
-"""What is compared with what, within each round."""
+"""The ratios by name: the figure above and the figure below, both of one round."""
 
 
 def figures_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Backends that cost nothing, so that a benchmark measures what carries the jobs."""
+"""Backends that cost nothing, or only time, so that a benchmark measures what carries the jobs."""
 
 from __future__ import annotations
 
@@ -43,6 +43,23 @@ class HoldingBackend:
         if self._missing <= 0:
             self.full.set()
         await self.release.wait()
+        yield [(index, ANSWER) for index in range(len(calls))]
+
+    async def stop(self, ids: Collection[str]) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class PacedBackend:
+    """Answers a micro-batch after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
+        await asyncio.sleep(self._seconds)
         yield [(index, ANSWER) for index in range(len(calls))]
 
     async def stop(self, ids: Collection[str]) -> None:

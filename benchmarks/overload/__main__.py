@@ -16,20 +16,18 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 
 import uvloop
 
 from benchmarks.dispatch import server
-from benchmarks.instant import ANSWER
+from benchmarks.instant import PacedBackend
 from fleet.app import apply_topology
 from fleet.app.worker import SystemClock
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.state.knowledge import Learned
-from fleet.model.attempt import Outcome
-from fleet.model.call import Call
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
@@ -56,23 +54,6 @@ JOBS = sum(int(seconds * jobs_per_second) for _, seconds, jobs_per_second in PHA
 STEP_SECONDS = 2.0
 GRACE_SECONDS = 5.0
 REQUEST = {"messages": [{"role": "user", "content": "Is this note positive or negative? All went well."}]}
-
-
-class ThrottledBackend:
-    """Answers a micro-batch after `seconds`."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
-        await asyncio.sleep(self._seconds)
-        yield [(index, ANSWER) for index in range(len(calls))]
-
-    async def stop(self, ids: Collection[str]) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +123,7 @@ async def _dispatching(url: str, rules: Rules) -> AsyncIterator[None]:
     spend = CellSpendBook(JetStreamCells(connection), SystemClock(), rules.money.open_seconds)
     dispatcher = Dispatcher(
         JetStreamQueue(connection),
-        {OWN: ThrottledBackend(OWN_SECONDS), CLOUD: ThrottledBackend(CLOUD_SECONDS)},
+        {OWN: PacedBackend(OWN_SECONDS), CLOUD: PacedBackend(CLOUD_SECONDS)},
         rules,
         SystemClock(),
         spend=spend,

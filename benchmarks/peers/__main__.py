@@ -38,7 +38,7 @@ LITELLM = "litellm"
 IDLE_JOBS, CALLS, KILLED_JOBS, CHATS = 300, 300, 3_000, 1_000
 ROUNDS = 3
 QUICK = 5
-"""How many times fewer jobs a quick run has."""
+"""The divisor of the numbers of jobs in a quick run."""
 
 BROKEN = (RuntimeError, OSError, TimeoutError, ValueError)
 

@@ -98,7 +98,7 @@ class RedisWire:
 
 
 UNACKNOWLEDGED = "unacked"
-"""Where kombu keeps what a worker has taken and not yet acknowledged."""
+"""The key under which kombu keeps what a worker has taken and not yet acknowledged."""
 
 
 class RedisList:

@@ -27,7 +27,7 @@ from fleet.loopback import free_port
 
 MODEL = "gpt-4o"
 KEY = f"sk-{secrets.token_hex(32)}"
-"""Of the instant provider, and of the proxy, which does not start with a weak one."""
+"""The key of the instant provider and of the proxy, which does not start with a weak one."""
 
 CALLERS = 32
 START_SECONDS = 120.0

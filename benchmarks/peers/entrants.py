@@ -15,7 +15,7 @@ WORKERS = "benchmarks.peers.workers"
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where something is kept: a stream of JetStream, or of Redis a list or the command that writes a result.
+    """A place where jobs or results are kept: a JetStream stream, a Redis list, or the Redis command that writes one.
 
     `following` are the queues a job goes through after this one.
     """

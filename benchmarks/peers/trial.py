@@ -54,7 +54,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class Aftermath:
-    """What a kill did: jobs without a result, jobs with more than one, jobs whose work ran more than once."""
+    """The damage of a kill: jobs without a result, jobs with more than one, jobs whose work ran more than once."""
 
     lost: int
     doubled: int

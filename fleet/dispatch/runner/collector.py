@@ -9,6 +9,7 @@ from functools import partial
 from fleet import faults
 from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.intake.lines import LARGE_TAKE_BYTES
 from fleet.dispatch.patience import PAUSE_SECONDS, POLL_SECONDS, pause
 from fleet.dispatch.receiving.opening import Place
 from fleet.dispatch.receiving.precedence import Precedence
@@ -28,9 +29,6 @@ from policies.rules.rules import Rules
 
 BYTES_PAUSE_SECONDS = 0.05
 """Pause before taking more work while too many bytes are in hand; some jobs end meanwhile."""
-
-LARGE_TAKE_BYTES = 256 * 1024
-"""Size from which a take may have left work behind: the broker limits takes by bytes as well."""
 
 
 class Collector:
