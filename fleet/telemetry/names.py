@@ -13,6 +13,20 @@ from typing import Final
 from fleet.model.span import AttributeValue
 
 SERVICE_NAME: Final = "service.name"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
+
+GEN_AI_OPERATION: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_MODALITY: Final = "gen_ai.token.modality"
+ERROR_TYPE: Final = "error.type"
+
+GEN_AI_DURATION: Final = "gen_ai.client.inference.duration"
+GEN_AI_USAGE: Final = "gen_ai.client.inference.usage"
+"""The conventions' names for the duration of a model call, and for what counts its tokens."""
+
+GEN_AI_DURATION_BOUNDS: Final = tuple(0.01 * 2**power for power in range(14))
+"""The buckets that the conventions ask for, in seconds: 0.01 to 81.92."""
 
 ATTRIBUTES: Final[Mapping[str, str]] = {
     "job_id": "messaging.message.id",
