@@ -109,6 +109,9 @@ def submit(
     own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=1e-9, help="What all attempts may cost together.")] = None,
     above: Annotated[str | None, typer.Option(help="Run it on a stronger target than this one.")] = None,
+    person: Annotated[
+        str | None, typer.Option(help="An opaque id of whom it is about: what is stored of it can be erased by it.")
+    ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")
     ] = None,
@@ -138,6 +141,7 @@ def submit(
         metadata=_metadata(metadata or []),
         above=above,
         regions=None if regions is None else _names(regions),
+        person=person,
     )
     with friendly(as_json):
         body = jobs.request_of(prompt, request)

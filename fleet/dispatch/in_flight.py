@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.model.action import Run
-from fleet.model.attempt import Attempt
+from fleet.model.attempt import Attempt, Hop
 from fleet.model.calibration import Probe
 from fleet.model.delivery import AnyDelivery
 from fleet.model.job import Job
@@ -13,6 +13,15 @@ from fleet.model.money import Deposit
 from fleet.model.reason import Reason
 from fleet.model.result import Malformed, Shadow, Work
 from fleet.model.unguarded import unguarded
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """Calls made together at `started_at`: `size` of them, under an id of 16 hex digits, None for one never made."""
+
+    started_at: float
+    id: str | None = None
+    size: int = 0
 
 
 @unguarded
@@ -36,6 +45,10 @@ class InFlightJob:
     """The money set aside for the run, where the fleet pays for it."""
     repeated: bool = False
     """Set where another dispatcher began this paid call before."""
+    intake: Hop | None = None
+    """How the job's own message was taken in, once it has been."""
+    taken_at: float = 0.0
+    """When this dispatcher put the job aside to run here, in unix seconds."""
 
     @property
     def sent(self) -> Work | None:
@@ -53,19 +66,18 @@ class InFlightJob:
         """Return the job of a delivery, new from its publisher or on its way. Raises TypeError if it holds none."""
         match delivery.body:
             case Work() as work:
-                hop = work.hop + 1
-                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=work.shadow)
+                hop, shadow = work.hop + 1, work.shadow
+                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=shadow, intake=work.intake)
             case Job() as job:
                 return InFlightJob(delivery, job)
             case Malformed():
                 raise TypeError("a malformed message holds no job")
 
     def after(self, attempt: Attempt) -> InFlightJob:
-        attempts = (*self.attempts, attempt)
-        return InFlightJob(self.delivery, self.job, attempts, attempt, self.hop, shadow=self.shadow)
+        attempts, shadow, intake = (*self.attempts, attempt), self.shadow, self.intake
+        return InFlightJob(self.delivery, self.job, attempts, attempt, self.hop, shadow=shadow, intake=intake)
 
-    def about_to_run(self, run: Run) -> InFlightJob:
+    def about_to_run(self, run: Run, now: float) -> InFlightJob:
         # A job from WORK has no `deposit` yet and is not `repeated`. `replace` takes three times as long.
-        return InFlightJob(
-            self.delivery, self.job, self.attempts, self.fresh, self.hop, run.reason, run.probe, self.shadow
-        )
+        known = (self.delivery, self.job, self.attempts, self.fresh, self.hop, run.reason, run.probe, self.shadow)
+        return InFlightJob(*known, intake=self.intake, taken_at=self.taken_at or now)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
-from fleet.model.attempt import Answer, Attempt
+from fleet.model.attempt import Answer, Attempt, Hop
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import JobRef
@@ -47,7 +47,8 @@ def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Tran
 
 def handed_over(inflight: InFlightJob, target: str, reason: Reason, now: float) -> Transition:
     """Return the transition of a job that continues in a new message, at this or another target."""
-    work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow)
+    intake = _intake(inflight, now)
+    work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow, intake)
     if inflight.fresh is None:
         return _acknowledged(inflight, (work,))
     return _acknowledged(inflight, (_entry(inflight, reason, None, now), work))
@@ -74,9 +75,23 @@ def _ended(inflight: InFlightJob, result: Result, now: float) -> tuple[LedgerEnt
 
 
 def _entry(inflight: InFlightJob, reason: Reason, status: Status | None, now: float) -> LedgerEntry:
-    job = inflight.job
-    job_id = job.id if inflight.shadow is None else inflight.shadow.job_id
-    return LedgerEntry(job_id, job.tenant, job.lane, now, reason, job.task, str(job.plan), status, inflight.fresh)
+    job, shadow = inflight.job, inflight.shadow
+    told = (job.tenant, job.lane, now, reason, job.task, str(job.plan), status, inflight.fresh)
+    traceparent, person = inflight.delivery.traceparent, job.person
+    if shadow is not None:
+        return LedgerEntry(shadow.job_id, *told, traceparent=traceparent, person=person)
+    return LedgerEntry(job.id, *told, job.submitted_at, traceparent, _intake(inflight, now), person)
+
+
+def _intake(inflight: InFlightJob, now: float) -> Hop | None:
+    """Return how the job's own message was taken in; a job that has just come in is taken now."""
+    return _taken_in(inflight.delivery, now) if inflight.intake is None else inflight.intake
+
+
+def _taken_in(delivery: AnyDelivery, now: float) -> Hop | None:
+    if not isinstance(delivery.source, JobsOf):
+        return None
+    return Hop(delivery.stored_at, now, delivery.deliveries)
 
 
 def _dead(inflight: InFlightJob, action: GiveUp, now: float) -> DeadLetter:
@@ -196,7 +211,18 @@ def _ended_unread(
     ref: JobRef = delivery.body.ref
     result = Result(ref.id, ref.tenant, status, reason, now, problem=problem)
     dead = DeadLetter(ref.tenant, ref.id, reason, problem, body, now, ref.lane)
-    entry = LedgerEntry(ref.id, ref.tenant, ref.lane, now, reason, status=status)
+    intake = _taken_in(delivery, now)
+    entry = LedgerEntry(
+        ref.id,
+        ref.tenant,
+        ref.lane,
+        now,
+        reason,
+        status=status,
+        submitted_at=None if intake is None else intake.stored_at,
+        traceparent=delivery.traceparent,
+        intake=intake,
+    )
     return Transition((result, dead, entry), Ack(delivery), delivery.traceparent)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from itertools import zip_longest
+from itertools import chain, repeat
 from typing import Any
 
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
 from fleet.model.unguarded import unguarded
+
+
+def restore(value: Any, state: Iterable[Any], missing: Any) -> None:
+    """Set the fields of a pickled value: a replica of an earlier version sends the first ones alone."""
+    for each, sent in zip(fields(value), chain(state, repeat(missing)), strict=False):
+        object.__setattr__(value, each.name, sent)
 
 
 class FailureKind(StrEnum):
@@ -75,10 +81,8 @@ class Usage:
         """The tokens of the answer itself."""
         return self.output_tokens - self.reasoning_tokens
 
-    def __setstate__(self, state: Sequence[int]) -> None:
-        """Read a pickled usage; a replica of an earlier version sends the first two fields alone."""
-        for field_, count in zip_longest(fields(self), state, fillvalue=0):
-            object.__setattr__(self, field_.name, count)  # type: ignore[union-attr]
+    def __setstate__(self, state: Iterable[int]) -> None:
+        restore(self, state, missing=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,28 @@ class Headroom:
 
 @unguarded
 @dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """The times of a request inside an engine of the fleet's own, as the engine measured them.
+
+    `arrived_at` is unix seconds by the replica's clock. The first token came `first_token_seconds` after that; the
+    request waited `queue_seconds` of them for its turn, and then its prompt was read for `prefill_seconds`. The tokens
+    after the first took `decode_seconds`.
+    """
+
+    arrived_at: float
+    first_token_seconds: float
+    queue_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A model's reply. `message` is an OpenAI assistant message; `model` is what the backend says it ran.
 
-    `headroom` is no part of the answer: only the dispatcher that made the call sees it.
+    `headroom` is no part of the answer: only the dispatcher that made the call sees it. `engine` is there where one of
+    the fleet's own engines measured it.
     """
 
     message: Mapping[str, Any]
@@ -111,6 +133,10 @@ class Answer:
     model: str
     features: Features | None = None
     headroom: Headroom | None = field(default=None, compare=False, repr=False)
+    engine: EngineTimes | None = None
+
+    def __setstate__(self, state: Iterable[Any]) -> None:
+        restore(self, state, missing=None)
 
     @property
     def text(self) -> str:
@@ -154,6 +180,22 @@ class Judged:
 
 @unguarded
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """The way of a message from the queue into a dispatcher's hands; times are unix seconds.
+
+    The broker stored it at `stored_at`, and a dispatcher took it at `taken_at` to go on with it, as its delivery number
+    `deliveries`. It then ran in the micro-batch `batch`, 16 hex digits, with `batch_size` jobs in all.
+    """
+
+    stored_at: float
+    taken_at: float
+    deliveries: int = 1
+    batch: str | None = None
+    batch_size: int = 0
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A try of a job on a target. `number` counts from 1 within the job; times are unix seconds.
 
@@ -161,7 +203,8 @@ class Attempt:
     or no way to tell; `reason` says why this target was tried. An attempt with a `probe` is a second look
     at the answer before it: its `confidence` is that answer's, seen with the new evidence. `repeated`: a paid call
     that a dispatcher began before, and may have been charged for, without finishing. `region` is the target's, where
-    the catalogue states one.
+    the catalogue states one; `provider` and `requested_model` say who was asked for which model. `hop` is how the
+    message of the run came to it. Attempts of earlier versions lack these three.
     """
 
     number: int
@@ -176,3 +219,6 @@ class Attempt:
     probe: Probe | None = None
     repeated: bool = False
     region: str | None = None
+    provider: str | None = None
+    requested_model: str | None = None
+    hop: Hop | None = None

@@ -18,6 +18,9 @@ JOB_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+PERSON = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Pattern of the id of the person whom a job's content is about: opaque, so that no mail address fits."""
+
 
 class Lane(StrEnum):
     """The queue a job waits in; the order here is the order of service."""
@@ -71,7 +74,8 @@ class JobTerms:
     `deadline_at` is when its answer loses its worth and `not_before_at` when it may run first, both in unix seconds;
     without a deadline the lane's default applies. `own_key` names a secret; it never is one. `above` is a target whose
     answer was not good enough: only stronger ones may run the job. `regions` are the only ones where its content may
-    be processed (None: any).
+    be processed (None: any). `person` is an opaque id of whom its content is about: it goes into the ledger, so that
+    what is stored of the person can be erased, and into no trace, metric or log.
     """
 
     tier: Tier | None = None
@@ -82,6 +86,7 @@ class JobTerms:
     above: str | None = None
     not_before_at: float | None = None
     regions: tuple[str, ...] | None = None
+    person: str | None = None
 
 
 class JobOptions(TypedDict, total=False):
@@ -90,7 +95,7 @@ class JobOptions(TypedDict, total=False):
     `deadline_seconds` and `not_before_seconds` (when it may run first) count from now; `own_key` names the tenant's
     secret and never is one. `id` makes a repeated submission harmless; without it each one is a new job. `above` is a
     target whose answer was not good enough: only stronger ones run the job. `regions` are the only ones where its
-    content may be processed.
+    content may be processed. `person` is an opaque id of whom its content is about, for erasure.
     """
 
     id: str | None
@@ -105,6 +110,7 @@ class JobOptions(TypedDict, total=False):
     metadata: Mapping[str, str]
     above: str | None
     regions: Sequence[str] | None
+    person: str | None
 
 
 @unguarded

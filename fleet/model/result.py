@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet.model.attempt import Answer, Attempt
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Hop
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, JobRef, Lane
 from fleet.model.reason import Reason
@@ -61,7 +61,9 @@ class LedgerEntry:
     """A line of accounts: an attempt, or the end of a job that did not run once more (`attempt` is None).
 
     `reason` explains the decision that followed; `status` is set on the line that ended the job.
-    `task` and `plan` are missing only where the message could not be read.
+    `task` and `plan` are missing only where the message could not be read. `submitted_at` is when the broker stored the
+    job and `intake` how its message was taken in, which a comparison's line leaves out; `traceparent` is the
+    publisher's, and `person` whom the job is about.
     """
 
     job_id: str
@@ -73,6 +75,23 @@ class LedgerEntry:
     plan: str | None = None
     status: Status | None = None
     attempt: Attempt | None = None
+    submitted_at: float | None = None
+    traceparent: str | None = None
+    intake: Hop | None = None
+    person: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The line's name among those of its job, "0" for an end without an attempt.
+
+        A repeated call has its own, as has giving up on one: earlier lines may be booked.
+        """
+        attempt = self.attempt
+        if attempt is None:
+            return "0"
+        if isinstance(attempt.outcome, Failure) and attempt.outcome.kind is FailureKind.INTERRUPTED:
+            return f"{attempt.number}.interrupted"
+        return f"{attempt.number}.again" if attempt.repeated else str(attempt.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +155,8 @@ class Work:
     """A job on its way to `target` with everything that has already been tried.
 
     `hop` counts the hand-overs of this job: it makes a repeated hand-over recognisable, and a new one distinct.
-    With a `shadow` it ends in a label and a line of accounts, and in no result.
+    With a `shadow` it ends in a label and a line of accounts, and in no result. `intake` is how the job's own message
+    was taken in.
     """
 
     job: Job
@@ -145,6 +165,7 @@ class Work:
     hop: int = 0
     attempts: tuple[Attempt, ...] = ()
     shadow: Shadow | None = None
+    intake: Hop | None = None
 
     @property
     def ref(self) -> JobRef:

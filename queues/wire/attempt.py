@@ -1,18 +1,31 @@
 """An attempt as JSON: RESULTS and LEDGER tell of it, WORK carries it whole.
 
-Both hold the same record of what was tried. They differ in the outcome: readers outside learn neither what was said
-nor when to retry, so that no prompt and no answer gets into the accounts.
+All hold the same record of what was tried. They differ in the outcome: readers outside learn neither what was said
+nor when to retry, so that no prompt and no answer gets into the accounts. LEDGER also says how the job got there and
+what the engine measured: a job's trace is made of its lines.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, create_model
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Outcome, Usage
+from fleet.model.attempt import (
+    Answer,
+    Attempt,
+    EngineTimes,
+    Failure,
+    FailureKind,
+    Features,
+    Hop,
+    Judged,
+    Outcome,
+    Usage,
+)
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
 from queues.wire.record import Count, Fields, Written, writer
@@ -92,6 +105,45 @@ class AttemptRecord(Written):
     region: str | None = None
 
 
+class HopRecord(Written):
+    """The way of a message to a dispatcher: when the broker stored it, and when it was taken, as which delivery.
+
+    `batch` names the micro-batch of `batch_size` jobs in which it ran; they are there where it ran.
+    """
+
+    stored_at: float
+    taken_at: float
+    deliveries: int
+    batch: str | None = None
+    batch_size: int = 0
+
+
+class EngineTimesRecord(Written):
+    """The times of a request inside one of the fleet's own engines, as that measured them.
+
+    `arrived_at` is unix seconds; the first token came `first_token_seconds` later, the last of which were the wait for
+    a turn (`queue_seconds`) and the reading of the prompt (`prefill_seconds`). `decode_seconds` made the other tokens.
+    """
+
+    arrived_at: float
+    first_token_seconds: float
+    queue_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+
+
+class LedgerAttemptRecord(AttemptRecord):
+    """An attempt as the ledger has it: also who was asked for which model, the way there, and the engine's times.
+
+    Each of the four is there where it is known.
+    """
+
+    provider: str | None = None
+    requested_model: str | None = None
+    hop: HopRecord | None = None
+    engine: EngineTimesRecord | None = None
+
+
 class MessageRecord(TypedDict, total=False):
     """An assistant's message: fields not named here are carried on, for a model may have more to say."""
 
@@ -101,6 +153,10 @@ class MessageRecord(TypedDict, total=False):
 
 Number = Annotated[float, Field(allow_inf_nan=True)]
 """A log-probability as an engine gives it."""
+
+
+CarriedHop = tuple[float, float, Count, str | None, Count]
+"""A `Hop` as WORK carries it."""
 
 
 class CarriedOutcome(Written):
@@ -119,13 +175,16 @@ class CarriedOutcome(Written):
     ) = None
     details: tuple[Count, Count, Count] | None = None
     """The answer's tokens read from a cache, written to it, and thought; None where all are 0."""
+    engine: tuple[float, float, float, float, float] | None = None
+    """The answer's `EngineTimes`."""
     failure: tuple[FailureKind, str, float | None] | None = None
+    hop: CarriedHop | None = None
 
 
-OUTCOME = frozenset({"model", "finish_reason", "usage", "failure", "features"})
+OUTCOME = frozenset({"model", "finish_reason", "usage", "failure", "features", "engine"})
 """Fields of the record that hold the outcome of an attempt."""
 
-_TRIED = {name: field for name, field in AttemptRecord.model_fields.items() if name not in OUTCOME}
+_TRIED = {name: field for name, field in LedgerAttemptRecord.model_fields.items() if name not in {*OUTCOME, "hop"}}
 
 CarriedAttempt = create_model(
     "CarriedAttempt",
@@ -133,7 +192,9 @@ CarriedAttempt = create_model(
     **{name: (field.annotation, field) for name, field in _TRIED.items()},  # type: ignore[call-overload]
 )
 
-_write_tried = writer(Attempt, AttemptRecord, apart=("outcome",))
+_write_tried = writer(Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop"))
+_write_hop = writer(Hop, HopRecord)
+_write_engine = writer(EngineTimes, EngineTimesRecord)
 _write_judged = writer(Judged, JudgedRecord)
 _write_features = writer(Features, FeaturesRecord)
 _write_usage = writer(Usage, UsageRecord)
@@ -141,7 +202,7 @@ _write_failure = writer(Failure, FailureRecord, apart=("retry_after_seconds", "h
 
 
 def attempt_record(attempt: Attempt) -> Fields:
-    """Return what readers of results and of the ledger learn of an attempt."""
+    """Return what readers of results learn of an attempt."""
     record = _tried_record(attempt)
     match attempt.outcome:
         case Answer(_, finish_reason, usage, model, features):
@@ -152,19 +213,54 @@ def attempt_record(attempt: Attempt) -> Fields:
     return record
 
 
+def ledger_attempt_record(attempt: Attempt) -> Fields:
+    """Return what readers of the ledger learn of an attempt."""
+    record = attempt_record(attempt)
+    _add_whom_asked(record, attempt)
+    if attempt.hop is not None:
+        record["hop"] = hop_record(attempt.hop)
+    if isinstance(attempt.outcome, Answer) and attempt.outcome.engine is not None:
+        record["engine"] = _write_engine(attempt.outcome.engine)
+    return record
+
+
+def hop_record(hop: Hop) -> Fields:
+    record = _write_hop(hop)
+    if hop.batch is None:
+        del record["batch"], record["batch_size"]
+    return record
+
+
+def carried_hop(hop: Hop) -> list[float | str | None]:
+    return list(_write_hop(hop).values())
+
+
 def carried_attempt_record(attempt: Attempt) -> Fields:
     """Return the whole attempt but the headroom, which went to the dispatcher that made the call."""
     record = _tried_record(attempt)
+    _add_whom_asked(record, attempt)
+    if attempt.hop is not None:
+        record["hop"] = carried_hop(attempt.hop)
     match attempt.outcome:
-        case Answer(message, finish_reason, usage, model, features):
+        case Answer(message, finish_reason, usage, model, features, _, engine):
             numbers = None if features is None else list(_write_features(features).values())
             record["answer"] = (message, finish_reason, usage.input_tokens, usage.output_tokens, model, numbers)
+            if engine is not None:
+                record["engine"] = list(_write_engine(engine).values())
             details = (usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
             if any(details):
                 record["details"] = details
         case Failure(kind, detail, retry_after_seconds):
             record["failure"] = (str(kind), detail, retry_after_seconds)
     return record
+
+
+def _add_whom_asked(record: Fields, attempt: Attempt) -> None:
+    """Add who was asked for which model, unless a dispatcher of an earlier version made the attempt."""
+    if attempt.provider is not None:
+        record["provider"] = attempt.provider
+    if attempt.requested_model is not None:
+        record["requested_model"] = attempt.requested_model
 
 
 def _tried_record(attempt: Attempt) -> Fields:
@@ -210,6 +306,19 @@ def read_attempt(record: AttemptRecord) -> Attempt:
     return _attempt(vars(record), outcome)
 
 
+def read_ledger_attempt(record: LedgerAttemptRecord) -> Attempt:
+    """Return the attempt without its message and its retry hint. Raises: ValueError if it had no outcome."""
+    hop, engine = read_hop(record.hop), record.engine
+    attempt = replace(read_attempt(record), hop=hop)
+    if engine is None or not isinstance(attempt.outcome, Answer):
+        return attempt
+    return replace(attempt, outcome=replace(attempt.outcome, engine=EngineTimes(**vars(engine))))
+
+
+def read_hop(record: HopRecord | None) -> Hop | None:
+    return None if record is None else Hop(**vars(record))
+
+
 def counted(attempts: list[CarriedOutcome]) -> list[CarriedOutcome]:
     """Return the attempts of one job. Raises: ValueError unless they are counted from 1 and each has an outcome."""
     for number, attempt in enumerate(attempts, 1):
@@ -226,17 +335,18 @@ def read_carried_attempt(record: CarriedOutcome) -> Attempt:
         message, finish_reason, input_tokens, output_tokens, model, numbers = record.answer
         features = None if numbers is None else Features(*numbers)
         usage = Usage(input_tokens, output_tokens, *(record.details or ()))
-        outcome = Answer(message, finish_reason, usage, model, features)
+        engine = None if record.engine is None else EngineTimes(*record.engine)
+        outcome = Answer(message, finish_reason, usage, model, features, engine=engine)
     else:
         assert record.failure is not None, "`counted` has seen that there is an outcome"
         outcome = Failure(*record.failure)
-    return _attempt(vars(record), outcome)
+    return _attempt(vars(record), outcome, None if record.hop is None else Hop(*record.hop))
 
 
-def _attempt(record: Fields, outcome: Outcome) -> Attempt:
-    tried = {name: record[name] for name in _TRIED}
+def _attempt(record: Fields, outcome: Outcome, hop: Hop | None = None) -> Attempt:
+    tried: Fields = {name: record.get(name) for name in _TRIED}
     tried["judged"] = _judged(tried["judged"])
-    return Attempt(outcome=outcome, **tried)
+    return Attempt(outcome=outcome, hop=hop, **tried)
 
 
 def read_usage(record: UsageRecord) -> Usage:

@@ -15,7 +15,7 @@ from pydantic_core import from_json, to_json
 
 from fleet.model.chat import tidy
 from fleet.model.errors import InvalidJob
-from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, TENANT, Cloud, Job, Lane, Plan, Tier
+from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, JOB_ID, PERSON, TENANT, Cloud, Job, Lane, Plan, Tier
 from fleet.model.result import Malformed, Problem
 from fleet.model.submission import Submission
 from fleet.model.target import REGION
@@ -67,6 +67,7 @@ ProviderName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 RegionName = Annotated[str, Field(pattern=f"^{REGION.pattern}$")]
 # The name has no underscore: `<tenant>__<name>` can then be read in one way only.
 KeyName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}/[A-Za-z0-9-]{1,64}$")]
+PersonId = Annotated[str, Field(pattern=f"^{PERSON.pattern}$")]
 Metadata = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=256)], Annotated[str, Field(max_length=256)]],
     Field(max_length=16),
@@ -80,7 +81,8 @@ class JobRecord(Strict):
     `tenant` and `lane` may be repeated here and must then equal the subject's. `deadline` and `not_before` (when it may
     run first) are unix seconds or ISO 8601 with an offset. `own_key` names a secret and never is one. `above` names a
     target whose answer was not good enough: only stronger ones run the job. `regions` are the only ones where the
-    request may be processed. A field that is null is read as absent, here and in the request.
+    request may be processed. `person` is an opaque id of whom the request is about, for erasure. A field that is null
+    is read as absent, here and in the request.
     """
 
     schema_: Version = VERSION
@@ -97,6 +99,7 @@ class JobRecord(Strict):
     regions: Annotated[list[RegionName], Field(min_length=1, max_length=16), AfterValidator(tuple)] | None = None
     own_key: KeyName | None = None
     above: TargetName | None = None
+    person: PersonId | None = None
     metadata: Metadata = Field(default_factory=dict)
     request: ChatCompletionRequest
 

@@ -10,12 +10,23 @@ from pydantic_core import to_json
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
-from queues.wire.attempt import AttemptRecord, attempt_record, read_attempt
+from queues.wire.attempt import (
+    HopRecord,
+    LedgerAttemptRecord,
+    hop_record,
+    ledger_attempt_record,
+    read_hop,
+    read_ledger_attempt,
+)
 from queues.wire.record import Version, Written, read, writer
 
 
 class LedgerEntryRecord(Written):
-    """A line of accounts on `ledger.<tenant>`: an attempt, or the end of a job that never ran. No prompt, no answer."""
+    """A line of accounts on `ledger.<tenant>`: an attempt, or the end of a job that never ran. No prompt, no answer.
+
+    `submitted_at` is when the broker stored the job, `intake` how its message was taken in. `traceparent` is the
+    publisher's, and `person` whom the publisher said the job is about. The four are there where they are known.
+    """
 
     schema_: Version
     job_id: Annotated[str, Field(alias="id")]
@@ -26,15 +37,25 @@ class LedgerEntryRecord(Written):
     at: float
     reason: Reason
     status: Status | None
-    attempt: AttemptRecord | None
+    attempt: LedgerAttemptRecord | None
+    submitted_at: float | None = None
+    traceparent: str | None = None
+    intake: HopRecord | None = None
+    person: str | None = None
 
 
-_write_entry = writer(LedgerEntry, LedgerEntryRecord, apart=("attempt",))
+_WHERE_KNOWN = ("submitted_at", "traceparent", "person")
+_write_entry = writer(LedgerEntry, LedgerEntryRecord, apart=("attempt", "intake", *_WHERE_KNOWN))
 
 
 def encode_ledger(entry: LedgerEntry) -> bytes:
     record = _write_entry(entry)
-    record["attempt"] = None if entry.attempt is None else attempt_record(entry.attempt)
+    record["attempt"] = None if entry.attempt is None else ledger_attempt_record(entry.attempt)
+    if entry.intake is not None:
+        record["intake"] = hop_record(entry.intake)
+    for name in _WHERE_KNOWN:
+        if (value := getattr(entry, name)) is not None:
+            record[name] = value
     return to_json(record, inf_nan_mode="null")
 
 
@@ -43,5 +64,6 @@ def decode_ledger(body: bytes) -> LedgerEntry:
     record: LedgerEntryRecord = read(LedgerEntryRecord, body, "ledger entry")
     held = vars(record)
     del held["schema_"]
-    held["attempt"] = None if record.attempt is None else read_attempt(record.attempt)
+    held["attempt"] = None if record.attempt is None else read_ledger_attempt(record.attempt)
+    held["intake"] = read_hop(record.intake)
     return LedgerEntry(**held)

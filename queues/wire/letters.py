@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind
+from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.delivery import Stored
 from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
@@ -118,10 +118,8 @@ def _message(outbound: Outbound, max_bytes: int) -> Message:
             # The fence outlives the deduplication window and a restart of the broker.
             fence = {EXPECTED_LAST_SUBJECT_SEQUENCE: "0"}
             return Message(result_subject(tenant, job_id), encode_result(outbound), fence)
-        case LedgerEntry(job_id, tenant, attempt=attempt):
-            return Message(
-                ledger_subject(tenant), encode_ledger(outbound), {MSG_ID: f"{tenant}.{job_id}.{_line(attempt)}"}
-            )
+        case LedgerEntry(job_id, tenant, line=line):
+            return Message(ledger_subject(tenant), encode_ledger(outbound), {MSG_ID: f"{tenant}.{job_id}.{line}"})
         case DeadLetter(tenant, job_id):
             return Message(dead_subject(tenant), encode_dead(outbound), {MSG_ID: f"{tenant}.{job_id}"})
         case Start(job_id, tenant, number, call):
@@ -130,15 +128,6 @@ def _message(outbound: Outbound, max_bytes: int) -> Message:
             return Message(start_subject(tenant, job_id, number, call), encode_start(outbound), fence)
         case Feedback():
             return feedback_message(outbound)
-
-
-def _line(attempt: Attempt | None) -> str:
-    """Return the line's key: a repeated call has its own, as has giving up on one; earlier lines may be booked."""
-    if attempt is None:
-        return "0"
-    if isinstance(attempt.outcome, Failure) and attempt.outcome.kind is FailureKind.INTERRUPTED:
-        return f"{attempt.number}.interrupted"
-    return f"{attempt.number}.again" if attempt.repeated else str(attempt.number)
 
 
 def _fitting(work: Work, max_bytes: int) -> bytes:

@@ -13,9 +13,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ValidationError, create_model
 from pydantic_core import to_json
 
+from fleet.model.attempt import Hop
 from fleet.model.job import CLOUD_ALLOW, Cloud, Job, Lane
 from fleet.model.result import SHADOW_ID, Malformed, Problem, Shadow, Work
-from queues.wire.attempt import CarriedAttempt, carried_attempt_record, counted, read_carried_attempt
+from queues.wire.attempt import (
+    CarriedAttempt,
+    CarriedHop,
+    carried_attempt_record,
+    carried_hop,
+    counted,
+    read_carried_attempt,
+)
 from queues.wire.job import malformed
 from queues.wire.problems import field_problem
 from queues.wire.record import (
@@ -63,13 +71,14 @@ WorkRecord = create_model(
         hop=Count,
         attempts=Annotated[list[CarriedAttempt], AfterValidator(counted)],
         shadow=tuple[str, str, int, float] | None,
+        intake=CarriedHop | None,
     ),
 )
 
 _VALIDATE = WorkRecord.__pydantic_validator__.validate_json
 _OF_JOB = tuple(field.name for field in fields(Job))
 _write_job = writer(Job, WorkRecord, apart=("cloud",))
-_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow"))
+_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow", "intake"))
 
 
 def work_message_id(work: Work) -> str:
@@ -86,6 +95,8 @@ def encode_work(work: Work) -> bytes:
     record["cloud"] = None if providers is None else sorted(providers)
     record["shadow"] = None if shadow is None else [getattr(shadow, field.name) for field in fields(Shadow)]
     record["attempts"] = [carried_attempt_record(attempt) for attempt in work.attempts]
+    if work.intake is not None:
+        record["intake"] = carried_hop(work.intake)
     return to_json(record, fallback=dict)
 
 
@@ -109,10 +120,11 @@ def _read(body: bytes, subject: str) -> Work | Problem:
         return problem
     job = Job(**{name: record.pop(name) for name in _OF_JOB})
     del record["schema_"]
-    shadow, attempts = record.pop("shadow"), record.pop("attempts")
+    shadow, attempts, intake = record.pop("shadow"), record.pop("attempts"), record.pop("intake")
     return Work(
         job,
         shadow=None if shadow is None else Shadow(*shadow),
+        intake=None if intake is None else Hop(*intake),
         attempts=tuple(read_carried_attempt(attempt) for attempt in attempts),
         **record,
     )

@@ -35,6 +35,7 @@ SAID: Mapping[str, Any] = dict.fromkeys(OPTIONS, "groq/main") | {
     "max_cost_usd": 0.25,
     "cloud": ["groq"],
     "regions": ["de", "us"],
+    "person": "p-17",
     "metadata": {"a": "b"},
 }
 DEFAULTS = {each.name: each.default for each in fields(Submission)}

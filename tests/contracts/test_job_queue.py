@@ -11,7 +11,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Usage
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Hop, Usage
 from fleet.model.delivery import Ack, Depths, JobsOf, Retry, Stored, Transition, WorkOf
 from fleet.model.errors import InvalidJob
 from fleet.model.job import CLOUD_DENY, Cloud, Job, Lane, Plan, Tier
@@ -24,6 +24,7 @@ from queues.wire.ledger import decode_ledger
 OpenRig = Callable[..., Awaitable[Rig]]
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+HOP = Hop(1.25, 1.5, 3, "0123456789abcdef", 8)
 NEW, REPEAT, REFUSED = Stored.NEW, Stored.REPEAT, Stored.REFUSED
 BULK = JobsOf(Lane.BULK)
 SMALL = WorkOf("llama-8b", Lane.BULK)
@@ -78,6 +79,7 @@ async def test_a_submitted_job_is_taken_as_it_was_sent(rig: Rig) -> None:
         cloud=("groq", "openai"),
         regions=("eu-central-1", "us"),
         own_key="openai/main",
+        person="p-17",
         metadata={"user": "u-17"},
         traceparent=TRACEPARENT,
     )
@@ -99,6 +101,7 @@ async def test_a_submitted_job_is_taken_as_it_was_sent(rig: Rig) -> None:
         cloud=Cloud(frozenset({"groq", "openai"})),
         regions=("eu-central-1", "us"),
         own_key="openai/main",
+        person="p-17",
         metadata={"user": "u-17"},
     )
     assert (delivery.source, delivery.deliveries, delivery.traceparent) == (BULK, 1, TRACEPARENT)
@@ -111,7 +114,8 @@ async def test_work_is_taken_with_everything_tried_before(rig: Rig) -> None:
         job=replace(job(), cloud=CLOUD_DENY, regions=("us",)),
         reason=Reason.LOW_CONFIDENCE,
         hop=2,
-        attempts=(FAILED, ANSWERED),
+        attempts=(replace(FAILED, provider="groq", requested_model="llama-3.1-8b", hop=HOP), ANSWERED),
+        intake=Hop(1.0, 1.5, 2),
     )
 
     await rig.desk("acme").submit([submission()])

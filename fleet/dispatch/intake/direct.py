@@ -16,6 +16,7 @@ from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.action import Run
+from fleet.model.attempt import Hop
 from fleet.model.delivery import Delivery, JobsOf, WorkOf
 from fleet.model.job import Job, Lane
 from fleet.model.target import Target
@@ -95,7 +96,8 @@ class DirectEntry:
         here = Delivery(job, source, delivery.deliveries, delivery.stored_at, trace, delivery.raw, delivery.token)
         self._leases.exchange(delivery, here)
         self._remember(inflight, now)
-        running = InFlightJob(here, job, reason=run.reason, probe=run.probe)
+        intake = Hop(delivery.stored_at, now, delivery.deliveries)
+        running = InFlightJob(here, job, reason=run.reason, probe=run.probe, intake=intake, taken_at=now)
         self._buffers[run.target].put(job.lane, running, now, deadline_at(job, self._rules))
         return True
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.runner.cost_reservations import cost_of, request_of
-from fleet.model.attempt import Attempt, Judged, Outcome
+from fleet.model.attempt import Attempt, Hop, Judged, Outcome
 from fleet.model.call import Call
 from fleet.model.target import Target
 from policies.budget import own_key_for
@@ -28,12 +28,14 @@ def attempt_of(
     inflight: InFlightJob,
     target: Target,
     outcome: Outcome,
-    started_at: float,
+    batch: MicroBatch,
     ended_at: float,
     confidence: float | None = None,
     judged: Judged | None = None,
 ) -> Attempt:
     """Return the next attempt of the job, with what it cost."""
     number, name, cost = len(inflight.attempts) + 1, target.name, cost_of(inflight, outcome, target)
-    tried = (started_at, ended_at, outcome, confidence, cost, judged)
-    return Attempt(number, name, inflight.reason, *tried, inflight.probe, inflight.repeated, target.region)
+    delivery = inflight.delivery
+    tried = (batch.started_at, ended_at, outcome, confidence, cost, judged, inflight.probe, inflight.repeated)
+    hop = Hop(delivery.stored_at, inflight.taken_at, delivery.deliveries, batch.id, batch.size)
+    return Attempt(number, name, inflight.reason, *tried, target.region, target.provider, target.model, hop)

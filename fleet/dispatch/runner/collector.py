@@ -117,7 +117,7 @@ class Collector:
             """Put the job into the buffer; return the transition of one that is not to run here."""
             self._spans.taken(inflight.delivery, inflight.delivery.traceparent, now)
             action = self._decider.action(inflight, view, now)
-            staying = self._decider.staying(inflight, action)
+            staying = self._decider.staying(inflight, action, now)
             if staying is None:
                 return self._decider.transition(inflight, action, now)
             self._buffer.put(lane, staying, now, deadline_at(inflight.job, self._rules))

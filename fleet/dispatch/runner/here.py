@@ -58,10 +58,10 @@ class TargetDecider:
     def runs_here(self, action: Action) -> bool:
         return isinstance(action, Run) and action.target == self._name
 
-    def staying(self, inflight: InFlightJob, action: Action) -> InFlightJob | None:
+    def staying(self, inflight: InFlightJob, action: Action, now: float) -> InFlightJob | None:
         """Return the job as it waits for a slot or for the target's first replica; None where it does not stay."""
         if isinstance(action, Run) and action.target == self._name:
-            return inflight.about_to_run(action)
+            return inflight.about_to_run(action, now)
         return inflight if self._waits_here(action) else None
 
     def _waits_here(self, action: Action) -> bool:
@@ -97,6 +97,6 @@ class TargetDecider:
         """Decide again on a job that waits here; return it as it stays, or the transition with which it leaves."""
         with contained("decision_failed", inflight.delivery) as met:
             action = self.action(inflight, view, now)
-            return self.staying(inflight, action) or self.transition(inflight, action, now)
+            return self.staying(inflight, action, now) or self.transition(inflight, action, now)
         assert met.error is not None
         return self._decider.broken(inflight, met.error, now)

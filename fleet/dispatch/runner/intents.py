@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from fleet.dispatch.containment import contained
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.patience import ANSWER_SECONDS, insist
 from fleet.dispatch.runner.call import attempt_of
 from fleet.dispatch.transition import on_record
@@ -100,7 +100,10 @@ class IntentLog:
     def closing(self, answered: Sequence[InFlightJob], late: Sequence[InFlightJob]) -> list[Transition]:
         """Return the transitions of jobs that have their result; second calls that were begun go into the ledger."""
         now = self._clock.now()
-        noted = [on_record(each.after(attempt_of(each, self._target, INTERRUPTED, now, now)), now) for each in late]
+        never_made = MicroBatch(now)
+        noted = [
+            on_record(each.after(attempt_of(each, self._target, INTERRUPTED, never_made, now)), now) for each in late
+        ]
         return [*noted, *(Transition((), Ack(each.delivery)) for each in answered)]
 
     async def _unanswered(self, before: list[InFlightJob]) -> Recorded:

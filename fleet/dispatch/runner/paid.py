@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from fleet import faults
 from fleet.dispatch.containment import contained
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.patience import ANSWER_SECONDS
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.runner.cost_reservations import CostReservations
@@ -104,7 +104,7 @@ class PaidCalls:
             return []
         recorded = await self._recorded(self._intents.repeat, jobs)
         if recorded.exhausted:
-            await self._assess([(each, INTERRUPTED) for each in recorded.exhausted], self._clock.now())
+            await self._assess([(each, INTERRUPTED) for each in recorded.exhausted], MicroBatch(self._clock.now()))
         if recorded.may_call:
             await self._execute(recorded.may_call)
         return []

@@ -86,6 +86,8 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("regions", "de", "regions", "must be a valid list"),
         ("regions", [], "regions", "at least 1 item"),
         ("regions", ["de", "The Hague"], "regions.1", "must match pattern"),
+        ("person", "ada@example.com", "person", "must match pattern"),
+        ("person", "x" * 65, "person", "must match pattern"),
         ("own_key", "sk-a-key-in-place-of-its-name", "own_key", "must match pattern"),
         ("metadata", {"user": 17}, "metadata.user", "must be a valid string"),
         ("metadata", {f"k{n}": "" for n in range(17)}, "metadata", "at most 16 items"),

@@ -21,13 +21,23 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from fleet.model import calibration as model
-from fleet.model.attempt import Answer, Attempt, Failure, Features, Headroom, Judged, Usage
+from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, Features, Headroom, Hop, Judged, Usage
 from fleet.model.feedback import Feedback
 from fleet.model.job import Cloud, Job
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Start, Work
 from fleet.model.submission import Submission
 from queues.wire import calibration
-from queues.wire.attempt import AttemptRecord, CarriedAttempt, FailureRecord, FeaturesRecord, JudgedRecord, UsageRecord
+from queues.wire.attempt import (
+    AttemptRecord,
+    CarriedAttempt,
+    EngineTimesRecord,
+    FailureRecord,
+    FeaturesRecord,
+    HopRecord,
+    JudgedRecord,
+    LedgerAttemptRecord,
+    UsageRecord,
+)
 from queues.wire.dead_letter import DeadLetterRecord, decode_dead, encode_dead
 from queues.wire.feedback import FeedbackRecord
 from queues.wire.job import JobRecord, decode_job, encode_submission
@@ -41,9 +51,13 @@ LISTS: list[tuple[type, type[BaseModel], set[str]]] = [
     (Job, JobRecord, {"submitted_at"}),
     (Job, WorkRecord, set()),
     (Work, WorkRecord, {"job"}),
-    (Attempt, AttemptRecord, {"outcome"}),
+    (Attempt, AttemptRecord, {"outcome", "provider", "requested_model", "hop"}),
+    (Attempt, LedgerAttemptRecord, {"outcome"}),
     (Attempt, CarriedAttempt, {"outcome"}),
-    (Answer, AttemptRecord, {"message", "headroom"}),
+    (Answer, AttemptRecord, {"message", "headroom", "engine"}),
+    (Answer, LedgerAttemptRecord, {"message", "headroom"}),
+    (Hop, HopRecord, set()),
+    (EngineTimes, EngineTimesRecord, set()),
     (Failure, FailureRecord, {"retry_after_seconds", "headroom"}),
     (Usage, UsageRecord, set()),
     (Features, FeaturesRecord, set()),
@@ -51,7 +65,7 @@ LISTS: list[tuple[type, type[BaseModel], set[str]]] = [
     (Problem, ProblemRecord, set()),
     (Receipt, ClaimRecord, set()),
     (Result, ResultRecord, {"answer"}),
-    (Answer, ResultRecord, {"features", "headroom"}),
+    (Answer, ResultRecord, {"features", "headroom", "engine"}),
     (LedgerEntry, LedgerEntryRecord, set()),
     (DeadLetter, DeadLetterRecord, set()),
     (Feedback, FeedbackRecord, {"at"}),
@@ -117,22 +131,30 @@ spoken = st.fixed_dictionaries({"role": st.just("assistant"), "content": st.none
 answers = drawn(Answer, message=spoken, headroom=st.none())
 outcomes = answers | drawn(Failure, headroom=st.none())
 judgements = drawn(Judged, threshold=shares | st.just(math.inf))
-attempts = drawn(Attempt, outcome=outcomes, judged=st.none() | judgements)
+batches = st.tuples(st.just(None), st.just(0)) | st.tuples(names, st.integers(min_value=1, max_value=999))
+hops = st.builds(lambda way, batch: Hop(*way, *batch), st.tuples(*[BY_TYPE[float]] * 2, BY_TYPE[int]), batches)
+attempts = drawn(Attempt, outcome=outcomes, judged=st.none() | judgements, hop=st.none() | hops)
 histories = st.lists(attempts, max_size=3).map(
     lambda tried: tuple(replace(attempt, number=number) for number, attempt in enumerate(tried, 1))
 )
-works = drawn(Work, job=jobs, attempts=histories)
+works = drawn(Work, job=jobs, attempts=histories, intake=st.none() | hops)
 results = drawn(Result, answer=st.none(), attempts=histories)
-entries = drawn(LedgerEntry, attempt=st.none() | attempts)
+entries = drawn(LedgerEntry, attempt=st.none() | attempts, intake=st.none() | hops)
 
 
-def heard(attempt: Attempt) -> Attempt:
-    """What readers outside learn of it."""
+def booked(attempt: Attempt) -> Attempt:
+    """What readers of the ledger learn of it."""
     match attempt.outcome:
         case Answer() as answer:
             return replace(attempt, outcome=replace(answer, message={}))
         case Failure() as failure:
             return replace(attempt, outcome=replace(failure, retry_after_seconds=None))
+
+
+def heard(attempt: Attempt) -> Attempt:
+    """What readers of results learn of it."""
+    told = replace(booked(attempt), provider=None, requested_model=None, hop=None)
+    return replace(told, outcome=replace(told.outcome, engine=None)) if isinstance(told.outcome, Answer) else told
 
 
 @given(jobs)
@@ -155,7 +177,7 @@ def test_every_field_of_a_result_arrives(result: Result, answer: Answer | None) 
     delivered = replace(result, answer=answer, attempts=() if answer else result.attempts)
     expected = replace(
         delivered,
-        answer=answer and replace(answer, features=None),
+        answer=answer and replace(answer, features=None, engine=None),
         attempts=tuple(map(heard, delivered.attempts)),
     )
 
@@ -164,7 +186,17 @@ def test_every_field_of_a_result_arrives(result: Result, answer: Answer | None) 
 
 @given(entries)
 def test_every_field_of_a_ledger_entry_arrives(entry: LedgerEntry) -> None:
-    assert decode_ledger(encode_ledger(entry)) == replace(entry, attempt=entry.attempt and heard(entry.attempt))
+    assert decode_ledger(encode_ledger(entry)) == replace(entry, attempt=entry.attempt and booked(entry.attempt))
+
+
+@given(entries)
+def test_what_is_not_known_is_left_out_of_the_ledger(entry: LedgerEntry) -> None:
+    written = json.loads(encode_ledger(entry))
+
+    for name in ("submitted_at", "traceparent", "intake", "person"):
+        assert (name in written) == (getattr(entry, name) is not None)
+    for name in ("provider", "requested_model", "hop"):
+        assert (name in (written["attempt"] or {})) == (getattr(entry.attempt, name, None) is not None)
 
 
 @given(drawn(DeadLetter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Usage
+from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, FailureKind, Features, Hop, Judged, Usage
 from fleet.model.calibration import (
     Calibration,
     CalibrationKey,
@@ -71,7 +71,7 @@ def jobs() -> list[bytes]:
         _envelope(request=RICH, schema=1, tenant=TENANT, lane="bulk", tier="simple", own_key="groq/k-1"),
         _envelope(request=PLAIN, deadline="2030-01-31T12:00:00Z", cloud=["groq", "openai"], metadata={"user": "u-1"}),
         _envelope(request=PLAIN, deadline=1_900_000_000, max_cost_usd=0.01, cloud="deny", above="llama-8b"),
-        _envelope(request=PLAIN, regions=["eu-central-1", "us"]),
+        _envelope(request=PLAIN, regions=["eu-central-1", "us"], person="p-17"),
     ]
 
 
@@ -82,9 +82,24 @@ def _job(**changes: Any) -> Job:
 
 FEATURES = Features(-0.5, -0.1, -0.2, -0.2, -0.1, 3, 1.0, 0.1)
 JUDGED = Judged(0.8, OutputKind.SHORT, "v1", probe=Probe.P_TRUE)
-ANSWER = Answer({"role": "assistant", "content": "positive"}, "stop", Usage(10, 2), "m", FEATURES)
+TIMES = EngineTimes(1.25, 0.25, 0.1, 0.1, 0.5)
+ANSWER = Answer({"role": "assistant", "content": "positive"}, "stop", Usage(10, 2), "m", FEATURES, engine=TIMES)
+HOP = Hop(0.5, 0.75, 1, "0123456789abcdef", 8)
 ATTEMPTS = (
-    Attempt(1, TARGET, Reason.ROUTED, 1.0, 2.0, ANSWER, 0.4, 0.01, JUDGED),
+    Attempt(
+        1,
+        TARGET,
+        Reason.ROUTED,
+        1.0,
+        2.0,
+        ANSWER,
+        0.4,
+        0.01,
+        JUDGED,
+        provider="fleet",
+        requested_model="m",
+        hop=HOP,
+    ),
     Attempt(2, "mixtral-8x7b", Reason.LOW_CONFIDENCE, 2.0, 3.0, Failure(FailureKind.TIMEOUT, "late", 2.0)),
 )
 PROBLEM = Problem("body: must be JSON", "body", "must be JSON")
@@ -95,7 +110,7 @@ def work() -> list[bytes]:
     shadow = Shadow(ID, TARGET, 1, 0.1)
     return [
         encode_work(Work(_job(), TARGET, Reason.ROUTED)),
-        encode_work(Work(rich, TARGET, Reason.LOW_CONFIDENCE, 2, ATTEMPTS)),
+        encode_work(Work(rich, TARGET, Reason.LOW_CONFIDENCE, 2, ATTEMPTS, intake=Hop(0.5, 0.6))),
         encode_work(
             Work(_job(cloud=Cloud(frozenset({"groq"})), regions=("us",)), TARGET, Reason.SHADOW, 1, ATTEMPTS, shadow)
         ),

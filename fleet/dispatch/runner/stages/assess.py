@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fleet.dispatch.containment import contain, contained
 from fleet.dispatch.decide import Decider
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.patience import ANSWER_SECONDS
 from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.call import attempt_of, given_seconds
@@ -51,24 +51,24 @@ class Assess:
         self._exit = leaving
         self._precedence = precedence
 
-    async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> None:
-        """Conclude jobs whose calls began at `started_at`. A bug in one group leaves the others alone."""
+    async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], batch: MicroBatch) -> None:
+        """Conclude jobs of one batch. A bug in one group leaves the others alone."""
         name, traffic, lane = self._target.name, self._state.traffic, done[0][0].job.lane
         if not traffic.is_short(name):  # if it is, the interactive jobs wait for these slots
             await self._precedence.give_way(lane)
         with self._precedence.step(lane), traffic.leaving(name, len(done)):
             jobs, transitions = [each for each, _ in done], list[Transition]()
             with contained("answers_not_concluded", target=name, jobs=len(done)):
-                transitions = self._conclude(done, started_at)
+                transitions = self._conclude(done, batch)
             await self._exit.leave(jobs, transitions, ANSWER_SECONDS)
 
-    def _conclude(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> list[Transition]:
+    def _conclude(self, done: Sequence[tuple[InFlightJob, Outcome]], batch: MicroBatch) -> list[Transition]:
         now = self._clock.now()
         done = [(each, believed(each, outcome, self._target)) for each, outcome in done]
         for inflight, outcome in done:
-            self._note(inflight, outcome, started_at, now)
+            self._note(inflight, outcome, batch.started_at, now)
         view = self._state.view()
-        return [self._judge(each, outcome, view, started_at, now) for each, outcome in done]
+        return [self._judge(each, outcome, view, batch, now) for each, outcome in done]
 
     def _note(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
         """Book what the call cost, and learn from it how the target is doing."""
@@ -78,9 +78,9 @@ class Assess:
         seconds = given_seconds(inflight, self._target, started_at, self._rules)
         self._state.record(self._target, outcome, seconds, now, has_own_key)
 
-    def _judge(self, inflight: InFlightJob, outcome: Outcome, view: View, started_at: float, now: float) -> Transition:
+    def _judge(self, inflight: InFlightJob, outcome: Outcome, view: View, batch: MicroBatch, now: float) -> Transition:
         try:
-            attempt = self._attempt(inflight, outcome, started_at, now)
+            attempt = self._attempt(inflight, outcome, batch, now)
             tried = inflight.after(attempt)
             self._spans.model_call(inflight, attempt, self._target)
             return self._decider.transition(tried, self._decider.action_after(tried, view, now), now)
@@ -88,8 +88,8 @@ class Assess:
             contain(error, "judgement_failed", inflight.delivery)
             return self._decider.broken(inflight, error, now)
 
-    def _attempt(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> Attempt:
+    def _attempt(self, inflight: InFlightJob, outcome: Outcome, batch: MicroBatch, now: float) -> Attempt:
         confidence, judged = None, None
         if isinstance(outcome, Answer):
             confidence, judged = self._knowledge.judge(inflight, outcome, self._target)
-        return attempt_of(inflight, self._target, outcome, started_at, now, confidence, judged)
+        return attempt_of(inflight, self._target, outcome, batch, now, confidence, judged)

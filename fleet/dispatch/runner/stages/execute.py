@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from functools import partial
 
 import structlog
 
 from fleet import faults
 from fleet.dispatch.containment import contained
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.runner.call import call_of
 from fleet.dispatch.runner.here import TargetDecider
@@ -61,55 +62,56 @@ class Execute:
         started_at = self._clock.now()
         wanted, unwanted = self._decider.sorted_by_want(jobs, started_at)
         open_jobs = dict(enumerate(wanted))
+        batch = MicroBatch(started_at, secrets.token_hex(8), len(wanted))
         async with asyncio.TaskGroup() as leaving:
             if unwanted:
                 leaving.create_task(self._exit.drop(unwanted, started_at))
             # Nothing may be awaited between that check for cancelled jobs and this watch.
-            call_off = partial(self._call_off, open_jobs, leaving, started_at)
+            call_off = partial(self._call_off, open_jobs, leaving, batch)
             with self._cancelling.watching(open_jobs, call_off):
-                await self._converse(open_jobs, leaving, started_at)
+                await self._converse(open_jobs, leaving, batch)
 
-    async def _converse(self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, started_at: float) -> None:
+    async def _converse(self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, batch: MicroBatch) -> None:
         """Run the jobs and hand each on as soon as its outcome is there. A cancelled one leaves by itself."""
         jobs = list(open_jobs.values())
         if not jobs:
             return
-        await self._call(jobs, open_jobs, leaving, started_at)
+        await self._call(jobs, open_jobs, leaving, batch)
         if open_jobs:
             left = [(each, NO_ANSWER) for each in open_jobs.values()]
             open_jobs.clear()
-            await self._assess(left, started_at)
+            await self._assess(left, batch)
         deliveries = [each.delivery for each in jobs]
-        self._spans.batch(deliveries, self._target.name, started_at, self._clock.now())
+        self._spans.batch(deliveries, self._target.name, batch.started_at, self._clock.now())
 
     async def _call(
         self,
         jobs: list[InFlightJob],
         open_jobs: dict[int, InFlightJob],
         leaving: asyncio.TaskGroup,
-        started_at: float,
+        batch: MicroBatch,
     ) -> None:
         task = asyncio.current_task()
         try:
             faults.point(self._calling)
-            calls = [call_of(each, self._target, started_at, self._rules) for each in jobs]
+            calls = [call_of(each, self._target, batch.started_at, self._rules) for each in jobs]
             async for group in self._backend.run(calls):
                 faults.point(self._answered)
                 done = [(open_jobs.pop(index), outcome) for index, outcome in group if index in open_jobs]
                 if done:
-                    leaving.create_task(self._assess(done, started_at))
+                    leaving.create_task(self._assess(done, batch))
         except BaseException as error:  # a backend never raises; if one does, its jobs must still end
             if is_own(error, task):
                 raise
             log.exception("backend_raised", target=self._target.name)
 
     def _call_off(
-        self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, started_at: float, index: int
+        self, open_jobs: dict[int, InFlightJob], leaving: asyncio.TaskGroup, batch: MicroBatch, index: int
     ) -> None:
         """End a running job: free its slot at once and stop its call at the backend, without waiting for that."""
         inflight = open_jobs.pop(index, None)
         if inflight is not None:
-            leaving.create_task(self._assess([(inflight, CALLED_OFF)], started_at))
+            leaving.create_task(self._assess([(inflight, CALLED_OFF)], batch))
             leaving.create_task(self._stop(inflight))
 
     async def _stop(self, inflight: InFlightJob) -> None:

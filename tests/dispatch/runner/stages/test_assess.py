@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from jobs_in_flight import in_flight
 
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.patience import ANSWER_SECONDS
 from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.stages.assess import Assess
@@ -21,6 +21,8 @@ RULES = load_rules(None, None, "local")
 TARGET = RULES.catalogue.targets["llama-8b"]
 ANSWER = Answer({"role": "assistant", "content": "yes"}, "stop", Usage(3, 1), "llama")
 BUSY = Failure(FailureKind.OVERLOADED, "busy")
+
+BATCH = MicroBatch(3.0, "0123456789abcdef", 2)
 
 A, B = jobs = [in_flight(name, TARGET.name) for name in "ab"]
 
@@ -72,7 +74,7 @@ def stage() -> Stage:
 
 
 async def test_every_outcome_is_booked_and_learned_from_before_anything_is_decided(stage: Stage) -> None:
-    await stage.run([(A, ANSWER), (B, BUSY)], started_at=3.0)
+    await stage.run([(A, ANSWER), (B, BUSY)], BATCH)
 
     assert stage.settled == [(A, ANSWER), (B, BUSY)]
     assert stage.recorded == [ANSWER, BUSY]
@@ -81,13 +83,17 @@ async def test_every_outcome_is_booked_and_learned_from_before_anything_is_decid
         (1, "llama-8b", 3.0, 5.0)
     ] * 2
     assert [(each.outcome, each.confidence) for each in attempts] == [(ANSWER, 0.75), (BUSY, None)]
+    assert {(each.hop.stored_at, each.hop.deliveries, each.hop.batch, each.hop.batch_size) for each in attempts} == {
+        (1.0, 1, BATCH.id, 2)
+    }
+    assert {(each.provider, each.requested_model) for each in attempts} == {(TARGET.provider, TARGET.model)}
     transitions = [Transition((), Ack(each.delivery)) for each in jobs]
     assert stage.left == [(jobs, transitions, ANSWER_SECONDS)]
 
 
 async def test_a_job_that_meets_a_bug_fails_alone(stage: Stage) -> None:
     stage.buggy = [A]
-    await stage.run([(A, ANSWER), (B, ANSWER)], started_at=3.0)
+    await stage.run([(A, ANSWER), (B, ANSWER)], BATCH)
     [(left, transitions, _)] = stage.left
     assert left == jobs
     assert transitions == [Transition((), Retry(A.delivery)), Transition((), Ack(B.delivery))]
@@ -100,12 +106,12 @@ async def test_jobs_that_cannot_be_concluded_leave_all_the_same_and_come_back_la
         raise ZeroDivisionError
 
     monkeypatch.setattr(stage, "record", fail)
-    await stage.run([(A, ANSWER), (B, ANSWER)], started_at=3.0)
+    await stage.run([(A, ANSWER), (B, ANSWER)], BATCH)
     assert stage.left == [(jobs, [], ANSWER_SECONDS)]
 
 
 async def test_a_usage_that_the_call_cannot_have_had_is_not_believed(stage: Stage) -> None:
     impossible = Answer(ANSWER.message, "stop", Usage(-40_000_000, 1), "llama")
-    await stage.run([(A, impossible)], started_at=3.0)
+    await stage.run([(A, impossible)], BATCH)
     [(_, booked)] = stage.settled
     assert booked.usage == Usage()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from jobs_in_flight import in_flight
 
-from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.runner.stages.execute import CALLED_OFF, NO_ANSWER, Execute
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome, Usage
 from fleet.model.call import Call
@@ -51,7 +51,7 @@ class Stage:
         async def stop(self, call_ids: Sequence[str]) -> None:
             self._stage.stopped += call_ids
 
-    async def assess(self, done: Sequence[tuple[InFlightJob, Outcome]], started_at: float) -> None:
+    async def assess(self, done: Sequence[tuple[InFlightJob, Outcome]], batch: MicroBatch) -> None:
         self.assessed.put_nowait(list(done))
 
     def sorted_by_want(self, given: list[InFlightJob], now: float) -> tuple[list[InFlightJob], list[InFlightJob]]:
