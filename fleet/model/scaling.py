@@ -49,6 +49,7 @@ class Load:
     all by target. `cpu_share` is of one core, since the report before. `serves` names the targets it takes work for
     (None: an older dispatcher, which does not say), `own_key_only` those that serve only a tenant's own key. `direct`
     counts the jobs that run without a message on WORK: the queue still counts them among the jobs of their lane.
+    `shut` names the targets whose breaker lets no job through, and when it opens again (unix seconds).
     """
 
     dispatcher: str
@@ -61,6 +62,7 @@ class Load:
     serves: frozenset[str] | None = None
     own_key_only: frozenset[str] = frozenset()
     direct: Mapping[WorkOf, int] = field(default_factory=dict)
+    shut: Mapping[str, float] = field(default_factory=dict)
 
 
 class ScalingReason(StrEnum):

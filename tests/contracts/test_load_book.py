@@ -29,6 +29,7 @@ LOAD = Load(
     tokens_running={"llama-8b": 640.5},
     tokens_missed={"llama-70b": 10.0},
     cpu_share=0.25,
+    shut={"gpt-4o": 1_795_132_860.0},
 )
 
 

@@ -243,4 +243,11 @@ class FleetState:
         """Return a report of this dispatcher's load; `cpu_share` is a share of one core."""
         load = self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)
         own_key_only, direct = self._own_key_only & self._available, self.traffic.direct.by_work()
-        return replace(load, serves=self._available, own_key_only=own_key_only, direct=direct)
+        return replace(
+            load, serves=self._available, own_key_only=own_key_only, direct=direct, shut=self._shut_until(at)
+        )
+
+    def _shut_until(self, now: float) -> dict[str, float]:
+        """Return the targets that are shut to the fleet's own jobs, and when each opens again."""
+        shut = (name for name in self._available if self.shut(name, now)[0])
+        return {name: self._target_view(name, None).breaker.open_until_at for name in shut}

@@ -62,6 +62,7 @@ class _Record(BaseModel):
     serves: frozenset[str] | None = None
     own_key_only: frozenset[str] = frozenset()
     direct: list[_DirectRecord] = Field(default_factory=list)
+    shut: dict[str, Amount] = Field(default_factory=dict)
 
 
 def encode_load(load: Load) -> bytes:
@@ -72,6 +73,8 @@ def encode_load(load: Load) -> bytes:
         record |= {"serves": sorted(load.serves), "own_key_only": sorted(load.own_key_only)}
     if load.direct:
         record["direct"] = [{"target": w.target, "lane": w.lane, "jobs": jobs} for w, jobs in load.direct.items()]
+    if load.shut:
+        record["shut"] = dict(load.shut)
     return to_json(record)
 
 
@@ -96,6 +99,7 @@ def decode_load(body: bytes) -> Load:
         serves=record.serves,
         own_key_only=record.own_key_only,
         direct={WorkOf(each.target, each.lane): each.jobs for each in record.direct},
+        shut=record.shut,
     )
 
 

@@ -219,3 +219,13 @@ async def test_the_fleets_account_does_not_keep_tenants_keys_from_the_target(ben
         own = await bench.submit(5, lane=Lane.STANDARD, **{**far(), **OWN_KEY})
         results = [await bench.result(job_id) for job_id in own]
     assert {each.status for each in results} == {Status.SUCCEEDED}
+
+
+def test_a_report_names_the_targets_that_are_shut_and_when_they_open(state, tripped):
+    assert tripped.load("a1", NOW + 1, 0.0).shut == {CLOUD: NOW + 5}
+    assert tripped.load("a1", NOW + 6, 0.0).shut == {}
+
+
+def test_a_report_names_a_target_whose_account_is_no_good(state, target):
+    state.record(target, NO_CREDIT, 60.0, NOW)
+    assert set(state.load("a1", NOW + 1, 0.0).shut) == {CLOUD}
