@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,49 +11,11 @@ from rich.table import Table
 from fleet.cli.jobs import stored_result
 from fleet.cli.output import Output
 from fleet.model.attempt import Answer, Attempt, Failure, Judged, Usage
-from fleet.model.reason import Reason
+from fleet.model.reason import MEANINGS
 from fleet.model.result import Result
 
 if TYPE_CHECKING:
     from fleet.settings.environment import Settings
-
-MEANINGS: Mapping[Reason, str] = {
-    Reason.ROUTED: "first on the ladder of its tier and plan",
-    Reason.PINNED: "the request names this model",
-    Reason.PREDICTED: "a learned router expects the first target on the ladder to fail",
-    Reason.LOW_CONFIDENCE: "the answer before was not trusted",
-    Reason.NOT_CALIBRATED: "too few labels to promise anything, so everything escalates",
-    Reason.UNFAMILIAR: "no calibration has labels of such a task or text: how good the answer is, is not known",
-    Reason.GUARANTEE_WITHDRAWN: "traffic has drifted: the safer threshold holds, and the answer before was below it",
-    Reason.TARGET_FAILED: "the attempt before failed",
-    Reason.TARGET_UNAVAILABLE: "a weaker target was shut at that moment",
-    Reason.TARGET_COLD: "a weaker target had no replica, and none would have come in time or more cheaply",
-    Reason.OVERLOADED: "a weaker target was too busy to answer before the deadline",
-    Reason.RETRY: "the same target again, after its pause",
-    Reason.GREY_BAND: "a second look: the answer before was too close to its threshold to call",
-    Reason.SHADOW: "compared with a stronger target, to learn from",
-    Reason.BACKOFF: "waiting before the same target is tried again",
-    Reason.BREAKER_OPEN: "waiting for a target that keeps failing",
-    Reason.COLD: "waiting for a target to start",
-    Reason.MONEY_BUSY: "waiting for calls under way to say what they cost",
-    Reason.DELAYED: "not to run before a later time",
-    Reason.CONFIDENT: "confidence reached the threshold",
-    Reason.NOT_CHECKED: "the target gives nothing to judge by, and has no prior",
-    Reason.CASCADE_OFF: "confidence decides nothing here: all answers of this target are treated alike",
-    Reason.LADDER_EXHAUSTED: "no stronger target is left: the best answer there is",
-    Reason.OUT_OF_TIME: "no time is left for another target: the best answer there is",
-    Reason.OUT_OF_MONEY: "no money is left for another target: the best answer there is, if any",
-    Reason.INVALID: "the request breaks a rule",
-    Reason.OVER_QUOTA: "too many jobs of the tenant were waiting",
-    Reason.DEADLINE_PASSED: "the deadline passed before there was an answer",
-    Reason.DEADLINE_OUT_OF_REACH: "given up early: jobs take far longer now than the deadline leaves",
-    Reason.CANCELLED: "its publisher called it off",
-    Reason.NO_TARGET: "no target may run this job",
-    Reason.RESIDENCY: "no target is where the job's content may be processed",
-    Reason.ALL_FAILED: "every target failed",
-    Reason.TOO_MANY_DELIVERIES: "handed out again and again without coming to an end",
-    Reason.INTERNAL_ERROR: "a bug of the fleet's own",
-}
 
 
 async def explain(settings: Settings, output: Output, job_id: str) -> None:

@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 from memory_fleet import attempt, failed, succeeded
 
-from fleet.cli.explain import MEANINGS
 from fleet.model.attempt import Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import Guard, OutputKind, Probe
-from fleet.model.reason import Reason
+from fleet.model.reason import MEANINGS, Reason
 
 FEATURES = Features(sum=-0.6, mean=-0.2, min=-0.5, q10=-0.4, q25=-0.3, count=3, margin=1.5, entropy=0.7)
 JOB = "job-0123456789abcdef"
