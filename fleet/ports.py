@@ -131,6 +131,9 @@ class DeadLetters(Protocol):
     def letters(self, tenant: str | None = None) -> AsyncIterator[Kept]:
         """Yield the dead letters still kept, of the tenant or of all, oldest first."""
 
+    async def latest(self, limit: int, before: int | None = None) -> Sequence[Kept]:
+        """Return at most `limit` letters, newest first: of all, or of those numbered below `before`."""
+
     async def letter(self, sequence: int) -> Kept | None:
         """Return the dead letter with this number, or None."""
 

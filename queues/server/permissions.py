@@ -62,6 +62,7 @@ def fleet_users() -> tuple[User, ...]:
         _dispatcher(),
         _ledger(),
         _sre(),
+        _console(),
     )
 
 
@@ -139,19 +140,29 @@ def _ledger() -> User:
     return _user("ledger", "reads the accounts and the feedback, for evaluation and billing", publish)
 
 
+_WATCHES = (
+    f"{API}.INFO",
+    f"{API}.STREAM.NAMES",
+    f"{API}.STREAM.LIST",
+    f"{API}.STREAM.INFO.*",
+    f"{API}.CONSUMER.NAMES.*",
+    f"{API}.CONSUMER.LIST.*",
+    f"{API}.CONSUMER.INFO.*.*",
+    f"{API}.STREAM.MSG.GET.{SPEND}",
+    f"{API}.STREAM.MSG.GET.{LOAD}",
+)
+"""The rights to see the state of streams and consumers, load and money."""
+
+
 def _sre() -> User:
-    asked = (
-        f"{API}.INFO",
-        f"{API}.STREAM.NAMES",
-        f"{API}.STREAM.LIST",
-        f"{API}.STREAM.INFO.*",
-        f"{API}.CONSUMER.NAMES.*",
-        f"{API}.CONSUMER.LIST.*",
-        f"{API}.CONSUMER.INFO.*.*",
-        f"{API}.STREAM.MSG.GET.{SPEND}",
-        f"{API}.STREAM.MSG.GET.{LOAD}",
-    )
-    return _user("sre", "sees depths, consumers, load and money; never a prompt or an answer", asked, ("$JS.EVENT.>",))
+    purpose = "sees depths, consumers, load and money; never a prompt or an answer"
+    return _user("sre", purpose, _WATCHES, ("$JS.EVENT.>",))
+
+
+def _console() -> User:
+    # A dead letter is read whole, prompt included; the console shows who, when and why.
+    read = (*_reads(CALIBRATIONS), f"{API}.STREAM.MSG.GET.{DEAD}")
+    return _user("console", "serves `fleet console`: what sre sees, calibrations and dead letters", (*_WATCHES, *read))
 
 
 def _user(name: str, purpose: str, publish: tuple[str, ...], heard: tuple[str, ...] = ()) -> User:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
@@ -24,6 +26,7 @@ SENT = Submission(
     max_cost_usd=0.5,
     metadata={"user": "u-17"},
 )
+LETTER = DeadLetter("acme", SENT.id, Reason.ALL_FAILED, Problem("every target failed"), b"remind me", 5.0, Lane.BULK)
 
 
 async def a_letter(rig: Rig, as_work: bool = False, tenant: str = "acme") -> DeadLetter:
@@ -89,3 +92,27 @@ async def test_a_letter_that_holds_no_job_cannot_be_redriven(rig: Rig) -> None:
     [kept] = [kept async for kept in dead.letters()]
     with pytest.raises(InvalidJob, match="holds no job"):
         await dead.redrive(kept, NOW)
+
+
+async def test_the_latest_letters_come_newest_first_and_in_pages(rig: Rig) -> None:
+    letters = [replace(LETTER, job_id=f"job-{n:016}") for n in range(5)]
+    await rig.queue.publish(letters)
+    dead = rig.dead_letters()
+    first = await dead.latest(2)
+    second = await dead.latest(2, before=first[-1].sequence)
+    assert [kept.letter for kept in (*first, *second)] == letters[:0:-1]
+    assert [kept.letter for kept in await dead.latest(2, before=second[-1].sequence)] == letters[:1]
+    assert await dead.latest(10) == [*first, *second, *await dead.latest(1, before=second[-1].sequence)]
+
+
+async def test_dropped_letters_leave_no_gap_among_the_latest(rig: Rig) -> None:
+    letters = [replace(LETTER, job_id=f"job-{n:016}") for n in range(6)]
+    await rig.queue.publish(letters)
+    dead = rig.dead_letters()
+    for kept in (await dead.latest(6))[:5]:
+        await dead.drop(kept.sequence)
+    assert [kept.letter for kept in await dead.latest(1)] == letters[:1]
+
+
+async def test_where_there_are_no_letters_there_are_no_latest(rig: Rig) -> None:
+    assert list(await rig.dead_letters().latest(10)) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,6 +28,9 @@ from queues.wire.work import decode_work
 
 REDRIVEN_FROM = "redriven_from"
 """The key in a job's metadata that names the job whose dead letter it comes from."""
+
+MOST_LOOKED = 500
+"""Numbers asked for at once where letters have been dropped; a letter takes up to 700 KB."""
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +114,20 @@ class JetStreamDeadLetters:
             if (kept := _kept(message.sequence, message.data)) is not None:
                 yield kept
 
+    async def latest(self, limit: int, before: int | None = None) -> Sequence[Kept]:
+        info = await api.stream_info(self._connection, DEAD)
+        end = info.last_sequence + 1 if before is None else min(before, info.last_sequence + 1)
+        found: list[Kept] = []
+        looked = limit
+        while len(found) < limit and end > info.first_sequence:
+            start = max(info.first_sequence, end - looked)
+            places = [(DEAD, sequence) for sequence in reversed(range(start, end))]
+            messages = await api.get(self._connection, places)
+            kept = (_kept(message.sequence, message.data) for message in messages if message is not None)
+            found += [letter for letter in kept if letter is not None]
+            end, looked = start, min(2 * looked, MOST_LOOKED)  # many in a row may have been dropped
+        return found[:limit]
+
     async def letter(self, sequence: int) -> Kept | None:
         [message] = await api.get(self._connection, [(DEAD, sequence)])
         return None if message is None else _kept(sequence, message.data)
@@ -139,6 +156,10 @@ class MemoryDeadLetters:
             kept = await self.letter(sequence)
             if kept is not None and tenant in (None, kept.letter.tenant):
                 yield kept
+
+    async def latest(self, limit: int, before: int | None = None) -> Sequence[Kept]:
+        kept = [each async for each in self.letters() if before is None or each.sequence < before]
+        return kept[::-1][:limit]
 
     async def letter(self, sequence: int) -> Kept | None:
         stored = self._broker.stored("dead")

@@ -157,6 +157,14 @@ ATTEMPTS = [
     Attempt("sre", "submit a job", "jobs.bulk.beta", PUBLISH),
     Attempt("sre", "write the money spent today", "$KV.spend.2030-01-31.fleet", PUBLISH),
     Attempt("sre", "listen to results", "results.>", LISTEN, listens=True),
+    Attempt("console", "see depths", "$JS.API.STREAM.LIST", "stream_list_response"),
+    Attempt("console", "see calibrations", "$JS.API.CONSUMER.CREATE.KV_calibrations", "consumer_create_response"),
+    Attempt("console", "look for a dead letter", "$JS.API.STREAM.MSG.GET.DEAD", "no message found", body=b'{"seq":1}'),
+    Attempt("console", "read a prompt", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
+    Attempt("console", "read a result", f"{DIRECT_GET}.{RESULT_OF_BETA}", PUBLISH, body=b""),
+    Attempt("console", "remove a dead letter", "$JS.API.STREAM.MSG.DELETE.DEAD", PUBLISH, body=b'{"seq":1}'),
+    Attempt("console", "submit a job", "jobs.bulk.beta", PUBLISH),
+    Attempt("console", "put a calibration in force", "$KV.calibrations.a.b.c", PUBLISH),
 ]
 
 
