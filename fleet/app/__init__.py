@@ -15,7 +15,8 @@ from fleet.app.broker import (
 from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
 from fleet.app.local import Fleet, start
 from fleet.app.models import Checked, Presence, check_catalogue
-from fleet.app.status import FleetStatus, SpendStatus, TargetStatus, read_status
+from fleet.app.status import FleetStatus, SpendStatus, TargetStatus
+from fleet.app.watch import InForce, Seen, Watch, read_status
 from fleet.app.worker import DispatcherProcess, SystemClock, dispatcher_from_environment, rules_of, run_dispatcher
 
 __all__ = [
@@ -23,10 +24,13 @@ __all__ = [
     "DispatcherProcess",
     "Fleet",
     "FleetStatus",
+    "InForce",
     "Presence",
+    "Seen",
     "SpendStatus",
     "SystemClock",
     "TargetStatus",
+    "Watch",
     "apply_topology",
     "check_catalogue",
     "dispatcher_from_environment",

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.serve.api import ServeApi
-from fleet.app.broker import login_of
+from deployments.serve.api import Instance, ServeApi
 from fleet.app.worker import SystemClock, cloud_targets, provider_keys, rules_of
-from fleet.model.errors import FleetError, QueueUnavailable
+from fleet.model.errors import FleetError
 from fleet.model.target import Target
-from fleet.settings.environment import LOCAL_NATS_URL, Settings
+from fleet.settings.environment import Settings
 from policies import money
 from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
-from queues.jetstream.client.addresses import without_password
-from queues.jetstream.client.connection import connect
-from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.stores.cells import Cells, JetStreamCells
+from queues.jetstream.stores.cells import Cells
 from queues.jetstream.stores.spend import accounts_of
-from queues.jetstream.streams.topology import stream_sizes
-from queues.wire.subjects import SPEND
 
 TIMEOUT_SECONDS = 3.0
 """A dashboard that answers later than this is shown as not answering."""
@@ -82,24 +75,6 @@ class ReplicaCounts:
         return "starting" if self.starting else "cold"
 
 
-async def read_status(settings: Settings) -> FleetStatus:
-    """Return the fleet's status; `reachable` is False if no broker answers."""
-    url = settings.nats_url or LOCAL_NATS_URL
-    try:
-        connection = await connect(url, login=login_of(settings))
-    except QueueUnavailable:
-        return FleetStatus(without_password(url), False, {}, ())
-    try:
-        depths = (await JetStreamQueue(connection).depths()).by_target()
-        streams = await stream_sizes(connection.nats.jetstream())
-        # A fleet of an older version keeps no record of spending.
-        spend = await read_spend(JetStreamCells(connection), rules_of(settings).money) if SPEND in streams else ()
-    finally:
-        await connection.close()
-    replicas = await asyncio.to_thread(read_replicas, settings.dashboard_address)
-    return FleetStatus(without_password(url), True, streams, target_statuses(settings, depths, replicas), spend)
-
-
 async def read_spend(cells: Cells, rules: MoneyRules) -> tuple[SpendStatus, ...]:
     """Return what the fleet spent first, then what the tenants did, by name.
 
@@ -146,13 +121,17 @@ def _own_status(target: Target, queued: int, replicas: Mapping[str, ReplicaCount
     return TargetStatus(target.name, target.provider, found.state, found.running, queued, found.message, found.starting)
 
 
-def read_replicas(dashboard_url: str) -> Mapping[str, ReplicaCounts] | None:
-    """Return the Serve applications by name, or None if the dashboard does not answer."""
+def read_serve(dashboard_url: str) -> Instance | None:
+    """Return what Serve runs, or None if the dashboard does not answer."""
     try:
-        applications = ServeApi(dashboard_url, TIMEOUT_SECONDS).read().details["applications"]
+        return ServeApi(dashboard_url, TIMEOUT_SECONDS).read()
     except FleetError:
         return None
-    return {name: _replicas(found) for name, found in applications.items()}
+
+
+def replicas_in(instance: Instance) -> Mapping[str, ReplicaCounts]:
+    """Return the Serve applications by name."""
+    return {name: _replicas(found) for name, found in instance.details["applications"].items()}
 
 
 def _replicas(application: Mapping[str, Any]) -> ReplicaCounts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -16,8 +16,9 @@ from fleet.app.status import (
     ReplicaCounts,
     SpendStatus,
     TargetStatus,
-    read_replicas,
+    read_serve,
     read_spend,
+    replicas_in,
     target_statuses,
 )
 from fleet.app.worker import SystemClock, rules_of
@@ -79,6 +80,11 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
             monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-invented-0123456789")
     return load()
+
+
+def read_replicas(url: str) -> Mapping[str, ReplicaCounts] | None:
+    instance = read_serve(url)
+    return None if instance is None else replicas_in(instance)
 
 
 def by_name(targets: tuple[TargetStatus, ...]) -> dict[str, TargetStatus]:
