@@ -35,6 +35,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
+from fleet import logs
 from fleet.app import SystemClock, apply_topology
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
@@ -44,7 +45,6 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import Backend, Tracer
 from fleet.settings.documents import load_rules
-from fleet.telemetry import logs
 from fleet.telemetry.tracing import OtelTracer
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect

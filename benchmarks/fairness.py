@@ -33,12 +33,12 @@ import uvloop
 from benchmarks.dispatch import BATCH, REQUEST, dispatching, rules_with, server
 from benchmarks.instant import PacedBackend
 from benchmarks.report import show
+from fleet import logs
 from fleet.app import apply_topology
 from fleet.dispatch.state.traffic import QUEUED_PER_SLOT
 from fleet.model.job import Lane
 from fleet.model.result import Result
 from fleet.model.submission import Submission
-from fleet.telemetry import logs
 from policies.fairness.round_robin import TURN_JOBS, TURN_TOKENS
 from policies.features.needs import tokens_of
 from queues.jetstream import api

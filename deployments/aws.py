@@ -8,14 +8,15 @@ Autoscaler v1 does remember it, and its scorer ignores what it remembers. So the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-log = logging.getLogger(__name__)
+from fleet.logs import get_logger
+
+log = get_logger(__name__)
 
 MARKET: Final = "InstanceMarketOptions"
 
@@ -44,5 +45,5 @@ class SpotFirstProvider(AWSNodeProvider):  # type: ignore[misc]  # Ray ships no 
         except NodeLaunchException as refused:
             if MARKET not in node_config or refused.category not in NO_SPOT:
                 raise
-            log.warning("no spot %s (%s): on demand", node_config["InstanceType"], refused.category)
+            log.warning("spot_capacity_missing", instance_type=node_config["InstanceType"], category=refused.category)
         return super().create_node({key: node_config[key] for key in node_config if key != MARKET}, tags, count)

@@ -10,7 +10,6 @@ the metrics below. Serve pickles this module by value into the controller: so no
 
 from __future__ import annotations
 
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ray.util.metrics import Counter, Gauge
 
 from deployments.host import resolve
 from deployments.serve.hold import Hold
+from fleet.logs import get_logger
 from fleet.model.delivery import Depths
 from fleet.model.scaling import Capacity, Load, ScalingDecision
 from policies.rules.rules import Rules
@@ -28,8 +28,12 @@ from policies.scaling.dispatchers import DispatcherMemory, dispatchers
 from policies.scaling.reading import ReplicaBounds, ScalingInputs
 from policies.scaling.replicas import ScalerState, decide
 
+_Fields = dict[str, str | int]
+
 LOGGER = "ray.serve"
 """Serve's own logger, whose file the dashboard shows as the controller's log."""
+
+log = get_logger(LOGGER)
 
 DECIDE_SECONDS = 1.0
 """Seconds between decisions; Serve asks up to ten times as often as there is anything new."""
@@ -89,7 +93,6 @@ class _Policy(ABC):
         self._last: ScalingDecision | None = None
         self._next_at = 0.0
         self._started_at: tuple[float, ...] = ()
-        self._log = logging.getLogger(LOGGER)
 
     def __call__(self, ctx: Any) -> tuple[int, dict[str, Any]]:
         """Return the number of replicas for an `AutoscalingContext`."""
@@ -105,7 +108,7 @@ class _Policy(ABC):
             return self._decided(ctx, now)
         except Exception as error:
             self._next_at = now + RETRY_SECONDS
-            self._log.error(f"scaling target={self._target} not decided, kept at {as_it_is}: {error!r}")
+            log.error("scaling_not_decided", target=self._target, kept=as_it_is, error=repr(error))
             return as_it_is
 
     def _decided(self, ctx: Any, now: float) -> int:
@@ -120,11 +123,7 @@ class _Policy(ABC):
         reading = ScalingInputs(depths, loads, self._capacity(ctx, now), ctx.total_num_requests)
         decision = self._rule(reading, _bounds(ctx), readings.rules, now)
         if decision != self._last:
-            self._log.info(
-                f"scaling target={self._target} from={reading.there} to={decision.replicas} "
-                f"reason={decision.reason.value} running={reading.capacity.running} "
-                f"{self._waits(reading, readings.rules)}"
-            )
+            log.info("scaling", **_step(self._target, reading, decision), **self._waiting(reading, readings.rules))
         self._meters.record(self._last, decision)
         self._last = decision
         return decision.replicas
@@ -144,8 +143,18 @@ class _Policy(ABC):
         """Ask the rules, and keep what they want to remember."""
 
     @abstractmethod
-    def _waits(self, reading: ScalingInputs, rules: Rules) -> str:
+    def _waiting(self, reading: ScalingInputs, rules: Rules) -> _Fields:
         """Return the waiting work, for the log."""
+
+
+def _step(target: str, reading: ScalingInputs, decision: ScalingDecision) -> _Fields:
+    return {
+        "target": target,
+        "from": reading.there,
+        "to": decision.replicas,
+        "reason": decision.reason.value,
+        "running": reading.capacity.running,
+    }
 
 
 def _hold(ctx: Any) -> Hold | None:
@@ -170,14 +179,14 @@ class FleetPolicy(_Policy):
         decision, self._memory = decide(reading, self._memory, target, bounds, rules, now)
         return decision
 
-    def _waits(self, reading: ScalingInputs, rules: Rules) -> str:
+    def _waiting(self, reading: ScalingInputs, rules: Rules) -> _Fields:
         if reading.depths is None:
-            return "waiting_tokens=unknown"
+            return {"waiting_tokens": "unknown"}
         target = rules.catalogue.targets[self._target]
         lanes = waiting(
             Outlook(reading.depths, reading.loads, reading.capacity.running, target, rules), self._memory.elsewhere
         )
-        return f"waiting_tokens={sum(lane.tokens for lane in lanes):.0f}"
+        return {"waiting_tokens": round(sum(lane.tokens for lane in lanes))}
 
 
 class DispatcherPolicy(_Policy):
@@ -189,6 +198,6 @@ class DispatcherPolicy(_Policy):
         decision, self._memory = dispatchers(reading, self._memory, bounds, rules, now)
         return decision
 
-    def _waits(self, reading: ScalingInputs, rules: Rules) -> str:
-        jobs = "unknown" if reading.depths is None else sum(reading.depths.jobs.values())
-        return f"waiting_jobs={jobs}"
+    def _waiting(self, reading: ScalingInputs, rules: Rules) -> _Fields:
+        jobs: str | int = "unknown" if reading.depths is None else sum(reading.depths.jobs.values())
+        return {"waiting_jobs": jobs}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+
+from fleet import logs
 
 METADATA_URL = "http://169.254.169.254"
 
@@ -37,7 +38,7 @@ DRAIN_TIMEOUT_SECONDS = 30.0
 
 RETRY_SECONDS = 1.0
 
-_log = logging.getLogger("fleet.spot")
+log = logs.get_logger("fleet.spot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +132,17 @@ class Watch:
     def run(self) -> bool:
         """Wait for the notice, then return whether the node was drained before the machine goes."""
         notice = self._wait()
-        _log.warning("notice: %s in %.0f s", notice.action, notice.at - self._now())
+        log.warning("spot_notice", action=notice.action, seconds_left=round(notice.at - self._now()))
         while (left := notice.at - self._now()) > 0:
             try:
                 self._drain(left, f"spot: {notice.action}")
             except RuntimeError as error:
-                _log.error("not drained yet: %s", error)
+                log.error("node_drain_failed", error=str(error))
                 self._sleep(RETRY_SECONDS)
             else:
-                _log.warning("drained, %.0f s ahead", notice.at - self._now())
+                log.warning("node_drained", seconds_left=round(notice.at - self._now()))
                 return True
-        _log.error("not drained")
+        log.error("node_not_drained")
         return False
 
     def _wait(self) -> Notice:
@@ -152,7 +153,7 @@ class Watch:
                 notice = self._metadata.notice()
             except (OSError, ValueError) as error:
                 if not silent:
-                    _log.error("no instance metadata: %s", error)
+                    log.error("spot_metadata_silent", error=str(error))
                 silent = True
             else:
                 if notice is not None:
@@ -166,8 +167,8 @@ def main() -> None:
     parser.add_argument("--metadata-url", default=METADATA_URL)
     parser.add_argument("--poll-seconds", type=float, default=POLL_SECONDS)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    _log.info("watching %s every %g s", arguments.metadata_url, arguments.poll_seconds)
+    logs.configure()
+    log.info("spot_watched", url=arguments.metadata_url, every_seconds=arguments.poll_seconds)
     watch = Watch(Metadata(arguments.metadata_url), poll_seconds=arguments.poll_seconds)
     sys.exit(0 if watch.run() else 1)
 

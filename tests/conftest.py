@@ -18,9 +18,6 @@ from queues.jetstream.client import connection
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-# Where a bug is logged, drawing its traceback with every local takes a second and more; nobody reads it here.
-structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
-
 ENGINES = "tests/e2e"
 """Its tests use one Ray with three engines, which take minutes to start and 10 GiB of memory: one process runs them."""
 
@@ -47,6 +44,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(item: pytest.Item) -> int:
     return 0 if item.nodeid.startswith(f"{ENGINES}/") else 1 if item.get_closest_marker("e2e") else 2
+
+
+def pytest_runtest_teardown() -> None:
+    """Leave structlog as a process finds it: whoever captures its lines, or configures it, does so for one test."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,6 +24,7 @@ import uvloop
 
 from benchmarks.dispatch import server
 from benchmarks.instant import PacedBackend
+from fleet import logs
 from fleet.app import apply_topology
 from fleet.app.worker import SystemClock
 from fleet.dispatch.dispatcher import Dispatcher
@@ -33,7 +34,6 @@ from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
-from fleet.telemetry import logs
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk

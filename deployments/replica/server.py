@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -18,6 +17,7 @@ from deployments.replica.engine import FleetEngine
 from deployments.replica.grouping import as_finished
 from deployments.replica.health import EngineHealth, StallDetector, silence_seconds
 from deployments.replica.stoppable import Stoppable
+from fleet.logs import get_logger
 from fleet.model.attempt import Failure, Outcome
 from fleet.model.errors import BackendUnavailable, ConfigError
 
@@ -31,7 +31,7 @@ WARM_UP_TIMEOUT_SECONDS = 600.0
 
 Group = list[tuple[int, Outcome]]
 
-_log = logging.getLogger("ray.serve")
+log = get_logger("ray.serve")
 """Serve's own logger, shown in a replica's log file and the dashboard."""
 
 
@@ -83,7 +83,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
                 )
                 return
             case EngineHealth.GIVEN_UP:
-                _log.error("the engine is given up: %g s without an output", self._progress.silence_seconds)
+                log.error("engine_given_up", silence_seconds=self._progress.silence_seconds)
                 self.engine.kill()
             case EngineHealth.STUCK:
                 pass

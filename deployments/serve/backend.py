@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -13,10 +12,11 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
 from fleet.interruption import is_own, raise_own
+from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.call import Call
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MOST_CHARACTERS = 16 * 1024 * 1024
 """Maximum characters of an answer; equal to the maximum bytes of a provider's reply."""
@@ -84,7 +84,7 @@ class RayServeBackend:
             await self._stop_calls(ids)
         except BaseException as error:  # a replica that cannot be told ends its calls at their timeout
             raise_own(error)
-            _log.warning("calls not stopped: %s", type(error).__name__)
+            log.warning("calls_not_stopped", error=type(error).__name__)
 
     async def close(self) -> None:
         """Do nothing: handles belong to Serve."""

@@ -7,12 +7,12 @@ that of `fleet up`; on a cluster that of `ray start --head`, and `controller_opt
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 from fleet.app.broker import login_of
 from fleet.app.worker import SystemClock, rules_of
+from fleet.logs import get_logger, in_short
 from fleet.model.delivery import Depths
 from fleet.model.scaling import Load
 from fleet.ports import Clock
@@ -27,7 +27,8 @@ POLL_SECONDS = 1.0
 
 Look = tuple[Depths, Sequence[Load]]
 
-_log = logging.getLogger("ray.serve")
+log = get_logger("ray.serve")
+"""Serve's own logger: the lines are in its controller's log."""
 
 
 class SharedReadings:
@@ -60,10 +61,12 @@ class SharedReadings:
                 self._seen = await self._look()
             self._seen_at = self._clock.now()
         except Exception as error:  # any error: what was seen holds until it is too old
-            trouble = f"{type(error).__name__}: {error}"
-        if trouble != self._trouble:
-            _log.warning("scaling: %s", f"the queue cannot be read: {trouble}" if trouble else "the queue can be read")
-            self._trouble = trouble
+            trouble = in_short(error)
+        if trouble and trouble != self._trouble:
+            log.warning("scaling_broker_away", error=trouble)
+        elif self._trouble and not trouble:
+            log.info("scaling_broker_back")
+        self._trouble = trouble
 
 
 class BrokerLook:

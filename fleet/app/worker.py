@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Coroutine, Mapping
 
-from fleet import providers
+from fleet import logs, providers
 from fleet.app.broker import login_of
 from fleet.app.calibrations import Calibrations, load_calibrations, shipped_calibrations
 from fleet.dispatch.dispatcher import Dispatcher
@@ -22,7 +22,7 @@ from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.settings.routers import Routers, load_routers
-from fleet.telemetry import logs, tracing
+from fleet.telemetry import tracing
 from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
@@ -151,7 +151,6 @@ class DispatcherProcess:
 
         Raises: QueueUnavailable if there is no broker; ConfigError if there is no target or the login is refused.
         """
-        logs.configure(self._settings.log_level.upper())
         closed = asyncio.Event()
         url = self._settings.nats_url or LOCAL_NATS_URL
         login = login_of(self._settings)
@@ -225,15 +224,20 @@ async def _unless(closed: asyncio.Event, serving: Coroutine[None, None, None]) -
 
 
 def dispatcher_from_environment() -> DispatcherProcess:
-    """Return the dispatcher of a Serve replica.
+    """Return the dispatcher of a Serve replica, whose lines are in the replica's own log as well.
 
     Raises: ConfigError if a setting or file cannot be used.
     """
-    return DispatcherProcess(load(), with_ray=True)
+    from deployments.serve.log import ServeLog
+
+    settings = load()
+    logs.configure(settings.log_level.upper(), json=True, beside=ServeLog())
+    return DispatcherProcess(settings, with_ray=True)
 
 
 async def run_dispatcher(settings: Settings) -> None:
     """Run a dispatcher for cloud targets in this process until SIGTERM or SIGINT, then drain it."""
+    logs.configure(settings.log_level.upper())
     process = DispatcherProcess(settings, with_ray=False)
     draining: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from fleet.interruption import ends_running_task, raise_own
+from fleet.logs import get_logger
 from fleet.model.delivery import AnyDelivery
 from fleet.model.errors import QueueUnavailable
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def fields_of(delivery: AnyDelivery, traceparent: str | None = None) -> dict[str, str | None]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Coroutine, Iterator, Mapping
 
-import structlog
-
 from fleet.dispatch.patience import first_of
 from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.wiring import Parts
+from fleet.logs import get_logger
 from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
 from policies.rules.rules import Rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 LOAD_SECONDS = 5.0
 """Interval between warnings that the state needed before anything is served has not been read yet."""

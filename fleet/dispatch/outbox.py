@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
-
 from fleet import faults
 from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.patience import insist
@@ -13,11 +11,12 @@ from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import unstorable
+from fleet.logs import get_logger
 from fleet.model.delivery import Ack, Committed, JobsOf, NotSettled, Transition, WorkOf
 from fleet.model.result import Result, Work
 from fleet.ports import Clock, JobQueue
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 INTAKE_POINTS = ("intake.decided", "intake.acked")

@@ -10,11 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import structlog
-
+from fleet.logs import get_logger
 from fleet.ports import Clock
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TOLERANCE_SECONDS = 0.5
 """Difference between a cluster's servers up to which our time is not corrected back and forth."""

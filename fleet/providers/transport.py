@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from fleet.logs import get_logger
+
 MOST_REPLY_BYTES = 16 * 1024 * 1024
 """The limit on the wire and decompressed. 16,000 tokens with five log-probabilities each are about 12 MB."""
 
@@ -33,7 +35,7 @@ FRAMING = ("content-length", "transfer-encoding")
 
 AUTHORITY_ERRORS = (OSError, ssl.SSLError, ValueError)
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class UnusableReply(Exception):
@@ -203,14 +205,14 @@ def _context(ca_path: Path | None) -> ssl.SSLContext:
 def _note_unusable(proxy_url: str | None, ca_path: Path | None, error: str) -> None:
     """Tell the operator once. The URL is not logged: it may hold a password."""
     names = [name for name, value in (("proxy", proxy_url), ("CA file", ca_path)) if value is not None]
-    _log.error("no provider is called: the %s in the settings cannot be used: %s", " or the ".join(names), error)
+    log.error("providers_not_called", settings=names, error=error)
 
 
 @functools.cache
 def _note_ambient(proxy_url: str | None) -> None:
     found = [name for name in AMBIENT_PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
     if found and proxy_url is None:
-        _log.warning("%s not used for providers: set FLEET_PROVIDER_PROXY_URL", ", ".join(found))
+        log.warning("ambient_proxy_not_used", variables=found, advice="set FLEET_PROVIDER_PROXY_URL")
 
 
 def never_debug(logger_name: str) -> None:

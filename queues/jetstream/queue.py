@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic_core import from_json
 
 from fleet import faults
+from fleet.logs import get_logger
 from fleet.model.delivery import (
     Ack,
     AnyDelivery,
@@ -59,7 +59,7 @@ CHUNK_MESSAGES = 4096
 """Messages sent before replies are awaited: a stream refuses beyond 128 MB or 10,000 messages on the way to it."""
 
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class JetStreamQueue:
@@ -196,7 +196,7 @@ class JetStreamQueue:
                 async for message in self._connection.listen(arrival_subject("*")):
                     yield JobsOf(Lane.INTERACTIVE, message.subject.rpartition(".")[2])
             except QueueUnavailable as error:
-                _log.debug("arrivals not heard: %s", error)
+                log.debug("arrivals_not_heard", error=str(error))
             await asyncio.sleep(LISTEN_AGAIN_SECONDS)
 
     async def _subjects(self, stream: str) -> tuple[Mapping[str, int], float | None, Fill]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, FailureKind
 from fleet.model.delivery import Stored
 from fleet.model.errors import InvalidFeedback, InvalidJob
@@ -50,7 +50,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _HEADER_FRAME_BYTES = len(b"NATS/1.0\r\n\r\n")
 _HEADER_LINE_BYTES = len(b": \r\n")
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _DROPPED = Failure(FailureKind.INTERNAL, "the answer was too long to be carried on")
 
@@ -84,7 +84,7 @@ def message_or_none(outbound: Outbound, traceparent: str | None, max_bytes: int)
     try:
         return message_of(outbound, traceparent, max_bytes)
     except (ValueError, InvalidFeedback) as error:
-        _log.warning("a %s cannot be written: %s", type(outbound).__name__, type(error).__name__)
+        log.warning("letter_not_written", kind=type(outbound).__name__, error=type(error).__name__)
         return None
 
 

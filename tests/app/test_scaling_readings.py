@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
-from fleet.app import scaling
 from fleet.app.broker import apply_topology
 from fleet.app.scaling import POLL_SECONDS, BrokerLook, Look, SharedReadings, readings_from_environment
 from fleet.model.delivery import Depths, JobsOf
@@ -123,17 +123,16 @@ async def test_a_clock_that_steps_back_does_not_keep_it_from_looking() -> None:
     assert look.begun == 2
 
 
-async def test_trouble_is_told_when_it_begins_and_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(scaling._log, "warning", lambda text, *values: told.append(text % values))
+async def test_trouble_is_told_when_it_begins_and_when_it_ends() -> None:
     away = QueueUnavailable("nobody answers")
     shared, _, clock = readings(away, away, FIRST, SECOND)
-    for _ in range(4):
-        await asked(shared, clock)
-        clock.time += POLL_SECONDS
+    with capture_logs() as told:
+        for _ in range(4):
+            await asked(shared, clock)
+            clock.time += POLL_SECONDS
     assert told == [
-        "scaling: the queue cannot be read: QueueUnavailable: nobody answers",
-        "scaling: the queue can be read",
+        {"event": "scaling_broker_away", "log_level": "warning", "error": "QueueUnavailable: nobody answers"},
+        {"event": "scaling_broker_back", "log_level": "info"},
     ]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 from queue_rigs import Rig
+from structlog.testing import capture_logs
 
 from fleet.model.delivery import Stored
 from fleet.model.errors import InvalidFeedback
@@ -73,7 +73,7 @@ async def test_what_no_reader_would_take_is_refused_at_the_desk_and_at_the_queue
     assert await rig.queue.publish([wrong, COMPARED]) == [REFUSED, NEW]
 
 
-async def test_what_cannot_be_read_is_skipped_counted_and_logged(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_cannot_be_read_is_skipped_counted_and_logged(rig: Rig) -> None:
     await rig.desk("acme").give_feedback(said(1))
     await rig.inject("feedback.acme", b'{"stream": "JOBS", "seq": 17}')
     await rig.inject("feedback.mallory", b"\xff\x00")
@@ -83,13 +83,14 @@ async def test_what_cannot_be_read_is_skipped_counted_and_logged(rig: Rig, caplo
     await rig.queue.publish([booked(1)])
     journal = rig.journal()
 
-    with caplog.at_level(logging.WARNING):
+    with capture_logs() as lines:
         feedback, entries = await all_of(journal.feedback()), await all_of(journal.ledger())
 
     assert [each.job_id for each in feedback] == [said(1).job_id, said(2).job_id]
     assert entries == [booked(1)]
     assert journal.unreadable() == 4
-    assert [record.message for record in caplog.records if "skipped, 3 so far" in record.message]
+    skipped = [line["skipped"] for line in lines if line["event"] == "journal_message_skipped"]
+    assert skipped == [1, 2, 3, 4]
 
 
 async def test_the_ledger_is_read_to_its_end_and_again_from_its_beginning(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from ray.serve._private.common import DeploymentID
@@ -80,6 +81,7 @@ class Lines(logging.Handler):
 def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """What Serve's logger was told. Serve and Ray set it up as they like, so it is heard at the source."""
     heard = Lines()
+    structlog.reset_defaults()  # as in the controller, where nobody configures it
     monkeypatch.setattr(logging.getLogger(LOGGER), "handlers", [heard])
     caplog.set_level(logging.INFO, LOGGER)
     return lambda: heard.told
@@ -202,7 +204,7 @@ def test_a_rule_that_fails_keeps_the_number_says_so_and_is_tried_again_later(pol
     with monkeypatch.context() as broken:
         broken.setattr(scaling, "decide", fails)
         assert policy.replicas(context(2), AT) == 2
-        assert "kept at 2" in lines()[0]
+        assert "scaling_not_decided target=llama-8b kept=2 " in lines()[0]
         assert "half a replica" in lines()[0]
     readings.seen = work(100)
     assert policy.replicas(context(0), AT + RETRY_SECONDS - 1) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +10,7 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from deployments import spot
 from deployments.spot import Metadata, Notice, Watch, drain_node
@@ -136,19 +136,26 @@ def test_a_drain_that_fails_is_tried_again_until_it_works(service):
     assert world.drained == [(117.0, "spot: terminate")]
 
 
-def test_a_drain_that_never_works_ends_when_the_machine_goes(service, caplog):
+def test_a_drain_that_never_works_ends_when_the_machine_goes(service):
     service.notice, world = NOTICE, World(failures=10**6)
-    assert world.watch(service.url).run() is False
+    with capture_logs() as lines:
+        assert world.watch(service.url).run() is False
     assert (world.seconds, world.drained) == (NOON + 120.0, [])
-    assert caplog.messages[-1] == "not drained"
+    assert lines[0] == {"event": "spot_notice", "log_level": "warning", "action": "terminate", "seconds_left": 120}
+    assert lines[-1] == {"event": "node_not_drained", "log_level": "error"}
 
 
-def test_a_service_that_is_away_is_waited_for_and_mentioned_once(service, caplog):
+def test_a_service_that_is_away_is_waited_for_and_mentioned_once(service):
     service.notice, service.is_up, world = NOTICE, False, World()
     world.happens[NOON + 20] = lambda: setattr(service, "is_up", True)
-    with caplog.at_level(logging.ERROR, "fleet.spot"):
+    with capture_logs() as lines:
         assert world.watch(service.url).run() is True
-    assert caplog.messages == ["no instance metadata: HTTP Error 503: Service Unavailable"]
+    [silent] = [line for line in lines if line["log_level"] == "error"]
+    assert silent == {
+        "event": "spot_metadata_silent",
+        "log_level": "error",
+        "error": "HTTP Error 503: Service Unavailable",
+    }
 
 
 def test_ray_is_asked_for_a_preemption_with_the_time_that_is_left(monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 import structlog
 
 from fleet.dispatch import decide
+from fleet.logs import CHATTY, configure
 from fleet.model.result import Status
-from fleet.telemetry.logs import CHATTY, configure
 
 PROMPT = "zebraquartz"
 KEY = "plantedfleetkey"

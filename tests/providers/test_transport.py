@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gzip
 import json
-import logging
 import re
 import zlib
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import groq
 import openai
 import pytest
 from fault_server import Scripted, anthropic_message, chat_completion
+from structlog.testing import capture_logs
 
 from fleet.model.attempt import Answer, FailureKind
 from fleet.model.call import Call
@@ -220,30 +220,32 @@ UNUSABLE = ["nonsense://proxy:1", "socks5://127.0.0.1:1", "http://", "http://[::
 
 @pytest.mark.parametrize("proxy_url", UNUSABLE)
 async def test_no_call_passes_an_unusable_proxy_by_and_one_line_says_so(
-    proxy_url, fault_server, target, outcomes, keys, caplog, forgetful
+    proxy_url, fault_server, target, outcomes, keys, forgetful
 ):
     settings = ProviderSettings(fault_server.base_urls, proxy_url=proxy_url.replace("//", "//user:s3cr3t@"))
-    for name in ("openai", "anthropic", "groq", "openai"):
-        backend = build(target(name), settings, EnvironmentKeyRing(keys))
-        [failure] = await outcomes(backend, CALL)
-        await backend.close()
-        assert failure.kind is FailureKind.CONNECTION
+    with capture_logs() as lines:
+        for name in ("openai", "anthropic", "groq", "openai"):
+            backend = build(target(name), settings, EnvironmentKeyRing(keys))
+            [failure] = await outcomes(backend, CALL)
+            await backend.close()
+            assert failure.kind is FailureKind.CONNECTION
     assert fault_server.received == []
-    [line] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "the proxy in the settings cannot be used" in line.message
-    assert "s3cr3t" not in caplog.text
+    [line] = lines
+    assert (line["event"], line["log_level"], line["settings"]) == ("providers_not_called", "error", ["proxy"])
+    assert "s3cr3t" not in str(line)
 
 
 async def test_certificates_that_cannot_be_read_stop_calls_and_no_dispatcher(
-    tmp_path, fault_server, target, outcomes, keys, caplog, forgetful, provider
+    tmp_path, fault_server, target, outcomes, keys, forgetful, provider
 ):
     settings = ProviderSettings(fault_server.base_urls, ca_path=tmp_path / "nowhere.pem")
-    backend = build(target(provider), settings, EnvironmentKeyRing(keys))
-    [failure] = await outcomes(backend, CALL)
-    await backend.close()
+    with capture_logs() as lines:
+        backend = build(target(provider), settings, EnvironmentKeyRing(keys))
+        [failure] = await outcomes(backend, CALL)
+        await backend.close()
     assert failure.kind is FailureKind.CONNECTION
-    [line] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "CA file" in line.message
+    [line] = lines
+    assert (line["event"], line["log_level"], line["settings"]) == ("providers_not_called", "error", ["CA file"])
 
 
 async def test_the_proxy_of_the_settings_is_used(fault_server, target, outcomes, keys, provider):
@@ -257,9 +259,11 @@ async def test_the_proxy_of_the_settings_is_used(fault_server, target, outcomes,
     assert fault_server.received[0].headers["host"] == "provider.invalid"
 
 
-async def test_an_ignored_proxy_of_the_environment_is_told_once(monkeypatch, target, keys, caplog, forgetful):
+async def test_an_ignored_proxy_of_the_environment_is_told_once(monkeypatch, target, keys, forgetful):
     monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cr3t@proxy:1")
-    for name in ("openai", "anthropic", "groq"):
-        await build(target(name), ProviderSettings(), EnvironmentKeyRing(keys)).close()
-    [line] = caplog.records
-    assert line.message == "HTTPS_PROXY not used for providers: set FLEET_PROVIDER_PROXY_URL"
+    with capture_logs() as lines:
+        for name in ("openai", "anthropic", "groq"):
+            await build(target(name), ProviderSettings(), EnvironmentKeyRing(keys)).close()
+    [line] = lines
+    assert (line["event"], line["variables"]) == ("ambient_proxy_not_used", ["HTTPS_PROXY"])
+    assert "s3cr3t" not in str(line)

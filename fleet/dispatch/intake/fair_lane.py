@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import structlog
-
 from fleet import faults
 from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
@@ -30,6 +28,7 @@ from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.interruption import raise_own
+from fleet.logs import get_logger
 from fleet.model.action import Action, Run, Wait
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.errors import QueueUnavailable
@@ -42,7 +41,7 @@ from policies.fairness.round_robin import Booking, Grant, TenantTabs
 from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TAKES_AT_ONCE = 32
 """Tenants asked at a time. Each may bring a message of the maximum size, whatever size was seen before."""

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import ANSWER_SECONDS, PAUSE_SECONDS, insist, pause, until_stopped
 from fleet.dispatch.state.wishes import MOST_OF_TENANT, Wishes
+from fleet.logs import get_logger
 from fleet.model.cancellation import Cancellation
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result, Status
 from fleet.ports import Cancels, Clock, JobQueue
 from policies.resilience.cancellation import CANCELLED
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 KEPT_SECONDS = 86_400.0
 MOST_KEPT = 100_000

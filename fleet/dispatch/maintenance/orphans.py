@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from fleet.dispatch.containment import contained
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
@@ -16,11 +14,12 @@ from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.state import FleetState
+from fleet.logs import get_logger
 from fleet.model.delivery import AnyDelivery, Retry, Transition, WorkOf
 from fleet.model.job import Lane
 from fleet.ports import Clock, JobQueue
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SWEEP_SECONDS = 5.0
 BATCH = 256

@@ -12,8 +12,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.outbox import Outbox
@@ -21,12 +19,13 @@ from fleet.dispatch.patience import POLL_SECONDS
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import deadly
+from fleet.logs import get_logger
 from fleet.model.delivery import AnyDelivery, Transition
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import Clock, JobQueue
 from policies.resilience.delivery import MOST_READINGS
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 MOST_KNOWN = 65_536
 MOST_OWED = 4096
@@ -81,10 +80,10 @@ class Opening:
 
     async def _open_all(self, sealed: Sequence[AnyDelivery], place: Place) -> None:
         """Open the messages. Any error ends this opening: its messages come back when their leases end."""
-        event = "messages_not_opened"
         try:
             async with self._one_at_a_time:
-                with contained(event, outage=event, messages=len(sealed)):  # nothing is opened off the record
+                # Nothing is opened off the record.
+                with contained("messages_not_opened", outage="messages_not_opened", deliveries=len(sealed)):
                     await self._open_on_record(sealed, place)
         finally:
             self._leases.release(sealed)
@@ -125,7 +124,7 @@ class Opening:
         try:
             await self._queue.note_begun(self._owed, 0)
         except QueueUnavailable as error:
-            log.warning("openings_not_closed", messages=len(self._owed), error=str(error))
+            log.warning("openings_not_closed", deliveries=len(self._owed), error=str(error))
         else:
             self._owed = []
 

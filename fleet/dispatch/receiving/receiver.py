@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from fleet.dispatch.containment import contain, fields_of
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.outbox import Outbox
@@ -16,12 +14,13 @@ from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import failing, turned_down
+from fleet.logs import get_logger
 from fleet.model.delivery import Ack, AnyDelivery, Transition
 from fleet.model.result import Malformed, Sealed
 from fleet.ports import Clock, JobQueue
 from policies.rules.rules import Rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SLICE = 32
 """Jobs decided on before other tasks get their turn: about two milliseconds."""

@@ -85,8 +85,7 @@ class Collector:
             waiting_for_room.cancel()
             return True
         source = WorkOf(self._target.name, lane)
-        away = "runner_cannot_reach_the_queue"
-        with contained("work_not_taken", outage=away, target=self._target.name, lane=lane):
+        with contained("work_not_taken", outage="runner_cannot_reach_the_queue", target=self._target.name, lane=lane):
             await self._precedence.give_way(lane)
             asked = self._wanted(lane)
             if asked <= 0:  # direct jobs came first

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import structlog
-
 from fleet import faults
 from fleet.dispatch.in_flight import InFlightJob
+from fleet.logs import get_logger
 from fleet.model.action import Wait
 from fleet.model.attempt import Answer, Outcome
 from fleet.model.errors import QueueUnavailable
@@ -25,7 +24,7 @@ from policies.reasoning import with_room
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class CostReservations:

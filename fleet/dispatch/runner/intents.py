@@ -13,13 +13,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.patience import ANSWER_SECONDS, insist
 from fleet.dispatch.runner.call import attempt_of
 from fleet.dispatch.transition import on_record
+from fleet.logs import get_logger
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Ack, Stored, Transition
 from fleet.model.result import Start
@@ -27,7 +26,7 @@ from fleet.model.target import Target
 from fleet.ports import Clock, JobQueue
 from policies.budget import is_charged
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 INTERRUPTED = Failure(FailureKind.INTERRUPTED, "began twice, and both times its dispatcher died or lost it")
 
@@ -92,8 +91,9 @@ class IntentLog:
             return []
         answered, late = jobs, list[InFlightJob]()
         if is_charged(self._target):
-            event = "paid_calls_not_closed"
-            with contained(event, outage=event, target=self._target.name, jobs=len(jobs)):
+            with contained(
+                "paid_calls_not_closed", outage="paid_calls_not_closed", target=self._target.name, jobs=len(jobs)
+            ):
                 answered, late = await self.record(jobs, 2)
         return self.closing(answered, late)
 

@@ -113,8 +113,10 @@ class PaidCalls:
         self, record: Callable[[list[InFlightJob]], Awaitable[Recorded]], jobs: list[InFlightJob]
     ) -> Recorded:
         """Put the calls on record; end the jobs that have their result."""
-        recorded, event = Recorded([]), "paid_calls_not_recorded"
-        with contained(event, outage=event, target=self._target.name, jobs=len(jobs)) as met:
+        recorded = Recorded([])
+        with contained(
+            "paid_calls_not_recorded", outage="paid_calls_not_recorded", target=self._target.name, jobs=len(jobs)
+        ) as met:
             recorded = await record(jobs)
             faults.point("start.recorded")
         if met.error is not None:  # unrecorded calls are not made; their jobs come back when the leases end

@@ -10,8 +10,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import structlog
-
 from fleet.dispatch.containment import contained, fields_of
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.runner.here import TargetDecider
@@ -19,12 +17,13 @@ from fleet.dispatch.runner.intents import IntentLog
 from fleet.dispatch.runner.slots import Exit
 from fleet.dispatch.runner.stages.execute import Execute
 from fleet.dispatch.runner.turns import Turns
+from fleet.logs import get_logger
 from fleet.model.target import Target
 from fleet.ports import Clock
 from policies.budget import is_charged
 from policies.resilience.delivery import GROUP_CALL, GROUP_JOBS, MOST_CALLS, is_suspect, too_many
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Suspects:

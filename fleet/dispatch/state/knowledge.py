@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import until_stopped
 from fleet.dispatch.state.state import FleetState
+from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Attempt, Judged
 from fleet.model.calibration import Calibration, CalibrationKey, Guard
 from fleet.model.errors import ConfigError, QueueUnavailable
@@ -23,7 +22,7 @@ from policies.confidence.lookup import calibration_for, is_of
 from policies.rules.rules import Rules
 from policies.shadow import kept_comparison
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 Calibrations = Mapping[CalibrationKey, Calibration]
 
@@ -156,7 +155,7 @@ class Knowledge:
 
     def _withdraw(self, calibration: Calibration, why: str) -> None:
         """Withdraw a calibration here at once; every other dispatcher learns of it through the store."""
-        log.warning("calibration_withdrawn", key=_words(calibration.key), version=calibration.version, why=why)
+        log.warning("calibration_withdrawn", calibration=_words(calibration.key), version=calibration.version, why=why)
         ours = replace(calibration, withdrawn=why, version=calibration.version + WITHDRAWN)
         self._withdrawn[calibration.key] = ours
         self.calibrations = {**self.calibrations, calibration.key: ours}
@@ -173,7 +172,7 @@ class Knowledge:
             elif there.version + WITHDRAWN == calibration.version:
                 await self._store.put([replace(calibration, looks=there.looks)])
         except (QueueUnavailable, ConfigError) as error:  # the others notice the drift themselves
-            log.warning("withdrawal_not_stored", key=_words(calibration.key), error=str(error))
+            log.warning("withdrawal_not_stored", calibration=_words(calibration.key), error=str(error))
 
 
 def _words(key: CalibrationKey) -> str:

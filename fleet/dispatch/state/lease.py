@@ -6,16 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-import structlog
-
 from fleet import faults
 from fleet.dispatch.patience import pause
 from fleet.dispatch.state.direct import DirectJobs
+from fleet.logs import get_logger
 from fleet.model.delivery import AnyDelivery, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import JobQueue
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 EXTENSIONS_PER_LEASE = 3
 """Two extensions may get lost before a lease ends."""

@@ -9,9 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import structlog
-
 from fleet.dispatch.patience import pause
+from fleet.logs import get_logger
 from fleet.model.attempt import Answer
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
@@ -22,7 +21,7 @@ from policies.features.needs import tokens_of
 from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 REPORT_SECONDS = 1.0
 

@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from fleet.dispatch.patience import pause
+from fleet.logs import get_logger
 from fleet.model.errors import QueueUnavailable
 from fleet.model.scaling import Load
 from fleet.ports import Clock, JobQueue, LoadBook
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READ_SECONDS = 2.0
 """Interval between readings of the reports: one request to the broker for each dispatcher."""

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import structlog
-
 from fleet.dispatch.patience import pause
+from fleet.logs import get_logger
 from fleet.model.errors import BackendUnavailable
 from fleet.model.scaling import Capacity
 from fleet.ports import Capacities, Clock
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READ_SECONDS = 2.0
 """Interval between requests to Serve; each costs its controller about 3 milliseconds."""

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
-import structlog
-
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import pause
 from fleet.dispatch.state.load import Loads
@@ -16,6 +14,7 @@ from fleet.dispatch.state.replicas import Replicas
 from fleet.dispatch.state.sojourns import Sojourns
 from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.dispatch.timekeeping import BrokerTime
+from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
@@ -31,7 +30,7 @@ from policies.fairness import fullness
 from policies.resilience import breaker, retry
 from policies.rules.rules import Rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 READ_SECONDS = 0.2
 """Interval between readings of the depths of WORK; each costs the broker about half a millisecond."""

@@ -8,7 +8,6 @@ UTF-8, and ends its reading task without a word if that fails; the connection th
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError, 
 from nats.protocol.parser import Parser
 from pydantic_core import from_json
 
+from fleet.logs import get_logger
 from queues.jetstream.client.addresses import Address
 from queues.jetstream.client.frames import CRLF, Arrival, headers_of, text_of
 
@@ -29,7 +29,7 @@ Taker = Callable[[Arrival], None]
 
 _REFUSED = re.compile(r"permissions violation for (?:publish|subscription) to \"(\S+)\"")
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class PermissionRefused(Error):  # type: ignore[misc]  # nats-py is Any to mypy
@@ -210,7 +210,7 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
         try:
             taker(Arrival(subject, reply, data, headers))
         except Exception:  # one message must not end the reading of all
-            _log.exception("NATS: a message could not be taken in")
+            log.exception("message_not_taken_in")
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         return headers_of(headers) if headers else None
@@ -231,7 +231,7 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
         await super()._read_loop()
         task = asyncio.current_task()
         if self.is_connected and task is not None and not task.cancelling():
-            _log.error("NATS: nobody reads the connection any more; connecting anew")
+            log.error("connection_not_read")
             await self._process_op_err(ProtocolError("nats: the reading task ended"))
 
     def drop(self) -> None:
@@ -253,5 +253,5 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
                 await super()._attempt_reconnect()
                 return
             except Exception as error:
-                _log.warning("NATS: reconnecting failed, trying again: %s", type(error).__name__)
+                log.warning("broker_not_reconnected", error=type(error).__name__)
             await asyncio.sleep(self.options["reconnect_time_wait"])

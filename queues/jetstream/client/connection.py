@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -19,6 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from fleet.interruption import raise_own
+from fleet.logs import get_logger
 from fleet.model.errors import LoginRefused, QueueUnavailable
 from queues.jetstream.client.addresses import servers_in, without_password
 from queues.jetstream.client.client import PermissionRefused, Taker, TolerantClient
@@ -32,7 +32,7 @@ DEFAULT_TIMEOUT_SECONDS = 5.0
 BROKEN = "the connection to NATS broke"
 OTHER_LOGIN = "log in as a user who may, or give this one the right"
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def connect(
@@ -226,7 +226,7 @@ class Connection:
         try:
             await subscription.unsubscribe()
         except NatsError as error:
-            _log.debug("not unsubscribed: %s", error)
+            log.debug("subscription_not_ended", error=str(error))
 
     async def listen(self, subject: str) -> AsyncIterator[Arrival]:
         """Yield each message from now on.
@@ -262,7 +262,7 @@ class Connection:
     async def _log_error(self, error: Exception) -> None:
         """Log the error, and never raise: nats-py would stop reading. Why a first attempt fails, `open` raises."""
         if self._inbox:
-            _log.warning("NATS: %s", error or type(error).__name__)
+            log.warning("broker_error", error=str(error) or type(error).__name__)
 
     async def _on_disconnected(self) -> None:
         self.generation += 1

@@ -8,11 +8,11 @@ deliveries are all acknowledged. Their messages stay in the stream, and the tena
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
+from fleet.logs import get_logger
 from fleet.model.delivery import AnyDelivery, Retry, Source
 from fleet.model.errors import QueueUnavailable
 from queues.jetstream import api
@@ -36,7 +36,7 @@ MOST_HANDED_OUT_AGAIN = 32
 PULL_BYTES = 1024 * 1024
 """Bytes of one pull: many sources are asked at the same time, and what they bring is in hand all at once."""
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Inlets:
@@ -122,7 +122,7 @@ class Inlets:
             for each, state in zip(idle, states, strict=True):
                 await self._leave(each, state)
         except QueueUnavailable as error:
-            _log.debug("consumers not cleared: %s", error)
+            log.debug("consumers_not_cleared", error=str(error))
         finally:
             for lock in locks:
                 lock.release()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
 from pydantic_core import from_json, to_json
 
 from fleet.interruption import raise_own
+from fleet.logs import get_logger
 from fleet.model.delivery import SEALED_BEYOND, AnyDelivery, Source, WorkOf
 from fleet.model.job import JOB_ID, TENANT, Job
 from fleet.model.result import Malformed, Problem, Sealed, Work
@@ -34,7 +34,7 @@ _ID = re.compile(
 
 UNREAD = Problem("nobody has read it")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def body_of(

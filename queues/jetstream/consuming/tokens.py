@@ -11,9 +11,9 @@ connection breaks: the places of a stream begin at the moment it was made, so an
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
+from fleet.logs import get_logger
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.consuming.inlet import hand_over_of
@@ -30,7 +30,7 @@ VOID = -1
 DOUBTED = -2
 """The mark in place of a generation that the token has to be looked up."""
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Token(str):
@@ -69,7 +69,7 @@ async def look_up(connection: Connection, tokens: Sequence[Token]) -> int:
             token.generation = generation if message is not None and _is_of(token, message) else VOID
     void = sum(token.generation == VOID for token in doubtful)
     if void:
-        _log.warning("%d deliveries are gone from the broker, or of a store it had before: not settled", void)
+        log.warning("deliveries_void", deliveries=void)
     return generation
 
 

@@ -9,10 +9,10 @@ removed and made again. It hands out what is there once more, which does no harm
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping
 
+from fleet.logs import get_logger
 from fleet.model.delivery import Depths, Source
 from fleet.model.errors import QueueUnavailable
 from queues.jetstream import api
@@ -26,7 +26,7 @@ STILL_SECONDS = 30.0
 MOST_ASKED = 8
 """Maximum consumers asked after one reading, which waits for their answers."""
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Forgotten:
@@ -40,7 +40,7 @@ class Forgotten:
         """Remove the consumers that have forgotten something; the next to take from one of them makes it again."""
         for source in self._unmoved(_counts(depths)):
             if await self._remove(source):
-                _log.warning("the consumer %s of %s had forgotten messages", consumer_of(source), stream_of(source))
+                log.warning("consumer_forgot_messages", consumer=consumer_of(source), stream=stream_of(source))
 
     def _unmoved(self, counts: Mapping[Source, int]) -> list[Source]:
         now = asyncio.get_running_loop().time()
@@ -61,7 +61,7 @@ class Forgotten:
                 return False
             await api.delete_consumers(self._connection, [source])
         except QueueUnavailable as error:
-            _log.warning("what is forgotten cannot be looked for: %s", error)
+            log.warning("forgotten_messages_not_looked_for", error=str(error))
             return False
         return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 
+from fleet.logs import get_logger
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
@@ -33,7 +33,7 @@ POLL_SECONDS = 5.0
 ROLLED_BACK = "+rolled-back"
 """The suffix of the version of a calibration that was put in force again."""
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
@@ -104,7 +104,7 @@ class JetStreamCalibrations:
                     on_change(await self.read_all())
                     seen = state
             except QueueUnavailable as error:
-                _log.debug("calibrations not read: %s", error)
+                log.debug("calibrations_not_read", error=str(error))
             await asyncio.sleep(self._poll_seconds)
 
     async def _state(self) -> object:
@@ -173,10 +173,10 @@ def _readable(message: StoredMessage) -> Calibration | None:
     try:
         calibration = decode_calibration(message.data)
     except ConfigError as error:
-        _log.warning("%s: calibration left out: %s", message.subject, error)
+        log.warning("calibration_left_out", subject=message.subject, problem=str(error))
         return None
     if message.subject != calibration_subject(store_key(calibration.key)):
-        _log.warning("%s: calibration left out: it is one of %s", message.subject, store_key(calibration.key))
+        log.warning("calibration_left_out", subject=message.subject, problem=f"is of {store_key(calibration.key)}")
         return None
     return calibration
 

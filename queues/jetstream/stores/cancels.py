@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -13,6 +12,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic_core import from_json
 
+from fleet.logs import get_logger
 from fleet.model.cancellation import Cancellation
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT
@@ -41,7 +41,7 @@ FORGOTTEN_AFTER_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 """Seconds between tries while the broker is away."""
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ToldAll = Callable[[float | None], None]
 
@@ -80,7 +80,7 @@ class JetStreamCancels:
                 async for messages in self._read_on(told_all):
                     yield _wishes((message.subject, message.data) for message in messages)
             except QueueUnavailable as error:
-                _log.debug("cancels not read: %s", error)
+                log.debug("cancels_not_read", error=str(error))
             told_all(None)
             # From the first one again: none is missed, whatever became of the connection or the stream.
             await asyncio.sleep(PAUSE_SECONDS)

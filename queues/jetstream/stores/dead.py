@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 from pydantic_core import from_json
 
+from fleet.logs import get_logger
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Cloud, Job, JobTerms, Lane
 from fleet.model.result import DeadLetter, Kept, Work
@@ -32,7 +32,7 @@ REDRIVEN_FROM = "redriven_from"
 MOST_LOOKED = 500
 """Numbers asked for at once where letters have been dropped; a letter takes up to 700 KB."""
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def redriven(kept: Kept, now: float) -> Submission:
@@ -91,7 +91,7 @@ def _kept(sequence: int, body: bytes) -> Kept | None:
     try:
         return Kept(sequence, decode_dead(body))
     except (ValueError, AttributeError) as error:
-        _log.warning("dead letter %d skipped: %s", sequence, error)
+        log.warning("dead_letter_skipped", sequence=sequence, problem=str(error))
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from fleet.logs import get_logger
 from fleet.model.feedback import Feedback
 from fleet.model.result import LedgerEntry, Problem
 from queues.jetstream.api import StoredMessage
@@ -32,7 +32,7 @@ FORGOTTEN_AFTER_SECONDS = 60.0
 
 Value = TypeVar("Value")
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def recorded(
@@ -93,7 +93,9 @@ class _Reader:
         if not isinstance(value, Problem):
             return (value,)
         self._skipped[message.subject] += 1
-        _log.warning("%s: message skipped, %d so far: %s", message.subject, self.unreadable(), value.message)
+        log.warning(
+            "journal_message_skipped", subject=message.subject, skipped=self.unreadable(), problem=value.message
+        )
         return ()
 
 

@@ -5,7 +5,6 @@ A report is JSON under the dispatcher's id. Nobody deletes it: it goes when it i
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
+from fleet.logs import get_logger
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
@@ -23,7 +23,7 @@ from queues.jetstream.streams.topology import LOAD_MAX_AGE_SECONDS
 from queues.wire.letters import Message
 from queues.wire.subjects import LOAD, load_subject
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -147,10 +147,10 @@ def _readable(stored: Iterable[tuple[str, bytes]]) -> list[Load]:
         try:
             load = decode_load(body)
         except ValueError as error:
-            _log.warning("%s: report left out: %s", subject, error)
+            log.warning("load_report_left_out", subject=subject, problem=str(error))
             continue
         if load_subject(load.dispatcher) == subject:
             loads.append(load)
         else:
-            _log.warning("%s: report left out: it is one of %s", subject, load.dispatcher)
+            log.warning("load_report_left_out", subject=subject, problem=f"is of {load.dispatcher}")
     return loads

@@ -8,7 +8,6 @@ reading tells by them whether the write was stored: nothing is booked twice and 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import uuid
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 
+from fleet.logs import get_logger
 from fleet.model.errors import QueueUnavailable
 from fleet.model.money import Account, NanoUsd, Refusal
 from policies import money
@@ -34,7 +34,7 @@ WRITERS = 256
 """Maximum writers a record remembers; a dispatcher that wrote before so many others have since is long gone."""
 
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Record(BaseModel):
@@ -140,7 +140,7 @@ class Page:
             except QueueUnavailable as error:
                 self._fail(error)
             except Exception as error:  # callers that wait for an answer must get one, even from a bug
-                _log.exception("the account %s cannot be written", self._key)
+                log.exception("spend_not_booked", page=self._key)
                 self._fail(QueueUnavailable(f"internal error: {type(error).__name__}"))
             await asyncio.sleep(OUTAGE_SECONDS)
 

@@ -6,13 +6,13 @@ refuses new ones, while what was accepted still has room to be worked on and ans
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nats.js.api import StorageType, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
 
+from fleet.logs import get_logger
 from fleet.model.errors import ConfigError
 from queues.jetstream.client.client import PermissionRefused
 from queues.jetstream.codes import Code
@@ -32,7 +32,7 @@ from queues.wire.subjects import (
     WORK,
 )
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MB = 1_000_000
 
@@ -116,15 +116,15 @@ async def bounds(js: Any, existing: Existing, replicas: int | None, anew: bool) 
     except PermissionRefused:
         return {}  # this login may not measure; an operator's may
     if room == 0 and any(ours.values()):
-        _log.warning("the server has less room than its streams reserve, or no more: raise max_file_store, apply again")
+        log.warning("store_room_missing", advice="raise max_file_store, then apply the topology again")
         return {}
     sizes = shared(room, {name: 0 if info is None else info.state.bytes for name, info in ours.items()})
     if room < SMALL_ROOM:
-        _log.warning(
-            "the server has room for %.1f MB of streams: jobs and answers beyond %.1f MB are refused; "
-            "raise max_file_store (fleet nats-config --max-file-gb)",
-            room / MB,
-            sizes.get(JOBS, room) / 2 / MB,
+        log.warning(
+            "store_room_small",
+            room_megabytes=round(room / MB, 1),
+            refused_beyond_megabytes=round(sizes.get(JOBS, room) / 2 / MB, 1),
+            advice="raise max_file_store (fleet nats-config --max-file-gb)",
         )
     return {name: size for name, size in sizes.items() if not _is_close(size, ours[name])}
 

@@ -8,6 +8,7 @@ from patience import PATIENCE_SECONDS
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from structlog.testing import capture_logs
 
 from deployments.serve import backend as module
 from deployments.serve.backend import RayServeBackend, failure_of
@@ -135,12 +136,13 @@ async def test_every_replica_is_told_which_calls_to_stop(scripted_handle):
     assert stopped == [["acme.job-1"]]
 
 
-async def test_a_replica_that_cannot_be_told_harms_nobody(scripted_handle, caplog):
+async def test_a_replica_that_cannot_be_told_harms_nobody(scripted_handle):
     async def nobody_there(ids):
         raise ActorDiedError()
 
-    await RayServeBackend(scripted_handle([]), nobody_there).stop(["acme.job-1"])
-    assert "calls not stopped" in caplog.text
+    with capture_logs() as lines:
+        await RayServeBackend(scripted_handle([]), nobody_there).stop(["acme.job-1"])
+    assert lines == [{"event": "calls_not_stopped", "log_level": "warning", "error": "ActorDiedError"}]
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), GeneratorExit(), KeyError("x")])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from production_nats import ProductionNats
 from raw_session import RawSession
+from structlog.testing import capture_logs
 
 from fleet.model.attempt import Answer, Usage
 from fleet.model.delivery import Stored
@@ -266,7 +267,7 @@ async def test_nobody_can_have_anothers_job_dropped_by_being_first_with_its_id(f
 
 
 async def test_who_may_not_make_the_streams_is_told_which_one_and_by_which_right(
-    fleet: ProductionNats, caplog: pytest.LogCaptureFixture
+    fleet: ProductionNats,
 ) -> None:
     operator = await connect(fleet.url, login=fleet.login("operator"))
     dispatcher = await connect(fleet.url, login=fleet.login("dispatcher"))
@@ -274,13 +275,14 @@ async def test_who_may_not_make_the_streams_is_told_which_one_and_by_which_right
     assert all(change.kind is ChangeKind.UNCHANGED for change in await apply(lesser, TopologySpec()))
 
     await streams.delete_stream("DEAD")
-    with pytest.raises(ConfigError, match=r"streams\.DEAD: is not there.* publish to \$JS\.API\.STREAM\.CREATE\.DEAD$"):
-        await apply(lesser, TopologySpec())
-    await apply(streams, TopologySpec())
-    with pytest.raises(ConfigError, match=r"streams\.RESULTS: has other settings.*\$JS\.API\.STREAM\.UPDATE\.RESULTS$"):
-        await apply(lesser, TopologySpec(result_max_age_seconds=60.0))
+    with capture_logs() as lines:
+        with pytest.raises(ConfigError, match=r"DEAD: is not there.* publish to \$JS\.API\.STREAM\.CREATE\.DEAD$"):
+            await apply(lesser, TopologySpec())
+        await apply(streams, TopologySpec())
+        with pytest.raises(ConfigError, match=r"RESULTS: has other settings.*\$JS\.API\.STREAM\.UPDATE\.RESULTS$"):
+            await apply(lesser, TopologySpec(result_max_age_seconds=60.0))
 
-    assert caplog.records == []
+    assert lines == []
     for connected in (operator, dispatcher):
         await connected.close()
 

@@ -6,8 +6,6 @@ import asyncio
 import secrets
 from functools import partial
 
-import structlog
-
 from fleet import faults
 from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob, MicroBatch
@@ -18,13 +16,14 @@ from fleet.dispatch.runner.slots import Exit
 from fleet.dispatch.runner.stages.assess import Assess
 from fleet.dispatch.spans import Spans
 from fleet.interruption import is_own
+from fleet.logs import get_logger
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.target import Target
 from fleet.ports import Backend, Clock
 from policies.budget import is_charged
 from policies.rules.rules import Rules
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 NO_ANSWER = Failure(FailureKind.INTERNAL, "the backend ended without an answer")
 CALLED_OFF = Failure(FailureKind.CANCELLED, "the job was called off")

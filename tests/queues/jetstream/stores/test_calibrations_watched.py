@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
 import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import JetStreamRig, jetstream_rig
+from structlog.testing import capture_logs
 
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.errors import QueueUnavailable
@@ -107,17 +107,17 @@ async def test_whoever_rolls_back_does_not_undo_what_came_meanwhile(rig: JetStre
     assert (await rig.calibrations().read_all())[KEY].version == "v1+rolled-back"
 
 
-async def test_what_cannot_be_read_is_left_out_and_logged(rig: JetStreamRig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_cannot_be_read_is_left_out_and_logged(rig: JetStreamRig) -> None:
     await put(rig, "v1")
     await rig.inject("$KV.calibrations.llama-8b.other.short", b"not JSON")
     await rig.inject("$KV.calibrations.somewhere-else", (await rig.stored("KV_calibrations"))[0])
     await rig.inject("$KV.calibrations.gone", b"", {"KV-Operation": "DEL"})
 
-    with caplog.at_level(logging.WARNING):
+    with capture_logs() as lines:
         found = await rig.calibrations().read_all()
 
     assert found == {KEY: calibration("v1")}
-    assert [record.message.split(":")[0] for record in caplog.records] == [
+    assert [line["subject"] for line in lines if line["event"] == "calibration_left_out"] == [
         "$KV.calibrations.llama-8b.other.short",
         "$KV.calibrations.somewhere-else",
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from nats.js.api import StreamConfig
 from nats.js.errors import APIError, NotFoundError
+from structlog.testing import capture_logs
 
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueRefused
@@ -131,7 +132,7 @@ async def test_what_would_be_confirmed_and_gone_at_once_is_refused(connection: C
 
 
 async def test_a_larger_server_is_shared_out_anew_and_a_smaller_one_is_left_alone(
-    server: SmallServer, caplog: pytest.LogCaptureFixture
+    server: SmallServer,
 ) -> None:
     connection = await resized(server, 40 * MB)
     await apply(connection.nats.jetstream(), ANEW)
@@ -140,9 +141,10 @@ async def test_a_larger_server_is_shared_out_anew_and_a_smaller_one_is_left_alon
     await connection.close()
 
     connection = await resized(server, 4 * MB)
-    await apply(connection.nats.jetstream(), ANEW)
+    with capture_logs() as lines:
+        await apply(connection.nats.jetstream(), ANEW)
     assert await bounds(connection) == sizes
-    assert "less room than its streams reserve" in caplog.text
+    assert "store_room_missing" in [line["event"] for line in lines]
     assert await store(connection, [Message("work.t.bulk.a", b"x")]) == [Stored.NEW]
     await connection.close()
 
@@ -202,9 +204,11 @@ async def test_measuring_the_room_gives_no_name_to_a_second_stream(connection: C
     assert len(made) == len(set(made))
 
 
-async def test_little_room_is_warned_of(connection: Connection, caplog: pytest.LogCaptureFixture) -> None:
-    await apply(connection.nats.jetstream(), TopologySpec())
-    assert [record.message for record in caplog.records if "raise max_file_store" in record.message]
+async def test_little_room_is_warned_of(connection: Connection) -> None:
+    with capture_logs() as lines:
+        await apply(connection.nats.jetstream(), TopologySpec())
+    [small] = [line for line in lines if line["event"] == "store_room_small"]
+    assert 0 < small["refused_beyond_megabytes"] < small["room_megabytes"]
 
 
 @pytest.mark.parametrize("probe", [f"{PROBE}_7", f"{PROBE}_0123456789ab_7"])
