@@ -1,1 +1,1 @@
-"""Traces and logs: OpenTelemetry and structlog, configured in one place."""
+"""Traces by OpenTelemetry, and what the events of the log mean (`fleet.logs` writes them)."""

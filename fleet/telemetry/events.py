@@ -1,0 +1,113 @@
+"""What each event of the log means, in one sentence. `docs/reference/events.md` is generated from this and the source.
+
+A new event needs its sentence here, and `make docs`; a test compares. An event's name is public: dashboards and alerts
+count on it. It is a literal in snake_case, and the same word as the reason or the metric of the same fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+MEANINGS: Final[Mapping[str, str]] = {
+    # jobs
+    "answers_not_concluded": "A bug kept answers from being concluded; their jobs come back when the leases end.",
+    "backend_raised": "A backend raised where it must return a failure; its jobs end as failed attempts.",
+    "batch_failed": "A micro-batch met a bug; its jobs come back when the leases end.",
+    "call_not_stopped": "A call that nobody needs any more was not stopped; its work is wasted.",
+    "calls_not_stopped": "The replicas could not be told to stop calls, which end at their timeout.",
+    "comparison_failed": "A bug kept a comparison with another model from being planned; its job is not affected.",
+    "comparison_unreadable": "A message for a comparison could not be read and was dropped.",
+    "decision_failed": "A bug met a decision about one job, which is tried again and then fails with `internal_error`.",
+    "deliveries_void": "Deliveries are gone from the broker, or of a store that it had before, and were not settled.",
+    "job_crashes_dispatchers": "A job was in every crash of its dispatchers and ends with `too_many_deliveries`.",
+    "job_ended_without_answer": "A job ended without an answer, for the reason named.",
+    "judgement_failed": "A bug met the judgement of one answer, whose job fails with `internal_error`.",
+    "letter_not_written": "A message could not be encoded, as text with half a surrogate pair.",
+    "letter_refused": "The broker refused a message for good, as one that is too large.",
+    "message_crashes_dispatchers": "A message was in every crash of its dispatchers and becomes a dead letter.",
+    "message_not_read": "A message could not be read by a bug; it becomes a dead letter.",
+    "message_opened_alone": "A message that was in a crash is opened alone, so that no other suffers.",
+    "messages_not_opened": "Messages were not opened; they come back when their leases end.",
+    "openings_not_closed": "The broker did not take note that messages were opened safely; it is told again.",
+    "second_result_refused": "A job had its result already, and the second one was refused.",
+    "step_failed": "A bug met the sending of results; the jobs come back when the leases end.",
+    "step_not_confirmed": "The broker did not confirm what was sent; the jobs come back when the leases end.",
+    "suspects_not_recorded": "Jobs that were in a crash were not run, because the broker did not record it.",
+    "suspects_run": "Jobs that were in a crash are run apart from all others.",
+    "work_not_handed_back": "Jobs that only waited here were not handed back; they come back when the leases end.",
+    "work_not_taken": "A bug met the taking of jobs; it is tried again in a moment.",
+    # intake
+    "arrivals_not_heard": "News of jobs was not heard; the depths of the queue show new jobs meanwhile.",
+    "intake_cannot_reach_the_queue": "Jobs of a lane were not taken, because the broker does not answer.",
+    "intake_round_failed": "A round of intake met a bug; what was in hand comes back when its leases end.",
+    "jobs_not_handed_back": "Intake did not hand jobs back when it stopped; they come back when the leases end.",
+    # money
+    "paid_calls_begun_before": "Paid calls were begun before by a dispatcher that died: some are made again.",
+    "paid_calls_not_closed": "The broker did not take note that paid calls ended; it may cost a second look later.",
+    "paid_calls_not_recorded": "Paid calls were not made, because the broker did not record that they begin.",
+    "money_not_reserved": "Calls wait or go elsewhere, because their price could not be reserved.",
+    "spend_limit": "Spending crossed a step of a daily limit; logged once a day for each step in the whole fleet.",
+    "spend_not_booked": "A page of the spend book met a bug; calls that wait for it are refused meanwhile.",
+    # targets
+    "account_unusable": "A provider refuses the fleet's account, as for a wrong key; its target is shut for a while.",
+    "ambient_proxy_not_used": "The environment names proxies that calls to providers do not use.",
+    "engine_given_up": "An engine has had work and no output for too long and is killed; Serve replaces the replica.",
+    "providers_not_called": "No provider is called, because the proxy or the CA file in the settings cannot be used.",
+    "replicas_not_read": "The number of replicas could not be read; logged when it begins.",
+    "served_elsewhere": "Other dispatchers serve other targets than before.",
+    "target_cold": "A target has no replica any more.",
+    "target_warm": "A target has its first replica.",
+    "orphaned_work": "Jobs wait for a target that nobody serves and are decided anew.",
+    "orphans_not_swept": "The search for jobs of targets that nobody serves failed; it is made again.",
+    # what is learned
+    "calibration_left_out": "A stored calibration cannot be used and is left out.",
+    "calibration_withdrawn": "A calibration is withdrawn, because its answers have drifted from what it promised.",
+    "calibrations_in_force": "The calibrations in force have changed; their versions are named.",
+    "calibrations_not_read": "Calibrations were not read; those in force stay, and reading is tried again.",
+    "drift_not_watched": "An answer was not counted for drift, because of a bug.",
+    "withdrawal_not_stored": "A withdrawal was not stored; it holds here, and others notice the drift themselves.",
+    # cancellations
+    "cancelled_jobs_not_answered": "Cancelled jobs were not answered, because the broker does not answer; tried again.",
+    "cancelled_too_late": "A job had its result when it was cancelled.",
+    "cancellations_without_jobs": "Cancellations of unknown jobs are too many; some are left for later.",
+    "cancels_not_read": "Cancellations were not read; all are read again.",
+    "old_jobs_not_looked_up": "It is not known whether old jobs were cancelled, because the broker does not answer.",
+    # dispatchers
+    "clock_differs_from_the_brokers": "The clock of this machine differs from the broker's.",
+    "dispatcher_started": "A dispatcher begins to serve the targets named.",
+    "dispatcher_stopped": "A dispatcher has drained and ends.",
+    "lease_not_extended": "Leases were not extended; other dispatchers may take the jobs.",
+    "load_not_reported": "The load of this dispatcher was not reported; logged when it begins.",
+    "load_report_left_out": "A stored report of load cannot be read and is left out.",
+    "other_dispatchers_not_read": "The reports of other dispatchers were not read; logged when it begins.",
+    "runner_cannot_reach_the_queue": "Jobs of a target were not taken, because the broker does not answer.",
+    "depths_not_read": "The depths of the queue were not read; decisions use the last ones.",
+    "waiting_for_state": "A dispatcher takes nothing yet, because a part of its state is not loaded.",
+    # the broker
+    "broker_error": "The broker, or the way to it, reported an error; the connection is kept up by itself.",
+    "broker_not_reconnected": "An attempt to connect to the broker again failed; it is made again.",
+    "connection_not_read": "The connection to the broker was no longer read and is made anew.",
+    "consumer_forgot_messages": "A consumer of the broker had forgotten messages and was removed; it is made again.",
+    "consumers_not_cleared": "Consumers that nobody uses were not removed; it is tried again.",
+    "forgotten_messages_not_looked_for": "The search for forgotten messages failed; it is made again.",
+    "message_not_taken_in": "One message from the broker met a bug and was passed by.",
+    "store_room_missing": "The broker has less room than its streams reserve: raise its max_file_store.",
+    "store_room_small": "The broker has little room: jobs and answers beyond what is named are refused.",
+    "subscription_not_ended": "A subscription was not ended; the broker ends it with the connection.",
+    # stored records
+    "dead_letter_skipped": "A dead letter cannot be read and is skipped.",
+    "journal_message_skipped": "A line of the ledger or a feedback cannot be read and is skipped.",
+    # scaling and machines
+    "node_drain_failed": "Ray did not drain the node of a spot machine that goes; it is asked again.",
+    "node_drained": "The node of a spot machine that goes is drained, so many seconds ahead.",
+    "node_not_drained": "A spot machine goes before its node was drained; jobs cut short come back by their leases.",
+    "scaling": "The rules decided another number of replicas of a target, for the reason named.",
+    "scaling_broker_away": "The scaling rules cannot read the queue; the numbers of replicas stay.",
+    "scaling_broker_back": "The scaling rules can read the queue again.",
+    "scaling_not_decided": "A number of replicas was not decided, and stays.",
+    "spot_capacity_missing": "EC2 has no such machine as spot; one is started on demand.",
+    "spot_metadata_silent": "The metadata service of the machine does not answer; logged when it begins.",
+    "spot_notice": "AWS takes the machine back in so many seconds.",
+    "spot_watched": "The notice of the machine's end is watched for.",
+}
