@@ -22,14 +22,14 @@ ED25519 = b"\x01"
 KEY_ID_BYTES = 4
 PUBLIC_KEY_BYTES = 32
 
-KEY_NAME = re.compile(r"[^\s+\x00-\x1f]+")
+KEY_NAME = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
 """Pattern of a key's name; a URL without its scheme, such as example.com/ledger, meets no other by accident."""
 
 MOST_SIGNATURES = 64
 """Signature lines of a note that are looked at; the format asks for 16 at least."""
 
 _LINE = re.compile(r"\u2014 ([^\s+]+) (\S+)")
-_SIZE = re.compile(r"0|[1-9][0-9]*")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 

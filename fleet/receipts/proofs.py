@@ -13,7 +13,7 @@ from fleet.receipts.notes import Checkpoint, VerifierKey
 
 HEADER = "c2sp.org/tlog-proof@v1"
 
-_INDEX = re.compile(r"index (0|[1-9][0-9]*)")
+_INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
 _EXTRA = "extra "
 
 

@@ -85,7 +85,7 @@ def test_a_text_that_is_no_key_is_refused(key: str) -> None:
         VerifierKey.parsed(key)
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a+b", "tab\there", "line\nbreak", "no\u00a0space"])
+@pytest.mark.parametrize("name", ["", "two words", "a+b", "tab\there", "line\nbreak", "no\u00a0space", "half\ud800"])
 def test_a_key_has_a_name_that_a_signature_line_can_hold(name: str) -> None:
     with pytest.raises(InvalidNote):
         SignerKey(name, Ed25519PrivateKey.generate())
@@ -133,6 +133,7 @@ def test_lines_that_another_log_adds_to_its_checkpoint_are_passed_over() -> None
         SPEC_CHECKPOINT.rstrip("\n"),
         SPEC_CHECKPOINT.replace("20852163", "020852163"),
         SPEC_CHECKPOINT.replace("20852163", "-1"),
+        SPEC_CHECKPOINT.replace("20852163", "9" * 5000),
         SPEC_CHECKPOINT.replace("CsUYap", "CsUY"),
         SPEC_CHECKPOINT.replace("CsUYap", "Cs\u00dcYap"),
         SPEC_CHECKPOINT.partition("\n")[2],

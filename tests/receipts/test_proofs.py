@@ -79,6 +79,7 @@ def test_a_proof_of_a_leaf_beyond_the_tree_is_refused() -> None:
         SPEC_PROOF.replace("@v1", "@v2"),
         SPEC_PROOF.replace("index 73894\n", ""),
         SPEC_PROOF.replace("index 73894", "index 073894"),
+        SPEC_PROOF.replace("index 73894", "index " + "9" * 5000),
         SPEC_PROOF.replace("gSKyXo", "gSKy"),
         SPEC_PROOF.replace("gSKyXo", "gSK!!!"),
         SPEC_PROOF.partition("\n\n")[0],
