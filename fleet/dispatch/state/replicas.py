@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from fleet.dispatch.patience import pause
@@ -24,9 +24,10 @@ STALE_SECONDS = 30.0
 
 
 class Replicas:
-    """The last reading. A target that is missing from it is not cold."""
+    """The last reading of these targets; other applications on the cluster are left out. One it lacks is not cold."""
 
-    def __init__(self) -> None:
+    def __init__(self, targets: Collection[str]) -> None:
+        self._targets = targets
         self._known: Mapping[str, Capacity] = {}
         self._read_at: float | None = None
         self._told: list[Callable[[], None]] = []
@@ -65,7 +66,8 @@ class Replicas:
     def note(self, found: Mapping[str, Capacity], now: float) -> None:
         """Take in a reading."""
         self._read_at = now
-        self._replace({target: self._dated(target, capacity, now) for target, capacity in found.items()})
+        known = {target: capacity for target, capacity in found.items() if target in self._targets}
+        self._replace({target: self._dated(target, capacity, now) for target, capacity in known.items()})
 
     def _dated(self, target: str, capacity: Capacity, now: float) -> Capacity:
         """Return the capacity; if it is starting and undated, with the time when this dispatcher first saw it start."""

@@ -59,7 +59,7 @@ class FleetState:
         self._available = frozenset(available)
         self._own_key_only = frozenset(own_key_only)
         self.traffic = Traffic((rules.catalogue.targets[name] for name in self._available), rules.estimates)
-        self.replicas = Replicas()
+        self.replicas = Replicas(rules.catalogue.targets)
         self.replicas.tell(self.announce)
         self.loads = Loads(rules)
         self._breakers = dict.fromkeys(self._available, Breaker())

@@ -245,7 +245,7 @@ async def test_a_dispatcher_knows_what_is_cold_before_its_first_call(bench):
 
 
 def test_a_start_is_dated_from_when_it_was_first_seen_until_it_is_over():
-    known = Replicas()
+    known = Replicas({SMALL})
     dates = []
     for now, capacity in (
         (10.0, COLD),
@@ -261,13 +261,13 @@ def test_a_start_is_dated_from_when_it_was_first_seen_until_it_is_over():
 
 
 def test_a_date_that_the_reading_has_is_kept():
-    known = Replicas()
+    known = Replicas({SMALL})
     known.note({SMALL: Capacity(0, starting=1, starting_at=3.0)}, 12.0)
     assert known.of(SMALL).starting_at == 3.0
 
 
 def test_only_what_becomes_cold_or_warm_is_told():
-    known, told = Replicas(), []
+    known, told = Replicas({SMALL}), []
     known.tell(lambda: told.append(known.cold(SMALL)))
     for capacity in (WARM, Capacity(2), COLD, Capacity(0, starting=1), Capacity(1, starting=1)):
         known.note({SMALL: capacity}, 1.0)
@@ -275,3 +275,12 @@ def test_only_what_becomes_cold_or_warm_is_told():
     known.forget_stale(2.0 + STALE_SECONDS)
     known.forget_stale(2.1 + STALE_SECONDS)
     assert told == [True, False, True, False]
+
+
+def test_an_application_that_is_no_target_does_not_become_cold():
+    """The dispatcher itself is an application of the cluster, and has no replica for moments."""
+    known = Replicas({SMALL})
+    with capture_logs() as lines:
+        known.note({"dispatcher": WARM, SMALL: WARM}, 1.0)
+        known.note({"dispatcher": COLD, SMALL: COLD}, 2.0)
+    assert lines == [{"event": "target_cold", "log_level": "info", "target": SMALL}]
