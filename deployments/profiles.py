@@ -112,7 +112,7 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
 
     return LLMConfig(
         model_loading_config={"model_id": target, "model_source": described.weights},
-        engine_kwargs={**described.engine, "logprobs_mode": "raw_logprobs"},
+        engine_kwargs={**described.engine, "logprobs_mode": "raw_logprobs", "scheduling_policy": "priority"},
         # The workers of a replica talk with each other at every layer: all in one machine, or not at all.
         placement_group_config={"bundle_per_worker": dict(described.worker), "strategy": "STRICT_PACK"},
         runtime_env={"env_vars": dict(described.environment)},

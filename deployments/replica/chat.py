@@ -79,7 +79,8 @@ class Chat:
         _, (prompt,) = rendered
         params = self._sampling(request, len(prompt["prompt_token_ids"]))
         final: RequestOutput | None = None
-        async for output in self._client.generate(prompt, params, f"chat-{request.request_id}"):
+        name, priority = f"chat-{request.request_id}", request.priority
+        async for output in self._client.generate(prompt, params, name, priority=priority):
             final = output
         if final is None or final.outputs[0].finish_reason in BROKEN_OFF:
             return Failure(FailureKind.INTERNAL, "the engine broke the generation off")

@@ -61,7 +61,7 @@ class RayServeBackend:
         stream = None
         try:
             stream = self._answer_batch.remote(
-                [dict(call.request) for call in calls],
+                [{**call.request, "priority": call.priority} for call in calls],
                 [call.timeout_seconds for call in calls],
                 [call.id for call in calls],
             )

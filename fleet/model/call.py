@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.model.job import ChatRequest
+from fleet.model.job import ChatRequest, Lane
 from fleet.model.unguarded import unguarded
+
+PRIORITY = {Lane.INTERACTIVE: 0, Lane.STANDARD: 1, Lane.BULK: 2}
+"""The priority of each lane at an engine, by vLLM's rule: the lowest first."""
 
 
 @unguarded
@@ -13,7 +16,7 @@ from fleet.model.unguarded import unguarded
 class Call:
     """A request for a backend. `own_key` names the tenant's secret for the provider, if any; it never is the secret.
 
-    The call can be stopped by its `id`.
+    The call can be stopped by its `id`. `lane` is its job's: a model that has to choose runs interactive calls first.
     """
 
     request: ChatRequest
@@ -21,3 +24,8 @@ class Call:
     own_key: str | None = None
     traceparent: str | None = None
     id: str = ""
+    lane: Lane = Lane.STANDARD
+
+    @property
+    def priority(self) -> int:
+        return PRIORITY[self.lane]

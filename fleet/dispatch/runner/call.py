@@ -14,8 +14,9 @@ from policies.rules.rules import Rules
 
 def call_of(inflight: InFlightJob, target: Target, now: float, rules: Rules) -> Call:
     """Return the call to the backend for the job."""
-    own_key, seconds = own_key_for(inflight.job, target), given_seconds(inflight, target, now, rules)
-    return Call(request_of(inflight, target), seconds, own_key, inflight.delivery.traceparent, inflight.call_id)
+    job, request = inflight.job, request_of(inflight, target)
+    own_key, seconds = own_key_for(job, target), given_seconds(inflight, target, now, rules)
+    return Call(request, seconds, own_key, inflight.delivery.traceparent, inflight.call_id, job.lane)
 
 
 def given_seconds(inflight: InFlightJob, target: Target, started_at: float, rules: Rules) -> float:

@@ -65,8 +65,8 @@ class Engine:
         self.request = request
         return self.rendered
 
-    async def generate(self, prompt: Any, params: Any, request_id: str) -> AsyncIterator[RequestOutput]:
-        self.params = params
+    async def generate(self, prompt: Any, params: Any, request_id: str, priority: int) -> AsyncIterator[RequestOutput]:
+        self.params, self.priority = params, priority
         if self.raising == "never":
             await asyncio.Event().wait()
         if self.raising is not None:
@@ -100,6 +100,12 @@ async def test_an_answer_has_text_usage_and_the_word_for_why_it_ended():
 )
 async def test_the_text_leaves_out_what_vllm_leaves_out(ids, finish_reason, body, text):
     assert (await answer(Engine(ids, finish_reason), **body)).message["content"] == text
+
+
+async def test_the_engine_gets_the_priority_of_the_job():
+    engine = Engine()
+    await answer(engine, priority=2)
+    assert engine.priority == 2
 
 
 async def test_text_that_vllm_has_cut_at_a_stop_string_is_kept():

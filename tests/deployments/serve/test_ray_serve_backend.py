@@ -14,6 +14,7 @@ from deployments.serve import backend as module
 from deployments.serve.backend import RayServeBackend, failure_of
 from fleet.model.attempt import Answer, Failure, FailureKind, Usage
 from fleet.model.call import Call
+from fleet.model.job import Lane
 
 
 def answer(text: str) -> Answer:
@@ -73,8 +74,8 @@ async def test_groups_arrive_as_the_replica_sends_them(scripted_handle):
 
 async def test_the_replica_gets_plain_bodies_and_each_calls_timeout(scripted_handle):
     handle = scripted_handle([[(0, answer("a"))]])
-    await outcomes(handle, [Call(MappingProxyType({"messages": []}), 7.0, id="acme.job-1")])
-    assert handle.sent == [([{"messages": []}], [7.0], ["acme.job-1"])]
+    await outcomes(handle, [Call(MappingProxyType({"messages": []}), 7.0, id="acme.job-1", lane=Lane.BULK)])
+    assert handle.sent == [([{"messages": [], "priority": 2}], [7.0], ["acme.job-1"])]
     assert type(handle.sent[0][0][0]) is dict
 
 
