@@ -52,6 +52,7 @@ class _Precedence(Scheduler):  # type: ignore[misc]  # vLLM's types are not foll
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.max_num_running_reqs: int
         self._owed = Owed()
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
