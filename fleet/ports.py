@@ -16,7 +16,7 @@ from fleet.model.cancellation import Cancellation
 from fleet.model.delivery import AnyDelivery, Committed, Depths, JobsOf, Settlement, Source, Stored, Transition
 from fleet.model.feedback import Feedback
 from fleet.model.money import Claim, MoneyView, NanoUsd, Refusal, Reservation
-from fleet.model.result import Kept, LedgerEntry, Outbound, Result, Status
+from fleet.model.result import Kept, LedgerEntry, LedgerLine, LedgerStream, Outbound, Result, Status
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
 from fleet.model.submission import Submission
@@ -160,6 +160,27 @@ class Journal(Protocol):
 
     def unreadable(self) -> int:
         """Return how many messages were skipped so far because they could not be read; each has been logged."""
+
+    async def close(self) -> None: ...
+
+
+class LedgerFeed(Protocol):
+    """The lines of accounts in the order of their stream, for the one process that writes them down."""
+
+    async def begin(self, after: int) -> LedgerStream:
+        """Start behind this message of the stream, whatever was taken before. Raises: QueueUnavailable."""
+
+    async def take(self, limit: int, wait_seconds: float) -> Sequence[LedgerLine]:
+        """Return the next lines, up to `limit`; none if none comes within `wait_seconds`.
+
+        Each line comes once and none is left out. Raises: QueueUnavailable, and then `begin` has to be called again.
+        """
+
+    async def written(self, sequence: int) -> None:
+        """Tell the broker that all lines up to this one are written down. Raises: QueueUnavailable."""
+
+    async def stream(self) -> LedgerStream:
+        """Return the state of the stream. Raises: QueueUnavailable."""
 
     async def close(self) -> None: ...
 

@@ -94,6 +94,31 @@ class LedgerEntry:
         return f"{attempt.number}.again" if attempt.repeated else str(attempt.number)
 
 
+@unguarded
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """A line of accounts as it lies in its stream: message number `sequence`, as bytes that may be no ledger entry.
+
+    `stored_at` is unix seconds by the broker's clock. A repeated line has the same `message_id`.
+    """
+
+    sequence: int
+    stored_at: float
+    tenant: str
+    message_id: str | None
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStream:
+    """The stream of accounts: when it was made, as the broker says, its first and last message, and those to be taken."""
+
+    made_at: str
+    first_sequence: int
+    last_sequence: int
+    waiting: int
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A message that could not be read or finished, kept whole with the reason; `lane` None where nobody noted it."""

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from fleet.model.delivery import Stored
-from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal
+from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal, LedgerFeed
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
@@ -15,6 +15,7 @@ from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCa
 from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
 from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
+from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
 from queues.jetstream.streams.topology import TopologySpec, apply
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.wire.letters import Message
@@ -43,6 +44,8 @@ class Rig(Protocol):
 
     def journal(self) -> Journal: ...
 
+    def ledger_feed(self) -> LedgerFeed: ...
+
     def calibrations(self) -> CalibrationStore:
         """Return, at each call, another holder of the same calibrations."""
 
@@ -69,6 +72,9 @@ class MemoryRig:
 
     def journal(self) -> MemoryJournal:
         return MemoryJournal(self.broker)
+
+    def ledger_feed(self) -> MemoryLedger:
+        return MemoryLedger(self.broker)
 
     def calibrations(self) -> MemoryCalibrations:
         return self._calibrations
@@ -97,6 +103,9 @@ class JetStreamRig:
 
     def journal(self) -> JetStreamJournal:
         return JetStreamJournal(self.connection)
+
+    def ledger_feed(self) -> JetStreamLedger:
+        return JetStreamLedger(self.connection)
 
     def calibrations(self) -> JetStreamCalibrations:
         return JetStreamCalibrations(self.connection, poll_seconds=0.02)

@@ -166,3 +166,9 @@ def hand_over_of(reply: str) -> HandOver:
     first = 6 if len(tokens) > 9 else 4
     stored_at = int(tokens[first + 3]) / NANOSECONDS
     return HandOver(int(tokens[first]), int(tokens[first + 1]), stored_at, tokens[first - 2], int(tokens[first + 4]))
+
+
+def consumer_sequence_of(reply: str) -> int:
+    """Parse the number of the delivery among all of its consumer, counted from 1, from a reply as `hand_over_of` does."""
+    tokens = reply.split(".")
+    return int(tokens[(6 if len(tokens) > 9 else 4) + 2])
