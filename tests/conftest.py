@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from patience import PATIENCE_SECONDS
 from xdist.scheduler import LoadFileScheduling
 
+from benchmarks.postgres import NoPostgres, PostgresServer
 from queues.jetstream.client import connection
 
 # How long an example may take, or its data to be drawn, says something of the machine and nothing of the law.
@@ -70,3 +73,25 @@ async def fault_server() -> AsyncIterator[FaultServer]:
     """A provider on loopback that answers well, or fails as scripted."""
     async with FaultServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for all tests of a process; each makes a database of its own in it. CI has it, a laptop may not."""
+    try:
+        started = PostgresServer().__enter__()
+    except NoPostgres as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))
+    yield started
+    started.__exit__(None, None, None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.database()

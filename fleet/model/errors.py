@@ -8,6 +8,7 @@ FleetError
 │   ├── NotSettled     everything is stored, only the settlement is not confirmed (`fleet.model.delivery`)
 │   └── QueueRefused   it answered and said no: a stream that is missing or full, JetStream that is off
 │       └── LoginRefused  the login is refused, or has no right to what was asked
+├── LedgerUnavailable  the ledger's database did not confirm; what was to be written is still in the stream
 └── BackendUnavailable a backend cannot be built or reached at all
 """
 
@@ -49,6 +50,10 @@ class QueueRefused(QueueUnavailable):
 
 class LoginRefused(QueueRefused):
     """The broker refuses this login, or what it asked for: another login or a right helps, trying again does not."""
+
+
+class LedgerUnavailable(FleetError):
+    """The ledger's database cannot be reached, or did not confirm. Nothing is lost: the stream still has it."""
 
 
 class BackendUnavailable(FleetError):

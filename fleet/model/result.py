@@ -111,7 +111,7 @@ class LedgerLine:
 
 @dataclass(frozen=True, slots=True)
 class LedgerStream:
-    """The stream of accounts: when it was made, as the broker says, its first and last message, and those to be taken."""
+    """The stream of accounts: when it was made, by the broker's word, its first and last message, and those to take."""
 
     made_at: str
     first_sequence: int

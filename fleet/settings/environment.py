@@ -36,6 +36,12 @@ SECRET_ENDINGS = ("_api_key", "_password", "_seed")
 
 DEFAULT_LEASE_SECONDS = 30.0
 
+LEDGER_FILE = "ledger.sqlite3"
+"""The name of the default database of the accounts."""
+
+DEFAULT_LEDGER_KEEP_DAYS = 400
+"""A year and a month: last year's accounts can still be looked into."""
+
 
 def _nats_url(value: str) -> str:
     if not all(_is_server(url.strip()) for url in value.split(",")):
@@ -85,6 +91,8 @@ class Settings(BaseSettings):
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     `least_replicas` is the minimum of replicas of every model of a local fleet, in place of the profile's; with 0
     each model starts when there is work for it.
+    `ledger_url` is the database of the accounts, None a file in `data_dir`; it may hold a password and is not shown.
+    `ledger_keep_days` is how long its rows are kept; 0 is for ever.
     `provider_proxy_url` is the HTTP proxy that calls to providers go through (it may hold a password and is not shown),
     `provider_ca_path` holds certificates to trust there beside the public authorities'. Neither is checked here:
     one that cannot be used is logged and makes calls to providers fail; the dispatcher's other targets keep working.
@@ -114,6 +122,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_seconds: PositiveFloat = DEFAULT_LEASE_SECONDS
     least_replicas: NonNegativeInt | None = None
+    ledger_url: str | None = Field(default=None, repr=False)
+    ledger_keep_days: NonNegativeInt = DEFAULT_LEDGER_KEEP_DAYS
     openai_base_url: HttpAddress | None = None
     anthropic_base_url: HttpAddress | None = None
     groq_base_url: HttpAddress | None = None
@@ -129,6 +139,11 @@ class Settings(BaseSettings):
     def dashboard_address(self) -> str:
         """The URL of the Ray dashboard that knows the targets' state."""
         return self.ray_dashboard_url or f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def ledger_address(self) -> str:
+        """The database of the accounts. It may hold a password."""
+        return self.ledger_url or f"sqlite:///{self.data_dir.absolute() / LEDGER_FILE}"
 
     @classmethod
     def settings_customise_sources(

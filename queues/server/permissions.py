@@ -139,7 +139,9 @@ def _ledger() -> User:
     # The writer of the database acknowledges what it has written, and looks how much there is still to write.
     writer = (f"$JS.ACK.{LEDGER}.>", f"{API}.CONSUMER.INFO.{LEDGER}.*", f"{API}.STREAM.INFO.{LEDGER}")
     publish = (*_reads(LEDGER), *_reads(FEEDBACK), *writer)
-    return _user("ledger", "reads the accounts and the feedback: the ledger's database, evaluation and billing", publish)
+    return _user(
+        "ledger", "reads the accounts and the feedback: the ledger's database, evaluation and billing", publish
+    )
 
 
 _WATCHES = (

@@ -169,6 +169,6 @@ def hand_over_of(reply: str) -> HandOver:
 
 
 def consumer_sequence_of(reply: str) -> int:
-    """Parse the number of the delivery among all of its consumer, counted from 1, from a reply as `hand_over_of` does."""
+    """Parse the number of a delivery among all of its consumer, counted from 1; see `hand_over_of`."""
     tokens = reply.split(".")
     return int(tokens[(6 if len(tokens) > 9 else 4) + 2])

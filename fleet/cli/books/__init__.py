@@ -1,0 +1,1 @@
+"""Commands about the accounts: the ledger's database, and what it tells."""

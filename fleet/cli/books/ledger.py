@@ -1,0 +1,168 @@
+"""`fleet ledger`: writes the accounts to a database, says how far it is, and writes it again from the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from fleet.cli.connection import settings_for
+from fleet.cli.extras import needs_ledger
+from fleet.cli.output import Output, friendly
+from fleet.model.errors import QueueUnavailable
+
+if TYPE_CHECKING:
+    from fleet.ledger.reading import LedgerReader
+    from fleet.ledger.store import LedgerStore
+    from fleet.ledger.writer import LedgerWriter
+    from fleet.ports import LedgerFeed
+    from fleet.settings.environment import Settings
+
+ledger_app = typer.Typer(help="The accounts in a database.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger-url",
+        envvar="FLEET_LEDGER_URL",
+        help="The database: sqlite:///path or postgresql://user:password@host/database.",
+    ),
+]
+
+
+@ledger_app.command()
+def run(nats_url: NatsUrl = None, ledger_url: LedgerUrl = None, as_json: AsJson = False) -> None:
+    """Write every line of the accounts to the database, until SIGTERM. One process for a fleet is enough."""
+    with friendly(as_json), needs_ledger("fleet ledger"):
+        asyncio.run(_run(settings_for(nats_url, ledger_url=ledger_url)))
+        Output(as_json).object({"stopped": True})
+
+
+@ledger_app.command()
+def status(nats_url: NatsUrl = None, ledger_url: LedgerUrl = None, as_json: AsJson = False) -> None:
+    """Show what the database holds, and how many lines are still to be written to it."""
+    with friendly(as_json), needs_ledger("fleet ledger"):
+        asyncio.run(_status(settings_for(nats_url, ledger_url=ledger_url), Output(as_json)))
+
+
+@ledger_app.command()
+def replay(
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Also if lines or checkpoints are lost that the stream cannot give back.")
+    ] = False,
+    nats_url: NatsUrl = None,
+    ledger_url: LedgerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Empty the database and write it again from the stream. Stop `fleet ledger run` first."""
+    with friendly(as_json), needs_ledger("fleet ledger"):
+        asyncio.run(_replay(settings_for(nats_url, ledger_url=ledger_url), Output(as_json), discard))
+
+
+async def _run(settings: Settings) -> None:
+    from fleet.telemetry import logs
+
+    logs.configure(settings.log_level.upper())
+    async with _writing(settings) as (writer, _, _):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, writer.drain)
+        await writer.run()
+
+
+async def _replay(settings: Settings, output: Output, discard: bool) -> None:
+    async with _writing(settings) as (writer, store, feed):
+        await asyncio.to_thread(store.open)
+        stream = await feed.stream()
+        await asyncio.to_thread(store.empty, stream.first_sequence, discard)
+        output.progress(f"{stream.last_sequence - stream.first_sequence + 1:,} lines at most")
+        await writer.catch_up()
+    output.object({"lines": writer.progress.lines})
+    output.say(f"{writer.progress.lines:,} lines written")
+
+
+async def _status(settings: Settings, output: Output) -> None:
+    from fleet.ledger.database import database_url, shown
+
+    with _reader(settings) as reader:
+        facts = {
+            "database": shown(database_url(settings.ledger_address)),
+            **await asyncio.to_thread(_facts, reader),
+            "waiting": await _waiting(settings),
+        }
+    output.object(facts)
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), _shown(value))
+    output.show(table)
+
+
+def _facts(reader: LedgerReader) -> dict[str, Any]:
+    state, days = asdict(reader.state()), reader.days()
+    last_at = state.pop("last_at")
+    return {
+        "lines": reader.lines(),
+        "first_day": days[0].day if days else None,
+        "last_day": days[-1].day if days else None,
+        "last_line_age_seconds": round(time.time() - last_at, 1) if last_at else None,
+        **{name: state[name] for name in ("last_seq", "unreadable", "duplicates", "missed")},
+    }
+
+
+async def _waiting(settings: Settings) -> int | None:
+    """Return the lines that are still to be written; None if no broker answers."""
+    try:
+        async with _feed(settings) as feed:
+            return (await feed.stream()).waiting
+    except QueueUnavailable:
+        return None
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@contextmanager
+def _reader(settings: Settings) -> Iterator[LedgerReader]:
+    from fleet.ledger.reading import open_reader
+
+    with open_reader(settings.ledger_address) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def _writing(settings: Settings) -> AsyncIterator[tuple[LedgerWriter, LedgerStore, LedgerFeed]]:
+    """Provide a writer with its database and its feed, closed on the way out."""
+    from fleet.app import rules_of
+    from fleet.ledger.database import database_url, engine_for
+    from fleet.ledger.store import LedgerStore
+    from fleet.ledger.writer import LedgerWriter
+
+    targets = rules_of(settings).catalogue.targets
+    engine = engine_for(database_url(settings.ledger_address))
+    try:
+        async with _feed(settings) as feed:
+            store = LedgerStore(engine, time.time, {name: target.provider for name, target in targets.items()})
+            yield LedgerWriter(feed, store, settings.ledger_keep_days or None), store, feed
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def _feed(settings: Settings) -> AsyncIterator[LedgerFeed]:
+    from fleet.app import login_of, open_ledger_feed
+
+    assert settings.nats_url is not None, "settings_for gave the address"
+    feed = await open_ledger_feed(settings.nats_url, login_of(settings))
+    try:
+        yield feed
+    finally:
+        await feed.close()

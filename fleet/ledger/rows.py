@@ -1,0 +1,177 @@
+"""Turns a line of the stream into a row: pure, and it never fails, for a line it refused would stop all behind it.
+
+Columns are taken by name from the JSON as far as they are there and fit: a line of an older version has fewer, one of a
+newer version more. The bytes are kept whatever they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import from_json
+
+from fleet.ledger.tables import GROUPS, SUMS, TEXT_CHARS, TOKENS, WORD_CHARS
+from fleet.model.result import LedgerLine
+
+Row = dict[str, Any]
+"""A row of `entries`, by the names of its columns."""
+
+END = "end"
+"""The key of the line that ends a job without an attempt; it has the number 0 on the wire."""
+
+AHEAD_SECONDS = 3600.0
+"""Seconds that the broker's clock may be ahead of ours. Further ahead it is a clock that jumped: its day would be the
+day of every line after it.
+"""
+
+MAX_COUNT = 10**15
+"""Maximum of tokens, and of nano-dollars (a million dollars), that is believed: sums of a day must fit 64 bits."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""Matches characters that PostgreSQL stores in no text: NUL, and halves of surrogate pairs."""
+
+NANO = 1_000_000_000
+
+
+def time_of(line: LedgerLine, before: float, now: float) -> float:
+    """Return the time that counts for a line: that of the broker's store, but never before the line before.
+
+    A time that is far ahead of `now` is not believed. All are unix seconds.
+    """
+    believed = line.stored_at if line.stored_at <= now + AHEAD_SECONDS else before or now
+    return max(before, believed)
+
+
+def day_of(at: float) -> str:
+    """Return the UTC day of a time, as YYYY-MM-DD."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def row_of(line: LedgerLine, at: float, salt: bytes, providers: Mapping[str, str]) -> Row:
+    """Return the row of a line whose time is `at`; `providers` names the provider of each target."""
+    entry = _fields(line.data)
+    job_id, key = _identity(line, entry)
+    attempt = _mapping(entry.get("attempt"))
+    return {
+        "seq": line.sequence,
+        "day": day_of(at),
+        "at": at,
+        "tenant": _text(line.tenant, WORD_CHARS) or "",
+        "job_id": job_id,
+        "line": key,
+        "lane": _text(entry.get("lane"), WORD_CHARS),
+        "task": _text(entry.get("task"), WORD_CHARS),
+        "plan": _text(entry.get("plan"), WORD_CHARS),
+        "status": _text(entry.get("status"), WORD_CHARS),
+        "reason": _text(entry.get("reason"), WORD_CHARS),
+        "person": _text(entry.get("person"), TEXT_CHARS),
+        **_columns_of(attempt),
+        "provider": providers.get(str(attempt.get("target"))),
+        "submitted_at": _number(entry.get("submitted_at")),
+        "traceparent": _text(entry.get("traceparent"), TEXT_CHARS),
+        "body": line.data,
+        "salt": salt,
+        "commitment": commitment_of(salt, line.data),
+    }
+
+
+def commitment_of(salt: bytes, body: bytes) -> bytes:
+    """Return what stands for a body when the body itself is erased; the salt keeps it from being guessed."""
+    return hashlib.sha256(salt + body).digest()
+
+
+def sums_of(rows: Iterable[Row]) -> list[Row]:
+    """Return what these rows add to the rollups: a row of `rollups` for each key."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        key = tuple(row[name] or "" for name in GROUPS)
+        sums = found.setdefault(key, [0] * len(SUMS))
+        for index, value in enumerate(_added(row)):
+            sums[index] += value
+    names = (*GROUPS, *SUMS)
+    return [dict(zip(names, (*key, *sums), strict=True)) for key, sums in sorted(found.items())]
+
+
+def _added(row: Row) -> list[float]:
+    """Return what one row adds to each of `SUMS`."""
+    ran = row["attempt"] is not None
+    seconds = (row["ended_at"] or 0.0) - (row["started_at"] or 0.0) if ran else 0.0
+    counts = (1, ran, row["status"] is not None, row["failure"] is not None, row["cost_nano_usd"] or 0)
+    return [*counts, *(row[name] or 0 for name in TOKENS), max(0.0, seconds)]
+
+
+def _columns_of(attempt: Mapping[str, Any]) -> Row:
+    usage, judged = _mapping(attempt.get("usage")), _mapping(attempt.get("judged"))
+    cost = _number((_number(attempt.get("cost_usd")) or 0.0) * NANO)
+    return {
+        "attempt": _count(attempt.get("number")),
+        "target": _text(attempt.get("target"), WORD_CHARS),
+        "model": _text(attempt.get("model"), TEXT_CHARS),
+        "region": _text(attempt.get("region"), WORD_CHARS),
+        "started_at": _number(attempt.get("started_at")),
+        "ended_at": _number(attempt.get("ended_at")),
+        "finish_reason": _text(attempt.get("finish_reason"), TEXT_CHARS),
+        "failure": _text(_mapping(attempt.get("failure")).get("kind"), WORD_CHARS),
+        "confidence": _number(attempt.get("confidence")),
+        "threshold": _number(judged.get("threshold")),
+        "calibration": _text(judged.get("calibration"), TEXT_CHARS),
+        "probe": _text(attempt.get("probe"), WORD_CHARS),
+        "repeated": attempt["repeated"] is True if "repeated" in attempt else None,
+        "cost_nano_usd": None if cost is None or not attempt else _count(round(cost)),
+        **{name: _count(usage.get(name, 0 if usage else None)) for name in TOKENS},
+        "batch": _text(_mapping(attempt.get("hop")).get("batch"), WORD_CHARS),
+    }
+
+
+def _fields(data: bytes) -> Mapping[str, Any]:
+    try:
+        return _mapping(from_json(data, allow_inf_nan=True))
+    except ValueError:
+        return {}
+
+
+def _identity(line: LedgerLine, entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the job's id and the line's key, by the message's id: a repeated line has the same.
+
+    Without such an id a line cannot be recognised again, and its number is its key.
+    """
+    prefix = f"{line.tenant}."
+    if line.message_id is not None and line.message_id.startswith(prefix):
+        job_id, _, key = line.message_id.removeprefix(prefix).partition(".")
+        if job_id and key:
+            key = END if key == "0" else key
+            return _text(job_id, WORD_CHARS) or "", _text(key, WORD_CHARS) or ""
+    return _text(entry.get("id"), WORD_CHARS) or "", f"#{line.sequence}"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any, most_chars: int) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return _UNSTORABLE.sub("\ufffd", value[:most_chars])
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number; an infinite one, or one beyond a double, is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _count(value: Any) -> int | None:
+    """Return a whole number that may be believed."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= MAX_COUNT else None

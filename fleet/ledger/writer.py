@@ -1,0 +1,172 @@
+"""The one process that writes the ledger down: takes lines, writes them, and only then acknowledges them.
+
+It keeps nothing of its own. Whatever fails, it asks the database how far it is and starts there; meanwhile the stream
+keeps the lines. So a crash at any moment repeats a step, and what is repeated changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from fleet.ledger.store import AnotherWriter, LedgerStore, first_day_kept
+from fleet.model.errors import LedgerUnavailable, LoginRefused, QueueUnavailable
+from fleet.model.result import LedgerLine
+from fleet.ports import LedgerFeed
+
+BATCH_LINES = 1_000
+"""Maximum lines of one transaction."""
+
+WAIT_SECONDS = 1.0
+"""Seconds to wait for a line; so long it takes to notice that the process should end."""
+
+GATHER_SECONDS = 0.2
+"""Seconds in which lines gather when few come: each transaction waits for the disk."""
+
+PAUSE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds until the next try after a failure, after the second, and so on; the last one stays."""
+
+LOOK_SECONDS = 5.0
+"""Seconds between two looks at how many lines wait."""
+
+TIDY_SECONDS = 3_600.0
+"""Seconds between two looks for rows that are too old."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class LedgerProgress:
+    """What the writer has done since it started, and what is left: the numbers that its metrics show.
+
+    `waiting_since` is the unix time since when lines wait; None while it is caught up.
+    """
+
+    lines: int = 0
+    errors: int = 0
+    waiting_lines: int = 0
+    waiting_since: float | None = None
+
+    def waits(self, lines: int, since: float) -> None:
+        """Note how many lines wait now."""
+        self.waiting_lines = lines
+        self.waiting_since = (self.waiting_since or since) if lines else None
+
+
+class LedgerWriter:
+    """Writes lines until drained. `now` gives unix seconds; without `keep_days` rows stay for ever."""
+
+    def __init__(
+        self,
+        feed: LedgerFeed,
+        store: LedgerStore,
+        keep_days: int | None = None,
+        now: Callable[[], float] = time.time,
+        pause_seconds: Sequence[float] = PAUSE_SECONDS,
+        gather_seconds: float = GATHER_SECONDS,
+    ) -> None:
+        self.progress = LedgerProgress()
+        self._feed = feed
+        self._store = store
+        self._keep_days = keep_days
+        self._now = now
+        self._pause_seconds = pause_seconds
+        self._gather_seconds = gather_seconds
+        self._draining = asyncio.Event()
+        self._failures = 0
+        self._looked_at = self._tidied_at = -TIDY_SECONDS
+
+    def drain(self) -> None:
+        """Have `run` end once everything that is there is written, or at the next failure."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Write until drained; what fails is tried again for as long as it takes.
+
+        Raises: LoginRefused, AnotherWriter.
+        """
+        while True:
+            try:
+                await self._write_everything()
+                return
+            except (LoginRefused, AnotherWriter):
+                raise
+            except (QueueUnavailable, LedgerUnavailable) as error:
+                await self._failed(error)
+            if self._draining.is_set():
+                return
+            await self._pause()
+
+    async def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self.progress.errors += 1
+        try:
+            waiting = (await self._feed.stream()).waiting
+            self.progress.waits(waiting, self._now())
+        except QueueUnavailable:
+            pass  # as many as before, or more
+        log.error("ledger_not_written", error=str(error), waiting_lines=self.progress.waiting_lines)
+
+    async def _pause(self) -> None:
+        """Wait before the next try; less if the process should end."""
+        seconds = self._pause_seconds[min(self._failures, len(self._pause_seconds)) - 1]
+        try:
+            await asyncio.wait_for(self._draining.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def catch_up(self) -> None:
+        """Write what is there, and end. Raises: QueueUnavailable, LedgerUnavailable."""
+        self.drain()
+        await self._write_everything()
+
+    async def _write_everything(self) -> None:
+        position = await asyncio.to_thread(self._store.open)
+        stream = await self._feed.begin(position.last_sequence)
+        missed = await asyncio.to_thread(self._store.follow, stream)
+        if missed:
+            log.error("ledger_lines_missed", lines=missed)
+        log.info("ledger_writing", after=position.last_sequence, waiting_lines=stream.waiting)
+        self.progress.waits(stream.waiting, self._now())
+        while True:
+            lines = await self._feed.take(BATCH_LINES, 0.0 if self._draining.is_set() else WAIT_SECONDS)
+            if lines:
+                await self._write(lines)
+            elif self._draining.is_set():
+                return
+            await self._look(is_caught_up=not lines)
+            await self._tidy()
+
+    async def _write(self, lines: Sequence[LedgerLine]) -> None:
+        self.progress.waits(max(self.progress.waiting_lines, len(lines)), lines[0].stored_at)
+        await asyncio.to_thread(self._store.write, lines)
+        self._failures = 0
+        self.progress.lines += len(lines)
+        self.progress.waits(max(0, self.progress.waiting_lines - len(lines)), lines[-1].stored_at)
+        await self._feed.written(lines[-1].sequence)
+        if len(lines) < BATCH_LINES and not self._draining.is_set():
+            await asyncio.sleep(self._gather_seconds)
+
+    async def _look(self, is_caught_up: bool) -> None:
+        """Bring the number of waiting lines up to date, now and then if there are any."""
+        now = time.monotonic()
+        if is_caught_up:
+            self.progress.waits(0, 0.0)
+        elif now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            self.progress.waits((await self._feed.stream()).waiting, self._now())
+
+    async def _tidy(self) -> None:
+        """Delete some rows that are too old, if it is time to look for them."""
+        now = time.monotonic()
+        if self._keep_days is None or now - self._tidied_at < TIDY_SECONDS:
+            return
+        deleted = await asyncio.to_thread(self._store.forget, first_day_kept(self._now(), self._keep_days))
+        if deleted:
+            log.info("ledger_rows_deleted", rows=deleted)
+        else:
+            self._tidied_at = now

@@ -1,0 +1,202 @@
+"""The writer goes on whatever fails: the stream keeps what is not written yet, and the database says where to start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+from ledger_lines import NOON, entry, job_id
+from patience import eventually
+from sqlalchemy import Engine
+
+from fleet.ledger import writer as writing
+from fleet.ledger.database import database_url, engine_for
+from fleet.ledger.reading import EndedFilter, LedgerReader
+from fleet.ledger.store import AnotherWriter, LedgerStore, Position
+from fleet.ledger.writer import LedgerWriter
+from fleet.model.errors import LedgerUnavailable, LoginRefused, QueueUnavailable
+from fleet.model.result import LedgerLine, LedgerStream
+from queues.jetstream.stores.ledger import MemoryLedger
+from queues.memory import MemoryBroker, MemoryQueue
+
+AT_ONCE = (0.0,)
+"""Seconds until the next try."""
+
+
+class FailingStore(LedgerStore):
+    """A database that is away while `is_away`, and that was written to by another while `rival` is set."""
+
+    is_away = False
+    has_rival = False
+
+    def open(self) -> Position:
+        self._fail()
+        return super().open()
+
+    def write(self, lines: Sequence[LedgerLine]) -> int:
+        self._fail()
+        return super().write(lines)
+
+    def _fail(self) -> None:
+        if self.is_away:
+            raise LedgerUnavailable("the database is away")
+        if self.has_rival:
+            raise AnotherWriter("another process writes to this database")
+
+
+class FailingFeed(MemoryLedger):
+    """A feed that loses its connection at every second call of `take`."""
+
+    takes = 0
+    is_refused = False
+
+    async def take(self, limit: int, wait_seconds: float) -> Sequence[LedgerLine]:
+        self.takes += 1
+        if self.is_refused:
+            raise LoginRefused("the login was changed")
+        if self.takes % 2 == 0:
+            raise QueueUnavailable("the connection broke")
+        return await super().take(limit, wait_seconds)
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return MemoryBroker(now=lambda: NOON)
+
+
+@pytest.fixture
+def file_engine(tmp_path: Path) -> Engine:
+    return engine_for(database_url(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"))
+
+
+@pytest.fixture
+def store(file_engine: Engine) -> FailingStore:
+    return FailingStore(file_engine, lambda: NOON, {})
+
+
+def writer_on(broker: MemoryBroker, store: LedgerStore, keep_days: int | None = None) -> LedgerWriter:
+    return LedgerWriter(MemoryLedger(broker), store, keep_days, lambda: NOON, AT_ONCE, gather_seconds=0.0)
+
+
+async def publish(broker: MemoryBroker, numbers: range) -> None:
+    await MemoryQueue(broker).publish([entry(number) for number in numbers])
+
+
+@asynccontextmanager
+async def running(writer: LedgerWriter) -> AsyncIterator[LedgerWriter]:
+    task = asyncio.create_task(writer.run())
+    yield writer
+    writer.drain()
+    await task
+
+
+def written(engine: Engine) -> list[str]:
+    return sorted(each.job_id for each in LedgerReader(engine).ended(EndedFilter(), limit=100_000))
+
+
+async def test_everything_is_written_before_the_writer_ends(
+    broker: MemoryBroker, store: FailingStore, file_engine: Engine
+) -> None:
+    await publish(broker, range(2500))
+    async with running(writer_on(broker, store)) as writer:
+        pass
+    assert written(file_engine) == [job_id(number) for number in range(2500)]
+    assert (writer.progress.lines, writer.progress.waiting_lines, writer.progress.waiting_since) == (2500, 0, None)
+
+
+async def test_lines_that_come_while_the_database_is_away_are_written_when_it_is_back(
+    broker: MemoryBroker, store: FailingStore, file_engine: Engine
+) -> None:
+    await publish(broker, range(10))
+    async with running(writer_on(broker, store)) as writer:
+        await eventually(lambda: writer.progress.lines == 10)
+        store.is_away = True
+        await publish(broker, range(10, 30))
+        with structlog.testing.capture_logs() as logs:
+            await eventually(lambda: writer.progress.errors >= 3)
+        assert (writer.progress.waiting_lines, writer.progress.waiting_since) == (20, NOON)
+        assert {(each["event"], each["error"]) for each in logs} == {("ledger_not_written", "the database is away")}
+        store.is_away = False
+        await eventually(lambda: writer.progress.lines == 30)
+    assert written(file_engine) == [job_id(number) for number in range(30)]
+
+
+async def test_a_database_that_is_away_at_the_start_is_waited_for(
+    broker: MemoryBroker, store: FailingStore, file_engine: Engine
+) -> None:
+    store.is_away = True
+    await publish(broker, range(10))
+    async with running(writer_on(broker, store)) as writer:
+        await eventually(lambda: writer.progress.errors >= 2)
+        store.is_away = False
+        await eventually(lambda: writer.progress.lines == 10)
+
+
+async def test_a_connection_that_breaks_again_and_again_costs_no_line(
+    broker: MemoryBroker, store: FailingStore, file_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "BATCH_LINES", 7)
+    await publish(broker, range(100))
+    writer = LedgerWriter(FailingFeed(broker), store, None, lambda: NOON, AT_ONCE, gather_seconds=0.0)
+    task = asyncio.create_task(writer.run())
+    await eventually(lambda: writer.progress.lines == 100)
+    writer.drain()
+    await task
+    assert written(file_engine) == [job_id(number) for number in range(100)]
+
+
+async def test_a_writer_that_is_told_to_end_does_not_wait_for_the_database(
+    broker: MemoryBroker, store: FailingStore
+) -> None:
+    store.is_away = True
+    writer = LedgerWriter(MemoryLedger(broker), store, None, lambda: NOON, (3600.0,))
+    task = asyncio.create_task(writer.run())
+    await eventually(lambda: writer.progress.errors)
+    writer.drain()
+    await task
+
+
+async def test_a_second_writer_ends_instead_of_taking_turns(broker: MemoryBroker, store: FailingStore) -> None:
+    store.has_rival = True
+    with pytest.raises(AnotherWriter):
+        await writer_on(broker, store).run()
+
+
+async def test_a_login_that_is_refused_ends_the_process(broker: MemoryBroker, store: FailingStore) -> None:
+    feed = FailingFeed(broker)
+    feed.is_refused = True
+    with pytest.raises(LoginRefused):
+        await LedgerWriter(feed, store, None, lambda: NOON, AT_ONCE).run()
+
+
+async def test_old_rows_are_deleted_while_it_writes(broker: MemoryBroker, file_engine: Engine) -> None:
+    clock = [NOON]
+    store = LedgerStore(file_engine, lambda: clock[0], {})
+    aged = MemoryBroker(now=lambda: clock[0])
+    await publish(aged, range(5))
+    async with running(LedgerWriter(MemoryLedger(aged), store, 30, lambda: clock[0], AT_ONCE, 0.0)):
+        pass
+    clock[0] += 31 * 86_400.0
+    await publish(aged, range(5, 8))
+    async with running(LedgerWriter(MemoryLedger(aged), store, 30, lambda: clock[0], AT_ONCE, 0.0)):
+        await eventually(lambda: written(file_engine) == [job_id(number) for number in range(5, 8)])
+
+
+async def test_missed_lines_are_logged(broker: MemoryBroker, store: FailingStore) -> None:
+    class Shortened(MemoryLedger):
+        async def stream(self) -> LedgerStream:
+            return replace(await super().stream(), first_sequence=13)
+
+    await publish(broker, range(10))
+    async with running(writer_on(broker, store)):
+        pass
+    await publish(broker, range(10, 20))
+    with structlog.testing.capture_logs() as logs:
+        async with running(LedgerWriter(Shortened(broker), store, None, lambda: NOON, AT_ONCE, 0.0)):
+            pass
+    assert {"event": "ledger_lines_missed", "log_level": "error", "lines": 2} in logs
