@@ -11,6 +11,7 @@ from fleet.app.broker import (
     open_dead_letters,
     open_desk,
     open_journal,
+    open_ledger_feed,
 )
 from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
 from fleet.app.local import Fleet, start
@@ -40,6 +41,7 @@ __all__ = [
     "open_dead_letters",
     "open_desk",
     "open_journal",
+    "open_ledger_feed",
     "read_status",
     "rules_of",
     "run_dispatcher",

@@ -13,6 +13,7 @@ from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.dead import JetStreamDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal
+from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.jetstream.streams.topology import Change, TopologySpec, apply
 
 open_desk = JetStreamDesk.connect
@@ -23,6 +24,9 @@ open_dead_letters = JetStreamDeadLetters.connect
 
 open_journal = JetStreamJournal.connect
 """Connects to the ledger and the feedback of all tenants."""
+
+open_ledger_feed = JetStreamLedger.connect
+"""Connects to the accounts of all tenants, for the one process that writes them to a database."""
 
 open_calibrations = JetStreamCalibrations.connect
 """Connects to the calibrations in force."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -23,6 +25,13 @@ from queues.jetstream.queue import JetStreamQueue
 from queues.server.embedded import EmbeddedServer
 
 NO_KEYS = "no cloud keys: escalation stays inside the fleet (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GROQ_API_KEY)"
+NO_LEDGER = "no ledger database: pip install 'inference-fleet[ledger]'"
+
+LEDGER_PARTS = ("sqlalchemy", "alembic")
+"""Libraries that the writer of the ledger needs."""
+
+LEDGER_STOP_SECONDS = 30.0
+"""Seconds that the writer of the ledger has to write the last lines."""
 
 DISPATCHER_FACTORY = "fleet.app:dispatcher_from_environment"
 READINGS_FACTORY = "fleet.app.scaling:readings_from_environment"
@@ -53,13 +62,16 @@ class Fleet:
         serve_url: str,
         dashboard_url: str | None,
         targets: tuple[str, ...],
+        has_ledger: bool,
         parts: AsyncExitStack,
     ) -> None:
         self.nats_url = nats_url
         self.openai_url = serve_url
         self.dashboard_url = dashboard_url
         self.targets = targets
-        self.notes = () if has_cloud_key(rules_of(settings)) else (NO_KEYS,)
+        self.has_ledger = has_ledger
+        missing = {NO_KEYS: not has_cloud_key(rules_of(settings)), NO_LEDGER: _lacks_ledger_parts()}
+        self.notes = tuple(note for note, is_missing in missing.items() if is_missing)
         self._settings = settings
         self._parts = parts
 
@@ -72,7 +84,7 @@ class Fleet:
         return list(target_statuses(self._settings, depths, await asyncio.to_thread(_replicas)))
 
     async def stop(self) -> None:
-        """Drain the dispatcher, then stop Ray and the broker."""
+        """Drain the dispatcher, then stop Ray, the ledger's writer and the broker."""
         await self._parts.aclose()
 
 
@@ -95,11 +107,12 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
         on_progress("starting NATS")
         nats_url = settings.nats_url or _embedded_nats(settings, ports, parts)
         await apply_topology(nats_url, login_of(settings))
+        has_ledger = settings.nats_url is None and _ledger_writer(settings, nats_url, parts)
         on_progress("starting Ray")
         serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
         on_progress("starting the models (about a minute on a small machine)")
         targets = await asyncio.to_thread(_deploy, settings)
-        return Fleet(settings, nats_url, serve_url, dashboard_url, targets, parts.pop_all())
+        return Fleet(settings, nats_url, serve_url, dashboard_url, targets, has_ledger, parts.pop_all())
     raise AssertionError("unreachable: the stack does not swallow exceptions")
 
 
@@ -120,6 +133,37 @@ def _embedded_nats(settings: Settings, ports: _Ports, parts: AsyncExitStack) -> 
         raise FleetError(str(error)) from error
     parts.callback(server.stop)
     return server.url
+
+
+def _ledger_writer(settings: Settings, nats_url: str, parts: AsyncExitStack) -> bool:
+    """Start the writer of the ledger as a process of its own; return False where its libraries are not installed.
+
+    The broker must be ours: that of another fleet has a writer elsewhere.
+    """
+    if _lacks_ledger_parts():
+        return False
+    # A session of its own: Ctrl-C in a terminal must not reach it before the dispatcher has sent its last lines.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fleet.cli", "ledger", "run"],
+        env=os.environ | _environment(settings, nats_url) | {"FLEET_LEDGER_URL": settings.ledger_address},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    parts.callback(_stop, process)
+    return True
+
+
+def _lacks_ledger_parts() -> bool:
+    return any(find_spec(name) is None for name in LEDGER_PARTS)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(LEDGER_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _ray(settings: Settings, nats_url: str, ports: _Ports, parts: AsyncExitStack) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.books.ledger import ledger_app
 from fleet.cli.connection import settings_for
 from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
@@ -34,6 +35,7 @@ topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
 app.add_typer(topology_app, name="topology")
 app.add_typer(dead_app, name="dead")
+app.add_typer(ledger_app, name="ledger")
 app.add_typer(catalogue_app, name="catalogue")
 app.command()(evaluate)
 app.command()(calibrate)

@@ -1,24 +1,34 @@
-"""Tells users what to install if the libraries that a command computes with are missing."""
+"""Tells users what to install if the libraries that a command needs are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from fleet.model.errors import FleetError
 
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
+_LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg"})
 
 
-@contextmanager
-def needs_learn(command: str) -> Iterator[None]:
+def needs_learn(command: str) -> AbstractContextManager[None]:
     """Turn a missing library into an error that says what to install for `command`.
 
     Raises: FleetError if a library is missing.
     """
+    return _needs(command, "learn", _LEARN)
+
+
+def needs_ledger(command: str) -> AbstractContextManager[None]:
+    """See `needs_learn`; for commands that use the ledger's database."""
+    return _needs(command, "ledger", _LEDGER)
+
+
+@contextmanager
+def _needs(command: str, extra: str, libraries: Collection[str]) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _LEARN:
+        if (error.name or "").partition(".")[0] not in libraries:
             raise
-        raise FleetError(f"{command} needs {error.name}: pip install 'inference-fleet[learn]'") from None
+        raise FleetError(f"{command} needs {error.name}: pip install 'inference-fleet[{extra}]'") from None

@@ -20,6 +20,7 @@ from fleet.model.errors import (
     FleetError,
     InvalidFeedback,
     InvalidJob,
+    LedgerUnavailable,
     LoginRefused,
     QueueRefused,
     QueueUnavailable,
@@ -96,6 +97,8 @@ def advice(error: FleetError | OSError) -> str:
             return f"wrong job: {what}"
         case InvalidFeedback():
             return f"wrong feedback: {what}"
+        case LedgerUnavailable():
+            return f"the ledger's database cannot be used: {what}"
         case BackendUnavailable():
             notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
             return f"a model cannot be reached: {what}{notes}"

@@ -9,7 +9,7 @@ import pytest
 from patient_client import PatientClient
 from production_nats import ProductionNats
 
-from fleet.app import apply_topology, login_of, open_calibrations, open_journal, read_status
+from fleet.app import apply_topology, login_of, open_calibrations, open_journal, open_ledger_feed, read_status
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Status
 from fleet.settings.environment import Settings, load
@@ -73,8 +73,14 @@ async def test_every_user_can_do_its_part_and_none_tries_what_it_may_not(
         entries = [entry async for entry in journal.ledger()]
         said = [feedback async for feedback in journal.feedback()]
         await journal.close()
+        feed = await open_ledger_feed(ledger.nats_url, login_of(ledger))
+        waiting = (await feed.begin(0)).waiting
+        lines = await feed.take(10, 1.0)
+        await feed.written(lines[-1].sequence)
+        await feed.close()
 
     assert status.streams["RESULTS"] == 1
+    assert waiting == len(lines) == len(entries)
     assert [spend.tenant for spend in status.spend] == [None]
     assert {entry.job_id for entry in entries} == {feedback.job_id for feedback in said} == {result.job_id}
     assert "Violation" not in servers.log

@@ -20,6 +20,7 @@ from fleet.cli.commands import app
 FAKED = (
     "open_desk",
     "open_journal",
+    "open_ledger_feed",
     "open_dead_letters",
     "open_calibrations",
     "shipped_calibrations",

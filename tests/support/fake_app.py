@@ -16,6 +16,7 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
+from queues.jetstream.stores.ledger import MemoryLedger
 from queues.jetstream.streams.topology import Change, ChangeKind
 from queues.memory import MemoryBroker, MemoryDesk
 
@@ -45,6 +46,7 @@ class App:
     is_up: bool = True
     calls: list[str] = field(default_factory=list)
     notes: tuple[str, ...] = ("no cloud keys",)
+    has_ledger: bool = False
     nats_url: str = "nats://127.0.0.1:4222"
     dashboard_url: str | None = "http://127.0.0.1:8265"
     openai_url: str | None = None
@@ -64,6 +66,12 @@ class App:
         if not self.is_up:
             raise QueueUnavailable(f"no NATS server answers at {nats_url}")
         return MemoryJournal(self.fleet.broker)
+
+    async def open_ledger_feed(self, nats_url: str, login: Login) -> MemoryLedger:
+        if not self.is_up:
+            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+        self.fleet.broker.wake()  # its event belongs to the loop of the command before
+        return MemoryLedger(self.fleet.broker)
 
     async def open_dead_letters(self, nats_url: str, login: Login = ANONYMOUS) -> MemoryDeadLetters:
         return MemoryDeadLetters(self.fleet.broker)

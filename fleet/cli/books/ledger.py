@@ -79,6 +79,9 @@ async def _run(settings: Settings) -> None:
 
 
 async def _replay(settings: Settings, output: Output, discard: bool) -> None:
+    from fleet.telemetry import logs
+
+    logs.configure("WARNING")
     async with _writing(settings) as (writer, store, feed):
         await asyncio.to_thread(store.open)
         stream = await feed.stream()

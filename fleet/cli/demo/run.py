@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from fleet.cli.demo.view import summary
 from fleet.cli.files import bar
 from fleet.cli.ops.running import started_apart
 from fleet.cli.output import Output, quiet
+from fleet.settings.environment import LEDGER_FILE
 
 if TYPE_CHECKING:
     from fleet.app import FleetStatus
@@ -40,7 +41,18 @@ async def demo(settings: Settings, as_json: bool, count: int, seed: int, deadlin
             totals = report(asked, collected, small, largest)
         output.object(totals.as_json())
         output.show(*summary(totals, asked, collected.results, notes, stays))
-    shutil.rmtree(directory, ignore_errors=True)  # kept, with its log, where something failed
+    _remove_all_but_ledger(directory)  # kept, with its log, where something failed
+
+
+def _remove_all_but_ledger(directory: Path) -> None:
+    """Remove what the demo's fleet wrote; its accounts stay for `fleet trace` and the like."""
+    for each in directory.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each, ignore_errors=True)
+        elif not each.name.startswith(LEDGER_FILE):
+            each.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty: the accounts are there
+        directory.rmdir()
 
 
 @asynccontextmanager

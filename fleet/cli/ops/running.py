@@ -26,8 +26,8 @@ async def up(settings: Settings, as_json: bool) -> None:
     log = settings.data_dir / "fleet.log"
     with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
         async with started(settings, output.progress) as fleet:
-            output.object(_whereabouts(fleet))
-            for line in (*_addresses(fleet), f"log        {log}"):
+            output.object(_whereabouts(fleet, settings))
+            for line in (*_addresses(fleet, settings), f"log        {log}"):
                 output.say(line)
             output.show("", targets_table(await fleet.status()), "")
             for note in fleet.notes:
@@ -57,9 +57,11 @@ async def started_apart(
 ) -> AsyncIterator[tuple[Settings, Sequence[str]]]:
     """Provide settings and notes of a fleet of one's own beside any other; all it writes is in `directory`."""
     free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # another fleet may hold the usual ports
-    own = settings.model_copy(update={"nats_url": None, "data_dir": directory, **free})
+    own = settings.model_copy(update={"nats_url": None, "data_dir": directory, "ledger_url": None, **free})
     async with started(own, on_progress) as fleet:
-        yield own.model_copy(update={"nats_url": fleet.nats_url}), fleet.notes
+        ledger = ledger_address(fleet, own)
+        notes = fleet.notes if ledger is None else (*fleet.notes, f"the accounts of these jobs are in {ledger}")
+        yield own.model_copy(update={"nats_url": fleet.nats_url}), notes
 
 
 def _cancel_on_signals() -> None:
@@ -69,20 +71,31 @@ def _cancel_on_signals() -> None:
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
-def _addresses(fleet: Fleet) -> list[str]:
+def ledger_address(fleet: Fleet, settings: Settings) -> str | None:
+    """Return the address of the database of accounts, without its password; None where nobody writes it."""
+    if not fleet.has_ledger:
+        return None
+    from fleet.ledger.database import database_url, shown
+
+    return shown(database_url(settings.ledger_address))
+
+
+def _addresses(fleet: Fleet, settings: Settings) -> list[str]:
     rows = (
         ("NATS", without_password(fleet.nats_url)),
         ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
         ("dashboard", fleet.dashboard_url),
+        ("ledger", ledger_address(fleet, settings)),
     )
     return [f"{name:<10} {url}" for name, url in rows if url]
 
 
-def _whereabouts(fleet: Fleet) -> dict[str, Any]:
+def _whereabouts(fleet: Fleet, settings: Settings) -> dict[str, Any]:
     return {
         "nats_url": without_password(fleet.nats_url),
         "dashboard_url": fleet.dashboard_url,
         "openai_url": fleet.openai_url,
+        "ledger_url": ledger_address(fleet, settings),
         "targets": list(fleet.targets),
         "notes": list(fleet.notes),
     }
