@@ -1,4 +1,4 @@
-# The CPU fleet: `dispatcher` for cloud targets alone, `fleet` (the last stage) with Ray, vLLM and the stand-in models.
+# The CPU fleet: `dispatcher` for cloud targets alone and for `ledger run`, `fleet` (the last stage) with Ray, vLLM and the stand-in models.
 #
 #   docker build -f deployments/containers/cpu.Dockerfile --target dispatcher -t fleet-dispatcher:0.2.0 .
 #   docker build -f deployments/containers/cpu.Dockerfile -t fleet-cpu:0.2.0 .
@@ -19,10 +19,10 @@ COPY policies policies
 COPY queues queues
 COPY deployments deployments
 
-# The lock bounds what a dispatcher needs; it does not install what it does not need.
+# The lock bounds what a dispatcher and the writer of the ledger need; it does not install what they do not need.
 FROM source AS dispatcher-environment
 COPY requirements/cpu.lock requirements/cpu.lock
-RUN pip install -c requirements/cpu.lock setuptools && pip install -c requirements/cpu.lock --no-build-isolation .
+RUN pip install -c requirements/cpu.lock setuptools && pip install -c requirements/cpu.lock --no-build-isolation ".[ledger]"
 
 FROM python:3.11.13-slim-bookworm AS dispatcher
 COPY --from=dispatcher-environment /opt/fleet /opt/fleet

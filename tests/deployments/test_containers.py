@@ -154,7 +154,7 @@ def unit(path: Path) -> configparser.ConfigParser:
 
 
 def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
-    assert [path.stem for path in UNITS] == ["fleet-dispatcher", "fleet-spot", "nats-server"]
+    assert [path.stem for path in UNITS] == ["fleet-dispatcher", "fleet-ledger", "fleet-spot", "nats-server"]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
@@ -180,7 +180,7 @@ def test_a_unit_has_no_more_rights_than_it_needs(path):
     assert service["Restart"] in ("always", "on-failure")
 
 
-@pytest.mark.parametrize(("name", "least"), [("fleet-dispatcher", 120), ("nats-server", 120)])
+@pytest.mark.parametrize(("name", "least"), [("fleet-dispatcher", 120), ("fleet-ledger", 30), ("nats-server", 120)])
 def test_a_unit_is_given_the_time_to_finish_what_it_runs(name, least):
     [path] = [path for path in UNITS if path.stem == name]
     assert int(unit(path)["Service"]["TimeoutStopSec"]) > least

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
+from pages import parse
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.serve.schema import ServeDeploySchema
 
@@ -135,7 +136,7 @@ def test_what_is_mounted_is_there(pod, container):
     assert {mount["name"] for mount in container["volumeMounts"]} <= there
 
 
-@pytest.mark.parametrize("name", ["nats", "otel-collector"])
+@pytest.mark.parametrize("name", ["nats", "otel-collector", "postgres"])
 def test_kubernetes_can_tell_whether_it_is_ready_and_whether_it_lives(name):
     """Ray's pods have the probes that KubeRay gives them."""
     [container] = PODS[name]["spec"]["containers"]
@@ -230,11 +231,32 @@ def test_the_fleet_may_reach_each_service_from_both_sides_of_the_wall(service):
     assert {"to": [{"podSelector": {"matchLabels": labels}}], "ports": [{"port": port}]} in outgoing
 
 
+@pytest.mark.parametrize("service", ["nats", "postgres"])
+def test_the_writer_of_the_ledger_reaches_the_broker_and_its_database_and_nothing_else(service):
+    ledger = PODS["ledger"]["metadata"]["labels"]
+    labels = named("Service", service)["spec"]["selector"]
+    [port] = [each["port"] for each in named("Service", service)["spec"]["ports"]]
+    incoming = named("NetworkPolicy", service)["spec"]["ingress"]
+    assert any({"podSelector": {"matchLabels": ledger}} in rule["from"] for rule in incoming)
+    outgoing = named("NetworkPolicy", "ledger")["spec"]["egress"]
+    assert {"to": [{"podSelector": {"matchLabels": labels}}], "ports": [{"port": port}]} in outgoing
+    assert len(outgoing) == 2
+
+
+def test_one_process_writes_the_ledger_with_a_login_that_may():
+    ledger = named("Deployment", "ledger")["spec"]
+    assert (ledger["replicas"], ledger["strategy"]) == (1, {"type": "Recreate"})
+    [container] = ledger["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "ledger"}}]
+    parse(["fleet", *container["args"]])
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
     done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True)
     rendered = list(yaml.safe_load_all(done.stdout))
     assert len(rendered) == len(DOCUMENTS)
     assert {each["metadata"].get("namespace") for each in rendered if each["kind"] != "Namespace"} == {"fleet"}
-    [image] = KUSTOMIZATION["images"]
-    assert done.stdout.count(f"image: {image['newName']}:{image['newTag']}\n") == 1 + len(GROUPS)
+    uses = [1 + len(GROUPS), 1]
+    for image, count in zip(KUSTOMIZATION["images"], uses, strict=True):
+        assert done.stdout.count(f"image: {image['newName']}:{image['newTag']}\n") == count
