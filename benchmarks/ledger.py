@@ -92,7 +92,7 @@ async def reading_rate(url: str, lines: int) -> float:
 async def writing_rate(url: str, database: str, lines: int) -> float:
     """Return lines a second from the stream to rows."""
     engine = engine_for(database_url(database))
-    store = LedgerStore(engine, time.time, {})
+    store = LedgerStore(engine, time.time)
     store.open()
     feed = await JetStreamLedger.connect(url)
     started_at = time.perf_counter()

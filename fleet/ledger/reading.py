@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine, func, select
 
 from fleet.ledger.database import check_migrated, database_url, engine_for, translated
 from fleet.ledger.tables import GROUPS, SUMS, days, ended, entries, rollups, state
+from fleet.logs import get_logger
 from fleet.model.result import LedgerEntry
 from queues.wire.ledger import decode_ledger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ def day_of(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).date().isoformat()
 
 
-def row_of(line: LedgerLine, at: float, salt: bytes, providers: Mapping[str, str]) -> Row:
-    """Return the row of a line whose time is `at`; `providers` names the provider of each target."""
+def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
+    """Return the row of a line whose time is `at`."""
     entry = _fields(line.data)
     job_id, key = _identity(line, entry)
     attempt = _mapping(entry.get("attempt"))
@@ -71,7 +71,6 @@ def row_of(line: LedgerLine, at: float, salt: bytes, providers: Mapping[str, str
         "reason": _text(entry.get("reason"), WORD_CHARS),
         "person": _text(entry.get("person"), TEXT_CHARS),
         **_columns_of(attempt),
-        "provider": providers.get(str(attempt.get("target"))),
         "submitted_at": _number(entry.get("submitted_at")),
         "traceparent": _text(entry.get("traceparent"), TEXT_CHARS),
         "body": line.data,
@@ -111,6 +110,7 @@ def _columns_of(attempt: Mapping[str, Any]) -> Row:
     return {
         "attempt": _count(attempt.get("number")),
         "target": _text(attempt.get("target"), WORD_CHARS),
+        "provider": _text(attempt.get("provider"), WORD_CHARS),
         "model": _text(attempt.get("model"), TEXT_CHARS),
         "region": _text(attempt.get("region"), WORD_CHARS),
         "started_at": _number(attempt.get("started_at")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -43,14 +43,12 @@ class Position:
 class LedgerStore:
     """The database from the side of its one writer. Every method raises LedgerUnavailable; then nothing was written.
 
-    After an error `open` has to be called again: the database alone knows where it is. `now` gives unix seconds,
-    `providers` the provider of each target.
+    After an error `open` has to be called again: the database alone knows where it is. `now` gives unix seconds.
     """
 
-    def __init__(self, engine: Engine, now: Callable[[], float], providers: Mapping[str, str]) -> None:
+    def __init__(self, engine: Engine, now: Callable[[], float]) -> None:
         self._engine = engine
         self._now = now
-        self._providers = providers
         self._insert = _copied if engine.dialect.name == POSTGRESQL else _inserted
         self._position = Position()
 
@@ -101,7 +99,7 @@ class LedgerStore:
         for index, line in enumerate(lines):
             at = time_of(line, at, now)
             salt = salts[index * SALT_BYTES : (index + 1) * SALT_BYTES]
-            rows.append(row_of(line, at, salt, self._providers))
+            rows.append(row_of(line, at, salt))
         return rows
 
     def _advance(self, connection: Connection, position: Position) -> None:

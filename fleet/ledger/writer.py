@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from fleet.ledger.store import AnotherWriter, LedgerStore, first_day_kept
+from fleet.logs import get_logger
 from fleet.model.errors import LedgerUnavailable, LoginRefused, QueueUnavailable
 from fleet.model.result import LedgerLine
 from fleet.ports import LedgerFeed
@@ -36,7 +35,7 @@ LOOK_SECONDS = 5.0
 TIDY_SECONDS = 3_600.0
 """Seconds between two looks for rows that are too old."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)

@@ -98,6 +98,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     # stored records
     "dead_letter_skipped": "A dead letter cannot be read and is skipped.",
     "journal_message_skipped": "A line of the ledger or a feedback cannot be read and is skipped.",
+    # the ledger's database
+    "ledger_line_unreadable": "A line in the database cannot be read by this version and is left out.",
+    "ledger_lines_missed": "Lines were gone from the stream before they were written to the database.",
+    "ledger_not_written": "Lines were not written, for want of the database or the broker, and stay in the stream.",
+    "ledger_rows_deleted": "Rows of days that are older than the ledger keeps them were deleted.",
+    "ledger_writing": "The writer begins behind the last line in the database.",
     # scaling and machines
     "node_drain_failed": "Ray did not drain the node of a spot machine that goes; it is asked again.",
     "node_drained": "The node of a spot machine that goes is drained, so many seconds ahead.",

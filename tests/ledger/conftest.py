@@ -10,8 +10,6 @@ from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.reading import LedgerReader
 from fleet.ledger.store import LedgerStore
 
-PROVIDERS = {"llama-8b": "fleet", "gpt-4o": "openai"}
-
 
 @pytest.fixture
 def engine(ledger_url: str) -> Iterator[Engine]:
@@ -23,7 +21,7 @@ def engine(ledger_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def store(engine: Engine) -> LedgerStore:
     """The writer's side of an empty database, at noon."""
-    opened = LedgerStore(engine, lambda: NOON + 60.0, PROVIDERS)
+    opened = LedgerStore(engine, lambda: NOON + 60.0)
     opened.open()
     return opened
 

@@ -57,7 +57,7 @@ def test_a_database_of_a_newer_version_is_left_alone(engine: Engine) -> None:
 def test_a_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "ledger.sqlite3"
     engine = engine_for(database_url(f"sqlite:///{path}"))
-    store = LedgerStore(engine, lambda: NOON, {})
+    store = LedgerStore(engine, lambda: NOON)
     store.open()
     store.write(lines_of([entry()]))
     files = sorted(path.parent.iterdir())
@@ -96,7 +96,7 @@ def test_a_full_disk_loses_nothing_and_is_over_when_there_is_room(tmp_path: Path
     pages = [1_000_000]
     # What SQLite says when its file may not grow is what it says on a full disk.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages[0]}"))
-    store = LedgerStore(engine, lambda: NOON, {})
+    store = LedgerStore(engine, lambda: NOON)
     store.open()
     store.write(lines_of([entry(1)]))
     pages[0] = 1

@@ -14,6 +14,7 @@ from ledger_lines import FAILURE, NOON, attempt, entry, line_of
 
 from fleet.ledger.rows import AHEAD_SECONDS, MAX_COUNT, commitment_of, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import TEXT_CHARS, WORD_CHARS, entries
+from fleet.model.attempt import Hop
 from fleet.model.result import LedgerLine
 from queues.wire.ledger import decode_ledger
 
@@ -29,7 +30,7 @@ FIELDS = json.loads(RECORDED.read_bytes())
 
 
 def row(line: LedgerLine, at: float = NOON) -> dict[str, object]:
-    return row_of(line, at, SALT, {"llama-8b": "fleet"})
+    return row_of(line, at, SALT)
 
 
 def said(fields: object, message_id: str | None = None) -> LedgerLine:
@@ -48,12 +49,20 @@ def test_a_row_says_what_its_line_says() -> None:
     assert (found["day"], found["at"], found["tenant"], found["job_id"]) == ("2026-03-01", NOON, "acme", booked.job_id)
     assert (found["line"], found["lane"], found["task"], found["plan"]) == ("1.again", "bulk", booked.task, "paid")
     assert (found["status"], found["reason"], found["attempt"]) == ("failed", "low_confidence", 1)
-    assert (found["target"], found["provider"], found["model"]) == ("llama-8b", "fleet", "m")
+    assert (found["target"], found["provider"], found["model"]) == ("llama-8b", None, "m")
     assert (found["started_at"], found["ended_at"], found["confidence"]) == (2.0, 3.0, 0.4)
     assert (found["threshold"], found["calibration"], found["probe"], found["repeated"]) == (None, "v1", "sample", True)
     assert (found["cost_nano_usd"], found["input_tokens"], found["output_tokens"]) == (10_000_000, 10, 2)
     assert (found["cached_input_tokens"], found["failure"]) == (0, None)
     assert found["commitment"] == commitment_of(SALT, line.data)
+
+
+def test_a_row_says_which_way_its_job_came() -> None:
+    tried = replace(attempt(), provider="openai", hop=Hop(NOON - 2, NOON - 1, 1, "00112233445566ff", 8))
+    booked = replace(entry(tried=tried), submitted_at=NOON - 3, traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01")
+    found = row(line_of(1, replace(booked, person="person-7")))
+    assert (found["provider"], found["batch"], found["person"]) == ("openai", "00112233445566ff", "person-7")
+    assert (found["submitted_at"], found["traceparent"]) == (NOON - 3, booked.traceparent)
 
 
 def test_a_failure_has_its_kind_and_no_tokens() -> None:

@@ -22,7 +22,7 @@ TEN = lines_of([entry(number) for number in range(10)])
 
 
 def reopened(engine: Engine) -> LedgerStore:
-    another = LedgerStore(engine, lambda: NOON, {})
+    another = LedgerStore(engine, lambda: NOON)
     another.open()
     return another
 
@@ -30,7 +30,7 @@ def reopened(engine: Engine) -> LedgerStore:
 def test_what_was_written_is_where_another_process_goes_on(store: LedgerStore, engine: Engine) -> None:
     store.follow(STREAM)
     assert store.write(TEN) == 10
-    assert LedgerStore(engine, lambda: NOON, {}).open() == Position(STREAM.made_at, 10, NOON)
+    assert LedgerStore(engine, lambda: NOON).open() == Position(STREAM.made_at, 10, NOON)
 
 
 def test_a_body_lies_there_as_it_came_with_what_stands_for_it(store: LedgerStore, engine: Engine) -> None:
@@ -174,7 +174,7 @@ WEEK_AGO = {
 def test_the_daily_query_of_calls_and_costs_is_answered(engine: Engine) -> None:
     with engine.connect() as connection:
         now = float(connection.scalar(text(NOW[engine.dialect.name])) or 0)
-    store = LedgerStore(engine, lambda: now, {})
+    store = LedgerStore(engine, lambda: now)
     store.open()
     calls = [entry(1, attempt(1), None), entry(1, attempt(2, "gpt-4o", cost_usd=0.02)), replace(entry(2), attempt=None)]
     store.write(

@@ -76,7 +76,7 @@ def file_engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def store(file_engine: Engine) -> FailingStore:
-    return FailingStore(file_engine, lambda: NOON, {})
+    return FailingStore(file_engine, lambda: NOON)
 
 
 def writer_on(broker: MemoryBroker, store: LedgerStore, keep_days: int | None = None) -> LedgerWriter:
@@ -176,7 +176,7 @@ async def test_a_login_that_is_refused_ends_the_process(broker: MemoryBroker, st
 
 async def test_old_rows_are_deleted_while_it_writes(broker: MemoryBroker, file_engine: Engine) -> None:
     clock = [NOON]
-    store = LedgerStore(file_engine, lambda: clock[0], {})
+    store = LedgerStore(file_engine, lambda: clock[0])
     aged = MemoryBroker(now=lambda: clock[0])
     await publish(aged, range(5))
     async with running(LedgerWriter(MemoryLedger(aged), store, 30, lambda: clock[0], AT_ONCE, 0.0)):

@@ -23,7 +23,10 @@ def job_id(number: int) -> str:
 
 
 def attempt(number: int = 1, target: str = "llama-8b", outcome: Outcome = ANSWER, cost_usd: float = 0.001) -> Attempt:
-    return Attempt(number, target, Reason.ROUTED, NOON, NOON + 0.5, outcome, confidence=0.5, cost_usd=cost_usd)
+    provider = "openai" if target == "gpt-4o" else "fleet"
+    return Attempt(
+        number, target, Reason.ROUTED, NOON, NOON + 0.5, outcome, confidence=0.5, cost_usd=cost_usd, provider=provider
+    )
 
 
 def entry(

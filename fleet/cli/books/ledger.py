@@ -69,7 +69,7 @@ def replay(
 
 
 async def _run(settings: Settings) -> None:
-    from fleet.telemetry import logs
+    from fleet import logs
 
     logs.configure(settings.log_level.upper())
     async with _writing(settings) as (writer, _, _):
@@ -79,7 +79,7 @@ async def _run(settings: Settings) -> None:
 
 
 async def _replay(settings: Settings, output: Output, discard: bool) -> None:
-    from fleet.telemetry import logs
+    from fleet import logs
 
     logs.configure("WARNING")
     async with _writing(settings) as (writer, store, feed):
@@ -144,16 +144,14 @@ def _reader(settings: Settings) -> Iterator[LedgerReader]:
 @asynccontextmanager
 async def _writing(settings: Settings) -> AsyncIterator[tuple[LedgerWriter, LedgerStore, LedgerFeed]]:
     """Provide a writer with its database and its feed, closed on the way out."""
-    from fleet.app import rules_of
     from fleet.ledger.database import database_url, engine_for
     from fleet.ledger.store import LedgerStore
     from fleet.ledger.writer import LedgerWriter
 
-    targets = rules_of(settings).catalogue.targets
     engine = engine_for(database_url(settings.ledger_address))
     try:
         async with _feed(settings) as feed:
-            store = LedgerStore(engine, time.time, {name: target.provider for name, target in targets.items()})
+            store = LedgerStore(engine, time.time)
             yield LedgerWriter(feed, store, settings.ledger_keep_days or None), store, feed
     finally:
         engine.dispose()
