@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from fleet.model.errors import ConfigError
 from fleet.model.target import Provider, Target
@@ -37,10 +38,16 @@ class _Entry(Provider):
     __pydantic_config__: ClassVar[Strict] = STRICT
 
 
+def _date_as_text(value: Any) -> Any:
+    """Return a date as it is written: YAML reads 2026-11-28 as a date, and 2026-11 as text."""
+    return value.isoformat() if isinstance(value, date) else value
+
+
 @dataclass(frozen=True, slots=True)
 class _CatalogueFile:
     targets: tuple[_Row, ...]
     providers: dict[str, _Entry] = field(default_factory=dict)
+    prices_as_of: Annotated[str, BeforeValidator(_date_as_text)] | None = None
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -74,7 +81,8 @@ def load_catalogue(path: Path | None, profile: str) -> Catalogue:
 def _catalogue(document: Mapping[str, Any], profile: str) -> Catalogue:
     file = _ROWS.validate_python(_with_built_in(document))
     targets = [_plain(row, Target) for row in file.targets if row.profile in (None, profile)]
-    return catalogue_of(targets, {name: _plain(entry, Provider) for name, entry in file.providers.items()})
+    entries = {name: _plain(entry, Provider) for name, entry in file.providers.items()}
+    return catalogue_of(targets, entries, file.prices_as_of)
 
 
 def _with_built_in(document: Mapping[str, Any]) -> Mapping[str, Any]:

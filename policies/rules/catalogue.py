@@ -34,13 +34,20 @@ _PRICES = (
 TIER = re.compile(r"[a-z_]{1,32}")
 """Pattern of a tier of service, such as flex."""
 
+PRICE_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
+"""Pattern of a price date: a day, or a month where nobody knows it better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Targets by name, in the order they were listed. Build it with `catalogue_of`, which checks them."""
+    """Targets by name, in the order they were listed. Build it with `catalogue_of`, which checks them.
+
+    `prices_as_of` is when the prices were looked up, as YYYY-MM-DD or YYYY-MM; None where the file does not say.
+    """
 
     targets: Mapping[str, Target]
     providers: Mapping[str, Provider]
+    prices_as_of: str | None = None
 
     def get(self, name: str) -> Target | None:
         return self.targets.get(name)
@@ -58,19 +65,23 @@ class Catalogue:
         return tuple(sorted(mine, key=lambda target: target.output_usd_per_million_tokens))
 
 
-def catalogue_of(targets: Iterable[Target], providers: Mapping[str, Provider] = BUILT_IN) -> Catalogue:
+def catalogue_of(
+    targets: Iterable[Target], providers: Mapping[str, Provider] = BUILT_IN, prices_as_of: str | None = None
+) -> Catalogue:
     """Build a catalogue whose names are distinct subject tokens and whose numbers make sense.
 
-    Raises: ConfigError, whose field is `targets.<name>.<field>` or `providers.<name>.<field>`.
+    Raises: ConfigError, whose field is `targets.<name>.<field>`, `providers.<name>.<field>` or `prices_as_of`.
     """
     check_providers(providers)
+    if prices_as_of is not None and not PRICE_DATE.fullmatch(prices_as_of):
+        raise ConfigError("prices_as_of", "must be a date as YYYY-MM-DD, or a month as YYYY-MM")
     listed: dict[str, Target] = {}
     for target in targets:
         _check(target, f"targets.{target.name}")
         if target.name in listed:
             raise ConfigError(f"targets.{target.name}.name", "is listed twice")
         listed[target.name] = _placed(target, providers)
-    return Catalogue(MappingProxyType(listed), MappingProxyType(dict(providers)))
+    return Catalogue(MappingProxyType(listed), MappingProxyType(dict(providers)), prices_as_of)
 
 
 def _placed(target: Target, providers: Mapping[str, Provider]) -> Target:

@@ -125,6 +125,9 @@ def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value,
         ("targets/9/cached_input_usd_per_million_tokens", -1, "targets.gpt-4o.cached_input_usd_per_million_tokens"),
         ("targets/9/cache_write_usd_per_million_tokens", "x", "targets.9.cache_write_usd_per_million_tokens"),
         ("targets/0/region", "The Hague", "targets.llama-8b.region"),
+        ("prices_as_of", "last autumn", "prices_as_of"),
+        ("prices_as_of", "2026-13", "prices_as_of"),
+        ("prices_as_of", 2026, "prices_as_of"),
     ],
 )
 def test_a_mistake_in_the_catalogue_is_refused_with_its_place(tmp_path, path, value, field):
@@ -204,3 +207,13 @@ def test_a_file_that_is_no_yaml_is_refused_with_the_place_and_without_the_line(t
         load_catalogue(file, "local")
     assert said in refused.value.rule
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "read"), [("2026-11", "2026-11"), ("2026-11-28", "2026-11-28"), ('"2026-11-28"', "2026-11-28"), ("", None)]
+)
+def test_the_date_of_the_prices_is_read_as_it_is_written(tmp_path, said, read):
+    file = tmp_path / "catalogue.yaml"
+    shipped = SHIPPED_CATALOGUE.read_text()
+    file.write_text(shipped.replace("prices_as_of: 2026-11", f"prices_as_of: {said}"))
+    assert load_catalogue(file, "local").prices_as_of == read
