@@ -43,7 +43,9 @@ def replace_whole(path: Path, write: Callable[[Path], None]) -> None:
     made = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         write(made)
+        sync(made)
         made.replace(target)
+        sync(target.parent)
     finally:
         made.unlink(missing_ok=True)
 
@@ -85,7 +87,7 @@ def _put(path: Path, data: bytes, mode: int | None) -> None:
     except BaseException:
         made.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _usual_mode() -> int:
@@ -95,9 +97,9 @@ def _usual_mode() -> int:
     return 0o666 & ~mask
 
 
-def _sync(folder: Path) -> None:
-    """Make the new name survive a power cut; some file systems cannot promise it for folders."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or a new name in a folder, survive a power cut; some file systems cannot promise it for folders."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):
             os.fsync(descriptor)

@@ -57,7 +57,10 @@ class LedgerProgress:
 
 
 class LedgerWriter:
-    """Writes lines until drained. `now` gives unix seconds; without `keep_days` rows stay for ever."""
+    """Writes lines until drained. `now` gives unix seconds; without `keep_days` rows stay for ever.
+
+    `archive` writes the closed days to files and returns them; no row is deleted after it failed.
+    """
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class LedgerWriter:
         now: Callable[[], float] = time.time,
         pause_seconds: Sequence[float] = PAUSE_SECONDS,
         gather_seconds: float = GATHER_SECONDS,
+        archive: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.progress = LedgerProgress()
         self._feed = feed
@@ -75,6 +79,7 @@ class LedgerWriter:
         self._now = now
         self._pause_seconds = pause_seconds
         self._gather_seconds = gather_seconds
+        self._archive = archive
         self._draining = asyncio.Event()
         self._failures = 0
         self._looked_at = self._tidied_at = -TIDY_SECONDS
@@ -160,12 +165,29 @@ class LedgerWriter:
             self.progress.waits((await self._feed.stream()).waiting, self._now())
 
     async def _tidy(self) -> None:
-        """Delete some rows that are too old, if it is time to look for them."""
+        """Archive the days that are closed and delete some rows that are too old, if it is time to look for them."""
         now = time.monotonic()
-        if self._keep_days is None or now - self._tidied_at < TIDY_SECONDS:
+        if now - self._tidied_at < TIDY_SECONDS:
             return
+        if not (await self._archived() and await self._deleted()):
+            self._tidied_at = now
+
+    async def _archived(self) -> bool:
+        """Archive the days that are closed. Return False if that failed."""
+        try:
+            days = [] if self._archive is None else await asyncio.to_thread(self._archive)
+        except OSError as error:
+            log.error("ledger_not_archived", error=str(error))
+            return False
+        for day in days:
+            log.info("ledger_day_archived", day=day)
+        return True
+
+    async def _deleted(self) -> bool:
+        """Delete some rows that are too old. Return False if there are none."""
+        if self._keep_days is None:
+            return False
         deleted = await asyncio.to_thread(self._store.forget, first_day_kept(self._now(), self._keep_days))
         if deleted:
             log.info("ledger_rows_deleted", rows=deleted)
-        else:
-            self._tidied_at = now
+        return deleted > 0

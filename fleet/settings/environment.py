@@ -124,6 +124,7 @@ class Settings(BaseSettings):
     least_replicas: NonNegativeInt | None = None
     ledger_url: str | None = Field(default=None, repr=False)
     ledger_keep_days: NonNegativeInt = DEFAULT_LEDGER_KEEP_DAYS
+    ledger_archive_dir: Path | None = None
     openai_base_url: HttpAddress | None = None
     anthropic_base_url: HttpAddress | None = None
     groq_base_url: HttpAddress | None = None
@@ -134,6 +135,11 @@ class Settings(BaseSettings):
         """Return the URL to reach the provider at instead of its public address."""
         url: str | None = getattr(self, f"{provider}_base_url", None)
         return url
+
+    @property
+    def archive_dir(self) -> Path:
+        """The folder with the ledger's closed days as Parquet files."""
+        return self.ledger_archive_dir or self.data_dir / "ledger-days"
 
     @property
     def dashboard_address(self) -> str:

@@ -99,8 +99,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     "dead_letter_skipped": "A dead letter cannot be read and is skipped.",
     "journal_message_skipped": "A line of the ledger or a feedback cannot be read and is skipped.",
     # the ledger's database
+    "ledger_day_archived": "A closed day was written to its Parquet file.",
     "ledger_line_unreadable": "A line in the database cannot be read by this version and is left out.",
     "ledger_lines_missed": "Lines were gone from the stream before they were written to the database.",
+    "ledger_not_archived": "A closed day was not written to its file. No row is deleted; the next try is in an hour.",
     "ledger_not_written": "Lines were not written, for want of the database or the broker, and stay in the stream.",
     "ledger_rows_deleted": "Rows of days that are older than the ledger keeps them were deleted.",
     "ledger_writing": "The writer begins behind the last line in the database.",

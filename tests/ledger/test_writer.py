@@ -15,6 +15,7 @@ from patience import eventually
 from sqlalchemy import Engine
 
 from fleet.ledger import writer as writing
+from fleet.ledger.archive import archive_closed_days
 from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.reading import EndedFilter, LedgerReader
 from fleet.ledger.store import AnotherWriter, LedgerStore, Position
@@ -200,3 +201,26 @@ async def test_missed_lines_are_logged(broker: MemoryBroker, store: FailingStore
         async with running(LedgerWriter(Shortened(broker), store, None, lambda: NOON, AT_ONCE, 0.0)):
             pass
     assert {"event": "ledger_lines_missed", "log_level": "error", "lines": 2} in logs
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_closed_day_is_archived_before_its_rows_are_deleted_and_a_full_disk_keeps_them(
+    file_engine: Engine, tmp_path: Path, full: bool
+) -> None:
+    def archive() -> list[str]:
+        if full:
+            raise OSError(28, "No space left on device")
+        return archive_closed_days(file_engine, tmp_path / "archive")
+
+    clock = [NOON]
+    store = LedgerStore(file_engine, lambda: clock[0])
+    aged = MemoryBroker(now=lambda: clock[0])
+    await publish(aged, range(5))
+    clock[0] += 31 * 86_400.0
+    await publish(aged, range(5, 8))
+    with structlog.testing.capture_logs() as logs:
+        async with running(LedgerWriter(MemoryLedger(aged), store, 30, lambda: clock[0], AT_ONCE, 0.0, archive)):
+            told = "ledger_not_archived" if full else "ledger_rows_deleted"
+            await eventually(lambda: told in [each["event"] for each in logs])
+    assert len(written(file_engine)) == (8 if full else 3)
+    assert (LedgerReader(file_engine).days()[0].parquet is None) == full

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -144,6 +145,7 @@ def _reader(settings: Settings) -> Iterator[LedgerReader]:
 @asynccontextmanager
 async def _writing(settings: Settings) -> AsyncIterator[tuple[LedgerWriter, LedgerStore, LedgerFeed]]:
     """Provide a writer with its database and its feed, closed on the way out."""
+    from fleet.ledger.archive import archive_closed_days
     from fleet.ledger.database import database_url, engine_for
     from fleet.ledger.store import LedgerStore
     from fleet.ledger.writer import LedgerWriter
@@ -152,7 +154,8 @@ async def _writing(settings: Settings) -> AsyncIterator[tuple[LedgerWriter, Ledg
     try:
         async with _feed(settings) as feed:
             store = LedgerStore(engine, time.time)
-            yield LedgerWriter(feed, store, settings.ledger_keep_days or None), store, feed
+            archive = partial(archive_closed_days, engine, settings.archive_dir)
+            yield LedgerWriter(feed, store, settings.ledger_keep_days or None, archive=archive), store, feed
     finally:
         engine.dispose()
 

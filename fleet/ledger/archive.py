@@ -1,0 +1,163 @@
+"""Closed days as Parquet files, each written once: what reports read, and what an auditor takes away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy import Connection, Engine, Select, func, select, update
+
+from fleet.files import OWNER_ONLY, replace_whole, sync
+from fleet.ledger.database import translated
+from fleet.ledger.tables import days, entries, rollups
+from fleet.model.errors import FleetError
+
+PRIVATE = frozenset({"person", "body", "salt", "traceparent"})
+"""Columns that never leave the database: an erasure destroys them, and a file that was copied cannot be erased."""
+
+PORTION = 50_000
+"""Rows in memory at once while a day is written."""
+
+_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), bytes: pa.binary()}
+
+SCHEMA = pa.schema(
+    [
+        pa.field(column.name, _TYPES[column.type.python_type], nullable=bool(column.nullable))
+        for column in entries.columns
+        if column.name not in PRIVATE
+    ]
+)
+
+
+class DamagedArchive(FleetError):
+    """A day's file is missing, or is not the one whose hash the ledger holds."""
+
+
+def path_of(folder: Path, day: str, digest: str) -> Path:
+    """Return the path of a day's file; with the hash in its name, another version of the day is another file."""
+    return folder / f"{day}-{digest[:16]}.parquet"
+
+
+def archive_closed_days(engine: Engine, folder: Path) -> list[str]:
+    """Write every closed day that has no file yet, and return these days, oldest first.
+
+    A day is closed once the ledger has a line of a later one: lines never go back to an earlier day. After a crash the
+    day is written again, from the same rows.
+
+    Raises: LedgerUnavailable; OSError if a file cannot be written.
+    """
+    with translated(engine.url), engine.connect() as connection:
+        waiting = list(connection.scalars(_waiting()))
+    for day in waiting:
+        archive(engine, folder, day)
+    return waiting
+
+
+def _waiting() -> Select[str]:
+    """Select closed days without a file whose rows are all there: without some, a file would say less than the sums."""
+    last = select(func.max(days.c.day)).scalar_subquery()
+    lines = select(func.sum(rollups.c.lines)).where(rollups.c.day == days.c.day).scalar_subquery()
+    of_day = entries.c.seq.between(days.c.first_seq, days.c.last_seq), entries.c.day == days.c.day
+    rows = select(func.count()).select_from(entries).where(*of_day).correlate(days).scalar_subquery()
+    is_waiting = days.c.day < last, days.c.parquet.is_(None), rows == lines
+    return select(days.c.day).where(*is_waiting).order_by(days.c.day)
+
+
+def archive(engine: Engine, folder: Path, day: str) -> str:
+    """Write the day's file from its rows, in place of the one before, if any, and return its hash.
+
+    Raises: LedgerUnavailable; OSError if the file cannot be written.
+    """
+    with translated(engine.url), engine.connect() as connection:
+        return _put(engine, folder, day, batches(connection, day))
+
+
+def _put(engine: Engine, folder: Path, day: str, found: Iterable[pa.RecordBatch]) -> str:
+    """Write a file, record its hash, and remove the files of the day that came before.
+
+    In this order the file that the ledger names is there after a crash at any moment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f"{day}.new"
+    replace_whole(made, lambda path: _write(path, found))
+    with made.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    path = made.replace(path_of(folder, day, digest))
+    sync(folder)
+    with translated(engine.url), engine.begin() as connection:
+        connection.execute(update(days).where(days.c.day == day).values(parquet=digest))
+    for other in folder.glob(f"{day}-*.parquet"):
+        if other != path:
+            other.unlink()
+    return digest
+
+
+def read(folder: Path, day: str, digest: str, columns: Sequence[str]) -> pa.Table:
+    """Return these columns of an archived day.
+
+    Raises: DamagedArchive unless the file is the one whose hash is `digest`.
+    """
+    path = path_of(folder, day, digest)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedArchive(f"the archive of {day}, {path}, cannot be read: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise DamagedArchive(f"{path} is not the archive of {day} that was written: its hash is another")
+    return pq.read_table(pa.BufferReader(data), columns=list(columns))
+
+
+def rename_tenant(engine: Engine, folder: Path, tenant: str, name: str) -> list[str]:
+    """Put `name` in place of a tenant in every archived day, and numbers in place of its job ids; return these days.
+
+    The tasks go as well: a tenant may have named them. Raises: LedgerUnavailable, DamagedArchive, OSError.
+    """
+    with translated(engine.url), engine.connect() as connection:
+        archived = connection.execute(select(days.c.day, days.c.parquet).where(days.c.parquet.is_not(None))).all()
+    renamed = []
+    for day, digest in archived:
+        found = read(folder, day, digest, SCHEMA.names)
+        if tenant in found["tenant"].unique().to_pylist():
+            _put(engine, folder, day, _without(found, tenant, name).to_batches(PORTION))
+            renamed.append(day)
+    return renamed
+
+
+def _without(found: pa.Table, tenant: str, name: str) -> pa.Table:
+    """Return the day without what names the tenant; the lines of a job stay together."""
+    rows, first = found.to_pylist(), dict[str, int]()
+    for row in rows:
+        if row["tenant"] == tenant:
+            number = first.setdefault(row["job_id"], row["seq"])
+            row.update(tenant=name, job_id=f"erased-{number}", task=None)
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def batches(connection: Connection, day: str, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
+    """Yield a day's rows as its file holds them, from the database, in the order of the stream."""
+    known = connection.execute(select(days.c.first_seq, days.c.last_seq).where(days.c.day == day)).first()
+    if known is None:
+        return
+    between = entries.c.seq.between(known.first_seq, known.last_seq)
+    wanted = select(*(entries.c[name] for name in columns)).where(between, entries.c.day == day)
+    schema = pa.schema([SCHEMA.field(name) for name in columns])
+    found = connection.execution_options(yield_per=PORTION).execute(wanted.order_by(entries.c.seq))
+    for rows in found.partitions():
+        yield _batch(rows, schema)
+
+
+def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    columns = zip(zip(*rows, strict=True), schema, strict=True)
+    return pa.RecordBatch.from_arrays([pa.array(values, each.type) for values, each in columns], schema=schema)
+
+
+def _write(path: Path, found: Iterable[pa.RecordBatch]) -> None:
+    """Write a file that its owner alone may read: it names tenants."""
+    path.touch(OWNER_ONLY)
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for batch in found:
+            writer.write_batch(batch)
