@@ -1,0 +1,1 @@
+"""Money reports: what answering cost, and what it would have cost otherwise."""

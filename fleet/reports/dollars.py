@@ -1,0 +1,23 @@
+"""Writes nano-dollars for people and for spreadsheets."""
+
+from __future__ import annotations
+
+from fleet.model.money import NanoUsd
+
+NANO = 1_000_000_000
+
+
+def exact(amount: NanoUsd) -> str:
+    """Return the amount as a decimal number of US dollars, to the last digit."""
+    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
+    return f"{sign}{amount // NANO}.{amount % NANO:09d}"
+
+
+def shown(amount: NanoUsd | None) -> str:
+    """Return the amount for people: to the cent from a dollar on, finer below, and below a cent to the last digit."""
+    if amount is None:
+        return "not known"
+    sign, size = "-" if amount < 0 else "", abs(amount)
+    if size >= NANO // 100:
+        return f"{sign}${size / NANO:,.{2 if size >= NANO else 4}f}"
+    return f"{sign}${size / NANO:.9f}".rstrip("0") if size else "$0"
