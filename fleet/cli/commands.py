@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.books.cost import cost
 from fleet.cli.books.ledger import ledger_app
+from fleet.cli.books.report import report_app
 from fleet.cli.connection import settings_for
 from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
@@ -36,7 +38,9 @@ app.add_typer(bulk_app, name="bulk")
 app.add_typer(topology_app, name="topology")
 app.add_typer(dead_app, name="dead")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(report_app, name="report")
 app.add_typer(catalogue_app, name="catalogue")
+app.command()(cost)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)

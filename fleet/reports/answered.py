@@ -1,0 +1,169 @@
+"""The answered jobs of a ledger, as far as prices need them: whose answer they got, and with how many tokens."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fleet.ledger.tables import TOKENS
+from fleet.model.attempt import Usage
+from fleet.model.job import Plan
+from fleet.model.money import NanoUsd
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+
+JobKey = tuple[str, str]
+"""A tenant and a job id."""
+
+Row = Mapping[str, Any]
+
+COLUMNS = (
+    *("tenant", "job_id", "task", "plan", "status", "reason", "attempt", "target", "provider", "failure", "probe"),
+    *("cost_nano_usd", *TOKENS),
+)
+"""The columns of the ledger that are read."""
+
+_ANSWERED = pa.array([str(Status.SUCCEEDED), str(Status.BEST_EFFORT)])
+_TOKEN_SUMS = [(name, "sum") for name in TOKENS]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Jobs that are priced alike: of one task and plan, answered by one target."""
+
+    task: str
+    plan: str
+    target: str
+
+
+NOTHING = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Answered jobs, and the tokens of the answers that were delivered."""
+
+    jobs: int = 0
+    usage: Usage = NOTHING
+
+    def __add__(self, other: Batch) -> Batch:
+        return Batch(self.jobs + other.jobs, added(self.usage, other.usage))
+
+
+def added(one: Usage, other: Usage) -> Usage:
+    return Usage(**{name: getattr(one, name) + getattr(other, name) for name in TOKENS})
+
+
+@dataclass(slots=True)
+class Answered:
+    """What the jobs of a period come to; days are added one by one.
+
+    `jobs` are the answered ones that the fleet pays for, by kind; those `kept` were delivered as confident, by
+    target, and those `looked` after a second look that found the answer good. `calls` are the tokens of all calls that
+    the fleet paid for, `cost` the money, by target. Part of the money went into `comparisons`, second `looks` and calls
+    that `failed`. `own_key` jobs are those of that plan, `unanswered` ones ended without an answer, and the answer of
+    `unseen` ones is on a day that was not read.
+    """
+
+    jobs: defaultdict[Kind, Batch] = field(default_factory=lambda: defaultdict(Batch))
+    looked: defaultdict[Kind, Batch] = field(default_factory=lambda: defaultdict(Batch))
+    calls: defaultdict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))
+    kept: Counter[str] = field(default_factory=Counter)
+    cost: Counter[str] = field(default_factory=Counter)
+    providers: dict[str, str | None] = field(default_factory=dict)
+    comparisons: NanoUsd = 0
+    looks: NanoUsd = 0
+    failed: NanoUsd = 0
+    own_key: int = 0
+    unanswered: int = 0
+    unseen: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of answered jobs that the fleet pays for, and whose tokens are known."""
+        return sum(batch.jobs for batch in self.jobs.values())
+
+    def add(self, lines: pa.Table) -> None:
+        """Add the lines of a day."""
+        for row in _by_target(lines):
+            self.cost[row["target"]] += row["cost_nano_usd_sum"] or 0
+            self.providers[row["target"]] = row["provider_max"]
+        # Calls on a tenant's own key cost the fleet nothing.
+        for row in _by_target(lines.filter(pc.greater(lines["cost_nano_usd"], 0))):
+            self.calls[row["target"]] = added(self.calls[row["target"]], _usage_sum(row))
+        compared = pc.fill_null(pc.equal(lines["reason"], str(Reason.SHADOW)), False)
+        own = lines.filter(pc.invert(compared))
+        self.comparisons += _cost(lines.filter(compared))
+        self.looks += _cost(own.filter(pc.is_valid(own["probe"])))
+        self.failed += _cost(own.filter(pc.is_valid(own["failure"])))
+        self._add_jobs(own)
+
+    def _add_jobs(self, own: pa.Table) -> None:
+        ended = own.filter(pc.is_in(own["status"], _ANSWERED))
+        self.unanswered += own["status"].length() - own["status"].null_count - len(ended)
+        with_key = pc.fill_null(pc.equal(ended["plan"], str(Plan.OWN_KEY)), False)
+        self.own_key += _count(with_key)
+        ended = ended.filter(pc.invert(with_key))
+        at_once = _is_answer(ended)
+        alike = ended.filter(at_once).group_by(["task", "plan", "target", "reason"])
+        for row in alike.aggregate([([], "count_all"), *_TOKEN_SUMS]).to_pylist():
+            self._add_batch(row, row["reason"], Batch(row["count_all"], _usage_sum(row)))
+        self._add_late(ended.filter(pc.invert(at_once)), own)
+
+    def _add_batch(self, answer: Row, reason: str | None, batch: Batch) -> None:
+        self.jobs[_kind(answer)] += batch
+        if reason == Reason.CONFIDENT:
+            self.kept[answer["target"]] += batch.jobs
+
+    def _add_late(self, ended: pa.Table, own: pa.Table) -> None:
+        """Add jobs whose last line is no answer to the job itself: their answer is on a line before it."""
+        earlier = own.filter(pc.is_in(own["job_id"], ended["job_id"].combine_chunks()))
+        answers = {_key(row): row for row in earlier.filter(_is_answer(earlier)).sort_by("attempt").to_pylist()}
+        for row in ended.to_pylist():
+            answer = answers.get(_key(row))
+            if answer is None:
+                self.unseen += 1
+                continue
+            batch = Batch(1, Usage(**{name: answer[name] or 0 for name in TOKENS}))
+            self._add_batch(answer, row["reason"], batch)
+            if row["probe"] is not None and row["reason"] == Reason.CONFIDENT:
+                self.looked[_kind(answer)] += batch
+
+
+def _by_target(lines: pa.Table) -> Iterator[Row]:
+    called = lines.filter(pc.is_valid(lines["target"]))
+    measured = [("provider", "max"), ("cost_nano_usd", "sum"), *_TOKEN_SUMS]
+    yield from called.group_by("target").aggregate(measured).to_pylist()
+
+
+def _usage_sum(row: Row) -> Usage:
+    return Usage(**{name: row[f"{name}_sum"] or 0 for name in TOKENS})
+
+
+def _is_answer(lines: pa.Table) -> pa.ChunkedArray:
+    """Return which lines have an answer to the job itself."""
+    called = pc.and_(pc.is_valid(lines["attempt"]), pc.is_valid(lines["target"]))
+    return pc.and_(called, pc.and_(pc.is_null(lines["failure"]), pc.is_null(lines["probe"])))
+
+
+def _kind(row: Row) -> Kind:
+    return Kind(row["task"] or "", row["plan"] or "", row["target"])
+
+
+def _key(row: Row) -> JobKey:
+    return row["tenant"], row["job_id"]
+
+
+def _cost(lines: pa.Table) -> NanoUsd:
+    cost: NanoUsd | None = pc.sum(lines["cost_nano_usd"]).as_py()
+    return cost or 0
+
+
+def _count(which: pa.ChunkedArray) -> int:
+    count: int | None = pc.sum(which).as_py()
+    return count or 0

@@ -1,0 +1,146 @@
+"""What each mechanism saved: the cost without it, all others as they are, less the cost with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from fleet.model.attempt import Usage
+from fleet.model.money import NanoUsd
+from fleet.model.target import Target
+from fleet.reports.answered import Answered, Batch, Kind
+from fleet.reports.pricing import Pricing
+from policies.budget import priced
+from policies.money import cost_of
+
+
+class Basis(StrEnum):
+    """How a figure is known."""
+
+    EXACT = "exact"
+    """From the ledger's own tokens and the price list."""
+    ESTIMATE = "estimate"
+    """The tokens another model would have used are taken to be those of the answer that was delivered."""
+    RANGE = "range"
+    """Between two cases, neither of which was tried."""
+    UNKNOWN = "unknown"
+    """The ledger cannot tell."""
+    ABSENT = "absent"
+    """This version, or this configuration, has no such mechanism."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """A mechanism and what it saved: between `low` and `high`, which are one number unless the basis is RANGE."""
+
+    name: str
+    title: str
+    basis: Basis
+    low: NanoUsd | None
+    high: NanoUsd | None
+    without: str
+    """The case it is compared with, or why nothing is known."""
+
+    def as_json(self) -> dict[str, Any]:
+        found = asdict(self)
+        return {("saved_" + name + "_nano_usd" if name in ("low", "high") else name): found[name] for name in found}
+
+
+NOT_BUILT = (
+    ("pattern_answers", "Pattern answers"),
+    ("response_cache", "Response cache"),
+    ("trimming", "Trimmed threads and tools"),
+    ("batch_files", "Providers' batch files"),
+)
+
+
+def mechanisms(answered: Answered, pricing: Pricing) -> tuple[Mechanism, ...]:
+    """Return every mechanism, left out one at a time. They overlap, so that their savings do not add up."""
+    absent = (Mechanism(name, title, Basis.ABSENT, 0, 0, "not in this version") for name, title in NOT_BUILT)
+    found = (_confidence, _own_models, _provider_cache, _service_tiers, _second_looks, _router, _comparisons)
+    return (*(each(answered, pricing) for each in found), *absent)
+
+
+def _confidence(answered: Answered, pricing: Pricing) -> Mechanism:
+    straight = sum(pricing.of(batch.usage, pricing.ladder(kind)[-1]) for kind, batch in answered.jobs.items())
+    saved = straight - answered.cost.total()
+    without = "each job goes straight to the last target of its ladder"
+    return _estimated("confidence", "Keeping confident answers of cheaper targets", saved, without)
+
+
+def _own_models(answered: Answered, pricing: Pricing) -> Mechanism:
+    title = "The fleet's own models"
+    own = [(kind, batch) for kind, batch in answered.jobs.items() if pricing.is_own(kind.target, answered)]
+    spent = sum(cost for target, cost in answered.cost.items() if pricing.is_own(target, answered))
+    if any(not pricing.clouds(kind) for kind, _ in own):
+        return Mechanism("own_models", title, Basis.UNKNOWN, None, None, "some ladders have no cloud target")
+    first, last = (
+        sum(pricing.of(batch.usage, pricing.clouds(kind)[end]) for kind, batch in own) - spent for end in (0, -1)
+    )
+    without = "what they answered is answered by the first, or by the last cloud target of its ladder"
+    return Mechanism("own_models", title, Basis.RANGE, min(first, last), max(first, last), without)
+
+
+def _provider_cache(answered: Answered, pricing: Pricing) -> Mechanism:
+    saved = 0
+    for target, usage in _cloud_calls(answered, pricing):
+        plain = Usage(usage.input_tokens, usage.output_tokens)
+        saved += cost_of(priced(plain, target)) - cost_of(priced(usage, target))
+    without = "every input token at its full price"
+    return Mechanism("provider_cache", "Providers' prompt caches", Basis.EXACT, saved, saved, without)
+
+
+def _service_tiers(answered: Answered, pricing: Pricing) -> Mechanism:
+    name, title, saved = "service_tiers", "Cheaper tiers of service", 0
+    for target, usage in _cloud_calls(answered, pricing):
+        if target.service_tier is None:
+            continue
+        usual = _usual(target, pricing)
+        if usual is None:
+            why = f"the price list has no row for {target.model} without a service tier"
+            return Mechanism(name, title, Basis.UNKNOWN, None, None, why)
+        saved += cost_of(priced(usage, usual)) - cost_of(priced(usage, target))
+    return Mechanism(name, title, Basis.EXACT, saved, saved, "the same calls at the price of the usual tier")
+
+
+def _usual(target: Target, pricing: Pricing) -> Target | None:
+    alike = (each for each in pricing.catalogue.of_provider(target.provider) if each.model == target.model)
+    return next((each for each in alike if each.service_tier is None), None)
+
+
+def _cloud_calls(answered: Answered, pricing: Pricing) -> Iterator[tuple[Target, Usage]]:
+    """Yield the tokens of all calls of each cloud target on the price list."""
+    for name, usage in answered.calls.items():
+        target = pricing.catalogue.get(name)
+        if target is not None and target.is_cloud:
+            yield target, usage
+
+
+def _second_looks(answered: Answered, pricing: Pricing) -> Mechanism:
+    gone_on = sum(_next_price(kind, batch, pricing) for kind, batch in answered.looked.items())
+    without = "an answer accepted after a second look goes on to the next target, and no look is paid"
+    return _estimated("second_looks", "Second looks", gone_on - answered.looks, without)
+
+
+def _next_price(kind: Kind, batch: Batch, pricing: Pricing) -> NanoUsd:
+    target = pricing.next_rung(kind)
+    return 0 if target is None else pricing.of(batch.usage, target)
+
+
+def _router(answered: Answered, pricing: Pricing) -> Mechanism:
+    if not pricing.rules.router.enabled:
+        return Mechanism("learned_router", "Learned router", Basis.ABSENT, 0, 0, "switched off in the rules")
+    why = "whether the small model would have sufficed is not known: it was not asked"
+    return Mechanism("learned_router", "Learned router", Basis.UNKNOWN, None, None, why)
+
+
+def _comparisons(answered: Answered, pricing: Pricing) -> Mechanism:
+    cost = -answered.comparisons
+    without = "no comparisons with stronger targets, and so no figure of quality"
+    return Mechanism("comparisons", "Shadow comparisons", Basis.EXACT, cost, cost, without)
+
+
+def _estimated(name: str, title: str, saved: NanoUsd, without: str) -> Mechanism:
+    return Mechanism(name, title, Basis.ESTIMATE, saved, saved, without)
