@@ -70,6 +70,9 @@ class JobQueue(Protocol):
     async def awaited(self, targets: Collection[str]) -> Collection[str]:
         """Return those of the targets whose work a publisher waits for at this moment, without taking any work."""
 
+    async def oldest(self, sources: Sequence[Source]) -> Sequence[float | None]:
+        """Return when the oldest message of each source was stored, waiting or in hand, in unix seconds; None: none."""
+
     def loads(self) -> LoadBook:
         """Return the place where the dispatchers that share this queue report their load."""
 
@@ -265,6 +268,16 @@ class Tracer(Protocol):
 
     def record(self, span: Span) -> str | None:
         """Keep the span; return its traceparent for children, or the parent's where tracing is off."""
+
+
+class Recorder(Protocol):
+    """Counts what happens to jobs, for metrics. It is called for every job: it waits for nothing and costs little."""
+
+    def committed(self, transitions: Sequence[Transition], at: float) -> None:
+        """Count what was stored and settled at `at`, unix seconds."""
+
+    def batched(self, target: str, jobs: int) -> None:
+        """Count a micro-batch that is sent to the target."""
 
 
 class Clock(Protocol):

@@ -90,6 +90,12 @@ async def last_by_subject(connection: Connection, stream: str, subjects: Iterabl
     return await _messages(connection, [(stream, _get(stream, last_by_subj=subject)) for subject in subjects])
 
 
+async def first_by_subject(connection: Connection, places: Sequence[tuple[str, str]]) -> list[StoredMessage | None]:
+    """Return the first message of each stream that matches its filter, or None. Raises: QueueUnavailable."""
+    asked = [(stream, _get(stream, seq=1, next_by_subj=subjects)) for stream, subjects in places]
+    return await _messages(connection, asked)
+
+
 async def direct_get(connection: Connection, stream: str, subjects: Iterable[str]) -> list[bytes | None]:
     """Return the body of the last message under each subject, None where there is none. Raises: QueueUnavailable.
 

@@ -47,7 +47,17 @@ from queues.reading import in_slices
 from queues.wire.codec import decode
 from queues.wire.letters import Message, message_or_none, traceparent_in
 from queues.wire.parcels import parcel_of
-from queues.wire.subjects import JOBS, START_SUBJECTS, STARTS, WORK, arrival_subject, depths_of, stream_for
+from queues.wire.subjects import (
+    JOBS,
+    START_SUBJECTS,
+    STARTS,
+    WORK,
+    arrival_subject,
+    depths_of,
+    filter_of,
+    stream_for,
+    stream_of,
+)
 
 ACK = b"+ACK"
 
@@ -186,6 +196,11 @@ class JetStreamQueue:
         sources = [WorkOf(target, lane) for target in sorted(targets) for lane in Lane]
         found = await api.consumer_info(self._connection, sources)
         return {source.target for source, info in zip(sources, found, strict=True) if info and info.num_waiting > 0}
+
+    async def oldest(self, sources: Sequence[Source]) -> Sequence[float | None]:
+        places = [(stream_of(source), filter_of(source)) for source in sources]
+        found = await api.first_by_subject(self._connection, places)
+        return [None if message is None else message.stored_at for message in found]
 
     def loads(self) -> JetStreamLoads:
         return JetStreamLoads(self._connection)

@@ -58,6 +58,10 @@ class _SubjectQueue:
                 held.leased = False
                 yield held
 
+    def everything(self) -> Iterator[LeasedMessage]:
+        """Yield every message that has not gone; one that was parked again and again comes several times."""
+        return (held for held in (*self.ready, *(parked[3] for parked in self.parked)) if not held.gone)
+
     def next_due_at(self) -> float | None:
         return self.parked[0][0] if self.parked else None
 
@@ -212,6 +216,11 @@ class MemoryBroker:
 
     def depths(self) -> Depths:
         return replace(depths_of(self._depths["jobs"], self._depths["work"]), at=self._now())
+
+    def oldest(self, source: Source) -> float | None:
+        """Return when the oldest message of the source was stored, ready or not."""
+        waiting = (held for line in self._lines_of(source) for held in line.everything())
+        return min((held.stored_at for held in waiting), default=None)
 
     def extend(self, held: LeasedMessage) -> None:
         self.release(held, self._ack_wait_seconds)

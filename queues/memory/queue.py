@@ -103,6 +103,9 @@ class MemoryQueue:
     async def awaited(self, targets: Collection[str]) -> Collection[str]:
         return {target for target in targets if any(self._broker.takers[WorkOf(target, lane)] for lane in Lane)}
 
+    async def oldest(self, sources: Sequence[Source]) -> Sequence[float | None]:
+        return [self._broker.oldest(source) for source in sources]
+
     def loads(self) -> MemoryLoads:
         return self._broker.loads
 

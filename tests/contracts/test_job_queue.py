@@ -315,6 +315,21 @@ async def test_depths_count_what_waits_and_what_is_in_flight_by_target(rig: Rig)
     assert (await rig.queue.depths()).by_target() == {"llama-8b": 1, "mixtral": 1}
 
 
+async def test_the_oldest_message_of_a_source_counts_until_it_is_acknowledged(rig: Rig) -> None:
+    sources = (BULK, JobsOf(Lane.INTERACTIVE), SMALL, WorkOf("mixtral", Lane.BULK))
+    assert await rig.queue.oldest(sources) == [None] * 4
+    await rig.desk("acme").submit([submission(1)])
+    await rig.desk("globex").submit([submission(2)])
+    await rig.queue.publish([work(1), work(2)])
+    [first, second] = await rig.queue.take(SMALL, 2, 1.0)
+    bulk, interactive, small, mixtral = await rig.queue.oldest(sources)
+    assert (interactive, mixtral) == (None, None)
+    assert bulk is not None and bulk <= first.stored_at
+    assert small == pytest.approx(first.stored_at, abs=1e-3)
+    await rig.queue.settle([Ack(first)])
+    assert (await rig.queue.oldest([SMALL]))[0] == pytest.approx(second.stored_at, abs=1e-3)
+
+
 async def test_depths_tell_jobs_by_lane_and_tenant_and_work_by_target_lane_and_tenant(rig: Rig) -> None:
     await rig.desk("acme").submit([submission(1), submission(2), submission(3, Lane.INTERACTIVE)])
     await rig.desk("globex").submit([submission(4, Lane.STANDARD)])
