@@ -10,7 +10,8 @@ from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.wiring import Parts
 from fleet.logs import get_logger
-from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, SpendBook, Tracer
+from fleet.model.snapshot import FleetSnapshot
+from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
 from policies.rules.rules import Rules
 
 log = get_logger(__name__)
@@ -25,7 +26,7 @@ class Dispatcher:
     `own_key_only` names those among them that serve only tenants with a key of their own; `spend` is the book that
     all dispatchers of the fleet share, and `cancels` holds the cancelled jobs. `loads` receives reports of the load
     and of the targets served; its default is the book kept beside the queue. Without `capacities` no target counts as
-    cold.
+    cold. `recorder` counts what happens to jobs; without one nobody asks for the ages of what waits.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Dispatcher:
         cancels: Cancels,
         loads: LoadBook | None = None,
         capacities: Capacities | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._time = BrokerTime(clock)
         self._backends = backends
@@ -60,12 +62,14 @@ class Dispatcher:
             learned,
             cancels,
             queue.loads() if loads is None else loads,
+            recorder,
         )
         self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
         self._intake = parts.intake()
         self._rescuer = parts.rescuer()
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._serving = False
 
     async def run(self) -> None:
         """Serve until `drain` is called. Return when nothing is in hand any more; raise only on a bug."""
@@ -104,6 +108,8 @@ class Dispatcher:
         if self._capacities is not None:
             yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)
         yield parts.reporter.run(self._stop)
+        if parts.recorder is not None:
+            yield parts.snapshots.watch(self._stop)
         yield parts.peers.watch(lambda: parts.state.note_elsewhere(parts.peers.served), self._stop)
 
     async def _load(self) -> None:
@@ -115,11 +121,21 @@ class Dispatcher:
                     log.warning("waiting_for_state", state=name)
 
     async def _serve(self) -> None:
+        self._serving = True
         async with asyncio.TaskGroup() as serving:
             serving.create_task(self._intake.run(self._stop))
             serving.create_task(self._rescuer.run(self._stop))
             for runner in self._runners:
                 serving.create_task(runner.run(self._stop))
+
+    def snapshot(self) -> FleetSnapshot:
+        """Return what this dispatcher knows of the fleet now."""
+        return self._parts.snapshots.take()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether jobs are taken: the state they need has been read, and no stop is requested."""
+        return self._serving and not self._stop.is_set()
 
     async def drain(self) -> None:
         """Take no more jobs, finish those that run, hand back those that only wait. Idempotent."""

@@ -14,7 +14,7 @@ from fleet.dispatch.transition import unstorable
 from fleet.logs import get_logger
 from fleet.model.delivery import Ack, Committed, JobsOf, NotSettled, Transition, WorkOf
 from fleet.model.result import Result, Work
-from fleet.ports import Clock, JobQueue
+from fleet.ports import Clock, JobQueue, Recorder
 
 log = get_logger(__name__)
 
@@ -27,12 +27,21 @@ RUNNER_POINTS = ("runner.judged", "runner.acked")
 class Outbox:
     """Commits transitions, and tells the traffic, the leases and the trace about the outcome."""
 
-    def __init__(self, queue: JobQueue, clock: Clock, state: FleetState, leases: Leases, spans: Spans) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        clock: Clock,
+        state: FleetState,
+        leases: Leases,
+        spans: Spans,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._state = state
         self._leases = leases
         self._spans = spans
+        self._recorder = recorder
 
     async def send(self, transitions: Sequence[Transition], patience_seconds: float = 0.0) -> None:
         """Commit the transitions, and end the leases of their deliveries here.
@@ -112,6 +121,8 @@ class Outbox:
 
     def _tell(self, transitions: Sequence[Transition], started_at: float) -> None:
         ended_at = self._clock.now()
+        if self._recorder is not None:
+            self._recorder.committed(transitions, ended_at)
         for transition in transitions:
             self._spans.published(transition, started_at, ended_at)
             for each in transition.outbound:

@@ -40,10 +40,11 @@ from fleet.dispatch.state.knowledge import Knowledge, Learned
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.load import Reporter
 from fleet.dispatch.state.peers import Peers
+from fleet.dispatch.state.snapshots import Snapshots
 from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane
 from fleet.model.target import Target
-from fleet.ports import Backend, Cancels, Clock, JobQueue, LoadBook, SpendBook, Tracer
+from fleet.ports import Backend, Cancels, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
 from policies.rules.rules import Rules
 
 
@@ -63,6 +64,7 @@ class Parts:
         learned: Learned,
         cancels: Cancels,
         loads: LoadBook,
+        recorder: Recorder | None = None,
     ) -> None:
         self.queue = queue
         self.clock = clock
@@ -77,7 +79,9 @@ class Parts:
         self.reservations = CostReservations(spend, rules)
         self.knowledge = Knowledge(learned, self.state, rules)
         self.cancelling = Cancelling(cancels, queue, clock)
-        self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans)
+        self.recorder = recorder
+        self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
+        self.snapshots = Snapshots(queue, clock, self.state, self.knowledge)
         self.decider = Decider(rules, self.state, self.cancelling, self.knowledge)
         self.direct = DirectEntry(rules, clock, self.state, self.leases, self.spans, self.decider)
         self.admission = Admission(rules, clock, self.state, self.peers, self.spans, self.decider)
@@ -114,7 +118,7 @@ class Parts:
         turns = Turns(target, clock, self.isolation, here, reservations, leaving)
         judging = (self.knowledge, spans, self.decider, leaving, self.precedence)
         assess = Assess(target, rules, clock, state, reservations, *judging)
-        execute = Execute(target, backend, rules, clock, self.cancelling, spans, here, leaving, assess)
+        execute = Execute(target, backend, rules, clock, self.cancelling, spans, here, leaving, assess, self.recorder)
         suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
         recorded = (intents, turns, reservations, here, execute, assess, leaving)
         paid = PaidCalls(target, clock, state, self.isolation, *recorded)

@@ -26,6 +26,7 @@ from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Span
 from fleet.model.submission import Submission
+from fleet.ports import Recorder
 from fleet.settings.documents import load_rules
 from policies.rules.rules import Rules
 from queues.jetstream.stores.calibrations import MemoryCalibrations
@@ -149,6 +150,7 @@ class Bench:
     backends: dict[str, ScriptedBackend] = field(default_factory=dict)
     tracer: RecordingTracer | None = None
     serve: ScriptedCapacities | None = None
+    recorder: Recorder | None = None
 
     def __post_init__(self) -> None:
         self.desk = MemoryDesk(self.broker, "acme")
@@ -175,7 +177,7 @@ class Bench:
         money = self.rules.money
         spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
-        kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve}
+        kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve, "recorder": self.recorder}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

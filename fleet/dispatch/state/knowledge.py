@@ -67,7 +67,7 @@ class Knowledge:
 
     def _take(self, stored: Calibrations) -> None:
         """Take in what the store holds; a calibration withdrawn here stays withdrawn until another replaces it."""
-        changed = {key: each for key, each in stored.items() if self._hides_prior(each)}
+        changed = {key: each for key, each in stored.items() if self._is_deployed(each)}
         for key, ours in self._withdrawn.items():
             if (there := {**self._prior, **changed}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
                 changed[key] = ours
@@ -75,10 +75,14 @@ class Knowledge:
         self.loaded.set()
         log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
 
-    def _hides_prior(self, stored: Calibration) -> bool:
-        """Return whether the calibration is of the deployed model; an old model's must not hide the new prior."""
+    def _is_deployed(self, stored: Calibration) -> bool:
+        """Return whether the calibration is of the deployed model. An old model's must not hide the new prior."""
         target = self._rules.catalogue.targets.get(stored.key.target)
         return target is not None and is_of(stored, target)
+
+    def promises(self) -> dict[CalibrationKey, bool]:
+        """Return the calibrations that answers are judged by here; False where the promise is withdrawn."""
+        return {key: each.withdrawn is None for key, each in self.calibrations.items() if self._is_deployed(each)}
 
     def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
         """Return an answer's confidence and how it was judged; for a probe's reply, those of the answer it probes.

@@ -108,9 +108,9 @@ class Loads:
         """Return the report. `running` counts the jobs that run now; `cpu_share` is a share of one core."""
         tokens_running: defaultdict[str, float] = defaultdict(float)
         for work, jobs in running.items():
-            tokens_running[work.target] += jobs * self._tokens_per_job(work)
+            tokens_running[work.target] += jobs * self.tokens_per_job(work)
         lanes = {
-            work: LaneLoad(tally.jobs, self._tokens_per_job(work), tally.slack_seconds / tally.jobs)
+            work: LaneLoad(tally.jobs, self.tokens_per_job(work), tally.slack_seconds / tally.jobs)
             for work, tally in self._tallies.items()
         }
         return Load(
@@ -123,7 +123,7 @@ class Loads:
             cpu_share=cpu_share,
         )
 
-    def _tokens_per_job(self, work: WorkOf) -> float:
+    def tokens_per_job(self, work: WorkOf) -> float:
         """Return estimated tokens, corrected; the mean used where jobs only come from another target; else a guess."""
         tally, measure = self._tallies.get(work), self._measures[work]
         if tally is not None:

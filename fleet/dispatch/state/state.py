@@ -19,9 +19,10 @@ from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.model.money import MoneyView
+from fleet.model.money import MoneyView, NanoUsd
 from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Load
+from fleet.model.snapshot import TargetSnapshot
 from fleet.model.target import Target
 from fleet.model.view import Breaker, TargetView, View
 from fleet.ports import JobQueue
@@ -69,6 +70,8 @@ class FleetState:
         self.sojourns = Sojourns(self._available)
         self._money = money
         self.readings = self.outages = 0
+        self.read_at: float | None = None
+        """When the broker last answered a reading of the depths."""
         self.elsewhere: Mapping[str, bool] = {}
         self._changed = asyncio.Event()
 
@@ -116,6 +119,17 @@ class FleetState:
         view = self._target_view(name, self.elsewhere.get(name))
         return not breaker.allows(view.breaker, now), not breaker.allows(breaker.facing(view, True), now)
 
+    def targets_now(self, now: float) -> dict[str, TargetSnapshot]:
+        """Return the targets served here as they are now."""
+        return {
+            name: TargetSnapshot(self.traffic.in_flight(name), self.shut(name, now)[0], self.replicas.of(name))
+            for name in sorted(self._available)
+        }
+
+    def spent(self) -> NanoUsd:
+        """Return what the fleet has spent today, as last seen."""
+        return self._money().fleet
+
     def opens_in(self, name: str, now: float) -> float | None:
         """Return seconds until checking again whether the target takes more calls; None where time alone frees none."""
         seconds = self.traffic.opens_in(name, now)
@@ -142,6 +156,7 @@ class FleetState:
             if depths.at is not None:
                 self._clock_set(clock.heard(depths.at, asked_at, clock.now()))
             self.traffic.read(depths, moved)
+            self.read_at = clock.now()
             work = Counter(depths.work) + Counter(self.traffic.direct.by_work())
             self.sojourns.read(asked_at if depths.at is None else depths.at, work)
         except QueueUnavailable as error:

@@ -19,7 +19,7 @@ from fleet.interruption import is_own
 from fleet.logs import get_logger
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.target import Target
-from fleet.ports import Backend, Clock
+from fleet.ports import Backend, Clock, Recorder
 from policies.budget import is_charged
 from policies.rules.rules import Rules
 
@@ -43,6 +43,7 @@ class Execute:
         decider: TargetDecider,
         leaving: Exit,
         assess: Assess,
+        recorder: Recorder | None = None,
     ) -> None:
         self._target = target
         self._backend = backend
@@ -53,6 +54,7 @@ class Execute:
         self._decider = decider
         self._exit = leaving
         self._assess = assess
+        self._recorder = recorder
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
 
@@ -75,6 +77,8 @@ class Execute:
         jobs = list(open_jobs.values())
         if not jobs:
             return
+        if self._recorder is not None:
+            self._recorder.batched(self._target.name, len(jobs))
         await self._call(jobs, open_jobs, leaving, batch)
         if open_jobs:
             left = [(each, NO_ANSWER) for each in open_jobs.values()]
