@@ -4,6 +4,8 @@ The ceiling is measured in the same run on the same kind of server: stock nats-p
 (pull 256, publish 256 with ids, wait for every PubAck, acknowledge). A job here is checked, decided on before and
 after its call, and leaves a ledger entry as well. In both, the jobs wait on the stream before the clock starts.
 `traced` keeps every span, `sampled` those of 10 % of the traces; both encode what they keep as for a collector.
+`counted` counts everything that /metrics shows, `everything` is counted and sampled; `ratio_everything_on` is that over
+all of it off.
 The processor's time per job is that of the measured process; unlike the rates it hardly depends on what else runs.
 
     python -m benchmarks.dispatch [--jobs 20000] [--json]
@@ -45,6 +47,7 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from fleet.ports import Backend, Tracer
 from fleet.settings.documents import load_rules
+from fleet.telemetry.metrics.counts import JobCounts
 from fleet.telemetry.tracing import OtelTracer
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
@@ -72,6 +75,8 @@ def main() -> None:
     figures["ratio"] = figures["jobs_per_second"] / figures["raw_jobs_per_second"]
     figures["ratio_traced"] = figures["traced_jobs_per_second"] / figures["raw_jobs_per_second"]
     figures["ratio_sampled"] = figures["sampled_jobs_per_second"] / figures["raw_jobs_per_second"]
+    figures["ratio_counted"] = figures["counted_jobs_per_second"] / figures["jobs_per_second"]
+    figures["ratio_everything_on"] = figures["everything_jobs_per_second"] / figures["jobs_per_second"]
     figures["ratio_cpu"] = figures["raw_cpu_us_per_job"] / figures["cpu_us_per_job"]
     figures["rss_mb"] = measure(held_rss_mb, HELD_JOBS)
     figures["idle_p50_ms"], figures["idle_p99_ms"] = measure(idle_latency_ms, IDLE_JOBS)
@@ -92,6 +97,8 @@ def _round(jobs: int) -> dict[str, float]:
         "": (fleet_rate, jobs),
         "traced_": (fleet_rate, jobs, 1.0),
         "sampled_": (fleet_rate, jobs, SAMPLED),
+        "counted_": (fleet_rate, jobs, 0.0, True),
+        "everything_": (fleet_rate, jobs, SAMPLED, True),
     }
     for kind, what in kinds.items():
         figures[f"{kind}jobs_per_second"], figures[f"{kind}cpu_us_per_job"] = measure(*what)
@@ -191,14 +198,17 @@ async def _fill(url: str, jobs: int) -> None:
 
 
 @asynccontextmanager
-async def dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None) -> AsyncIterator[None]:
+async def dispatching(
+    url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None, counted: bool = False
+) -> AsyncIterator[None]:
     connection = await connect(url)
     queue = JetStreamQueue(connection)
     spend = CellSpendBook(JetStreamCells(connection), SystemClock(), rules.money.open_seconds)
     learned = Learned(JetStreamCalibrations(connection))
     backends = {"llama-8b": backend}
     kept: dict[str, Any] = {"spend": spend, "learned": learned, "cancels": JetStreamCancels(connection)}
-    dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, **kept)
+    recorder = JobCounts(rules.catalogue.targets, backends) if counted else None
+    dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, recorder=recorder, **kept)
     spare_what_stays()
     running = asyncio.create_task(dispatcher.run())
     try:
@@ -209,13 +219,16 @@ async def dispatching(url: str, rules: Rules, backend: Backend, tracer: Tracer |
         await connection.close()
 
 
-async def fleet_rate(url: str, jobs: int, traced: float = 0.0) -> tuple[float, float]:
-    """Measure from a full JOBS stream to the last stored result, with this share of traces kept; see `Watch.rate`."""
+async def fleet_rate(url: str, jobs: int, traced: float = 0.0, counted: bool = False) -> tuple[float, float]:
+    """Measure from a full JOBS stream to the last stored result; see `Watch.rate`.
+
+    `traced` is the share of traces kept; `counted` has the metrics filled.
+    """
     await _fill(url, jobs)
     watching = await connect(url)
     tracer = _batching_tracer(traced) if traced else None
     watch = Watch()
-    async with dispatching(url, rules_with(4 * BATCH), InstantBackend(), tracer):
+    async with dispatching(url, rules_with(4 * BATCH), InstantBackend(), tracer, counted):
         await _until_results(watching, jobs)
         rate = watch.rate(jobs)
     await watching.close()
