@@ -53,7 +53,10 @@ class _Ports:
 
 
 class Fleet:
-    """A running fleet, started by `start`. `notes` tells its owner what is missing."""
+    """A running fleet, started by `start`. `notes` tells its owner what is missing.
+
+    In `metrics_folder` its processes say where their metrics are, for Prometheus.
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Fleet:
         self.openai_url = serve_url
         self.dashboard_url = dashboard_url
         self.targets = targets
+        self.metrics_folder = metrics_folder(settings)
         self.has_ledger = has_ledger
         missing = {NO_KEYS: not has_cloud_key(rules_of(settings)), NO_LEDGER: _lacks_ledger_parts()}
         self.notes = tuple(note for note, is_missing in missing.items() if is_missing)
@@ -188,12 +192,20 @@ def _environment(settings: Settings, nats_url: str) -> dict[str, str]:
         "FLEET_PROFILE": settings.profile,
         "FLEET_LEASE_SECONDS": str(settings.lease_seconds),
         "FLEET_LOG_LEVEL": settings.log_level,
+        "FLEET_METRICS_HOST": settings.metrics_host,
+        "FLEET_METRICS_PORT": str(settings.metrics_port),
+        "FLEET_METRICS_DISCOVERY": str(metrics_folder(settings)),
         "FLEET_RULES_PATH": settings.rules_path and str(settings.rules_path.absolute()),
         "FLEET_CATALOGUE_PATH": settings.catalogue_path and str(settings.catalogue_path.absolute()),
         "FLEET_CALIBRATIONS_PATH": settings.calibrations_path and str(settings.calibrations_path.absolute()),
         "FLEET_ROUTERS_PATH": settings.routers_path and str(settings.routers_path.absolute()),
     }
     return {name: value for name, value in chosen.items() if value}
+
+
+def metrics_folder(settings: Settings) -> Path:
+    """Return the folder in which the processes of a local fleet say where their metrics are."""
+    return (settings.metrics_discovery or settings.data_dir / "metrics").absolute()
 
 
 def _deploy(settings: Settings) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 
 from fleet import logs, providers
 from fleet.app.broker import login_of
 from fleet.app.calibrations import Calibrations, load_calibrations, shipped_calibrations
+from fleet.app.metrics import metrics_of
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.runner.cost_reservations import alerts
@@ -23,6 +24,9 @@ from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.settings.routers import Routers, load_routers
 from fleet.telemetry import tracing
+from fleet.telemetry.metrics.counts import JobCounts
+from fleet.telemetry.metrics.families import Family
+from fleet.telemetry.metrics.gauges import gauges
 from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
@@ -178,6 +182,7 @@ class DispatcherProcess:
         tracer = None if isinstance(self._tracer, tracing.NullTracer) else self._tracer
         only = own_key_only(self._rules)
         money, clock = self._rules.money, SystemClock()
+        counts = JobCounts(self._rules.catalogue.targets, backends)
         spend = CellSpendBook(JetStreamCells(connection), clock, money.open_seconds, alerts(money))
         self._dispatcher = Dispatcher(
             queue,
@@ -192,14 +197,26 @@ class DispatcherProcess:
             cancels=JetStreamCancels(connection),
             loads=JetStreamLoads(connection),
             capacities=fleet_capacities() if self._with_ray else None,
+            recorder=counts,
         )
         if self._draining:
             return
         spare_what_stays()
+        await self._run(self._dispatcher, counts)
+
+    async def _run(self, dispatcher: Dispatcher, counts: JobCounts) -> None:
+        """Run the dispatcher, and let others have its metrics until it has drained."""
+        catalogue, limit_usd = self._rules.catalogue, self._rules.money.daily_usd
+
+        def read() -> Iterator[Family]:
+            yield from counts.read()
+            yield from gauges(dispatcher.snapshot(), catalogue.targets, limit_usd)
+
         try:
-            await self._dispatcher.run()
+            async with metrics_of("dispatcher", read, lambda: dispatcher.is_serving, self._settings):
+                await dispatcher.run()
         finally:
-            await self._dispatcher.close()
+            await dispatcher.close()
 
     async def drain(self) -> None:
         self._draining = True

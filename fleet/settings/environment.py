@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     `nats_password`, `nats_creds_path` or `nats_nkey_seed`; `nats_ca_path` is the authority that signed the servers'
     certificates, `nats_inbox_prefix` the subject that replies come to (see `queues.jetstream.client.login`).
     The ports are those a local fleet listens on; 0 asks for any free one.
+    Where another process has `metrics_port`, the next free one is taken; `metrics_discovery` is the folder in which
+    each process says where its metrics are.
     `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     `least_replicas` is the minimum of replicas of every model of a local fleet, in place of the profile's; with 0
@@ -114,6 +116,9 @@ class Settings(BaseSettings):
     http_port: Port = 8000
     dashboard_port: Port = 8265
     dashboard: bool = True
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9464
+    metrics_discovery: Path | None = None
     ray_dashboard_url: HttpAddress | None = None
     rules_path: FilePath | None = None
     catalogue_path: FilePath | None = None

@@ -84,6 +84,14 @@ MEANINGS: Final[Mapping[str, str]] = {
     "runner_cannot_reach_the_queue": "Jobs of a target were not taken, because the broker does not answer.",
     "depths_not_read": "The depths of the queue were not read; decisions use the last ones.",
     "waiting_for_state": "A dispatcher takes nothing yet, because a part of its state is not loaded.",
+    # metrics
+    "ages_not_read": "The ages of what waits were not read; metrics show the last ones.",
+    "metrics_export_failed": "A bug met the sending of metrics over OTLP; the next ones hold the same numbers.",
+    "metrics_not_announced": "The file that tells Prometheus of this process cannot be written.",
+    "metrics_not_sent": "The last metrics were given up, because the OTLP receiver did not take them in time.",
+    "metrics_not_served": "No port can be had for metrics; the process works without them.",
+    "metrics_served": "Metrics and health are served at the port named.",
+    "scrape_failed": "A bug met a scrape of metrics, which got no answer.",
     # the broker
     "broker_error": "The broker, or the way to it, reported an error; the connection is kept up by itself.",
     "broker_not_reconnected": "An attempt to connect to the broker again failed; it is made again.",

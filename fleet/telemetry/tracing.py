@@ -23,7 +23,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fleet.model.errors import ConfigError
 from fleet.model.span import Span, SpanName
-from fleet.telemetry.names import SERVICE_NAME, translated
+from fleet.telemetry.names import translated
+from fleet.telemetry.resource import service
 
 KIND: Mapping[SpanName, SpanKind] = {
     SpanName.INTAKE: SpanKind.CONSUMER,
@@ -113,7 +114,7 @@ def tracer_from_environment(environ: Mapping[str, str]) -> OtelTracer | NullTrac
     exporter = _exporter(environ)
     if exporter is None:
         return NullTracer()
-    provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+    provider = TracerProvider(resource=service(), shutdown_on_exit=False)
     return OtelTracer(provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(exporter))
 
 
@@ -144,11 +145,3 @@ def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
             return ConsoleSpanExporter()
         case _:
             raise ConfigError("OTEL_TRACES_EXPORTER", "must be otlp, console or none")
-
-
-def _resource() -> Resource:
-    """Return the SDK's description of this service, with our name if the environment gives none."""
-    resource = Resource.create()
-    if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
-        return resource.merge(Resource({SERVICE_NAME: "fleet"}))
-    return resource

@@ -39,6 +39,9 @@ def test_the_replicas_are_told_what_the_dispatcher_needs_and_no_more() -> None:
         "FLEET_PROFILE": "local",
         "FLEET_LEASE_SECONDS": "7.5",
         "FLEET_LOG_LEVEL": "error",
+        "FLEET_METRICS_HOST": "127.0.0.1",
+        "FLEET_METRICS_PORT": "9464",
+        "FLEET_METRICS_DISCOVERY": str(settings.data_dir.absolute() / "metrics"),
     }
 
 

@@ -167,6 +167,7 @@ def test_up_shows_where_everything_is_and_stops_it_on_a_signal(
     assert result.exit_code == 0
     assert "NATS       nats://127.0.0.1:4222" in result.stdout
     assert "dashboard  http://127.0.0.1:8265" in result.stdout
+    assert "metrics    /fleet/metrics/*.json" in result.stdout
     assert "note: no cloud keys" in result.stdout
     assert fake_app.calls == ["start", "stop"]
 
@@ -177,6 +178,8 @@ def test_the_json_of_up_is_where_everything_is(invoke_json: InvokeJson, fake_app
         "nats_url": "nats://127.0.0.1:4222",
         "dashboard_url": "http://127.0.0.1:8265",
         "openai_url": None,
+        "ledger_url": None,
+        "metrics_discovery": "/fleet/metrics",
         "targets": ["llama-8b", "gpt-4o"],
         "notes": ["no cloud keys"],
     }

@@ -16,6 +16,7 @@ from ray.serve.schema import ServeDeploySchema
 
 import deployments
 from deployments.placement import NodeType, machines, misplaced
+from fleet.settings.environment import Settings
 from queues.server.config import ClusterLayout, Tls, files_of, servers_at
 
 FOLDER = Path(deployments.__file__).parent / "kubernetes"
@@ -249,6 +250,21 @@ def test_one_process_writes_the_ledger_with_a_login_that_may():
     [container] = ledger["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "ledger"}}]
     parse(["fleet", *container["args"]])
+
+
+def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():
+    [container] = PODS["ray head"]["spec"]["containers"]
+    declared = [each["containerPort"] for each in container["ports"] if each["name"].startswith("fleet-metrics-")]
+    [dispatcher] = [
+        each for each in yaml.safe_load(RAY["serveConfigV2"])["applications"] if each["name"] == "dispatcher"
+    ]
+    most = dispatcher["deployments"][0]["autoscaling_config"]["max_replicas"]
+    first = Settings.model_fields["metrics_port"].default
+    assert declared == list(range(first, first + most))
+    rules = [rule.get("ports", ()) for rule in named("NetworkPolicy", "ray")["spec"]["ingress"]]
+    [watched] = [ports for ports in rules if {"port": 8080} in ports]
+    assert {"port": first, "endPort": first + most - 1} in watched
+    assert {"name": "FLEET_METRICS_HOST", "value": "0.0.0.0"} in container["env"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from memory_fleet import MemoryFleet
 
@@ -50,6 +51,7 @@ class App:
     nats_url: str = "nats://127.0.0.1:4222"
     dashboard_url: str | None = "http://127.0.0.1:8265"
     openai_url: str | None = None
+    metrics_folder: Path = Path("/fleet/metrics")
     targets: tuple[str, ...] = ("llama-8b", "gpt-4o")
     calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""An OTLP/HTTP collector on loopback that keeps the spans it is sent."""
+"""An OTLP/HTTP collector on loopback that keeps the spans and metrics it is sent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from patience import PATIENCE_SECONDS
 
@@ -18,6 +19,7 @@ class OtlpSink:
 
     def __init__(self) -> None:
         self._spans: list[Any] = []
+        self._metrics: list[Any] = []
         self._arrived = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -39,6 +41,12 @@ class OtlpSink:
         with self._arrived:
             return list(self._spans)
 
+    def metrics(self, until: Callable[[list[Any]], bool], timeout_seconds: float = PATIENCE_SECONDS) -> list[Any]:
+        """Return the metrics that have come, by process and sending, once they satisfy `until` or the time is over."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: until(self._metrics), timeout_seconds)
+            return list(self._metrics)
+
     def _of(self, trace_id: str) -> list[Any]:
         return [span for span in self._spans if span.trace_id.hex() == trace_id]
 
@@ -48,6 +56,11 @@ class OtlpSink:
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
                     self._spans.extend(scope.spans)
+            self._arrived.notify_all()
+
+    def _take_metrics(self, body: bytes) -> None:
+        with self._arrived:
+            self._metrics.extend(ExportMetricsServiceRequest.FromString(body).resource_metrics)
             self._arrived.notify_all()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -60,6 +73,8 @@ class OtlpSink:
                     body = gzip.decompress(body)
                 if self.path == "/v1/traces":
                     sink._take(body)
+                if self.path == "/v1/metrics":
+                    sink._take_metrics(body)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

@@ -86,6 +86,7 @@ def _addresses(fleet: Fleet, settings: Settings) -> list[str]:
         ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
         ("dashboard", fleet.dashboard_url),
         ("ledger", ledger_address(fleet, settings)),
+        ("metrics", f"{fleet.metrics_folder}/*.json for Prometheus"),
     )
     return [f"{name:<10} {url}" for name, url in rows if url]
 
@@ -96,6 +97,7 @@ def _whereabouts(fleet: Fleet, settings: Settings) -> dict[str, Any]:
         "dashboard_url": fleet.dashboard_url,
         "openai_url": fleet.openai_url,
         "ledger_url": ledger_address(fleet, settings),
+        "metrics_discovery": str(fleet.metrics_folder),
         "targets": list(fleet.targets),
         "notes": list(fleet.notes),
     }
