@@ -3,9 +3,9 @@
 The ceiling is measured in the same run on the same kind of server: stock nats-py doing one stage and nothing else
 (pull 256, publish 256 with ids, wait for every PubAck, acknowledge). A job here is checked, decided on before and
 after its call, and leaves a ledger entry as well. In both, the jobs wait on the stream before the clock starts.
-`traced` keeps every span, `sampled` those of 10 % of the traces; both encode what they keep as for a collector.
-`counted` counts everything that /metrics shows, `everything` is counted and sampled; `ratio_everything_on` is that over
-all of it off.
+`traced` keeps every trace, `sampled` 10 % of them and those of notable jobs; both encode what they keep as for a
+collector. `counted` counts everything that /metrics shows, `everything` is counted and sampled; `ratio_everything_on`
+is that over all of it off.
 The processor's time per job is that of the measured process; unlike the rates it hardly depends on what else runs.
 
     python -m benchmarks.dispatch [--jobs 20000] [--json]
@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -31,9 +31,9 @@ import nats
 import uvloop
 from nats.js.api import ConsumerConfig
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
@@ -44,6 +44,7 @@ from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.job import Lane
 from fleet.model.result import Result
+from fleet.model.span import Sampling
 from fleet.model.submission import Submission
 from fleet.ports import Backend, Tracer
 from fleet.settings.documents import load_rules
@@ -199,13 +200,19 @@ async def _fill(url: str, jobs: int) -> None:
 
 @asynccontextmanager
 async def dispatching(
-    url: str, rules: Rules, backend: Backend, tracer: Tracer | None = None, counted: bool = False
+    url: str,
+    rules: Rules,
+    backend: Backend,
+    tracer: Tracer | None = None,
+    counted: bool = False,
+    others: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[None]:
+    """Run a dispatcher with this backend for the small model, and perhaps with `others`."""
     connection = await connect(url)
     queue = JetStreamQueue(connection)
     spend = CellSpendBook(JetStreamCells(connection), SystemClock(), rules.money.open_seconds)
     learned = Learned(JetStreamCalibrations(connection))
-    backends = {"llama-8b": backend}
+    backends = {"llama-8b": backend, **(others or {})}
     kept: dict[str, Any] = {"spend": spend, "learned": learned, "cancels": JetStreamCancels(connection)}
     recorder = JobCounts(rules.catalogue.targets, backends) if counted else None
     dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, recorder=recorder, **kept)
@@ -229,7 +236,7 @@ async def fleet_rate(url: str, jobs: int, traced: float = 0.0, counted: bool = F
     tracer = _batching_tracer(traced) if traced else None
     watch = Watch()
     async with dispatching(url, rules_with(4 * BATCH), InstantBackend(), tracer, counted):
-        await _until_results(watching, jobs)
+        await until_results(watching, jobs)
         rate = watch.rate(jobs)
     await watching.close()
     return rate
@@ -237,10 +244,7 @@ async def fleet_rate(url: str, jobs: int, traced: float = 0.0, counted: bool = F
 
 def _batching_tracer(share: float) -> Tracer:
     """Return a tracer that samples, builds, batches and encodes spans as for a collector, then drops the bytes."""
-    provider = TracerProvider(ParentBased(TraceIdRatioBased(share)))
-    return OtelTracer(
-        provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(_Discarding(), 100_000)
-    )
+    return OtelTracer(Sampling(share), Resource.create(), BatchSpanProcessor(_Discarding(), 100_000))
 
 
 class _Discarding(SpanExporter):
@@ -249,7 +253,7 @@ class _Discarding(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-async def _until_results(connection: Connection, jobs: int) -> None:
+async def until_results(connection: Connection, jobs: int) -> None:
     while (await stream_sizes(connection.nats.jetstream()))["RESULTS"] < jobs:  # noqa: ASYNC110  # the broker announces no counts
         await asyncio.sleep(0.01)
 

@@ -18,7 +18,7 @@ from fleet.model.feedback import Feedback
 from fleet.model.money import Claim, MoneyView, NanoUsd, Refusal, Reservation
 from fleet.model.result import Kept, LedgerEntry, LedgerLine, LedgerStream, Outbound, Result, Status
 from fleet.model.scaling import Capacity, Load
-from fleet.model.span import Span
+from fleet.model.span import Sampling, Span
 from fleet.model.submission import Submission
 
 
@@ -155,8 +155,11 @@ class DeadLetters(Protocol):
 class Journal(Protocol):
     """Records of jobs, and feedback on their answers, up to the moment of asking."""
 
-    def ledger(self) -> AsyncIterator[LedgerEntry]:
-        """Yield every ledger entry still kept, oldest first. Raises: QueueUnavailable."""
+    def ledger(self, tenant: str | None = None, job_id: str | None = None) -> AsyncIterator[LedgerEntry]:
+        """Yield every ledger entry still kept, of the tenant and of the job if given, oldest first.
+
+        Raises: QueueUnavailable.
+        """
 
     def feedback(self) -> AsyncIterator[Feedback]:
         """Yield all feedback still kept, oldest first. Raises: QueueUnavailable."""
@@ -261,13 +264,17 @@ class Capacities(Protocol):
 
 
 class Tracer(Protocol):
-    """Records finished spans."""
+    """Takes the traces that are kept to where people look at them. Neither method waits for that."""
 
-    def keeps(self, parent: str | None) -> bool:
-        """Return whether a span under this parent may be kept; nothing need be gathered for one that is not."""
+    @property
+    def sampling(self) -> Sampling:
+        """Return the rule by which traces are kept."""
 
-    def record(self, span: Span) -> str | None:
-        """Keep the span; return its traceparent for children, or the parent's where tracing is off."""
+    def export(self, lines: Sequence[LedgerEntry]) -> None:
+        """Export the spans of a job, or of a comparison, that are made of these lines of the ledger."""
+
+    def export_span(self, span: Span) -> None:
+        """Export a span that belongs to no job."""
 
 
 class Recorder(Protocol):

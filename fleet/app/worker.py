@@ -146,7 +146,8 @@ class DispatcherProcess:
         self._rules = rules_of(settings)
         self._prior = prior_calibrations(settings, self._rules)
         self._routers = learned_routers(settings, self._rules)
-        self._tracer = tracing.tracer_from_environment(os.environ)
+        keeping = (settings.trace_expensive_usd, settings.notable_traces_per_second)
+        self._tracer = tracing.tracer_from_environment(os.environ, *keeping)
         self._dispatcher: Dispatcher | None = None
         self._draining = False
 
@@ -164,7 +165,8 @@ class DispatcherProcess:
             await apply(connection.nats.jetstream(), TopologySpec())
             await _unless(closed, self._serve(connection, backends))
         finally:
-            self._tracer.close()
+            if self._tracer is not None:
+                self._tracer.close()
             await connection.close()
 
     def _backends(self) -> dict[str, Backend]:
@@ -179,7 +181,6 @@ class DispatcherProcess:
     async def _serve(self, connection: Connection, backends: Mapping[str, Backend]) -> None:
         lease_seconds = self._settings.lease_seconds
         queue = JetStreamQueue(connection, lease_seconds)
-        tracer = None if isinstance(self._tracer, tracing.NullTracer) else self._tracer
         only = own_key_only(self._rules)
         money, clock = self._rules.money, SystemClock()
         counts = JobCounts(self._rules.catalogue.targets, backends)
@@ -189,7 +190,7 @@ class DispatcherProcess:
             backends,
             self._rules,
             clock,
-            tracer,
+            self._tracer,
             lease_seconds,
             only,
             spend=spend,

@@ -9,15 +9,16 @@ from fleet.interruption import ends_running_task, raise_own
 from fleet.logs import get_logger
 from fleet.model.delivery import AnyDelivery
 from fleet.model.errors import QueueUnavailable
+from fleet.model.span import trace_id_of
 
 log = get_logger(__name__)
 
 
-def fields_of(delivery: AnyDelivery, traceparent: str | None = None) -> dict[str, str | None]:
-    """Return the fields of every log line about a job; the trace is its delivery's unless another is given."""
-    ref, traceparent = delivery.body.ref, traceparent or delivery.traceparent
-    trace_id = traceparent.split("-")[1] if traceparent else None
-    return {"job_id": ref.id, "tenant": ref.tenant, "trace_id": trace_id}
+def fields_of(delivery: AnyDelivery) -> dict[str, str]:
+    """Return the fields of every log line about a job."""
+    ref = delivery.body.ref
+    trace_id = trace_id_of(delivery.traceparent, ref.tenant, ref.id)
+    return {"job_id": ref.id, "tenant": ref.tenant, "trace_id": f"{trace_id:032x}"}
 
 
 def contain(

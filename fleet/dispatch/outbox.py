@@ -51,22 +51,26 @@ class Outbox:
         """
         if not transitions:
             return
-        started_at = self._clock.now()
         deliveries = [each.settlement.delivery for each in transitions]
         try:
             with contained("step_failed", outage="step_not_confirmed", jobs=len(transitions)):
-                sent = await self._commit(transitions, patience_seconds)
+                sent, committed = await self._commit(transitions, patience_seconds)
                 if not _is_of_intake(transitions[0]):
                     self._note_moved(sent)
                 self._state.announce()
-                self._tell(sent, started_at)
+                self._tell(sent, committed)
         finally:
             self._leases.release(deliveries)
             if _is_of_intake(transitions[0]):
                 self._note_sent(transitions)
 
-    async def _commit(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Transition]:
-        """Commit every transition; a job whose message is refused for good fails, alone. Return what was committed."""
+    async def _commit(
+        self, transitions: Sequence[Transition], patience_seconds: float
+    ) -> tuple[Sequence[Transition], Sequence[Committed]]:
+        """Commit every transition; a job whose message is refused for good fails, alone.
+
+        Return what was committed, and the outcome of each.
+        """
         decided, acked = INTAKE_POINTS if _is_of_intake(transitions[0]) else RUNNER_POINTS
         faults.point(decided)
         committed = await self._insist(transitions, patience_seconds)
@@ -75,11 +79,13 @@ class Outbox:
                 _log_oddities(transition, each)
         if refused := [each for each, made in zip(transitions, committed, strict=True) if not made.settled]:
             now = self._clock.now()
-            failed = {id(each): _failed(each, now) for each in refused}
-            await self._insist(list(failed.values()), patience_seconds)
-            transitions = [failed.get(id(each), each) for each in transitions]
+            failed = [unstorable(each.delivery, now) for each in refused]
+            pairs = zip(failed, await self._insist(failed, patience_seconds), strict=True)
+            made = {id(each): pair for each, pair in zip(refused, pairs, strict=True)}
+            sent = [made.get(id(each), (each, done)) for each, done in zip(transitions, committed, strict=True)]
+            transitions, committed = [each for each, _ in sent], [done for _, done in sent]
         faults.point(acked)
-        return transitions
+        return transitions, committed
 
     async def _insist(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Committed]:
         """Commit, retrying while the broker is away. What is stored is not sent again: it may be large."""
@@ -119,19 +125,14 @@ class Outbox:
                 if isinstance(each, Work):
                     self._state.traffic.sent(WorkOf(each.target, each.job.lane), each.job.tenant)
 
-    def _tell(self, transitions: Sequence[Transition], started_at: float) -> None:
-        ended_at = self._clock.now()
+    def _tell(self, transitions: Sequence[Transition], committed: Sequence[Committed]) -> None:
         if self._recorder is not None:
-            self._recorder.committed(transitions, ended_at)
-        for transition in transitions:
-            self._spans.published(transition, started_at, ended_at)
+            self._recorder.committed(transitions, self._clock.now())
+        for transition, made in zip(transitions, committed, strict=True):
+            self._spans.stored(transition, made)
             for each in transition.outbound:
                 if isinstance(each, Result) and each.answer is None:
                     log.info("job_ended_without_answer", reason=each.reason.value, **_fields(transition))
-
-
-def _failed(transition: Transition, now: float) -> Transition:
-    return unstorable(transition.delivery, now).traced(transition.traceparent)
 
 
 def _log_oddities(transition: Transition, committed: Committed) -> None:
@@ -146,5 +147,5 @@ def _is_of_intake(transition: Transition) -> bool:
     return isinstance(transition.settlement.delivery.source, JobsOf)
 
 
-def _fields(transition: Transition) -> dict[str, str | None]:
-    return fields_of(transition.delivery, transition.traceparent)
+def _fields(transition: Transition) -> dict[str, str]:
+    return fields_of(transition.delivery)

@@ -1,136 +1,153 @@
-"""Spans that the dispatcher records for a job: one trace from the publisher's traceparent to the result.
+"""Keeps the traces of jobs that deserve it, decided once they have ended.
 
-Spans are recorded after the fact with explicit times. Attribute keys are the project's own words;
-the tracer translates them into the conventions it exports.
+Nothing is recorded while a job is carried: its ledger lines say all, and the dispatcher that stores its result has
+them in hand. So one process decides about the whole trace and exports it, once; a second result, which is refused,
+exports nothing.
 """
 
 from __future__ import annotations
 
-from fleet.dispatch.in_flight import InFlightJob
-from fleet.model.attempt import Answer, Attempt
-from fleet.model.delivery import AnyDelivery, JobsOf, Transition
-from fleet.model.job import Job
-from fleet.model.result import Result, Work
-from fleet.model.span import AttributeValue, Span, SpanName
-from fleet.model.target import Target
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fleet.dispatch.in_flight import InFlightJob, MicroBatch
+from fleet.model.delivery import AnyDelivery, Committed, Transition
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import LedgerEntry, Malformed, Result, Work
+from fleet.model.span import AttributeValue, Link, Sampling, Span, Step, batch_of, span_id_of, trace_id_of
 from fleet.ports import Tracer
+from policies.resilience.deadline import deadline_at
+from policies.rules.rules import Rules
+from policies.tracing import Pace, is_kept_by_id, is_notable
+
+WINDOW = 512
+SLOW_SHARE = 0.01
+"""A job is slow if it took longer than all but this share of the last full window of its lane's jobs."""
+
+SAVED_SECONDS = 2.0
+"""Time for which traces of notable jobs that there might have been are saved up."""
 
 
 class Spans:
-    """Records the spans of one dispatcher; without a tracer, only passes the parent on."""
+    """The traces of one dispatcher's jobs; without a tracer there are none."""
 
-    def __init__(self, tracer: Tracer | None) -> None:
+    def __init__(self, tracer: Tracer | None, rules: Rules) -> None:
         self._tracer = tracer
+        self._rules = rules
+        self._sampling = Sampling(0.0, notable=False) if tracer is None else tracer.sampling
+        self._usual = {lane: UsualTime() for lane in Lane}
+        self._allowance = Allowance(self._sampling.notable_per_second)
 
-    def taken(self, delivery: AnyDelivery, parent: str | None, at: float) -> None:
-        """Record the time a delivery waited in its queue."""
-        if self._tracer is not None and self._tracer.keeps(parent):
-            attributes: dict[str, AttributeValue] = {"deliveries": delivery.deliveries}
-            self._record(SpanName.QUEUE_WAIT, parent, delivery.stored_at, at, attributes)
+    def stored(self, transition: Transition, committed: Committed) -> None:
+        """Take in a transition that was committed, and export the trace of the job or comparison that ended with it."""
+        if self._tracer is None:
+            return
+        line = result = None
+        for each in transition.outbound:
+            if isinstance(each, LedgerEntry):
+                line = each
+            elif isinstance(each, Result):
+                result = each
+        if line is None:
+            return
+        if result is None:
+            if line.attempt is not None and line.attempt.reason is Reason.SHADOW and self._is_kept_by_id(line):
+                self._tracer.export((line,))
+        elif not any(each is result for each in committed.repeated) and self._is_kept(
+            line, result, transition.delivery
+        ):
+            self._tracer.export(_lines_of(line, result))
 
-    def intake(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
-        """Record a job's first span, the root of its trace if the publisher sent none; return its traceparent."""
-        if self._tracer is None or not self._tracer.keeps(delivery.traceparent):
-            return delivery.traceparent
+    def ran(self, jobs: Sequence[InFlightJob], target: str, batch: MicroBatch, ended_at: float) -> None:
+        """Export a span for a micro-batch; the calls in it are linked, since a batch is nobody's parent.
+
+        Only those whose traces are kept for their ids: how the other jobs end is not known yet.
+        """
+        if self._tracer is None or batch.id is None or batch.size < 2:
+            return
+        links = tuple(link for each in jobs if (link := self._link(each)) is not None)
+        if links:
+            own, name = batch_of(batch.id), f"fleet.{Step.BATCH}"
+            said: dict[str, AttributeValue] = {"target": target, "batch": batch.id, "batch_size": batch.size}
+            times = (batch.started_at, ended_at)
+            self._tracer.export_span(Span(Step.BATCH, name, own.trace_id, own.span_id, None, *times, said, links))
+
+    def _is_kept(self, end: LedgerEntry, result: Result, delivery: AnyDelivery) -> bool:
+        pace = self._pace(end, delivery)
+        if self._is_kept_by_id(end):
+            return True
+        notable = is_notable(result.status, result.attempts, pace, self._sampling)
+        return notable and self._allowance.take(end.at)
+
+    def _pace(self, end: LedgerEntry, delivery: AnyDelivery) -> Pace:
+        """Return how fast the job was answered; one that was to wait is measured from then on."""
         body = delivery.body
-        attributes = _job(body) if isinstance(body, Job) else {}
-        intake = self._record(SpanName.INTAKE, delivery.traceparent, started_at, ended_at, attributes)
-        self.taken(delivery, delivery.traceparent or intake, started_at)
-        return intake
+        job = body.job if isinstance(body, Work) else body
+        if isinstance(job, Malformed):
+            return Pace(0.0, math.inf, math.inf)
+        due_at = max(job.submitted_at, job.not_before_at or 0.0)
+        taken = end.at - due_at
+        return Pace(taken, self._usual[job.lane].note(taken), deadline_at(job, self._rules) - due_at)
 
-    def turned_down(self, delivery: AnyDelivery, started_at: float, ended_at: float) -> str | None:
-        """Record the spans of a message that holds no job; one from intake begins its trace."""
-        if isinstance(delivery.source, JobsOf):
-            return self.intake(delivery, started_at, ended_at)
-        self.taken(delivery, delivery.traceparent, started_at)
-        return delivery.traceparent
+    def _is_kept_by_id(self, line: LedgerEntry) -> bool:
+        return self._kept_trace(line.traceparent, line.tenant, line.job_id) is not None
 
-    def batch(self, deliveries: list[AnyDelivery], target: str, started_at: float, ended_at: float) -> None:
-        """Record one span for a micro-batch; its jobs are linked, since none of them is its parent."""
-        if self._tracer is None:
-            return
-        links = tuple(d.traceparent for d in deliveries if d.traceparent and self._tracer.keeps(d.traceparent))
-        if not links:
-            return
-        attributes: dict[str, AttributeValue] = {"target": target, "batch_size": len(deliveries)}
-        self._tracer.record(Span(SpanName.BATCH, None, started_at, ended_at, attributes, links))
+    def _kept_trace(self, traceparent: str | None, tenant: str, job_id: str) -> int | None:
+        """Return the id of the job's trace, if that is a reason to keep it."""
+        sampling = self._sampling
+        if sampling.share <= 0.0 and (traceparent is None or not sampling.follows_publisher):
+            return None
+        trace_id = trace_id_of(traceparent, tenant, job_id)
+        return trace_id if is_kept_by_id(traceparent, trace_id, sampling) else None
 
-    def model_call(self, inflight: InFlightJob, attempt: Attempt, target: Target) -> None:
-        parent = inflight.delivery.traceparent
-        if self._tracer is None or not self._tracer.keeps(parent):
-            return
-        error = None if isinstance(attempt.outcome, Answer) else str(attempt.outcome.kind)
-        attributes = _job(inflight.job) | _attempt(attempt)
-        attributes |= {"provider": target.provider, "requested_model": target.model}
-        self._record(SpanName.MODEL_CALL, parent, attempt.started_at, attempt.ended_at, attributes, error)
-
-    def published(self, transition: Transition, started_at: float, ended_at: float) -> None:
-        """Record what was stored: work for the first target, an escalation to the next, or the result."""
-        traceparent = transition.traceparent
-        if self._tracer is None or not self._tracer.keeps(traceparent):
-            return
-        for each in transition.everything:
-            match each:
-                case Work(attempts=()):
-                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, {"target": each.target})
-                case Work():
-                    attributes: dict[str, AttributeValue] = {"target": each.target, "reason": str(each.reason)}
-                    self._record(SpanName.ESCALATE, traceparent, started_at, ended_at, attributes)
-                case Result():
-                    self._record(SpanName.PUBLISH, traceparent, started_at, ended_at, _result(each))
-                case _:
-                    pass
-
-    def _record(
-        self,
-        name: SpanName,
-        parent: str | None,
-        started_at: float,
-        ended_at: float,
-        attributes: dict[str, AttributeValue],
-        error: str | None = None,
-    ) -> str | None:
-        if self._tracer is None:
-            return parent
-        return self._tracer.record(Span(name, parent, started_at, ended_at, attributes, error=error))
+    def _link(self, inflight: InFlightJob) -> Link | None:
+        job, shadow = inflight.job, inflight.shadow
+        job_id = job.id if shadow is None else shadow.job_id
+        trace_id = self._kept_trace(inflight.delivery.traceparent, job.tenant, job_id)
+        if trace_id is None:
+            return None
+        line = f"{len(inflight.attempts) + 1}.again" if inflight.repeated else str(len(inflight.attempts) + 1)
+        return Link(trace_id, span_id_of(job.tenant, job_id, Step.CALL, line))
 
 
-def _job(job: Job) -> dict[str, AttributeValue]:
-    return {"job_id": job.id, "tenant": job.tenant, "lane": str(job.lane), "task": job.task, "plan": str(job.plan)}
+class UsualTime:
+    """The time that all but a few jobs take, by the last full window of them; infinite before there is one."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._usual = math.inf
+
+    def note(self, seconds: float) -> float:
+        """Take in the time of a job; return the usual time."""
+        self._seconds.append(seconds)
+        if len(self._seconds) >= WINDOW:
+            self._usual = sorted(self._seconds)[int(WINDOW * (1.0 - SLOW_SHARE))]
+            self._seconds.clear()
+        return self._usual
 
 
-def _attempt(attempt: Attempt) -> dict[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {
-        "target": attempt.target,
-        "attempt": attempt.number,
-        "reason": str(attempt.reason),
-        "cost_usd": attempt.cost_usd,
-    }
-    if attempt.confidence is not None:
-        attributes["confidence"] = attempt.confidence
-    if attempt.region is not None:
-        attributes["region"] = attempt.region
-    if isinstance(attempt.outcome, Answer):
-        usage = attempt.outcome.usage
-        attributes |= {
-            "model": attempt.outcome.model,
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "finish_reason": attempt.outcome.finish_reason,
-        }
-        for name in ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"):
-            if tokens := getattr(usage, name):
-                attributes[name] = tokens
-    return attributes
+class Allowance:
+    """So many a second and no more: while everything fails, tracing must not slow down what still works."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._most = max(1.0, SAVED_SECONDS * per_second)
+        self._left = self._most
+        self._at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Return whether there is one left, and take it."""
+        self._left = min(self._most, self._left + max(0.0, now - self._at) * self._per_second)
+        self._at = max(self._at, now)
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
 
 
-def _result(result: Result) -> dict[str, AttributeValue]:
-    attributes: dict[str, AttributeValue] = {
-        "job_id": result.job_id,
-        "status": str(result.status),
-        "reason": str(result.reason),
-        "cost_usd": result.cost_usd,
-    }
-    if result.target is not None:
-        attributes["target"] = result.target
-    return attributes
+def _lines_of(end: LedgerEntry, result: Result) -> tuple[LedgerEntry, ...]:
+    """Return the lines that the ledger holds of the job, as far as a trace is made of them."""
+    earlier = (each for each in result.attempts if each is not end.attempt)
+    return (*(replace(end, attempt=each, status=None) for each in earlier), end)

@@ -73,7 +73,7 @@ class Parts:
         self.reporter = Reporter(loads, self.state.load, clock, rules)
         self.peers = Peers(loads, queue, clock, self.reporter.id, rules.catalogue.targets, served)
         self.leases = Leases(queue, lease_seconds, self.state.traffic.direct)
-        self.spans = Spans(tracer)
+        self.spans = Spans(tracer, rules)
         self.isolation = Isolation()
         self.precedence = Precedence()
         self.reservations = CostReservations(spend, rules)
@@ -83,13 +83,13 @@ class Parts:
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
         self.snapshots = Snapshots(queue, clock, self.state, self.knowledge)
         self.decider = Decider(rules, self.state, self.cancelling, self.knowledge)
-        self.direct = DirectEntry(rules, clock, self.state, self.leases, self.spans, self.decider)
-        self.admission = Admission(rules, clock, self.state, self.peers, self.spans, self.decider)
+        self.direct = DirectEntry(rules, self.state, self.leases, self.decider)
+        self.admission = Admission(rules, self.state, self.peers, self.decider)
         self.quotas = Quotas(rules, clock, self.state.traffic)
 
     def receiver(self) -> Receiver:
         """Return a receiver for one loop that takes messages."""
-        shared = (self.queue, self.clock, self.rules, self.leases, self.spans, self.isolation, self.outbox)
+        shared = (self.queue, self.clock, self.rules, self.leases, self.isolation, self.outbox)
         return Receiver(*shared, self.precedence)
 
     def intake(self) -> Intake:
@@ -109,23 +109,24 @@ class Parts:
         return OrphanRescuer(*shared, self.receiver(), self.decider)
 
     def runner(self, target: Target, backend: Backend) -> Runner:
-        clock, rules, state, reservations, spans = self.clock, self.rules, self.state, self.reservations, self.spans
+        clock, rules, state, reservations = self.clock, self.rules, self.state, self.reservations
         buffer = Buffer(target)
         slots = Slots(target, state.traffic, self.leases, buffer.changed.set)
         here = TargetDecider(target, self.decider, state, clock)
         leaving = Exit(self.outbox, slots, reservations, here, state)
         intents = IntentLog(target, self.queue, clock, self.cancelling.answered)
         turns = Turns(target, clock, self.isolation, here, reservations, leaving)
-        judging = (self.knowledge, spans, self.decider, leaving, self.precedence)
+        judging = (self.knowledge, self.decider, leaving, self.precedence)
         assess = Assess(target, rules, clock, state, reservations, *judging)
-        execute = Execute(target, backend, rules, clock, self.cancelling, spans, here, leaving, assess, self.recorder)
+        calling = (self.cancelling, self.spans, here, leaving, assess, self.recorder)
+        execute = Execute(target, backend, rules, clock, *calling)
         suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
         recorded = (intents, turns, reservations, here, execute, assess, leaving)
         paid = PaidCalls(target, clock, state, self.isolation, *recorded)
         cancel = Cancel(self.cancelling, intents, here, state, clock)
         reserve_cost = ReserveCost(target, reservations, here, state, clock)
         run_batch = BatchRun(target, slots, leaving, cancel, reserve_cost, suspects, paid)
-        taking = (self.queue, clock, rules, state, self.leases, spans, self.receiver(), self.precedence)
+        taking = (self.queue, clock, rules, state, self.leases, self.receiver(), self.precedence)
         collector = Collector(target, *taking, here, buffer)
         feeder = Feeder(target, clock, state, self.outbox, here, buffer, slots, run_batch)
         self.direct.open(target, buffer)

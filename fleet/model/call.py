@@ -22,7 +22,6 @@ class Call:
     request: ChatRequest
     timeout_seconds: float
     own_key: str | None = None
-    traceparent: str | None = None
     id: str = ""
     lane: Lane = Lane.STANDARD
 

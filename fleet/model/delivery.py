@@ -136,19 +136,13 @@ class Transition:
     outbound: tuple[Outbound, ...]
     settlement: Settlement
     traceparent: str | None = None
-    """The trace that everything outbound belongs to."""
+    """The publisher's, which everything outbound carries on."""
     aside: tuple[Outbound, ...] = ()
     """Messages stored after `outbound`, only to learn from: if one is refused, the delivery is settled after all."""
 
     @property
     def delivery(self) -> AnyDelivery:
         return self.settlement.delivery
-
-    def traced(self, traceparent: str | None) -> Transition:
-        """Return the transition under this trace."""
-        if traceparent == self.traceparent:
-            return self
-        return Transition(self.outbound, self.settlement, traceparent, self.aside)
 
     @property
     def everything(self) -> tuple[Outbound, ...]:

@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, Field, FilePath, NonNegativeInt, PositiveFloat, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    FilePath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -95,6 +104,8 @@ class Settings(BaseSettings):
     each model starts when there is work for it.
     `ledger_url` is the database of the accounts, None a file in `data_dir`; it may hold a password and is not shown.
     `ledger_keep_days` is how long its rows are kept; 0 is for ever.
+    The traces of jobs that cost `trace_expensive_usd` or more, failed, escalated or were slow are kept beside the share
+    that OTEL_TRACES_SAMPLER_ARG states, up to `notable_traces_per_second` in each dispatcher.
     `provider_proxy_url` is the HTTP proxy that calls to providers go through (it may hold a password and is not shown),
     `provider_ca_path` holds certificates to trust there beside the public authorities'. Neither is checked here:
     one that cannot be used is logged and makes calls to providers fail; the dispatcher's other targets keep working.
@@ -130,6 +141,8 @@ class Settings(BaseSettings):
     ledger_url: str | None = Field(default=None, repr=False)
     ledger_keep_days: NonNegativeInt = DEFAULT_LEDGER_KEEP_DAYS
     ledger_archive_dir: Path | None = None
+    trace_expensive_usd: NonNegativeFloat = 0.05
+    notable_traces_per_second: NonNegativeFloat = 20.0
     openai_base_url: HttpAddress | None = None
     anthropic_base_url: HttpAddress | None = None
     groq_base_url: HttpAddress | None = None

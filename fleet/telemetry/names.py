@@ -1,8 +1,7 @@
-"""The names of all span attributes, so that a renamed convention is one change here.
+"""The names that telemetry has outside the fleet, so that a renamed convention is one change here.
 
-Spans are named by `fleet.model.span.SpanName`. `gen_ai.*` and `messaging.*` follow the OpenTelemetry semantic
-conventions (generative AI as of 1.38, caches and reasoning as of 1.42, still in development; messaging); all else is
-the fleet's own, under `fleet.`.
+`gen_ai.*` and `messaging.*` are those of the OpenTelemetry semantic conventions in the versions below, both still in
+development; all else is the fleet's own, under `fleet.`. docs/how-to/tracing.md lists the names of spans.
 """
 
 from __future__ import annotations
@@ -11,6 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fleet.model.span import AttributeValue
+
+GEN_AI_CONVENTIONS: Final = "1.42.0"
+"""The version of open-telemetry/semantic-conventions-genai that the names follow."""
+
+MESSAGING_CONVENTIONS: Final = "1.44.0"
+"""The version of open-telemetry/semantic-conventions that the names follow. `nats` is a value of our own in it."""
 
 SERVICE_NAME: Final = "service.name"
 SERVICE_INSTANCE_ID: Final = "service.instance.id"
@@ -29,8 +34,14 @@ GEN_AI_DURATION_BOUNDS: Final = tuple(0.01 * 2**power for power in range(14))
 """The buckets that the conventions ask for, in seconds: 0.01 to 81.92."""
 
 ATTRIBUTES: Final[Mapping[str, str]] = {
+    "system": "messaging.system",
+    "operation": "messaging.operation.name",
+    "operation_type": "messaging.operation.type",
+    "destination": "messaging.destination.name",
+    "template": "messaging.destination.template",
     "job_id": "messaging.message.id",
     "batch_size": "messaging.batch.message_count",
+    "call": "gen_ai.operation.name",
     "provider": "gen_ai.provider.name",
     "requested_model": "gen_ai.request.model",
     "model": "gen_ai.response.model",
@@ -40,14 +51,22 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "cached_input_tokens": "gen_ai.usage.cache_read.input_tokens",
     "cache_write_tokens": "gen_ai.usage.cache_write.input_tokens",
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+    "error": "error.type",
     "tenant": "fleet.tenant",
     "lane": "fleet.lane",
     "task": "fleet.task",
     "plan": "fleet.plan",
     "target": "fleet.target",
     "region": "fleet.region",
+    "from_target": "fleet.from_target",
     "attempt": "fleet.attempt.number",
+    "attempts": "fleet.attempts",
+    "batch": "fleet.batch.id",
+    "probe": "fleet.probe",
+    "repeated": "fleet.repeated",
     "confidence": "fleet.confidence",
+    "threshold": "fleet.threshold",
+    "calibration": "fleet.calibration",
     "cost_usd": "fleet.cost_usd",
     "deliveries": "fleet.deliveries",
     "reason": "fleet.reason",

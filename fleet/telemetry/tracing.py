@@ -1,130 +1,150 @@
-"""Sends finished spans to an OpenTelemetry collector.
+"""Sends the spans of jobs that have ended to an OpenTelemetry collector.
 
-A span arrives here whole, with its times, so it needs none of the machinery that follows a running one: the SDK's
-sampler decides, its processor batches and its exporter sends, and all they get is a plain `ReadableSpan`.
-That costs about a third of `start_span` and `end`.
+A span arrives here whole, with its times and ids, so it needs none of the machinery that follows a running one: the
+SDK's processor batches and its exporter sends, and all they get is a plain `ReadableSpan`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
-from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Link as OtelLink
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from fleet.model.errors import ConfigError
-from fleet.model.span import Span, SpanName
+from fleet.model.errors import ConfigError, FleetError
+from fleet.model.result import LedgerEntry
+from fleet.model.span import Sampling, Span, Step
 from fleet.telemetry.names import translated
 from fleet.telemetry.resource import service
+from fleet.telemetry.story import spans_of
 
-KIND: Mapping[SpanName, SpanKind] = {
-    SpanName.INTAKE: SpanKind.CONSUMER,
-    SpanName.QUEUE_WAIT: SpanKind.INTERNAL,
-    SpanName.BATCH: SpanKind.INTERNAL,
-    SpanName.MODEL_CALL: SpanKind.CLIENT,
-    SpanName.ESCALATE: SpanKind.INTERNAL,
-    SpanName.PUBLISH: SpanKind.PRODUCER,
+KIND: Mapping[Step, SpanKind] = {
+    Step.JOB: SpanKind.CONSUMER,
+    Step.CALL: SpanKind.CLIENT,
+    Step.RESULT: SpanKind.PRODUCER,
 }
+"""The kinds of spans that face outwards; all others are internal."""
 
-DROPPED = "-00"
-"""The end of the traceparent of a trace that is not kept."""
+FOLLOWS = "parentbased_"
+"""Prefix of the samplers that leave the decision to a publisher that sent one."""
 
-W3C = TraceContextTextMapPropagator()
-NO_CONTEXT = Context()
+SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 UNSET = Status(StatusCode.UNSET)
 SCOPE = InstrumentationScope("fleet")
 
 
-class NullTracer:
-    """Tracing switched off: children keep the parent they would have had."""
-
-    def keeps(self, parent: str | None) -> bool:
-        return False
-
-    def record(self, span: Span) -> str | None:
-        return span.parent
-
-    def close(self) -> None:
-        """Do nothing: no span is held back."""
-
-
 class OtelTracer:
-    """Hands the spans that `sampler` accepts to `processor`."""
+    """Implements `fleet.ports.Tracer`: hands spans to `processor`."""
 
-    def __init__(self, sampler: Sampler, resource: Resource, ids: IdGenerator, processor: SpanProcessor) -> None:
-        self._sampler = sampler
+    def __init__(self, sampling: Sampling, resource: Resource, processor: SpanProcessor) -> None:
+        self.sampling = sampling
         self._resource = resource
-        self._ids = ids
         self._processor = processor
-        self._follows_parents = isinstance(sampler, ParentBased)
 
-    def keeps(self, parent: str | None) -> bool:
-        """See `Tracer.keeps`. All of the SDK's samplers that look at a parent drop what is under a dropped one."""
-        return not (self._follows_parents and parent is not None and parent.endswith(DROPPED))
+    def export(self, lines: Sequence[LedgerEntry]) -> None:
+        """See `Tracer.export`."""
+        for span in spans_of(lines):
+            self.export_span(span)
 
-    def record(self, span: Span) -> str:
-        """See `Tracer.record`. A parent that is no W3C traceparent makes the span the root of a new trace."""
-        around, parent = _parent(span.parent)
-        trace_id = parent.trace_id if parent else self._ids.generate_trace_id()
-        links = [Link(linked) for text in span.links if (linked := _parent(text)[1])]
-        kind = KIND[span.name]
-        sampled = self._sampler.should_sample(around, trace_id, span.name, kind, None, links)
-        wanted = sampled.decision is Decision.RECORD_AND_SAMPLE
-        flags = TraceFlags(TraceFlags.SAMPLED if wanted else TraceFlags.DEFAULT)
-        context = SpanContext(trace_id, self._ids.generate_span_id(), False, flags, sampled.trace_state)
-        if wanted:
-            finished = ReadableSpan(
-                name=str(span.name),
-                context=context,
-                parent=parent,
-                resource=self._resource,
-                attributes=translated(span.attributes),
-                links=links,
-                kind=kind,
-                status=UNSET if span.error is None else Status(StatusCode.ERROR, span.error),
-                start_time=_nanoseconds(span.started_at),
-                end_time=_nanoseconds(span.ended_at),
-                instrumentation_scope=SCOPE,
-            )
-            self._processor.on_end(finished)
-        return f"00-{trace_id:032x}-{context.span_id:016x}-{flags:02x}"
+    def export_span(self, span: Span) -> None:
+        """See `Tracer.export_span`."""
+        self._processor.on_end(_readable(span, self._resource))
 
     def close(self) -> None:
         """Send the waiting spans and stop."""
         self._processor.shutdown()
 
 
-def tracer_from_environment(environ: Mapping[str, str]) -> OtelTracer | NullTracer:
-    """Return the tracer that the standard OTEL_* variables ask for, or a `NullTracer` if they ask for none.
+def tracer_from_environment(
+    environ: Mapping[str, str], expensive_usd: float, notable_per_second: float
+) -> OtelTracer | None:
+    """Return the tracer that the standard OTEL_* variables ask for, or None if they ask for none.
 
-    `environ` decides whether and where spans go; endpoint, headers, sampler, batching and resource attributes are
+    `environ` decides whether and where spans go, and how many; endpoint, headers, batching and resource attributes are
     read by the SDK itself, from the process's environment.
 
-    Raises: ConfigError if the exporter named does not exist.
+    Raises: ConfigError if the exporter or the sampler named does not exist.
     """
     exporter = _exporter(environ)
     if exporter is None:
-        return NullTracer()
-    provider = TracerProvider(resource=service(), shutdown_on_exit=False)
-    return OtelTracer(provider.sampler, provider.resource, provider.id_generator, BatchSpanProcessor(exporter))
+        return None
+    sampling = sampling_of(environ, expensive_usd, notable_per_second)
+    return OtelTracer(sampling, service(), BatchSpanProcessor(exporter))
 
 
-@lru_cache(maxsize=4096)
-def _parent(traceparent: str | None) -> tuple[Context, SpanContext | None]:
-    """Read a parent, cached: a job's spans share one or two, and reading one is a quarter of a span's cost."""
-    if not traceparent:
-        return NO_CONTEXT, None
-    context = W3C.extract({"traceparent": traceparent}, NO_CONTEXT)
-    return context, None if context is NO_CONTEXT else get_current_span(context).get_span_context()
+def sampling_of(environ: Mapping[str, str], expensive_usd: float, notable_per_second: float) -> Sampling:
+    """Return the rule that OTEL_TRACES_SAMPLER and its argument state; by default every trace is kept.
+
+    Raises: ConfigError if there is no such sampler, or the argument is no share.
+    """
+    name = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower() or f"{FOLLOWS}always_on"
+    follows, kind = name.startswith(FOLLOWS), name.removeprefix(FOLLOWS)
+    notable = (expensive_usd, notable_per_second)
+    match kind:
+        case "always_on":
+            return Sampling(1.0, follows, True, *notable)
+        case "always_off":
+            return Sampling(0.0, follows, False, *notable)
+        case "traceidratio":
+            return Sampling(_share(environ.get("OTEL_TRACES_SAMPLER_ARG", "")), follows, True, *notable)
+        case _:
+            kinds = "always_on, always_off or traceidratio"
+            raise ConfigError("OTEL_TRACES_SAMPLER", f"must be {kinds}, perhaps after {FOLLOWS}")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.strip() or 1.0)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise ConfigError("OTEL_TRACES_SAMPLER_ARG", "must be a share from 0 to 1")
+    return share
+
+
+def send(lines: Sequence[LedgerEntry], environ: Mapping[str, str]) -> int:
+    """Send the spans of a job at once, whatever the sampler; return how many once the collector has them.
+
+    Raises: ConfigError if no collector is named; FleetError if it does not take them.
+    """
+    exporter = _exporter(environ)
+    if exporter is None:
+        raise ConfigError("OTEL_EXPORTER_OTLP_ENDPOINT", "must name the collector to export to")
+    resource = service()
+    spans = [_readable(span, resource) for span in spans_of(lines)]
+    try:
+        if exporter.export(spans) is not SpanExportResult.SUCCESS:
+            raise FleetError("the collector did not take the spans")
+    finally:
+        exporter.shutdown()
+    return len(spans)
+
+
+def _readable(span: Span, resource: Resource) -> ReadableSpan:
+    publisher = span.links[0] if span.step is Step.JOB and span.links else None
+    parent = None if span.parent_id is None else _context(span.trace_id, span.parent_id, publisher is not None)
+    return ReadableSpan(
+        name=span.name,
+        context=_context(span.trace_id, span.span_id),
+        parent=parent,
+        resource=resource,
+        attributes=translated(span.attributes),
+        links=[OtelLink(_context(link.trace_id, link.span_id, True)) for link in span.links],
+        kind=KIND.get(span.step, SpanKind.INTERNAL),
+        status=UNSET if span.error is None else Status(StatusCode.ERROR, span.error),
+        start_time=_nanoseconds(span.started_at),
+        end_time=_nanoseconds(span.ended_at),
+        instrumentation_scope=SCOPE,
+    )
+
+
+def _context(trace_id: int, span_id: int, is_remote: bool = False) -> SpanContext:
+    return SpanContext(trace_id, span_id, is_remote, SAMPLED)
 
 
 def _nanoseconds(at: float) -> int:

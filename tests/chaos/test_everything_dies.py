@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from otlp_sink import OtlpSink
 
 from benchmarks.chaos.audit import Books, judge
 from benchmarks.chaos.children import BATCH, submission
@@ -17,9 +18,11 @@ TELLING = ("intake.published", "start.recorded", "runner.answered_paid", "queue.
 
 
 @pytest.mark.e2e
-async def test_whatever_dies_every_job_has_one_result_and_every_charge_is_accounted_for():
+async def test_whatever_dies_every_job_has_one_result_one_trace_at_most_and_every_charge_is_accounted_for(monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     # A socket's path is short.
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, OtlpSink() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
         run = Run(Plan(rounds=1, minutes=0, jobs=300, seed=1, steps=TELLING), Path(folder))
         verdict, trouble = await run.whole()
     assert (trouble.lost, trouble.duplicates) == ((), ())
@@ -27,6 +30,10 @@ async def test_whatever_dies_every_job_has_one_result_and_every_charge_is_accoun
     assert {kill.cell.process for kill in run.kills} == {"dispatcher", "nats-server", "client"}
     assert {kill.cell.step for kill in run.kills} >= set(TELLING)
     assert verdict.jobs >= 300
+    spans = sink.all_spans()
+    ids = Counter(span.span_id for span in spans)
+    assert ids and set(ids.values()) == {1}, "a repeated step wrote a second span"
+    assert {span.parent_span_id for span in spans} - ids.keys() <= {b""}, "a span without its parent"
 
 
 JOB = submission(8).id

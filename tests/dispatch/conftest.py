@@ -21,13 +21,14 @@ from fleet.model.call import Call
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import BackendUnavailable, QueueUnavailable
 from fleet.model.job import Lane
-from fleet.model.result import Result
+from fleet.model.result import LedgerEntry, Result
 from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Capacity, Load
-from fleet.model.span import Span
+from fleet.model.span import Sampling, Span
 from fleet.model.submission import Submission
 from fleet.ports import Recorder
 from fleet.settings.documents import load_rules
+from fleet.telemetry.story import spans_of
 from policies.rules.rules import Rules
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.cancels import MemoryCancels
@@ -127,18 +128,22 @@ class WatchedLoads(MemoryLoads):
 
 
 class RecordingTracer:
-    """Gives every span a traceparent of its own and keeps it."""
+    """Keeps what a collector would be sent: the lines and spans of jobs, and the spans of batches."""
 
     def __init__(self) -> None:
-        self.spans: dict[str, Span] = {}
+        self.sampling = Sampling()
+        self.exports: list[Sequence[LedgerEntry]] = []
+        self.batches: list[Span] = []
 
-    def keeps(self, parent: str | None) -> bool:
-        return True
+    @property
+    def spans(self) -> list[Span]:
+        return [span for lines in self.exports for span in spans_of(lines)]
 
-    def record(self, span: Span) -> str | None:
-        traceparent = f"00-{'a' * 32}-{len(self.spans) + 1:016x}-01"
-        self.spans[traceparent] = span
-        return traceparent
+    def export(self, lines: Sequence[LedgerEntry]) -> None:
+        self.exports.append(lines)
+
+    def export_span(self, span: Span) -> None:
+        self.batches.append(span)
 
 
 @dataclass

@@ -14,7 +14,6 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Outbound, Result, Status
-from fleet.model.span import SpanName
 from queues.memory import MemoryQueue
 from queues.wire.letters import Message
 
@@ -177,25 +176,6 @@ async def test_a_step_the_broker_did_not_confirm_is_repeated_and_changes_nothing
     assert queue.failures == 0
     assert len(bench.broker.stored("results")) == 1
     assert len(bench.ledger()) == 1
-
-
-async def test_one_trace_leads_from_the_publisher_to_the_result(bench, sure, unsure, tracer):
-    bench.backend("llama-8b", unsure)
-    bench.backend("mixtral-8x7b", sure)
-    publisher = f"00-{'b' * 32}-{'c' * 16}-01"
-    [job_id] = await bench.submit(traceparent=publisher)
-    async with bench.running():
-        await bench.result(job_id)
-    names = [span.name for span in tracer.spans.values()]
-    assert names.count(SpanName.QUEUE_WAIT) == 2
-    assert names.count(SpanName.MODEL_CALL) == 2
-    assert names.count(SpanName.ESCALATE) == 1
-    [intake] = [key for key, span in tracer.spans.items() if span.name is SpanName.INTAKE]
-    assert tracer.spans[intake].parent == publisher
-    calls = [span for span in tracer.spans.values() if span.name is SpanName.MODEL_CALL]
-    assert {span.parent for span in calls} == {intake}
-    batches = [span for span in tracer.spans.values() if span.name is SpanName.BATCH]
-    assert all(span.links == (intake,) and span.parent is None for span in batches)
 
 
 @pytest.mark.parametrize(("before", "status"), [(0, Status.SUCCEEDED), (1_100, Status.FAILED)])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from fleet.dispatch.maintenance import orphans
 from fleet.dispatch.state import peers
 from fleet.model.attempt import Failure, FailureKind
@@ -13,7 +11,6 @@ from fleet.model.delivery import Stored
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Outbound, Result, Status, Work
-from fleet.model.span import SpanName
 from policies.resilience import delivery
 from queues.memory import MemoryQueue
 from queues.wire.letters import Message
@@ -108,13 +105,3 @@ async def test_work_for_a_target_nobody_serves_is_planned_anew(bench, sure, monk
     async with bench.running():
         result = await bench.result(job_id)
     assert (result.status, result.target) == (Status.SUCCEEDED, "mixtral-8x7b")
-
-
-@pytest.mark.parametrize("task", ["classify.sentiment", "no.such.task"])
-async def test_a_job_without_a_publishers_trace_has_one_trace_of_its_own(bench, sure, tracer, task):
-    bench.backend("llama-8b", sure)
-    [job_id] = await bench.submit(task=task)
-    async with bench.running():
-        await bench.result(job_id)
-    roots = [span for span in tracer.spans.values() if span.parent is None and span.name is not SpanName.BATCH]
-    assert [span.name for span in roots] == [SpanName.INTAKE]

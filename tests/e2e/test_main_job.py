@@ -173,24 +173,22 @@ async def test_one_trace_joins_the_publisher_to_the_result(fleet):
     [job] = examples("heldout", 9, 1, task="classify.sentiment")
     trace_id = await _traced_job(fleet, job.task, {"messages": list(job.messages)})
 
-    def complete(spans):
-        return Counter(span.name for span in spans)["fleet.publish"] >= 2 and "fleet.model_call" in _names(spans)
-
-    spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)
-    assert {"fleet.intake", "fleet.queue_wait", "fleet.model_call", "fleet.publish"} <= _names(spans)
-    calls = [_words(span) for span in spans if span.name == "fleet.model_call"]
+    spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, _has_result)
+    assert {"fleet.intake", "fleet.queue_wait", "fleet.engine.prefill", "fleet.engine.decode"} <= _names(spans)
+    calls = [_words(span) for span in spans if span.name.startswith("chat ")]
     assert "llama-8b" in {call["fleet.target"] for call in calls}
-    assert {call["fleet.task"] for call in calls} == {job.task}
+    [first] = [_words(span) for span in spans if span.name == "process jobs.interactive.{tenant}"]
+    assert (first["fleet.task"], first["fleet.status"]) == (job.task, "succeeded")
+    ids = Counter(span.span_id for span in spans)
+    assert set(ids.values()) == {1}
+    assert len({span.parent_span_id for span in spans} - ids.keys()) == 1, "only the publisher's own is elsewhere"
 
 
 async def test_the_trace_of_a_job_that_climbs_shows_where_it_went_and_why(fleet):
     [job] = examples("heldout", 9, 1, task="classify.sentiment")
     trace_id = await _traced_job(fleet, job.task, {"messages": list(job.messages)}, plan="free", cloud="deny")
 
-    def complete(spans):
-        return Counter(span.name for span in spans)["fleet.model_call"] >= 2 and "fleet.escalate" in _names(spans)
-
-    spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, complete)
+    spans = await asyncio.to_thread(fleet.spans.of_trace, trace_id, _has_result)
     climbs = [_words(span) for span in spans if span.name == "fleet.escalate"]
     assert {climb["fleet.reason"] for climb in climbs} <= NOT_TRUSTED
     assert "mixtral-8x7b" in {climb["fleet.target"] for climb in climbs}
@@ -208,6 +206,10 @@ async def _traced_job(fleet, task, request, **options):
     await done.next_msg(timeout=PATIENCE_SECONDS)
     await connection.close()
     return trace_id
+
+
+def _has_result(spans):
+    return "send results.{tenant}.{id}" in _names(spans)
 
 
 def _names(spans):

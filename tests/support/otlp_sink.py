@@ -20,6 +20,7 @@ class OtlpSink:
     def __init__(self) -> None:
         self._spans: list[Any] = []
         self._metrics: list[Any] = []
+        self._services: set[str] = set()
         self._arrived = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -47,6 +48,11 @@ class OtlpSink:
             self._arrived.wait_for(lambda: until(self._metrics), timeout_seconds)
             return list(self._metrics)
 
+    def services(self) -> set[str]:
+        """Return the names of the services that have sent anything."""
+        with self._arrived:
+            return set(self._services)
+
     def _of(self, trace_id: str) -> list[Any]:
         return [span for span in self._spans if span.trace_id.hex() == trace_id]
 
@@ -54,6 +60,8 @@ class OtlpSink:
         request = ExportTraceServiceRequest.FromString(body)
         with self._arrived:
             for resource in request.resource_spans:
+                said = {item.key: item.value.string_value for item in resource.resource.attributes}
+                self._services.add(said["service.name"])
                 for scope in resource.scope_spans:
                     self._spans.extend(scope.spans)
             self._arrived.notify_all()

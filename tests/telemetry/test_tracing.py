@@ -3,46 +3,55 @@
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, ParentBased, Sampler, TraceIdRatioBased
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import SpanKind, StatusCode
+from otlp_sink import OtlpSink
 
-from fleet.model.errors import ConfigError
-from fleet.model.span import Span, SpanName
-from fleet.telemetry.tracing import KIND, W3C, NullTracer, OtelTracer, tracer_from_environment
+from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Hop, Usage
+from fleet.model.errors import ConfigError, FleetError
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import LedgerEntry, Status
+from fleet.model.span import Sampling, Span, Step, batch_of, publisher_of
+from fleet.telemetry.story import spans_of
+from fleet.telemetry.tracing import OtelTracer, sampling_of, send, tracer_from_environment
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
-UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
-
-
-def trace_id_of(traceparent: str) -> str | None:
-    """The trace id, if the traceparent is one by OpenTelemetry's own reading."""
-    context = get_current_span(W3C.extract({"traceparent": traceparent})).get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
-
-
-BAD_PARENTS = [
-    "",
-    "nonsense",
-    f"00-{'0' * 32}-{PARENT}-01",
-    f"00-{TRACE}-{'0' * 16}-01",
-    f"ff-{TRACE}-{PARENT}-01",
-    f"00-{TRACE}-{PARENT}",
-    f"00-{TRACE}-{PARENT}-01-more",
-    f"00-{TRACE[:-1]}-{PARENT}-01",
-    f"00-{TRACE[:-1]}x-{PARENT}-01",
-    f"00-{TRACE}-{PARENT}-01" + "0" * 10_000,
-]
+LIMITS = (0.05, 20.0)
+ANSWER = Answer({}, "stop", Usage(40, 12), "llama-8b")
+TRIED = Attempt(
+    1,
+    "llama-8b",
+    Reason.ROUTED,
+    1_790_000_000.25,
+    1_790_000_002.5,
+    ANSWER,
+    0.9,
+    0.00001,
+    provider="fleet",
+    requested_model="llama",
+    hop=Hop(1_790_000_000.0, 1_790_000_000.125, 1, "00000000000000aa", 8),
+)
+END = LedgerEntry(
+    "job-0123456789ab",
+    "acme",
+    Lane.BULK,
+    1_790_000_002.5,
+    Reason.CONFIDENT,
+    "nudge",
+    "paid",
+    Status.SUCCEEDED,
+    TRIED,
+    submitted_at=1_790_000_000.0,
+    traceparent=TRACEPARENT,
+    intake=Hop(1_790_000_000.0, 1_790_000_000.125),
+)
 
 
 @pytest.fixture
@@ -52,90 +61,83 @@ def exporter():
 
 @pytest.fixture
 def tracer(exporter):
-    return make(exporter)
+    return OtelTracer(Sampling(), Resource({}), SimpleSpanProcessor(exporter))
 
 
-def make(exporter: InMemorySpanExporter, sampler: Sampler = DEFAULT_ON) -> OtelTracer:
-    return OtelTracer(sampler, Resource({}), RandomIdGenerator(), SimpleSpanProcessor(exporter))
+def exported(tracer, exporter, *lines):
+    tracer.export(lines)
+    return {span.name: span for span in exporter.get_finished_spans()}
 
 
-def span(parent: str | None = TRACEPARENT, **rest) -> Span:
-    return Span(SpanName.MODEL_CALL, parent, 1_790_000_000.25, 1_790_000_002.5, **rest)
+def test_ids_times_names_and_kinds_are_those_of_the_story(tracer, exporter):
+    found = exported(tracer, exporter, END)
+    spans = {span.name: span for span in spans_of([END])}
 
-
-def test_a_span_is_the_child_of_its_parent_and_the_parent_of_the_next(tracer, exporter):
-    first = tracer.record(span())
-    second = tracer.record(span(first))
-    child, grandchild = exporter.get_finished_spans()
-    assert f"{child.parent.span_id:016x}" == PARENT
-    assert f"{child.context.trace_id:032x}" == TRACE
-    assert first == f"00-{TRACE}-{child.context.span_id:016x}-01"
-    assert grandchild.parent.span_id == child.context.span_id
-    assert second == f"00-{TRACE}-{grandchild.context.span_id:016x}-01"
-
-
-def test_times_name_and_kind_are_those_of_the_span_and_attributes_follow_the_conventions(tracer, exporter):
-    tracer.record(span(attributes={"target": "llama-8b", "input_tokens": 11, "finish_reason": "stop", "new_word": 1}))
-    [found] = exporter.get_finished_spans()
-    assert (found.start_time, found.end_time) == (1_790_000_000_250_000_000, 1_790_000_002_500_000_000)
-    assert (found.name, found.kind) == ("fleet.model_call", SpanKind.CLIENT)
-    assert dict(found.attributes) == {
-        "fleet.target": "llama-8b",
-        "gen_ai.usage.input_tokens": 11,
-        "gen_ai.response.finish_reasons": ("stop",),
-        "fleet.new_word": 1,
+    assert set(found) == set(spans)
+    for name, span in spans.items():
+        context = found[name].context
+        assert (context.trace_id, context.span_id) == (int(TRACE, 16), span.span_id)
+        assert found[name].parent.span_id == span.parent_id
+        assert abs(found[name].start_time - span.started_at * 1e9) < 1e3
+    assert {name: span.kind for name, span in found.items() if span.kind is not SpanKind.INTERNAL} == {
+        "process jobs.bulk.{tenant}": SpanKind.CONSUMER,
+        "chat llama": SpanKind.CLIENT,
+        "send results.{tenant}.{id}": SpanKind.PRODUCER,
     }
-    assert found.status.status_code is StatusCode.UNSET
+    assert found["chat llama"].end_time - found["chat llama"].start_time == 2_250_000_000
+
+
+def test_the_publishers_span_is_the_parent_of_the_first_one_and_linked(tracer, exporter):
+    job = exported(tracer, exporter, END)["process jobs.bulk.{tenant}"]
+
+    assert (f"{job.parent.span_id:016x}", job.parent.is_remote) == (PARENT, True)
+    assert [(link.context.trace_id, link.context.span_id) for link in job.links] == [(int(TRACE, 16), int(PARENT, 16))]
+
+
+def test_attributes_follow_the_conventions(tracer, exporter):
+    found = exported(tracer, exporter, END)
+
+    assert dict(found["chat llama"].attributes) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "fleet",
+        "gen_ai.request.model": "llama",
+        "gen_ai.response.model": "llama-8b",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": 40,
+        "gen_ai.usage.output_tokens": 12,
+        "fleet.target": "llama-8b",
+        "fleet.attempt.number": 1,
+        "fleet.reason": "routed",
+        "fleet.batch.id": "00000000000000aa",
+        "fleet.confidence": 0.9,
+        "fleet.cost_usd": 0.00001,
+    }
+    job = found["process jobs.bulk.{tenant}"].attributes
+    assert (job["messaging.system"], job["messaging.operation.type"]) == ("nats", "process")
+    assert job["messaging.destination.template"] == "jobs.bulk.{tenant}"
+    assert (job["messaging.message.id"], job["fleet.tenant"]) == ("job-0123456789ab", "acme")
 
 
 def test_an_error_is_the_status(tracer, exporter):
-    tracer.record(span(error="timeout"))
+    failed = replace(TRIED, outcome=Failure(FailureKind.TIMEOUT, "no answer"))
+    found = exported(tracer, exporter, replace(END, status=Status.FAILED, reason=Reason.ALL_FAILED, attempt=failed))
+
+    call, job = found["chat llama"], found["process jobs.bulk.{tenant}"]
+    assert (call.status.status_code, call.status.description) == (StatusCode.ERROR, "timeout")
+    assert call.attributes["error.type"] == "timeout"
+    assert (job.status.status_code, job.status.description) == (StatusCode.ERROR, "all_failed")
+    assert found["fleet.slot_wait"].status.status_code is StatusCode.UNSET
+
+
+def test_a_batch_is_the_only_span_of_its_trace_and_links_its_calls(tracer, exporter):
+    own, linked = batch_of("00000000000000aa"), publisher_of(TRACEPARENT)
+    tracer.export_span(
+        Span(Step.BATCH, "fleet.batch", own.trace_id, own.span_id, None, 1.0, 2.0, {"batch_size": 8}, (linked,))
+    )
     [found] = exporter.get_finished_spans()
-    assert (found.status.status_code, found.status.description) == (StatusCode.ERROR, "timeout")
 
-
-def test_links_name_other_spans_and_bad_ones_are_left_out(tracer, exporter):
-    other = f"00-{'a' * 32}-{'b' * 16}-01"
-    tracer.record(span(links=(other, "nonsense", TRACEPARENT)))
-    [found] = exporter.get_finished_spans()
-    assert [f"{link.context.span_id:016x}" for link in found.links] == ["b" * 16, PARENT]
-
-
-@pytest.mark.parametrize("parent", [None, *BAD_PARENTS])
-def test_a_parent_that_is_none_starts_a_new_trace(tracer, exporter, parent):
-    traceparent = tracer.record(span(parent))
-    [found] = exporter.get_finished_spans()
-    assert found.parent is None
-    assert trace_id_of(traceparent) == f"{found.context.trace_id:032x}" != TRACE
-
-
-@given(st.text())
-def test_no_parent_can_break_a_span(text):
-    exporter = InMemorySpanExporter()
-    assert trace_id_of(make(exporter).record(span(text))) is not None
-    assert len(exporter.get_finished_spans()) == 1
-
-
-def test_a_trace_its_publisher_did_not_sample_is_not_exported_and_stays_unsampled(tracer, exporter):
-    traceparent = tracer.record(span(UNSAMPLED))
-    assert exporter.get_finished_spans() == ()
-    assert traceparent.startswith(f"00-{TRACE}-")
-    assert traceparent.endswith("-00")
-
-
-def test_the_sampler_decides_about_new_traces(exporter):
-    traceparent = make(exporter, ParentBased(ALWAYS_OFF)).record(span(None))
-    assert exporter.get_finished_spans() == ()
-    assert traceparent.endswith("-00")
-
-
-def test_every_kind_of_span_has_an_otel_kind():
-    assert set(KIND) == set(SpanName)
-
-
-@pytest.mark.parametrize("parent", [None, TRACEPARENT, "nonsense"])
-def test_the_null_tracer_hands_the_parent_on(parent):
-    assert NullTracer().record(span(parent)) == parent
+    assert (found.parent, found.context.span_id, found.attributes["messaging.batch.message_count"]) == (None, 0xAA, 8)
+    assert [f"{link.context.span_id:016x}" for link in found.links] == [PARENT]
 
 
 @pytest.mark.parametrize(
@@ -148,35 +150,52 @@ def test_the_null_tracer_hands_the_parent_on(parent):
     ],
 )
 def test_tracing_is_off_unless_asked_for(environ):
-    assert isinstance(tracer_from_environment(environ), NullTracer)
+    assert tracer_from_environment(environ, *LIMITS) is None
 
 
 def test_an_exporter_nobody_has_is_a_configuration_error():
     with pytest.raises(ConfigError, match="OTEL_TRACES_EXPORTER"):
-        tracer_from_environment({"OTEL_TRACES_EXPORTER": "pigeon"})
+        tracer_from_environment({"OTEL_TRACES_EXPORTER": "pigeon"}, *LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "sampling"),
+    [
+        (None, None, Sampling(1.0, True, True, *LIMITS)),
+        ("always_on", None, Sampling(1.0, False, True, *LIMITS)),
+        ("always_off", None, Sampling(0.0, False, False, *LIMITS)),
+        ("traceidratio", "0.1", Sampling(0.1, False, True, *LIMITS)),
+        ("parentbased_traceidratio", " 0 ", Sampling(0.0, True, True, *LIMITS)),
+        ("ParentBased_TraceIdRatio", None, Sampling(1.0, True, True, *LIMITS)),
+        ("parentbased_always_off", "0.5", Sampling(0.0, True, False, *LIMITS)),
+    ],
+)
+def test_the_standard_variables_say_which_traces_are_kept(sampler, argument, sampling):
+    environ = {"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument}
+    said = {name: value for name, value in environ.items() if value is not None}
+
+    assert sampling_of(said, *LIMITS) == sampling
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "10%"),
+        ("OTEL_TRACES_SAMPLER_ARG", "-1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan"),
+    ],
+)
+def test_a_sampler_nobody_has_and_a_share_that_is_none_are_configuration_errors(name, value):
+    with pytest.raises(ConfigError, match=name):
+        sampling_of({"OTEL_TRACES_SAMPLER": "traceidratio"} | {name: value}, *LIMITS)
 
 
 @pytest.fixture
-def collector():
-    """An OTLP endpoint: its URL and what it was sent."""
-    bodies: list[tuple[str, bytes]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            bodies.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", bodies
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def collector(monkeypatch):
+    with OtlpSink() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+        yield sink
 
 
 @pytest.mark.parametrize(
@@ -184,40 +203,57 @@ def collector():
     [({}, "fleet"), ({"OTEL_SERVICE_NAME": "eu"}, "eu"), ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=us"}, "us")],
 )
 def test_close_sends_every_span_to_the_collector(collector, monkeypatch, named, service):
-    url, bodies = collector
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_COMPRESSION": "none"} | named
-    for name, value in environ.items():
+    for name, value in named.items():
         monkeypatch.setenv(name, value)
-    tracer = tracer_from_environment(environ)
-    for _ in range(3):
-        tracer.record(span(attributes={"target": "llama-8b"}))
+    tracer = tracer_from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url} | named, *LIMITS)
+    tracer.export([END])
     tracer.close()
-    [(path, body)] = bodies
-    assert path == "/v1/traces"
-    [resource_spans] = ExportTraceServiceRequest.FromString(body).resource_spans
-    attributes = {item.key: item.value.string_value for item in resource_spans.resource.attributes}
-    assert attributes["service.name"] == service
-    received = resource_spans.scope_spans[0].spans
-    assert [found.parent_span_id.hex() for found in received] == [PARENT] * 3
-    assert received[0].end_time_unix_nano - received[0].start_time_unix_nano == 2_250_000_000
-    assert received[0].attributes[0].value.string_value == "llama-8b"
+
+    assert [span.span_id.hex() for span in collector.all_spans()] == [f"{s.span_id:016x}" for s in spans_of([END])]
+    assert collector.services() == {service}
 
 
-def test_what_is_under_a_dropped_parent_need_not_be_gathered(exporter):
-    dropped = f"00-{TRACE}-{PARENT}-00"
-    tracer = make(exporter)
-    assert (tracer.keeps(dropped), tracer.keeps(TRACEPARENT), tracer.keeps(None)) == (False, True, True)
-    assert tracer.record(span(dropped)).endswith("-00")
-    assert exporter.get_finished_spans() == ()
-    assert make(exporter, ALWAYS_ON).keeps(dropped), "this sampler keeps all, whatever the parent says"
-    assert not NullTracer().keeps(TRACEPARENT)
+def test_what_is_sent_afterwards_equals_what_was_exported_then(collector):
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    tracer = tracer_from_environment(environ, *LIMITS)
+    tracer.export([END])
+    tracer.close()
+    then = collector.all_spans()
+    send([END], environ)
+
+    assert collector.all_spans()[len(then) :] == then
 
 
-def test_a_job_in_ten_is_traced_whole_or_not_at_all(exporter):
-    tracer = make(exporter, ParentBased(TraceIdRatioBased(0.1)))
-    roots = [tracer.record(span(None)) for _ in range(500)]
-    kept = [root for root in roots if tracer.keeps(root)]
-    for root in roots:
-        tracer.record(span(root))
-    assert 10 < len(kept) < 120
-    assert len(exporter.get_finished_spans()) == 2 * len(kept)
+class Hanging(OtlpSink):
+    """A collector that takes a request and says nothing until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def _take(self, body):
+        self.asked.set()
+        self.go_on.wait()
+
+
+def test_a_collector_that_hangs_delays_nobody_and_costs_no_more_than_a_full_queue(monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "16")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")
+    with Hanging() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+        tracer = tracer_from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url}, *LIMITS)
+        tracer.export([END])
+        sink.asked.wait()
+        for _ in range(100):
+            tracer.export([END])  # returns while the collector holds the first request
+        assert not sink.go_on.is_set()
+        sink.go_on.set()
+        tracer.close()
+
+
+def test_sending_to_a_collector_that_refuses_is_an_error(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
+
+    with pytest.raises(FleetError, match="did not take"):
+        send([END], {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.state import FleetState
 from fleet.model.action import Action, Run, Wait
@@ -13,7 +12,6 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Work
 from fleet.model.view import View
-from fleet.ports import Clock
 from policies.resilience.cold import waits_for_replica
 from policies.resilience.deadline import out_of_reach
 from policies.routing.eligibility import wants_for_a_target
@@ -27,14 +25,10 @@ LOOK_SECONDS = 0.1
 class Admission:
     """Admits the jobs of one dispatcher."""
 
-    def __init__(
-        self, rules: Rules, clock: Clock, state: FleetState, peers: Peers, spans: Spans, decider: Decider
-    ) -> None:
+    def __init__(self, rules: Rules, state: FleetState, peers: Peers, decider: Decider) -> None:
         self._rules = rules
-        self._clock = clock
         self._state = state
         self._peers = peers
-        self._spans = spans
         self._decider = decider
 
     def look(self, inflight: InFlightJob, view: View, now: float) -> Action:
@@ -85,7 +79,7 @@ class Admission:
             if isinstance(each, Work):
                 traffic.sending(WorkOf(each.target, each.job.lane), inflight.job.tenant)
                 traffic.brought(len(delivery.raw))
-        return transition.traced(self._spans.intake(delivery, now, self._clock.now()))
+        return transition
 
 
 def _named(job: Job) -> str | None:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.runner.buffer import Buffer
-from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.action import Run
@@ -20,7 +19,6 @@ from fleet.model.attempt import Hop
 from fleet.model.delivery import Delivery, JobsOf, WorkOf
 from fleet.model.job import Job, Lane
 from fleet.model.target import Target
-from fleet.ports import Clock
 from policies.budget import is_charged
 from policies.fairness.batching import may_bring
 from policies.resilience.deadline import deadline_at
@@ -40,14 +38,10 @@ As long as WORK does: later, the id may be that of a job whose result is kept no
 class DirectEntry:
     """Puts jobs straight into the buffers of the targets that can run them at once."""
 
-    def __init__(
-        self, rules: Rules, clock: Clock, state: FleetState, leases: Leases, spans: Spans, decider: Decider
-    ) -> None:
+    def __init__(self, rules: Rules, state: FleetState, leases: Leases, decider: Decider) -> None:
         self._rules = rules
-        self._clock = clock
         self._state = state
         self._leases = leases
-        self._spans = spans
         self._decider = decider
         self._buffers: dict[str, Buffer] = {}
         self._recent: dict[str, tuple[float, float]] = {}
@@ -91,9 +85,8 @@ class DirectEntry:
         if rooms.get(run.target, 0) <= 0 or delivery.deliveries > 1 or not self._may_enter(job):
             return False
         self._decider.note_run(inflight, run, now)
-        trace = self._spans.intake(delivery, now, self._clock.now())
-        source = WorkOf(run.target, job.lane)
-        here = Delivery(job, source, delivery.deliveries, delivery.stored_at, trace, delivery.raw, delivery.token)
+        source, about = WorkOf(run.target, job.lane), (delivery.deliveries, delivery.stored_at, delivery.traceparent)
+        here = Delivery(job, source, *about, delivery.raw, delivery.token)
         self._leases.exchange(delivery, here)
         self._remember(inflight, now)
         intake = Hop(delivery.stored_at, now, delivery.deliveries)

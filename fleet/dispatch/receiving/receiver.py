@@ -11,7 +11,6 @@ from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.receiving.opening import Opening, Place
 from fleet.dispatch.receiving.precedence import Precedence
-from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import failing, turned_down
 from fleet.logs import get_logger
@@ -38,7 +37,6 @@ class Receiver:
         clock: Clock,
         rules: Rules,
         leases: Leases,
-        spans: Spans,
         isolation: Isolation,
         outbox: Outbox,
         precedence: Precedence,
@@ -47,7 +45,6 @@ class Receiver:
         self._clock = clock
         self._rules = rules
         self._leases = leases
-        self._spans = spans
         self._outbox = outbox
         self._precedence = precedence
         self._opening = Opening(queue, clock, leases, isolation, outbox, self._handle)
@@ -102,8 +99,7 @@ class Receiver:
             return failing(delivery, error, self._clock.now(), self._rules)
 
     def _turned_down(self, delivery: AnyDelivery, bad: Malformed) -> Transition:
-        now = self._clock.now()
-        transition = turned_down(delivery, bad, now)
+        transition = turned_down(delivery, bad, self._clock.now())
         if bad.is_comparison and isinstance(transition.settlement, Ack):
             log.warning("comparison_unreadable", problem=bad.problem.message, **fields_of(delivery))
-        return transition.traced(self._spans.turned_down(delivery, now, self._clock.now()))
+        return transition

@@ -16,7 +16,6 @@ from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.receiving.receiver import Receiver
 from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.here import TargetDecider
-from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.state import FleetState
 from fleet.model.delivery import AnyDelivery, Retry, Transition, WorkOf
@@ -42,7 +41,6 @@ class Collector:
         rules: Rules,
         state: FleetState,
         leases: Leases,
-        spans: Spans,
         receiver: Receiver,
         precedence: Precedence,
         decider: TargetDecider,
@@ -54,7 +52,6 @@ class Collector:
         self._rules = rules
         self._state = state
         self._leases = leases
-        self._spans = spans
         self._receiver = receiver
         self._precedence = precedence
         self._decider = decider
@@ -114,7 +111,6 @@ class Collector:
 
         def place(inflight: InFlightJob) -> Transition | None:
             """Put the job into the buffer; return the transition of one that is not to run here."""
-            self._spans.taken(inflight.delivery, inflight.delivery.traceparent, now)
             action = self._decider.action(inflight, view, now)
             staying = self._decider.staying(inflight, action, now)
             if staying is None:

@@ -12,7 +12,6 @@ from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.call import attempt_of, given_seconds
 from fleet.dispatch.runner.cost_reservations import CostReservations, believed
 from fleet.dispatch.runner.slots import Exit
-from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.model.attempt import Answer, Attempt, Outcome
@@ -35,7 +34,6 @@ class Assess:
         state: FleetState,
         reservations: CostReservations,
         knowledge: Knowledge,
-        spans: Spans,
         decider: Decider,
         leaving: Exit,
         precedence: Precedence,
@@ -46,7 +44,6 @@ class Assess:
         self._state = state
         self._reservations = reservations
         self._knowledge = knowledge
-        self._spans = spans
         self._decider = decider
         self._exit = leaving
         self._precedence = precedence
@@ -82,7 +79,6 @@ class Assess:
         try:
             attempt = self._attempt(inflight, outcome, batch, now)
             tried = inflight.after(attempt)
-            self._spans.model_call(inflight, attempt, self._target)
             return self._decider.transition(tried, self._decider.action_after(tried, view, now), now)
         except BaseException as error:  # a bug met by one job must not stop its neighbours
             contain(error, "judgement_failed", inflight.delivery)

@@ -84,8 +84,7 @@ class Execute:
             left = [(each, NO_ANSWER) for each in open_jobs.values()]
             open_jobs.clear()
             await self._assess(left, batch)
-        deliveries = [each.delivery for each in jobs]
-        self._spans.batch(deliveries, self._target.name, batch.started_at, self._clock.now())
+        self._spans.ran(jobs, self._target.name, batch, self._clock.now())
 
     async def _call(
         self,

@@ -36,11 +36,11 @@ class Stage:
         self.left: list[tuple[list[InFlightJob], list[Transition], float]] = []
         self.decided: list[InFlightJob] = []
         self.buggy: list[InFlightJob] = []
-        clock, spans = SimpleNamespace(now=lambda: 5.0), SimpleNamespace(model_call=lambda *_: None)
+        clock = SimpleNamespace(now=lambda: 5.0)
         knowledge = SimpleNamespace(judge=lambda *_: (0.75, None))
         self.traffic = Traffic([TARGET], RULES.estimates)
         self.precedence = Precedence()
-        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, spans, self, self, self.precedence)
+        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, self, self, self.precedence)
 
     def settle(self, inflight: InFlightJob, outcome: Outcome, target: object) -> None:
         self.settled.append((inflight, outcome))

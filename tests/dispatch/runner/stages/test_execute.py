@@ -34,7 +34,7 @@ class Stage:
         self.dropped: list[InFlightJob] = []
         self.stopped: list[str] = []
         self.unwanted: list[InFlightJob] = []
-        clock, spans = SimpleNamespace(now=lambda: 2.0), SimpleNamespace(batch=lambda *_: None)
+        clock, spans = SimpleNamespace(now=lambda: 2.0), SimpleNamespace(ran=lambda *_: None)
         self.run = Execute(TARGET, self._Backend(self), RULES, clock, self, spans, self, self, self.assess)
 
     class _Backend:
