@@ -198,6 +198,23 @@ def explain(
 
 
 @app.command()
+def trace(
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
+    tenant: Annotated[str | None, typer.Option(help="Whose job it is, if several tenants have one of this id.")] = None,
+    export: Annotated[
+        bool, typer.Option("--export", help="Also send it to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.")
+    ] = False,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to a job, step by step: times, targets, confidence, price, reasons."""
+    from fleet.cli.trace import trace as trace_job
+
+    with friendly(as_json):
+        asyncio.run(trace_job(settings_for(nats_url), Output(as_json), job_id, tenant, export))
+
+
+@app.command()
 def feedback(
     job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
     verdict: Annotated[Verdict, typer.Argument(help="better: the answer was not good enough, a stronger model's is.")],

@@ -102,6 +102,18 @@ async def test_the_ledger_is_read_to_its_end_and_again_from_its_beginning(rig: R
     assert journal.unreadable() == 0
 
 
+async def test_the_ledger_of_one_tenant_or_one_job_is_read_alone(rig: Rig) -> None:
+    entries = [replace(booked(number), tenant=tenant) for number in range(3) for tenant in ("acme", "globex")]
+    namesake = replace(booked(9), task=booked(1).job_id)
+    await rig.queue.publish([*entries, namesake])
+    journal = rig.journal()
+
+    assert await all_of(journal.ledger("globex")) == entries[1::2]
+    assert await all_of(journal.ledger(job_id=booked(1).job_id)) == entries[2:4]
+    assert await all_of(journal.ledger("acme", booked(1).job_id)) == [entries[2]]
+    assert await all_of(journal.ledger("nobody")) == []
+
+
 async def test_what_is_more_than_the_broker_hands_out_at_once_is_read_whole(rig: Rig) -> None:
     long = [replace(said(number, Verdict.BAD), text="x" * 32_000) for number in range(400)]
     await rig.queue.publish(long)

@@ -22,7 +22,7 @@ from queues.jetstream.consuming.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
 from queues.wire.feedback import decode_feedback
 from queues.wire.ledger import decode_ledger
-from queues.wire.subjects import FEEDBACK, LEDGER
+from queues.wire.subjects import FEEDBACK, LEDGER, ledger_subject
 
 PORTION = 1000
 """Messages asked for at once."""
@@ -106,6 +106,12 @@ def _ledger_entry(message: StoredMessage) -> LedgerEntry | Problem:
         return Problem(str(error))
 
 
+def _entries(reader: _Reader, message: StoredMessage, job_id: str | None) -> Iterable[LedgerEntry]:
+    if job_id is not None and job_id.encode() not in message.data:  # reading costs twenty times as much as looking
+        return ()
+    return [entry for entry in reader.read(message, _ledger_entry) if job_id in (None, entry.job_id)]
+
+
 def _feedback(message: StoredMessage) -> Feedback | Problem:
     return decode_feedback(message.data, message.subject, message.stored_at)
 
@@ -125,9 +131,10 @@ class JetStreamJournal:
         """
         return cls(await connect(url, name="fleet-journal", login=login))
 
-    async def ledger(self) -> AsyncIterator[LedgerEntry]:
-        async for message in recorded(self._connection, LEDGER):
-            for entry in self._reader.read(message, _ledger_entry):
+    async def ledger(self, tenant: str | None = None, job_id: str | None = None) -> AsyncIterator[LedgerEntry]:
+        subject = None if tenant is None else ledger_subject(tenant)
+        async for message in recorded(self._connection, LEDGER, subject):
+            for entry in _entries(self._reader, message, job_id):
                 yield entry
 
     async def feedback(self) -> AsyncIterator[Feedback]:
@@ -149,10 +156,11 @@ class MemoryJournal:
         self._broker = broker
         self._reader = _Reader()
 
-    async def ledger(self) -> AsyncIterator[LedgerEntry]:
+    async def ledger(self, tenant: str | None = None, job_id: str | None = None) -> AsyncIterator[LedgerEntry]:
         for message in self._recorded(LEDGER):
-            for entry in self._reader.read(message, _ledger_entry):
-                yield entry
+            if tenant is None or message.subject == ledger_subject(tenant):
+                for entry in _entries(self._reader, message, job_id):
+                    yield entry
 
     async def feedback(self) -> AsyncIterator[Feedback]:
         for message in self._recorded(FEEDBACK):
