@@ -17,9 +17,10 @@ from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
 from vllm.logprobs import FlatLogprobs
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.v1.metrics.stats import RequestStateStats
 
 from deployments.replica.failures import failure_of, failure_of_response
-from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.attempt import Answer, EngineTimes, Failure, FailureKind, Features, Outcome, Usage
 from fleet.model.chat import tidy
 from policies.features.logprobs import aggregate
 
@@ -126,6 +127,7 @@ class Chat:
             usage=Usage(len(prompt_ids), len(output.token_ids), final.num_cached_tokens or 0),
             model=self._model,
             features=features_of(output.logprobs) if isinstance(output.logprobs, FlatLogprobs) else None,
+            engine=None if final.metrics is None else times_of(final.metrics),
         )
 
     async def _through_openai(self, request: ChatCompletionRequest) -> Outcome:
@@ -145,6 +147,22 @@ class Chat:
             model=self._model,
             features=_features_of_choice(choice.logprobs),
         )
+
+
+def times_of(stats: RequestStateStats) -> EngineTimes | None:
+    """Return the times of a request from vLLM's statistics, which it keeps unless they are disabled.
+
+    Its moments are by two clocks: only the arrival is by the wall clock. A request that was broken off has no token.
+    """
+    if not stats.first_token_ts:
+        return None
+    return EngineTimes(
+        arrived_at=stats.arrival_time,
+        first_token_seconds=stats.first_token_latency,
+        queue_seconds=max(0.0, stats.scheduled_ts - stats.queued_ts),
+        prefill_seconds=max(0.0, stats.first_token_ts - stats.scheduled_ts),
+        decode_seconds=max(0.0, stats.last_token_ts - stats.first_token_ts),
+    )
 
 
 def features_of(flat: FlatLogprobs) -> Features:

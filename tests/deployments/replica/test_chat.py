@@ -15,10 +15,11 @@ from vllm.exceptions import QueueOverflowError, VLLMValidationError
 from vllm.logprobs import FlatLogprobs
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.metrics.stats import RequestStateStats
 
 from deployments.replica.chat import CANDIDATES, Chat, features_of
 from deployments.replica.failures import failure_of
-from fleet.model.attempt import Answer, Failure, FailureKind, Usage
+from fleet.model.attempt import Answer, EngineTimes, Failure, FailureKind, Usage
 
 CONTEXT = 64
 PROMPT = [1, 2, 3, 4, 5, 6, 7]
@@ -56,6 +57,7 @@ class Engine:
         )
         self._engine_client = SimpleNamespace(generate=self.generate)
         self.output = CompletionOutput(0, text, list(ids), None, logprobs, finish_reason=finish_reason)
+        self.stats: RequestStateStats | None = None
         self.raising = raising
         self.rendered: Any = ([], [{"prompt_token_ids": PROMPT}])
         self.response: Any = None
@@ -71,7 +73,8 @@ class Engine:
             await asyncio.Event().wait()
         if self.raising is not None:
             raise self.raising
-        yield RequestOutput(request_id, None, prompt["prompt_token_ids"], None, [self.output], True)
+        told = {"metrics": self.stats, "num_cached_tokens": 4}
+        yield RequestOutput(request_id, None, prompt["prompt_token_ids"], None, [self.output], True, **told)
 
     async def chat(self, request: Any) -> AsyncIterator[Any]:
         self.asked.append(request)
@@ -83,7 +86,21 @@ async def answer(engine: Engine, confidence: bool = False, timeout_seconds: floa
 
 
 async def test_an_answer_has_text_usage_and_the_word_for_why_it_ended():
-    assert await answer(Engine()) == Answer({"role": "assistant", "content": "hi"}, "stop", Usage(7, 3), "llama-8b")
+    assert await answer(Engine()) == Answer({"role": "assistant", "content": "hi"}, "stop", Usage(7, 3, 4), "llama-8b")
+
+
+async def test_an_answer_says_how_long_the_engine_took_for_what():
+    engine = Engine()
+    engine.stats = RequestStateStats(3, 1_790_000_000.5, 10.0, 10.25, 10.75, 12.0, 0.875)
+
+    assert (await answer(engine)).engine == EngineTimes(1_790_000_000.5, 0.875, 0.25, 0.5, 1.25)
+
+
+async def test_an_engine_that_keeps_no_statistics_or_made_no_token_has_no_times():
+    engine = Engine()
+    assert (await answer(engine)).engine is None
+    engine.stats = RequestStateStats(0, 1_790_000_000.5, 10.0)
+    assert (await answer(engine)).engine is None
 
 
 @pytest.mark.parametrize(
