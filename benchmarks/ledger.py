@@ -3,7 +3,7 @@
 From a full stream on a real NATS server to rows on SQLite and on PostgreSQL, both waiting for the disk. The ceiling is
 the same stream read and thrown away. With `--kills` the writer is a process of its own that is killed again and again,
 and PostgreSQL is restarted; then rows and attempts are counted. `busy_with_others` is the share of the machine that
-other processes used before: figures from a busy machine are low, their ratios are not.
+other processes used before. Rates from a busy machine are low; their ratios and the processor time are not.
 """
 
 from __future__ import annotations
@@ -89,31 +89,33 @@ async def reading_rate(url: str, lines: int) -> float:
     return lines / seconds
 
 
-async def writing_rate(url: str, database: str, lines: int) -> float:
-    """Return lines a second from the stream to rows."""
+async def writing_rate(url: str, database: str, lines: int) -> tuple[float, float]:
+    """Return lines a second from the stream to rows, and this process's microseconds of processor time for each."""
     engine = engine_for(database_url(database))
     store = LedgerStore(engine, time.time)
     store.open()
     feed = await JetStreamLedger.connect(url)
-    started_at = time.perf_counter()
+    started_at, used = time.perf_counter(), time.process_time()
     await LedgerWriter(feed, store, gather_seconds=0.0).catch_up()
-    seconds = time.perf_counter() - started_at
+    seconds, used = time.perf_counter() - started_at, time.process_time() - used
     await feed.close()
     assert LedgerReader(engine).lines() == lines
     engine.dispose()
-    return lines / seconds
+    return lines / seconds, used / lines * 1e6
 
 
 async def rates(options: Options, server: PostgresServer) -> Mapping[str, float]:
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(Path(folder) / "nats") as nats:
         await publish(nats.url, options.lines)
         read = await reading_rate(nats.url, options.lines)
-        sqlite = await writing_rate(nats.url, f"sqlite:///{folder}/ledger.sqlite3", options.lines)
-        postgres = await writing_rate(nats.url, server.database(), options.lines)
+        sqlite, sqlite_us = await writing_rate(nats.url, f"sqlite:///{folder}/ledger.sqlite3", options.lines)
+        postgres, postgres_us = await writing_rate(nats.url, server.database(), options.lines)
     return {
         "read_lines_per_second": read,
         "sqlite_rows_per_second": sqlite,
         "postgresql_rows_per_second": postgres,
+        "sqlite_writer_us_per_row": sqlite_us,
+        "postgresql_writer_us_per_row": postgres_us,
         "sqlite_share_of_reading": sqlite / read,
         "postgresql_share_of_reading": postgres / read,
     }

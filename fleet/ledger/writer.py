@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from fleet.ledger.store import AnotherWriter, LedgerStore, first_day_kept
 from fleet.logs import get_logger
@@ -34,6 +35,11 @@ LOOK_SECONDS = 5.0
 
 TIDY_SECONDS = 3_600.0
 """Seconds between two looks for rows that are too old."""
+
+STEP_SECONDS = 300.0
+"""Seconds until a step of the database counts as failed: a server that is frozen never says so."""
+
+Value = TypeVar("Value")
 
 log = get_logger(__name__)
 
@@ -131,7 +137,7 @@ class LedgerWriter:
     async def _write_everything(self) -> None:
         position = await asyncio.to_thread(self._store.open)
         stream = await self._feed.begin(position.last_sequence)
-        missed = await asyncio.to_thread(self._store.follow, stream)
+        missed = await self._in_database(self._store.follow, stream)
         if missed:
             log.error("ledger_lines_missed", lines=missed)
         log.info("ledger_writing", after=position.last_sequence, waiting_lines=stream.waiting)
@@ -147,13 +153,27 @@ class LedgerWriter:
 
     async def _write(self, lines: Sequence[LedgerLine]) -> None:
         self.progress.waits(max(self.progress.waiting_lines, len(lines)), lines[0].stored_at)
-        await asyncio.to_thread(self._store.write, lines)
+        await self._in_database(self._store.write, lines)
         self._failures = 0
         self.progress.lines += len(lines)
         self.progress.waits(max(0, self.progress.waiting_lines - len(lines)), lines[-1].stored_at)
         await self._feed.written(lines[-1].sequence)
         if len(lines) < BATCH_LINES and not self._draining.is_set():
             await asyncio.sleep(self._gather_seconds)
+
+    async def _in_database(self, step: Callable[..., Value], *arguments: Any) -> Value:
+        """Return what a step in the database returns.
+
+        The next step takes another connection. If the late one is carried out after all, the database lets only one of
+        the two move on.
+
+        Raises: LedgerUnavailable, also if it takes too long.
+        """
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                return await asyncio.to_thread(step, *arguments)
+        except TimeoutError as error:
+            raise LedgerUnavailable(f"the database has not answered for {STEP_SECONDS:g} s") from error
 
     async def _look(self, is_caught_up: bool) -> None:
         """Bring the number of waiting lines up to date, now and then if there are any."""
@@ -187,7 +207,7 @@ class LedgerWriter:
         """Delete some rows that are too old. Return False if there are none."""
         if self._keep_days is None:
             return False
-        deleted = await asyncio.to_thread(self._store.forget, first_day_kept(self._now(), self._keep_days))
+        deleted = await self._in_database(self._store.forget, first_day_kept(self._now(), self._keep_days))
         if deleted:
             log.info("ledger_rows_deleted", rows=deleted)
         return deleted > 0

@@ -6,14 +6,23 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from ledger_lines import entry
+from patience import eventually
 from typer.testing import CliRunner
 
-from fleet.app.local import _environment, _Ports
+from fleet.app import apply_topology
+from fleet.app.local import _environment, _ledger_writer, _Ports
 from fleet.cli.commands import app
-from fleet.settings.environment import load
+from fleet.ledger.reading import open_reader
+from fleet.model.errors import LedgerUnavailable
+from fleet.settings.environment import Settings, load
+from queues.jetstream.client.connection import connect
+from queues.jetstream.queue import JetStreamQueue
+from queues.server.embedded import EmbeddedServer
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +85,30 @@ def test_a_port_that_is_taken_is_named_with_its_variable(taken_port: int, settin
     assert result.exit_code == 1
     assert f"wrong setting: FLEET_NATS_PORT: port {taken_port} is taken" in result.stderr
     assert "no fleet answers" not in result.stderr
+
+
+async def test_the_ledgers_writer_is_a_process_of_its_own_that_ends_when_all_is_written(
+    setting: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It ends after the dispatcher, whose last lines come while it drains; Ctrl-C in a terminal does not reach it."""
+    setting.setenv("FLEET_LEDGER_URL", "postgresql://nobody@127.0.0.1:1/another_fleets")
+    settings = load().model_copy(update={"ledger_url": None})
+    with EmbeddedServer(tmp_path / "nats") as nats:
+        await apply_topology(nats.url)
+        connection = await connect(nats.url)
+        async with AsyncExitStack() as parts:
+            assert _ledger_writer(settings, nats.url, parts)
+            queue = JetStreamQueue(connection)
+            await queue.publish([entry(0)])
+            await eventually(lambda: written(settings) == 1)
+            await queue.publish([entry(number) for number in range(1, 1500)])
+        await connection.close()
+    assert written(settings) == 1500
+
+
+def written(settings: Settings) -> int:
+    try:
+        with open_reader(settings.ledger_address) as reader:
+            return reader.lines()
+    except LedgerUnavailable:  # nothing is there yet
+        return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ledger_lines import FAILURE, NOON, attempt, entry, line_of, lines_of
-from sqlalchemy import Engine, select, text
+from ledger_lines import NOON, entry, line_of, lines_of
+from sqlalchemy import Engine, select
 
 from fleet.ledger import store as storing
 from fleet.ledger.reading import LedgerReader
@@ -14,7 +14,7 @@ from fleet.ledger.rows import commitment_of
 from fleet.ledger.store import AnotherWriter, LedgerStore, Position, first_day_kept
 from fleet.ledger.tables import entries
 from fleet.model.errors import LedgerUnavailable
-from fleet.model.result import LedgerLine, LedgerStream, Status
+from fleet.model.result import LedgerLine, LedgerStream
 
 DAY = 86_400.0
 STREAM = LedgerStream("2026-02-01T00:00:00Z", 1, 100, 100)
@@ -151,45 +151,3 @@ def test_writing_again_from_the_first_line_gives_the_same_rows(store: LedgerStor
     first = written()
     store.empty(1, discard=False)
     assert written() == first
-
-
-DAILY = """
-SELECT
-    DATE(created_at) as date,
-    COUNT(*) as total_calls,
-    COUNT(CASE WHEN cached = true THEN 1 END) as cache_hits,
-    SUM(estimated_cost) as daily_cost
-FROM ai_call_logs
-WHERE created_at >= {week_ago}
-GROUP BY DATE(created_at)
-ORDER BY date DESC;
-"""
-WEEK_AGO = {
-    "postgresql": "CURRENT_DATE - INTERVAL '7 days'",
-    # SQLite knows no INTERVAL.
-    "sqlite": "DATE('now', '-7 days')",
-}
-
-
-def test_the_daily_query_of_calls_and_costs_is_answered(engine: Engine) -> None:
-    with engine.connect() as connection:
-        now = float(connection.scalar(text(NOW[engine.dialect.name])) or 0)
-    store = LedgerStore(engine, lambda: now)
-    store.open()
-    calls = [entry(1, attempt(1), None), entry(1, attempt(2, "gpt-4o", cost_usd=0.02)), replace(entry(2), attempt=None)]
-    store.write(
-        [
-            *lines_of([entry(9)], stored_at=now - 30 * DAY),
-            *lines_of([entry(7, attempt(1, outcome=FAILURE, cost_usd=0.0), Status.FAILED)], 2, now - 2 * DAY),
-            *lines_of(calls, 3, now),
-        ]
-    )
-
-    with engine.connect() as connection:
-        rows = connection.execute(text(DAILY.format(week_ago=WEEK_AGO[engine.dialect.name]))).all()
-
-    assert [(calls, hits, round(float(cost), 9)) for _, calls, hits, cost in rows] == [(2, 0, 0.021), (1, 0, 0.0)]
-    assert len({str(day) for day, *_ in rows}) == 2
-
-
-NOW = {"postgresql": "SELECT extract(epoch FROM now())", "sqlite": "SELECT strftime('%s', 'now')"}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
 from ledger_lines import NOON, entry, job_id
-from patience import eventually
+from patience import PATIENCE_SECONDS, eventually
 from sqlalchemy import Engine
 
 from fleet.ledger import writer as writing
@@ -224,3 +226,29 @@ async def test_a_closed_day_is_archived_before_its_rows_are_deleted_and_a_full_d
             await eventually(lambda: told in [each["event"] for each in logs])
     assert len(written(file_engine)) == (8 if full else 3)
     assert (LedgerReader(file_engine).days()[0].parquet is None) == full
+
+
+async def test_a_database_that_hangs_is_left_and_what_it_does_later_changes_nothing(
+    broker: MemoryBroker, file_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thawed = threading.Event()
+
+    class FrozenStore(LedgerStore):
+        def write(self, lines: Sequence[LedgerLine]) -> int:
+            asked = copy(self)  # what is carried out late is what was asked for then
+            if thawed.is_set():
+                return super().write(lines)
+            thawed.wait()
+            return LedgerStore.write(asked, lines)
+
+    monkeypatch.setattr(writing, "STEP_SECONDS", 0.05)
+    await publish(broker, range(10))
+    writer = writer_on(broker, FrozenStore(file_engine, lambda: NOON))
+    task = asyncio.create_task(writer.run())
+    await eventually(lambda: writer.progress.errors)
+    monkeypatch.setattr(writing, "STEP_SECONDS", PATIENCE_SECONDS)
+    thawed.set()
+    await eventually(lambda: len(written(file_engine)) == 10)
+    writer.drain()
+    await asyncio.gather(task, return_exceptions=True)  # it may be told that another has written: itself, late
+    assert written(file_engine) == [job_id(number) for number in range(10)]
