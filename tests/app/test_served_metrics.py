@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,13 +19,14 @@ from fault_server import Manner, Scripted
 from opentelemetry.context import attach, detach
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from otlp_sink import OtlpSink
+from pages import ROOT, blocks
 from patience import eventually
 from patient_client import PatientClient
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import PrometheusServer
 
 from fleet.app import apply_topology
-from fleet.telemetry.metrics.catalogue import GROUPS, MetricKind
+from fleet.telemetry.metrics.catalogue import GROUPS, METRICS, MetricKind
 
 pytestmark = pytest.mark.e2e
 
@@ -85,6 +89,12 @@ def in_trace(traceparent: str) -> Iterator[None]:
         detach(token)
 
 
+def page_queries() -> list[str]:
+    """The queries that the page of the metrics shows, each after what it is for."""
+    [shown] = [block for block in blocks(ROOT / "docs" / "reference" / "metrics.md") if block.language == "text"]
+    return [re.split(r"\s{3,}", line, maxsplit=1)[1] for line in shown.text.splitlines()]
+
+
 def started(folder: Path, **more: str) -> dict[str, str]:
     return {"FLEET_METRICS_PORT": "0", "FLEET_METRICS_DISCOVERY": str(folder), **more}
 
@@ -120,6 +130,9 @@ async def test_prometheus_finds_a_dispatcher_and_stores_what_it_serves(
         assert cost > 0
         found = await eventually(lambda: prometheus.exemplars("fleet_job_seconds_bucket"))
         assert {each["labels"]["trace_id"] for each in found} == {TRACE}
+        for query in page_queries():
+            prometheus.query(query)  # a server that cannot parse it answers with an error
+            assert set(re.findall(r"\b(?:fleet|gen_ai)_\w+", query)) <= prometheus.names()
         [target] = prometheus.targets()
         assert (target["health"], target["labels"]["process"]) == ("up", "dispatcher")
 
@@ -165,6 +178,16 @@ async def test_a_draining_dispatcher_still_answers_scrapes_and_is_not_healthy(
         await answer
         await process.wait()
     assert process.returncode == 0
+
+
+async def test_the_ledgers_writer_serves_its_own(client, broker, folder, tmp_path):
+    environment = os.environ | started(folder, FLEET_NATS_URL=broker.url, FLEET_DATA_DIR=str(tmp_path / "data"))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "fleet.cli", "ledger", "run", env=environment)
+    found = values((await asyncio.to_thread(get, f"http://{await address(folder)}/metrics"))[1])
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    assert {name for name, _ in found} == {metric.series[0] for metric in METRICS if "ledger" in metric.name}
+    assert set(found.values()) == {0.0}
 
 
 async def test_a_receiver_that_hangs_harms_no_job(client, plain_dispatcher, folder):

@@ -267,6 +267,15 @@ def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():
     assert {"name": "FLEET_METRICS_HOST", "value": "0.0.0.0"} in container["env"]
 
 
+def test_prometheus_may_reach_the_metrics_of_the_ledgers_writer():
+    [container] = PODS["ledger"]["spec"]["containers"]
+    [port] = [each["containerPort"] for each in container["ports"] if each["name"].startswith("fleet-metrics-")]
+    assert port == Settings.model_fields["metrics_port"].default
+    assert {"name": "FLEET_METRICS_HOST", "value": "0.0.0.0"} in container["env"]
+    [watched] = named("NetworkPolicy", "ledger")["spec"]["ingress"]
+    assert watched["ports"] == [{"port": port}]
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
     done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True)

@@ -22,9 +22,10 @@ from fleet.model.errors import QueueUnavailable
 if TYPE_CHECKING:
     from fleet.ledger.reading import LedgerReader
     from fleet.ledger.store import LedgerStore
-    from fleet.ledger.writer import LedgerWriter
+    from fleet.ledger.writer import LedgerProgress, LedgerWriter
     from fleet.ports import LedgerFeed
     from fleet.settings.environment import Settings
+    from fleet.telemetry.metrics.families import Family
 
 ledger_app = typer.Typer(help="The accounts in a database.", no_args_is_help=True)
 
@@ -71,12 +72,27 @@ def replay(
 
 async def _run(settings: Settings) -> None:
     from fleet import logs
+    from fleet.app.metrics import metrics_of
 
     logs.configure(settings.log_level.upper())
     async with _writing(settings) as (writer, _, _):
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, writer.drain)
-        await writer.run()
+        # A database that is away is no reason to start this process again: it waits.
+        async with metrics_of("ledger", lambda: writer_metrics(writer.progress, time.time()), lambda: True, settings):
+            await writer.run()
+
+
+def writer_metrics(progress: LedgerProgress, now: float) -> Iterator[Family]:
+    """Yield the metrics of the ledger's writer."""
+    from fleet.telemetry.metrics import catalogue
+    from fleet.telemetry.metrics.families import family
+
+    since = progress.waiting_since
+    yield family(catalogue.LEDGER_LAG_LINES, {(): progress.waiting_lines})
+    yield family(catalogue.LEDGER_LAG_SECONDS, {(): 0.0 if since is None else max(0.0, now - since)})
+    yield family(catalogue.LEDGER_LINES, {(): progress.lines})
+    yield family(catalogue.LEDGER_ERRORS, {(): progress.errors})
 
 
 async def _replay(settings: Settings, output: Output, discard: bool) -> None:

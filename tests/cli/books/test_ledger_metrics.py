@@ -1,0 +1,26 @@
+"""What the ledger's writer has done and what is left, as metrics."""
+
+from __future__ import annotations
+
+import pytest
+from counted_jobs import series
+
+from fleet.cli.books.ledger import writer_metrics
+from fleet.ledger.writer import LedgerProgress
+
+
+@pytest.mark.parametrize(
+    ("progress", "lag_seconds"),
+    [
+        (LedgerProgress(), 0.0),
+        (LedgerProgress(7, 2, 30, waiting_since=1000.0), 60.0),
+        (LedgerProgress(7, 2, 30, waiting_since=2000.0), 0.0),  # the clock was put back
+    ],
+)
+def test_the_metrics_are_the_writers_progress(progress: LedgerProgress, lag_seconds: float) -> None:
+    assert series(list(writer_metrics(progress, 1060.0))) == {
+        ("fleet.ledger_lag_lines", ()): progress.waiting_lines,
+        ("fleet.ledger_lag_seconds", ()): lag_seconds,
+        ("fleet.ledger_lines", ()): progress.lines,
+        ("fleet.ledger_errors", ()): progress.errors,
+    }
