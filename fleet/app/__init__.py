@@ -10,6 +10,7 @@ from fleet.app.broker import (
     open_calibrations,
     open_dead_letters,
     open_desk,
+    open_erasing,
     open_journal,
     open_ledger_feed,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "open_calibrations",
     "open_dead_letters",
     "open_desk",
+    "open_erasing",
     "open_journal",
     "open_ledger_feed",
     "read_status",

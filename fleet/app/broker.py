@@ -10,6 +10,7 @@ from fleet.settings.environment import Settings
 from queues.jetstream.client.connection import connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.maintenance.erasing import JetStreamErasing
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.dead import JetStreamDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal
@@ -27,6 +28,9 @@ open_journal = JetStreamJournal.connect
 
 open_ledger_feed = JetStreamLedger.connect
 """Connects to the accounts of all tenants, for the one process that writes them to a database."""
+
+open_erasing = JetStreamErasing.connect
+"""Connects to all streams, to erase what is in them about a tenant or a person."""
 
 open_calibrations = JetStreamCalibrations.connect
 """Connects to the calibrations in force."""

@@ -27,7 +27,7 @@ from queues.server.embedded import EmbeddedServer
 NO_KEYS = "no cloud keys: escalation stays inside the fleet (set OPENAI_API_KEY, ANTHROPIC_API_KEY or GROQ_API_KEY)"
 NO_LEDGER = "no ledger database: pip install 'inference-fleet[ledger]'"
 
-LEDGER_PARTS = ("sqlalchemy", "alembic", "pyarrow")
+LEDGER_PARTS = ("sqlalchemy", "alembic", "pyarrow", "cryptography")
 """Libraries that the writer of the ledger needs."""
 
 LEDGER_STOP_SECONDS = 30.0

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.books import receipts
 from fleet.cli.books.cost import cost
+from fleet.cli.books.erase import erase
 from fleet.cli.books.ledger import ledger_app
 from fleet.cli.books.report import report_app
 from fleet.cli.connection import settings_for
@@ -40,7 +42,11 @@ app.add_typer(dead_app, name="dead")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
 app.add_typer(catalogue_app, name="catalogue")
+ledger_app.command()(receipts.verify)
+ledger_app.command()(receipts.prove)
+ledger_app.command()(receipts.key)
 app.command()(cost)
+app.command()(erase)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)

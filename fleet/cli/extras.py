@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from fleet.model.errors import FleetError
 
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
-_LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "pyarrow", "jinja2"})
+_LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "cryptography", "pyarrow", "jinja2"})
 
 
 def needs_learn(command: str) -> AbstractContextManager[None]:

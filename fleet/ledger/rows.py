@@ -6,7 +6,6 @@ newer version more. The bytes are kept whatever they are.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,8 @@ from pydantic_core import from_json
 
 from fleet.ledger.tables import GROUPS, SUMS, TEXT_CHARS, TOKENS, WORD_CHARS
 from fleet.model.result import LedgerLine
+from fleet.receipts.leaves import commitment_of, leaf_of
+from fleet.receipts.merkle import leaf_hash
 
 Row = dict[str, Any]
 """A row of `entries`, by the names of its columns."""
@@ -36,6 +37,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Matches characters that PostgreSQL stores in no text: NUL, and halves of surrogate pairs."""
 
 NANO = 1_000_000_000
+
+STEPS = 2**20
+"""Steps of a second in which the time of attempts is added up."""
 
 
 def time_of(line: LedgerLine, before: float, now: float) -> float:
@@ -57,7 +61,7 @@ def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
     entry = _fields(line.data)
     job_id, key = _identity(line, entry)
     attempt = _mapping(entry.get("attempt"))
-    return {
+    row: Row = {
         "seq": line.sequence,
         "day": day_of(at),
         "at": at,
@@ -75,13 +79,10 @@ def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
         "traceparent": _text(entry.get("traceparent"), TEXT_CHARS),
         "body": line.data,
         "salt": salt,
-        "commitment": commitment_of(salt, line.data),
     }
-
-
-def commitment_of(salt: bytes, body: bytes) -> bytes:
-    """Return what stands for a body when the body itself is erased; the salt keeps it from being guessed."""
-    return hashlib.sha256(salt + body).digest()
+    row["commitment"] = commitment_of(salt, row, line.data)
+    row["leaf"] = leaf_hash(leaf_of(row))
+    return row
 
 
 def sums_of(rows: Iterable[Row]) -> list[Row]:
@@ -101,7 +102,8 @@ def _added(row: Row) -> list[float]:
     ran = row["attempt"] is not None
     seconds = (row["ended_at"] or 0.0) - (row["started_at"] or 0.0) if ran else 0.0
     counts = (1, ran, row["status"] is not None, row["failure"] is not None, row["cost_nano_usd"] or 0)
-    return [*counts, *(row[name] or 0 for name in TOKENS), max(0.0, seconds)]
+    # Whole microseconds, near enough, in binary: such sums are exact, so they come out the same in any order.
+    return [*counts, *(row[name] or 0 for name in TOKENS), round(max(0.0, seconds) * STEPS) / STEPS]
 
 
 def _columns_of(attempt: Mapping[str, Any]) -> Row:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from fleet.ledger.audit import log
 from fleet.ledger.database import POSTGRESQL, migrate, translated
 from fleet.ledger.rows import Row, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import GROUPS, SUMS, days, entries, rollups, state
@@ -44,11 +44,13 @@ class LedgerStore:
     """The database from the side of its one writer. Every method raises LedgerUnavailable; then nothing was written.
 
     After an error `open` has to be called again: the database alone knows where it is. `now` gives unix seconds.
+    `signing` signs the days, which stay unsigned without it.
     """
 
-    def __init__(self, engine: Engine, now: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, now: Callable[[], float], signing: log.Signing | None = None) -> None:
         self._engine = engine
         self._now = now
+        self._signing = signing
         self._insert = _copied if engine.dialect.name == POSTGRESQL else _inserted
         self._position = Position()
 
@@ -88,8 +90,8 @@ class LedgerStore:
         with translated(self._engine.url), self._engine.begin() as connection:
             self._advance(connection, position)
             new = self._new_rows(connection, rows)
-            _add_rollups(connection, new)
-            _add_days(connection, new)
+            add_sums(connection, sums_of(new))
+            log.append(connection, new, self._signing)
             _count(connection, new, len(rows) - len(new))
         self._position = position
         return len(new)
@@ -172,22 +174,12 @@ def _copied(connection: Connection, rows: Sequence[Row]) -> int:
     return connection.exec_driver_sql(moved).rowcount
 
 
-def _add_rollups(connection: Connection, rows: Sequence[Row]) -> None:
+def add_sums(connection: Connection, sums: Sequence[Row]) -> None:
+    """Add to the rollups what `sums_of` returned."""
     insert = _insert_into(connection, rollups)
     added = {name: rollups.c[name] + insert.excluded[name] for name in SUMS}
-    sums = sums_of(rows)
     if sums:
         connection.execute(insert.on_conflict_do_update(index_elements=list(GROUPS), set_=added), sums)
-
-
-def _add_days(connection: Connection, rows: Sequence[Row]) -> None:
-    insert = _insert_into(connection, days)
-    grown = {"last_seq": insert.excluded.last_seq, "size": days.c.size + insert.excluded.size}
-    statement = insert.on_conflict_do_update(index_elements=["day"], set_=grown)
-    for day, group in groupby(rows, key=lambda row: row["day"]):
-        found = [row["seq"] for row in group]
-        values = {"day": day, "first_seq": found[0], "last_seq": found[-1], "size": len(found), "frontier": b""}
-        connection.execute(statement, values)
 
 
 def _count(connection: Connection, rows: Sequence[Row], duplicates: int) -> None:

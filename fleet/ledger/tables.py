@@ -67,7 +67,8 @@ entries = Table(
     Column("batch", Text, doc="micro-batch the attempt ran in"),
     Column("body", LargeBinary, doc="the message as it came; null once erased"),
     Column("salt", LargeBinary, doc="16 random bytes; null once erased"),
-    Column("commitment", LargeBinary, nullable=False, doc="SHA-256 of salt and body"),
+    Column("commitment", LargeBinary, nullable=False, doc="SHA-256 of salt, names and body"),
+    Column("leaf", LargeBinary, nullable=False, doc="hash of the row's leaf in the log"),
     UniqueConstraint("job_id", "tenant", "line", name="entries_line"),
 )
 
@@ -87,11 +88,11 @@ days = Table(
     Column("day", Text, primary_key=True),
     Column("first_seq", BigInteger),
     Column("last_seq", BigInteger),
-    Column("size", BigInteger, nullable=False, doc="leaves of the day's tree"),
-    Column("frontier", LargeBinary, nullable=False, doc="right edge of the day's tree"),
-    Column("root", LargeBinary, doc="root of the day's tree; null until the day is closed"),
-    Column("previous", LargeBinary, doc="root of the day before"),
-    Column("checkpoint", Text, doc="the signed note about the root"),
+    Column("size", BigInteger, nullable=False, doc="rows of the day when they were written"),
+    Column("frontier", LargeBinary, nullable=False, doc="right edge of the log after the day"),
+    Column("root", LargeBinary, doc="root of the log after the day; null until the day is closed"),
+    Column("previous", LargeBinary, doc="root of the day before; in the first day, the identity of the log"),
+    Column("checkpoint", Text, doc="signed note about the root"),
     Column("parquet", Text, doc="SHA-256 of the day's Parquet file"),
 )
 

@@ -48,6 +48,8 @@ DEFAULT_LEASE_SECONDS = 30.0
 LEDGER_FILE = "ledger.sqlite3"
 """The name of the default database of the accounts."""
 
+DEFAULT_LEDGER_NAME = "fleet.local/ledger"
+
 DEFAULT_LEDGER_KEEP_DAYS = 400
 """A year and a month: last year's accounts can still be looked into."""
 
@@ -103,7 +105,8 @@ class Settings(BaseSettings):
     `least_replicas` is the minimum of replicas of every model of a local fleet, in place of the profile's; with 0
     each model starts when there is work for it.
     `ledger_url` is the database of the accounts, None a file in `data_dir`; it may hold a password and is not shown.
-    `ledger_keep_days` is how long its rows are kept; 0 is for ever.
+    `ledger_keep_days` is how long its rows are kept; 0 is for ever. `ledger_name` is the name of the log over them, and
+    `ledger_key_file` holds the private key that signs its checkpoints.
     The traces of jobs that cost `trace_expensive_usd` or more, failed, escalated or were slow are kept beside the share
     that OTEL_TRACES_SAMPLER_ARG states, up to `notable_traces_per_second` in each dispatcher.
     `provider_proxy_url` is the HTTP proxy that calls to providers go through (it may hold a password and is not shown),
@@ -141,6 +144,8 @@ class Settings(BaseSettings):
     ledger_url: str | None = Field(default=None, repr=False)
     ledger_keep_days: NonNegativeInt = DEFAULT_LEDGER_KEEP_DAYS
     ledger_archive_dir: Path | None = None
+    ledger_name: str = DEFAULT_LEDGER_NAME
+    ledger_key_file: FilePath | None = None
     trace_expensive_usd: NonNegativeFloat = 0.05
     notable_traces_per_second: NonNegativeFloat = 20.0
     openai_base_url: HttpAddress | None = None

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_lines import FAILURE, NOON, attempt, entry, line_of
 
-from fleet.ledger.rows import AHEAD_SECONDS, MAX_COUNT, commitment_of, day_of, row_of, sums_of, time_of
+from fleet.ledger.rows import AHEAD_SECONDS, MAX_COUNT, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import TEXT_CHARS, WORD_CHARS, entries
 from fleet.model.attempt import Hop
 from fleet.model.result import LedgerLine
+from fleet.receipts.leaves import ERASABLE, PUBLIC, commitment_of
 from queues.wire.ledger import decode_ledger
 
 RECORDED = Path(__file__).parents[1] / "queues" / "wire" / "recorded" / "v0.2" / "ledger.json"
@@ -41,6 +42,10 @@ def test_a_row_has_every_column_of_the_table() -> None:
     assert set(row(line_of(1, entry()))) == {column.name for column in entries.c}
 
 
+def test_a_leaf_or_a_commitment_covers_every_column() -> None:
+    assert {*PUBLIC, *ERASABLE, "commitment", "leaf"} == {column.name for column in entries.c}
+
+
 def test_a_row_says_what_its_line_says() -> None:
     line = LedgerLine(9, NOON, "acme", "acme.job-0123456789ab.1.again", RECORDED.read_bytes())
     booked = decode_ledger(line.data)
@@ -54,7 +59,7 @@ def test_a_row_says_what_its_line_says() -> None:
     assert (found["threshold"], found["calibration"], found["probe"], found["repeated"]) == (None, "v1", "sample", True)
     assert (found["cost_nano_usd"], found["input_tokens"], found["output_tokens"]) == (10_000_000, 10, 2)
     assert (found["cached_input_tokens"], found["failure"]) == (0, None)
-    assert found["commitment"] == commitment_of(SALT, line.data)
+    assert found["commitment"] == commitment_of(SALT, found, line.data)
 
 
 def test_a_row_says_which_way_its_job_came() -> None:

@@ -10,11 +10,11 @@ from sqlalchemy import Engine, select
 
 from fleet.ledger import store as storing
 from fleet.ledger.reading import LedgerReader
-from fleet.ledger.rows import commitment_of
 from fleet.ledger.store import AnotherWriter, LedgerStore, Position, first_day_kept
 from fleet.ledger.tables import entries
 from fleet.model.errors import LedgerUnavailable
 from fleet.model.result import LedgerLine, LedgerStream
+from fleet.receipts.leaves import commitment_of
 
 DAY = 86_400.0
 STREAM = LedgerStream("2026-02-01T00:00:00Z", 1, 100, 100)
@@ -36,8 +36,9 @@ def test_what_was_written_is_where_another_process_goes_on(store: LedgerStore, e
 def test_a_body_lies_there_as_it_came_with_what_stands_for_it(store: LedgerStore, engine: Engine) -> None:
     store.write(TEN[:1])
     with engine.connect() as connection:
-        body, salt, commitment = connection.execute(select(entries.c.body, entries.c.salt, entries.c.commitment)).one()
-    assert (body, len(salt), commitment) == (TEN[0].data, 16, commitment_of(salt, body))
+        row = dict(connection.execute(select(entries)).mappings().one())
+    assert (row["body"], len(row["salt"])) == (TEN[0].data, 16)
+    assert row["commitment"] == commitment_of(row["salt"], row, row["body"])
 
 
 def test_a_line_repeated_after_a_long_time_is_counted_once(store: LedgerStore, reader: LedgerReader) -> None:
@@ -72,7 +73,7 @@ def test_a_crash_in_the_middle_leaves_nothing_of_a_batch(
         raise RuntimeError
 
     with monkeypatch.context() as patch:
-        patch.setattr(storing, "_add_days", crash)
+        patch.setattr(storing.log, "append", crash)
         with pytest.raises(RuntimeError):
             store.write(TEN)
 
@@ -139,7 +140,7 @@ def test_emptying_refuses_to_lose_what_the_stream_no_longer_has(store: LedgerSto
 
 
 def test_writing_again_from_the_first_line_gives_the_same_rows(store: LedgerStore, engine: Engine) -> None:
-    columns = [column for column in entries.c if column.name not in ("salt", "commitment")]
+    columns = [column for column in entries.c if column.name not in ("salt", "commitment", "leaf")]
     query = select(*columns).order_by(entries.c.seq)
     lines = [*TEN, line_of(11, entry(3)), LedgerLine(12, NOON, "mallory", None, b"\xff")]
 

@@ -162,14 +162,16 @@ def _reader(settings: Settings) -> Iterator[LedgerReader]:
 async def _writing(settings: Settings) -> AsyncIterator[tuple[LedgerWriter, LedgerStore, LedgerFeed]]:
     """Provide a writer with its database and its feed, closed on the way out."""
     from fleet.ledger.archive import archive_closed_days
+    from fleet.ledger.audit.keys import signing_with
     from fleet.ledger.database import database_url, engine_for
     from fleet.ledger.store import LedgerStore
     from fleet.ledger.writer import LedgerWriter
 
+    signing = signing_with(settings.ledger_key_file, settings.ledger_name)
     engine = engine_for(database_url(settings.ledger_address))
     try:
         async with _feed(settings) as feed:
-            store = LedgerStore(engine, time.time)
+            store = LedgerStore(engine, time.time, signing)
             archive = partial(archive_closed_days, engine, settings.archive_dir)
             yield LedgerWriter(feed, store, settings.ledger_keep_days or None, archive=archive), store, feed
     finally:

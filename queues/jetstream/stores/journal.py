@@ -20,6 +20,7 @@ from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.consuming.inlet import Inlet, hand_over_of
 from queues.memory import MemoryBroker
+from queues.wire.erasure import is_erasure
 from queues.wire.feedback import decode_feedback
 from queues.wire.ledger import decode_ledger
 from queues.wire.subjects import FEEDBACK, LEDGER, ledger_subject
@@ -88,8 +89,12 @@ class _Reader:
     def unreadable(self) -> int:
         return self._skipped.total()
 
-    def read(self, message: StoredMessage, decode: Callable[[StoredMessage], Value | Problem]) -> Iterable[Value]:
+    def read(
+        self, message: StoredMessage, decode: Callable[[StoredMessage], Value | Problem | None]
+    ) -> Iterable[Value]:
         value = decode(message)
+        if value is None:
+            return ()
         if not isinstance(value, Problem):
             return (value,)
         self._skipped[message.subject] += 1
@@ -99,7 +104,10 @@ class _Reader:
         return ()
 
 
-def _ledger_entry(message: StoredMessage) -> LedgerEntry | Problem:
+def _ledger_entry(message: StoredMessage) -> LedgerEntry | Problem | None:
+    """Return the entry; None for the record of an erasure, which no job left."""
+    if is_erasure(message.data):
+        return None
     try:
         return decode_ledger(message.data)
     except (ValueError, AttributeError) as error:

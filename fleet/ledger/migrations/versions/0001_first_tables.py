@@ -63,6 +63,7 @@ def _entries() -> None:
         sa.Column("body", sa.LargeBinary),
         sa.Column("salt", sa.LargeBinary),
         sa.Column("commitment", sa.LargeBinary, nullable=False),
+        sa.Column("leaf", sa.LargeBinary, nullable=False),
         sa.UniqueConstraint("job_id", "tenant", "line", name="entries_line"),
     )
     for name in ("status", "tenant", "target", "lane", "reason"):

@@ -1,0 +1,70 @@
+"""`fleet erase`: destroys what is kept about a tenant or a person, and puts on record that it was done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.books.ledger import AsJson, LedgerUrl, NatsUrl
+from fleet.cli.connection import settings_for
+from fleet.cli.extras import needs_ledger
+from fleet.cli.output import Output, friendly
+
+if TYPE_CHECKING:
+    from fleet.ledger.audit.eraser import Eraser
+    from fleet.settings.environment import Settings
+
+
+def erase(
+    tenant: Annotated[
+        str | None, typer.Option(help="Erase everything of this tenant; with --person, theirs alone.")
+    ] = None,
+    person: Annotated[str | None, typer.Option(help="Erase every job about this person, as jobs name it.")] = None,
+    nats_url: NatsUrl = None,
+    ledger_url: LedgerUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a tenant or a person: results, feedback, dead letters, content, and what the accounts say of them."""
+    if tenant is None and person is None:
+        raise typer.BadParameter("name a --tenant, a --person, or both")
+    with friendly(as_json), needs_ledger("fleet erase"):
+        asyncio.run(_erase(settings_for(nats_url, ledger_url=ledger_url), Output(as_json), tenant, person))
+
+
+async def _erase(settings: Settings, output: Output, tenant: str | None, person: str | None) -> None:
+    from fleet.ledger.audit.erase import Subject
+
+    async with _eraser(settings) as eraser:
+        done = await eraser.erase(Subject(tenant, person), output.progress)
+    output.object(asdict(done))
+    output.say(f"{done.rows:,} lines of the accounts, {done.messages:,} messages, {done.contents:,} contents erased")
+    for erasure in done.erasures:
+        output.say(f"recorded as {erasure}")
+    if done.unfinished:
+        output.say(
+            f"{done.unfinished:,} jobs still wait or run, and will leave results: erase again when they have ended"
+        )
+
+
+@asynccontextmanager
+async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
+    from fleet.app import login_of, open_erasing
+    from fleet.ledger.audit.eraser import Eraser
+    from fleet.ledger.database import check_migrated, database_url, engine_for
+
+    assert settings.nats_url is not None, "settings_for gave the address"
+    engine = engine_for(database_url(settings.ledger_address))
+    try:
+        await asyncio.to_thread(check_migrated, engine)
+        broker = await open_erasing(settings.nats_url, login_of(settings))
+        try:
+            yield Eraser(broker, engine)
+        finally:
+            await broker.close()
+    finally:
+        engine.dispose()

@@ -1,0 +1,127 @@
+"""Erases a tenant or a person everywhere: on the broker, in the ledger, in the archive of its days, in the contents.
+
+Every step can be repeated, and the whole is to be repeated after a crash: what is erased already is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from fleet.ledger.audit import erase as ledger
+from fleet.ledger.audit.erase import ERASED, Line, Subject
+from fleet.ledger.reading import LedgerReader
+from fleet.model.erasure import Erasure
+from fleet.model.errors import ConfigError, FleetError
+
+WRITER_SECONDS = 60.0
+"""Seconds to wait for the ledger's writer to have written what lay in the stream."""
+
+LOOK_SECONDS = 0.2
+
+
+class ErasingBroker(Protocol):
+    """The streams, from which messages can be erased. Every method raises QueueUnavailable."""
+
+    async def last_line(self) -> int: ...
+
+    async def erase_tenant(self, tenant: str) -> int: ...
+
+    async def erase_jobs(self, jobs: Set[tuple[str, str]]) -> int: ...
+
+    async def erase_tenants_lines(self, tenant: str, last: int) -> int: ...
+
+    async def erase_lines(self, sequences: Iterable[int]) -> int: ...
+
+    async def record(self, erasure: Erasure, at: float) -> int: ...
+
+    async def unfinished(self, tenant: str) -> int: ...
+
+
+EraseContents = Callable[[str | None, str | None], int]
+"""Erases the contents of a tenant, or of a person, and returns how many those were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased: rows of the ledger, messages of the broker, contents. `erasures` are their ids on record.
+
+    `unfinished` jobs of the tenant still wait or run, and will leave results.
+    """
+
+    rows: int
+    messages: int
+    contents: int
+    unfinished: int
+    erasures: tuple[str, ...]
+
+
+class Eraser:
+    """Erases with a connection to the broker, one to the ledger's database, and a way to the contents."""
+
+    def __init__(
+        self,
+        broker: ErasingBroker,
+        engine: Engine,
+        contents: EraseContents = lambda tenant, person: 0,
+        writer_seconds: float = WRITER_SECONDS,
+    ) -> None:
+        self._broker = broker
+        self._engine = engine
+        self._contents = contents
+        self._writer_seconds = writer_seconds
+
+    async def erase(self, subject: Subject, on_progress: Callable[[str], None] = lambda step: None) -> Erased:
+        """Erase everything about the subject that is there now.
+
+        Raises: FleetError, also if the ledger's writer does not keep up; QueueUnavailable, LedgerUnavailable.
+        """
+        if (subject.tenant or "").startswith(ERASED):
+            raise ConfigError("tenant", f"{subject.tenant} is erased already")
+        on_progress("waiting for the ledger's writer")
+        last = await self._written(await self._broker.last_line())
+        await self._record(await asyncio.to_thread(ledger.unrecorded, self._engine))
+        lines = await asyncio.to_thread(ledger.lines_of, self._engine, subject)
+        on_progress("erasing messages and contents")
+        messages = await self._erase_messages(subject, lines)
+        contents = await asyncio.to_thread(self._contents, subject.tenant, subject.person)
+        on_progress("erasing accounts")
+        erasures = await asyncio.to_thread(ledger.erase, self._engine, subject)
+        messages += await self._erase_lines(subject, lines, last)
+        await self._record(erasures)
+        unfinished = 0 if subject.tenant is None else await self._broker.unfinished(subject.tenant)
+        rows = sum(each.rows for each in erasures)
+        return Erased(rows, messages, contents, unfinished, tuple(each.id for each in erasures))
+
+    async def _erase_messages(self, subject: Subject, lines: Sequence[Line]) -> int:
+        if subject.person is None:
+            return await self._broker.erase_tenant(str(subject.tenant))
+        return await self._broker.erase_jobs({(line.tenant, line.job_id) for line in lines})
+
+    async def _erase_lines(self, subject: Subject, lines: Sequence[Line], last: int) -> int:
+        """Erase the lines in the stream as well: it would give them back to a ledger that is written again."""
+        if subject.person is None:
+            return await self._broker.erase_tenants_lines(str(subject.tenant), last)
+        return await self._broker.erase_lines([line.seq for line in lines])
+
+    async def _record(self, erasures: Sequence[Erasure]) -> None:
+        """Put erasures on record, and return once the ledger has the records."""
+        for erasure in erasures:
+            await self._written(await self._broker.record(erasure, time.time()))
+
+    async def _written(self, line: int) -> int:
+        """Return `line` once the ledger has it. Raises: FleetError if that takes too long."""
+        give_up_at = time.monotonic() + self._writer_seconds
+        while (written := (await asyncio.to_thread(LedgerReader(self._engine).state)).last_seq) < line:
+            if time.monotonic() >= give_up_at:
+                raise FleetError(
+                    f"the ledger has lines up to {written}, and the stream up to {line}: "
+                    "is `fleet ledger run` running? Start it, and erase again"
+                )
+            await asyncio.sleep(LOOK_SECONDS)
+        return line

@@ -1,0 +1,169 @@
+"""Erases what the streams hold of a tenant or of single jobs: results, feedback, dead letters, lines of accounts.
+
+Jobs that wait or run are left alone: each still gets its one result.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+from pydantic_core import from_json, to_json
+
+from fleet.model.erasure import Erasure
+from fleet.model.feedback import Witness
+from queues.jetstream import api
+from queues.jetstream.causes import refused
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.stores.journal import recorded
+from queues.wire.erasure import erasure_message
+from queues.wire.letters import Message
+from queues.wire.record import fields_in
+from queues.wire.subjects import (
+    API,
+    CANCELS,
+    DEAD,
+    FEEDBACK,
+    JOBS,
+    LARGE_RESULTS,
+    LEDGER,
+    RESULTS,
+    START_SUBJECTS,
+    STARTS,
+    WORK,
+    cancel_subject,
+    dead_subject,
+    feedback_subject,
+    ledger_subject,
+    object_chunk_subject,
+    object_meta_subject,
+    result_subject,
+)
+
+Job = tuple[str, str]
+"""A tenant and the id of one of its jobs."""
+
+_OBJECTS = object_meta_subject("") + "*"
+
+AT_ONCE = 256
+"""Requests that are sent without waiting for the answers before."""
+
+
+class JetStreamErasing:
+    """Erases on one connection, as a user with the right to purge. Every method raises QueueUnavailable."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamErasing:
+        """Connect, on a connection of its own. Raises: QueueUnavailable; ConfigError if the login is refused."""
+        return cls(await connect(url, name="fleet-erase", login=login))
+
+    async def last_line(self) -> int:
+        """Return the number of the last line of accounts in the stream."""
+        return (await api.stream_info(self._connection, LEDGER)).last_sequence
+
+    async def erase_tenant(self, tenant: str) -> int:
+        """Erase everything but jobs, work and accounts; return how many messages that were."""
+        subjects = [
+            (RESULTS, result_subject(tenant, "*")),
+            (LARGE_RESULTS, object_chunk_subject(f"{tenant}.*.*", "*")),
+            *((FEEDBACK, feedback_subject(tenant, source)) for source in Witness),
+            (DEAD, dead_subject(tenant)),
+            (STARTS, f"{START_SUBJECTS}{tenant}.>"),
+            (CANCELS, cancel_subject(tenant, "*")),
+        ]
+        objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]
+        return await self._purge([*subjects, *map(_meta, objects)])
+
+    async def erase_jobs(self, jobs: Set[Job]) -> int:
+        """Erase everything of these jobs but jobs, work and accounts; return how many messages that were."""
+        subjects = [
+            subject
+            for tenant, job in jobs
+            for subject in (
+                (RESULTS, result_subject(tenant, job)),
+                (LARGE_RESULTS, object_chunk_subject(f"{tenant}.{job}.*", "*")),
+                (STARTS, f"{START_SUBJECTS}{tenant}.{job}.>"),
+                (CANCELS, cancel_subject(tenant, job)),
+            )
+        ]
+        objects = [name for name in await self._large_answers() if tuple(name.split(".")[:2]) in jobs]
+        found = [place for tenant in {tenant for tenant, _ in jobs} for place in await self._about(tenant, jobs)]
+        return await self._purge([*subjects, *map(_meta, objects)]) + await self._delete(found)
+
+    async def erase_tenants_lines(self, tenant: str, last: int) -> int:
+        """Erase the tenant's lines of accounts up to number `last`: those that have been written down."""
+        return await self._purge([(LEDGER, ledger_subject(tenant))], last + 1)
+
+    async def erase_lines(self, sequences: Iterable[int]) -> int:
+        return await self._delete([(LEDGER, sequence) for sequence in sequences])
+
+    async def record(self, erasure: Erasure, at: float) -> int:
+        """Store the record of an erasure among the lines of accounts, and return its number."""
+        return await api.publish(self._connection, erasure_message(erasure, at))
+
+    async def unfinished(self, tenant: str) -> int:
+        """Return how many jobs of the tenant still wait or run: they are not erased."""
+        jobs = await self._subjects(JOBS, f"jobs.*.{tenant}")
+        work = await self._subjects(WORK, f"work.*.*.{tenant}")
+        return sum(jobs.values()) + sum(work.values())
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _subjects(self, stream: str, pattern: str) -> Mapping[str, int]:
+        """Return the subjects that match, with their messages, in as many answers as it takes."""
+        found: dict[str, int] = {}
+        while True:
+            info = await api.stream_info(self._connection, stream, pattern, len(found))
+            found |= info.subjects
+            if not info.subjects or len(found) >= info.total:
+                return found
+
+    async def _large_answers(self) -> list[str]:
+        """Return the names of all large answers, `<tenant>.<job>.<random>`."""
+        subjects = await self._subjects(LARGE_RESULTS, _OBJECTS)
+        return [urlsafe_b64decode(subject.rpartition(".")[2]).decode(errors="replace") for subject in subjects]
+
+    async def _about(self, tenant: str, jobs: Set[Job]) -> list[tuple[str, int]]:
+        """Return the places of dead letters and feedback about these jobs of a tenant."""
+        streams = [(DEAD, "id", dead_subject(tenant))]
+        streams += [(FEEDBACK, "job_id", feedback_subject(tenant, source)) for source in Witness]
+        return [
+            (stream, message.sequence)
+            for stream, name, subject in streams
+            async for message in recorded(self._connection, stream, subject)
+            if (tenant, fields_in(message.data).get(name)) in jobs
+        ]
+
+    async def _purge(self, subjects: Sequence[tuple[str, str]], before: int | None = None) -> int:
+        """Purge these subjects of their streams, of messages before number `before`."""
+        which = {} if before is None else {"seq": before}
+        purged = 0
+        for start in range(0, len(subjects), AT_ONCE):
+            portion = subjects[start : start + AT_ONCE]
+            asked = [
+                Message(f"{API}.STREAM.PURGE.{stream}", to_json({"filter": subject, **which}))
+                for stream, subject in portion
+            ]
+            for (stream, _), reply in zip(portion, await self._connection.exchange(asked), strict=True):
+                purged += _purged(stream, reply.data)
+        return purged
+
+    async def _delete(self, places: Sequence[tuple[str, int]]) -> int:
+        """Delete messages and overwrite their bytes; return how many were there."""
+        return sum([await api.delete(self._connection, *place) for place in places])
+
+
+def _meta(name: str) -> tuple[str, str]:
+    return LARGE_RESULTS, object_meta_subject(name)
+
+
+def _purged(stream: str, data: bytes) -> int:
+    answer = from_json(data)
+    if "error" in answer:
+        raise refused(stream, answer["error"].get("err_code"), answer["error"].get("description"))
+    return int(answer["purged"])

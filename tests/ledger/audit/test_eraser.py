@@ -1,0 +1,190 @@
+"""`fleet erase` on a real broker: nothing of a tenant or a person is left in any stream, and the accounts stand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from ledger_lines import entry
+from queue_rigs import STREAMS, JetStreamRig, jetstream_rig
+from sqlalchemy import Engine
+
+from fleet.ledger.audit.erase import Subject, erase
+from fleet.ledger.audit.eraser import Eraser
+from fleet.ledger.audit.verify import verify
+from fleet.ledger.database import database_url, engine_for
+from fleet.ledger.store import LedgerStore
+from fleet.ledger.writer import LedgerWriter
+from fleet.model.attempt import Answer, Usage
+from fleet.model.errors import ConfigError, FleetError
+from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import DeadLetter, Problem, Result, Start, Status
+from fleet.model.submission import Submission
+from queues.jetstream.maintenance.erasing import JetStreamErasing
+from queues.jetstream.stores.ledger import JetStreamLedger
+from queues.server.embedded import EmbeddedServer
+from queues.wire.letters import message_of
+
+ANNA, NOBODY = "person-anna", None
+OURS, THEIRS = "acme", "globex"
+
+
+def job(tenant: str, number: int) -> str:
+    return f"job-of-{tenant}-{number:08d}"
+
+
+class Scene:
+    """Two tenants whose jobs have left something everywhere, and the ledger's writer."""
+
+    def __init__(self, rig: JetStreamRig, engine: Engine) -> None:
+        self.rig = rig
+        self.engine = engine
+        store = LedgerStore(engine, time.time)
+        store.open()
+        self.writer = LedgerWriter(JetStreamLedger(rig.connection), store, gather_seconds=0.0, pause_seconds=(0.1,))
+        self.eraser = Eraser(JetStreamErasing(rig.connection), engine)
+        self._writing = asyncio.ensure_future(self.writer.run())
+
+    async def stop_writing(self) -> None:
+        self.writer.drain()
+        await self._writing
+
+    async def leave(self, tenant: str, number: int, person: str | None, characters: int = 10) -> None:
+        """Have a job leave a result, a line, feedback, a dead letter, a begun call and a cancellation."""
+        name = job(tenant, number)
+        answer = Answer({"role": "assistant", "content": f"to {tenant} " + "x" * characters}, "stop", Usage(1, 2), "m")
+        await self.rig.queue.publish(
+            [
+                Result(name, tenant, Status.SUCCEEDED, Reason.CONFIDENT, 1.0, answer=answer),
+                DeadLetter(tenant, name, Reason.INVALID, Problem("no"), b"prompt", 1.0, Lane.BULK),
+                Feedback(name, tenant, Verdict.GOOD, 1.0, Witness.SHADOW, target="t", propensity=0.5, id=f"f-{name}"),
+                Start(name, tenant, 1, 1, "t", 1.0, "x"),
+            ]
+        )
+        await self.rig.desk(tenant).give_feedback(Feedback(name, tenant, Verdict.BAD, 1.0, id=f"feedback-{name}"))
+        await self.rig.desk(tenant).cancel(name)
+        message = message_of(entry(number, tenant=tenant))
+        said = {**json.loads(message.data), "id": name, "person": person}
+        headers = {"Nats-Msg-Id": f"{tenant}.{name}.1"}
+        await self.rig.inject(message.subject, json.dumps(said).encode(), headers)
+
+    async def found(self, *words: str) -> set[str]:
+        """Return the streams in which any of these words stand, in a subject or a body."""
+        js = self.rig.connection.nats.jetstream()
+        hits = set()
+        for stream in STREAMS:
+            state = (await js.stream_info(stream)).state
+            for sequence in range(state.first_seq, state.last_seq + 1):
+                try:
+                    message = await js.get_msg(stream, sequence)
+                except Exception as error:  # a message that was deleted
+                    assert "no message found" in str(error)
+                    continue
+                text = message.subject.encode() + b" " + (message.data or b"")
+                if any(word.encode() in text for word in words):
+                    hits.add(stream)
+        return hits
+
+    def faults(self) -> list[str]:
+        return [fault.what for report in verify(self.engine, "n", None, None) for fault in report.faults]
+
+
+EVERYWHERE = {"RESULTS", "LEDGER", "DEAD", "FEEDBACK", "STARTS", "CANCELS"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path_factory.mktemp("nats")) as running:
+        yield running
+
+
+@pytest.fixture
+async def scene(server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Scene]:
+    async with AsyncExitStack() as stack:
+        rig = await jetstream_rig(stack, server.url, ack_wait_seconds=30.0)
+        engine = engine_for(database_url(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"))
+        stack.callback(engine.dispose)
+        made = Scene(rig, engine)
+        yield made
+        await made.stop_writing()
+
+
+async def test_nothing_of_an_erased_tenant_is_left_in_any_stream(scene: Scene) -> None:
+    for number in range(3):
+        await scene.leave(OURS, number, NOBODY)
+        await scene.leave(THEIRS, number, NOBODY)
+    await scene.leave(OURS, 3, NOBODY, characters=9_000_000)
+    assert await scene.found(OURS) == {*EVERYWHERE, "OBJ_results-large"}
+
+    done = await scene.eraser.erase(Subject(OURS))
+
+    assert (done.rows, done.unfinished, len(done.erasures)) == (4, 0, 1)
+    assert await scene.found(OURS) == set()
+    assert await scene.found(THEIRS) == EVERYWHERE
+    assert scene.faults() == []
+
+
+async def test_nothing_of_an_erased_person_is_left_and_the_tenants_other_jobs_are(scene: Scene) -> None:
+    for number, person in enumerate((ANNA, NOBODY, "person-ben")):
+        await scene.leave(OURS, number, person)
+        await scene.leave(THEIRS, number, person)
+    await scene.leave(OURS, 3, ANNA, characters=9_000_000)
+
+    done = await scene.eraser.erase(Subject(OURS, ANNA))
+
+    assert done.rows == 2
+    assert await scene.found(job(OURS, 0), job(OURS, 3)) == set()
+    for kept in (job(OURS, 1), job(OURS, 2), job(THEIRS, 0)):
+        assert await scene.found(kept) == EVERYWHERE
+    assert await scene.found(ANNA) == {"LEDGER"}  # the other tenant's line
+    assert scene.faults() == []
+
+
+async def test_erasing_again_changes_nothing(scene: Scene) -> None:
+    await scene.leave(OURS, 1, NOBODY)
+    await scene.eraser.erase(Subject(OURS))
+    again = await scene.eraser.erase(Subject(OURS))
+    assert (again.rows, again.messages, again.erasures) == (0, 0, ())
+    assert scene.faults() == []
+
+
+async def test_an_erasure_that_a_crash_kept_off_the_record_is_recorded_by_the_next(scene: Scene) -> None:
+    await scene.leave(OURS, 1, NOBODY)
+    await scene.eraser.erase(Subject(THEIRS))  # returns once the ledger has all lines
+    erase(scene.engine, Subject(OURS))
+    assert len(scene.faults()) == 1
+    await scene.eraser.erase(Subject(OURS))
+    assert scene.faults() == []
+    assert await scene.found(OURS) == set()
+
+
+async def test_jobs_that_still_wait_are_counted_and_left(scene: Scene) -> None:
+    await scene.leave(OURS, 1, NOBODY)
+    waiting = Submission("job-0123456789abcdef", "chat", {"messages": [{"role": "user", "content": "Hi"}]})
+    await scene.rig.desk(OURS).submit([waiting])
+    done = await scene.eraser.erase(Subject(OURS))
+    assert done.unfinished == 1
+    assert await scene.found(OURS) == {"JOBS"}
+
+
+async def test_an_erased_tenant_cannot_be_erased_once_more(scene: Scene) -> None:
+    with pytest.raises(ConfigError, match="erased already"):
+        await scene.eraser.erase(Subject("erased-0011223344556677"))
+
+
+async def test_nothing_is_erased_while_the_ledger_is_behind(scene: Scene) -> None:
+    await scene.leave(OURS, 1, NOBODY)
+    await scene.eraser.erase(Subject("nobody"))
+    await scene.stop_writing()
+    await scene.leave(OURS, 2, NOBODY)
+    behind = Eraser(JetStreamErasing(scene.rig.connection), scene.engine, writer_seconds=0.0)
+    with pytest.raises(FleetError, match="is `fleet ledger run` running"):
+        await behind.erase(Subject(OURS))
+    assert await scene.found(OURS) == EVERYWHERE
