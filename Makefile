@@ -92,6 +92,7 @@ docs: setup  ## write the generated documents
 	$(BIN)/python -m queues.wire.schema > docs/reference/wire-schema-v1.json
 	$(BIN)/python -m fleet.telemetry.metrics docs/reference/metrics.md
 	PYTHONPATH=tests/support $(BIN)/python -m log_events > docs/reference/events.md
+	$(BIN)/python -m deployments.monitoring.dashboards
 
 clean:  ## remove the environment and everything built
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

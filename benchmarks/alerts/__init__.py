@@ -1,0 +1,1 @@
+"""Fires every alert by a real fault, and writes down which fault fires which."""

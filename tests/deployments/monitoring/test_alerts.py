@@ -1,0 +1,104 @@
+"""Every alert has its words, its section in the runbook, its cases for promtool, and a fault that fires it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from pages import ROOT, anchors, blocks
+from prometheus_server import prometheus_binary
+
+from benchmarks.alerts.faults import FAULTS
+from benchmarks.alerts.matrix import shown, table
+from benchmarks.alerts.recorded import RULES, alerts
+
+FOLDER = RULES.parent
+PAGE = ROOT / "docs" / "how-to" / "alerts.md"
+CASES = yaml.safe_load((FOLDER / "alerts.test.yaml").read_text())["tests"]
+
+ALERTS = pytest.mark.parametrize(("name", "alert"), alerts().items(), ids=alerts())
+
+
+def expected(name: str) -> list[list[dict[str, Any]]]:
+    """What each case for an alert expects."""
+    tests = [test for case in CASES for test in case["alert_rule_test"]]
+    return [test["exp_alerts"] for test in tests if test["alertname"] == name]
+
+
+@ALERTS
+def test_every_alert_reads_series_and_labels_of_the_catalogue(name: str, alert: dict[str, Any], read_by: Any) -> None:
+    found = read_by(alert["expr"])
+    assert found
+    for reading in found:
+        assert reading.metric is not None, reading.series
+        assert reading.labels <= set(reading.metric.prometheus_labels)
+        assert reading.aggregation != "sum" or not reading.metric.shared
+
+
+@ALERTS
+def test_every_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(name: str, alert: dict[str, Any]) -> None:
+    assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
+    assert alert["labels"]["severity"] in ("critical", "warning")
+    page, _, section = alert["annotations"]["runbook_url"].partition("#")
+    assert (ROOT / page, section) == (PAGE, name.lower())
+    assert section in anchors(PAGE)
+
+
+@ALERTS
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not(
+    name: str, alert: dict[str, Any]
+) -> None:
+    found = expected(name)
+    assert any(found)
+    assert not all(found)
+
+
+@ALERTS
+def test_every_alert_is_fired_by_a_fault(name: str, alert: dict[str, Any]) -> None:
+    assert any(name in fault.due for fault in FAULTS)
+
+
+def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
+    runbook = PAGE.read_text().partition("\n## Runbook\n")[2]
+    assert re.findall(r"^### (.+)$", runbook, re.M) == list(alerts())
+
+
+def test_the_table_of_the_page_is_the_one_that_the_faults_make() -> None:
+    """Run `python -m benchmarks.alerts` where this fails: it proves the table and writes it."""
+    assert shown(PAGE.read_text()) == table()
+
+
+def test_prometheus_own_tool_finds_nothing_wrong_with_the_rules_and_the_configuration() -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml")
+    promtool("check", "config", "prometheus.yaml")
+
+
+def test_the_alerts_fire_on_invented_series_as_their_cases_say() -> None:
+    promtool("test", "rules", "alerts.test.yaml")
+
+
+def promtool(*words: str) -> None:
+    command = [prometheus_binary("promtool"), *words]
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_object_for_prometheus_operator_holds_the_rules_as_they_are(tmp_path) -> None:
+    [shell] = [block.text for block in blocks(PAGE) if "PrometheusRule" in block.text]
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\ncat\n")
+    kubectl.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(["bash", "-euc", shell], cwd=ROOT, env={"PATH": path}, capture_output=True, check=True)
+    rule = yaml.safe_load(done.stdout)
+    assert (rule["kind"], rule["spec"]) == ("PrometheusRule", yaml.safe_load(RULES.read_text()))
+
+
+def test_the_configmaps_hold_the_rules_and_every_dashboard() -> None:
+    made = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"]
+    files = {each["name"]: each["files"] for each in made}
+    assert files["fleet-alerts"] == ["alerts.yaml"]
+    assert sorted(files["fleet-dashboards"]) == sorted(f"grafana/{path.name}" for path in FOLDER.glob("grafana/*.json"))
