@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleet.cli.output import Output
-from fleet.model.errors import FleetError
+from fleet.model.errors import FleetError, LedgerUnavailable
 from fleet.model.span import Span, Step
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ async def trace(settings: Settings, output: Output, job_id: str, tenant: str | N
     """
     from fleet.telemetry.story import end_of, spans_of
 
-    lines = await _one_job(settings, job_id, tenant)
+    lines = await _one_job(settings, output, job_id, tenant)
     spans, ended = spans_of(lines), end_of(lines) is not None
     if export:
         if not ended:
@@ -44,8 +44,12 @@ def _export(lines: Sequence[LedgerEntry]) -> None:
     send(lines, os.environ)
 
 
-async def _one_job(settings: Settings, job_id: str, tenant: str | None) -> Sequence[LedgerEntry]:
-    lines = await _lines(settings, job_id, tenant)
+async def _one_job(settings: Settings, output: Output, job_id: str, tenant: str | None) -> Sequence[LedgerEntry]:
+    from fleet.telemetry.story import end_of
+
+    lines = _in_database(settings, output, job_id, tenant)
+    if end_of(lines) is None:  # the database may be behind the stream
+        lines = [*lines, *await _in_stream(settings, job_id, tenant)]
     tenants = sorted({line.tenant for line in lines})
     if not lines:
         raise FleetError(f"the ledger has no line of a job {job_id}: it is there once a job has run or ended")
@@ -54,7 +58,20 @@ async def _one_job(settings: Settings, job_id: str, tenant: str | None) -> Seque
     return lines
 
 
-async def _lines(settings: Settings, job_id: str, tenant: str | None) -> Sequence[LedgerEntry]:
+def _in_database(settings: Settings, output: Output, job_id: str, tenant: str | None) -> Sequence[LedgerEntry]:
+    """Return the lines of the job in the ledger's database; none where there is no database, or it does not answer."""
+    try:
+        from fleet.ledger.reading import open_reader
+
+        with open_reader(settings.ledger_address) as reader:
+            return reader.job(tenant, job_id)
+    except (LedgerUnavailable, ModuleNotFoundError) as error:
+        if settings.ledger_url is not None:
+            output.progress(f"reading the stream, not the database: {error}")
+        return []
+
+
+async def _in_stream(settings: Settings, job_id: str, tenant: str | None) -> Sequence[LedgerEntry]:
     """Return the lines of the job in the stream of accounts, which keeps them for 30 days."""
     from fleet.app import login_of, open_journal
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
+from ledger_lines import lines_of
 from otlp_sink import OtlpSink
 
+from fleet.ledger.database import database_url, engine_for
+from fleet.ledger.store import LedgerStore
 from fleet.model.attempt import Answer, Attempt, EngineTimes, Hop, Judged, Usage
 from fleet.model.calibration import OutputKind
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import LedgerEntry, Status
+from fleet.model.result import LedgerEntry, LedgerStream, Status
+from fleet.settings.environment import load
 from fleet.telemetry.story import spans_of
 
 JOB = "job-0123456789abcdef"
@@ -43,6 +48,24 @@ END = LedgerEntry(JOB, "demo", Lane.BULK, 105.0, Reason.CONFIDENT, "chat", "paid
 def told(fake_app):
     """Puts lines into the ledger of the fleet."""
     return lambda *lines: asyncio.run(fake_app.fleet.queue.publish(lines))
+
+
+@pytest.fixture
+def database(fake_app):
+    """Writes lines into the ledger's database, where a command looks for it unless it is told another place."""
+    engine = engine_for(database_url(load().ledger_address))
+    store = LedgerStore(engine, time.time)
+    store.open()
+    store.follow(LedgerStream("now", 1, 100, 0))
+    written = 0
+
+    def write(*lines):
+        nonlocal written
+        store.write(lines_of(lines, written + 1))
+        written += len(lines)
+
+    yield write
+    engine.dispose()
 
 
 def test_the_tree_of_an_escalated_job_is_printed(invoke, told):
@@ -108,6 +131,28 @@ def test_a_job_that_has_not_ended_is_shown_and_not_exported(invoke, told, monkey
     assert "the job has not ended yet" in invoke("trace", JOB).stdout
     refused = invoke("trace", JOB, "--export")
     assert (refused.exit_code, "has not ended yet" in refused.stderr) == (1, True)
+
+
+def test_with_a_database_no_stream_is_read_unless_the_database_is_behind(invoke, told, fake_app, database):
+    database(LOW, END)
+    fake_app.is_up = False
+    assert "succeeded (confident), 2 attempts" in invoke("trace", JOB).stdout
+
+    fake_app.is_up = True
+    late = replace(END, job_id="job-late-0123456789a")
+    database(replace(LOW, job_id=late.job_id))
+    told(replace(LOW, job_id=late.job_id), late)
+    assert "succeeded (confident), 2 attempts" in invoke("trace", late.job_id).stdout
+
+
+def test_a_database_that_does_not_answer_is_told_and_the_stream_read(invoke, told, monkeypatch, tmp_path):
+    told(LOW, END)
+    monkeypatch.setenv("FLEET_LEDGER_URL", f"sqlite:///{tmp_path}/nothing.sqlite3")
+
+    shown = invoke("trace", JOB)
+
+    assert (shown.exit_code, "not the database" in shown.stderr) == (0, True)
+    assert "succeeded (confident)" in shown.stdout
 
 
 def test_a_job_of_which_the_ledger_knows_nothing_is_an_error(invoke, told):
