@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fleet.model.attempt import Attempt
 from fleet.model.result import Status
-from fleet.model.span import Sampling, is_sampled, publisher_of
+from fleet.model.span import Sampling, is_sampled, publisher_of, trace_id_of
+from fleet.model.unguarded import unguarded
 
 ERRORS = (Status.FAILED, Status.EXPIRED)
 """The ends that nobody wished for. A rejected job is its publisher's fault, and its result says what is wrong."""
@@ -18,6 +19,7 @@ NEARLY_LATE = 0.9
 LOW_BITS = (1 << 64) - 1
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Pace:
     """The time that a job took, what all but a few of its lane take, and what it had up to its deadline; in seconds."""
@@ -31,14 +33,18 @@ class Pace:
         return self.taken > self.usual or self.taken >= NEARLY_LATE * self.allowed
 
 
-def is_kept_by_id(traceparent: str | None, trace_id: int, sampling: Sampling) -> bool:
-    """Return whether the trace is kept whatever becomes of the job: every process gives the same answer.
+def kept_by_id(traceparent: str | None, tenant: str, job_id: str, sampling: Sampling) -> int | None:
+    """Return the id of the job's trace if it is kept whatever becomes of the job, which every process answers alike.
 
     Ids are compared as OpenTelemetry's samplers do, so that services with equal shares keep the same traces.
     """
-    if traceparent is not None and sampling.follows_publisher and publisher_of(traceparent) is not None:
-        return is_sampled(traceparent)
-    return (trace_id & LOW_BITS) < sampling.share * (LOW_BITS + 1)
+    publisher = publisher_of(traceparent)
+    if publisher is not None and traceparent is not None and sampling.follows_publisher:
+        return publisher.trace_id if is_sampled(traceparent) else None
+    if sampling.share <= 0.0:
+        return None
+    trace_id = trace_id_of(None, tenant, job_id) if publisher is None else publisher.trace_id
+    return trace_id if (trace_id & LOW_BITS) < sampling.share * (LOW_BITS + 1) else None
 
 
 def is_notable(status: Status, attempts: Sequence[Attempt], pace: Pace, sampling: Sampling) -> bool:
@@ -49,4 +55,4 @@ def is_notable(status: Status, attempts: Sequence[Attempt], pace: Pace, sampling
         return True
     if len(attempts) > 1 and any(each.target != attempts[0].target for each in attempts):
         return True
-    return sum(each.cost_usd for each in attempts) >= sampling.expensive_usd
+    return sum([each.cost_usd for each in attempts]) >= sampling.expensive_usd

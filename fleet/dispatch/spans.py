@@ -16,11 +16,11 @@ from fleet.model.delivery import AnyDelivery, Committed, Transition
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Malformed, Result, Work
-from fleet.model.span import AttributeValue, Link, Sampling, Span, Step, batch_of, span_id_of, trace_id_of
+from fleet.model.span import AttributeValue, Link, Sampling, Span, Step, batch_of, span_id_of
 from fleet.ports import Tracer
 from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
-from policies.tracing import Pace, is_kept_by_id, is_notable
+from policies.tracing import Pace, is_notable, kept_by_id
 
 WINDOW = 512
 SLOW_SHARE = 0.01
@@ -55,9 +55,9 @@ class Spans:
         if result is None:
             if line.attempt is not None and line.attempt.reason is Reason.SHADOW and self._is_kept_by_id(line):
                 self._tracer.export((line,))
-        elif not any(each is result for each in committed.repeated) and self._is_kept(
-            line, result, transition.delivery
-        ):
+        elif committed.repeated and any(each is result for each in committed.repeated):
+            return
+        elif self._is_kept(line, result, transition.delivery):
             self._tracer.export(_lines_of(line, result))
 
     def ran(self, jobs: Sequence[InFlightJob], target: str, batch: MicroBatch, ended_at: float) -> None:
@@ -92,20 +92,12 @@ class Spans:
         return Pace(taken, self._usual[job.lane].note(taken), deadline_at(job, self._rules) - due_at)
 
     def _is_kept_by_id(self, line: LedgerEntry) -> bool:
-        return self._kept_trace(line.traceparent, line.tenant, line.job_id) is not None
-
-    def _kept_trace(self, traceparent: str | None, tenant: str, job_id: str) -> int | None:
-        """Return the id of the job's trace, if that is a reason to keep it."""
-        sampling = self._sampling
-        if sampling.share <= 0.0 and (traceparent is None or not sampling.follows_publisher):
-            return None
-        trace_id = trace_id_of(traceparent, tenant, job_id)
-        return trace_id if is_kept_by_id(traceparent, trace_id, sampling) else None
+        return kept_by_id(line.traceparent, line.tenant, line.job_id, self._sampling) is not None
 
     def _link(self, inflight: InFlightJob) -> Link | None:
         job, shadow = inflight.job, inflight.shadow
         job_id = job.id if shadow is None else shadow.job_id
-        trace_id = self._kept_trace(inflight.delivery.traceparent, job.tenant, job_id)
+        trace_id = kept_by_id(inflight.delivery.traceparent, job.tenant, job_id, self._sampling)
         if trace_id is None:
             return None
         line = f"{len(inflight.attempts) + 1}.again" if inflight.repeated else str(len(inflight.attempts) + 1)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fleet.model.unguarded import unguarded
+
 AttributeValue = str | int | float | bool
 
 SAMPLED = 1
@@ -33,6 +35,7 @@ class Step(StrEnum):
     BATCH = "batch"
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Link:
     """Another span, perhaps of another trace."""
