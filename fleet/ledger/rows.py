@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json
@@ -41,6 +42,8 @@ NANO = 1_000_000_000
 STEPS = 2**20
 """Steps of a second in which the time of attempts is added up."""
 
+DAY_SECONDS = 86_400
+
 
 def time_of(line: LedgerLine, before: float, now: float) -> float:
     """Return the time that counts for a line: that of the broker's store, but never before the line before.
@@ -53,7 +56,12 @@ def time_of(line: LedgerLine, before: float, now: float) -> float:
 
 def day_of(at: float) -> str:
     """Return the UTC day of a time, as YYYY-MM-DD."""
-    return datetime.fromtimestamp(at, UTC).date().isoformat()
+    return _day(int(at // DAY_SECONDS))
+
+
+@lru_cache(8)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY_SECONDS, UTC).date().isoformat()
 
 
 def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
@@ -158,7 +166,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _text(value: Any, most_chars: int) -> str | None:
     if not isinstance(value, str):
         return None
-    return _UNSTORABLE.sub("\ufffd", value[:most_chars])
+    text = value[:most_chars]
+    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
 
 
 def _number(value: Any) -> float | None:
