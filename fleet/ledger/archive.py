@@ -111,6 +111,16 @@ def read(folder: Path, day: str, digest: str, columns: Sequence[str]) -> pa.Tabl
     return pq.read_table(pa.BufferReader(data), columns=list(columns))
 
 
+def rewrite(engine: Engine, folder: Path, tenant: str | None, name: str) -> None:
+    """Write the files of days again whose rows were erased; with a `tenant`, also those that have no rows any more.
+
+    `name` is what the tenant is called from now on. Raises: LedgerUnavailable, DamagedArchive, OSError.
+    """
+    archive_closed_days(engine, folder)
+    if tenant is not None:
+        rename_tenant(engine, folder, tenant, name)
+
+
 def rename_tenant(engine: Engine, folder: Path, tenant: str, name: str) -> list[str]:
     """Put `name` in place of a tenant in every archived day, and numbers in place of its job ids; return these days.
 

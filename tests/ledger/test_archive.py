@@ -13,7 +13,8 @@ from accounts import Accounts, JobOf, call
 from sqlalchemy import Connection, delete, select, update
 
 from fleet.ledger import archive
-from fleet.ledger.archive import DamagedArchive, path_of, read, rename_tenant
+from fleet.ledger.archive import DamagedArchive, path_of, read, rename_tenant, rewrite
+from fleet.ledger.audit.erase import Subject, erase
 from fleet.ledger.tables import days, entries
 
 FIRST, SECOND = "2026-03-01", "2026-03-02"
@@ -141,3 +142,19 @@ def test_a_day_that_has_lost_rows_gets_no_file(accounts: Accounts) -> None:
     assert accounts.archive() == []
     accounts.book(2, JobOf().lines(4, call("small")))
     assert accounts.archive() == [SECOND]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_after_an_erasure_no_file_names_the_tenant_whether_or_not_its_rows_are_kept(
+    accounts: Accounts, kept: bool
+) -> None:
+    accounts.archive()
+    spent = sum(row["cost_nano_usd"] for row in rows_of(accounts))
+    if not kept:
+        accounts.forget()
+    [erasure, *_] = erase(accounts.engine, Subject("acme"))
+    rewrite(accounts.engine, accounts.folder, "acme", erasure.id)
+    assert list(accounts.folder.iterdir()) == [file_of(accounts)]
+    assert b"acme" not in file_of(accounts).read_bytes()
+    assert {row["tenant"] for row in rows_of(accounts)} == {erasure.id, "globex"}
+    assert sum(row["cost_nano_usd"] for row in rows_of(accounts)) == spent

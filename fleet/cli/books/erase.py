@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,6 +55,7 @@ async def _erase(settings: Settings, output: Output, tenant: str | None, person:
 @asynccontextmanager
 async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
     from fleet.app import login_of, open_erasing
+    from fleet.ledger.archive import rewrite
     from fleet.ledger.audit.eraser import Eraser
     from fleet.ledger.database import check_migrated, database_url, engine_for
 
@@ -63,7 +65,7 @@ async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
         await asyncio.to_thread(check_migrated, engine)
         broker = await open_erasing(settings.nats_url, login_of(settings))
         try:
-            yield Eraser(broker, engine)
+            yield Eraser(broker, engine, archive=partial(rewrite, engine, settings.archive_dir))
         finally:
             await broker.close()
     finally:

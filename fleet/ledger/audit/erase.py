@@ -74,14 +74,14 @@ def erase(engine: Engine, subject: Subject) -> list[Erasure]:
             tenants = connection.scalars(sa.select(entries.c.tenant).where(subject.condition).distinct()).all()
             made = [_erase(connection, Subject(tenant, subject.person)) for tenant in sorted(tenants)]
             if subject.person is None:
-                _rename_sums(connection, str(subject.tenant), made[0].id if made else _new_id())
+                _rename_sums(connection, str(subject.tenant), made[0].id if made else new_id())
         _clean(engine)
     return made
 
 
 def _erase(connection: Connection, subject: Subject) -> Erasure:
     """Erase lines of one tenant."""
-    erasure = _new_id()
+    erasure = new_id()
     tenant = erasure if subject.person is None else subject.tenant
     affected = connection.scalars(sa.select(entries.c.day).where(subject.condition).distinct()).all()
     _move_sums(connection, subject, {"tenant": tenant, "task": None})
@@ -94,7 +94,8 @@ def _erase(connection: Connection, subject: Subject) -> Erasure:
     return made
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return an id for an erasure; an erased tenant is called so."""
     return ERASED + secrets.token_hex(8)
 
 

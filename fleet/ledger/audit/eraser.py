@@ -46,6 +46,9 @@ class ErasingBroker(Protocol):
 EraseContents = Callable[[str | None, str | None], int]
 """Erases the contents of a tenant, or of a person, and returns how many those were."""
 
+RewriteArchive = Callable[[str | None, str], None]
+"""Writes the files of erased days again. With a tenant, whose new name comes second, also those without rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Erased:
@@ -69,11 +72,13 @@ class Eraser:
         broker: ErasingBroker,
         engine: Engine,
         contents: EraseContents = lambda tenant, person: 0,
+        archive: RewriteArchive = lambda tenant, name: None,
         writer_seconds: float = WRITER_SECONDS,
     ) -> None:
         self._broker = broker
         self._engine = engine
         self._contents = contents
+        self._archive = archive
         self._writer_seconds = writer_seconds
 
     async def erase(self, subject: Subject, on_progress: Callable[[str], None] = lambda step: None) -> Erased:
@@ -93,6 +98,8 @@ class Eraser:
         on_progress("erasing accounts")
         erasures = await asyncio.to_thread(ledger.erase, self._engine, subject)
         messages += await self._erase_lines(subject, lines, last)
+        on_progress("writing the archive again")
+        await asyncio.to_thread(self._archive, *_renamed(subject, erasures))
         await self._record(erasures)
         unfinished = 0 if subject.tenant is None else await self._broker.unfinished(subject.tenant)
         rows = sum(each.rows for each in erasures)
@@ -125,3 +132,9 @@ class Eraser:
                 )
             await asyncio.sleep(LOOK_SECONDS)
         return line
+
+
+def _renamed(subject: Subject, erasures: Sequence[Erasure]) -> tuple[str | None, str]:
+    """Return the tenant that the archive must not name any more, if there is one, and the name in its place."""
+    name = erasures[0].id if erasures else ledger.new_id()
+    return (subject.tenant if subject.person is None else None), name
