@@ -309,7 +309,7 @@ def test_a_dispatcher_runs_on_the_event_loop_that_was_measured(invoke: Invoke, m
 def test_every_command_can_print_json() -> None:
     groups = [typer_app, *(group.typer_instance for group in typer_app.registered_groups)]
     commands = [command.callback for group in groups if group for command in group.registered_commands]
-    assert len(commands) == 23
+    assert len(commands) > 30  # or they were not found
     assert all("as_json" in command.__annotations__ for command in commands if command)
 
 
