@@ -173,8 +173,13 @@ class Journal(Protocol):
 class LedgerFeed(Protocol):
     """The lines of accounts in the order of their stream, for the one process that writes them down."""
 
-    async def begin(self, after: int) -> LedgerStream:
-        """Start behind this message of the stream, whatever was taken before. Raises: QueueUnavailable."""
+    async def begin(self, after: int, since: float | None = None) -> LedgerStream:
+        """Start behind this message of the stream, whatever was taken before.
+
+        With `since` start at the first message that was stored at or after this time (unix seconds) instead.
+
+        Raises: QueueUnavailable.
+        """
 
     async def take(self, limit: int, wait_seconds: float) -> Sequence[LedgerLine]:
         """Return the next lines, up to `limit`; none if none comes within `wait_seconds`.

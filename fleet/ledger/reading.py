@@ -111,13 +111,14 @@ class LedgerReader:
     def job(self, tenant: str | None, job_id: str) -> list[LedgerEntry]:
         """Return a job's lines, oldest first; without a tenant those of every tenant's job of this id.
 
-        A line that was erased, or is of a version that cannot be read, is left out; the latter are logged.
+        Of a job that was submitted again under its id they are those of the last time. A line that was erased, or is of
+        a version that cannot be read, is left out; the latter are logged.
         """
         query = select(entries.c.seq, entries.c.body).where(entries.c.job_id == job_id, entries.c.body.is_not(None))
         if tenant is not None:
             query = query.where(entries.c.tenant == tenant)
-        found = (_entry(*row) for row in self._rows(query.order_by(entries.c.seq)))
-        return [entry for entry in found if entry is not None]
+        found = [_entry(*row) for row in self._rows(query.order_by(entries.c.seq))]
+        return _of_last_submission([entry for entry in found if entry is not None])
 
     def ended(self, wanted: EndedFilter, before_seq: int | None = None, limit: int = 100) -> list[EndedJob]:
         """Return jobs that have ended, the newest first, and only those before line `before_seq`."""
@@ -155,6 +156,11 @@ class LedgerReader:
     def _rows(self, query: Any) -> Sequence[Any]:
         with translated(self._engine.url), self._engine.connect() as connection:
             return connection.execute(query).all()
+
+
+def _of_last_submission(found: Sequence[LedgerEntry]) -> list[LedgerEntry]:
+    last = {entry.tenant: entry.submitted_at for entry in found}
+    return [entry for entry in found if entry.submitted_at == last[entry.tenant]]
 
 
 def _entry(seq: int, body: bytes) -> LedgerEntry | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from operator import itemgetter
 from typing import Any
 
@@ -29,6 +30,8 @@ _COLUMNS = tuple(column.name for column in entries.c)
 
 _values = itemgetter(*_COLUMNS)
 
+_POSITION = select(state.c.stream, state.c.last_seq, state.c.last_at, state.c.ahead, state.c.last_mark)
+
 
 class AnotherWriter(LedgerUnavailable):
     """Somebody else has written to the database since this writer read where it was."""
@@ -36,11 +39,16 @@ class AnotherWriter(LedgerUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the database is: it has every line of `stream` up to `last_sequence`, whose time is `last_at`."""
+    """How far the database is: it has every line of `stream` up to `last_sequence`, whose time is `last_at`.
+
+    The number of a row is its line's and `ahead`. `last_mark` tells the last line from others of its number.
+    """
 
     stream: str = ""
     last_sequence: int = 0
     last_at: float = 0.0
+    ahead: int = 0
+    last_mark: bytes = b""
 
 
 class LedgerStore:
@@ -57,27 +65,33 @@ class LedgerStore:
         self._insert = _copied if engine.dialect.name == POSTGRESQL else _inserted
         self._position = Position()
 
+    @property
+    def position(self) -> Position:
+        """How far the database is, as it was when it was last asked or written."""
+        return self._position
+
     def open(self) -> Position:
         """Make or migrate the tables, and return how far the database is."""
         migrate(self._engine)
         with translated(self._engine.url), self._engine.connect() as connection:
-            row = connection.execute(select(state.c.stream, state.c.last_seq, state.c.last_at)).one()
+            row = connection.execute(_POSITION).one()
         self._position = Position(*row)
         return self._position
 
     def follow(self, stream: LedgerStream) -> int:
         """Note which stream the lines come from; return how many of its lines were gone before they were written.
 
-        Raises: LedgerUnavailable if the database is ahead of the stream, so that this is another one's database.
+        Raises: LedgerUnavailable if the database is that of another stream.
         """
         position = self._position
-        if stream.last_sequence < position.last_sequence:
-            raise LedgerUnavailable(
-                f"the database has line {position.last_sequence}, and the stream ends with {stream.last_sequence}: "
-                "this is the database of another stream; name another one, or `fleet ledger replay` writes it again"
-            )
         is_same = position.stream in ("", stream.made_at)
         is_begun = position.last_sequence > 0
+        if not is_same and is_begun and stream.first_sequence <= position.last_sequence:
+            # Streams are numbered by the time when they were made: one that was made again has higher numbers.
+            raise LedgerUnavailable(
+                f"the database has line {position.last_sequence}, and this stream begins with {stream.first_sequence}: "
+                "this is the database of another stream; name another one, or `fleet ledger replay` writes it again"
+            )
         missed = max(0, stream.first_sequence - position.last_sequence - 1) if is_same and is_begun else 0
         if missed or position.stream != stream.made_at:
             with translated(self._engine.url), self._engine.begin() as connection:
@@ -86,10 +100,24 @@ class LedgerStore:
             self._position = replace(position, stream=stream.made_at)
         return missed
 
+    def has(self, line: LedgerLine | None) -> bool:
+        """Return whether this line, which the stream has under the last number written, is the one written."""
+        return self._position.last_mark in (b"", None if line is None else _mark(line))
+
+    def rewind(self, sequence: int) -> None:
+        """Go on with this line of a stream that has gone back: its rows are numbered behind those that are there."""
+        position = self._position
+        ahead = position.ahead + position.last_sequence - (sequence - 1)
+        moved = replace(position, last_sequence=sequence - 1, ahead=ahead, last_mark=b"")
+        with translated(self._engine.url), self._engine.begin() as connection:
+            self._advance(connection, moved)
+        self._position = moved
+
     def write(self, lines: Sequence[LedgerLine]) -> int:
         """Write lines (at least one, in order) behind what is there; return how many were new."""
         rows = self._rows(lines)
-        position = replace(self._position, last_sequence=rows[-1]["seq"], last_at=rows[-1]["at"])
+        last = lines[-1]
+        position = replace(self._position, last_sequence=last.sequence, last_at=rows[-1]["at"], last_mark=_mark(last))
         with translated(self._engine.url), self._engine.begin() as connection:
             self._advance(connection, position)
             new = self._new_rows(connection, rows)
@@ -101,6 +129,8 @@ class LedgerStore:
 
     def _rows(self, lines: Sequence[LedgerLine]) -> list[Row]:
         at, now, salts, rows = self._position.last_at, self._now(), os.urandom(SALT_BYTES * len(lines)), []
+        if ahead := self._position.ahead:
+            lines = [replace(line, sequence=line.sequence + ahead) for line in lines]
         for index, line in enumerate(lines):
             at = time_of(line, at, now)
             salt = salts[index * SALT_BYTES : (index + 1) * SALT_BYTES]
@@ -112,8 +142,14 @@ class LedgerStore:
 
         The first statement of the transaction, so that SQLite's lock is taken before anything is read.
         """
-        ours = state.c.last_seq == self._position.last_sequence
-        values = {"last_seq": position.last_sequence, "last_at": position.last_at}
+        before = self._position
+        ours = (state.c.last_seq == before.last_sequence) & (state.c.ahead == before.ahead)
+        values = {
+            "last_seq": position.last_sequence,
+            "last_at": position.last_at,
+            "ahead": position.ahead,
+            "last_mark": position.last_mark,
+        }
         if connection.execute(update(state).where(ours).values(values)).rowcount != 1:
             raise AnotherWriter("another process writes to this database: one `fleet ledger run` is enough")
 
@@ -130,16 +166,19 @@ class LedgerStore:
 
         Raises: LedgerUnavailable if that would lose something, unless `discard` says that it may.
         """
+        ahead = self._position.ahead
         with translated(self._engine.url), self._engine.begin() as connection:
             first = connection.scalar(select(func.min(entries.c.seq)))
             signed = connection.scalar(select(func.count(days.c.checkpoint)))
-            lost = [f"lines before {first_sequence}"] if first is not None and first < first_sequence else []
+            lost = [f"lines before {first_sequence}"] if first is not None and first - ahead < first_sequence else []
             lost += [f"{signed} signed checkpoints"] if signed else []
             if lost and not discard:
                 raise LedgerUnavailable(f"the stream cannot give back {' and '.join(lost)}: --discard gives them up")
             for table in (entries, rollups, days):
                 connection.execute(delete(table))
-            connection.execute(update(state).values(stream="", last_seq=0, last_at=0.0, **_NOTHING))
+            connection.execute(
+                update(state).values(stream="", last_seq=0, last_at=0.0, ahead=0, last_mark=b"", **_NOTHING)
+            )
         self._position = Position()
 
     def forget(self, before: str) -> int:
@@ -154,6 +193,10 @@ class LedgerStore:
             if last is None:
                 return 0
             return connection.execute(delete(entries).where(entries.c.seq <= last)).rowcount
+
+
+def _mark(line: LedgerLine) -> bytes:
+    return sha256(repr((line.tenant, line.message_id)).encode() + line.data).digest()
 
 
 def _inserted(connection: Connection, rows: Sequence[Row]) -> int:

@@ -13,7 +13,8 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    UniqueConstraint,
+    func,
+    text,
 )
 
 WORD_CHARS = 64
@@ -69,8 +70,11 @@ entries = Table(
     Column("salt", LargeBinary, doc="16 random bytes; null once erased"),
     Column("commitment", LargeBinary, nullable=False, doc="SHA-256 of salt, names and body"),
     Column("leaf", LargeBinary, nullable=False, doc="hash of the row's leaf in the log"),
-    UniqueConstraint("job_id", "tenant", "line", name="entries_line"),
 )
+
+# A job that is submitted again under its id, once its result is forgotten, runs and is paid for again.
+_submission = func.coalesce(entries.c.submitted_at, text("0"))
+Index("entries_line", entries.c.job_id, entries.c.tenant, entries.c.line, _submission, unique=True)
 
 ended = entries.c.status.is_not(None)
 """The condition of lines that ended a job: lists of jobs read these alone."""
@@ -118,6 +122,8 @@ state = Table(
     Column("id", Integer, primary_key=True, autoincrement=False, doc="1: there is one row"),
     Column("stream", Text, nullable=False, doc="when the stream was made, as the broker says"),
     Column("last_seq", BigInteger, nullable=False, doc="every line of the stream up to this one is here"),
+    Column("ahead", BigInteger, nullable=False, doc="what a row's number is above that of its line in the stream"),
+    Column("last_mark", LargeBinary, nullable=False, doc="SHA-256 of the last line; empty if it is not known"),
     Column("last_at", Double, nullable=False),
     Column("unreadable", BigInteger, nullable=False, doc="lines kept that could not be read"),
     Column("duplicates", BigInteger, nullable=False, doc="lines left out because they were there before"),

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fleet.ledger.store import AnotherWriter, LedgerStore, first_day_kept
+from fleet.ledger.store import AnotherWriter, LedgerStore, Position, first_day_kept
 from fleet.logs import get_logger
 from fleet.model.errors import LedgerUnavailable, LoginRefused, QueueUnavailable
-from fleet.model.result import LedgerLine
+from fleet.model.result import LedgerLine, LedgerStream
 from fleet.ports import LedgerFeed
 
 BATCH_LINES = 1_000
@@ -29,6 +29,11 @@ GATHER_SECONDS = 0.2
 
 PAUSE_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds until the next try after a failure, after the second, and so on; the last one stays."""
+
+AGAIN_SECONDS = 10_800.0
+"""Seconds of lines that are read again where the broker lost the end of the stream: far more than a power cut takes,
+and than its clock may be ahead (see `rows.AHEAD_SECONDS`).
+"""
 
 LOOK_SECONDS = 5.0
 """Seconds between two looks at how many lines wait."""
@@ -136,20 +141,51 @@ class LedgerWriter:
 
     async def _write_everything(self) -> None:
         position = await asyncio.to_thread(self._store.open)
-        stream = await self._feed.begin(position.last_sequence)
+        stream = await self._begin(position)
+        log.info("ledger_writing", after=position.last_sequence, waiting_lines=stream.waiting)
+        self.progress.waits(stream.waiting, self._now())
+        is_checked = False
+        while True:
+            lines = await self._feed.take(BATCH_LINES, 0.0 if self._draining.is_set() else WAIT_SECONDS)
+            if not lines and self._draining.is_set():
+                return
+            if lines and not is_checked:
+                lines, is_checked = await self._unwritten(lines, position), True
+            if lines:
+                await self._write(lines)
+            await self._look(is_caught_up=not lines)
+            await self._tidy()
+
+    async def _begin(self, position: Position) -> LedgerStream:
+        """Start with the last line written, which tells whether the stream still is what it was; if not, see there."""
+        stream = await self._feed.begin(position.last_sequence - bool(position.last_mark))
         missed = await self._in_database(self._store.follow, stream)
         if missed:
             log.error("ledger_lines_missed", lines=missed)
-        log.info("ledger_writing", after=position.last_sequence, waiting_lines=stream.waiting)
-        self.progress.waits(stream.waiting, self._now())
-        while True:
-            lines = await self._feed.take(BATCH_LINES, 0.0 if self._draining.is_set() else WAIT_SECONDS)
-            if lines:
-                await self._write(lines)
-            elif self._draining.is_set():
-                return
-            await self._look(is_caught_up=not lines)
-            await self._tidy()
+        if stream.last_sequence < position.last_sequence and position.last_mark:
+            return await self._begin_again(position)
+        return stream
+
+    async def _unwritten(self, lines: Sequence[LedgerLine], position: Position) -> Sequence[LedgerLine]:
+        """Return the first lines without the last one written; none where the stream has another in its place."""
+        if lines[0].sequence != self._store.position.last_sequence:  # it was deleted from the stream, or is not known
+            return lines
+        if not self._store.has(lines[0]):
+            await self._begin_again(position)
+            return ()
+        if len(lines) == 1:
+            await self._feed.written(lines[0].sequence)
+        return lines[1:]
+
+    async def _begin_again(self, position: Position) -> LedgerStream:
+        """Start before the cut of a stream that lost its end: lines that are written already are recognised."""
+        await self._feed.begin(0, position.last_at - AGAIN_SECONDS)
+        while not (lines := await self._feed.take(1, WAIT_SECONDS)):
+            if self._draining.is_set():
+                raise QueueUnavailable("the stream has gone back, and no line has come since")
+        await self._in_database(self._store.rewind, lines[0].sequence)
+        log.error("ledger_stream_went_back", line=position.last_sequence, again_from=lines[0].sequence)
+        return await self._feed.begin(lines[0].sequence - 1)
 
     async def _write(self, lines: Sequence[LedgerLine]) -> None:
         self.progress.waits(max(self.progress.waiting_lines, len(lines)), lines[0].stored_at)

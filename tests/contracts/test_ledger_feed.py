@@ -98,3 +98,16 @@ async def test_bytes_of_a_stranger_come_as_they_are(rig: Rig) -> None:
     [line] = await taken(feed, 1)
 
     assert (line.tenant, line.message_id, line.data) == ("mallory", None, b"\xff\x00")
+
+
+async def test_a_feed_starts_with_the_lines_of_a_time(rig: Rig) -> None:
+    await rig.queue.publish([booked(number) for number in range(5)])
+    feed = rig.ledger_feed()
+    await feed.begin(0)
+    lines = await taken(feed, 5)
+
+    await feed.begin(0, since=lines[0].stored_at - 60.0)
+    assert (await taken(feed, 5))[0].sequence == lines[0].sequence
+
+    await feed.begin(4, since=lines[-1].stored_at + 60.0)
+    assert await feed.take(10, AT_ONCE) == []

@@ -30,7 +30,10 @@ def reopened(engine: Engine) -> LedgerStore:
 def test_what_was_written_is_where_another_process_goes_on(store: LedgerStore, engine: Engine) -> None:
     store.follow(STREAM)
     assert store.write(TEN) == 10
-    assert LedgerStore(engine, lambda: NOON).open() == Position(STREAM.made_at, 10, NOON)
+    position = LedgerStore(engine, lambda: NOON).open()
+    assert replace(position, last_mark=b"") == Position(STREAM.made_at, 10, NOON)
+    assert store.has(TEN[-1])
+    assert not store.has(TEN[-2])
 
 
 def test_a_body_lies_there_as_it_came_with_what_stands_for_it(store: LedgerStore, engine: Engine) -> None:
@@ -49,6 +52,18 @@ def test_a_line_repeated_after_a_long_time_is_counted_once(store: LedgerStore, r
 
     [sums] = reader.attempt_sums((), "2026-03-01", "2026-03-01")
     assert (reader.lines(), sums.lines, reader.state().duplicates, reader.state().last_seq) == (11, 11, 1, 12)
+
+
+def test_a_job_that_is_submitted_again_under_its_id_is_paid_for_again(store: LedgerStore, reader: LedgerReader) -> None:
+    """Its first result is forgotten by then, so it runs once more."""
+    once, again = (replace(entry(3), submitted_at=NOON + seconds) for seconds in (0.0, 100_000.0))
+
+    assert store.write(lines_of([once, again])) == 2
+    assert store.write(lines_of([again], first=3)) == 0
+
+    [sums] = reader.attempt_sums(("tenant",), "", "9")
+    assert (sums.jobs, sums.cost_nano_usd) == (2, 2_000_000)
+    assert [line.submitted_at for line in reader.job("acme", once.job_id)] == [again.submitted_at]
 
 
 def test_a_line_that_is_twice_in_one_batch_is_counted_once(store: LedgerStore, reader: LedgerReader) -> None:
@@ -110,8 +125,9 @@ def test_a_stream_that_was_made_again_goes_on_with_higher_numbers(store: LedgerS
 def test_the_database_of_another_stream_is_left_alone(store: LedgerStore) -> None:
     store.follow(STREAM)
     store.write(TEN)
-    with pytest.raises(LedgerUnavailable, match="this is the database of another stream"):
-        store.follow(LedgerStream("2026-03-01T11:00:00Z", 1, 5, 5))
+    for last in (5, 500):
+        with pytest.raises(LedgerUnavailable, match="this is the database of another stream"):
+            store.follow(LedgerStream("2026-03-01T11:00:00Z", 1, last, 5))
 
 
 def test_rows_of_old_days_go_and_their_sums_stay(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -50,19 +52,19 @@ class JetStreamLedger:
         """Return a feed on a connection of its own, closed with it. Raises: QueueUnavailable."""
         return cls(await connect(url, name="fleet-ledger", login=login))
 
-    async def begin(self, after: int) -> LedgerStream:
+    async def begin(self, after: int, since: float | None = None) -> LedgerStream:
         self._check_open()
         await self._end()
         self._generation = self._connection.generation
         try:
-            await self._make_consumer(after)
+            await self._make_consumer(after, since)
         except NatsError as error:
             raise unanswered(f"consumer {CONSUMER} of {LEDGER}", error) from error
-        self._next, self._taken = 1, after
+        self._next, self._taken = 1, after if since is None else 0
         self._inlet = Inlet(self._connection, LEDGER, CONSUMER)
         return await self.stream()
 
-    async def _make_consumer(self, after: int) -> None:
+    async def _make_consumer(self, after: int, since: float | None) -> None:
         js = self._connection.nats.jetstream()
         with suppress(NotFoundError):
             await js.delete_consumer(LEDGER, CONSUMER)
@@ -72,9 +74,8 @@ class JetStreamLedger:
             durable_name=CONSUMER,
             ack_policy=AckPolicy.ALL,
             ack_wait=ACK_WAIT_SECONDS,
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=after + 1,
             max_ack_pending=-1,
+            **_start(after, since),
         )
         await js.add_consumer(LEDGER, config)
 
@@ -141,6 +142,15 @@ class JetStreamLedger:
         await self._connection.close()
 
 
+def _start(after: int, since: float | None) -> dict[str, Any]:
+    if since is None:
+        return {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": after + 1}
+    return {
+        "deliver_policy": DeliverPolicy.BY_START_TIME,
+        "opt_start_time": datetime.fromtimestamp(max(0.0, since), UTC),
+    }
+
+
 class MemoryLedger:
     """Implements `fleet.ports.LedgerFeed` on a MemoryBroker, whose messages are counted from 1."""
 
@@ -149,7 +159,10 @@ class MemoryLedger:
         self._taken = 0
         self._written = 0
 
-    async def begin(self, after: int) -> LedgerStream:
+    async def begin(self, after: int, since: float | None = None) -> LedgerStream:
+        if since is not None:
+            stored = [record.stored_at for record in self._broker.recorded("ledger")]
+            after = next((place for place, at in enumerate(stored) if at >= since), len(stored))
         self._taken = self._written = after
         return await self.stream()
 

@@ -64,8 +64,9 @@ def _entries() -> None:
         sa.Column("salt", sa.LargeBinary),
         sa.Column("commitment", sa.LargeBinary, nullable=False),
         sa.Column("leaf", sa.LargeBinary, nullable=False),
-        sa.UniqueConstraint("job_id", "tenant", "line", name="entries_line"),
     )
+    submission = sa.text("coalesce(submitted_at, 0)")
+    op.create_index("entries_line", "entries", ["job_id", "tenant", "line", submission], unique=True)
     for name in ("status", "tenant", "target", "lane", "reason"):
         _index(f"entries_ended_{name}", [name, "seq"], "status IS NOT NULL")
     _index("entries_ended", ["seq"], "status IS NOT NULL")
@@ -95,10 +96,12 @@ def _days_and_state() -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("stream", sa.Text, nullable=False),
         sa.Column("last_seq", sa.BigInteger, nullable=False),
+        sa.Column("ahead", sa.BigInteger, nullable=False),
+        sa.Column("last_mark", sa.LargeBinary, nullable=False),
         sa.Column("last_at", sa.Double, nullable=False),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("unreadable", "duplicates", "missed")),
     )
-    op.execute("INSERT INTO state VALUES (1, '', 0, 0, 0, 0, 0)")
+    op.execute("INSERT INTO state VALUES (1, '', 0, 0, '', 0, 0, 0, 0)")
 
 
 def _rollups() -> None:
