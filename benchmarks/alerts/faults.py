@@ -30,6 +30,11 @@ async def as_usual(stage: Stage) -> None:
     await stage.answer()
 
 
+async def no_more_jobs(stage: Stage) -> None:
+    """Publish nothing; the broker is as it was."""
+    await stage.is_answered()
+
+
 async def nothing(stage: Stage) -> None:
     """Let the minute pass."""
 
@@ -48,7 +53,7 @@ class Fault:
     minutes: int = 20
     calm_minutes: int = 20
     before: Minute = as_usual
-    during: Minute = nothing
+    during: Minute = no_more_jobs
     daily_usd: float = PLENTY_USD
 
     async def prove(self, folder: Path) -> None:
@@ -160,6 +165,7 @@ FAULTS: Final = (
         {"FleetNoDispatcher": 4},
         _end_dispatcher,
         minutes=6,
+        during=nothing,
     ),
     Fault(
         "a target loses its replicas",
@@ -230,6 +236,7 @@ FAULTS: Final = (
         {"FleetBrokerLag": 4},
         _freeze_broker,
         minutes=6,
+        during=nothing,
     ),
     Fault(
         "the ledger's database is locked",

@@ -194,6 +194,11 @@ class Stage:
 
         await until(all_have_results)
         await self.shows(lambda text: total(text, "fleet_work_waiting") + total(text, "fleet_work_in_flight") == 0)
+        await self.is_answered()
+
+    async def is_answered(self) -> None:
+        """Wait until the broker has answered the dispatcher a moment ago, however slow this machine is."""
+        await self.shows(lambda text: total(text, "fleet_broker_silent_seconds") < 1)
 
     async def shows(self, wanted: Callable[[str], bool]) -> None:
         """Wait until the dispatcher's metrics are so."""
