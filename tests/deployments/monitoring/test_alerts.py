@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ from prometheus_server import prometheus_binary
 from benchmarks.alerts.faults import FAULTS
 from benchmarks.alerts.matrix import shown, table
 from benchmarks.alerts.recorded import RULES, alerts
+from fleet.telemetry.metrics.catalogue import JOB_SECONDS
+from fleet.telemetry.metrics.families import Family, Histogram, Point
+from fleet.telemetry.metrics.prometheus import exposition
 
 FOLDER = RULES.parent
 PAGE = ROOT / "docs" / "how-to" / "alerts.md"
@@ -80,10 +85,29 @@ def test_the_alerts_fire_on_invented_series_as_their_cases_say() -> None:
     promtool("test", "rules", "alerts.test.yaml")
 
 
-def promtool(*words: str) -> None:
+def promtool(*words: str, folder: Path = FOLDER) -> None:
     command = [prometheus_binary("promtool"), *words]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_checks_of_the_page_pass() -> None:
+    shell = "".join(block.text for block in blocks(PAGE) if block.language == "sh").splitlines()
+    checks = [shlex.split(line)[1:] for line in shell if line.startswith("promtool ")]
+    assert len(checks) == 2
+    for words in checks:
+        promtool(*words, folder=ROOT)
+
+
+def test_the_data_source_of_the_page_reads_the_label_that_exemplars_have() -> None:
+    [block] = [block.text for block in blocks(PAGE) if block.language == "yaml"]
+    [source] = yaml.safe_load(block)["datasources"]
+    [destination] = source["jsonData"]["exemplarTraceIdDestinations"]
+    counted = Histogram(JOB_SECONDS)
+    counted.observe(1.0, f"00-{'a' * 32}-{'b' * 16}-01")
+    found = Family(JOB_SECONDS, [Point(("bulk", ""), counted.read())])
+    text, _ = exposition([found], "application/openmetrics-text; version=1.0.0")
+    assert f'{destination["name"]}="{"a" * 32}"'.encode() in text
 
 
 def test_the_object_for_prometheus_operator_holds_the_rules_as_they_are(tmp_path) -> None:
