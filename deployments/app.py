@@ -1,4 +1,4 @@
-"""The Serve applications: one per model, named like its target, and one for the dispatcher.
+"""The Serve applications: one per model, named like its target, one for the dispatcher, and one for the console.
 
 `deployments.serve.declared` and the files for `serve deploy` name the functions here; Serve builds each application in
 a process of its own. Every model also answers HTTP as vLLM itself does, below its route:
@@ -13,12 +13,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from deployments.host import ServedWorkerHost
+from deployments.host import ServedWorkerHost, resolve
 from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
-from deployments.serve.declared import DISPATCHER
+from deployments.serve.declared import CONSOLE, DISPATCHER
 
 HOST_CPUS = 0.1
 """Logical CPUs of the dispatcher: a fraction, because it must find room on a laptop beside three models."""
+
+MAX_REQUESTS = 200
+"""Requests that the console answers at once, open streams among them; more wait in Serve's proxy."""
 
 
 class ModelArguments(BaseModel):
@@ -77,3 +80,30 @@ def build_host(args: Mapping[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=GRACE_SECONDS,
     )
     return deployment.bind(chosen.factory)
+
+
+class ConsoleArguments(BaseModel):
+    """The `args` of the console in a deploy file. `factory` is `module:function` of an ASGI application."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    factory: str
+    environment: Mapping[str, str] = Field(default_factory=dict)
+
+
+def build_console(args: Mapping[str, Any]) -> serve.Application:
+    """Return the application that serves the console below its route; a replica makes the ASGI application itself."""
+    chosen = ConsoleArguments.model_validate(args)
+    factory = chosen.factory
+
+    def build() -> Any:
+        return resolve(factory)()
+
+    deployment = serve.deployment(
+        serve.ingress(build)(),
+        name=CONSOLE,
+        ray_actor_options={"num_cpus": HOST_CPUS, "runtime_env": {"env_vars": dict(chosen.environment)}},
+        # Streams stay open: one that a visitor forgot about must not keep others out.
+        max_ongoing_requests=MAX_REQUESTS,
+    )
+    return deployment.bind()

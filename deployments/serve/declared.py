@@ -16,6 +16,8 @@ from deployments.profiles import ModelProfile, Profile, model, models
 
 DISPATCHER: Final = "dispatcher"
 
+CONSOLE: Final = "console"
+
 POLICY: Final = "deployments.scaling:FleetPolicy"
 
 

@@ -20,6 +20,7 @@ from fleet.cli.lab.evaluate import evaluate
 from fleet.cli.lab.router import router
 from fleet.cli.lab.simulate import simulate
 from fleet.cli.ops.catalogue import catalogue_app
+from fleet.cli.ops.console import console
 from fleet.cli.ops.dead import dead_app
 from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
@@ -52,6 +53,7 @@ app.command()(calibrate)
 app.command()(router)
 app.command()(plan)
 app.command()(scale)
+app.command()(console)
 app.command()(simulate)
 app.command(name="nats-config")(nats_config)
 

@@ -9,6 +9,7 @@ from fleet.model.errors import FleetError
 
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
 _LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "cryptography", "pyarrow", "jinja2"})
+_CONSOLE = _LEDGER | {"starlette", "markupsafe", "uvicorn"}
 
 
 def needs_learn(command: str) -> AbstractContextManager[None]:
@@ -22,6 +23,11 @@ def needs_learn(command: str) -> AbstractContextManager[None]:
 def needs_ledger(command: str) -> AbstractContextManager[None]:
     """See `needs_learn`; for commands that use the ledger's database."""
     return _needs(command, "ledger", _LEDGER)
+
+
+def needs_console(command: str) -> AbstractContextManager[None]:
+    """See `needs_learn`; for commands that serve the console, which reads the ledger's database."""
+    return _needs(command, "console", _CONSOLE)
 
 
 @contextmanager

@@ -39,9 +39,11 @@ LOCAL_NATS_URL = "nats://127.0.0.1:4222"
 
 INBOX = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
+HEADER = re.compile(r"[A-Za-z0-9-]+")
+
 NATS_SCHEMES = ("nats", "tls", "ws", "wss")
 
-SECRET_ENDINGS = ("_api_key", "_password", "_seed")
+SECRET_ENDINGS = ("_api_key", "_password", "_seed", "_token")
 
 DEFAULT_LEASE_SECONDS = 30.0
 
@@ -81,6 +83,12 @@ def _subject_prefix(value: str) -> str:
     return value
 
 
+def _header(value: str) -> str:
+    if HEADER.fullmatch(value) is None:
+        raise ValueError(f"must match {HEADER.pattern}")
+    return value
+
+
 def _tenant(value: str) -> str:
     if TENANT.fullmatch(value) is None:
         raise ValueError(f"must match {TENANT.pattern}")
@@ -112,6 +120,9 @@ class Settings(BaseSettings):
     `provider_proxy_url` is the HTTP proxy that calls to providers go through (it may hold a password and is not shown),
     `provider_ca_path` holds certificates to trust there beside the public authorities'. Neither is checked here:
     one that cannot be used is logged and makes calls to providers fail; the dispatcher's other targets keep working.
+    The console listens on `console_host` and `console_port` (0: any free one). It admits whoever knows `console_token`,
+    and whoever a proxy names in `console_proxy_header`: no header is trusted unless it is named here. `prometheus_url`
+    is the Prometheus that evaluates the fleet's alerts.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -153,6 +164,11 @@ class Settings(BaseSettings):
     groq_base_url: HttpAddress | None = None
     provider_proxy_url: SecretStr | None = None
     provider_ca_path: Path | None = None
+    console_host: str = "127.0.0.1"
+    console_port: Port = 8270
+    console_token: SecretStr | None = None
+    console_proxy_header: Annotated[str, AfterValidator(_header)] | None = None
+    prometheus_url: HttpAddress | None = None
 
     def base_url(self, provider: str) -> str | None:
         """Return the URL to reach the provider at instead of its public address."""

@@ -127,4 +127,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     "spot_metadata_silent": "The metadata service of the machine does not answer; logged when it begins.",
     "spot_notice": "AWS takes the machine back in so many seconds.",
     "spot_watched": "The notice of the machine's end is watched for.",
+    # console
+    "console_login": "Somebody came in with the operator's token.",
+    "console_login_refused": "Somebody tried to come in with another token than the operator's.",
+    "console_page_failed": "A page of the console met a bug; the other pages work.",
+    "console_reading_failed": "What the console shows was not read, by a bug; what was read before is shown.",
+    "console_reading_refused": "What the console shows cannot be read; logged when the reason changes.",
 }

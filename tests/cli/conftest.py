@@ -46,6 +46,9 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
     for real in (login_of, rules_of, load_calibrations, save_calibrations):
         setattr(module, real.__name__, real)
     monkeypatch.setitem(sys.modules, "fleet.app", module)
+    console = ModuleType("fleet.console.serving")
+    console.serving = fake.serving_console  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fleet.console.serving", console)
     return fake
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 from memory_fleet import MemoryFleet
 
@@ -39,6 +41,9 @@ TARGETS = (
 )
 
 
+CONSOLE_URL = "http://127.0.0.1:8270"
+
+
 @dataclass
 class App:
     """Stands in for the module `fleet.app`; `calls` records what the commands asked of it."""
@@ -56,6 +61,7 @@ class App:
     calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
+    console_error: Exception | None = None
 
     async def open_desk(self, nats_url: str, tenant: str, login: Login = ANONYMOUS) -> ServedDesk:
         if not self.is_up:
@@ -96,6 +102,13 @@ class App:
 
     async def status(self) -> Sequence[TargetStatus]:
         return TARGETS
+
+    @asynccontextmanager
+    async def serving_console(self, settings: Settings) -> AsyncIterator[SimpleNamespace]:
+        if self.console_error is not None:
+            raise self.console_error
+        assert settings.nats_url == self.nats_url and settings.ray_dashboard_url == self.dashboard_url
+        yield SimpleNamespace(url=CONSOLE_URL, entry=f"{CONSOLE_URL}/login#a-token")
 
     async def read_status(self, settings: Settings) -> FleetStatus:
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleet.cli.extras import needs_console
 from fleet.cli.ops.fleet_status import targets_table
 from fleet.cli.output import quiet
+from fleet.model.errors import FleetError
 from queues.jetstream.client.addresses import without_password
 
 if TYPE_CHECKING:
@@ -25,12 +27,13 @@ async def up(settings: Settings, as_json: bool) -> None:
     """
     log = settings.data_dir / "fleet.log"
     with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
-        async with started(settings, output.progress) as fleet:
-            output.object(_whereabouts(fleet, settings))
-            for line in (*_addresses(fleet, settings), f"log        {log}"):
+        async with started(settings, output.progress) as fleet, _console(settings, fleet) as (console, missing):
+            notes = (*fleet.notes, *missing)
+            output.object({**_whereabouts(fleet, settings), "console_url": console, "notes": list(notes)})
+            for line in (*_addresses(fleet, settings, console), f"log        {log}"):
                 output.say(line)
             output.show("", targets_table(await fleet.status()), "")
-            for note in fleet.notes:
+            for note in notes:
                 output.say(f"note: {note}")
             output.say("Ctrl-C stops everything.")
             await asyncio.Event().wait()
@@ -64,6 +67,22 @@ async def started_apart(
         yield own.model_copy(update={"nats_url": fleet.nats_url}), notes
 
 
+@asynccontextmanager
+async def _console(settings: Settings, fleet: Fleet) -> AsyncIterator[tuple[str | None, Sequence[str]]]:
+    """Serve the console beside the fleet, and provide its address; a fleet without one is told why, and runs."""
+    there = settings.model_copy(update={"nats_url": fleet.nats_url, "ray_dashboard_url": fleet.dashboard_url})
+    async with AsyncExitStack() as stack:
+        address, missing = None, []
+        try:
+            with needs_console("the console"):
+                from fleet.console.serving import serving
+
+                address = (await stack.enter_async_context(serving(there))).entry
+        except FleetError as error:
+            missing.append(f"no console: {error}")
+        yield address, missing
+
+
 def _cancel_on_signals() -> None:
     task = asyncio.current_task()
     assert task is not None, "called from a coroutine"
@@ -80,11 +99,12 @@ def ledger_address(fleet: Fleet, settings: Settings) -> str | None:
     return shown(database_url(settings.ledger_address))
 
 
-def _addresses(fleet: Fleet, settings: Settings) -> list[str]:
+def _addresses(fleet: Fleet, settings: Settings, console: str | None) -> list[str]:
     rows = (
         ("NATS", without_password(fleet.nats_url)),
         ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
         ("dashboard", fleet.dashboard_url),
+        ("console", console),
         ("ledger", ledger_address(fleet, settings)),
         ("metrics", f"{fleet.metrics_folder}/*.json for Prometheus"),
     )
@@ -99,5 +119,4 @@ def _whereabouts(fleet: Fleet, settings: Settings) -> dict[str, Any]:
         "ledger_url": ledger_address(fleet, settings),
         "metrics_discovery": str(fleet.metrics_folder),
         "targets": list(fleet.targets),
-        "notes": list(fleet.notes),
     }

@@ -1,0 +1,166 @@
+"""Decides what a page says first: what is wrong with the fleet now, the worst first, each in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from deployments.serve.api import Mode
+from fleet.app import InForce, Seen, SpendStatus
+from fleet.console.alerts import Alerts
+from fleet.model.calibration import ANY
+from fleet.model.delivery import Fill
+from fleet.model.scaling import Load
+from policies.rules.catalogue import Catalogue
+
+ALIVE_SECONDS = 30.0
+"""A dispatcher that has not reported for longer is taken for gone, as the other dispatchers take it."""
+
+LEDGER_LINES = 10_000
+"""Lines of accounts that the database may be behind the stream before somebody is told."""
+
+NEAR = 0.8
+"""The share of a limit, or of a stream's room, from which on it is worth a word."""
+
+ILL = frozenset({"deploy_failed", "unhealthy", "delete_failed"})
+"""Serve's words for an application that does not serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence about `about`; `href` is a page of the console that says more, under the name `link`."""
+
+    tone: str
+    about: str
+    text: str
+    href: str | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """How many dispatchers hold a target shut, of those that serve it, and until when the last does (unix seconds)."""
+
+    shut: int
+    serving: int
+    until: float
+
+    def __str__(self) -> str:
+        whom = "" if self.shut == self.serving else f" at {self.shut} of {self.serving} dispatchers"
+        return f"until {_clock(self.until)}{whom}" if self.until else f"one call is trying it{whom}"
+
+
+def alive(seen: Seen) -> list[Load]:
+    """Return the last reports of the dispatchers that are at work."""
+    return [load for load in seen.loads if seen.at - load.at <= ALIVE_SECONDS and load.serves != frozenset()]
+
+
+def breakers(loads: Sequence[Load]) -> Mapping[str, OpenBreaker]:
+    """Return the targets that some dispatcher holds shut."""
+    shut = {name for load in loads for name in load.shut}
+    serving = {name: sum(name in (load.serves or ()) for load in loads) for name in shut}
+    return {
+        name: OpenBreaker(
+            sum(name in load.shut for load in loads), serving[name], max(load.shut.get(name, 0.0) for load in loads)
+        )
+        for name in shut
+    }
+
+
+def level(spend: SpendStatus) -> str:
+    """Return the tone of a limit by how much of it is gone."""
+    part = _part(spend)
+    return "bad" if part >= 1 else "fair" if part >= NEAR else ""
+
+
+def notices(
+    seen: Seen, catalogue: Catalogue, alerts: Alerts | None, in_force: InForce | None, ledger_behind: int | None
+) -> list[Notice]:
+    """Return what needs attention, the worst first."""
+    found = [*_broker(seen), *_dispatchers(seen), *_targets(seen, catalogue), *_breakers(seen), *_spend(seen)]
+    found += [*_alerts(alerts), *_promises(in_force), *_ledger(ledger_behind)]
+    return sorted(found, key=lambda notice: notice.tone != "bad")
+
+
+def _broker(seen: Seen) -> Iterator[Notice]:
+    if not seen.status.reachable:
+        yield Notice(
+            "bad", "NATS", f"does not answer at {seen.status.nats_url}: no job comes in and no result goes out."
+        )
+    for name, fill in (("JOBS", seen.depths.jobs_fill), ("WORK", seen.depths.work_fill)):
+        if (part := _full(fill)) >= NEAR:
+            yield Notice("bad" if part >= 0.95 else "fair", name, f"is {part:.0%} full; a full stream takes no more.")
+
+
+def _full(fill: Fill) -> float:
+    return fill.size / fill.limit if fill.limit else 0.0
+
+
+def _dispatchers(seen: Seen) -> Iterator[Notice]:
+    if seen.status.reachable and not alive(seen):
+        yield Notice("bad", "Dispatchers", "None reports: jobs wait where they are.")
+
+
+def _targets(seen: Seen, catalogue: Catalogue) -> Iterator[Notice]:
+    own = [target.name for target in catalogue.targets.values() if not target.is_cloud]
+    if own and seen.scalings is None:
+        yield Notice("fair", "Ray", "The dashboard does not answer: the state of the replicas is not known.")
+    loads = alive(seen)
+    served = {name for load in loads for name in load.serves or ()}
+    known = bool(loads) and all(load.serves is not None for load in loads)  # older dispatchers do not say
+    for target in seen.status.targets:
+        scaling = (seen.scalings or {}).get(target.name)
+        if target.state in ILL:
+            yield Notice(
+                "bad", target.name, f"is {target.state.replace('_', ' ')}: {target.message or 'no reason given'}"
+            )
+        if scaling is not None and scaling.mode in (Mode.PAUSED, Mode.DRAINED):
+            yield Notice(
+                "fair",
+                target.name,
+                f"is {scaling.mode} by an operator; fleet scale {target.name} --resume takes it up again.",
+            )
+        if known and target.queued and target.name not in served:
+            yield Notice("bad", target.name, f"has {target.queued:,} jobs and no dispatcher that serves it.")
+
+
+def _breakers(seen: Seen) -> Iterator[Notice]:
+    for name, found in sorted(breakers(alive(seen)).items()):
+        yield Notice(
+            "fair", name, f"keeps failing, so its breaker is open {found}.", f"/jobs?target={name}", "Its jobs"
+        )
+
+
+def _spend(seen: Seen) -> Iterator[Notice]:
+    for spend in seen.status.spend:
+        if tone := level(spend):
+            text = f"has spent {_part(spend):.0%} of today's limit of ${spend.limit_usd:,.2f}."
+            yield Notice(tone, spend.tenant or "The fleet", text, "/money", "Money")
+
+
+def _part(spend: SpendStatus) -> float:
+    return spend.spent_usd / spend.limit_usd if spend.limit_usd else 1.0
+
+
+def _alerts(alerts: Alerts | None) -> Iterator[Notice]:
+    for each in alerts.firing if alerts else ():
+        if each.state == "firing":
+            yield Notice(each.tone, each.name, each.summary, "/alerts", "Alerts")
+
+
+def _promises(in_force: InForce | None) -> Iterator[Notice]:
+    for key, each in sorted(in_force.calibrations.items()) if in_force else ():
+        if each.withdrawn is not None:
+            tasks = "all other tasks" if key.family == ANY else key.family
+            text = f"no longer keeps its promise for {tasks}: {each.withdrawn}."
+            yield Notice("fair", key.target, text, "/calibrations", "Calibrations")
+
+
+def _ledger(behind: int | None) -> Iterator[Notice]:
+    if behind is not None and behind > LEDGER_LINES:
+        yield Notice("fair", "The ledger", f"is {behind:,} lines behind its stream: jobs and money here are of before.")
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")

@@ -1,0 +1,114 @@
+"""Where the pages get what they show: the broker and Ray Serve, the ledger's database, and Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from fleet.app import InForce, Seen, Watch
+from fleet.console.alerts import Alerts, read_alerts
+from fleet.console.shared import Shared
+from fleet.ledger.database import check_migrated, database_url, engine_for
+from fleet.ledger.reading import EndedFilter, EndedJob, LedgerReader, LedgerState, Sums
+from fleet.model.result import Kept, LedgerEntry
+from fleet.settings.environment import Settings
+from policies.rules.catalogue import Catalogue
+
+Value = TypeVar("Value")
+
+
+class Books(Protocol):
+    """What is asked of the ledger's database. Every method blocks, and raises LedgerUnavailable."""
+
+    def job(self, tenant: str | None, job_id: str) -> Sequence[LedgerEntry]: ...
+
+    def ended(self, wanted: EndedFilter, before_seq: int | None = None, limit: int = 100) -> Sequence[EndedJob]: ...
+
+    def attempt_sums(self, group_by: Sequence[str], since: str, until: str) -> Sequence[Sums]: ...
+
+    def state(self) -> LedgerState: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """Today's sums by target and status, and the number of the last line that the database has."""
+
+    sums: Sequence[Sums]
+    last_seq: int
+
+
+class Sources:
+    """What all pages share. `books` opens the database; `alerts` is None where no Prometheus is named."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        look: Callable[[], Awaitable[Seen]],
+        in_force: Callable[[], Awaitable[InForce]],
+        letters: Callable[[int, int | None], Awaitable[Sequence[Kept]]],
+        books: Callable[[], Books],
+        alerts: Callable[[], Awaitable[Alerts]] | None = None,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.catalogue = catalogue
+        self.letters = letters
+        self.wall = wall
+        self.is_alerted = alerts is not None
+        self._books = books
+        self.seen = Shared("fleet", look, 2.0, monotonic)
+        self.in_force = Shared("calibrations", in_force, 30.0, monotonic)
+        self.today = Shared("today", self._read_today, 5.0, monotonic)
+        self.alerts = Shared("alerts", alerts or _no_alerts, 10.0, monotonic)
+
+    async def ask(self, question: Callable[[Books], Value]) -> Value:
+        """Return what the database answers, asked in another thread. Raises: LedgerUnavailable."""
+        return await asyncio.to_thread(lambda: question(self._books()))
+
+    def day(self, ago: int = 0) -> str:
+        """Return today's UTC day as YYYY-MM-DD, or that of some days `ago`."""
+        return datetime.fromtimestamp(self.wall() - 86_400 * ago, UTC).date().isoformat()
+
+    async def close(self) -> None:
+        for each in (self.seen, self.in_force, self.today, self.alerts):
+            await each.close()
+
+    async def _read_today(self) -> Today:
+        day = self.day()
+        return await self.ask(
+            lambda books: Today(books.attempt_sums(("target", "status"), day, day), books.state().last_seq)
+        )
+
+
+async def _no_alerts() -> Alerts:
+    return Alerts((), ())
+
+
+@asynccontextmanager
+async def sources_of(settings: Settings) -> AsyncIterator[Sources]:
+    """Provide the sources that the settings name; each is opened when it is first asked.
+
+    Raises: ConfigError if a setting or file cannot be used.
+    """
+    watch = Watch(settings)
+    engine = engine_for(database_url(settings.ledger_address))
+
+    # errors are not kept: the writer may make the tables later
+    def books() -> LedgerReader:
+        check_migrated(engine)
+        return LedgerReader(engine)
+
+    url = settings.prometheus_url
+    alerts = None if url is None else lambda: read_alerts(url)
+    sources = Sources(watch.rules.catalogue, watch.look, watch.in_force, watch.dead_letters, books, alerts)
+    try:
+        yield sources
+    finally:
+        await sources.close()
+        await watch.close()
+        engine.dispose()

@@ -1,0 +1,115 @@
+"""What the console says first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from console_fleet import NOW, RULES, ConsoleFleet, bad_night, calm_night
+
+from deployments.serve.api import Mode
+from fleet.app import InForce
+from fleet.console.attention import Notice, notices
+from fleet.model.delivery import Fill
+from fleet.model.scaling import Load
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> ConsoleFleet:
+    return calm_night(tmp_path_factory.mktemp("calm"))
+
+
+def said(fleet: ConsoleFleet, behind: int | None = 0) -> list[Notice]:
+    return notices(fleet.seen, RULES.catalogue, fleet.alerts, fleet.in_force, behind)
+
+
+def about(found: list[Notice]) -> dict[str, str]:
+    return {notice.about: notice.tone for notice in found}
+
+
+def test_where_nothing_is_wrong_nothing_is_said(calm):
+    assert said(calm) == []
+
+
+def test_a_bad_night_is_told_with_the_worst_first(night):
+    found = said(night)
+    assert about(found)["FleetBacklogWithoutCapacity"] == "bad"
+    assert {"gpt-4o", "llama-70b", "acme", "The fleet", "llama-8b"} <= set(about(found))
+    tones = [notice.tone for notice in found]
+    assert tones == sorted(tones, key=lambda tone: tone != "bad")
+
+
+def test_a_pending_alert_is_not_told_yet(night):
+    assert "FleetSpendRate" not in about(said(night))
+
+
+def test_a_breaker_is_told_with_the_dispatchers_it_is_open_at(night):
+    [text] = [notice.text for notice in said(night) if notice.about == "gpt-4o"]
+    assert text == "keeps failing, so its breaker is open until 03:13:30 at 2 of 3 dispatchers."
+
+
+def test_a_broker_that_is_away_is_the_worst(calm):
+    seen = replace(calm.seen, status=replace(calm.seen.status, reachable=False), loads=())
+    assert about(notices(seen, RULES.catalogue, None, None, None)) == {"NATS": "bad"}
+
+
+def test_a_fleet_without_dispatchers_says_that_jobs_wait(calm):
+    silent = replace(calm.seen, loads=[replace(load, at=NOW - 31) for load in calm.seen.loads])
+    assert about(notices(silent, RULES.catalogue, None, None, None)) == {"Dispatchers": "bad"}
+    draining = replace(calm.seen, loads=[replace(load, serves=frozenset()) for load in calm.seen.loads])
+    assert about(notices(draining, RULES.catalogue, None, None, None)) == {"Dispatchers": "bad"}
+
+
+def test_work_that_no_dispatcher_serves_is_told(calm):
+    lost = replace(calm.seen.status.targets[0], name="gone-13b", queued=3)
+    seen = replace(calm.seen, status=replace(calm.seen.status, targets=(lost,)))
+    assert about(notices(seen, RULES.catalogue, None, None, None)) == {"gone-13b": "bad"}
+    older = replace(seen, loads=[*seen.loads, Load("older", NOW)])
+    assert notices(older, RULES.catalogue, None, None, None) == []
+
+
+@pytest.mark.parametrize(("size", "tone"), [(79, None), (80, "fair"), (95, "bad")])
+def test_a_stream_is_told_before_it_is_full(calm, size, tone):
+    seen = replace(calm.seen, depths=replace(calm.seen.depths, jobs_fill=Fill(size, 100)))
+    assert about(notices(seen, RULES.catalogue, None, None, None)).get("JOBS") == tone
+
+
+@pytest.mark.parametrize(("spent", "tone"), [(7.9, None), (8.0, "fair"), (10.0, "bad"), (11.0, "bad")])
+def test_money_is_told_before_it_is_gone(calm, spent, tone):
+    spend = replace(calm.seen.status.spend[0], spent_usd=spent, limit_usd=10.0)
+    seen = replace(calm.seen, status=replace(calm.seen.status, spend=(spend,)))
+    assert about(notices(seen, RULES.catalogue, None, None, None)).get("The fleet") == tone
+
+
+def test_a_limit_of_nothing_is_reached_from_the_start(calm):
+    spend = replace(calm.seen.status.spend[0], tenant="acme", spent_usd=0.0, limit_usd=0.0)
+    seen = replace(calm.seen, status=replace(calm.seen.status, spend=(spend,)))
+    assert about(notices(seen, RULES.catalogue, None, None, None)) == {"acme": "bad"}
+
+
+@pytest.mark.parametrize("mode", [Mode.PAUSED, Mode.DRAINED])
+def test_what_an_operator_holds_is_told_with_the_way_back(night, mode):
+    held = {"llama-70b": replace(night.seen.scalings["llama-70b"], mode=mode)}
+    found = notices(replace(night.seen, scalings=held), RULES.catalogue, None, None, None)
+    [text] = [notice.text for notice in found if notice.about == "llama-70b"]
+    assert text == f"is {mode.value} by an operator; fleet scale llama-70b --resume takes it up again."
+
+
+def test_a_ray_dashboard_that_is_away_is_told(calm):
+    found = notices(replace(calm.seen, scalings=None), RULES.catalogue, None, None, None)
+    assert about(found) == {"Ray": "fair"}
+
+
+@pytest.mark.parametrize(("behind", "is_told"), [(None, False), (10_000, False), (10_001, True)])
+def test_a_ledger_far_behind_its_stream_is_told(calm, behind, is_told):
+    assert ("The ledger" in about(said(calm, behind))) is is_told
+
+
+def test_a_withdrawn_promise_is_told(night, tmp_path: Path):
+    [text] = [notice.text for notice in said(bad_night(tmp_path, 0)) if notice.link == "Calibrations"]
+    assert (
+        text == "no longer keeps its promise for all other tasks: confidences have moved: PSI 0.31 over 2,400 answers."
+    )
+    kept = InForce({key: each for key, each in night.in_force.calibrations.items() if each.withdrawn is None}, {})
+    assert all(notice.link != "Calibrations" for notice in notices(night.seen, RULES.catalogue, None, kept, None))
