@@ -285,8 +285,8 @@ class Tracer(Protocol):
 class Recorder(Protocol):
     """Counts what happens to jobs, for metrics. It is called for every job: it waits for nothing and costs little."""
 
-    def committed(self, transitions: Sequence[Transition], at: float) -> None:
-        """Count what was stored and settled at `at`, unix seconds."""
+    def committed(self, transitions: Sequence[Transition], exported: Sequence[bool], at: float) -> None:
+        """Count what was stored and settled at `at`, unix seconds; `exported` says whose job's trace was exported."""
 
     def batched(self, target: str, jobs: int) -> None:
         """Count a micro-batch that is sent to the target."""

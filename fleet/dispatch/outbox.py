@@ -126,10 +126,10 @@ class Outbox:
                     self._state.traffic.sent(WorkOf(each.target, each.job.lane), each.job.tenant)
 
     def _tell(self, transitions: Sequence[Transition], committed: Sequence[Committed]) -> None:
+        exported = [self._spans.stored(*pair) for pair in zip(transitions, committed, strict=True)]
         if self._recorder is not None:
-            self._recorder.committed(transitions, self._clock.now())
-        for transition, made in zip(transitions, committed, strict=True):
-            self._spans.stored(transition, made)
+            self._recorder.committed(transitions, exported, self._clock.now())
+        for transition in transitions:
             for each in transition.outbound:
                 if isinstance(each, Result) and each.answer is None:
                     log.info("job_ended_without_answer", reason=each.reason.value, **_fields(transition))

@@ -40,10 +40,13 @@ class Spans:
         self._usual = {lane: UsualTime() for lane in Lane}
         self._allowance = Allowance(self._sampling.notable_per_second)
 
-    def stored(self, transition: Transition, committed: Committed) -> None:
-        """Take in a transition that was committed, and export the trace of the job or comparison that ended with it."""
+    def stored(self, transition: Transition, committed: Committed) -> bool:
+        """Take in a transition that was committed, and export the trace of the job or comparison that ended with it.
+
+        Return whether there was one to export.
+        """
         if self._tracer is None:
-            return
+            return False
         line = result = None
         for each in transition.outbound:
             if isinstance(each, LedgerEntry):
@@ -51,14 +54,18 @@ class Spans:
             elif isinstance(each, Result):
                 result = each
         if line is None:
-            return
+            return False
+        lines: tuple[LedgerEntry, ...]
         if result is None:
-            if line.attempt is not None and line.attempt.reason is Reason.SHADOW and self._is_kept_by_id(line):
-                self._tracer.export((line,))
-        elif committed.repeated and any(each is result for each in committed.repeated):
-            return
-        elif self._is_kept(line, result, transition.delivery):
-            self._tracer.export(_lines_of(line, result))
+            is_comparison = line.attempt is not None and line.attempt.reason is Reason.SHADOW
+            lines = (line,) if is_comparison and self._is_kept_by_id(line) else ()
+        else:
+            is_first = not committed.repeated or not any(each is result for each in committed.repeated)
+            is_kept = is_first and self._is_kept(line, result, transition.delivery)
+            lines = _lines_of(line, result) if is_kept else ()
+        if lines:
+            self._tracer.export(lines)
+        return bool(lines)
 
     def ran(self, jobs: Sequence[InFlightJob], target: str, batch: MicroBatch, ended_at: float) -> None:
         """Export a span for a micro-batch; the calls in it are linked, since a batch is nobody's parent.

@@ -14,6 +14,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.result import Status
 from fleet.model.scaling import Capacity
+from fleet.model.span import Sampling, Step
 from fleet.telemetry.metrics.counts import JobCounts
 from fleet.telemetry.metrics.gauges import gauges
 from queues.memory import MemoryQueue
@@ -69,9 +70,26 @@ async def test_a_job_that_cannot_be_read_counts_and_leaves_a_dead_letter(bench, 
     assert found["fleet.dead_letters", ("invalid",)] == 1
 
 
+async def test_a_bucket_leads_to_the_first_span_of_a_trace_that_was_exported(bench, counts, sure, tracer):
+    bench.backend(SMALL, sure)
+    await run(bench, *await bench.submit())
+    [root] = [span for span in tracer.spans if span.step is Step.JOB]
+    found = series(list(counts.read()))["fleet.job_seconds", ("interactive", SMALL)]
+    [exemplar] = found.exemplars.values()
+    assert (int(exemplar.trace_id, 16), int(exemplar.span_id, 16)) == (root.trace_id, root.span_id)
+
+
+async def test_a_job_whose_trace_nobody_keeps_is_no_exemplar(bench, counts, sure, tracer):
+    tracer.sampling = Sampling(0.0, notable=False)
+    bench.backend(SMALL, sure)
+    await run(bench, *await bench.submit())
+    found = series(list(counts.read()))["fleet.job_seconds", ("interactive", SMALL)]
+    assert (found.count, found.exemplars) == (1, {})
+
+
 async def test_a_bug_in_counting_costs_no_job_its_result(bench, sure):
     class Broken:
-        def committed(self, transitions, at):
+        def committed(self, transitions, exported, at):
             raise RuntimeError("out of order")
 
         def batched(self, target, jobs):

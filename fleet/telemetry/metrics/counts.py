@@ -13,10 +13,11 @@ from fleet.model.delivery import AnyDelivery, JobsOf, Retry, Source, Transition,
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Result, Status, Work
+from fleet.model.span import is_sampled
 from fleet.model.target import Target
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.catalogue import Metric
-from fleet.telemetry.metrics.families import Family, Histogram, Labels, family
+from fleet.telemetry.metrics.families import Family, Histogram, Labels, TraceOf, family
 
 ENDS: Mapping[Status, tuple[Reason, ...]] = {
     Status.SUCCEEDED: (Reason.CONFIDENT, Reason.NOT_CHECKED, Reason.CASCADE_OFF, Reason.UNFAMILIAR),
@@ -95,11 +96,12 @@ class JobCounts:
         self._dead_letters = dict.fromkeys((*ENDS[Status.FAILED], *ENDS[Status.REJECTED]), 0)
         self._redeliveries = self._deferrals = 0
 
-    def committed(self, transitions: Sequence[Transition], at: float) -> None:
+    def committed(self, transitions: Sequence[Transition], exported: Sequence[bool], at: float) -> None:
         """See `fleet.ports.Recorder`."""
-        for transition in transitions:
+        for transition, is_exported in zip(transitions, exported, strict=True):
             settlement = transition.settlement
-            delivery, traceparent = settlement.delivery, transition.traceparent
+            delivery = settlement.delivery
+            is_traced = is_exported or (delivery.traceparent is not None and is_sampled(delivery.traceparent))
             if delivery.deliveries > 1:
                 self._redeliveries += 1
             if isinstance(settlement, Retry):
@@ -107,9 +109,9 @@ class JobCounts:
             for each in transition.outbound:
                 match each:
                     case LedgerEntry():
-                        self._count_line(each, delivery, traceparent, at)
+                        self._count_line(each, delivery, is_traced, at)
                     case Result():
-                        self._count_result(each, delivery.source.lane, traceparent, at)
+                        self._count_result(each, delivery, is_traced, at)
                     case Work():
                         self._count_handover(each, delivery.source, at)
                     case DeadLetter():
@@ -121,7 +123,7 @@ class JobCounts:
         """See `fleet.ports.Recorder`."""
         self._targets[target].batches.observe(jobs)
 
-    def _count_line(self, entry: LedgerEntry, delivery: AnyDelivery, traceparent: str | None, at: float) -> None:
+    def _count_line(self, entry: LedgerEntry, delivery: AnyDelivery, is_traced: bool, at: float) -> None:
         if entry.status is not None:
             end = entry.lane, entry.status, entry.reason
             self._jobs[end] = self._jobs.get(end, 0) + 1
@@ -129,22 +131,23 @@ class JobCounts:
         if attempt is None:
             return
         of = self._targets[attempt.target]
-        self._count_attempt(of, attempt, traceparent, at)
+        trace = (delivery.traceparent, entry.tenant, entry.job_id) if is_traced else None
+        self._count_attempt(of, attempt, trace, at)
         if not delivery.is_direct:
-            of.queue_seconds[entry.lane].observe(attempt.started_at - delivery.stored_at, traceparent, at)
+            of.queue_seconds[entry.lane].observe(attempt.started_at - delivery.stored_at, trace, at)
         elif attempt.number == 1:
-            self._intake_seconds[entry.lane].observe(attempt.started_at - delivery.stored_at, traceparent, at)
+            self._intake_seconds[entry.lane].observe(attempt.started_at - delivery.stored_at, trace, at)
 
-    def _count_attempt(self, of: _Target, attempt: Attempt, traceparent: str | None, at: float) -> None:
+    def _count_attempt(self, of: _Target, attempt: Attempt, trace: TraceOf | None, at: float) -> None:
         seconds, outcome = attempt.ended_at - attempt.started_at, attempt.outcome
         if attempt.cost_usd:
             of.cost += round(attempt.cost_usd * 1e9)
         if not isinstance(outcome, Answer):
             of.failures[outcome.kind] += 1
-            of.failed_seconds.observe(seconds, traceparent, at)
+            of.failed_seconds.observe(seconds, trace, at)
             return
         of.answered += 1
-        of.answered_seconds.observe(seconds, traceparent, at)
+        of.answered_seconds.observe(seconds, trace, at)
         usage = outcome.usage
         of.input += usage.input_tokens
         of.output += usage.output_tokens
@@ -152,16 +155,17 @@ class JobCounts:
         of.cache_write += usage.cache_write_tokens
         of.reasoning += usage.reasoning_tokens
         if attempt.confidence is not None and attempt.probe is None:
-            of.confidence.observe(attempt.confidence, traceparent, at)
+            of.confidence.observe(attempt.confidence, trace, at)
 
-    def _count_result(self, result: Result, lane: Lane, traceparent: str | None, at: float) -> None:
+    def _count_result(self, result: Result, delivery: AnyDelivery, is_traced: bool, at: float) -> None:
         if result.submitted_at is None:  # nobody could read the job
             return
-        place = lane, result.target or ""
+        place = delivery.source.lane, result.target or ""
         found = self._job_seconds.get(place)
         if found is None:
             found = self._job_seconds[place] = Histogram(catalogue.JOB_SECONDS)
-        found.observe(result.finished_at - result.submitted_at, traceparent, at)
+        trace = (delivery.traceparent, result.tenant, result.job_id) if is_traced else None
+        found.observe(result.finished_at - result.submitted_at, trace, at)
 
     def _count_handover(self, work: Work, source: Source, at: float) -> None:
         if isinstance(source, JobsOf):

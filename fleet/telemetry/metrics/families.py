@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from fleet.model.span import Step, span_id_of, trace_id_of
 from fleet.telemetry.metrics.catalogue import Metric
 
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """A job in a bucket: the trace and span it is in, its value, and when it was counted, in unix seconds."""
+    """A job in a bucket: its trace and its own span there, its value, and when it was counted, in unix seconds."""
 
     trace_id: str
     span_id: str
@@ -62,6 +63,10 @@ Read = Callable[[], Iterable[Family]]
 """Reads all metrics of a process; called on its event loop."""
 
 
+TraceOf = tuple[str | None, str, str]
+"""What the trace of a job is known by: its publisher's traceparent, if any, its tenant and its id."""
+
+
 class Histogram:
     """Counts values by bucket: two list items and an addition for each."""
 
@@ -70,16 +75,16 @@ class Histogram:
     def __init__(self, metric: Metric) -> None:
         self._bounds = metric.bounds
         self._counts = [0] * (len(metric.bounds) + 1)
-        self._latest: list[tuple[str, float, float] | None] = [None] * len(self._counts)
+        self._latest: list[tuple[TraceOf, float, float] | None] = [None] * len(self._counts)
         self._sum = 0.0
 
-    def observe(self, value: float, traceparent: str | None = None, at: float = 0.0) -> None:
-        """Count a value; `traceparent` is that of its job, counted at `at` (unix seconds)."""
+    def observe(self, value: float, trace: TraceOf | None = None, at: float = 0.0) -> None:
+        """Count a value at `at`, unix seconds; `trace` is that of its job, if somebody keeps it."""
         bucket = bisect_left(self._bounds, value)
         self._counts[bucket] += 1
         self._sum += value
-        if traceparent is not None:
-            self._latest[bucket] = traceparent, value, at
+        if trace is not None:
+            self._latest[bucket] = trace, value, at
 
     def read(self) -> Distribution:
         """Return the counts so far."""
@@ -87,6 +92,6 @@ class Histogram:
         return Distribution(tuple(self._counts), self._sum, latest)
 
 
-def _exemplar(traceparent: str, value: float, at: float) -> Exemplar:
-    _, trace_id, span_id, _ = traceparent.split("-")
-    return Exemplar(trace_id, span_id, value, at)
+def _exemplar(trace: TraceOf, value: float, at: float) -> Exemplar:
+    _, tenant, job_id = trace
+    return Exemplar(f"{trace_id_of(*trace):032x}", f"{span_id_of(tenant, job_id, Step.JOB):016x}", value, at)

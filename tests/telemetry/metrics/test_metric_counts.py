@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from counted_jobs import JOB, MIDDLE, SMALL, TRACEPARENT, attempt, ended, series, transition
+from counted_jobs import JOB, MIDDLE, SMALL, attempt, commit, ended, series, transition
 from pages import ROOT
 
 from fleet.model.attempt import Failure, FailureKind
@@ -15,6 +15,7 @@ from fleet.model.delivery import Ack, Delivery, JobsOf, Retry, Transition
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Problem, Shadow, Status, Work
+from fleet.model.span import Step, span_id_of, trace_id_of
 from fleet.settings.documents import load_rules
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.catalogue import GROUPS
@@ -31,28 +32,31 @@ def model_of(target: str) -> str:
 
 
 def test_a_job_counts_once_by_lane_status_and_reason(counts, value):
-    counts.committed([transition(*ended(attempt()))], 1003.1)
+    commit(counts, [transition(*ended(attempt()))], 1003.1)
     assert value("fleet.jobs", "bulk", "succeeded", "confident") == 1
     assert value("fleet.jobs", "bulk", "succeeded", "not_checked") == 0
     times = value("fleet.job_seconds", "bulk", "llama-8b")
     assert (times.count, times.sum) == (1, 3.0)
 
 
-def test_a_bucket_leads_to_the_trace_of_its_latest_job(counts, value):
-    counts.committed([transition(*ended(attempt()))], 1003.1)
+def test_a_bucket_leads_to_the_trace_of_its_latest_job_that_is_kept(counts, value):
+    counts.committed([transition(*ended(attempt()))] * 2, [True, False], 1003.1)
     times = value("fleet.job_seconds", "bulk", "llama-8b")
-    assert times.counts[7] == 1, catalogue.LATENCY_BOUNDS
-    assert times.exemplars == {7: Exemplar("a" * 32, "b" * 16, 3.0, 1003.1)}
+    assert times.counts[7] == 2, catalogue.LATENCY_BOUNDS
+    trace_id, span_id = trace_id_of(None, "acme", JOB.id), span_id_of("acme", JOB.id, Step.JOB)
+    assert times.exemplars == {7: Exemplar(f"{trace_id:032x}", f"{span_id:016x}", 3.0, 1003.1)}
+    assert value(DURATION, "llama-8b", "chat", "fleet", model_of("llama-8b"), "").exemplars.keys() == {6}
 
 
-def test_a_job_that_nobody_traces_has_no_exemplar(counts, value):
-    quiet = Transition(ended(attempt()), transition().settlement, None)
-    counts.committed([quiet], 1003.1)
-    assert value("fleet.job_seconds", "bulk", "llama-8b").exemplars == {}
+@pytest.mark.parametrize(("flags", "traces"), [("01", ["a" * 32]), ("00", [])])
+def test_a_publisher_that_keeps_its_trace_is_led_to_it_where_nothing_is_exported(counts, value, flags, traces):
+    commit(counts, [transition(*ended(attempt()), traceparent=f"00-{'a' * 32}-{'b' * 16}-{flags}")], 1003.1)
+    exemplars = value("fleet.job_seconds", "bulk", "llama-8b").exemplars.values()
+    assert [each.trace_id for each in exemplars] == traces
 
 
 def test_an_answer_counts_its_time_its_tokens_its_money_and_its_confidence(counts, value):
-    counts.committed([transition(*ended(attempt(cost_usd=0.000_000_3)))] * 2, 1003.1)
+    commit(counts, [transition(*ended(attempt(cost_usd=0.000_000_3)))] * 2, 1003.1)
     model = ("llama-8b", "chat", "fleet", model_of("llama-8b"))
     assert value("fleet.attempts", "llama-8b", "answered") == 2
     assert value(DURATION, *model, "").sum == 1.0
@@ -66,7 +70,7 @@ def test_an_answer_counts_its_time_its_tokens_its_money_and_its_confidence(count
 
 def test_a_failed_call_counts_by_its_kind_and_says_nothing_of_confidence(counts, value):
     failed = attempt(outcome=Failure(FailureKind.TIMEOUT, "slow"), confidence=None)
-    counts.committed([transition(*ended(failed, Status.FAILED, Reason.ALL_FAILED))], 1003.1)
+    commit(counts, [transition(*ended(failed, Status.FAILED, Reason.ALL_FAILED))], 1003.1)
     assert value("fleet.attempts", "llama-8b", "timeout") == 1
     assert value("fleet.attempts", "llama-8b", "answered") == 0
     assert value(DURATION, "llama-8b", "chat", "fleet", model_of("llama-8b"), "_OTHER").sum == 0.5
@@ -74,26 +78,26 @@ def test_a_failed_call_counts_by_its_kind_and_says_nothing_of_confidence(counts,
 
 
 def test_a_second_look_is_an_attempt_and_no_second_confidence(counts, value):
-    counts.committed([transition(*ended(attempt(2, probe=Probe.P_TRUE)))], 1003.1)
+    commit(counts, [transition(*ended(attempt(2, probe=Probe.P_TRUE)))], 1003.1)
     assert value("fleet.attempts", "llama-8b", "answered") == 1
     assert value("fleet.confidence", "llama-8b").count == 0
 
 
 def test_work_waits_from_its_storing_to_its_call(counts, value):
-    counts.committed([transition(*ended(attempt()))], 1003.1)
+    commit(counts, [transition(*ended(attempt()))], 1003.1)
     assert value("fleet.queue_seconds", "llama-8b", "bulk").sum == 0.5
     assert value("fleet.intake_seconds", "bulk").count == 0
 
 
 def test_a_job_waits_for_its_first_target_until_it_is_handed_over(counts, value):
     work = Work(JOB, "llama-8b", Reason.ROUTED)
-    counts.committed([transition(work, source=JobsOf(Lane.BULK, "acme"))], 1003.25)
+    commit(counts, [transition(work, source=JobsOf(Lane.BULK, "acme"))], 1003.25)
     assert value("fleet.intake_seconds", "bulk").sum == 3.25
 
 
 def test_a_direct_job_waits_for_its_call_and_in_no_targets_queue(counts, value):
     settlement = Ack(Delivery(JOB, SMALL, 1, 1001.5))
-    counts.committed([Transition(ended(attempt()), settlement, TRACEPARENT)], 1003.1)
+    commit(counts, [Transition(ended(attempt()), settlement)], 1003.1)
     assert value("fleet.intake_seconds", "bulk").sum == 0.5
     assert value("fleet.queue_seconds", "llama-8b", "bulk").count == 0
 
@@ -105,15 +109,15 @@ def test_a_batch_counts_once_with_its_size(counts, value):
 
 
 def test_a_message_that_came_again_and_one_that_goes_back_are_counted(counts, value):
-    counts.committed([transition(*ended(attempt()), deliveries=3)], 1003.1)
+    commit(counts, [transition(*ended(attempt()), deliveries=3)], 1003.1)
     waiting = Transition((), Retry(transition().settlement.delivery, 5.0), None)
-    counts.committed([waiting], 1003.1)
+    commit(counts, [waiting], 1003.1)
     assert (value("fleet.redeliveries"), value("fleet.deferrals")) == (1, 1)
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE_PASSED, Reason.DEADLINE_OUT_OF_REACH])
 def test_a_missed_deadline_counts_in_its_lane(counts, value, reason):
-    counts.committed([transition(*ended(None, Status.EXPIRED, reason))], 1003.1)
+    commit(counts, [transition(*ended(None, Status.EXPIRED, reason))], 1003.1)
     assert value("fleet.deadline_missed", "bulk") == 1
     assert value("fleet.deadline_missed", "interactive") == 0
     assert value("fleet.job_seconds", "bulk", "").count == 1
@@ -121,20 +125,20 @@ def test_a_missed_deadline_counts_in_its_lane(counts, value, reason):
 
 def test_a_dead_letter_counts_by_its_reason(counts, value):
     dead = DeadLetter("acme", JOB.id, Reason.INVALID, Problem("not JSON"), b"", 1003.0)
-    counts.committed([transition(dead, source=JobsOf(Lane.BULK, "acme"))], 1003.1)
+    commit(counts, [transition(dead, source=JobsOf(Lane.BULK, "acme"))], 1003.1)
     assert value("fleet.dead_letters", "invalid") == 1
 
 
 def test_a_comparison_is_an_attempt_and_no_job(counts, value):
     entry = LedgerEntry(JOB.id, JOB.tenant, JOB.lane, 1003.0, Reason.SHADOW, attempt=attempt())
-    counts.committed([transition(entry)], 1003.1)
+    commit(counts, [transition(entry)], 1003.1)
     assert value("fleet.attempts", "llama-8b", "answered") == 1
     assert sum(count for (name, _), count in series(list(counts.read())).items() if name == "fleet.jobs") == 0
 
 
 def test_a_target_and_a_reason_that_nobody_expected_get_series_of_their_own(counts, value):
     odd = ended(attempt(target="of-an-older-catalogue"), Status.FAILED, Reason.SHADOW)
-    counts.committed([transition(*odd)], 1003.1)
+    commit(counts, [transition(*odd)], 1003.1)
     assert value("fleet.attempts", "of-an-older-catalogue", "answered") == 1
     assert value("fleet.jobs", "bulk", "failed", "shadow") == 1
     assert value(DURATION, "of-an-older-catalogue", "chat", "", "", "").count == 1
@@ -164,7 +168,7 @@ def test_a_job_escalates_when_it_goes_on_to_another_target(reason, target, sourc
 
 def test_an_escalation_counts_at_the_target_that_was_left(counts, value):
     work = Work(JOB, "mixtral-8x7b", Reason.LOW_CONFIDENCE, attempts=(attempt(),))
-    counts.committed([transition(work)], 1003.1)
+    commit(counts, [transition(work)], 1003.1)
     assert value("fleet.escalations", "llama-8b", "low_confidence") == 1
     assert value("fleet.escalations", "mixtral-8x7b", "low_confidence") == 0
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 import pytest
-from counted_jobs import attempt, ended, transition
+from counted_jobs import JOB, attempt, ended, transition
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.resources import Resource
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.span import Step, span_id_of, trace_id_of
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.catalogue import METRICS
 from fleet.telemetry.metrics.counts import JobCounts
@@ -23,6 +24,9 @@ from fleet.telemetry.metrics.otlp import metrics_data
 from fleet.telemetry.metrics.prometheus import exposition
 
 OPEN_METRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+TRACE_ID = f"{trace_id_of(None, JOB.tenant, JOB.id):032x}"
+SPAN_ID = f"{span_id_of(JOB.tenant, JOB.id, Step.JOB):016x}"
 
 Numbers = dict[tuple[str, frozenset[tuple[str, str]]], tuple[float, ...]]
 """The numbers of each series, under its name in Prometheus and its labels."""
@@ -38,6 +42,7 @@ def families(counts: JobCounts) -> list[Family]:
             transition(*ended(attempt(ended_at=1802.0))),
             transition(*ended(failed, Status.FAILED, Reason.ALL_FAILED)),
         ],
+        [True] * 3,
         1003.1,
     )
     counts.batched("llama-8b", 3)
@@ -112,13 +117,13 @@ def test_the_format_is_what_the_scraper_asks_for(families):
 def test_exemplars_are_in_both(families):
     [times] = [family for family in open_metrics(text_of(families, OPEN_METRICS)) if family.name == "fleet_job_seconds"]
     found = [sample.exemplar for sample in times.samples if sample.exemplar]
-    assert [each.labels for each in found] == [{"trace_id": "a" * 32}] * 2
+    assert [each.labels for each in found] == [{"trace_id": TRACE_ID}] * 2
     request = encode_metrics(metrics_data(families, Resource({}), 1, 2))
     [metric] = [
         each for each in request.resource_metrics[0].scope_metrics[0].metrics if each.name == "fleet.job_seconds"
     ]
     exemplars = [exemplar for point in metric.histogram.data_points for exemplar in point.exemplars]
-    assert {(each.trace_id.hex(), each.span_id.hex()) for each in exemplars} == {("a" * 32, "b" * 16)}
+    assert {(each.trace_id.hex(), each.span_id.hex()) for each in exemplars} == {(TRACE_ID, SPAN_ID)}
 
 
 def test_help_and_type_are_those_of_the_catalogue(families):
