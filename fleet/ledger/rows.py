@@ -34,6 +34,9 @@ day of every line after it.
 MAX_COUNT = 10**15
 """Maximum of tokens, and of nano-dollars (a million dollars), that is believed: sums of a day must fit 64 bits."""
 
+MAX_SECONDS = 30 * 86_400.0
+"""Maximum duration of an attempt that is believed: where it took longer, a clock was set meanwhile."""
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Matches characters that PostgreSQL stores in no text: NUL, and halves of surrogate pairs."""
 
@@ -109,9 +112,10 @@ def _added(row: Row) -> list[float]:
     """Return what one row adds to each of `SUMS`."""
     ran = row["attempt"] is not None
     seconds = (row["ended_at"] or 0.0) - (row["started_at"] or 0.0) if ran else 0.0
+    believed = seconds if 0.0 < seconds <= MAX_SECONDS else 0.0
     counts = (1, ran, row["status"] is not None, row["failure"] is not None, row["cost_nano_usd"] or 0)
     # Whole microseconds, near enough, in binary: such sums are exact, so they come out the same in any order.
-    return [*counts, *(row[name] or 0 for name in TOKENS), round(max(0.0, seconds) * STEPS) / STEPS]
+    return [*counts, *(row[name] or 0 for name in TOKENS), round(believed * STEPS) / STEPS]
 
 
 def _columns_of(attempt: Mapping[str, Any]) -> Row:

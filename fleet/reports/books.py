@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from fleet.ledger import archive
 from fleet.ledger.database import check_migrated, database_url, engine_for, translated
 from fleet.ledger.reading import LedgerReader
+from fleet.ledger.rows import MAX_SECONDS
 from fleet.ledger.tables import GROUPS, TOKENS
 from fleet.reports.periods import Period
 from fleet.reports.totals import MEASURES, Totals
@@ -89,7 +90,7 @@ def grouped(lines: pa.Table, by: Sequence[str]) -> Iterator[tuple[Keys, Totals]]
         "attempts": _is_there(lines["attempt"]),
         "jobs": _is_there(lines["status"]),
         "failures": _is_there(lines["failure"]),
-        "attempt_seconds": pc.max_element_wise(seconds, 0.0),
+        "attempt_seconds": pc.if_else(pc.less_equal(seconds, MAX_SECONDS), pc.max_element_wise(seconds, 0.0), 0.0),
     }
     measured = pa.table({name: lines[name] for name in (*by, "cost_nano_usd", *TOKENS)} | counted)
     found = measured.group_by(list(by)).aggregate([(name, "sum") for name in MEASURES])

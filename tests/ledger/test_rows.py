@@ -168,3 +168,13 @@ def test_days_never_go_back(stored: list[float], now: float) -> None:
         days.append(day_of(at))
     assert days == sorted(days)
     assert at <= now + AHEAD_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("started_at", "ended_at"), [(-1.7e308, 1.7e308), (0.0, 1.7e308), (NOON, NOON - 5.0), (NOON, NOON + 40 * 86_400.0)]
+)
+def test_a_duration_that_only_a_clock_can_make_counts_for_nothing(started_at: float, ended_at: float) -> None:
+    """Nor does it stop the writer: an infinite one is no number of microseconds."""
+    tried = replace(attempt(), started_at=started_at, ended_at=ended_at)
+    [sums] = sums_of([row_of(line_of(1, entry(1, tried)), NOON, b"salt")])
+    assert (sums["attempts"], sums["attempt_seconds"]) == (1, 0.0)
