@@ -126,17 +126,18 @@ def prove(
             for each in proofs:
                 output.say(each.proof.text.rstrip("\n"))
         else:
-            for each in proofs:
-                output.say(str(_written(each, job_id, folder)))
+            for place, each in enumerate(proofs):
+                again = sum(before.line == each.line for before in proofs[:place])
+                output.say(str(_written(each, f"{job_id}.{each.line}" + (f".{again}" if again else ""), folder)))
         output.object({"proofs": [{"line": p.line, "day": p.day, "proof": p.proof.text} for p in proofs]})
 
 
-def _written(proof: LineProof, job_id: str, folder: Path) -> Path:
-    """Write a proof to a file; a job's id and a line's key may hold what a file's name may not."""
+def _written(proof: LineProof, title: str, folder: Path) -> Path:
+    """Write a proof to a file called by the job and the line; their names may hold what a file's name may not."""
     from fleet.files import write_whole
 
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in f"{job_id}.{proof.line}")
+    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in title)
     path = folder / f"{name}{SUFFIX}"
     write_whole(path, proof.proof.text.encode())
     return path

@@ -193,7 +193,7 @@ class _Verifier:
         beyond = sa.select(entries.c.seq).where(entries.c.seq > self._last_seq).order_by(entries.c.seq)
         for seq in self._connection.scalars(beyond.limit(MOST_NAMED + 1)):
             report.blame("it is in no day of the log", seq)
-        noted = self._connection.scalar(sa.select(state.c.last_seq))
+        noted = self._connection.scalar(sa.select(state.c.last_seq + state.c.ahead))
         if noted is None or noted < self._last_seq:
             report.blame(f"the writer's note of the last line says {noted}, and there is line {self._last_seq}")
         for seq, what in self._erasures.faults(self._oldest_seq or 0):

@@ -236,3 +236,11 @@ def test_verifying_sees_one_moment_while_the_writer_goes_on(engine: Engine, thre
 def test_a_key_belongs_to_one_log(engine: Engine, signer: SignerKey) -> None:
     with engine.connect() as connection:
         assert signer.verifier.name == f"{NAME}/{identity_of(connection).hex()}"
+
+
+def test_a_ledger_whose_stream_went_back_is_clean(store: LedgerStore, engine: Engine) -> None:
+    """Rows that came since are numbered behind those there are; the writer notes the number that the stream has."""
+    store.write(lines_of([entry(number) for number in range(10)]))
+    store.rewind(4)
+    store.write(lines_of([entry(3), *(entry(number) for number in range(20, 25))], first=4))
+    assert faults(engine) == []
