@@ -89,9 +89,15 @@ def _erase(connection: Connection, subject: Subject) -> Erasure:
     job = sa.literal(erased_job(""), sa.Text).concat(sa.cast(entries.c.seq, sa.Text))
     change = sa.update(entries).where(subject.condition)
     connection.execute(change.values(tenant=tenant, job_id=job, person=erasure, **emptied))
-    connection.execute(sa.update(days).where(days.c.day.in_(affected)).values(parquet=None))
+    connection.execute(sa.update(days).where(days.c.day.in_(affected), _is_whole()).values(parquet=None))
     [made] = _made(connection, entries.c.person == erasure)
     return made
+
+
+def _is_whole() -> sa.ColumnElement[bool]:
+    """Return the condition of days that have all their rows: a file of others could not be written again."""
+    rows = sa.select(sa.func.count()).where(entries.c.seq.between(days.c.first_seq, days.c.last_seq))
+    return rows.scalar_subquery() == days.c.size
 
 
 def new_id() -> str:

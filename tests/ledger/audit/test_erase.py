@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from ledger_lines import NOON, entry, line_of
 from sqlalchemy import Engine
 
+from fleet.ledger import store as storing
 from fleet.ledger.audit.erase import Subject, erase, lines_of, unrecorded
 from fleet.ledger.audit.verify import Fault, verify
 from fleet.ledger.store import LedgerStore
@@ -143,6 +144,19 @@ def test_files_of_days_that_changed_are_to_be_written_again(engine: Engine, peop
     erase(engine, Subject("acme"))
     with engine.connect() as connection:
         assert connection.scalars(sa.select(days.c.parquet).order_by(days.c.day)).all() == [None, "hash"]
+
+
+def test_files_of_days_whose_first_rows_are_deleted_are_kept(
+    engine: Engine, people: LedgerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could write them again."""
+    monkeypatch.setattr(storing, "DELETED_AT_ONCE", 5)
+    people.forget("2026-03-02")
+    with engine.begin() as connection:
+        connection.execute(sa.update(days).values(parquet="hash"))
+    erase(engine, Subject("acme"))
+    with engine.connect() as connection:
+        assert connection.scalars(sa.select(days.c.parquet)).all() == ["hash"]
 
 
 def test_nothing_of_an_erased_tenant_is_left_in_the_file(engine: Engine, people: LedgerStore) -> None:
