@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from fleet.settings.environment import Settings
 from queues.jetstream.client.connection import connect
 from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.consuming.contents import JetStreamContents
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.maintenance.erasing import JetStreamErasing
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
@@ -28,6 +29,9 @@ open_journal = JetStreamJournal.connect
 
 open_ledger_feed = JetStreamLedger.connect
 """Connects to the accounts of all tenants, for the one process that writes them to a database."""
+
+open_contents = JetStreamContents.connect
+"""Connects to the contents that are to be stored, of all tenants."""
 
 open_erasing = JetStreamErasing.connect
 """Connects to all streams, to erase what is in them about a tenant or a person."""

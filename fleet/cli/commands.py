@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli.books import receipts
+from fleet.cli.books.content import content_app
 from fleet.cli.books.cost import cost
 from fleet.cli.books.erase import erase
 from fleet.cli.books.ledger import ledger_app
@@ -42,6 +43,7 @@ app.add_typer(topology_app, name="topology")
 app.add_typer(dead_app, name="dead")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
+app.add_typer(content_app, name="content")
 app.add_typer(catalogue_app, name="catalogue")
 ledger_app.command()(receipts.verify)
 ledger_app.command()(receipts.prove)

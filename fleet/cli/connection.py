@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from fleet.settings.environment import Settings
 
 
-def settings_for(nats_url: str | None, tenant: str | None = None, ledger_url: str | None = None) -> Settings:
+def settings_for(
+    nats_url: str | None, tenant: str | None = None, ledger_url: str | None = None, content_url: str | None = None
+) -> Settings:
     """Return the settings for a command that talks to a running fleet: by default the local one.
 
     Raises: ConfigError if a setting is not valid.
     """
     from fleet.settings.environment import LOCAL_NATS_URL, load
 
-    settings = load(nats_url=nats_url, tenant=tenant, ledger_url=ledger_url)
+    settings = load(nats_url=nats_url, tenant=tenant, ledger_url=ledger_url, content_url=content_url)
     return settings if settings.nats_url else settings.model_copy(update={"nats_url": LOCAL_NATS_URL})
 
 

@@ -64,7 +64,7 @@ class Decider:
         except BaseException as error:
             contain(error, "comparison_failed", inflight.delivery)
             return transition
-        return replace(transition, aside=aside) if aside else transition
+        return replace(transition, aside=(*transition.aside, *aside)) if aside else transition
 
     def broken(self, inflight: InFlightJob, error: BaseException, now: float) -> Transition:
         """Return the transition of a job that hit a bug of ours."""

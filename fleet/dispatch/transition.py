@@ -7,9 +7,10 @@ from dataclasses import replace
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Hop
+from fleet.model.content import Content
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.feedback import Feedback, Verdict, Witness
-from fleet.model.job import JobRef
+from fleet.model.job import Job, JobRef
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Outbound, Problem, Result, Shadow, Status, Work
 from policies.resilience.deadline import deadline_at
@@ -35,10 +36,21 @@ def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rul
             entries = () if inflight.fresh is None else (_entry(inflight, action.reason, None, now),)
             return _acknowledged(inflight, entries)
         case Finish():
-            return _acknowledged(inflight, _ended(inflight, _finished(inflight, action, now), now))
+            result = _finished(inflight, action, now)
+            return _collected(_acknowledged(inflight, _ended(inflight, result, now)), inflight.job, result, rules)
         case GiveUp():
             ended = _ended(inflight, _given_up(inflight, action, now), now)
             return _acknowledged(inflight, (_dead(inflight, action, now), *ended) if action.dead else ended)
+
+
+def _collected(transition: Transition, job: Job, result: Result, rules: Rules) -> Transition:
+    """Return the transition with what was asked and answered beside it, if the rule of the task collects that."""
+    task = rules.tasks.get(job.task)
+    if task is None or not task.collect or result.answer is None:
+        return transition
+    message = result.answer.message
+    content = Content(job.id, job.tenant, job.task, result.finished_at, job.request, message, result.target, job.person)
+    return replace(transition, aside=(content,))
 
 
 def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Transition:

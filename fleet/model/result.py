@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Hop
+from fleet.model.content import Content
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, JobRef, Lane
 from fleet.model.reason import Reason
@@ -226,5 +227,5 @@ class Sealed(Malformed):
     arrived: object = field(default=None, compare=False, repr=False)
 
 
-Outbound = Work | Result | LedgerEntry | DeadLetter | Feedback | Start
+Outbound = Work | Result | LedgerEntry | DeadLetter | Feedback | Start | Content
 """The messages that a dispatcher stores with the broker."""

@@ -21,6 +21,7 @@ from pydantic import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
     SecretStr,
     ValidationError,
 )
@@ -49,6 +50,11 @@ DEFAULT_LEASE_SECONDS = 30.0
 
 LEDGER_FILE = "ledger.sqlite3"
 """The name of the default database of the accounts."""
+
+CONTENT_FILE = "content.sqlite3"
+"""The name of the default database of contents."""
+
+DEFAULT_CONTENT_KEEP_DAYS = 30
 
 DEFAULT_LEDGER_NAME = "fleet.local/ledger"
 
@@ -115,6 +121,7 @@ class Settings(BaseSettings):
     `ledger_url` is the database of the accounts, None a file in `data_dir`; it may hold a password and is not shown.
     `ledger_keep_days` is how long its rows are kept; 0 is for ever. `ledger_name` is the name of the log over them, and
     `ledger_key_file` holds the private key that signs its checkpoints.
+    `content_url` and `content_keep_days` say the same of the content store.
     The traces of jobs that cost `trace_expensive_usd` or more, failed, escalated or were slow are kept beside the share
     that OTEL_TRACES_SAMPLER_ARG states, up to `notable_traces_per_second` in each dispatcher.
     `provider_proxy_url` is the HTTP proxy that calls to providers go through (it may hold a password and is not shown),
@@ -157,6 +164,8 @@ class Settings(BaseSettings):
     ledger_archive_dir: Path | None = None
     ledger_name: str = DEFAULT_LEDGER_NAME
     ledger_key_file: FilePath | None = None
+    content_url: str | None = Field(default=None, repr=False)
+    content_keep_days: PositiveInt = DEFAULT_CONTENT_KEEP_DAYS
     trace_expensive_usd: NonNegativeFloat = 0.05
     notable_traces_per_second: NonNegativeFloat = 20.0
     openai_base_url: HttpAddress | None = None
@@ -189,6 +198,11 @@ class Settings(BaseSettings):
     def ledger_address(self) -> str:
         """The database of the accounts. It may hold a password."""
         return self.ledger_url or f"sqlite:///{self.data_dir.absolute() / LEDGER_FILE}"
+
+    @property
+    def content_address(self) -> str:
+        """The database of contents. It may hold a password."""
+        return self.content_url or f"sqlite:///{self.data_dir.absolute() / CONTENT_FILE}"
 
     @classmethod
     def settings_customise_sources(

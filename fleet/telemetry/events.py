@@ -106,6 +106,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     # stored records
     "dead_letter_skipped": "A dead letter cannot be read and is skipped.",
     "journal_message_skipped": "A line of the ledger or a feedback cannot be read and is skipped.",
+    # contents
+    "content_deleted": "Contents that are older than the content store keeps them were deleted.",
+    "content_not_stored": "Contents were not stored, for want of the database or the broker, and stay in the stream.",
+    "content_skipped": "A message on CONTENT holds no content and is skipped.",
     # the ledger's database
     "ledger_day_archived": "A closed day was written to its Parquet file.",
     "ledger_line_unreadable": "A line in the database cannot be read by this version and is left out.",

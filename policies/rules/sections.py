@@ -78,10 +78,14 @@ class PlanRules:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Rules of one task. `tier` None: the complexity of the request decides. `critical` jobs take that ladder."""
+    """Rules of one task. `tier` None: the complexity of the request decides. `critical` jobs take that ladder.
+
+    `collect`: what is asked and answered goes to the content store, encrypted.
+    """
 
     tier: Tier | None
     critical: bool = False
+    collect: bool = False
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

@@ -18,6 +18,7 @@ from queues.wire.subjects import (
     API,
     CALIBRATIONS,
     CANCELS,
+    CONTENT,
     DEAD,
     FEEDBACK,
     JOBS,
@@ -61,6 +62,7 @@ def fleet_users() -> tuple[User, ...]:
         User("operator", "creates and changes streams, puts calibrations in force; may do everything in the account"),
         _dispatcher(),
         _ledger(),
+        _content(),
         _sre(),
         _console(),
     )
@@ -118,7 +120,7 @@ def tenant_user(tenant: str) -> User:
 
 def _dispatcher() -> User:
     queues = [right for stream in (JOBS, WORK) for right in _pulls(stream)]
-    streams = (WORK, RESULTS, LEDGER, DEAD, CALIBRATIONS, SPEND, LOAD, STARTS, LARGE_RESULTS)
+    streams = (WORK, RESULTS, LEDGER, DEAD, CALIBRATIONS, SPEND, LOAD, STARTS, LARGE_RESULTS, CONTENT)
     written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
     looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
@@ -142,6 +144,10 @@ def _ledger() -> User:
     return _user(
         "ledger", "reads the accounts and the feedback: the ledger's database, evaluation and billing", publish
     )
+
+
+def _content() -> User:
+    return _user("content", "takes contents to the content store, where a rule collects them", (*_pulls(CONTENT),))
 
 
 _WATCHES = (

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, FailureKind
+from fleet.model.content import Content
 from fleet.model.delivery import Stored
 from fleet.model.errors import InvalidFeedback, InvalidJob
 from fleet.model.feedback import Feedback
 from fleet.model.result import DeadLetter, LedgerEntry, Outbound, Result, Start, Work
 from fleet.model.submission import Submission
 from fleet.model.unguarded import unguarded
+from queues.wire.content import encode_content
 from queues.wire.dead_letter import encode_dead
 from queues.wire.feedback import encode_feedback
 from queues.wire.job import encode_submission, job_message_id
@@ -27,6 +29,7 @@ from queues.wire.subjects import (
     TRACEPARENT,
     cancel_subject,
     checked_job_id,
+    content_subject,
     dead_subject,
     feedback_subject,
     job_subject,
@@ -128,6 +131,8 @@ def _message(outbound: Outbound, max_bytes: int) -> Message:
             return Message(start_subject(tenant, job_id, number, call), encode_start(outbound), fence)
         case Feedback():
             return feedback_message(outbound)
+        case Content(job_id, tenant):
+            return Message(content_subject(tenant), encode_content(outbound), {MSG_ID: f"{tenant}.{job_id}"})
 
 
 def _fitting(work: Work, max_bytes: int) -> bytes:

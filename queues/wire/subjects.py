@@ -20,6 +20,7 @@ FEEDBACK = "FEEDBACK"
 STARTS = "STARTS"
 START_SUBJECTS = "starts."
 CANCELS = "CANCELS"
+CONTENT = "CONTENT"
 CALIBRATIONS = "KV_calibrations"
 """The stream under the key-value bucket `calibrations`."""
 
@@ -42,6 +43,7 @@ _STREAMS = {
     "feedback": FEEDBACK,
     "starts": STARTS,
     "cancels": CANCELS,
+    "content": CONTENT,
     "$KV": "KV_{}",
     "$O": "OBJ_{}",
 }
@@ -101,6 +103,10 @@ def cancel_subject(tenant: str, job_id: str) -> str:
     return f"cancels.{tenant}.{job_id}"
 
 
+def content_subject(tenant: str) -> str:
+    return f"content.{tenant}"
+
+
 def object_chunk_subject(name: str, number: int | str) -> str:
     return f"$O.{LARGE_RESULTS_BUCKET}.C.{name}.{number}"
 
@@ -132,6 +138,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     FEEDBACK: tuple(feedback_subject("*", source) for source in (Witness.USER, Witness.SHADOW)),
     STARTS: (f"{START_SUBJECTS}*.*.*.*",),
     CANCELS: (cancel_subject("*", "*"),),
+    CONTENT: (content_subject("*"),),
     LARGE_RESULTS: tuple(f"$O.{LARGE_RESULTS_BUCKET}.{kind}.>" for kind in "CM"),
     CALIBRATIONS: (calibration_subject(">"),),
     SPEND: (spend_subject(">"),),

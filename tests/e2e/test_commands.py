@@ -26,6 +26,7 @@ def test_status_shows_every_model_running(fleet):
         "LEDGER",
         "DEAD",
         "FEEDBACK",
+        "CONTENT",
         "STARTS",
         "CANCELS",
         "OBJ_results-large",

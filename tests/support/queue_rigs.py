@@ -29,6 +29,7 @@ STREAMS = (
     "FEEDBACK",
     "STARTS",
     "CANCELS",
+    "CONTENT",
     "OBJ_results-large",
     "KV_calibrations",
 )

@@ -55,6 +55,7 @@ async def _erase(settings: Settings, output: Output, tenant: str | None, person:
 @asynccontextmanager
 async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
     from fleet.app import login_of, open_erasing
+    from fleet.content.store import erase_contents
     from fleet.ledger.archive import rewrite
     from fleet.ledger.audit.eraser import Eraser
     from fleet.ledger.database import check_migrated, database_url, engine_for
@@ -65,7 +66,8 @@ async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
         await asyncio.to_thread(check_migrated, engine)
         broker = await open_erasing(settings.nats_url, login_of(settings))
         try:
-            yield Eraser(broker, engine, archive=partial(rewrite, engine, settings.archive_dir))
+            contents = partial(erase_contents, settings.content_address)
+            yield Eraser(broker, engine, contents, partial(rewrite, engine, settings.archive_dir))
         finally:
             await broker.close()
     finally:

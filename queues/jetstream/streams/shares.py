@@ -20,6 +20,7 @@ from queues.jetstream.streams import measuring
 from queues.wire.subjects import (
     CALIBRATIONS,
     CANCELS,
+    CONTENT,
     DEAD,
     FEEDBACK,
     JOBS,
@@ -37,7 +38,7 @@ log = get_logger(__name__)
 MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
-    RESULTS: 28,
+    RESULTS: 26,
     JOBS: 20,
     WORK: 20,
     LEDGER: 9,
@@ -47,6 +48,7 @@ PERCENT: Mapping[str, int] = {
     FEEDBACK: 3,
     CALIBRATIONS: 2,
     CANCELS: 2,
+    CONTENT: 2,
     SPEND: 1,
     LOAD: 1,
 }

@@ -33,6 +33,7 @@ from queues.jetstream.streams import measuring, shares
 from queues.wire.subjects import (
     CALIBRATIONS,
     CANCELS,
+    CONTENT,
     DEAD,
     FEEDBACK,
     JOBS,
@@ -56,6 +57,9 @@ CALIBRATION_HISTORY = 32
 
 START_MAX_AGE_SECONDS = 2 * DAY
 """Seconds for which a started paid call is remembered: longer than a job of any lane lives by default."""
+
+CONTENT_MAX_AGE_SECONDS = 3 * DAY
+"""Seconds that a content waits for the content store at most: a weekend."""
 
 CANCEL_MAX_AGE_SECONDS = DAY
 MOST_CANCELS = 1_000_000
@@ -203,6 +207,8 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
             max_msgs_per_subject=1,
             **record,
         ),
+        # Taken once and then gone, and never in the way: without a store to take them the oldest make room.
+        _stream(spec, CONTENT, max_age=CONTENT_MAX_AGE_SECONDS, retention=RetentionPolicy.WORK_QUEUE),
         *_buckets(spec, record),
     ]
 

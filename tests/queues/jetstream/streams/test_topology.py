@@ -136,7 +136,10 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
     await js.add_stream(name="OTHER", subjects=["other"])
     await js.publish("dead.acme", b"{}")
 
-    queues, records = ("JOBS", "WORK", "CANCELS"), ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS")
+    queues, records = (
+        ("JOBS", "WORK", "CANCELS", "CONTENT"),
+        ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS"),
+    )
     empty = dict.fromkeys((*queues, *records, "KV_calibrations", "KV_spend", "KV_load"), 0)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 

@@ -1,0 +1,150 @@
+"""`fleet content`: stores the prompts and answers that rules collect, and shows them on record."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from fleet.cli.books.ledger import AsJson, NatsUrl
+from fleet.cli.connection import settings_for
+from fleet.cli.extras import needs_ledger
+from fleet.cli.output import Output, friendly
+from fleet.model.errors import FleetError
+
+if TYPE_CHECKING:
+    from fleet.content.store import ContentStore
+    from fleet.settings.environment import Settings
+
+MOST_LISTED = 100
+
+content_app = typer.Typer(help="Prompts and answers, where a rule collects them.", no_args_is_help=True)
+
+ContentUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--content-url",
+        envvar="FLEET_CONTENT_URL",
+        help="The database: sqlite:///path or postgresql://user:password@host/database.",
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, help="The newest ones, so many.")]
+
+
+@content_app.command()
+def run(nats_url: NatsUrl = None, content_url: ContentUrl = None, as_json: AsJson = False) -> None:
+    """Store contents as they come, until SIGTERM. One process for a fleet is enough."""
+    with friendly(as_json), needs_ledger("fleet content"):
+        asyncio.run(_run(settings_for(nats_url, content_url=content_url)))
+        Output(as_json).object({"stopped": True})
+
+
+@content_app.command()
+def show(
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")],
+    tenant: Annotated[str, typer.Option(envvar="FLEET_TENANT", help="Whose job.")],
+    content_url: ContentUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a job asked and was answered. The reading is put on record first."""
+    with friendly(as_json), needs_ledger("fleet content"):
+        with _store(settings_for(None, content_url=content_url)) as store:
+            found = store.show(tenant, job_id, getpass.getuser())
+        if found is None:
+            raise FleetError(f"there is no content of {job_id}: not collected, too old, or erased")
+        output = Output(as_json)
+        output.object({"job_id": job_id, "tenant": tenant, "request": found.request, "message": found.message})
+        output.say(json.dumps(found.request, indent=2, ensure_ascii=False))
+        output.say(json.dumps(found.message, indent=2, ensure_ascii=False))
+
+
+@content_app.command("list")
+def list_(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task's.")] = None,
+    limit: Limit = MOST_LISTED,
+    content_url: ContentUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List contents, newest first, without opening any. The reading is put on record first."""
+
+    def rows(store: ContentStore) -> list[tuple[str, ...]]:
+        found = store.list(tenant, task, limit, getpass.getuser())
+        return [(_moment(each.at), each.tenant, each.job_id, each.task, each.target or "-") for each in found]
+
+    _print(content_url, as_json, "contents", ("at", "tenant", "job_id", "task", "target"), rows)
+
+
+@content_app.command()
+def reads(limit: Limit = MOST_LISTED, content_url: ContentUrl = None, as_json: AsJson = False) -> None:
+    """Show who has read what, newest first."""
+
+    def rows(store: ContentStore) -> list[tuple[str, ...]]:
+        return [(_moment(each.at), each.who, each.asked) for each in store.reads(limit)]
+
+    _print(content_url, as_json, "reads", ("at", "who", "asked"), rows)
+
+
+def _print(
+    content_url: str | None,
+    as_json: bool,
+    what: str,
+    names: tuple[str, ...],
+    rows: Callable[[ContentStore], list[tuple[str, ...]]],
+) -> None:
+    with friendly(as_json), needs_ledger("fleet content"):
+        with _store(settings_for(None, content_url=content_url)) as store:
+            found = rows(store)
+        output = Output(as_json)
+        output.object({what: [dict(zip(names, row, strict=True)) for row in found]})
+        table = Table(box=None, padding=(0, 2))
+        for name in names:
+            table.add_column(name, overflow="fold")
+        for row in found:
+            table.add_row(*row)
+        output.show(table if found else f"no {what}")
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+async def _run(settings: Settings) -> None:
+    from fleet import logs
+    from fleet.app import login_of, open_contents
+    from fleet.content.collector import Collector
+
+    logs.configure(settings.log_level.upper())
+    assert settings.nats_url is not None, "settings_for gave the address"
+    with _store(settings) as store:
+        feed = await open_contents(settings.nats_url, login_of(settings))
+        try:
+            collector = Collector(feed, store, settings.content_keep_days)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, collector.drain)
+            await collector.run()
+        finally:
+            await feed.close()
+
+
+@contextmanager
+def _store(settings: Settings) -> Iterator[ContentStore]:
+    from fleet.content.store import ContentStore
+    from fleet.content.vault import Vault
+    from fleet.ledger.database import database_url, engine_for
+
+    engine = engine_for(database_url(settings.content_address))
+    try:
+        store = ContentStore(engine, Vault.from_environment())
+        store.open()
+        yield store
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""Contents: prompts and answers of the tasks that a rule collects, encrypted by tenant, and nowhere else."""

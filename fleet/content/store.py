@@ -1,0 +1,184 @@
+"""The content store: a database of its own, with a role of its own, that holds contents encrypted and notes readers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Connection, Double, Engine, Index, Integer, LargeBinary, MetaData, Table, Text
+
+from fleet.content.vault import Vault, new_salt
+from fleet.files import OWNER_ONLY
+from fleet.ledger.database import SQLITE, database_url, engine_for, translated
+from fleet.model.content import Content
+
+metadata = MetaData()
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("at", Double, nullable=False, doc="unix seconds when the answer was delivered"),
+    Column("task", Text, nullable=False),
+    Column("target", Text),
+    Column("person", Text, doc="opaque id of whom it is about"),
+    Column("sealed", LargeBinary, nullable=False, doc="request and answer, encrypted"),
+)
+Index("contents_at", contents.c.at)
+Index("contents_person", contents.c.person)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("salt", LargeBinary, nullable=False, doc="the tenant's part of its key; without it nothing of it opens"),
+)
+
+reads = Table(
+    "reads",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("who", Text, nullable=False, doc="the user of the machine who asked"),
+    Column("asked", Text, nullable=False, doc="what was asked for, as words"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEntry:
+    """What is known of a content without opening it."""
+
+    tenant: str
+    job_id: str
+    at: float
+    task: str
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A reading of contents that was noted before anything was shown."""
+
+    at: float
+    who: str
+    asked: str
+
+
+class ContentStore:
+    """Contents in a database. Every method raises LedgerUnavailable if it does not answer."""
+
+    def __init__(self, engine: Engine, vault: Vault, now: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._vault = vault
+        self._now = now
+
+    def open(self) -> None:
+        """Make the tables where there are none; SQLite's file is its owner's alone."""
+        if self._engine.dialect.name == SQLITE:
+            path = Path(str(self._engine.url.database))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY))
+        with self._changing() as connection:
+            metadata.create_all(connection)
+
+    def write(self, found: Sequence[Content]) -> None:
+        """Store contents; one that comes again replaces itself."""
+        with self._changing() as connection:
+            for content in found:
+                sealed = self._vault.sealed(content, _salt(connection, content.tenant))
+                row = {"at": content.at, "task": content.task, "target": content.target, "person": content.person}
+                which = sa.and_(contents.c.tenant == content.tenant, contents.c.job_id == content.job_id)
+                connection.execute(sa.delete(contents).where(which))
+                names = {"tenant": content.tenant, "job_id": content.job_id}
+                connection.execute(sa.insert(contents).values(**names, **row, sealed=sealed))
+
+    def show(self, tenant: str, job_id: str, who: str) -> Content | None:
+        """Return a content, None if there is none; the reading is put on record first. Raises: Undecipherable."""
+        self._note(who, f"content of {tenant} {job_id}")
+        which = sa.and_(contents.c.tenant == tenant, contents.c.job_id == job_id)
+        wanted = sa.select(contents.c.sealed, keys.c.salt).join(keys, keys.c.tenant == contents.c.tenant).where(which)
+        with translated(self._engine.url), self._engine.connect() as connection:
+            row = connection.execute(wanted).first()
+        return None if row is None else self._vault.opened(row.sealed, tenant, job_id, row.salt)
+
+    def list(self, tenant: str | None, task: str | None, limit: int, who: str) -> Sequence[ContentEntry]:
+        """Return the newest contents, unopened."""
+        self._note(who, f"list of {tenant or 'all tenants'} {task or 'all tasks'}")
+        columns = (contents.c[name] for name in ("tenant", "job_id", "at", "task", "target"))
+        named = [contents.c[name] == value for name, value in (("tenant", tenant), ("task", task)) if value is not None]
+        wanted = sa.select(*columns).where(*named).order_by(contents.c.at.desc()).limit(limit)
+        with translated(self._engine.url), self._engine.connect() as connection:
+            return [ContentEntry(*row) for row in connection.execute(wanted)]
+
+    def reads(self, limit: int) -> Sequence[Read]:
+        """Return the latest readings, newest first."""
+        wanted = sa.select(reads.c.at, reads.c.who, reads.c.asked).order_by(reads.c.id.desc()).limit(limit)
+        with translated(self._engine.url), self._engine.connect() as connection:
+            return [Read(*row) for row in connection.execute(wanted)]
+
+    def forget(self, before: float) -> int:
+        """Delete the contents of before this moment (unix seconds); return how many."""
+        with self._changing() as connection:
+            return connection.execute(sa.delete(contents).where(contents.c.at < before)).rowcount
+
+    def _note(self, who: str, asked: str) -> None:
+        with self._changing() as connection:
+            connection.execute(sa.insert(reads).values(at=self._now(), who=who, asked=asked))
+
+    def _changing(self) -> AbstractContextManager[Connection]:
+        return _changing(self._engine)
+
+
+def erase_contents(address: str, tenant: str | None, person: str | None) -> int:
+    """Erase the contents of a tenant, and its key; or those about a person, of one tenant or of all. It takes no key.
+
+    Returns how many those were; none where there is no content store. Raises: LedgerUnavailable.
+    """
+    engine = engine_for(database_url(address))
+    try:
+        if engine.dialect.name == SQLITE and not Path(str(engine.url.database)).exists():
+            return 0
+        return _erase(engine, tenant, person)
+    finally:
+        engine.dispose()
+
+
+def _erase(engine: Engine, tenant: str | None, person: str | None) -> int:
+    named = [(contents.c.tenant, tenant), (contents.c.person, person)]
+    which = [column == value for column, value in named if value is not None]
+    with _changing(engine) as connection:
+        if not sa.inspect(connection).has_table(contents.name):
+            return 0
+        erased = connection.execute(sa.delete(contents).where(*which)).rowcount
+        if person is None:
+            connection.execute(sa.delete(keys).where(keys.c.tenant == tenant))
+    with translated(engine.url), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        is_sqlite = engine.dialect.name == SQLITE
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if is_sqlite else "VACUUM contents, keys")
+    return erased
+
+
+@contextmanager
+def _changing(engine: Engine) -> Iterator[Connection]:
+    """Begin a transaction that leaves nothing of what it deletes in SQLite's file."""
+    with translated(engine.url), engine.begin() as connection:
+        if engine.dialect.name == SQLITE:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        yield connection
+
+
+def _salt(connection: Connection, tenant: str) -> bytes:
+    """Return the tenant's salt, made if it has none."""
+    found = connection.scalar(sa.select(keys.c.salt).where(keys.c.tenant == tenant))
+    if found is not None:
+        return bytes(found)
+    made = new_salt()
+    connection.execute(sa.insert(keys).values(tenant=tenant, salt=made))
+    return made

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from fleet.content.store import ContentStore
+from fleet.content.vault import Vault
+from fleet.ledger.database import database_url, engine_for
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = engine_for(database_url(f"sqlite:///{tmp_path / 'content.sqlite3'}"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def store(engine: Engine) -> ContentStore:
+    opened = ContentStore(engine, Vault(bytes(range(32))), lambda: NOW)
+    opened.open()
+    return opened
