@@ -231,7 +231,7 @@ def _exercised(results: list[Result], outputs: dict[str, str], fault_server: Fau
     assert {failure.kind for failure in failures_of(results)} >= KINDS_OF_TROUBLE
     assert ANSWER in outputs["RESULTS"]
     assert PROMPT in outputs["DEAD"]
-    assert "fleet.model_call" in outputs["traces"]
+    assert 'name: "chat ' in outputs["traces"]
     assert "dispatcher_started" in outputs["logs"]
     assert "nats_url" in outputs["status"]
     assert len(outputs["LEDGER"].splitlines()) >= len(results)
