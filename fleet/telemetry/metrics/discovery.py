@@ -54,7 +54,7 @@ def _forget_dead(folder: Path) -> None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter where the number is no process's at all
         return False
     except PermissionError:  # another user's
         return True

@@ -61,3 +61,9 @@ def test_a_folder_that_cannot_be_made_harms_nobody(tmp_path):
 def test_nobody_is_announced_where_no_folder_is_named():
     with announced(None, "dispatcher", "h", 1):
         pass
+
+
+def test_a_file_of_a_process_that_no_machine_can_have_is_removed(tmp_path):
+    (tmp_path / f"{socket.gethostname()}-{'9' * 30}-9464.json").write_text("[]")
+    with announced(tmp_path, "dispatcher", "h", 1):
+        assert len(read(tmp_path)) == 1
