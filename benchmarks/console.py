@@ -44,7 +44,7 @@ from queues.wire.subjects import MSG_ID
 ATTEMPTS = 1_000_000
 DAYS = 30
 BATCH = 2_000
-ROUNDS = 25
+ROUNDS = 5
 TENANTS = 200
 TASKS = tuple(f"task.{number}" for number in range(20))
 TARGETS = ("llama-8b", "mixtral-8x7b", "llama-70b", "gpt-4o", "claude-sonnet")

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from fleet.console import attention, present, waterfall
 from fleet.console.rendering import job_path
-from fleet.console.sources import Books, Sources
+from fleet.console.sources import Books, DaySums, Sources
 from fleet.ledger.reading import EndedFilter, EndedJob, Sums
 from fleet.model.errors import FleetError, LedgerUnavailable, QueueUnavailable
 from fleet.model.job import Lane
@@ -164,13 +164,12 @@ async def money(sources: Sources, query: Query) -> Page:
     seen = (await sources.seen.latest()).value
     values: dict[str, Any] = {"spend": present.spend_rows(seen.status.spend) if seen else [], "books_trouble": None}
     try:
-        by_day, *others = await asyncio.gather(
-            *(
-                sources.ask(partial(_sums, group, sources.day(days - 1), sources.day()))
-                for group in (("day", "target"), ("target",), ("tenant",), ("task",), ("reason",))
-            )
-        )
         names = ("target", "tenant", "task", "reason")
+        since, until = sources.day(days - 1), sources.day()
+        by_day, *_ = found = [
+            await sources.ask(partial(_sums, sources.day_sums, (name,), since, until)) for name in names
+        ]
+        others = [present.over_days(sums, name) for sums, name in zip(found, names, strict=True)]
         tables = [
             (f"By {name}", present.grouped(sums, name, MOST_ROWS)) for name, sums in zip(names, others, strict=True)
         ]
@@ -180,8 +179,8 @@ async def money(sources: Sources, query: Query) -> Page:
     return Page("Money", "Money", "money.html", {**values, "days": days, "periods": PERIODS}, "money_controls.html")
 
 
-def _sums(group: Sequence[str], since: str, until: str, books: Books) -> Sequence[Sums]:
-    return books.attempt_sums(group, since, until)
+def _sums(kept: DaySums, group: Sequence[str], since: str, until: str, books: Books) -> Sequence[Sums]:
+    return kept.between(books, group, since, until)
 
 
 async def dead_letters(sources: Sources, query: Query) -> Page:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from deployments.serve.api import Scaling
@@ -320,6 +321,18 @@ def money(by_day: Sequence[Sums], days: int) -> dict[str, Any]:
             "tokens": sum(each.input_tokens + each.output_tokens for each in by_day),
         },
     }
+
+
+def over_days(sums: Sequence[Sums], by: str) -> list[Sums]:
+    """Return the sums of all days together, by one column."""
+    found: defaultdict[str, list[Sums]] = defaultdict(list)
+    for each in sums:
+        found[each.group[by]].append(each)
+    counts = [field.name for field in fields(Sums) if field.name != "group"]
+    return [
+        Sums({by: value}, *(sum(getattr(each, name) for each in same) for name in counts))
+        for value, same in found.items()
+    ]
 
 
 def grouped(sums: Sequence[Sums], by: str, most: int) -> list[dict[str, Any]]:

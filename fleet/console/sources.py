@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, timedelta
+from functools import cache
+from threading import Lock
 from typing import Protocol, TypeVar
 
 from fleet.app import InForce, Seen, Watch
@@ -15,11 +17,15 @@ from fleet.console.alerts import Alerts, read_alerts
 from fleet.console.shared import Shared
 from fleet.ledger.database import check_migrated, database_url, engine_for
 from fleet.ledger.reading import EndedFilter, EndedJob, LedgerReader, LedgerState, Sums
+from fleet.ledger.rows import day_of
 from fleet.model.result import Kept, LedgerEntry
 from fleet.settings.environment import Settings
 from policies.rules.catalogue import Catalogue
 
 Value = TypeVar("Value")
+
+KEPT_DAYS = 40
+"""Days whose sums are kept in memory: those that pages show, and some."""
 
 
 class Books(Protocol):
@@ -42,6 +48,41 @@ class Today:
     last_seq: int
 
 
+class DaySums:
+    """Sums over days, each read once: a day does not change any more when a later one has a line.
+
+    A page of thirty days then costs what today does. Its methods block, and are called by one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], dict[str, Sequence[Sums]]] = {}
+        self._lock = Lock()
+
+    def between(self, books: Books, group: Sequence[str], since: str, until: str) -> Sequence[Sums]:
+        """Return the sums by day and `group` of the days from `since` to `until`, both included."""
+        with self._lock:
+            kept = self._kept.setdefault(tuple(group), {})
+            days = _days(since, until)
+            open_since = day_of(books.state().last_at)
+            missing = [day for day in days if day not in kept or day >= open_since]
+            found: dict[str, list[Sums]] = {day: [] for day in missing}
+            for each in books.attempt_sums(("day", *group), missing[0], missing[-1]) if missing else ():
+                found.setdefault(each.group["day"], []).append(each)
+            kept.update(found)
+            for day in [day for day in kept if day < _first_kept(until)]:
+                del kept[day]
+            return [each for day in days for each in kept[day]]
+
+
+def _days(since: str, until: str) -> list[str]:
+    first, last = date.fromisoformat(since), date.fromisoformat(until)
+    return [(first + timedelta(number)).isoformat() for number in range((last - first).days + 1)]
+
+
+def _first_kept(until: str) -> str:
+    return (date.fromisoformat(until) - timedelta(KEPT_DAYS)).isoformat()
+
+
 class Sources:
     """What all pages share. `books` opens the database; `alerts` is None where no Prometheus is named."""
 
@@ -60,6 +101,7 @@ class Sources:
         self.letters = letters
         self.wall = wall
         self.is_alerted = alerts is not None
+        self.day_sums = DaySums()
         self._books = books
         self.seen = Shared("fleet", look, 2.0, monotonic)
         self.in_force = Shared("calibrations", in_force, 30.0, monotonic)
@@ -72,7 +114,7 @@ class Sources:
 
     def day(self, ago: int = 0) -> str:
         """Return today's UTC day as YYYY-MM-DD, or that of some days `ago`."""
-        return datetime.fromtimestamp(self.wall() - 86_400 * ago, UTC).date().isoformat()
+        return day_of(self.wall() - 86_400 * ago)
 
     async def close(self) -> None:
         for each in (self.seen, self.in_force, self.today, self.alerts):
@@ -99,6 +141,7 @@ async def sources_of(settings: Settings) -> AsyncIterator[Sources]:
     engine = engine_for(database_url(settings.ledger_address))
 
     # errors are not kept: the writer may make the tables later
+    @cache  # an error is not kept: the writer may make the tables later
     def books() -> LedgerReader:
         check_migrated(engine)
         return LedgerReader(engine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -15,6 +15,9 @@ from console_fleet import ESCALATED, FAILED, ConsoleFleet, calm_night
 from starlette.testclient import TestClient
 
 from fleet.console.pages import JOBS_PER_PAGE, NAVIGATION, PAGES
+from fleet.console.present import over_days
+from fleet.console.sources import DaySums
+from fleet.ledger.reading import Sums
 from fleet.model.errors import LedgerUnavailable, QueueUnavailable
 
 Open = Callable[..., TestClient]
@@ -272,3 +275,24 @@ def test_a_bug_is_a_page_that_tells_nothing_of_it(opened: Open, night: ConsoleFl
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_no_page_changes_anything(opened: Open, night: ConsoleFleet, path: str, method: str) -> None:
     assert opened(night).request(method, path).status_code == 405
+
+
+def test_sums_of_days_that_are_over_are_read_once_and_todays_again(night: ConsoleFleet) -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Counted:
+        def state(self) -> object:
+            return night.books.state()
+
+        def attempt_sums(self, group_by: Sequence[str], since: str, until: str) -> Sequence[Sums]:
+            asked.append((since, until))
+            return night.books.attempt_sums(group_by, since, until)
+
+    kept = DaySums()
+    first = kept.between(Counted(), ("target",), "2026-11-25", "2026-12-01")
+    assert kept.between(Counted(), ("target",), "2026-11-25", "2026-12-01") == first
+    assert kept.between(Counted(), ("target",), "2026-11-24", "2026-12-01")[-len(first) :] == first
+    assert asked == [("2026-11-25", "2026-12-01"), ("2026-12-01", "2026-12-01"), ("2026-11-24", "2026-12-01")]
+    whole = night.books.attempt_sums(("target",), "2026-11-24", "2026-12-01")
+    added = over_days(kept.between(Counted(), ("target",), "2026-11-24", "2026-12-01"), "target")
+    assert sorted(added, key=lambda each: each.group["target"]) == whole
