@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 def kept(config: StreamConfig) -> str:
     if config.retention is RetentionPolicy.WORK_QUEUE:
-        return "until acknowledged"
+        return "until acknowledged" + (f", {duration(config.max_age)} at most" if config.max_age else "")
     return duration(config.max_age) if config.max_age else "for ever"
 
 
