@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from deployments.serve.api import Scaling
@@ -31,6 +32,8 @@ TONES = {"running": "good", "ready": "good", "cold": "idle", "starting": "fair",
 UNKNOWN = frozenset({"unknown", "not deployed"})
 
 NANO = 1e-9
+
+_counts = attrgetter(*(field.name for field in fields(Sums) if field.name != "group"))
 
 
 def behind(seen: Seen, today: Today | None) -> int | None:
@@ -325,14 +328,10 @@ def money(by_day: Sequence[Sums], days: int) -> dict[str, Any]:
 
 def over_days(sums: Sequence[Sums], by: str) -> list[Sums]:
     """Return the sums of all days together, by one column."""
-    found: defaultdict[str, list[Sums]] = defaultdict(list)
+    found: defaultdict[str, list[Any]] = defaultdict(list)
     for each in sums:
-        found[each.group[by]].append(each)
-    counts = [field.name for field in fields(Sums) if field.name != "group"]
-    return [
-        Sums({by: value}, *(sum(getattr(each, name) for each in same) for name in counts))
-        for value, same in found.items()
-    ]
+        found[each.group[by]].append(_counts(each))
+    return [Sums({by: value}, *map(sum, zip(*same, strict=True))) for value, same in found.items()]
 
 
 def grouped(sums: Sequence[Sums], by: str, most: int) -> list[dict[str, Any]]:
