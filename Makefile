@@ -30,6 +30,8 @@ setup-dev: .venv/.dev
 
 .venv/.dev: .venv/.fleet requirements/dev.lock
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/dev.lock
+	@# Somebody else's reader of receipts. It asks for Python 3.12 and runs on 3.11, so that no lock can hold it.
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --ignore-requires-python aics-tlog==0.2.1
 	@touch $@
 
 demo: setup  ## start everything, run real jobs through it, show what happened, stop everything
