@@ -25,7 +25,7 @@ from fleet.model.attempt import Answer, Attempt, Usage
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, LedgerLine, Status
-from fleet.reports.books import Books
+from fleet.reports.books import ReportBooks
 from fleet.reports.cost import cost_report
 from fleet.reports.page import TABLES, PageCosts, page
 from fleet.reports.periods import Period
@@ -81,7 +81,7 @@ def timed(figures: dict[str, float], name: str, do: Callable[[], Made]) -> Made:
     return made
 
 
-def measure(figures: dict[str, float], books: Books, rules: Rules, source: str, expected: int) -> None:
+def measure(figures: dict[str, float], books: ReportBooks, rules: Rules, source: str, expected: int) -> None:
     for by in ("day", "tenant", "task"):
         report = timed(figures, f"{source}_cost_by_{by}", partial(cost_report, books, (by,), PERIOD, rules))
         assert report.total.cost_nano_usd == expected, f"{report.total.cost_nano_usd} and not {expected} nano-dollars"
@@ -89,7 +89,7 @@ def measure(figures: dict[str, float], books: Books, rules: Rules, source: str, 
     timed(figures, f"{source}_savings", lambda: savings_report(books, question, rules, ()))
 
 
-def made_page(books: Books, rules: Rules) -> str:
+def made_page(books: ReportBooks, rules: Rules) -> str:
     report = savings_report(books, Question(PERIOD, rules.catalogue), rules, ())
     tables = {name: cost_report(books, (name,), PERIOD, rules) for name in TABLES}
     return page(report, PageCosts(cost_report(books, ("day", "target"), PERIOD, rules), tables), NOON)
@@ -106,7 +106,7 @@ def run(attempts: int) -> dict[str, float]:
         raw_sum = text("SELECT sum(cost_nano_usd) FROM entries")
         with engine.connect() as connection:
             expected = connection.execute(raw_sum).scalar_one()
-        books = Books(engine, Path(folder) / "archive")
+        books = ReportBooks(engine, Path(folder) / "archive")
         figures: dict[str, float] = {}
         measure(figures, books, rules, "database", expected)
         timed(figures, f"archive_of_{DAYS - 1}_days", lambda: archive_closed_days(engine, Path(folder) / "archive"))

@@ -21,7 +21,7 @@ LOW_BITS = (1 << 64) - 1
 
 @unguarded
 @dataclass(frozen=True, slots=True)
-class Pace:
+class JobPace:
     """The time that a job took, what all but a few of its lane take, and what it had up to its deadline; in seconds."""
 
     taken: float
@@ -47,7 +47,7 @@ def kept_by_id(traceparent: str | None, tenant: str, job_id: str, sampling: Samp
     return trace_id if (trace_id & LOW_BITS) < sampling.share * (LOW_BITS + 1) else None
 
 
-def is_notable(status: Status, attempts: Sequence[Attempt], pace: Pace, sampling: Sampling) -> bool:
+def is_notable(status: Status, attempts: Sequence[Attempt], pace: JobPace, sampling: Sampling) -> bool:
     """Return whether the trace is worth keeping for what became of the job."""
     if not sampling.notable:
         return False

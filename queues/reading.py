@@ -1,4 +1,4 @@
-"""How every queue reads what it has taken: in slices, so that nothing waits until a large take is read."""
+"""Reads what a queue has taken in slices, so that nothing waits until a large take is read."""
 
 from __future__ import annotations
 

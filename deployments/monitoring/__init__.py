@@ -1,1 +1,1 @@
-"""What watches a fleet from outside: Prometheus alerting rules, and Grafana dashboards generated from Python."""
+"""Watches a fleet from outside: Prometheus alerting rules, and Grafana dashboards generated from Python."""

@@ -12,7 +12,16 @@ import json
 from pathlib import Path
 from typing import Final
 
-from deployments.monitoring.panels import Dashboard, Kind, Panel, Query, Row, Unit, Variable, document
+from deployments.monitoring.panels import (
+    Dashboard,
+    DashboardVariable,
+    Panel,
+    PanelKind,
+    PanelRow,
+    Query,
+    Unit,
+    document,
+)
 
 FOLDER: Final = Path(__file__).with_name("grafana")
 RATE: Final = "[$__rate_interval]"
@@ -80,7 +89,7 @@ OVERVIEW: Final = Dashboard(
     title="Fleet",
     about="What comes in, what goes out, what waits, and what is wrong.",
     rows=(
-        Row(
+        PanelRow(
             "Jobs",
             (
                 Panel("Results", (_rate("fleet_jobs_total", "status"),), Unit.PER_SECOND, stacked=True),
@@ -96,7 +105,7 @@ OVERVIEW: Final = Dashboard(
                 Panel("Deadlines missed", (_rate("fleet_deadline_missed_total", "lane"),), Unit.PER_SECOND),
             ),
         ),
-        Row(
+        PanelRow(
             "Targets",
             (
                 Panel(
@@ -122,7 +131,7 @@ OVERVIEW: Final = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Trust",
             (
                 Panel("Escalations", (_rate("fleet_escalations_total", "reason"),), Unit.PER_SECOND, stacked=True),
@@ -132,7 +141,7 @@ OVERVIEW: Final = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Broker and books",
             (
                 Panel("Silence of the broker", (Query("max(fleet_broker_silent_seconds)", "longest"),), Unit.SECONDS),
@@ -162,15 +171,15 @@ MODEL: Final = Dashboard(
     uid="fleet-model",
     title="Fleet: one model",
     about="One target, or a few together.",
-    variables=(Variable("target", "fleet_attempts_total", "target"),),
+    variables=(DashboardVariable("target", "fleet_attempts_total", "target"),),
     rows=(
-        Row(
+        PanelRow(
             "Calls",
             (
                 Panel("Calls", (_rate("fleet_attempts_total", "outcome", ONE),), Unit.PER_SECOND, stacked=True),
                 Panel("Duration of a call", _quantiles(CALL, ONE, exemplars=True), Unit.SECONDS),
                 Panel("Wait before it", _quantiles("fleet_queue_seconds", ONE), Unit.SECONDS),
-                Panel("Jobs in a batch", (_heat("fleet_batch_size", ONE),), kind=Kind.HEATMAP),
+                Panel("Jobs in a batch", (_heat("fleet_batch_size", ONE),), kind=PanelKind.HEATMAP),
                 Panel("Tokens", _tokens(ONE), Unit.PER_SECOND),
                 Panel(
                     "Price of an hour",
@@ -179,7 +188,7 @@ MODEL: Final = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "Capacity",
             (
                 Panel("Work that waits or runs", (_shared("fleet_work_waiting", "lane", ONE),)),
@@ -190,10 +199,10 @@ MODEL: Final = Dashboard(
                 Panel("Breakers open", (_sum("fleet_breaker_open", "target", ONE),)),
             ),
         ),
-        Row(
+        PanelRow(
             "Trust",
             (
-                Panel("Confidence", (_heat("fleet_confidence", ONE),), kind=Kind.HEATMAP),
+                Panel("Confidence", (_heat("fleet_confidence", ONE),), kind=PanelKind.HEATMAP),
                 Panel("Escalations", (_rate("fleet_escalations_total", "reason", ONE),), Unit.PER_SECOND, stacked=True),
                 Panel(
                     "Calibrations in force",
@@ -202,7 +211,9 @@ MODEL: Final = Dashboard(
                 ),
             ),
         ),
-        Row("The engine itself", (Panel("vLLM's and Ray's own series", kind=Kind.TEXT, width=24, about=ENGINES),)),
+        PanelRow(
+            "The engine itself", (Panel("vLLM's and Ray's own series", kind=PanelKind.TEXT, width=24, about=ENGINES),)
+        ),
     ),
 )
 
@@ -212,22 +223,22 @@ MONEY: Final = Dashboard(
     about="What is spent today, how fast, and on what. These are counters: `fleet cost` reads the books, to the cent.",
     since="now-24h",
     rows=(
-        Row(
+        PanelRow(
             "Today (UTC)",
             (
                 Panel(
                     "Spent",
                     (Query(SPENT, "{{scope}}"),),
                     Unit.USD,
-                    Kind.NUMBER,
+                    PanelKind.NUMBER,
                     about="Outside the fleet, as its limits count it.",
                 ),
-                Panel("Limit", (Query(LIMIT, "{{scope}}"),), Unit.USD, Kind.NUMBER),
+                Panel("Limit", (Query(LIMIT, "{{scope}}"),), Unit.USD, PanelKind.NUMBER),
                 Panel(
                     "By the end of the day, at the last hour's rate",
                     (Query(PROJECTED, "{{scope}}"),),
                     Unit.USD,
-                    Kind.NUMBER,
+                    PanelKind.NUMBER,
                     about="FleetSpendTooFast fires where this is above the limit.",
                 ),
                 Panel("Spent of the limit", (Query(f"{SPENT} / {LIMIT}", "{{scope}}"),), Unit.SHARE, width=16),
@@ -238,7 +249,7 @@ MONEY: Final = Dashboard(
                 ),
             ),
         ),
-        Row(
+        PanelRow(
             "On what",
             (
                 Panel(
@@ -263,7 +274,7 @@ MONEY: Final = Dashboard(
                     "In 24 hours",
                     (Query("sum by (target) (increase(fleet_cost_usd_total[24h]))", "{{target}}"),),
                     Unit.USD,
-                    Kind.TABLE,
+                    PanelKind.TABLE,
                     width=24,
                 ),
             ),
@@ -281,14 +292,14 @@ JOB: Final = Dashboard(
     title="Fleet: one job",
     about="From a point of a curve to the job behind it: no series names a job or a tenant, exemplars lead there.",
     since="now-1h",
-    variables=(Variable("target", "fleet_attempts_total", "target"),),
+    variables=(DashboardVariable("target", "fleet_attempts_total", "target"),),
     rows=(
-        Row(
+        PanelRow(
             "Each diamond is a job",
             (
                 Panel("Time to result", _quantiles("fleet_job_seconds", exemplars=True), Unit.SECONDS, width=12),
                 Panel("Duration of a call", _quantiles(CALL, ONE, exemplars=True), Unit.SECONDS, width=12),
-                Panel("What to do with it", kind=Kind.TEXT, width=24, about=TRACE),
+                Panel("What to do with it", kind=PanelKind.TEXT, width=24, about=TRACE),
             ),
         ),
     ),

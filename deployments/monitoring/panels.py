@@ -20,7 +20,7 @@ SCHEMA_VERSION: Final = 39
 SOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}
 
 
-class Kind(StrEnum):
+class PanelKind(StrEnum):
     """The type of a panel, as Grafana names it."""
 
     LINES = "timeseries"
@@ -57,20 +57,20 @@ class Panel:
     title: str
     queries: tuple[Query, ...] = ()
     unit: Unit = Unit.COUNT
-    kind: Kind = Kind.LINES
+    kind: PanelKind = PanelKind.LINES
     about: str = ""
     width: int = 8
     stacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PanelRow:
     title: str
     panels: tuple[Panel, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Variable:
+class DashboardVariable:
     """A choice at the top of a dashboard: the values of `label` among the series of `metric`."""
 
     name: str
@@ -83,8 +83,8 @@ class Dashboard:
     uid: str
     title: str
     about: str
-    rows: tuple[Row, ...]
-    variables: tuple[Variable, ...] = ()
+    rows: tuple[PanelRow, ...]
+    variables: tuple[DashboardVariable, ...] = ()
     since: str = "now-6h"
 
 
@@ -108,7 +108,7 @@ def document(dashboard: Dashboard) -> Json:
     }
 
 
-def _placed(rows: Sequence[Row]) -> Iterator[Json]:
+def _placed(rows: Sequence[PanelRow]) -> Iterator[Json]:
     """Yield the panels with their places: from left to right, a new line where the next one does not fit."""
     y = 0
     for row in rows:
@@ -128,7 +128,7 @@ def _place(x: int, y: int, width: int, height: int) -> Json:
 
 def _panel(panel: Panel) -> Json:
     shared: Json = {"type": panel.kind.value, "title": panel.title}
-    if panel.kind is Kind.TEXT:
+    if panel.kind is PanelKind.TEXT:
         return {**shared, "options": {"mode": "markdown", "content": panel.about}}
     return {
         **shared,
@@ -140,15 +140,15 @@ def _panel(panel: Panel) -> Json:
     }
 
 
-def _target(kind: Kind, letter: str, query: Query) -> Json:
-    now = kind in (Kind.NUMBER, Kind.TABLE)
+def _target(kind: PanelKind, letter: str, query: Query) -> Json:
+    now = kind in (PanelKind.NUMBER, PanelKind.TABLE)
     return {
         "refId": letter,
         "datasource": SOURCE,
         "editorMode": "code",
         "expr": query.expr,
         "legendFormat": query.legend or "__auto",
-        "format": {Kind.HEATMAP: "heatmap", Kind.TABLE: "table"}.get(kind, "time_series"),
+        "format": {PanelKind.HEATMAP: "heatmap", PanelKind.TABLE: "table"}.get(kind, "time_series"),
         "instant": now,
         "range": not now,
         "exemplar": query.exemplars,
@@ -156,13 +156,13 @@ def _target(kind: Kind, letter: str, query: Query) -> Json:
 
 
 def _drawn(panel: Panel) -> Json:
-    if panel.kind is not Kind.LINES:
+    if panel.kind is not PanelKind.LINES:
         return {}
     stacking = {"mode": "normal" if panel.stacked else "none", "group": "A"}
     return {"custom": {"fillOpacity": 30 if panel.stacked else 5, "showPoints": "never", "stacking": stacking}}
 
 
-def _variable(variable: Variable) -> Json:
+def _variable(variable: DashboardVariable) -> Json:
     query = f"label_values({variable.metric}, {variable.label})"
     return {
         "name": variable.name,
@@ -180,14 +180,14 @@ def _variable(variable: Variable) -> Json:
     }
 
 
-_OPTIONS: Final[dict[Kind, Json]] = {
-    Kind.LINES: {
+_OPTIONS: Final[dict[PanelKind, Json]] = {
+    PanelKind.LINES: {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
         "tooltip": {"mode": "multi", "sort": "desc"},
     },
-    Kind.NUMBER: {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "textMode": "auto"},
-    Kind.TABLE: {"showHeader": True},
-    Kind.HEATMAP: {"calculate": False, "yAxis": {"axisPlacement": "left"}, "cellGap": 1},
+    PanelKind.NUMBER: {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "textMode": "auto"},
+    PanelKind.TABLE: {"showHeader": True},
+    PanelKind.HEATMAP: {"calculate": False, "yAxis": {"axisPlacement": "left"}, "cellGap": 1},
 }
 
 _DATASOURCE: Final[Json] = {

@@ -48,7 +48,7 @@ class Owed:
 
 
 class _Precedence(Scheduler):  # type: ignore[misc]  # vLLM's types are not followed
-    """What both schedulers of vLLM get on top. The interface is vLLM's own and not public: its version is pinned."""
+    """The addition to both schedulers of vLLM. The interface is vLLM's own and not public: its version is pinned."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.console.access import COOKIE, SESSION_SECONDS, Access
 from fleet.console.assets import assets
-from fleet.console.pages import NAVIGATION, PAGES, Elsewhere, Maker, NoSuchPage, Page, Query
+from fleet.console.pages import NAVIGATION, PAGES, ConsolePage, Elsewhere, Maker, NoSuchPage, Query
 from fleet.console.rendering import render
 from fleet.console.sources import Sources
 from fleet.logs import get_logger
@@ -83,14 +83,14 @@ def application(access: Access, opening: Opening) -> Starlette:
         Route("/static/{name:path}", _static),
         Route("/healthz", _healthy),
     ]
-    middleware = [Middleware(Guard, console=console), Middleware(GZipMiddleware, compresslevel=6)]
+    middleware = [Middleware(AccessGuard, console=console), Middleware(GZipMiddleware, compresslevel=6)]
     handlers = {404: _not_found(console), 500: _failed(console)}
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     app.state.console = console
     return app
 
 
-class Guard:
+class AccessGuard:
     """Lets nobody past it who is not logged in, and puts the headers on every answer."""
 
     OPEN = ("/login", "/healthz")
@@ -167,7 +167,7 @@ def _query(request: Request) -> Query:
     return {**request.query_params, **request.path_params}
 
 
-def _whole(console: Console, request: Request, page: Page) -> str:
+def _whole(console: Console, request: Request, page: ConsolePage) -> str:
     full = console.streams >= MAX_STREAMS
     query = f"?{request.url.query}" if request.url.query else ""
     path = quote(_path(request))
@@ -329,5 +329,5 @@ def _failed(console: Console) -> Any:
     return answer
 
 
-def _message(title: str, message: str) -> Page:
-    return Page(title, "", "message.html", {"message": message, "links": ()})
+def _message(title: str, message: str) -> ConsolePage:
+    return ConsolePage(title, "", "message.html", {"message": message, "links": ()})

@@ -28,7 +28,7 @@ ILL = frozenset({"deploy_failed", "unhealthy", "delete_failed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class AttentionItem:
     """A sentence about `about`; `href` is a page of the console that says more, under the name `link`."""
 
     tone: str
@@ -40,7 +40,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class OpenBreaker:
-    """How many dispatchers hold a target shut, of those that serve it, and until when the last does (unix seconds)."""
+    """The dispatchers that hold a target shut, of those that serve it, and until when the last does (unix seconds)."""
 
     shut: int
     serving: int
@@ -76,90 +76,94 @@ def level(spend: SpendStatus) -> str:
 
 def notices(
     seen: Seen, catalogue: Catalogue, alerts: Alerts | None, in_force: InForce | None, ledger_behind: int | None
-) -> list[Notice]:
+) -> list[AttentionItem]:
     """Return what needs attention, the worst first."""
     found = [*_broker(seen), *_dispatchers(seen), *_targets(seen, catalogue), *_breakers(seen), *_spend(seen)]
     found += [*_alerts(alerts), *_promises(in_force), *_ledger(ledger_behind)]
     return sorted(found, key=lambda notice: notice.tone != "bad")
 
 
-def _broker(seen: Seen) -> Iterator[Notice]:
+def _broker(seen: Seen) -> Iterator[AttentionItem]:
     if not seen.status.reachable:
-        yield Notice(
+        yield AttentionItem(
             "bad", "NATS", f"does not answer at {seen.status.nats_url}: no job comes in and no result goes out."
         )
     for name, fill in (("JOBS", seen.depths.jobs_fill), ("WORK", seen.depths.work_fill)):
         if (part := _full(fill)) >= NEAR:
-            yield Notice("bad" if part >= 0.95 else "fair", name, f"is {part:.0%} full; a full stream takes no more.")
+            yield AttentionItem(
+                "bad" if part >= 0.95 else "fair", name, f"is {part:.0%} full; a full stream takes no more."
+            )
 
 
 def _full(fill: Fill) -> float:
     return fill.size / fill.limit if fill.limit else 0.0
 
 
-def _dispatchers(seen: Seen) -> Iterator[Notice]:
+def _dispatchers(seen: Seen) -> Iterator[AttentionItem]:
     if seen.status.reachable and not alive(seen):
-        yield Notice("bad", "Dispatchers", "None reports: jobs wait where they are.")
+        yield AttentionItem("bad", "Dispatchers", "None reports: jobs wait where they are.")
 
 
-def _targets(seen: Seen, catalogue: Catalogue) -> Iterator[Notice]:
+def _targets(seen: Seen, catalogue: Catalogue) -> Iterator[AttentionItem]:
     own = [target.name for target in catalogue.targets.values() if not target.is_cloud]
     if own and seen.scalings is None:
-        yield Notice("fair", "Ray", "The dashboard does not answer: the state of the replicas is not known.")
+        yield AttentionItem("fair", "Ray", "The dashboard does not answer: the state of the replicas is not known.")
     loads = alive(seen)
     served = {name for load in loads for name in load.serves or ()}
     known = bool(loads) and all(load.serves is not None for load in loads)  # older dispatchers do not say
     for target in seen.status.targets:
         scaling = (seen.scalings or {}).get(target.name)
         if target.state in ILL:
-            yield Notice(
+            yield AttentionItem(
                 "bad", target.name, f"is {target.state.replace('_', ' ')}: {target.message or 'no reason given'}"
             )
         if scaling is not None and scaling.mode in (Mode.PAUSED, Mode.DRAINED):
-            yield Notice(
+            yield AttentionItem(
                 "fair",
                 target.name,
                 f"is {scaling.mode} by an operator; fleet scale {target.name} --resume takes it up again.",
             )
         if known and target.queued and target.name not in served:
-            yield Notice("bad", target.name, f"has {target.queued:,} jobs and no dispatcher that serves it.")
+            yield AttentionItem("bad", target.name, f"has {target.queued:,} jobs and no dispatcher that serves it.")
 
 
-def _breakers(seen: Seen) -> Iterator[Notice]:
+def _breakers(seen: Seen) -> Iterator[AttentionItem]:
     for name, found in sorted(breakers(alive(seen)).items()):
-        yield Notice(
+        yield AttentionItem(
             "fair", name, f"keeps failing, so its breaker is open {found}.", f"/jobs?target={name}", "Its jobs"
         )
 
 
-def _spend(seen: Seen) -> Iterator[Notice]:
+def _spend(seen: Seen) -> Iterator[AttentionItem]:
     for spend in seen.status.spend:
         if tone := level(spend):
             text = f"has spent {_part(spend):.0%} of today's limit of ${spend.limit_usd:,.2f}."
-            yield Notice(tone, spend.tenant or "The fleet", text, "/money", "Money")
+            yield AttentionItem(tone, spend.tenant or "The fleet", text, "/money", "Money")
 
 
 def _part(spend: SpendStatus) -> float:
     return spend.spent_usd / spend.limit_usd if spend.limit_usd else 1.0
 
 
-def _alerts(alerts: Alerts | None) -> Iterator[Notice]:
+def _alerts(alerts: Alerts | None) -> Iterator[AttentionItem]:
     for each in alerts.firing if alerts else ():
         if each.state == "firing":
-            yield Notice(each.tone, each.name, each.summary, "/alerts", "Alerts")
+            yield AttentionItem(each.tone, each.name, each.summary, "/alerts", "Alerts")
 
 
-def _promises(in_force: InForce | None) -> Iterator[Notice]:
+def _promises(in_force: InForce | None) -> Iterator[AttentionItem]:
     for key, each in sorted(in_force.calibrations.items()) if in_force else ():
         if each.withdrawn is not None:
             tasks = "all other tasks" if key.family == ANY else key.family
             text = f"no longer keeps its promise for {tasks}: {each.withdrawn}."
-            yield Notice("fair", key.target, text, "/calibrations", "Calibrations")
+            yield AttentionItem("fair", key.target, text, "/calibrations", "Calibrations")
 
 
-def _ledger(behind: int | None) -> Iterator[Notice]:
+def _ledger(behind: int | None) -> Iterator[AttentionItem]:
     if behind is not None and behind > LEDGER_LINES:
-        yield Notice("fair", "The ledger", f"is {behind:,} lines behind its stream: jobs and money here are of before.")
+        yield AttentionItem(
+            "fair", "The ledger", f"is {behind:,} lines behind its stream: jobs and money here are of before."
+        )
 
 
 def _clock(at: float) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from fleet.console import attention, present, waterfall
 from fleet.console.rendering import job_path
-from fleet.console.sources import Books, DaySums, Sources
+from fleet.console.sources import DaySums, LedgerPages, Sources
 from fleet.ledger.reading import EndedFilter, EndedJob, Sums
 from fleet.model.errors import FleetError, LedgerUnavailable, QueueUnavailable
 from fleet.model.job import Lane
@@ -30,11 +30,11 @@ Query = Mapping[str, str]
 
 
 class NoSuchPage(FleetError):
-    """Nothing is at this address."""
+    """Raised where an address has no page."""
 
 
 class Elsewhere(Exception):
-    """What was asked for is at another address of the console."""
+    """Raised where the page is at another address of the console."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -42,7 +42,7 @@ class Elsewhere(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ConsolePage:
     """A page's title and section, the template of its content, and what that prints.
 
     `controls` is the template of what stands above the content and is not replaced. A live page is made again every
@@ -57,10 +57,10 @@ class Page:
     seconds: float | None = None
 
 
-Maker = Callable[[Sources, Query], Awaitable[Page]]
+Maker = Callable[[Sources, Query], Awaitable[ConsolePage]]
 
 
-async def now(sources: Sources, _: Query) -> Page:
+async def now(sources: Sources, _: Query) -> ConsolePage:
     reading, alerts, in_force, today = await asyncio.gather(
         sources.seen.latest(), sources.alerts.latest(), sources.in_force.latest(), sources.today.latest()
     )
@@ -70,7 +70,7 @@ async def now(sources: Sources, _: Query) -> Page:
     ledger_behind = present.behind(seen, today.value)
     notices = attention.notices(seen, sources.catalogue, alerts.value, in_force.value, ledger_behind)
     values = present.now(seen, today.value)
-    return Page(
+    return ConsolePage(
         "Now",
         "Now",
         "now.html",
@@ -79,7 +79,7 @@ async def now(sources: Sources, _: Query) -> Page:
     )
 
 
-async def jobs(sources: Sources, query: Query) -> Page:
+async def jobs(sources: Sources, query: Query) -> ConsolePage:
     """Raises: Elsewhere if one job is asked for by its id; NoSuchPage if a part of the question is none."""
     if wanted_id := query.get("id", "").strip():
         return await _by_id(sources, wanted_id)
@@ -104,7 +104,7 @@ async def jobs(sources: Sources, query: Query) -> Page:
         "newest": _link("/jobs", kept),
         "older": _link("/jobs", {**kept, "before": str(shown[-1].seq)}) if len(found) > len(shown) else None,
     }
-    return Page("Jobs", "Jobs", "jobs.html", values, "jobs_controls.html", 5.0 if before is None else None)
+    return ConsolePage("Jobs", "Jobs", "jobs.html", values, "jobs_controls.html", 5.0 if before is None else None)
 
 
 def _job_row(each: EndedJob) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _choices(sources: Sources, chosen: Mapping[str, str]) -> list[tuple[str, lis
     ]
 
 
-async def _by_id(sources: Sources, job_id: str) -> Page:
+async def _by_id(sources: Sources, job_id: str) -> ConsolePage:
     """Raises: Elsewhere if there is one such job."""
     try:
         entries = await sources.ask(lambda books: books.job(None, job_id))
@@ -142,7 +142,7 @@ async def _by_id(sources: Sources, job_id: str) -> Page:
     return _message("Jobs", f"Several tenants have a job {job_id}.", links=links)
 
 
-async def job(sources: Sources, query: Query) -> Page:
+async def job(sources: Sources, query: Query) -> ConsolePage:
     """Raises: NoSuchPage if the ledger does not know the job."""
     tenant, job_id = query["tenant"], query["job_id"]
     try:
@@ -153,10 +153,10 @@ async def job(sources: Sources, query: Query) -> Page:
         raise NoSuchPage(f"The ledger has no job {job_id} of {tenant}: it has not run yet, or was erased.")
     found = present.job(entries)
     values = {"job": found, "books_trouble": None, **waterfall.of(entries)}
-    return Page(job_id, "Jobs", "job.html", values, seconds=None if found["status"] else 5.0)
+    return ConsolePage(job_id, "Jobs", "job.html", values, seconds=None if found["status"] else 5.0)
 
 
-async def money(sources: Sources, query: Query) -> Page:
+async def money(sources: Sources, query: Query) -> ConsolePage:
     """Raises: NoSuchPage if the days asked for are none of the choices."""
     days = next((each for each in PERIODS if query.get("days", "7") == str(each)), None)
     if days is None:
@@ -176,14 +176,16 @@ async def money(sources: Sources, query: Query) -> Page:
         values |= {**present.money(by_day, days), "tables": tables}
     except LedgerUnavailable as error:
         values["books_trouble"] = str(error)
-    return Page("Money", "Money", "money.html", {**values, "days": days, "periods": PERIODS}, "money_controls.html")
+    return ConsolePage(
+        "Money", "Money", "money.html", {**values, "days": days, "periods": PERIODS}, "money_controls.html"
+    )
 
 
-def _sums(kept: DaySums, group: Sequence[str], since: str, until: str, books: Books) -> Sequence[Sums]:
+def _sums(kept: DaySums, group: Sequence[str], since: str, until: str, books: LedgerPages) -> Sequence[Sums]:
     return kept.between(books, group, since, until)
 
 
-async def dead_letters(sources: Sources, query: Query) -> Page:
+async def dead_letters(sources: Sources, query: Query) -> ConsolePage:
     """Raises: NoSuchPage if a part of the question is none."""
     before = _sequence(query)
     found: Sequence[Kept] = ()
@@ -199,20 +201,20 @@ async def dead_letters(sources: Sources, query: Query) -> Page:
         "is_older": before is not None,
         "older": shown[-1].sequence if len(found) > len(shown) else None,
     }
-    return Page("Dead letters", "Dead letters", "dead.html", values, seconds=10.0 if before is None else None)
+    return ConsolePage("Dead letters", "Dead letters", "dead.html", values, seconds=10.0 if before is None else None)
 
 
-async def calibrations(sources: Sources, _: Query) -> Page:
+async def calibrations(sources: Sources, _: Query) -> ConsolePage:
     reading = await sources.in_force.latest()
     values = {
         "calibrations_trouble": reading.trouble if reading.value is None else None,
         "in_force": present.calibrations(reading.value.calibrations) if reading.value else [],
         "unused": present.calibrations(reading.value.unused) if reading.value else [],
     }
-    return Page("Calibrations and promises", "Calibrations", "calibrations.html", values)
+    return ConsolePage("Calibrations and promises", "Calibrations", "calibrations.html", values)
 
 
-async def alerts(sources: Sources, _: Query) -> Page:
+async def alerts(sources: Sources, _: Query) -> ConsolePage:
     reading = await sources.alerts.latest()
     values = {
         "is_configured": sources.is_alerted,
@@ -220,7 +222,7 @@ async def alerts(sources: Sources, _: Query) -> Page:
         "firing": reading.value.firing if reading.value else (),
         "rules": reading.value.rules if reading.value else (),
     }
-    return Page("Alerts", "Alerts", "alerts.html", values, seconds=10.0 if sources.is_alerted else None)
+    return ConsolePage("Alerts", "Alerts", "alerts.html", values, seconds=10.0 if sources.is_alerted else None)
 
 
 PAGES: Mapping[str, Maker] = {
@@ -243,8 +245,10 @@ NAVIGATION = (
 )
 
 
-def _message(section: str, message: str, seconds: float | None = None, links: Sequence[tuple[str, str]] = ()) -> Page:
-    return Page(section, section, "message.html", {"message": message, "links": links}, seconds=seconds)
+def _message(
+    section: str, message: str, seconds: float | None = None, links: Sequence[tuple[str, str]] = ()
+) -> ConsolePage:
+    return ConsolePage(section, section, "message.html", {"message": message, "links": links}, seconds=seconds)
 
 
 def _sequence(query: Query) -> int | None:

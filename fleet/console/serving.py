@@ -26,7 +26,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedConsole:
     """A console that answers at `url`; `entry` is the same, or the address that logs in with the token made for it."""
 
     url: str
@@ -66,7 +66,7 @@ def console_from_environment() -> Starlette:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Served]:
+async def serving(settings: Settings) -> AsyncIterator[ServedConsole]:
     """Serve the console in this process until the block ends.
 
     Raises: ConfigError if the address is taken, nobody could come in, or a setting cannot be used.
@@ -115,7 +115,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def _served(settings: Settings, port: int, made: str | None) -> Served:
+def _served(settings: Settings, port: int, made: str | None) -> ServedConsole:
     host = f"[{settings.console_host}]" if ":" in settings.console_host else settings.console_host
     url = f"http://{host}:{port}"
-    return Served(url, url if made is None else f"{url}/login#{quote(made, safe='')}")
+    return ServedConsole(url, url if made is None else f"{url}/login#{quote(made, safe='')}")

@@ -1,4 +1,4 @@
-"""Where the pages get what they show: the broker and Ray Serve, the ledger's database, and Prometheus."""
+"""Gets what the pages show: the broker and Ray Serve, the ledger's database, and Prometheus."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ KEPT_DAYS = 40
 """Days whose sums are kept in memory: those that pages show, and some."""
 
 
-class Books(Protocol):
-    """What is asked of the ledger's database. Every method blocks, and raises LedgerUnavailable."""
+class LedgerPages(Protocol):
+    """Queries of the ledger's database. Every method blocks, and raises LedgerUnavailable."""
 
     def job(self, tenant: str | None, job_id: str) -> Sequence[LedgerEntry]: ...
 
@@ -58,7 +58,7 @@ class DaySums:
         self._kept: dict[tuple[str, ...], dict[str, Sequence[Sums]]] = {}
         self._lock = Lock()
 
-    def between(self, books: Books, group: Sequence[str], since: str, until: str) -> Sequence[Sums]:
+    def between(self, books: LedgerPages, group: Sequence[str], since: str, until: str) -> Sequence[Sums]:
         """Return the sums by day and `group` of the days from `since` to `until`, both included."""
         with self._lock:
             kept = self._kept.setdefault(tuple(group), {})
@@ -84,7 +84,7 @@ def _first_kept(until: str) -> str:
 
 
 class Sources:
-    """What all pages share. `books` opens the database; `alerts` is None where no Prometheus is named."""
+    """The sources that all pages share. `books` opens the database; `alerts` is None where no Prometheus is named."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Sources:
         look: Callable[[], Awaitable[Seen]],
         in_force: Callable[[], Awaitable[InForce]],
         letters: Callable[[int, int | None], Awaitable[Sequence[Kept]]],
-        books: Callable[[], Books],
+        books: Callable[[], LedgerPages],
         alerts: Callable[[], Awaitable[Alerts]] | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -108,7 +108,7 @@ class Sources:
         self.today = Shared("today", self._read_today, 5.0, monotonic)
         self.alerts = Shared("alerts", alerts or _no_alerts, 10.0, monotonic)
 
-    async def ask(self, question: Callable[[Books], Value]) -> Value:
+    async def ask(self, question: Callable[[LedgerPages], Value]) -> Value:
         """Return what the database answers, asked in another thread. Raises: LedgerUnavailable."""
         return await asyncio.to_thread(lambda: question(self._books()))
 

@@ -35,7 +35,7 @@ class ContentFeed(Protocol):
     async def close(self) -> None: ...
 
 
-class Collector:
+class ContentCollector:
     """Stores contents until drained; what fails is tried again, and meanwhile the stream keeps them."""
 
     def __init__(

@@ -134,7 +134,7 @@ class Dispatcher:
 
     @property
     def is_serving(self) -> bool:
-        """Whether jobs are taken: the state they need has been read, and no stop is requested."""
+        """True while jobs are taken: the state they need has been read, and no stop is requested."""
         return self._serving and not self._stop.is_set()
 
     async def drain(self) -> None:

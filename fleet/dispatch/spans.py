@@ -20,7 +20,7 @@ from fleet.model.span import AttributeValue, Link, Sampling, Span, Step, batch_o
 from fleet.ports import Tracer
 from policies.resilience.deadline import deadline_at
 from policies.rules.rules import Rules
-from policies.tracing import Pace, is_notable, kept_by_id
+from policies.tracing import JobPace, is_notable, kept_by_id
 
 WINDOW = 512
 SLOW_SHARE = 0.01
@@ -38,7 +38,7 @@ class Spans:
         self._rules = rules
         self._sampling = Sampling(0.0, notable=False) if tracer is None else tracer.sampling
         self._usual = {lane: UsualTime() for lane in Lane}
-        self._allowance = Allowance(self._sampling.notable_per_second)
+        self._allowance = ExportAllowance(self._sampling.notable_per_second)
 
     def stored(self, transition: Transition, committed: Committed) -> bool:
         """Take in a transition that was committed, and export the trace of the job or comparison that ended with it.
@@ -88,15 +88,15 @@ class Spans:
         notable = is_notable(result.status, result.attempts, pace, self._sampling)
         return notable and self._allowance.take(end.at)
 
-    def _pace(self, end: LedgerEntry, delivery: AnyDelivery) -> Pace:
+    def _pace(self, end: LedgerEntry, delivery: AnyDelivery) -> JobPace:
         """Return how fast the job was answered; one that was to wait is measured from then on."""
         body = delivery.body
         job = body.job if isinstance(body, Work) else body
         if isinstance(job, Malformed):
-            return Pace(0.0, math.inf, math.inf)
+            return JobPace(0.0, math.inf, math.inf)
         due_at = max(job.submitted_at, job.not_before_at or 0.0)
         taken = end.at - due_at
-        return Pace(taken, self._usual[job.lane].note(taken), deadline_at(job, self._rules) - due_at)
+        return JobPace(taken, self._usual[job.lane].note(taken), deadline_at(job, self._rules) - due_at)
 
     def _is_kept_by_id(self, line: LedgerEntry) -> bool:
         return kept_by_id(line.traceparent, line.tenant, line.job_id, self._sampling) is not None
@@ -127,8 +127,8 @@ class UsualTime:
         return self._usual
 
 
-class Allowance:
-    """So many a second and no more: while everything fails, tracing must not slow down what still works."""
+class ExportAllowance:
+    """A maximum of exports a second: while everything fails, tracing must not slow down what still works."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second

@@ -92,7 +92,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """How far the database is, and what it left out (see the columns of `state`)."""
+    """The position of the database, and the lines it left out (see the columns of `state`)."""
 
     stream: str
     last_seq: int

@@ -39,7 +39,7 @@ class AnotherWriter(LedgerUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the database is: it has every line of `stream` up to `last_sequence`, whose time is `last_at`.
+    """The position of the database: it has every line of `stream` up to `last_sequence`, whose time is `last_at`.
 
     The number of a row is its line's and `ahead`. `last_mark` tells the last line from others of its number.
     """
@@ -67,7 +67,7 @@ class LedgerStore:
 
     @property
     def position(self) -> Position:
-        """How far the database is, as it was when it was last asked or written."""
+        """The position when it was last asked or written."""
         return self._position
 
     def open(self) -> Position:

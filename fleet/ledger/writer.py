@@ -51,7 +51,7 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class LedgerProgress:
-    """What the writer has done since it started, and what is left: the numbers that its metrics show.
+    """The lines that the writer has written since it started, and those that are left: the numbers of its metrics.
 
     `waiting_since` is the unix time since when lines wait; None while it is caught up.
     """

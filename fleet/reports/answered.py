@@ -33,7 +33,7 @@ _TOKEN_SUMS = [(name, "sum") for name in TOKENS]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PricedKind:
     """Jobs that are priced alike: of one task and plan, answered by one target."""
 
     task: str
@@ -45,14 +45,14 @@ NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class AnsweredBatch:
     """Answered jobs, and the tokens of the answers that were delivered."""
 
     jobs: int = 0
     usage: Usage = NOTHING
 
-    def __add__(self, other: Batch) -> Batch:
-        return Batch(self.jobs + other.jobs, added(self.usage, other.usage))
+    def __add__(self, other: AnsweredBatch) -> AnsweredBatch:
+        return AnsweredBatch(self.jobs + other.jobs, added(self.usage, other.usage))
 
 
 def added(one: Usage, other: Usage) -> Usage:
@@ -60,8 +60,8 @@ def added(one: Usage, other: Usage) -> Usage:
 
 
 @dataclass(slots=True)
-class Answered:
-    """What the jobs of a period come to; days are added one by one.
+class AnsweredJobs:
+    """The answered jobs of a period; days are added one by one.
 
     `jobs` are the answered ones that the fleet pays for, by kind; those `kept` were delivered as confident, by
     target, and those `looked` after a second look that found the answer good. `calls` are the tokens of all calls that
@@ -70,8 +70,8 @@ class Answered:
     `unseen` ones is on a day that was not read.
     """
 
-    jobs: defaultdict[Kind, Batch] = field(default_factory=lambda: defaultdict(Batch))
-    looked: defaultdict[Kind, Batch] = field(default_factory=lambda: defaultdict(Batch))
+    jobs: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
+    looked: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     calls: defaultdict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))
     kept: Counter[str] = field(default_factory=Counter)
     cost: Counter[str] = field(default_factory=Counter)
@@ -112,10 +112,10 @@ class Answered:
         at_once = _is_answer(ended)
         alike = ended.filter(at_once).group_by(["task", "plan", "target", "reason"])
         for row in alike.aggregate([([], "count_all"), *_TOKEN_SUMS]).to_pylist():
-            self._add_batch(row, row["reason"], Batch(row["count_all"], _usage_sum(row)))
+            self._add_batch(row, row["reason"], AnsweredBatch(row["count_all"], _usage_sum(row)))
         self._add_late(ended.filter(pc.invert(at_once)), own)
 
-    def _add_batch(self, answer: Row, reason: str | None, batch: Batch) -> None:
+    def _add_batch(self, answer: Row, reason: str | None, batch: AnsweredBatch) -> None:
         self.jobs[_kind(answer)] += batch
         if reason == Reason.CONFIDENT:
             self.kept[answer["target"]] += batch.jobs
@@ -129,7 +129,7 @@ class Answered:
             if answer is None:
                 self.unseen += 1
                 continue
-            batch = Batch(1, Usage(**{name: answer[name] or 0 for name in TOKENS}))
+            batch = AnsweredBatch(1, Usage(**{name: answer[name] or 0 for name in TOKENS}))
             self._add_batch(answer, row["reason"], batch)
             if row["probe"] is not None and row["reason"] == Reason.CONFIDENT:
                 self.looked[_kind(answer)] += batch
@@ -151,8 +151,8 @@ def _is_answer(lines: pa.Table) -> pa.ChunkedArray:
     return pc.and_(called, pc.and_(pc.is_null(lines["failure"]), pc.is_null(lines["probe"])))
 
 
-def _kind(row: Row) -> Kind:
-    return Kind(row["task"] or "", row["plan"] or "", row["target"])
+def _kind(row: Row) -> PricedKind:
+    return PricedKind(row["task"] or "", row["plan"] or "", row["target"])
 
 
 def _key(row: Row) -> JobKey:

@@ -1,4 +1,4 @@
-"""What the answered jobs would have cost elsewhere: at a cloud model, at the cheapest good one, at the largest own."""
+"""Prices the answered jobs elsewhere: at a cloud model, at the cheapest good one, at the largest own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from fleet.model.money import NanoUsd
 from fleet.model.target import Target
-from fleet.reports.answered import Answered, Kind
+from fleet.reports.answered import AnsweredJobs, PricedKind
 from fleet.reports.opinions import Difference, Opinions
 from fleet.reports.pricing import Pricing
 from fleet.reports.shares import Share, good_enough
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class AnotherWay:
     """Another way to answer the same jobs.
 
     `cost` None: there is no such way, and `chosen` says why; otherwise it says how the targets were chosen. `targets`
@@ -59,7 +59,7 @@ class CloudModel:
         return found | {"good_enough": self.good_enough}
 
 
-def cloud_models(answered: Answered, pricing: Pricing, opinions: Opinions) -> tuple[CloudModel, ...]:
+def cloud_models(answered: AnsweredJobs, pricing: Pricing, opinions: Opinions) -> tuple[CloudModel, ...]:
     """Return every cloud target of the price list, cheapest first."""
     judged, fleet = opinions.good_by_target(), opinions.good()
     found = (
@@ -71,26 +71,26 @@ def cloud_models(answered: Answered, pricing: Pricing, opinions: Opinions) -> tu
     return tuple(sorted(found, key=lambda each: each.cost))
 
 
-def _alone(answered: Answered, target: Target, pricing: Pricing) -> NanoUsd:
+def _alone(answered: AnsweredJobs, target: Target, pricing: Pricing) -> NanoUsd:
     return sum(pricing.of(batch.usage, target) for batch in answered.jobs.values())
 
 
-def all_cloud(answered: Answered, pricing: Pricing, opinions: Opinions, named: Target | None) -> Baseline:
+def all_cloud(answered: AnsweredJobs, pricing: Pricing, opinions: Opinions, named: Target | None) -> AnotherWay:
     """Return the price of sending each job to `named`, else to the last cloud target of its ladder."""
     if named is not None:
         chosen = f"{named.name}, as asked for"
         return _baseline("all_cloud", "All in the cloud", chosen, lambda _: named, answered, pricing, opinions)
     chosen = "the last cloud target on each job's ladder"
 
-    def last(kind: Kind) -> Target | None:
+    def last(kind: PricedKind) -> Target | None:
         return next(reversed(pricing.clouds(kind)), None)
 
     return _baseline("all_cloud", "All in the cloud", chosen, last, answered, pricing, opinions)
 
 
 def cheapest_good_enough(
-    answered: Answered, pricing: Pricing, opinions: Opinions, models: tuple[CloudModel, ...]
-) -> Baseline:
+    answered: AnsweredJobs, pricing: Pricing, opinions: Opinions, models: tuple[CloudModel, ...]
+) -> AnotherWay:
     """Return the price at the cheapest cloud target that is proven good enough.
 
     Where none is proven so, it is the cheapest on each job's ladder that is not proven too weak: the rules trust it.
@@ -102,7 +102,7 @@ def cheapest_good_enough(
         return _baseline("cheapest_good_enough", title, chosen, lambda _: proven, answered, pricing, opinions)
     weak = {each.target.name for each in models if each.good_enough is False}
 
-    def trusted(kind: Kind) -> Target | None:
+    def trusted(kind: PricedKind) -> Target | None:
         usage = answered.jobs[kind].usage
         among = (target for target in pricing.clouds(kind) if target.name not in weak)
         return min(among, key=lambda target: pricing.of(usage, target), default=None)
@@ -111,12 +111,12 @@ def cheapest_good_enough(
     return _baseline("cheapest_good_enough", title, chosen, trusted, answered, pricing, opinions)
 
 
-def all_large(answered: Answered, pricing: Pricing, opinions: Opinions) -> Baseline:
+def all_large(answered: AnsweredJobs, pricing: Pricing, opinions: Opinions) -> AnotherWay:
     """Return the price of running each job on the last of the fleet's own targets on its ladder, else the dearest."""
     own = [target for target in pricing.rules.catalogue.targets.values() if not target.is_cloud]
     dearest = max(own, key=lambda target: target.output_usd_per_million_tokens, default=None)
 
-    def largest(kind: Kind) -> Target | None:
+    def largest(kind: PricedKind) -> Target | None:
         return next((target for target in reversed(pricing.ladder(kind)) if not target.is_cloud), dearest)
 
     chosen = "the last of the fleet's own targets on each job's ladder, at its imputed price"
@@ -127,18 +127,18 @@ def _baseline(
     name: str,
     title: str,
     chosen: str,
-    choose: Callable[[Kind], Target | None],
-    answered: Answered,
+    choose: Callable[[PricedKind], Target | None],
+    answered: AnsweredJobs,
     pricing: Pricing,
     opinions: Opinions,
-) -> Baseline:
+) -> AnotherWay:
     cost, targets = 0, Counter[str]()
     for kind, batch in answered.jobs.items():
         target = choose(kind)
         if target is None:
-            return Baseline(name, title, f"no such target for jobs of task {kind.task}", {}, None)
+            return AnotherWay(name, title, f"no such target for jobs of task {kind.task}", {}, None)
         cost += pricing.of(batch.usage, target)
         targets[target.name] += batch.jobs
     kept = sum(jobs for target, jobs in answered.kept.items() if target not in targets)
     quality = opinions.difference(targets, kept / answered.count if answered.count else 0.0)
-    return Baseline(name, title, chosen, dict(targets.most_common()), cost, quality)
+    return AnotherWay(name, title, chosen, dict(targets.most_common()), cost, quality)

@@ -36,7 +36,7 @@ class Book:
     digest: str | None
 
 
-class Books:
+class ReportBooks:
     """Reads the ledger day by day, and never more than a day at once. Every method raises LedgerUnavailable."""
 
     def __init__(self, engine: Engine, folder: Path, tenant: str | None = None) -> None:
@@ -105,7 +105,7 @@ def _is_there(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 @contextmanager
-def open_books(url: str, folder: Path, tenant: str | None = None) -> Iterator[Books]:
+def open_books(url: str, folder: Path, tenant: str | None = None) -> Iterator[ReportBooks]:
     """Open the books in this database and this folder of Parquet files.
 
     Raises: LedgerUnavailable if there is no database of this version; ConfigError if its address is wrong.
@@ -113,6 +113,6 @@ def open_books(url: str, folder: Path, tenant: str | None = None) -> Iterator[Bo
     engine = engine_for(database_url(url))
     try:
         check_migrated(engine)
-        yield Books(engine, folder, tenant)
+        yield ReportBooks(engine, folder, tenant)
     finally:
         engine.dispose()

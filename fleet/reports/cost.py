@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.model.job import Tier
-from fleet.reports.books import DIMENSIONS, Books, Keys
+from fleet.reports.books import DIMENSIONS, Keys, ReportBooks
 from fleet.reports.periods import Period
 from fleet.reports.totals import Totals, total
 from policies.rules.rules import Rules
@@ -50,7 +50,7 @@ class CostReport:
         }
 
 
-def cost_report(books: Books, by: Sequence[str], period: Period, rules: Rules) -> CostReport:
+def cost_report(books: ReportBooks, by: Sequence[str], period: Period, rules: Rules) -> CostReport:
     """Add up the period's lines by some of BY. Raises: DamagedArchive."""
     found: defaultdict[Keys, Totals] = defaultdict(Totals)
     read = books.of(period)

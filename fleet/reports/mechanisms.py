@@ -1,4 +1,4 @@
-"""What each mechanism saved: the cost without it, all others as they are, less the cost with it."""
+"""Values each mechanism by what it saved: the cost without it, all others as they are, less the cost with it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from fleet.model.attempt import Usage
 from fleet.model.money import NanoUsd
 from fleet.model.target import Target
-from fleet.reports.answered import Answered, Batch, Kind
+from fleet.reports.answered import AnsweredBatch, AnsweredJobs, PricedKind
 from fleet.reports.pricing import Pricing
 from policies.budget import priced
 from policies.money import cost_of
 
 
 class Basis(StrEnum):
-    """How a figure is known."""
+    """The certainty of a figure."""
 
     EXACT = "exact"
     """From the ledger's own tokens and the price list."""
@@ -56,21 +56,21 @@ NOT_BUILT = (
 )
 
 
-def mechanisms(answered: Answered, pricing: Pricing) -> tuple[Mechanism, ...]:
+def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...]:
     """Return every mechanism, left out one at a time. They overlap, so that their savings do not add up."""
     absent = (Mechanism(name, title, Basis.ABSENT, 0, 0, "not in this version") for name, title in NOT_BUILT)
     found = (_confidence, _own_models, _provider_cache, _service_tiers, _second_looks, _router, _comparisons)
     return (*(each(answered, pricing) for each in found), *absent)
 
 
-def _confidence(answered: Answered, pricing: Pricing) -> Mechanism:
+def _confidence(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     straight = sum(pricing.of(batch.usage, pricing.ladder(kind)[-1]) for kind, batch in answered.jobs.items())
     saved = straight - answered.cost.total()
     without = "each job goes straight to the last target of its ladder"
     return _estimated("confidence", "Keeping confident answers of cheaper targets", saved, without)
 
 
-def _own_models(answered: Answered, pricing: Pricing) -> Mechanism:
+def _own_models(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     title = "The fleet's own models"
     own = [(kind, batch) for kind, batch in answered.jobs.items() if pricing.is_own(kind.target, answered)]
     spent = sum(cost for target, cost in answered.cost.items() if pricing.is_own(target, answered))
@@ -83,7 +83,7 @@ def _own_models(answered: Answered, pricing: Pricing) -> Mechanism:
     return Mechanism("own_models", title, Basis.RANGE, min(first, last), max(first, last), without)
 
 
-def _provider_cache(answered: Answered, pricing: Pricing) -> Mechanism:
+def _provider_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     saved = 0
     for target, usage in _cloud_calls(answered, pricing):
         plain = Usage(usage.input_tokens, usage.output_tokens)
@@ -92,7 +92,7 @@ def _provider_cache(answered: Answered, pricing: Pricing) -> Mechanism:
     return Mechanism("provider_cache", "Providers' prompt caches", Basis.EXACT, saved, saved, without)
 
 
-def _service_tiers(answered: Answered, pricing: Pricing) -> Mechanism:
+def _service_tiers(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     name, title, saved = "service_tiers", "Cheaper tiers of service", 0
     for target, usage in _cloud_calls(answered, pricing):
         if target.service_tier is None:
@@ -110,7 +110,7 @@ def _usual(target: Target, pricing: Pricing) -> Target | None:
     return next((each for each in alike if each.service_tier is None), None)
 
 
-def _cloud_calls(answered: Answered, pricing: Pricing) -> Iterator[tuple[Target, Usage]]:
+def _cloud_calls(answered: AnsweredJobs, pricing: Pricing) -> Iterator[tuple[Target, Usage]]:
     """Yield the tokens of all calls of each cloud target on the price list."""
     for name, usage in answered.calls.items():
         target = pricing.catalogue.get(name)
@@ -118,25 +118,25 @@ def _cloud_calls(answered: Answered, pricing: Pricing) -> Iterator[tuple[Target,
             yield target, usage
 
 
-def _second_looks(answered: Answered, pricing: Pricing) -> Mechanism:
+def _second_looks(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     gone_on = sum(_next_price(kind, batch, pricing) for kind, batch in answered.looked.items())
     without = "an answer accepted after a second look goes on to the next target, and no look is paid"
     return _estimated("second_looks", "Second looks", gone_on - answered.looks, without)
 
 
-def _next_price(kind: Kind, batch: Batch, pricing: Pricing) -> NanoUsd:
+def _next_price(kind: PricedKind, batch: AnsweredBatch, pricing: Pricing) -> NanoUsd:
     target = pricing.next_rung(kind)
     return 0 if target is None else pricing.of(batch.usage, target)
 
 
-def _router(answered: Answered, pricing: Pricing) -> Mechanism:
+def _router(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     if not pricing.rules.router.enabled:
         return Mechanism("learned_router", "Learned router", Basis.ABSENT, 0, 0, "switched off in the rules")
     why = "whether the small model would have sufficed is not known: it was not asked"
     return Mechanism("learned_router", "Learned router", Basis.UNKNOWN, None, None, why)
 
 
-def _comparisons(answered: Answered, pricing: Pricing) -> Mechanism:
+def _comparisons(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     cost = -answered.comparisons
     without = "no comparisons with stronger targets, and so no figure of quality"
     return Mechanism("comparisons", "Shadow comparisons", Basis.EXACT, cost, cost, without)

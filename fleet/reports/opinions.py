@@ -1,4 +1,4 @@
-"""What is known of the quality of answers: the shadow sample, and what users and graders said."""
+"""Gathers what is known of the quality of answers: the shadow sample, and what users and graders said."""
 
 from __future__ import annotations
 

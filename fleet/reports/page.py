@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fleet.reports import dollars
-from fleet.reports.baselines import Baseline
+from fleet.reports.baselines import AnotherWay
 from fleet.reports.cost import CostReport, CostRow
 from fleet.reports.mechanisms import Basis, Mechanism
-from fleet.reports.plots import BarPlot, Span, StackPlot, bar_plot, stack_plot
+from fleet.reports.plots import BarPlot, SpanBar, StackPlot, bar_plot, stack_plot
 from fleet.reports.savings import SavingsReport
 from fleet.reports.totals import Totals, total
 
@@ -74,14 +74,14 @@ def _points(difference: float) -> str:
     return f"{100 * difference:+.2f}"
 
 
-def _saved(baseline: Baseline, report: SavingsReport) -> dict[str, Any]:
+def _saved(baseline: AnotherWay, report: SavingsReport) -> dict[str, Any]:
     return baseline.as_json(report.spent.total)
 
 
 def _baseline_plot(report: SavingsReport) -> BarPlot:
     others = [(each.title, each.cost) for each in report.baselines if each.cost is not None]
     found = [("This fleet", report.spent.total), *others]
-    return bar_plot([Span(name, 0, cost, dollars.shown(cost)) for name, cost in found])
+    return bar_plot([SpanBar(name, 0, cost, dollars.shown(cost)) for name, cost in found])
 
 
 def _mechanism_plot(found: Iterable[Mechanism]) -> BarPlot:
@@ -91,7 +91,7 @@ def _mechanism_plot(found: Iterable[Mechanism]) -> BarPlot:
             continue
         is_range = each.low != each.high
         text = f"{dollars.shown(each.low)} to {dollars.shown(each.high)}" if is_range else dollars.shown(each.low)
-        spans.append(Span(each.title, each.low if is_range else 0, each.high, text))
+        spans.append(SpanBar(each.title, each.low if is_range else 0, each.high, text))
     return bar_plot(spans)
 
 

@@ -25,7 +25,7 @@ _LABELLED = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SpanBar:
     """A bar to draw: from `start` to `end`, with its text."""
 
     label: str
@@ -66,7 +66,7 @@ class StackPlot:
     legend: tuple[tuple[int, str], ...]
 
 
-def bar_plot(spans: Sequence[Span]) -> BarPlot:
+def bar_plot(spans: Sequence[SpanBar]) -> BarPlot:
     low = min((0, *(min(each.start, each.end) for each in spans)))
     high = max((0, *(max(each.start, each.end) for each in spans)))
     scale = WIDTH / ((high - low) or 1)

@@ -10,7 +10,7 @@ from fleet.model.errors import ConfigError
 from fleet.model.job import Plan, Tier
 from fleet.model.money import NanoUsd
 from fleet.model.target import FLEET, Target
-from fleet.reports.answered import Answered, Kind
+from fleet.reports.answered import AnsweredJobs, PricedKind
 from fleet.reports.cost import tier_of_task
 from policies.budget import priced
 from policies.money import cost_of
@@ -39,7 +39,7 @@ class Pricing:
         cached = usage.input_tokens * own.cached_input_tokens // own.input_tokens if own.input_tokens else 0
         return cost_of(priced(Usage(usage.input_tokens, usage.output_tokens, min(cached, usage.input_tokens)), listed))
 
-    def ladder(self, kind: Kind) -> Ladder:
+    def ladder(self, kind: PricedKind) -> Ladder:
         """Return the ladder of jobs of this kind; the ledger does not say which requests had images.
 
         Where the rules leave the tier to each request, it is the weakest with the target that answered on its ladder.
@@ -56,17 +56,17 @@ class Pricing:
         ladders = [routes.by_tier[each, plan] for each in Tier]
         return next((each for each in ladders if kind.target in (target.name for target in each)), ladders[-1])
 
-    def clouds(self, kind: Kind) -> Ladder:
+    def clouds(self, kind: PricedKind) -> Ladder:
         return tuple(target for target in self.ladder(kind) if target.is_cloud)
 
-    def next_rung(self, kind: Kind) -> Target | None:
+    def next_rung(self, kind: PricedKind) -> Target | None:
         """Return the target that an answer which is not trusted would have gone on to."""
         rungs = self.ladder(kind)
         names = [target.name for target in rungs]
         place = names.index(kind.target) + 1 if kind.target in names else len(names)
         return rungs[place] if place < len(names) else None
 
-    def is_own(self, target: str, answered: Answered) -> bool:
+    def is_own(self, target: str, answered: AnsweredJobs) -> bool:
         """Return whether the target is the fleet's own: as the ledger says, else as the catalogue does."""
         known = self.rules.catalogue.get(target)
         provider = answered.providers.get(target) or (None if known is None else known.provider)

@@ -11,9 +11,9 @@ from fleet.model.feedback import Feedback
 from fleet.model.money import NanoUsd
 from fleet.model.target import Target
 from fleet.reports import answered as jobs
-from fleet.reports.answered import Answered
-from fleet.reports.baselines import Baseline, CloudModel, all_cloud, all_large, cheapest_good_enough, cloud_models
-from fleet.reports.books import Books
+from fleet.reports.answered import AnsweredJobs
+from fleet.reports.baselines import AnotherWay, CloudModel, all_cloud, all_large, cheapest_good_enough, cloud_models
+from fleet.reports.books import ReportBooks
 from fleet.reports.mechanisms import Mechanism, mechanisms
 from fleet.reports.opinions import Opinions
 from fleet.reports.periods import Period
@@ -48,7 +48,7 @@ class SavingsReport:
     prices_as_of: str | None
     jobs: int
     spent: Spent
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[AnotherWay, ...]
     models: tuple[CloudModel, ...]
     mechanisms: tuple[Mechanism, ...]
     notes: tuple[str, ...]
@@ -70,7 +70,7 @@ class SavingsReport:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the period, the price list, and a cloud target to compare with in place of each ladder's last."""
+    """The question of a report: period, prices, and a cloud target to compare with in place of each ladder's last."""
 
     period: Period
     prices: Catalogue
@@ -88,13 +88,13 @@ class Question:
 
 
 def savings_report(
-    books: Books, question: Question, rules: Rules, feedback: Iterable[Feedback] | None
+    books: ReportBooks, question: Question, rules: Rules, feedback: Iterable[Feedback] | None
 ) -> SavingsReport:
     """Compare what the period cost with its baselines. `feedback` None: it could not be read, so quality is unknown.
 
     Raises: DamagedArchive; ConfigError if the price list lacks a target.
     """
-    named, answered, opinions = question.target(), Answered(), Opinions(feedback or ())
+    named, answered, opinions = question.target(), AnsweredJobs(), Opinions(feedback or ())
     gone: dict[str, int] = {}
     read = books.of(question.period)
     for book in read:
@@ -121,13 +121,13 @@ def savings_report(
     )
 
 
-def _spent(answered: Answered, pricing: Pricing) -> Spent:
+def _spent(answered: AnsweredJobs, pricing: Pricing) -> Spent:
     own = sum(cost for target, cost in answered.cost.items() if pricing.is_own(target, answered))
     total = answered.cost.total()
     return Spent(total, total - own, own, answered.comparisons, answered.looks, answered.failed)
 
 
-def _notes(answered: Answered, opinions: Opinions, question: Question, has_feedback: bool) -> Iterator[str]:
+def _notes(answered: AnsweredJobs, opinions: Opinions, question: Question, has_feedback: bool) -> Iterator[str]:
     """Yield a sentence for everything that is estimated or left out."""
     as_of = question.prices.prices_as_of
     yield (
@@ -148,7 +148,7 @@ def _notes(answered: Answered, opinions: Opinions, question: Question, has_feedb
     yield from _quality_notes(opinions, has_feedback)
 
 
-def _counted(answered: Answered) -> Iterator[str]:
+def _counted(answered: AnsweredJobs) -> Iterator[str]:
     for count, what in (
         (answered.unanswered, "ended without an answer: their calls are in the fleet's cost and in no other"),
         (answered.own_key, "ran on their tenants' own keys: they are in no figure"),

@@ -11,7 +11,7 @@ from fleet.model.money import NanoUsd
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a group of lines adds up to.
+    """The sums of a group of lines.
 
     `attempts` are the calls, `jobs` those that ended, `failures` the calls without an answer. Cached and written tokens
     are part of the input, reasoning tokens of the output. `attempt_seconds` is the time of all calls.

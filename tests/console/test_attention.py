@@ -10,7 +10,7 @@ from console_fleet import NOW, RULES, ConsoleFleet, bad_night, calm_night
 
 from deployments.serve.api import Mode
 from fleet.app import InForce
-from fleet.console.attention import Notice, notices
+from fleet.console.attention import AttentionItem, notices
 from fleet.model.delivery import Fill
 from fleet.model.scaling import Load
 
@@ -20,11 +20,11 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> ConsoleFleet:
     return calm_night(tmp_path_factory.mktemp("calm"))
 
 
-def said(fleet: ConsoleFleet, behind: int | None = 0) -> list[Notice]:
+def said(fleet: ConsoleFleet, behind: int | None = 0) -> list[AttentionItem]:
     return notices(fleet.seen, RULES.catalogue, fleet.alerts, fleet.in_force, behind)
 
 
-def about(found: list[Notice]) -> dict[str, str]:
+def about(found: list[AttentionItem]) -> dict[str, str]:
     return {notice.about: notice.tone for notice in found}
 
 

@@ -10,7 +10,7 @@ import pytest
 from patience import eventually
 from queue_rigs import JetStreamRig, jetstream_rig
 
-from fleet.content.collector import Collector
+from fleet.content.collector import ContentCollector
 from fleet.content.store import ContentStore
 from fleet.model.content import Content
 from fleet.model.errors import LedgerUnavailable
@@ -55,7 +55,9 @@ async def is_empty(rig: JetStreamRig) -> bool:
 
 async def collected(rig: JetStreamRig, store: ContentStore) -> None:
     """Run a collector until there is nothing left on the stream."""
-    collector = Collector(JetStreamContents(rig.connection), store, keep_days=30, now=lambda: NOW, pause_seconds=0.0)
+    collector = ContentCollector(
+        JetStreamContents(rig.connection), store, keep_days=30, now=lambda: NOW, pause_seconds=0.0
+    )
     running = asyncio.ensure_future(collector.run())
     await eventually(lambda: is_empty(rig))
     collector.drain()

@@ -16,7 +16,7 @@ from fleet.model.attempt import Answer, Features, Usage
 from fleet.model.call import Call
 from fleet.model.feedback import Feedback
 from fleet.model.submission import Submission
-from fleet.reports.books import Books
+from fleet.reports.books import ReportBooks
 from fleet.reports.cost import cost_report
 from fleet.reports.periods import Period, period_of
 from fleet.reports.savings import Question, savings_report
@@ -48,12 +48,12 @@ def script() -> Any:
     return made
 
 
-async def books_of(bench: Any, folder: Path) -> tuple[Books, Period, list[Feedback]]:
+async def books_of(bench: Any, folder: Path) -> tuple[ReportBooks, Period, list[Feedback]]:
     """What the accounts of the run come to, as the commands read them."""
     engine = engine_for(database_url(f"sqlite:///{folder / 'ledger.sqlite3'}"))
     await LedgerWriter(MemoryLedger(bench.broker), LedgerStore(engine, time.time)).catch_up()
     said = [each async for each in MemoryJournal(bench.broker).feedback()]
-    return Books(engine, folder / "ledger-days"), period_of(None, None, bench.broker.now()), said
+    return ReportBooks(engine, folder / "ledger-days"), period_of(None, None, bench.broker.now()), said
 
 
 async def test_reports_add_up_to_every_attempt_of_a_run(bench: Any, script: Any, tmp_path: Path) -> None:

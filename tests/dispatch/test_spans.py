@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleet.dispatch.spans import WINDOW, Allowance, UsualTime
+from fleet.dispatch.spans import WINDOW, ExportAllowance, UsualTime
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import Stored
 from fleet.model.job import Lane
@@ -231,7 +231,7 @@ def test_the_usual_time_is_what_all_but_one_in_a_hundred_took_in_the_window_befo
 
 
 def test_no_more_notable_traces_are_kept_than_are_allowed_however_many_jobs_fail():
-    allowance = Allowance(10.0)
+    allowance = ExportAllowance(10.0)
 
     taken = [allowance.take(100.0 + n / 1000) for n in range(10_000)]
 

@@ -13,10 +13,10 @@ from fleet.model.attempt import Attempt, Failure, FailureKind
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.span import Sampling, trace_id_of
-from policies.tracing import Pace, is_notable, kept_by_id
+from policies.tracing import JobPace, is_notable, kept_by_id
 
 NONE_BY_SHARE = Sampling(share=0.0, expensive_usd=0.05)
-QUICK = Pace(taken=1.0, usual=2.0, allowed=10.0)
+QUICK = JobPace(taken=1.0, usual=2.0, allowed=10.0)
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -36,9 +36,9 @@ def tried(*targets: str, cost_usd: float = 0.0) -> list[Attempt]:
         (Status.EXPIRED, [], QUICK, True),
         (Status.SUCCEEDED, tried("a", "b"), QUICK, True),
         (Status.SUCCEEDED, tried("a", "a"), QUICK, False),
-        (Status.SUCCEEDED, tried("a"), Pace(2.1, 2.0, 10.0), True),
-        (Status.SUCCEEDED, tried("a"), Pace(2.0, 2.0, 10.0), False),
-        (Status.SUCCEEDED, tried("a"), Pace(9.0, math.inf, 10.0), True),
+        (Status.SUCCEEDED, tried("a"), JobPace(2.1, 2.0, 10.0), True),
+        (Status.SUCCEEDED, tried("a"), JobPace(2.0, 2.0, 10.0), False),
+        (Status.SUCCEEDED, tried("a"), JobPace(9.0, math.inf, 10.0), True),
         (Status.SUCCEEDED, tried("a", cost_usd=0.05), QUICK, True),
         (Status.SUCCEEDED, tried("a", "a", cost_usd=0.025), QUICK, True),
         (Status.SUCCEEDED, tried("a", cost_usd=0.049), QUICK, False),

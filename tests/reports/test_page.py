@@ -14,7 +14,7 @@ from fleet.model.attempt import Usage
 from fleet.reports.cost import cost_report
 from fleet.reports.dollars import exact, shown
 from fleet.reports.page import MOST_ROWS, TABLES, PageCosts, page
-from fleet.reports.plots import OTHER, SERIES, WIDTH, Span, bar_plot, stack_plot
+from fleet.reports.plots import OTHER, SERIES, WIDTH, SpanBar, bar_plot, stack_plot
 from fleet.reports.savings import Question, savings_report
 from policies.rules.rules import Rules
 
@@ -146,7 +146,7 @@ def test_money_is_written_for_people_and_to_the_last_digit(nano_usd: int, for_pe
 
 @given(st.lists(st.tuples(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12)), max_size=8))
 def test_bars_stay_in_their_plot(spans: list[tuple[int, int]]) -> None:
-    plot = bar_plot([Span("a", start, end, "") for start, end in spans])
+    plot = bar_plot([SpanBar("a", start, end, "") for start, end in spans])
     assert -1e-6 <= plot.zero <= WIDTH + 1e-6
     for bar in plot.bars:
         assert bar.x >= -1e-6 and bar.x + bar.width <= WIDTH + 1.5 + 1e-6

@@ -15,7 +15,7 @@ from fleet.model.errors import ConfigError
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.reason import Reason
 from fleet.model.result import Status
-from fleet.reports.baselines import Baseline
+from fleet.reports.baselines import AnotherWay
 from fleet.reports.mechanisms import Basis, Mechanism
 from fleet.reports.periods import Period
 from fleet.reports.savings import Question, SavingsReport, savings_report
@@ -31,7 +31,7 @@ def report_of(
     return savings_report(accounts.books(), Question(ALL, rules.catalogue, cloud), rules, feedback)
 
 
-def baseline(report: SavingsReport, name: str) -> Baseline:
+def baseline(report: SavingsReport, name: str) -> AnotherWay:
     return next(each for each in report.baselines if each.name == name)
 
 

@@ -19,7 +19,7 @@ from fleet.model.calibration import Probe
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
-from fleet.reports.books import Books
+from fleet.reports.books import ReportBooks
 from fleet.reports.periods import Period
 from fleet.settings.documents import load_rules, shipped
 from policies.rules.rules import Rules
@@ -159,5 +159,5 @@ class Accounts:
                 delete(entries).where(entries.c.day.in_(days.select().with_only_columns(days.c.day).where(archived)))
             )
 
-    def books(self, tenant: str | None = None) -> Books:
-        return Books(self.engine, self.folder, tenant)
+    def books(self, tenant: str | None = None) -> ReportBooks:
+        return ReportBooks(self.engine, self.folder, tenant)

@@ -120,14 +120,14 @@ def _moment(at: float) -> str:
 async def _run(settings: Settings) -> None:
     from fleet import logs
     from fleet.app import login_of, open_contents
-    from fleet.content.collector import Collector
+    from fleet.content.collector import ContentCollector
 
     logs.configure(settings.log_level.upper())
     assert settings.nats_url is not None, "settings_for gave the address"
     with _store(settings) as store:
         feed = await open_contents(settings.nats_url, login_of(settings))
         try:
-            collector = Collector(feed, store, settings.content_keep_days)
+            collector = ContentCollector(feed, store, settings.content_keep_days)
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, collector.drain)
             await collector.run()

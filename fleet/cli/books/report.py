@@ -21,7 +21,7 @@ from fleet.model.errors import QueueUnavailable
 
 if TYPE_CHECKING:
     from fleet.model.feedback import Feedback
-    from fleet.reports.books import Books
+    from fleet.reports.books import ReportBooks
     from fleet.reports.page import PageCosts
     from fleet.reports.periods import Period
     from fleet.reports.savings import SavingsReport
@@ -32,8 +32,8 @@ report_app = typer.Typer(help="Reports about money.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the report is to be about, as it was asked for."""
+class ReportRequest:
+    """The report that was asked for."""
 
     since: str | None
     until: str | None
@@ -69,11 +69,11 @@ def savings(
         refuse_both(as_json, as_csv)
         check_output("--html", html, (prices,))
         settings = settings_for(nats_url, ledger_url=ledger_url)
-        report = _savings(settings, Asked(since, until, tenant, cloud, prices), html)
+        report = _savings(settings, ReportRequest(since, until, tenant, cloud, prices), html)
         _show(report, Output(as_json), as_csv, html)
 
 
-def _savings(settings: Settings, asked: Asked, html: Path | None) -> SavingsReport:
+def _savings(settings: Settings, asked: ReportRequest, html: Path | None) -> SavingsReport:
     """Make the report, and the page if it is wanted.
 
     Raises: LedgerUnavailable, DamagedArchive, ConfigError; OSError if the page cannot be written.
@@ -111,7 +111,7 @@ async def _feedback(settings: Settings) -> Sequence[Feedback] | None:
         return None
 
 
-def _page_costs(books: Books, period: Period, rules: Rules) -> PageCosts:
+def _page_costs(books: ReportBooks, period: Period, rules: Rules) -> PageCosts:
     from fleet.reports.cost import cost_report
     from fleet.reports.page import TABLES, PageCosts
 

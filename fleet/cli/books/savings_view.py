@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fleet.cli.books.tables import Amount, csv_of, table_of
 from fleet.model.money import NanoUsd
-from fleet.reports.baselines import Baseline, CloudModel
+from fleet.reports.baselines import AnotherWay, CloudModel
 from fleet.reports.dollars import exact, shown
 from fleet.reports.mechanisms import Basis, Mechanism
 from fleet.reports.savings import SavingsReport
@@ -40,14 +40,14 @@ def view(report: SavingsReport) -> Iterator[RenderableType]:
     yield from (f"- {note}" for note in report.notes)
 
 
-def _baseline(baseline: Baseline, fleet: NanoUsd) -> tuple[str, ...]:
+def _baseline(baseline: AnotherWay, fleet: NanoUsd) -> tuple[str, ...]:
     found = baseline.as_json(fleet)
     targets = ", ".join(f"{name} {count:,}" for name, count in baseline.targets.items()) or baseline.chosen
     saved, share = found["saved_nano_usd"], found["saved_share"]
     return baseline.title, targets, shown(baseline.cost), shown(saved), _percent(share)
 
 
-def _quality(baseline: Baseline) -> str:
+def _quality(baseline: AnotherWay) -> str:
     if baseline.quality is None:
         return "not known"
     point, low, high = (100 * each for each in baseline.quality.points)

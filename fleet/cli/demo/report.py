@@ -13,7 +13,7 @@ from fleet.model.result import Result, Status
 
 @dataclass(frozen=True, slots=True)
 class DemoTarget:
-    """One target's share. `answered` jobs ended with its answer; `escalated_away` had one that was not trusted."""
+    """The share of one target. `answered` jobs ended with its answer; `escalated_away` had one that was not trusted."""
 
     answered: int
     escalated_away: int

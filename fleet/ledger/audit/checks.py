@@ -1,4 +1,4 @@
-"""What must hold of one row of the ledger. Pure: whatever a database gives back, each of these has an answer."""
+"""Checks one row of the ledger. Pure: each check has an answer to whatever a database gives back."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LineToErase:
     """A line that is to be erased: its number in the stream and the job it belongs to."""
 
     seq: int
@@ -53,11 +53,11 @@ class Line:
     job_id: str
 
 
-def lines_of(engine: Engine, subject: Subject) -> list[Line]:
+def lines_of(engine: Engine, subject: Subject) -> list[LineToErase]:
     """Return the lines about the subject, in their order. Raises: LedgerUnavailable."""
     wanted = sa.select(entries.c.seq, entries.c.tenant, entries.c.job_id).where(subject.condition)
     with translated(engine.url), engine.connect() as connection:
-        return [Line(*row) for row in connection.execute(wanted.order_by(entries.c.seq))]
+        return [LineToErase(*row) for row in connection.execute(wanted.order_by(entries.c.seq))]
 
 
 def erase(engine: Engine, subject: Subject) -> list[Erasure]:

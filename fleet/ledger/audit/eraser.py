@@ -14,7 +14,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from fleet.ledger.audit import erase as ledger
-from fleet.ledger.audit.erase import ERASED, Line, Subject
+from fleet.ledger.audit.erase import ERASED, LineToErase, Subject
 from fleet.ledger.reading import LedgerReader
 from fleet.model.erasure import Erasure
 from fleet.model.errors import ConfigError, FleetError
@@ -52,7 +52,7 @@ RewriteArchive = Callable[[str | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What was erased: rows of the ledger, messages of the broker, contents. `erasures` are their ids on record.
+    """The counts of rows of the ledger, messages of the broker and contents that were erased. `erasures` are their ids on record.
 
     `unfinished` jobs of the tenant still wait or run, and will leave results.
     """
@@ -105,12 +105,12 @@ class Eraser:
         rows = sum(each.rows for each in erasures)
         return Erased(rows, messages, contents, unfinished, tuple(each.id for each in erasures))
 
-    async def _erase_messages(self, subject: Subject, lines: Sequence[Line]) -> int:
+    async def _erase_messages(self, subject: Subject, lines: Sequence[LineToErase]) -> int:
         if subject.person is None:
             return await self._broker.erase_tenant(str(subject.tenant))
         return await self._broker.erase_jobs({(line.tenant, line.job_id) for line in lines})
 
-    async def _erase_lines(self, subject: Subject, lines: Sequence[Line], last: int) -> int:
+    async def _erase_lines(self, subject: Subject, lines: Sequence[LineToErase], last: int) -> int:
         """Erase the lines in the stream as well: it would give them back to a ledger that is written again."""
         if subject.person is None:
             return await self._broker.erase_tenants_lines(str(subject.tenant), last)

@@ -29,7 +29,7 @@ MOST_NAMED = 20
 
 
 class Seal(StrEnum):
-    """What vouches for a day: a signature that was checked, one that was not, none, or nothing yet."""
+    """The evidence for a day: a signature that was checked, one that was not, none, or nothing yet."""
 
     SIGNED = "signed"
     NOT_CHECKED = "signed, not checked"
@@ -38,7 +38,7 @@ class Seal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class LedgerFault:
     """Something in the ledger is not as it was written. `seq` names the row, where one alone is to blame."""
 
     day: str
@@ -48,21 +48,21 @@ class Fault:
 
 @dataclass(slots=True)
 class DayReport:
-    """What was found in a day. `deleted`: its rows are no longer kept, and its root alone vouches for them."""
+    """The findings of a day. `deleted`: its rows are no longer kept, and its root alone vouches for them."""
 
     day: str
     seal: Seal
     rows: int = 0
     erased: int = 0
     deleted: bool = False
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[LedgerFault] = field(default_factory=list)
     unnamed: int = 0
 
     def blame(self, what: str, seq: int | None = None) -> None:
         if seq is not None and sum(each.seq is not None for each in self.faults) >= MOST_NAMED:
             self.unnamed += 1
         else:
-            self.faults.append(Fault(self.day, what, seq))
+            self.faults.append(LedgerFault(self.day, what, seq))
 
 
 def verify(engine: Engine, name: str, key: VerifierKey | None, first_kept: str | None) -> Iterator[DayReport]:

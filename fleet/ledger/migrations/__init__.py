@@ -1,1 +1,1 @@
-"""How the ledger's tables came to be what they are, one step a file; Alembic runs those that are missing."""
+"""Changes the ledger's tables from version to version, one step a file; Alembic runs those that are missing."""

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from fleet.ledger import store as storing
 from fleet.ledger.audit.erase import Subject, erase, lines_of, unrecorded
-from fleet.ledger.audit.verify import Fault, verify
+from fleet.ledger.audit.verify import LedgerFault, verify
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.tables import days, entries, rollups
 from fleet.model.erasure import Erasure
@@ -29,7 +29,7 @@ PERSON = "person-81f2"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def faults(engine: Engine) -> list[Fault]:
+def faults(engine: Engine) -> list[LedgerFault]:
     return [fault for report in verify(engine, NAME, None, None) for fault in report.faults]
 
 

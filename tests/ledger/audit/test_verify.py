@@ -15,7 +15,7 @@ from sqlalchemy import Engine, Table
 
 from fleet.ledger import store as storing
 from fleet.ledger.audit.log import Signing, identity_of
-from fleet.ledger.audit.verify import DayReport, Fault, Seal, verify
+from fleet.ledger.audit.verify import DayReport, LedgerFault, Seal, verify
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.tables import days, entries, rollups, state
 from fleet.model.result import LedgerLine
@@ -30,7 +30,7 @@ def reports(engine: Engine, key: VerifierKey | None = None, first_kept: str | No
     return list(verify(engine, NAME, key, first_kept))
 
 
-def faults(engine: Engine, key: VerifierKey | None = None, first_kept: str | None = None) -> list[Fault]:
+def faults(engine: Engine, key: VerifierKey | None = None, first_kept: str | None = None) -> list[LedgerFault]:
     return [fault for report in reports(engine, key, first_kept) for fault in report.faults]
 
 
