@@ -143,6 +143,8 @@ async def test_otlp_gets_the_numbers_that_prometheus_gets(client, plain_dispatch
         async with plain_dispatcher(**started(folder, **more)):
             where = await address(folder)
             await asyncio.gather(*(client.run(task="classify.intent", messages=MESSAGES) for _ in range(5)))
+            # A job counts once its settlement is confirmed, which may be after its publisher has the result.
+            await eventually(lambda: total(values(get(f"http://{where}/metrics")[1]), "fleet_jobs_total") == 5)
             _, text = await asyncio.to_thread(get, f"http://{where}/metrics")
         [last] = sink.metrics(lambda all_: bool(all_))
     sent = {metric.name: metric for metric in last.scope_metrics[0].metrics}
