@@ -12,10 +12,10 @@ import pytest
 import fleet.client as face
 from fleet.model import errors
 
-AMONG_DISPATCHERS = {"Judged", "Headroom"}
-"""What an attempt carries from one dispatcher to the next. It means nothing to a publisher."""
+AMONG_DISPATCHERS = {"EngineTimes", "Headroom", "Hop", "Judged"}
+"""What an attempt carries from one dispatcher to the next, and into the ledger. It means nothing to a publisher."""
 
-NOT_FOR_PUBLISHERS = {"BackendUnavailable"}
+NOT_FOR_PUBLISHERS = {"BackendUnavailable", "LedgerUnavailable"}
 
 
 def named(annotation: object) -> set[str]:

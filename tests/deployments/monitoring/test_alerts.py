@@ -104,7 +104,7 @@ def test_the_data_source_of_the_page_reads_the_label_that_exemplars_have() -> No
     [source] = yaml.safe_load(block)["datasources"]
     [destination] = source["jsonData"]["exemplarTraceIdDestinations"]
     counted = Histogram(JOB_SECONDS)
-    counted.observe(1.0, f"00-{'a' * 32}-{'b' * 16}-01")
+    counted.observe(1.0, (f"00-{'a' * 32}-{'b' * 16}-01", "acme", "job-1"))
     found = Family(JOB_SECONDS, [Point(("bulk", ""), counted.read())])
     text, _ = exposition([found], "application/openmetrics-text; version=1.0.0")
     assert f'{destination["name"]}="{"a" * 32}"'.encode() in text
