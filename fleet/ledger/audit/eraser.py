@@ -52,7 +52,9 @@ RewriteArchive = Callable[[str | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The counts of rows of the ledger, messages of the broker and contents that were erased. `erasures` are their ids on record.
+    """The counts of erased rows of the ledger, messages of the broker and contents.
+
+    `erasures` are the ids under which they are on record.
 
     `unfinished` jobs of the tenant still wait or run, and will leave results.
     """
