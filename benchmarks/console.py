@@ -1,4 +1,4 @@
-"""How long the console takes for each page over a ledger of a million attempts, and how large the pages are.
+"""Measures the time and the size of each page of the console over a ledger of a million attempts.
 
     python -m benchmarks.console [--attempts 1000000] [--database sqlite:////tmp/ledger.sqlite3] [--json]
 

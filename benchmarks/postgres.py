@@ -19,7 +19,7 @@ import psycopg
 from fleet.loopback import free_port
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
-"""Where Debian puts the server's programs, outside PATH."""
+"""The folder of the server's programs on Debian, outside PATH."""
 
 ANOTHER_USER = "postgres"
 """The user that the server runs as where we are root, which it refuses to be."""

@@ -22,7 +22,7 @@ Strike = Callable[[Stage, AsyncExitStack], Awaitable[None]]
 """Brings a fault about, and returns once it shows; what ends the fault goes on the stack."""
 
 Minute = Callable[[Stage], Awaitable[None]]
-"""What happens in a minute, before it is scraped."""
+"""Does what happens in a minute, before it is scraped."""
 
 
 async def as_usual(stage: Stage) -> None:
@@ -114,7 +114,7 @@ async def _unsure_jobs(stage: Stage) -> None:
 
 
 async def _begin(stage: Stage, _: AsyncExitStack) -> None:
-    """What comes minute by minute is the fault."""
+    """Do nothing: the fault comes minute by minute."""
 
 
 FOR_STANDARD: Final = SLOTS - 1

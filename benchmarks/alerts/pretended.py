@@ -1,4 +1,4 @@
-"""What is pretended where faults are real: the models, and what Serve says of their replicas."""
+"""Stands in for the models, and for what Serve says of their replicas; the faults are real."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fleet.model.scaling import Capacity
 
 SURE: Final = "0.99"
 UNSURE: Final = "0.05"
-"""What a prompt says: the confidence that its answer has."""
+"""Prompts, each the confidence that its answer has."""
 
 OWN_TOKENS, PAID_TOKENS = 10, 1000
 """The most that an answer may have, of one of the fleet's own models and of a pinned one, which uses it all."""

@@ -65,8 +65,7 @@ class Dispatcher:
             recorder,
         )
         self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
-        self._intake = parts.intake()
-        self._rescuer = parts.rescuer()
+        self._intake, self._rescuer = parts.intake(), parts.rescuer()
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
         self._serving = False

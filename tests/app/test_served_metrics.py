@@ -193,7 +193,7 @@ async def test_the_ledgers_writer_serves_its_own(client, broker, folder, tmp_pat
 
 
 async def test_a_receiver_that_hangs_harms_no_job(client, plain_dispatcher, folder):
-    hanging = await asyncio.start_server(lambda reader, writer: asyncio.sleep(3600), "127.0.0.1", 0)
+    hanging = await asyncio.start_server(lambda reader, writer: asyncio.Event().wait(), "127.0.0.1", 0)
     url = f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}"
     more = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": url, "OTEL_METRIC_EXPORT_INTERVAL": "50"}
     async with plain_dispatcher(**started(folder, **more)) as process:

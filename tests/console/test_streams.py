@@ -71,7 +71,7 @@ async def app(fleet: ConsoleFleet, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     """A console whose pages are made again without a pause."""
 
     async def at_once(console: Console, seconds: float) -> bool:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)  # a turn of the loop
         return console.stopping.is_set()
 
     monkeypatch.setattr(console_app, "_stopped", at_once)
