@@ -168,10 +168,19 @@ class Tab:
         return found["result"].get("value")
 
     async def until(self, expression: str) -> None:
-        """Wait until the expression is true."""
+        """Wait until the expression is true, on this page or on the one that it is leaving for."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await self.evaluate(expression):  # noqa: ASYNC110  # nothing tells of it
+            while not await self._holds(expression):  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.02)
+
+    async def _holds(self, expression: str) -> bool:
+        # Between two pages there is a document without a body, or nothing that could be asked.
+        try:
+            return bool(await self.evaluate(f"document.body !== null && ({expression})"))
+        except RuntimeError as error:
+            if "context" in str(error) or "navigated" in str(error):
+                return False
+            raise
 
     async def press(self, key: str, code: int) -> None:
         for kind in ("keyDown", "keyUp"):
