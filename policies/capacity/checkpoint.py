@@ -17,6 +17,9 @@ Section = Mapping[str, Any]
 MOST = 10**9
 """Maximum of any size of a model; a larger one would only overflow the arithmetic."""
 
+LONGEST_SHOWN = 100
+"""Characters of a value in a message."""
+
 _METHODS = ("awq", "gptq", "fp8", "compressed-tensors", "bitsandbytes", "modelopt")
 _SAME = {"auto_awq": "awq", "awq_marlin": "awq", "auto_gptq": "gptq", "gptq_marlin": "gptq"}
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -30,7 +33,8 @@ _ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3", "longrope")
 
 def shown(value: object) -> str:
     """Return the value for a message: short, and printable whatever it is."""
-    return reprlib.repr(value)
+    text = reprlib.repr(value)  # shortens each of the things in it
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def count_in(name: str, section: Section, key: str, otherwise: int | None = None) -> int:

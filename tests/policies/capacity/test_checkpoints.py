@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fleet.model.errors import ConfigError
 from fleet.settings.capacity import load_machines, read_model
-from policies.capacity.checkpoint import stored_as
+from policies.capacity.checkpoint import count_in, stored_as
 from policies.capacity.memory import Quantization
 from policies.capacity.plan import Served, Wish, overview
 from policies.capacity.roofline import JobShape
@@ -233,6 +233,14 @@ def test_any_change_of_a_config_gives_a_plan_or_names_a_field(
         return
     for row in overview(served, "p4d.24xlarge", MACHINES, Wish(JobShape(1, 1))):
         assert row.memory.weights_gib > 0
+
+
+def test_a_message_shows_the_beginning_of_a_long_value() -> None:
+    nested = {f"{'k' * 40}{n}": [{"inner": ["x" * 40] * 6}] * 6 for n in range(4)}
+    with pytest.raises(ConfigError) as caught:
+        count_in("config", {"layers": nested}, "layers")
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).startswith("config.layers: must be a whole number above zero; got {'kkk")
 
 
 def test_a_config_without_a_quantisation_may_have_any() -> None:
