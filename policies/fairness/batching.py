@@ -6,9 +6,9 @@ from fleet.model.job import Lane
 from fleet.model.target import Target
 
 INTERACTIVE_SHARE = 8
-MOST_INTERACTIVE_SHARE = 4
-"""The parts of a target's slots that are kept for interactive jobs: always the one, and up to the other for those that
-are on their way to it."""
+MOST_INTERACTIVE_SHARE = 3
+"""The parts of a target's slots that are kept for interactive jobs: always the one, and up to the other for a burst of
+them like those it had lately."""
 
 WORK_BYTES = 64 * 1024 * 1024
 """Maximum bytes of work in hand at one dispatcher, as sent, over all targets; parsed it takes twice as much."""
@@ -17,26 +17,26 @@ INTERACTIVE_BYTES = WORK_BYTES // 4
 """Additional bytes that may be in hand for interactive jobs."""
 
 
-def kept_for_interactive(target: Target, interactive: int = 0) -> int:
+def kept_for_interactive(target: Target, burst: int = 0) -> int:
     """Return the slots that no other lane may fill: an eighth, at least one, and never the last.
 
-    Up to a quarter is kept for the `interactive` jobs that run or are on their way: a burst finds its slots free, and
-    without one the other lanes have them. So an interactive job finds a slot however long the others run; where there
-    is one slot it waits for one batch.
+    Up to a third is kept for a `burst` of as many interactive jobs: it finds its slots free, and where none comes for a
+    while the other lanes have them. So an interactive job finds a slot however long the others run; where there is one
+    slot it waits for one batch.
     """
     slots = target.max_in_flight
-    return min(slots - 1, max(1, slots // INTERACTIVE_SHARE, min(interactive, slots // MOST_INTERACTIVE_SHARE)))
+    return min(slots - 1, max(1, slots // INTERACTIVE_SHARE, min(burst, slots // MOST_INTERACTIVE_SHARE)))
 
 
-def free_for(lane: Lane, interactive: int, others: int, target: Target, coming: int = 0) -> int:
+def free_for(lane: Lane, interactive: int, others: int, target: Target, burst: int = 0) -> int:
     """Return the slots that a lane may fill while this many `interactive` and other jobs run.
 
-    `coming` is how many more interactive jobs are on their way to the target.
+    `burst` is how many interactive jobs may come at a time, if that is more.
     """
     free = target.max_in_flight - interactive - others
     if lane is Lane.INTERACTIVE:
         return free
-    return min(free, target.max_in_flight - kept_for_interactive(target, interactive + coming) - others)
+    return min(free, target.max_in_flight - kept_for_interactive(target, max(interactive, burst)) - others)
 
 
 def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, idle: bool, target: Target) -> int:

@@ -16,6 +16,7 @@ from fleet.model.delivery import AnyDelivery, Depths, JobsOf, Source, WorkOf
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity
 from fleet.settings.documents import load_rules
+from policies.fairness.bursts import WINDOW_SECONDS
 from queues.memory import MemoryQueue
 
 TARGET = "llama-8b"
@@ -109,10 +110,18 @@ def _traffic(running: int, interactive: int = 0) -> Traffic:
     return traffic
 
 
-@pytest.mark.parametrize(("coming", "expected"), [(0, 16), (8, 16), (12, 12), (20, 8), (1000, 8)])
+@pytest.mark.parametrize(("coming", "expected"), [(0, 16), (8, 16), (12, 12), (20, 4), (1000, 3)])
 def test_slots_that_come_free_are_kept_for_interactive_jobs_on_their_way(coming: int, expected: int) -> None:
     free: Mapping[Lane, int] = _traffic(40, coming).free(TARGET, 5.0)
     assert (free[Lane.INTERACTIVE], free[Lane.BULK], free[Lane.STANDARD]) == (24, expected, expected)
+
+
+def test_slots_are_kept_for_a_burst_like_the_last_one_until_it_is_long_over() -> None:
+    traffic = _traffic(40, 12)
+    assert traffic.free(TARGET, 5.0)[Lane.BULK] == 12
+    traffic.read(Depths(), traffic.moved())
+    assert traffic.free(TARGET, 5.0 + WINDOW_SECONDS)[Lane.BULK] == 12
+    assert traffic.free(TARGET, 5.0 + 3 * WINDOW_SECONDS)[Lane.BULK] == 16
 
 
 def test_interactive_jobs_sent_a_moment_ago_are_on_their_way_before_a_reading_shows_them() -> None:

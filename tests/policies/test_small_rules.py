@@ -199,19 +199,20 @@ def test_an_eighth_of_the_slots_is_kept_for_interactive_jobs(slots, lane, intera
 
 
 @pytest.mark.parametrize(
-    ("slots", "lane", "interactive", "others", "coming", "expected"),
+    ("slots", "lane", "interactive", "others", "burst", "expected"),
     [
         (96, Lane.BULK, 0, 80, 12, 4),
         (96, Lane.BULK, 0, 80, 14, 2),
-        (96, Lane.BULK, 10, 70, 10, 6),
-        (96, Lane.BULK, 0, 70, 500, 2),
-        (96, Lane.INTERACTIVE, 0, 70, 500, 26),
+        (96, Lane.BULK, 10, 60, 20, 16),
+        (96, Lane.BULK, 10, 60, 5, 24),
+        (96, Lane.BULK, 0, 60, 500, 4),
+        (96, Lane.INTERACTIVE, 0, 60, 500, 36),
         (4, Lane.BULK, 0, 0, 3, 3),
         (1, Lane.BULK, 0, 0, 3, 1),
     ],
 )
-def test_up_to_a_quarter_is_kept_for_interactive_jobs_on_their_way(slots, lane, interactive, others, coming, expected):
-    assert free_for(lane, interactive, others, replace(LLAMA, max_in_flight=slots), coming) == expected
+def test_up_to_a_third_is_kept_for_a_burst_of_interactive_jobs(slots, lane, interactive, others, burst, expected):
+    assert free_for(lane, interactive, others, replace(LLAMA, max_in_flight=slots), burst) == expected
 
 
 # --- budget and deliveries

@@ -13,7 +13,7 @@ from fleet.model.delivery import Depths, Fill, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.target import Target
 from policies.budget import own_key_for
-from policies.fairness import batching, fullness
+from policies.fairness import batching, bursts, fullness
 from policies.features.needs import tokens_of
 from policies.resilience import pacing
 from policies.rules.sections import Estimates
@@ -60,6 +60,7 @@ class Traffic:
         """The jobs of the last reading that ran here then, by queue."""
         self._overfilling: set[tuple[str, Lane]] = set()
         self._meters = dict.fromkeys(self._targets, pacing.Meter())
+        self._bursts = dict.fromkeys(self._targets, bursts.Bursts())
         self._brought_bytes = self._brought_before = 0
         self._refused: Counter[JobsOf] = Counter()
         self._refused_before: Counter[JobsOf] = Counter()
@@ -235,11 +236,11 @@ class Traffic:
 
     def free(self, name: str, now: float) -> dict[Lane, int]:
         """Return how many slots each lane may fill now."""
-        interactive, coming = self._running[name][Lane.INTERACTIVE], self._coming(name)
+        interactive = self._running[name][Lane.INTERACTIVE]
         others = self._running[name].total() - interactive
-        calls = self.calls_left(name, now)
-        target = self._targets[name]
-        return {lane: int(min(calls, batching.free_for(lane, interactive, others, target, coming))) for lane in Lane}
+        self._bursts[name] = bursts.noted(self._bursts[name], interactive + self._coming(name), now)
+        calls, target, burst = self.calls_left(name, now), self._targets[name], self._bursts[name].largest
+        return {lane: int(min(calls, batching.free_for(lane, interactive, others, target, burst))) for lane in Lane}
 
     def is_short(self, name: str) -> bool:
         """Return whether more interactive jobs are on their way to the target than slots are free or about to be."""
