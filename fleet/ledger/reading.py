@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, exists, func, select
 
 from fleet.ledger.database import check_migrated, database_url, engine_for, translated
 from fleet.ledger.tables import GROUPS, SUMS, days, ended, entries, rollups, state
@@ -122,14 +122,33 @@ class LedgerReader:
 
     def ended(self, wanted: EndedFilter, before_seq: int | None = None, limit: int = 100) -> list[EndedJob]:
         """Return jobs that have ended, the newest first, and only those before line `before_seq`."""
+        given = {field.name: getattr(wanted, field.name) for field in fields(EndedFilter)}
+        words = {name: value for name, value in given.items() if value is not None}
         query = select(*(entries.c[field.name] for field in fields(EndedJob))).where(ended)
-        for field in fields(EndedFilter):
-            value = getattr(wanted, field.name)
-            if value is not None:
-                query = query.where(entries.c[field.name] == value)
+        query = query.where(*(entries.c[name] == value for name, value in words.items())).order_by(entries.c.seq.desc())
         if before_seq is not None:
             query = query.where(entries.c.seq < before_seq)
-        return [EndedJob(*row) for row in self._rows(query.order_by(entries.c.seq.desc()).limit(limit))]
+        if len(words) < 2:  # an index leads from one job to the next
+            return [EndedJob(*row) for row in self._rows(query.limit(limit))]
+        found: list[EndedJob] = []
+        for first, last in self._stretches_with(words, before_seq):
+            part = query.where(entries.c.seq.between(first, last)).limit(limit - len(found))
+            found += [EndedJob(*row) for row in self._rows(part)]
+            if len(found) == limit:
+                break
+        return found
+
+    def _stretches_with(self, words: Mapping[str, str], before_seq: int | None) -> Sequence[Any]:
+        """Return the first and the last line of each day on which such jobs ended, the newest day first.
+
+        No index leads to jobs of two words, which each may be frequent: nobody should read a month to find none.
+        """
+        such = (rollups.c[name] == value for name, value in words.items())
+        any_ended = exists().where(rollups.c.day == days.c.day, rollups.c.status != "", *such)
+        query = select(days.c.first_seq, days.c.last_seq).where(days.c.first_seq.is_not(None), any_ended)
+        if before_seq is not None:
+            query = query.where(days.c.first_seq < before_seq)
+        return self._rows(query.order_by(days.c.day.desc()))
 
     def attempt_sums(self, group_by: Sequence[str], since: str, until: str) -> list[Sums]:
         """Return sums by these columns of `GROUPS`, of the days from `since` to `until`, both included."""

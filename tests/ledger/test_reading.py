@@ -80,6 +80,26 @@ def test_ended_jobs_are_listed_by_what_they_ended_with(
     assert [each.job_id for each in reader.ended(wanted)] == [job_id(number) for number in expected]
 
 
+def test_jobs_that_ended_with_two_words_are_found_over_days_and_pages(store: LedgerStore, reader: LedgerReader) -> None:
+    ends = [
+        entry(
+            number,
+            attempt(1),
+            (Status.SUCCEEDED, Status.FAILED)[number % 3 == 0],
+            tenant=("acme", "globex")[number % 2],
+        )
+        for number in range(1, 25)
+    ]
+    store.write([line_of(number, end, NOON + DAY * (number // 5)) for number, end in enumerate(ends, 1)])
+    expected = [end.job_id for end in reversed(ends) if (end.tenant, end.status) == ("globex", Status.FAILED)]
+
+    first = reader.ended(EndedFilter(tenant="globex", status="failed"), limit=3)
+    rest = reader.ended(EndedFilter(tenant="globex", status="failed"), before_seq=first[-1].seq)
+
+    assert [each.job_id for each in (*first, *rest)] == expected
+    assert (len(first), len(rest)) == (3, 1)
+
+
 def test_sums_are_by_whatever_columns_are_asked_for(store: LedgerStore, reader: LedgerReader) -> None:
     store.write(lines_of([*ESCALATED, *OTHERS]))
     day = "2026-03-01"
