@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from fleet.model.api_key import ApiKey
 from fleet.model.attempt import Outcome
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.call import Call
@@ -213,6 +214,24 @@ class CalibrationStore(Protocol):
 
     async def watch(self, on_change: Callable[[Mapping[CalibrationKey, Calibration]], None]) -> None:
         """Pass all calibrations in force to `on_change`, now and after each change, until cancelled, outages or not."""
+
+    async def close(self) -> None: ...
+
+
+class KeyStore(Protocol):
+    """The API keys of all tenants. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[str, ApiKey]:
+        """Return every key by its id, the expired and the revoked too; those that cannot be read are logged."""
+
+    async def add(self, key: ApiKey) -> None:
+        """Store a new key."""
+
+    async def revoke(self, key_id: str, at: float) -> ApiKey | None:
+        """End the key at `at`, unless it has ended before, and return it; None if there is none of this id."""
+
+    async def watch(self, on_change: Callable[[Mapping[str, ApiKey]], None]) -> None:
+        """Pass all keys to `on_change`, now and after each change, until cancelled, outages or not."""
 
     async def close(self) -> None: ...
 

@@ -13,6 +13,7 @@ from fleet.app.broker import (
     open_desk,
     open_erasing,
     open_journal,
+    open_keys,
     open_ledger_feed,
 )
 from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
@@ -45,6 +46,7 @@ __all__ = [
     "open_desk",
     "open_erasing",
     "open_journal",
+    "open_keys",
     "open_ledger_feed",
     "read_status",
     "rules_of",

@@ -15,6 +15,7 @@ from queues.jetstream.maintenance.erasing import JetStreamErasing
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.dead import JetStreamDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal
+from queues.jetstream.stores.keys import JetStreamKeys
 from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.jetstream.streams.topology import Change, TopologySpec, apply
 
@@ -38,6 +39,9 @@ open_erasing = JetStreamErasing.connect
 
 open_calibrations = JetStreamCalibrations.connect
 """Connects to the calibrations in force."""
+
+open_keys = JetStreamKeys.connect
+"""Connects to the API keys of all tenants."""
 
 
 def login_of(settings: Settings) -> Login:

@@ -23,6 +23,7 @@ from fleet.cli.lab.simulate import simulate
 from fleet.cli.ops.catalogue import catalogue_app
 from fleet.cli.ops.console import console
 from fleet.cli.ops.dead import dead_app
+from fleet.cli.ops.keys import keys_app
 from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
 from fleet.cli.ops.scale import scale
@@ -41,6 +42,7 @@ topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
 app.add_typer(topology_app, name="topology")
 app.add_typer(dead_app, name="dead")
+app.add_typer(keys_app, name="keys")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
 app.add_typer(content_app, name="content")

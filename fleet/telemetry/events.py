@@ -104,6 +104,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "store_room_small": "The broker has little room: jobs and answers beyond what is named are refused.",
     "subscription_not_ended": "A subscription was not ended; the broker ends it with the connection.",
     # stored records
+    "key_left_out": "A stored API key cannot be read, and opens nothing.",
+    "keys_not_read": "API keys were not read; those known stay in force, and reading is tried again.",
     "dead_letter_skipped": "A dead letter cannot be read and is skipped.",
     "journal_message_skipped": "A line of the ledger or a feedback cannot be read and is skipped.",
     # contents

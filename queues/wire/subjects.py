@@ -30,6 +30,9 @@ SPEND = "KV_spend"
 LOAD = "KV_load"
 """The stream under the key-value bucket `load`."""
 
+KEYS = "KV_keys"
+"""The stream under the key-value bucket `keys`."""
+
 LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
 """The stream under the object store `results-large`."""
@@ -123,6 +126,10 @@ def spend_subject(key: str) -> str:
     return f"$KV.spend.{key}"
 
 
+def key_subject(key_id: str) -> str:
+    return f"$KV.keys.{key_id}"
+
+
 def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
@@ -143,6 +150,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     CALIBRATIONS: (calibration_subject(">"),),
     SPEND: (spend_subject(">"),),
     LOAD: (load_subject(">"),),
+    KEYS: (key_subject(">"),),
 }
 """The subjects that each stream stores."""
 

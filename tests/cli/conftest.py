@@ -23,6 +23,7 @@ FAKED = (
     "open_ledger_feed",
     "open_dead_letters",
     "open_calibrations",
+    "open_keys",
     "shipped_calibrations",
     "start",
     "read_status",

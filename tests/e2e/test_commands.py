@@ -33,6 +33,7 @@ def test_status_shows_every_model_running(fleet):
         "KV_calibrations",
         "KV_spend",
         "KV_load",
+        "KV_keys",
     }
 
 

@@ -19,6 +19,7 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
+from queues.jetstream.stores.keys import MemoryKeys
 from queues.jetstream.stores.ledger import MemoryLedger
 from queues.jetstream.streams.topology import Change, ChangeKind
 from queues.memory import MemoryBroker, MemoryDesk
@@ -59,6 +60,7 @@ class App:
     metrics_folder: Path = Path("/fleet/metrics")
     targets: tuple[str, ...] = ("llama-8b", "gpt-4o")
     calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
     console_error: Exception | None = None
@@ -86,6 +88,11 @@ class App:
 
     async def open_calibrations(self, nats_url: str, login: Login) -> MemoryCalibrations:
         return self.calibrations
+
+    async def open_keys(self, nats_url: str, login: Login) -> MemoryKeys:
+        if not self.is_up:
+            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+        return self.keys
 
     def shipped_calibrations(self, profile: str) -> Mapping[CalibrationKey, Calibration]:
         return self.shipped

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from fleet.model.delivery import Stored
-from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal, LedgerFeed
+from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal, KeyStore, LedgerFeed
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
@@ -15,6 +15,7 @@ from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCa
 from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
 from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
+from queues.jetstream.stores.keys import JetStreamKeys, MemoryKeys
 from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
 from queues.jetstream.streams.topology import TopologySpec, apply
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
@@ -32,6 +33,7 @@ STREAMS = (
     "CONTENT",
     "OBJ_results-large",
     "KV_calibrations",
+    "KV_keys",
 )
 
 
@@ -50,6 +52,9 @@ class Rig(Protocol):
     def calibrations(self) -> CalibrationStore:
         """Return, at each call, another holder of the same calibrations."""
 
+    def keys(self) -> KeyStore:
+        """Return, at each call, another holder of the same keys."""
+
     def cancels(self) -> Cancels: ...
 
     def dead_letters(self) -> DeadLetters: ...
@@ -67,6 +72,7 @@ class MemoryRig:
         self.queue = MemoryQueue(self.broker)
         self.rival = MemoryQueue(self.broker)
         self._calibrations = MemoryCalibrations()
+        self._keys = MemoryKeys()
 
     def desk(self, tenant: str) -> MemoryDesk:
         return MemoryDesk(self.broker, tenant)
@@ -79,6 +85,9 @@ class MemoryRig:
 
     def calibrations(self) -> MemoryCalibrations:
         return self._calibrations
+
+    def keys(self) -> MemoryKeys:
+        return self._keys
 
     def cancels(self) -> MemoryCancels:
         return MemoryCancels(self.broker)
@@ -110,6 +119,9 @@ class JetStreamRig:
 
     def calibrations(self) -> JetStreamCalibrations:
         return JetStreamCalibrations(self.connection, poll_seconds=0.02)
+
+    def keys(self) -> JetStreamKeys:
+        return JetStreamKeys(self.connection, poll_seconds=0.02)
 
     def cancels(self) -> JetStreamCancels:
         return JetStreamCancels(self.connection)

@@ -24,6 +24,7 @@ from queues.wire.subjects import (
     DEAD,
     FEEDBACK,
     JOBS,
+    KEYS,
     LARGE_RESULTS,
     LEDGER,
     LOAD,
@@ -51,13 +52,20 @@ PERCENT: Mapping[str, int] = {
     CONTENT: 2,
     SPEND: 1,
     LOAD: 1,
+    KEYS: 1,
 }
 """Each stream's percentage of the room shared out. Results have most: a publisher reads them when it can."""
 
 SHARED_PERCENT = 90
 """Percentage of the server's room to share out; the rest is for overhead beside messages, and for others' streams."""
 
-FLOORS: Mapping[str, int] = {CALIBRATIONS: 128 * 1024, CANCELS: 128 * 1024, SPEND: 64 * 1024, LOAD: 64 * 1024}
+FLOORS: Mapping[str, int] = {
+    CALIBRATIONS: 128 * 1024,
+    CANCELS: 128 * 1024,
+    SPEND: 64 * 1024,
+    LOAD: 64 * 1024,
+    KEYS: 64 * 1024,
+}
 """Minimum bytes for a few values, however small the server is."""
 
 LARGEST_CANCEL = 512

@@ -37,6 +37,7 @@ from queues.wire.subjects import (
     DEAD,
     FEEDBACK,
     JOBS,
+    KEYS,
     LARGE_RESULTS,
     LEDGER,
     LOAD,
@@ -214,7 +215,7 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
 
 
 def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
-    """Return what NATS clients know as an object store and three key-value buckets."""
+    """Return what NATS clients know as an object store and four key-value buckets."""
     return [
         _stream(
             spec,
@@ -234,6 +235,7 @@ def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
             **record,
         ),
         _stream(spec, LOAD, max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
+        _stream(spec, KEYS, **_LATEST_VALUE, **record),
     ]
 
 
