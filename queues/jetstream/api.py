@@ -96,18 +96,42 @@ async def first_by_subject(connection: Connection, places: Sequence[tuple[str, s
     return await _messages(connection, asked)
 
 
+async def next_by_subject(connection: Connection, stream: str, subjects: str, sequence: int) -> StoredMessage | None:
+    """Return the first message from this sequence on that matches the filter, or None. Raises: QueueUnavailable."""
+    asked = [(stream, _get(stream, seq=sequence, next_by_subj=subjects))]
+    [found] = await _messages(connection, asked)
+    return found
+
+
 async def direct_get(connection: Connection, stream: str, subjects: Iterable[str]) -> list[bytes | None]:
     """Return the body of the last message under each subject, None where there is none. Raises: QueueUnavailable.
 
     Of all ways to read a stream this is the one that a tenant is allowed.
     """
+    return [None if status_of(reply) else reply.data for reply in await _direct(connection, stream, subjects)]
+
+
+async def direct_last(connection: Connection, stream: str, subjects: Iterable[str]) -> list[StoredMessage | None]:
+    """Return the last message under each subject as `direct_get` does, with its number. Raises: QueueUnavailable."""
+    return [_direct_message(reply) for reply in await _direct(connection, stream, subjects)]
+
+
+async def _direct(connection: Connection, stream: str, subjects: Iterable[str]) -> list[Arrival]:
     asked = [Message(f"{API}.DIRECT.GET.{stream}.{subject}", b"") for subject in subjects]
     replies = await connection.exchange(asked)
     for status in {status_of(reply) for reply in replies} - {None, NOT_FOUND}:
         if status == NO_RESPONDERS:
             raise await nobody_takes(connection, stream)
         raise QueueUnavailable(f"{stream} cannot be read: status {status}")
-    return [None if status_of(reply) else reply.data for reply in replies]
+    return replies
+
+
+def _direct_message(reply: Arrival) -> StoredMessage | None:
+    if status_of(reply):
+        return None
+    about = reply.headers or {}
+    stored_at = _unix_seconds(about["Nats-Time-Stamp"])
+    return StoredMessage(about["Nats-Subject"], reply.data, stored_at, int(about["Nats-Sequence"]))
 
 
 def deletion(stream: str, sequence: int, *, erase: bool = True) -> Message:

@@ -222,6 +222,14 @@ class MemoryBroker:
         waiting = (held for line in self._lines_of(source) for held in line.everything())
         return min((held.stored_at for held in waiting), default=None)
 
+    def waiting(self, tenant: str) -> Iterator[bytes]:
+        """Yield the bodies of the tenant's jobs in lane bulk that wait or are in hand, some of them several times."""
+        for source, line in self._lines.items():
+            if source.lane is Lane.BULK:
+                for held in line.everything():
+                    if held.message.subject.rsplit(".", 1)[1] == tenant:
+                        yield held.message.data
+
     def extend(self, held: LeasedMessage) -> None:
         self.release(held, self._ack_wait_seconds)
 

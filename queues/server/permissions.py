@@ -16,11 +16,13 @@ from queues.jetstream.client.login import inbox_of
 from queues.wire.job import INVALID_TENANT
 from queues.wire.subjects import (
     API,
+    BATCHES,
     CALIBRATIONS,
     CANCELS,
     CONTENT,
     DEAD,
     FEEDBACK,
+    FILES,
     JOBS,
     LARGE_RESULTS,
     LEDGER,
@@ -31,8 +33,10 @@ from queues.wire.subjects import (
     SUBJECTS,
     WORK,
     arrival_subject,
+    batches_subject,
     cancel_subject,
     feedback_subject,
+    file_chunk_subject,
     job_subject,
     object_chunk_subject,
     result_subject,
@@ -65,6 +69,8 @@ def fleet_users() -> tuple[User, ...]:
         _content(),
         _sre(),
         _console(),
+        _bulk(),
+        _gateway(),
     )
 
 
@@ -103,12 +109,23 @@ def tenant_services(tenant: str) -> tuple[str, ...]:
         cancel_subject(tenant, "*"),
         f"{API}.DIRECT.GET.{RESULTS}.{result_subject(tenant, '*')}",
         f"{API}.DIRECT.GET.{LARGE_RESULTS}.{object_chunk_subject(f'{tenant}.*.*', '*')}",
+        *_files_and_batches(tenant),
     )
+
+
+def _files_and_batches(tenant: str) -> Iterator[str]:
+    """Yield the rights to write and read the files and batches of a tenant, or of all."""
+    for stream, subject in (
+        (FILES, file_chunk_subject(tenant, "*", "*", "*")),
+        (BATCHES, batches_subject(f"{tenant}.*.*")),
+    ):
+        yield subject
+        yield f"{API}.DIRECT.GET.{stream}.{subject}"
 
 
 def tenant_streams(tenant: str) -> tuple[str, ...]:
     """Return the subjects in the fleet's account that a tenant may listen to."""
-    return (result_subject(tenant, "*"),)
+    return (result_subject(tenant, "*"), batches_subject(f"{tenant}.*.*"))
 
 
 def tenant_user(tenant: str) -> User:
@@ -173,6 +190,32 @@ def _console() -> User:
     # A dead letter is read whole, prompt included; the console shows who, when and why.
     read = (*_reads(CALIBRATIONS), f"{API}.STREAM.MSG.GET.{DEAD}")
     return _user("console", "serves `fleet console`: what sre sees, calibrations and dead letters", (*_WATCHES, *read))
+
+
+def _bulk() -> User:
+    # It asks whether a job still waits before it submits the job again, so it sees the jobs of all publishers.
+    asked = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (JOBS, WORK, RESULTS, BATCHES))
+    publish = (job_subject(Lane.BULK, "*"), *_answers(), *asked, f"{API}.STREAM.INFO.{BATCHES}")
+    return _user(
+        "bulk", "runs the batches of all tenants: reads their files, writes what came of each row", publish, _HEARD
+    )
+
+
+def _gateway() -> User:
+    submits = (*(job_subject(lane, "*") for lane in Lane), feedback_subject("*", Witness.USER))
+    publish = (*submits, *_answers(), f"{API}.STREAM.MSG.GET.{BATCHES}")
+    return _user("gateway", "speaks HTTP for all tenants: may do for each what the tenant may", publish, _HEARD)
+
+
+_HEARD = tenant_streams("*")
+
+
+def _answers() -> Iterator[str]:
+    """Yield the rights to cancel jobs, read their results, and write and read files and batches, of all tenants."""
+    yield cancel_subject("*", "*")
+    yield f"{API}.DIRECT.GET.{RESULTS}.{result_subject('*', '*')}"
+    yield f"{API}.DIRECT.GET.{LARGE_RESULTS}.{object_chunk_subject('*.*.*', '*')}"
+    yield from _files_and_batches("*")
 
 
 def _user(name: str, purpose: str, publish: tuple[str, ...], heard: tuple[str, ...] = ()) -> User:

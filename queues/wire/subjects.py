@@ -32,6 +32,9 @@ LOAD = "KV_load"
 
 KEYS = "KV_keys"
 """The stream under the key-value bucket `keys`."""
+FILES = "FILES"
+BATCHES = "KV_batches"
+"""The stream under the key-value bucket `batches`."""
 
 LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
@@ -47,6 +50,7 @@ _STREAMS = {
     "starts": STARTS,
     "cancels": CANCELS,
     "content": CONTENT,
+    "files": FILES,
     "$KV": "KV_{}",
     "$O": "OBJ_{}",
 }
@@ -134,6 +138,27 @@ def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
 
+def file_chunk_subject(tenant: str, file_id: str, segment: str, number: int | str) -> str:
+    return f"files.{tenant}.{file_id}.{segment}.{number}"
+
+
+def batches_subject(key: str) -> str:
+    return f"$KV.batches.{key}"
+
+
+def file_key(tenant: str, file_id: str) -> str:
+    return f"{tenant}.file.{file_id}"
+
+
+def batch_key(tenant: str, batch_id: str) -> str:
+    return f"{tenant}.batch.{batch_id}"
+
+
+def list_key(tenant: str, kind: str) -> str:
+    """Return the key of the list of the tenant's ids: a tenant with an account of its own can list no keys."""
+    return f"{tenant}.list.{kind}"
+
+
 SUBJECTS: Mapping[str, tuple[str, ...]] = {
     # A lane that nobody serves is no subject of the stream: its publisher learns at once that nobody answers.
     JOBS: tuple(job_subject(lane, "*") for lane in Lane),
@@ -151,6 +176,8 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     SPEND: (spend_subject(">"),),
     LOAD: (load_subject(">"),),
     KEYS: (key_subject(">"),),
+    FILES: (file_chunk_subject("*", "*", "*", "*"),),
+    BATCHES: (batches_subject(">"),),
 }
 """The subjects that each stream stores."""
 

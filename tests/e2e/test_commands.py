@@ -34,6 +34,8 @@ def test_status_shows_every_model_running(fleet):
         "KV_spend",
         "KV_load",
         "KV_keys",
+        "FILES",
+        "KV_batches",
     }
 
 

@@ -7,7 +7,21 @@ from contextlib import AsyncExitStack
 from typing import Protocol
 
 from fleet.model.delivery import Stored
-from fleet.ports import CalibrationStore, Cancels, DeadLetters, JobDesk, JobQueue, Journal, KeyStore, LedgerFeed
+from fleet.ports import (
+    AllBatches,
+    BatchStore,
+    CalibrationStore,
+    Cancels,
+    DeadLetters,
+    FileStore,
+    JobDesk,
+    JobQueue,
+    Journal,
+    KeyStore,
+    LedgerFeed,
+)
+from queues.batches import EveryBatch, JetStreamShelf, MemoryShelf, Shelf, TenantBatches, TenantFiles
+from queues.batches.shelf import rewrite
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
@@ -34,6 +48,8 @@ STREAMS = (
     "OBJ_results-large",
     "KV_calibrations",
     "KV_keys",
+    "FILES",
+    "KV_batches",
 )
 
 
@@ -59,6 +75,15 @@ class Rig(Protocol):
 
     def dead_letters(self) -> DeadLetters: ...
 
+    def files(self, tenant: str) -> FileStore: ...
+
+    def batches(self, tenant: str) -> BatchStore: ...
+
+    def all_batches(self) -> AllBatches: ...
+
+    async def write_entry(self, key: str, body: bytes) -> None:
+        """Write an entry of the bucket `batches` as a stranger would."""
+
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Publish bytes as a stranger would."""
 
@@ -66,9 +91,28 @@ class Rig(Protocol):
         """Return the bodies in RESULTS, LEDGER, DEAD or FEEDBACK."""
 
 
-class MemoryRig:
+class _OnShelf:
+    """Files and batches, which both brokers keep in the same way."""
+
+    shelf: Shelf
+
+    def files(self, tenant: str) -> TenantFiles:
+        return TenantFiles(self.shelf, tenant)
+
+    def batches(self, tenant: str) -> TenantBatches:
+        return TenantBatches(self.shelf, tenant, poll_seconds=0.02)
+
+    def all_batches(self) -> EveryBatch:
+        return EveryBatch(self.shelf)
+
+    async def write_entry(self, key: str, body: bytes) -> None:
+        assert await rewrite(self.shelf, key, lambda _: body)
+
+
+class MemoryRig(_OnShelf):
     def __init__(self, ack_wait_seconds: float) -> None:
         self.broker = MemoryBroker(ack_wait_seconds=ack_wait_seconds)
+        self.shelf = MemoryShelf(self.broker)
         self.queue = MemoryQueue(self.broker)
         self.rival = MemoryQueue(self.broker)
         self._calibrations = MemoryCalibrations()
@@ -102,11 +146,15 @@ class MemoryRig:
         return [message.data for message in self.broker.stored(stream.lower())]
 
 
-class JetStreamRig:
+class JetStreamRig(_OnShelf):
     def __init__(self, connection: Connection, rival: Connection, ack_wait_seconds: float) -> None:
         self.connection = connection
+        self.shelf = JetStreamShelf(connection)
         self.queue = JetStreamQueue(connection, ack_wait_seconds)
         self.rival = JetStreamQueue(rival, ack_wait_seconds)
+
+    def all_batches(self) -> EveryBatch:
+        return EveryBatch(JetStreamShelf(self.connection, by_leader=True))
 
     def desk(self, tenant: str) -> JetStreamDesk:
         return JetStreamDesk(self.connection, tenant)

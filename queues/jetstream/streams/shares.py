@@ -18,11 +18,13 @@ from queues.jetstream.client.client import PermissionRefused
 from queues.jetstream.codes import Code
 from queues.jetstream.streams import measuring
 from queues.wire.subjects import (
+    BATCHES,
     CALIBRATIONS,
     CANCELS,
     CONTENT,
     DEAD,
     FEEDBACK,
+    FILES,
     JOBS,
     KEYS,
     LARGE_RESULTS,
@@ -39,17 +41,19 @@ log = get_logger(__name__)
 MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
-    RESULTS: 26,
-    JOBS: 20,
-    WORK: 20,
-    LEDGER: 9,
+    RESULTS: 22,
+    FILES: 15,
+    JOBS: 15,
+    WORK: 15,
+    LEDGER: 8,
     LARGE_RESULTS: 5,
     STARTS: 5,
-    DEAD: 4,
+    DEAD: 3,
     FEEDBACK: 3,
     CALIBRATIONS: 2,
     CANCELS: 2,
-    CONTENT: 2,
+    CONTENT: 1,
+    BATCHES: 1,
     SPEND: 1,
     LOAD: 1,
     KEYS: 1,
@@ -65,6 +69,7 @@ FLOORS: Mapping[str, int] = {
     SPEND: 64 * 1024,
     LOAD: 64 * 1024,
     KEYS: 64 * 1024,
+    BATCHES: 128 * 1024,
 }
 """Minimum bytes for a few values, however small the server is."""
 
@@ -170,7 +175,7 @@ def settings(config: StreamConfig, size: int | None) -> dict[str, Any]:
     """Return the settings that bound this stream to the size; empty if it keeps its bound."""
     if size is None:
         return {}
-    keeps_whole = config.name in (LARGE_RESULTS, *FLOORS) or size >= LARGE_SHARE
+    keeps_whole = config.name in (LARGE_RESULTS, FILES, *FLOORS) or size >= LARGE_SHARE
     largest = -1 if keeps_whole else size // 2
     return {
         "max_bytes": size,

@@ -31,11 +31,13 @@ from queues.jetstream.codes import Code
 from queues.jetstream.consuming.consumers import drop_consumer
 from queues.jetstream.streams import measuring, shares
 from queues.wire.subjects import (
+    BATCHES,
     CALIBRATIONS,
     CANCELS,
     CONTENT,
     DEAD,
     FEEDBACK,
+    FILES,
     JOBS,
     KEYS,
     LARGE_RESULTS,
@@ -61,6 +63,9 @@ START_MAX_AGE_SECONDS = 2 * DAY
 
 CONTENT_MAX_AGE_SECONDS = 3 * DAY
 """Seconds that a content waits for the content store at most: a weekend."""
+
+FILE_MAX_AGE_SECONDS = 30 * DAY
+"""Seconds that files and batches are kept."""
 
 CANCEL_MAX_AGE_SECONDS = DAY
 MOST_CANCELS = 1_000_000
@@ -210,6 +215,8 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
         ),
         # Taken once and then gone, and never in the way: without a store to take them the oldest make room.
         _stream(spec, CONTENT, max_age=CONTENT_MAX_AGE_SECONDS, retention=RetentionPolicy.WORK_QUEUE),
+        # Full, it refuses: what a batch has written is never pushed out by what another uploads.
+        _stream(spec, FILES, max_age=FILE_MAX_AGE_SECONDS, discard=DiscardPolicy.NEW, allow_direct=True, **record),
         *_buckets(spec, record),
     ]
 
@@ -236,6 +243,7 @@ def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
         ),
         _stream(spec, LOAD, max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
         _stream(spec, KEYS, **_LATEST_VALUE, **record),
+        _stream(spec, BATCHES, max_age=FILE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
     ]
 
 

@@ -32,6 +32,7 @@ REPORT = Path("build/tenancy.json")
 JOB_OF_BETA = "job-of-beta-0001"
 RESULT_OF_BETA = f"results.beta.{JOB_OF_BETA}"
 DIRECT_GET = "$JS.API.DIRECT.GET.RESULTS"
+DIRECT_GET_BATCH = "$JS.API.DIRECT.GET.KV_batches.$KV.batches"
 DIRECT_GET_LARGE = "$JS.API.DIRECT.GET.OBJ_results-large.$O.results-large.C"
 PIECE_OF_BETA = f"{DIRECT_GET_LARGE}.beta.{JOB_OF_BETA}.0123456789abcdef.0"
 READING_RESULTS = b'{"stream_name":"RESULTS","config":{"ack_policy":"none","filter_subject":"results.beta.*"}}'
@@ -57,6 +58,16 @@ ATTEMPTS = [
     Attempt("acme", "publish a job", "jobs.bulk.acme", '{"stream":"JOBS"'),
     Attempt("acme", "give feedback", "feedback.acme", '{"stream":"FEEDBACK"'),
     Attempt("acme", "read a result of its own that is not there yet", f"{DIRECT_GET}.results.acme.x", "404", body=b""),
+    Attempt("acme", "write a part of a file of its own", "files.acme.file-1.0123456789abcdef.0", '{"stream":"FILES"'),
+    Attempt("acme", "write a batch of its own", "$KV.batches.acme.batch.batch_1", '{"stream":"KV_batches"'),
+    Attempt("acme", "read a batch of its own that is not there", f"{DIRECT_GET_BATCH}.acme.batch.x", "404", body=b""),
+    Attempt("acme", "watch its own batches", "$KV.batches.acme.*.*", "", listens=True),
+    Attempt("acme", "write a part of a file of beta", "files.beta.file-1.0123456789abcdef.0", PUBLISH),
+    Attempt("acme", "write a batch of beta", "$KV.batches.beta.batch.batch_1", PUBLISH),
+    Attempt("acme", "read a batch of beta", f"{DIRECT_GET_BATCH}.beta.batch.x", PUBLISH, body=b""),
+    Attempt("acme", "read a part of a file of beta", "$JS.API.DIRECT.GET.FILES.files.beta.f.s.0", PUBLISH, body=b""),
+    Attempt("acme", "watch the batches of beta", "$KV.batches.beta.*.*", LISTEN, listens=True),
+    Attempt("acme", "list the batches of all", "$JS.API.STREAM.INFO.KV_batches", PUBLISH),
     Attempt("acme", "listen to its own results", "results.acme.*", "", listens=True),
     Attempt("acme", "publish a job as beta", "jobs.bulk.beta", PUBLISH),
     Attempt("acme", "publish to a lane that does not exist", "jobs.express.acme", PUBLISH),
@@ -170,6 +181,19 @@ ATTEMPTS = [
     Attempt("console", "remove a dead letter", "$JS.API.STREAM.MSG.DELETE.DEAD", PUBLISH, body=b'{"seq":1}'),
     Attempt("console", "submit a job", "jobs.bulk.beta", PUBLISH),
     Attempt("console", "put a calibration in force", "$KV.calibrations.a.b.c", PUBLISH),
+    Attempt("bulk", "submit a row", "jobs.bulk.beta", '{"stream":"JOBS"'),
+    Attempt("bulk", "see whether a row waits", "$JS.API.STREAM.MSG.GET.JOBS", '"err_code":10037', body=b'{"seq":1}'),
+    Attempt("bulk", "see the batches of all", "$JS.API.STREAM.INFO.KV_batches", "stream_info_response"),
+    Attempt("bulk", "watch the batches of all", "$KV.batches.*.*.*", "", listens=True),
+    Attempt("bulk", "submit a job that somebody waits for", "jobs.interactive.beta", PUBLISH),
+    Attempt("bulk", "write a result", RESULT_OF_BETA, PUBLISH),
+    Attempt("bulk", "take jobs away", "$JS.API.CONSUMER.MSG.NEXT.JOBS.bulk", PUBLISH, body=b'{"batch":1}'),
+    Attempt("bulk", "purge the files", "$JS.API.STREAM.PURGE.FILES", PUBLISH),
+    Attempt("gateway", "submit a job", "jobs.interactive.beta", '{"stream":"JOBS"'),
+    Attempt("gateway", "write a part of a file", "files.beta.file-1.0123456789abcdef.0", '{"stream":"FILES"'),
+    Attempt("gateway", "write a result", RESULT_OF_BETA, PUBLISH),
+    Attempt("gateway", "read the jobs of others", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
+    Attempt("gateway", "read the accounts", "$JS.API.CONSUMER.CREATE.LEDGER", PUBLISH),
 ]
 
 

@@ -138,9 +138,10 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
 
     queues, records = (
         ("JOBS", "WORK", "CANCELS", "CONTENT"),
-        ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS"),
+        ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS", "FILES"),
     )
-    empty = dict.fromkeys((*queues, *records, "KV_calibrations", "KV_spend", "KV_load", "KV_keys"), 0)
+    buckets = ("KV_calibrations", "KV_spend", "KV_load", "KV_keys", "KV_batches")
+    empty = dict.fromkeys((*queues, *records, *buckets), 0)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 
 
