@@ -387,8 +387,11 @@ class Tracer(Protocol):
 class Recorder(Protocol):
     """Counts what happens to jobs, for metrics. It is called for every job: it waits for nothing and costs little."""
 
-    def committed(self, transitions: Sequence[Transition], exported: Sequence[bool], at: float) -> None:
-        """Count what was stored and settled at `at`, unix seconds; `exported` says whose job's trace was exported."""
+    def committed(self, steps: Sequence[tuple[Transition, Committed]], exported: Sequence[bool], at: float) -> None:
+        """Count what was new when it was stored, and settled at `at`, unix seconds.
+
+        `exported` says whose job's trace was exported.
+        """
 
     def batched(self, target: str, jobs: int) -> None:
         """Count a micro-batch that is sent to the target."""

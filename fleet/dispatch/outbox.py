@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fleet import faults
 from fleet.dispatch.containment import contained, fields_of
@@ -13,6 +14,7 @@ from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import unstorable
 from fleet.logs import get_logger
 from fleet.model.delivery import Ack, Committed, JobsOf, NotSettled, Transition, WorkOf
+from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result, Work
 from fleet.ports import Clock, JobQueue, Recorder
 
@@ -90,20 +92,27 @@ class Outbox:
     async def _insist(self, transitions: Sequence[Transition], patience_seconds: float) -> Sequence[Committed]:
         """Commit, retrying while the broker is away. What is stored is not sent again: it may be large."""
         stored: Sequence[Committed] = ()
+        tries = 0
 
         async def commit() -> Sequence[Committed]:
-            nonlocal stored
+            nonlocal stored, tries
+            tries += 1
             if not stored:
                 try:
-                    return await self._queue.commit(transitions)
+                    return _own(await self._queue.commit(transitions), tries)
                 except NotSettled as error:
-                    stored = error.committed
+                    stored = _own(error.committed, tries)
                     raise
             pairs = zip(transitions, stored, strict=True)
             await self._queue.settle([each.settlement for each, made in pairs if made.settled])
             return stored
 
-        return await insist(commit, patience_seconds)
+        try:
+            return await insist(commit, patience_seconds)
+        except QueueUnavailable:
+            if stored:  # whoever takes the deliveries next finds everything there
+                self._tell(transitions, stored)
+            raise
 
     def _note_moved(self, transitions: Sequence[Transition]) -> None:
         """Tell the traffic what left a target and what moves on to another. Intake does its own counting."""
@@ -126,13 +135,19 @@ class Outbox:
                     self._state.traffic.sent(WorkOf(each.target, each.job.lane), each.job.tenant)
 
     def _tell(self, transitions: Sequence[Transition], committed: Sequence[Committed]) -> None:
-        exported = [self._spans.stored(*pair) for pair in zip(transitions, committed, strict=True)]
+        steps = list(zip(transitions, committed, strict=True))
+        exported = [self._spans.stored(*step) for step in steps]
         if self._recorder is not None:
-            self._recorder.committed(transitions, exported, self._clock.now())
+            self._recorder.committed(steps, exported, self._clock.now())
         for transition in transitions:
             for each in transition.outbound:
                 if isinstance(each, Result) and each.answer is None:
                     log.info("job_ended_without_answer", reason=each.reason.value, **_fields(transition))
+
+
+def _own(committed: Sequence[Committed], tries: int) -> Sequence[Committed]:
+    """Return the outcomes of this try; what was there already is what an unconfirmed try of ours has stored."""
+    return committed if tries == 1 else [replace(each, repeated=()) for each in committed]
 
 
 def _log_oddities(transition: Transition, committed: Committed) -> None:

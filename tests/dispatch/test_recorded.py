@@ -6,13 +6,15 @@ import pytest
 from counted_jobs import series
 from patience import eventually
 
+from fleet.dispatch import patience
+from fleet.dispatch.runner.stages import assess
 from fleet.dispatch.state import snapshots
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.delivery import JobsOf, WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.model.result import Status
+from fleet.model.result import Result, Status
 from fleet.model.scaling import Capacity
 from fleet.model.span import Sampling, Step
 from fleet.telemetry.metrics.counts import JobCounts
@@ -87,9 +89,54 @@ async def test_a_job_whose_trace_nobody_keeps_is_no_exemplar(bench, counts, sure
     assert (found.count, found.exemplars) == (1, {})
 
 
+class UnsureQueue(MemoryQueue):
+    """Stores what runs at a target, and confirms it, or its settlement, only after some tries."""
+
+    def __init__(self, broker, unsure_about: str, failures: int) -> None:
+        super().__init__(broker)
+        self.unsure_about, self.failures = unsure_about, failures
+
+    def fail(self, step: str) -> None:
+        if step == self.unsure_about and self.failures:
+            self.failures -= 1
+            raise QueueUnavailable("the confirmation got lost")
+
+    def store(self, outbound, traceparent):
+        stored = super().store(outbound, traceparent)
+        if isinstance(outbound, Result):
+            self.fail("store")
+        return stored
+
+    async def settle(self, settlements):
+        if isinstance(settlements[0].delivery.source, WorkOf):
+            self.fail("settle")
+        await super().settle(settlements)
+
+
+@pytest.mark.parametrize(("unsure_about", "patience_seconds"), [("store", 60.0), ("settle", 60.0), ("settle", 0.0)])
+async def test_a_job_counts_once_although_the_broker_confirms_it_late(
+    bench, counts, sure, tracer, monkeypatch, unsure_about, patience_seconds
+):
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(assess, "ANSWER_SECONDS", patience_seconds)
+    bench.backend(SMALL, sure)
+    queue = UnsureQueue(bench.broker, unsure_about, failures=1)
+    [job_id] = await bench.submit(lane=Lane.BULK)
+    async with bench.running(queue):
+        await bench.result(job_id)
+        await eventually(lambda: not queue.failures)
+        bench.broker.end_leases()
+        await eventually(lambda: not bench.broker.depths().of_target(SMALL))
+    found = series(list(counts.read()))
+    assert found["fleet.jobs", ("bulk", "succeeded", "confident")] == 1
+    assert found["fleet.attempts", (SMALL, "answered")] == 1
+    assert found["fleet.job_seconds", ("bulk", SMALL)].count == 1
+    assert len(tracer.exports) == 1
+
+
 async def test_a_bug_in_counting_costs_no_job_its_result(bench, sure):
     class Broken:
-        def committed(self, transitions, exported, at):
+        def committed(self, steps, exported, at):
             raise RuntimeError("out of order")
 
         def batched(self, target, jobs):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fleet.model.attempt import Answer, Attempt, Usage
-from fleet.model.delivery import Ack, Delivery, JobsOf, Transition, WorkOf
+from fleet.model.delivery import Ack, Committed, Delivery, JobsOf, Transition, WorkOf
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Outbound, Result, Status, Work
@@ -35,7 +35,7 @@ def transition(
 
 def commit(counts: JobCounts, transitions: Sequence[Transition], at: float) -> None:
     """Count what was committed of jobs whose traces nobody exports."""
-    counts.committed(transitions, [False] * len(transitions), at)
+    counts.committed([(each, Committed()) for each in transitions], [False] * len(transitions), at)
 
 
 def ended(

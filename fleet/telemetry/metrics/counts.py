@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fleet.model.attempt import Answer, Attempt, FailureKind
-from fleet.model.delivery import AnyDelivery, JobsOf, Retry, Source, Transition, WorkOf
+from fleet.model.delivery import AnyDelivery, Committed, JobsOf, Retry, Source, Transition, WorkOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.result import DeadLetter, LedgerEntry, Result, Status, Work
+from fleet.model.result import DeadLetter, LedgerEntry, Outbound, Result, Status, Work
 from fleet.model.span import is_sampled
 from fleet.model.target import Target
 from fleet.telemetry.metrics import catalogue
@@ -96,9 +96,9 @@ class JobCounts:
         self._dead_letters = dict.fromkeys((*ENDS[Status.FAILED], *ENDS[Status.REJECTED]), 0)
         self._redeliveries = self._deferrals = 0
 
-    def committed(self, transitions: Sequence[Transition], exported: Sequence[bool], at: float) -> None:
+    def committed(self, steps: Sequence[tuple[Transition, Committed]], exported: Sequence[bool], at: float) -> None:
         """See `fleet.ports.Recorder`."""
-        for transition, is_exported in zip(transitions, exported, strict=True):
+        for (transition, committed), is_exported in zip(steps, exported, strict=True):
             settlement = transition.settlement
             delivery = settlement.delivery
             is_traced = is_exported or (delivery.traceparent is not None and is_sampled(delivery.traceparent))
@@ -106,7 +106,7 @@ class JobCounts:
                 self._redeliveries += 1
             if isinstance(settlement, Retry):
                 self._deferrals += 1
-            for each in transition.outbound:
+            for each in _new(transition, committed) if committed.repeated else transition.outbound:
                 match each:
                     case LedgerEntry():
                         self._count_line(each, delivery, is_traced, at)
@@ -232,6 +232,16 @@ def escalated_from(work: Work, source: WorkOf) -> str | None:
         return None
     left = next((attempt.target for attempt in reversed(work.attempts) if attempt.probe is None), source.target)
     return None if left == work.target else left
+
+
+def _new(transition: Transition, committed: Committed) -> Sequence[Outbound]:
+    """Return what was not there already, so that a step counts once, whichever dispatcher takes it again.
+
+    A job that had its result is in the accounts already, though after a while the broker takes its line again.
+    """
+    found = [each for each in transition.outbound if not any(each is repeated for repeated in committed.repeated)]
+    had_result = any(isinstance(each, Result) for each in committed.repeated)
+    return [each for each in found if not isinstance(each, LedgerEntry)] if had_result else found
 
 
 def _histograms(metric: Metric, values: Mapping[Labels, Histogram]) -> Family:

@@ -79,7 +79,11 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, value: float, trace: TraceOf | None = None, at: float = 0.0) -> None:
-        """Count a value at `at`, unix seconds; `trace` is that of its job, if somebody keeps it."""
+        """Count a value at `at`, unix seconds; `trace` is that of its job, if somebody keeps it.
+
+        A negative time, as a clock makes that was set, counts as 0: to Prometheus a sum that falls is a restart.
+        """
+        value = max(0.0, value)
         bucket = bisect_left(self._bounds, value)
         self._counts[bucket] += 1
         self._sum += value

@@ -11,7 +11,7 @@ from pages import ROOT
 
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.calibration import Probe
-from fleet.model.delivery import Ack, Delivery, JobsOf, Retry, Transition
+from fleet.model.delivery import Ack, Committed, Delivery, JobsOf, Retry, Transition
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Problem, Shadow, Status, Work
@@ -40,12 +40,37 @@ def test_a_job_counts_once_by_lane_status_and_reason(counts, value):
 
 
 def test_a_bucket_leads_to_the_trace_of_its_latest_job_that_is_kept(counts, value):
-    counts.committed([transition(*ended(attempt()))] * 2, [True, False], 1003.1)
+    counts.committed([(transition(*ended(attempt())), Committed())] * 2, [True, False], 1003.1)
     times = value("fleet.job_seconds", "bulk", "llama-8b")
     assert times.counts[7] == 2, catalogue.LATENCY_BOUNDS
     trace_id, span_id = trace_id_of(None, "acme", JOB.id), span_id_of("acme", JOB.id, Step.JOB)
     assert times.exemplars == {7: Exemplar(f"{trace_id:032x}", f"{span_id:016x}", 3.0, 1003.1)}
     assert value(DURATION, "llama-8b", "chat", "fleet", model_of("llama-8b"), "").exemplars.keys() == {6}
+
+
+def test_a_step_that_was_stored_before_counts_no_second_time(counts, value):
+    line, result = ended(attempt())
+    handover = Work(JOB, "mixtral-8x7b", Reason.LOW_CONFIDENCE, (attempt(),))
+    letter = DeadLetter("acme", JOB.id, Reason.INVALID, 1003.0, b"", Problem("body", "no"))
+    for outbound, repeated in (
+        ((line, result), (line, result)),
+        ((line, result), (result,)),
+        ((line, handover), (line, handover)),
+        ((letter,), (letter,)),
+    ):
+        counts.committed([(transition(*outbound, deliveries=2), Committed(repeated=repeated))], [False], 1003.1)
+    assert value("fleet.jobs", "bulk", "succeeded", "confident") == 0
+    assert value("fleet.attempts", "llama-8b", "answered") == 0
+    assert value("fleet.job_seconds", "bulk", "llama-8b").count == 0
+    assert value("fleet.escalations", "llama-8b", "low_confidence") == 0
+    assert value("fleet.dead_letters", "invalid") == 0
+    assert value("fleet.redeliveries") == 4
+
+
+def test_a_clock_that_goes_back_takes_nothing_off_a_sum(counts, value):
+    commit(counts, [transition(*ended(attempt(started_at=1002.0, ended_at=1001.0)))], 1003.1)
+    found = value(DURATION, "llama-8b", "chat", "fleet", model_of("llama-8b"), "")
+    assert (found.counts[0], found.count, found.sum) == (1, 1, 0.0)
 
 
 @pytest.mark.parametrize(("flags", "traces"), [("01", ["a" * 32]), ("00", [])])

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from fleet.model.attempt import Failure, FailureKind
+from fleet.model.delivery import Committed
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.span import Step, span_id_of, trace_id_of
@@ -38,9 +39,9 @@ def families(counts: JobCounts) -> list[Family]:
     failed = attempt(target="gpt-4o", outcome=Failure(FailureKind.TIMEOUT, "slow"), confidence=None, cost_usd=0.0125)
     counts.committed(
         [
-            transition(*ended(attempt())),
-            transition(*ended(attempt(ended_at=1802.0))),
-            transition(*ended(failed, Status.FAILED, Reason.ALL_FAILED)),
+            (transition(*ended(attempt())), Committed()),
+            (transition(*ended(attempt(ended_at=1802.0))), Committed()),
+            (transition(*ended(failed, Status.FAILED, Reason.ALL_FAILED)), Committed()),
         ],
         [True] * 3,
         1003.1,
