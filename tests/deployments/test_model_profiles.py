@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
+from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
 from deployments import profiles
 from deployments.profiles import HERE, Profile, llm_config, model, models
@@ -67,6 +68,13 @@ def test_the_local_cache_holds_a_full_engine_of_short_chats():
         engine = model(Profile.LOCAL, target).engine
         per_token = 2 * layers * heads * 32 * 2
         assert engine["kv_cache_memory_bytes"] / per_token / engine["max_num_seqs"] >= 128
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_a_block_of_the_local_cache_is_shorter_than_a_prompt_and_of_a_size_that_the_cpu_kernels_take(target):
+    block = model(Profile.LOCAL, target).engine["block_size"]
+    assert block <= 64
+    assert CPUAttentionBackend.supports_block_size(block)
 
 
 @pytest.mark.parametrize("profile", Profile)
