@@ -34,6 +34,13 @@ because the dispatcher is a replica too.
 HEALTH_CHECK_SECONDS: Final = 2.0
 """Seconds between health checks; Serve restarts a replica after three failed checks in a row."""
 
+EVERY_ENGINE: Final = {
+    "logprobs_mode": "raw_logprobs",
+    "scheduling_policy": "priority",
+    "enable_prompt_tokens_details": True,  # also the answers with tools say what was read from the prefix cache
+}
+"""The arguments of every engine, beside those of its description."""
+
 
 class Profile(StrEnum):
     """The kind of machine the fleet runs on: `local` is any CPU with small stand-in models, `gpu` has the real ones."""
@@ -112,7 +119,7 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
 
     return LLMConfig(
         model_loading_config={"model_id": target, "model_source": described.weights},
-        engine_kwargs={**described.engine, "logprobs_mode": "raw_logprobs", "scheduling_policy": "priority"},
+        engine_kwargs={**described.engine, **EVERY_ENGINE},
         # The workers of a replica talk with each other at every layer: all in one machine, or not at all.
         placement_group_config={"bundle_per_worker": dict(described.worker), "strategy": "STRICT_PACK"},
         runtime_env={"env_vars": dict(described.environment)},

@@ -139,11 +139,13 @@ class Chat:
         choice = response.choices[0]
         if choice.finish_reason in BROKEN_OFF:
             return Failure(FailureKind.INTERNAL, "the engine broke the generation off")
+        details = response.usage.prompt_tokens_details
+        cached = details.cached_tokens or 0 if details else 0
         said = choice.message.model_dump(include={"role", "content", "tool_calls"}, exclude_none=True)
         return Answer(
             message={name: value for name, value in said.items() if value != []},
             finish_reason=choice.finish_reason,
-            usage=Usage(response.usage.prompt_tokens, response.usage.completion_tokens or 0),
+            usage=Usage(response.usage.prompt_tokens, response.usage.completion_tokens or 0, cached),
             model=self._model,
             features=_features_of_choice(choice.logprobs),
         )

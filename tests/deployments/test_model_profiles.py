@@ -87,6 +87,7 @@ def test_a_profile_becomes_what_ray_and_vllm_accept(profile, target):
     assert len(engine.placement_bundles) == described.engine.get("tensor_parallel_size", 1)
     assert ("GPU" in engine.placement_bundles[0]) == (profile is Profile.GPU)
     assert engine.engine_kwargs["logprobs_mode"] == "raw_logprobs"
+    assert engine.frontend_kwargs["enable_prompt_tokens_details"]
     assert config.deployment_config["autoscaling_config"]["max_replicas"] == described.replicas[1]
 
 

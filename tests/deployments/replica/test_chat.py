@@ -125,6 +125,12 @@ async def test_the_engine_gets_the_priority_of_the_job():
     assert engine.priority == 2
 
 
+async def test_the_engine_gets_the_salt_of_a_tenant_that_shares_no_cache():
+    engine = Engine()
+    await answer(engine, cache_salt="acme")
+    assert engine.request.cache_salt == "acme"
+
+
 async def test_text_that_vllm_has_cut_at_a_stop_string_is_kept():
     engine = Engine(text="h", ids=(8, 9), finish_reason="stop")
     assert (await answer(engine, stop=["i"])).message["content"] == "h"
@@ -241,7 +247,12 @@ def response(**message: Any) -> ChatCompletionResponse:
                     "logprobs": {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": candidates}]},
                 }
             ],
-            "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+            "usage": {
+                "prompt_tokens": 7,
+                "completion_tokens": 3,
+                "total_tokens": 10,
+                "prompt_tokens_details": {"cached_tokens": 4},
+            },
         }
     )
 
@@ -252,7 +263,7 @@ async def test_a_request_with_tools_takes_the_openai_layer_and_keeps_features():
     engine.response = response(content=None, tool_calls=[call])
     found = await answer(engine, confidence=True, tools=TOOLS)
     assert found.message == {"role": "assistant", "tool_calls": [call]}
-    assert (found.finish_reason, found.usage) == ("tool_calls", Usage(7, 3))
+    assert (found.finish_reason, found.usage) == ("tool_calls", Usage(7, 3, 4))
     assert found.features.margin == pytest.approx(1.0)
     assert (engine.asked[0].logprobs, engine.asked[0].top_logprobs) == (True, CANDIDATES)
 
