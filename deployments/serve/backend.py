@@ -61,7 +61,7 @@ class RayServeBackend:
         stream = None
         try:
             stream = self._answer_batch.remote(
-                [{**call.request, "priority": call.priority} for call in calls],
+                [_body(call) for call in calls],
                 [call.timeout_seconds for call in calls],
                 [call.id for call in calls],
             )
@@ -88,6 +88,12 @@ class RayServeBackend:
 
     async def close(self) -> None:
         """Do nothing: handles belong to Serve."""
+
+
+def _body(call: Call) -> dict[str, Any]:
+    """Return the body of a call with what is the fleet's to say; nobody else can, for the wire has no such fields."""
+    salt = {} if call.cache_salt is None else {"cache_salt": call.cache_salt}
+    return {**call.request, **salt, "priority": call.priority}
 
 
 def ray_serve_backend(target: str) -> RayServeBackend:

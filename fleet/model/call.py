@@ -17,6 +17,7 @@ class Call:
     """A request for a backend. `own_key` names the tenant's secret for the provider, if any; it never is the secret.
 
     The call can be stopped by its `id`. `lane` is its job's: a model that has to choose runs interactive calls first.
+    `cache_salt` keeps the prompt apart from those of other tenants in the cache of an engine of the fleet's own.
     """
 
     request: ChatRequest
@@ -24,6 +25,7 @@ class Call:
     own_key: str | None = None
     id: str = ""
     lane: Lane = Lane.STANDARD
+    cache_salt: str | None = None
 
     @property
     def priority(self) -> int:

@@ -24,6 +24,7 @@ from policies.rules.sections import (
     OverloadRules,
     Phase,
     PlanRules,
+    PrefixCacheRules,
     QuotaRules,
     ResidencyRules,
     RetryRules,
@@ -61,6 +62,7 @@ class Rules:
     residency: ResidencyRules = field(default_factory=ResidencyRules)
     scaling: ScalingRules = field(default_factory=ScalingRules)
     overload: OverloadRules = field(default_factory=OverloadRules)
+    prefix_cache: PrefixCacheRules = field(default_factory=PrefixCacheRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
 
@@ -199,7 +201,7 @@ def _residency(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
-    for section in ("money", "quotas", "residency"):
+    for section in ("money", "quotas", "residency", "prefix_cache"):
         for tenant in getattr(rules, section).tenants:
             if TENANT.fullmatch(tenant) is None:
                 yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"

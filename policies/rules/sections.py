@@ -340,3 +340,20 @@ class MoneyRules:
     tenants: Mapping[str, float] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixCacheRules:
+    """Who shares the prefix caches of the fleet's own engines: all tenants if `shared`; `tenants` overrides it.
+
+    A tenant that does not share reads only what it wrote, and nobody else does.
+    """
+
+    shared: bool = True
+    tenants: Mapping[str, bool] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def salt_of(self, tenant: str) -> str | None:
+        """Return what an engine mixes into the keys of the tenant's blocks; None for one that shares them."""
+        return None if self.tenants.get(tenant, self.shared) else tenant

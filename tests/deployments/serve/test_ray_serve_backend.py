@@ -79,6 +79,12 @@ async def test_the_replica_gets_plain_bodies_and_each_calls_timeout(scripted_han
     assert type(handle.sent[0][0][0]) is dict
 
 
+async def test_a_tenant_that_does_not_share_caches_has_its_salt_in_every_body(scripted_handle):
+    handle = scripted_handle([[(0, answer("a")), (1, answer("b"))]])
+    await outcomes(handle, [Call({"messages": []}, 7.0, cache_salt="acme"), Call({"messages": []}, 7.0)])
+    assert handle.sent[0][0] == [{"messages": [], "cache_salt": "acme", "priority": 1}, {"messages": [], "priority": 1}]
+
+
 @pytest.mark.parametrize("answered", [0, 1, 2])
 async def test_an_error_fails_only_the_calls_that_have_no_answer_yet(scripted_handle, answered):
     script = [[(index, answer(str(index)))] for index in range(answered)]
