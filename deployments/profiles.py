@@ -41,6 +41,9 @@ EVERY_ENGINE: Final = {
 }
 """The arguments of every engine, beside those of its description."""
 
+ROUTED_BY_PREFIX: Final = {"request_router_config": {"request_router_class": "deployments.serve.affinity.PrefixRouter"}}
+"""The option of a deployment with several replicas; with one there is nothing to choose."""
+
 
 class Profile(StrEnum):
     """The kind of machine the fleet runs on: `local` is any CPU with small stand-in models, `gpu` has the real ones."""
@@ -137,6 +140,7 @@ def _deployment(described: ModelProfile) -> dict[str, Any]:
             "max_replicas": most,
             "target_ongoing_requests": described.in_flight,
         },
+        **(ROUTED_BY_PREFIX if most > 1 else {}),
         "ray_actor_options": {"num_cpus": described.replica_cpus},
         "health_check_period_s": HEALTH_CHECK_SECONDS,
         "logging_config": {"enable_access_log": False},

@@ -15,6 +15,8 @@ from fleet.interruption import is_own, raise_own
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.call import Call
+from fleet.model.job import Lane
+from policies.prefixes import routing_key
 
 log = get_logger(__name__)
 
@@ -42,6 +44,8 @@ class AnswerBatch(Protocol):
         self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
     ) -> ResponseStream: ...
 
+    def options(self, *, session_id: str) -> AnswerBatch: ...
+
 
 StopCalls = Callable[[Collection[str]], Awaitable[object]]
 """Tells every replica to stop the calls with these ids."""
@@ -60,7 +64,7 @@ class RayServeBackend:
         late: set[int] = set()
         stream = None
         try:
-            stream = self._answer_batch.remote(
+            stream = self._routed(calls).remote(
                 [_body(call) for call in calls],
                 [call.timeout_seconds for call in calls],
                 [call.id for call in calls],
@@ -77,6 +81,12 @@ class RayServeBackend:
         finally:
             if stream is not None and (open_calls or late):
                 stream.cancel()
+
+    def _routed(self, calls: Sequence[Call]) -> AnswerBatch:
+        """Return the method for a micro-batch: rows of a file come sorted, so that the first row stands for all."""
+        first = calls[0]
+        key = routing_key(first.request) if first.lane is Lane.BULK else None
+        return self._answer_batch if key is None else self._answer_batch.options(session_id=f"{first.cache_salt}.{key}")
 
     async def stop(self, ids: Collection[str]) -> None:
         """See `Backend.stop`. No handle knows which replica has a call, so all of them are told."""

@@ -38,6 +38,11 @@ class ScriptedHandle:
     script: Sequence[Any] | Exception
     sent: list[tuple[Sequence[Any], Sequence[float], Sequence[str]]] = field(default_factory=list)
     stream: ScriptedStream | None = None
+    sessions: list[str] = field(default_factory=list)
+
+    def options(self, *, session_id: str) -> ScriptedHandle:
+        self.sessions.append(session_id)
+        return self
 
     def remote(self, requests: Sequence[Any], timeouts_seconds: Sequence[float], ids: Sequence[str]) -> ScriptedStream:
         self.sent.append((requests, timeouts_seconds, ids))

@@ -85,6 +85,21 @@ async def test_a_tenant_that_does_not_share_caches_has_its_salt_in_every_body(sc
     assert handle.sent[0][0] == [{"messages": [], "cache_salt": "acme", "priority": 1}, {"messages": [], "priority": 1}]
 
 
+async def test_rows_of_a_file_that_begin_alike_are_one_session_and_nothing_else_is(scripted_handle):
+    def asked(text, lane=Lane.BULK, **more):
+        return [Call({"messages": [{"role": "user", "content": text}]}, 7.0, lane=lane, **more)]
+
+    async def sessions(given):
+        await outcomes(handle := scripted_handle([[(0, answer("a"))]]), given)
+        return handle.sessions
+
+    common = "Team 7. " * 40
+    assert await sessions(asked(common + "Ada")) == await sessions(asked(common + "Grace")) != []
+    assert await sessions(asked(common)) != await sessions(asked(common.replace("7", "8")))
+    assert await sessions(asked(common)) != await sessions(asked(common, cache_salt="acme"))
+    assert await sessions(asked("short")) == await sessions(asked(common, Lane.INTERACTIVE)) == []
+
+
 @pytest.mark.parametrize("answered", [0, 1, 2])
 async def test_an_error_fails_only_the_calls_that_have_no_answer_yet(scripted_handle, answered):
     script = [[(index, answer(str(index)))] for index in range(answered)]
