@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from fleet.bulk.reading.splitting import BOM
 from fleet.model.chat import without_nulls
 from fleet.model.errors import InvalidJob
 from fleet.model.job import JobOptions, Lane, Plan, Tier
@@ -131,7 +132,7 @@ def read_line(run: bytes, number: int, line: bytes, now: float) -> BulkRow:
     Raises: InvalidJob naming the field and the rule.
     """
     job_id = line_job_id(run, number, line)
-    content = _json_object(line)
+    content = json_object(line)
     try:
         if "url" in content or "body" in content:
             batch = BatchLine.model_validate(content)
@@ -153,7 +154,7 @@ def line_job_id(run: bytes, number: int, line: bytes) -> str:
 def custom_id_of(number: int, line: bytes) -> str:
     """Return the output's name for a line that may be no job: the line's own id if it has a usable one."""
     try:
-        content = _json_object(line)
+        content = json_object(line)
         return _LINE_ID.validate_python(content.get("custom_id", content.get("id")))
     except (InvalidJob, ValidationError):
         return default_custom_id(number)
@@ -168,15 +169,32 @@ def _no_json(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def _json_object(line: bytes) -> dict[str, Any]:
+def json_object(line: bytes) -> dict[str, Any]:
     """Return the line's object without fields that are null, because null means absent.
 
     Raises: InvalidJob if the line is no JSON object.
     """
-    try:
-        content = json.loads(line.decode("utf-8-sig"), parse_constant=_no_json)
-    except (ValueError, RecursionError):
-        raise InvalidJob("line", "must be JSON in UTF-8") from None
+    content = _json(line)
     if not isinstance(content, dict):
-        raise InvalidJob("line", "must be a JSON object")
+        raise invalid_line("must be a JSON object")
     return without_nulls(content)
+
+
+def _json(line: bytes) -> Any:
+    try:
+        text = line.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_no_json)
+    except UnicodeDecodeError as error:
+        place = error.start + len(line) - len(line.removeprefix(BOM))
+        raise invalid_line(f"must be JSON in UTF-8, and 0x{line[place]:02x} at byte {place} of it is not") from None
+    except json.JSONDecodeError as error:
+        place = len(line) - len(text.encode()) + len(text[: error.pos].encode())
+        raise invalid_line(f"must be JSON ({error.msg.lower()} at byte {place} of it)") from None
+    except RecursionError:
+        raise invalid_line("must be JSON, and is nested too deeply") from None
+    except ValueError:
+        raise invalid_line("must be JSON, without NaN, infinities and integers of thousands of digits") from None
+
+
+def invalid_line(rule: str) -> InvalidJob:
+    return InvalidJob("line", rule)

@@ -9,9 +9,9 @@ from fleet.model.errors import InvalidJob
 from fleet.model.result import Result
 
 
-def answered(custom_id: str, result: Result) -> dict[str, Any]:
-    """Return the output line of a finished job: `response` if there is an answer, else `error`."""
-    line: dict[str, Any] = {"id": result.job_id, "custom_id": custom_id, "response": None, "error": None}
+def answered(custom_id: str, number: int, result: Result) -> dict[str, Any]:
+    """Return the output line of the finished job of line `number`: `response` if there is an answer, else `error`."""
+    line = _row(result.job_id, custom_id, number)
     if result.answer is None:
         return line | {"error": _error(result) | {"fleet": _account(result)}}
     body = completion(result, result.answer) | {"fleet": _account(result)}
@@ -21,7 +21,17 @@ def answered(custom_id: str, result: Result) -> dict[str, Any]:
 def unreadable(custom_id: str, number: int, problem: InvalidJob) -> dict[str, Any]:
     """Return the output line for an input line that is no job."""
     error = {"code": "invalid_line", "message": str(problem), "param": problem.field, "line": number}
-    return {"id": None, "custom_id": custom_id, "response": None, "error": error}
+    return _row(None, custom_id, number) | {"error": error}
+
+
+def unfinished(job_id: str, custom_id: str, number: int, code: str, message: str) -> dict[str, Any]:
+    """Return the output line of a job that has no result; `code` says what ended it."""
+    error = {"code": code, "message": message, "param": None}
+    return _row(job_id, custom_id, number) | {"error": error}
+
+
+def _row(job_id: str | None, custom_id: str, number: int) -> dict[str, Any]:
+    return {"id": job_id, "custom_id": custom_id, "line": number, "response": None, "error": None}
 
 
 def completion(result: Result, answer: Answer) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from fleet.bulk import lines, outcomes
 from fleet.bulk.inbox import FIRST_SWEEP_SECONDS, Inbox
+from fleet.bulk.reading.splitting import PIECE_BYTES, Line, LineSplitter, lines_of
 from fleet.files import check_output, is_special
 from fleet.model.errors import ConfigError, InvalidJob
 from fleet.ports import JobDesk
@@ -63,7 +64,7 @@ async def run(
     with source.open("rb") as incoming, part.open("wb") as outgoing:
         async with Inbox(desk, first_sweep_seconds) as inbox:
             bulk = _Run(desk, inbox, key, window, outgoing, total, on_progress)
-            await bulk.all(_numbered(incoming))
+            await bulk.all(lines_of(incoming))
     part.replace(sink)
     return bulk.progress
 
@@ -80,15 +81,13 @@ def _check(source: Path, sink: Path, part: Path) -> None:
 def _survey(source: Path) -> tuple[int, str]:
     """Return the number of lines that are not blank, and the digest of the file."""
     digest, total = hashlib.blake2b(digest_size=16), 0
+    splitter = LineSplitter()
     with source.open("rb") as file:
-        for line in file:
-            digest.update(line)
-            total += bool(line.strip())
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+            total += sum(not line.is_blank for line in splitter.feed(piece))
+    total += sum(not line.is_blank for line in splitter.finish())
     return total, digest.hexdigest()
-
-
-def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    return ((number, line) for number, line in enumerate(file, start=1) if line.strip())
 
 
 class _Run:
@@ -118,20 +117,23 @@ class _Run:
     def progress(self) -> BulkProgress:
         return BulkProgress(self._total, dict(self._outcomes))
 
-    async def all(self, numbered: Iterator[tuple[int, bytes]]) -> None:
+    async def all(self, found: Iterator[Line]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                for number, line in numbered:
+                for line in found:
+                    if line.is_blank:
+                        continue
                     await self._room.acquire()
-                    tasks.create_task(self._one(number, line)).add_done_callback(lambda _: self._room.release())
+                    tasks.create_task(self._one(line)).add_done_callback(lambda _: self._room.release())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
-    async def _one(self, number: int, line: bytes) -> None:
+    async def _one(self, line: Line) -> None:
+        number = line.number
         try:
-            row = lines.read_line(self._key, number, line, time.time())
+            row = lines.read_line(self._key, number, line.whole(), time.time())
         except InvalidJob as problem:
-            self._refuse(lines.custom_id_of(number, line), number, problem)
+            self._refuse(lines.custom_id_of(number, line.data), number, problem)
             return
         first = self._line_of.setdefault(row.custom_id, number)
         if first != number:
@@ -150,7 +152,7 @@ class _Run:
             if result is None:
                 await self._desk.submit([row.submission])
                 result = await awaited
-        self._write(result.status, outcomes.answered(row.custom_id, result))
+        self._write(result.status, outcomes.answered(row.custom_id, row.number, result))
 
     def _refuse(self, custom_id: str, number: int, problem: InvalidJob) -> None:
         self._write(UNREADABLE, outcomes.unreadable(custom_id, number, problem))

@@ -106,6 +106,7 @@ async def test_an_answer_is_an_openai_batch_response(source: Callable[..., Path]
     assert read(sink)["a"] == {
         "id": job.id,
         "custom_id": "a",
+        "line": 1,
         "error": None,
         "response": {
             "status_code": 200,
