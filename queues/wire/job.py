@@ -122,6 +122,15 @@ def encode_submission(submission: Submission, tenant: str) -> bytes:
     return body
 
 
+def check_submission(submission: Submission, tenant: str) -> None:
+    """Refuse what a dispatcher would refuse of the job's form. Raises: InvalidJob naming the field and the rule."""
+    body = encode_submission(submission, tenant)
+    job = decode_job(body, None, f"jobs.{submission.lane}.{tenant}", stored_at=0.0)
+    if isinstance(job, Malformed):
+        problem = job.problem
+        raise InvalidJob(problem.field or "request", problem.rule or problem.message)
+
+
 def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float) -> Job | Malformed:
     """Return the job on `jobs.<lane>.<tenant>`, or its problem. `stored_at` is the broker's time, unix seconds."""
     _, lane_name, tenant = subject.split(".", 2)
