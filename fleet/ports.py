@@ -259,8 +259,8 @@ class FileStore(Protocol):
         If this raises, the piece may have been appended.
         """
 
-    async def close(self, file_id: str) -> StoredFile | None:
-        """Let the file grow no more; return it, or None if it is not there."""
+    async def close(self, file_id: str, expires_at: float | None = None) -> StoredFile | None:
+        """Let the file grow no more, and expire then if that is given; return it, or None if it is not there."""
 
     async def info(self, file_id: str) -> StoredFile | None: ...
 

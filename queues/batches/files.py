@@ -73,8 +73,10 @@ class TenantFiles:
             await self._shelf.store(portion)
         return segment
 
-    async def close(self, file_id: str) -> StoredFile | None:
-        return await self._change(file_id, lambda file: replace(file, closed=True))
+    async def close(self, file_id: str, expires_at: float | None = None) -> StoredFile | None:
+        return await self._change(
+            file_id, lambda file: replace(file, closed=True, expires_at=expires_at or file.expires_at)
+        )
 
     async def _change(self, file_id: str, change: Callable[[StoredFile], StoredFile | None]) -> StoredFile | None:
         if FILE_ID.fullmatch(file_id) is None:

@@ -192,3 +192,15 @@ async def test_an_entry_that_is_no_file_is_not_there(rig: Rig) -> None:
     for body in (b"{}", b"[", encode_file(forged)):
         await rig.write_entry(f"acme.file.{ABSENT}", body)
         assert await rig.files("acme").info(ABSENT) is None
+
+
+async def test_a_file_can_be_given_its_expiry_when_it_is_closed(rig: Rig) -> None:
+    store, until = rig.files("acme"), time.time() + 3600
+    plain, expiring = await store.create("f", expires_at=until + 1), await store.create("f", expires_at=until + 1)
+
+    await store.close(plain.id)
+    closed = await store.close(expiring.id, until)
+
+    assert closed is not None and (closed.expires_at, closed.closed) == (until, True)
+    assert await store.info(expiring.id) == closed
+    assert [file.expires_at for file in await store.list() if file.id == plain.id] == [until + 1]
