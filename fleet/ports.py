@@ -113,6 +113,19 @@ class JobDesk(Protocol):
     async def close(self) -> None: ...
 
 
+class ResponseStore(Protocol):
+    """The records of one tenant's responses, by the ids of their jobs. Every method raises `QueueUnavailable`."""
+
+    async def get(self, job_id: str) -> bytes | None:
+        """Return the record, or None if there is none. Raises: InvalidJob if `job_id` cannot be an id."""
+
+    async def put(self, job_id: str, record: bytes) -> None:
+        """Store the record in place of any other."""
+
+    async def delete(self, job_id: str) -> None:
+        """Remove the record, if there is one."""
+
+
 class Cancels(Protocol):
     """The jobs that publishers have cancelled."""
 

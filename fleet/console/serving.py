@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import uvicorn
 from pydantic import SecretStr
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
 
 from fleet.console.access import Access, new_token
 from fleet.console.app import application
 from fleet.console.sources import sources_of
 from fleet.model.errors import ConfigError
 from fleet.settings.environment import Settings, load
-
-GRACE_SECONDS = 3
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from fleet.web import LOOPBACK, served_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +24,6 @@ class ServedConsole:
 
     url: str
     entry: str
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to the process it runs in."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def access_of(settings: Settings) -> Access:
@@ -75,44 +60,11 @@ async def serving(settings: Settings) -> AsyncIterator[ServedConsole]:
     access = access_of(settings)
     async with sources_of(settings) as sources:
         app = application(access, nullcontext(sources))
-        async with served_on(app, settings.console_host, settings.console_port) as port:
+        async with served_on(app, settings.console_host, settings.console_port, "FLEET_CONSOLE_PORT") as port:
             try:
                 yield _served(settings, port, made)
             finally:
                 app.state.console.stopping.set()
-
-
-@asynccontextmanager
-async def served_on(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
-    """Serve an application in this process until the block ends, and provide the port.
-
-    Raises: ConfigError if it is taken.
-    """
-    with _listening(host, port) as listener:
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
-        )
-        server = _Server(config)
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            await task
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            rule = f"cannot listen on {host} port {port} ({error.strerror}): choose another (0: any free one)"
-            raise ConfigError("FLEET_CONSOLE_PORT", rule) from None
-        listener.listen()
-        yield listener
 
 
 def _served(settings: Settings, port: int, made: str | None) -> ServedConsole:

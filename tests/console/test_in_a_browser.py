@@ -19,7 +19,7 @@ from console_fleet import ESCALATED, ConsoleFleet, calm_night, hostile
 from fleet.console.access import Access
 from fleet.console.app import application
 from fleet.console.pages import NAVIGATION
-from fleet.console.serving import served_on
+from fleet.web import served_on
 
 TOKEN = "an-operator's-token"
 PAGES = [*(path for path, _ in NAVIGATION), f"/jobs/acme/{ESCALATED}", "/login"]

@@ -1,0 +1,1 @@
+"""The HTTP gateway: doors to the queue for everybody who speaks OpenAI's API."""

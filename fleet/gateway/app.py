@@ -1,0 +1,76 @@
+"""The gateway as an ASGI application: its doors, and what every answer of theirs has."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fleet.gateway import health, models
+from fleet.gateway.errors import api_error_of, install
+from fleet.gateway.openapi import describe, error_responses
+from fleet.gateway.state import Doors
+
+REQUEST_ID = b"x-request-id"
+
+OPEN: tuple[APIRouter, ...] = (health.router,)
+"""Doors without a key."""
+
+DOORS: tuple[APIRouter, ...] = (models.router,)
+"""Doors for callers with a key."""
+
+
+def application(opening: AbstractAsyncContextManager[Doors]) -> FastAPI:
+    """Return the gateway; `opening` provides what its doors share for as long as it runs, also as `state.doors`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with opening as app.state.doors:
+            yield
+
+    app = FastAPI(
+        title="Inference fleet",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in OPEN:
+        app.include_router(router, responses=error_responses(500, 503))
+    for router in DOORS:
+        app.include_router(router, responses=error_responses(400, 401, 403, 404, 422, 429, 500, 503))
+    install(app)
+    describe(app)
+    app.add_middleware(Envelope)
+    return app
+
+
+class Envelope:
+    """Gives every answer a request id, and one to a request that met a bug."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        has_begun = False
+
+        async def named(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        except Exception as error:  # of the gateway's own: the caller gets an answer, and the other requests go on
+            answer = api_error_of(error).response()
+            if not has_begun:
+                await answer(scope, receive, named)
