@@ -23,6 +23,7 @@ from fleet.cli.lab.simulate import simulate
 from fleet.cli.ops.catalogue import catalogue_app
 from fleet.cli.ops.console import console
 from fleet.cli.ops.dead import dead_app
+from fleet.cli.ops.gateway import gateway_app
 from fleet.cli.ops.keys import keys_app
 from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
@@ -47,6 +48,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
 app.add_typer(content_app, name="content")
 app.add_typer(catalogue_app, name="catalogue")
+app.add_typer(gateway_app, name="gateway")
 ledger_app.command()(receipts.verify)
 ledger_app.command()(receipts.prove)
 ledger_app.command()(receipts.key)

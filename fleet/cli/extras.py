@@ -10,6 +10,7 @@ from fleet.model.errors import FleetError
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
 _LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "cryptography", "pyarrow", "jinja2"})
 _CONSOLE = _LEDGER | {"starlette", "markupsafe", "uvicorn"}
+_GATEWAY = frozenset({"fastapi", "starlette", "uvicorn", "multipart", "python_multipart", "httpx"})
 
 
 def needs_learn(command: str) -> AbstractContextManager[None]:
@@ -28,6 +29,11 @@ def needs_ledger(command: str) -> AbstractContextManager[None]:
 def needs_console(command: str) -> AbstractContextManager[None]:
     """See `needs_learn`; for commands that serve the console, which reads the ledger's database."""
     return _needs(command, "console", _CONSOLE)
+
+
+def needs_gateway(command: str) -> AbstractContextManager[None]:
+    """See `needs_learn`; for commands that answer HTTP."""
+    return _needs(command, "gateway", _GATEWAY)
 
 
 @contextmanager

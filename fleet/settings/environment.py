@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     The console listens on `console_host` and `console_port` (0: any free one). It admits whoever knows `console_token`,
     and whoever a proxy names in `console_proxy_header`: no header is trusted unless it is named here. `prometheus_url`
     is the Prometheus that evaluates the fleet's alerts.
+    The gateway listens on `gateway_host` and `gateway_port` (0: any free one), with TLS where the certificate's chain and
+    its key are given.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -178,6 +180,10 @@ class Settings(BaseSettings):
     console_token: SecretStr | None = None
     console_proxy_header: Annotated[str, AfterValidator(_header)] | None = None
     prometheus_url: HttpAddress | None = None
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Port = 8280
+    gateway_tls_cert_path: FilePath | None = None
+    gateway_tls_key_path: FilePath | None = None
 
     def base_url(self, provider: str) -> str | None:
         """Return the URL to reach the provider at instead of its public address."""

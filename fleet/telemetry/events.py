@@ -139,4 +139,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "console_page_failed": "A page of the console met a bug; the other pages work.",
     "console_reading_failed": "What the console shows was not read, by a bug; what was read before is shown.",
     "console_reading_refused": "What the console shows cannot be read; logged when the reason changes.",
+    # gateway
+    "gateway_request_failed": "A request to the gateway met a bug and was answered with status 500.",
+    "gateway_without_broker": "A request to the gateway was refused, because the broker does not answer.",
 }

@@ -27,6 +27,7 @@ from queues.wire.subjects import (
     LARGE_RESULTS,
     LEDGER,
     LOAD,
+    RESPONSES,
     RESULTS,
     SPEND,
     STARTS,
@@ -203,7 +204,9 @@ def _bulk() -> User:
 
 def _gateway() -> User:
     submits = (*(job_subject(lane, "*") for lane in Lane), feedback_subject("*", Witness.USER))
-    publish = (*submits, *_answers(), f"{API}.STREAM.MSG.GET.{BATCHES}")
+    records = (*SUBJECTS[RESPONSES], f"{API}.STREAM.MSG.GET.{RESPONSES}", f"{API}.STREAM.MSG.GET.{BATCHES}")
+    depths = (f"{API}.STREAM.INFO.{JOBS}", f"{API}.STREAM.INFO.{WORK}")
+    publish = (*submits, *_answers(), *records, *depths)
     return _user("gateway", "speaks HTTP for all tenants: may do for each what the tenant may", publish, _HEARD)
 
 

@@ -32,9 +32,13 @@ LOAD = "KV_load"
 
 KEYS = "KV_keys"
 """The stream under the key-value bucket `keys`."""
+
 FILES = "FILES"
 BATCHES = "KV_batches"
 """The stream under the key-value bucket `batches`."""
+
+RESPONSES = "KV_responses"
+"""The stream under the key-value bucket `responses`."""
 
 LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
@@ -134,6 +138,10 @@ def key_subject(key_id: str) -> str:
     return f"$KV.keys.{key_id}"
 
 
+def response_subject(tenant: str, job_id: str) -> str:
+    return f"$KV.responses.{tenant}.{job_id}"
+
+
 def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
@@ -178,6 +186,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     KEYS: (key_subject(">"),),
     FILES: (file_chunk_subject("*", "*", "*", "*"),),
     BATCHES: (batches_subject(">"),),
+    RESPONSES: (response_subject("*", "*"),),
 }
 """The subjects that each stream stores."""
 

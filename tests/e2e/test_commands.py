@@ -36,6 +36,7 @@ def test_status_shows_every_model_running(fleet):
         "KV_keys",
         "FILES",
         "KV_batches",
+        "KV_responses",
     }
 
 

@@ -28,6 +28,7 @@ from queues.wire.subjects import (
     JOBS,
     LARGE_RESULTS,
     LEDGER,
+    RESPONSES,
     RESULTS,
     START_SUBJECTS,
     STARTS,
@@ -38,6 +39,7 @@ from queues.wire.subjects import (
     ledger_subject,
     object_chunk_subject,
     object_meta_subject,
+    response_subject,
     result_subject,
 )
 
@@ -74,6 +76,7 @@ class JetStreamErasing:
             (DEAD, dead_subject(tenant)),
             (STARTS, f"{START_SUBJECTS}{tenant}.>"),
             (CANCELS, cancel_subject(tenant, "*")),
+            (RESPONSES, response_subject(tenant, "*")),
         ]
         objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]
         return await self._purge([*subjects, *map(_meta, objects)])
@@ -88,6 +91,7 @@ class JetStreamErasing:
                 (LARGE_RESULTS, object_chunk_subject(f"{tenant}.{job}.*", "*")),
                 (STARTS, f"{START_SUBJECTS}{tenant}.{job}.>"),
                 (CANCELS, cancel_subject(tenant, job)),
+                (RESPONSES, response_subject(tenant, job)),
             )
         ]
         objects = [name for name in await self._large_answers() if tuple(name.split(".")[:2]) in jobs]

@@ -30,6 +30,7 @@ from queues.wire.subjects import (
     LARGE_RESULTS,
     LEDGER,
     LOAD,
+    RESPONSES,
     RESULTS,
     SPEND,
     STARTS,
@@ -41,7 +42,7 @@ log = get_logger(__name__)
 MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
-    RESULTS: 22,
+    RESULTS: 21,
     FILES: 15,
     JOBS: 15,
     WORK: 15,
@@ -57,6 +58,7 @@ PERCENT: Mapping[str, int] = {
     SPEND: 1,
     LOAD: 1,
     KEYS: 1,
+    RESPONSES: 1,
 }
 """Each stream's percentage of the room shared out. Results have most: a publisher reads them when it can."""
 
@@ -70,6 +72,7 @@ FLOORS: Mapping[str, int] = {
     LOAD: 64 * 1024,
     KEYS: 64 * 1024,
     BATCHES: 128 * 1024,
+    RESPONSES: 64 * 1024,
 }
 """Minimum bytes for a few values, however small the server is."""
 

@@ -43,6 +43,7 @@ from queues.wire.subjects import (
     LARGE_RESULTS,
     LEDGER,
     LOAD,
+    RESPONSES,
     RESULTS,
     SPEND,
     STARTS,
@@ -76,6 +77,9 @@ SPEND_MAX_AGE_SECONDS = 8 * DAY
 
 LOAD_MAX_AGE_SECONDS = 60.0
 """Seconds until the last report of a dispatcher goes: long after the dispatcher has fallen silent."""
+
+RESPONSE_MAX_AGE_SECONDS = 2 * DAY
+"""Seconds that the record of a response is kept: as long as its result, which may come a day later."""
 
 
 class TooManyStreams(QueueRefused):
@@ -222,7 +226,7 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
 
 
 def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
-    """Return what NATS clients know as an object store and four key-value buckets."""
+    """Return what NATS clients know as an object store and key-value buckets."""
     return [
         _stream(
             spec,
@@ -244,6 +248,7 @@ def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
         _stream(spec, LOAD, max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
         _stream(spec, KEYS, **_LATEST_VALUE, **record),
         _stream(spec, BATCHES, max_age=FILE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
+        _stream(spec, RESPONSES, max_age=RESPONSE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
     ]
 
 

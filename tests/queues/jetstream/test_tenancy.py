@@ -194,6 +194,12 @@ ATTEMPTS = [
     Attempt("gateway", "write a result", RESULT_OF_BETA, PUBLISH),
     Attempt("gateway", "read the jobs of others", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
     Attempt("gateway", "read the accounts", "$JS.API.CONSUMER.CREATE.LEDGER", PUBLISH),
+    Attempt("gateway", "see depths", "$JS.API.STREAM.INFO.JOBS", "stream_info_response"),
+    Attempt("gateway", "read a result", f"{DIRECT_GET}.{RESULT_OF_BETA}", "what beta was told", body=b""),
+    Attempt("gateway", "keep a record", "$KV.responses.beta.job-of-beta-0001", '{"stream":"KV_responses"'),
+    Attempt("gateway", "write the money spent today", "$KV.spend.2030-01-31.fleet", PUBLISH),
+    Attempt("gateway", "purge the jobs", "$JS.API.STREAM.PURGE.JOBS", PUBLISH),
+    Attempt("gateway", "listen to the dispatchers' deliveries", "_INBOX_dispatcher.>", LISTEN, listens=True),
 ]
 
 

@@ -1,0 +1,47 @@
+"""The broker for a process that works for many tenants at once, as the gateway does: one connection, a desk for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fleet.app.broker import login_of
+from fleet.model.delivery import Depths
+from fleet.settings.environment import LOCAL_NATS_URL, Settings
+from queues.jetstream import api
+from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.responses import JetStreamResponses
+from queues.wire.subjects import JOBS, WORK, depths_of
+
+
+class Tenants:
+    """The desks and records of all tenants. `secret` as for `JetStreamDesk`."""
+
+    def __init__(self, connection: Connection, secret: bytes = b"") -> None:
+        self._connection = connection
+        self._secret = secret
+
+    def desk(self, tenant: str) -> JetStreamDesk:
+        """Return the tenant's desk. Raises: ConfigError if it cannot be a tenant."""
+        return JetStreamDesk(self._connection, tenant, self._secret)
+
+    def responses(self, tenant: str) -> JetStreamResponses:
+        return JetStreamResponses(self._connection, tenant)
+
+    async def depths(self) -> Depths:
+        """Count what waits. Raises: QueueUnavailable."""
+        jobs, work = await asyncio.gather(*(api.stream_info(self._connection, name, ">") for name in (JOBS, WORK)))
+        return depths_of(jobs.subjects, work.subjects)
+
+
+@asynccontextmanager
+async def tenants_of(settings: Settings) -> AsyncIterator[Tenants]:
+    """Connect to the broker for as long as the block lasts. Raises: QueueUnavailable; ConfigError for a bad login."""
+    login = login_of(settings)
+    connection = await connect(settings.nats_url or LOCAL_NATS_URL, name="fleet-gateway", login=login)
+    try:
+        yield Tenants(connection, login.secret())
+    finally:
+        await connection.close()

@@ -1,0 +1,54 @@
+"""`fleet gateway`: OpenAI's API in front of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.connection import settings_for
+from fleet.cli.extras import needs_gateway
+from fleet.cli.output import Output, friendly
+
+if TYPE_CHECKING:
+    from fleet.settings.environment import Settings
+
+gateway_app = typer.Typer(help="OpenAI's API in front of the queue.", no_args_is_help=True)
+
+
+@gateway_app.command("run")
+def gateway_run(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 is any free one.")] = None,
+    nats_url: Annotated[
+        str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Answer HTTP as OpenAI's API does: chat, responses, models. Until Ctrl-C or SIGTERM."""
+    with friendly(as_json), needs_gateway("fleet gateway"):
+        chosen = {"gateway_host": host, "gateway_port": port}
+        settings = settings_for(nats_url)
+        settings = settings.model_copy(update={name: value for name, value in chosen.items() if value is not None})
+        asyncio.run(_serve(settings, Output(as_json)))
+
+
+async def _serve(settings: Settings, output: Output) -> None:
+    """Serve until SIGINT or SIGTERM. Raises: QueueUnavailable; ConfigError if a setting cannot be used."""
+    from fleet import logs
+    from fleet.gateway.serving import serving
+
+    logs.configure(settings.log_level.upper())
+    task = asyncio.current_task()
+    assert task is not None, "called from a coroutine"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        async with serving(settings) as url:
+            output.object({"gateway_url": f"{url}/v1"})
+            output.say(f"gateway    {url}/v1")
+            output.say("Ctrl-C stops it.")
+            await asyncio.Event().wait()

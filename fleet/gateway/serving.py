@@ -1,0 +1,59 @@
+"""Runs the gateway: as a server in this process, or as an application for Ray Serve."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+
+from fastapi import FastAPI
+
+from fleet.app import rules_of
+from fleet.app.tenants import tenants_of
+from fleet.gateway.app import application
+from fleet.gateway.state import Doors
+from fleet.model.errors import ConfigError
+from fleet.settings.environment import Settings, load
+from fleet.web import LOOPBACK, Certificate, served_on
+
+
+@asynccontextmanager
+async def doors_of_settings(settings: Settings) -> AsyncIterator[Doors]:
+    """Provide the doors to the broker that the settings name. Raises: QueueUnavailable, ConfigError."""
+    async with tenants_of(settings) as tenants:
+        doors = Doors(tenants, rules_of(settings), keys=None, development_tenant=settings.tenant)
+        try:
+            yield doors
+        finally:
+            await doors.close()
+
+
+def gateway_from_environment() -> FastAPI:
+    """Return the gateway of a Serve replica. Raises: ConfigError if a setting cannot be used."""
+    return application(doors_of_settings(load()))
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """Serve the gateway in this process until the block ends, and provide its address.
+
+    Raises: QueueUnavailable; ConfigError if the address is taken, or a setting cannot be used.
+    """
+    if settings.gateway_host not in LOOPBACK:
+        raise ConfigError("FLEET_GATEWAY_HOST", f"must be one of {', '.join(LOOPBACK)} as long as there are no keys")
+    certificate = _certificate(settings)
+    async with doors_of_settings(settings) as doors:
+        app = application(nullcontext(doors))
+        async with served_on(
+            app, settings.gateway_host, settings.gateway_port, "FLEET_GATEWAY_PORT", certificate
+        ) as port:
+            host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
+            yield f"{'http' if certificate is None else 'https'}://{host}:{port}"
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    chain, key = settings.gateway_tls_cert_path, settings.gateway_tls_key_path
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        raise ConfigError("FLEET_GATEWAY_TLS_KEY_PATH", "goes with FLEET_GATEWAY_TLS_CERT_PATH: set both or neither")
+    return Certificate(chain, key)

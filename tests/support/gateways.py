@@ -1,0 +1,62 @@
+"""A gateway over HTTP in front of a fleet in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+
+from fleet.gateway.app import application
+from fleet.gateway.caller import Keys
+from fleet.gateway.state import Doors
+from fleet.model.delivery import Depths
+from fleet.settings.documents import load_rules
+from fleet.testing import MemoryFleet
+from fleet.web import served_on
+from queues.jetstream.stores.responses import MemoryResponses
+from queues.memory import MemoryBroker, MemoryDesk
+
+RULES = load_rules(None, None, "local")
+
+TENANT = "acme"
+
+
+class MemoryTenants:
+    """`fleet.gateway.state.Broker` in this process. `refuses`: what it raises in place of an answer."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self.broker = broker
+        self.refuses: Exception | None = None
+
+    def desk(self, tenant: str) -> MemoryDesk:
+        self._check()
+        return MemoryDesk(self.broker, tenant)
+
+    def responses(self, tenant: str) -> MemoryResponses:
+        self._check()
+        return MemoryResponses(self.broker, tenant)
+
+    async def depths(self) -> Depths:
+        self._check()
+        return self.broker.depths()
+
+    def _check(self) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+
+
+def broker_of(fleet: MemoryFleet) -> MemoryBroker:
+    return fleet._broker
+
+
+def doors_to(fleet: MemoryFleet, keys: Keys | None = None) -> Doors:
+    return Doors(MemoryTenants(broker_of(fleet)), RULES, keys, TENANT)
+
+
+@asynccontextmanager
+async def gateway(doors: Doors) -> AsyncIterator[str]:
+    """Serve the doors, and provide the address."""
+    async with served_on(application(nullcontext(doors)), "127.0.0.1", 0) as port:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            await doors.close()
