@@ -37,14 +37,12 @@ class Keys(Protocol):
 _bearer = HTTPBearer(auto_error=False, description="An API key of a tenant.")
 
 
-async def caller(
-    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Caller:
+async def caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Caller:
     """Return who sends the request. Raises: ApiError, 401 without a key in force."""
     doors = request.app.state.doors
     if doors.keys is None:
         return _developer(request, doors.development_tenant)
-    found = None if given is None else await doors.keys.find(given.credentials)
+    found: Caller | None = None if given is None else await doors.keys.find(given.credentials)
     if found is None:
         message = "Send an API key that is in force: Authorization: Bearer <key>."
         raise ApiError(401, message, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
@@ -62,3 +60,8 @@ def _developer(request: Request, tenant: str) -> Caller:
     if request.url.hostname not in LOOPBACK:
         raise ApiError(403, "Without keys the gateway answers to 127.0.0.1 and localhost alone.", code="wrong_host")
     return Caller(tenant, DEVELOPMENT, SCOPES)
+
+
+async def check(request: Request) -> None:
+    """Look again whether the caller of a request under way is still admitted. Raises: ApiError, 401, if not."""
+    await caller(request, await _bearer(request))

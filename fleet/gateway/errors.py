@@ -1,4 +1,4 @@
-"""Errors in OpenAI's shape, whatever goes wrong: a rule that is broken, a path that is not there, a broker that is away."""
+"""Errors in OpenAI's shape, whatever goes wrong: a broken rule, an unknown path, a broker that is away."""
 
 from __future__ import annotations
 
@@ -113,6 +113,8 @@ def _of_validation(error: RequestValidationError) -> ApiError:
     details = error.errors()[0]
     place, *steps = details["loc"]
     param = ".".join(map(str, steps or (place,)))
+    if place == "header":
+        param = param.replace("_", "-")
     if place == "path":
         return ApiError(404, f"There is no such {param}.", param=param, code="not_found")
     named: Any = details  # FastAPI's errors are pydantic's

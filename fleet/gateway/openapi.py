@@ -23,6 +23,10 @@ def error_responses(*statuses: int) -> Responses:
     return {status: {"model": ErrorBody} for status in statuses}
 
 
+STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+"""The answer as server-sent events, beside the one as JSON."""
+
+
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """Return the `openapi_extra` of a door that reads a body of this model itself, by `fleet.gateway.body`."""
     schema = model.model_json_schema(ref_template=_COMPONENTS + "{model}", by_alias=True)

@@ -12,9 +12,14 @@ from fastapi import Depends, Request
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient
 from fleet.gateway.caller import Keys
-from fleet.model.delivery import Depths
+from fleet.model.delivery import Depths, JobsOf
+from fleet.model.errors import QueueUnavailable
+from fleet.model.job import Lane
 from fleet.ports import JobDesk, ResponseStore
 from policies.rules.rules import Rules
+
+DEPTHS_SECONDS = 5.0
+"""How long a count of what waits is good enough for a comment."""
 
 
 class Broker(Protocol):
@@ -38,12 +43,16 @@ class Doors:
         keys: Keys | None,
         development_tenant: str,
         now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.broker = broker
         self.rules = rules
         self.keys = keys
         self.development_tenant = development_tenant
         self.now = now
+        self.monotonic = monotonic
+        self._depths: Depths | None = None
+        self._counted_until = 0.0
         self._inboxes: dict[str, Inbox] = {}
         self._open = AsyncExitStack()
 
@@ -64,6 +73,16 @@ class Doors:
 
     def client(self, tenant: str) -> FleetClient:
         return FleetClient(self.desk(tenant), self.inbox(tenant))
+
+    async def waiting(self, tenant: str, lane: Lane) -> int | None:
+        """Return how many jobs of the tenant wait in the lane, as counted a moment ago; None if nobody can tell."""
+        if self.monotonic() >= self._counted_until:
+            self._counted_until = self.monotonic() + DEPTHS_SECONDS  # nobody else counts meanwhile
+            try:
+                self._depths = await self.broker.depths()
+            except QueueUnavailable:
+                self._depths = None
+        return None if self._depths is None else self._depths.jobs.get(JobsOf(lane, tenant), 0)
 
     async def close(self) -> None:
         """Close every inbox."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ class Scripted:
 
     reply: Reply = field(default_factory=lambda: Answered("positive"))
     replies: Mapping[str, Reply] = field(default_factory=dict)
+    arrived: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
 
     def __call__(self, job: Job) -> Reply:
+        self.arrived.put_nowait(job)
         return self.replies.get(job.task, self.reply)
 
 
