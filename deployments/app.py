@@ -1,4 +1,4 @@
-"""The Serve applications: one per model, named like its target, one for the dispatcher, and one for the console.
+"""The Serve applications: one per model, named like its target, and the dispatcher's, the console's and the gateway's.
 
 `deployments.serve.declared` and the files for `serve deploy` name the functions here; Serve builds each application in
 a process of its own. Every model also answers HTTP as vLLM itself does, below its route:
@@ -15,13 +15,16 @@ from ray import serve
 
 from deployments.host import ServedWorkerHost, resolve
 from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
-from deployments.serve.declared import CONSOLE, DISPATCHER
+from deployments.serve.declared import CONSOLE, DISPATCHER, GATEWAY
 
 HOST_CPUS = 0.1
 """Logical CPUs of the dispatcher: a fraction, because it must find room on a laptop beside three models."""
 
 MAX_REQUESTS = 200
 """Requests that the console answers at once, open streams among them; more wait in Serve's proxy."""
+
+MAX_GATEWAY_REQUESTS = 2000
+"""Requests that a replica of the gateway answers at once: most of them wait for their job."""
 
 
 class ModelArguments(BaseModel):
@@ -82,18 +85,29 @@ def build_host(args: Mapping[str, Any]) -> serve.Application:
     return deployment.bind(chosen.factory)
 
 
-class ConsoleArguments(BaseModel):
-    """The `args` of the console in a deploy file. `factory` is `module:function` of an ASGI application."""
+class WebArguments(BaseModel):
+    """The `args` of a web server in a deploy file. `factory` is `module:function` of its ASGI application."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     factory: str
     environment: Mapping[str, str] = Field(default_factory=dict)
+    replicas: int = Field(default=1, gt=0)
 
 
 def build_console(args: Mapping[str, Any]) -> serve.Application:
-    """Return the application that serves the console below its route; a replica makes the ASGI application itself."""
-    chosen = ConsoleArguments.model_validate(args)
+    """Return the application that serves the console below its route."""
+    return _web(CONSOLE, MAX_REQUESTS, args)
+
+
+def build_gateway(args: Mapping[str, Any]) -> serve.Application:
+    """Return the application that serves the gateway below its route."""
+    return _web(GATEWAY, MAX_GATEWAY_REQUESTS, args)
+
+
+def _web(name: str, max_requests: int, args: Mapping[str, Any]) -> serve.Application:
+    """Return the application of a web server; each replica makes the ASGI application itself."""
+    chosen = WebArguments.model_validate(args)
     factory = chosen.factory
 
     def build() -> Any:
@@ -101,9 +115,10 @@ def build_console(args: Mapping[str, Any]) -> serve.Application:
 
     deployment = serve.deployment(
         serve.ingress(build)(),
-        name=CONSOLE,
+        name=name,
+        num_replicas=chosen.replicas,
         ray_actor_options={"num_cpus": HOST_CPUS, "runtime_env": {"env_vars": dict(chosen.environment)}},
         # Streams stay open: one that a visitor forgot about must not keep others out.
-        max_ongoing_requests=MAX_REQUESTS,
+        max_ongoing_requests=max_requests,
     )
     return deployment.bind()

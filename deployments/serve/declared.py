@@ -18,6 +18,8 @@ DISPATCHER: Final = "dispatcher"
 
 CONSOLE: Final = "console"
 
+GATEWAY: Final = "gateway"
+
 POLICY: Final = "deployments.scaling:FleetPolicy"
 
 

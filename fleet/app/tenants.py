@@ -1,4 +1,4 @@
-"""The broker for a process that works for many tenants at once, as the gateway does: one connection, a desk for each."""
+"""The broker for a process that works for many tenants at once, such as the gateway: a desk for each of them."""
 
 from __future__ import annotations
 

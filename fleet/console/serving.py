@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from fleet.console.access import Access, new_token
 from fleet.console.app import application
 from fleet.console.sources import sources_of
-from fleet.model.errors import ConfigError
 from fleet.settings.environment import Settings, load
 from fleet.web import LOOPBACK, served_on
 

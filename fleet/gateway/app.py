@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fleet.gateway import health, models
+from fleet.gateway import health, metrics, models
 from fleet.gateway.errors import api_error_of, install
+from fleet.gateway.jobs import chat
+from fleet.gateway.metrics import RequestCounts
 from fleet.gateway.openapi import describe, error_responses
+from fleet.gateway.responses import door as responses
 from fleet.gateway.state import Doors
 
 REQUEST_ID = b"x-request-id"
 
-OPEN: tuple[APIRouter, ...] = (health.router,)
+OPEN: tuple[APIRouter, ...] = (health.router, metrics.router)
 """Doors without a key."""
 
-DOORS: tuple[APIRouter, ...] = (models.router,)
+DOORS: tuple[APIRouter, ...] = (models.router, chat.router, responses.router)
 """Doors for callers with a key."""
 
+STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
+"""What a door may answer where it is no success."""
 
-def application(opening: AbstractAsyncContextManager[Doors]) -> FastAPI:
+
+def application(opening: AbstractAsyncContextManager[Doors], counts: RequestCounts | None = None) -> FastAPI:
     """Return the gateway; `opening` provides what its doors share for as long as it runs, also as `state.doors`."""
 
     @asynccontextmanager
@@ -38,39 +45,47 @@ def application(opening: AbstractAsyncContextManager[Doors]) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.counts = counts or RequestCounts()
     for router in OPEN:
         app.include_router(router, responses=error_responses(500, 503))
     for router in DOORS:
-        app.include_router(router, responses=error_responses(400, 401, 403, 404, 422, 429, 500, 503))
+        app.include_router(router, responses=error_responses(*STATUSES))
     install(app)
     describe(app)
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, counts=app.state.counts)
     return app
 
 
 class Envelope:
-    """Gives every answer a request id, and one to a request that met a bug."""
+    """Gives every answer a request id, and one to a request that met a bug; counts them all."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:
         self._app = app
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        has_begun = False
+        status = 0
 
         async def named(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                has_begun = True
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]
             await send(message)
 
+        began = time.monotonic()
+        self._counts.under_way += 1
         try:
             await self._app(scope, receive, named)
         except Exception as error:  # of the gateway's own: the caller gets an answer, and the other requests go on
             answer = api_error_of(error).response()
-            if not has_begun:
-                await answer(scope, receive, named)
+            if status:
+                raise
+            await answer(scope, receive, named)
+        finally:
+            self._counts.under_way -= 1
+            self._counts.answered(getattr(scope.get("route"), "path", ""), status, time.monotonic() - began)

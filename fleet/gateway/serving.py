@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager, nullcontext
 from fastapi import FastAPI
 
 from fleet.app import rules_of
+from fleet.app.metrics import metrics_of
 from fleet.app.tenants import tenants_of
 from fleet.gateway.app import application
+from fleet.gateway.metrics import RequestCounts
 from fleet.gateway.state import Doors
 from fleet.model.errors import ConfigError
 from fleet.settings.environment import Settings, load
@@ -41,13 +43,19 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     if settings.gateway_host not in LOOPBACK:
         raise ConfigError("FLEET_GATEWAY_HOST", f"must be one of {', '.join(LOOPBACK)} as long as there are no keys")
     certificate = _certificate(settings)
-    async with doors_of_settings(settings) as doors:
-        app = application(nullcontext(doors))
-        async with served_on(
-            app, settings.gateway_host, settings.gateway_port, "FLEET_GATEWAY_PORT", certificate
-        ) as port:
-            host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
-            yield f"{'http' if certificate is None else 'https'}://{host}:{port}"
+    async with doors_of_settings(settings) as doors, _served(doors, settings, certificate) as port:
+        host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
+        yield f"{'http' if certificate is None else 'https'}://{host}:{port}"
+
+
+@asynccontextmanager
+async def _served(doors: Doors, settings: Settings, certificate: Certificate | None) -> AsyncIterator[int]:
+    """Serve the doors and the counts of what comes through them, and provide the port."""
+    counts = RequestCounts()
+    where = (settings.gateway_host, settings.gateway_port, "FLEET_GATEWAY_PORT", certificate)
+    served = served_on(application(nullcontext(doors), counts), *where)
+    async with metrics_of("gateway", counts.read, lambda: True, settings), served as port:
+        yield port
 
 
 def _certificate(settings: Settings) -> Certificate | None:

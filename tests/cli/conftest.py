@@ -50,6 +50,9 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
     console = ModuleType("fleet.console.serving")
     console.serving = fake.serving_console  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "fleet.console.serving", console)
+    gateway = ModuleType("fleet.gateway.serving")
+    gateway.serving = fake.serving_gateway  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fleet.gateway.serving", gateway)
     return fake
 
 

@@ -169,6 +169,7 @@ def test_up_shows_where_everything_is_and_stops_it_on_a_signal(
     assert "dashboard  http://127.0.0.1:8265" in result.stdout
     assert "metrics    /fleet/metrics/*.json" in result.stdout
     assert "console    http://127.0.0.1:8270/login#a-token" in result.stdout
+    assert "gateway    http://127.0.0.1:8280/v1" in result.stdout
     assert "note: no cloud keys" in result.stdout
     assert fake_app.calls == ["start", "stop"]
 
@@ -182,6 +183,7 @@ def test_the_json_of_up_is_where_everything_is(invoke_json: InvokeJson, fake_app
         "ledger_url": None,
         "metrics_discovery": "/fleet/metrics",
         "console_url": "http://127.0.0.1:8270/login#a-token",
+        "gateway_url": "http://127.0.0.1:8280/v1",
         "targets": ["llama-8b", "gpt-4o"],
         "notes": ["no cloud keys"],
     }
@@ -201,6 +203,31 @@ def test_a_fleet_whose_console_does_not_start_is_up_and_says_why(
     fake_app.after_start = lambda: os.kill(os.getpid(), signal.SIGTERM)
     result = invoke("up")
     assert result.exit_code == 0 and note in result.stdout and "\nconsole" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (ConfigError("FLEET_GATEWAY_PORT", "is taken"), "note: no gateway: FLEET_GATEWAY_PORT: is taken"),
+        (ModuleNotFoundError(name="fastapi"), "note: no gateway: the gateway needs fastapi: pip install"),
+    ],
+)
+def test_a_fleet_whose_gateway_does_not_start_is_up_and_says_why(
+    invoke: Invoke, fake_app: App, error: Exception, note: str
+) -> None:
+    fake_app.gateway_error = error
+    fake_app.after_start = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    result = invoke("up")
+    assert result.exit_code == 0 and note in result.stdout and "\ngateway" not in result.stdout
+
+
+def test_the_gateway_shows_where_it_is_and_stops_on_a_signal(
+    invoke: Invoke, fake_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio.Event, "wait", lambda self: asyncio.sleep(0, os.kill(os.getpid(), signal.SIGTERM)))
+    result = invoke("gateway", "run")
+    assert result.exit_code == 0
+    assert result.stdout == "gateway    http://127.0.0.1:8280/v1\nCtrl-C stops it.\n"
 
 
 def test_the_console_shows_where_it_is_and_stops_on_a_signal(

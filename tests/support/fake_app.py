@@ -43,6 +43,7 @@ TARGETS = (
 
 
 CONSOLE_URL = "http://127.0.0.1:8270"
+GATEWAY_URL = "http://127.0.0.1:8280"
 
 
 @dataclass
@@ -64,6 +65,7 @@ class App:
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
     console_error: Exception | None = None
+    gateway_error: Exception | None = None
 
     async def open_desk(self, nats_url: str, tenant: str, login: Login = ANONYMOUS) -> ServedDesk:
         if not self.is_up:
@@ -109,6 +111,13 @@ class App:
 
     async def status(self) -> Sequence[TargetStatus]:
         return TARGETS
+
+    @asynccontextmanager
+    async def serving_gateway(self, settings: Settings) -> AsyncIterator[str]:
+        if self.gateway_error is not None:
+            raise self.gateway_error
+        assert settings.nats_url == self.nats_url
+        yield GATEWAY_URL
 
     @asynccontextmanager
     async def serving_console(self, settings: Settings) -> AsyncIterator[SimpleNamespace]:

@@ -6,10 +6,11 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleet.cli.extras import needs_console
+from fleet.cli.extras import needs_console, needs_gateway
 from fleet.cli.ops.fleet_status import targets_table
 from fleet.cli.output import quiet
 from fleet.model.errors import FleetError
@@ -27,10 +28,11 @@ async def up(settings: Settings, as_json: bool) -> None:
     """
     log = settings.data_dir / "fleet.log"
     with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
-        async with started(settings, output.progress) as fleet, _console(settings, fleet) as (console, missing):
-            notes = (*fleet.notes, *missing)
-            output.object({**_whereabouts(fleet, settings), "console_url": console, "notes": list(notes)})
-            for line in (*_addresses(fleet, settings, console), f"log        {log}"):
+        async with started(settings, output.progress) as fleet, _web(settings, fleet) as web:
+            notes = (*fleet.notes, *web.notes)
+            urls = {"console_url": web.console, "gateway_url": web.gateway}
+            output.object({**_whereabouts(fleet, settings), **urls, "notes": list(notes)})
+            for line in (*_addresses(fleet, settings, web), f"log        {log}"):
                 output.say(line)
             output.show("", targets_table(await fleet.status()), "")
             for note in notes:
@@ -67,20 +69,42 @@ async def started_apart(
         yield own.model_copy(update={"nats_url": fleet.nats_url}), notes
 
 
+@dataclass(frozen=True, slots=True)
+class _Web:
+    """The addresses of what is served beside a fleet, and why one of them is missing."""
+
+    console: str | None
+    gateway: str | None
+    notes: tuple[str, ...]
+
+
 @asynccontextmanager
-async def _console(settings: Settings, fleet: Fleet) -> AsyncIterator[tuple[str | None, Sequence[str]]]:
-    """Serve the console beside the fleet, and provide its address; a fleet without one is told why, and runs."""
-    there = settings.model_copy(update={"nats_url": fleet.nats_url, "ray_dashboard_url": fleet.dashboard_url})
+async def _web(settings: Settings, fleet: Fleet) -> AsyncIterator[_Web]:
+    """Serve the console and the gateway beside the fleet; a fleet without one of them is told why, and runs."""
+    there = settings.model_copy(
+        update={
+            "nats_url": fleet.nats_url,
+            "ray_dashboard_url": fleet.dashboard_url,
+            "metrics_discovery": fleet.metrics_folder,
+        }
+    )
     async with AsyncExitStack() as stack:
-        address, missing = None, []
+        console, gateway, notes = None, None, []
         try:
             with needs_console("the console"):
                 from fleet.console.serving import serving
 
-                address = (await stack.enter_async_context(serving(there))).entry
+                console = (await stack.enter_async_context(serving(there))).entry
         except FleetError as error:
-            missing.append(f"no console: {error}")
-        yield address, missing
+            notes.append(f"no console: {error}")
+        try:
+            with needs_gateway("the gateway"):
+                from fleet.gateway.serving import serving as serving_gateway
+
+                gateway = f"{await stack.enter_async_context(serving_gateway(there))}/v1"
+        except FleetError as error:
+            notes.append(f"no gateway: {error}")
+        yield _Web(console, gateway, tuple(notes))
 
 
 def _cancel_on_signals() -> None:
@@ -99,12 +123,13 @@ def ledger_address(fleet: Fleet, settings: Settings) -> str | None:
     return shown(database_url(settings.ledger_address))
 
 
-def _addresses(fleet: Fleet, settings: Settings, console: str | None) -> list[str]:
+def _addresses(fleet: Fleet, settings: Settings, web: _Web) -> list[str]:
     rows = (
         ("NATS", without_password(fleet.nats_url)),
-        ("OpenAI API", f"{fleet.openai_url}/<target>/v1"),
+        ("gateway", web.gateway),
+        ("models", f"{fleet.openai_url}/<target>/v1"),
         ("dashboard", fleet.dashboard_url),
-        ("console", console),
+        ("console", web.console),
         ("ledger", ledger_address(fleet, settings)),
         ("metrics", f"{fleet.metrics_folder}/*.json for Prometheus"),
     )

@@ -94,6 +94,8 @@ LABELS: Final[Mapping[str, str]] = {
     GEN_AI_PROVIDER: "the provider of the target; `fleet` for the fleet's own models",
     GEN_AI_REQUEST_MODEL: "the model that the target asks for",
     GEN_AI_MODALITY: "`text`",
+    "route": "a path of the gateway, with the names of its parameters; empty for one that is none",
+    "http_status": "the status of the answer",
     ERROR_TYPE: "empty for calls that were answered, `_OTHER` for those that failed",
 }
 """The values of each label."""
@@ -242,6 +244,18 @@ LEDGER_LAG_SECONDS: Final = _gauge(
 LEDGER_LINES: Final = _counter("fleet.ledger_lines", "{line}", "Ledger lines written to the database.")
 LEDGER_ERRORS: Final = _counter("fleet.ledger_errors", "{error}", "Ledger batches that could not be written.")
 
+GATEWAY_REQUESTS: Final = _counter(
+    "fleet.gateway_requests", "{request}", "Requests that the gateway answered.", "route", "http_status"
+)
+GATEWAY_SECONDS: Final = _histogram(
+    "fleet.gateway_seconds",
+    "s",
+    LATENCY_BOUNDS,
+    "Time from a request's head to the end of its answer; of a stream, its whole length.",
+    *("route",),
+)
+GATEWAY_OPEN: Final = _gauge("fleet.gateway_open_requests", "{request}", "Requests under way in this gateway.")
+
 GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Jobs": (
         *(JOBS, JOB_SECONDS, DEADLINE_MISSED, INTAKE_SECONDS, QUEUE_SECONDS),
@@ -257,7 +271,9 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     ),
     "Money and trust now": (SPEND, SPEND_LIMIT, CALIBRATION, PROMISE_WITHDRAWN),
     "Writer of the ledger database": (LEDGER_LAG_LINES, LEDGER_LAG_SECONDS, LEDGER_LINES, LEDGER_ERRORS),
+    "Gateway": (GATEWAY_REQUESTS, GATEWAY_SECONDS, GATEWAY_OPEN),
 }
-"""The metrics by what they are about; the last group is the ledger writer's, all others are every dispatcher's."""
+"""The metrics by what they are about. The last two groups are the ledger writer's and the gateway's, the others every
+dispatcher's."""
 
 METRICS: Final = tuple(metric for group in GROUPS.values() for metric in group)
