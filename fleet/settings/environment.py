@@ -130,8 +130,8 @@ class Settings(BaseSettings):
     The console listens on `console_host` and `console_port` (0: any free one). It admits whoever knows `console_token`,
     and whoever a proxy names in `console_proxy_header`: no header is trusted unless it is named here. `prometheus_url`
     is the Prometheus that evaluates the fleet's alerts.
-    The gateway listens on `gateway_host` and `gateway_port` (0: any free one), with TLS if a certificate and its key are
-    given.
+    The gateway listens on `gateway_host` and `gateway_port` (0: any free one). With a certificate and its key it speaks
+    TLS.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
