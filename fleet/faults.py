@@ -41,6 +41,12 @@ POINTS: Final[Mapping[str, str]] = {
     "queue.stored": "between two letters of one step: a result and its line in the ledger, say",
     "runner.published": "what comes next is stored, the work is not acknowledged",
     "runner.acked": "the work is acknowledged",
+    "batch.validated": "a batch's file is read, no row of it is submitted",
+    "batch.claimed": "it is on record which rows may be submitted next, none of them is",
+    "batch.submitted": "rows are submitted, and nobody has put that on record",
+    "batch.copied": "what came of rows is stored, and the batch does not name it yet",
+    "batch.saved": "the batch names it and has counted it",
+    "batch.ended": "a batch has its last status, and nobody was told",
     "lease.extending": "before the leases of all that is in hand are extended",
 }
 """Every fault point by name, with what holds when it is passed, in the order of a job's path (the lease last)."""

@@ -21,7 +21,7 @@ from fleet import faults
 from fleet.settings.documents import load_rules
 
 CLIENT_STEPS = tuple(name for name in faults.POINTS if name.startswith("client."))
-DISPATCHER_STEPS = tuple(name for name in faults.POINTS if name not in CLIENT_STEPS)
+DISPATCHER_STEPS = tuple(name for name in faults.POINTS if not name.startswith(("client.", "batch.")))
 ANY_MOMENT = "any moment"
 PROCESSES = ("dispatcher", "nats-server", "client")
 SETTLE_SECONDS = 600.0

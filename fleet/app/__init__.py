@@ -4,6 +4,7 @@ Ray is loaded only where a self-hosted target or the local fleet is asked for; a
 dispatcher with cloud targets alone never need it.
 """
 
+from fleet.app.batches import run_batches
 from fleet.app.broker import (
     apply_topology,
     login_of,
@@ -50,6 +51,7 @@ __all__ = [
     "open_ledger_feed",
     "read_status",
     "rules_of",
+    "run_batches",
     "run_dispatcher",
     "save_calibrations",
     "shipped_calibrations",

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,8 +30,8 @@ NO_LEDGER = "no ledger database: pip install 'inference-fleet[ledger]'"
 LEDGER_PARTS = ("sqlalchemy", "alembic", "pyarrow", "cryptography")
 """Libraries that the writer of the ledger needs."""
 
-LEDGER_STOP_SECONDS = 30.0
-"""Seconds that the writer of the ledger has to write the last lines."""
+STOP_SECONDS = 30.0
+"""Seconds that the writer of the ledger has to write the last lines, and the runner of batches to hand them over."""
 
 DISPATCHER_FACTORY = "fleet.app:dispatcher_from_environment"
 READINGS_FACTORY = "fleet.app.scaling:readings_from_environment"
@@ -88,7 +88,7 @@ class Fleet:
         return list(target_statuses(self._settings, depths, await asyncio.to_thread(_replicas)))
 
     async def stop(self) -> None:
-        """Drain the dispatcher, then stop Ray, the ledger's writer and the broker."""
+        """Drain the dispatcher, then stop Ray, the runner of batches, the ledger's writer and the broker."""
         await self._parts.aclose()
 
 
@@ -112,6 +112,8 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
         nats_url = settings.nats_url or _embedded_nats(settings, ports, parts)
         await apply_topology(nats_url, login_of(settings))
         has_ledger = settings.nats_url is None and _ledger_writer(settings, nats_url, parts)
+        if settings.nats_url is None:
+            _batch_runner(settings, nats_url, parts)
         on_progress("starting Ray")
         serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
         on_progress("starting the models (about a minute on a small machine)")
@@ -146,15 +148,27 @@ def _ledger_writer(settings: Settings, nats_url: str, parts: AsyncExitStack) -> 
     """
     if _lacks_ledger_parts():
         return False
+    _own_process(("ledger", "run"), {"FLEET_LEDGER_URL": settings.ledger_address}, settings, nats_url, parts)
+    return True
+
+
+def _batch_runner(settings: Settings, nats_url: str, parts: AsyncExitStack) -> None:
+    """Start the runner of batches as a process of its own. The broker must be ours, as for the ledger's writer."""
+    _own_process(("batches", "run"), {}, settings, nats_url, parts)
+
+
+def _own_process(
+    command: Sequence[str], told: Mapping[str, str], settings: Settings, nats_url: str, parts: AsyncExitStack
+) -> None:
+    """Start a command of ours, stopped with the fleet."""
     # A session of its own: Ctrl-C in a terminal must not reach it before the dispatcher has sent its last lines.
     process = subprocess.Popen(
-        [sys.executable, "-m", "fleet.cli", "ledger", "run"],
-        env=os.environ | _environment(settings, nats_url) | {"FLEET_LEDGER_URL": settings.ledger_address},
+        [sys.executable, "-m", "fleet.cli", *command],
+        env={**os.environ, **_environment(settings, nats_url), **told},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
     parts.callback(_stop, process)
-    return True
 
 
 def _lacks_ledger_parts() -> bool:
@@ -164,7 +178,7 @@ def _lacks_ledger_parts() -> bool:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(LEDGER_STOP_SECONDS)
+        process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

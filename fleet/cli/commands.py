@@ -39,8 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
+batches_app = typer.Typer(help="The process that runs batches.", no_args_is_help=True)
 topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
+app.add_typer(batches_app, name="batches")
 app.add_typer(topology_app, name="topology")
 app.add_typer(dead_app, name="dead")
 app.add_typer(keys_app, name="keys")
@@ -282,6 +284,18 @@ def bulk_run(
 
     with friendly(as_json):
         asyncio.run(files.run(settings_for(nats_url, tenant), Output(as_json), file, output, name, window))
+
+
+@batches_app.command("run")
+def batches_run(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
+    """Run the batches of all tenants, until SIGTERM. Any number of processes may; each batch is run by one."""
+    import uvloop
+
+    from fleet.app import run_batches
+
+    with friendly(as_json), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_batches(settings_for(nats_url)))
+        Output(as_json).object({"stopped": True})
 
 
 @topology_app.command("apply")

@@ -112,6 +112,17 @@ MEANINGS: Final[Mapping[str, str]] = {
     "content_deleted": "Contents that are older than the content store keeps them were deleted.",
     "content_not_stored": "Contents were not stored, for want of the database or the broker, and stay in the stream.",
     "content_skipped": "A message on CONTENT holds no content and is skipped.",
+    # batches
+    "batch_ended": "A batch has its last status, with so many rows completed and failed.",
+    "batch_left_out": "An entry of the bucket `batches` holds no batch, as one that a tenant wrote itself.",
+    "batch_not_read": "A watched batch was not read, because the broker does not answer; it is read again.",
+    "batch_row_submitted_again": "A row in flight was unknown to the fleet, its result gone before it was read.",
+    "batch_run_failed": "The run of a batch met a bug; it is tried again when its lease has ended.",
+    "batch_taken": "This process runs the batch now.",
+    "batch_taken_over": "Another process runs the batch now, because this one did not renew its lease in time.",
+    "batch_waits_for_broker": "A step of a batch was not confirmed by the broker, and is made again.",
+    "batches_not_read": "Batches were not looked for, because the broker does not answer; it is tried again.",
+    "file_left_out": "An entry of the bucket `batches` holds no file, as one that a tenant wrote itself.",
     # the ledger's database
     "ledger_day_archived": "A closed day was written to its Parquet file.",
     "ledger_line_unreadable": "A line in the database cannot be read by this version and is left out.",

@@ -131,6 +131,6 @@ def readable(key: str, body: bytes) -> Batch | None:
     try:
         batch = decode_batch(body)
     except ValueError as error:
-        log.warning("batch_left_out", key=key, problem=str(error))
+        log.warning("batch_left_out", entry=key, problem=str(error))
         return None
     return batch if batch_key(batch.tenant, batch.id) == key else None

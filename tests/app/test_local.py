@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,11 +16,14 @@ from patience import eventually
 from typer.testing import CliRunner
 
 from fleet.app import apply_topology
-from fleet.app.local import _environment, _ledger_writer, _Ports
+from fleet.app.local import _batch_runner, _environment, _ledger_writer, _Ports
+from fleet.batches.wishes import new_batch_id
 from fleet.cli.commands import app
 from fleet.ledger.reading import open_reader
+from fleet.model.batch import Batch, BatchStatus
 from fleet.model.errors import LedgerUnavailable
 from fleet.settings.environment import Settings, load
+from queues.batches import JetStreamShelf, TenantBatches
 from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import JetStreamQueue
 from queues.server.embedded import EmbeddedServer
@@ -104,6 +108,20 @@ async def test_the_ledgers_writer_is_a_process_of_its_own_that_ends_when_all_is_
             await queue.publish([entry(number) for number in range(1, 1500)])
         await connection.close()
     assert written(settings) == 1500
+
+
+async def test_the_runner_of_batches_is_a_process_of_its_own(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path / "nats") as nats:
+        await apply_topology(nats.url)
+        connection = await connect(nats.url)
+        batches = TenantBatches(JetStreamShelf(connection), "acme")
+        batch = Batch(new_batch_id(), "acme", "/v1/chat/completions", f"file-{'0' * 24}", 60.0, time.time())
+        await batches.create(batch)
+        async with AsyncExitStack() as parts:
+            _batch_runner(load(), nats.url, parts)
+            [*_, last] = [each async for each in batches.watch(batch.id)]
+        await connection.close()
+    assert last.status is BatchStatus.FAILED
 
 
 def written(settings: Settings) -> int:

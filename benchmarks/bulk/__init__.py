@@ -1,0 +1,1 @@
+"""Bulk files through everything that carries them, killed at random."""

@@ -1,0 +1,48 @@
+"""What a run of a batch is given: the stores of its tenant, and how rows are checked, ordered and submitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fleet.bulk.inbox import Inbox
+from fleet.bulk.reading.checking import SubmissionCheck
+from fleet.model.submission import Submission
+from fleet.ports import FileStore, JobDesk
+
+WINDOW = 1_000
+"""Rows of a batch in flight at once: every micro-batch of every target is full, and the queue stays short."""
+
+TICK_SECONDS = 1.0
+
+LEASE_SECONDS = 30.0
+"""Seconds without a word of its runner after which another one may run a batch."""
+
+Order = Callable[[Sequence[Submission]], Sequence[int]]
+"""Returns the order in which to submit some rows, by their places among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """What the batches of one tenant share."""
+
+    desk: JobDesk
+    inbox: Inbox
+    files: FileStore
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """`check` raises InvalidJob for a submission that the fleet would refuse; `order` says which rows go first.
+
+    `window` is the maximum number of rows of a batch in flight. `now` gives unix seconds, `monotonic` seconds.
+    """
+
+    check: SubmissionCheck = lambda submission: None
+    order: Order = lambda submissions: range(len(submissions))
+    window: int = WINDOW
+    lease_seconds: float = LEASE_SECONDS
+    tick_seconds: float = TICK_SECONDS
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic

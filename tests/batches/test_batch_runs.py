@@ -1,0 +1,439 @@
+"""A batch from its file to its end, with a broker and a fleet in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from batch_fleet import BatchFleet, as_lines, openai_row
+from memory_fleet import echo, failed
+from patience import PATIENCE_SECONDS, eventually
+
+from fleet.batches.wishes import cancel, retry_failed
+from fleet.model.batch import Batch, BatchStatus, Place, Progress
+from fleet.model.errors import ConfigError
+from fleet.model.job import Job, JobOptions
+from fleet.model.result import Result
+
+ROWS = [openai_row(number) for number in range(1, 21)]
+
+
+def custom_ids(lines: list[dict[str, Any]]) -> list[str]:
+    return sorted(line["custom_id"] for line in lines)
+
+
+async def run(fleet: BatchFleet, content: bytes, **options: Any) -> Batch:
+    async with fleet.running():
+        return await fleet.ended(await fleet.submit(content, **options))
+
+
+async def test_every_row_is_answered_once_and_counted() -> None:
+    fleet = BatchFleet()
+
+    batch = await run(fleet, as_lines(ROWS))
+
+    assert batch.status is BatchStatus.COMPLETED
+    assert (batch.total, batch.completed, batch.failed) == (20, 20, 0)
+    assert (batch.usage.input_tokens, batch.usage.output_tokens) == (140, 60)
+    assert batch.error_file_id is None
+    lines = await fleet.lines(batch.output_file_id)
+    assert custom_ids(lines) == custom_ids(ROWS)
+    answers = {line["line"]: line["response"]["body"]["choices"][0]["message"]["content"] for line in lines}
+    assert answers == {number: f"Row {number}." for number in range(1, 21)}
+    assert set(fleet.runs_of_rows().values()) == {1}
+    assert [each.id for each in fleet.told] == [batch.id]
+    assert batch.in_progress_at and batch.finalizing_at and batch.completed_at
+
+
+async def test_what_has_come_is_readable_while_the_batch_runs() -> None:
+    fleet = BatchFleet(lambda job: None if "Row 20." in str(job.request) else echo(job))
+    async with fleet.running():
+        batch = await fleet.submit(as_lines(ROWS))
+        await eventually(lambda: len(fleet.jobs.jobs) == 20)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for each in fleet.batches.watch(batch.id):
+                if each.completed == 19:
+                    break
+        before = await fleet.lines(each.output_file_id)
+        await fleet.jobs.publish(echo(next(job for job in fleet.jobs.jobs if "Row 20." in str(job.request))))
+        ended = await fleet.ended(batch)
+
+    after = await fleet.lines(ended.output_file_id)
+    assert after[:19] == before, "what was read once never changes"
+    assert len(after) == 20
+
+
+async def test_rows_without_an_answer_are_in_a_file_of_their_own() -> None:
+    fleet = BatchFleet(lambda job: failed(job) if "Row 7." in str(job.request) else echo(job))
+
+    batch = await run(fleet, as_lines(ROWS))
+
+    assert (batch.status, batch.completed, batch.failed) == (BatchStatus.COMPLETED, 19, 1)
+    [line] = await fleet.lines(batch.error_file_id)
+    assert (line["custom_id"], line["response"], line["error"]["code"]) == ("row-7", None, "failed")
+
+
+async def test_where_all_rows_fail_there_is_no_file_of_answers() -> None:
+    fleet = BatchFleet(failed)
+
+    batch = await run(fleet, as_lines(ROWS))
+
+    assert (batch.status, batch.output_file_id, batch.failed) == (BatchStatus.COMPLETED, None, 20)
+    assert len(await fleet.lines(batch.error_file_id)) == 20
+
+
+BAD = {
+    "no JSON": (b"{", "line"),
+    "an array": (b"[1]", "line"),
+    "NaN": (b'{"task": "a", "messages": [], "max_cost_usd": NaN}', "line"),
+    "no UTF-8": (b'{"custom_id": "\xff"}', "line"),
+    "no body": (json.dumps({k: v for k, v in openai_row(1).items() if k != "body"}).encode(), "body"),
+    "another endpoint": (json.dumps(openai_row(99, url="/v1/embeddings")).encode(), "url"),
+    "half a surrogate pair": (
+        b'{"custom_id": "\\ud800", "method": "POST", "url": "/v1/chat/completions", "body": {}}',
+        "custom_id",
+    ),
+    "an id that is there already": (json.dumps(openai_row(3)).encode(), "custom_id"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_line_that_is_no_job_fails_the_batch_before_anything_runs(name: str) -> None:
+    line, field = BAD[name]
+    fleet = BatchFleet()
+
+    batch = await run(fleet, as_lines(ROWS) + line + b"\n")
+
+    assert batch.status is BatchStatus.FAILED
+    [problem] = batch.problems
+    assert (problem.line, problem.byte, problem.field) == (21, len(as_lines(ROWS)), field)
+    assert batch.problem_count == 1
+    assert fleet.jobs.jobs == []
+    assert batch.failed_at is not None
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_with_keep_going_the_good_rows_run_and_the_bad_one_is_told_of(name: str) -> None:
+    line, field = BAD[name]
+    fleet = BatchFleet()
+
+    batch = await run(fleet, b"\n" + line + b"\r\n" + as_lines(ROWS), keep_going=True)
+
+    assert (batch.status, batch.total, batch.completed, batch.failed) == (BatchStatus.COMPLETED, 21, 20, 1)
+    refused = 5 if name.startswith("an id") else 2
+    assert [(each.line, each.field) for each in batch.problems] == [(refused, field)]
+    [error] = await fleet.lines(batch.error_file_id)
+    assert (error["error"]["code"], error["line"]) == ("invalid_line", refused)
+    assert len(fleet.jobs.jobs) == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n \r\n"])
+async def test_a_file_without_a_row_fails(content: bytes) -> None:
+    batch = await run(BatchFleet(), content)
+
+    assert batch.status is BatchStatus.FAILED
+    assert [(each.line, each.field, each.rule) for each in batch.problems] == [(0, "input_file_id", "must have a row")]
+
+
+async def test_a_file_that_is_not_there_fails_the_batch() -> None:
+    batch = await run(BatchFleet(), b"", input_file_id=f"file-{'0' * 24}")
+
+    assert (batch.status, batch.problems[0].rule) == (BatchStatus.FAILED, "must be a file of yours")
+
+
+async def test_lines_may_end_as_on_windows_begin_with_a_mark_and_hold_any_character() -> None:
+    fleet = BatchFleet()
+    odd = openai_row(2, custom_id="\u2028\u0085ü")
+    content = (
+        b"\xef\xbb\xbf" + as_lines([openai_row(1)])[:-1] + b"\r\n\r\n" + json.dumps(odd, ensure_ascii=False).encode()
+    )
+
+    batch = await run(fleet, content)
+
+    assert (batch.status, batch.completed) == (BatchStatus.COMPLETED, 2)
+    assert custom_ids(await fleet.lines(batch.output_file_id)) == ["row-1", "\u2028\u0085ü"]
+
+
+async def test_what_the_batch_says_of_all_rows_holds_for_those_that_say_nothing() -> None:
+    fleet = BatchFleet()
+    rows = [
+        {"task": "nudge", "messages": [{"role": "user", "content": "a"}]},
+        {"task": "nudge", "messages": [{"role": "user", "content": "b"}], "tier": "complex", "deadline_seconds": 5},
+    ]
+
+    await run(fleet, as_lines(rows), defaults=JobOptions(tier="simple", cloud="deny", deadline_seconds=60.0))
+
+    first, second = sorted(fleet.jobs.jobs, key=lambda job: str(job.request))
+    assert (first.tier, second.tier) == ("simple", "complex")
+    assert first.cloud == second.cloud
+    assert first.deadline_at is not None and second.deadline_at is not None
+    assert first.deadline_at - second.deadline_at > 30
+
+
+async def test_no_row_may_take_longer_than_its_batch() -> None:
+    fleet = BatchFleet()
+
+    batch = await run(fleet, as_lines(ROWS), completion_window_seconds=3600.0)
+
+    assert {job.deadline_at for job in fleet.jobs.jobs} == {batch.expires_at}
+
+
+@pytest.mark.parametrize("defaults", [{"tier": "huge"}, {"colour": "blue"}])
+async def test_options_that_no_door_lets_in_fail_the_batch_and_no_other(defaults: dict[str, Any]) -> None:
+    fleet = BatchFleet()
+    async with fleet.running():
+        bad = await fleet.submit(as_lines(ROWS), defaults=defaults)
+        good = await fleet.submit(as_lines(ROWS))
+        assert (await fleet.ended(bad)).status is BatchStatus.FAILED
+        assert (await fleet.ended(good)).status is BatchStatus.COMPLETED
+
+
+async def test_progress_that_no_runner_has_written_fails_the_batch() -> None:
+    forged = Progress(3, "!", 10, Place(1, 1, 1))
+
+    batch = await run(BatchFleet(), as_lines(ROWS), progress=forged, total=20, status=BatchStatus.IN_PROGRESS)
+
+    assert batch.status is BatchStatus.FAILED
+
+
+async def test_rows_go_in_the_order_that_is_asked_for() -> None:
+    fleet = BatchFleet()
+    async with fleet.running(order=lambda rows: range(len(rows) - 1, -1, -1)):
+        await fleet.ended(await fleet.submit(as_lines(ROWS)))
+
+    assert [job.request["messages"][0]["content"] for job in fleet.jobs.jobs] == [f"Row {n}." for n in range(20, 0, -1)]
+
+
+async def test_no_more_rows_are_in_flight_than_the_window_has() -> None:
+    fleet = BatchFleet(lambda job: None)
+    async with fleet.running(window=3):
+        batch = await fleet.submit(as_lines(ROWS))
+        for answered in range(20):
+            await eventually(lambda count=answered: len(fleet.jobs.jobs) > count)
+            assert len(fleet.jobs.jobs) <= answered + 3
+            await fleet.jobs.publish(echo(fleet.jobs.jobs[answered]))
+        assert (await fleet.ended(batch)).completed == 20
+
+
+# how a batch ends before its rows do
+
+
+async def test_a_cancelled_batch_keeps_what_it_has_and_says_of_the_rest_that_it_was_cancelled() -> None:
+    fleet = BatchFleet(lambda job: None)
+    async with fleet.running(window=3):
+        batch = await fleet.submit(as_lines(ROWS))
+        await eventually(lambda: len(fleet.jobs.jobs) == 3)
+        await fleet.jobs.publish(echo(fleet.jobs.jobs[0]))
+        await eventually(lambda: len(fleet.jobs.jobs) == 4)
+        await cancel(fleet.batches, batch.id, time.time())
+        wished = await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
+        assert wished
+        await fleet.jobs.publish(*map(echo, fleet.jobs.jobs[1:]))
+        ended = await fleet.ended(batch)
+
+    assert (ended.status, ended.completed, ended.failed) == (BatchStatus.CANCELLED, 4, 16)
+    errors = await fleet.lines(ended.error_file_id)
+    assert {line["error"]["code"] for line in errors} == {"batch_cancelled"}
+    assert len(errors) + len(await fleet.lines(ended.output_file_id)) == 20
+    assert len(fleet.jobs.jobs) == 4, "nothing more was submitted"
+    assert ended.cancelled_at and ended.cancelling_at
+
+
+async def test_a_batch_that_is_cancelled_before_it_runs_ends_with_nothing() -> None:
+    fleet = BatchFleet()
+    batch = await fleet.submit(as_lines(ROWS))
+    await cancel(fleet.batches, batch.id, time.time())
+
+    async with fleet.running():
+        ended = await fleet.ended(batch)
+
+    assert (ended.status, ended.total, ended.output_file_id, ended.error_file_id) == (
+        BatchStatus.CANCELLED,
+        0,
+        None,
+        None,
+    )
+    assert fleet.jobs.jobs == []
+
+
+async def test_cancelling_twice_or_what_has_ended_changes_nothing() -> None:
+    fleet = BatchFleet()
+    batch = await fleet.submit(as_lines(ROWS))
+    first = await cancel(fleet.batches, batch.id, 5.0)
+    assert await cancel(fleet.batches, batch.id, 9.0) == first
+    async with fleet.running():
+        ended = await fleet.ended(batch)
+
+    assert await cancel(fleet.batches, batch.id, 9.0) == ended
+    assert await cancel(fleet.batches, f"batch_{'0' * 24}", 9.0) is None
+
+
+async def test_a_batch_that_expires_says_so_of_every_row_without_a_result() -> None:
+    fleet = BatchFleet(lambda job: None)
+    clock = [time.time()]
+    async with fleet.running(window=3, now=lambda: clock[0]):
+        batch = await fleet.submit(as_lines(ROWS), completion_window_seconds=3600.0)
+        await eventually(lambda: len(fleet.jobs.jobs) == 3)
+        clock[0] += 3601.0
+        await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
+        await fleet.jobs.publish(*map(echo, fleet.jobs.jobs))
+        ended = await fleet.ended(batch)
+
+    assert (ended.status, ended.completed, ended.failed) == (BatchStatus.EXPIRED, 3, 17)
+    assert {line["error"]["code"] for line in await fleet.lines(ended.error_file_id)} == {"batch_expired"}
+    assert ended.expired_at == clock[0]
+
+
+async def test_rows_that_do_not_end_keep_a_cancelled_batch_from_ending_for_a_while_only() -> None:
+    fleet = BatchFleet(lambda job: None)
+    clock = [0.0]
+    async with fleet.running(window=3, monotonic=lambda: clock[0]):
+        batch = await fleet.submit(as_lines(ROWS))
+        await eventually(lambda: len(fleet.jobs.jobs) == 3)
+        await cancel(fleet.batches, batch.id, time.time())
+        await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
+        clock[0] += 601.0
+        ended = await fleet.ended(batch)
+
+    assert (ended.status, ended.failed) == (BatchStatus.CANCELLED, 20)
+
+
+# again
+
+
+async def test_retrying_runs_the_rows_without_an_answer_and_no_others() -> None:
+    fleet = BatchFleet(lambda job: failed(job) if "7" in str(job.request) else echo(job))
+    async with fleet.running():
+        first = await fleet.ended(await fleet.submit(as_lines(ROWS), metadata={"night": "1"}))
+        fleet.jobs.answer = echo
+        before = len(fleet.jobs.jobs)
+        again = await retry_failed(fleet.batches, first.id, time.time())
+        assert again is not None
+        second = await fleet.ended(again)
+
+    assert (first.completed, first.failed) == (18, 2)
+    assert (second.total, second.completed, second.failed, second.retries) == (2, 2, 0, first.id)
+    assert custom_ids(await fleet.lines(second.output_file_id)) == ["row-17", "row-7"]
+    assert [line["line"] for line in await fleet.lines(second.output_file_id)] == [7, 17]
+    assert len(fleet.jobs.jobs) == before + 2
+    assert second.metadata == {"night": "1"}
+
+
+async def test_a_cancelled_batch_is_retried_from_where_it_was() -> None:
+    fleet = BatchFleet(lambda job: None)
+    async with fleet.running(window=3):
+        first = await fleet.submit(as_lines(ROWS))
+        await eventually(lambda: len(fleet.jobs.jobs) == 3)
+        await cancel(fleet.batches, first.id, time.time())
+        await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
+        await fleet.jobs.publish(*map(echo, fleet.jobs.jobs))
+        await fleet.ended(first)
+        fleet.jobs.answer = echo
+        again = await retry_failed(fleet.batches, first.id, time.time())
+        assert again is not None
+        second = await fleet.ended(again)
+
+    assert (second.total, second.completed) == (17, 17)
+    assert len(fleet.jobs.jobs) == 20, "no row ran twice"
+
+
+async def test_a_line_that_is_no_job_is_not_retried() -> None:
+    fleet = BatchFleet(lambda job: failed(job) if "Row 7." in str(job.request) else echo(job))
+    async with fleet.running():
+        first = await fleet.ended(await fleet.submit(as_lines(ROWS) + b"{\n", keep_going=True))
+        fleet.jobs.answer = echo
+        again = await retry_failed(fleet.batches, first.id, time.time())
+        assert again is not None
+        second = await fleet.ended(again)
+
+    assert (first.failed, second.total, second.completed) == (2, 1, 1)
+
+
+async def test_only_what_has_ended_and_lacks_answers_is_retried() -> None:
+    fleet = BatchFleet()
+    batch = await fleet.submit(as_lines(ROWS))
+    with pytest.raises(ConfigError, match="has not ended"):
+        await retry_failed(fleet.batches, batch.id, 9.0)
+    async with fleet.running():
+        await fleet.ended(batch)
+    with pytest.raises(ConfigError, match="no row to retry"):
+        await retry_failed(fleet.batches, batch.id, 9.0)
+    assert await retry_failed(fleet.batches, f"batch_{'0' * 24}", 9.0) is None
+
+
+# money
+
+
+async def test_all_rows_together_are_never_allowed_more_than_the_batch_may_cost() -> None:
+    def spend_all(job: Job) -> Result:
+        assert job.max_cost_usd is not None
+        answered = echo(job)
+        [attempt] = answered.attempts
+        return replace(answered, attempts=(replace(attempt, cost_usd=job.max_cost_usd),))
+
+    fleet = BatchFleet(spend_all)
+    async with fleet.running(window=3):
+        batch = await fleet.ended(await fleet.submit(as_lines(ROWS), max_cost_nano_usd=1_000_000_000))
+
+    assert batch.completed == 20
+    assert 990_000_000 <= batch.cost_nano_usd <= 1_000_000_000
+
+
+# the death of a runner
+
+
+async def test_another_runner_goes_on_where_one_has_handed_over() -> None:
+    fleet = BatchFleet(lambda job: None)
+    batch = await fleet.submit(as_lines(ROWS))
+    async with fleet.jobs.running():
+        async with fleet.runs(window=5):
+            await eventually(lambda: len(fleet.jobs.jobs) == 5)
+            await fleet.jobs.publish(*map(echo, fleet.jobs.jobs[:2]))
+            await eventually(lambda: len(fleet.jobs.jobs) == 7)
+        answered = fleet.jobs.jobs[2:]
+        fleet.jobs.answer = echo
+        async with fleet.runs(window=5):
+            await fleet.jobs.publish(*map(echo, answered))
+            ended = await fleet.ended(batch)
+
+    assert (ended.completed, ended.failed) == (20, 0)
+    assert custom_ids(await fleet.lines(ended.output_file_id)) == custom_ids(ROWS)
+    assert set(fleet.runs_of_rows().values()) == {1}
+
+
+async def test_a_row_that_waited_longer_than_the_broker_remembers_ids_is_not_submitted_again() -> None:
+    fleet = BatchFleet(echo)
+    fleet.jobs.broker._duplicate_window_seconds = 0.0
+    batch = await fleet.submit(as_lines(ROWS))
+    async with fleet.runs(window=5):
+        await eventually(lambda: fleet.jobs.broker.depths().jobs.total() == 5)
+    async with fleet.runs(window=5), fleet.jobs.running():
+        ended = await fleet.ended(batch)
+
+    assert ended.completed == 20
+    assert set(fleet.runs_of_rows().values()) == {1}
+
+
+async def test_a_batch_is_run_by_one_of_two_runners() -> None:
+    fleet = BatchFleet()
+    async with fleet.running(), fleet.runs():
+        ended = [await fleet.ended(await fleet.submit(as_lines(ROWS))) for _ in range(3)]
+
+    assert {each.completed for each in ended} == {20}
+    assert set(fleet.runs_of_rows().values()) == {1}
+    assert len(fleet.told) == 3
+
+
+async def test_a_batch_whose_end_was_not_told_is_told_of() -> None:
+    fleet = BatchFleet()
+    batch = await fleet.submit(as_lines(ROWS), status=BatchStatus.COMPLETED, completed_at=5.0)
+
+    async with fleet.running():
+        await fleet.ended(batch)
+
+    assert [each.id for each in fleet.told] == [batch.id]
+    assert fleet.jobs.jobs == []
