@@ -22,6 +22,7 @@ from fleet.model.result import Kept, LedgerEntry, LedgerLine, LedgerStream, Outb
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Sampling, Span
 from fleet.model.submission import Submission
+from fleet.model.webhook import Announced
 
 
 class JobQueue(Protocol):
@@ -330,6 +331,16 @@ class AllBatches(Protocol):
     def files(self, tenant: str) -> FileStore: ...
 
     def batches(self, tenant: str) -> BatchStore: ...
+
+
+class EventOutbox(Protocol):
+    """Where events wait until the webhooks of their tenants have been told."""
+
+    async def announce(self, announced: Sequence[Announced]) -> None:
+        """Store what has happened, or the responses to wait for; what is known already is not stored again.
+
+        Raises: QueueUnavailable; then some of it may be stored.
+        """
 
 
 class Backend(Protocol):

@@ -20,6 +20,7 @@ from fleet.app.worker import rules_of
 from fleet.loopback import free_ports, is_free
 from fleet.model.errors import ConfigError, FleetError, QueueUnavailable
 from fleet.settings.environment import Settings
+from fleet.webhooks.signing import KEY_VARIABLE
 from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import JetStreamQueue
 from queues.server.embedded import EmbeddedServer
@@ -114,6 +115,7 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
         has_ledger = settings.nats_url is None and _ledger_writer(settings, nats_url, parts)
         if settings.nats_url is None:
             _batch_runner(settings, nats_url, parts)
+            _webhooks(settings, nats_url, parts)
         on_progress("starting Ray")
         serve_url, dashboard_url = await asyncio.to_thread(_ray, settings, nats_url, ports, parts)
         on_progress("starting the models (about a minute on a small machine)")
@@ -155,6 +157,14 @@ def _ledger_writer(settings: Settings, nats_url: str, parts: AsyncExitStack) -> 
 def _batch_runner(settings: Settings, nats_url: str, parts: AsyncExitStack) -> None:
     """Start the runner of batches as a process of its own. The broker must be ours, as for the ledger's writer."""
     _own_process(("batches", "run"), {}, settings, nats_url, parts)
+
+
+def _webhooks(settings: Settings, nats_url: str, parts: AsyncExitStack) -> None:
+    """Start the process that delivers events. Their key is in the environment, where the gateway finds it too."""
+    from fleet.app.webhooks import local_key
+
+    os.environ.setdefault(KEY_VARIABLE, local_key(settings.data_dir))
+    _own_process(("webhooks", "run"), {}, settings, nats_url, parts)
 
 
 def _own_process(

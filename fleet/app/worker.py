@@ -163,7 +163,7 @@ class DispatcherProcess:
         try:
             backends = self._backends()
             await apply(connection.nats.jetstream(), TopologySpec())
-            await _unless(closed, self._serve(connection, backends))
+            await unless_closed(closed, self._serve(connection, backends))
         finally:
             if self._tracer is not None:
                 self._tracer.close()
@@ -225,7 +225,7 @@ class DispatcherProcess:
             await self._dispatcher.drain()
 
 
-async def _unless(closed: asyncio.Event, serving: Coroutine[None, None, None]) -> None:
+async def unless_closed(closed: asyncio.Event, serving: Coroutine[None, None, None]) -> None:
     """Serve until done, or raise once nats-py has given the connection up for good, so that a supervisor restarts us.
 
     Raises: LoginRefused if the connection ended for good.

@@ -29,6 +29,7 @@ from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
 from fleet.cli.ops.scale import scale
 from fleet.cli.output import Output, friendly
+from fleet.cli.webhooks import webhooks_app
 from fleet.model.feedback import Verdict
 from fleet.model.job import Lane, Plan, Tier
 
@@ -51,6 +52,7 @@ app.add_typer(report_app, name="report")
 app.add_typer(content_app, name="content")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(gateway_app, name="gateway")
+app.add_typer(webhooks_app, name="webhooks")
 ledger_app.command()(receipts.verify)
 ledger_app.command()(receipts.prove)
 ledger_app.command()(receipts.key)

@@ -4,6 +4,7 @@ FleetError
 ├── ConfigError        settings, rules or catalogue are wrong; names the field and the rule
 ├── InvalidJob         a job cannot be accepted; names the field and the rule
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
+├── InvalidWebhook     a webhook endpoint cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
 │   ├── NotSettled     everything is stored, only the settlement is not confirmed (`fleet.model.delivery`)
 │   └── QueueRefused   it answered and said no: a stream that is missing or full, JetStream that is off
@@ -38,6 +39,10 @@ class InvalidJob(FieldError):
 
 class InvalidFeedback(FieldError):
     """Feedback cannot be accepted."""
+
+
+class InvalidWebhook(FieldError):
+    """A webhook endpoint cannot be accepted."""
 
 
 class QueueUnavailable(FleetError):

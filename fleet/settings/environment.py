@@ -6,6 +6,7 @@ Keys of providers are no settings: `fleet.providers.keys` reads each from the en
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -101,6 +102,21 @@ def _tenant(value: str) -> str:
     return value
 
 
+def _networks(value: str) -> str:
+    try:
+        networks_in(value)
+    except ValueError:
+        raise ValueError("must be networks such as 10.20.0.0/16, with commas between") from None
+    return value
+
+
+def networks_in(text: str) -> tuple[Network, ...]:
+    """Return the networks in a text, with commas between. Raises: ValueError."""
+    return tuple(ipaddress.ip_network(each.strip()) for each in text.split(",") if each.strip())
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 HttpAddress = Annotated[str, AfterValidator(_http_url)]
 
@@ -132,6 +148,8 @@ class Settings(BaseSettings):
     is the Prometheus that evaluates the fleet's alerts.
     The gateway listens on `gateway_host` and `gateway_port` (0: any free one). With a certificate and its key it speaks
     TLS.
+    Webhooks are sent to the internet, and into `webhook_networks` (with commas between); `webhook_ca_path` holds
+    certificates to trust there beside the public authorities'.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -184,6 +202,8 @@ class Settings(BaseSettings):
     gateway_port: Port = 8280
     gateway_tls_cert_path: FilePath | None = None
     gateway_tls_key_path: FilePath | None = None
+    webhook_networks: Annotated[str, AfterValidator(_networks)] = ""
+    webhook_ca_path: FilePath | None = None
 
     def base_url(self, provider: str) -> str | None:
         """Return the URL to reach the provider at instead of its public address."""

@@ -144,6 +144,18 @@ MEANINGS: Final[Mapping[str, str]] = {
     "spot_metadata_silent": "The metadata service of the machine does not answer; logged when it begins.",
     "spot_notice": "AWS takes the machine back in so many seconds.",
     "spot_watched": "The notice of the machine's end is watched for.",
+    # webhooks
+    "webhook_attempt_failed": "An endpoint did not take an event; it is sent again by the schedule.",
+    "webhook_attempt_met_a_bug": "A bug met an attempt to send an event, which counts as failed.",
+    "webhook_backlog_full": "An endpoint has too much waiting and is not told of more; logged when it begins.",
+    "webhook_endpoint_ended": "An endpoint said that it is gone (410), and is sent nothing any more.",
+    "webhook_endpoint_left_out": "A stored endpoint cannot be read, and is sent nothing.",
+    "webhook_event_skipped": "A message on EVENTS holds no event and is skipped.",
+    "webhook_given_up": "All attempts to tell an endpoint of an event have failed.",
+    "webhook_leases_not_renewed": "Leases of events were not renewed; another process may send them too.",
+    "webhook_met_a_bug": "A bug met a message on EVENTS, which is taken again in a minute.",
+    "webhook_not_carried_on": "A message on EVENTS was not carried on, because the broker is away; it comes again.",
+    "webhooks_not_taken": "Events were not taken, because the broker does not answer; it is tried again.",
     # console
     "console_login": "Somebody came in with the operator's token.",
     "console_login_refused": "Somebody tried to come in with another token than the operator's.",

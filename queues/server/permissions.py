@@ -21,6 +21,7 @@ from queues.wire.subjects import (
     CANCELS,
     CONTENT,
     DEAD,
+    EVENTS,
     FEEDBACK,
     FILES,
     JOBS,
@@ -32,10 +33,14 @@ from queues.wire.subjects import (
     SPEND,
     STARTS,
     SUBJECTS,
+    WEBHOOKS,
     WORK,
     arrival_subject,
     batches_subject,
     cancel_subject,
+    delivery_subject,
+    endpoint_subject,
+    event_subject,
     feedback_subject,
     file_chunk_subject,
     job_subject,
@@ -72,6 +77,7 @@ def fleet_users() -> tuple[User, ...]:
         _console(),
         _bulk(),
         _gateway(),
+        _webhooks(),
     )
 
 
@@ -196,7 +202,7 @@ def _console() -> User:
 def _bulk() -> User:
     # It asks whether a job still waits before it submits the job again, so it sees the jobs of all publishers.
     asked = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (JOBS, WORK, RESULTS, BATCHES))
-    publish = (job_subject(Lane.BULK, "*"), *_answers(), *asked, f"{API}.STREAM.INFO.{BATCHES}")
+    publish = (job_subject(Lane.BULK, "*"), *_answers(), *asked, f"{API}.STREAM.INFO.{BATCHES}", event_subject("*"))
     return _user(
         "bulk", "runs the batches of all tenants: reads their files, writes what came of each row", publish, _HEARD
     )
@@ -206,7 +212,8 @@ def _gateway() -> User:
     submits = (*(job_subject(lane, "*") for lane in Lane), feedback_subject("*", Witness.USER))
     records = (*SUBJECTS[RESPONSES], f"{API}.STREAM.MSG.GET.{RESPONSES}", f"{API}.STREAM.MSG.GET.{BATCHES}")
     depths = (f"{API}.STREAM.INFO.{JOBS}", f"{API}.STREAM.INFO.{WORK}")
-    publish = (*submits, *_answers(), *records, *depths)
+    endpoints = (endpoint_subject("*", "*"), *_looks_up(WEBHOOKS), f"{API}.STREAM.MSG.DELETE.{WEBHOOKS}")
+    publish = (*submits, *_answers(), *records, *depths, event_subject("*"), *endpoints)
     return _user("gateway", "speaks HTTP for all tenants: may do for each what the tenant may", publish, _HEARD)
 
 
@@ -219,6 +226,20 @@ def _answers() -> Iterator[str]:
     yield f"{API}.DIRECT.GET.{RESULTS}.{result_subject('*', '*')}"
     yield f"{API}.DIRECT.GET.{LARGE_RESULTS}.{object_chunk_subject('*.*.*', '*')}"
     yield from _files_and_batches("*")
+
+
+def _webhooks() -> User:
+    deliveries = (*_pulls(EVENTS), f"{API}.STREAM.INFO.{EVENTS}", delivery_subject("*", "*", "*"))
+    # It ends an endpoint that is gone for good, and looks whether a response has its result.
+    results = (f"{API}.DIRECT.GET.{RESULTS}.>", f"{API}.DIRECT.GET.{LARGE_RESULTS}.>")
+    publish = (*deliveries, endpoint_subject("*", "*"), *_looks_up(WEBHOOKS), *results)
+    return _user("webhooks", "`fleet webhooks run`: tells the endpoints of all tenants what has happened", publish)
+
+
+def _looks_up(stream: str) -> Iterator[str]:
+    """Yield the rights to read single messages of a stream, and to list its subjects."""
+    yield f"{API}.STREAM.INFO.{stream}"
+    yield f"{API}.STREAM.MSG.GET.{stream}"
 
 
 def _user(name: str, purpose: str, publish: tuple[str, ...], heard: tuple[str, ...] = ()) -> User:

@@ -21,6 +21,7 @@ STARTS = "STARTS"
 START_SUBJECTS = "starts."
 CANCELS = "CANCELS"
 CONTENT = "CONTENT"
+EVENTS = "EVENTS"
 CALIBRATIONS = "KV_calibrations"
 """The stream under the key-value bucket `calibrations`."""
 
@@ -40,6 +41,9 @@ BATCHES = "KV_batches"
 RESPONSES = "KV_responses"
 """The stream under the key-value bucket `responses`."""
 
+WEBHOOKS = "KV_webhooks"
+"""The stream under the key-value bucket `webhooks`."""
+
 LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
 """The stream under the object store `results-large`."""
@@ -55,6 +59,7 @@ _STREAMS = {
     "cancels": CANCELS,
     "content": CONTENT,
     "files": FILES,
+    "events": EVENTS,
     "$KV": "KV_{}",
     "$O": "OBJ_{}",
 }
@@ -118,6 +123,15 @@ def content_subject(tenant: str) -> str:
     return f"content.{tenant}"
 
 
+def event_subject(tenant: str) -> str:
+    return f"events.{tenant}"
+
+
+def delivery_subject(tenant: str, endpoint_id: str, event_id: str) -> str:
+    """Return the subject of an event on its way to an endpoint."""
+    return f"events.{tenant}.{endpoint_id}.{event_id}"
+
+
 def object_chunk_subject(name: str, number: int | str) -> str:
     return f"$O.{LARGE_RESULTS_BUCKET}.C.{name}.{number}"
 
@@ -167,6 +181,10 @@ def list_key(tenant: str, kind: str) -> str:
     return f"{tenant}.list.{kind}"
 
 
+def endpoint_subject(tenant: str, endpoint_id: str) -> str:
+    return f"$KV.webhooks.{tenant}.{endpoint_id}"
+
+
 SUBJECTS: Mapping[str, tuple[str, ...]] = {
     # A lane that nobody serves is no subject of the stream: its publisher learns at once that nobody answers.
     JOBS: tuple(job_subject(lane, "*") for lane in Lane),
@@ -179,6 +197,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     STARTS: (f"{START_SUBJECTS}*.*.*.*",),
     CANCELS: (cancel_subject("*", "*"),),
     CONTENT: (content_subject("*"),),
+    EVENTS: (event_subject("*"), delivery_subject("*", "*", "*")),
     LARGE_RESULTS: tuple(f"$O.{LARGE_RESULTS_BUCKET}.{kind}.>" for kind in "CM"),
     CALIBRATIONS: (calibration_subject(">"),),
     SPEND: (spend_subject(">"),),
@@ -187,6 +206,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     FILES: (file_chunk_subject("*", "*", "*", "*"),),
     BATCHES: (batches_subject(">"),),
     RESPONSES: (response_subject("*", "*"),),
+    WEBHOOKS: (endpoint_subject("*", "*"),),
 }
 """The subjects that each stream stores."""
 

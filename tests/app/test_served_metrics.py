@@ -35,7 +35,10 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CLOUD_ONLY = {"fleet.replicas", "fleet.replicas_starting"}
 """Metrics without a series where no target is self-hosted."""
 
-DISPATCHERS = [metric for name, group in GROUPS.items() if "ledger" not in name for metric in group]
+OTHERS = {"Writer of the ledger database", "Gateway", "Delivery of webhooks"}
+"""The groups of metrics that other processes have."""
+
+DISPATCHERS = [metric for name, group in GROUPS.items() if name not in OTHERS for metric in group]
 SERIES = {name for metric in DISPATCHERS if metric.name not in CLOUD_ONLY for name in metric.series}
 
 

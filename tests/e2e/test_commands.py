@@ -27,6 +27,7 @@ def test_status_shows_every_model_running(fleet):
         "DEAD",
         "FEEDBACK",
         "CONTENT",
+        "EVENTS",
         "STARTS",
         "CANCELS",
         "OBJ_results-large",
@@ -37,6 +38,7 @@ def test_status_shows_every_model_running(fleet):
         "FILES",
         "KV_batches",
         "KV_responses",
+        "KV_webhooks",
     }
 
 

@@ -13,6 +13,7 @@ from fleet.ports import (
     CalibrationStore,
     Cancels,
     DeadLetters,
+    EventOutbox,
     FileStore,
     JobDesk,
     JobQueue,
@@ -20,6 +21,7 @@ from fleet.ports import (
     KeyStore,
     LedgerFeed,
 )
+from fleet.webhooks.ports import EndpointStore, EventFeed
 from queues.batches import EveryBatch, JetStreamShelf, MemoryShelf, Shelf, TenantBatches, TenantFiles
 from queues.batches.shelf import rewrite
 from queues.jetstream.client.connection import Connection, connect
@@ -32,7 +34,10 @@ from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
 from queues.jetstream.stores.keys import JetStreamKeys, MemoryKeys
 from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
 from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.webhooks.endpoints import JetStreamEndpoints
+from queues.jetstream.webhooks.events import JetStreamEvents, JetStreamOutbox
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
+from queues.memory.webhooks import MemoryEndpoints, MemoryEvents
 from queues.wire.letters import Message
 
 STREAMS = (
@@ -45,11 +50,13 @@ STREAMS = (
     "STARTS",
     "CANCELS",
     "CONTENT",
+    "EVENTS",
     "OBJ_results-large",
     "KV_calibrations",
     "KV_keys",
     "FILES",
     "KV_batches",
+    "KV_webhooks",
 )
 
 
@@ -84,6 +91,14 @@ class Rig(Protocol):
     async def write_entry(self, key: str, body: bytes) -> None:
         """Write an entry of the bucket `batches` as a stranger would."""
 
+    def endpoints(self) -> EndpointStore:
+        """Return, at each call, another holder of the same webhook endpoints."""
+
+    def outbox(self) -> EventOutbox: ...
+
+    def events(self) -> EventFeed:
+        """Return, at each call, another feed of what the outbox holds."""
+
     async def inject(self, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Publish bytes as a stranger would."""
 
@@ -117,6 +132,8 @@ class MemoryRig(_OnShelf):
         self.rival = MemoryQueue(self.broker)
         self._calibrations = MemoryCalibrations()
         self._keys = MemoryKeys()
+        self._endpoints = MemoryEndpoints()
+        self._events = MemoryEvents(lease_seconds=ack_wait_seconds)
 
     def desk(self, tenant: str) -> MemoryDesk:
         return MemoryDesk(self.broker, tenant)
@@ -136,6 +153,15 @@ class MemoryRig(_OnShelf):
     def cancels(self) -> MemoryCancels:
         return MemoryCancels(self.broker)
 
+    def endpoints(self) -> MemoryEndpoints:
+        return self._endpoints
+
+    def outbox(self) -> MemoryEvents:
+        return self._events
+
+    def events(self) -> MemoryEvents:
+        return self._events
+
     def dead_letters(self) -> MemoryDeadLetters:
         return MemoryDeadLetters(self.broker)
 
@@ -150,6 +176,7 @@ class JetStreamRig(_OnShelf):
     def __init__(self, connection: Connection, rival: Connection, ack_wait_seconds: float) -> None:
         self.connection = connection
         self.shelf = JetStreamShelf(connection)
+        self._ack_wait_seconds = ack_wait_seconds
         self.queue = JetStreamQueue(connection, ack_wait_seconds)
         self.rival = JetStreamQueue(rival, ack_wait_seconds)
 
@@ -173,6 +200,15 @@ class JetStreamRig(_OnShelf):
 
     def cancels(self) -> JetStreamCancels:
         return JetStreamCancels(self.connection)
+
+    def endpoints(self) -> JetStreamEndpoints:
+        return JetStreamEndpoints(self.connection)
+
+    def outbox(self) -> JetStreamOutbox:
+        return JetStreamOutbox(self.connection)
+
+    def events(self) -> JetStreamEvents:
+        return JetStreamEvents(self.connection, self._ack_wait_seconds)
 
     def dead_letters(self) -> JetStreamDeadLetters:
         return JetStreamDeadLetters(self.connection)

@@ -84,9 +84,11 @@ MODEL_LABELS: Final = ("target", GEN_AI_OPERATION, GEN_AI_PROVIDER, GEN_AI_REQUE
 LABELS: Final[Mapping[str, str]] = {
     "lane": "`interactive`, `standard`, `bulk`",
     "status": "the status of a result ([wire](wire.md))",
-    "reason": "the reason word of a result, an escalation or a dead letter (`fleet/model/reason.py`)",
+    "reason": "the reason word of a result, an escalation or a dead letter (`fleet/model/reason.py`); "
+    "of a webhook, [why it did not arrive](../how-to/webhooks.md#watch-it)",
     "target": "a target of the catalogue",
-    "outcome": "`answered`, or the kind of the failure (`fleet/model/attempt.py`)",
+    "outcome": "`answered`, or the kind of the failure (`fleet/model/attempt.py`); "
+    "of a webhook: `delivered`, `failed`, `gone`",
     "scope": "`fleet`",
     "task": "the task family of a calibration; `*` stands for all",
     "kind": "of a calibration: the kind of output, `*` stands for all; of a cache: `exact`, `semantic`",
@@ -255,6 +257,15 @@ GATEWAY_SECONDS: Final = _histogram(
     *("route",),
 )
 GATEWAY_OPEN: Final = _gauge("fleet.gateway_open_requests", "{request}", "Requests under way in this gateway.")
+WEBHOOK_ATTEMPTS: Final = _counter(
+    "fleet.webhook_attempts", "{attempt}", "Attempts to tell an endpoint of an event.", "outcome"
+)
+WEBHOOKS_GIVEN_UP: Final = _counter(
+    "fleet.webhooks_given_up", "{webhook}", "Events that an endpoint is not told of, by why.", "reason"
+)
+WEBHOOKS_WAITING: Final = _gauge(
+    "fleet.webhooks_waiting", "{webhook}", "Events that wait to be told, or to be told again.", shared=True
+)
 
 GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Jobs": (
@@ -272,8 +283,8 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Money and trust now": (SPEND, SPEND_LIMIT, CALIBRATION, PROMISE_WITHDRAWN),
     "Writer of the ledger database": (LEDGER_LAG_LINES, LEDGER_LAG_SECONDS, LEDGER_LINES, LEDGER_ERRORS),
     "Gateway": (GATEWAY_REQUESTS, GATEWAY_SECONDS, GATEWAY_OPEN),
+    "Delivery of webhooks": (WEBHOOK_ATTEMPTS, WEBHOOKS_GIVEN_UP, WEBHOOKS_WAITING),
 }
-"""The metrics by what they are about. The last two groups are the ledger writer's and the gateway's, the others every
-dispatcher's."""
+"""The metrics by what they are about, or by the process that has them; all others are every dispatcher's."""
 
 METRICS: Final = tuple(metric for group in GROUPS.values() for metric in group)

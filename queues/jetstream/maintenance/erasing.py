@@ -24,6 +24,7 @@ from queues.wire.subjects import (
     API,
     CANCELS,
     DEAD,
+    EVENTS,
     FEEDBACK,
     JOBS,
     LARGE_RESULTS,
@@ -32,9 +33,13 @@ from queues.wire.subjects import (
     RESULTS,
     START_SUBJECTS,
     STARTS,
+    WEBHOOKS,
     WORK,
     cancel_subject,
     dead_subject,
+    delivery_subject,
+    endpoint_subject,
+    event_subject,
     feedback_subject,
     ledger_subject,
     object_chunk_subject,
@@ -77,6 +82,9 @@ class JetStreamErasing:
             (STARTS, f"{START_SUBJECTS}{tenant}.>"),
             (CANCELS, cancel_subject(tenant, "*")),
             (RESPONSES, response_subject(tenant, "*")),
+            (EVENTS, event_subject(tenant)),
+            (EVENTS, delivery_subject(tenant, "*", "*")),
+            (WEBHOOKS, endpoint_subject(tenant, "*")),
         ]
         objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]
         return await self._purge([*subjects, *map(_meta, objects)])

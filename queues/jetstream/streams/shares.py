@@ -23,6 +23,7 @@ from queues.wire.subjects import (
     CANCELS,
     CONTENT,
     DEAD,
+    EVENTS,
     FEEDBACK,
     FILES,
     JOBS,
@@ -34,6 +35,7 @@ from queues.wire.subjects import (
     RESULTS,
     SPEND,
     STARTS,
+    WEBHOOKS,
     WORK,
 )
 
@@ -47,14 +49,16 @@ PERCENT: Mapping[str, int] = {
     JOBS: 15,
     WORK: 15,
     LEDGER: 8,
-    LARGE_RESULTS: 5,
-    STARTS: 5,
+    LARGE_RESULTS: 4,
+    STARTS: 4,
     DEAD: 3,
     FEEDBACK: 3,
     CALIBRATIONS: 2,
     CANCELS: 2,
     CONTENT: 1,
     BATCHES: 1,
+    EVENTS: 1,
+    WEBHOOKS: 1,
     SPEND: 1,
     LOAD: 1,
     KEYS: 1,
@@ -73,6 +77,7 @@ FLOORS: Mapping[str, int] = {
     KEYS: 64 * 1024,
     BATCHES: 128 * 1024,
     RESPONSES: 64 * 1024,
+    WEBHOOKS: 64 * 1024,
 }
 """Minimum bytes for a few values, however small the server is."""
 

@@ -36,6 +36,7 @@ from queues.wire.subjects import (
     CANCELS,
     CONTENT,
     DEAD,
+    EVENTS,
     FEEDBACK,
     FILES,
     JOBS,
@@ -48,6 +49,7 @@ from queues.wire.subjects import (
     SPEND,
     STARTS,
     SUBJECTS,
+    WEBHOOKS,
     WORK,
     arrival_subject,
     job_subject,
@@ -67,6 +69,12 @@ CONTENT_MAX_AGE_SECONDS = 3 * DAY
 
 FILE_MAX_AGE_SECONDS = 30 * DAY
 """Seconds that files and batches are kept."""
+
+EVENT_MAX_AGE_SECONDS = 4 * DAY
+"""Seconds that an event waits for the process that delivers it; each attempt stores a delivery anew."""
+
+MOST_EVENTS = 10_000
+"""Maximum events of one tenant that wait to be handed to its endpoints. It is told of more than that."""
 
 CANCEL_MAX_AGE_SECONDS = DAY
 MOST_CANCELS = 1_000_000
@@ -221,6 +229,14 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
         _stream(spec, CONTENT, max_age=CONTENT_MAX_AGE_SECONDS, retention=RetentionPolicy.WORK_QUEUE),
         # Full, it refuses: what a batch has written is never pushed out by what another uploads.
         _stream(spec, FILES, max_age=FILE_MAX_AGE_SECONDS, discard=DiscardPolicy.NEW, allow_direct=True, **record),
+        _stream(
+            spec,
+            EVENTS,
+            max_age=EVENT_MAX_AGE_SECONDS,
+            max_msgs_per_subject=MOST_EVENTS,
+            discard_new_per_subject=True,
+            **queue,
+        ),
         *_buckets(spec, record),
     ]
 
@@ -249,6 +265,8 @@ def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
         _stream(spec, KEYS, **_LATEST_VALUE, **record),
         _stream(spec, BATCHES, max_age=FILE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
         _stream(spec, RESPONSES, max_age=RESPONSE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
+        # An endpoint that is deleted leaves nothing behind.
+        _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **record),
     ]
 
 

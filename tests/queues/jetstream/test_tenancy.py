@@ -79,6 +79,10 @@ ATTEMPTS = [
     Attempt("acme", "write the accounts", "ledger.acme", PUBLISH),
     Attempt("acme", "write the money spent today", "$KV.spend.2030-01-31.fleet", PUBLISH),
     Attempt("acme", "write a calibration", "$KV.calibrations.llama-8b.chat.short", PUBLISH),
+    Attempt("acme", "announce an event of its own", "events.acme", PUBLISH),
+    Attempt("acme", "send its endpoints something", "events.acme.we_1.evt_1", PUBLISH),
+    Attempt("acme", "add a webhook endpoint", "$KV.webhooks.acme.we_1", PUBLISH),
+    Attempt("acme", "read the webhook endpoints", "$JS.API.STREAM.MSG.GET.KV_webhooks", PUBLISH, body=b'{"seq":1}'),
     Attempt("acme", "read a result of beta", f"{DIRECT_GET}.{RESULT_OF_BETA}", PUBLISH, body=b""),
     Attempt(
         "acme",
@@ -200,6 +204,18 @@ ATTEMPTS = [
     Attempt("gateway", "write the money spent today", "$KV.spend.2030-01-31.fleet", PUBLISH),
     Attempt("gateway", "purge the jobs", "$JS.API.STREAM.PURGE.JOBS", PUBLISH),
     Attempt("gateway", "listen to the dispatchers' deliveries", "_INBOX_dispatcher.>", LISTEN, listens=True),
+    Attempt("bulk", "announce an event", "events.beta", '{"stream":"EVENTS"'),
+    Attempt("bulk", "add a webhook endpoint", "$KV.webhooks.beta.we_1", PUBLISH),
+    Attempt("gateway", "add a webhook endpoint", "$KV.webhooks.beta.we_1", '{"stream":"KV_webhooks"'),
+    Attempt("gateway", "expect a response", "events.beta", '{"stream":"EVENTS"'),
+    Attempt("gateway", "take events away", "$JS.API.CONSUMER.MSG.NEXT.EVENTS.webhooks", PUBLISH, body=b'{"batch":1}'),
+    Attempt("webhooks", "see how much waits", "$JS.API.STREAM.INFO.EVENTS", "stream_info_response"),
+    Attempt("webhooks", "see whether a job has its result", f"{DIRECT_GET}.results.beta.x", "404", body=b""),
+    Attempt("webhooks", "announce an event", "events.beta", PUBLISH),
+    Attempt("webhooks", "delete an endpoint", "$JS.API.STREAM.MSG.DELETE.KV_webhooks", PUBLISH, body=b'{"seq":1}'),
+    Attempt("webhooks", "read a prompt", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
+    Attempt("webhooks", "submit a job", "jobs.bulk.beta", PUBLISH),
+    Attempt("webhooks", "write a result", RESULT_OF_BETA, PUBLISH),
 ]
 
 

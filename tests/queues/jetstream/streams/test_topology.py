@@ -137,10 +137,10 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
     await js.publish("dead.acme", b"{}")
 
     queues, records = (
-        ("JOBS", "WORK", "CANCELS", "CONTENT"),
+        ("JOBS", "WORK", "CANCELS", "CONTENT", "EVENTS"),
         ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS", "FILES"),
     )
-    buckets = ("KV_calibrations", "KV_spend", "KV_load", "KV_keys", "KV_batches", "KV_responses")
+    buckets = ("KV_calibrations", "KV_spend", "KV_load", "KV_keys", "KV_batches", "KV_responses", "KV_webhooks")
     empty = dict.fromkeys((*queues, *records, *buckets), 0)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 

@@ -1,0 +1,1 @@
+"""Webhooks on NATS: the outbox of events, and the endpoints they go to."""
