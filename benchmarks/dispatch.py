@@ -30,10 +30,8 @@ from typing import Any
 import nats
 import uvloop
 from nats.js.api import ConsumerConfig
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from benchmarks.instant import HoldingBackend, InstantBackend
 from benchmarks.report import show
@@ -48,8 +46,9 @@ from fleet.model.span import Sampling
 from fleet.model.submission import Submission
 from fleet.ports import Backend, Tracer
 from fleet.settings.documents import load_rules
+from fleet.telemetry.encoding import encoded
 from fleet.telemetry.metrics.counts import JobCounts
-from fleet.telemetry.tracing import OtelTracer
+from fleet.telemetry.tracing import OtelTracer, OtlpExporter
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
@@ -244,12 +243,12 @@ async def fleet_rate(url: str, jobs: int, traced: float = 0.0, counted: bool = F
 
 def _batching_tracer(share: float) -> Tracer:
     """Return a tracer that samples, builds, batches and encodes spans as for a collector, then drops the bytes."""
-    return OtelTracer(Sampling(share), Resource.create(), BatchSpanProcessor(_Discarding(), 100_000))
+    return OtelTracer(Sampling(share), encoded, BatchSpanProcessor(_Discarding(Resource.create()), 100_000))
 
 
-class _Discarding(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        encode_spans(spans).SerializeToString()
+class _Discarding(OtlpExporter):
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        self.request.of(spans)
         return SpanExportResult.SUCCESS
 
 

@@ -14,6 +14,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -27,6 +28,7 @@ from fleet.model.call import Call
 from fleet.model.job import Lane
 from fleet.model.result import LedgerEntry
 from fleet.model.span import Sampling, trace_id_of
+from fleet.telemetry.encoding import readable
 from fleet.telemetry.tracing import OtelTracer
 from queues.jetstream.client.connection import connect
 from queues.jetstream.client.login import ANONYMOUS
@@ -108,9 +110,10 @@ async def carry(url: str, jobs: int, picked: Sequence[str], share: float) -> tup
     With a share of 0 those are made of the ledger afterwards.
     """
     await _fill(url, jobs)
+    form = partial(readable, resource=Resource({}))
     traces = {trace_id_of(None, "bench", each) for each in picked}
     live, later = Picked(traces), Picked(traces)
-    tracer = OtelTracer(Sampling(share, notable=False), Resource({}), live)
+    tracer = OtelTracer(Sampling(share, notable=False), form, live)
     others = {"mixtral-8x7b": InstantBackend()}
     watching = await connect(url)
     async with dispatching(url, rules_with(4 * BATCH), DoubtfulBackend(), tracer, others=others):
@@ -118,7 +121,7 @@ async def carry(url: str, jobs: int, picked: Sequence[str], share: float) -> tup
     await watching.close()
     if share:
         return live.count, live.spans
-    afterwards = OtelTracer(Sampling(), Resource({}), later)
+    afterwards = OtelTracer(Sampling(), form, later)
     for lines in (await _lines(url, picked)).values():
         afterwards.export(lines)
     return live.count, later.spans

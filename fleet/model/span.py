@@ -34,6 +34,8 @@ class Step(StrEnum):
     RESULT = "result"
     BATCH = "batch"
 
+    __hash__ = str.__hash__  # an enum has one of Python code, and steps are looked up for every span
+
 
 @unguarded
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Link:
     span_id: int
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Span:
     """A step with its times, in unix seconds. Attributes go by the project's own words."""
@@ -100,7 +103,20 @@ def span_id_of(tenant: str, job_id: str, step: Step, line: str = "") -> int:
 
     It does not depend on the trace: a publisher may put many jobs into one.
     """
-    return _id(f"{tenant}.{job_id}.{step}.{line}", 8)
+    return SpanIds(tenant, job_id).of(step, line)
+
+
+class SpanIds:
+    """The ids of the spans of one job, see `span_id_of`; the job's name is hashed once for all of them."""
+
+    def __init__(self, tenant: str, job_id: str) -> None:
+        self._begun = hashlib.blake2b(f"{tenant}.{job_id}.".encode(), digest_size=8)
+
+    def of(self, step: Step, line: str = "") -> int:
+        """Return the id of the span of this step, of the attempt that `line` tells of."""
+        whole = self._begun.copy()
+        whole.update(f"{step}.{line}".encode())
+        return int.from_bytes(whole.digest(), "big")
 
 
 def batch_of(batch: str) -> Link:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, Hop, Usage
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
-from fleet.model.span import AttributeValue, Link, Span, Step, publisher_of, span_id_of, trace_id_of
+from fleet.model.span import AttributeValue, Link, Span, SpanIds, Step, publisher_of, trace_id_of
 
 ERRORS = (Status.FAILED, Status.EXPIRED)
 """The ends of a job that make its first span an error."""
@@ -29,15 +29,20 @@ def spans_of(lines: Sequence[LedgerEntry]) -> tuple[Span, ...]:
     and its first span ends with its last line.
     """
     once = {line.line: line for line in reversed(lines)}  # of two of one name the first counts
-    told = sorted(once.values(), key=lambda line: (line.attempt.number if line.attempt else math.inf, line.line))
+    told = [line for _, line in sorted(once.items(), key=_by_number)]
     traceparent = next((line.traceparent for line in told if line.traceparent is not None), None)
-    first = told[0]
-    trace = _Trace(first.tenant, first.job_id, trace_id_of(traceparent, first.tenant, first.job_id))
+    ids = SpanIds(told[0].tenant, told[0].job_id)
+    trace = _Trace(trace_id_of(traceparent, told[0].tenant, told[0].job_id), ids.of(Step.JOB), ids)
     own = [line for line in told if not is_comparison(line)]
     spans = list(_of_job(trace, own, publisher_of(traceparent))) if own else []
     for line, attempt in _tried([line for line in told if is_comparison(line)]):
         spans += _of_attempt(trace, line, attempt, None)
     return tuple(spans)
+
+
+def _by_number(named: tuple[str, LedgerEntry]) -> tuple[float, str]:
+    name, line = named
+    return (line.attempt.number if line.attempt else math.inf), name
 
 
 def is_comparison(line: LedgerEntry) -> bool:
@@ -58,9 +63,9 @@ def _tried(lines: Sequence[LedgerEntry]) -> Tried:
 class _Trace:
     """Makes the spans of one job."""
 
-    tenant: str
-    job_id: str
     id: int
+    root_id: int
+    ids: SpanIds
 
     def span(
         self,
@@ -69,35 +74,31 @@ class _Trace:
         ended_at: float,
         words: Words,
         line: str = "",
-        parent: Step | Link | None = Step.JOB,
+        parent_id: int | None = None,
+        publisher: Link | None = None,
         error: str | None = None,
         name: str | None = None,
     ) -> Span:
-        """Return a span of the job, or of its attempt that `line` names; a parent that is a link is the publisher's."""
+        """Return a span of the job, or of its attempt that `line` names. It is below the job unless it has a parent."""
         attributes = {word: value for word, value in words.items() if value is not None}
-        links: tuple[Link, ...] = ()
-        match parent:
-            case Link():
-                parent_id: int | None = parent.span_id
-                links = (parent,)
-            case Step():
-                parent_id = self._span_id(parent, "" if parent is Step.JOB else line)
-            case None:
-                parent_id = None
         ended_at = max(started_at, ended_at)  # they may be by two clocks
-        span_id = self._span_id(step, line)
-        ids, times = (self.id, span_id, parent_id), (started_at, ended_at)
-        return Span(step, name or f"fleet.{step}", *ids, *times, attributes, links, error)
-
-    def _span_id(self, step: Step, line: str) -> int:
-        return span_id_of(self.tenant, self.job_id, step, line)
+        links: tuple[Link, ...] = ()
+        if step is Step.JOB:
+            span_id = self.root_id
+            if publisher is not None:
+                parent_id, links = publisher.span_id, (publisher,)
+        else:
+            span_id = self.ids.of(step, line)
+            parent_id = parent_id or self.root_id
+        name = name or f"fleet.{step}"
+        return Span(step, name, self.id, span_id, parent_id, started_at, ended_at, attributes, links, error)
 
 
 def _of_job(trace: _Trace, lines: Sequence[LedgerEntry], publisher: Link | None) -> Iterator[Span]:
     tried, end = _tried(lines), end_of(lines)
     last = max(lines, key=lambda line: line.at) if end is None else end
     intake = next((line.intake for line in lines if line.intake is not None), None)
-    yield _root(trace, lines, last, publisher)
+    yield _root(trace, lines, [attempt for _, attempt in tried], last, publisher)
     if intake is not None:
         yield from _of_intake(trace, intake, tried, last)
     before: Attempt | None = None
@@ -112,8 +113,9 @@ def _of_job(trace: _Trace, lines: Sequence[LedgerEntry], publisher: Link | None)
         yield trace.span(Step.RESULT, end.at, end.at, words, name="send results.{tenant}.{id}")
 
 
-def _root(trace: _Trace, lines: Sequence[LedgerEntry], last: LedgerEntry, publisher: Link | None) -> Span:
-    attempts = [attempt for _, attempt in _tried(lines)]
+def _root(
+    trace: _Trace, lines: Sequence[LedgerEntry], attempts: Sequence[Attempt], last: LedgerEntry, publisher: Link | None
+) -> Span:
     began_at = next((line.submitted_at for line in lines if line.submitted_at is not None), None)
     if began_at is None:
         began_at = attempts[0].started_at if attempts else last.at
@@ -132,7 +134,7 @@ def _root(trace: _Trace, lines: Sequence[LedgerEntry], last: LedgerEntry, publis
     }
     error = str(last.reason) if last.status in ERRORS else None
     name = f"process {message['template']}"
-    return trace.span(Step.JOB, began_at, last.at, words, parent=publisher, error=error, name=name)
+    return trace.span(Step.JOB, began_at, last.at, words, publisher=publisher, error=error, name=name)
 
 
 def _of_intake(trace: _Trace, intake: Hop, tried: Tried, last: LedgerEntry) -> Iterator[Span]:
@@ -173,7 +175,7 @@ def _of_attempt(trace: _Trace, line: LedgerEntry, attempt: Attempt, intake: Hop 
         yield trace.span(Step.SLOT_WAIT, taken_at, attempt.started_at, words, line.line)
     yield _call(trace, line, attempt)
     if isinstance(attempt.outcome, Answer) and attempt.outcome.engine is not None:
-        yield from _of_engine(trace, line, attempt, attempt.outcome.engine)
+        yield from _of_engine(trace, line.line, attempt, attempt.outcome.engine)
 
 
 def _call(trace: _Trace, line: LedgerEntry, attempt: Attempt) -> Span:
@@ -214,7 +216,7 @@ def _tokens(usage: Usage) -> Words:
     }
 
 
-def _of_engine(trace: _Trace, line: LedgerEntry, attempt: Attempt, engine: EngineTimes) -> Iterator[Span]:
+def _of_engine(trace: _Trace, name: str, attempt: Attempt, engine: EngineTimes) -> Iterator[Span]:
     """Yield what the engine did, inside the call: the replica's clock may differ from the dispatcher's."""
     latest = attempt.ended_at - engine.first_token_seconds - engine.decode_seconds
     arrived_at = max(attempt.started_at, min(engine.arrived_at, latest))
@@ -225,8 +227,9 @@ def _of_engine(trace: _Trace, line: LedgerEntry, attempt: Attempt, engine: Engin
         (Step.ENGINE_PREFILL, scheduled_at, first_token_at),
         (Step.ENGINE_DECODE, first_token_at, first_token_at + engine.decode_seconds),
     )
+    call_id = trace.ids.of(Step.CALL, name)
     for step, started_at, ended_at in phases:
-        yield trace.span(step, started_at, ended_at, {"target": attempt.target}, line.line, parent=Step.CALL)
+        yield trace.span(step, started_at, ended_at, {"target": attempt.target}, name, parent_id=call_id)
 
 
 def _message(subject: str, template: str, operation: str | None = None) -> dict[str, str]:

@@ -1,49 +1,53 @@
 """Sends the spans of jobs that have ended to an OpenTelemetry collector.
 
 A span arrives here whole, with its times and ids, so it needs none of the machinery that follows a running one: the
-SDK's processor batches and its exporter sends, and all they get is a plain `ReadableSpan`.
+SDK's processor batches and its exporter sends. Spans for a collector are in its form before they wait in the batch, by
+the thread that has them in its hands: in another one it would take turns with the first, and cost no less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link as OtelLink
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from fleet.model.errors import ConfigError, FleetError
 from fleet.model.result import LedgerEntry
-from fleet.model.span import Sampling, Span, Step
-from fleet.telemetry.names import translated
+from fleet.model.span import Sampling, Span
+from fleet.telemetry.encoding import Request, encoded, readable
 from fleet.telemetry.resource import service
 from fleet.telemetry.story import spans_of
-
-KIND: Mapping[Step, SpanKind] = {
-    Step.JOB: SpanKind.CONSUMER,
-    Step.CALL: SpanKind.CLIENT,
-    Step.RESULT: SpanKind.PRODUCER,
-}
-"""The kinds of spans that face outwards; all others are internal."""
 
 FOLLOWS = "parentbased_"
 """Prefix of the samplers that leave the decision to a publisher that sent one."""
 
-SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-UNSET = Status(StatusCode.UNSET)
-SCOPE = InstrumentationScope("fleet")
+Form = Callable[[Span], Any]
+"""Returns a span in the form that an exporter takes: an SDK's span, or an encoded one."""
+
+
+class OtlpExporter(OTLPSpanExporter):
+    """Sends encoded spans. Endpoint, headers, compression and retries are those of the SDK's exporter."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__()
+        self.request = Request(resource)
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        is_taken = self._client.export(self.request.of(spans)).success
+        return SpanExportResult.SUCCESS if is_taken else SpanExportResult.FAILURE
 
 
 class OtelTracer:
-    """Implements `fleet.ports.Tracer`: hands spans to `processor`."""
+    """Implements `fleet.ports.Tracer`: hands spans in this form to `processor`."""
 
-    def __init__(self, sampling: Sampling, resource: Resource, processor: SpanProcessor) -> None:
+    def __init__(self, sampling: Sampling, form: Form, processor: SpanProcessor) -> None:
         self.sampling = sampling
-        self._resource = resource
+        self._form = form
         self._processor = processor
 
     def export(self, lines: Sequence[LedgerEntry]) -> None:
@@ -53,7 +57,7 @@ class OtelTracer:
 
     def export_span(self, span: Span) -> None:
         """See `Tracer.export_span`."""
-        self._processor.on_end(_readable(span, self._resource))
+        self._processor.on_end(self._form(span))
 
     def close(self) -> None:
         """Send the waiting spans and stop."""
@@ -70,11 +74,11 @@ def tracer_from_environment(
 
     Raises: ConfigError if the exporter or the sampler named does not exist.
     """
-    exporter = _exporter(environ)
-    if exporter is None:
+    outlet = _outlet(environ)
+    if outlet is None:
         return None
-    sampling = sampling_of(environ, expensive_usd, notable_per_second)
-    return OtelTracer(sampling, service(), BatchSpanProcessor(exporter))
+    form, exporter = outlet
+    return OtelTracer(sampling_of(environ, expensive_usd, notable_per_second), form, BatchSpanProcessor(exporter))
 
 
 def sampling_of(environ: Mapping[str, str], expensive_usd: float, notable_per_second: float) -> Sampling:
@@ -112,11 +116,11 @@ def send(lines: Sequence[LedgerEntry], environ: Mapping[str, str]) -> int:
 
     Raises: ConfigError if no collector is named; FleetError if it does not take them.
     """
-    exporter = _exporter(environ)
-    if exporter is None:
+    outlet = _outlet(environ)
+    if outlet is None:
         raise ConfigError("OTEL_EXPORTER_OTLP_ENDPOINT", "must name the collector to export to")
-    resource = service()
-    spans = [_readable(span, resource) for span in spans_of(lines)]
+    form, exporter = outlet
+    spans = [form(span) for span in spans_of(lines)]
     try:
         if exporter.export(spans) is not SpanExportResult.SUCCESS:
             raise FleetError("the collector did not take the spans")
@@ -125,34 +129,7 @@ def send(lines: Sequence[LedgerEntry], environ: Mapping[str, str]) -> int:
     return len(spans)
 
 
-def _readable(span: Span, resource: Resource) -> ReadableSpan:
-    publisher = span.links[0] if span.step is Step.JOB and span.links else None
-    parent = None if span.parent_id is None else _context(span.trace_id, span.parent_id, publisher is not None)
-    return ReadableSpan(
-        name=span.name,
-        context=_context(span.trace_id, span.span_id),
-        parent=parent,
-        resource=resource,
-        attributes=translated(span.attributes),
-        links=[OtelLink(_context(link.trace_id, link.span_id, True)) for link in span.links],
-        kind=KIND.get(span.step, SpanKind.INTERNAL),
-        status=UNSET if span.error is None else Status(StatusCode.ERROR, span.error),
-        start_time=_nanoseconds(span.started_at),
-        end_time=_nanoseconds(span.ended_at),
-        instrumentation_scope=SCOPE,
-    )
-
-
-def _context(trace_id: int, span_id: int, is_remote: bool = False) -> SpanContext:
-    return SpanContext(trace_id, span_id, is_remote, SAMPLED)
-
-
-def _nanoseconds(at: float) -> int:
-    """Return nanoseconds rounded to microseconds, all the precision that a float of unix seconds has today."""
-    return round(at * 1e6) * 1000
-
-
-def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
+def _outlet(environ: Mapping[str, str]) -> tuple[Form, SpanExporter] | None:
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -160,8 +137,8 @@ def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
         case "none":
             return None
         case "otlp":
-            return OTLPSpanExporter()
+            return encoded, OtlpExporter(service())
         case "console":
-            return ConsoleSpanExporter()
+            return partial(readable, resource=service()), ConsoleSpanExporter()
         case _:
             raise ConfigError("OTEL_TRACES_EXPORTER", "must be otlp, console or none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -18,6 +19,8 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
 from fleet.model.span import Sampling, Span, Step, batch_of, publisher_of
+from fleet.telemetry import tracing
+from fleet.telemetry.encoding import readable
 from fleet.telemetry.story import spans_of
 from fleet.telemetry.tracing import OtelTracer, sampling_of, send, tracer_from_environment
 
@@ -61,7 +64,7 @@ def exporter():
 
 @pytest.fixture
 def tracer(exporter):
-    return OtelTracer(Sampling(), Resource({}), SimpleSpanProcessor(exporter))
+    return OtelTracer(Sampling(), partial(readable, resource=Resource({})), SimpleSpanProcessor(exporter))
 
 
 def exported(tracer, exporter, *lines):
@@ -200,7 +203,12 @@ def collector(monkeypatch):
 
 @pytest.mark.parametrize(
     ("named", "service"),
-    [({}, "fleet"), ({"OTEL_SERVICE_NAME": "eu"}, "eu"), ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=us"}, "us")],
+    [
+        ({}, "fleet"),
+        ({"OTEL_SERVICE_NAME": "eu"}, "eu"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=us"}, "us"),
+        ({"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}, "fleet"),
+    ],
 )
 def test_close_sends_every_span_to_the_collector(collector, monkeypatch, named, service):
     for name, value in named.items():
@@ -222,6 +230,37 @@ def test_what_is_sent_afterwards_equals_what_was_exported_then(collector):
     send([END], environ)
 
     assert collector.all_spans()[len(then) :] == then
+
+
+class Dropping(OtlpSink):
+    """A collector that drops the connection of the first request."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropped = 0
+
+    def _take(self, body):
+        if not self.dropped:
+            self.dropped += 1
+            raise ConnectionError("dropped")
+        super()._take(body)
+
+
+def test_a_request_that_got_no_answer_is_sent_again(monkeypatch):
+    with Dropping() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+        told = send([END], {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url})
+
+    assert (sink.dropped, len(sink.all_spans())) == (1, told)
+
+
+def test_the_console_is_told_the_same_spans(monkeypatch, exporter):
+    monkeypatch.setattr(tracing, "ConsoleSpanExporter", lambda: exporter)
+    send([END], {"OTEL_TRACES_EXPORTER": "console"})
+
+    spans = spans_of([END])
+    assert [each.context.span_id for each in exporter.get_finished_spans()] == [span.span_id for span in spans]
+    assert exporter.get_finished_spans()[0].attributes["fleet.status"] == "succeeded"
 
 
 class Hanging(OtlpSink):
