@@ -97,7 +97,12 @@ def _put(engine: Engine, folder: Path, day: str, found: Iterable[pa.RecordBatch]
 
 
 def read(folder: Path, day: str, digest: str, columns: Sequence[str]) -> pa.Table:
-    """Return these columns of an archived day.
+    """Return these columns of an archived day. Raises: DamagedArchive."""
+    return opened(folder, day, digest).read(list(columns))
+
+
+def opened(folder: Path, day: str, digest: str) -> pq.ParquetFile:
+    """Open an archived day.
 
     Raises: DamagedArchive unless the file is the one whose hash is `digest`.
     """
@@ -108,7 +113,7 @@ def read(folder: Path, day: str, digest: str, columns: Sequence[str]) -> pa.Tabl
         raise DamagedArchive(f"the archive of {day}, {path}, cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != digest:
         raise DamagedArchive(f"{path} is not the archive of {day} that was written: its hash is another")
-    return pq.read_table(pa.BufferReader(data), columns=list(columns))
+    return pq.ParquetFile(pa.BufferReader(data))
 
 
 def rewrite(engine: Engine, folder: Path, tenant: str | None, name: str) -> None:
@@ -155,7 +160,7 @@ def batches(connection: Connection, day: str, columns: Sequence[str] = SCHEMA.na
     between = entries.c.seq.between(known.first_seq, known.last_seq)
     wanted = select(*(entries.c[name] for name in columns)).where(between, entries.c.day == day)
     schema = pa.schema([SCHEMA.field(name) for name in columns])
-    found = connection.execution_options(yield_per=PORTION).execute(wanted.order_by(entries.c.seq))
+    found = connection.execute(wanted.order_by(entries.c.seq).execution_options(yield_per=PORTION))
     for rows in found.partitions():
         yield _batch(rows, schema)
 

@@ -36,7 +36,7 @@ Key = Annotated[
 
 
 def verify(key: Key = None, ledger_url: LedgerUrl = None, as_json: AsJson = False) -> None:
-    """Check every row, sum and signature of the accounts. Exits 1 and says where if anything was changed."""
+    """Check every row, sum, file and signature of the accounts. Exits 1 and says where if anything was changed."""
     with friendly(as_json), needs_ledger("fleet ledger"):
         settings = settings_for(None, ledger_url=ledger_url)
         with _opened(settings) as (engine, signing):
@@ -52,7 +52,8 @@ def _verified(engine: Engine, settings: Settings, signing: Signing | None, key: 
 
     keep_days = settings.ledger_keep_days
     first_kept = first_day_kept(time.time(), keep_days) if keep_days else None
-    return list(verify(engine, settings.ledger_name, _verifier(engine, signing, key), first_kept))
+    archive = settings.archive_dir if settings.archive_dir.is_dir() else None
+    return list(verify(engine, settings.ledger_name, _verifier(engine, signing, key), first_kept, archive))
 
 
 def _verifier(engine: Engine, signing: Signing | None, key: str | None) -> VerifierKey | None:
@@ -78,6 +79,7 @@ def _show(reports: list[DayReport], output: Output) -> None:
     faults = [fault for report in reports for fault in report.faults]
     days = [
         {"day": each.day, "seal": each.seal.value, "rows": each.rows, "erased": each.erased, "deleted": each.deleted}
+        | {"file_unchecked": each.file_unchecked}
         for each in of_days
     ]
     output.object({"clean": not faults, "days": days, "faults": [asdict(fault) for fault in faults]})
@@ -99,11 +101,13 @@ def _show(reports: list[DayReport], output: Output) -> None:
 
 
 def _unsealed(reports: list[DayReport]) -> str:
-    """Return what the signatures do not vouch for."""
+    """Return what the signatures do not vouch for, and what was not looked at."""
     from fleet.ledger.audit.verify import Seal
 
     counts = {seal: sum(report.seal is seal for report in reports) for seal in (Seal.UNSIGNED, Seal.NOT_CHECKED)}
-    return "".join(f"; {count} days {seal.value}" for seal, count in counts.items() if count)
+    unsealed = "".join(f"; {count} days {seal.value}" for seal, count in counts.items() if count)
+    files = sum(report.file_unchecked for report in reports)
+    return unsealed + (f"; files of {files} days not checked: the folder of the archive is not here" if files else "")
 
 
 def prove(

@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from fleet.ledger.audit.archived import ArchiveCheck
 from fleet.ledger.audit.checks import Row, as_written, faults_in
 from fleet.ledger.audit.erasures import Erasures
 from fleet.ledger.audit.log import Day, frontier_of, snapshot
+from fleet.ledger.audit.sums import DaySums
 from fleet.ledger.database import SQLITE, translated
-from fleet.ledger.rows import sums_of
-from fleet.ledger.tables import GROUPS, SUMS, days, entries, rollups, state
+from fleet.ledger.tables import days, entries, rollups, state
 from fleet.receipts.leaves import genesis, origin_of
 from fleet.receipts.merkle import Frontier
 from fleet.receipts.notes import Checkpoint, VerifierKey, text_of
@@ -48,13 +50,17 @@ class LedgerFault:
 
 @dataclass(slots=True)
 class DayReport:
-    """The findings of a day. `deleted`: its rows are no longer kept, and its root alone vouches for them."""
+    """The findings of a day. `deleted`: its rows are no longer kept, and its root alone vouches for them.
+
+    `file_unchecked`: it has a file in the archive, which was not looked at.
+    """
 
     day: str
     seal: Seal
     rows: int = 0
     erased: int = 0
     deleted: bool = False
+    file_unchecked: bool = False
     faults: list[LedgerFault] = field(default_factory=list)
     unnamed: int = 0
 
@@ -65,21 +71,27 @@ class DayReport:
             self.faults.append(LedgerFault(self.day, what, seq))
 
 
-def verify(engine: Engine, name: str, key: VerifierKey | None, first_kept: str | None) -> Iterator[DayReport]:
+def verify(
+    engine: Engine, name: str, key: VerifierKey | None, first_kept: str | None, archive: Path | None = None
+) -> Iterator[DayReport]:
     """Yield a report for each day, oldest first, and at last one of what no single day is to blame for.
 
-    `name` is the first part of the log's origin. Without a key the signatures are not checked, and reports say so.
-    Rows of days before `first_kept` may be gone.
+    `name` is the first part of the log's origin. Without a key the signatures are not checked, and without the folder
+    `archive` the files of closed days are not; reports say so. Rows of days before `first_kept` may be gone.
 
     Raises: LedgerUnavailable.
     """
     with translated(engine.url), snapshot(engine) as connection, _reading_anything(connection):
-        yield from _Verifier(connection, name, key, first_kept or "").reports()
+        files = None if archive is None else ArchiveCheck(engine, connection, archive)
+        yield from _Verifier(connection, name, key, first_kept or "", files).reports()
 
 
 class _Verifier:
-    def __init__(self, connection: Connection, name: str, key: VerifierKey | None, first_kept: str) -> None:
+    def __init__(
+        self, connection: Connection, name: str, key: VerifierKey | None, first_kept: str, files: ArchiveCheck | None
+    ) -> None:
         self._connection = connection
+        self._files = files
         self._name = name
         self._key = key
         self._first_kept = first_kept
@@ -101,7 +113,7 @@ class _Verifier:
 
     def _day(self, day: Day, start: Frontier, root: bytes | None, identity: bytes) -> DayReport:
         report = DayReport(day["day"], Seal.OPEN)
-        leaves, seqs, sums = [], [], _Sums()
+        leaves, seqs, sums = [], [], DaySums()
         is_oldest = self._oldest_seq is None
         for row in self._rows(day):
             self._check_row(row, day, report, sums)
@@ -116,6 +128,7 @@ class _Verifier:
         self._check_seal(day, report, identity)
         if not report.deleted and not any(each.seq is not None for each in report.faults):
             self._check_rollups(day, report, sums)
+        self._check_file(day, report, start)
         return report
 
     def _note_deleted(self, report: DayReport) -> None:
@@ -130,7 +143,7 @@ class _Verifier:
         ordered = wanted.order_by(entries.c.seq).execution_options(yield_per=PORTION)
         return (as_written(dict(row)) for row in self._connection.execute(ordered).mappings())
 
-    def _check_row(self, row: Row, day: Day, report: DayReport, sums: _Sums) -> None:
+    def _check_row(self, row: Row, day: Day, report: DayReport, sums: DaySums) -> None:
         self._oldest_seq = row["seq"] if self._oldest_seq is None else self._oldest_seq
         report.rows += 1
         report.erased += row["body"] is None
@@ -179,13 +192,21 @@ class _Verifier:
         except (ValueError, TypeError, AttributeError) as error:
             report.blame(f"its checkpoint: {error}")
 
-    def _check_rollups(self, day: Day, report: DayReport, sums: _Sums) -> None:
+    def _check_rollups(self, day: Day, report: DayReport, sums: DaySums) -> None:
         stored = self._connection.execute(_raw(rollups).where(rollups.c.day == day["day"])).mappings()
-        found = {tuple(row[name] for name in GROUPS): tuple(row[name] for name in SUMS) for row in stored}
-        for key in sorted({*found, *sums.found}, key=str):
-            if found.get(key) != sums.of(key):
-                group = ", ".join(f"{name} {value}" for name, value in zip(GROUPS[1:], key[1:], strict=True) if value)
-                report.blame(f"its sums are not those of its rows: {group or 'all else'}")
+        for group in sums.differences(stored):
+            report.blame(f"its sums are not those of its rows: {group}")
+
+    def _check_file(self, day: Day, report: DayReport, start: Frontier) -> None:
+        """Check the file that reports read instead of the rows; where the day itself is faulty, that has to do."""
+        if day["parquet"] is None or report.faults:
+            return
+        report.file_unchecked = self._files is None
+        if day["root"] is None:
+            report.blame("it is open, and has a file in the archive")
+        elif self._files is not None:
+            for what, seq in self._files.faults(day, start, report.rows):
+                report.blame(what, seq)
 
     def _whole(self, found: list[dict[str, Any]]) -> DayReport:
         """Return what concerns more than one day."""
@@ -205,22 +226,6 @@ class _Verifier:
         for what in _damage(self._connection):
             report.blame(what)
         return report
-
-
-class _Sums:
-    """The rollups that the rows of a day add up to."""
-
-    def __init__(self) -> None:
-        self.found: dict[tuple[str, ...], list[float]] = {}
-
-    def add(self, row: Row) -> None:
-        for each in sums_of([dict(row)]):
-            sums = self.found.setdefault(tuple(each[name] for name in GROUPS), [0] * len(SUMS))
-            for index, name in enumerate(SUMS):
-                sums[index] += each[name]
-
-    def of(self, key: tuple[str, ...]) -> tuple[float, ...] | None:
-        return tuple(self.found[key]) if key in self.found else None
 
 
 def _grown(start: Frontier, leaves: list[bytes]) -> Frontier | None:
