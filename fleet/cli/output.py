@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from fleet.model.errors import (
     BackendUnavailable,
@@ -30,13 +31,27 @@ FAILED = 1
 INTERRUPTED = 130
 
 
+class SafeConsole(Console):
+    """Prints to a terminal that obeys us alone: what outsiders wrote into names, tasks or problems is only shown."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            is_plain = segment.control or segment.text.isprintable() or segment.text == "\n"
+            yield segment if is_plain else Segment(printable(segment.text, "\n"), segment.style)
+
+
+def printable(text: str, spared: str = "") -> str:
+    """Return the text with whatever could move a terminal's cursor, or hide text, shown as an escape."""
+    return "".join(char if char.isprintable() or char in spared else ascii(char)[1:-1] for char in text)
+
+
 class Output:
     """A command's output. With `as_json`, stdout carries one JSON object and nothing else."""
 
     def __init__(self, as_json: bool, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
         self.as_json = as_json
-        self.console = Console(file=stdout, highlight=False)
-        self.progress_console = Console(file=stderr, stderr=stderr is None, highlight=False)
+        self.console = SafeConsole(file=stdout, highlight=False)
+        self.progress_console = SafeConsole(file=stderr, stderr=stderr is None, highlight=False)
 
     def show(self, *renderables: RenderableType) -> None:
         """Print for people; silent in JSON mode."""
@@ -78,7 +93,7 @@ def _report(message: str, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"error": message}, ensure_ascii=False) + "\n")
     else:
-        Console(stderr=True, highlight=False).print(f"fleet: {message}", markup=False, soft_wrap=True)
+        SafeConsole(stderr=True, highlight=False).print(f"fleet: {message}", markup=False, soft_wrap=True)
 
 
 def advice(error: FleetError | OSError) -> str:

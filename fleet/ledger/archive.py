@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, func, select, update
 
-from fleet.files import OWNER_ONLY, replace_whole, sync
+from fleet.files import OWNER_ONLY, sync
 from fleet.ledger.database import translated
 from fleet.ledger.tables import days, entries, rollups
 from fleet.model.errors import FleetError
@@ -52,9 +55,7 @@ def archive_closed_days(engine: Engine, folder: Path) -> list[str]:
     """
     with translated(engine.url), engine.connect() as connection:
         waiting = list(connection.scalars(_waiting()))
-    for day in waiting:
-        archive(engine, folder, day)
-    return waiting
+    return [day for day in waiting if _archive(engine, folder, day)]
 
 
 def _waiting() -> Select[str]:
@@ -67,33 +68,84 @@ def _waiting() -> Select[str]:
     return select(days.c.day).where(*is_waiting).order_by(days.c.day)
 
 
-def archive(engine: Engine, folder: Path, day: str) -> str:
-    """Write the day's file from its rows, in place of the one before, if any, and return its hash.
+def _archive(engine: Engine, folder: Path, day: str) -> bool:
+    """Write the day's file from its rows, once more where some were erased meanwhile.
 
-    Raises: LedgerUnavailable; OSError if the file cannot be written.
+    Return False if rows were deleted meanwhile: they may have been in no file.
     """
-    with translated(engine.url), engine.connect() as connection:
-        return _put(engine, folder, day, batches(connection, day))
+    while True:
+        with translated(engine.url), engine.connect() as connection:
+            before = _rows(connection, day)
+            if before.count != before.size:
+                return False
+            if _put(engine, folder, day, batches(connection, day), None, partial(_has, day, before)):
+                return True
 
 
-def _put(engine: Engine, folder: Path, day: str, found: Iterable[pa.RecordBatch]) -> str:
-    """Write a file, record its hash, and remove the files of the day that came before.
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a day: `count` of `size` are there, and these erasures have changed some."""
 
-    In this order the file that the ledger names is there after a crash at any moment.
+    size: int
+    count: int
+    erasures: frozenset[str | None]
+
+
+def _rows(connection: Connection, day: str) -> _Rows:
+    known = connection.execute(select(days.c.first_seq, days.c.last_seq, days.c.size).where(days.c.day == day)).one()
+    of_day = entries.c.seq.between(known.first_seq, known.last_seq)
+    count = connection.scalar(select(func.count()).select_from(entries).where(of_day)) or 0
+    erased = connection.scalars(select(entries.c.person).where(of_day, entries.c.body.is_(None)).distinct())
+    return _Rows(known.size, count, frozenset(erased))
+
+
+def _has(day: str, rows: _Rows, connection: Connection) -> bool:
+    return _rows(connection, day) == rows
+
+
+def _put(
+    engine: Engine,
+    folder: Path,
+    day: str,
+    found: Iterable[pa.RecordBatch],
+    before: str | None,
+    is_true_still: Callable[[Connection], bool] = lambda connection: True,
+) -> bool:
+    """Write a file in place of the one with the hash `before`, record its hash, and remove the files that came before.
+
+    In this order the file that the ledger names is there after a crash at any moment. Return False, and leave all as it
+    is, if the day has another file by now, or what was written is no longer true: what is erased must not come back.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f"{day}.new"
-    replace_whole(made, lambda path: _write(path, found))
-    with made.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    path = made.replace(path_of(folder, day, digest))
-    sync(folder)
-    with translated(engine.url), engine.begin() as connection:
-        connection.execute(update(days).where(days.c.day == day).values(parquet=digest))
-    for other in folder.glob(f"{day}-*.parquet"):
-        if other != path:
-            other.unlink()
-    return digest
+    made = folder / f".{day}.{secrets.token_hex(8)}"
+    try:
+        digest = _written(made, found)
+        path = made.replace(path_of(folder, day, digest))
+        sync(folder)
+    except FileNotFoundError:  # somebody else has recorded a file, and removed ours
+        return False
+    finally:
+        made.unlink(missing_ok=True)
+    is_recorded = _recorded(engine, day, digest, before, is_true_still)
+    others = (*folder.glob(f"{day}-*.parquet"), *folder.glob(f".{day}.*"))  # the latter of a crash
+    for doomed in [other for other in others if other != path] if is_recorded else [path]:
+        doomed.unlink(missing_ok=True)
+    return is_recorded
+
+
+def _recorded(
+    engine: Engine, day: str, digest: str, before: str | None, is_true_still: Callable[[Connection], bool]
+) -> bool:
+    """Record the hash of a day's file. Return False unless it is recorded now, by us or by somebody else."""
+    ours = (days.c.day == day) & days.c.parquet.is_not_distinct_from(before)
+    with translated(engine.url), engine.connect() as connection:
+        # An erasure changes this row of `days` last: either it waits for us, or we see all of it.
+        if connection.execute(update(days).where(ours).values(parquet=digest)).rowcount == 0:
+            return bool(connection.scalar(select(days.c.parquet).where(days.c.day == day)) == digest)
+        if not is_true_still(connection):
+            return False
+        connection.commit()
+        return True
 
 
 def read(folder: Path, day: str, digest: str, columns: Sequence[str]) -> pa.Table:
@@ -132,14 +184,22 @@ def rename_tenant(engine: Engine, folder: Path, tenant: str, name: str) -> list[
     The tasks go as well: a tenant may have named them. Raises: LedgerUnavailable, DamagedArchive, OSError.
     """
     with translated(engine.url), engine.connect() as connection:
-        archived = connection.execute(select(days.c.day, days.c.parquet).where(days.c.parquet.is_not(None))).all()
-    renamed = []
-    for day, digest in archived:
+        archived = connection.scalars(select(days.c.day).where(days.c.parquet.is_not(None))).all()
+    return [day for day in archived if _rename_in(engine, folder, day, tenant, name)]
+
+
+def _rename_in(engine: Engine, folder: Path, day: str, tenant: str, name: str) -> bool:
+    """Return whether the day's file named the tenant."""
+    while True:
+        with translated(engine.url), engine.connect() as connection:
+            digest = connection.scalar(select(days.c.parquet).where(days.c.day == day))
+        if digest is None:
+            return False
         found = read(folder, day, digest, SCHEMA.names)
-        if tenant in found["tenant"].unique().to_pylist():
-            _put(engine, folder, day, _without(found, tenant, name).to_batches(PORTION))
-            renamed.append(day)
-    return renamed
+        if tenant not in found["tenant"].unique().to_pylist():
+            return False
+        if _put(engine, folder, day, _without(found, tenant, name).to_batches(PORTION), digest):
+            return True
 
 
 def _without(found: pa.Table, tenant: str, name: str) -> pa.Table:
@@ -170,9 +230,12 @@ def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(values, each.type) for values, each in columns], schema=schema)
 
 
-def _write(path: Path, found: Iterable[pa.RecordBatch]) -> None:
-    """Write a file that its owner alone may read: it names tenants."""
+def _written(path: Path, found: Iterable[pa.RecordBatch]) -> str:
+    """Write a file that its owner alone may read, since it names tenants; return its hash."""
     path.touch(OWNER_ONLY)
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for batch in found:
             writer.write_batch(batch)
+    sync(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,84 @@ def test_a_day_that_has_lost_rows_gets_no_file(accounts: Accounts) -> None:
     assert accounts.archive() == []
     accounts.book(2, JobOf().lines(4, call("small")))
     assert accounts.archive() == [SECOND]
+
+
+def during_the_next_write(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Have `act` happen once between the writing of a file and the recording of its hash."""
+    written, todo = archive._written, [act]
+
+    def write(path: Path, found: Any) -> str:
+        digest = written(path, found)
+        while todo:
+            todo.pop()()
+        return digest
+
+    monkeypatch.setattr(archive, "_written", write)
+
+
+def erase_and_rewrite(accounts: Accounts, tenant: str) -> None:
+    erasures = erase(accounts.engine, Subject(tenant))
+    rewrite(accounts.engine, accounts.folder, tenant, erasures[0].id if erasures else "erased-1")
+
+
+def test_a_tenant_that_is_erased_while_a_day_is_written_is_in_no_file(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during_the_next_write(monkeypatch, lambda: erase_and_rewrite(accounts, "acme"))
+    accounts.archive()
+    assert list(accounts.folder.iterdir()) == [file_of(accounts)]
+    assert b"acme" not in file_of(accounts).read_bytes()
+
+
+def test_a_person_that_is_erased_while_a_day_is_written_leaves_no_job_in_the_file(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.book(2, [replace(line, person="p-1") for line in JobOf().lines(7, call("small"))])
+    accounts.book(3, JobOf().lines(8, call("small")))
+    during_the_next_write(monkeypatch, lambda: erase(accounts.engine, Subject(person="p-1")))
+    accounts.archive()
+    files = [path.read_bytes() for path in accounts.folder.iterdir()]
+    assert len(files) == 3
+    assert not any(b"job-000000000007" in data for data in files)
+
+
+def test_two_tenants_that_are_erased_at_once_are_in_no_file(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts.archive()
+    accounts.forget()
+    during_the_next_write(monkeypatch, lambda: erase_and_rewrite(accounts, "globex"))
+    erase_and_rewrite(accounts, "acme")
+    assert list(accounts.folder.iterdir()) == [file_of(accounts)]
+    data = file_of(accounts).read_bytes()
+    assert (b"acme" in data, b"globex" in data) == (False, False)
+
+
+def test_a_day_that_two_processes_write_at_once_keeps_its_file(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during_the_next_write(monkeypatch, accounts.archive)
+    accounts.archive()
+    assert [row["seq"] for row in rows_of(accounts)] == [1, 2, 3]
+
+
+def test_rows_that_are_deleted_while_a_day_is_written_leave_it_without_a_file(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget() -> None:
+        with accounts.engine.begin() as connection:
+            connection.execute(delete(entries).where(entries.c.seq == 1))
+
+    during_the_next_write(monkeypatch, forget)
+    assert accounts.archive() == []
+    assert (list(accounts.folder.iterdir()), digest_of(accounts)) == ([], "")
+
+
+def test_what_a_killed_process_left_behind_is_removed(accounts: Accounts) -> None:
+    accounts.folder.mkdir()
+    (accounts.folder / f".{FIRST}.0123456789abcdef").write_bytes(b"acme")
+    accounts.archive()
+    assert list(accounts.folder.iterdir()) == [file_of(accounts)]
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
+from fleet.cli.output import printable
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet would compute."""
 
@@ -26,11 +28,6 @@ def table_of(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1
     for row in rows:
         table.add_row(*map(printable, row))
     return table
-
-
-def printable(text: str) -> str:
-    """Return the text with whatever could move a terminal's cursor shown as an escape."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def csv_of(heads: Sequence[str], rows: Iterable[Sequence[str | int | float | None]]) -> str:

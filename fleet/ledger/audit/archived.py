@@ -17,7 +17,7 @@ from fleet.ledger.archive import DamagedArchive
 from fleet.ledger.audit.checks import Row
 from fleet.ledger.audit.erase import ERASED
 from fleet.ledger.audit.log import Day, frontier_of
-from fleet.ledger.audit.sums import DaySums
+from fleet.ledger.audit.sums import RowSums
 from fleet.ledger.tables import days, rollups
 from fleet.receipts.leaves import leaf_of
 from fleet.receipts.merkle import Frontier, leaf_hash
@@ -84,7 +84,7 @@ class ArchiveCheck:
 
         An erasure that was repeated after a crash may have given the file another name than the sums.
         """
-        sums = DaySums(lambda tenant: ERASED if tenant.startswith(ERASED) else tenant)
+        sums = RowSums(lambda tenant: ERASED if tenant.startswith(ERASED) else tenant)
         for row in filed:
             sums.add(row)
         stored = self._connection.execute(sa.select(rollups).where(rollups.c.day == day["day"])).mappings()

@@ -18,7 +18,7 @@ def as_it_is(tenant: Any) -> Any:
     return tenant
 
 
-class DaySums:
+class RowSums:
     """Adds up rows. `name_of` gives the tenant's name under which sums are compared."""
 
     def __init__(self, name_of: NameOf = as_it_is) -> None:

@@ -16,7 +16,7 @@ from fleet.ledger.audit.archived import ArchiveCheck
 from fleet.ledger.audit.checks import Row, as_written, faults_in
 from fleet.ledger.audit.erasures import Erasures
 from fleet.ledger.audit.log import Day, frontier_of, snapshot
-from fleet.ledger.audit.sums import DaySums
+from fleet.ledger.audit.sums import RowSums
 from fleet.ledger.database import SQLITE, translated
 from fleet.ledger.tables import days, entries, rollups, state
 from fleet.receipts.leaves import genesis, origin_of
@@ -113,7 +113,7 @@ class _Verifier:
 
     def _day(self, day: Day, start: Frontier, root: bytes | None, identity: bytes) -> DayReport:
         report = DayReport(day["day"], Seal.OPEN)
-        leaves, seqs, sums = [], [], DaySums()
+        leaves, seqs, sums = [], [], RowSums()
         is_oldest = self._oldest_seq is None
         for row in self._rows(day):
             self._check_row(row, day, report, sums)
@@ -143,7 +143,7 @@ class _Verifier:
         ordered = wanted.order_by(entries.c.seq).execution_options(yield_per=PORTION)
         return (as_written(dict(row)) for row in self._connection.execute(ordered).mappings())
 
-    def _check_row(self, row: Row, day: Day, report: DayReport, sums: DaySums) -> None:
+    def _check_row(self, row: Row, day: Day, report: DayReport, sums: RowSums) -> None:
         self._oldest_seq = row["seq"] if self._oldest_seq is None else self._oldest_seq
         report.rows += 1
         report.erased += row["body"] is None
@@ -192,7 +192,7 @@ class _Verifier:
         except (ValueError, TypeError, AttributeError) as error:
             report.blame(f"its checkpoint: {error}")
 
-    def _check_rollups(self, day: Day, report: DayReport, sums: DaySums) -> None:
+    def _check_rollups(self, day: Day, report: DayReport, sums: RowSums) -> None:
         stored = self._connection.execute(_raw(rollups).where(rollups.c.day == day["day"])).mappings()
         for group in sums.differences(stored):
             report.blame(f"its sums are not those of its rows: {group}")

@@ -1,0 +1,53 @@
+"""What a command prints moves no terminal's cursor, whoever wrote the words in it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fleet.cli.output import Output, friendly
+from fleet.model.errors import FleetError
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\r\x9b31m\u202eb[red]c[/nope]"
+SHOWN = r"a\x1b]0;title\x1b[2J\x9b31m\u202eb[red]c[/nope]"
+"""Rich drops bells and carriage returns itself."""
+
+
+def table(cell: str | Text) -> Table:
+    made = Table.grid()
+    made.add_row(cell)
+    return made
+
+
+@pytest.mark.parametrize("say", ["say", "progress", "show", "cell", "text"])
+def test_words_of_outsiders_are_shown_and_never_obeyed(say: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    written = io.StringIO()
+    output = Output(False, written, written)
+    match say:
+        case "cell":
+            output.show(table(HOSTILE))
+        case "text":
+            output.show(table(Text(HOSTILE, style="bold")), Text(HOSTILE))
+        case _:
+            getattr(output, say)(HOSTILE)
+    assert SHOWN.split("[red]")[0] in written.getvalue()
+    assert written.getvalue().replace("\n", "").isprintable()
+    assert "cell" in say or "text" in say or SHOWN in written.getvalue()
+
+
+def test_an_error_that_quotes_an_outsider_is_shown_and_never_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), friendly(as_json=False):
+        raise FleetError(HOSTILE)
+    assert capsys.readouterr().err == f"fleet: {SHOWN}\n".replace("[2J", "[2J ")
+
+
+def test_lines_and_colours_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    written = io.StringIO()
+    Output(False, written, written).show("one\ntwo", Text("bold", style="bold"))
+    assert written.getvalue() == "one\ntwo\n\x1b[1mbold\x1b[0m\n"
