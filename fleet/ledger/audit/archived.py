@@ -88,7 +88,7 @@ class ArchiveCheck:
         for row in filed:
             sums.add(row)
         stored = self._connection.execute(sa.select(rollups).where(rollups.c.day == day["day"])).mappings()
-        for group in sums.differences(stored):
+        for group in sums.differences(map(dict, stored)):
             yield f"its sums are not those of its archive: {group}", None
 
 

@@ -194,7 +194,7 @@ class _Verifier:
 
     def _check_rollups(self, day: Day, report: DayReport, sums: RowSums) -> None:
         stored = self._connection.execute(_raw(rollups).where(rollups.c.day == day["day"])).mappings()
-        for group in sums.differences(stored):
+        for group in sums.differences(map(dict, stored)):
             report.blame(f"its sums are not those of its rows: {group}")
 
     def _check_file(self, day: Day, report: DayReport, start: Frontier) -> None:
