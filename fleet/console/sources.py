@@ -27,6 +27,9 @@ Value = TypeVar("Value")
 KEPT_DAYS = 40
 """Days whose sums are kept in memory: those that pages show, and some."""
 
+KEPT_SECONDS = 600.0
+"""Seconds until the sums of all days are read again: an erasure renames a tenant in days that are long over."""
+
 
 class LedgerPages(Protocol):
     """Queries of the ledger's database. Every method blocks, and raises LedgerUnavailable."""
@@ -49,18 +52,23 @@ class Today:
 
 
 class DaySums:
-    """Sums over days, each read once: a day does not change any more when a later one has a line.
+    """Sums over days, each read once in a while: a day hardly changes any more when a later one has a line.
 
     A page of thirty days then costs what today does. Its methods block, and are called by one thread at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._emptied_at = monotonic()
         self._kept: dict[tuple[str, ...], dict[str, Sequence[Sums]]] = {}
         self._lock = Lock()
 
     def between(self, books: LedgerPages, group: Sequence[str], since: str, until: str) -> Sequence[Sums]:
         """Return the sums by day and `group` of the days from `since` to `until`, both included."""
         with self._lock:
+            if self._monotonic() - self._emptied_at > KEPT_SECONDS:
+                self._kept.clear()
+                self._emptied_at = self._monotonic()
             kept = self._kept.setdefault(tuple(group), {})
             days = _days(since, until)
             open_since = day_of(books.state().last_at)
@@ -101,7 +109,7 @@ class Sources:
         self.letters = letters
         self.wall = wall
         self.is_alerted = alerts is not None
-        self.day_sums = DaySums()
+        self.day_sums = DaySums(monotonic)
         self._books = books
         self.seen = Shared("fleet", look, 2.0, monotonic)
         self.in_force = Shared("calibrations", in_force, 30.0, monotonic)

@@ -288,7 +288,8 @@ def test_sums_of_days_that_are_over_are_read_once_and_todays_again(night: Consol
             asked.append((since, until))
             return night.books.attempt_sums(group_by, since, until)
 
-    kept = DaySums()
+    clock = [0.0]
+    kept = DaySums(lambda: clock[0])
     first = kept.between(Counted(), ("target",), "2026-11-25", "2026-12-01")
     assert kept.between(Counted(), ("target",), "2026-11-25", "2026-12-01") == first
     assert kept.between(Counted(), ("target",), "2026-11-24", "2026-12-01")[-len(first) :] == first
@@ -296,3 +297,6 @@ def test_sums_of_days_that_are_over_are_read_once_and_todays_again(night: Consol
     whole = night.books.attempt_sums(("target",), "2026-11-24", "2026-12-01")
     added = over_days(kept.between(Counted(), ("target",), "2026-11-24", "2026-12-01"), "target")
     assert sorted(added, key=lambda each: each.group["target"]) == whole
+    clock[0] += 601.0
+    kept.between(Counted(), ("target",), "2026-11-25", "2026-12-01")
+    assert asked[-1] == ("2026-11-25", "2026-12-01"), "a tenant may have been erased"
