@@ -61,6 +61,10 @@ class LedgerProgress:
     waiting_lines: int = 0
     waiting_since: float | None = None
 
+    def unknown(self, now: float) -> None:
+        """Note that nobody can say whether lines wait: until somebody can, they do."""
+        self.waiting_since = self.waiting_since or now
+
     def waits(self, lines: int, since: float) -> None:
         """Note how many lines wait now."""
         self.waiting_lines = lines
@@ -123,7 +127,7 @@ class LedgerWriter:
             waiting = (await self._feed.stream()).waiting
             self.progress.waits(waiting, self._now())
         except QueueUnavailable:
-            pass  # as many as before, or more
+            self.progress.unknown(self._now())  # as many as before, or more
         log.error("ledger_not_written", error=str(error), waiting_lines=self.progress.waiting_lines)
 
     async def _pause(self) -> None:
@@ -140,6 +144,7 @@ class LedgerWriter:
         await self._write_everything()
 
     async def _write_everything(self) -> None:
+        self.progress.unknown(self._now())
         position = await asyncio.to_thread(self._store.open)
         stream = await self._begin(position)
         log.info("ledger_writing", after=position.last_sequence, waiting_lines=stream.waiting)
@@ -243,7 +248,9 @@ class LedgerWriter:
         """Delete some rows that are too old. Return False if there are none."""
         if self._keep_days is None:
             return False
-        deleted = await self._in_database(self._store.forget, first_day_kept(self._now(), self._keep_days))
+        # By the last line's time at most: a clock that jumps ahead must not delete what is young.
+        now = min(self._now(), self._store.position.last_at)
+        deleted = await self._in_database(self._store.forget, first_day_kept(now, self._keep_days))
         if deleted:
             log.info("ledger_rows_deleted", rows=deleted)
         return deleted > 0

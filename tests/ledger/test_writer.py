@@ -190,6 +190,45 @@ async def test_old_rows_are_deleted_while_it_writes(broker: MemoryBroker, file_e
         await eventually(lambda: written(file_engine) == [job_id(number) for number in range(5, 8)])
 
 
+async def test_a_clock_that_jumps_ahead_deletes_nothing_that_is_young(
+    broker: MemoryBroker, file_engine: Engine
+) -> None:
+    store = LedgerStore(file_engine, lambda: NOON)
+    await publish(broker, range(5))
+    years_ahead = NOON + 3_000 * 86_400.0
+    async with running(LedgerWriter(MemoryLedger(broker), store, 30, lambda: years_ahead, AT_ONCE, 0.0)) as writer:
+        await eventually(lambda: writer.progress.lines == 5)
+    async with running(LedgerWriter(MemoryLedger(broker), store, 30, lambda: years_ahead, AT_ONCE, 0.0)):
+        pass
+    assert written(file_engine) == [job_id(number) for number in range(5)]
+
+
+async def test_a_writer_that_cannot_ask_its_stream_counts_as_behind(broker: MemoryBroker, store: FailingStore) -> None:
+    class CutOff(MemoryLedger):
+        is_cut_off = False
+
+        async def take(self, limit: int, wait_seconds: float) -> Sequence[LedgerLine]:
+            self.check()
+            return await super().take(limit, wait_seconds)
+
+        async def stream(self) -> LedgerStream:
+            self.check()
+            return await super().stream()
+
+        def check(self) -> None:
+            if self.is_cut_off:
+                raise QueueUnavailable("no way to the broker")
+
+    feed = CutOff(broker)
+    async with running(LedgerWriter(feed, store, None, lambda: NOON, AT_ONCE, gather_seconds=0.0)) as writer:
+        await eventually(lambda: writer.progress.waiting_since is None)
+        feed.is_cut_off = True
+        await eventually(lambda: writer.progress.errors >= 2)
+        assert writer.progress.waiting_since == NOON
+        feed.is_cut_off = False
+        await eventually(lambda: writer.progress.waiting_since is None)
+
+
 async def test_missed_lines_are_logged(broker: MemoryBroker, store: FailingStore) -> None:
     class Shortened(MemoryLedger):
         async def stream(self) -> LedgerStream:

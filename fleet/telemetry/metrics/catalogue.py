@@ -241,7 +241,7 @@ PROMISE_WITHDRAWN: Final = _gauge(
 
 LEDGER_LAG_LINES: Final = _gauge("fleet.ledger_lag_lines", "{line}", "Ledger lines stored and not in the database yet.")
 LEDGER_LAG_SECONDS: Final = _gauge(
-    "fleet.ledger_lag_seconds", "s", "Time since when ledger lines wait to be written; 0 while none does."
+    "fleet.ledger_lag_seconds", "s", "Time since when ledger lines wait to be written, or may wait; 0 while none does."
 )
 LEDGER_LINES: Final = _counter("fleet.ledger_lines", "{line}", "Ledger lines written to the database.")
 LEDGER_ERRORS: Final = _counter("fleet.ledger_errors", "{error}", "Ledger batches that could not be written.")
