@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 
 from fleet import logs
 from fleet.app.broker import login_of
+from fleet.app.worker import rules_of
 from fleet.batches.runner import BatchRunner
 from fleet.batches.settings import RunSettings
 from fleet.model.batch import Batch
 from fleet.model.errors import LoginRefused
+from fleet.model.submission import Submission
 from fleet.settings.environment import Settings
+from policies.prefixes import planned_order
 from queues.batches import EveryBatch, JetStreamShelf
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import Login
@@ -21,14 +25,14 @@ from queues.jetstream.desk import JetStreamDesk
 async def run_batches(settings: Settings) -> None:
     """Run batches in this process until SIGTERM or SIGINT, then hand them over.
 
-    Raises: QueueUnavailable if no broker answers; LoginRefused, so that a supervisor starts the process again.
+    Raises: ConfigError; QueueUnavailable if no broker answers; LoginRefused, so that a supervisor starts it again.
     """
     logs.configure(settings.log_level.upper())
     assert settings.nats_url is not None, "settings_for gave the address"
     login, closed = login_of(settings), asyncio.Event()
     connection = await connect(settings.nats_url, name="fleet-batches", login=login, on_closed=closed.set)
     try:
-        runner = _runner(connection, login, settings.lease_seconds)
+        runner = _runner(connection, login, run_settings(settings))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, runner.drain)
         ending = asyncio.create_task(_end_when_closed(runner, closed))
@@ -38,15 +42,23 @@ async def run_batches(settings: Settings) -> None:
         await connection.close()
 
 
-def _runner(connection: Connection, login: Login, lease_seconds: float) -> BatchRunner:
+def run_settings(settings: Settings) -> RunSettings:
+    """Return how rows are submitted: those whose prompts begin alike follow each other, so that engines gain by it.
+
+    Raises: ConfigError if the rules cannot be used.
+    """
+    estimates = rules_of(settings).estimates
+
+    def order(rows: Sequence[Submission]) -> Sequence[int]:
+        return planned_order((row.request for row in rows), estimates)
+
+    return RunSettings(order=order, lease_seconds=settings.lease_seconds)
+
+
+def _runner(connection: Connection, login: Login, settings: RunSettings) -> BatchRunner:
     batches = EveryBatch(JetStreamShelf(connection, by_leader=True))
     secret = login.secret()
-    return BatchRunner(
-        batches,
-        lambda tenant: JetStreamDesk(connection, tenant, secret),
-        _tell_nobody,
-        RunSettings(lease_seconds=lease_seconds),
-    )
+    return BatchRunner(batches, lambda tenant: JetStreamDesk(connection, tenant, secret), _tell_nobody, settings)
 
 
 async def _end_when_closed(runner: BatchRunner, closed: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ import yaml
 from pages import ROOT, blocks
 
 from deployments.profiles import Profile, models
+from fleet.batches.blocks import BLOCK_BYTES, BLOCK_ROWS
 from fleet.settings.documents import load_rules, shipped
 from policies.prefixes import BOUNDARIES, RUN_TOKENS
 
@@ -30,6 +31,7 @@ def test_the_rule_keeps_one_tenant_apart_and_no_other(tmp_path: Path) -> None:
     [
         f"{BOUNDARIES[0]},\n{BOUNDARIES[1]}, {BOUNDARIES[2]}, ... {BOUNDARIES[-1]:,} bytes",
         f"{RUN_TOKENS:,} tokens",
+        f"{BLOCK_ROWS:,} rows or {BLOCK_BYTES >> 20} MiB",
         f"{4 * (len(BOUNDARIES) + 3)} bytes a row",
         f"{models(Profile.LOCAL)['llama-8b'].engine['block_size']} in the profile `local`",
     ],
