@@ -7,24 +7,31 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from fleet.gateway import health, metrics, models
+from fleet.gateway.access.scopes import opened_by
 from fleet.gateway.errors import api_error_of, install
 from fleet.gateway.jobs import chat
 from fleet.gateway.metrics import RequestCounts
 from fleet.gateway.openapi import describe, error_responses
 from fleet.gateway.responses import door as responses
 from fleet.gateway.state import Doors
+from fleet.model.api_key import Scope
 
 REQUEST_ID = b"x-request-id"
 
 OPEN: tuple[APIRouter, ...] = (health.router, metrics.router)
 """Doors without a key."""
 
-DOORS: tuple[APIRouter, ...] = (models.router, chat.router, responses.router)
-"""Doors for callers with a key."""
+DOORS: tuple[tuple[APIRouter, Scope | None], ...] = (
+    (models.router, None),
+    (chat.router, Scope.JOBS),
+    (responses.router, Scope.JOBS),
+)
+"""Doors for callers with a key, and what the key must be for; None: any key will do."""
 
 STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504)
 """What a door may answer where it is no success."""
@@ -48,8 +55,9 @@ def application(opening: AbstractAsyncContextManager[Doors], counts: RequestCoun
     app.state.counts = counts or RequestCounts()
     for router in OPEN:
         app.include_router(router, responses=error_responses(500, 503))
-    for router in DOORS:
-        app.include_router(router, responses=error_responses(*STATUSES))
+    for router, scope in DOORS:
+        needed = [] if scope is None else [Depends(opened_by(scope))]
+        app.include_router(router, dependencies=needed, responses=error_responses(*STATUSES))
     install(app)
     describe(app)
     app.add_middleware(Envelope, counts=app.state.counts)
@@ -63,7 +71,7 @@ class Envelope:
         self._app = app
         self._counts = counts
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         request_id = f"req_{secrets.token_hex(12)}"

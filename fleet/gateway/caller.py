@@ -9,22 +9,20 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from fleet.gateway.errors import ApiError
+from fleet.model.api_key import Scope
 from fleet.web import LOOPBACK
 
 DEVELOPMENT = "development"
 """The id of the key that nobody needs where there are no keys."""
 
-SCOPES = frozenset({"jobs", "files", "batches", "webhooks"})
-"""What a key may be for: jobs are chat and responses."""
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request: a tenant, known by one of its keys, which may be for some of `SCOPES` only."""
+    """The sender of a request: a tenant, known by one of its keys, which opens the doors in `scopes` only."""
 
     tenant: str
     key_id: str
-    scopes: frozenset[str]
+    scopes: frozenset[Scope]
 
 
 class Keys(Protocol):
@@ -59,7 +57,7 @@ def _developer(request: Request, tenant: str) -> Caller:
     """
     if request.url.hostname not in LOOPBACK:
         raise ApiError(403, "Without keys the gateway answers to 127.0.0.1 and localhost alone.", code="wrong_host")
-    return Caller(tenant, DEVELOPMENT, SCOPES)
+    return Caller(tenant, DEVELOPMENT, frozenset(Scope))
 
 
 async def check(request: Request) -> None:

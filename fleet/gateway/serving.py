@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
-from fleet.app import rules_of
+from fleet.app import login_of, open_keys, rules_of
 from fleet.app.metrics import metrics_of
 from fleet.app.tenants import tenants_of
+from fleet.gateway.access.keyring import Keyring
 from fleet.gateway.app import application
 from fleet.gateway.metrics import RequestCounts
 from fleet.gateway.state import Doors
 from fleet.model.errors import ConfigError
-from fleet.settings.environment import Settings, load
+from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.web import LOOPBACK, Certificate, served_on
 
 
 @asynccontextmanager
 async def doors_of_settings(settings: Settings) -> AsyncIterator[Doors]:
     """Provide the doors to the broker that the settings name. Raises: QueueUnavailable, ConfigError."""
-    async with tenants_of(settings) as tenants:
-        doors = Doors(tenants, rules_of(settings), keys=None, development_tenant=settings.tenant)
-        try:
-            yield doors
-        finally:
-            await doors.close()
+    async with AsyncExitStack() as stack:
+        tenants = await stack.enter_async_context(tenants_of(settings))
+        keys = None if settings.gateway_keys == "none" else await stack.enter_async_context(_keyring(settings))
+        doors = Doors(tenants, rules_of(settings), keys, settings.tenant)
+        stack.push_async_callback(doors.close)
+        yield doors
+
+
+@asynccontextmanager
+async def _keyring(settings: Settings) -> AsyncIterator[Keyring]:
+    store = await open_keys(settings.nats_url or LOCAL_NATS_URL, login_of(settings))
+    try:
+        async with Keyring(store) as keyring:
+            yield keyring
+    finally:
+        await store.close()
 
 
 def gateway_from_environment() -> FastAPI:
@@ -40,8 +51,8 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 
     Raises: QueueUnavailable; ConfigError if the address is taken, or a setting cannot be used.
     """
-    if settings.gateway_host not in LOOPBACK:
-        raise ConfigError("FLEET_GATEWAY_HOST", f"must be one of {', '.join(LOOPBACK)} as long as there are no keys")
+    if settings.gateway_keys == "none" and settings.gateway_host not in LOOPBACK:
+        raise ConfigError("FLEET_GATEWAY_KEYS", f"may be none on {', '.join(LOOPBACK)} alone")
     certificate = _certificate(settings)
     async with doors_of_settings(settings) as doors, _served(doors, settings, certificate) as port:
         host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host

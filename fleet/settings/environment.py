@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     and whoever a proxy names in `console_proxy_header`: no header is trusted unless it is named here. `prometheus_url`
     is the Prometheus that evaluates the fleet's alerts.
     The gateway listens on `gateway_host` and `gateway_port` (0: any free one). With a certificate and its key it speaks
-    TLS.
+    TLS. With `gateway_keys` none whoever reaches it is `tenant`; so it listens on loopback alone.
     Webhooks are sent to the internet, and into `webhook_networks` (with commas between); `webhook_ca_path` holds
     certificates to trust there beside the public authorities'.
     """
@@ -200,6 +200,7 @@ class Settings(BaseSettings):
     prometheus_url: HttpAddress | None = None
     gateway_host: str = "127.0.0.1"
     gateway_port: Port = 8280
+    gateway_keys: Literal["required", "none"] = "required"
     gateway_tls_cert_path: FilePath | None = None
     gateway_tls_key_path: FilePath | None = None
     webhook_networks: Annotated[str, AfterValidator(_networks)] = ""

@@ -25,6 +25,7 @@ from queues.wire.subjects import (
     FEEDBACK,
     FILES,
     JOBS,
+    KEYS,
     LARGE_RESULTS,
     LEDGER,
     LOAD,
@@ -211,9 +212,9 @@ def _bulk() -> User:
 def _gateway() -> User:
     submits = (*(job_subject(lane, "*") for lane in Lane), feedback_subject("*", Witness.USER))
     records = (*SUBJECTS[RESPONSES], f"{API}.STREAM.MSG.GET.{RESPONSES}", f"{API}.STREAM.MSG.GET.{BATCHES}")
-    depths = (f"{API}.STREAM.INFO.{JOBS}", f"{API}.STREAM.INFO.{WORK}")
+    states = (f"{API}.STREAM.INFO.{stream}" for stream in (JOBS, WORK, KEYS))
     endpoints = (endpoint_subject("*", "*"), *_looks_up(WEBHOOKS), f"{API}.STREAM.MSG.DELETE.{WEBHOOKS}")
-    publish = (*submits, *_answers(), *records, *depths, event_subject("*"), *endpoints)
+    publish = (*submits, *_answers(), *records, *states, event_subject("*"), *endpoints, *_reads(KEYS))
     return _user("gateway", "speaks HTTP for all tenants: may do for each what the tenant may", publish, _HEARD)
 
 

@@ -31,7 +31,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hasty_connections:
     for name in os.environ:
         if name.startswith("FLEET_"):
             monkeypatch.delenv(name)
-    return load(data_dir=tmp_path, tenant="acme", gateway_port=0, metrics_port=0, nats_url="nats://127.0.0.1:9")
+    shown = {"gateway_port": 0, "gateway_keys": "none", "metrics_port": 0}
+    return load(data_dir=tmp_path, tenant="acme", nats_url="nats://127.0.0.1:9", **shown)
 
 
 def at(settings: Settings, nats_url: str) -> Settings:
@@ -123,7 +124,7 @@ async def test_half_a_certificate_is_none(settings: Settings, tmp_path: Path) ->
 
 
 async def test_without_keys_nobody_comes_in_from_elsewhere(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match="FLEET_GATEWAY_HOST"):
+    with pytest.raises(ConfigError, match="FLEET_GATEWAY_KEYS"):
         async with serving(settings.model_copy(update={"gateway_host": "0.0.0.0"})):
             pytest.fail("it must not start")
 

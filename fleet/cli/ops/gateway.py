@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,12 @@ gateway_app = typer.Typer(help="OpenAI's API in front of the queue.", no_args_is
 def gateway_run(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 is any free one.")] = None,
+    keys: Annotated[
+        Literal["required", "none"] | None,
+        typer.Option(
+            help="none: whoever reaches it is FLEET_TENANT, on this machine alone. Otherwise callers need a key."
+        ),
+    ] = None,
     nats_url: Annotated[
         str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
     ] = None,
@@ -30,7 +36,7 @@ def gateway_run(
 ) -> None:
     """Answer HTTP as OpenAI's API does: chat, responses, models. Until Ctrl-C or SIGTERM."""
     with friendly(as_json), needs_gateway("fleet gateway"):
-        chosen = {"gateway_host": host, "gateway_port": port}
+        chosen = {"gateway_host": host, "gateway_port": port, "gateway_keys": keys}
         settings = settings_for(nats_url)
         settings = settings.model_copy(update={name: value for name, value in chosen.items() if value is not None})
         asyncio.run(_serve(settings, Output(as_json)))

@@ -101,7 +101,9 @@ async def _web(settings: Settings, fleet: Fleet) -> AsyncIterator[_Web]:
             with needs_gateway("the gateway"):
                 from fleet.gateway.serving import serving as serving_gateway
 
-                gateway = f"{await stack.enter_async_context(serving_gateway(there))}/v1"
+                keys = settings.gateway_keys if "gateway_keys" in settings.model_fields_set else "none"
+                open_here = there.model_copy(update={"gateway_keys": keys})
+                gateway = f"{await stack.enter_async_context(serving_gateway(open_here))}/v1"
         except FleetError as error:
             notes.append(f"no gateway: {error}")
         yield _Web(console, gateway, tuple(notes))

@@ -1,0 +1,1 @@
+"""Who may come in, for what, how often, and whether it is the same request again."""
