@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fleet.app.broker import login_of
 from fleet.model.delivery import Depths
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
+from queues.batches import JetStreamShelf, TenantBatches, TenantFiles
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
@@ -22,6 +23,7 @@ class Tenants:
     def __init__(self, connection: Connection, secret: bytes = b"") -> None:
         self._connection = connection
         self._secret = secret
+        self._shelf = JetStreamShelf(connection, by_leader=True)
 
     def desk(self, tenant: str) -> JetStreamDesk:
         """Return the tenant's desk. Raises: ConfigError if it cannot be a tenant."""
@@ -29,6 +31,12 @@ class Tenants:
 
     def responses(self, tenant: str) -> JetStreamResponses:
         return JetStreamResponses(self._connection, tenant)
+
+    def files(self, tenant: str) -> TenantFiles:
+        return TenantFiles(self._shelf, tenant)
+
+    def batches(self, tenant: str) -> TenantBatches:
+        return TenantBatches(self._shelf, tenant)
 
     async def depths(self) -> Depths:
         """Count what waits. Raises: QueueUnavailable."""

@@ -13,6 +13,7 @@ from starlette.types import Scope as AsgiScope
 
 from fleet.gateway import health, metrics, models
 from fleet.gateway.access.scopes import opened_by
+from fleet.gateway.bulk import batches, files
 from fleet.gateway.errors import api_error_of, install
 from fleet.gateway.jobs import chat
 from fleet.gateway.metrics import RequestCounts
@@ -30,6 +31,8 @@ DOORS: tuple[tuple[APIRouter, Scope | None], ...] = (
     (models.router, None),
     (chat.router, Scope.JOBS),
     (responses.router, Scope.JOBS),
+    (files.router, Scope.FILES),
+    (batches.router, Scope.BATCHES),
 )
 """Doors for callers with a key, and what the key must be for; None: any key will do."""
 

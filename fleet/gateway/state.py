@@ -15,8 +15,11 @@ from fleet.gateway.caller import Keys
 from fleet.model.delivery import Depths, JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.ports import JobDesk, ResponseStore
+from fleet.ports import BatchStore, FileStore, JobDesk, ResponseStore
 from policies.rules.rules import Rules
+
+MAX_FILE_BYTES = 16 * 2**30
+"""Maximum bytes of an uploaded file: some fifty million rows."""
 
 DEPTHS_SECONDS = 5.0
 """How long a count of what waits is good enough for a comment."""
@@ -28,6 +31,10 @@ class Broker(Protocol):
     def desk(self, tenant: str) -> JobDesk: ...
 
     def responses(self, tenant: str) -> ResponseStore: ...
+
+    def files(self, tenant: str) -> FileStore: ...
+
+    def batches(self, tenant: str) -> BatchStore: ...
 
     async def depths(self) -> Depths:
         """Count what waits. Raises: QueueUnavailable."""
@@ -51,6 +58,7 @@ class Doors:
         self.development_tenant = development_tenant
         self.now = now
         self.monotonic = monotonic
+        self.max_file_bytes = MAX_FILE_BYTES
         self._depths: Depths | None = None
         self._counted_until = 0.0
         self._inboxes: dict[str, Inbox] = {}
@@ -61,6 +69,12 @@ class Doors:
 
     def responses(self, tenant: str) -> ResponseStore:
         return self.broker.responses(tenant)
+
+    def files(self, tenant: str) -> FileStore:
+        return self.broker.files(tenant)
+
+    def batches(self, tenant: str) -> BatchStore:
+        return self.broker.batches(tenant)
 
     def inbox(self, tenant: str) -> Inbox:
         """Return the tenant's inbox, open from its first use until the gateway ends."""

@@ -12,6 +12,7 @@ from fleet.model.delivery import Depths
 from fleet.settings.documents import load_rules
 from fleet.testing import MemoryFleet
 from fleet.web import served_on
+from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.stores.responses import MemoryResponses
 from queues.memory import MemoryBroker, MemoryDesk
 
@@ -25,6 +26,7 @@ class MemoryTenants:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self.broker = broker
+        self.shelf = MemoryShelf(broker)
         self.refuses: Exception | None = None
 
     def desk(self, tenant: str) -> MemoryDesk:
@@ -34,6 +36,14 @@ class MemoryTenants:
     def responses(self, tenant: str) -> MemoryResponses:
         self._check()
         return MemoryResponses(self.broker, tenant)
+
+    def files(self, tenant: str) -> TenantFiles:
+        self._check()
+        return TenantFiles(self.shelf, tenant)
+
+    def batches(self, tenant: str) -> TenantBatches:
+        self._check()
+        return TenantBatches(self.shelf, tenant)
 
     async def depths(self) -> Depths:
         self._check()
