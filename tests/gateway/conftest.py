@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 from gateways import MemoryTenants, doors_to, gateway
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from fleet.gateway.state import Doors
 from fleet.testing import Answered, Job, MemoryFleet, Reply, Script
@@ -56,7 +56,8 @@ async def bench() -> AsyncIterator[Bench]:
         fleet = await stack.enter_async_context(MemoryFleet(answer))
         doors = doors_to(fleet)
         url = await stack.enter_async_context(gateway(doors))
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=None))
-        openai = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=None)
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=None, verify=False))
+        plain = DefaultAsyncHttpxClient(verify=False)  # no certificates to load: there is no TLS
+        openai = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=None, http_client=plain)
         stack.push_async_callback(openai.close)
         yield Bench(url, doors, fleet, script, http, openai)
