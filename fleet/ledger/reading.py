@@ -96,6 +96,7 @@ class LedgerState:
 
     stream: str
     last_seq: int
+    ahead: int
     last_at: float
     unreadable: int
     duplicates: int

@@ -38,6 +38,8 @@ class ErasingBroker(Protocol):
 
     async def erase_lines(self, sequences: Iterable[int]) -> int: ...
 
+    async def erase_jobs_lines(self, jobs: Set[tuple[str, str]]) -> int: ...
+
     async def record(self, erasure: Erasure, at: float) -> int: ...
 
     async def unfinished(self, tenant: str) -> int: ...
@@ -94,12 +96,14 @@ class Eraser:
         last = await self._written(await self._broker.last_line())
         await self._record(await asyncio.to_thread(ledger.unrecorded, self._engine))
         lines = await asyncio.to_thread(ledger.lines_of, self._engine, subject)
-        on_progress("erasing messages and contents")
+        on_progress("erasing messages")
         messages = await self._erase_messages(subject, lines)
-        contents = await asyncio.to_thread(self._contents, subject.tenant, subject.person)
         on_progress("erasing accounts")
         erasures = await asyncio.to_thread(ledger.erase, self._engine, subject)
         messages += await self._erase_lines(subject, lines, last)
+        # By now the store has what its collector took off the stream before.
+        on_progress("erasing contents")
+        contents = await asyncio.to_thread(self._contents, subject.tenant, subject.person)
         on_progress("writing the archive again")
         await asyncio.to_thread(self._archive, *_renamed(subject, erasures))
         await self._record(erasures)
@@ -116,6 +120,9 @@ class Eraser:
         """Erase the lines in the stream as well: it would give them back to a ledger that is written again."""
         if subject.person is None:
             return await self._broker.erase_tenants_lines(str(subject.tenant), last)
+        if (await asyncio.to_thread(LedgerReader(self._engine).state)).ahead:
+            # The stream went back once, so rows have other numbers than their lines.
+            return await self._broker.erase_jobs_lines({(line.tenant, line.job_id) for line in lines})
         return await self._broker.erase_lines([line.seq for line in lines])
 
     async def _record(self, erasures: Sequence[Erasure]) -> None:

@@ -6,13 +6,15 @@ Jobs that wait or run are left alone: each still gets its one result.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
 
 from pydantic_core import from_json, to_json
 
 from fleet.model.erasure import Erasure
 from fleet.model.feedback import Witness
 from queues.jetstream import api
+from queues.jetstream.api import StoredMessage
 from queues.jetstream.causes import refused
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
@@ -23,6 +25,7 @@ from queues.wire.record import fields_in
 from queues.wire.subjects import (
     API,
     CANCELS,
+    CONTENT,
     DEAD,
     EVENTS,
     FEEDBACK,
@@ -36,6 +39,7 @@ from queues.wire.subjects import (
     WEBHOOKS,
     WORK,
     cancel_subject,
+    content_subject,
     dead_subject,
     delivery_subject,
     endpoint_subject,
@@ -50,6 +54,15 @@ from queues.wire.subjects import (
 
 Job = tuple[str, str]
 """A tenant and the id of one of its jobs."""
+
+Body = tuple[str, str, Callable[[str], str]]
+"""A stream, the field in which its messages name their job, and their subject by the tenant."""
+
+_BODIES: Sequence[Body] = (
+    (DEAD, "id", dead_subject),
+    (CONTENT, "job_id", content_subject),
+    *((FEEDBACK, "job_id", partial(feedback_subject, source=source)) for source in Witness),
+)
 
 _OBJECTS = object_meta_subject("") + "*"
 
@@ -81,6 +94,7 @@ class JetStreamErasing:
             (DEAD, dead_subject(tenant)),
             (STARTS, f"{START_SUBJECTS}{tenant}.>"),
             (CANCELS, cancel_subject(tenant, "*")),
+            (CONTENT, content_subject(tenant)),
             (RESPONSES, response_subject(tenant, "*")),
             (EVENTS, event_subject(tenant)),
             (EVENTS, delivery_subject(tenant, "*", "*")),
@@ -103,8 +117,7 @@ class JetStreamErasing:
             )
         ]
         objects = [name for name in await self._large_answers() if tuple(name.split(".")[:2]) in jobs]
-        found = [place for tenant in {tenant for tenant, _ in jobs} for place in await self._about(tenant, jobs)]
-        return await self._purge([*subjects, *map(_meta, objects)]) + await self._delete(found)
+        return await self._purge([*subjects, *map(_meta, objects)]) + await self._delete_about(jobs, _BODIES)
 
     async def erase_tenants_lines(self, tenant: str, last: int) -> int:
         """Erase the tenant's lines of accounts up to number `last`: those that have been written down."""
@@ -112,6 +125,10 @@ class JetStreamErasing:
 
     async def erase_lines(self, sequences: Iterable[int]) -> int:
         return await self._delete([(LEDGER, sequence) for sequence in sequences])
+
+    async def erase_jobs_lines(self, jobs: Set[Job]) -> int:
+        """Erase the lines of accounts of these jobs, wherever they are; this reads all lines of their tenants."""
+        return await self._delete_about(jobs, [(LEDGER, "id", ledger_subject)])
 
     async def record(self, erasure: Erasure, at: float) -> int:
         """Store the record of an erasure among the lines of accounts, and return its number."""
@@ -140,16 +157,32 @@ class JetStreamErasing:
         subjects = await self._subjects(LARGE_RESULTS, _OBJECTS)
         return [urlsafe_b64decode(subject.rpartition(".")[2]).decode(errors="replace") for subject in subjects]
 
-    async def _about(self, tenant: str, jobs: Set[Job]) -> list[tuple[str, int]]:
-        """Return the places of dead letters and feedback about these jobs of a tenant."""
-        streams = [(DEAD, "id", dead_subject(tenant))]
-        streams += [(FEEDBACK, "job_id", feedback_subject(tenant, source)) for source in Witness]
-        return [
-            (stream, message.sequence)
-            for stream, name, subject in streams
-            async for message in recorded(self._connection, stream, subject)
-            if (tenant, fields_in(message.data).get(name)) in jobs
+    async def _delete_about(self, jobs: Set[Job], bodies: Iterable[Body]) -> int:
+        """Delete the messages whose bodies say that they are about these jobs."""
+        subjects = [
+            (stream, name, tenant, subject_of(tenant))
+            for tenant in {tenant for tenant, _ in jobs}
+            for stream, name, subject_of in bodies
         ]
+        return await self._delete(
+            [
+                (stream, message.sequence)
+                for stream, name, tenant, subject in subjects
+                async for message in self._stored(stream, subject)
+                if (tenant, fields_in(message.data).get(name)) in jobs
+            ]
+        )
+
+    def _stored(self, stream: str, subject: str) -> AsyncIterator[StoredMessage]:
+        """Yield the messages on a subject; a stream with a consumer for all of it lets nobody else have one."""
+        one_by_one = stream == CONTENT
+        return self._one_by_one(stream, subject) if one_by_one else recorded(self._connection, stream, subject)
+
+    async def _one_by_one(self, stream: str, subject: str) -> AsyncIterator[StoredMessage]:
+        place = 1
+        while (found := await api.next_by_subject(self._connection, stream, subject, place)) is not None:
+            yield found
+            place = found.sequence + 1
 
     async def _purge(self, subjects: Sequence[tuple[str, str]], before: int | None = None) -> int:
         """Purge these subjects of their streams, of messages before number `before`."""

@@ -21,6 +21,7 @@ from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.writer import LedgerWriter
 from fleet.model.attempt import Answer, Usage
+from fleet.model.content import Content
 from fleet.model.errors import ConfigError, FleetError
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
@@ -46,10 +47,14 @@ class Scene:
     def __init__(self, rig: JetStreamRig, engine: Engine) -> None:
         self.rig = rig
         self.engine = engine
-        store = LedgerStore(engine, time.time)
-        store.open()
-        self.writer = LedgerWriter(JetStreamLedger(rig.connection), store, gather_seconds=0.0, pause_seconds=(0.1,))
+        self.store = LedgerStore(engine, time.time)
+        self.store.open()
         self.eraser = Eraser(JetStreamErasing(rig.connection), engine)
+        self.start_writing()
+
+    def start_writing(self) -> None:
+        feed = JetStreamLedger(self.rig.connection)
+        self.writer = LedgerWriter(feed, self.store, gather_seconds=0.0, pause_seconds=(0.1,))
         self._writing = asyncio.ensure_future(self.writer.run())
 
     async def stop_writing(self) -> None:
@@ -60,12 +65,14 @@ class Scene:
         """Have a job leave a result, a line, feedback, a dead letter, a begun call and a cancellation."""
         name = job(tenant, number)
         answer = Answer({"role": "assistant", "content": f"to {tenant} " + "x" * characters}, "stop", Usage(1, 2), "m")
+        asked = {"messages": [{"role": "user", "content": f"by {tenant}"}]}
         await self.rig.queue.publish(
             [
                 Result(name, tenant, Status.SUCCEEDED, Reason.CONFIDENT, 1.0, answer=answer),
                 DeadLetter(tenant, name, Reason.INVALID, Problem("no"), b"prompt", 1.0, Lane.BULK),
                 Feedback(name, tenant, Verdict.GOOD, 1.0, Witness.SHADOW, target="t", propensity=0.5, id=f"f-{name}"),
                 Start(name, tenant, 1, 1, "t", 1.0, "x"),
+                Content(name, tenant, "chat", 1.0, asked, {}, "t", person),
             ]
         )
         await self.rig.desk(tenant).give_feedback(Feedback(name, tenant, Verdict.BAD, 1.0, id=f"feedback-{name}"))
@@ -96,7 +103,7 @@ class Scene:
         return [fault.what for report in verify(self.engine, "n", None, None) for fault in report.faults]
 
 
-EVERYWHERE = {"RESULTS", "LEDGER", "DEAD", "FEEDBACK", "STARTS", "CANCELS"}
+EVERYWHERE = {"RESULTS", "LEDGER", "DEAD", "FEEDBACK", "STARTS", "CANCELS", "CONTENT"}
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +150,23 @@ async def test_nothing_of_an_erased_person_is_left_and_the_tenants_other_jobs_ar
     assert await scene.found(job(OURS, 0), job(OURS, 3)) == set()
     for kept in (job(OURS, 1), job(OURS, 2), job(THEIRS, 0)):
         assert await scene.found(kept) == EVERYWHERE
-    assert await scene.found(ANNA) == {"LEDGER"}  # the other tenant's line
+    assert await scene.found(ANNA) == {"LEDGER", "CONTENT"}  # the other tenant's line
     assert scene.faults() == []
+
+
+async def test_a_person_is_erased_from_a_stream_that_went_back_and_no_other_line_is(scene: Scene) -> None:
+    await scene.leave(THEIRS, 1, NOBODY)
+    await scene.eraser.erase(Subject("nobody"))  # returns once the ledger has all lines
+    await scene.stop_writing()
+    scene.store.rewind(1)
+    scene.start_writing()
+    await scene.leave(OURS, 2, ANNA)
+    await scene.leave(THEIRS, 3, NOBODY)
+
+    assert (await scene.eraser.erase(Subject(person=ANNA))).rows == 1
+
+    assert await scene.found(job(OURS, 2)) == set()
+    assert await scene.found(job(THEIRS, 1)) == await scene.found(job(THEIRS, 3)) == EVERYWHERE
 
 
 async def test_erasing_again_changes_nothing(scene: Scene) -> None:
