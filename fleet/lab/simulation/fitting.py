@@ -45,24 +45,35 @@ class FittedModels:
 
 def learn(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> FittedModels:
     """Learn from the attempts that ended in the first `share` of each run's time. Raises: ConfigError if too few."""
-    looks: dict[str, list[Looks]] = {}
     answers: dict[tuple[str, str], list[SimulatedVerdict]] = {}
     for trace in traces:
-        start, end = span(trace)
-        until = start + share * (end - start)
-        for name, seen in _looks(trace, start, until).items():
-            if name not in rules.catalogue.targets:
-                raise ConfigError(f"replay.{name}", "is not in the catalogue")
-            looks.setdefault(name, []).append(seen)
+        until = _until(trace, share)
         for job in trace:
             for each in job.attempts:
                 if each.ended_at <= until and each.output_tokens:
                     answers.setdefault((each.target, job.task), []).append(
                         SimulatedVerdict(each.confidence, each.judged, DRAWS)
                     )
-    lines, contention = fitted({name: np.concatenate(parts, axis=1) for name, parts in looks.items()})
+    lines, contention = fitted(looks_at(traces, rules, share))
     paces = {name: Pace(*line, rules.catalogue.targets[name].max_in_flight) for name, line in lines.items()}
     return FittedModels(paces, contention, {key: tuple(verdicts) for key, verdicts in answers.items()})
+
+
+def looks_at(traces: Sequence[Trace], rules: Rules, share: float = 1.0) -> dict[str, Looks]:
+    """Return what is seen of each target during the first `share` of each run's time. Raises: like `learn`."""
+    looks: dict[str, list[Looks]] = {}
+    for trace in traces:
+        start, _ = span(trace)
+        for name, seen in _looks(trace, start, _until(trace, share)).items():
+            if name not in rules.catalogue.targets:
+                raise ConfigError(f"replay.{name}", "is not in the catalogue")
+            looks.setdefault(name, []).append(seen)
+    return {name: np.concatenate(parts, axis=1) for name, parts in looks.items()}
+
+
+def _until(trace: Trace, share: float) -> float:
+    start, end = span(trace)
+    return start + share * (end - start)
 
 
 def _looks(trace: Trace, start: float, until: float) -> dict[str, Looks]:

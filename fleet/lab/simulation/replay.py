@@ -79,7 +79,7 @@ def predict(trace: Trace, others: Sequence[Trace], rules: Rules) -> Prediction:
 
     Every target has one replica, as on the local fleet. Raises: ConfigError if there is too little to learn from.
     """
-    learned = _tuned(learn(others, rules), others, rules) if others else learn([trace], rules, FIRST_PART)
+    learned = tuned(learn(others, rules), others, rules) if others else learn([trace], rules, FIRST_PART)
     seconds, tally = _run(trace, learned, rules)
     start, end = span(trace)
     p50, p95 = np.quantile([job.finished_at - job.submitted_at for job in trace], (0.5, 0.95)).tolist()
@@ -105,7 +105,7 @@ def _shares(counts: Mapping[str, int]) -> dict[str, float]:
     return {name: count / whole for name, count in sorted(counts.items())}
 
 
-def _tuned(learned: FittedModels, traces: Sequence[Trace], rules: Rules) -> FittedModels:
+def tuned(learned: FittedModels, traces: Sequence[Trace], rules: Rules) -> FittedModels:
     """Scale the paces so that the runs learned from take as long as they did.
 
     A fleet has work of its own beside the models', which no attempt shows: taking jobs, deciding, filling its batches.
@@ -129,7 +129,10 @@ def _run(trace: Trace, learned: FittedModels, rules: Rules) -> tuple[float, Tall
     start, _ = span(trace)
     jobs = [_simulated(job, kinds.index((job.task, job.lane, job.plan)), start) for job in trace]
     jobs.sort(key=lambda job: job.arrived_at)
-    engine = Engine(scenario, rules, learned.paces, {name: _answers(name, kinds, learned) for name in learned.paces})
+    tasks = [task for task, _, _ in kinds]
+    engine = Engine(
+        scenario, rules, learned.paces, {name: answers_like(name, tasks, learned) for name in learned.paces}
+    )
     Upkeep(engine, seed=0)
     return engine.run(jobs), engine.tally
 
@@ -160,8 +163,8 @@ def _simulated(job: RecordedJob, kind: int, start: float) -> SimulatedJob:
     return SimulatedJob(job.submitted_at - start, kind, input_tokens, output_tokens, 0, bits)
 
 
-def _answers(name: str, kinds: Sequence[tuple[str, Lane, Plan]], learned: FittedModels) -> Answers:
-    """Return the target's confidences in answers to the same task, or to any where it had none of that."""
+def answers_like(name: str, of_kinds: Sequence[str], learned: FittedModels) -> Answers:
+    """Return the target's confidences in answers to the tasks of these kinds, or to any where it had none of that."""
     tasks = sorted({task for target, task in learned.answers if target == name})
     verdicts = [verdict for task in tasks for verdict in learned.answers[name, task]]
     ranges, place = {}, 0
@@ -170,7 +173,7 @@ def _answers(name: str, kinds: Sequence[tuple[str, Lane, Plan]], learned: Fitted
         place += len(learned.answers[name, task])
     everything = (0, len(verdicts))
     tables = []
-    for task, _, _ in kinds:
+    for task in of_kinds:
         first, size = ranges.get(task, everything)
         tables.append([[first + draw * size // DRAWS for draw in range(DRAWS)]])
     return Answers(tuple(verdicts), tables)

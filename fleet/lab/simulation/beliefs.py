@@ -1,0 +1,174 @@
+"""What is known of a fleet before rows run on it: its speeds, the lengths of its answers, and how sure it will be.
+
+Either learned from recorded runs, and drawn from what these leave open; or assumed, from a scenario.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from fleet.lab.simulation.fitting import FittedModels, Looks, fitted, learn, looks_at
+from fleet.lab.simulation.replay import answers_like, tuned
+from fleet.lab.simulation.simulate import paces_of
+from fleet.lab.simulation.targets.pool import Pace
+from fleet.lab.simulation.workload.ability import DIFFICULTIES, Answers, answers_of
+from fleet.lab.simulation.workload.crowd import tokens
+from fleet.lab.simulation.workload.scenario import (
+    ArrivalProcess,
+    Kind,
+    Length,
+    Own,
+    ScalingKind,
+    ScalingSetup,
+    Scenario,
+    hosted,
+)
+from fleet.lab.simulation.workload.trace import Trace
+from policies.rules.rules import Rules
+
+BLOCK = 10
+"""Moments of a recorded run that are drawn together: neighbours tell nearly the same."""
+
+RUN_SIGMA = 0.15
+"""Standard deviation of the logarithm of a run's time over what was learned of its fleet (`benchmarks.dry_run`).
+
+Full batches are slower than a recorded run shows that had few of them, and runs of one load differ by chance.
+"""
+
+LEAST_STEP = 0.25
+"""Minimum part of the learned step of a lone job: few jobs of a recorded run are alone, so that is an upper bound."""
+
+ASSUMED_SIGMA = 0.4
+"""The same where nobody has measured the fleet, and the speeds are those of a scenario."""
+
+AT_ONCE = ArrivalProcess(jobs_per_second=1.0, at_once=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFleet:
+    """A fleet as it may be. `scenario` lacks the jobs; `answers` are those to kinds of these tasks."""
+
+    scenario: Scenario
+    paces: Mapping[str, Pace]
+    answers: Callable[[Sequence[str]], Mapping[str, Answers]]
+    output_tokens: Callable[[str, int], int]
+    difficulty: Callable[[str], int]
+
+
+class Belief(Protocol):
+    def draw(self, rng: np.random.Generator) -> DrawnFleet: ...
+
+
+class RecordedBelief:
+    """Learned from runs of the fleet's own targets, each with the replicas that it had then."""
+
+    def __init__(self, traces: Sequence[Trace], rules: Rules) -> None:
+        """Raises: ConfigError if there is too little to learn from."""
+        self._learned = learn(traces, rules)
+        self._looks = looks_at(traces, rules)
+        adjusted = tuned(self._learned, traces, rules)
+        self._factors = {
+            name: pace.each_seconds / self._learned.paces[name].each_seconds for name, pace in adjusted.paces.items()
+        }
+        self._lengths = _lengths_by_task(traces)
+
+    def draw(self, rng: np.random.Generator) -> DrawnFleet:
+        lines, contention = fitted({name: _redrawn(look, rng) for name, look in self._looks.items()})
+        slower = float(np.exp(RUN_SIGMA * rng.standard_normal()))
+        paces = {}
+        for name, (step_seconds, each_seconds) in lines.items():
+            factor = self._factors[name] * slower
+            lone = step_seconds * rng.uniform(LEAST_STEP, 1.0)
+            paces[name] = Pace(lone * factor, each_seconds * factor, self._learned.paces[name].sequences)
+        verdicts = {
+            key: tuple(found[place] for place in rng.integers(len(found), size=len(found)).tolist())
+            for key, found in self._learned.answers.items()
+        }
+        learned = FittedModels(paces, contention, verdicts)
+        return DrawnFleet(
+            scenario=_as_recorded(learned),
+            paces=paces,
+            answers=lambda tasks: {name: answers_like(name, tasks, learned) for name in paces},
+            output_tokens=lambda task, limit: min(limit, self._length(task, rng)),
+            difficulty=lambda task: 0,
+        )
+
+    def _length(self, task: str, rng: np.random.Generator) -> int:
+        lengths = self._lengths.get(task) or self._lengths[""]
+        return lengths[int(rng.integers(len(lengths)))]
+
+
+class AssumedBelief:
+    """The targets of a scenario, with its figures for their speeds and for answers to the same tasks."""
+
+    def __init__(self, scenario: Scenario, rules: Rules) -> None:
+        """Raises: ConfigError if scenario and rules do not go together."""
+        self._rules = rules
+        self._scenario = replace(hosted(scenario, rules), arrivals=AT_ONCE)
+        self._paces = paces_of(self._scenario, rules)
+        self._kinds = {kind.task: kind for kind in scenario.mix}
+        self._usual = Kind(1.0, "", Length(), Length(median=rules.estimates.output_tokens / 2, sigma=0.5))
+
+    def draw(self, rng: np.random.Generator) -> DrawnFleet:
+        def slower() -> float:
+            return float(np.exp(ASSUMED_SIGMA * rng.standard_normal()))
+
+        paces = {}
+        for name, pace in self._paces.items():
+            factor = slower()
+            paces[name] = Pace(pace.step_seconds * factor, pace.each_seconds * factor, pace.sequences)
+        paid = {
+            name: replace(each, tokens_per_second=each.tokens_per_second / slower())
+            for name, each in self._scenario.paid.items()
+        }
+        return DrawnFleet(
+            scenario=replace(self._scenario, paid=paid),
+            paces=paces,
+            answers=lambda tasks: answers_of(self._scenario.answers, len(tasks), self._rules),
+            output_tokens=lambda task, limit: min(limit, int(tokens(self._kind(task).output, 1, rng)[0])),
+            difficulty=lambda task: self._difficulty(task, rng),
+        )
+
+    def _kind(self, task: str) -> Kind:
+        return self._kinds.get(task, self._usual)
+
+    def _difficulty(self, task: str, rng: np.random.Generator) -> int:
+        low, high = self._kind(task).difficulty
+        return min(DIFFICULTIES - 1, int((low + (high - low) * rng.random()) * DIFFICULTIES))
+
+
+def _redrawn(look: Looks, rng: np.random.Generator) -> Looks:
+    """Return as many moments, drawn in blocks with replacement (Künsch 1989)."""
+    size = look.shape[1]
+    starts = rng.integers(max(1, size - BLOCK + 1), size=-(-size // BLOCK))
+    places = (starts[:, None] + np.arange(min(BLOCK, size))).ravel()[:size]
+    drawn: Looks = look[:, places]
+    return drawn
+
+
+def _as_recorded(learned: FittedModels) -> Scenario:
+    return Scenario(
+        title="forecast",
+        jobs=1,
+        arrivals=AT_ONCE,
+        mix=(),
+        own={name: Own((1, 1), pace.sequences, pace.step_seconds) for name, pace in learned.paces.items()},
+        scaling=ScalingSetup(by=ScalingKind.FIXED),
+        dispatchers=1,
+        contention=learned.contention,
+    )
+
+
+def _lengths_by_task(traces: Sequence[Trace]) -> dict[str, list[int]]:
+    """Return the tokens of answers to each task, and under "" those to any."""
+    found: dict[str, list[int]] = {"": []}
+    for trace in traces:
+        for job in trace:
+            lengths = [each.output_tokens for each in job.attempts if each.output_tokens]
+            found.setdefault(job.task, []).extend(lengths)
+            found[""].extend(lengths)
+    return found
