@@ -8,6 +8,7 @@ from fleet.app.batches import run_batches
 from fleet.app.broker import (
     apply_topology,
     login_of,
+    open_batches,
     open_calibrations,
     open_contents,
     open_dead_letters,
@@ -41,6 +42,7 @@ __all__ = [
     "dispatcher_from_environment",
     "load_calibrations",
     "login_of",
+    "open_batches",
     "open_calibrations",
     "open_contents",
     "open_dead_letters",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 
 from fleet.settings.environment import Settings
+from queues.batches import JetStreamShelf, TenantBatches, TenantFiles
 from queues.jetstream.client.connection import connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.consuming.contents import JetStreamContents
@@ -42,6 +44,19 @@ open_calibrations = JetStreamCalibrations.connect
 
 open_keys = JetStreamKeys.connect
 """Connects to the API keys of all tenants."""
+
+
+@asynccontextmanager
+async def open_batches(
+    nats_url: str, tenant: str, login: Login = ANONYMOUS
+) -> AsyncIterator[tuple[TenantFiles, TenantBatches]]:
+    """Open the files and the batches of a tenant. Raises: QueueUnavailable if no broker answers."""
+    connection = await connect(nats_url, login=login)
+    try:
+        shelf = JetStreamShelf(connection)
+        yield TenantFiles(shelf, tenant), TenantBatches(shelf, tenant)
+    finally:
+        await connection.close()
 
 
 def login_of(settings: Settings) -> Login:

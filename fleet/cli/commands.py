@@ -15,6 +15,7 @@ from fleet.cli.books.cost import cost
 from fleet.cli.books.erase import erase
 from fleet.cli.books.ledger import ledger_app
 from fleet.cli.books.report import report_app
+from fleet.cli.bulk.commands import bulk_app
 from fleet.cli.connection import settings_for
 from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
@@ -39,7 +40,6 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
 batches_app = typer.Typer(help="The process that runs batches.", no_args_is_help=True)
 topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
 app.add_typer(bulk_app, name="bulk")
@@ -262,30 +262,6 @@ def demo(
 
     with friendly(as_json):
         asyncio.run(run_demo(load(nats_url=nats_url), as_json, jobs, seed, deadline_seconds))
-
-
-@bulk_app.command("run")
-def bulk_run(
-    file: Annotated[Path, typer.Argument(help="JSONL: {task, messages or request} or OpenAI's batch format.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the results go, as JSONL, in the order in which they finish.")
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option(
-            help="Under one name no line runs twice for 24 hours; without it, the file's content is the name."
-        ),
-    ] = None,
-    window: Annotated[int, typer.Option(min=1, help="Jobs in flight at once.")] = 1000,
-    nats_url: NatsUrl = None,
-    tenant: Tenant = None,
-    as_json: AsJson = False,
-) -> None:
-    """Answer every line of a file. Repeat the command after a crash: it continues where it was."""
-    from fleet.cli import files
-
-    with friendly(as_json):
-        asyncio.run(files.run(settings_for(nats_url, tenant), Output(as_json), file, output, name, window))
 
 
 @batches_app.command("run")

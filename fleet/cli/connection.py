@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient
-    from fleet.ports import JobDesk
+    from fleet.ports import BatchStore, FileStore, JobDesk
     from fleet.settings.environment import Settings
 
 
@@ -39,6 +39,19 @@ async def open_desk(settings: Settings) -> AsyncIterator[JobDesk]:
         yield desk
     finally:
         await desk.close()
+
+
+@asynccontextmanager
+async def open_batches(settings: Settings) -> AsyncIterator[tuple[FileStore, BatchStore]]:
+    """Open the files and the batches of the tenant of `settings`.
+
+    Raises: QueueUnavailable if no broker answers.
+    """
+    from fleet.app import login_of, open_batches
+
+    assert settings.nats_url is not None, "settings_for gave the address"
+    async with open_batches(settings.nats_url, settings.tenant, login_of(settings)) as stores:
+        yield stores
 
 
 @asynccontextmanager

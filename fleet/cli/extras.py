@@ -9,6 +9,7 @@ from fleet.model.errors import FleetError
 
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
 _LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "cryptography", "pyarrow", "jinja2"})
+_BULK = frozenset({"pyarrow", "jinja2"})
 _CONSOLE = _LEDGER | {"starlette", "markupsafe", "uvicorn"}
 _GATEWAY = frozenset({"fastapi", "starlette", "uvicorn", "multipart", "python_multipart", "httpx"})
 
@@ -34,6 +35,11 @@ def needs_console(command: str) -> AbstractContextManager[None]:
 def needs_gateway(command: str) -> AbstractContextManager[None]:
     """See `needs_learn`; for commands that answer HTTP."""
     return _needs(command, "gateway", _GATEWAY)
+
+
+def needs_bulk(command: str) -> AbstractContextManager[None]:
+    """See `needs_learn`; for commands that read tables and templates."""
+    return _needs(command, "bulk", _BULK)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from fleet.cli.commands import app
 
 FAKED = (
     "open_desk",
+    "open_batches",
     "open_journal",
     "open_ledger_feed",
     "open_dead_letters",

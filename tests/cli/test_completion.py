@@ -18,7 +18,7 @@ def completed(line: str) -> set[str]:
     ("line", "offered"),
     [
         ("fleet sub", {"submit"}),
-        ("fleet bulk ", {"run"}),
+        ("fleet bulk re", {"results", "retry-failed"}),
         ("fleet submit --la", {"--lane"}),
         ("fleet submit --lane ", {"interactive", "standard", "bulk"}),
         ("fleet nothing-such", set()),

@@ -15,6 +15,7 @@ from fleet.app import FleetStatus, SpendStatus, TargetStatus
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
+from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
@@ -66,6 +67,18 @@ class App:
     after_start: Callable[[], None] = lambda: None
     console_error: Exception | None = None
     gateway_error: Exception | None = None
+    shelf: MemoryShelf = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shelf = MemoryShelf(self.fleet.broker)
+
+    @asynccontextmanager
+    async def open_batches(
+        self, nats_url: str, tenant: str, login: Login
+    ) -> AsyncIterator[tuple[TenantFiles, TenantBatches]]:
+        if not self.is_up:
+            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+        yield TenantFiles(self.shelf, tenant), TenantBatches(self.shelf, tenant, poll_seconds=0.02)
 
     async def open_desk(self, nats_url: str, tenant: str, login: Login = ANONYMOUS) -> ServedDesk:
         if not self.is_up:

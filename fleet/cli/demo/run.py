@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleet.cli.bulk.direct import bar
 from fleet.cli.connection import open_desk, settings_for
 from fleet.cli.demo.asked import LARGEST_MODEL, SMALL_MODEL, Asked, alone_on, jobs
 from fleet.cli.demo.collect import GRACE_SECONDS, LINGER_SECONDS, CollectedResults, collect
 from fleet.cli.demo.report import Alone, alone, report
 from fleet.cli.demo.view import summary
-from fleet.cli.files import bar
 from fleet.cli.ops.running import started_apart
 from fleet.cli.output import Output, quiet
 from fleet.settings.environment import LEDGER_FILE

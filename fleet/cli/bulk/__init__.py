@@ -1,0 +1,1 @@
+"""`fleet bulk`: files of jobs."""

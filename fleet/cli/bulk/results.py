@@ -1,0 +1,47 @@
+"""`fleet bulk results`: what has come of a batch, as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleet.bulk.fetching import RowOrder, fetch
+from fleet.bulk.writing.sinks import OutputFormat
+from fleet.bulk.writing.whole import check_sink
+from fleet.cli.bulk.views import as_json
+from fleet.cli.bulk.watch import found
+from fleet.cli.connection import open_batches
+from fleet.cli.output import Output
+from fleet.model.batch import Batch
+from fleet.model.errors import FleetError
+
+if TYPE_CHECKING:
+    from fleet.ports import FileStore
+    from fleet.settings.environment import Settings
+
+
+async def results(
+    settings: Settings, output: Output, batch_id: str, sink: Path, order: RowOrder, overwrite: bool
+) -> None:
+    """Write the rows that a batch has so far to a file, as Parquet if its name says so.
+
+    Raises: FleetError if there is no such batch; ConfigError; OSError; QueueUnavailable.
+    """
+    check_sink(sink, overwrite)
+    async with open_batches(settings) as (files, batches):
+        batch = await found(batches, batch_id)
+        rows = await written(files, batch, sink, order)
+    output.object(as_json(batch) | {"rows_written": rows, "output": str(sink)})
+    so_far = "" if batch.status.is_final else f" of {batch.total:,}, so far" if batch.total else " so far"
+    output.say(f"{rows:,} rows{so_far} → {sink}")
+
+
+async def written(files: FileStore, batch: Batch, sink: Path, order: RowOrder) -> int:
+    """Write the rows and return how many. Raises: FleetError if the disk is full; QueueUnavailable."""
+    form = OutputFormat.PARQUET if sink.suffix == ".parquet" else OutputFormat.JSONL
+    try:
+        return await fetch(files, batch, sink, order, form)
+    except OSError as error:
+        why = error.strerror or error
+        rule = f"{sink} cannot be written ({why}); nothing is lost: fleet bulk results {batch.id} writes it again"
+        raise FleetError(rule) from error
