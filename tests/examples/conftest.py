@@ -15,14 +15,19 @@ import pytest
 from patience import PATIENCE_SECONDS
 
 from fleet.app import SystemClock, apply_topology
+from fleet.batches.runner import BatchRunner
+from fleet.batches.settings import RunSettings
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.attempt import Answer, Features, Outcome, Usage
+from fleet.model.batch import Batch
 from fleet.model.call import Call
 from fleet.settings.documents import load_rules
 from policies.rules.rules import Rules
 from policies.rules.sections import ShadowRules
+from queues.batches import EveryBatch, JetStreamShelf
 from queues.jetstream.client.connection import connect
+from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
@@ -94,7 +99,7 @@ class Bench:
                 process.kill()
         return Done(process.returncode, output.decode(), errors.decode())
 
-    async def example(self, name: str, *arguments: str) -> str:
+    async def example(self, name: str | Path, *arguments: str) -> str:
         """Run a Python example; what it printed."""
         done = await self.start(sys.executable, EXAMPLES / name, *arguments)
         assert done.returncode == 0, done.stderr
@@ -122,6 +127,24 @@ class Bench:
             await dispatcher.drain()
             await running
             await connection.close()
+
+    @asynccontextmanager
+    async def running_batches(self) -> AsyncIterator[None]:
+        """The runner of batches; the streams are there."""
+        connection = await connect(self.nats_url)
+        everyone = EveryBatch(JetStreamShelf(connection, by_leader=True))
+        runner = BatchRunner(everyone, lambda tenant: JetStreamDesk(connection, tenant), _tell_nobody, RunSettings())
+        running = asyncio.create_task(runner.run())
+        try:
+            yield
+        finally:
+            runner.drain()
+            await running
+            await connection.close()
+
+
+async def _tell_nobody(batch: Batch) -> None:
+    """The end of a batch is announced to nobody."""
 
 
 @pytest.fixture
