@@ -14,12 +14,15 @@ from fleet.batches.settings import RunSettings
 from fleet.model.batch import Batch
 from fleet.model.errors import LoginRefused
 from fleet.model.submission import Submission
+from fleet.model.webhook import EventType, WebhookEvent
 from fleet.settings.environment import Settings
 from policies.prefixes import planned_order
 from queues.batches import EveryBatch, JetStreamShelf
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import Login
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.webhooks.events import JetStreamOutbox
+from queues.wire.job import check_submission
 
 
 async def run_batches(settings: Settings) -> None:
@@ -43,7 +46,7 @@ async def run_batches(settings: Settings) -> None:
 
 
 def run_settings(settings: Settings) -> RunSettings:
-    """Return how rows are submitted: those whose prompts begin alike follow each other, so that engines gain by it.
+    """Return how rows are checked and submitted: those whose prompts begin alike follow each other, as engines gain by it.
 
     Raises: ConfigError if the rules cannot be used.
     """
@@ -52,13 +55,17 @@ def run_settings(settings: Settings) -> RunSettings:
     def order(rows: Sequence[Submission]) -> Sequence[int]:
         return planned_order((row.request for row in rows), estimates)
 
-    return RunSettings(order=order, lease_seconds=settings.lease_seconds)
+    return RunSettings(check_submission, order, lease_seconds=settings.lease_seconds)
 
 
 def _runner(connection: Connection, login: Login, settings: RunSettings) -> BatchRunner:
     batches = EveryBatch(JetStreamShelf(connection, by_leader=True))
-    secret = login.secret()
-    return BatchRunner(batches, lambda tenant: JetStreamDesk(connection, tenant, secret), _tell_nobody, settings)
+    secret, outbox = login.secret(), JetStreamOutbox(connection)
+
+    async def announce(batch: Batch) -> None:
+        await outbox.announce([event_of(batch)])
+
+    return BatchRunner(batches, lambda tenant: JetStreamDesk(connection, tenant, secret), announce, settings)
 
 
 async def _end_when_closed(runner: BatchRunner, closed: asyncio.Event) -> None:
@@ -66,5 +73,7 @@ async def _end_when_closed(runner: BatchRunner, closed: asyncio.Event) -> None:
     runner.refuse(LoginRefused("NATS ended the connection for good, as where a login is changed or expires"))
 
 
-async def _tell_nobody(batch: Batch) -> None:
-    """Announce nothing."""
+def event_of(batch: Batch) -> WebhookEvent:
+    """Return the event that tells of a batch's end."""
+    at = batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at or 0.0
+    return WebhookEvent(batch.tenant, EventType(f"batch.{batch.status}"), batch.id, at)

@@ -19,7 +19,7 @@ from fleet.model.batch import MOST_PROBLEMS, Batch, BatchStatus, LineProblem
 from fleet.model.errors import FieldError
 
 Announce = Callable[[Batch], Awaitable[None]]
-"""Tells others that a batch has ended. Raises: QueueUnavailable; it is called again then."""
+"""Tells others that a batch has ended. Raises: QueueUnavailable; it is called again later."""
 
 
 class BatchRun:
@@ -46,11 +46,14 @@ class BatchRun:
             await self._rows.writer.copy()
 
     async def run(self) -> None:
-        """Take the batch to its end and announce it. Outages are waited out. Raises: LeaseLost, LoginRefused."""
+        """Take the batch to its end, waiting out outages, and announce it.
+
+        Raises: LeaseLost, LoginRefused; QueueUnavailable if it is not announced, so that it does not keep others waiting.
+        """
         if not self.entry.batch.status.is_final:
             await self._to_the_end()
             faults.point("batch.ended")
-        await outlasting(lambda: self._announce(self.entry.batch))
+        await self._announce(self.entry.batch)
         await self.entry.save(lambda batch: replace(batch, told=True))
 
     async def _to_the_end(self) -> None:

@@ -20,6 +20,9 @@ from fleet.ports import AllBatches, JobDesk
 LOOK_SECONDS = 2.0
 """Seconds between looks for batches where nothing is announced."""
 
+SWEEP_SECONDS = 2.0
+"""Seconds between looks for results whose announcement got lost; looking for a whole window costs a window."""
+
 MOST_RUNS = 50
 """Maximum number of batches that one process runs at once. Others wait, or another process runs them."""
 
@@ -111,6 +114,8 @@ class BatchRunner:
             log.warning("batch_taken_over", tenant=batch.tenant, batch=batch.id)
         except LoginRefused as error:
             self.refuse(error)
+        except QueueUnavailable as error:
+            log.warning("batch_end_not_told", tenant=batch.tenant, batch=batch.id, error=str(error))
         except Exception:
             log.exception("batch_run_failed", tenant=batch.tenant, batch=batch.id)
         else:
@@ -129,7 +134,7 @@ class BatchRunner:
         found = self._tenancies.get(tenant)
         if found is None:
             desk = self._desk_of(tenant)
-            inbox = Inbox(desk)
+            inbox = Inbox(desk, SWEEP_SECONDS)
             inbox.open()
             self._inboxes.push_async_exit(inbox)
             found = self._tenancies[tenant] = Tenancy(desk, inbox, self._batches.files(tenant))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.bulk.inbox import Inbox
-from fleet.bulk.reading.checking import SubmissionCheck
 from fleet.model.submission import Submission
 from fleet.ports import FileStore, JobDesk
 
@@ -18,6 +17,9 @@ TICK_SECONDS = 1.0
 
 LEASE_SECONDS = 30.0
 """Seconds without a word of its runner after which another one may run a batch."""
+
+RowCheck = Callable[[Submission, str], None]
+"""Raises InvalidJob for a submission of a tenant that the fleet would refuse."""
 
 Order = Callable[[Sequence[Submission]], Sequence[int]]
 """Returns the order in which to submit some rows, by their places among them."""
@@ -34,12 +36,12 @@ class Tenancy:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """`check` raises InvalidJob for a submission that the fleet would refuse; `order` says which rows go first.
+    """`check` refuses rows before any runs, `order` says which go first.
 
     `window` is the maximum number of rows of a batch in flight. `now` gives unix seconds, `monotonic` seconds.
     """
 
-    check: SubmissionCheck = lambda submission: None
+    check: RowCheck = lambda submission, tenant: None
     order: Order = lambda submissions: range(len(submissions))
     window: int = WINDOW
     lease_seconds: float = LEASE_SECONDS

@@ -6,7 +6,8 @@ import asyncio
 import json
 
 from fleet.batches.blocks import blocks_of
-from fleet.bulk.reading.checking import RowChecker, SubmissionCheck, ValidationReport
+from fleet.batches.settings import RowCheck
+from fleet.bulk.reading.checking import RowChecker, ValidationReport
 from fleet.bulk.reading.splitting import lines_in
 from fleet.bulk.reading.uniqueness import LineSet
 from fleet.model.batch import Batch, LineProblem, Place, errors_id
@@ -20,10 +21,10 @@ UNRUNNABLE = "invalid_line"
 
 
 async def validated(
-    batch: Batch, files: FileStore, check: SubmissionCheck, only: LineSet | None, now: float
+    batch: Batch, files: FileStore, check: RowCheck, only: LineSet | None, now: float
 ) -> ValidationReport:
     """Return what is wrong with the rows of the batch. Raises: QueueUnavailable; OSError if the disk is full."""
-    with RowChecker(check) as checker:
+    with RowChecker(lambda submission: check(submission, batch.tenant)) as checker:
         async for block in blocks_of(files, batch.input_file_id, Place(), only):
             for number, row in enumerate(block.rows):
                 checker.take(row.source, now)

@@ -113,6 +113,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "content_not_stored": "Contents were not stored, for want of the database or the broker, and stay in the stream.",
     "content_skipped": "A message on CONTENT holds no content and is skipped.",
     # batches
+    "batch_end_not_told": "The end of a batch was not announced to webhooks; it is, once the lease has ended.",
     "batch_ended": "A batch has its last status, with so many rows completed and failed.",
     "batch_left_out": "An entry of the bucket `batches` holds no batch, as one that a tenant wrote itself.",
     "batch_not_read": "A watched batch was not read, because the broker does not answer; it is read again.",

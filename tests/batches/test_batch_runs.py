@@ -15,7 +15,7 @@ from patience import PATIENCE_SECONDS, eventually
 
 from fleet.batches.wishes import cancel, retry_failed
 from fleet.model.batch import Batch, BatchStatus, Place, Progress
-from fleet.model.errors import ConfigError
+from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.job import Job, JobOptions
 from fleet.model.result import Result
 
@@ -437,3 +437,21 @@ async def test_a_batch_whose_end_was_not_told_is_told_of() -> None:
 
     assert [each.id for each in fleet.told] == [batch.id]
     assert fleet.jobs.jobs == []
+
+
+async def test_an_end_that_cannot_be_told_now_is_told_later_and_keeps_no_other_batch_waiting() -> None:
+    fleet = BatchFleet()
+    refusals = [QueueUnavailable("no room for events")] * 2
+
+    async def full(batch: Batch) -> None:
+        if refusals:
+            raise refusals.pop()
+        fleet.told.append(batch)
+
+    fleet.announce = full
+    async with fleet.running(lease_seconds=0.05):
+        batch = await fleet.ended(await fleet.submit(as_lines(ROWS)))
+
+    assert batch.status is BatchStatus.COMPLETED
+    assert [each.id for each in fleet.told] == [batch.id]
+    assert set(fleet.runs_of_rows().values()) == {1}

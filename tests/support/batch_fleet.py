@@ -14,6 +14,7 @@ from typing import Any
 from memory_fleet import MemoryFleet, echo
 from patience import PATIENCE_SECONDS, eventually
 
+from fleet.batches.run import Announce
 from fleet.batches.runner import BatchRunner
 from fleet.batches.settings import RunSettings
 from fleet.batches.wishes import new_batch_id
@@ -44,6 +45,7 @@ class BatchFleet:
         self.files = TenantFiles(self.shelf, TENANT)
         self.batches = TenantBatches(self.shelf, TENANT, poll_seconds=0.01)
         self.told: list[Batch] = []
+        self.announce: Announce = self._tell
 
     async def submit(self, content: bytes, **options: Any) -> Batch:
         file = await self.files.create("rows.jsonl")
@@ -55,7 +57,7 @@ class BatchFleet:
 
     def runner(self, **settings: Any) -> BatchRunner:
         chosen = replace(RunSettings(tick_seconds=0.01), **settings)
-        return BatchRunner(EveryBatch(self.shelf), self.jobs.desk, self._tell, chosen, look_seconds=0.01)
+        return BatchRunner(EveryBatch(self.shelf), self.jobs.desk, self.announce, chosen, look_seconds=0.01)
 
     async def _tell(self, batch: Batch) -> None:
         self.told.append(batch)
