@@ -46,7 +46,7 @@ async def run_batches(settings: Settings) -> None:
 
 
 def run_settings(settings: Settings) -> RunSettings:
-    """Return how rows are checked and submitted: those whose prompts begin alike follow each other, as engines gain by it.
+    """Return how rows are checked and submitted: those whose prompts begin alike together, so that engines gain by it.
 
     Raises: ConfigError if the rules cannot be used.
     """

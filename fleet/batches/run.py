@@ -48,7 +48,7 @@ class BatchRun:
     async def run(self) -> None:
         """Take the batch to its end, waiting out outages, and announce it.
 
-        Raises: LeaseLost, LoginRefused; QueueUnavailable if it is not announced, so that it does not keep others waiting.
+        Raises: LeaseLost, LoginRefused; QueueUnavailable if it is not announced, so as to keep no other waiting.
         """
         if not self.entry.batch.status.is_final:
             await self._to_the_end()

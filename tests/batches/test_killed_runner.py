@@ -15,13 +15,13 @@ from fleet.model.batch import BatchStatus
 
 pytestmark = pytest.mark.e2e
 
-ROWS = 7_000
+ROWS = 1_500
 STEPS = [name for name in faults.POINTS if name.startswith("batch.")]
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_runner_that_is_killed_at_any_step_loses_no_row_and_runs_none_twice(step: str, tmp_path: Path) -> None:
-    passage = 1 if step in ("batch.validated", "batch.ended") else 2
+    passage = 2 if step in ("batch.submitted", "batch.copied", "batch.saved") else 1
     async with BulkStage(tmp_path) as stage:
         batch = await stage.submit(ROWS)
         stage.start("runner", f"{step}=kill@{passage}")
