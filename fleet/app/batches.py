@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from fleet import logs
 from fleet.app.broker import login_of
 from fleet.app.worker import rules_of
+from fleet.batches.run import Announce
 from fleet.batches.runner import BatchRunner
 from fleet.batches.settings import RunSettings
-from fleet.model.batch import Batch
 from fleet.model.errors import LoginRefused
 from fleet.model.submission import Submission
-from fleet.model.webhook import EventType, WebhookEvent
 from fleet.settings.environment import Settings
+from fleet.webhooks.announcing import announce, event_of_batch
 from policies.prefixes import planned_order
 from queues.batches import EveryBatch, JetStreamShelf
 from queues.jetstream.client.connection import Connection, connect
@@ -60,12 +60,10 @@ def run_settings(settings: Settings) -> RunSettings:
 
 def _runner(connection: Connection, login: Login, settings: RunSettings) -> BatchRunner:
     batches = EveryBatch(JetStreamShelf(connection, by_leader=True))
-    secret, outbox = login.secret(), JetStreamOutbox(connection)
-
-    async def announce(batch: Batch) -> None:
-        await outbox.announce([event_of(batch)])
-
-    return BatchRunner(batches, lambda tenant: JetStreamDesk(connection, tenant, secret), announce, settings)
+    secret = login.secret()
+    return BatchRunner(
+        batches, lambda tenant: JetStreamDesk(connection, tenant, secret), _announcing(connection), settings
+    )
 
 
 async def _end_when_closed(runner: BatchRunner, closed: asyncio.Event) -> None:
@@ -73,7 +71,6 @@ async def _end_when_closed(runner: BatchRunner, closed: asyncio.Event) -> None:
     runner.refuse(LoginRefused("NATS ended the connection for good, as where a login is changed or expires"))
 
 
-def event_of(batch: Batch) -> WebhookEvent:
-    """Return the event that tells of a batch's end."""
-    at = batch.completed_at or batch.failed_at or batch.expired_at or batch.cancelled_at or 0.0
-    return WebhookEvent(batch.tenant, EventType(f"batch.{batch.status}"), batch.id, at)
+def _announcing(connection: Connection) -> Announce:
+    outbox = JetStreamOutbox(connection)
+    return lambda batch: announce(outbox, event_of_batch(batch))

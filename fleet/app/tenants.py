@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fleet.app.broker import login_of
+from fleet.app.webhooks import endpoints_on
 from fleet.model.delivery import Depths
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
+from fleet.webhooks.endpoints import WebhookEndpoints
+from fleet.webhooks.signing import KEY_VARIABLE
 from queues.batches import JetStreamShelf, TenantBatches, TenantFiles
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.responses import JetStreamResponses
+from queues.jetstream.webhooks.events import JetStreamOutbox
 from queues.wire.subjects import JOBS, WORK, depths_of
 
 
@@ -37,6 +42,14 @@ class Tenants:
 
     def batches(self, tenant: str) -> TenantBatches:
         return TenantBatches(self._shelf, tenant)
+
+    @property
+    def outbox(self) -> JetStreamOutbox:
+        return JetStreamOutbox(self._connection)
+
+    def webhooks(self, settings: Settings) -> WebhookEndpoints | None:
+        """Return the webhook endpoints of all tenants; None without the operator's key. Raises: ConfigError."""
+        return endpoints_on(self._connection, settings) if os.environ.get(KEY_VARIABLE) else None
 
     async def depths(self) -> Depths:
         """Count what waits. Raises: QueueUnavailable."""

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from fleet.gateway import health, metrics, models
+from fleet.gateway import health, metrics, models, webhooks
 from fleet.gateway.access.scopes import opened_by
 from fleet.gateway.bulk import batches, files
 from fleet.gateway.errors import api_error_of, install
@@ -33,6 +33,7 @@ DOORS: tuple[tuple[APIRouter, Scope | None], ...] = (
     (responses.router, Scope.JOBS),
     (files.router, Scope.FILES),
     (batches.router, Scope.BATCHES),
+    (webhooks.router, Scope.WEBHOOKS),
 )
 """Doors for callers with a key, and what the key must be for; None: any key will do."""
 

@@ -25,7 +25,7 @@ async def doors_of_settings(settings: Settings) -> AsyncIterator[Doors]:
     async with AsyncExitStack() as stack:
         tenants = await stack.enter_async_context(tenants_of(settings))
         keys = None if settings.gateway_keys == "none" else await stack.enter_async_context(_keyring(settings))
-        doors = Doors(tenants, rules_of(settings), keys, settings.tenant)
+        doors = Doors(tenants, rules_of(settings), keys, settings.tenant, webhooks=tenants.webhooks(settings))
         stack.push_async_callback(doors.close)
         yield doors
 

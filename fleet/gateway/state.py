@@ -15,7 +15,10 @@ from fleet.gateway.caller import Keys
 from fleet.model.delivery import Depths, JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
-from fleet.ports import BatchStore, FileStore, JobDesk, ResponseStore
+from fleet.model.webhook import ExpectedResponse
+from fleet.ports import BatchStore, EventOutbox, FileStore, JobDesk, ResponseStore
+from fleet.webhooks.announcing import announce
+from fleet.webhooks.endpoints import WebhookEndpoints
 from policies.rules.rules import Rules
 
 MAX_FILE_BYTES = 16 * 2**30
@@ -36,12 +39,18 @@ class Broker(Protocol):
 
     def batches(self, tenant: str) -> BatchStore: ...
 
+    @property
+    def outbox(self) -> EventOutbox: ...
+
     async def depths(self) -> Depths:
         """Count what waits. Raises: QueueUnavailable."""
 
 
 class Doors:
-    """The broker, the rules and the keys. `keys` None: whoever comes is `development_tenant`."""
+    """The broker, the rules and the keys. `keys` None: whoever comes is `development_tenant`.
+
+    `webhooks` None: no endpoint is told of anything.
+    """
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Doors:
         development_tenant: str,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        webhooks: WebhookEndpoints | None = None,
     ) -> None:
         self.broker = broker
         self.rules = rules
@@ -59,6 +69,7 @@ class Doors:
         self.now = now
         self.monotonic = monotonic
         self.max_file_bytes = MAX_FILE_BYTES
+        self.webhooks = webhooks
         self._depths: Depths | None = None
         self._counted_until = 0.0
         self._inboxes: dict[str, Inbox] = {}
@@ -75,6 +86,11 @@ class Doors:
 
     def batches(self, tenant: str) -> BatchStore:
         return self.broker.batches(tenant)
+
+    async def expect(self, tenant: str, job_id: str) -> None:
+        """Have the tenant's endpoints told once the job of a response has its result. Raises: QueueUnavailable."""
+        if self.webhooks is not None:
+            await announce(self.broker.outbox, ExpectedResponse(tenant, job_id, self.now()))
 
     def inbox(self, tenant: str) -> Inbox:
         """Return the tenant's inbox, open from its first use until the gateway ends."""

@@ -146,6 +146,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "spot_notice": "AWS takes the machine back in so many seconds.",
     "spot_watched": "The notice of the machine's end is watched for.",
     # webhooks
+    "event_not_announced": "What has happened was not announced, because the outbox refuses it.",
     "webhook_attempt_failed": "An endpoint did not take an event; it is sent again by the schedule.",
     "webhook_attempt_met_a_bug": "A bug met an attempt to send an event, which counts as failed.",
     "webhook_backlog_full": "An endpoint has too much waiting and is not told of more; logged when it begins.",

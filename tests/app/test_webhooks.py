@@ -20,8 +20,10 @@ from production_nats import ProductionNats
 from webhook_receiver import OK, Received, Receiver, receiving, says
 
 from fleet.app import apply_topology
+from fleet.app.batches import _announcing
 from fleet.app.local import _webhooks
 from fleet.app.webhooks import KEY_FILE, local_key
+from fleet.model.batch import Batch, BatchStatus
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.webhook import EventType, ExpectedResponse, WebhookEndpoint, WebhookEvent
@@ -38,6 +40,9 @@ pytestmark = pytest.mark.e2e
 KEY = base64.b64encode(bytes(32)).decode()
 SALT = "ab" * 16
 JOB = "job-000000000001"
+BATCH = Batch(
+    "batch_1", "acme", "/v1/chat/completions", "file-1", 60.0, 1.0, status=BatchStatus.COMPLETED, completed_at=1000.0
+)
 LEASE_SECONDS = 2.0
 
 
@@ -101,7 +106,8 @@ async def test_it_tells_what_happened_and_ends_by_itself(broker, receiver: Recei
     async with connected(broker.url) as connection:
         assert await JetStreamEndpoints(connection).put(endpoint(receiver.url), 0)
         process = await started(broker.url)
-        await JetStreamOutbox(connection).announce([event(), ExpectedResponse("acme", JOB, time.time())])
+        await _announcing(connection)(BATCH)
+        await JetStreamOutbox(connection).announce([ExpectedResponse("acme", JOB, time.time())])
         await eventually(lambda: len(receiver.received) == 1)
         await JetStreamQueue(connection).publish([Result(JOB, "acme", Status.FAILED, Reason.ALL_FAILED, 2000.0)])
         await emptied(connection)

@@ -13,13 +13,16 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from gateways import doors_to, gateway
 from pages import ROOT, blocks
 from patience import eventually
+from webhook_receiver import receiving
 
 from fleet.loopback import free_port, is_free
-from fleet.model.webhook import EventType, WebhookEndpoint, WebhookEvent
+from fleet.model.webhook import ENDPOINT_ID, EventType, WebhookEndpoint, WebhookEvent
 from fleet.settings.environment import PREFIX, Settings
 from fleet.telemetry.metrics.catalogue import GROUPS
+from fleet.testing import MemoryFleet
 from fleet.webhooks.addresses import Permitted
 from fleet.webhooks.deliverer import MOST_WAITING, OUTCOMES, REASONS
 from fleet.webhooks.endpoints import MOST_ENDPOINTS
@@ -41,6 +44,8 @@ PAGE = ROOT / "docs" / "how-to" / "webhooks.md"
 TEXT = PAGE.read_text()
 SIGNER = Signer(bytes(32))
 [RECEIVER] = [block for block in blocks(PAGE) if block.language == "python" and "ThreadingHTTPServer" in block.text]
+[SETUP] = [block for block in blocks(PAGE) if block.language == "sh"]
+[MAKING] = [block for block in blocks(PAGE) if block.language == "python" and "webhooks.create" in block.text]
 [SHAPE] = [block for block in blocks(PAGE) if block.language == "json"]
 
 
@@ -75,6 +80,33 @@ async def test_the_receiver_of_the_page_takes_what_is_sent_and_refuses_what_is_n
 
     assert (taken.status, refused.status) == (204, 400)
     assert printed.decode().split() == ["batch.completed", "batch_1"]
+
+
+async def test_the_endpoint_of_the_page_is_made_with_a_key_of_the_page() -> None:
+    async with MemoryFleet(lambda job: "yes") as fleet, gateway(doors_to(fleet)) as url, receiving() as receiver:
+        program = MAKING.text.replace("http://127.0.0.1:8280", url).replace(
+            "https://hooks.example.com/fleet", receiver.url
+        )
+        printed = await printed_by(sys.executable, "-c", program)
+    endpoint_id, secret = printed.split()
+    assert ENDPOINT_ID.fullmatch(endpoint_id)
+    assert secret.startswith("whsec_")
+
+
+async def test_the_key_of_the_page_is_one() -> None:
+    key = await printed_by("bash", "-euc", f'{SETUP.text}\nprintf %s "${KEY_VARIABLE}"')
+    Signer.from_environment({KEY_VARIABLE: key})
+
+
+async def printed_by(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert process.returncode == 0
+    return printed.decode()
+
+
+def test_every_block_is_run_or_is_a_command_that_is_parsed() -> None:
+    assert {block.language for block in blocks(PAGE)} == {"sh", "console", "python", "json"}
 
 
 def test_the_event_that_is_shown_has_the_shape_of_those_that_are_sent() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from ipaddress import ip_network
 
 from fleet.gateway.app import application
 from fleet.gateway.caller import Keys
@@ -12,9 +14,14 @@ from fleet.model.delivery import Depths
 from fleet.settings.documents import load_rules
 from fleet.testing import MemoryFleet
 from fleet.web import served_on
+from fleet.webhooks.addresses import Permitted
+from fleet.webhooks.endpoints import WebhookEndpoints
+from fleet.webhooks.posting import Poster, SystemResolver
+from fleet.webhooks.signing import Signer
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.stores.responses import MemoryResponses
 from queues.memory import MemoryBroker, MemoryDesk
+from queues.memory.webhooks import MemoryEndpoints, MemoryEvents
 
 RULES = load_rules(None, None, "local")
 
@@ -27,6 +34,7 @@ class MemoryTenants:
     def __init__(self, broker: MemoryBroker) -> None:
         self.broker = broker
         self.shelf = MemoryShelf(broker)
+        self.outbox = MemoryEvents()
         self.refuses: Exception | None = None
 
     def desk(self, tenant: str) -> MemoryDesk:
@@ -59,7 +67,9 @@ def broker_of(fleet: MemoryFleet) -> MemoryBroker:
 
 
 def doors_to(fleet: MemoryFleet, keys: Keys | None = None) -> Doors:
-    return Doors(MemoryTenants(broker_of(fleet)), RULES, keys, TENANT)
+    poster = Poster(Permitted([ip_network("127.0.0.0/8")]), SystemResolver())
+    webhooks = WebhookEndpoints(MemoryEndpoints(), Signer(bytes(32)), poster, time.time)
+    return Doors(MemoryTenants(broker_of(fleet)), RULES, keys, TENANT, webhooks=webhooks)
 
 
 @asynccontextmanager

@@ -57,6 +57,8 @@ async def create_response(request: Request, who: WhoCalls, doors: TheDoors, term
         pending = stack.enter_context(closing(Pending(doors, who.tenant, job.id)))
         if body.background or body.store:
             await doors.responses(who.tenant).put(job.id, encode_record(record))
+        if body.background:
+            await doors.expect(who.tenant, job.id)
         await pending.submit(submission)
         if body.stream:
             if not body.background and (early := await pending.within(PATIENCE_SECONDS)) is not None:
