@@ -141,14 +141,14 @@ async def _through_handle(options: Options) -> None:
 def fleet(options: Options) -> list[float]:
     """Return jobs per second from the first job published to the last result read, by round."""
     with TemporaryDirectory(prefix="fleet-bench-") as folder, asyncio.Runner() as runner:
-        started = runner.run(_start_fleet(Path(folder)))
+        started = runner.run(start_fleet(Path(folder)))
         try:
             return timed(options, lambda: runner.run(_publish_to_result(started.nats_url, options)))
         finally:
             runner.run(started.stop())
 
 
-async def _start_fleet(folder: Path) -> Any:
+async def start_fleet(folder: Path) -> Any:
     from fleet.app import local
     from fleet.settings.environment import load
 
@@ -159,7 +159,7 @@ async def _start_fleet(folder: Path) -> Any:
 def beside(options: Options) -> list[dict[str, float]]:
     """Return the interactive jobs' times in milliseconds at the 95th percentile, idle and beside bulk, by round."""
     with TemporaryDirectory(prefix="fleet-bench-") as folder, asyncio.Runner() as runner:
-        started = runner.run(_start_fleet(Path(folder)))
+        started = runner.run(start_fleet(Path(folder)))
         try:
             return [runner.run(_idle_and_beside(started.nats_url, options)) for _ in range(options.rounds + 1)][1:]
         finally:
@@ -201,7 +201,7 @@ async def _interactive_p95_ms(desk: Any, options: Options) -> float:
 async def _times(results: Any, target: str) -> list[float]:
     times: list[float] = []
     async for result in results:
-        _require(result, target)
+        require(result, target)
         times.append(time.perf_counter())
         if len(times) == INTERACTIVE_JOBS:
             break
@@ -229,7 +229,7 @@ async def _read(
     """Read all results. Set `full` when as many have come as a batch has jobs, and `over` after the last."""
     seen = 0
     async for result in results:
-        _require(result, options.target)
+        require(result, options.target)
         seen += 1
         if full is not None and seen == BATCH_SIZE:
             full.set()
@@ -239,7 +239,7 @@ async def _read(
         over.set()
 
 
-def _require(result: Result, target: str) -> None:
+def require(result: Result, target: str) -> None:
     if result.status not in (Status.SUCCEEDED, Status.BEST_EFFORT) or result.attempts[0].target != target:
         raise RuntimeError(f"a job went astray: {result.status} {result.reason} {result.problem}")
 
