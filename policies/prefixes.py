@@ -8,8 +8,8 @@ other, those that begin alike for longest next to each other.
 A plan is an order of one tenant's rows and nothing more. The rows wait in the tenant's own queue as they would without
 a plan, and tenants take turns as before (`policies.fairness.round_robin`), so a group never gets more than its turn.
 
-The plan keeps keys, no texts: 4 bytes for each boundary that a row reaches and 12 more, 76 bytes at most. To order a
-million rows takes a few seconds and, for a moment, about as much memory again.
+The plan keeps keys, no texts: 4 bytes for each boundary that a row reaches and 12 more, 76 bytes at most. To order rows
+takes some 20 µs each and, for a moment, about as much memory again.
 """
 
 from __future__ import annotations
