@@ -11,7 +11,7 @@ file in both orders in turn, with other teams in every round, so that no cache h
 
 `speedup` is planned over file, per round, and its median. `shared` is the most that could be saved over all tokens.
 
-    python -m benchmarks.prefixes [--json] [--target llama-70b] [--teams 300] [--rows 10] [--rounds 3]
+    python -m benchmarks.prefixes [--json] [--target llama-70b] [--teams 500] [--rows 6] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class FileShape:
     """The file of a round: `rows` for each of the `teams`."""
 
     target: str = "llama-70b"
-    teams: int = 300
-    rows: int = 10
+    teams: int = 500
+    rows: int = 6
     rounds: int = 3
 
 

@@ -29,7 +29,7 @@ def test_the_rule_keeps_one_tenant_apart_and_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        f"{BOUNDARIES[0]},\n{BOUNDARIES[1]}, {BOUNDARIES[2]}, ... {BOUNDARIES[-1]:,} bytes",
+        f"{BOUNDARIES[0]}, {BOUNDARIES[1]}, {BOUNDARIES[2]}, ... {BOUNDARIES[-1]:,} bytes",
         f"{RUN_TOKENS:,} tokens",
         f"{BLOCK_ROWS:,} rows or {BLOCK_BYTES >> 20} MiB",
         f"{4 * (len(BOUNDARIES) + 3)} bytes a row",
@@ -37,4 +37,4 @@ def test_the_rule_keeps_one_tenant_apart_and_no_other(tmp_path: Path) -> None:
     ],
 )
 def test_the_figures_are_those_of_the_code(said: str) -> None:
-    assert said in PAGE.read_text()
+    assert said in " ".join(PAGE.read_text().split())
