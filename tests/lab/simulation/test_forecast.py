@@ -67,11 +67,11 @@ def test_what_is_over_a_bound_is_told(belief: RecordedBelief, local_rules: Rules
     assert (found.late, found.too_dear) == (0.0, 0.0)
 
 
-def test_a_fleet_that_nobody_measured_gets_a_wider_interval(belief: RecordedBelief, local_rules: Rules) -> None:
+def test_a_fleet_that_nobody_measured_gets_a_wide_interval() -> None:
     gpu_rules = load_rules(None, None, "gpu")
-    assumed = forecast(rows(100), AssumedBelief(load_scenario("day"), gpu_rules), gpu_rules, DAY_SECONDS)
-    known = forecast(rows(100), belief, local_rules, DAY_SECONDS)
-    assert assumed.seconds.high / assumed.seconds.low > known.seconds.high / known.seconds.low
+    found = forecast(rows(100), AssumedBelief(load_scenario("day"), gpu_rules), gpu_rules, DAY_SECONDS)
+    assert found.seconds.high / found.seconds.low > 2
+    assert found.split["llama-8b"] > 0.5
 
 
 def test_longer_answers_take_longer(belief: RecordedBelief, local_rules: Rules) -> None:
