@@ -27,7 +27,12 @@ ASKED = {"model": "auto", "input": "I love the new calendar."}
 async def gateway(nats_url: str) -> AsyncIterator[AsyncOpenAI]:
     """Start `fleet gateway run`, provide a client of it, and kill it at the end."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
-    settings = {"FLEET_NATS_URL": nats_url, "FLEET_GATEWAY_PORT": "0", "FLEET_METRICS_PORT": "0"}
+    settings = {
+        "FLEET_NATS_URL": nats_url,
+        "FLEET_GATEWAY_PORT": "0",
+        "FLEET_METRICS_PORT": "0",
+        "FLEET_GATEWAY_KEYS": "none",
+    }
     command = (sys.executable, "-m", "fleet.cli", "gateway", "run")
     process = await create_subprocess_exec(
         *command, env=plain | settings | {"PYTHONPATH": str(ROOT)}, stdout=PIPE, stderr=PIPE
