@@ -14,7 +14,7 @@ from starlette.types import Scope as AsgiScope
 from fleet.gateway import health, metrics, models, webhooks
 from fleet.gateway.access.scopes import opened_by
 from fleet.gateway.bulk import batches, files
-from fleet.gateway.errors import api_error_of, install
+from fleet.gateway.errors import ApiError, api_error_of, install
 from fleet.gateway.jobs import chat
 from fleet.gateway.metrics import RequestCounts
 from fleet.gateway.openapi import describe, error_responses
@@ -23,6 +23,11 @@ from fleet.gateway.state import Doors
 from fleet.model.api_key import Scope
 
 REQUEST_ID = b"x-request-id"
+
+MOST_UNDER_WAY = 5_000
+"""Maximum requests under way at once: each holds a connection and its body, 1 MiB at most."""
+
+SOON = {"retry-after": "1"}
 
 OPEN: tuple[APIRouter, ...] = (health.router, metrics.router)
 """Doors without a key."""
@@ -92,6 +97,8 @@ class Envelope:
         began = time.monotonic()
         self._counts.under_way += 1
         try:
+            if self._counts.under_way > MOST_UNDER_WAY:
+                raise ApiError(503, "Too many requests are under way.", code="overloaded", headers=SOON)
             await self._app(scope, receive, named)
         except Exception as error:  # of the gateway's own: the caller gets an answer, and the other requests go on
             answer = api_error_of(error).response()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 from gateways import doors_to, gateway
 
-from fleet.gateway.caller import SCOPES, Caller
+from fleet.gateway import app
+from fleet.gateway.caller import Caller
+from fleet.model.api_key import Scope
 from fleet.model.errors import QueueUnavailable
-from fleet.testing import MemoryFleet
+from fleet.testing import MemoryFleet, Unanswered
 
 ERROR = {"message", "type", "param", "code"}
+
+ASKED = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
 
 
 class OneKey:
     """Keys of which there is one."""
 
     async def find(self, secret: str) -> Caller | None:
-        return Caller("acme", "k1", SCOPES) if secret == "right" else None
+        return Caller("acme", "k1", frozenset(Scope)) if secret == "right" else None
 
 
 def shape(answer: httpx.Response) -> tuple[int, str, str | None]:
@@ -81,3 +87,16 @@ async def test_without_keys_a_page_from_elsewhere_does_not_come_in_by_a_name_of_
     port = bench.url.rpartition(":")[2]
     for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
         assert (await bench.http.get("/v1/models", headers={"host": host})).status_code == 200
+
+
+async def test_a_gateway_with_too_many_requests_under_way_refuses_the_next(bench, monkeypatch) -> None:
+    monkeypatch.setattr(app, "MOST_UNDER_WAY", 1)
+    bench.script.reply = Unanswered()
+    waiting = asyncio.ensure_future(bench.http.post("/v1/chat/completions", json=ASKED))
+    job = await bench.script.arrived.get()
+    answer = await bench.http.get("/v1/models")
+    assert shape(answer) == (503, "server_error", "overloaded")
+    assert answer.headers["retry-after"] == "1"
+    await bench.doors.client("acme").cancel(job.id)
+    assert (await waiting).status_code == 409
+    assert (await bench.http.get("/v1/models")).status_code == 200
