@@ -9,7 +9,9 @@ import httpx
 import pytest
 from openai import APIError, APIStatusError, BadRequestError, NotFoundError
 
+from fleet.gateway.caller import Caller
 from fleet.gateway.jobs import stream
+from fleet.model.api_key import Scope
 from fleet.model.attempt import FailureKind
 from fleet.model.job import Lane, Plan, Tier
 from fleet.model.result import Status
@@ -268,3 +270,26 @@ async def test_options_of_a_stream_need_a_stream(bench) -> None:
     body = ASKED | {"stream_options": {"include_usage": True}}
     answer = await bench.http.post("/v1/chat/completions", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stream_options")
+
+
+class Revocable:
+    """One key, until it is revoked."""
+
+    is_revoked = False
+
+    async def find(self, secret: str) -> Caller | None:
+        return None if self.is_revoked else Caller("acme", "k1", frozenset(Scope))
+
+
+async def test_a_stream_whose_key_is_revoked_ends_and_its_job_is_cancelled(bench, hasty_comments) -> None:
+    bench.doors.keys = keys = Revocable()
+    bench.script.reply = Unanswered()
+    body, sent = ASKED | {"stream": True}, {"authorization": "Bearer k"}
+    async with bench.http.stream("POST", "/v1/chat/completions", json=body, headers=sent) as answer:
+        lines = (line async for line in answer.aiter_lines() if line)
+        assert (await anext(lines)).startswith(": waiting ")
+        keys.is_revoked = True
+        *_, last = [line async for line in lines]
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "invalid_api_key"
+    ended = await bench.doors.client("acme").wait(bench.jobs[0].id, timeout_seconds=60)
+    assert ended.status is Status.CANCELLED

@@ -40,7 +40,7 @@ def error_frame(error: ApiError) -> str:
 class EventStream(Response):
     """Sends frames until they end, or until the client goes away, and closes the wait that they tell of.
 
-    With `cancels` nobody else wants the answer: the job is cancelled if the client goes away.
+    With `cancels` nobody else wants the answer: a job that has none then is cancelled.
     """
 
     media_type = "text/event-stream"
@@ -57,10 +57,10 @@ class EventStream(Response):
         gone = asyncio.ensure_future(client_gone(receive))
         try:
             await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+            if self._cancels:
+                await self._pending.cancel()  # nothing, where the result is there
             if sending.done():
                 sending.result()
-            elif self._cancels:
-                await self._pending.cancel()
         finally:
             for task in (sending, gone):
                 task.cancel()
