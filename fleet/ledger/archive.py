@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 
 
 class DamagedArchive(FleetError):
-    """A day's file is missing, or is not the one whose hash the ledger holds."""
+    """A day's file is missing, is not the one whose hash the ledger holds, or cannot be made of the day's rows."""
 
 
 def path_of(folder: Path, day: str, digest: str) -> Path:
@@ -51,11 +51,19 @@ def archive_closed_days(engine: Engine, folder: Path) -> list[str]:
     A day is closed once the ledger has a line of a later one: lines never go back to an earlier day. After a crash the
     day is written again, from the same rows.
 
-    Raises: LedgerUnavailable; OSError if a file cannot be written.
+    Raises: LedgerUnavailable; OSError if a file cannot be written; DamagedArchive if somebody has changed rows.
     """
     with translated(engine.url), engine.connect() as connection:
         waiting = list(connection.scalars(_waiting()))
-    return [day for day in waiting if _archive(engine, folder, day)]
+    written, damaged = [], []
+    for day in waiting:
+        try:
+            written += [day] * _archive(engine, folder, day)
+        except DamagedArchive as error:  # the other days can be written all the same
+            damaged.append(error)
+    for each in damaged:
+        raise each
+    return written
 
 
 def _waiting() -> Select[str]:
@@ -213,7 +221,10 @@ def _without(found: pa.Table, tenant: str, name: str) -> pa.Table:
 
 
 def batches(connection: Connection, day: str, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
-    """Yield a day's rows as its file holds them, from the database, in the order of the stream."""
+    """Yield a day's rows as its file holds them, from the database, in the order of the stream.
+
+    Raises: DamagedArchive if a row has what no line can have.
+    """
     known = connection.execute(select(days.c.first_seq, days.c.last_seq).where(days.c.day == day)).first()
     if known is None:
         return
@@ -221,8 +232,11 @@ def batches(connection: Connection, day: str, columns: Sequence[str] = SCHEMA.na
     wanted = select(*(entries.c[name] for name in columns)).where(between, entries.c.day == day)
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     found = connection.execute(wanted.order_by(entries.c.seq).execution_options(yield_per=PORTION))
-    for rows in found.partitions():
-        yield _batch(rows, schema)
+    try:
+        for rows in found.partitions():
+            yield _batch(rows, schema)
+    except (pa.ArrowException, TypeError, ValueError):
+        raise DamagedArchive(f"{day} has a row that no line has made: `fleet ledger verify` names it") from None
 
 
 def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from fleet.ledger.store import AnotherWriter, LedgerStore, Position, first_day_kept
 from fleet.logs import get_logger
-from fleet.model.errors import LedgerUnavailable, LoginRefused, QueueUnavailable
+from fleet.model.errors import FleetError, LedgerUnavailable, LoginRefused, QueueUnavailable
 from fleet.model.result import LedgerLine, LedgerStream
 from fleet.ports import LedgerFeed
 
@@ -237,7 +237,7 @@ class LedgerWriter:
         """Archive the days that are closed. Return False if that failed."""
         try:
             days = [] if self._archive is None else await asyncio.to_thread(self._archive)
-        except OSError as error:
+        except (OSError, FleetError) as error:
             log.error("ledger_not_archived", error=str(error))
             return False
         for day in days:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from accounts import Accounts, JobOf, call
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, literal_column, select, update
 
 from fleet.ledger import archive
 from fleet.ledger.archive import DamagedArchive, path_of, read, rename_tenant, rewrite
@@ -161,6 +161,15 @@ def during_the_next_write(monkeypatch: pytest.MonkeyPatch, act: Callable[[], obj
 def erase_and_rewrite(accounts: Accounts, tenant: str) -> None:
     erasures = erase(accounts.engine, Subject(tenant))
     rewrite(accounts.engine, accounts.folder, tenant, erasures[0].id if erasures else "erased-1")
+
+
+def test_a_row_that_was_changed_keeps_its_day_out_of_the_archive_and_no_other(accounts: Accounts) -> None:
+    accounts.book(2, JobOf().lines(4, call("small")))
+    with accounts.engine.begin() as connection:
+        connection.execute(update(entries).where(entries.c.seq == 2).values(cost_nano_usd=literal_column("'much'")))
+    with pytest.raises(DamagedArchive, match=f"{FIRST} has a row that no line has made"):
+        accounts.archive()
+    assert (digest_of(accounts), digest_of(accounts, SECOND) != "") == ("", True)
 
 
 def test_a_tenant_that_is_erased_while_a_day_is_written_is_in_no_file(

@@ -17,7 +17,7 @@ from patience import PATIENCE_SECONDS, eventually
 from sqlalchemy import Engine
 
 from fleet.ledger import writer as writing
-from fleet.ledger.archive import archive_closed_days
+from fleet.ledger.archive import DamagedArchive, archive_closed_days
 from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.reading import EndedFilter, LedgerReader
 from fleet.ledger.store import AnotherWriter, LedgerStore, Position
@@ -244,13 +244,16 @@ async def test_missed_lines_are_logged(broker: MemoryBroker, store: FailingStore
     assert {"event": "ledger_lines_missed", "log_level": "error", "lines": 2} in logs
 
 
-@pytest.mark.parametrize("full", [False, True])
-async def test_a_closed_day_is_archived_before_its_rows_are_deleted_and_a_full_disk_keeps_them(
-    file_engine: Engine, tmp_path: Path, full: bool
+TROUBLES = (OSError(28, "No space left on device"), DamagedArchive("a row was changed"), LedgerUnavailable("away"))
+
+
+@pytest.mark.parametrize("trouble", [None, *TROUBLES])
+async def test_a_closed_day_is_archived_before_its_rows_are_deleted_and_trouble_keeps_them(
+    file_engine: Engine, tmp_path: Path, trouble: Exception | None
 ) -> None:
     def archive() -> list[str]:
-        if full:
-            raise OSError(28, "No space left on device")
+        if trouble is not None:
+            raise trouble
         return archive_closed_days(file_engine, tmp_path / "archive")
 
     clock = [NOON]
@@ -261,10 +264,10 @@ async def test_a_closed_day_is_archived_before_its_rows_are_deleted_and_a_full_d
     await publish(aged, range(5, 8))
     with structlog.testing.capture_logs() as logs:
         async with running(LedgerWriter(MemoryLedger(aged), store, 30, lambda: clock[0], AT_ONCE, 0.0, archive)):
-            told = "ledger_not_archived" if full else "ledger_rows_deleted"
+            told = "ledger_not_archived" if trouble else "ledger_rows_deleted"
             await eventually(lambda: told in [each["event"] for each in logs])
-    assert len(written(file_engine)) == (8 if full else 3)
-    assert (LedgerReader(file_engine).days()[0].parquet is None) == full
+    assert len(written(file_engine)) == (8 if trouble else 3)
+    assert (LedgerReader(file_engine).days()[0].parquet is None) == bool(trouble)
 
 
 async def test_a_database_that_hangs_is_left_and_what_it_does_later_changes_nothing(
