@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from unicodedata import category
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -40,9 +41,17 @@ class SafeConsole(Console):
             yield segment if is_plain else Segment(printable(segment.text, "\n"), segment.style)
 
 
+JOINERS = "\u200c\u200d"
+"""Characters of no width that Persian, Hindi and some pictures are written with."""
+
+
 def printable(text: str, spared: str = "") -> str:
     """Return the text with whatever could move a terminal's cursor, or hide text, shown as an escape."""
-    return "".join(char if char.isprintable() or char in spared else ascii(char)[1:-1] for char in text)
+    return "".join(char if _is_harmless(char) or char in spared else ascii(char)[1:-1] for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char in JOINERS or category(char) == "Zs"
 
 
 class Output:

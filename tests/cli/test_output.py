@@ -46,6 +46,13 @@ def test_an_error_that_quotes_an_outsider_is_shown_and_never_obeyed(capsys: pyte
     assert capsys.readouterr().err == f"fleet: {SHOWN}\n".replace("[2J", "[2J ")
 
 
+def test_spaces_and_letters_of_any_language_stay() -> None:
+    words = "prêt\u00a0! \u202f10\u2009% क्\u200dष 👩\u200d🔬"
+    written = io.StringIO()
+    Output(False, written).say(words)
+    assert written.getvalue() == f"{words}\n"
+
+
 def test_lines_and_colours_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     written = io.StringIO()
