@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError, OpenAI
 from patience import eventually
+from two_tenants import two_tenants
 from webhook_receiver import Received, Receiver, receiving, status
 
 from fleet.gateway.responses.shapes import status_of
+from fleet.model.api_key import Scope
 from fleet.model.attempt import Answer, Usage
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
@@ -158,3 +160,28 @@ def test_an_event_says_of_a_response_what_retrieving_it_says(status: Status, fin
     answer = None if finish_reason is None else Answer(message, finish_reason, Usage(1, 1), "m")
     result = Result("job-000000000001", "acme", status, Reason.ALL_FAILED, 1.0, answer=answer)
     assert type_of(result) == f"response.{status_of(result)}"
+
+
+async def test_another_tenants_endpoint_is_not_there(receiver: Receiver) -> None:
+    async with two_tenants() as both:
+        endpoint = await made(both.acme.openai, receiver.url)
+        theirs = both.beta.openai.webhooks
+        for call in (
+            lambda: theirs.retrieve(endpoint.id),
+            lambda: theirs.update(endpoint.id, name="mine"),
+            lambda: theirs.rotate_secret(endpoint.id),
+            lambda: theirs.test(endpoint.id, event_type="batch.failed"),
+            lambda: theirs.delete(endpoint.id),
+        ):
+            with pytest.raises(NotFoundError):
+                await call()
+        assert [each async for each in theirs.list()] == []
+        assert (await both.acme.openai.webhooks.retrieve(endpoint.id)).name == "nightly"
+    assert receiver.received == []
+
+
+async def test_a_key_that_is_not_for_webhooks_opens_none_of_it() -> None:
+    async with two_tenants() as both:
+        key = await both.new_key(7, "acme", frozenset(Scope) - {Scope.WEBHOOKS})
+        reply = await both.acme.http.get("/v1/webhook_endpoints", headers={"authorization": f"Bearer {key}"})
+    assert reply.status_code == 403
