@@ -22,7 +22,7 @@ from fleet.gateway.responses import door as responses
 from fleet.gateway.state import Doors
 from fleet.model.api_key import Scope
 
-REQUEST_ID = b"x-request-id"
+REQUEST_ID = "x-request-id"
 
 MOST_UNDER_WAY = 5_000
 """Maximum requests under way at once: each holds a connection and its body, 1 MiB at most."""
@@ -83,15 +83,14 @@ class Envelope:
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        request_id = f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {})["request_id"] = f"req_{secrets.token_hex(12)}"
         status = 0
 
         async def named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), *_headers_of(scope)]
             await send(message)
 
         began = time.monotonic()
@@ -108,3 +107,9 @@ class Envelope:
         finally:
             self._counts.under_way -= 1
             self._counts.answered(getattr(scope.get("route"), "path", ""), status, time.monotonic() - began)
+
+
+def _headers_of(scope: AsgiScope) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer, and those that the door has left for its own."""
+    said = {REQUEST_ID: scope["state"]["request_id"], **scope["state"].get("headers", {})}
+    return [(name.encode(), text.encode()) for name, text in said.items()]

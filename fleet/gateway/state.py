@@ -11,10 +11,12 @@ from fastapi import Depends, Request
 
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient
+from fleet.gateway.access.limits import Limits
+from fleet.gateway.access.repeats import SentBefore
 from fleet.gateway.caller import Keys
 from fleet.model.delivery import Depths, JobsOf
 from fleet.model.errors import QueueUnavailable
-from fleet.model.job import Lane
+from fleet.model.job import Job, Lane
 from fleet.model.webhook import ExpectedResponse
 from fleet.ports import BatchStore, EventOutbox, FileStore, JobDesk, ResponseStore
 from fleet.webhooks.announcing import announce
@@ -69,6 +71,8 @@ class Doors:
         self.now = now
         self.monotonic = monotonic
         self.max_file_bytes = MAX_FILE_BYTES
+        self.limits = Limits(rules)
+        self.sent_before = SentBefore()
         self.webhooks = webhooks
         self._depths: Depths | None = None
         self._counted_until = 0.0
@@ -113,6 +117,14 @@ class Doors:
             except QueueUnavailable:
                 self._depths = None
         return None if self._depths is None else self._depths.jobs.get(JobsOf(lane, tenant), 0)
+
+    async def admit(self, job: Job, request: Request) -> None:
+        """Count a new job against its tenant's quota; the answer says what is left of it. Raises: ApiError, 429."""
+        if self.sent_before.may_be_there(job.id):
+            return
+        is_bounded = self.rules.quotas.of(job.tenant).queued is not None
+        waiting = await self.waiting(job.tenant, job.lane) if is_bounded else None
+        request.state.headers = self.limits.admit(job, waiting, self.now())
 
     async def close(self) -> None:
         """Close every inbox."""

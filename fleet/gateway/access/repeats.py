@@ -6,10 +6,10 @@ OpenAI's SDKs send a request again, with the same bytes, after an answer that th
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from fleet.gateway.errors import ApiError
 
@@ -81,26 +81,48 @@ class SentBefore:
         self._new_id = new_id
         self._by_body: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
         self._by_key: OrderedDict[bytes, bytes] = OrderedDict()
+        self._repeated: OrderedDict[str, bool] = OrderedDict()
+        self._dropped: OrderedDict[str, bool] = OrderedDict()
 
-    def job_id(self, headers: Mapping[str, str], tenant: str, sent: bytes, now: float) -> tuple[str, bool]:
-        """Return the id for the job of this request, and whether there may be one already.
+    def job_id(self, headers: Mapping[str, str], tenant: str, sent: bytes, now: float) -> str:
+        """Return the id for the job of this request.
 
         Raises: ApiError, 400 for a key that cannot be one, 422 for one that was sent with something else before.
         """
         key, body = check_key(headers), _digest(tenant.encode(), sent)
-        if key is not None:
-            named = _digest(tenant.encode(), b"key", key.encode())
-            if self._by_key.setdefault(named, body) != body:
-                raise reused_key()
-            _shorten(self._by_key)
-            return _digest(named, body).hex(), True
-        before = self._by_body.pop(body, None) if is_retry(headers) else None
-        is_known = before is not None and before[1] > now - RETRIED_SECONDS
-        job_id = before[0] if before is not None and is_known else self._new_id()
-        self._by_body.pop(body, None)
+        job_id = self._of_body(body, now, is_retry(headers)) if key is None else self._of_key(tenant, key, body)
+        for remembered in (self._by_body, self._by_key, self._repeated, self._dropped):
+            while len(remembered) > MOST_REMEMBERED:
+                remembered.popitem(last=False)
+        return job_id
+
+    def _of_key(self, tenant: str, key: str, body: bytes) -> str:
+        named = _digest(tenant.encode(), b"key", key.encode())
+        if self._by_key.setdefault(named, body) != body:
+            raise reused_key()
+        job_id = _digest(named, body).hex()
+        self._repeated[job_id] = True
+        return job_id
+
+    def _of_body(self, body: bytes, now: float, is_repeated: bool) -> str:
+        job_id, sent_at = self._by_body.pop(body, ("", -math.inf))
+        if is_repeated and sent_at > now - RETRIED_SECONDS and job_id not in self._dropped:
+            self._repeated.setdefault(job_id, False)
+        else:
+            job_id = self._new_id()
         self._by_body[body] = (job_id, now)
-        _shorten(self._by_body)
-        return job_id, is_known
+        return job_id
+
+    def may_be_there(self, job_id: str) -> bool:
+        """Return whether an earlier request may have made this job."""
+        return job_id in self._repeated
+
+    def drop(self, job_id: str) -> bool:
+        """Let nobody find the job who sends its request again; return False if it has a key, and so is kept."""
+        if self._repeated.get(job_id):
+            return False
+        self._dropped[job_id] = True
+        return True
 
 
 def reused_key() -> ApiError:
@@ -113,8 +135,3 @@ def _digest(*parts: bytes) -> bytes:
     for part in parts:
         digest.update(b"%d:" % len(part) + part)
     return digest.digest()
-
-
-def _shorten(remembered: OrderedDict[bytes, Any]) -> None:
-    while len(remembered) > MOST_REMEMBERED:
-        remembered.popitem(last=False)

@@ -66,6 +66,7 @@ async def create_chat_completion(request: Request, who: WhoCalls, doors: TheDoor
     if said.stream_options is not None and not said.stream:
         raise ApiError(400, "stream_options: needs stream", param="stream_options", code="invalid_value")
     submission, job = job_of(sent, said.service_tier, said.metadata, terms, who, doors, request.headers)
+    await doors.admit(job, request)
     shaped = partial(_completion, doors=doors, created=int(job.submitted_at), tier=said.service_tier)
     with ExitStack() as stack:
         pending = stack.enter_context(closing(Pending(doors, who.tenant, job.id)))

@@ -28,7 +28,13 @@ class Pending:
         self._awaited = self._stack.enter_context(doors.inbox(tenant).expecting(job_id))
 
     async def submit(self, submission: Submission) -> None:
-        """Store the job. Raises: InvalidJob, QueueUnavailable."""
+        """Store the job, unless it was sent before and has its result. Raises: InvalidJob, QueueUnavailable."""
+        if self._doors.sent_before.may_be_there(self.job_id):
+            found = await self._doors.inbox(self._tenant).stored(self.job_id)
+            if found is not None:
+                if not self._awaited.done():
+                    self._awaited.set_result(found)
+                return
         await self._doors.desk(self._tenant).submit([submission])
 
     async def within(self, seconds: float) -> Result | None:
@@ -49,8 +55,8 @@ class Pending:
         return self._awaited.result()
 
     async def cancel(self) -> None:
-        """Call the job off, unless its result is there: nobody waits for it any more."""
-        if not self._awaited.done():
+        """Call the job off, unless its result is there, or it has a key to come back with: nobody waits for it now."""
+        if not self._awaited.done() and self._doors.sent_before.drop(self.job_id):
             with suppress(QueueUnavailable):  # it runs in vain, until its deadline at the latest
                 await self._doors.desk(self._tenant).cancel(self.job_id)
 

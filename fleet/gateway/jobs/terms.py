@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import Header
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from fleet.gateway.caller import Caller
 from fleet.gateway.errors import ApiError
@@ -91,7 +91,9 @@ def job_of(
     options = {**terms.options(), "lane": LANES[service_tier], "metadata": metadata or {}}
     task, now = options.pop("task"), doors.now()
     traceparent = traceparent_in({TRACEPARENT: headers.get(TRACEPARENT, "")})
-    submission = submission_of(secrets.token_hex(16), task, request, options, now, traceparent)
+    said = to_json([task, request, {**options, "metadata": metadata}], fallback=str)
+    job_id = doors.sent_before.job_id(headers, caller.tenant, said, now)
+    submission = submission_of(job_id, task, request, options, now, traceparent)
     return submission, _accepted(submission, caller.tenant, now, doors)
 
 

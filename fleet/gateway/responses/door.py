@@ -52,6 +52,7 @@ async def create_response(request: Request, who: WhoCalls, doors: TheDoors, term
     submission, job = job_of(
         chat_request_of(body), body.service_tier, body.metadata, terms, who, doors, request.headers
     )
+    await doors.admit(job, request)
     record = record_of(body, job, deadline_at(job, doors.rules))
     with ExitStack() as stack:
         pending = stack.enter_context(closing(Pending(doors, who.tenant, job.id)))

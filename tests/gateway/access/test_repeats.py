@@ -77,30 +77,50 @@ def sent_before() -> SentBefore:
 
 def test_two_equal_requests_are_two_jobs() -> None:
     sent = sent_before()
-    assert sent.job_id(FIRST, "acme", b"{}", NOW) == ("job-000000000000", False)
-    assert sent.job_id(FIRST, "acme", b"{}", NOW) == ("job-000000000001", False)
+    ids = [sent.job_id(FIRST, "acme", b"{}", NOW) for _ in range(2)]
+
+    assert ids == ["job-000000000000", "job-000000000001"]
+    assert not any(map(sent.may_be_there, ids))
 
 
 def test_what_an_sdk_sends_again_is_the_job_of_the_last_time() -> None:
     sent = sent_before()
     sent.job_id(FIRST, "acme", b"{}", NOW)
-    latest, _ = sent.job_id(FIRST, "acme", b"{}", NOW)
+    latest = sent.job_id(FIRST, "acme", b"{}", NOW)
 
-    assert sent.job_id(RETRY, "acme", b"{}", NOW + 1) == (latest, True)
-    assert sent.job_id(RETRY, "acme", b"{}", NOW + 2) == (latest, True)
-    assert sent.job_id(RETRY, "acme", b'{"a": 1}', NOW + 2)[1] is False
-    assert sent.job_id(RETRY, "beta", b"{}", NOW + 2)[1] is False
-    assert sent.job_id(RETRY, "acme", b"{}", NOW + 3 + RETRIED_SECONDS)[1] is False
+    assert [sent.job_id(RETRY, "acme", b"{}", NOW + age) for age in (1, 2)] == [latest, latest]
+    assert sent.may_be_there(latest)
 
 
-def test_a_key_is_the_same_job_for_every_gateway() -> None:
-    key = {"idempotency-key": "order-4711"}
-    job_id, may_be_known = sent_before().job_id(key, "acme", b"{}", NOW)
+@pytest.mark.parametrize(
+    ("tenant", "body", "age"), [("acme", b'{"a": 1}', 1), ("beta", b"{}", 1), ("acme", b"{}", RETRIED_SECONDS)]
+)
+def test_what_nobody_sent_lately_is_a_new_job_though_an_sdk_says_otherwise(
+    tenant: str, body: bytes, age: float
+) -> None:
+    sent = sent_before()
+    first = sent.job_id(FIRST, "acme", b"{}", NOW)
+    again = sent.job_id(RETRY, tenant, body, NOW + age)
 
-    assert may_be_known and JOB_ID.fullmatch(job_id)
-    assert sent_before().job_id(key, "acme", b"{}", NOW + 3600) == (job_id, True)
-    assert sent_before().job_id(key, "beta", b"{}", NOW)[0] != job_id
-    assert sent_before().job_id({"idempotency-key": "order-4712"}, "acme", b"{}", NOW)[0] != job_id
+    assert again != first and not sent.may_be_there(again)
+
+
+def test_a_job_that_was_called_off_is_made_anew() -> None:
+    sent = sent_before()
+    first = sent.job_id(FIRST, "acme", b"{}", NOW)
+
+    assert sent.drop(first)
+    assert sent.job_id(RETRY, "acme", b"{}", NOW) != first
+
+
+def test_a_key_is_the_same_job_for_every_gateway_and_is_not_called_off() -> None:
+    key, sent = {"idempotency-key": "order-4711"}, sent_before()
+    job_id = sent.job_id(key, "acme", b"{}", NOW)
+
+    assert JOB_ID.fullmatch(job_id) and sent.may_be_there(job_id) and not sent.drop(job_id)
+    assert sent_before().job_id(key, "acme", b"{}", NOW + 3600) == job_id
+    assert sent_before().job_id(key, "beta", b"{}", NOW) != job_id
+    assert sent_before().job_id({"idempotency-key": "order-4712"}, "acme", b"{}", NOW) != job_id
 
 
 def test_a_key_with_another_body_is_refused() -> None:
@@ -116,8 +136,7 @@ def test_a_key_with_another_body_is_refused() -> None:
 
 def test_no_more_is_remembered_than_there_is_room_for() -> None:
     sent = sent_before()
-    for number in range(MOST_REMEMBERED + 10):
-        sent.job_id(FIRST, "acme", b"%d" % number, NOW)
+    ids = [sent.job_id(FIRST, "acme", b"%d" % number, NOW) for number in range(MOST_REMEMBERED + 10)]
 
-    assert sent.job_id(RETRY, "acme", b"0", NOW)[1] is False
-    assert sent.job_id(RETRY, "acme", b"%d" % MOST_REMEMBERED, NOW)[1] is True
+    assert sent.job_id(RETRY, "acme", b"0", NOW) not in ids
+    assert sent.job_id(RETRY, "acme", b"%d" % MOST_REMEMBERED, NOW) in ids
