@@ -6,7 +6,7 @@ BIN := .venv/bin
 JOBS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up test check static format fuzz audit chaos peers lock docs clean
+.PHONY: help setup setup-dev demo up test check static format fuzz fuzz-http audit chaos peers lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -65,10 +65,19 @@ fuzz: setup-dev .venv/.fuzz  ## 200,000 malformed messages through every reader;
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/fuzz.lock
 	@touch $@
 
+fuzz-http: setup-dev build/schemathesis/.installed  ## every check of schemathesis on the HTTP API, as two tenants; reports in build/fuzz-http
+	PYTHONPATH=tests/support $(BIN)/python -m http_fuzzing $(FUZZ_SECONDS)
+
+build/schemathesis/.installed: requirements/schemathesis.lock
+	@test -x build/schemathesis/bin/pip || $(PYTHON) -m venv build/schemathesis
+	build/schemathesis/bin/pip install -q --disable-pip-version-check --no-deps -r requirements/schemathesis.lock
+	@touch $@
+
 # Builds of torch for the CPU have the holes of the version they are built from; PyPI does not know them by name.
-# What Fleet is compared with (peers.lock) is nobody's dependency, and other versions of packages that are.
+# What Fleet is compared with (peers.lock) and tried by (schemathesis.lock) is nobody's dependency, and has other versions
+# of packages that are.
 audit:  ## known vulnerabilities of every locked version; fails too where nobody could be asked
-	@mkdir -p build && cat $(filter-out requirements/peers.lock,$(wildcard requirements/*.lock)) | sed 's/+cpu//' > build/audit.txt
+	@mkdir -p build && cat $(filter-out requirements/peers.lock requirements/schemathesis.lock,$(wildcard requirements/*.lock)) | sed 's/+cpu//' > build/audit.txt
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit; }
 	@build/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r build/audit.txt \
 	  || { echo "audit: not passed. Either a hole is named above, or PyPI could not be asked about every package." >&2; exit 1; }
