@@ -24,6 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "keys.md"
 
 CHAT = {"model": "auto", "messages": [{"role": "user", "content": "Hello."}]}
 LINE = json.dumps({"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": CHAT}).encode()
+EVENTS = ["batch.completed"]
 UPLOAD = {"data": {"purpose": "batch"}, "files": {"file": ("rows.jsonl", LINE)}}
 
 
@@ -50,9 +51,10 @@ def sent_by(operation: Operation, ids: Mapping[str, str]) -> dict[str, Any]:
         "POST /v1/responses": {"json": {"model": "auto", "input": "Hello."}},
         "POST /v1/files": UPLOAD,
         "POST /v1/batches": {"json": batch},
-        "POST /v1/webhook_endpoints": {
-            "json": {"url": "https://hooks.example/fleet", "event_types": ["batch.completed"]}
-        },
+        "POST /v1/webhook_endpoints": {"json": {"name": "hook", "url": ids["url"], "event_types": EVENTS}},
+        "POST /v1/webhook_endpoints/{webhook_endpoint_id}": {"json": {"name": "hook"}},
+        "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret": {"json": {}},
+        "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test": {"json": {"event_type": EVENTS[0]}},
     }.get(str(operation), {})
 
 
@@ -61,8 +63,15 @@ async def objects_of(tenant: Tenant) -> dict[str, str]:
     file = (await tenant.http.post("/v1/files", **UPLOAD)).json()["id"]  # type: ignore[arg-type]
     batch = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     response = {"model": "auto", "input": "Hello.", "background": True}
+    url = f"{tenant.url}/healthz"
+    hook = {"name": "hook", "url": url, "event_types": EVENTS}
+    there = (await tenant.http.get("/v1/webhook_endpoints")).json()["data"]  # a tenant may have a few
     return {
         "model": "auto",
+        "url": url,
+        "webhook_endpoint_id": there[0]["id"]
+        if there
+        else (await tenant.http.post("/v1/webhook_endpoints", json=hook)).json()["id"],
         "file_id": file,
         "batch_id": (await tenant.http.post("/v1/batches", json=batch)).json()["id"],
         "response_id": (await tenant.http.post("/v1/responses", json=response)).json()["id"],
@@ -106,17 +115,25 @@ async def attempt(both: TwoTenants, operation: Operation, key: str | None) -> tu
         return await client.request(operation.method, path, **sent_by(operation, ids)), ids
 
 
+SCOPES = {
+    "chat": Scope.JOBS,
+    "responses": Scope.JOBS,
+    "webhook_endpoints": Scope.WEBHOOKS,
+    "webhook_event_types": Scope.WEBHOOKS,
+    "models": None,
+}
+
+
 def scope_of(operation: Operation) -> Scope | None:
     door = operation.path.split("/")[2]
-    doors = {"chat": Scope.JOBS, "responses": Scope.JOBS, "webhook_endpoints": Scope.WEBHOOKS, "models": None}
-    return doors[door] if door in doors else Scope(door)
+    return SCOPES[door] if door in SCOPES else Scope(door)
 
 
 async def row_of(both: TwoTenants, operation: Operation, strangers: Mapping[str, str | None], number: int) -> list[str]:
     """The request, and the status for its own key, another tenant's, one without the scope, and the strangers'."""
     own, _ = await attempt(both, operation, both.acme.key)
     others, ids = await attempt(both, operation, both.beta.key)
-    assert not (set(ids.values()) - {"auto"}) & set(_words(others)) or others.status_code == 404
+    assert not (set(ids.values()) - {"auto", ids["url"]}) & set(_words(others)) or others.status_code == 404
     scope = scope_of(operation)
     lesser_key = await both.new_key(number, "acme", frozenset(Scope) - {scope} if scope else frozenset())
     lesser, _ = await attempt(both, operation, lesser_key)
