@@ -60,10 +60,11 @@ def catalogue(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def rules(tmp_path_factory) -> Path:
     """The shipped rules, but on a slow machine no job expires, and plan free trusts no answer: no calibrated one is
-    sure. So what climbs does not depend on what the models say."""
+    sure. So what climbs does not depend on what the models say. Tenant globex shares no cache."""
     shipped = yaml.safe_load(Path("policies/rules.yaml").read_text())
     shipped["deadlines"] |= {"interactive_seconds": 2 * PATIENCE_SECONDS, "standard_seconds": 2 * PATIENCE_SECONDS}
     shipped["plans"]["free"]["thresholds"] = dict.fromkeys(("simple", "medium", "complex"), 1.0)
+    shipped["prefix_cache"]["tenants"] = {"globex": False}
     path = tmp_path_factory.mktemp("rules") / "rules.yaml"
     path.write_text(yaml.safe_dump(shipped))
     return path

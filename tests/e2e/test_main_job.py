@@ -81,6 +81,22 @@ def _probability_of_worst_token(fleet, target, request):
     return math.exp(min(token["logprob"] for token in choice["logprobs"]["content"]))
 
 
+async def test_a_tenant_reads_what_others_wrote_into_the_cache_unless_a_rule_keeps_it_apart(fleet):
+    # Two blocks and more, and a beginning that no other test has.
+    messages = [{"role": "user", "content": f"{secrets.token_hex(16)} " + "The launch went well. " * 20}]
+    request = {"messages": messages, "model": "llama-8b", "max_tokens": 4}
+
+    async def cached(tenant: str) -> int:
+        async with PatientClient.connect(fleet.nats_url, tenant=tenant) as client:
+            result = await client.run(task="chat", request=request, cloud="deny")
+        return result.answer.usage.cached_input_tokens
+
+    assert await cached("acme") == 0
+    assert await cached("initech") >= 64
+    assert await cached("globex") == 0
+    assert await cached("globex") >= 64
+
+
 async def test_a_repeated_submission_is_answered_once(fleet, client):
     job_id = secrets.token_hex(16)
     [job] = examples("heldout", 6, 1, task="classify.intent")
