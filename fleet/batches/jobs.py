@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from fleet.batches.blocks import NumberedRow
+from fleet.batches.settings import RowCheck
 from fleet.bulk.lines import BulkRow, custom_id_of, default_custom_id, line_job_id, read_line, run_key
 from fleet.bulk.reading.sources import SourceRow
 from fleet.bulk.reading.uniqueness import LineSet
@@ -42,12 +43,14 @@ class RowJob:
 class JobsOfBatch:
     """Makes the job of each row. Equal batch, line number and bytes give equal ids.
 
-    `refused` are the lines that validation refused; of those that can be read, another line has the custom_id.
+    `refused` are the lines that validation refused: those that pass `check` for a custom_id that another line has.
 
     Raises: InvalidJob if an option of the batch breaks a rule.
     """
 
-    def __init__(self, batch: Batch, refused: LineSet, now: float) -> None:
+    def __init__(self, batch: Batch, refused: LineSet, check: RowCheck, now: float) -> None:
+        self._tenant = batch.tenant
+        self._check = check
         self._key = run_key(batch.tenant, batch.id)
         self._expires_at = batch.expires_at
         self._refused = refused
@@ -69,6 +72,7 @@ class JobsOfBatch:
             raise source.problem
         read = read_line(self._key, source.number, source.data, now)
         if source.number in self._refused:
+            self._check(read.submission, self._tenant)
             raise REPEATED
         return replace(read, submission=self._with_defaults(read.submission))
 

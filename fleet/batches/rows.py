@@ -75,7 +75,7 @@ class RowsRun:
         self._known = known
         self._settings = settings
         self._only = only
-        self._jobs = JobsOfBatch(batch, refused, settings.now())
+        self._jobs = JobsOfBatch(batch, refused, settings.check, settings.now())
         self._claimed_before = batch.progress.claimed
         self._room = asyncio.Semaphore(settings.window)
         self._in_flight: dict[str, _InFlight] = {}

@@ -15,9 +15,10 @@ from patience import PATIENCE_SECONDS, eventually
 
 from fleet.batches.wishes import cancel, retry_failed
 from fleet.model.batch import Batch, BatchStatus, Place, Progress
-from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
 from fleet.model.job import Job, JobOptions
 from fleet.model.result import Result
+from fleet.model.submission import Submission
 
 ROWS = [openai_row(number) for number in range(1, 21)]
 
@@ -129,6 +130,18 @@ async def test_with_keep_going_the_good_rows_run_and_the_bad_one_is_told_of(name
     [error] = await fleet.lines(batch.error_file_id)
     assert (error["error"]["code"], error["line"]) == ("invalid_line", refused)
     assert len(fleet.jobs.jobs) == 20
+
+
+async def test_a_row_that_the_fleet_would_refuse_is_told_why() -> None:
+    def refuse(submission: Submission, tenant: str) -> None:
+        if "Row 3." in str(submission.request):
+            raise InvalidJob("body.messages", "is refused")
+
+    fleet = BatchFleet()
+    async with fleet.running(check=refuse):
+        batch = await fleet.ended(await fleet.submit(as_lines(ROWS), keep_going=True))
+        [row] = await fleet.lines(batch.error_file_id)
+    assert (row["error"]["message"], row["custom_id"]) == ("body.messages: is refused", "row-3")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n \r\n"])
