@@ -154,7 +154,13 @@ def unit(path: Path) -> configparser.ConfigParser:
 
 
 def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
-    assert [path.stem for path in UNITS] == ["fleet-batches", "fleet-dispatcher", "fleet-ledger", "fleet-spot", "nats-server"]
+    assert [path.stem for path in UNITS] == [
+        "fleet-batches",
+        "fleet-dispatcher",
+        "fleet-ledger",
+        "fleet-spot",
+        "nats-server",
+    ]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
