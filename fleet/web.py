@@ -43,7 +43,7 @@ async def served_on(
 
     Raises: ConfigError if it is taken, which names `setting`, or if the certificate cannot be used.
     """
-    with _listening(host, port, setting) as listener:
+    with listening(host, port, setting) as listener:
         server = _Server(_config(app, certificate))
         task = asyncio.create_task(server.serve([listener]))
         try:
@@ -71,9 +71,11 @@ def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:
 
 
 @contextmanager
-def _listening(host: str, port: int, setting: str) -> Iterator[socket.socket]:
+def listening(host: str, port: int, setting: str) -> Iterator[socket.socket]:
+    """Provide a socket that listens. Raises: ConfigError if the address is taken, which names `setting`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    # By its protocol asyncio knows that connections are TCP, and switches Nagle's algorithm off for them.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
