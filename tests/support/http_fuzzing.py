@@ -27,6 +27,11 @@ request-timeout = 60.0
 [auth.wfc]
 path = "{auth}"
 peers = ["acme", "beta"]
+
+# What no schema can say: which regions, providers and targets the catalogue has, and where a webhook may lead.
+[[operations]]
+include-path-regex = "^/v1/(chat/completions|responses|webhook_endpoints(/[^/]+)?)$"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
 """
 
 
