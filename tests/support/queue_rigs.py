@@ -56,6 +56,7 @@ STREAMS = (
     "KV_keys",
     "FILES",
     "KV_batches",
+    "KV_responses",
     "KV_webhooks",
 )
 

@@ -24,11 +24,13 @@ from queues.wire.letters import Message
 from queues.wire.record import fields_in
 from queues.wire.subjects import (
     API,
+    BATCHES,
     CANCELS,
     CONTENT,
     DEAD,
     EVENTS,
     FEEDBACK,
+    FILES,
     JOBS,
     LARGE_RESULTS,
     LEDGER,
@@ -38,6 +40,7 @@ from queues.wire.subjects import (
     STARTS,
     WEBHOOKS,
     WORK,
+    batches_subject,
     cancel_subject,
     content_subject,
     dead_subject,
@@ -45,6 +48,7 @@ from queues.wire.subjects import (
     endpoint_subject,
     event_subject,
     feedback_subject,
+    file_chunk_subject,
     ledger_subject,
     object_chunk_subject,
     object_meta_subject,
@@ -99,6 +103,8 @@ class JetStreamErasing:
             (EVENTS, event_subject(tenant)),
             (EVENTS, delivery_subject(tenant, "*", "*")),
             (WEBHOOKS, endpoint_subject(tenant, "*")),
+            (BATCHES, batches_subject(f"{tenant}.>")),
+            (FILES, file_chunk_subject(tenant, "*", "*", "*")),
         ]
         objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]
         return await self._purge([*subjects, *map(_meta, objects)])

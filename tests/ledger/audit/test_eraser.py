@@ -32,6 +32,14 @@ from queues.jetstream.maintenance.erasing import JetStreamErasing
 from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import message_of
+from queues.wire.subjects import (
+    batches_subject,
+    delivery_subject,
+    endpoint_subject,
+    event_subject,
+    file_chunk_subject,
+    response_subject,
+)
 
 ANNA, NOBODY = "person-anna", None
 OURS, THEIRS = "acme", "globex"
@@ -82,6 +90,19 @@ class Scene:
         headers = {"Nats-Msg-Id": f"{tenant}.{name}.1"}
         await self.rig.inject(message.subject, json.dumps(said).encode(), headers)
 
+    async def keep(self, tenant: str) -> None:
+        """Have a tenant keep a file, a batch, a response, a webhook endpoint, an event and a delivery of it."""
+        for subject in (
+            file_chunk_subject(tenant, "file-1", "0011223344556677", 0),
+            batches_subject(f"{tenant}.file.file-1"),
+            batches_subject(f"{tenant}.batch.batch_1"),
+            response_subject(tenant, job(tenant, 1)),
+            endpoint_subject(tenant, "we_1"),
+            event_subject(tenant),
+            delivery_subject(tenant, "we_1", "evt_1"),
+        ):
+            await self.rig.inject(subject, b"{}")
+
     async def found(self, *words: str) -> set[str]:
         """Return the streams in which any of these words stand, in a subject or a body."""
         js = self.rig.connection.nats.jetstream()
@@ -104,6 +125,7 @@ class Scene:
 
 
 EVERYWHERE = {"RESULTS", "LEDGER", "DEAD", "FEEDBACK", "STARTS", "CANCELS", "CONTENT"}
+KEPT = {"FILES", "KV_batches", "KV_responses", "KV_webhooks", "EVENTS"}
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +150,15 @@ async def test_nothing_of_an_erased_tenant_is_left_in_any_stream(scene: Scene) -
         await scene.leave(OURS, number, NOBODY)
         await scene.leave(THEIRS, number, NOBODY)
     await scene.leave(OURS, 3, NOBODY, characters=9_000_000)
-    assert await scene.found(OURS) == {*EVERYWHERE, "OBJ_results-large"}
+    for tenant in (OURS, THEIRS):
+        await scene.keep(tenant)
+    assert await scene.found(OURS) == {*EVERYWHERE, *KEPT, "OBJ_results-large"}
 
     done = await scene.eraser.erase(Subject(OURS))
 
     assert (done.rows, done.unfinished, len(done.erasures)) == (4, 0, 1)
     assert await scene.found(OURS) == set()
-    assert await scene.found(THEIRS) == EVERYWHERE
+    assert await scene.found(THEIRS) == {*EVERYWHERE, *KEPT}
     assert scene.faults() == []
 
 
