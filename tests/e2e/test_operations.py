@@ -25,14 +25,12 @@ from patience import PATIENCE_SECONDS, eventually
 from patient_client import PatientClient
 
 from deployments import cluster
-from deployments.profiles import ROUTED_BY_PREFIX
 from deployments.serve.api import Mode, NewBounds, ServeApi, Switch
 from deployments.serve.backend import ray_serve_backend
 from deployments.spot import drain_node
 from deployments.standins.tasks import examples
 from fleet.model.attempt import Answer, Failure
 from fleet.model.call import Call
-from fleet.model.job import Lane
 from fleet.model.result import Result, Status
 
 pytestmark = pytest.mark.e2e
@@ -204,27 +202,6 @@ async def test_a_new_version_replaces_the_old_one_and_fails_no_call(light_fleet,
     so_far = len(traffic.answers)
     await traffic.until(lambda answers: len(answers) > so_far + UNDER_WAY)
     assert {answer.split()[0] for answer in traffic.answers[so_far:]} == {"two"}
-
-
-async def test_rows_that_begin_alike_go_to_one_replica_and_too_many_of_them_to_all(light_fleet):
-    await light_fleet.empty()
-    light_fleet.apply("one", least=2, most=2, **ROUTED_BY_PREFIX)
-    await light_fleet.until(running(2))
-    backend = ray_serve_backend(TARGET)
-
-    async def answered_by(team: int, lane: Lane = Lane.BULK) -> str:
-        request = {"messages": [{"role": "user", "content": f"Notes about team {team}. " * 20}]}
-        calls = [Call(request, PATIENCE_SECONDS, lane=lane)] * 4
-        [replica] = {outcome.message["content"] async for group in backend.run(calls) for _, outcome in group}
-        return replica
-
-    both = set[str]()
-    while len(both) < 2:  # the handle hears of the second replica a little later
-        both.add(await answered_by(0, Lane.STANDARD))
-    homes = [{await answered_by(team), await answered_by(team)} for team in range(30)]
-    assert [len(home) for home in homes] == [1] * 30
-    assert set.union(*homes) == both
-    assert set(await asyncio.gather(*(answered_by(7) for _ in range(8)))) == both
 
 
 @contextmanager
