@@ -39,7 +39,15 @@ async def blocks_of(files: FileStore, file_id: str, place: Place, only: LineSet 
     Raises: QueueUnavailable.
     """
     at, after, rows, size = place, place, list[NumberedRow](), 0
-    async for line in lines_in(files.read(file_id, place.byte)):
+    end = place.byte
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal end
+        async for piece in files.read(file_id, place.byte):
+            end += len(piece)
+            yield piece
+
+    async for line in lines_in(pieces()):
         number, start = place.line + line.number, place.byte + line.start
         if rows and (len(rows) == BLOCK_ROWS or size + len(line.data) > BLOCK_BYTES):
             after = Place(after.row, number - 1, start)
@@ -51,4 +59,4 @@ async def blocks_of(files: FileStore, file_id: str, place: Place, only: LineSet 
         after = Place(after.row + 1, number, start)
         size += len(line.data)
     if rows:
-        yield Block(at, after, tuple(rows))
+        yield Block(at, after._replace(byte=end), tuple(rows))

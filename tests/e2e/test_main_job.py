@@ -88,8 +88,10 @@ async def test_a_tenant_reads_what_others_wrote_into_the_cache_unless_a_rule_kee
 
     async def cached(tenant: str) -> int:
         async with PatientClient.connect(fleet.nats_url, tenant=tenant) as client:
-            result = await client.run(task="chat", request=request, cloud="deny")
-        return result.answer.usage.cached_input_tokens
+            result = await client.run(task="chat", request=request, tier="simple", plan="free", cloud="deny")
+        # Whether this is trusted or goes on to another engine differs between processors.
+        [first] = [attempt.outcome for attempt in result.attempts if attempt.target == "llama-8b"]
+        return first.usage.cached_input_tokens
 
     assert await cached("acme") == 0
     assert await cached("initech") >= 64
