@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from ledger_lines import NOON, attempt, entry, job_id, lines_of
 from pages import ROOT, blocks
 
 from fleet.cli.trace import tree
+from fleet.ledger.database import database_url, engine_for
+from fleet.ledger.store import LedgerStore
 from fleet.model.attempt import Answer, Attempt, EngineTimes, Hop, Judged, Usage
 from fleet.model.calibration import OutputKind
 from fleet.model.job import Lane
@@ -21,7 +26,7 @@ from fleet.telemetry.tracing import sampling_of
 
 PAGE = ROOT / "docs" / "how-to" / "tracing.md"
 TEXT = PAGE.read_text()
-SHOW, SHOWN, VARIABLES, EXPORT = blocks(PAGE)
+FIND, SHOW, SHOWN, VARIABLES, EXPORT = blocks(PAGE)
 
 JOB = "7d1f0c9e5a7b4d2193e8c4aa01b2c3d4"
 JUDGED = Judged(0.8, OutputKind.SHORT, "c7")
@@ -63,6 +68,18 @@ def test_the_tree_is_what_the_command_prints() -> None:
     spans = spans_of([line(SMALL, Reason.LOW_CONFIDENCE), line(LARGE, Reason.CONFIDENT, Status.SUCCEEDED)])
 
     assert SHOWN.text.splitlines() == [f"{JOB} of acme, trace {spans[0].trace_id:032x}", *tree(spans)]
+
+
+def test_the_query_finds_the_last_failed_jobs_of_a_tenant(tmp_path: Path) -> None:
+    engine = engine_for(database_url(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"))
+    store = LedgerStore(engine, lambda: NOON)
+    store.open()
+    failed = [entry(number, attempt(1), Status.FAILED, reason=Reason.ALL_FAILED) for number in (1, 3)]
+    store.write(lines_of([failed[0], entry(2), failed[1], replace(failed[0], tenant="globex")]))
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(FIND.text.replace("\n", " ")).all()
+    engine.dispose()
+    assert found == [(job_id(3), "all_failed"), (job_id(1), "all_failed")]
 
 
 @pytest.mark.parametrize("block", [SHOW, EXPORT], ids=["show", "export"])
