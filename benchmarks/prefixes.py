@@ -64,7 +64,7 @@ class FileShape:
 
 @dataclass(frozen=True, slots=True)
 class EngineShape:
-    """What the target's engine counts: its tokens, and the blocks of its cache."""
+    """The tokens that the target's engine counts, and the blocks of its cache."""
 
     tokenizer: Any
     block_tokens: int

@@ -13,7 +13,7 @@ from fleet.ports import FileStore
 
 BLOCK_ROWS = 5_000
 BLOCK_BYTES = 8 * 1024 * 1024
-"""Where a block ends, whichever comes first. Rows of thousands of different prompts find their like in it."""
+"""Maximum rows and bytes of a block. Rows of thousands of different prompts find their like in it."""
 
 
 @dataclass(frozen=True, slots=True)

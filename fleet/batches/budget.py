@@ -7,7 +7,7 @@ from fleet.model.money import NanoUsd
 NANO = 1e9
 
 FREE_USD = 1e-15
-"""What a row may cost where nothing is left: only targets that cost nothing run it."""
+"""The limit of a row where nothing is left: only targets that cost nothing run it."""
 
 
 class RowBudget:

@@ -1,4 +1,4 @@
-"""What a run of a batch is given: the stores of its tenant, and how rows are checked, ordered and submitted."""
+"""The settings of a batch's run: the stores of its tenant, and how rows are checked, ordered and submitted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Order = Callable[[Sequence[Submission]], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """What the batches of one tenant share."""
+    """The connections and stores that the batches of one tenant share."""
 
     desk: JobDesk
     inbox: Inbox

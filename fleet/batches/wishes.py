@@ -1,4 +1,4 @@
-"""What users may ask of a batch: a new one, its cancellation, and a batch of the rows that have no answer."""
+"""Does what users ask of batches: makes a new one, cancels one, and makes one of the rows that have no answer."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from fleet.ports import FileStore
 SEGMENT_ROWS = 1_000
 SEGMENT_BYTES = 4 * 1024 * 1024
 SEGMENT_SECONDS = 5.0
-"""Where a segment ends, whichever comes first."""
+"""Maximum rows, bytes and age of a segment."""
 
 SLOWER_BY_SEGMENTS = 1_000
 """Segments after which the next ones may take that much longer, so that a batch of days does not have too many."""

@@ -172,7 +172,7 @@ async def test_a_runner_is_told_that_there_is_a_batch(rig: Rig) -> None:
         while not waiting.done():  # the first may come before the runner listens
             number += 1
             await stored(rig, number)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
 
 
 async def test_a_runner_that_is_told_nothing_looks_again_by_itself(rig: Rig) -> None:
