@@ -17,6 +17,7 @@ from fleet.app.worker import SystemClock, unless_closed
 from fleet.files import write_secret
 from fleet.model.result import Result
 from fleet.model.webhook import ExpectedResponse
+from fleet.operator_keys import KEY_BYTES
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, networks_in
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.families import Family, family
@@ -25,7 +26,7 @@ from fleet.webhooks.deliverer import WebhookDeliverer
 from fleet.webhooks.endpoints import WebhookEndpoints
 from fleet.webhooks.posting import Poster, SystemResolver
 from fleet.webhooks.sending import WebhookSender
-from fleet.webhooks.signing import KEY_BYTES, Signer
+from fleet.webhooks.signing import Signer
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.webhooks.endpoints import JetStreamEndpoints

@@ -122,7 +122,7 @@ def advice(error: FleetError | OSError) -> str:
         case InvalidFeedback():
             return f"wrong feedback: {what}"
         case LedgerUnavailable():
-            return f"the ledger's database cannot be used: {what}"
+            return f"the database cannot be used: {what}"
         case BackendUnavailable():
             notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
             return f"a model cannot be reached: {what}{notes}"

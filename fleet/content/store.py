@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Double, Engine, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from fleet.content.vault import Vault, new_salt
-from fleet.files import OWNER_ONLY
-from fleet.ledger.database import SQLITE, database_url, engine_for, translated
+from fleet.ledger.database import SQLITE, database_url, engine_for, make_private, translated
 from fleet.model.content import Content
+
+VARIABLE = "FLEET_CONTENT_URL"
 
 metadata = MetaData()
 
@@ -50,47 +48,23 @@ reads = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ContentEntry:
-    """What is known of a content without opening it."""
-
-    tenant: str
-    job_id: str
-    at: float
-    task: str
-    target: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A reading of contents that was noted before anything was shown."""
-
-    at: float
-    who: str
-    asked: str
-
-
 class ContentStore:
-    """Contents in a database. Every method raises LedgerUnavailable if it does not answer."""
+    """The store from the side of its collector. Every method raises LedgerUnavailable."""
 
-    def __init__(self, engine: Engine, vault: Vault, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, engine: Engine, vault: Vault) -> None:
         self._engine = engine
         self._vault = vault
-        self._now = now
 
     def open(self) -> None:
         """Make the tables where there are none; SQLite's file is its owner's alone."""
         if self._engine.dialect.name == SQLITE:
-            path = Path(str(self._engine.url.database))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY))
-        with self._changing() as connection:
+            make_private(Path(str(self._engine.url.database)))
+        with changing(self._engine) as connection:
             metadata.create_all(connection)
 
     def write(self, found: Sequence[Content]) -> None:
         """Store contents; one that comes again replaces itself."""
-        with self._changing() as connection:
+        with changing(self._engine) as connection:
             for content in found:
                 sealed = self._vault.sealed(content, _salt(connection, content.tenant))
                 row = {"at": content.at, "task": content.task, "target": content.target, "person": content.person}
@@ -99,41 +73,10 @@ class ContentStore:
                 names = {"tenant": content.tenant, "job_id": content.job_id}
                 connection.execute(sa.insert(contents).values(**names, **row, sealed=sealed))
 
-    def show(self, tenant: str, job_id: str, who: str) -> Content | None:
-        """Return a content, None if there is none; the reading is put on record first. Raises: Undecipherable."""
-        self._note(who, f"content of {tenant} {job_id}")
-        which = sa.and_(contents.c.tenant == tenant, contents.c.job_id == job_id)
-        wanted = sa.select(contents.c.sealed, keys.c.salt).join(keys, keys.c.tenant == contents.c.tenant).where(which)
-        with translated(self._engine.url), self._engine.connect() as connection:
-            row = connection.execute(wanted).first()
-        return None if row is None else self._vault.opened(row.sealed, tenant, job_id, row.salt)
-
-    def list(self, tenant: str | None, task: str | None, limit: int, who: str) -> Sequence[ContentEntry]:
-        """Return the newest contents, unopened."""
-        self._note(who, f"list of {tenant or 'all tenants'} {task or 'all tasks'}")
-        columns = (contents.c[name] for name in ("tenant", "job_id", "at", "task", "target"))
-        named = [contents.c[name] == value for name, value in (("tenant", tenant), ("task", task)) if value is not None]
-        wanted = sa.select(*columns).where(*named).order_by(contents.c.at.desc()).limit(limit)
-        with translated(self._engine.url), self._engine.connect() as connection:
-            return [ContentEntry(*row) for row in connection.execute(wanted)]
-
-    def reads(self, limit: int) -> Sequence[Read]:
-        """Return the latest readings, newest first."""
-        wanted = sa.select(reads.c.at, reads.c.who, reads.c.asked).order_by(reads.c.id.desc()).limit(limit)
-        with translated(self._engine.url), self._engine.connect() as connection:
-            return [Read(*row) for row in connection.execute(wanted)]
-
     def forget(self, before: float) -> int:
         """Delete the contents of before this moment (unix seconds); return how many."""
-        with self._changing() as connection:
+        with changing(self._engine) as connection:
             return connection.execute(sa.delete(contents).where(contents.c.at < before)).rowcount
-
-    def _note(self, who: str, asked: str) -> None:
-        with self._changing() as connection:
-            connection.execute(sa.insert(reads).values(at=self._now(), who=who, asked=asked))
-
-    def _changing(self) -> AbstractContextManager[Connection]:
-        return _changing(self._engine)
 
 
 def erase_contents(address: str, tenant: str | None, person: str | None) -> int:
@@ -153,7 +96,7 @@ def erase_contents(address: str, tenant: str | None, person: str | None) -> int:
 def _erase(engine: Engine, tenant: str | None, person: str | None) -> int:
     named = [(contents.c.tenant, tenant), (contents.c.person, person)]
     which = [column == value for column, value in named if value is not None]
-    with _changing(engine) as connection:
+    with changing(engine) as connection:
         if not sa.inspect(connection).has_table(contents.name):
             return 0
         erased = connection.execute(sa.delete(contents).where(*which)).rowcount
@@ -166,7 +109,7 @@ def _erase(engine: Engine, tenant: str | None, person: str | None) -> int:
 
 
 @contextmanager
-def _changing(engine: Engine) -> Iterator[Connection]:
+def changing(engine: Engine) -> Iterator[Connection]:
     """Begin a transaction that leaves nothing of what it deletes in SQLite's file."""
     with translated(engine.url), engine.begin() as connection:
         if engine.dialect.name == SQLITE:

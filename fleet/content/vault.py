@@ -5,8 +5,6 @@ Whoever destroys a tenant's salt has destroyed its key, and with it whatever cop
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 import secrets
@@ -18,11 +16,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fleet.model.content import Content
-from fleet.model.errors import ConfigError, FleetError
+from fleet.model.errors import FleetError
+from fleet.operator_keys import KEY_BYTES, key_from
 from queues.wire.content import decode_content, encode_content
 
 KEY_VARIABLE = "FLEET_CONTENT_KEY"
-KEY_BYTES = 32
 SALT_BYTES = 32
 NONCE_BYTES = 12
 
@@ -46,13 +44,7 @@ class Vault:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Vault:
         """Return the vault of the operator's key. Raises: ConfigError, which never quotes it."""
-        try:
-            key = base64.b64decode(environment.get(KEY_VARIABLE, ""), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise ConfigError(KEY_VARIABLE, f"must be {KEY_BYTES} random bytes in base64: openssl rand -base64 32")
-        return cls(key)
+        return cls(key_from(KEY_VARIABLE, environment))
 
     def sealed(self, content: Content, salt: bytes) -> bytes:
         """Return the content encrypted for its tenant, whose salt this is."""

@@ -50,20 +50,20 @@ _POSTGRESQL: Mapping[str, Any] = {
 }
 
 
-def database_url(url: str) -> URL:
+def database_url(url: str, variable: str = VARIABLE) -> URL:
     """Return the address of the database, parsed.
 
-    Raises: ConfigError if it is no address of SQLite or PostgreSQL.
+    Raises: ConfigError naming the variable if it is no address of SQLite or PostgreSQL.
     """
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
     except (ArgumentError, ValueError, NoSuchModuleError):
-        raise ConfigError(VARIABLE, "must be sqlite:///path or postgresql://user:password@host/database") from None
+        raise ConfigError(variable, "must be sqlite:///path or postgresql://user:password@host/database") from None
     if backend not in DRIVERS:
-        raise ConfigError(VARIABLE, f"must be of SQLite or PostgreSQL, and is of {backend}")
+        raise ConfigError(variable, f"must be of SQLite or PostgreSQL, and is of {backend}")
     if backend == SQLITE and parsed.database in (None, "", ":memory:"):
-        raise ConfigError(VARIABLE, "must name a file: what is in memory is gone with the process")
+        raise ConfigError(variable, "must name a file: what is in memory is gone with the process")
     return parsed.set(drivername=DRIVERS[backend])
 
 
@@ -112,7 +112,7 @@ def migrate(engine: Engine) -> None:
     Raises: LedgerUnavailable; ConfigError if a newer version of the fleet has migrated the database.
     """
     if engine.dialect.name == SQLITE:
-        _make_private(Path(str(engine.url.database)))
+        make_private(Path(str(engine.url.database)))
     with translated(engine.url), engine.connect() as connection:
         # Python's driver would begin no transaction for what makes tables.
         begin = "BEGIN IMMEDIATE" if engine.dialect.name == SQLITE else f"SELECT pg_advisory_xact_lock({MIGRATING})"
@@ -124,13 +124,23 @@ def migrate(engine: Engine) -> None:
         connection.commit()
 
 
+def check_there(engine: Engine, variable: str, maker: str) -> None:
+    """Refuse a file of SQLite that is not there, which a connection would make, empty.
+
+    Raises: LedgerUnavailable, which says which command makes it and which variable names another.
+    """
+    if engine.dialect.name == SQLITE and not Path(str(engine.url.database)).exists():
+        raise LedgerUnavailable(
+            f"{shown(engine.url)}: there is no such file: `{maker}` makes it, and {variable} names another"
+        )
+
+
 def check_migrated(engine: Engine) -> None:
     """Refuse a database that has no tables of this version: only the writer makes them.
 
     Raises: LedgerUnavailable, which says what to do; ConfigError if it is of a newer version.
     """
-    if engine.dialect.name == SQLITE and not Path(str(engine.url.database)).exists():
-        raise LedgerUnavailable(f"{shown(engine.url)}: there is no such file: `fleet ledger run` makes it")
+    check_there(engine, VARIABLE, "fleet ledger run")
     with translated(engine.url), engine.connect() as connection:
         _refuse_newer(connection)
         if _version(connection) != _scripts().get_current_head():
@@ -161,7 +171,7 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Make the file for its owner alone: it names tenants. SQLite gives the files beside it the same permissions.
 
     Raises: OSError.

@@ -7,17 +7,15 @@ files finds none, and whoever holds the key can make it again.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
 
-from fleet.model.errors import ConfigError
 from fleet.model.webhook import WebhookEndpoint
+from fleet.operator_keys import key_from
 
 KEY_VARIABLE = "FLEET_WEBHOOK_KEY"
-KEY_BYTES = 32
 
 PREFIX = "whsec_"
 HINT_CHARACTERS = 4
@@ -32,13 +30,7 @@ class Signer:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Signer:
         """Return the signer with the operator's key. Raises: ConfigError, which never quotes it."""
-        try:
-            key = base64.b64decode(environment.get(KEY_VARIABLE, ""), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise ConfigError(KEY_VARIABLE, f"must be {KEY_BYTES} random bytes in base64: openssl rand -base64 32")
-        return cls(key)
+        return cls(key_from(KEY_VARIABLE, environment))
 
     def secret(self, endpoint: WebhookEndpoint, salt: str) -> str:
         """Return a secret as receivers hold it. The tenant and the endpoint are in it: no salt serves another."""

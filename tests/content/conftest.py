@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from fleet.content.reading import ContentReader
 from fleet.content.store import ContentStore
 from fleet.content.vault import Vault
 from fleet.ledger.database import database_url, engine_for
 
 NOW = 1_000_000.0
+VAULT = Vault(bytes(range(32)))
 
 
 @pytest.fixture
@@ -22,6 +24,11 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def store(engine: Engine) -> ContentStore:
-    opened = ContentStore(engine, Vault(bytes(range(32))), lambda: NOW)
+    opened = ContentStore(engine, VAULT)
     opened.open()
     return opened
+
+
+@pytest.fixture
+def reader(store: ContentStore, engine: Engine) -> ContentReader:
+    return ContentReader(engine, lambda: NOW)

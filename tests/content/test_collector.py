@@ -11,6 +11,7 @@ from patience import eventually
 from queue_rigs import JetStreamRig, jetstream_rig
 
 from fleet.content.collector import ContentCollector
+from fleet.content.reading import ContentReader
 from fleet.content.store import ContentStore
 from fleet.model.content import Content
 from fleet.model.errors import LedgerUnavailable
@@ -64,16 +65,20 @@ async def collected(rig: JetStreamRig, store: ContentStore) -> None:
     await running
 
 
-async def test_contents_are_stored_and_the_broker_forgets_them(rig: JetStreamRig, store: ContentStore) -> None:
+async def test_contents_are_stored_and_the_broker_forgets_them(
+    rig: JetStreamRig, store: ContentStore, reader: ContentReader
+) -> None:
     await rig.queue.publish([content(number) for number in range(3)])
     await rig.inject("content.acme", b"no content")
     await collected(rig, store)
-    assert {each.job_id for each in store.list(None, None, 10, "sre")} == {f"job-{n:012d}" for n in range(3)}
-    assert store.show("acme", "job-000000000001", "sre") == content(1)
+    assert {each.job_id for each in reader.list(None, None, 10, "sre")} == {f"job-{n:012d}" for n in range(3)}
+    assert reader.show(store._vault, "acme", "job-000000000001", "sre") == content(1)
 
 
-async def test_contents_wait_on_the_stream_while_the_database_is_away(rig: JetStreamRig, store: ContentStore) -> None:
-    failing = FailingOnce(store._engine, store._vault, lambda: NOW)
+async def test_contents_wait_on_the_stream_while_the_database_is_away(
+    rig: JetStreamRig, store: ContentStore, reader: ContentReader
+) -> None:
+    failing = FailingOnce(store._engine, store._vault)
     feed = JetStreamContents(rig.connection)
     await rig.queue.publish([content(1)])
     [taken] = await feed.take(10, 5.0)
@@ -83,4 +88,4 @@ async def test_contents_wait_on_the_stream_while_the_database_is_away(rig: JetSt
     failing.write([taken])
     await feed.stored()
     await collected(rig, store)
-    assert store.show("acme", "job-000000000001", "sre") == content(1)
+    assert reader.show(store._vault, "acme", "job-000000000001", "sre") == content(1)

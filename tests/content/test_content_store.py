@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert, select
 
-from fleet.content.store import ContentStore, Read, contents, erase_contents
+from fleet.content.reading import ContentReader, Read
+from fleet.content.store import ContentStore, contents, erase_contents
 from fleet.content.vault import Undecipherable, Vault
 from fleet.model.content import Content
 
 NOW = 1_000_000.0
+VAULT = Vault(bytes(range(32)))
 SECRET = "what Anna asked"
 
 
@@ -21,20 +23,20 @@ def content(number: int, tenant: str = "acme", person: str | None = None, at: fl
     return Content(f"job-{number:012d}", tenant, "contract.review", at, request, message, "llama-8b", person)
 
 
-def jobs(store: ContentStore, tenant: str | None = None) -> list[str]:
-    return [each.job_id for each in store.list(tenant, None, 100, "sre")]
+def jobs(reader: ContentReader, tenant: str | None = None) -> list[str]:
+    return [each.job_id for each in reader.list(tenant, None, 100, "sre")]
 
 
-def test_what_was_stored_is_shown(store: ContentStore) -> None:
+def test_what_was_stored_is_shown(store: ContentStore, reader: ContentReader) -> None:
     store.write([content(1), content(2)])
-    assert store.show("acme", "job-000000000002", "sre") == content(2)
-    assert store.show("acme", "job-000000000003", "sre") is None
+    assert reader.show(VAULT, "acme", "job-000000000002", "sre") == content(2)
+    assert reader.show(VAULT, "acme", "job-000000000003", "sre") is None
 
 
-def test_a_content_that_comes_again_is_there_once(store: ContentStore) -> None:
+def test_a_content_that_comes_again_is_there_once(store: ContentStore, reader: ContentReader) -> None:
     store.write([content(1)])
     store.write([content(1)])
-    assert jobs(store) == ["job-000000000001"]
+    assert jobs(reader) == ["job-000000000001"]
 
 
 def test_nothing_of_it_stands_in_the_file(store: ContentStore, engine: Engine) -> None:
@@ -45,49 +47,51 @@ def test_nothing_of_it_stands_in_the_file(store: ContentStore, engine: Engine) -
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_whoever_reads_is_on_record_also_where_nothing_was_found(store: ContentStore) -> None:
+def test_whoever_reads_is_on_record_also_where_nothing_was_found(store: ContentStore, reader: ContentReader) -> None:
     store.write([content(1)])
-    store.show("acme", "job-000000000001", "anna")
-    store.show("globex", "job-000000000001", "ben")
-    store.list("acme", None, 10, "carl")
-    assert store.reads(10) == [
+    reader.show(VAULT, "acme", "job-000000000001", "anna")
+    reader.show(VAULT, "globex", "job-000000000001", "ben")
+    reader.list("acme", None, 10, "carl")
+    assert reader.reads(10) == [
         Read(NOW, "carl", "list of acme all tasks"),
         Read(NOW, "ben", "content of globex job-000000000001"),
         Read(NOW, "anna", "content of acme job-000000000001"),
     ]
 
 
-def test_a_reading_that_fails_is_on_record(store: ContentStore, engine: Engine) -> None:
+def test_a_reading_that_fails_is_on_record(store: ContentStore, reader: ContentReader, engine: Engine) -> None:
     store.write([content(1)])
     with pytest.raises(Undecipherable):
-        ContentStore(engine, Vault(bytes(32)), lambda: NOW).show("acme", "job-000000000001", "anna")
-    assert [read.who for read in store.reads(1)] == ["anna"]
+        ContentReader(engine, lambda: NOW).show(Vault(bytes(32)), "acme", "job-000000000001", "anna")
+    assert [read.who for read in reader.reads(1)] == ["anna"]
 
 
-def test_contents_that_are_too_old_are_deleted(store: ContentStore) -> None:
+def test_contents_that_are_too_old_are_deleted(store: ContentStore, reader: ContentReader) -> None:
     store.write([content(1, at=NOW - 10), content(2, at=NOW)])
     assert store.forget(NOW - 5) == 1
-    assert jobs(store) == ["job-000000000002"]
+    assert jobs(reader) == ["job-000000000002"]
 
 
-def test_an_erased_tenant_leaves_nothing_and_copies_of_it_open_no_more(store: ContentStore, engine: Engine) -> None:
+def test_an_erased_tenant_leaves_nothing_and_copies_of_it_open_no_more(
+    store: ContentStore, reader: ContentReader, engine: Engine
+) -> None:
     store.write([content(1), content(2, "globex")])
     with engine.connect() as connection:
         copy = connection.execute(select(contents).where(contents.c.tenant == "acme")).mappings().one()
     assert erase_contents(str(engine.url), "acme", None) == 1
-    assert (jobs(store, "acme"), jobs(store, "globex")) == ([], ["job-000000000002"])
+    assert (jobs(reader, "acme"), jobs(reader, "globex")) == ([], ["job-000000000002"])
     store.write([content(3)])  # under a new key
     with engine.begin() as connection:
         connection.execute(insert(contents).values(**copy))
     with pytest.raises(Undecipherable):
-        store.show("acme", "job-000000000001", "sre")
+        reader.show(VAULT, "acme", "job-000000000001", "sre")
 
 
-def test_a_person_is_erased_in_one_tenant_or_in_all(store: ContentStore, engine: Engine) -> None:
+def test_a_person_is_erased_in_one_tenant_or_in_all(store: ContentStore, reader: ContentReader, engine: Engine) -> None:
     store.write([content(1, person="anna"), content(2, "globex", "anna"), content(3, person="ben")])
     assert erase_contents(str(engine.url), "acme", "anna") == 1
     assert erase_contents(str(engine.url), None, "anna") == 1
-    assert jobs(store) == ["job-000000000003"]
+    assert jobs(reader) == ["job-000000000003"]
 
 
 def test_where_no_content_was_ever_stored_there_is_nothing_to_erase(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from fleet.content.vault import KEY_BYTES, Undecipherable, Vault
+from fleet.content.vault import Undecipherable, Vault
 from fleet.model.content import Content
-from fleet.model.errors import ConfigError
+from fleet.operator_keys import KEY_BYTES
 
 PROMPT = "What does clause 7 of Anna's contract say?"
 REQUEST = {"messages": [{"role": "user", "content": PROMPT}]}
@@ -56,13 +56,6 @@ def test_a_changed_byte_opens_nothing(at: int) -> None:
 def test_the_key_comes_from_the_environment() -> None:
     vault = Vault.from_environment({"FLEET_CONTENT_KEY": base64.b64encode(KEY).decode()})
     assert vault.opened(Vault(KEY).sealed(CONTENT, SALT), "acme", CONTENT.job_id, SALT) == CONTENT
-
-
-@pytest.mark.parametrize("value", ["", "secret-but-no-base64!", base64.b64encode(b"too short").decode()])
-def test_a_variable_that_holds_no_key_is_refused_and_not_quoted(value: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        Vault.from_environment({"FLEET_CONTENT_KEY": value})
-    assert not value or value not in str(refused.value)
 
 
 def test_a_vault_shows_nothing_of_its_key() -> None:

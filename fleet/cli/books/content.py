@@ -21,6 +21,7 @@ from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
 
 if TYPE_CHECKING:
+    from fleet.content.reading import ContentReader
     from fleet.content.store import ContentStore
     from fleet.settings.environment import Settings
 
@@ -56,8 +57,11 @@ def show(
 ) -> None:
     """Show what a job asked and was answered. The reading is put on record first."""
     with friendly(as_json), needs_ledger("fleet content"):
-        with _store(settings_for(None, content_url=content_url)) as store:
-            found = store.show(tenant, job_id, getpass.getuser())
+        from fleet.content.vault import Vault
+
+        vault = Vault.from_environment()
+        with _reader(content_url) as reader:
+            found = reader.show(vault, tenant, job_id, getpass.getuser())
         if found is None:
             raise FleetError(f"there is no content of {job_id}: not collected, too old, or erased")
         output = Output(as_json)
@@ -76,8 +80,8 @@ def list_(
 ) -> None:
     """List contents, newest first, without opening any. The reading is put on record first."""
 
-    def rows(store: ContentStore) -> list[tuple[str, ...]]:
-        found = store.list(tenant, task, limit, getpass.getuser())
+    def rows(reader: ContentReader) -> list[tuple[str, ...]]:
+        found = reader.list(tenant, task, limit, getpass.getuser())
         return [(_moment(each.at), each.tenant, each.job_id, each.task, each.target or "-") for each in found]
 
     _print(content_url, as_json, "contents", ("at", "tenant", "job_id", "task", "target"), rows)
@@ -87,8 +91,8 @@ def list_(
 def reads(limit: Limit = MOST_LISTED, content_url: ContentUrl = None, as_json: AsJson = False) -> None:
     """Show who has read what, newest first."""
 
-    def rows(store: ContentStore) -> list[tuple[str, ...]]:
-        return [(_moment(each.at), each.who, each.asked) for each in store.reads(limit)]
+    def rows(reader: ContentReader) -> list[tuple[str, ...]]:
+        return [(_moment(each.at), each.who, each.asked) for each in reader.reads(limit)]
 
     _print(content_url, as_json, "reads", ("at", "who", "asked"), rows)
 
@@ -98,11 +102,11 @@ def _print(
     as_json: bool,
     what: str,
     names: tuple[str, ...],
-    rows: Callable[[ContentStore], list[tuple[str, ...]]],
+    rows: Callable[[ContentReader], list[tuple[str, ...]]],
 ) -> None:
     with friendly(as_json), needs_ledger("fleet content"):
-        with _store(settings_for(None, content_url=content_url)) as store:
-            found = rows(store)
+        with _reader(content_url) as reader:
+            found = rows(reader)
         output = Output(as_json)
         output.object({what: [dict(zip(names, row, strict=True)) for row in found]})
         table = Table(box=None, padding=(0, 2))
@@ -136,15 +140,22 @@ async def _run(settings: Settings) -> None:
 
 
 @contextmanager
+def _reader(content_url: str | None) -> Iterator[ContentReader]:
+    from fleet.content.reading import open_content_reader
+
+    with open_content_reader(settings_for(None, content_url=content_url).content_address) as reader:
+        yield reader
+
+
+@contextmanager
 def _store(settings: Settings) -> Iterator[ContentStore]:
-    from fleet.content.store import ContentStore
+    from fleet.content.store import VARIABLE, ContentStore
     from fleet.content.vault import Vault
     from fleet.ledger.database import database_url, engine_for
 
-    engine = engine_for(database_url(settings.content_address))
+    vault = Vault.from_environment()
+    engine = engine_for(database_url(settings.content_address, VARIABLE))
     try:
-        store = ContentStore(engine, Vault.from_environment())
-        store.open()
-        yield store
+        yield ContentStore(engine, vault)
     finally:
         engine.dispose()

@@ -33,9 +33,11 @@ def ledger(fake_app: App, invoke_json: InvokeJson, tmp_path: Path) -> Path:
     return tmp_path / "data" / "ledger.sqlite3"
 
 
-def write_key(path: Path, key: Ed25519PrivateKey | X25519PrivateKey, mode: int = 0o600) -> Path:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form))
+def write_key(
+    path: Path, key: Ed25519PrivateKey | X25519PrivateKey, mode: int = 0o600, passphrase: bytes = b""
+) -> Path:
+    encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
     path.chmod(mode)
     return path
 
@@ -93,16 +95,17 @@ def test_a_key_that_anybody_may_read_is_refused(ledger: Path, key_file: Path, in
     assert (done.exit_code, "may be read by anybody" in done.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("content", [b"", b"no key", None])
-def test_a_file_without_an_ed25519_key_is_refused(
-    ledger: Path, key_file: Path, invoke: Invoke, content: bytes | None
-) -> None:
-    if content is None:
-        write_key(key_file, X25519PrivateKey.generate())
-    else:
-        key_file.write_bytes(content)
-    done = invoke("ledger", "verify")
-    assert (done.exit_code, "holds no Ed25519 key" in done.stderr) == (1, True)
+def test_a_file_without_an_ed25519_key_is_refused(ledger: Path, key_file: Path, invoke: Invoke) -> None:
+    for write, rule in (
+        (lambda: key_file.write_bytes(b""), "is empty"),
+        (lambda: key_file.write_bytes(b"no key"), "holds no Ed25519 key"),
+        (lambda: write_key(key_file, X25519PrivateKey.generate()), "holds no Ed25519 key"),
+        (lambda: write_key(key_file, Ed25519PrivateKey.generate(), passphrase=b"said"), "without a passphrase"),
+    ):
+        write()
+        done = invoke("ledger", "verify")
+        assert (done.exit_code, f"FLEET_LEDGER_KEY_FILE: {key_file} " in done.stderr) == (1, True)
+        assert rule in done.stderr
 
 
 @pytest.mark.parametrize("name", ["two words", "a+b", ""])
@@ -120,7 +123,10 @@ def test_a_key_that_is_none_is_wrong_usage(ledger: Path, invoke: Invoke) -> None
 
 def test_a_ledger_that_was_never_written_says_what_to_do(fake_app: App, invoke: Invoke) -> None:
     done = invoke("ledger", "verify")
-    assert (done.exit_code, "`fleet ledger run` makes it" in done.stderr) == (1, True)
+    assert (done.exit_code, "`fleet ledger run` makes it, and FLEET_LEDGER_URL names another" in done.stderr) == (
+        1,
+        True,
+    )
 
 
 def test_erasing_nobody_is_wrong_usage(fake_app: App, invoke: Invoke) -> None:
