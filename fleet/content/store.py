@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Double, Engine, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from fleet.content.vault import Vault, new_salt
-from fleet.ledger.database import SQLITE, database_url, engine_for, make_private, translated
+from fleet.ledger.database import SQLITE, make_private, translated
 from fleet.model.content import Content
 
 VARIABLE = "FLEET_CONTENT_URL"
@@ -77,35 +77,6 @@ class ContentStore:
         """Delete the contents of before this moment (unix seconds); return how many."""
         with changing(self._engine) as connection:
             return connection.execute(sa.delete(contents).where(contents.c.at < before)).rowcount
-
-
-def erase_contents(address: str, tenant: str | None, person: str | None) -> int:
-    """Erase the contents of a tenant, and its key; or those about a person, of one tenant or of all. It takes no key.
-
-    Returns how many those were; none where there is no content store. Raises: LedgerUnavailable.
-    """
-    engine = engine_for(database_url(address))
-    try:
-        if engine.dialect.name == SQLITE and not Path(str(engine.url.database)).exists():
-            return 0
-        return _erase(engine, tenant, person)
-    finally:
-        engine.dispose()
-
-
-def _erase(engine: Engine, tenant: str | None, person: str | None) -> int:
-    named = [(contents.c.tenant, tenant), (contents.c.person, person)]
-    which = [column == value for column, value in named if value is not None]
-    with changing(engine) as connection:
-        if not sa.inspect(connection).has_table(contents.name):
-            return 0
-        erased = connection.execute(sa.delete(contents).where(*which)).rowcount
-        if person is None:
-            connection.execute(sa.delete(keys).where(keys.c.tenant == tenant))
-    with translated(engine.url), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        is_sqlite = engine.dialect.name == SQLITE
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)" if is_sqlite else "VACUUM contents, keys")
-    return erased
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, insert, select
 
+from fleet.content.erasing import ContentEraser
 from fleet.content.reading import ContentReader, Read
-from fleet.content.store import ContentStore, contents, erase_contents
+from fleet.content.store import ContentStore, contents
 from fleet.content.vault import Undecipherable, Vault
 from fleet.model.content import Content
 
@@ -78,7 +79,7 @@ def test_an_erased_tenant_leaves_nothing_and_copies_of_it_open_no_more(
     store.write([content(1), content(2, "globex")])
     with engine.connect() as connection:
         copy = connection.execute(select(contents).where(contents.c.tenant == "acme")).mappings().one()
-    assert erase_contents(str(engine.url), "acme", None) == 1
+    assert ContentEraser(str(engine.url)).erase("acme", None) == 1
     assert (jobs(reader, "acme"), jobs(reader, "globex")) == ([], ["job-000000000002"])
     store.write([content(3)])  # under a new key
     with engine.begin() as connection:
@@ -89,12 +90,15 @@ def test_an_erased_tenant_leaves_nothing_and_copies_of_it_open_no_more(
 
 def test_a_person_is_erased_in_one_tenant_or_in_all(store: ContentStore, reader: ContentReader, engine: Engine) -> None:
     store.write([content(1, person="anna"), content(2, "globex", "anna"), content(3, person="ben")])
-    assert erase_contents(str(engine.url), "acme", "anna") == 1
-    assert erase_contents(str(engine.url), None, "anna") == 1
+    eraser = ContentEraser(str(engine.url))
+    assert [eraser.count(tenant, "anna") for tenant in ("acme", "globex", None)] == [1, 1, 2]
+    assert (eraser.erase("acme", "anna"), eraser.erase(None, "anna")) == (1, 1)
+    assert eraser.count(None, "anna") == 0
     assert jobs(reader) == ["job-000000000003"]
 
 
-def test_where_no_content_was_ever_stored_there_is_nothing_to_erase(tmp_path: Path) -> None:
+def test_without_a_store_there_are_no_counts_and_none_is_made(tmp_path: Path) -> None:
     path = tmp_path / "none.sqlite3"
-    assert erase_contents(f"sqlite:///{path}", "acme", None) == 0
+    assert ContentEraser(f"sqlite:///{path}").count("acme", None) is None
+    assert ContentEraser(f"sqlite:///{path}").erase("acme", None) is None
     assert not path.exists()

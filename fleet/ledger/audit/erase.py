@@ -60,6 +60,15 @@ def lines_of(engine: Engine, subject: Subject) -> list[LineToErase]:
         return [LineToErase(*row) for row in connection.execute(wanted.order_by(entries.c.seq))]
 
 
+def count_sums(engine: Engine, subject: Subject) -> int:
+    """Return how many sums name the tenant, which outlive its rows; sums name no person. Raises: LedgerUnavailable."""
+    if subject.person is not None:
+        return 0
+    named = sa.select(sa.func.count()).select_from(rollups).where(rollups.c.tenant == subject.tenant)
+    with translated(engine.url), engine.connect() as connection:
+        return connection.scalar(named) or 0
+
+
 def erase(engine: Engine, subject: Subject) -> list[Erasure]:
     """Erase the lines about the subject, all or none; return what was done, one erasure for each tenant.
 

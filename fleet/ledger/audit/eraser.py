@@ -44,9 +44,30 @@ class ErasingBroker(Protocol):
 
     async def unfinished(self, tenant: str) -> int: ...
 
+    def counting(self) -> ErasingBroker:
+        """Return a broker that finds the same messages, and only counts them."""
 
-EraseContents = Callable[[str | None, str | None], int]
-"""Erases the contents of a tenant, or of a person, and returns how many those were."""
+
+class ErasableContents(Protocol):
+    """The contents. Every method returns how many there are of a tenant or a person; None without a content store.
+
+    Raises: LedgerUnavailable.
+    """
+
+    def count(self, tenant: str | None, person: str | None) -> int | None: ...
+
+    def erase(self, tenant: str | None, person: str | None) -> int | None: ...
+
+
+class NoContents:
+    """Stands where there is no content store."""
+
+    def count(self, tenant: str | None, person: str | None) -> None:
+        return None
+
+    def erase(self, tenant: str | None, person: str | None) -> None:
+        return None
+
 
 RewriteArchive = Callable[[str | None, str], None]
 """Writes the files of erased days again. With a tenant, whose new name comes second, also those without rows."""
@@ -54,18 +75,27 @@ RewriteArchive = Callable[[str | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The counts of erased rows of the ledger, messages of the broker and contents.
+    """The counts of erased rows of the ledger, messages of the broker and contents, or of what would be erased.
 
-    `erasures` are the ids under which they are on record.
-
-    `unfinished` jobs of the tenant still wait or run, and will leave results.
+    `sums` of the ledger named the tenant; they outlive its rows. `contents` is None where there is no content store.
+    `unfinished` jobs of the tenant still wait or run, and will leave results. `erasures` are the ids under which the
+    rows are on record.
     """
 
     rows: int
+    sums: int
     messages: int
-    contents: int
+    contents: int | None
     unfinished: int
-    erasures: tuple[str, ...]
+    erasures: tuple[str, ...] = ()
+
+    def is_nothing(self, subject: Subject) -> bool:
+        """Return whether nothing at all is known of the subject, as where its name is misspelt.
+
+        Of a person alone the jobs that still wait or run say nothing: they are the whole tenant's.
+        """
+        waiting = self.unfinished if subject.person is None else 0
+        return not (self.rows or self.sums or self.messages or self.contents or waiting)
 
 
 class Eraser:
@@ -75,13 +105,13 @@ class Eraser:
         self,
         broker: ErasingBroker,
         engine: Engine,
-        contents: EraseContents = lambda tenant, person: 0,
+        contents: ErasableContents | None = None,
         archive: RewriteArchive = lambda tenant, name: None,
         writer_seconds: float = WRITER_SECONDS,
     ) -> None:
         self._broker = broker
         self._engine = engine
-        self._contents = contents
+        self._contents = contents or NoContents()
         self._archive = archive
         self._writer_seconds = writer_seconds
 
@@ -90,40 +120,59 @@ class Eraser:
 
         Raises: FleetError, also if the ledger's writer does not keep up; QueueUnavailable, LedgerUnavailable.
         """
-        if (subject.tenant or "").startswith(ERASED):
-            raise ConfigError("tenant", f"{subject.tenant} is erased already")
+        _check(subject)
         on_progress("waiting for the ledger's writer")
         last = await self._written(await self._broker.last_line())
         await self._record(await asyncio.to_thread(ledger.unrecorded, self._engine))
         lines = await asyncio.to_thread(ledger.lines_of, self._engine, subject)
+        sums = await asyncio.to_thread(ledger.count_sums, self._engine, subject)
         on_progress("erasing messages")
-        messages = await self._erase_messages(subject, lines)
+        messages = await self._erase_messages(self._broker, subject, lines)
         on_progress("erasing accounts")
         erasures = await asyncio.to_thread(ledger.erase, self._engine, subject)
-        messages += await self._erase_lines(subject, lines, last)
+        messages += await self._erase_lines(self._broker, subject, lines, last)
         # By now the store has what its collector took off the stream before.
         on_progress("erasing contents")
-        contents = await asyncio.to_thread(self._contents, subject.tenant, subject.person)
+        contents = await asyncio.to_thread(self._contents.erase, subject.tenant, subject.person)
         on_progress("writing the archive again")
         await asyncio.to_thread(self._archive, *_renamed(subject, erasures))
         await self._record(erasures)
-        unfinished = 0 if subject.tenant is None else await self._broker.unfinished(subject.tenant)
-        rows = sum(each.rows for each in erasures)
-        return Erased(rows, messages, contents, unfinished, tuple(each.id for each in erasures))
+        rows, ids = sum(each.rows for each in erasures), tuple(each.id for each in erasures)
+        return Erased(rows, sums, messages, contents, await self._unfinished(subject), ids)
 
-    async def _erase_messages(self, subject: Subject, lines: Sequence[LineToErase]) -> int:
+    async def count(self, subject: Subject) -> Erased:
+        """Return what `erase` would erase now, by the ledger as it is: lines that its writer has not written yet count
+        as messages alone. Nothing is erased, and no writer has to run.
+
+        Raises: QueueUnavailable, LedgerUnavailable; ConfigError.
+        """
+        _check(subject)
+        broker = self._broker.counting()
+        lines = await asyncio.to_thread(ledger.lines_of, self._engine, subject)
+        sums = await asyncio.to_thread(ledger.count_sums, self._engine, subject)
+        messages = await self._erase_messages(broker, subject, lines)
+        messages += await self._erase_lines(broker, subject, lines, await broker.last_line())
+        contents = await asyncio.to_thread(self._contents.count, subject.tenant, subject.person)
+        return Erased(len(lines), sums, messages, contents, await self._unfinished(subject))
+
+    async def _unfinished(self, subject: Subject) -> int:
+        return 0 if subject.tenant is None else await self._broker.unfinished(subject.tenant)
+
+    async def _erase_messages(self, broker: ErasingBroker, subject: Subject, lines: Sequence[LineToErase]) -> int:
         if subject.person is None:
-            return await self._broker.erase_tenant(str(subject.tenant))
-        return await self._broker.erase_jobs({(line.tenant, line.job_id) for line in lines})
+            return await broker.erase_tenant(str(subject.tenant))
+        return await broker.erase_jobs({(line.tenant, line.job_id) for line in lines})
 
-    async def _erase_lines(self, subject: Subject, lines: Sequence[LineToErase], last: int) -> int:
+    async def _erase_lines(
+        self, broker: ErasingBroker, subject: Subject, lines: Sequence[LineToErase], last: int
+    ) -> int:
         """Erase the lines in the stream as well: it would give them back to a ledger that is written again."""
         if subject.person is None:
-            return await self._broker.erase_tenants_lines(str(subject.tenant), last)
+            return await broker.erase_tenants_lines(str(subject.tenant), last)
         if (await asyncio.to_thread(LedgerReader(self._engine).state)).ahead:
             # The stream went back once, so rows have other numbers than their lines.
-            return await self._broker.erase_jobs_lines({(line.tenant, line.job_id) for line in lines})
-        return await self._broker.erase_lines([line.seq for line in lines])
+            return await broker.erase_jobs_lines({(line.tenant, line.job_id) for line in lines})
+        return await broker.erase_lines([line.seq for line in lines])
 
     async def _record(self, erasures: Sequence[Erasure]) -> None:
         """Put erasures on record, and return once the ledger has the records."""
@@ -141,6 +190,11 @@ class Eraser:
                 )
             await asyncio.sleep(LOOK_SECONDS)
         return line
+
+
+def _check(subject: Subject) -> None:
+    if (subject.tenant or "").startswith(ERASED):
+        raise ConfigError("tenant", f"{subject.tenant} is erased already")
 
 
 def _renamed(subject: Subject, erasures: Sequence[Erasure]) -> tuple[str | None, str]:

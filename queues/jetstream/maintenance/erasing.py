@@ -5,6 +5,7 @@ Jobs that wait or run are left alone: each still gets its one result.
 
 from __future__ import annotations
 
+import asyncio
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
@@ -94,7 +95,7 @@ class JetStreamErasing:
         subjects = [
             (RESULTS, result_subject(tenant, "*")),
             (LARGE_RESULTS, object_chunk_subject(f"{tenant}.*.*", "*")),
-            *((FEEDBACK, feedback_subject(tenant, source)) for source in Witness),
+            *((FEEDBACK, subject) for subject in {feedback_subject(tenant, source) for source in Witness}),
             (DEAD, dead_subject(tenant)),
             (STARTS, f"{START_SUBJECTS}{tenant}.>"),
             (CANCELS, cancel_subject(tenant, "*")),
@@ -146,6 +147,10 @@ class JetStreamErasing:
         work = await self._subjects(WORK, f"work.*.*.{tenant}")
         return sum(jobs.values()) + sum(work.values())
 
+    def counting(self) -> JetStreamCounting:
+        """Return what finds the same messages on the same connection, and only counts them."""
+        return JetStreamCounting(self._connection)
+
     async def close(self) -> None:
         await self._connection.close()
 
@@ -165,11 +170,11 @@ class JetStreamErasing:
 
     async def _delete_about(self, jobs: Set[Job], bodies: Iterable[Body]) -> int:
         """Delete the messages whose bodies say that they are about these jobs."""
-        subjects = [
+        subjects = {  # once each: some sources of feedback share a subject
             (stream, name, tenant, subject_of(tenant))
             for tenant in {tenant for tenant, _ in jobs}
             for stream, name, subject_of in bodies
-        ]
+        }
         return await self._delete(
             [
                 (stream, message.sequence)
@@ -207,6 +212,24 @@ class JetStreamErasing:
     async def _delete(self, places: Sequence[tuple[str, int]]) -> int:
         """Delete messages and overwrite their bytes; return how many were there."""
         return sum([await api.delete(self._connection, *place) for place in places])
+
+
+class JetStreamCounting(JetStreamErasing):
+    """Counts what `JetStreamErasing` would erase."""
+
+    async def _purge(self, subjects: Sequence[tuple[str, str]], before: int | None = None) -> int:
+        counted = 0
+        for start in range(0, len(subjects), AT_ONCE):
+            asked = [self._subjects(stream, subject) for stream, subject in subjects[start : start + AT_ONCE]]
+            counted += sum([sum(found.values()) for found in await asyncio.gather(*asked)])
+        return counted
+
+    async def _delete(self, places: Sequence[tuple[str, int]]) -> int:
+        counted = 0
+        for start in range(0, len(places), AT_ONCE):
+            found = await api.get(self._connection, places[start : start + AT_ONCE])
+            counted += sum(message is not None for message in found)
+        return counted
 
 
 def _meta(name: str) -> tuple[str, str]:

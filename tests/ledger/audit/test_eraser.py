@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,36 @@ async def test_a_person_is_erased_from_a_stream_that_went_back_and_no_other_line
 
     assert await scene.found(job(OURS, 2)) == set()
     assert await scene.found(job(THEIRS, 1)) == await scene.found(job(THEIRS, 3)) == EVERYWHERE
+
+
+@pytest.mark.parametrize("subject", [Subject(OURS), Subject(OURS, ANNA)], ids=["tenant", "person"])
+async def test_a_dry_run_counts_what_is_then_erased_and_erases_nothing(scene: Scene, subject: Subject) -> None:
+    for number, person in enumerate((ANNA, NOBODY, ANNA)):
+        await scene.leave(OURS, number, person, characters=10 if number else 9_000_000)
+    await scene.keep(OURS)
+    await scene.eraser.erase(Subject("nobody"))  # returns once the ledger has all lines
+    before = await scene.found(OURS)
+    counted = await scene.eraser.count(subject)
+    assert await scene.found(OURS) == before
+    done = await scene.eraser.erase(subject)
+    assert counted == replace(done, erasures=())
+    assert not counted.is_nothing(subject)
+
+
+async def test_of_a_name_that_nobody_knows_any_more_or_ever_knew_nothing_is_found(scene: Scene) -> None:
+    await scene.leave(OURS, 1, NOBODY)
+    await scene.eraser.erase(Subject(OURS))
+    for subject in (Subject(OURS), Subject("acmee"), Subject(person="nobody")):
+        assert (await scene.eraser.erase(subject)).is_nothing(subject)
+        assert (await scene.eraser.count(subject)).is_nothing(subject)
+
+
+async def test_a_tenant_whose_jobs_still_wait_is_not_unknown_and_a_person_of_it_may_be(scene: Scene) -> None:
+    waiting = Submission("job-0123456789abcdef", "chat", {"messages": [{"role": "user", "content": "Hi"}]})
+    await scene.rig.desk(OURS).submit([waiting])
+    for subject, is_nothing in ((Subject(OURS), False), (Subject(OURS, "annna"), True)):
+        counted = await scene.eraser.count(subject)
+        assert (counted.unfinished, counted.is_nothing(subject)) == (1, is_nothing)
 
 
 async def test_erasing_again_changes_nothing(scene: Scene) -> None:

@@ -1,0 +1,71 @@
+"""What `fleet erase` says of what an eraser did."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from fleet.cli.books import erase as command
+from fleet.ledger.audit.erase import Subject
+from fleet.ledger.audit.eraser import Erased
+
+NOTHING = Erased(0, 0, 0, None, 0)
+
+
+class Eraser:
+    """Answers with `erased`, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.erased = NOTHING
+        self.asked: list[tuple[str, Subject]] = []
+
+    async def erase(self, subject: Subject, on_progress: Callable[[str], None]) -> Erased:
+        self.asked.append(("erase", subject))
+        return self.erased
+
+    async def count(self, subject: Subject) -> Erased:
+        self.asked.append(("count", subject))
+        return self.erased
+
+
+@pytest.fixture
+def eraser(monkeypatch: pytest.MonkeyPatch) -> Eraser:
+    made = Eraser()
+
+    @asynccontextmanager
+    async def opened(settings: object) -> AsyncIterator[Eraser]:
+        yield made
+
+    monkeypatch.setattr(command, "_eraser", opened)
+    return made
+
+
+def test_without_a_content_store_no_contents_are_counted_and_it_is_said(
+    eraser: Eraser, invoke: Callable[..., Result], invoke_json: Callable[..., dict[str, Any]]
+) -> None:
+    eraser.erased = Erased(3, 1, 12, None, 0, ("erased-1",))
+    said = invoke("erase", "--tenant", "acme").stdout.splitlines()
+    assert said[0] == "3 lines of the accounts, 12 messages erased"
+    assert said[1].startswith("no content store")
+    assert said[2] == "recorded as erased-1"
+    assert invoke_json("erase", "--tenant", "acme")["contents"] is None
+
+
+def test_a_dry_run_counts_and_erases_nothing(eraser: Eraser, invoke: Callable[..., Result]) -> None:
+    eraser.erased = Erased(3, 1, 12, 2, 0)
+    said = invoke("erase", "--tenant", "acme", "--person", "anna", "--dry-run").stdout
+    assert said == "3 lines of the accounts, 12 messages, 2 contents would be erased\n"
+    assert eraser.asked == [("count", Subject("acme", "anna"))]
+
+
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+def test_a_misspelt_name_fails_and_is_said_back(
+    eraser: Eraser, invoke: Callable[..., Result], option: tuple[str, ...]
+) -> None:
+    done = invoke("erase", "--tenant", "acmee", "--person", "annna", *option)
+    assert done.exit_code == 1
+    assert "nothing is found about person annna of tenant acmee" in done.stderr
