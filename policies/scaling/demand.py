@@ -12,6 +12,9 @@ from fleet.model.scaling import LaneLoad, Load
 from fleet.model.target import Target
 from policies.rules.rules import Rules
 
+ROOM = 0.5
+"""Part of a target's slots below which its work leaves room: dispatchers fill them all, but not at every moment."""
+
 DEFAULT_JOBS = 1.0
 """Weight of the default ladder against reports, in jobs: next to nothing once there are any reports."""
 
@@ -59,7 +62,7 @@ class Outlook:
 
     def has_room(self, lane: Lane) -> bool:
         """Return whether dispatchers would bring more work; jobs that still stay in JOBS are not for this target."""
-        return self.work(lane) < self.target.max_in_flight
+        return self.work(lane) < ROOM * self.target.max_in_flight
 
     @property
     def busy(self) -> bool:

@@ -1,5 +1,6 @@
 """What readings are turned into: jobs and tokens that wait, what came in, what a replica does."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,16 @@ def test_jobs_that_stay_although_the_target_has_room_are_not_for_it(outlook, run
         elsewhere = elsewhere_after(elsewhere, seen, 1.0)
         assert in_lane(seen, elsewhere).jobs == 3
     assert in_lane(outlook(work=300, jobs=1_000_500, running=1), elsewhere).jobs == pytest.approx(800, abs=1)
+
+
+@pytest.mark.parametrize("share_of_slots", [0.5, 0.9, 0.99])
+def test_jobs_wait_for_a_target_whose_slots_are_not_full_at_every_look(outlook, rules, share_of_slots):
+    """A busy dispatcher runs a little behind: what it has not yet handed over does not count as bound elsewhere."""
+    work = math.ceil(share_of_slots * rules.catalogue.targets[NAME].max_in_flight)
+    seen, elsewhere = outlook(work=work, jobs=1_000, running=2), {}
+    for _ in range(600):
+        elsewhere = elsewhere_after(elsewhere, seen, 1.0)
+    assert in_lane(seen, elsewhere).jobs == work + 1_000
 
 
 def test_a_burst_counts_as_soon_as_its_first_jobs_fill_the_target_up(outlook):
