@@ -114,11 +114,16 @@ class BatchLine(BaseModel):
     body: dict[str, Any]
 
     def submission(self, job_id: str) -> Submission:
-        metadata = self.body.get("metadata")
-        task = metadata.get("task") if isinstance(metadata, Mapping) else None
+        """Return the job; its metadata is the job's, as over HTTP, but for the task. Raises: InvalidJob."""
+        metadata = self.body.get("metadata") or {}
+        if not isinstance(metadata, Mapping):
+            raise InvalidJob("body.metadata", "must be an object")
+        task = metadata.get("task")
         if task is not None and not isinstance(task, str):
             raise InvalidJob("body.metadata.task", "must be text")
-        return Submission(id=job_id, task=task or DEFAULT_TASK, request=self.body, lane=Lane.BULK)
+        request = {name: value for name, value in self.body.items() if name != "metadata"}
+        said = {name: value for name, value in metadata.items() if name != "task"}
+        return Submission(id=job_id, task=task or DEFAULT_TASK, request=request, lane=Lane.BULK, metadata=said)
 
 
 def run_key(tenant: str, name: str) -> bytes:

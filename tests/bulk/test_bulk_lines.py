@@ -58,14 +58,21 @@ def test_a_field_that_is_null_is_absent(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "task"),
-    [({}, "chat"), ({"metadata": None}, "chat"), ({"metadata": {"task": "plan.schedule"}}, "plan.schedule")],
+    ("said", "task", "metadata"),
+    [
+        ({}, "chat", {}),
+        ({"metadata": None}, "chat", {}),
+        ({"metadata": {"task": "plan.schedule"}}, "plan.schedule", {}),
+        ({"metadata": {"task": "plan.schedule", "user": "u-17"}}, "plan.schedule", {"user": "u-17"}),
+    ],
 )
-def test_an_openai_batch_line_is_a_bulk_job_with_its_body_unchanged(metadata: dict[str, Any], task: str) -> None:
-    body = {"model": "auto", "messages": HELLO, **metadata}
-    row = read_line(RUN, 1, line(BATCH | {"body": body}), now=0.0)
+def test_an_openai_batch_line_is_a_bulk_job_whose_metadata_is_the_jobs(
+    said: dict[str, Any], task: str, metadata: dict[str, str]
+) -> None:
+    body = {"model": "auto", "messages": HELLO, "service_tier": "flex"}
+    row = read_line(RUN, 1, line(BATCH | {"body": body | said}), now=0.0)
     assert (row.custom_id, row.submission.task, row.submission.lane) == ("row-7", task, Lane.BULK)
-    assert row.submission.request == body
+    assert (row.submission.request, row.submission.metadata) == (body, metadata)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +105,7 @@ def test_a_line_is_called_by_its_own_id_or_by_its_number(ids: dict[str, Any], cu
         (line(BATCH | {"url": "/v1/embeddings"}), "url", "/v1/chat/completions"),
         (line(BATCH | {"body": "hello"}), "body", "dictionary"),
         (line(BATCH | {"body": {"messages": HELLO, "metadata": {"task": 5}}}), "body.metadata.task", "text"),
+        (line(BATCH | {"body": {"messages": HELLO, "metadata": ["task"]}}), "body.metadata", "object"),
         (line(BATCH | {"custom_id": ""}), "custom_id", "must have at least 1"),
         (line(BATCH | {"custom_id": None}), "custom_id", "is required"),
         (line(BATCH | {"custom_id": [1]}), "custom_id", "string"),

@@ -112,18 +112,32 @@ async def test_an_answer_is_an_openai_batch_response(source: Callable[..., Path]
             "status_code": 200,
             "request_id": job.id,
             "body": {
-                "id": job.id,
+                "id": f"chatcmpl-{job.id}",
                 "object": "chat.completion",
                 "created": 3,
-                "model": "invented/llama-8b",
+                "model": "llama-8b",
                 "choices": [
-                    {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": "hello", "refusal": None},
+                        "finish_reason": "stop",
+                        "logprobs": None,
+                    }
                 ],
-                "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+                "usage": {
+                    "prompt_tokens": 7,
+                    "completion_tokens": 3,
+                    "total_tokens": 10,
+                    "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "completion_tokens_details": {"reasoning_tokens": 0},
+                },
+                "service_tier": "flex",
                 "fleet": {
+                    "job_id": job.id,
                     "status": "succeeded",
                     "reason": "confident",
                     "target": "llama-8b",
+                    "model": "invented/llama-8b",
                     "confidence": 0.9,
                     "cost_usd": 0.0,
                     "attempts": 1,

@@ -43,6 +43,7 @@ async def test_a_chat_is_answered_by_a_target_and_says_what_it_cost(bench) -> No
         "status": "succeeded",
         "reason": "confident",
         "target": "mixtral-8x7b",
+        "model": "mixtral-8x7b",
         "confidence": 0.95,
         "cost_usd": 0.25,
         "attempts": 2,

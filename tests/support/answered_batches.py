@@ -13,10 +13,10 @@ from fleet.ports import BatchStore, FileStore
 
 def answer(line: int, custom_id: str, text: str = "hello", target: str = "llama-8b") -> dict[str, Any]:
     body = {
-        "model": f"invented/{target}",
+        "model": target,
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-        "fleet": {"target": target, "confidence": 0.9, "cost_usd": 0.001},
+        "fleet": {"target": target, "model": f"invented/{target}", "confidence": 0.9, "cost_usd": 0.001},
     }
     return {
         "id": "x",

@@ -111,7 +111,7 @@ def columns_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "finish_reason": choice.get("finish_reason"),
         "error_code": error.get("code"),
         "error_message": error.get("message"),
-        "model": body.get("model"),
+        "model": account.get("model"),
         "target": account.get("target"),
         "confidence": account.get("confidence"),
         "cost_usd": account.get("cost_usd"),

@@ -13,13 +13,14 @@ from starlette.responses import JSONResponse, Response
 from fleet.gateway.body import checked, json_object
 from fleet.gateway.caller import WhoCalls, check
 from fleet.gateway.errors import ApiError, api_error_of
+from fleet.gateway.jobs.chunks import chunks_of
 from fleet.gateway.jobs.pending import CLIENT_GONE, Pending
 from fleet.gateway.jobs.results import answer_in
-from fleet.gateway.jobs.shapes import ChatCompletion, chunks_of, completion_of
 from fleet.gateway.jobs.stream import PATIENCE_SECONDS, EventStream, Frames, error_frame, frame, kept_alive
 from fleet.gateway.jobs.terms import Metadata, ServiceTier, Terms, job_of
 from fleet.gateway.openapi import STREAM, json_body
 from fleet.gateway.state import Doors, TheDoors
+from fleet.model.completion import ChatCompletion, completion_of
 from fleet.model.result import Result
 from queues.wire.chat import ChatCompletionRequest, Strict
 
@@ -67,7 +68,7 @@ async def create_chat_completion(request: Request, who: WhoCalls, doors: TheDoor
         raise ApiError(400, "stream_options: needs stream", param="stream_options", code="invalid_value")
     submission, job = job_of(sent, said.service_tier, said.metadata, terms, who, doors, request.headers)
     await doors.admit(job, request)
-    shaped = partial(_completion, doors=doors, created=int(job.submitted_at), tier=said.service_tier)
+    shaped = partial(_completion, doors=doors, tier=said.service_tier)
     with ExitStack() as stack:
         pending = stack.enter_context(closing(Pending(doors, who.tenant, job.id)))
         await pending.submit(submission)
@@ -82,8 +83,8 @@ async def create_chat_completion(request: Request, who: WhoCalls, doors: TheDoor
     return EventStream(frames, pending, cancels=True)
 
 
-def _completion(result: Result, doors: Doors, created: int, tier: str | None) -> ChatCompletion:
-    return completion_of(result, answer_in(result, doors), created, tier or "default")
+def _completion(result: Result, doors: Doors, tier: str | None) -> ChatCompletion:
+    return completion_of(result, answer_in(result, doors), tier or "default")
 
 
 async def _frames(waiting: AsyncIterator[str | Result], shaped: Shaped, include_usage: bool) -> Frames:

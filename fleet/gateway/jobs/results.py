@@ -1,10 +1,8 @@
-"""What a caller is told of a result at any door: the error without an answer, and the fleet's own details."""
+"""What a caller is told of a job without an answer, at any door: an error."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from typing_extensions import TypedDict
 
 from fleet.gateway.errors import NO_RETRY, ApiError
 from fleet.gateway.jobs.terms import refused
@@ -22,30 +20,6 @@ _OF_REQUEST: Mapping[FailureKind, str] = {
     FailureKind.INVALID_REQUEST: "invalid_value",
 }
 """The codes of failures that the request itself is the reason for."""
-
-
-class FleetDetails(TypedDict):
-    """What the fleet says of an answer, beside what OpenAI's objects have room for."""
-
-    job_id: str
-    status: str
-    reason: str
-    target: str | None
-    confidence: float | None
-    cost_usd: float
-    attempts: int
-
-
-def details_of(result: Result) -> FleetDetails:
-    return {
-        "job_id": result.job_id,
-        "status": result.status.value,
-        "reason": result.reason.value,
-        "target": result.target,
-        "confidence": result.confidence,
-        "cost_usd": result.cost_usd,
-        "attempts": len(result.attempts),
-    }
 
 
 def answer_in(result: Result, doors: Doors) -> Answer:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from fleet.gateway.jobs.results import FleetDetails, details_of
 from fleet.gateway.responses.record import ResponseRecord
 from fleet.model.attempt import Answer, Usage
+from fleet.model.completion import FleetDetails, details_of
 from fleet.model.reason import MEANINGS, Reason
 from fleet.model.result import Result, Status
 

@@ -1,19 +1,18 @@
-"""OpenAI's chat completion, whole and in chunks, as made from a result."""
+"""A result as an OpenAI chat completion: the same at every door, whether over HTTP or in the rows of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, NotRequired
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from fleet.gateway.jobs.results import FleetDetails, details_of
 from fleet.model.attempt import Answer, Usage
 from fleet.model.result import Result
 
 
 class PromptDetails(TypedDict):
     cached_tokens: int
+    cache_write_tokens: int
 
 
 class CompletionDetails(TypedDict):
@@ -54,6 +53,22 @@ class Choice(TypedDict):
     logprobs: None
 
 
+class FleetDetails(TypedDict):
+    """What the fleet says of an answer, beside what OpenAI's objects have room for.
+
+    `model` is what the provider or engine calls the model that answered.
+    """
+
+    job_id: str
+    status: str
+    reason: str
+    target: str | None
+    model: str | None
+    confidence: float | None
+    cost_usd: float
+    attempts: int
+
+
 class ChatCompletion(TypedDict):
     id: str
     object: Literal["chat.completion"]
@@ -65,7 +80,8 @@ class ChatCompletion(TypedDict):
     fleet: FleetDetails
 
 
-def completion_of(result: Result, answer: Answer, created: int, service_tier: str) -> ChatCompletion:
+def completion_of(result: Result, answer: Answer, service_tier: str) -> ChatCompletion:
+    """Return the answer as a chat completion. It names the target as its model, as requests do."""
     turn: AssistantTurn = {
         "role": "assistant",
         "content": answer.message.get("content"),
@@ -76,7 +92,7 @@ def completion_of(result: Result, answer: Answer, created: int, service_tier: st
     return {
         "id": f"chatcmpl-{result.job_id}",
         "object": "chat.completion",
-        "created": created,
+        "created": int(result.finished_at),
         "model": result.target or answer.model,
         "choices": [{"index": 0, "message": turn, "finish_reason": answer.finish_reason, "logprobs": None}],
         "usage": usage_of(answer.usage),
@@ -85,33 +101,27 @@ def completion_of(result: Result, answer: Answer, created: int, service_tier: st
     }
 
 
+def details_of(result: Result) -> FleetDetails:
+    return {
+        "job_id": result.job_id,
+        "status": result.status.value,
+        "reason": result.reason.value,
+        "target": result.target,
+        "model": None if result.answer is None else result.answer.model,
+        "confidence": result.confidence,
+        "cost_usd": result.cost_usd,
+        "attempts": len(result.attempts),
+    }
+
+
 def usage_of(usage: Usage) -> CompletionUsage:
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
-
-
-def chunks_of(whole: ChatCompletion, include_usage: bool) -> Iterator[dict[str, Any]]:
-    """Yield the chunks of a completion: the whole turn in one, how it ended, and if asked for what it used."""
-    [choice] = whole["choices"]
-    turn: dict[str, Any] = dict(choice["message"])
-    if calls := turn.get("tool_calls"):
-        turn["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
-    about: dict[str, Any] = {
-        "id": whole["id"],
-        "object": "chat.completion.chunk",
-        "created": whole["created"],
-        "model": whole["model"],
-        "service_tier": whole["service_tier"],
-    }
-    if include_usage:
-        about["usage"] = None
-    yield {**about, "choices": [{"index": 0, "delta": turn, "finish_reason": None, "logprobs": None}]}
-    ended = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"], "logprobs": None}
-    yield {**about, "choices": [ended], "fleet": whole["fleet"]}
-    if include_usage:
-        yield {**about, "choices": [], "usage": whole["usage"]}
