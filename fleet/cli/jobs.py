@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,9 @@ from fleet.model.result import Problem, Result
 if TYPE_CHECKING:
     from fleet.client import FleetClient, JobOptions
     from fleet.settings.environment import Settings
+
+TRACEPARENT = "TRACEPARENT"
+"""The variable with the caller's span, in the form of the W3C header."""
 
 LAG_SECONDS = 1.0
 """Seconds that a command looks for a result before it says that there is none."""
@@ -37,14 +42,28 @@ async def submit(
 
     Raises: TimeoutError if there is no result in time.
     """
-    async with open_client(settings) as client:
-        if wait_seconds is not None:
-            result = await client.run(task=task, request=request, timeout_seconds=wait_seconds, **options)
-            show_result(result, output)
-            return
-        job_id = await client.submit(task=task, request=request, **options)
+    with _callers_span(os.environ):
+        async with open_client(settings) as client:
+            if wait_seconds is not None:
+                result = await client.run(task=task, request=request, timeout_seconds=wait_seconds, **options)
+                show_result(result, output)
+                return
+            job_id = await client.submit(task=task, request=request, **options)
     output.object({"id": job_id})
     output.say(job_id)
+
+
+@contextmanager
+def _callers_span(environ: Mapping[str, str]) -> Iterator[None]:
+    """Have jobs belong to the trace that TRACEPARENT names, as shells and CI systems hand one to their commands."""
+    from opentelemetry import context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    token = context.attach(TraceContextTextMapPropagator().extract({"traceparent": environ.get(TRACEPARENT, "")}))
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 async def result(settings: Settings, output: Output, job_id: str) -> None:
