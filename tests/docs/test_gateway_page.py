@@ -17,6 +17,7 @@ import pytest
 import ray
 import yaml
 from memory_fleet import MemoryFleet
+from node_programs import OPENAI, run_node
 from pages import ROOT, blocks
 from queue_rigs import jetstream_rig
 from ray.serve.schema import ServeApplicationSchema
@@ -39,9 +40,8 @@ PROGRAMS = [block.text for block in BLOCKS if block.language == "python"]
 @asynccontextmanager
 async def process(*words: str | Path, **variables: str) -> AsyncIterator[Process]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{plain['PATH']}"
-    told = {"PATH": path, "PYTHONPATH": str(ROOT), **variables}
-    running = await asyncio.create_subprocess_exec(*words, env=plain | told, stdout=PIPE, stderr=PIPE)
+    told = plain | {"PYTHONPATH": str(ROOT), **variables}
+    running = await asyncio.create_subprocess_exec(*words, env=told, stdout=PIPE, stderr=PIPE)
     try:
         yield running
     finally:
@@ -92,12 +92,7 @@ async def test_every_program_gets_its_answer(url: str) -> None:
 
 @pytest.mark.e2e
 async def test_the_node_program_gets_its_answers(url: str, tmp_path: Path) -> None:
-    folder = tmp_path / "node"
-    folder.mkdir()
-    (folder / "package.json").write_text('{"private": true, "type": "module", "dependencies": {"openai": "6.49.0"}}')
-    (folder / "program.mjs").write_text(NODE.replace(SHOWN_URL, url))
-    await printed_by("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", folder)
-    printed = await printed_by("node", folder / "program.mjs")
+    printed = await run_node(tmp_path, NODE.replace(SHOWN_URL, url), OPENAI)
     assert printed.splitlines() == ["I love the new calendar.", "Never again."]
 
 
