@@ -4,7 +4,8 @@ Fleet, taskiq on JetStream, Celery on Redis, Ray Serve's asynchronous inference 
 rounds, and the medians count. The rate is measured from the first job taken to the last result stored, with all jobs
 waiting before; the times at idle from submission to result, one job after the other. Then each worker is killed in the
 middle and started again: `lost` are jobs without a result, `doubled` those with two, `ran_twice` those whose work was
-done twice. A LiteLLM proxy keeps no jobs: its row is of synchronous calls, 32 at once and one by one.
+done twice. A LiteLLM proxy keeps no jobs: its row is of synchronous calls, 32 at once and one by one. One by one the
+same call is made directly, by `client.run` and by Fleet's gateway as well: `--only litellm` is that comparison alone.
 
 Every broker keeps its jobs on disk, syncs each second, and gets its jobs back 5 s after a worker died. The peers live
 in an environment of their own, which `make peers` makes; a peer that cannot run is a row that says so.
@@ -25,12 +26,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from benchmarks.peers.added import calls_of, gateway_of, over_proxy
 from benchmarks.peers.brokers import RedisServer
 from benchmarks.peers.calls import CALLERS, Synchronous, synchronous
 from benchmarks.peers.engine import engine
 from benchmarks.peers.entrants import ENTRANTS, ENVIRONMENT, OWN, Entrant
 from benchmarks.peers.machine import busy_share
-from benchmarks.peers.table import PeerRow, RateRatio, Round, comparison, document, lines, percentiles, row_of
+from benchmarks.peers.table import PeerRow, RateRatio, Round, comparison, document, lines, row_of
 from benchmarks.peers.trial import idle, kill, throughput, trial_of
 from benchmarks.peers.work import WARM_UP_JOBS
 
@@ -137,22 +139,6 @@ def rows_of(found: Contest, entrants: Sequence[Entrant], with_proxy: bool) -> li
     return rows
 
 
-def calls_of(rounds: Sequence[Synchronous]) -> list[dict[str, Any]]:
-    """Return for each way the medians of the rounds, and what it adds to a direct call."""
-    ways = {
-        "direct": [percentiles(each.direct_ms) for each in rounds],
-        "litellm proxy": [percentiles(each.proxy_ms) for each in rounds],
-        "fleet client.run": [percentiles(each.fleet_ms) for each in rounds],
-    }
-    if not rounds:
-        return []
-    medians = {way: [statistics.median(cut) for cut in zip(*cuts, strict=True)] for way, cuts in ways.items()}
-    direct = medians["direct"][0]
-    return [
-        {"way": way, "p50_ms": p50, "p99_ms": p99, "added_p50_ms": p50 - direct} for way, (p50, p99) in medians.items()
-    ]
-
-
 def main() -> None:
     arguments = _arguments()
     chosen = [each for each in ENTRANTS if each.module in arguments.only]
@@ -166,10 +152,12 @@ def main() -> None:
         "fleet_over_celery": found.compared("celery_redis"),
         "fleet_over_ray_serve_async": found.compared("ray_serve"),
         "fleet_over_raw": found.compared("raw"),
+        "gateway_added_over_proxy_added": over_proxy(found.calls, found.notes.get(LITELLM, "")),
     }
     busy = statistics.median(found.busy) if found.busy else 0.0
     machine = {"cores": os.cpu_count(), "rounds": rounds, "load_before": load, "busy_with_others": busy}
-    printed = document(rows_of(found, chosen, with_proxy), calls_of(found.calls), ratios, machine)
+    calls = calls_of(found.calls)
+    printed = document(rows_of(found, chosen, with_proxy), calls, ratios, machine, gateway_of(found.calls))
     print(json.dumps(printed) if arguments.json else "\n".join(lines(printed)))
 
 

@@ -1,4 +1,4 @@
-"""Measures one synchronous call of an instant provider: direct, by a LiteLLM proxy, by Fleet's `client.run`."""
+"""Measures one synchronous call of an instant provider: direct, by a LiteLLM proxy, by Fleet's client and gateway."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import yaml
@@ -21,13 +24,16 @@ import yaml
 from benchmarks.chaos.provider import Provider
 from benchmarks.peers.entrants import ENVIRONMENT, FLEET
 from benchmarks.peers.machine import kill_tree, processor_seconds
-from benchmarks.peers.trial import trial_of
-from benchmarks.peers.work import WARM_UP_JOBS, new_job, request_of
+from benchmarks.peers.trial import Trial, trial_of
+from benchmarks.peers.work import NATS, TASK, WARM_UP_JOBS, new_job, request_of
 from fleet.loopback import free_port
 
 MODEL = "gpt-4o"
 KEY = f"sk-{secrets.token_hex(32)}"
 """The key of the instant provider and of the proxy, which does not start with a weak one."""
+
+AS_CLIENT = {"service_tier": "priority", "extra_headers": {"x-fleet-task": TASK}}
+"""What makes the gateway's job equal to that of `client.run`."""
 
 CALLERS = 32
 START_SECONDS = 120.0
@@ -39,7 +45,8 @@ class Synchronous:
 
     direct_ms: list[float]
     proxy_ms: list[float]
-    fleet_ms: list[float]
+    client_ms: list[float]
+    gateway_ms: list[float]
     proxy_calls_per_second: float
     proxy_us: float
 
@@ -53,16 +60,16 @@ async def synchronous(calls: int) -> Synchronous:
             started, used = time.perf_counter(), processor_seconds(pid)
             await _at_once(url, calls)
             seconds, used = time.perf_counter() - started, processor_seconds(pid) - used
-        fleet = await _by_fleet(provider.url, calls)
-    return Synchronous(direct, proxied, fleet, calls / seconds, 1e6 * used / calls)
+        client, gateway = await _by_fleet(provider.url, calls)
+    return Synchronous(direct, proxied, client, gateway, calls / seconds, 1e6 * used / calls)
 
 
-async def _one_by_one(url: str, calls: int) -> list[float]:
+async def _one_by_one(url: str, calls: int, **options: Any) -> list[float]:
     times = []
     async with openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
         for _ in range(calls + WARM_UP_JOBS):
             started = time.perf_counter()
-            await _call(client)
+            await _call(client, **options)
             times.append((time.perf_counter() - started) * 1000)
     return times[WARM_UP_JOBS:]
 
@@ -78,8 +85,8 @@ async def _at_once(url: str, calls: int) -> None:
         await asyncio.gather(*(caller(client) for _ in range(CALLERS)))
 
 
-async def _call(client: openai.AsyncOpenAI) -> None:
-    await client.chat.completions.create(model=MODEL, **request_of(new_job()))  # type: ignore[call-overload]
+async def _call(client: openai.AsyncOpenAI, **options: Any) -> None:
+    await client.chat.completions.create(model=MODEL, **request_of(new_job()), **options)  # type: ignore[call-overload]
 
 
 @asynccontextmanager
@@ -138,10 +145,30 @@ def _is_alive(url: str) -> bool:
         return False
 
 
-async def _by_fleet(provider_url: str, calls: int) -> list[float]:
+async def _by_fleet(provider_url: str, calls: int) -> tuple[list[float], list[float]]:
+    """Return the times by `client.run` and by the gateway, through the same dispatcher."""
     async with AsyncExitStack() as stack:
         trial = await stack.enter_async_context(trial_of(FLEET))
         await trial.client("fill", 0)
         trial.start(extra={"OPENAI_API_KEY": KEY, "FLEET_OPENAI_BASE_URL": f"{provider_url}/v1"})
-        times: list[float] = json.loads(await trial.client("calls", calls + WARM_UP_JOBS))
-        return times
+        by_client: list[float] = json.loads(await trial.client("calls", calls + WARM_UP_JOBS))
+        url = await stack.enter_async_context(_gateway(trial))
+        return by_client, await _one_by_one(url, calls, **AS_CLIENT)
+
+
+@asynccontextmanager
+async def _gateway(trial: Trial) -> AsyncIterator[str]:
+    """Run `fleet gateway` on the trial's broker, and provide its address. Raises: RuntimeError if it does not start."""
+    words = (sys.executable, "-m", "fleet.cli", "gateway", "run", "--keys", "none", "--port", "0", "--json")
+    settings = {"FLEET_NATS_URL": trial.environment[NATS], "FLEET_METRICS_PORT": "0"}
+    process = await asyncio.create_subprocess_exec(*words, env=trial.environment | settings, stdout=PIPE)
+    assert process.stdout is not None
+    try:
+        line = await process.stdout.readline()
+        if not line:
+            raise RuntimeError("the gateway did not start")
+        yield json.loads(line)["gateway_url"]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

@@ -92,6 +92,7 @@ def document(
     calls: Sequence[Mapping[str, Any]],
     ratios: Mapping[str, RateRatio],
     machine: Mapping[str, Any],
+    gateway: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return what `--json` prints."""
     return {
@@ -99,6 +100,7 @@ def document(
         **{name: _rounded({"value": ratio.value})["value"] for name, ratio in ratios.items()},
         "ranges": {name: _rounded(asdict(ratio)) for name, ratio in ratios.items()},
         "calls": [_rounded(call) for call in calls],
+        "gateway_added_to_client_run": _rounded(gateway),
         "machine": _rounded(machine),
     }
 
@@ -116,6 +118,7 @@ def lines(printed: Mapping[str, Any]) -> list[str]:
     found += [f"{row['peer']}: {row['note']}" for row in printed["rows"] if row["note"]]
     if printed["calls"]:
         found += ["", *_aligned([CALL_HEADINGS, *(_call_cells(call) for call in printed["calls"])])]
+        found += ["", _gateway_sentence(printed["gateway_added_to_client_run"])]
     found += ["", *(_sentence(name, ratio) for name, ratio in printed["ranges"].items())]
     return [*found, "", ", ".join(f"{name} {value}" for name, value in printed["machine"].items())]
 
@@ -135,11 +138,19 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-CALL_HEADINGS = ("one call", "p50 ms", "p99 ms", "added ms")
+CALL_HEADINGS = ("one call", "p50 ms", "p99 ms", "added p50", "added p99")
 
 
 def _call_cells(call: Mapping[str, Any]) -> tuple[str, ...]:
-    return (call["way"], *(_figure(call[name]) for name in ("p50_ms", "p99_ms", "added_p50_ms")))
+    return (call["way"], *(_figure(call[name]) for name in ("p50_ms", "p99_ms", "added_p50_ms", "added_p99_ms")))
+
+
+def _gateway_sentence(gateway: Mapping[str, float]) -> str:
+    middle, high = (
+        f"{gateway[f'{cut}_ms']:.1f} ms ({gateway[f'{cut}_ms_low']:.1f} to {gateway[f'{cut}_ms_high']:.1f}) at {cut}"
+        for cut in ("p50", "p99")
+    )
+    return f"the gateway adds to client.run: {middle}, {high}"
 
 
 def _figure(value: float | None) -> str:

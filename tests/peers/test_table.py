@@ -42,7 +42,7 @@ def test_a_peer_that_could_not_run_has_a_note_and_neither_figures_nor_a_ratio() 
     found = comparison([1_000.0], [], note)
     assert row == PeerRow("celery", note=note)
     assert found == RateRatio(None, reason=note)
-    printed = document([row], [], {"fleet_over_celery": found}, {"cores": 2})
+    printed = document([row], [], {"fleet_over_celery": found}, {"cores": 2}, {})
     assert printed["fleet_over_celery"] is None
     assert f"celery: {note}" in lines(printed)
     assert f"fleet_over_celery: none, {note}" in lines(printed)
@@ -50,8 +50,9 @@ def test_a_peer_that_could_not_run_has_a_note_and_neither_figures_nor_a_ratio() 
 
 def test_json_and_table_show_the_same_figures() -> None:
     rows = [row_of("fleet", rounds(1_000.0), {"lost": 0, "doubled": 0, "ran_twice": 4})]
-    calls = [{"way": "direct", "p50_ms": 1.25, "p99_ms": 2.0, "added_p50_ms": 0.0}]
-    printed = document(rows, calls, {"fleet_over_raw": comparison([1_000.0], [4_000.0])}, {"cores": 2})
+    calls = [{"way": "direct", "p50_ms": 1.25, "p99_ms": 2.0, "added_p50_ms": 0.0, "added_p99_ms": 0.0}]
+    added = {f"{cut}_ms{end}": 3.0 for cut in ("p50", "p99") for end in ("", "_low", "_high")}
+    printed = document(rows, calls, {"fleet_over_raw": comparison([1_000.0], [4_000.0])}, {"cores": 2}, added)
     assert json.loads(json.dumps(printed)) == printed
     assert printed["rows"][0]["jobs_per_second"] == 1_000.0
     assert printed["fleet_over_raw"] == 0.25
@@ -59,6 +60,7 @@ def test_json_and_table_show_the_same_figures() -> None:
     assert "1,000" in text
     assert "fleet_over_raw: 0.25 (0.25 to 0.25)" in text
     assert "cores 2" in text
+    assert "the gateway adds to client.run: 3.0 ms (3.0 to 3.0) at p50, 3.0 ms (3.0 to 3.0) at p99" in text
 
 
 @pytest.mark.parametrize(
@@ -66,5 +68,5 @@ def test_json_and_table_show_the_same_figures() -> None:
     ["peer", "jobs_per_second", "idle_p50_ms", "idle_p99_ms", "cpu_us_per_job", "lost", "doubled"],
 )
 def test_every_row_has_the_promised_keys(key: str) -> None:
-    [row] = document([PeerRow("litellm proxy", note="keeps no jobs")], [], {}, {})["rows"]
+    [row] = document([PeerRow("litellm proxy", note="keeps no jobs")], [], {}, {}, {})["rows"]
     assert key in row
