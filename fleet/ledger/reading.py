@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, exists, func, select
 
 from fleet.ledger.database import check_migrated, database_url, engine_for, translated
+from fleet.ledger.rows import storable
 from fleet.ledger.tables import GROUPS, SUMS, days, ended, entries, rollups, state
 from fleet.logs import get_logger
 from fleet.model.result import LedgerEntry
@@ -115,16 +116,17 @@ class LedgerReader:
         Of a job that was submitted again under its id they are those of the last time. A line that was erased, or is of
         a version that cannot be read, is left out; the latter are logged.
         """
-        query = select(entries.c.seq, entries.c.body).where(entries.c.job_id == job_id, entries.c.body.is_not(None))
+        of_job = entries.c.job_id == storable(job_id)
+        query = select(entries.c.seq, entries.c.body).where(of_job, entries.c.body.is_not(None))
         if tenant is not None:
-            query = query.where(entries.c.tenant == tenant)
+            query = query.where(entries.c.tenant == storable(tenant))
         found = [_entry(*row) for row in self._rows(query.order_by(entries.c.seq))]
         return _of_last_submission([entry for entry in found if entry is not None])
 
     def ended(self, wanted: EndedFilter, before_seq: int | None = None, limit: int = 100) -> list[EndedJob]:
         """Return jobs that have ended, the newest first, and only those before line `before_seq`."""
         given = {field.name: getattr(wanted, field.name) for field in fields(EndedFilter)}
-        words = {name: value for name, value in given.items() if value is not None}
+        words = {name: storable(value) for name, value in given.items() if value is not None}
         query = select(*(entries.c[field.name] for field in fields(EndedJob))).where(ended)
         query = query.where(*(entries.c[name] == value for name, value in words.items())).order_by(entries.c.seq.desc())
         if before_seq is not None:

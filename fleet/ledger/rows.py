@@ -170,8 +170,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _text(value: Any, most_chars: int) -> str | None:
     if not isinstance(value, str):
         return None
-    text = value[:most_chars]
-    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
+    return storable(value[:most_chars])
+
+
+def storable(text: str) -> str:
+    """Return the text as a database of either kind stores it, and so finds it again."""
+    return text if text.isprintable() else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _number(value: Any) -> float | None:

@@ -80,6 +80,15 @@ def test_ended_jobs_are_listed_by_what_they_ended_with(
     assert [each.job_id for each in reader.ended(wanted)] == [job_id(number) for number in expected]
 
 
+def test_a_word_that_no_database_stores_is_found_as_it_was_stored(store: LedgerStore, reader: LedgerReader) -> None:
+    store.write(lines_of([replace(ESCALATED[-1], tenant="ac\x00me")]))
+    for word in ("ac\x00me", "ac\ud800me"):
+        [found] = reader.ended(EndedFilter(tenant=word))
+        assert found.tenant == "ac\N{REPLACEMENT CHARACTER}me"
+        assert reader.ended(EndedFilter(tenant=word, status="failed")) == []
+        assert reader.job(word, "\x00") == []
+
+
 def test_jobs_that_ended_with_two_words_are_found_over_days_and_pages(store: LedgerStore, reader: LedgerReader) -> None:
     ends = [
         entry(

@@ -31,7 +31,7 @@ def table_of(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1
 
 
 def csv_of(heads: Sequence[str], rows: Iterable[Sequence[str | int | float | None]]) -> str:
-    """Return the rows as CSV, with an apostrophe before text that a spreadsheet would take for a formula."""
+    """Return the rows as CSV: text as on a terminal, and with an apostrophe where a spreadsheet would compute it."""
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(heads)
@@ -46,5 +46,6 @@ class Amount(str):
 
 
 def _cell(value: str | int | float | None) -> str | int | float | None:
-    is_formula = isinstance(value, str) and not isinstance(value, Amount) and value.startswith(_FORMULA)
-    return f"'{value}" if is_formula else value
+    if not isinstance(value, str) or isinstance(value, Amount):
+        return value
+    return printable(f"'{value}" if value.startswith(_FORMULA) else value)

@@ -13,6 +13,7 @@ import pytest
 from accounts import Accounts, JobOf, call, catalogue_file, nano, rules_file
 from typer.testing import Result
 
+from fleet.cli.books.tables import Amount, csv_of
 from fleet.model.attempt import Usage
 
 Invoke = Callable[..., Result]
@@ -60,6 +61,12 @@ def test_costs_by_two_things_are_costs_of_each_pair(ledger: Accounts, invoke_jso
         ("2026-03-01", "globex"),
         ("2026-03-02", "acme"),
     ]
+
+
+def test_csv_shows_control_characters_as_a_terminal_does() -> None:
+    assert (
+        csv_of(("task", "cost"), [("a\x1b[2Jb", Amount("-1")), ("\tcut", 2)]) == "task,cost\na\\x1b[2Jb,-1\n'\\tcut,2\n"
+    )
 
 
 def test_csv_has_exact_amounts_and_no_formula(ledger: Accounts, invoke: Invoke) -> None:
