@@ -160,7 +160,7 @@ async def _by_fleet(provider_url: str, calls: int) -> tuple[list[float], list[fl
 async def _gateway(trial: Trial) -> AsyncIterator[str]:
     """Run `fleet gateway` on the trial's broker, and provide its address. Raises: RuntimeError if it does not start."""
     words = (sys.executable, "-m", "fleet.cli", "gateway", "run", "--keys", "none", "--port", "0", "--json")
-    settings = {"FLEET_NATS_URL": trial.environment[NATS], "FLEET_METRICS_PORT": "0"}
+    settings = {"FLEET_NATS_URL": trial.environment[NATS], "FLEET_METRICS_PORT": "0", "FLEET_LOG_LEVEL": "warning"}
     process = await asyncio.create_subprocess_exec(*words, env=trial.environment | settings, stdout=PIPE)
     assert process.stdout is not None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +56,6 @@ ANSWER = Answer(
     "instant",
     Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01),
 )
-FLEX = {"x-fleet-task": TASK}
 
 
 class InstantBackend:
@@ -192,7 +191,7 @@ async def through_the_command(fleet: Fleet, traceparent: str) -> Told:
 
 
 async def through_chat(fleet: Fleet, traceparent: str) -> Told:
-    headers = FLEX | {"traceparent": traceparent}
+    headers = {"x-fleet-task": TASK, "traceparent": traceparent}
     done = await fleet.client.chat.completions.create(
         **REQUEST, metadata=METADATA, service_tier="flex", extra_headers=headers
     )
@@ -200,7 +199,7 @@ async def through_chat(fleet: Fleet, traceparent: str) -> Told:
 
 
 async def through_responses(fleet: Fleet, traceparent: str) -> Told:
-    headers = FLEX | {"traceparent": traceparent}
+    headers = {"x-fleet-task": TASK, "traceparent": traceparent}
     asked = {"model": TARGET, "input": MESSAGES, "metadata": METADATA, "service_tier": "flex", "background": True}
     begun = await fleet.client.responses.create(**asked, extra_headers=headers)
     ended = await eventually(lambda: _ended(fleet.client.responses.retrieve(begun.id)))
@@ -234,7 +233,7 @@ async def _ended(asking: Any) -> Any:
     return found if found.status in ("completed", "failed", "expired") else None
 
 
-DOORS: Mapping[str, Callable[[Fleet, str], Any]] = {
+DOORS: Mapping[str, Callable[[Fleet, str], Awaitable[Told]]] = {
     "NATS": through_nats,
     "fleet submit": through_the_command,
     "chat": through_chat,
@@ -248,11 +247,11 @@ async def test_each_door_gives_one_job_with_one_id_one_trace_and_one_line(fleet:
 
     told = {door: await enter(fleet, publishers[door]) for door, enter in DOORS.items()}
 
-    lines = {line.job_id: line for line in await fleet.lines()}
-    assert len(await fleet.lines()) == len(lines) == len(DOORS), "one line of accounts for each job"
-    assert {each.job_id for each in told.values()} == lines.keys(), (
-        "the id that the caller knows is that of the accounts"
-    )
+    await eventually(lambda: len(fleet.traces.exports) >= len(DOORS))  # after result and accounts are stored
+    booked = await fleet.lines()
+    lines = {line.job_id: line for line in booked}
+    assert len(booked) == len(lines) == len(DOORS), "one line of accounts for each job"
+    assert {each.job_id for each in told.values()} == lines.keys(), "callers know the ids that the accounts do"
     kept = [await JetStreamDesk(fleet.connection, TENANT).result(job_id) for job_id in lines]
     assert [each.metadata for each in kept] == [METADATA] * len(DOORS)
     exported = [each for [each] in fleet.traces.exports]
@@ -263,8 +262,8 @@ async def test_each_door_gives_one_job_with_one_id_one_trace_and_one_line(fleet:
         publisher = None if door == "batches" else publishers[door]
         assert traces[each.job_id] == {trace_id_of(publisher, TENANT, each.job_id)}, door
     assert len({(each.content, each.target, each.cost_usd) for each in told.values()}) == 1
-    booked = {(line.tenant, line.lane, line.task, line.plan, line.status, line.reason) for line in lines.values()}
-    assert len(booked) == 1
+    terms = {(line.tenant, line.lane, line.task, line.plan, line.status, line.reason) for line in lines.values()}
+    assert len(terms) == 1
     [price] = {line.attempt.cost_usd for line in lines.values()}
     assert price == told["NATS"].cost_usd > 0
     assert all(request == fleet.backend.requests[0] for request in fleet.backend.requests)
