@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -31,15 +32,37 @@ Form = Callable[[Span], Any]
 
 
 class OtlpExporter(OTLPSpanExporter):
-    """Sends encoded spans. Endpoint, headers, compression and retries are those of the SDK's exporter."""
+    """Sends encoded spans. Endpoint, headers, compression and retries are those of the SDK's exporter.
+
+    `refusal` says where the last spans went and why they were not taken; empty if they were.
+    """
 
     def __init__(self, resource: Resource) -> None:
         super().__init__()
         self.request = Request(resource)
+        self.refusal = ""
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
-        is_taken = self._client.export(self.request.of(spans)).success
-        return SpanExportResult.SUCCESS if is_taken else SpanExportResult.FAILURE
+        sent = self._client.export(self.request.of(spans))
+        if sent.success:
+            self.refusal = ""
+            return SpanExportResult.SUCCESS
+        answer = f"HTTP {sent.status_code} {sent.reason or ''}".rstrip()
+        reason = answer if sent.status_code is not None else _cause(sent.error)
+        self.refusal = f"{_without_login(self._endpoint)}: {reason}"
+        return SpanExportResult.FAILURE
+
+
+def _cause(error: BaseException | None) -> str:
+    """Return what an error comes from in the end, in the system's words: libraries wrap it in their own."""
+    while error is not None and (within := error.__cause__ or error.__context__) is not None:
+        error = within
+    return (error.strerror if isinstance(error, OSError) else None) or str(error or "no answer")
+
+
+def _without_login(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 class OtelTracer:
@@ -123,7 +146,8 @@ def send(lines: Sequence[LedgerEntry], environ: Mapping[str, str]) -> int:
     spans = [form(span) for span in spans_of(lines)]
     try:
         if exporter.export(spans) is not SpanExportResult.SUCCESS:
-            raise FleetError("the collector did not take the spans")
+            refusal = exporter.refusal if isinstance(exporter, OtlpExporter) else "the terminal"
+            raise FleetError(f"the collector did not take the spans: {refusal}")
     finally:
         exporter.shutdown()
     return len(spans)

@@ -180,7 +180,7 @@ def test_no_collector_and_one_that_does_not_answer_are_errors(invoke, told, monk
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
     refused = invoke("trace", JOB, "--export")
-    assert (refused.exit_code, "did not take the spans" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "http://127.0.0.1:1/v1/traces: Connection refused" in refused.stderr) == (1, True)
 
 
 def test_nothing_that_a_publisher_or_a_model_says_acts_on_the_terminal(invoke, told):

@@ -15,9 +15,10 @@ from patience import PATIENCE_SECONDS
 
 
 class OtlpSink:
-    """The collector at `url`; use it as a context manager."""
+    """The collector at `url`; use it as a context manager. It answers with `status`."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = 200) -> None:
+        self._status = status
         self._spans: list[Any] = []
         self._metrics: list[Any] = []
         self._services: set[str] = set()
@@ -83,7 +84,7 @@ class OtlpSink:
                     sink._take(body)
                 if self.path == "/v1/metrics":
                     sink._take_metrics(body)
-                self.send_response(200)
+                self.send_response(sink._status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from functools import partial
@@ -290,9 +291,19 @@ def test_a_collector_that_hangs_delays_nobody_and_costs_no_more_than_a_full_queu
         tracer.close()
 
 
-def test_sending_to_a_collector_that_refuses_is_an_error(monkeypatch):
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+@pytest.mark.parametrize("login", ["", "fleet:secret@"])
+def test_a_collector_that_is_away_is_named_with_the_reason_and_without_its_password(monkeypatch, login):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{login}127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
 
-    with pytest.raises(FleetError, match="did not take"):
-        send([END], {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    with pytest.raises(FleetError) as refused:
+        send([END], os.environ)
+    what = "the collector did not take the spans: http://127.0.0.1:1/v1/traces: Connection refused"
+    assert str(refused.value) == what
+
+
+def test_a_collector_that_refuses_is_named_with_its_answer(monkeypatch):
+    with OtlpSink(status=401) as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+        with pytest.raises(FleetError, match=f"{sink.url}/v1/traces: HTTP 401 Unauthorized$"):
+            send([END], os.environ)
