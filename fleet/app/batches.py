@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Sequence
 
 from fleet import logs
@@ -15,6 +14,7 @@ from fleet.batches.settings import RunSettings
 from fleet.model.errors import LoginRefused
 from fleet.model.submission import Submission
 from fleet.settings.environment import Settings
+from fleet.signals import when_told_to_end
 from fleet.webhooks.announcing import announce, event_of_batch
 from policies.prefixes import planned_order
 from queues.batches import EveryBatch, JetStreamShelf
@@ -36,8 +36,7 @@ async def run_batches(settings: Settings) -> None:
     connection = await connect(settings.nats_url, name="fleet-batches", login=login, on_closed=closed.set)
     try:
         runner = _runner(connection, login, run_settings(settings))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, runner.drain)
+        when_told_to_end(runner.drain)
         ending = asyncio.create_task(_end_when_closed(runner, closed))
         await runner.run()
         ending.cancel()

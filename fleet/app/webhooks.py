@@ -6,7 +6,6 @@ import asyncio
 import base64
 import random
 import secrets
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from fleet.model.result import Result
 from fleet.model.webhook import ExpectedResponse
 from fleet.operator_keys import KEY_BYTES
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, networks_in
+from fleet.signals import when_told_to_end
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.families import Family, family
 from fleet.webhooks.addresses import Permitted
@@ -67,8 +67,7 @@ async def run_webhooks(settings: Settings) -> None:
     connection = await connect(url, name="fleet-webhooks", login=login_of(settings), on_closed=closed.set)
     try:
         deliverer = _deliverer(connection, sender, settings.lease_seconds)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, deliverer.drain)
+        when_told_to_end(deliverer.drain)
         async with metrics_of("webhooks", lambda: webhook_metrics(deliverer), lambda: True, settings):
             await unless_closed(closed, deliverer.run())
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 
@@ -23,6 +22,7 @@ from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
 from fleet.settings.routers import Routers, load_routers
+from fleet.signals import when_told_to_end
 from fleet.telemetry import tracing
 from fleet.telemetry.metrics.counts import JobCounts
 from fleet.telemetry.metrics.families import Family
@@ -258,7 +258,5 @@ async def run_dispatcher(settings: Settings) -> None:
     logs.configure(settings.log_level.upper())
     process = DispatcherProcess(settings, with_ray=False)
     draining: set[asyncio.Task[None]] = set()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: draining.add(asyncio.create_task(process.drain())))
+    when_told_to_end(lambda: draining.add(asyncio.create_task(process.drain())))
     await process.run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_ledger
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import QueueUnavailable
+from fleet.signals import when_told_to_end
 
 if TYPE_CHECKING:
     from fleet.ledger.reading import LedgerReader
@@ -76,8 +76,7 @@ async def _run(settings: Settings) -> None:
 
     logs.configure(settings.log_level.upper())
     async with _writing(settings) as (writer, _, _):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, writer.drain)
+        when_told_to_end(writer.drain)
         # A database that is away is no reason to start this process again: it waits.
         async with metrics_of("ledger", lambda: writer_metrics(writer.progress, time.time()), lambda: True, settings):
             await writer.run()

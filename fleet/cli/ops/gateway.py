@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,6 +10,7 @@ import typer
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_gateway
 from fleet.cli.output import Output, friendly
+from fleet.signals import until_told_to_end
 
 if TYPE_CHECKING:
     from fleet.settings.environment import Settings
@@ -48,11 +47,7 @@ async def _serve(settings: Settings, output: Output) -> None:
     from fleet.gateway.serving import serving
 
     logs.configure(settings.log_level.upper())
-    task = asyncio.current_task()
-    assert task is not None, "called from a coroutine"
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
+    with until_told_to_end():
         async with serving(settings) as url:
             output.object({"gateway_url": f"{url}/v1"})
             output.say(f"gateway    {url}/v1")

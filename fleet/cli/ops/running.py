@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fleet.cli.extras import needs_console, needs_gateway
 from fleet.cli.ops.fleet_status import targets_table
 from fleet.cli.output import quiet
 from fleet.model.errors import FleetError
+from fleet.signals import cancelled_when_told_to_end
 from queues.jetstream.client.addresses import without_password
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ async def started(settings: Settings, on_progress: Callable[[str], None]) -> Asy
     """Provide a running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task inside."""
     from fleet.app import start
 
-    _cancel_on_signals()
+    cancelled_when_told_to_end()
     fleet = await start(settings, on_progress)
-    _cancel_on_signals()  # Ray has put its own handler in place of ours
+    cancelled_when_told_to_end()  # Ray has put its own handler in place of ours
     try:
         yield fleet
     finally:
@@ -107,13 +107,6 @@ async def _web(settings: Settings, fleet: Fleet) -> AsyncIterator[_Web]:
         except FleetError as error:
             notes.append(f"no gateway: {error}")
         yield _Web(console, gateway, tuple(notes))
-
-
-def _cancel_on_signals() -> None:
-    task = asyncio.current_task()
-    assert task is not None, "called from a coroutine"
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def ledger_address(fleet: Fleet, settings: Settings) -> str | None:
