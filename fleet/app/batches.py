@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fleet import logs
 from fleet.app.broker import login_of
+from fleet.app.metrics import metrics_of
 from fleet.app.worker import rules_of
 from fleet.batches.run import Announce
 from fleet.batches.runner import BatchRunner
@@ -15,6 +16,8 @@ from fleet.model.errors import LoginRefused
 from fleet.model.submission import Submission
 from fleet.settings.environment import Settings
 from fleet.signals import when_told_to_end
+from fleet.telemetry.metrics import catalogue
+from fleet.telemetry.metrics.families import Family, family
 from fleet.webhooks.announcing import announce, event_of_batch
 from policies.prefixes import planned_order
 from queues.batches import EveryBatch, JetStreamShelf
@@ -38,10 +41,16 @@ async def run_batches(settings: Settings) -> None:
         runner = _runner(connection, login, run_settings(settings))
         when_told_to_end(runner.drain)
         ending = asyncio.create_task(_end_when_closed(runner, closed))
-        await runner.run()
+        async with metrics_of("batches", lambda: batch_metrics(runner), lambda: True, settings):
+            await runner.run()
         ending.cancel()
     finally:
         await connection.close()
+
+
+def batch_metrics(runner: BatchRunner) -> Iterator[Family]:
+    """Yield the metrics of the process that runs batches."""
+    yield family(catalogue.BATCHES_RUNNING, {(): runner.running})
 
 
 def run_settings(settings: Settings) -> RunSettings:

@@ -53,6 +53,11 @@ class BatchRunner:
         self._draining = asyncio.Event()
         self._refused: LoginRefused | None = None
 
+    @property
+    def running(self) -> int:
+        """The number of batches that this process runs now."""
+        return len(self._runs)
+
     def drain(self) -> None:
         """Have `run` hand all batches over and end."""
         self._draining.set()

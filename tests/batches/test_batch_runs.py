@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from batch_fleet import BatchFleet, as_lines, openai_row
+from counted_jobs import series
 from memory_fleet import echo, failed
 from patience import PATIENCE_SECONDS, eventually
 
+from fleet.app.batches import batch_metrics
 from fleet.batches.wishes import cancel, retry_failed
 from fleet.model.batch import Batch, BatchStatus, Place, Progress
 from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
@@ -48,6 +50,16 @@ async def test_every_row_is_answered_once_and_counted() -> None:
     assert set(fleet.runs_of_rows().values()) == {1}
     assert [each.id for each in fleet.told] == [batch.id]
     assert batch.in_progress_at and batch.finalizing_at and batch.completed_at
+
+
+async def test_a_runner_tells_how_many_batches_it_runs() -> None:
+    fleet = BatchFleet(lambda job: None)  # a fleet that answers nothing
+    async with fleet.running() as runner:
+        assert series(list(batch_metrics(runner))) == {("fleet.batches_running", ()): 0}
+        for _ in range(2):
+            await fleet.submit(as_lines(ROWS))
+        await eventually(lambda: series(list(batch_metrics(runner))) == {("fleet.batches_running", ()): 2})
+    assert runner.running == 0
 
 
 async def test_what_has_come_is_readable_while_the_batch_runs() -> None:

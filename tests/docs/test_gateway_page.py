@@ -97,7 +97,8 @@ async def test_the_node_program_gets_its_answers(url: str, tmp_path: Path) -> No
 
 
 def test_every_block_is_run() -> None:
-    assert [block.language for block in BLOCKS] == ["sh", "python", "python", "python", "js", "yaml"]
+    """What the unit of the gateway makes of `ini`: tests/deployments/test_units.py."""
+    assert [block.language for block in BLOCKS] == ["sh", "python", "python", "python", "js", "ini", "yaml"]
 
 
 def test_the_application_of_the_page_builds_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:

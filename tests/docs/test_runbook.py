@@ -12,6 +12,7 @@ from typer._click.exceptions import UsageError
 from deployments.replica import health
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.environment import FILE_VARIABLE, PREFIX, Settings
+from fleet.webhooks.signing import KEY_VARIABLE
 from queues.server.permissions import fleet_users
 
 PAGE = ROOT / "docs" / "how-to" / "operations.md"
@@ -47,7 +48,7 @@ def test_every_file_the_runbook_names_without_its_folder_is_at_the_root(name: st
 def test_every_variable_of_the_runbook_is_read(variable: str) -> None:
     fields = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     passwords = {user.variable for user in fleet_users()}
-    assert variable in {FILE_VARIABLE, health.VARIABLE, *fields, *passwords}
+    assert variable in {FILE_VARIABLE, health.VARIABLE, KEY_VARIABLE, *fields, *passwords}
 
 
 def test_a_tenants_key_has_the_name_of_the_runbook() -> None:

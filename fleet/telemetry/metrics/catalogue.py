@@ -257,6 +257,7 @@ GATEWAY_SECONDS: Final = _histogram(
     *("route",),
 )
 GATEWAY_OPEN: Final = _gauge("fleet.gateway_open_requests", "{request}", "Requests under way in this gateway.")
+BATCHES_RUNNING: Final = _gauge("fleet.batches_running", "{batch}", "Batches that this process runs.")
 WEBHOOK_ATTEMPTS: Final = _counter(
     "fleet.webhook_attempts", "{attempt}", "Attempts to tell an endpoint of an event.", "outcome"
 )
@@ -283,6 +284,7 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Money and trust now": (SPEND, SPEND_LIMIT, CALIBRATION, PROMISE_WITHDRAWN),
     "Writer of the ledger database": (LEDGER_LAG_LINES, LEDGER_LAG_SECONDS, LEDGER_LINES, LEDGER_ERRORS),
     "Gateway": (GATEWAY_REQUESTS, GATEWAY_SECONDS, GATEWAY_OPEN),
+    "Runner of batches": (BATCHES_RUNNING,),
     "Delivery of webhooks": (WEBHOOK_ATTEMPTS, WEBHOOKS_GIVEN_UP, WEBHOOKS_WAITING),
 }
 """The metrics by what they are about, or by the process that has them; all others are every dispatcher's."""

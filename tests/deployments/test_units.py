@@ -1,0 +1,159 @@
+"""The systemd units start what there is, with few rights, and are found by the shipped Prometheus."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from pages import ROOT, blocks, parse
+from units import FOLDER, UNITS, command, environment, service
+
+from fleet.settings.environment import Settings
+
+ALL = pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+
+MONITORING = ROOT / "deployments" / "monitoring"
+
+
+def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
+    assert sorted(path.stem for path in UNITS) == [
+        "fleet-batches",
+        "fleet-dispatcher",
+        "fleet-gateway",
+        "fleet-ledger",
+        "fleet-ledger-verify",
+        "fleet-spot",
+        "fleet-webhooks",
+        "nats-server",
+    ]
+
+
+@ALL
+def test_a_unit_starts_what_the_project_installs(path):
+    [line] = service(path)["ExecStart"]
+    assert line.startswith("/opt/fleet/bin/")
+    name, *arguments = command(path)
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    if name == "python":
+        assert arguments[0] == "-m"
+        assert importlib.util.find_spec(arguments[1]) is not None
+    else:
+        assert name in {*scripts, "nats-server"}
+    if name == "fleet":
+        parse([name, *arguments])
+
+
+@ALL
+def test_a_unit_has_no_more_rights_than_it_needs(path):
+    found = service(path)
+    assert found["ProtectSystem"] == ["strict"]
+    assert found["NoNewPrivileges"] == ["yes"]
+    assert found["CapabilityBoundingSet"] == [""]
+    assert found.get("DynamicUser") == ["yes"] or found["User"][0] not in ("", "root")
+
+
+@ALL
+def test_a_unit_that_runs_on_is_started_again(path):
+    found = service(path)
+    assert found["Type"] == ["oneshot"] or found["Restart"][0] in ("always", "on-failure")
+
+
+@ALL
+def test_no_unit_holds_a_secret(path):
+    secret = re.compile(r"PASSWORD|_TOKEN$|SECRET|API_KEY|SEED|WEBHOOK_KEY")
+    assert [name for name in environment(path) if secret.search(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("fleet-dispatcher", 120),
+        ("fleet-ledger", 30),
+        ("nats-server", 120),
+        ("fleet-gateway", 5),
+        ("fleet-webhooks", 22),
+    ],
+)
+def test_a_unit_is_given_the_time_to_finish_what_it_runs(name, least):
+    [seconds] = service(FOLDER / f"{name}.service")["TimeoutStopSec"]
+    assert int(seconds) > least
+
+
+def test_the_nightly_check_sees_what_the_writer_of_the_accounts_wrote():
+    writer, check = (service(FOLDER / f"{name}.service") for name in ("fleet-ledger", "fleet-ledger-verify"))
+    assert check["User"] == ["fleet-ledger"]  # the name that a dynamic user has where none is named: the unit's
+    for name in ("DynamicUser", "StateDirectory", "EnvironmentFile"):
+        assert check[name] == writer[name]
+    data = [
+        environment(FOLDER / f"{name}.service")["FLEET_DATA_DIR"] for name in ("fleet-ledger", "fleet-ledger-verify")
+    ]
+    assert data[0] == data[1]
+    assert (FOLDER / "fleet-ledger-verify.timer").is_file()
+
+
+def served() -> dict[str, str]:
+    """Where the units serve their metrics, by the process."""
+    fields = Settings.model_fields
+    found = {}
+    for path in UNITS:
+        program, *words = command(path)
+        if program == "fleet" and service(path)["Type"] != ["oneshot"]:
+            told = environment(path)
+            assert "FLEET_METRICS_DISCOVERY" not in told
+            port = told.get("FLEET_METRICS_PORT", fields["metrics_port"].default)
+            found[words[0]] = f"{told.get('FLEET_METRICS_HOST', fields['metrics_host'].default)}:{port}"
+    return found
+
+
+def test_the_shipped_prometheus_reads_every_unit_that_serves_metrics_and_nothing_else():
+    [job] = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())["scrape_configs"]
+    assert set(job) == {"job_name", "static_configs"}
+    scraped = {each["labels"]["process"]: each["targets"] for each in job["static_configs"]}
+    assert scraped == {process: [address] for process, address in served().items()}
+    assert len(set(served().values())) == len(served()) == 5
+
+
+@pytest.fixture
+def units(tmp_path):
+    """The units with a program that is there: systemd asks for it."""
+    for path in (*UNITS, *FOLDER.glob("*.timer")):
+        (tmp_path / path.name).write_text(re.sub(r"/opt/fleet/bin/\S+", "/bin/true", path.read_text()))
+    return sorted(tmp_path.glob("*.service"))
+
+
+def verified(*units: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stderr
+
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+
+
+@needs_systemd
+def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(units, tmp_path):
+    assert verified(*units, *tmp_path.glob("*.timer")) == (0, "")
+    for path in units:
+        # Of 100; above 50 systemd calls a service exposed.
+        command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(path)]
+        assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+@needs_systemd
+def test_the_gateway_takes_its_certificate_as_the_page_says(units, tmp_path):
+    [drop_in] = [block.text for block in blocks(ROOT / "docs" / "how-to" / "gateway.md") if block.language == "ini"]
+    folder = tmp_path / "fleet-gateway.service.d"
+    folder.mkdir()
+    (folder / "tls.conf").write_text(drop_in)
+    assert verified(tmp_path / "fleet-gateway.service") == (0, "")
+    told = dict(word.split("=") for word in re.findall(r"FLEET_\w+=\S+", drop_in))
+    loaded = {f"%d/{name}" for name in re.findall(r"^LoadCredential=([^:]+):", drop_in, re.M)}
+    assert {told["FLEET_GATEWAY_TLS_CERT_PATH"], told["FLEET_GATEWAY_TLS_KEY_PATH"]} == loaded
+    assert {name.removeprefix("FLEET_").lower() for name in told} <= set(Settings.model_fields)
