@@ -1,4 +1,5 @@
-# The CPU fleet: `dispatcher` for cloud targets alone and for `ledger run`, `fleet` (the last stage) with Ray, vLLM and the stand-in models.
+# The CPU fleet: `dispatcher` for what needs no engine (dispatchers for cloud targets alone, ledger, gateway, batches, webhooks),
+# `fleet` (the last stage) with Ray, vLLM and the stand-in models.
 #
 #   docker build -f deployments/containers/cpu.Dockerfile --target dispatcher -t fleet-dispatcher:0.2.0 .
 #   docker build -f deployments/containers/cpu.Dockerfile -t fleet-cpu:0.2.0 .
@@ -19,10 +20,10 @@ COPY policies policies
 COPY queues queues
 COPY deployments deployments
 
-# The lock bounds what a dispatcher and the writer of the ledger need; it does not install what they do not need.
+# The lock bounds what a dispatcher, the writer of the ledger and the gateway need; it does not install what they do not need.
 FROM source AS dispatcher-environment
 COPY requirements/cpu.lock requirements/cpu.lock
-RUN pip install -c requirements/cpu.lock setuptools && pip install -c requirements/cpu.lock --no-build-isolation ".[ledger]"
+RUN pip install -c requirements/cpu.lock setuptools && pip install -c requirements/cpu.lock --no-build-isolation ".[ledger,gateway]"
 
 FROM python:3.11.13-slim-bookworm AS dispatcher
 COPY --from=dispatcher-environment /opt/fleet /opt/fleet

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from ray.serve.schema import ServeDeploySchema
 
 import deployments
 from deployments.placement import NodeType, machines, misplaced
+from fleet.gateway import health
 from fleet.settings.environment import Settings
+from fleet.webhooks.addresses import is_public
 from queues.server.config import ClusterLayout, Tls, files_of, servers_at
 
 FOLDER = Path(deployments.__file__).parent / "kubernetes"
@@ -36,12 +39,18 @@ def named(kind: str, name: str) -> dict[str, Any]:
     return next(document for document in of(kind) if document["metadata"]["name"] == name)
 
 
+def policy(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = named("NetworkPolicy", name)["spec"]
+    return spec
+
+
 RAY = named("RayService", "fleet")["spec"]
 CLUSTER = RAY["rayClusterConfig"]
 GROUPS = {group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]}
 
 PODS = {
     **{each["metadata"]["name"]: each["spec"]["template"] for each in (*of("StatefulSet"), *of("Deployment"))},
+    **{each["metadata"]["name"]: each["spec"]["jobTemplate"]["spec"]["template"] for each in of("CronJob")},
     "ray head": CLUSTER["headGroupSpec"]["template"],
     **{f"ray {name}": group["template"] for name, group in GROUPS.items()},
 }
@@ -137,11 +146,20 @@ def test_what_is_mounted_is_there(pod, container):
     assert {mount["name"] for mount in container["volumeMounts"]} <= there
 
 
-@pytest.mark.parametrize("name", ["nats", "otel-collector", "postgres"])
+@pytest.mark.parametrize("name", [each["metadata"]["name"] for each in (*of("StatefulSet"), *of("Deployment"))])
 def test_kubernetes_can_tell_whether_it_is_ready_and_whether_it_lives(name):
     """Ray's pods have the probes that KubeRay gives them."""
     [container] = PODS[name]["spec"]["containers"]
-    assert {"readinessProbe", "livenessProbe"} <= set(container)
+    ports = {each["name"] for each in container["ports"]}
+    for probe in (container["readinessProbe"], container["livenessProbe"]):
+        assert "exec" in probe or probe["httpGet"]["port"] in ports
+
+
+def test_a_gateway_without_its_broker_takes_no_requests_and_is_not_started_again():
+    [container] = PODS["gateway"]["spec"]["containers"]
+    paths = [container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")]
+    assert paths == ["/readyz", "/healthz"]
+    assert set(paths) <= {route.path for route in health.router.routes}
 
 
 def test_secrets_are_referred_to_and_never_written():
@@ -217,7 +235,7 @@ def test_a_selector_selects_something(name, labels):
 
 
 def test_nothing_comes_in_or_goes_out_unless_a_policy_says_so():
-    shut = named("NetworkPolicy", "nothing-else")["spec"]
+    shut = policy("nothing-else")
     assert shut == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
@@ -225,11 +243,68 @@ def test_nothing_comes_in_or_goes_out_unless_a_policy_says_so():
 def test_the_fleet_may_reach_each_service_from_both_sides_of_the_wall(service):
     labels = named("Service", service)["spec"]["selector"]
     [port] = [each["port"] for each in named("Service", service)["spec"]["ports"]]
-    incoming = named("NetworkPolicy", service)["spec"]["ingress"]
+    incoming = policy(service)["ingress"]
     fleet = {"podSelector": {"matchLabels": PODS["ray head"]["metadata"]["labels"]}}
     assert any(fleet in rule["from"] and {"port": port} in rule["ports"] for rule in incoming)
-    outgoing = named("NetworkPolicy", "ray")["spec"]["egress"]
+    outgoing = policy("ray")["egress"]
     assert {"to": [{"podSelector": {"matchLabels": labels}}], "ports": [{"port": port}]} in outgoing
+
+
+DOORS = ("gateway", "batches", "webhooks")
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_door_reaches_the_broker_and_nothing_else_of_the_fleet(name):
+    labels = PODS[name]["metadata"]["labels"]
+    assert any({"podSelector": {"matchLabels": labels}} in rule["from"] for rule in policy("nats")["ingress"])
+    inside, *outside = policy(name)["egress"]
+    assert inside == {"to": [{"podSelector": {"matchLabels": {"app": "nats"}}}], "ports": [{"port": 4222}]}
+    assert bool(outside) == (name == "webhooks")
+
+
+def test_webhooks_go_to_the_internet_and_to_no_network_inside():
+    _, rule = policy("webhooks")["egress"]
+    assert rule["ports"] == [{"port": 443}]
+    blocks = [each["ipBlock"] for each in rule["to"]]
+    assert {block["cidr"] for block in blocks} == {"0.0.0.0/0", "2000::/3"}
+    assert not any(is_public(ip_network(each)[0]) for block in blocks for each in block["except"])
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_door_is_started_with_a_login_of_its_own(name):
+    [container] = PODS[name]["spec"]["containers"]
+    parse(["fleet", *container["args"]])
+    first, *more = [each["secretRef"] for each in container["envFrom"]]
+    assert first == {"name": name}
+    assert [each["name"] for each in more] == ([] if name == "batches" else ["webhook-key"])
+
+
+def test_callers_reach_the_gateway_where_it_listens():
+    [container] = PODS["gateway"]["spec"]["containers"]
+    [port] = [each["containerPort"] for each in container["ports"] if each["name"] == "http"]
+    assert port == Settings.model_fields["gateway_port"].default
+    assert [each["port"] for each in named("Service", "gateway")["spec"]["ports"]] == [port]
+    assert {"name": "FLEET_GATEWAY_HOST", "value": "0.0.0.0"} in container["env"]
+    callers, _ = policy("gateway")["ingress"]
+    assert callers["ports"] == [{"port": port}]
+    assert callers["from"] == [each for each in policy("nats")["ingress"][0]["from"] if "namespaceSelector" in each]
+
+
+def test_the_nightly_check_reads_what_the_writer_wrote_and_changes_nothing():
+    check, writer = PODS["ledger-verify"], PODS["ledger"]
+    [container] = check["spec"]["containers"]
+    parse(["fleet", *container["args"]])
+    labels = check["metadata"]["labels"]
+    assert policy("readers")["podSelector"]["matchLabels"].items() <= labels.items()
+    readers = {"podSelector": policy("readers")["podSelector"]}
+    assert readers in policy("postgres")["ingress"][0]["from"]
+    [archive] = [each for each in container["volumeMounts"] if each["name"] == "archive"]
+    assert archive == {"name": "archive", "mountPath": "/var/lib/fleet-ledger", "readOnly": True}
+    [near] = check["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert near["labelSelector"]["matchLabels"] == writer["metadata"]["labels"]
+    assert [v for v in check["spec"]["volumes"] if v["name"] == "archive"] == [
+        v for v in writer["spec"]["volumes"] if v["name"] == "archive"
+    ]
 
 
 @pytest.mark.parametrize("service", ["nats", "postgres"])
@@ -237,9 +312,9 @@ def test_the_writer_of_the_ledger_reaches_the_broker_and_its_database_and_nothin
     ledger = PODS["ledger"]["metadata"]["labels"]
     labels = named("Service", service)["spec"]["selector"]
     [port] = [each["port"] for each in named("Service", service)["spec"]["ports"]]
-    incoming = named("NetworkPolicy", service)["spec"]["ingress"]
+    incoming = policy(service)["ingress"]
     assert any({"podSelector": {"matchLabels": ledger}} in rule["from"] for rule in incoming)
-    outgoing = named("NetworkPolicy", "ledger")["spec"]["egress"]
+    outgoing = policy("ledger")["egress"]
     assert {"to": [{"podSelector": {"matchLabels": labels}}], "ports": [{"port": port}]} in outgoing
     assert len(outgoing) == 2
 
@@ -261,18 +336,20 @@ def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():
     most = dispatcher["deployments"][0]["autoscaling_config"]["max_replicas"]
     first = Settings.model_fields["metrics_port"].default
     assert declared == list(range(first, first + most))
-    rules = [rule.get("ports", ()) for rule in named("NetworkPolicy", "ray")["spec"]["ingress"]]
+    rules = [rule.get("ports", ()) for rule in policy("ray")["ingress"]]
     [watched] = [ports for ports in rules if {"port": 8080} in ports]
     assert {"port": first, "endPort": first + most - 1} in watched
     assert {"name": "FLEET_METRICS_HOST", "value": "0.0.0.0"} in container["env"]
 
 
-def test_prometheus_may_reach_the_metrics_of_the_ledgers_writer():
-    [container] = PODS["ledger"]["spec"]["containers"]
+@pytest.mark.parametrize("name", ["ledger", *DOORS])
+def test_prometheus_may_reach_the_metrics_of_a_process_of_its_own(name):
+    [container] = PODS[name]["spec"]["containers"]
     [port] = [each["containerPort"] for each in container["ports"] if each["name"].startswith("fleet-metrics-")]
     assert port == Settings.model_fields["metrics_port"].default
     assert {"name": "FLEET_METRICS_HOST", "value": "0.0.0.0"} in container["env"]
-    [watched] = named("NetworkPolicy", "ledger")["spec"]["ingress"]
+    *_, watched = policy(name)["ingress"]
+    assert watched["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     assert watched["ports"] == [{"port": port}]
 
 
@@ -282,6 +359,6 @@ def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
     rendered = list(yaml.safe_load_all(done.stdout))
     assert len(rendered) == len(DOCUMENTS)
     assert {each["metadata"].get("namespace") for each in rendered if each["kind"] != "Namespace"} == {"fleet"}
-    uses = [1 + len(GROUPS), 1]
+    uses = [1 + len(GROUPS), 2 + len(DOORS)]
     for image, count in zip(KUSTOMIZATION["images"], uses, strict=True):
         assert done.stdout.count(f"image: {image['newName']}:{image['newTag']}\n") == count
