@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Final
 
 from benchmarks.alerts.pretended import SURE, UNSURE
 from benchmarks.alerts.recorded import prove, series_of, total
-from benchmarks.alerts.stage import OWN, PAID, PLENTY_USD, SLOTS, TASK, Stage
+from benchmarks.alerts.stage import LATE_SECONDS, OWN, PAID, PLENTY_USD, SLOTS, TASK, Stage
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, OutputKind, Scorer
+from fleet.model.job import Lane
 from queues.jetstream.queue import store
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.wire.letters import Message
@@ -97,9 +97,8 @@ async def _late_jobs(stage: Stage) -> None:
     stage.own.answers.clear()
     await stage.submit([SURE] * SLOTS, cloud="deny")
     await stage.shows(lambda text: total(text, "fleet_work_in_flight") >= FOR_STANDARD)
-    deadline_at = time.time() + WAIT_SECONDS
-    await stage.submit([SURE], cloud="deny", deadline_at=deadline_at)
-    await asyncio.sleep(deadline_at - time.time())
+    await stage.submit([SURE], cloud="deny", lane=Lane.BULK)
+    await asyncio.sleep(LATE_SECONDS)
     stage.own.answers.set()
     await stage.answer()
 
@@ -119,8 +118,6 @@ async def _begin(stage: Stage, _: AsyncExitStack) -> None:
 
 FOR_STANDARD: Final = SLOTS - 1
 """One slot of eight is kept for interactive jobs."""
-
-WAIT_SECONDS: Final = 0.05
 
 SPREAD: Final = tuple(f"0.{tenths}5" for tenths in range(10))
 """Confidences that lie evenly between 0 and 1, as the labels of the calibration below did."""

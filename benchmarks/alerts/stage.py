@@ -53,6 +53,9 @@ PLENTY_USD: Final = 1_000_000.0
 SLOTS: Final = 8
 """The most jobs that our own model runs at once."""
 
+LATE_SECONDS: Final = 0.05
+"""Seconds that a bulk job has from its submission, by the rules: one that waits for a slot is late."""
+
 LOOK_SECONDS: Final = 0.03
 """Seconds between two looks at what tells nobody of its changes."""
 
@@ -234,11 +237,13 @@ class Stage:
 
 
 def _rules(daily_usd: float) -> Rules:
-    """Return the shipped rules with another limit, and few slots."""
+    """Return the shipped rules with another limit, few slots, and hardly any time for bulk jobs."""
     rules = load_rules(None, None, "local")
     small = replace(rules.catalogue.targets[OWN], max_in_flight=SLOTS, batch_size=1)
     catalogue = replace(rules.catalogue, targets={**rules.catalogue.targets, OWN: small})
-    return replace(rules, catalogue=catalogue, money=replace(rules.money, daily_usd=daily_usd))
+    deadlines = replace(rules.deadlines, bulk_seconds=LATE_SECONDS)
+    money = replace(rules.money, daily_usd=daily_usd)
+    return replace(rules, catalogue=catalogue, money=money, deadlines=deadlines)
 
 
 async def _process(main: Coroutine[Any, Any, None], drain: Callable[[], Awaitable[None]], read: Read) -> Process:
