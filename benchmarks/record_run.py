@@ -52,6 +52,12 @@ class PacedDesk:
     async def result(self, job_id: str) -> Result | None:
         return await self._desk.result(job_id)
 
+    async def stored(self, job_ids: Sequence[str]) -> Sequence[Result | None]:
+        return await self._desk.stored(job_ids)
+
+    def announced(self) -> AsyncIterator[str]:
+        return self._desk.announced()
+
     def results(self) -> AsyncIterator[Result]:
         return self._desk.results()
 

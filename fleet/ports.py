@@ -92,12 +92,21 @@ class JobDesk(Protocol):
     async def result(self, job_id: str) -> Result | None:
         """Return the stored result, or None while there is none. Raises: InvalidJob if `job_id` cannot be an id."""
 
-    def results(self) -> AsyncIterator[Result]:
-        """Yield each result of the tenant as it is announced, from the moment the iterator is first awaited.
+    async def stored(self, job_ids: Sequence[str]) -> Sequence[Result | None]:
+        """Return the stored result of each job, None where there is none, or where the id cannot be one.
 
-        An announced result may not be stored yet, or may be refused in favour of another: `result` returns the one that
+        Raises: QueueUnavailable.
+        """
+
+    def announced(self) -> AsyncIterator[str]:
+        """Yield the id of each job whose result is announced, from the moment the iterator is first awaited.
+
+        An announced result may not be stored yet, or may be refused in favour of another: `stored` returns the one that
         counts.
         """
+
+    def results(self) -> AsyncIterator[Result]:
+        """Yield each result as `announced` tells of it, as it was announced."""
 
     async def cancel(self, job_id: str) -> None:
         """Store the wish that the job should end.

@@ -47,12 +47,8 @@ class _InFlight:
     """A row on its way, and when it was last known to be."""
 
     job: RowJob
-    result: asyncio.Future[Result]
     seen_at: float
-
-    def fail(self, error: Exception) -> None:
-        if not self.result.done():
-            self.result.set_exception(error)
+    has_ended: bool = False
 
 
 class RowsRun:
@@ -79,6 +75,8 @@ class RowsRun:
         self._claimed_before = batch.progress.claimed
         self._room = asyncio.Semaphore(settings.window)
         self._in_flight: dict[str, _InFlight] = {}
+        self._ended: asyncio.Queue[tuple[RowJob, Result | Exception]] = asyncio.Queue()
+        self._landed = asyncio.Event()
         self._are_done = False
         limit = batch.max_cost_nano_usd
         self._budget = None if limit is None else RowBudget(limit, settings.window)
@@ -95,14 +93,19 @@ class RowsRun:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._tick())
-                async with asyncio.TaskGroup() as rows:
-                    await self._look()
-                    await self._submit_all(rows)
+                collecting = tasks.create_task(self._collect())
+                await self._look()
+                await self._submit_all()
+                await self._all_landed()
+                collecting.cancel()
                 # Not cancelled: it may be copying.
                 self._are_done = True
                 self.writer.hurry()
         except ExceptionGroup as group:
             raise first_error(group) from None
+        finally:
+            for job_id in self._in_flight:
+                self._tenancy.inbox.forget(job_id, self._on_result)
         await self.writer.copy()
         return self._ending
 
@@ -123,7 +126,7 @@ class RowsRun:
                 await self._end(EXPIRED)
         elif self._settings.monotonic() - self._ended_at >= END_PATIENCE_SECONDS:
             for each in self._in_flight.values():
-                each.fail(_GivenUp())
+                self._end_row(each, _GivenUp())
 
     async def _end(self, ending: Ending) -> None:
         self._ending, self._ended_at = ending, self._settings.monotonic()
@@ -143,16 +146,16 @@ class RowsRun:
         known = await outlasting(lambda: self._known([each.job.job_id for each in old]))
         for each in old:
             each.seen_at = now
-            if each.job.job_id not in known and not each.result.done():
+            if each.job.job_id not in known and not each.has_ended:
                 log.warning("batch_row_submitted_again", batch=self._entry.batch.id, line=each.job.line)
                 await self._send([each.job], [self._within_budget(each.job)])
 
-    async def _submit_all(self, tasks: asyncio.TaskGroup) -> None:
+    async def _submit_all(self) -> None:
         place = self._entry.batch.progress.place
         while True:
             try:
                 async for block in blocks_of(self._tenancy.files, self._entry.batch.input_file_id, place, self._only):
-                    await self._submit_block(block, tasks)
+                    await self._submit_block(block)
                     place = block.after
                 return
             except LoginRefused:
@@ -161,7 +164,7 @@ class RowsRun:
                 log.warning("batch_waits_for_broker", error=str(error))
                 await asyncio.sleep(self._settings.tick_seconds)
 
-    async def _submit_block(self, block: Block, tasks: asyncio.TaskGroup) -> None:
+    async def _submit_block(self, block: Block) -> None:
         """Submit the rows of a block that are not done, as far as there is room; nothing here is not waited out."""
         jobs = await self._made([row for row in block.rows if row.row not in self.writer.done])
         for job in jobs:
@@ -171,10 +174,10 @@ class RowsRun:
         if runnable and self._ending is None:
             await self._claim(block.after.row)
         known = await self._known_of(runnable)
-        await self._await_known([job for job in runnable if job.job_id in known], tasks)
+        await self._await_known([job for job in runnable if job.job_id in known])
         fresh = [job for job in runnable if job.job_id not in known]
         order = self._settings.order([job.said for job in fresh])
-        await self._submit(deque(fresh[place] for place in order), tasks)
+        await self._submit(deque(fresh[place] for place in order))
         self.writer.reached(block.after)
 
     async def _made(self, rows: list[NumberedRow]) -> list[RowJob]:
@@ -200,17 +203,16 @@ class RowsRun:
         claimed = [job.job_id for job in jobs if job.row < self._claimed_before]
         return await outlasting(lambda: self._known(claimed)) if claimed else ()
 
-    async def _await_known(self, jobs: list[RowJob], tasks: asyncio.TaskGroup) -> None:
-        waiting = []
+    async def _await_known(self, jobs: list[RowJob]) -> None:
         for job in jobs:
             await self._room.acquire()
-            waiting.append(tasks.create_task(self._await(job)))
+            self._expect(job)
             if self._ending is not None:
                 await self._cancel(job.job_id)
-        if self._budget is not None and waiting:
-            await asyncio.wait(waiting)  # nobody knows how much of the budget they were given
+        if self._budget is not None and jobs:
+            await self._all_landed()  # nobody knows how much of the budget they were given
 
-    async def _submit(self, jobs: deque[RowJob], tasks: asyncio.TaskGroup) -> None:
+    async def _submit(self, jobs: deque[RowJob]) -> None:
         while jobs:
             await self._room.acquire()
             portion = [jobs.popleft()]
@@ -224,8 +226,7 @@ class RowsRun:
             submissions = [self._within_budget(job) for job in portion]
             # Before they are submitted, so that no announcement is missed.
             for job in portion:
-                tasks.create_task(self._await(job))
-            await asyncio.sleep(0)
+                self._expect(job)
             await self._send(portion, submissions)
             faults.point("batch.submitted")
 
@@ -249,37 +250,58 @@ class RowsRun:
         except InvalidJob as problem:
             if len(jobs) == 1:
                 if (each := self._in_flight.get(jobs[0].job_id)) is not None:
-                    each.fail(problem)
+                    self._end_row(each, problem)
                 return
             # One of them; the others are submitted, or not. The same id again changes nothing.
             for job, submission in zip(jobs, submissions, strict=True):
                 await self._send([job], [submission])
 
-    async def _await(self, job: RowJob) -> None:
+    def _expect(self, job: RowJob) -> None:
         """Have the row's line copied once the row has ended."""
-        result: Result | None = None
-        with self._tenancy.inbox.expecting(job.job_id) as future:
-            self._in_flight[job.job_id] = _InFlight(job, future, self._settings.monotonic())
-            try:
-                result = await future
-                line = self._line(job, result)
-            except InvalidJob as problem:
-                line = unreadable(job.custom_id, job.line, problem)
-            except _GivenUp:
-                ending = self._ending or CANCELLED
-                line = unfinished(job.job_id, job.custom_id, job.line, ending.code, ending.message)
-            finally:
-                del self._in_flight[job.job_id]
-        await self.writer.add(job.row, line, result)
-        if self._budget is not None:
-            self._budget.release(job.job_id)
-        self._room.release()
+        self._in_flight[job.job_id] = _InFlight(job, self._settings.monotonic())
+        self._tenancy.inbox.expect(job.job_id, self._on_result)
 
-    def _line(self, job: RowJob, result: Result) -> dict[str, object]:
-        ended_by_us = result.answer is None and result.status in (Status.CANCELLED, Status.EXPIRED)
-        if self._ending is not None and ended_by_us:
-            return unfinished(job.job_id, job.custom_id, job.line, self._ending.code, self._ending.message)
-        return answered(job.custom_id, job.line, result)
+    def _on_result(self, result: Result) -> None:
+        if (each := self._in_flight.get(result.job_id)) is not None:
+            self._end_row(each, result)
+
+    def _end_row(self, each: _InFlight, ended: Result | Exception) -> None:
+        if not each.has_ended:
+            each.has_ended = True
+            self._ended.put_nowait((each.job, ended))
+
+    async def _collect(self) -> None:
+        """Have the lines of ended rows copied, and make room for others."""
+        while True:
+            job, ended = await self._ended.get()
+            await self.writer.add(job.row, self._line(job, ended), ended if isinstance(ended, Result) else None)
+            self._tenancy.inbox.forget(job.job_id, self._on_result)
+            del self._in_flight[job.job_id]
+            if self._budget is not None:
+                self._budget.release(job.job_id)
+            self._room.release()
+            if not self._in_flight:
+                self._landed.set()
+
+    async def _all_landed(self) -> None:
+        """Return once no row is in flight."""
+        while self._in_flight:
+            self._landed.clear()
+            await self._landed.wait()
+
+    def _line(self, job: RowJob, ended: Result | Exception) -> dict[str, object]:
+        ending = self._ending or CANCELLED
+        match ended:
+            case Result() if self._ending is None or not _is_ended_by_us(ended):
+                return answered(job.custom_id, job.line, ended)
+            case InvalidJob():
+                return unreadable(job.custom_id, job.line, ended)
+            case _:
+                return unfinished(job.job_id, job.custom_id, job.line, ending.code, ending.message)
+
+
+def _is_ended_by_us(result: Result) -> bool:
+    return result.answer is None and result.status in (Status.CANCELLED, Status.EXPIRED)
 
 
 def first_error(group: ExceptionGroup[Exception]) -> Exception:

@@ -1,8 +1,4 @@
-"""Hands each awaited result to its waiters as soon as the result can be read back.
-
-The broker announces a result before it has stored it, and also one that it then refuses because the job already has a
-result. So an announcement is a hint to look, and only a stored result is handed on.
-"""
+"""Hands each awaited result to its waiters as soon as the result can be read back."""
 
 from __future__ import annotations
 
@@ -12,7 +8,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
-from fleet.model.errors import InvalidJob, QueueUnavailable
+from fleet.bulk.looking import WIDTH, Looks, stored_now
+from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Result
 from fleet.ports import JobDesk
 
@@ -22,18 +19,10 @@ FIRST_SWEEP_SECONDS = 0.25
 LAST_SWEEP_SECONDS = 5.0
 """Maximum seconds between sweeps. They are useless while the stream delivers, and bound the wait if it loses one."""
 
-SWEEP_WIDTH = 100
-"""Maximum number of results asked for at once, so that a sweep never floods the broker."""
-
-PATIENCE_SECONDS = 5.0
-"""Seconds to look for an announced result. A cluster stores within milliseconds; a server that lags catches up."""
-
-FIRST_LOOK_AGAIN_SECONDS = 0.002
-LAST_LOOK_AGAIN_SECONDS = 0.25
-"""Maximum seconds between two looks; each pause is twice the one before."""
-
 MOST_TOLD = 10_000
 """Maximum number of jobs remembered as having a result; for older ones, the word of a server that lags is believed."""
+
+Taker = Callable[[Result], None]
 
 
 class Inbox:
@@ -45,9 +34,11 @@ class Inbox:
     def __init__(self, desk: JobDesk, first_sweep_seconds: float = FIRST_SWEEP_SECONDS) -> None:
         self._desk = desk
         self._first_sweep_seconds = first_sweep_seconds
-        self._waiting: dict[str, list[asyncio.Future[Result]]] = {}
+        self._waiting: dict[str, list[Taker]] = {}
+        self._futures: set[asyncio.Future[Result]] = set()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self._looking: dict[str, asyncio.Task[None]] = {}
+        # What an announcement does not bring is left to the sweep: the announced result may have been refused.
+        self._looks = Looks(desk, self._deliver)
         self._told: dict[str, None] = {}
 
     async def __aenter__(self) -> Self:
@@ -63,26 +54,40 @@ class Inbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = (*self._tasks, *self._looking.values())
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for futures in self._waiting.values():
-            for future in futures:
-                future.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._looks.close()
+        for future in self._futures:
+            future.cancel()
+
+    def expect(self, job_id: str, taker: Taker) -> None:
+        """Call `taker` once with the job's result, unless `forget` comes before it."""
+        self._waiting.setdefault(job_id, []).append(taker)
+
+    def forget(self, job_id: str, taker: Taker) -> None:
+        takers = self._waiting.get(job_id, [])
+        if taker in takers:
+            takers.remove(taker)
+            if not takers:
+                del self._waiting[job_id]
 
     @contextmanager
     def expecting(self, job_id: str) -> Iterator[asyncio.Future[Result]]:
         """Provide a future for the job's result, which is no longer looked for when the context ends."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        futures = self._waiting.setdefault(job_id, [])
-        futures.append(future)
+
+        def take(result: Result) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        self._futures.add(future)
+        self.expect(job_id, take)
         try:
             yield future
         finally:
-            futures.remove(future)
-            if not futures:
-                self._waiting.pop(job_id, None)
+            self.forget(job_id, take)
+            self._futures.discard(future)
 
     async def stored(self, job_id: str) -> Result | None:
         """Return the stored result, or None if there is none yet. A result handed on before is waited for.
@@ -93,7 +98,7 @@ class Inbox:
         """
         found = await self._desk.result(job_id)
         if found is None and job_id in self._told:
-            found = await stored_soon(self._desk, job_id)
+            found = await self._stored_soon(job_id)
         if found is None:
             self._told.pop(job_id, None)
         else:
@@ -106,67 +111,51 @@ class Inbox:
             _remember(self._told, result.job_id)
             yield result
 
+    async def _stored_soon(self, job_id: str) -> Result | None:
+        """Return the stored result of a job said to have one, or None if it cannot be read in a while."""
+        found: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+        looks = Looks(self._desk, found.set_result, lambda _: found.set_result(None))
+        looks.soon(job_id)
+        try:
+            return await found
+        finally:
+            await looks.close()
+
     async def _listen(self) -> None:
         while True:
             with suppress(QueueUnavailable):
-                async for announced in self._desk.results():
-                    self._look_soon(announced.job_id)
+                async for job_id in self._desk.announced():
+                    if job_id in self._waiting:
+                        self._looks.soon(job_id)
             await asyncio.sleep(self._first_sweep_seconds)
-
-    def _look_soon(self, job_id: str) -> None:
-        if job_id in self._waiting and job_id not in self._looking:
-            task = self._looking[job_id] = asyncio.create_task(self._look(job_id))
-            task.add_done_callback(lambda _: self._looking.pop(job_id, None))
-
-    async def _look(self, job_id: str) -> None:
-        """Deliver the result if stored soon, else leave it to the sweep: the announced one may have been refused."""
-        found = await stored_soon(self._desk, job_id)
-        if found is not None:
-            self._deliver(found)
 
     async def _sweep(self) -> None:
         """Ask the store for missing results: soon again if that found something, ever more rarely if not."""
         pause = self._first_sweep_seconds
         while True:
-            await asyncio.sleep(pause)
-            found = await self._look_up(list(self._waiting))
+            await asyncio.sleep(pause / 2)
+            waiting = list(self._waiting)  # results of those that are expected later are about to be announced
+            await asyncio.sleep(pause / 2)
+            found = await self._look_up([job_id for job_id in waiting if job_id in self._waiting])
             pause = self._first_sweep_seconds if found or not self._waiting else min(2 * pause, LAST_SWEEP_SECONDS)
 
     async def _look_up(self, job_ids: list[str]) -> bool:
         found = False
-        for start in range(0, len(job_ids), SWEEP_WIDTH):
-            chunk = job_ids[start : start + SWEEP_WIDTH]
-            answers = await asyncio.gather(*map(self._desk.result, chunk), return_exceptions=True)
-            for answer in answers:
-                found |= isinstance(answer, Result) and self._deliver(answer)
+        for start in range(0, len(job_ids), WIDTH):
+            for result in await stored_now(self._desk, job_ids[start : start + WIDTH]):
+                if result is not None and result.job_id in self._waiting:
+                    self._deliver(result)
+                    found = True
         return found
 
-    def _deliver(self, result: Result) -> bool:
-        """Hand the result to its waiters; return whether there were any."""
-        awaited = [future for future in self._waiting.get(result.job_id, ()) if not future.done()]
-        for future in awaited:
-            future.set_result(result)
-            _remember(self._told, result.job_id)
-        return bool(awaited)
-
-
-async def stored_soon(desk: JobDesk, job_id: str) -> Result | None:
-    """Return the stored result of a job said to have one, or None if it cannot be read within `PATIENCE_SECONDS`."""
-    pause, left = FIRST_LOOK_AGAIN_SECONDS, PATIENCE_SECONDS
-    while True:
-        found = await _stored_now(desk, job_id)
-        if found is not None or left <= 0:
-            return found
-        await asyncio.sleep(pause)
-        left -= pause
-        pause = min(2 * pause, LAST_LOOK_AGAIN_SECONDS)
-
-
-async def _stored_now(desk: JobDesk, job_id: str) -> Result | None:
-    """Return the stored result; None also if the broker is away or an announced id is not valid."""
-    with suppress(QueueUnavailable, InvalidJob):
-        return await desk.result(job_id)
-    return None
+    def _deliver(self, result: Result) -> None:
+        """Hand the result to its waiters."""
+        takers = self._waiting.pop(result.job_id, None)
+        if takers is None:
+            return
+        _remember(self._told, result.job_id)
+        for taker in takers:
+            taker(result)
 
 
 async def stored_results(desk: JobDesk) -> AsyncIterator[Result]:
@@ -186,28 +175,16 @@ async def stored_results(desk: JobDesk) -> AsyncIterator[Result]:
         await asyncio.gather(announcing, return_exceptions=True)
 
 
-async def _look_for_announced(desk: JobDesk, on_stored: Callable[[Result], None]) -> None:
-    room, seen = asyncio.Semaphore(SWEEP_WIDTH), dict[str, None]()
-    looks: set[asyncio.Task[None]] = set()
-
-    async def look(job_id: str) -> None:
-        async with room:
-            result = await stored_soon(desk, job_id)
-        if result is None:
-            seen.pop(job_id, None)
-        else:
-            on_stored(result)
-
+async def _look_for_announced(desk: JobDesk, on_stored: Taker) -> None:
+    seen: dict[str, None] = {}
+    looks = Looks(desk, on_stored, lambda job_id: seen.pop(job_id, None))
     try:
-        async for announced in desk.results():
-            if announced.job_id not in seen:
-                _remember(seen, announced.job_id)
-                task = asyncio.create_task(look(announced.job_id))
-                looks.add(task)
-                task.add_done_callback(looks.discard)
+        async for job_id in desk.announced():
+            if job_id not in seen:
+                _remember(seen, job_id)
+                looks.soon(job_id)
     finally:
-        for task in looks:
-            task.cancel()
+        await looks.close()
 
 
 def _remember(known: dict[str, None], job_id: str) -> None:

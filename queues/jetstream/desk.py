@@ -9,7 +9,7 @@ from fleet import faults
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.feedback import Feedback
-from fleet.model.job import TENANT
+from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.jetstream import api
@@ -61,6 +61,18 @@ class JetStreamDesk:
         subject = result_subject(self._tenant, checked_job_id(job_id))
         [body] = await api.direct_get(self._connection, RESULTS, [subject])
         return None if body is None else await whole_result(self._connection, self._tenant, body)
+
+    async def stored(self, job_ids: Sequence[str]) -> Sequence[Result | None]:
+        subjects = {each: result_subject(self._tenant, each) for each in job_ids if JOB_ID.fullmatch(each)}
+        bodies = dict(zip(subjects, await api.direct_get(self._connection, RESULTS, subjects.values()), strict=True))
+        return [
+            None if (body := bodies.get(each)) is None else await whole_result(self._connection, self._tenant, body)
+            for each in job_ids
+        ]
+
+    async def announced(self) -> AsyncIterator[str]:
+        async for message in self._connection.listen(result_subject(self._tenant, "*")):
+            yield message.subject.rpartition(".")[2]
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._connection.listen(result_subject(self._tenant, "*")):

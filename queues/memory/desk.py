@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from fleet.model.feedback import Feedback
+from fleet.model.job import JOB_ID
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.memory.broker import MemoryBroker
@@ -39,6 +40,13 @@ class MemoryDesk:
         found = [self._broker.last(subject) for subject in chunk_subjects(receipt)]
         chunks = [message.data for message in found if message is not None]
         return unpacked(body, receipt, chunks) if len(chunks) == len(found) else None
+
+    async def stored(self, job_ids: Sequence[str]) -> Sequence[Result | None]:
+        return [await self.result(each) if JOB_ID.fullmatch(each) else None for each in job_ids]
+
+    async def announced(self) -> AsyncIterator[str]:
+        async for message in self._broker.listen(result_subject(self._tenant, "")):
+            yield message.subject.rpartition(".")[2]
 
     async def results(self) -> AsyncIterator[Result]:
         async for message in self._broker.listen(result_subject(self._tenant, "")):

@@ -34,7 +34,7 @@ SOON = 0.01
 class DeafDesk(MemoryDesk):
     """Its stream of results never brings any, as after a message lost in a reconnect."""
 
-    async def results(self) -> AsyncIterator[Result]:
+    async def announced(self) -> AsyncIterator[str]:
         await asyncio.Event().wait()
         yield  # type: ignore[misc]
 
@@ -44,7 +44,7 @@ class BreakingDesk(MemoryDesk):
 
     asked = 0
 
-    async def results(self) -> AsyncIterator[Result]:
+    async def announced(self) -> AsyncIterator[str]:
         raise QueueUnavailable("the connection broke")
         yield
 
@@ -60,13 +60,13 @@ class ReopenedDesk(MemoryDesk):
 
     opened = 0
 
-    async def results(self) -> AsyncIterator[Result]:
+    async def announced(self) -> AsyncIterator[str]:
         self.opened += 1
         if self.opened == 1:
             raise QueueUnavailable("the connection broke")
         [waiting] = self._broker.lease(JobsOf(Lane.STANDARD), 1)
-        results = super().results()
-        first = asyncio.ensure_future(anext(results))
+        announced = super().announced()
+        first = asyncio.ensure_future(anext(announced))
         await asyncio.sleep(0)
         self._broker.store(answered(waiting.message))
         yield await first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import TypeVar
 
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
@@ -17,6 +18,8 @@ from fleet.model.result import Result, Status
 
 NEW, REPEAT, REFUSED = Stored.NEW, Stored.REPEAT, Stored.REFUSED
 BULK = JobsOf(Lane.BULK)
+
+Heard = TypeVar("Heard")
 
 
 def result(number: int = 0, tenant: str = "acme", status: Status = Status.SUCCEEDED) -> Result:
@@ -75,8 +78,21 @@ async def test_a_desk_hears_every_result_of_its_tenant_from_the_moment_it_listen
         assert await heard == [result(2), result(4)]
 
 
-async def _first(results: AsyncIterator[Result], count: int) -> list[Result]:
-    heard: list[Result] = []
+async def test_a_desk_hears_the_ids_of_what_is_announced_and_reads_results_together(rig: Rig) -> None:
+    desk, none = rig.desk("acme"), "job-000000000008"
+    heard = asyncio.create_task(_first(desk.announced(), 2))
+    assert await rig.queue.take(BULK, 1, 0.05) == []  # it listens, as above
+    await rig.queue.publish([result(2), result(3, tenant="globex"), result(4)])
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await heard == [result(2).job_id, result(4).job_id]
+    asked = [result(4).job_id, none, "no id: *", result(2).job_id, result(3).job_id]
+    assert await desk.stored(asked) == [result(4), None, None, result(2), None]
+    assert await desk.stored([]) == []
+
+
+async def _first(results: AsyncIterator[Heard], count: int) -> list[Heard]:
+    heard: list[Heard] = []
     async for each in results:
         heard.append(each)
         if len(heard) == count:
