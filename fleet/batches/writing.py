@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from fleet import faults
 from fleet.batches.done import DoneRows
 from fleet.batches.entry import Entry, outlasting
+from fleet.bulk.outcomes import encoded
 from fleet.model.attempt import Usage
 from fleet.model.batch import NO_USAGE, Batch, Place, Purpose, Segment, errors_id, output_id
 from fleet.model.money import NanoUsd
@@ -61,7 +61,7 @@ class BatchWriter:
     async def add(self, row: int, line: Mapping[str, Any], result: Result | None = None) -> None:
         """Have the line of a row that is done copied; wait while too much is still to be copied."""
         await self._room.wait()
-        held, body = self._held, _encoded(line)
+        held, body = self._held, encoded(line)
         if not held.rows:
             self._began_at = self._monotonic()
         held.rows.append(row)
@@ -151,11 +151,6 @@ class BatchWriter:
             await outlasting(lambda: create(filename, Purpose.BATCH_OUTPUT, expires_at, file_id, batch.id))
         # What a failed try has stored is named nowhere, and goes with its age.
         return (await outlasting(lambda: self._files.write(file_id, b"".join(lines), len(lines))),)
-
-
-def _encoded(line: Mapping[str, Any]) -> bytes:
-    # Half a surrogate pair is written as JSON escapes it.
-    return json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

@@ -19,6 +19,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic_core import from_json
 
 from fleet.bulk.reading.splitting import BOM
 from fleet.model.chat import without_nulls
@@ -186,6 +187,14 @@ def json_object(line: bytes) -> dict[str, Any]:
 
 
 def _json(line: bytes) -> Any:
+    try:
+        return from_json(line, allow_inf_nan=False)
+    except ValueError:
+        return _json_or_why_not(line)
+
+
+def _json_or_why_not(line: bytes) -> Any:
+    """Return what only Python's own reader reads, which takes half a surrogate pair, or say at which byte it ends."""
     try:
         text = line.decode("utf-8-sig")
         return json.loads(text, parse_constant=_no_json)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic_core import to_json
 
 from fleet.model.completion import completion_of, details_of
 from fleet.model.errors import InvalidJob
@@ -31,6 +35,14 @@ def unfinished(job_id: str, custom_id: str, number: int, code: str, message: str
     """Return the output line of a job that has no result; `code` says what ended it."""
     error = {"code": code, "message": message, "param": None}
     return _row(job_id, custom_id, number) | {"error": error}
+
+
+def encoded(line: Mapping[str, Any]) -> bytes:
+    """Return the bytes of an output line, with its line feed."""
+    try:
+        return to_json(line) + b"\n"
+    except ValueError:  # half a surrogate pair, which is written as JSON escapes it
+        return json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 def _row(job_id: str | None, custom_id: str, number: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -158,7 +157,6 @@ class _Run:
         self._write(UNREADABLE, outcomes.unreadable(custom_id, number, problem))
 
     def _write(self, outcome: str, line: Mapping[str, Any]) -> None:
-        # Half a surrogate pair is written as JSON escapes it.
-        self._sink.write(json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+        self._sink.write(outcomes.encoded(line))
         self._outcomes[str(outcome)] += 1
         self._on_progress(self.progress)

@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 from fleet.model.delivery import Source
 from fleet.model.errors import QueueRefused, QueueUnavailable
 from queues.jetstream.causes import NO_JETSTREAM, WAY_OUT, refused
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.codes import WRITTEN_MEANWHILE, Code
 from queues.wire.letters import Message
@@ -108,7 +108,7 @@ async def direct_get(connection: Connection, stream: str, subjects: Iterable[str
 
     Of all ways to read a stream this is the one that a tenant is allowed.
     """
-    return [None if status_of(reply) else reply.data for reply in await _direct(connection, stream, subjects)]
+    return [None if reply.status else reply.data for reply in await _direct(connection, stream, subjects)]
 
 
 async def direct_last(connection: Connection, stream: str, subjects: Iterable[str]) -> list[StoredMessage | None]:
@@ -119,7 +119,7 @@ async def direct_last(connection: Connection, stream: str, subjects: Iterable[st
 async def _direct(connection: Connection, stream: str, subjects: Iterable[str]) -> list[Arrival]:
     asked = [Message(f"{API}.DIRECT.GET.{stream}.{subject}", b"") for subject in subjects]
     replies = await connection.exchange(asked)
-    for status in {status_of(reply) for reply in replies} - {None, NOT_FOUND}:
+    for status in {reply.status for reply in replies} - {None, NOT_FOUND}:
         if status == NO_RESPONDERS:
             raise await nobody_takes(connection, stream)
         raise QueueUnavailable(f"{stream} cannot be read: status {status}")
@@ -127,7 +127,7 @@ async def _direct(connection: Connection, stream: str, subjects: Iterable[str]) 
 
 
 def _direct_message(reply: Arrival) -> StoredMessage | None:
-    if status_of(reply):
+    if reply.status:
         return None
     about = reply.headers or {}
     stored_at = _unix_seconds(about["Nats-Time-Stamp"])
@@ -148,7 +148,7 @@ async def delete(connection: Connection, stream: str, sequence: int) -> bool:
 async def publish(connection: Connection, message: Message) -> int:
     """Store a message and return its sequence. Raises: Conflict, QueueUnavailable."""
     [reply] = await connection.exchange([message])
-    if status_of(reply) is not None:
+    if reply.status is not None:
         raise await nobody_takes(connection, message.subject)
     return int(_checked(reply, message.subject)["seq"])
 
@@ -179,7 +179,7 @@ async def stream_info(
 async def consumer_info(connection: Connection, sources: Sequence[Source]) -> list[ConsumerInfo | None]:
     """Return the state of each source's consumer, None where there is none. Raises: QueueUnavailable."""
     replies = await connection.exchange([_consumer_request("INFO", source) for source in sources])
-    answers = [{} if status_of(reply) else from_json(reply.data) for reply in replies]
+    answers = [{} if reply.status else from_json(reply.data) for reply in replies]
     return [_consumer_info(answer) for answer in answers]
 
 
@@ -200,7 +200,7 @@ async def nobody_takes(connection: Connection, about: str) -> QueueRefused:
         [reply] = await connection.exchange([Message(f"{API}.INFO", b"")])
     except QueueUnavailable:  # most logins may not ask
         return QueueRefused(f"{no_stream}; JetStream must be enabled")
-    if status_of(reply) is not None:
+    if reply.status is not None:
         return QueueRefused(f"{about}: {NO_JETSTREAM}")
     error = from_json(reply.data).get("error")
     return QueueRefused(no_stream) if error is None else _refusal(error, about)
@@ -246,7 +246,7 @@ def _checked(reply: Arrival, about: str) -> dict[str, Any]:
 
 
 def _answer(reply: Arrival) -> dict[str, Any]:
-    if status_of(reply) is not None:
+    if reply.status is not None:
         raise QueueRefused(NO_JETSTREAM)
     answer: dict[str, Any] = from_json(reply.data)
     return answer

@@ -31,7 +31,7 @@ from fleet.model.result import Malformed, Outbound, Result, Sealed, Work
 from queues.commit import commit
 from queues.jetstream import api
 from queues.jetstream.causes import refused, stored_elsewhere
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.codes import TOO_LARGE, WRITTEN_MEANWHILE
 from queues.jetstream.consuming.consumers import TooManyConsumers, ensure_consumer
@@ -179,7 +179,7 @@ class JetStreamQueue:
         told = [message for message in messages if message is not None]
         try:
             replies = await self._connection.exchange(told, generation=generation)
-            if any(status_of(reply) is not None for reply in replies):
+            if any(reply.status is not None for reply in replies):
                 raise QueueUnavailable("the consumer that made the delivery is gone")
         except QueueUnavailable:
             for token in tokens:
@@ -235,7 +235,7 @@ async def store(connection: Connection, messages: Sequence[Message | None]) -> l
     for chunk in _chunks(messages, connection.max_message_bytes):
         replies = await connection.exchange([message for _, message in chunk])
         for (index, message), reply in zip(chunk, replies, strict=True):
-            if status_of(reply) is not None:
+            if reply.status is not None:
                 raise await api.nobody_takes(connection, message.subject)
             stored[index] = _stored(reply, message.subject)
             if stored[index] is Stored.REPEAT and message.subject.startswith(START_SUBJECTS):

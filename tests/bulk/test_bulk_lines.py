@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.bulk.lines import custom_id_of, line_job_id, read_line, run_key
+from fleet.bulk.lines import custom_id_of, json_object, line_job_id, read_line, run_key
+from fleet.model.chat import without_nulls
 from fleet.model.errors import InvalidJob
 from fleet.model.job import JOB_ID, TENANT, Lane, Plan, Tier
 
@@ -153,6 +154,27 @@ def _job_id(tenant: str, run: str, number: int, raw: bytes) -> str:
 
 def test_the_same_line_of_the_same_run_is_another_job_of_another_tenant() -> None:
     assert _job_id("acme", "run", 1, b"{}") != _job_id("globex", "run", 1, b"{}")
+
+
+# Half a surrogate pair among the characters, which only Python's own reader reads.
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=3), st.booleans())
+def test_a_line_is_read_as_pythons_own_reader_reads_it(content: dict[str, Any], has_bom: bool) -> None:
+    try:
+        written = json.dumps(content, allow_nan=False)
+    except ValueError:  # an infinity
+        return
+    raw = written.encode("utf-8-sig" if has_bom else "utf-8")
+    assert repr(json_object(raw)) == repr(without_nulls(json.loads(written)))
 
 
 @given(st.binary())

@@ -299,9 +299,3 @@ class Connection:
                 future.set_exception(QueueUnavailable(BROKEN))
         for arrived in self._listeners:
             arrived.put_nowait(QueueUnavailable(BROKEN))
-
-
-def status_of(message: Arrival) -> str | None:
-    """Return the status the server sends in place of content, e.g. "503" if nobody listens."""
-    headers = message.headers
-    return None if headers is None else headers.get("Status")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 CRLF = b"\r\n"
 VERSION = "NATS/1.0"
 
+_NO_STATUS = VERSION.encode() + CRLF
 _LINE_BREAKS = str.maketrans("\r\n", "  ")
 
 
@@ -33,6 +34,14 @@ class Arrival:
     @property
     def headers(self) -> dict[str, str] | None:
         return headers_of(self._head) if self._head else None
+
+    @property
+    def status(self) -> str | None:
+        """The status the server sends in place of content, e.g. "503" if nobody listens."""
+        # Most replies have none: their first line ends behind the version.
+        if not self._head or self._head.startswith(_NO_STATUS):
+            return None
+        return (headers_of(self._head) or {}).get("Status")
 
 
 def headers_of(head: bytes) -> dict[str, str] | None:

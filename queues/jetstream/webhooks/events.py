@@ -14,7 +14,7 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.webhook import Announced, TakenEvent, WebhookDelivery
 from queues.jetstream import api
 from queues.jetstream.causes import unanswered
-from queues.jetstream.client.connection import Connection, status_of
+from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.consuming.inlet import NANOSECONDS, Inlet, hand_over_of
 from queues.jetstream.queue import store
@@ -92,7 +92,7 @@ class JetStreamEvents:
         for token in tokens:
             words = [Message(token.reply, b"+ACK")]
             [reply] = await self._connection.exchange(words, generation=token.generation)
-            if status_of(reply) is not None:
+            if reply.status is not None:
                 raise QueueUnavailable("the consumer of the events is gone")
 
     async def postpone(self, taken: TakenEvent, seconds: float) -> None:

@@ -55,3 +55,17 @@ def test_headers_arrive_as_they_were_sent_and_are_counted_as_the_server_does(
 def test_headers_are_read_as_far_as_they_are_headers(head: bytes, expected: dict[str, str] | None) -> None:
     assert headers_of(head) == expected
     assert Arrival(b"a", b"", b"", head).headers == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"", None),
+        (b"NATS/1.0\r\nNats-Sequence: 7\r\n\r\n", None),
+        (b"NATS/1.0\r\nStatus: 404\r\n\r\n", None),
+        (b"NATS/1.0 503\r\n\r\n", "503"),
+        (b"NATS/1.0 404 Message Not Found\r\n\r\n", "404"),
+    ],
+)
+def test_only_the_servers_own_first_line_is_a_status(head: bytes, status: str | None) -> None:
+    assert Arrival(b"a", b"", b"", head).status == status
