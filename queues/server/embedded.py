@@ -15,6 +15,8 @@ from fleet.loopback import free_port
 from fleet.model.errors import ConfigError, QueueUnavailable
 
 START_SECONDS = 20.0
+"""Seconds until a server without much in its streams is ready at the latest; it reads them again after a kill."""
+
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.01
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -30,10 +32,17 @@ class EmbeddedServer:
     With port 0 it listens on a free one; a later `start` of the same object uses that port again.
     """
 
-    def __init__(self, store_dir: Path, port: int = 0, sync_interval: str = SYNC_INTERVAL) -> None:
+    def __init__(
+        self,
+        store_dir: Path,
+        port: int = 0,
+        sync_interval: str = SYNC_INTERVAL,
+        start_seconds: float = START_SECONDS,
+    ) -> None:
         self._store_dir = store_dir
         self._port = port or free_port()
         self._sync_interval = sync_interval
+        self._start_seconds = start_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,7 +110,7 @@ class EmbeddedServer:
         Raises: QueueUnavailable if it does not come up.
         """
         assert self._process is not None
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + self._start_seconds
         while time.monotonic() < until:
             if self._process.poll() is not None:
                 break
