@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from fleet.model.errors import LoginRefused, QueueRefused, QueueUnavailable
 from queues.jetstream.client.client import PermissionRefused
@@ -57,4 +58,6 @@ def unanswered(about: str, error: NatsError) -> QueueUnavailable:
     """Return the error for a failed request about a stream: a missing right, or any other reason."""
     if isinstance(error, PermissionRefused):
         return LoginRefused(f"{about}: {error}: {OTHER_LOGIN}")
+    if isinstance(error, APIError) and error.err_code in WAY_OUT:
+        return refused(about, error.err_code, error.description)
     return QueueUnavailable(f"{about}: {error}")

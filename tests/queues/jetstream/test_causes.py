@@ -20,8 +20,10 @@ from fleet.model.feedback import Feedback, Verdict
 from queues.jetstream.client.addresses import Address, servers_in, without_password
 from queues.jetstream.client.client import TolerantClient
 from queues.jetstream.client.connection import connect
+from queues.jetstream.consuming.contents import JetStreamContents
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.journal import JetStreamJournal
+from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.jetstream.streams.topology import SHIPPED, TopologySpec, _streams, apply
 from queues.server.embedded import _binary
 from queues.wire.subjects import stream_for
@@ -149,6 +151,16 @@ async def test_streams_that_are_not_there_are_told(serve: Serve) -> None:
         for asking in (client.submit(task="chat", messages=HELLO), client.result("job-000000000001")):
             with pytest.raises(QueueRefused, match="no stream takes it: an operator runs `fleet topology apply`"):
                 await asking
+
+
+async def test_whoever_reads_a_stream_that_is_not_there_is_told(serve: Serve) -> None:
+    url = f"nats://127.0.0.1:{serve(JETSTREAM)}"
+    ledger, contents = await JetStreamLedger.connect(url), await JetStreamContents.connect(url)
+    for name, asking in (("LEDGER", ledger.begin(0)), ("LEDGER", ledger.stream()), ("CONTENT", contents.take(1, 0.1))):
+        with pytest.raises(QueueRefused, match=f"{name}.*: an operator runs `fleet topology apply`"):
+            await asking
+    await ledger.close()
+    await contents.close()
 
 
 async def test_a_message_that_a_stream_of_somebody_else_took_is_no_accepted_one(serve: Serve) -> None:
