@@ -46,7 +46,8 @@ _POSTGRESQL: Mapping[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
-    "options": "-c timezone=UTC",
+    # And the server notices a client that is cut off, and frees what it has locked.
+    "options": "-c timezone=UTC -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
 }
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet.ledger.audit import log
 from fleet.ledger.database import POSTGRESQL, migrate, translated
+from fleet.ledger.locks import LockName, lock_on
 from fleet.ledger.rows import Row, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import GROUPS, SUMS, days, entries, rollups, state
 from fleet.model.errors import LedgerUnavailable
@@ -64,6 +65,15 @@ class LedgerStore:
         self._signing = signing
         self._insert = _copied if engine.dialect.name == POSTGRESQL else _inserted
         self._position = Position()
+        self._lock = lock_on(engine, LockName.WRITER)
+
+    def claim(self) -> bool:
+        """Be the one writer, or see that we still are; return False while another process is."""
+        return self._lock.claim()
+
+    def release(self) -> None:
+        """Let another process be the writer."""
+        self._lock.release()
 
     @property
     def position(self) -> Position:

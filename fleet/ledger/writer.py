@@ -36,7 +36,10 @@ and than its clock may be ahead (see `rows.AHEAD_SECONDS`).
 """
 
 LOOK_SECONDS = 5.0
-"""Seconds between two looks at how many lines wait."""
+"""Seconds between two looks at how many lines wait, and whether we still are the one writer."""
+
+STANDBY_SECONDS = 1.0
+"""Seconds between two tries to become the writer while another process is."""
 
 TIDY_SECONDS = 3_600.0
 """Seconds between two looks for rows that are too old."""
@@ -53,13 +56,15 @@ log = get_logger(__name__)
 class LedgerProgress:
     """The lines that the writer has written since it started, and those that are left: the numbers of its metrics.
 
-    `waiting_since` is the unix time since when lines wait; None while it is caught up.
+    `waiting_since` is the unix time since when lines wait; None while it is caught up. `is_standby` while another
+    process writes: then these numbers say nothing of the lines.
     """
 
     lines: int = 0
     errors: int = 0
     waiting_lines: int = 0
     waiting_since: float | None = None
+    is_standby: bool = False
 
     def unknown(self, now: float) -> None:
         """Note that nobody can say whether lines wait: until somebody can, they do."""
@@ -72,7 +77,8 @@ class LedgerProgress:
 
 
 class LedgerWriter:
-    """Writes lines until drained. `now` gives unix seconds; without `keep_days` rows stay for ever.
+    """Writes lines until drained, once no other process does. `now` gives unix seconds; without `keep_days` rows stay
+    for ever.
 
     `archive` writes the closed days to files and returns them; no row is deleted after it failed.
     """
@@ -108,9 +114,16 @@ class LedgerWriter:
 
         Raises: LoginRefused, AnotherWriter.
         """
+        try:
+            await self._run()
+        finally:
+            await asyncio.to_thread(self._store.release)
+
+    async def _run(self) -> None:
         while True:
             try:
-                await self._write_everything()
+                if await self._is_our_turn():
+                    await self._write_everything()
                 return
             except (LoginRefused, AnotherWriter):
                 raise
@@ -132,16 +145,39 @@ class LedgerWriter:
 
     async def _pause(self) -> None:
         """Wait before the next try; less if the process should end."""
-        seconds = self._pause_seconds[min(self._failures, len(self._pause_seconds)) - 1]
+        await self._drained_within(self._pause_seconds[min(self._failures, len(self._pause_seconds)) - 1])
+
+    async def _drained_within(self, seconds: float) -> bool:
+        """Wait; return whether the process should end."""
         try:
-            await asyncio.wait_for(self._draining.wait(), seconds)
+            return await asyncio.wait_for(self._draining.wait(), seconds)
         except TimeoutError:
-            return
+            return False
+
+    async def claim(self) -> None:
+        """Be the one writer at once. Raises: AnotherWriter, LedgerUnavailable."""
+        if not await self._in_database(self._store.claim):
+            raise AnotherWriter("another process writes to this database: stop its `fleet ledger run` first")
 
     async def catch_up(self) -> None:
-        """Write what is there, and end. Raises: QueueUnavailable, LedgerUnavailable."""
+        """Write what is there, and end. Raises: AnotherWriter, QueueUnavailable, LedgerUnavailable."""
         self.drain()
-        await self._write_everything()
+        try:
+            await self.claim()
+            await self._write_everything()
+        finally:
+            await asyncio.to_thread(self._store.release)
+
+    async def _is_our_turn(self) -> bool:
+        """Wait until no other process writes. Return False if the process should end before."""
+        while not await self._in_database(self._store.claim):
+            if not self.progress.is_standby:
+                self.progress.is_standby = True
+                log.info("ledger_standby")
+            if await self._drained_within(STANDBY_SECONDS):
+                return False
+        self.progress.is_standby = False
+        return True
 
     async def _write_everything(self) -> None:
         self.progress.unknown(self._now())
@@ -217,12 +253,16 @@ class LedgerWriter:
             raise LedgerUnavailable(f"the database has not answered for {STEP_SECONDS:g} s") from error
 
     async def _look(self, is_caught_up: bool) -> None:
-        """Bring the number of waiting lines up to date, now and then if there are any."""
+        """Bring the number of waiting lines up to date, now and then if there are any, and see that we may write."""
         now = time.monotonic()
+        is_time = now - self._looked_at >= LOOK_SECONDS
+        if is_time:
+            self._looked_at = now
+            if not await self._in_database(self._store.claim):
+                raise LedgerUnavailable("another process has become the writer")
         if is_caught_up:
             self.progress.waits(0, 0.0)
-        elif now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
+        elif is_time:
             self.progress.waits((await self._feed.stream()).waiting, self._now())
 
     async def _tidy(self) -> None:

@@ -131,6 +131,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "ledger_not_archived": "A closed day was not written to its file. No row is deleted; the next try is in an hour.",
     "ledger_not_written": "Lines were not written, for want of the database or the broker, and stay in the stream.",
     "ledger_rows_deleted": "Rows of days that are older than the ledger keeps them were deleted.",
+    "ledger_standby": "Another process writes to the database; this one waits, and goes on when that one ends.",
     "ledger_stream_went_back": "The broker lost the end of its stream, as by a power cut; what came since is written.",
     "ledger_writing": "The writer begins behind the last line in the database.",
     # scaling and machines

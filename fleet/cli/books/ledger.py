@@ -43,7 +43,7 @@ LedgerUrl = Annotated[
 
 @ledger_app.command()
 def run(nats_url: NatsUrl = None, ledger_url: LedgerUrl = None, as_json: AsJson = False) -> None:
-    """Write every line of the accounts to the database, until SIGTERM. One process for a fleet is enough."""
+    """Write every line of the accounts to the database, until SIGTERM. One process does; a second one stands by."""
     with friendly(as_json), needs_ledger("fleet ledger"):
         asyncio.run(_run(settings_for(nats_url, ledger_url=ledger_url)))
         Output(as_json).object({"stopped": True})
@@ -83,13 +83,14 @@ async def _run(settings: Settings) -> None:
 
 
 def writer_metrics(progress: LedgerProgress, now: float) -> Iterator[Family]:
-    """Yield the metrics of the ledger's writer."""
+    """Yield the metrics of the ledger's writer. One that waits for another says nothing of how far that one is."""
     from fleet.telemetry.metrics import catalogue
     from fleet.telemetry.metrics.families import family
 
     since = progress.waiting_since
-    yield family(catalogue.LEDGER_LAG_LINES, {(): progress.waiting_lines})
-    yield family(catalogue.LEDGER_LAG_SECONDS, {(): 0.0 if since is None else max(0.0, now - since)})
+    if not progress.is_standby:
+        yield family(catalogue.LEDGER_LAG_LINES, {(): progress.waiting_lines})
+        yield family(catalogue.LEDGER_LAG_SECONDS, {(): 0.0 if since is None else max(0.0, now - since)})
     yield family(catalogue.LEDGER_LINES, {(): progress.lines})
     yield family(catalogue.LEDGER_ERRORS, {(): progress.errors})
 
@@ -99,6 +100,7 @@ async def _replay(settings: Settings, output: Output, discard: bool) -> None:
 
     logs.configure("WARNING")
     async with _writing(settings) as (writer, store, feed):
+        await writer.claim()
         await asyncio.to_thread(store.open)
         stream = await feed.stream()
         await asyncio.to_thread(store.empty, stream.first_sequence, discard)

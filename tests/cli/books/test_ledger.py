@@ -13,7 +13,9 @@ from fake_app import App
 from ledger_lines import entry
 from typer.testing import Result
 
+from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.reading import EndedFilter, open_reader
+from fleet.ledger.store import LedgerStore
 from queues.memory import MemoryQueue
 
 
@@ -67,6 +69,21 @@ def test_a_database_that_nobody_has_written_says_what_to_do(invoke: Callable[...
     result = invoke("ledger", "status")
     assert result.exit_code == 1
     assert f"sqlite:///{path}: there is no such file: `fleet ledger run` makes it" in result.stderr
+
+
+def test_replay_beside_a_writer_empties_nothing(
+    fake_app: App, invoke: Callable[..., Result], invoke_json: Callable[..., dict[str, Any]], path: Path
+) -> None:
+    publish(fake_app, range(25))
+    invoke_json("ledger", "replay")
+    engine = engine_for(database_url(f"sqlite:///{path}"))
+    writer = LedgerStore(engine, lambda: 0.0)
+    assert writer.claim()
+    result = invoke("ledger", "replay", "--discard")
+    writer.release()
+    engine.dispose()
+    assert (result.exit_code, "stop its `fleet ledger run` first" in result.stderr) == (1, True)
+    assert invoke_json("ledger", "status")["lines"] == 25
 
 
 def test_an_address_that_is_none_names_the_variable(invoke: Callable[..., Result]) -> None:

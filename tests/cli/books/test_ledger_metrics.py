@@ -24,3 +24,10 @@ def test_the_metrics_are_the_writers_progress(progress: LedgerProgress, lag_seco
         ("fleet.ledger_lines", ()): progress.lines,
         ("fleet.ledger_errors", ()): progress.errors,
     }
+
+
+def test_a_writer_that_stands_by_says_nothing_of_how_far_the_other_is() -> None:
+    standing_by = LedgerProgress(waiting_since=1000.0, is_standby=True)
+    assert {name for name, _ in series(list(writer_metrics(standing_by, 1060.0)))} == {
+        "fleet.ledger_lines", "fleet.ledger_errors"
+    }  # fmt: skip
