@@ -155,6 +155,15 @@ async def _end_writer(stage: Stage, _: AsyncExitStack) -> None:
     await stage.writer.end()
 
 
+async def _lose_lines(stage: Stage, ending: AsyncExitStack) -> None:
+    """Let jobs end while no writer runs, and the stream lose their lines before the next one starts."""
+    await stage.writer.end()
+    await stage.answer()
+    await stage.empty_ledger_stream()
+    stage.writer = await stage.start_writer(ending)
+    ending.push_async_callback(stage.writer.stop)
+
+
 FAULTS: Final = (
     Fault(
         "the only dispatcher ends",
@@ -249,6 +258,14 @@ FAULTS: Final = (
         {"FleetLedgerBehind": 12},
         _end_writer,
         minutes=14,
+        during=as_usual,
+    ),
+    Fault(
+        "the ledger's stream loses lines",
+        "The ledger's writer ends, the stream loses lines that it had not read, and another writer starts.",
+        {"FleetLedgerLinesLost": 2},
+        _lose_lines,
+        minutes=4,
         during=as_usual,
     ),
 )

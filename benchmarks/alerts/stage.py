@@ -35,6 +35,7 @@ from policies.rules.rules import Rules
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.maintenance.erasing import JetStreamErasing
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
@@ -133,7 +134,7 @@ class Stage:
             stage = cls(server, connection, _rules(daily_usd), folder)
             stage.dispatcher = await stage._dispatcher()
             parts.push_async_callback(stage.dispatcher.stop)
-            stage.writer = await stage._writer(parts)
+            stage.writer = await stage.start_writer(parts)
             parts.push_async_callback(stage.writer.stop)
             yield stage
 
@@ -163,7 +164,8 @@ class Stage:
 
         return await _process(dispatcher.run(), dispatcher.drain, read)
 
-    async def _writer(self, parts: AsyncExitStack) -> Process:
+    async def start_writer(self, parts: AsyncExitStack) -> Process:
+        """Start a writer of the ledger; `parts` close what it uses."""
         engine = engine_for(database_url(f"sqlite:///{self.database}"))
         parts.callback(engine.dispose)
         feed = await open_ledger_feed(self.server.url)
@@ -177,6 +179,11 @@ class Stage:
             yield from writer_metrics(writer.progress, time.time() + self.skew_seconds)
 
         return await _process(writer.run(), drain, read)
+
+    async def empty_ledger_stream(self) -> None:
+        """Have the stream drop all of its lines, as one does that is full or whose lines are too old."""
+        erasing = JetStreamErasing(self.connection)
+        await erasing.erase_tenants_lines(TENANT, await erasing.last_line())
 
     @property
     def database(self) -> Path:

@@ -31,7 +31,7 @@ _COLUMNS = tuple(column.name for column in entries.c)
 
 _values = itemgetter(*_COLUMNS)
 
-_POSITION = select(state.c.stream, state.c.last_seq, state.c.last_at, state.c.ahead, state.c.last_mark)
+_POSITION = select(state.c.stream, state.c.last_seq, state.c.last_at, state.c.ahead, state.c.last_mark, state.c.missed)
 
 
 class AnotherWriter(LedgerUnavailable):
@@ -42,7 +42,8 @@ class AnotherWriter(LedgerUnavailable):
 class Position:
     """The position of the database: it has every line of `stream` up to `last_sequence`, whose time is `last_at`.
 
-    The number of a row is its line's and `ahead`. `last_mark` tells the last line from others of its number.
+    The number of a row is its line's and `ahead`. `last_mark` tells the last line from others of its number. `missed`
+    counts the lines that streams lost before they were written.
     """
 
     stream: str = ""
@@ -50,6 +51,7 @@ class Position:
     last_at: float = 0.0
     ahead: int = 0
     last_mark: bytes = b""
+    missed: int = 0
 
 
 class LedgerStore:
@@ -107,7 +109,7 @@ class LedgerStore:
             with translated(self._engine.url), self._engine.begin() as connection:
                 values = {"stream": stream.made_at, "missed": state.c.missed + missed}
                 connection.execute(update(state).values(values))
-            self._position = replace(position, stream=stream.made_at)
+            self._position = replace(position, stream=stream.made_at, missed=position.missed + missed)
         return missed
 
     def has(self, line: LedgerLine | None) -> bool:

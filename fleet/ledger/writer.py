@@ -57,7 +57,8 @@ class LedgerProgress:
     """The lines that the writer has written since it started, and those that are left: the numbers of its metrics.
 
     `waiting_since` is the unix time since when lines wait; None while it is caught up. `is_standby` while another
-    process writes: then these numbers say nothing of the lines.
+    process writes: then these numbers say nothing of the lines. `missed_lines` are those that the stream lost before
+    they were written, ever, as the database says; None until it has said so.
     """
 
     lines: int = 0
@@ -65,6 +66,7 @@ class LedgerProgress:
     waiting_lines: int = 0
     waiting_since: float | None = None
     is_standby: bool = False
+    missed_lines: int | None = None
 
     def unknown(self, now: float) -> None:
         """Note that nobody can say whether lines wait: until somebody can, they do."""
@@ -201,6 +203,7 @@ class LedgerWriter:
         """Start with the last line written, which tells whether the stream still is what it was; if not, see there."""
         stream = await self._feed.begin(position.last_sequence - bool(position.last_mark))
         missed = await self._in_database(self._store.follow, stream)
+        self.progress.missed_lines = self._store.position.missed
         if missed:
             log.error("ledger_lines_missed", lines=missed)
         if stream.last_sequence < position.last_sequence and position.last_mark:

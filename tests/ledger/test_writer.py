@@ -288,19 +288,25 @@ async def test_a_writer_that_cannot_ask_its_stream_counts_as_behind(broker: Memo
         await eventually(lambda: writer.progress.waiting_since is None)
 
 
-async def test_missed_lines_are_logged(broker: MemoryBroker, store: FailingStore) -> None:
+async def test_missed_lines_are_logged_and_counted_for_as_long_as_the_database_lives(
+    broker: MemoryBroker, store: FailingStore
+) -> None:
     class Shortened(MemoryLedger):
         async def stream(self) -> LedgerStream:
             return replace(await super().stream(), first_sequence=13)
 
     await publish(broker, range(10))
-    async with running(writer_on(broker, store)):
-        pass
+    async with running(writer_on(broker, store)) as writer:
+        assert writer.progress.missed_lines in (None, 0)
+    assert writer.progress.missed_lines == 0
     await publish(broker, range(10, 20))
     with structlog.testing.capture_logs() as logs:
         async with running(LedgerWriter(Shortened(broker), store, None, lambda: NOON, AT_ONCE, 0.0)):
             pass
     assert {"event": "ledger_lines_missed", "log_level": "error", "lines": 2} in logs
+    async with running(writer_on(broker, store)) as later:
+        pass
+    assert later.progress.missed_lines == 2
 
 
 TROUBLES = (OSError(28, "No space left on device"), DamagedArchive("a row was changed"), LedgerUnavailable("away"))

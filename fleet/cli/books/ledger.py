@@ -91,6 +91,7 @@ def writer_metrics(progress: LedgerProgress, now: float) -> Iterator[Family]:
     if not progress.is_standby:
         yield family(catalogue.LEDGER_LAG_LINES, {(): progress.waiting_lines})
         yield family(catalogue.LEDGER_LAG_SECONDS, {(): 0.0 if since is None else max(0.0, now - since)})
+        yield family(catalogue.LEDGER_MISSED, {} if progress.missed_lines is None else {(): progress.missed_lines})
     yield family(catalogue.LEDGER_LINES, {(): progress.lines})
     yield family(catalogue.LEDGER_ERRORS, {(): progress.errors})
 

@@ -244,6 +244,11 @@ LEDGER_LAG_SECONDS: Final = _gauge(
     "fleet.ledger_lag_seconds", "s", "Time since when ledger lines wait to be written, or may wait; 0 while none does."
 )
 LEDGER_LINES: Final = _counter("fleet.ledger_lines", "{line}", "Ledger lines written to the database.")
+LEDGER_MISSED: Final = _counter(
+    "fleet.ledger_missed",
+    "{line}",
+    "Ledger lines that the stream lost before they were written, by the database's count; no series before it answers.",
+)
 LEDGER_ERRORS: Final = _counter("fleet.ledger_errors", "{error}", "Ledger batches that could not be written.")
 
 GATEWAY_REQUESTS: Final = _counter(
@@ -282,7 +287,9 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
         *(REPLICAS, REPLICAS_STARTING, BREAKER_OPEN, BROKER_SILENT),
     ),
     "Money and trust now": (SPEND, SPEND_LIMIT, CALIBRATION, PROMISE_WITHDRAWN),
-    "Writer of the ledger database": (LEDGER_LAG_LINES, LEDGER_LAG_SECONDS, LEDGER_LINES, LEDGER_ERRORS),
+    "Writer of the ledger database": (
+        *(LEDGER_LAG_LINES, LEDGER_LAG_SECONDS, LEDGER_LINES, LEDGER_ERRORS, LEDGER_MISSED),
+    ),
     "Gateway": (GATEWAY_REQUESTS, GATEWAY_SECONDS, GATEWAY_OPEN),
     "Runner of batches": (BATCHES_RUNNING,),
     "Delivery of webhooks": (WEBHOOK_ATTEMPTS, WEBHOOKS_GIVEN_UP, WEBHOOKS_WAITING),

@@ -110,6 +110,17 @@ def test_the_data_source_of_the_page_reads_the_label_that_exemplars_have() -> No
     assert f'{destination["name"]}="{"a" * 32}"'.encode() in text
 
 
+def test_an_operator_sets_where_the_runbook_is_read(tmp_path) -> None:
+    [shell] = [block.text for block in blocks(PAGE) if block.text.startswith("sed ")]
+    written = tmp_path / "alerts.yaml"
+    subprocess.run(["bash", "-euc", shell.replace("> alerts.yaml", f"> {written}")], cwd=ROOT, check=True)
+    base = "https://docs.example/fleet/"
+    assert written.read_text().replace(base, "") == RULES.read_text()
+    [group] = yaml.safe_load(written.read_text())["groups"]
+    links = [rule["annotations"]["runbook_url"] for rule in group["rules"]]
+    assert all(link.startswith(f"{base}docs/how-to/alerts.md#") for link in links)
+
+
 def test_the_object_for_prometheus_operator_holds_the_rules_as_they_are(tmp_path) -> None:
     [shell] = [block.text for block in blocks(PAGE) if "PrometheusRule" in block.text]
     kubectl = tmp_path / "kubectl"
