@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleet.telemetry.events import MEANINGS
+from fleet.telemetry.events import ADVICE, MEANINGS
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("fleet", "policies", "queues", "deployments")
@@ -44,8 +44,8 @@ controller log such text through Serve's own logger, whose format is Serve's to 
 `RAY_SERVE_LOG_ENCODING=JSON` every field is a key of its own. Inside a service of yours, the client logs through your
 structlog if you configured one, else through `logging`.
 
-| event | level | fields | meaning |
-|---|---|---|---|
+| event | level | fields | meaning | what to do |
+|---|---|---|---|---|
 """
 
 
@@ -153,18 +153,20 @@ def _returns(function: ast.FunctionDef) -> list[ast.Return]:
     return [node for node in ast.walk(function) if isinstance(node, ast.Return)]
 
 
-def page(events: Iterable[Logged], meanings: Mapping[str, str] = MEANINGS) -> str:
+def page(events: Iterable[Logged], meanings: Mapping[str, str] = MEANINGS, advice: Mapping[str, str] = ADVICE) -> str:
     """Return the page, with the events in alphabetical order."""
     by_name: dict[str, list[Logged]] = {}
     for event in events:
         by_name.setdefault(event.name, []).append(event)
-    return HEAD + "".join(_row(name, by_name[name], meanings.get(name, "")) for name in sorted(by_name))
+    rows = (_row(name, by_name[name], meanings.get(name, ""), advice.get(name, "")) for name in sorted(by_name))
+    return HEAD + "".join(rows)
 
 
-def _row(name: str, places: list[Logged], meaning: str) -> str:
+def _row(name: str, places: list[Logged], meaning: str, advice: str) -> str:
     levels = sorted({each.level for each in places}, key=ORDER.index)
     fields = dict.fromkeys(field for each in places for field in each.fields)
-    return f"| `{name}` | {', '.join(levels)} | {', '.join(f'`{field}`' for field in fields)} | {meaning} |\n"
+    named = ", ".join(f"`{field}`" for field in fields)
+    return f"| `{name}` | {', '.join(levels)} | {named} | {meaning} | {advice} |\n"
 
 
 if __name__ == "__main__":

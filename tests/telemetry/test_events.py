@@ -9,7 +9,7 @@ import pytest
 from log_events import PACKAGES, ROOT, Logged, logged, logged_in, page
 
 from fleet.logs import RESERVED, WITHHELD
-from fleet.telemetry.events import MEANINGS
+from fleet.telemetry.events import ADVICE, MEANINGS
 
 EVENTS = logged()
 PAGE = ROOT / "docs" / "reference" / "events.md"
@@ -30,6 +30,15 @@ def test_every_event_can_be_read_from_the_source():
 
 def test_every_event_has_a_sentence_and_every_sentence_an_event():
     assert {each.name for each in EVENTS} == set(MEANINGS)
+
+
+def test_every_warning_and_every_error_says_what_to_do():
+    assert {each.name for each in EVENTS if each.level not in ("debug", "info")} == set(ADVICE)
+
+
+@pytest.mark.parametrize("name", sorted(ADVICE))
+def test_advice_is_a_sentence_that_fits_into_a_row(name):
+    assert re.fullmatch(r"[A-Z\[][^|\n]*\.", ADVICE[name])
 
 
 @pytest.mark.parametrize("name", sorted(MEANINGS))
