@@ -11,7 +11,7 @@ from typing import Final
 
 from benchmarks.alerts.pretended import SURE, UNSURE
 from benchmarks.alerts.recorded import prove, series_of, total
-from benchmarks.alerts.stage import LATE_SECONDS, OWN, PAID, PLENTY_USD, SLOTS, TASK, Stage
+from benchmarks.alerts.stage import COLLECTED, LATE_SECONDS, OWN, PAID, PLENTY_USD, SLOTS, TASK, Stage
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, OutputKind, Scorer
 from fleet.model.job import Lane
 from queues.jetstream.queue import store
@@ -164,6 +164,10 @@ async def _lose_lines(stage: Stage, ending: AsyncExitStack) -> None:
     ending.push_async_callback(stage.writer.stop)
 
 
+async def _collected_jobs(stage: Stage) -> None:
+    await stage.answer(task=COLLECTED)
+
+
 FAULTS: Final = (
     Fault(
         "the only dispatcher ends",
@@ -267,5 +271,13 @@ FAULTS: Final = (
         _lose_lines,
         minutes=4,
         during=as_usual,
+    ),
+    Fault(
+        "contents have no collector",
+        "A task's contents are collected, and no collector runs.",
+        {"FleetContentsBehind": 13},
+        _begin,
+        minutes=15,
+        during=_collected_jobs,
     ),
 )

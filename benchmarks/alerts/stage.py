@@ -48,6 +48,8 @@ from queues.wire.subjects import RESULTS
 OWN: Final = "llama-8b"
 PAID: Final = "gpt-4o"
 TASK: Final = "classify.sentiment"
+COLLECTED: Final = "classify.collected"
+"""A task whose contents are collected."""
 TENANT: Final = "alerts"
 PLENTY_USD: Final = 1_000_000.0
 
@@ -189,9 +191,9 @@ class Stage:
     def database(self) -> Path:
         return self.folder / "ledger.sqlite3"
 
-    async def submit(self, prompts: Sequence[str], model: str | None = None, **options: Any) -> None:
+    async def submit(self, prompts: Sequence[str], model: str | None = None, task: str = TASK, **options: Any) -> None:
         """Submit a job for each prompt; `model` pins them to a target."""
-        jobs = [Submission(uuid.uuid4().hex, TASK, request(prompt, model), **options) for prompt in prompts]
+        jobs = [Submission(uuid.uuid4().hex, task, request(prompt, model), **options) for prompt in prompts]
         await JetStreamDesk(self.connection, TENANT).submit(jobs)
         self.submitted += len(jobs)
 
@@ -244,13 +246,14 @@ class Stage:
 
 
 def _rules(daily_usd: float) -> Rules:
-    """Return the shipped rules with another limit, few slots, and hardly any time for bulk jobs."""
+    """Return the shipped rules with another limit, few slots, late bulk jobs, and a task that is collected."""
     rules = load_rules(None, None, "local")
     small = replace(rules.catalogue.targets[OWN], max_in_flight=SLOTS, batch_size=1)
     catalogue = replace(rules.catalogue, targets={**rules.catalogue.targets, OWN: small})
     deadlines = replace(rules.deadlines, bulk_seconds=LATE_SECONDS)
     money = replace(rules.money, daily_usd=daily_usd)
-    return replace(rules, catalogue=catalogue, money=money, deadlines=deadlines)
+    tasks = {**rules.tasks, COLLECTED: replace(rules.tasks[TASK], collect=True)}
+    return replace(rules, catalogue=catalogue, money=money, deadlines=deadlines, tasks=tasks)
 
 
 async def _process(main: Coroutine[Any, Any, None], drain: Callable[[], Awaitable[None]], read: Read) -> Process:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from fleet.content.store import ContentStore
@@ -35,6 +36,22 @@ class ContentFeed(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class ContentProgress:
+    """The contents that the collector has stored since it started, and whether more wait: the numbers of its metrics.
+
+    `waiting_since` is the unix time since when contents wait, or may wait; None while none does.
+    """
+
+    stored: int = 0
+    errors: int = 0
+    waiting_since: float | None = None
+
+    def waits(self, since: float) -> None:
+        """Note that contents wait, or that nobody can say whether they do."""
+        self.waiting_since = self.waiting_since or since
+
+
 class ContentCollector:
     """Stores contents until drained; what fails is tried again, and meanwhile the stream keeps them."""
 
@@ -46,6 +63,7 @@ class ContentCollector:
         now: Callable[[], float] = time.time,
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
+        self.progress = ContentProgress()
         self._feed = feed
         self._store = store
         self._keep_days = keep_days
@@ -61,12 +79,15 @@ class ContentCollector:
     async def run(self) -> None:
         """Store contents until drained. Raises: LoginRefused."""
         while not self._draining.is_set():
+            self.progress.waits(self._now())
             try:
                 await asyncio.to_thread(self._store.open)
+                log.info("content_collecting", keep_days=self._keep_days)
                 await self._collect()
             except LoginRefused:
                 raise
             except (QueueUnavailable, LedgerUnavailable) as error:
+                self.progress.errors += 1
                 log.error("content_not_stored", error=str(error))
                 await self._pause()
 
@@ -74,9 +95,13 @@ class ContentCollector:
         while True:
             found = await self._feed.take(BATCH, WAIT_SECONDS)
             if found:
+                self.progress.waits(found[0].at)
                 await asyncio.to_thread(self._store.write, found)
                 await self._feed.stored()
-            elif self._draining.is_set():
+                self.progress.stored += len(found)
+            # As many as may come at once: more wait, and are as old as the last of these.
+            self.progress.waiting_since = found[-1].at if len(found) == BATCH else None
+            if not found and self._draining.is_set():
                 return
             await self._tidy()
 

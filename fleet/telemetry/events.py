@@ -110,6 +110,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "dead_letter_skipped": "A dead letter cannot be read and is skipped.",
     "journal_message_skipped": "A line of the ledger or a feedback cannot be read and is skipped.",
     # contents
+    "content_collecting": "The collector of contents stores them from now on.",
     "content_deleted": "Contents that are older than the content store keeps them were deleted.",
     "content_not_stored": "Contents were not stored, for want of the database or the broker, and stay in the stream.",
     "content_skipped": "A message on CONTENT holds no content and is skipped.",
@@ -253,7 +254,7 @@ ADVICE: Final[Mapping[str, str]] = {
     # stored records
     "key_left_out": "Withdraw the key and make another: [API keys](../how-to/keys.md).",
     # contents
-    "content_not_stored": "Mend what `error` names, the database or the broker, before the stream drops the contents.",
+    "content_not_stored": "[FleetContentsBehind](../how-to/alerts.md#fleetcontentsbehind).",
     # batches
     "batch_left_out": _TENANT,
     "batch_row_submitted_again": "Nothing, once. Many: results are dropped unread, so give RESULTS more room.",

@@ -24,6 +24,7 @@ MONITORING = ROOT / "deployments" / "monitoring"
 def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
     assert sorted(path.stem for path in UNITS) == [
         "fleet-batches",
+        "fleet-content",
         "fleet-dispatcher",
         "fleet-gateway",
         "fleet-ledger",
@@ -116,7 +117,7 @@ def test_the_shipped_prometheus_reads_every_unit_that_serves_metrics_and_nothing
     assert set(job) == {"job_name", "static_configs"}
     scraped = {each["labels"]["process"]: each["targets"] for each in job["static_configs"]}
     assert scraped == {process: [address] for process, address in served().items()}
-    assert len(set(served().values())) == len(served()) == 5
+    assert len(set(served().values())) == len(served()) == 6
 
 
 @pytest.fixture

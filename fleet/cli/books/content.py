@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,9 +22,11 @@ from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
 
 if TYPE_CHECKING:
+    from fleet.content.collector import ContentProgress
     from fleet.content.reading import ContentReader
     from fleet.content.store import ContentStore
     from fleet.settings.environment import Settings
+    from fleet.telemetry.metrics.families import Family
 
 MOST_LISTED = 100
 
@@ -124,6 +127,7 @@ def _moment(at: float) -> str:
 async def _run(settings: Settings) -> None:
     from fleet import logs
     from fleet.app import login_of, open_contents
+    from fleet.app.metrics import metrics_of
     from fleet.content.collector import ContentCollector
 
     logs.configure(settings.log_level.upper())
@@ -134,9 +138,23 @@ async def _run(settings: Settings) -> None:
             collector = ContentCollector(feed, store, settings.content_keep_days)
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, collector.drain)
-            await collector.run()
+            # A database that is away is no reason to start this process again: it waits.
+            progress = collector.progress
+            async with metrics_of("content", lambda: collector_metrics(progress, time.time()), lambda: True, settings):
+                await collector.run()
         finally:
             await feed.close()
+
+
+def collector_metrics(progress: ContentProgress, now: float) -> Iterator[Family]:
+    """Yield the metrics of the collector of contents."""
+    from fleet.telemetry.metrics import catalogue
+    from fleet.telemetry.metrics.families import family
+
+    since = progress.waiting_since
+    yield family(catalogue.CONTENT_LAG_SECONDS, {(): 0.0 if since is None else max(0.0, now - since)})
+    yield family(catalogue.CONTENTS_STORED, {(): progress.stored})
+    yield family(catalogue.CONTENT_ERRORS, {(): progress.errors})
 
 
 @contextmanager

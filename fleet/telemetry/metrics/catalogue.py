@@ -184,6 +184,7 @@ REASONING_TOKENS: Final = _counter(
 COST: Final = _counter("fleet.cost_usd", "{USD}", "Cost of calls in US dollars, as in the ledger.", "target")
 BATCH_SIZE: Final = _histogram("fleet.batch_size", "{job}", BATCH_BOUNDS, "Jobs in a micro-batch.", "target")
 CONFIDENCE: Final = _histogram("fleet.confidence", "1", CONFIDENCE_BOUNDS, "Confidence of answers.", "target")
+CONTENTS_SENT: Final = _counter("fleet.contents_sent", "{content}", "Contents that rules collect, sent to be stored.")
 CACHE_HITS: Final = _counter("fleet.cache_hits", "{job}", "Jobs answered from a cache; no cache exists yet.", "kind")
 
 JOBS_WAITING: Final = _gauge(
@@ -251,6 +252,12 @@ LEDGER_MISSED: Final = _counter(
 )
 LEDGER_ERRORS: Final = _counter("fleet.ledger_errors", "{error}", "Ledger batches that could not be written.")
 
+CONTENT_LAG_SECONDS: Final = _gauge(
+    "fleet.content_lag_seconds", "s", "Time since when contents wait to be stored, or may wait; 0 while none does."
+)
+CONTENTS_STORED: Final = _counter("fleet.contents_stored", "{content}", "Contents written to the content store.")
+CONTENT_ERRORS: Final = _counter("fleet.content_errors", "{error}", "Failures to take or to store contents.")
+
 GATEWAY_REQUESTS: Final = _counter(
     "fleet.gateway_requests", "{request}", "Requests that the gateway answered.", "route", "http_status"
 )
@@ -276,7 +283,7 @@ WEBHOOKS_WAITING: Final = _gauge(
 GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Jobs": (
         *(JOBS, JOB_SECONDS, DEADLINE_MISSED, INTAKE_SECONDS, QUEUE_SECONDS),
-        *(ESCALATIONS, REDELIVERIES, DEFERRALS, DEAD_LETTERS, CACHE_HITS),
+        *(ESCALATIONS, REDELIVERIES, DEFERRALS, DEAD_LETTERS, CONTENTS_SENT, CACHE_HITS),
     ),
     "Calls of targets": (
         *(ATTEMPTS, ATTEMPT_SECONDS, COST, BATCH_SIZE, CONFIDENCE),
@@ -290,6 +297,7 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Writer of the ledger database": (
         *(LEDGER_LAG_LINES, LEDGER_LAG_SECONDS, LEDGER_LINES, LEDGER_ERRORS, LEDGER_MISSED),
     ),
+    "Collector of contents": (CONTENT_LAG_SECONDS, CONTENTS_STORED, CONTENT_ERRORS),
     "Gateway": (GATEWAY_REQUESTS, GATEWAY_SECONDS, GATEWAY_OPEN),
     "Runner of batches": (BATCHES_RUNNING,),
     "Delivery of webhooks": (WEBHOOK_ATTEMPTS, WEBHOOKS_GIVEN_UP, WEBHOOKS_WAITING),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fleet.model.attempt import Answer, Attempt, FailureKind
+from fleet.model.content import Content
 from fleet.model.delivery import AnyDelivery, Committed, JobsOf, Retry, Source, Transition, WorkOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -94,7 +95,7 @@ class JobCounts:
         }
         self._intake_seconds = {lane: Histogram(catalogue.INTAKE_SECONDS) for lane in Lane}
         self._dead_letters = dict.fromkeys((*ENDS[Status.FAILED], *ENDS[Status.REJECTED]), 0)
-        self._redeliveries = self._deferrals = 0
+        self._redeliveries = self._deferrals = self._contents = 0
 
     def committed(self, steps: Sequence[tuple[Transition, Committed]], exported: Sequence[bool], at: float) -> None:
         """See `fleet.ports.Recorder`."""
@@ -106,6 +107,7 @@ class JobCounts:
                 self._redeliveries += 1
             if isinstance(settlement, Retry):
                 self._deferrals += 1
+            self._contents += sum(isinstance(each, Content) for each in transition.aside)
             for each in _new(transition, committed) if committed.repeated else transition.outbound:
                 match each:
                     case LedgerEntry():
@@ -185,6 +187,7 @@ class JobCounts:
         yield family(catalogue.REDELIVERIES, {(): self._redeliveries})
         yield family(catalogue.DEFERRALS, {(): self._deferrals})
         yield family(catalogue.DEAD_LETTERS, {(reason,): letters for reason, letters in self._dead_letters.items()})
+        yield family(catalogue.CONTENTS_SENT, {(): self._contents})
         yield family(catalogue.CACHE_HITS, {(cache,): 0 for cache in CACHES})
         yield from self._of_calls()
         yield from self._of_tokens()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from counted_jobs import JOB, MIDDLE, SMALL, attempt, commit, ended, series, transition
@@ -11,6 +12,7 @@ from pages import ROOT
 
 from fleet.model.attempt import Failure, FailureKind
 from fleet.model.calibration import Probe
+from fleet.model.content import Content
 from fleet.model.delivery import Ack, Committed, Delivery, JobsOf, Retry, Transition
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -146,6 +148,13 @@ def test_a_missed_deadline_counts_in_its_lane(counts, value, reason):
     assert value("fleet.deadline_missed", "bulk") == 1
     assert value("fleet.deadline_missed", "interactive") == 0
     assert value("fleet.job_seconds", "bulk", "").count == 1
+
+
+def test_contents_that_are_sent_beside_a_result_are_counted_and_nothing_else_that_is(counts, value):
+    content = Content(JOB.id, "acme", JOB.task, 1003.0, {}, {})
+    work = Work(JOB, "mixtral-8x7b", Reason.LOW_CONFIDENCE, shadow=None)
+    commit(counts, [replace(transition(*ended(attempt())), aside=(content, work)), transition()], 1003.1)
+    assert value("fleet.contents_sent") == 1
 
 
 def test_a_dead_letter_counts_by_its_reason(counts, value):
