@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import ray
 import yaml
-from pages import parse
+from pages import ROOT, parse
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.serve.schema import ServeDeploySchema
 
@@ -325,6 +325,20 @@ def test_one_process_writes_the_ledger_with_a_login_that_may():
     [container] = ledger["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "ledger"}}]
     parse(["fleet", *container["args"]])
+
+
+def test_the_key_that_signs_the_days_lies_where_its_variable_says_and_is_read_by_the_writer_alone():
+    pod = PODS["ledger"]["spec"]
+    [secret] = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "signing"]
+    assert (secret["secretName"], secret["optional"]) == ("ledger-signing", True)
+    assert secret["defaultMode"] & 0o007 == 0, "`fleet ledger run` refuses a file that anybody may read"
+    assert secret["defaultMode"] & 0o040
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "signing"]
+    header, page = (FOLDER / "ledger.yaml").read_text(), (ROOT / "docs" / "how-to" / "receipts.md").read_text()
+    for text in (header, page):
+        assert f"FLEET_LEDGER_KEY_FILE={mount['mountPath']}/ledger.key" in text
+    assert "kubectl -n fleet create secret generic ledger-signing --from-file=ledger.key" in page
 
 
 def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():

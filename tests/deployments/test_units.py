@@ -148,13 +148,15 @@ def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(units, tm
 
 
 @needs_systemd
-def test_the_gateway_takes_its_certificate_as_the_page_says(units, tmp_path):
-    [drop_in] = [block.text for block in blocks(ROOT / "docs" / "how-to" / "gateway.md") if block.language == "ini"]
-    folder = tmp_path / "fleet-gateway.service.d"
+@pytest.mark.parametrize(("name", "page"), [("fleet-gateway", "gateway.md"), ("fleet-ledger", "receipts.md")])
+def test_a_unit_takes_its_keys_as_the_page_says(units, tmp_path, name, page):
+    [drop_in] = [block.text for block in blocks(ROOT / "docs" / "how-to" / page) if block.language == "ini"]
+    folder = tmp_path / f"{name}.service.d"
     folder.mkdir()
-    (folder / "tls.conf").write_text(drop_in)
-    assert verified(tmp_path / "fleet-gateway.service") == (0, "")
+    (folder / "keys.conf").write_text(drop_in)
+    assert verified(tmp_path / f"{name}.service") == (0, "")
     told = dict(word.split("=") for word in re.findall(r"FLEET_\w+=\S+", drop_in))
-    loaded = {f"%d/{name}" for name in re.findall(r"^LoadCredential=([^:]+):", drop_in, re.M)}
-    assert {told["FLEET_GATEWAY_TLS_CERT_PATH"], told["FLEET_GATEWAY_TLS_KEY_PATH"]} == loaded
-    assert {name.removeprefix("FLEET_").lower() for name in told} <= set(Settings.model_fields)
+    loaded = {f"%d/{credential}" for credential in re.findall(r"^LoadCredential=([^:]+):", drop_in, re.M)}
+    assert {value for value in told.values() if value.startswith("%d/")} == loaded
+    assert loaded
+    assert {variable.removeprefix("FLEET_").lower() for variable in told} <= set(Settings.model_fields)
