@@ -250,11 +250,11 @@ def test_the_fleet_may_reach_each_service_from_both_sides_of_the_wall(service):
     assert {"to": [{"podSelector": {"matchLabels": labels}}], "ports": [{"port": port}]} in outgoing
 
 
-DOORS = ("gateway", "batches", "webhooks")
+BESIDE = ("gateway", "batches", "webhooks")
 
 
-@pytest.mark.parametrize("name", DOORS)
-def test_a_door_reaches_the_broker_and_nothing_else_of_the_fleet(name):
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_process_beside_the_dispatchers_reaches_the_broker_and_nothing_else_of_the_fleet(name):
     labels = PODS[name]["metadata"]["labels"]
     assert any({"podSelector": {"matchLabels": labels}} in rule["from"] for rule in policy("nats")["ingress"])
     inside, *outside = policy(name)["egress"]
@@ -270,8 +270,8 @@ def test_webhooks_go_to_the_internet_and_to_no_network_inside():
     assert not any(is_public(ip_network(each)[0]) for block in blocks for each in block["except"])
 
 
-@pytest.mark.parametrize("name", DOORS)
-def test_a_door_is_started_with_a_login_of_its_own(name):
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_process_beside_the_dispatchers_has_a_login_of_its_own(name):
     [container] = PODS[name]["spec"]["containers"]
     parse(["fleet", *container["args"]])
     first, *more = [each["secretRef"] for each in container["envFrom"]]
@@ -356,7 +356,7 @@ def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():
     assert {"name": "FLEET_METRICS_HOST", "value": "0.0.0.0"} in container["env"]
 
 
-@pytest.mark.parametrize("name", ["ledger", *DOORS])
+@pytest.mark.parametrize("name", ["ledger", *BESIDE])
 def test_prometheus_may_reach_the_metrics_of_a_process_of_its_own(name):
     [container] = PODS[name]["spec"]["containers"]
     [port] = [each["containerPort"] for each in container["ports"] if each["name"].startswith("fleet-metrics-")]
@@ -373,6 +373,6 @@ def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
     rendered = list(yaml.safe_load_all(done.stdout))
     assert len(rendered) == len(DOCUMENTS)
     assert {each["metadata"].get("namespace") for each in rendered if each["kind"] != "Namespace"} == {"fleet"}
-    uses = [1 + len(GROUPS), 2 + len(DOORS)]
+    uses = [1 + len(GROUPS), 2 + len(BESIDE)]
     for image, count in zip(KUSTOMIZATION["images"], uses, strict=True):
         assert done.stdout.count(f"image: {image['newName']}:{image['newTag']}\n") == count
