@@ -109,6 +109,7 @@ class ContentCollector:
         if time.monotonic() - self._tidied_at < TIDY_SECONDS:
             return
         self._tidied_at = time.monotonic()
+        await asyncio.to_thread(self._store.forget_erasures, self._now())
         deleted = await asyncio.to_thread(self._store.forget, self._now() - self._keep_days * DAY_SECONDS)
         if deleted:
             log.info("content_deleted", contents=deleted)

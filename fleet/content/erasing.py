@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from fleet.content.store import VARIABLE, changing, contents, keys
+from fleet.content import fence
+from fleet.content.store import VARIABLE, changing
+from fleet.content.tables import contents, keys
 from fleet.ledger.database import SQLITE, database_url, engine_for, translated
 
 
@@ -18,11 +21,12 @@ from fleet.ledger.database import SQLITE, database_url, engine_for, translated
 class ContentEraser:
     """Erases from the store at an address (`Settings.content_address`), which may be none.
 
-    A tenant or a person has to be named; both are a person in one tenant. Every method raises LedgerUnavailable, and
-    ConfigError if the address is wrong.
+    A tenant or a person has to be named; both are a person in one tenant. `now` gives unix seconds. Every method raises
+    LedgerUnavailable, and ConfigError if the address is wrong.
     """
 
     address: str
+    now: Callable[[], float] = time.time
 
     def count(self, tenant: str | None, person: str | None) -> int | None:
         """Return how many contents there are about them; None where there is no content store."""
@@ -35,12 +39,16 @@ class ContentEraser:
                 )
 
     def erase(self, tenant: str | None, person: str | None) -> int | None:
-        """Erase the contents about them, and of a whole tenant its key; return how many, None as `count`."""
+        """Erase the contents about them, and of a whole tenant its key; return how many, None as `count`.
+
+        Those that are on their way to the store will not be stored.
+        """
         with self._engine() as engine:
             with translated(engine.url):
                 if not _is_store(engine):
                     return None
             with changing(engine) as connection:
+                fence.note(connection, tenant, person, self.now())
                 erased = _erase(connection, tenant, person)
             _clean(engine)
             return erased

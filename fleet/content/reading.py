@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from fleet.content.store import VARIABLE, changing, contents, keys, reads
+from fleet.content.store import VARIABLE, changing
+from fleet.content.tables import contents, keys, reads
 from fleet.content.vault import Vault
 from fleet.ledger.database import check_there, database_url, engine_for, shown, translated
 from fleet.model.content import Content

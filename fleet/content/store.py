@@ -7,45 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Connection, Double, Engine, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Connection, Engine
 
+from fleet.content import fence
+from fleet.content.tables import contents, keys, metadata
 from fleet.content.vault import Vault, new_salt
 from fleet.ledger.database import SQLITE, make_private, translated
 from fleet.model.content import Content
 
 VARIABLE = "FLEET_CONTENT_URL"
 
-metadata = MetaData()
-
-contents = Table(
-    "contents",
-    metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("job_id", Text, primary_key=True),
-    Column("at", Double, nullable=False, doc="unix seconds when the answer was delivered"),
-    Column("task", Text, nullable=False),
-    Column("target", Text),
-    Column("person", Text, doc="opaque id of whom it is about"),
-    Column("sealed", LargeBinary, nullable=False, doc="request and answer, encrypted"),
-)
-Index("contents_at", contents.c.at)
-Index("contents_person", contents.c.person)
-
-keys = Table(
-    "keys",
-    metadata,
-    Column("tenant", Text, primary_key=True),
-    Column("salt", LargeBinary, nullable=False, doc="the tenant's part of its key; without it nothing of it opens"),
-)
-
-reads = Table(
-    "reads",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Double, nullable=False),
-    Column("who", Text, nullable=False, doc="the user of the machine who asked"),
-    Column("asked", Text, nullable=False, doc="what was asked for, as words"),
-)
+CHANGING = 5_374_003_920
+"""The PostgreSQL advisory lock of whoever changes the store; nothing else uses this number."""
 
 
 class ContentStore:
@@ -63,9 +36,9 @@ class ContentStore:
             metadata.create_all(connection)
 
     def write(self, found: Sequence[Content]) -> None:
-        """Store contents; one that comes again replaces itself."""
+        """Store contents but those that are erased; one that comes again replaces itself."""
         with changing(self._engine) as connection:
-            for content in found:
+            for content in fence.not_erased(connection, found):
                 sealed = self._vault.sealed(content, _salt(connection, content.tenant))
                 row = {"at": content.at, "task": content.task, "target": content.target, "person": content.person}
                 which = sa.and_(contents.c.tenant == content.tenant, contents.c.job_id == content.job_id)
@@ -78,13 +51,24 @@ class ContentStore:
         with changing(self._engine) as connection:
             return connection.execute(sa.delete(contents).where(contents.c.at < before)).rowcount
 
+    def forget_erasures(self, now: float) -> None:
+        """Delete the notes of erasures that no content on its way can be meant by any more."""
+        with changing(self._engine) as connection:
+            fence.forget(connection, now)
+
 
 @contextmanager
 def changing(engine: Engine) -> Iterator[Connection]:
-    """Begin a transaction that leaves nothing of what it deletes in SQLite's file."""
+    """Begin a transaction that has the store to itself, and leaves nothing of what it deletes in SQLite's file.
+
+    An erasure sees all that the collector has stored, or the collector sees the erasure: never neither.
+    """
     with translated(engine.url), engine.begin() as connection:
         if engine.dialect.name == SQLITE:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CHANGING})")
         yield connection
 
 

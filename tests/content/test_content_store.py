@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, insert, select
 
 from fleet.content.erasing import ContentEraser
+from fleet.content.fence import CLOCKS_SECONDS, KEEP_SECONDS
 from fleet.content.reading import ContentReader, Read
-from fleet.content.store import ContentStore, contents
+from fleet.content.store import ContentStore
+from fleet.content.tables import contents, erasures
 from fleet.content.vault import Undecipherable, Vault
+from fleet.ledger.database import database_url, engine_for
 from fleet.model.content import Content
 
 NOW = 1_000_000.0
@@ -79,7 +84,7 @@ def test_an_erased_tenant_leaves_nothing_and_copies_of_it_open_no_more(
     store.write([content(1), content(2, "globex")])
     with engine.connect() as connection:
         copy = connection.execute(select(contents).where(contents.c.tenant == "acme")).mappings().one()
-    assert ContentEraser(str(engine.url)).erase("acme", None) == 1
+    assert ContentEraser(str(engine.url), lambda: NOW - 3600.0).erase("acme", None) == 1
     assert (jobs(reader, "acme"), jobs(reader, "globex")) == ([], ["job-000000000002"])
     store.write([content(3)])  # under a new key
     with engine.begin() as connection:
@@ -102,3 +107,61 @@ def test_without_a_store_there_are_no_counts_and_none_is_made(tmp_path: Path) ->
     assert ContentEraser(f"sqlite:///{path}").count("acme", None) is None
     assert ContentEraser(f"sqlite:///{path}").erase("acme", None) is None
     assert not path.exists()
+
+
+WHO = [("acme", None, [2, 3]), ("acme", "anna", [2, 3]), (None, "anna", [3])]
+
+
+@pytest.mark.parametrize(("tenant", "person", "kept"), WHO)
+def test_a_content_that_was_on_its_way_while_it_was_erased_is_not_stored(
+    store: ContentStore, reader: ContentReader, engine: Engine, tenant: str | None, person: str | None, kept: list[int]
+) -> None:
+    ContentEraser(str(engine.url), lambda: NOW).erase(tenant, person)
+    late, young = NOW + CLOCKS_SECONDS, NOW + CLOCKS_SECONDS + 1.0
+    store.write(
+        [content(1, person="anna", at=late), content(2, "globex", "anna", late), content(3, person="ben", at=young)]
+    )
+    assert sorted(int(name.removeprefix("job-")) for name in jobs(reader)) == kept
+
+
+def test_an_erasure_is_noted_without_a_name_and_not_for_long(store: ContentStore, engine: Engine) -> None:
+    ContentEraser(str(engine.url), lambda: NOW).erase("acme", "anna")
+    with engine.connect() as connection:
+        [noted] = connection.execute(select(erasures)).all()
+    assert not any(word in str(tuple(noted)) for word in ("acme", "anna"))
+    store.forget_erasures(NOW + KEEP_SECONDS)
+    store.write([content(1, person="anna")])
+    with engine.connect() as connection:
+        assert len(connection.execute(select(erasures)).all()) == 1
+    store.forget_erasures(NOW + KEEP_SECONDS + 1.0)
+    with engine.connect() as connection:
+        assert connection.execute(select(erasures)).all() == []
+
+
+def test_a_store_of_an_older_version_is_erased_from_as_well(store: ContentStore, engine: Engine) -> None:
+    store.write([content(1)])
+    erasures.drop(engine)
+    assert ContentEraser(str(engine.url), lambda: NOW).erase("acme", None) == 1
+
+
+def test_an_erasure_waits_for_what_is_being_stored(ledger_url: str) -> None:
+    sealing, erasing = threading.Event(), threading.Event()
+
+    class SlowVault(Vault):
+        def sealed(self, content: Content, salt: bytes) -> bytes:
+            sealing.set()
+            erasing.wait()
+            return super().sealed(content, salt)
+
+    engine = engine_for(database_url(ledger_url))
+    slow = ContentStore(engine, SlowVault(bytes(32)))
+    slow.open()
+    with ThreadPoolExecutor() as threads:
+        storing = threads.submit(slow.write, [content(1)])
+        sealing.wait()
+        erased = threads.submit(ContentEraser(ledger_url).erase, "acme", None)
+        wait([erased], timeout=0.2)  # one that did not wait would be over
+        erasing.set()
+        storing.result()
+        assert erased.result() == 1
+    engine.dispose()

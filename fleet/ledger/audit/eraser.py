@@ -131,7 +131,7 @@ class Eraser:
         on_progress("erasing accounts")
         erasures = await asyncio.to_thread(ledger.erase, self._engine, subject)
         messages += await self._erase_lines(self._broker, subject, lines, last)
-        # By now the store has what its collector took off the stream before.
+        # The store refuses from then on what its collector took off the stream before and has not stored yet.
         on_progress("erasing contents")
         contents = await asyncio.to_thread(self._contents.erase, subject.tenant, subject.person)
         on_progress("writing the archive again")
