@@ -227,8 +227,17 @@ def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
         ),
         # Taken once and then gone, and never in the way: without a store to take them the oldest make room.
         _stream(spec, CONTENT, max_age=CONTENT_MAX_AGE_SECONDS, retention=RetentionPolicy.WORK_QUEUE),
-        # Full, it refuses: what a batch has written is never pushed out by what another uploads.
-        _stream(spec, FILES, max_age=FILE_MAX_AGE_SECONDS, discard=DiscardPolicy.NEW, allow_direct=True, **record),
+        # Full, it refuses: what a batch has written is never pushed out by what another uploads. A chunk of a file that
+        # is deleted is replaced by an empty one.
+        _stream(
+            spec,
+            FILES,
+            max_age=FILE_MAX_AGE_SECONDS,
+            max_msgs_per_subject=1,
+            discard=DiscardPolicy.NEW,
+            allow_direct=True,
+            **record,
+        ),
         _stream(
             spec,
             EVENTS,
@@ -298,7 +307,8 @@ async def _apply_stream(
     js: Any, wanted: StreamConfig, shipped: StreamConfig, found: StreamInfo | None, bounds: Mapping[str, int]
 ) -> Change:
     name = str(wanted.name)
-    wishes = {field: value for field in _GOVERNED if (value := getattr(wanted, field)) is not None}
+    governed = (*_GOVERNED, *_GOVERNED_TOO.get(name, ()))
+    wishes = {field: value for field in governed if (value := getattr(wanted, field)) is not None}
     wishes |= shares.settings(shipped if found is None else found.config, bounds.get(name))
     if found is None:
         made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
@@ -313,7 +323,7 @@ async def _apply_stream(
     existing = found.config
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
     config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
-    if name not in bounds and all(getattr(existing, field) == getattr(config, field) for field in _GOVERNED):
+    if name not in bounds and all(getattr(existing, field) == getattr(config, field) for field in governed):
         return Change(name, ChangeKind.UNCHANGED)
     try:
         await _permitted(js.update_stream(config), name, "has other settings, and this login")
@@ -393,3 +403,6 @@ _GOVERNED = (
     "allow_direct",
     "republish",
 )
+
+_GOVERNED_TOO: Mapping[str, Sequence[str]] = {FILES: ("max_msgs_per_subject",)}
+"""Limits that are no operator's to choose: without this one the content of a deleted file stays as long as others."""

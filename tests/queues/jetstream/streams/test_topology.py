@@ -51,6 +51,17 @@ async def test_what_the_specification_does_not_speak_of_is_kept(connection: Conn
     assert (config.max_bytes, config.max_age) == (1_000_000, 60)
 
 
+async def test_files_of_an_older_fleet_keep_one_message_a_subject_from_now_on(connection: Connection) -> None:
+    js = connection.nats.jetstream()
+    await apply(js, SPEC)
+    await js.update_stream((await js.stream_info("FILES")).config.evolve(max_msgs_per_subject=-1))
+
+    changed = [change for change in await apply(js, SPEC) if change.kind is not ChangeKind.UNCHANGED]
+
+    assert changed == [Change("FILES", ChangeKind.UPDATED)]
+    assert (await js.stream_info("FILES")).config.max_msgs_per_subject == 1
+
+
 async def test_what_the_operator_has_set_is_kept(connection: Connection) -> None:
     js = connection.nats.jetstream()
     await apply(js, SPEC)
