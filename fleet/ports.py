@@ -296,8 +296,18 @@ class FileStore(Protocol):
     async def list(self) -> Sequence[StoredFile]:
         """Return the tenant's files, newest first."""
 
+    async def count(self) -> int:
+        """Return how many files the tenant has, some that have expired included."""
+
     async def delete(self, file_id: str) -> bool:
-        """Remove the file; return False if it is not there."""
+        """Remove the file and its content; return False if it is not there. Who reads it just then fails."""
+
+    async def claim(self, upload: str, file: StoredFile, content: str, since: float) -> tuple[StoredFile, str]:
+        """Return the one file that stands for an upload of this name, with the digest of its content.
+
+        That is the file that claimed the name before, if it was made at `since` (unix seconds) or later and is still
+        there, and else this one.
+        """
 
     async def write(self, file_id: str, content: bytes, rows: int) -> Segment:
         """Store a segment that is part of no file until an entry names it."""

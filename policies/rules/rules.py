@@ -171,7 +171,7 @@ def _quotas(rules: Rules) -> Iterator[tuple[str, str]]:
     quotas = rules.quotas
     named = {"default": quotas.default, **{f"tenants.{tenant}": quota for tenant, quota in quotas.tenants.items()}}
     for path, quota in named.items():
-        for name in ("in_flight", "tokens_per_minute", "queued"):
+        for name in ("in_flight", "tokens_per_minute", "queued", "files"):
             value = getattr(quota, name)
             if value is not None and value <= 0:
                 yield f"quotas.{path}.{name}", "must be more than zero; leave it out for no limit"

@@ -251,11 +251,12 @@ class DeliveryRules:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A tenant's maximum of jobs in flight, tokens per minute and jobs waiting. None: no limit."""
+    """A tenant's maximum of jobs in flight, tokens per minute, jobs waiting, and files. None: no limit of its own."""
 
     in_flight: int | None = None
     tokens_per_minute: int | None = None
     queued: int | None = None
+    files: int | None = None
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -12,16 +14,19 @@ from fleet.logs import get_logger
 from fleet.model.batch import FILE_ID, Batch, Purpose, Segment, StoredFile, errors_id
 from fleet.model.errors import QueueUnavailable
 from queues.batches.lists import add_to_list, ids_in_list, remove_from_list
-from queues.batches.shelf import Shelf, rewrite
-from queues.wire.batches.records import decode_batch, decode_file, encode_file
+from queues.batches.shelf import PAUSE_SECONDS, Shelf, rewrite
+from queues.wire.batches.records import Claim, decode_batch, decode_claim, decode_file, encode_claim, encode_file
 from queues.wire.letters import Message
-from queues.wire.subjects import batch_key, file_chunk_subject, file_key
+from queues.wire.subjects import batch_key, file_chunk_subject, file_key, upload_key
 
 CHUNK_BYTES = 128 * 1024
 """Bytes per chunk: within the smallest message limit in use."""
 
 CHUNKS_AT_ONCE = 32
 """Chunks written or asked for at once: the server cuts the connection of a client for which more than 64 MB wait."""
+
+EMPTIED_AT_ONCE = 1_000
+"""Chunks of a deleted file emptied at once."""
 
 ENTRIES_AT_ONCE = 100
 """Entries asked for at once."""
@@ -115,7 +120,7 @@ class TenantFiles:
             subjects = [self._subject(file.id, segment, number) for segment, number, _ in portion]
             found = await self._shelf.chunks(subjects)
             for chunk, (segment, _, part) in zip(found, portion, strict=True):
-                if chunk is None:
+                if chunk is None or len(chunk) < part.stop:  # the file was deleted a moment ago
                     raise QueueUnavailable(f"{file.id}: a part of segment {segment.name} cannot be read")
                 yield chunk[part]
 
@@ -132,10 +137,36 @@ class TenantFiles:
     async def delete(self, file_id: str) -> bool:
         if FILE_ID.fullmatch(file_id) is None:
             return False
-        # An empty entry; the chunks go with their age, and nothing names them any more.
+        file = await self.info(file_id)
+        # First the entry, so that nobody begins to read what is emptied next.
         removed = await rewrite(self._shelf, self._key(file_id), lambda there: b"" if there else None)
         await remove_from_list(self._shelf, self._tenant, "file", file_id)
+        if file is not None:
+            with suppress(QueueUnavailable):  # nothing names the chunks any more, and they go with their age
+                await self._empty(file)
         return removed
+
+    async def _empty(self, file: StoredFile) -> None:
+        """Replace every chunk by an empty one: the stream keeps the last message under each subject."""
+        places = ((segment, number) for segment in file.segments for number in range(segment.chunks))
+        while portion := list(islice(places, EMPTIED_AT_ONCE)):
+            subjects = [self._subject(file.id, segment, number) for segment, number in portion]
+            await self._shelf.store([Message(subject, b"") for subject in subjects])
+
+    async def claim(self, upload: str, file: StoredFile, content: str, since: float) -> tuple[StoredFile, str]:
+        while True:
+            [cell] = await self._shelf.entries([upload_key(self._tenant, upload)])
+            claim = decode_claim(cell.value)
+            earlier = None if claim is None else await self.info(claim.file_id)
+            if claim is not None and earlier is not None and earlier.created_at >= since:
+                return earlier, claim.content
+            body = encode_claim(Claim(file.id, content))
+            if await self._shelf.write(upload_key(self._tenant, upload), body, cell.revision) is not None:
+                return file, content
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def count(self) -> int:
+        return len(await ids_in_list(self._shelf, self._tenant, "file"))
 
     def _readable(self, file_id: str, body: bytes) -> StoredFile | None:
         """Return the file; None where there is none, where it has expired, or where its entry is another's."""

@@ -176,6 +176,10 @@ def batch_key(tenant: str, batch_id: str) -> str:
     return f"{tenant}.batch.{batch_id}"
 
 
+def upload_key(tenant: str, upload: str) -> str:
+    return f"{tenant}.upload.{upload}"
+
+
 def list_key(tenant: str, kind: str) -> str:
     """Return the key of the list of the tenant's ids: a tenant with an account of its own can list no keys."""
     return f"{tenant}.list.{kind}"

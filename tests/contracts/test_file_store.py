@@ -10,8 +10,10 @@ import pytest
 from queue_rigs import Rig
 
 from fleet.model.batch import Batch, BatchStatus, Purpose, Segment, StoredFile, errors_id, output_id
+from fleet.model.errors import QueueUnavailable
 from fleet.ports import FileStore
 from queues.wire.batches.records import encode_file
+from queues.wire.subjects import file_chunk_subject
 
 LARGE = bytes(range(256)) * 4096  # 8 chunks
 ABSENT = f"file-{'0' * 24}"
@@ -107,6 +109,51 @@ async def test_a_deleted_file_is_not_there(rig: Rig) -> None:
     assert await store.append(file.id, b"more") is None
     assert await read(store, file.id) == b""
     assert [each.id for each in await store.list()] == [other.id]
+
+
+async def test_the_content_of_a_deleted_file_goes_with_it_and_who_reads_it_fails(rig: Rig) -> None:
+    store = rig.files("acme")
+    file = await store.create("f")
+    for _ in range(5):  # more than is read at once
+        grown = await store.append(file.id, LARGE)
+    assert grown is not None
+    reading = store.read(file.id)
+    await anext(reading)
+
+    await store.delete(file.id)
+
+    with pytest.raises(QueueUnavailable, match="cannot be read"):
+        async for _ in reading:
+            pass
+    subjects = [
+        file_chunk_subject("acme", file.id, segment.name, number)
+        for segment in grown.segments
+        for number in range(segment.chunks)
+    ]
+    assert await store._shelf.chunks(subjects) == [b""] * 40
+
+
+async def test_the_first_file_that_claims_an_upload_stands_for_it_as_long_as_it_is_there(rig: Rig) -> None:
+    store, beta = rig.files("acme"), rig.files("globex")
+    first, second, other = await store.create("f"), await store.create("f"), await beta.create("f")
+
+    assert await store.claim("upload", first, "one", 0.0) == (first, "one")
+    assert await store.claim("upload", second, "two", 0.0) == (first, "one")
+    assert await beta.claim("upload", other, "two", 0.0) == (other, "two"), "names are a tenant's own"
+    await store.delete(first.id)
+    assert await store.claim("upload", second, "two", 0.0) == (second, "two")
+    third = await store.create("f")
+    assert await store.claim("upload", third, "two", second.created_at + 1) == (third, "two"), "too long ago"
+    assert await store.count() == 2
+
+
+async def test_of_two_that_claim_an_upload_at_once_one_stands_for_it(rig: Rig) -> None:
+    store = rig.files("acme")
+    files = [await store.create("f") for _ in range(5)]
+
+    standing = await asyncio.gather(*(store.claim("upload", file, "same", 0.0) for file in files))
+
+    assert len({file.id for file, _ in standing}) == 1
 
 
 async def test_a_file_that_has_expired_is_not_there(rig: Rig) -> None:

@@ -60,6 +60,17 @@ def batch_ids(headers: Mapping[str, str], tenant: str, body: bytes, now: float) 
     return [_batch_id(f"{tenant}\nbody {span}\n".encode() + body) for span in spans], now - age
 
 
+def upload_name(headers: Mapping[str, str], content: str, now: float) -> tuple[str, float]:
+    """Return the name under which a file of this digest is found again, and the earliest moment of its making.
+
+    Without a key only what an SDK says it sends again is a repetition: two equal files may both be meant.
+    """
+    key = check_key(headers)
+    if key is not None:
+        return _digest(b"key", key.encode()).hex(), 0.0
+    return content, now - RETRIED_SECONDS if is_retry(headers) else math.inf
+
+
 def id_after(batch_id: str) -> str:
     """Return the id of the next batch of the same request."""
     return _batch_id(f"after\n{batch_id}".encode())

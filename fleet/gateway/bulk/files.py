@@ -12,14 +12,15 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from typing_extensions import TypedDict
 
+from fleet.gateway.access.repeats import REPLAYED, check_key, reused_key, upload_name
 from fleet.gateway.bulk.forms import FILE, UploadForm
 from fleet.gateway.bulk.paging import Page, page_of
 from fleet.gateway.bulk.ranges import slice_of
-from fleet.gateway.bulk.uploads import store
+from fleet.gateway.bulk.uploads import ContentDigest, store
 from fleet.gateway.caller import WhoCalls, check
-from fleet.gateway.errors import ApiError
+from fleet.gateway.errors import NO_RETRY, ApiError
 from fleet.gateway.openapi import Responses, error_responses
-from fleet.gateway.state import TheDoors
+from fleet.gateway.state import Doors, TheDoors
 from fleet.model.batch import FILE_ID, Purpose, StoredFile
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import FileStore
@@ -27,6 +28,9 @@ from fleet.ports import FileStore
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 MAX_LISTED = 10_000
+
+MOST_FILES = 10_000
+"""Maximum files of a tenant, those that batches write included: a list shows all of them. A quota may be lower."""
 
 KEPT_SECONDS = 30 * 24 * 3600
 """Maximum seconds that a file is kept: after so many its content is gone from the broker."""
@@ -108,10 +112,16 @@ _CONTENT: Responses = {
 
 
 @router.post("", openapi_extra=_UPLOAD, responses={**_UPLOADED, **error_responses(507)})
-async def create_file(request: Request, who: WhoCalls, doors: TheDoors) -> FileObject:
-    """Upload a file of requests. It is checked and stored as it comes, and gone again if anything is wrong with it."""
+async def create_file(request: Request, response: Response, who: WhoCalls, doors: TheDoors) -> FileObject:
+    """Upload a file of requests. It is checked and stored as it comes, and gone again if anything is wrong with it.
+
+    What an SDK sends again, or what is sent with the same `Idempotency-Key`, is the same file.
+    """
     form, files = UploadForm(request.headers.get("content-type", "")), doors.files(who.tenant)
-    pieces = form.pieces(request.stream())
+    digest = ContentDigest()
+    pieces = digest.of(form.pieces(request.stream()))
+    check_key(request.headers)
+    await _check_room(doors, who.tenant)
     first = await anext(pieces, b"")
     _check_purpose(form, is_whole=not first)
     if not first:
@@ -127,7 +137,33 @@ async def create_file(request: Request, who: WhoCalls, doors: TheDoors) -> FileO
         raise
     if closed is None:
         raise _missing(stored.id)
-    return file_object(closed)
+    return file_object(await _standing(request, response, files, closed, digest.with_form(form), doors.now()))
+
+
+async def _check_room(doors: Doors, tenant: str) -> None:
+    """Raise an ApiError, 400, if the tenant has as many files as it may."""
+    most = min(MOST_FILES, doors.rules.quotas.of(tenant).files or MOST_FILES)
+    files = doors.files(tenant)
+    if await files.count() >= most and (there := len(await files.list())) >= most:
+        message = f"files: a tenant may have {most:,}, and has {there:,}. Delete some, or wait until they expire."
+        raise ApiError(400, message, param=FILE, code="too_many_files", headers=NO_RETRY)
+
+
+async def _standing(
+    request: Request, response: Response, files: FileStore, uploaded: StoredFile, content: str, now: float
+) -> StoredFile:
+    """Return the file that stands for this upload; if it is an earlier one, the new one goes.
+
+    Raises: ApiError, 422, if its key was sent with something else before.
+    """
+    name, since = upload_name(request.headers, content, now)
+    standing, its_content = await files.claim(name, uploaded, content, since)
+    if standing.id != uploaded.id:
+        response.headers[REPLAYED] = "true"
+        await files.delete(uploaded.id)
+    if its_content != content:
+        raise reused_key()
+    return standing
 
 
 @router.get("")

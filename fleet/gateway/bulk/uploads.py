@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import blake2b
 
 from pydantic_core import from_json
 
 from fleet.bulk.reading.splitting import BOM, Line, LineSplitter
-from fleet.gateway.bulk.forms import FILE
+from fleet.gateway.bulk.forms import FILE, UploadForm
 from fleet.gateway.errors import NO_RETRY, ApiError
 from fleet.model.batch import StoredFile
 from fleet.model.errors import QueueRefused
@@ -58,6 +59,25 @@ class JsonlCheck:
 
 def _broken(line: Line, rule: str) -> ApiError:
     return ApiError(400, f"Line {line.number} (byte {line.start}) {rule}.", param=FILE, code=CODE)
+
+
+class ContentDigest:
+    """The digest of an upload, taken as it comes."""
+
+    def __init__(self) -> None:
+        self._digest = blake2b(digest_size=16)
+
+    async def of(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the pieces again."""
+        async for piece in pieces:
+            self._digest.update(piece)
+            yield piece
+
+    def with_form(self, form: UploadForm) -> str:
+        """Return the digest of all pieces so far and of what else the form says."""
+        whole = self._digest.copy()
+        whole.update(repr((form.filename, sorted(form.fields.items()))).encode())
+        return whole.hexdigest()
 
 
 async def store(

@@ -1,4 +1,4 @@
-"""Entries of the bucket `batches` to bytes and back: a batch, a file, and the list of a tenant's ids.
+"""Entries of the bucket `batches` to bytes and back: a batch, a file, an upload, and a tenant's ids.
 
 A tenant with a login of its own writes some of them itself, so none is trusted to hold what its key says.
 """
@@ -51,6 +51,14 @@ class Listed(NamedTuple):
     created_at: float
 
 
+class Claim(NamedTuple):
+    """The file that stands for an upload, and a digest of what was sent."""
+
+    file_id: str
+    content: str
+
+
+_CLAIM: TypeAdapter[Claim] = TypeAdapter(Claim)
 _LIST: TypeAdapter[list[Listed]] = TypeAdapter(list[Listed])
 
 
@@ -79,6 +87,18 @@ def encode_list(listed: Sequence[Listed]) -> bytes:
 def decode_list(body: bytes) -> list[Listed]:
     """Return the ids in these bytes, oldest first. Raises: ValueError if they hold none."""
     return _LIST.validate_python(from_json(body)) if body else []
+
+
+def encode_claim(claim: Claim) -> bytes:
+    return to_json(claim)
+
+
+def decode_claim(body: bytes) -> Claim | None:
+    """Return the claim in these bytes; None if they hold none."""
+    try:
+        return _CLAIM.validate_json(body)
+    except ValidationError:
+        return None
 
 
 def _fields(record: Any, body: bytes, what: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 import httpx
 import openai
@@ -15,11 +16,13 @@ from two_tenants import TwoTenants
 
 from fleet.model.batch import Purpose
 from fleet.model.errors import QueueRefused, QueueUnavailable
+from policies.rules.sections import Quota, QuotaRules
 
 ROW = {"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": []}}
 LINE = json.dumps(ROW).encode() + b"\n"
 BOUNDARY = "b0undary"
 FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+NO_HEADERS: Mapping[str, str] = {}
 NOBODYS = "file-0123456789abcdef01234567"
 
 
@@ -274,3 +277,46 @@ async def test_a_file_that_is_not_there_is_404_in_openais_shape(
 ) -> None:
     answer = await both.acme.http.request(method, f"/v1/files/{file_id}{rest}")
     assert answer.status_code == 404 and set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+AGAIN = {"x-stainless-retry-count": "1"}
+KEY = {"idempotency-key": "nightly-2030-01-31"}
+
+
+async def upload(both: TwoTenants, content: bytes, headers: Mapping[str, str] = NO_HEADERS) -> httpx.Response:
+    body = part("purpose", b"batch") + part("file", content, "rows.jsonl") + END
+    return await both.acme.http.post("/v1/files", content=body, headers={**FORM, **headers})
+
+
+async def test_an_upload_that_an_sdk_sends_again_is_the_same_file(both: TwoTenants) -> None:
+    first = await upload(both, LINE)
+    again = await upload(both, LINE, AGAIN)
+    other = await upload(both, LINE * 2, AGAIN)
+    meant = await upload(both, LINE)
+
+    assert again.json() == first.json() and again.headers["idempotent-replayed"] == "true"
+    assert len({each.json()["id"] for each in (first, other, meant)}) == 3, "two equal files may both be meant"
+    assert len((await both.acme.openai.files.list()).data) == 3
+
+
+async def test_an_upload_with_the_same_key_is_the_same_file_and_another_content_is_refused(both: TwoTenants) -> None:
+    first, again = await upload(both, LINE, KEY), await upload(both, LINE, KEY)
+    refused = await upload(both, LINE * 2, KEY)
+
+    assert again.json() == first.json() and again.headers["idempotent-replayed"] == "true"
+    assert code_of(refused) == (422, "idempotency_key_reused")
+    assert [each.id for each in (await both.acme.openai.files.list()).data] == [first.json()["id"]]
+
+
+async def test_a_tenant_has_as_many_files_as_its_quota_says(both: TwoTenants) -> None:
+    both.doors.rules = replace(both.doors.rules, quotas=QuotaRules(tenants={"acme": Quota(files=2)}))
+    first = await upload(both, LINE)
+    await upload(both, LINE)
+
+    refused = await upload(both, LINE)
+
+    assert code_of(refused) == (400, "too_many_files")
+    assert refused.headers["x-should-retry"] == "false"
+    assert refused.json()["error"]["message"].startswith("files: a tenant may have 2, and has 2.")
+    await both.acme.openai.files.delete(first.json()["id"])
+    assert (await upload(both, LINE)).status_code == 200

@@ -88,7 +88,7 @@ def test_a_tenants_own_quota_replaces_the_default_whole():
     assert (rules.of("globex"), rules.of("acme")) == (Quota(in_flight=8, queued=100), Quota(queued=1000))
 
 
-@pytest.mark.parametrize("name", ["in_flight", "tokens_per_minute", "queued"])
+@pytest.mark.parametrize("name", ["in_flight", "tokens_per_minute", "queued", "files"])
 @pytest.mark.parametrize("value", [0, -5])
 def test_a_quota_of_nothing_is_refused_by_its_path(name, value):
     rules = load_rules(None, None, "local")
