@@ -5,8 +5,13 @@ For SQLite a lock is the kernel's, on an empty file beside the database; for Pos
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import fcntl
 import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -46,13 +51,46 @@ def lock_on(engine: Engine, name: LockName, is_shared: bool = False) -> Lock:
     return AdvisoryLock(engine_for(engine.url), name, is_shared)
 
 
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""The errors of whoever may not make a file where the database is."""
+
+WAIT_SECONDS = 0.2
+"""Seconds between two tries to take a lock that is waited for."""
+
+
+@contextmanager
+def held(lock: Lock, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock, once it can be had; `on_wait` is called before a wait. Raises: LedgerUnavailable."""
+    if not lock.claim():
+        on_wait()
+        while not lock.claim():
+            time.sleep(WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@asynccontextmanager
+async def held_async(lock: Lock, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold a lock as `held` does, while other tasks go on."""
+    if not await asyncio.to_thread(lock.claim):
+        on_wait()
+        while not await asyncio.to_thread(lock.claim):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class FileLock:
     """Locks a file beside SQLite's. The file stays: whoever removed it would lock another than the one who has it."""
 
     def __init__(self, database: Path, name: LockName, is_shared: bool) -> None:
         self._database = database
         self._path = database.with_name(f"{database.name}.{name.suffix}")
-        self._how = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
+        self._is_shared = is_shared
         self._descriptor: int | None = None
 
     def claim(self) -> bool:
@@ -60,6 +98,8 @@ class FileLock:
             try:
                 self._descriptor = self._locked()
             except OSError as error:
+                if self._is_shared and error.errno in READ_ONLY:
+                    return True  # whoever reads a copy that nobody writes to needs no lock
                 raise LedgerUnavailable(f"{self._path}: {(error.strerror or str(error)).lower()}") from error
         return self._descriptor is not None
 
@@ -70,7 +110,7 @@ class FileLock:
             if os.geteuid() == 0 and self._database.exists():  # root must not lock the database's owner out
                 owner = self._database.stat()
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            fcntl.flock(descriptor, self._how | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if self._is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return None

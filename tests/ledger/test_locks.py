@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from patience import eventually_here
 from sqlalchemy import Engine, text
 
+from fleet.ledger import locks
 from fleet.ledger.database import POSTGRESQL, database_url, engine_for
-from fleet.ledger.locks import LockName, lock_on
+from fleet.ledger.locks import LockName, held, lock_on
 from fleet.model.errors import LedgerUnavailable
 
 HOLDER = """
@@ -80,6 +83,35 @@ def test_a_lock_whose_connection_broke_is_not_taken_for_held(engine: Engine) -> 
     second.release()
     assert eventually_here(first.claim)
     first.release()
+
+
+def test_whoever_waits_says_so_once_and_has_the_lock_then(engine: Engine) -> None:
+    other, said = lock_on(engine, LockName.ERASURE), []
+    assert other.claim()
+
+    def on_wait() -> None:
+        said.append("waiting")
+        other.release()
+
+    for _ in range(2):
+        with held(lock_on(engine, LockName.ERASURE), on_wait):
+            assert not other.claim()
+    assert said == ["waiting"]
+    assert eventually_here(other.claim)
+    other.release()
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_only_a_reader_goes_without_a_lock_where_no_file_may_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(locks.os, "open", refused)
+    engine = engine_for(database_url(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"))
+    with nullcontext() if is_shared else pytest.raises(LedgerUnavailable, match="permission denied"):
+        assert lock_on(engine, LockName.ERASURE, is_shared).claim()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

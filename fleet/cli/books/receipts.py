@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,20 +41,27 @@ def verify(key: Key = None, ledger_url: LedgerUrl = None, as_json: AsJson = Fals
     with friendly(as_json), needs_ledger("fleet ledger"):
         settings = settings_for(None, ledger_url=ledger_url)
         with _opened(settings) as (engine, signing):
-            reports = _verified(engine, settings, signing, key)
+            reports = _verified(engine, settings, signing, key, Output(as_json))
     _show(reports, Output(as_json))
     if any(report.faults for report in reports):
         raise typer.Exit(FAILED)
 
 
-def _verified(engine: Engine, settings: Settings, signing: Signing | None, key: str | None) -> list[DayReport]:
+def _verified(
+    engine: Engine, settings: Settings, signing: Signing | None, key: str | None, output: Output
+) -> list[DayReport]:
+    """Verify while nothing is erased: half an erasure looks like rows that somebody emptied."""
     from fleet.ledger.audit.verify import verify
+    from fleet.ledger.locks import LockName, held, lock_on
     from fleet.ledger.store import first_day_kept
 
     keep_days = settings.ledger_keep_days
     first_kept = first_day_kept(time.time(), keep_days) if keep_days else None
     archive = settings.archive_dir if settings.archive_dir.is_dir() else None
-    return list(verify(engine, settings.ledger_name, _verifier(engine, signing, key), first_kept, archive))
+    verifier = _verifier(engine, signing, key)
+    lock = lock_on(engine, LockName.ERASURE, is_shared=True)
+    with held(lock, partial(output.progress, "waiting for an erasure to end")):
+        return list(verify(engine, settings.ledger_name, verifier, first_kept, archive))
 
 
 def _verifier(engine: Engine, signing: Signing | None, key: str | None) -> VerifierKey | None:

@@ -9,12 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Engine
 
 from fleet.ledger.audit import erase as ledger
 from fleet.ledger.audit.erase import ERASED, LineToErase, Subject
+from fleet.ledger.locks import LockName, held_async, lock_on
 from fleet.ledger.reading import LedgerReader
 from fleet.model.erasure import Erasure
 from fleet.model.errors import ConfigError, FleetError
@@ -121,6 +123,13 @@ class Eraser:
         Raises: FleetError, also if the ledger's writer does not keep up; QueueUnavailable, LedgerUnavailable.
         """
         _check(subject)
+        lock = lock_on(self._engine, LockName.ERASURE)
+        async with held_async(
+            lock, partial(on_progress, "waiting for `fleet ledger verify`, or another erasure, to end")
+        ):
+            return await self._erase(subject, on_progress)
+
+    async def _erase(self, subject: Subject, on_progress: Callable[[str], None]) -> Erased:
         on_progress("waiting for the ledger's writer")
         last = await self._written(await self._broker.last_line())
         await self._record(await asyncio.to_thread(ledger.unrecorded, self._engine))

@@ -17,6 +17,10 @@ from fake_app import App
 from ledger_lines import entry, job_id
 from typer.testing import Result
 
+from fleet.ledger import locks
+from fleet.ledger.audit.erase import Subject, erase
+from fleet.ledger.database import database_url, engine_for
+from fleet.ledger.locks import LockName, lock_on
 from fleet.receipts.notes import VerifierKey
 from fleet.receipts.proofs import Proof
 from queues.memory import MemoryQueue
@@ -63,6 +67,26 @@ def test_a_changed_row_is_named_and_the_command_fails(ledger: Path, invoke: Invo
     assert "row 3: its columns are not those of its leaf" in done.stdout
     told = json.loads(invoke("ledger", "verify", "--json").stdout)
     assert (told["clean"], told["faults"][0]["seq"]) == (False, 3)
+
+
+def test_a_ledger_that_is_being_erased_from_is_verified_afterwards(
+    ledger: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_for(database_url(f"sqlite:///{ledger}"))
+    erase(engine, Subject("acme"))  # its record is not there yet
+    erasing = lock_on(engine, LockName.ERASURE)
+    assert erasing.claim()
+
+    def end_it(_: float) -> None:
+        with sqlite3.connect(ledger) as database:
+            database.execute("UPDATE entries SET person = NULL")
+        erasing.release()
+
+    monkeypatch.setattr(locks.time, "sleep", end_it)
+    done = invoke("ledger", "verify")
+    engine.dispose()
+    assert "waiting for an erasure to end" in done.stderr
+    assert "no erasure is named" in done.stdout  # it saw what was there at the end
 
 
 def test_an_empty_ledger_is_clean(fake_app: App, invoke_json: InvokeJson) -> None:

@@ -19,6 +19,7 @@ from fleet.ledger.audit.erase import Subject, erase
 from fleet.ledger.audit.eraser import Eraser
 from fleet.ledger.audit.verify import verify
 from fleet.ledger.database import database_url, engine_for
+from fleet.ledger.locks import LockName, lock_on
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.writer import LedgerWriter
 from fleet.model.attempt import Answer, Usage
@@ -240,6 +241,21 @@ async def test_an_erasure_that_a_crash_kept_off_the_record_is_recorded_by_the_ne
     await scene.eraser.erase(Subject(OURS))
     assert scene.faults() == []
     assert await scene.found(OURS) == set()
+
+
+async def test_an_erasure_begins_when_the_ledger_is_verified(scene: Scene) -> None:
+    await scene.leave(OURS, 1, NOBODY)
+    verifying, steps = lock_on(scene.engine, LockName.ERASURE, is_shared=True), []
+    assert verifying.claim()
+
+    def on_progress(step: str) -> None:
+        steps.append(step)
+        verifying.release()
+
+    await scene.eraser.erase(Subject(OURS), on_progress)
+    assert "`fleet ledger verify`" in steps[0]
+    assert verifying.claim()  # nothing is left held
+    verifying.release()
 
 
 async def test_jobs_that_still_wait_are_counted_and_left(scene: Scene) -> None:
