@@ -327,8 +327,9 @@ def test_one_process_writes_the_ledger_with_a_login_that_may():
     parse(["fleet", *container["args"]])
 
 
-def test_the_key_that_signs_the_days_lies_where_its_variable_says_and_is_read_by_the_writer_alone():
-    pod = PODS["ledger"]["spec"]
+@pytest.mark.parametrize("name", ["ledger", "ledger-verify"])
+def test_the_key_that_signs_the_days_lies_where_its_variable_says_and_is_read_by_the_ledgers_pods_alone(name):
+    pod = PODS[name]["spec"]
     [secret] = [volume["secret"] for volume in pod["volumes"] if volume["name"] == "signing"]
     assert (secret["secretName"], secret["optional"]) == ("ledger-signing", True)
     assert secret["defaultMode"] & 0o007 == 0, "`fleet ledger run` refuses a file that anybody may read"
@@ -339,6 +340,12 @@ def test_the_key_that_signs_the_days_lies_where_its_variable_says_and_is_read_by
     for text in (header, page):
         assert f"FLEET_LEDGER_KEY_FILE={mount['mountPath']}/ledger.key" in text
     assert "kubectl -n fleet create secret generic ledger-signing --from-file=ledger.key" in page
+
+
+def test_the_nightly_check_knows_the_log_by_the_name_and_the_key_of_the_writer_where_there_are_such():
+    variables = {each["name"]: each.get("valueFrom") for each in PODS["ledger-verify"]["spec"]["containers"][0]["env"]}
+    for name in ("FLEET_LEDGER_NAME", "FLEET_LEDGER_KEY_FILE"):
+        assert variables[name] == {"secretKeyRef": {"name": "ledger", "key": name, "optional": True}}
 
 
 def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():

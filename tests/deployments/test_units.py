@@ -148,7 +148,10 @@ def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(units, tm
 
 
 @needs_systemd
-@pytest.mark.parametrize(("name", "page"), [("fleet-gateway", "gateway.md"), ("fleet-ledger", "receipts.md")])
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("fleet-gateway", "gateway.md"), ("fleet-ledger", "receipts.md"), ("fleet-ledger-verify", "receipts.md")],
+)
 def test_a_unit_takes_its_keys_as_the_page_says(units, tmp_path, name, page):
     [drop_in] = [block.text for block in blocks(ROOT / "docs" / "how-to" / page) if block.language == "ini"]
     folder = tmp_path / f"{name}.service.d"
