@@ -6,21 +6,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from fleet.gateway.errors import ErrorBody
 
 _COMPONENTS = "#/components/schemas/"
 
-_BODIES: dict[str, Any] = {}
-"""The schemas of bodies that doors read themselves, by name."""
+_SCHEMAS: dict[str, Any] = {}
+"""The schemas that FastAPI does not find by itself, by name."""
 
 Responses = dict[int | str, dict[str, Any]]
 
 
+def _as_json(model: type[Any]) -> dict[str, Any]:
+    schema = TypeAdapter(model).json_schema(ref_template=_COMPONENTS + "{model}", by_alias=True)
+    _SCHEMAS.update(schema.pop("$defs", {}))
+    _SCHEMAS[model.__name__] = schema
+    return {"application/json": {"schema": {"$ref": _COMPONENTS + model.__name__}}}
+
+
+_ERROR = _as_json(ErrorBody)
+
+
 def error_responses(*statuses: int) -> Responses:
-    """Return the descriptions of answers that are no success."""
-    return {status: {"model": ErrorBody} for status in statuses}
+    """Return the descriptions of answers that are no success.
+
+    They name the schema: given the model, FastAPI would make a validator of it for every status of every door.
+    """
+    return {status: {"content": _ERROR} for status in statuses}
 
 
 STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -29,20 +42,16 @@ STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """Return the `openapi_extra` of a door that reads a body of this model itself, by `fleet.gateway.body`."""
-    schema = model.model_json_schema(ref_template=_COMPONENTS + "{model}", by_alias=True)
-    _BODIES.update(schema.pop("$defs", {}))
-    _BODIES[model.__name__] = schema
-    content = {"application/json": {"schema": {"$ref": _COMPONENTS + model.__name__}}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": _as_json(model)}}
 
 
 def describe(app: FastAPI) -> None:
-    """Let the application describe itself with these bodies."""
+    """Let the application describe itself with these schemas."""
     framework = app.openapi
 
     def openapi() -> Mapping[str, Any]:
         described = framework()
-        described.setdefault("components", {}).setdefault("schemas", {}).update(_BODIES)
+        described.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS)
         return described
 
     app.openapi = openapi  # type: ignore[method-assign, assignment]  # FastAPI's own way

@@ -27,6 +27,9 @@ RULES = load_rules(None, None, "local")
 
 TENANT = "acme"
 
+POSTER = Poster(Permitted([ip_network("127.0.0.0/8")]), SystemResolver())
+"""One for all: it reads every certificate authority of the machine when it is made."""
+
 
 class MemoryTenants:
     """`fleet.gateway.state.Broker` in this process. `refuses`: what it raises in place of an answer."""
@@ -67,8 +70,7 @@ def broker_of(fleet: MemoryFleet) -> MemoryBroker:
 
 
 def doors_to(fleet: MemoryFleet, keys: Keys | None = None) -> Doors:
-    poster = Poster(Permitted([ip_network("127.0.0.0/8")]), SystemResolver())
-    webhooks = WebhookEndpoints(MemoryEndpoints(), Signer(bytes(32)), poster, time.time)
+    webhooks = WebhookEndpoints(MemoryEndpoints(), Signer(bytes(32)), POSTER, time.time)
     return Doors(MemoryTenants(broker_of(fleet)), RULES, keys, TENANT, webhooks=webhooks)
 
 
