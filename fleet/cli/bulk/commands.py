@@ -108,9 +108,10 @@ def submit(
     """Check a file by line, store it on the server, and let the fleet run it; prints the batch's id."""
     from fleet.bulk.lines import DEFAULT_TASK
     from fleet.bulk.reading.sources import TableJobs
-    from fleet.bulk.writing.whole import check_sink
+    from fleet.bulk.writing.whole import check_sink, part_of
     from fleet.cli.bulk.submit import BulkOrder, Wanted
     from fleet.cli.bulk.submit import submit as submit_file
+    from fleet.files import check_output
     from policies.money import nano_of
 
     with friendly(as_json), needs_bulk("fleet bulk submit"):
@@ -119,6 +120,8 @@ def submit(
             table = TableJobs(template, task or DEFAULT_TASK, id_column, _request(fields or []))
         elif task or id_column or fields:
             raise ConfigError("--task" if task else "--id-column" if id_column else "--set", "goes with --template")
+        inputs = [file, *([template] if template else []), *(recorded or [])]
+        check_output("--problems", problems, inputs)
         order = BulkOrder(
             source=file,
             table=table,
@@ -137,7 +140,8 @@ def submit(
             return
         wanted = None
         if output is not None:
-            check_sink(output, overwrite, [file])
+            check_sink(output, overwrite, inputs)
+            check_output("--problems", problems, [output, part_of(output)])
             wanted = Wanted(output, row_order)
         asyncio.run(submit_file(settings_for(nats_url, tenant), Output(as_json), order, wanted))
 

@@ -169,6 +169,27 @@ def test_a_file_that_makes_no_batch_says_why_in_one_line(
     assert asyncio.run(stores.batches.list()) == []
 
 
+@pytest.mark.parametrize("option", ["--problems", "--output"])
+def test_what_a_command_writes_never_replaces_what_it_reads(
+    invoke: Invoke, jobs: Path, tmp_path: Path, option: str
+) -> None:
+    template, linked = tmp_path / "chat.j2", tmp_path / "linked.jsonl"
+    template.write_text("{{ text }}")
+    linked.hardlink_to(jobs)
+    before = jobs.read_bytes()
+    for written in (jobs, linked, template):
+        refused = invoke("bulk", "submit", str(jobs), "--template", str(template), option, str(written), "--overwrite")
+        assert (refused.exit_code, "must not be the input" in refused.stderr) == (1, True)
+    assert (jobs.read_bytes(), template.read_text()) == (before, "{{ text }}")
+
+
+def test_problems_and_results_do_not_go_into_one_file(invoke: Invoke, jobs: Path, tmp_path: Path) -> None:
+    rows = str(tmp_path / "rows.jsonl")
+    jobs.write_text("")
+    for problems in (rows, f"{rows}.part"):
+        assert "--problems" in invoke("bulk", "submit", str(jobs), "-o", rows, "--problems", problems).stderr
+
+
 def test_status_shows_how_far_a_batch_is(invoke: Invoke, stores: Stores, submitted: str) -> None:
     rows = [answer(1, "row-1"), failure(2, "row-2")]
     stores.answered(submitted, rows, status=BatchStatus.IN_PROGRESS, total=3)
