@@ -198,6 +198,6 @@ def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
     said = next((value for name, value in headers if name.lower() == b"retry-after"), b"").decode("latin-1").strip()
     if said.isascii() and said.isdigit():
         return float(said[:9])
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):
         return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
     return None

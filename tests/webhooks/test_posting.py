@@ -123,7 +123,11 @@ async def test_an_address_where_nobody_listens_is_a_failure(receiver: Receiver) 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("120", 120.0), ("0", 0.0), ("soon", None), ("-5", None), ("1" * 40, 111_111_111.0), ("", None)],
+    [
+        *(("120", 120.0), ("0", 0.0), ("soon", None), ("-5", None), ("1" * 40, 111_111_111.0), ("", None)),
+        (f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", None),
+        (f"Mon, 01 Jan 2030 00:00:00 +{'9' * 20}", None),
+    ],
 )
 async def test_retry_after_is_read_in_seconds(receiver: Receiver, header: str, seconds: float | None) -> None:
     receiver.answering = status(503, f"Retry-After: {header}")
