@@ -26,6 +26,9 @@ SWEEP_SECONDS = 2.0
 MOST_RUNS = 50
 """Maximum number of batches that one process runs at once. Others wait, or another process runs them."""
 
+MOST_RUNS_OF_TENANT = 10
+"""The same for one tenant, whose batches may be made to take days: others need not wait until they have ended."""
+
 log = get_logger(__name__)
 
 
@@ -93,11 +96,15 @@ class BatchRunner:
         if running is not None:
             if batch.status is BatchStatus.CANCELLING:
                 running.cancel()
-        elif self._holder.may_take(batch) and len(self._runs) < MOST_RUNS:
+        elif self._holder.may_take(batch) and self._has_room(batch.tenant):
             store = self._batches.batches(batch.tenant)
             entry = await Entry.lease(store, batch, revision, self._holder)
             if entry is not None:
                 self._start(entry)
+
+    def _has_room(self, tenant: str) -> bool:
+        of_tenant = sum(run.entry.batch.tenant == tenant for run in self._runs.values())
+        return len(self._runs) < MOST_RUNS and of_tenant < MOST_RUNS_OF_TENANT
 
     def _start(self, entry: Entry) -> None:
         batch = entry.batch

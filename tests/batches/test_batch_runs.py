@@ -15,6 +15,7 @@ from memory_fleet import echo, failed
 from patience import PATIENCE_SECONDS, eventually
 
 from fleet.app.batches import batch_metrics
+from fleet.batches import runner as batch_runner
 from fleet.batches.wishes import cancel, retry_failed
 from fleet.model.batch import Batch, BatchStatus, Place, Progress
 from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
@@ -451,6 +452,22 @@ async def test_a_batch_is_run_by_one_of_two_runners() -> None:
     assert {each.completed for each in ended} == {20}
     assert set(fleet.runs_of_rows().values()) == {1}
     assert len(fleet.told) == 3
+
+
+async def test_a_tenant_with_many_batches_that_never_end_keeps_no_other_tenant_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch_runner, "MOST_RUNS", 3)
+    monkeypatch.setattr(batch_runner, "MOST_RUNS_OF_TENANT", 2, raising=False)
+    fleet = BatchFleet(lambda job: None if job.tenant == "acme" else echo(job))
+    async with fleet.running() as runner:
+        for _ in range(3):
+            await fleet.submit(as_lines(ROWS))
+        await eventually(lambda: runner.running >= 2)
+        await fleet.submit(as_lines(ROWS), tenant="orbit")
+
+        await eventually(lambda: [batch.tenant for batch in fleet.told] == ["orbit"])
+        assert runner.running == 2
 
 
 async def test_a_batch_whose_end_was_not_told_is_told_of() -> None:

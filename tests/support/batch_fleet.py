@@ -47,12 +47,13 @@ class BatchFleet:
         self.told: list[Batch] = []
         self.announce: Announce = self._tell
 
-    async def submit(self, content: bytes, **options: Any) -> Batch:
-        file = await self.files.create("rows.jsonl")
-        await self.files.append(file.id, content)
-        batch = Batch(new_batch_id(), TENANT, ENDPOINT, file.id, 86_400.0, time.time())
+    async def submit(self, content: bytes, tenant: str = TENANT, **options: Any) -> Batch:
+        files = TenantFiles(self.shelf, tenant)
+        file = await files.create("rows.jsonl")
+        await files.append(file.id, content)
+        batch = Batch(new_batch_id(), tenant, ENDPOINT, file.id, 86_400.0, time.time())
         batch = replace(batch, **options)
-        assert await self.batches.create(batch)
+        assert await TenantBatches(self.shelf, tenant).create(batch)
         return batch
 
     def runner(self, **settings: Any) -> BatchRunner:
