@@ -25,7 +25,7 @@ async def results(
 ) -> None:
     """Write the rows that a batch has so far to a file, as Parquet if its name says so.
 
-    Raises: FleetError if there is no such batch; ConfigError; OSError; QueueUnavailable.
+    Raises: FleetError if there is no such batch, or its rows are gone; ConfigError; OSError; QueueUnavailable.
     """
     check_sink(sink, overwrite)
     async with open_batches(settings) as (files, batches):
@@ -37,7 +37,7 @@ async def results(
 
 
 async def written(files: FileStore, batch: Batch, sink: Path, order: RowOrder) -> int:
-    """Write the rows and return how many. Raises: FleetError if the disk is full; QueueUnavailable."""
+    """Write the rows and return how many. Raises: FleetError if the disk is full, or the rows are gone; QueueUnavailable."""
     form = OutputFormat.PARQUET if sink.suffix == ".parquet" else OutputFormat.JSONL
     try:
         return await fetch(files, batch, sink, order, form)

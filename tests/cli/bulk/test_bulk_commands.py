@@ -234,6 +234,20 @@ def test_results_are_written_at_any_time(
     assert [json.loads(line)["line"] for line in sink.read_text().splitlines()] == [1, 2]
 
 
+def test_rows_that_are_gone_are_told_of_and_replace_nothing(
+    invoke: Invoke, stores: Stores, submitted: str, tmp_path: Path
+) -> None:
+    batch = stores.answered(submitted, [answer(1, "row-1")])
+    sink = tmp_path / "out.jsonl"
+    invoke("bulk", "results", submitted, "-o", str(sink))
+    asyncio.run(stores.files.delete(str(batch.output_file_id)))
+
+    gone = invoke("bulk", "results", submitted, "-o", str(sink), "--overwrite")
+
+    assert (gone.exit_code, f"the rows of {submitted} are gone" in gone.stderr) == (1, True)
+    assert json.loads(sink.read_text())["custom_id"] == "row-1"
+
+
 def test_a_file_called_parquet_is_parquet(invoke: Invoke, stores: Stores, submitted: str, tmp_path: Path) -> None:
     stores.answered(submitted, [answer(1, "row-1", "hi")])
     sink = tmp_path / "out.parquet"
