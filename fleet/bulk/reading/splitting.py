@@ -63,13 +63,22 @@ class LineSplitter:
         if self._length:
             yield self._ended(b"", 0)
 
+    def begun(self) -> Line:
+        """Return the line that has not ended yet, as far as it has come."""
+        return Line(self._number, self._start, bytes(self._begun), not self.is_too_long)
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the line that has not ended yet is over the limit already."""
+        return self._length > self._max_line_bytes
+
     def _take(self, part: bytes) -> None:
         self._length += len(part)
         self._begun += part[: self._max_line_bytes - len(self._begun)]
 
     def _ended(self, part: bytes, break_bytes: int) -> Line:
         self._take(part)
-        line = Line(self._number, self._start, bytes(self._begun), self._length <= self._max_line_bytes)
+        line = self.begun()
         self._number += 1
         self._start += self._length + break_bytes
         self._begun.clear()

@@ -37,7 +37,10 @@ async def results(
 
 
 async def written(files: FileStore, batch: Batch, sink: Path, order: RowOrder) -> int:
-    """Write the rows and return how many. Raises: FleetError if the disk is full, or the rows are gone; QueueUnavailable."""
+    """Write the rows and return how many.
+
+    Raises: FleetError if the disk is full, or the rows are gone; QueueUnavailable.
+    """
     form = OutputFormat.PARQUET if sink.suffix == ".parquet" else OutputFormat.JSONL
     try:
         return await fetch(files, batch, sink, order, form)

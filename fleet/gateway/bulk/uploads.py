@@ -31,9 +31,14 @@ class JsonlCheck:
         self._objects = 0
 
     def feed(self, piece: bytes) -> None:
-        """Check the lines that end in the piece. Raises: ApiError, 400, naming the line and its byte."""
+        """Check the lines that end in the piece, and the length of the one that does not.
+
+        Raises: ApiError, 400, naming the line and its byte.
+        """
         for line in self._splitter.feed(piece):
             self._check(line)
+        if self._splitter.is_too_long:
+            self._check(self._splitter.begun())
 
     def finish(self) -> None:
         """Check the last line, and that there was one. Raises: ApiError as `feed` does."""
