@@ -19,7 +19,8 @@ from queues.jetstream.stores.dead import JetStreamDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal
 from queues.jetstream.stores.keys import JetStreamKeys
 from queues.jetstream.stores.ledger import JetStreamLedger
-from queues.jetstream.streams.topology import Change, TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import Change, apply
 
 open_desk = JetStreamDesk.connect
 """Connects a publisher."""

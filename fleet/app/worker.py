@@ -36,7 +36,8 @@ from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.stores.spend import CellSpendBook
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 
 
 class SystemClock:

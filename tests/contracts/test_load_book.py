@@ -16,7 +16,8 @@ from fleet.ports import LoadBook
 from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import store
 from queues.jetstream.stores.load import JetStreamLoads, MemoryLoads, encode_load
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import Message
 from queues.wire.subjects import load_subject

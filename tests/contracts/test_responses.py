@@ -11,7 +11,8 @@ from fleet.model.errors import InvalidJob
 from fleet.ports import ResponseStore
 from queues.jetstream.client.connection import connect
 from queues.jetstream.stores.responses import JetStreamResponses, MemoryResponses
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.memory import MemoryBroker
 from queues.server.embedded import EmbeddedServer
 

@@ -16,7 +16,8 @@ from queues.jetstream.stores import spend
 from queues.jetstream.stores.cells import Cell, Cells, JetStreamCells, MemoryCells
 from queues.jetstream.stores.page import record_of
 from queues.jetstream.stores.spend import CellSpendBook, accounts_of
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 
 START = 1_795_132_800.0 + 3_600

@@ -33,7 +33,8 @@ from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
 from queues.jetstream.stores.keys import JetStreamKeys, MemoryKeys
 from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.jetstream.webhooks.endpoints import JetStreamEndpoints
 from queues.jetstream.webhooks.events import JetStreamEvents, JetStreamOutbox
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue

@@ -20,7 +20,7 @@ from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.queue import store
 from queues.jetstream.stores.journal import recorded
-from queues.jetstream.streams.topology import CALIBRATION_HISTORY
+from queues.jetstream.streams.configs import CALIBRATION_HISTORY
 from queues.wire.calibration import decode_calibration, encode_calibration
 from queues.wire.letters import Message
 from queues.wire.subjects import CALIBRATIONS, EXPECTED_LAST_SUBJECT_SEQUENCE, calibration_subject

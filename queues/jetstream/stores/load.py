@@ -19,7 +19,7 @@ from fleet.model.job import Lane
 from fleet.model.scaling import LaneLoad, Load
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
-from queues.jetstream.streams.topology import LOAD_MAX_AGE_SECONDS
+from queues.jetstream.streams.configs import LOAD_MAX_AGE_SECONDS
 from queues.wire.letters import Message
 from queues.wire.subjects import LOAD, load_subject
 

@@ -1,4 +1,4 @@
-"""The fleet's streams, and how long each keeps what."""
+"""Makes the fleet's streams as they are described."""
 
 from __future__ import annotations
 
@@ -7,121 +7,27 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
-from typing import Any, Literal
+from typing import Any
 
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from nats.js.api import (
-    DiscardPolicy,
-    RePublish,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-    StreamInfo,
-)
+from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import APIError, ServiceUnavailableError
 
 from fleet.model.delivery import JobsOf
 from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
-from fleet.model.job import FAIR_LANES, Lane
+from fleet.model.job import FAIR_LANES
 from queues.jetstream.causes import NO_JETSTREAM, WAY_OUT, refused
 from queues.jetstream.client.client import PermissionRefused
 from queues.jetstream.codes import Code
 from queues.jetstream.consuming.consumers import drop_consumer
 from queues.jetstream.streams import measuring, shares
-from queues.wire.subjects import (
-    BATCHES,
-    CALIBRATIONS,
-    CANCELS,
-    CONTENT,
-    DEAD,
-    EVENTS,
-    FEEDBACK,
-    FILES,
-    JOBS,
-    KEYS,
-    LARGE_RESULTS,
-    LEDGER,
-    LOAD,
-    RESPONSES,
-    RESULTS,
-    SPEND,
-    STARTS,
-    SUBJECTS,
-    WEBHOOKS,
-    WORK,
-    arrival_subject,
-    job_subject,
-)
-
-HOUR = 3600.0
-DAY = 24 * HOUR
-
-CALIBRATION_HISTORY = 32
-"""Revisions kept of each calibration."""
-
-START_MAX_AGE_SECONDS = 2 * DAY
-"""Seconds for which a started paid call is remembered: longer than a job of any lane lives by default."""
-
-CONTENT_MAX_AGE_SECONDS = 3 * DAY
-"""Seconds that a content waits for the content store at most: a weekend."""
-
-FILE_MAX_AGE_SECONDS = 30 * DAY
-"""Seconds that files and batches are kept."""
-
-EVENT_MAX_AGE_SECONDS = 4 * DAY
-"""Seconds that an event waits for the process that delivers it; each attempt stores a delivery anew."""
-
-MOST_EVENTS = 10_000
-"""Maximum events of one tenant that wait to be handed to its endpoints. It is told of more than that."""
-
-CANCEL_MAX_AGE_SECONDS = DAY
-MOST_CANCELS = 1_000_000
-"""Maximum cancellations kept. The oldest go first; every dispatcher running then has acted on them."""
-
-SPEND_MAX_AGE_SECONDS = 8 * DAY
-"""Seconds that the account of a day is kept: a week to look back on."""
-
-LOAD_MAX_AGE_SECONDS = 60.0
-"""Seconds until the last report of a dispatcher goes: long after the dispatcher has fallen silent."""
-
-RESPONSE_MAX_AGE_SECONDS = 2 * DAY
-"""Seconds that the record of a response is kept: as long as its result, which may come a day later."""
+from queues.jetstream.streams.configs import SHIPPED, TopologySpec, consistent, stream_configs
+from queues.wire.subjects import FILES
 
 
 class TooManyStreams(QueueRefused):
     """Raised if the account allows no further stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopologySpec:
-    """The settings of the streams. Three replicas need a cluster of three servers.
-
-    None asks for the shipped default if a stream is created, and leaves an existing one as its operator set it.
-    """
-
-    replicas: int | None = None
-    storage: Literal["file", "memory"] | None = None
-    duplicate_window_seconds: float | None = None
-    result_max_age_seconds: float | None = None
-    ledger_max_age_seconds: float | None = None
-    dead_max_age_seconds: float | None = None
-    feedback_max_age_seconds: float | None = None
-    shares_anew: bool = False
-    """True to share out the server's room again, though every stream has its bound."""
-
-
-SHIPPED = TopologySpec(
-    replicas=1,
-    storage="file",
-    duplicate_window_seconds=120.0,
-    result_max_age_seconds=DAY,
-    ledger_max_age_seconds=30 * DAY,
-    dead_max_age_seconds=14 * DAY,
-    feedback_max_age_seconds=30 * DAY,
-)
-"""The default of every setting."""
 
 
 class ChangeKind(StrEnum):
@@ -168,11 +74,11 @@ async def _apply_alone(js: Any, spec: TopologySpec) -> Sequence[Change]:
 
 
 async def _found(js: Any) -> shares.Existing:
-    return await shares.found(js, [str(config.name) for config in _streams(SHIPPED)])
+    return await shares.found(js, [str(config.name) for config in stream_configs(SHIPPED)])
 
 
 async def _apply(js: Any, spec: TopologySpec, existing: shares.Existing) -> Sequence[Change]:
-    pairs = zip(_streams(spec), _streams(SHIPPED), strict=True)
+    pairs = zip(stream_configs(spec), stream_configs(SHIPPED), strict=True)
     bounds = {} if spec.storage == "memory" else await shares.bounds(js, existing, spec.replicas, spec.shares_anew)
     await shares.release(js, existing, bounds)
     changes = [await _apply_stream(js, *pair, existing[str(pair[0].name)], bounds) for pair in pairs]
@@ -186,121 +92,12 @@ async def stream_sizes(js: Any) -> Mapping[str, int]:
 
     Raises: QueueUnavailable if the broker does not answer.
     """
-    names = {config.name for config in _streams(SHIPPED)}
+    names = {config.name for config in stream_configs(SHIPPED)}
     try:
         infos = await measuring.all_streams(js)
     except NatsError as error:
         raise _why(error) from error
     return {info.config.name: info.state.messages for info in infos if info.config.name in names}
-
-
-def _streams(spec: TopologySpec) -> Sequence[StreamConfig]:
-    queue: dict[str, Any] = {"retention": RetentionPolicy.WORK_QUEUE, "discard": DiscardPolicy.NEW}
-    told = RePublish(job_subject(Lane.INTERACTIVE, "*"), arrival_subject("{{wildcard(1)}}"), headers_only=True)
-    record: dict[str, Any] = {"retention": RetentionPolicy.LIMITS}
-    return [
-        _stream(spec, JOBS, republish=told, **queue),
-        _stream(spec, WORK, **queue),
-        _stream(
-            spec,
-            RESULTS,
-            max_age=spec.result_max_age_seconds,
-            allow_direct=True,
-            **record,
-        ),
-        _stream(spec, LEDGER, max_age=spec.ledger_max_age_seconds, **record),
-        _stream(spec, DEAD, max_age=spec.dead_max_age_seconds, **record),
-        _stream(
-            spec,
-            FEEDBACK,
-            max_age=spec.feedback_max_age_seconds,
-            **record,
-        ),
-        _stream(spec, STARTS, max_age=START_MAX_AGE_SECONDS, **record),
-        _stream(
-            spec,
-            CANCELS,
-            max_age=CANCEL_MAX_AGE_SECONDS,
-            max_msgs=MOST_CANCELS,
-            max_msgs_per_subject=1,
-            **record,
-        ),
-        # Taken once and then gone, and never in the way: without a store to take them the oldest make room.
-        _stream(spec, CONTENT, max_age=CONTENT_MAX_AGE_SECONDS, retention=RetentionPolicy.WORK_QUEUE),
-        # Full, it refuses: what a batch has written is never pushed out by what another uploads. A chunk of a file that
-        # is deleted is replaced by an empty one.
-        _stream(
-            spec,
-            FILES,
-            max_age=FILE_MAX_AGE_SECONDS,
-            max_msgs_per_subject=1,
-            discard=DiscardPolicy.NEW,
-            allow_direct=True,
-            **record,
-        ),
-        _stream(
-            spec,
-            EVENTS,
-            max_age=EVENT_MAX_AGE_SECONDS,
-            max_msgs_per_subject=MOST_EVENTS,
-            discard_new_per_subject=True,
-            **queue,
-        ),
-        *_buckets(spec, record),
-    ]
-
-
-def _buckets(spec: TopologySpec, record: dict[str, Any]) -> list[StreamConfig]:
-    """Return what NATS clients know as an object store and key-value buckets."""
-    return [
-        _stream(
-            spec,
-            LARGE_RESULTS,
-            max_age=spec.result_max_age_seconds,
-            discard=DiscardPolicy.NEW,
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            **record,
-        ),
-        _stream(spec, CALIBRATIONS, **_KEY_VALUE, **record),
-        _stream(
-            spec,
-            SPEND,
-            max_age=SPEND_MAX_AGE_SECONDS,
-            **_LATEST_VALUE,
-            **record,
-        ),
-        _stream(spec, LOAD, max_age=LOAD_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
-        _stream(spec, KEYS, **_LATEST_VALUE, **record),
-        _stream(spec, BATCHES, max_age=FILE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
-        _stream(spec, RESPONSES, max_age=RESPONSE_MAX_AGE_SECONDS, **_LATEST_VALUE, **record),
-        # An endpoint that is deleted leaves nothing behind.
-        _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **record),
-    ]
-
-
-_KEY_VALUE: dict[str, Any] = {
-    "max_msgs_per_subject": CALIBRATION_HISTORY,
-    "discard": DiscardPolicy.NEW,
-    "allow_direct": True,
-    "allow_rollup_hdrs": True,
-    "deny_delete": True,
-}
-"""Settings that make a stream a key-value bucket for every NATS client."""
-
-_LATEST_VALUE: dict[str, Any] = {**_KEY_VALUE, "max_msgs_per_subject": 1}
-"""Settings of a key-value bucket without history."""
-
-
-def _stream(spec: TopologySpec, name: str, **config: Any) -> StreamConfig:
-    return StreamConfig(
-        name=name,
-        subjects=list(SUBJECTS[name]),
-        storage=None if spec.storage is None else StorageType(spec.storage),
-        num_replicas=spec.replicas,
-        duplicate_window=spec.duplicate_window_seconds,
-        **config,
-    )
 
 
 async def _apply_stream(
@@ -311,7 +108,7 @@ async def _apply_stream(
     wishes = {field: value for field in governed if (value := getattr(wanted, field)) is not None}
     wishes |= shares.settings(shipped if found is None else found.config, bounds.get(name))
     if found is None:
-        made = _consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
+        made = consistent(shipped.evolve(**wishes, first_seq=_first_sequence()))
         try:
             await _permitted(measuring.make(js, made), name, "is not there, and this login")
         except APIError as error:
@@ -322,7 +119,7 @@ async def _apply_stream(
             return Change(name, ChangeKind.CREATED)
     existing = found.config
     missing = [subject for subject in wishes["subjects"] if subject not in existing.subjects]
-    config = _consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
+    config = consistent(existing.evolve(**{**wishes, "subjects": existing.subjects + missing}))
     if name not in bounds and all(getattr(existing, field) == getattr(config, field) for field in governed):
         return Change(name, ChangeKind.UNCHANGED)
     try:
@@ -384,12 +181,6 @@ async def _permitted(change: Awaitable[Any], name: str, state: str) -> None:
         right = str(error).rpartition(" ")[2]
         advice = f"an operator runs `fleet topology apply`, or gives it the right to publish to {right}"
         raise ConfigError(f"streams.{name}", f"{state} may not change that: {advice}") from error
-
-
-def _consistent(config: StreamConfig) -> StreamConfig:
-    """Shorten the duplicate window to the messages' age, as the server demands; age 0 is for ever."""
-    window = min(config.duplicate_window or 0, config.max_age or inf)
-    return config.evolve(duplicate_window=window)
 
 
 _GOVERNED = (

@@ -16,7 +16,8 @@ from fleet.model.result import Result
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import Message, message_of
 

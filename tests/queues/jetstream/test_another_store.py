@@ -23,7 +23,8 @@ from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.dead import JetStreamDeadLetters
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 
 REQUEST = {"messages": [{"role": "user", "content": "All is well."}]}

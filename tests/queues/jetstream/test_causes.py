@@ -24,7 +24,8 @@ from queues.jetstream.consuming.contents import JetStreamContents
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.journal import JetStreamJournal
 from queues.jetstream.stores.ledger import JetStreamLedger
-from queues.jetstream.streams.topology import SHIPPED, TopologySpec, _streams, apply
+from queues.jetstream.streams.configs import SHIPPED, TopologySpec, stream_configs
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import _binary
 from queues.wire.subjects import stream_for
 
@@ -184,7 +185,7 @@ async def test_a_message_that_a_stream_of_somebody_else_took_is_no_accepted_one(
 
 
 def test_every_subject_belongs_to_the_stream_that_the_topology_gives_it() -> None:
-    subjects = {subject: config.name for config in _streams(SHIPPED) for subject in config.subjects}
+    subjects = {subject: config.name for config in stream_configs(SHIPPED) for subject in config.subjects}
     assert {subject: stream_for(subject) for subject in subjects} == subjects
 
 
@@ -199,14 +200,14 @@ async def test_subjects_that_overlap_are_told_with_the_other_stream(serve: Serve
 
 @pytest.mark.parametrize("spare", [0, 1])
 async def test_an_account_that_allows_no_more_than_the_streams_of_the_fleet_has_them(serve: Serve, spare: int) -> None:
-    limits = f"max_streams: {len(_streams(SHIPPED)) + spare}, max_bytes_required: true"
+    limits = f"max_streams: {len(stream_configs(SHIPPED)) + spare}, max_bytes_required: true"
     account = f"accounts {{A {{jetstream {{{limits}}}, users: [{{user: a, password: secret}}]}}}}\n"
     connection = await connect(f"nats://a:secret@127.0.0.1:{serve(JETSTREAM + account)}")
     js = connection.nats.jetstream()
     await apply(js, TopologySpec())
     configs = [info.config for info in await js.streams_info()]
     await connection.close()
-    assert sorted(config.name for config in configs) == sorted(str(config.name) for config in _streams(SHIPPED))
+    assert sorted(config.name for config in configs) == sorted(str(config.name) for config in stream_configs(SHIPPED))
     assert all(config.max_bytes > 0 for config in configs)
 
 

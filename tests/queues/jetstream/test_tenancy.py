@@ -25,7 +25,8 @@ from fleet.model.submission import Submission
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.streams.topology import ChangeKind, TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import ChangeKind, apply
 
 REPORT = Path("build/tenancy.json")
 

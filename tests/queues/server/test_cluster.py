@@ -28,7 +28,8 @@ from fleet.model.submission import Submission
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 
 REPORT = Path("build/leader_kill.json")
 BATCH = 20

@@ -10,7 +10,8 @@ import pytest
 
 from fleet.model.errors import ConfigError, QueueUnavailable
 from queues.jetstream.client.connection import connect
-from queues.jetstream.streams.topology import ChangeKind, TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import ChangeKind, apply
 from queues.server.embedded import EmbeddedServer
 
 

@@ -28,7 +28,8 @@ from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.journal import JetStreamJournal
 from queues.jetstream.stores.spend import accounts_of
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.result import decode_result, encode_result
 from queues.wire.subjects import CALIBRATIONS, DEAD, FEEDBACK, JOBS, LEDGER, RESULTS, SPEND, WORK

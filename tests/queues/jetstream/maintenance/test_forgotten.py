@@ -19,7 +19,8 @@ from fleet.model.result import Work
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.maintenance import forgotten
 from queues.jetstream.queue import JetStreamQueue
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.subjects import consumer_of, filter_of, stream_of
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.errors import QueueUnavailable
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 
 KEY = CalibrationKey("llama-8b", "chat", "short")

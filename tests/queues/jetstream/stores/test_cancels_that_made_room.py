@@ -11,8 +11,9 @@ from patience import PATIENCE_SECONDS
 from queues.jetstream.client.connection import connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.cancels import NEVER_FULL, JetStreamCancels
+from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.shares import FLOORS, LARGEST_CANCEL
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.subjects import CANCELS, cancel_subject
 

@@ -12,7 +12,8 @@ from fleet.model.job import Lane
 from fleet.model.scaling import Load
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.stores.load import JetStreamLoads, MemoryLoads
-from queues.jetstream.streams.topology import TopologySpec, apply
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 from queues.server.permissions import fleet_users
 

@@ -23,9 +23,10 @@ from queues.jetstream.codes import Code
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
 from queues.jetstream.streams import measuring
+from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.measuring import LOCK, PROBE, make, unreserved
 from queues.jetstream.streams.shares import MARK
-from queues.jetstream.streams.topology import ChangeKind, TopologySpec, apply
+from queues.jetstream.streams.topology import ChangeKind, apply
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import Message
 

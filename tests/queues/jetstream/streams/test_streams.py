@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from nats.js.api import DiscardPolicy, RetentionPolicy, StreamConfig
 
+from queues.jetstream.streams.configs import SHIPPED, consistent, stream_configs
 from queues.jetstream.streams.shares import PERCENT
-from queues.jetstream.streams.topology import SHIPPED, _consistent, _streams
 
 WIRE_MD = (Path(__file__).parents[4] / "docs" / "reference" / "wire.md").read_text()
-STREAMS = {str(config.name): _consistent(config) for config in _streams(SHIPPED)}
+STREAMS = {str(config.name): consistent(config) for config in stream_configs(SHIPPED)}
 UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 

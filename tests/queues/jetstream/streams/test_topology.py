@@ -13,7 +13,8 @@ from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.consuming.consumers import ensure_consumer
-from queues.jetstream.streams.topology import Change, ChangeKind, TopologySpec, apply, stream_sizes
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import Change, ChangeKind, apply, stream_sizes
 from queues.server.embedded import EmbeddedServer
 
 SPEC = TopologySpec()

@@ -10,7 +10,8 @@ import pytest
 from fleet.model.errors import QueueRefused
 from fleet.model.webhook import EventType, WebhookDelivery, WebhookEvent
 from queues.jetstream.client.connection import Connection, connect
-from queues.jetstream.streams.topology import MOST_EVENTS, TopologySpec, apply
+from queues.jetstream.streams.configs import MOST_EVENTS, TopologySpec
+from queues.jetstream.streams.topology import apply
 from queues.jetstream.webhooks.events import JetStreamEvents, JetStreamOutbox
 from queues.server.embedded import EmbeddedServer
 
