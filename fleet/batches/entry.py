@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fleet.logs import get_logger
 from fleet.model.batch import Batch
-from fleet.model.errors import LoginRefused, QueueUnavailable
+from fleet.model.errors import LoginRefused, PartMissing, QueueUnavailable
 from fleet.ports import BatchStore
 
 PAUSE_SECONDS = 1.0
@@ -106,11 +106,11 @@ class Entry:
 
 
 async def outlasting(call: Callable[[], Awaitable[Value]]) -> Value:
-    """Return what the call returns, made again while the broker does not answer. Raises: LoginRefused."""
+    """Return what the call returns, made again while the broker does not answer. Raises: LoginRefused, PartMissing."""
     while True:
         try:
             return await call()
-        except LoginRefused:
+        except (LoginRefused, PartMissing):
             raise
         except QueueUnavailable as error:
             log.warning("batch_waits_for_broker", error=str(error))

@@ -20,7 +20,7 @@ from fleet.bulk.outcomes import answered, unfinished, unreadable
 from fleet.bulk.reading.uniqueness import LineSet
 from fleet.logs import get_logger
 from fleet.model.batch import Batch, BatchStatus
-from fleet.model.errors import InvalidJob, LoginRefused, QueueUnavailable
+from fleet.model.errors import InvalidJob, LoginRefused, PartMissing, QueueUnavailable
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 
@@ -160,6 +160,8 @@ class RowsRun:
                 return
             except LoginRefused:
                 raise
+            except PartMissing:
+                return  # as where the file was deleted: what has been submitted is waited for
             except QueueUnavailable as error:
                 log.warning("batch_waits_for_broker", error=str(error))
                 await asyncio.sleep(self._settings.tick_seconds)

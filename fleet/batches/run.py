@@ -16,7 +16,10 @@ from fleet.batches.validating import lines_to_retry, validated
 from fleet.bulk.reading.checking import ValidationReport
 from fleet.bulk.reading.uniqueness import LineSet
 from fleet.model.batch import MOST_PROBLEMS, Batch, BatchStatus, LineProblem
-from fleet.model.errors import FieldError
+from fleet.model.errors import FieldError, PartMissing
+
+MUST_BE_THERE = "must be there until the batch has ended"
+"""What is said of a file that was deleted, or has lost a part, before all its rows were read."""
 
 Announce = Callable[[Batch], Awaitable[None]]
 """Tells others that a batch has ended. Raises: QueueUnavailable; it is called again later."""
@@ -65,6 +68,9 @@ class BatchRun:
             if self.entry.batch.status.is_final:
                 return
             rows = RowsRun(self.entry, self._tenancy, self._known, self._settings, refused, only)
+        except PartMissing:
+            await self.entry.save(partial(_failed, rule=MUST_BE_THERE, at=self._settings.now()))
+            return
         except (FieldError, TypeError, ValueError, KeyError) as error:
             # What no door lets in, as a tenant with a login of its own may have written it.
             await self.entry.save(partial(_failed, rule=str(error), at=self._settings.now()))
@@ -136,6 +142,8 @@ def _failed(batch: Batch, rule: str, at: float) -> Batch:
     problem = LineProblem(0, 0, None, "input_file_id", rule)
     if batch.status.is_final:
         return batch
+    if batch.status is BatchStatus.CANCELLING:
+        return replace(batch, status=BatchStatus.CANCELLED, cancelled_at=at)
     return replace(
         batch,
         status=BatchStatus.FAILED,
@@ -160,5 +168,5 @@ def _ended(batch: Batch, ending: Ending | None, below: int, at: float) -> Batch:
     if ending is not None:
         return replace(batch, status=ending.status, expired_at=at)
     if below < batch.total:
-        return _failed(batch, "must be there until the batch has ended", at)
+        return _failed(batch, MUST_BE_THERE, at)
     return replace(batch, status=BatchStatus.COMPLETED, completed_at=at)

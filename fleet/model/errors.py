@@ -57,6 +57,10 @@ class LoginRefused(QueueRefused):
     """The broker refuses this login, or what it asked for: another login or a right helps, trying again does not."""
 
 
+class PartMissing(QueueRefused):
+    """The broker answered, and a part of a stored file is not there: it is too old, or was lost."""
+
+
 class LedgerUnavailable(FleetError):
     """The ledger's database cannot be reached, or did not confirm. Nothing is lost: the stream still has it."""
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from fleet.logs import get_logger
 from fleet.model.batch import FILE_ID, Batch, Purpose, Segment, StoredFile, errors_id
-from fleet.model.errors import QueueUnavailable
+from fleet.model.errors import PartMissing, QueueUnavailable
 from queues.batches.lists import add_to_list, ids_in_list, remove_from_list
 from queues.batches.shelf import PAUSE_SECONDS, Shelf, rewrite
 from queues.wire.batches.records import Claim, decode_batch, decode_claim, decode_file, encode_claim, encode_file
@@ -30,6 +30,10 @@ EMPTIED_AT_ONCE = 1_000
 
 ENTRIES_AT_ONCE = 100
 """Entries asked for at once."""
+
+MISSING_TRIES = 10
+MISSING_PAUSE_SECONDS = 0.5
+"""How often, and how many seconds apart, a chunk that is not there is asked for: one server of a cluster may lag."""
 
 log = get_logger(__name__)
 
@@ -118,11 +122,22 @@ class TenantFiles:
         parts = _parts(file, max(0, start), file.bytes if end is None else min(end, file.bytes))
         while portion := list(islice(parts, CHUNKS_AT_ONCE)):
             subjects = [self._subject(file.id, segment, number) for segment, number, _ in portion]
-            found = await self._shelf.chunks(subjects)
-            for chunk, (segment, _, part) in zip(found, portion, strict=True):
-                if chunk is None or len(chunk) < part.stop:  # the file was deleted a moment ago
-                    raise QueueUnavailable(f"{file.id}: a part of segment {segment.name} cannot be read")
+            needed = [part.stop for _, _, part in portion]
+            for chunk, (_, _, part) in zip(await self._chunks(file_id, subjects, needed), portion, strict=True):
                 yield chunk[part]
+
+    async def _chunks(self, file_id: str, subjects: Sequence[str], needed: Sequence[int]) -> Sequence[bytes]:
+        """Return the chunks, at least so many bytes of each; a server that lags is asked again. Raises: PartMissing."""
+        for _ in range(MISSING_TRIES):
+            found = await self._shelf.chunks(subjects)
+            there = [chunk for chunk in found if chunk is not None]
+            if len(there) == len(subjects):
+                break
+            await asyncio.sleep(MISSING_PAUSE_SECONDS)
+        # A short one is of a file that was deleted a moment ago, or was never what its entry says.
+        if len(there) < len(subjects) or any(len(chunk) < size for chunk, size in zip(there, needed, strict=True)):
+            raise PartMissing(f"{file_id}: a part of it cannot be read")
+        return there
 
     async def list(self) -> Sequence[StoredFile]:
         ids = await ids_in_list(self._shelf, self._tenant, "file")

@@ -83,6 +83,10 @@ class MemoryShelf:
         await asyncio.sleep(0)
         return [self._chunks.get(subject) for subject in subjects]
 
+    def lose_chunks(self) -> None:
+        """Forget every chunk, as a broker does with what is too old."""
+        self._chunks.clear()
+
     async def keys(self, ending: str) -> Sequence[str]:
         return sorted(key for key, cell in self._cells.items() if cell.value and _matches(f"*.{ending}", key))
 

@@ -22,6 +22,7 @@ from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
 from fleet.model.job import Job, JobOptions
 from fleet.model.result import Result
 from fleet.model.submission import Submission
+from queues.batches import files
 
 ROWS = [openai_row(number) for number in range(1, 21)]
 
@@ -169,6 +170,40 @@ async def test_a_file_that_is_not_there_fails_the_batch() -> None:
     batch = await run(BatchFleet(), b"", input_file_id=f"file-{'0' * 24}")
 
     assert (batch.status, batch.problems[0].rule) == (BatchStatus.FAILED, "must be a file of yours")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [(BatchStatus.VALIDATING, "failed"), (BatchStatus.CANCELLING, "cancelled")]
+)
+async def test_a_file_that_has_lost_a_part_ends_its_batch(
+    monkeypatch: pytest.MonkeyPatch, asked: BatchStatus, status: str
+) -> None:
+    monkeypatch.setattr(files, "MISSING_PAUSE_SECONDS", 0.0)
+    fleet = BatchFleet()
+    batch = await fleet.submit(as_lines(ROWS), status=asked, total=20 if asked is BatchStatus.CANCELLING else 0)
+    fleet.shelf.lose_chunks()
+    async with fleet.running():
+        ended = await fleet.ended(batch)
+
+    assert ended.status == status
+    assert [each.rule for each in ended.problems] == (
+        ["must be there until the batch has ended"] if status == "failed" else []
+    )
+
+
+async def test_a_part_that_is_lost_while_rows_run_ends_the_batch_with_what_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "MISSING_PAUSE_SECONDS", 0.0)
+    fleet = BatchFleet(lambda job: None)
+    batch = await fleet.submit(as_lines(ROWS))
+    async with fleet.running(window=5):
+        await eventually(lambda: len(fleet.jobs.jobs) == 5)
+    fleet.shelf.lose_chunks()
+    async with fleet.running(window=5):
+        ended = await fleet.ended(batch)
+
+    assert (ended.status, ended.total) == (BatchStatus.FAILED, 20)
 
 
 async def test_lines_may_end_as_on_windows_begin_with_a_mark_and_hold_any_character() -> None:
