@@ -211,8 +211,15 @@ async def retrieve_file_content(file_id: FileId, request: Request, who: WhoCalls
     }
     if part.is_partial:
         headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{total}"
-    content = files.read(file_id, part.start, part.end)
+    content = _while_admitted(request, files.read(file_id, part.start, part.end))
     return StreamingResponse(content, 206 if part.is_partial else 200, headers, media_type="application/octet-stream")
+
+
+async def _while_admitted(request: Request, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the content for as long as the caller's key is in force. Raises: ApiError, which breaks the answer off."""
+    async for piece in content:
+        await check(request)
+        yield piece
 
 
 async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 import httpx
@@ -182,6 +182,26 @@ async def test_a_key_that_is_revoked_in_the_middle_of_an_upload_ends_it(both: Tw
 
     assert code_of(refused) == (401, "invalid_api_key")
     assert await both.tenants.files("acme").list() == []
+
+
+async def test_a_key_that_is_revoked_in_the_middle_of_a_download_ends_it(
+    both: TwoTenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queues.batches.files.CHUNKS_AT_ONCE", 1)
+    lines = LINE * (300_000 // len(LINE))
+    stored = await send(both, part("purpose", b"batch") + part("file", lines, "rows.jsonl") + END)
+    chunks, asked = both.tenants.shelf.chunks, list[str]()
+
+    async def revoked_at_the_second(subjects: Sequence[str]) -> list[bytes | None]:
+        asked.extend(subjects)
+        if len(asked) == 2:
+            await both.revoke(both.acme)
+        return await chunks(subjects)
+
+    monkeypatch.setattr(both.tenants.shelf, "chunks", revoked_at_the_second)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await both.acme.http.get(f"/v1/files/{stored.json()['id']}/content")
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(
