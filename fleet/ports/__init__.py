@@ -1,0 +1,35 @@
+"""The seams of the fleet: small Protocols, declared by the code that uses them.
+
+The queue and the desk have a real and an in-process implementation each, and both pass the same contract suite.
+"""
+
+from __future__ import annotations
+
+from fleet.ports.batches import AllBatches, BatchStore, FileStore
+from fleet.ports.dispatching import Backend, Capacities, Clock, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
+from fleet.ports.records import DeadLetters, Journal, LedgerFeed
+from fleet.ports.stores import CalibrationStore, KeyStore, ResponseStore
+
+__all__ = [
+    "AllBatches",
+    "Backend",
+    "BatchStore",
+    "CalibrationStore",
+    "Cancels",
+    "Capacities",
+    "Clock",
+    "DeadLetters",
+    "EventOutbox",
+    "FileStore",
+    "JobDesk",
+    "JobQueue",
+    "Journal",
+    "KeyStore",
+    "LedgerFeed",
+    "LoadBook",
+    "Recorder",
+    "ResponseStore",
+    "SpendBook",
+    "Tracer",
+]

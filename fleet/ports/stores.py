@@ -1,0 +1,61 @@
+"""The seams of what is kept and looked up by a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from fleet.model.api_key import ApiKey
+from fleet.model.calibration import Calibration, CalibrationKey
+
+
+class ResponseStore(Protocol):
+    """The records of one tenant's responses, by the ids of their jobs. Every method raises `QueueUnavailable`."""
+
+    async def get(self, job_id: str) -> bytes | None:
+        """Return the record, or None if there is none. Raises: InvalidJob if `job_id` cannot be an id."""
+
+    async def put(self, job_id: str, record: bytes) -> None:
+        """Store the record in place of any other."""
+
+    async def delete(self, job_id: str) -> None:
+        """Remove the record, if there is one."""
+
+
+class CalibrationStore(Protocol):
+    """The calibrations in force. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[CalibrationKey, Calibration]:
+        """Return the latest calibration of every key; those that cannot be read are left out and logged."""
+
+    async def put(self, calibrations: Sequence[Calibration]) -> None:
+        """Put the calibrations in force; the ones before them stay in their history."""
+
+    async def roll_back(self, key: CalibrationKey) -> Calibration:
+        """Put the one before the latest in force again, under a version that says so, and return it.
+
+        Raises: ConfigError if there is none.
+        """
+
+    async def watch(self, on_change: Callable[[Mapping[CalibrationKey, Calibration]], None]) -> None:
+        """Pass all calibrations in force to `on_change`, now and after each change, until cancelled, outages or not."""
+
+    async def close(self) -> None: ...
+
+
+class KeyStore(Protocol):
+    """The API keys of all tenants. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[str, ApiKey]:
+        """Return every key by its id, the expired and the revoked too; those that cannot be read are logged."""
+
+    async def add(self, key: ApiKey) -> None:
+        """Store a new key."""
+
+    async def revoke(self, key_id: str, at: float) -> ApiKey | None:
+        """End the key at `at`, unless it has ended before, and return it; None if there is none of this id."""
+
+    async def watch(self, on_change: Callable[[Mapping[str, ApiKey]], None]) -> None:
+        """Pass all keys to `on_change`, now and after each change, until cancelled, outages or not."""
+
+    async def close(self) -> None: ...
