@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from batch_fleet import BatchFleet, as_lines, openai_row
-from counted_jobs import series
+from batch_fleet import ROWS, BatchFleet, as_lines, custom_ids, openai_row
 from memory_fleet import echo, failed
 from patience import PATIENCE_SECONDS, eventually
 
-from fleet.app.batches import batch_metrics
-from fleet.batches import runner as batch_runner
-from fleet.batches.wishes import cancel, retry_failed
 from fleet.model.batch import Batch, BatchStatus, Place, Progress
-from fleet.model.errors import ConfigError, InvalidJob, QueueUnavailable
+from fleet.model.errors import InvalidJob
 from fleet.model.job import Job, JobOptions
 from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.batches import files
-
-ROWS = [openai_row(number) for number in range(1, 21)]
-
-
-def custom_ids(lines: list[dict[str, Any]]) -> list[str]:
-    return sorted(line["custom_id"] for line in lines)
 
 
 async def run(fleet: BatchFleet, content: bytes, **options: Any) -> Batch:
@@ -52,16 +41,6 @@ async def test_every_row_is_answered_once_and_counted() -> None:
     assert set(fleet.runs_of_rows().values()) == {1}
     assert [each.id for each in fleet.told] == [batch.id]
     assert batch.in_progress_at and batch.finalizing_at and batch.completed_at
-
-
-async def test_a_runner_tells_how_many_batches_it_runs() -> None:
-    fleet = BatchFleet(lambda job: None)  # a fleet that answers nothing
-    async with fleet.running() as runner:
-        assert series(list(batch_metrics(runner))) == {("fleet.batches_running", ()): 0}
-        for _ in range(2):
-            await fleet.submit(as_lines(ROWS))
-        await eventually(lambda: series(list(batch_metrics(runner))) == {("fleet.batches_running", ()): 2})
-    assert runner.running == 0
 
 
 async def test_what_has_come_is_readable_while_the_batch_runs() -> None:
@@ -280,155 +259,6 @@ async def test_no_more_rows_are_in_flight_than_the_window_has() -> None:
         assert (await fleet.ended(batch)).completed == 20
 
 
-# how a batch ends before its rows do
-
-
-async def test_a_cancelled_batch_keeps_what_it_has_and_says_of_the_rest_that_it_was_cancelled() -> None:
-    fleet = BatchFleet(lambda job: None)
-    async with fleet.running(window=3):
-        batch = await fleet.submit(as_lines(ROWS))
-        await eventually(lambda: len(fleet.jobs.jobs) == 3)
-        await fleet.jobs.publish(echo(fleet.jobs.jobs[0]))
-        await eventually(lambda: len(fleet.jobs.jobs) == 4)
-        await cancel(fleet.batches, batch.id, time.time())
-        wished = await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
-        assert wished
-        await fleet.jobs.publish(*map(echo, fleet.jobs.jobs[1:]))
-        ended = await fleet.ended(batch)
-
-    assert (ended.status, ended.completed, ended.failed) == (BatchStatus.CANCELLED, 4, 16)
-    errors = await fleet.lines(ended.error_file_id)
-    assert {line["error"]["code"] for line in errors} == {"batch_cancelled"}
-    assert len(errors) + len(await fleet.lines(ended.output_file_id)) == 20
-    assert len(fleet.jobs.jobs) == 4, "nothing more was submitted"
-    assert ended.cancelled_at and ended.cancelling_at
-
-
-async def test_a_batch_that_is_cancelled_before_it_runs_ends_with_nothing() -> None:
-    fleet = BatchFleet()
-    batch = await fleet.submit(as_lines(ROWS))
-    await cancel(fleet.batches, batch.id, time.time())
-
-    async with fleet.running():
-        ended = await fleet.ended(batch)
-
-    assert (ended.status, ended.total, ended.output_file_id, ended.error_file_id) == (
-        BatchStatus.CANCELLED,
-        0,
-        None,
-        None,
-    )
-    assert fleet.jobs.jobs == []
-
-
-async def test_cancelling_twice_or_what_has_ended_changes_nothing() -> None:
-    fleet = BatchFleet()
-    batch = await fleet.submit(as_lines(ROWS))
-    first = await cancel(fleet.batches, batch.id, 5.0)
-    assert await cancel(fleet.batches, batch.id, 9.0) == first
-    async with fleet.running():
-        ended = await fleet.ended(batch)
-
-    assert await cancel(fleet.batches, batch.id, 9.0) == ended
-    assert await cancel(fleet.batches, f"batch_{'0' * 24}", 9.0) is None
-
-
-async def test_a_batch_that_expires_says_so_of_every_row_without_a_result() -> None:
-    fleet = BatchFleet(lambda job: None)
-    clock = [time.time()]
-    async with fleet.running(window=3, now=lambda: clock[0]):
-        batch = await fleet.submit(as_lines(ROWS), completion_window_seconds=3600.0)
-        await eventually(lambda: len(fleet.jobs.jobs) == 3)
-        clock[0] += 3601.0
-        await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
-        await fleet.jobs.publish(*map(echo, fleet.jobs.jobs))
-        ended = await fleet.ended(batch)
-
-    assert (ended.status, ended.completed, ended.failed) == (BatchStatus.EXPIRED, 3, 17)
-    assert {line["error"]["code"] for line in await fleet.lines(ended.error_file_id)} == {"batch_expired"}
-    assert ended.expired_at == clock[0]
-
-
-async def test_rows_that_do_not_end_keep_a_cancelled_batch_from_ending_for_a_while_only() -> None:
-    fleet = BatchFleet(lambda job: None)
-    clock = [0.0]
-    async with fleet.running(window=3, monotonic=lambda: clock[0]):
-        batch = await fleet.submit(as_lines(ROWS))
-        await eventually(lambda: len(fleet.jobs.jobs) == 3)
-        await cancel(fleet.batches, batch.id, time.time())
-        await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
-        clock[0] += 601.0
-        ended = await fleet.ended(batch)
-
-    assert (ended.status, ended.failed) == (BatchStatus.CANCELLED, 20)
-
-
-# again
-
-
-async def test_retrying_runs_the_rows_without_an_answer_and_no_others() -> None:
-    fleet = BatchFleet(lambda job: failed(job) if "7" in str(job.request) else echo(job))
-    async with fleet.running():
-        first = await fleet.ended(await fleet.submit(as_lines(ROWS), metadata={"night": "1"}))
-        fleet.jobs.answer = echo
-        before = len(fleet.jobs.jobs)
-        again = await retry_failed(fleet.batches, first.id, time.time())
-        assert again is not None
-        second = await fleet.ended(again)
-
-    assert (first.completed, first.failed) == (18, 2)
-    assert (second.total, second.completed, second.failed, second.retries) == (2, 2, 0, first.id)
-    assert custom_ids(await fleet.lines(second.output_file_id)) == ["row-17", "row-7"]
-    assert [line["line"] for line in await fleet.lines(second.output_file_id)] == [7, 17]
-    assert len(fleet.jobs.jobs) == before + 2
-    assert second.metadata == {"night": "1"}
-
-
-async def test_a_cancelled_batch_is_retried_from_where_it_was() -> None:
-    fleet = BatchFleet(lambda job: None)
-    async with fleet.running(window=3):
-        first = await fleet.submit(as_lines(ROWS))
-        await eventually(lambda: len(fleet.jobs.jobs) == 3)
-        await cancel(fleet.batches, first.id, time.time())
-        await eventually(lambda: len(fleet.jobs.broker.stored("cancels")) == 3)
-        await fleet.jobs.publish(*map(echo, fleet.jobs.jobs))
-        await fleet.ended(first)
-        fleet.jobs.answer = echo
-        again = await retry_failed(fleet.batches, first.id, time.time())
-        assert again is not None
-        second = await fleet.ended(again)
-
-    assert (second.total, second.completed) == (17, 17)
-    assert len(fleet.jobs.jobs) == 20, "no row ran twice"
-
-
-async def test_a_line_that_is_no_job_is_not_retried() -> None:
-    fleet = BatchFleet(lambda job: failed(job) if "Row 7." in str(job.request) else echo(job))
-    async with fleet.running():
-        first = await fleet.ended(await fleet.submit(as_lines(ROWS) + b"{\n", keep_going=True))
-        fleet.jobs.answer = echo
-        again = await retry_failed(fleet.batches, first.id, time.time())
-        assert again is not None
-        second = await fleet.ended(again)
-
-    assert (first.failed, second.total, second.completed) == (2, 1, 1)
-
-
-async def test_only_what_has_ended_and_lacks_answers_is_retried() -> None:
-    fleet = BatchFleet()
-    batch = await fleet.submit(as_lines(ROWS))
-    with pytest.raises(ConfigError, match="has not ended"):
-        await retry_failed(fleet.batches, batch.id, 9.0)
-    async with fleet.running():
-        await fleet.ended(batch)
-    with pytest.raises(ConfigError, match="no row to retry"):
-        await retry_failed(fleet.batches, batch.id, 9.0)
-    assert await retry_failed(fleet.batches, f"batch_{'0' * 24}", 9.0) is None
-
-
-# money
-
-
 async def test_all_rows_together_are_never_allowed_more_than_the_batch_may_cost() -> None:
     def spend_all(job: Job) -> Result:
         assert job.max_cost_usd is not None
@@ -442,93 +272,3 @@ async def test_all_rows_together_are_never_allowed_more_than_the_batch_may_cost(
 
     assert batch.completed == 20
     assert 990_000_000 <= batch.cost_nano_usd <= 1_000_000_000
-
-
-# the death of a runner
-
-
-async def test_another_runner_goes_on_where_one_has_handed_over() -> None:
-    fleet = BatchFleet(lambda job: None)
-    batch = await fleet.submit(as_lines(ROWS))
-    async with fleet.jobs.running():
-        async with fleet.runs(window=5):
-            await eventually(lambda: len(fleet.jobs.jobs) == 5)
-            await fleet.jobs.publish(*map(echo, fleet.jobs.jobs[:2]))
-            await eventually(lambda: len(fleet.jobs.jobs) == 7)
-        answered = fleet.jobs.jobs[2:]
-        fleet.jobs.answer = echo
-        async with fleet.runs(window=5):
-            await fleet.jobs.publish(*map(echo, answered))
-            ended = await fleet.ended(batch)
-
-    assert (ended.completed, ended.failed) == (20, 0)
-    assert custom_ids(await fleet.lines(ended.output_file_id)) == custom_ids(ROWS)
-    assert set(fleet.runs_of_rows().values()) == {1}
-
-
-async def test_a_row_that_waited_longer_than_the_broker_remembers_ids_is_not_submitted_again() -> None:
-    fleet = BatchFleet(echo)
-    fleet.jobs.broker._duplicate_window_seconds = 0.0
-    batch = await fleet.submit(as_lines(ROWS))
-    async with fleet.runs(window=5):
-        await eventually(lambda: fleet.jobs.broker.depths().jobs.total() == 5)
-    async with fleet.runs(window=5), fleet.jobs.running():
-        ended = await fleet.ended(batch)
-
-    assert ended.completed == 20
-    assert set(fleet.runs_of_rows().values()) == {1}
-
-
-async def test_a_batch_is_run_by_one_of_two_runners() -> None:
-    fleet = BatchFleet()
-    async with fleet.running(), fleet.runs():
-        ended = [await fleet.ended(await fleet.submit(as_lines(ROWS))) for _ in range(3)]
-
-    assert {each.completed for each in ended} == {20}
-    assert set(fleet.runs_of_rows().values()) == {1}
-    assert len(fleet.told) == 3
-
-
-async def test_a_tenant_with_many_batches_that_never_end_keeps_no_other_tenant_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(batch_runner, "MOST_RUNS", 3)
-    monkeypatch.setattr(batch_runner, "MOST_RUNS_OF_TENANT", 2, raising=False)
-    fleet = BatchFleet(lambda job: None if job.tenant == "acme" else echo(job))
-    async with fleet.running() as runner:
-        for _ in range(3):
-            await fleet.submit(as_lines(ROWS))
-        await eventually(lambda: runner.running >= 2)
-        await fleet.submit(as_lines(ROWS), tenant="orbit")
-
-        await eventually(lambda: [batch.tenant for batch in fleet.told] == ["orbit"])
-        assert runner.running == 2
-
-
-async def test_a_batch_whose_end_was_not_told_is_told_of() -> None:
-    fleet = BatchFleet()
-    batch = await fleet.submit(as_lines(ROWS), status=BatchStatus.COMPLETED, completed_at=5.0)
-
-    async with fleet.running():
-        await fleet.ended(batch)
-
-    assert [each.id for each in fleet.told] == [batch.id]
-    assert fleet.jobs.jobs == []
-
-
-async def test_an_end_that_cannot_be_told_now_is_told_later_and_keeps_no_other_batch_waiting() -> None:
-    fleet = BatchFleet()
-    refusals = [QueueUnavailable("no room for events")] * 2
-
-    async def full(batch: Batch) -> None:
-        if refusals:
-            raise refusals.pop()
-        fleet.told.append(batch)
-
-    fleet.announce = full
-    async with fleet.running(lease_seconds=0.05):
-        batch = await fleet.ended(await fleet.submit(as_lines(ROWS)))
-
-    assert batch.status is BatchStatus.COMPLETED
-    assert [each.id for each in fleet.told] == [batch.id]
-    assert set(fleet.runs_of_rows().values()) == {1}

@@ -36,6 +36,13 @@ def as_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
+ROWS = [openai_row(number) for number in range(1, 21)]
+
+
+def custom_ids(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted(line["custom_id"] for line in lines)
+
+
 class BatchFleet:
     """A broker in memory with a fleet behind it. `told` are the ends that were announced."""
 
