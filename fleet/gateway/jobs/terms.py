@@ -74,6 +74,9 @@ class TermsHeaders(BaseModel):
 
 Terms = Annotated[TermsHeaders, Header()]
 
+_PREFIX = "x-fleet-"
+_KNOWN = frozenset(name.replace("_", "-") for name in TermsHeaders.model_fields)
+
 
 def job_of(
     request: ChatRequest,
@@ -88,6 +91,7 @@ def job_of(
 
     Raises: ApiError for whatever a dispatcher would reject; the caller need not wait to hear of it.
     """
+    _refuse_unknown(headers)
     options = {**terms.options(), "lane": LANES[service_tier], "metadata": metadata or {}}
     task, now = options.pop("task"), doors.now()
     traceparent = traceparent_in({TRACEPARENT: headers.get(TRACEPARENT, "")})
@@ -95,6 +99,14 @@ def job_of(
     job_id = doors.sent_before.job_id(headers, caller.tenant, said, now)
     submission = submission_of(job_id, task, request, options, now, traceparent)
     return submission, _accepted(submission, caller.tenant, now, doors)
+
+
+def _refuse_unknown(headers: Mapping[str, str]) -> None:
+    """Raises: ApiError for a header of ours that there is not: a misspelt one would change nothing in silence."""
+    for name in headers:
+        if name.startswith(_PREFIX) and name not in _KNOWN:
+            known = ", ".join(sorted(_KNOWN))
+            raise ApiError(400, f"{name[:64]} is not a known header; there are {known}.", param=name[:64])
 
 
 def _accepted(submission: Submission, tenant: str, now: float, doors: Doors) -> Job:
@@ -127,7 +139,11 @@ def refused(problem: Problem, doors: Doors, model: object = None) -> ApiError:
 
 
 def _param(field: str | None) -> str | None:
-    return None if field is None else field.removeprefix("request.")
+    """Return the field as its sender names it: one of the body, or the header that says it."""
+    if field is None:
+        return None
+    header = f"{_PREFIX}{field.partition('.')[0].replace('_', '-')}"
+    return header if header in _KNOWN else field.removeprefix("request.")
 
 
 def _names(text: str) -> list[str]:
