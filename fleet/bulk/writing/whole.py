@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,10 +33,13 @@ def part_of(sink: Path) -> Path:
 def whole_file(sink: Path) -> Iterator[Path]:
     """Provide the path to write to. The file appears as `sink` at the end; if anything fails there is none.
 
-    So a disk that fills is not left full. Raises: OSError.
+    So a disk that fills is not left full. Raises: OSError; ConfigError where another command writes the same file.
     """
     part = part_of(sink)
-    part.unlink(missing_ok=True)  # of a crash, or a link to somewhere else
+    try:
+        descriptor = _claim(part)
+    except BlockingIOError:
+        raise ConfigError("--output", f"{sink} is being written by another command") from None
     try:
         yield part
         sync(part)
@@ -44,3 +48,24 @@ def whole_file(sink: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def _claim(part: Path) -> int:
+    """Return a descriptor of the new, empty part, locked for as long as it is open.
+
+    Raises: BlockingIOError where somebody else has it.
+    """
+    if part.is_symlink():
+        part.unlink()
+    elif part.exists():  # of a crash, unless it is locked
+        with part.open("rb") as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        raise BlockingIOError from None
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor

@@ -80,3 +80,18 @@ def test_an_input_a_folder_or_a_device_is_never_an_output(sink: Path, tmp_path: 
     ):
         with pytest.raises(ConfigError, match=rule):
             check_sink(output, overwrite, inputs)
+
+
+def test_two_commands_do_not_write_one_file(sink: Path) -> None:
+    with whole_file(sink) as part:
+        part.write_text("the first one's")
+        with pytest.raises(ConfigError, match="is being written by another command"), whole_file(sink):
+            raise AssertionError("the second one writes")
+    assert sink.read_text() == "the first one's"
+
+
+def test_what_a_crash_left_is_written_anew(sink: Path) -> None:
+    part_of(sink).write_text("half a line")
+    with whole_file(sink) as part:
+        assert part.read_text() == ""
+    assert sink.read_text() == ""
