@@ -26,6 +26,7 @@ from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features,
 from fleet.model.calibration import Probe
 from fleet.model.errors import (
     ConfigError,
+    DuplicateJob,
     FieldError,
     FleetError,
     InvalidFeedback,
@@ -50,6 +51,7 @@ __all__ = [
     "ChatRequest",
     "ConfigError",
     "Credentials",
+    "DuplicateJob",
     "Failure",
     "FailureKind",
     "Features",
@@ -133,18 +135,24 @@ class FleetClient:
         task: str,
         messages: Sequence[Mapping[str, Any]] | None = None,
         request: ChatRequest | None = None,
+        only_new: bool = False,
         **options: Unpack[JobOptions],
     ) -> str:
         """Store a job and return its id; once this returns, the job will get exactly one result.
 
-        Raises: InvalidJob, QueueUnavailable (repeat with the same `id`: it cannot run twice).
+        An `id` that was there already stands for the job that it came with, whatever is sent with it now; `only_new`
+        makes that an error. Raises: InvalidJob, DuplicateJob, QueueUnavailable (repeat with the same `id`: it cannot
+        run twice).
         """
         job = submission(task=task, messages=messages, request=request, **options)
-        await self._desk.submit([job])
+        await self._store(job, only_new)
         return job.id
 
     async def submit_many(self, submissions: Sequence[Submission]) -> Sequence[bool]:
-        """Store jobs made by `submission`; False where the id was there already. Raises: QueueUnavailable."""
+        """Store jobs made by `submission`; False where the id came within the last two minutes.
+
+        Raises: QueueUnavailable.
+        """
         return await self._desk.submit(submissions)
 
     async def run(
@@ -154,16 +162,27 @@ class FleetClient:
         messages: Sequence[Mapping[str, Any]] | None = None,
         request: ChatRequest | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        only_new: bool = False,
         **options: Unpack[JobOptions],
     ) -> Result:
         """Submit a job and wait for its result, across reconnects.
 
-        Raises: TimeoutError after `timeout_seconds`, naming the job, which goes on; InvalidJob; QueueUnavailable.
+        Where the `id` was there already, the result is that of the earlier job, as `submit` says.
+        Raises: TimeoutError after `timeout_seconds`, naming the job, which goes on; InvalidJob; DuplicateJob;
+        QueueUnavailable.
         """
         job = submission(task=task, messages=messages, request=request, **options)
         with self._inbox.expecting(job.id) as awaited:
-            await self._desk.submit([job])
+            await self._store(job, only_new)
             return await _within(timeout_seconds, awaited, job.id)
+
+    async def _store(self, job: Submission, only_new: bool) -> None:
+        """Store the job; with `only_new` ask for a result first, as the queue remembers ids for two minutes only."""
+        if only_new and await self._inbox.stored(job.id) is not None:
+            raise DuplicateJob(job.id)
+        [is_new] = await self._desk.submit([job])
+        if only_new and not is_new:
+            raise DuplicateJob(job.id)
 
     async def wait(self, job_id: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> Result:
         """The result of a job submitted before, now or once there is one. Raises: TimeoutError; QueueUnavailable."""

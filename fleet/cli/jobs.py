@@ -38,18 +38,27 @@ async def submit(
     options: JobOptions,
     wait_seconds: float | None,
 ) -> None:
-    """Submit one job; with `wait_seconds`, show its result.
+    """Submit one job; with `wait_seconds`, show its result. Say so if the id was there already.
 
     Raises: TimeoutError if there is no result in time.
     """
+    from fleet.client import DuplicateJob
+
+    result, is_duplicate = None, False
     with _callers_span(os.environ):
         async with open_client(settings) as client:
+            try:
+                only_new = options.get("id") is not None
+                job_id = await client.submit(task=task, request=request, only_new=only_new, **options)
+            except DuplicateJob as error:
+                job_id, is_duplicate = error.job_id, True
+                output.progress("this id was there already: what was sent now is not run, the result is that job's")
             if wait_seconds is not None:
-                result = await client.run(task=task, request=request, timeout_seconds=wait_seconds, **options)
-                show_result(result, output)
-                return
-            job_id = await client.submit(task=task, request=request, **options)
-    output.object({"id": job_id})
+                result = await client.wait(job_id, timeout_seconds=wait_seconds)
+    if result is not None:
+        show_result(result, output, is_duplicate)
+        return
+    output.object({"id": job_id} | ({"duplicate": True} if is_duplicate else {}))
     output.say(job_id)
 
 
@@ -134,11 +143,12 @@ def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
     return request
 
 
-def show_result(result: Result, output: Output) -> None:
-    """Show the answer or the problem, then how it came about."""
+def show_result(result: Result, output: Output, is_duplicate: bool = False) -> None:
+    """Show the answer or the problem, then how it came about; in JSON, whether the job was an earlier one."""
     from queues.wire.result import encode_result
 
-    output.object(encode_result(result))
+    encoded = encode_result(result)
+    output.object({**json.loads(encoded), "duplicate": True} if is_duplicate else encoded)
     answer = result.answer.text if result.answer else ""
     output.say(answer or (_told(result.problem) if result.problem else result.reason))
     facts = Table.grid(padding=(0, 2))

@@ -3,6 +3,7 @@
 FleetError
 ├── ConfigError        settings, rules or catalogue are wrong; names the field and the rule
 ├── InvalidJob         a job cannot be accepted; names the field and the rule
+│   └── DuplicateJob   it had to be new, and its id was there already
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── InvalidWebhook     a webhook endpoint cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
@@ -35,6 +36,14 @@ class ConfigError(FieldError):
 
 class InvalidJob(FieldError):
     """A job cannot be accepted."""
+
+
+class DuplicateJob(InvalidJob):
+    """A job that had to be new was not: its id was there already, and a result under it is the earlier job's."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__("id", f"must be new, and {job_id} was there already: a result under it is that job's")
+        self.job_id = job_id
 
 
 class InvalidFeedback(FieldError):

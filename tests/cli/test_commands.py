@@ -79,6 +79,18 @@ def test_the_json_of_a_result_is_the_wire_format(invoke_json: InvokeJson) -> Non
     assert invoke_json("result", result["id"]) == result
 
 
+@pytest.mark.parametrize("wait", [(), ("--wait",)])
+def test_an_id_that_was_there_already_is_told_and_stands_for_its_first_job(
+    invoke: Invoke, invoke_json: InvokeJson, wait: tuple[str, ...]
+) -> None:
+    submit = ("submit", "chat", "--id", "my-own-job-id-0001")
+    assert "duplicate" not in invoke_json(*submit, "first", "--wait")
+    told = invoke(*submit, "second", *wait)
+    assert (told.exit_code, "this id was there already" in told.stderr) == (0, True)
+    assert told.stdout.splitlines()[0] == ("first" if wait else "my-own-job-id-0001")
+    assert invoke_json(*submit, "third", *wait)["duplicate"] is True
+
+
 def test_submit_passes_on_what_is_said_of_the_job(invoke_json: InvokeJson, fake_app: App) -> None:
     request = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0}
     submitted = invoke_json(

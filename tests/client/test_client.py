@@ -18,12 +18,12 @@ from patience import PATIENCE_SECONDS
 from fleet.bulk.inbox import Inbox
 from fleet.client import FleetClient, submission
 from fleet.model.delivery import JobsOf
-from fleet.model.errors import InvalidJob, QueueUnavailable
+from fleet.model.errors import DuplicateJob, InvalidJob, QueueUnavailable
 from fleet.model.job import JOB_ID, Job, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
-from queues.memory import MemoryDesk
+from queues.memory import MemoryBroker, MemoryDesk
 from queues.wire.codec import decode
 from queues.wire.letters import Message, message_of
 
@@ -99,6 +99,24 @@ def text(result: Result | None) -> str:
 
 async def test_run_gives_the_result_of_the_job(client: FleetClient) -> None:
     assert text(await client.run(task="chat", messages=HELLO)) == "hello"
+
+
+async def test_only_new_refuses_an_id_that_waits_or_was_answered_before(fleet: MemoryFleet) -> None:
+    desk, named = MemoryDesk(fleet.broker, "acme"), {"task": "chat", "id": "my-own-job-id-0001"}
+    async with Inbox(desk) as inbox:
+        client = FleetClient(desk, inbox)
+        assert text(await client.run(**named, messages=HELLO, only_new=True)) == "hello"
+        other = [{"role": "user", "content": "other"}]
+        assert text(await client.run(**named, messages=other)) == "hello"
+        fleet.broker._seen.clear()  # the queue forgets ids long before results go
+        for verb in (client.run, client.submit):
+            with pytest.raises(DuplicateJob, match="my-own-job-id-0001 was there already"):
+                await verb(**named, messages=other, only_new=True)
+    waiting = DeafDesk(MemoryBroker(), "acme")
+    async with Inbox(waiting) as inbox:
+        await FleetClient(waiting, inbox).submit(**named, messages=HELLO, only_new=True)
+        with pytest.raises(DuplicateJob):
+            await FleetClient(waiting, inbox).submit(**named, messages=other, only_new=True)
 
 
 async def test_many_runs_at_once_get_their_own_results(client: FleetClient) -> None:
