@@ -29,6 +29,7 @@ from fleet.cli.ops.keys import keys_app
 from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
 from fleet.cli.ops.scale import scale
+from fleet.cli.options import AsJson, NatsUrl, Tenant
 from fleet.cli.output import Output, friendly
 from fleet.cli.webhooks import webhooks_app
 from fleet.model.feedback import Verdict
@@ -68,9 +69,6 @@ app.command()(simulate)
 app.command(name="nats-config")(nats_config)
 
 SUBMITTED = "The job's id, as `fleet submit` printed it."
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", help="Whose jobs these are.")]
 
 
 def _show_version(asked: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
 import typer
 
 from fleet.cli.connection import settings_for
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 
 webhooks_app = typer.Typer(help="Events, told to the endpoints of tenants.", no_args_is_help=True)
@@ -18,10 +18,7 @@ def webhooks() -> None: ...
 
 
 @webhooks_app.command()
-def run(
-    nats_url: Annotated[str | None, typer.Option(envvar="FLEET_NATS_URL", help="Where NATS listens.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-) -> None:
+def run(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     """Deliver events to webhooks until SIGTERM. One process for a fleet is enough; several share the work."""
     from fleet.app.webhooks import run_webhooks
 

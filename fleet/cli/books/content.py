@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fleet.cli.books.ledger import AsJson, NatsUrl
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_ledger
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fleet.cli.books.ledger import AsJson, LedgerUrl
+from fleet.cli.books.ledger import LedgerUrl
 from fleet.cli.books.tables import Amount, csv_of, table_of
 from fleet.cli.extras import needs_ledger
+from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import ConfigError
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.books.ledger import AsJson, LedgerUrl, NatsUrl
+from fleet.cli.books.ledger import LedgerUrl
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_ledger
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
 

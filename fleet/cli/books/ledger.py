@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_ledger
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import QueueUnavailable
 from fleet.signals import when_told_to_end
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 ledger_app = typer.Typer(help="The accounts in a database.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
 LedgerUrl = Annotated[
     str | None,
     typer.Option(

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from fleet.cli.books.ledger import AsJson, LedgerUrl
+from fleet.cli.books.ledger import LedgerUrl
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_ledger
+from fleet.cli.options import AsJson
 from fleet.cli.output import FAILED, Output, friendly
 from fleet.model.errors import FleetError
 

@@ -6,25 +6,20 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from fleet.bulk.fetching import RowOrder
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_bulk, needs_learn
+from fleet.cli.options import AsJson, NatsUrl, Tenant
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import ConfigError
 from fleet.model.job import JobOptions, Plan, Tier
 
-if TYPE_CHECKING:
-    pass
-
 bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", envvar="FLEET_TENANT", help="Whose jobs these are.")]
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id, as `fleet bulk submit` printed it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
 

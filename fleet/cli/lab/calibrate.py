@@ -15,6 +15,7 @@ import typer
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_learn
 from fleet.cli.lab.calibration_view import as_json, key_of, unused_lines, view, words_of
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import FAILED, Output, friendly
 from fleet.files import check_output
 from fleet.model.calibration import Calibration, CalibrationKey
@@ -49,10 +50,8 @@ def calibrate(
             help="Replace a wide calibration also by one that lacks some of its tasks; their jobs become unfamiliar.",
         ),
     ] = False,
-    nats_url: Annotated[
-        str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fit confidence and thresholds to feedback and comparisons, and put in force whatever is better."""
     output = Output(as_json)

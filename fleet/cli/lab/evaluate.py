@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from fleet.cli.extras import needs_learn
+from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.files import check_output
 from fleet.model.errors import ConfigError
@@ -63,7 +64,7 @@ def evaluate(
     jobs: Annotated[int | None, typer.Option(min=100, help="Examples per model with --live; 1800.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the calibrations fitted with --live here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the result into this PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a cascade, a router or a whole fleet: quality against cost, calibration, promises, drift."""
     given = {

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli.extras import needs_learn
+from fleet.cli.options import AsJson
 from fleet.cli.output import FAILED, Output, friendly
 from fleet.files import check_output
 
@@ -22,7 +23,7 @@ def router(
     strong: Annotated[str, typer.Option(help="The target whose answers strong_correct judges.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Add it to the routers in this file.")],
     task: Annotated[str, typer.Option(help="Whose prompts: a task, a family such as classify.*, or *.")] = "*",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a router before generation; written only if it surely beats prompt length (see fleet evaluate --router)."""
     said = Output(as_json)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleet.cli.extras import needs_learn
+from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.files import check_output
 from fleet.model.errors import ConfigError
@@ -51,7 +52,7 @@ def simulate(
         list[Path] | None, typer.Option(help="With --replay: learn from this other run instead; repeatable.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw arrivals, replicas and queues into this PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run invented jobs through a simulated fleet with the decisions of production: cost, quality, waits, replicas."""
     with friendly(as_json), needs_learn("fleet simulate"):

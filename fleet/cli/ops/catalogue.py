@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from fleet.cli.options import AsJson
 from fleet.cli.output import FAILED, Output, friendly
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def catalogue() -> None:
 def check(
     provider: Annotated[list[str] | None, typer.Option(help="Only this provider's models; repeatable.")] = None,
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long a provider may take.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask each provider whether its models still exist. Exits 1 if one is gone, or a provider cannot be asked."""
     from fleet.app import check_catalogue

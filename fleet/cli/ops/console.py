@@ -9,6 +9,7 @@ import typer
 
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_console
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.signals import until_told_to_end
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
 def console(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 is any free one.")] = None,
-    nats_url: Annotated[
-        str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve read-only pages on the fleet: its state, jobs, money, dead letters, promises and alerts."""
     with friendly(as_json), needs_console("fleet console"):

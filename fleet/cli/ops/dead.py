@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from rich.table import Table
 
 from fleet.cli.connection import settings_for
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
 from fleet.model.reason import Reason
@@ -28,8 +29,6 @@ LEAST_WIDTH = 72
 
 dead_app = typer.Typer(help="Jobs that could not be read or finished.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
 Numbers = Annotated[list[int], typer.Argument(metavar="SEQ...", help="As `fleet dead list` numbers them.")]
 WithBody = Annotated[bool, typer.Option("--body", help="Also show the message, and with it the prompt.")]
 

@@ -9,6 +9,7 @@ import typer
 
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_gateway
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.signals import until_told_to_end
 
@@ -28,10 +29,8 @@ def gateway_run(
             help="none: whoever reaches it is FLEET_TENANT, on this machine alone. Otherwise callers need a key."
         ),
     ] = None,
-    nats_url: Annotated[
-        str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    nats_url: NatsUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Answer HTTP as OpenAI's API does: chat, responses, models. Until Ctrl-C or SIGTERM."""
     with friendly(as_json), needs_gateway("fleet gateway"):

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from fleet.cli.connection import settings_for
+from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.api_key import MAX_NAME_CHARACTERS, ApiKey, Scope, issue, key_id_in
 from fleet.model.errors import ConfigError, FleetError
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 SECONDS_PER_DAY = 86_400.0
 
 keys_app = typer.Typer(help="API keys, which open the gateway for a tenant.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-NatsUrl = Annotated[str | None, typer.Option("--nats-url", envvar="FLEET_NATS_URL", help="Where NATS listens.")]
 
 
 @keys_app.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.files import write_secret, write_whole
 
@@ -53,7 +54,6 @@ Secrets = Annotated[
         "--secrets", help="Write secrets.env with a random password for each user that has none there; servers read it."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def nats_config(

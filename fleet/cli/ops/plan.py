@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from fleet.cli.options import AsJson
 from fleet.cli.output import FAILED, Output, friendly
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def plan(
     utilization: Annotated[float, typer.Option(min=0.01, max=1, help="Share of its time a replica has work.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="Another model: its config.json or the folder of it.")] = None,
     machines: Annotated[Path | None, typer.Option(help="Machines and prices of your own, as YAML.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what fits on which GPUs, how fast it answers there and at what price. Exits 1 if nothing fits."""
     from fleet.settings.capacity import load_machines

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import ConfigError
 
@@ -28,7 +29,7 @@ def scale(
     pause: Annotated[bool, typer.Option("--pause", help="Stop autoscaling; the number stays what it is.")] = False,
     drain: Annotated[bool, typer.Option("--drain", help="Finish what runs, go to none and stay there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Take up autoscaling with the bounds of before.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show or change how many replicas the fleet's own targets have; no replica that may stay is replaced."""
     from deployments.serve.api import ServeApi
