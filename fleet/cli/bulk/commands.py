@@ -1,22 +1,25 @@
-"""The commands of `fleet bulk` and their options."""
+"""The commands of `fleet bulk`."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.bulk.fetching import RowOrder
+from fleet.cli.bulk import options
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_bulk, needs_learn
 from fleet.cli.options import AsJson, NatsUrl, Tenant
 from fleet.cli.output import Output, friendly
-from fleet.model.errors import ConfigError
-from fleet.model.job import JobOptions, Plan, Tier
+from fleet.files import check_output
+
+if TYPE_CHECKING:
+    from fleet.cli.bulk.submit import BulkOrder, Wanted
+    from fleet.settings.environment import Settings
 
 bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
 
@@ -24,9 +27,6 @@ BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id, a
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there already.")]
 
 Order = Annotated[RowOrder, typer.Option("--order", help="finished: as they came; input: in the order of the file.")]
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 @bulk_app.command()
@@ -58,87 +58,67 @@ def run(
 
 @bulk_app.command()
 def submit(
-    file: Annotated[Path, typer.Argument(help="JSONL of jobs; or with --template CSV, TSV, Parquet or JSONL of rows.")],
-    template: Annotated[
-        Path | None, typer.Option(help="A Jinja2 template that makes the message of each row, from its columns.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="With --template: the task of every row; without it, chat.")] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="With --template: the column that names the rows; without it, custom_id or id.")
-    ] = None,
-    fields: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="With --template: FIELD=JSON, a field of every request; repeatable."),
-    ] = None,
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Run the good rows even if others are no jobs.")] = (
-        False
-    ),
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Wait until the batch ends, and write its rows here.")
-    ] = None,
+    file: options.Rows,
+    template: options.Template = None,
+    task: options.TaskOfRows = None,
+    id_column: options.IdColumn = None,
+    fields: options.Fields = None,
+    keep_going: options.KeepGoing = False,
+    output: options.WaitedFor = None,
     row_order: Order = RowOrder.FINISHED,
     overwrite: Overwrite = False,
-    problems: Annotated[Path | None, typer.Option(help="Write every row that is no job here, as JSONL.")] = None,
-    deadline: Annotated[str, typer.Option(help="How long the rows may take, such as 90m, 8h or 2d.")] = "24h",
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", min=1e-9, help="What all rows may cost together, in US dollars.")
-    ] = None,
-    plan: Annotated[Plan | None, typer.Option(help="The plan of rows that state none.")] = None,
-    tier: Annotated[Tier | None, typer.Option(help="The tier of rows that state none.")] = None,
-    cloud: Annotated[
-        str | None, typer.Option(help="allow, deny, or providers with commas between; for rows that do not say.")
-    ] = None,
-    metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, shown with the batch; repeatable.")] = None,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Run nothing: forecast cost and time, as intervals, by simulation.")
-    ] = False,
-    recorded: Annotated[
-        list[Path] | None,
-        typer.Option(help="With --dry-run: a recorded run of this fleet, to learn its speeds from; repeatable."),
-    ] = None,
+    problems: options.Problems = None,
+    deadline: options.Deadline = "24h",
+    max_cost: options.MaxCost = None,
+    plan: options.PlanOfRows = None,
+    tier: options.TierOfRows = None,
+    cloud: options.CloudOfRows = None,
+    metadata: options.Metadata = None,
+    dry: options.DryRun = False,
+    recorded: options.Recorded = None,
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a file by line, store it on the server, and let the fleet run it; prints the batch's id."""
-    from fleet.bulk.lines import DEFAULT_TASK
-    from fleet.bulk.reading.sources import TableJobs
-    from fleet.bulk.writing.whole import check_sink, part_of
-    from fleet.cli.bulk.submit import BulkOrder, Wanted
-    from fleet.cli.bulk.submit import submit as submit_file
-    from fleet.files import check_output
-    from policies.money import nano_of
+    from fleet.cli.bulk import submit as submitting
 
     with friendly(as_json), needs_bulk("fleet bulk submit"):
-        table = None
-        if template is not None:
-            table = TableJobs(template, task or DEFAULT_TASK, id_column, _request(fields or []))
-        elif task or id_column or fields:
-            raise ConfigError("--task" if task else "--id-column" if id_column else "--set", "goes with --template")
-        inputs = [file, *([template] if template else []), *(recorded or [])]
+        table = options.table_of(template, task, id_column, fields or [])
+        inputs = [each for each in (file, template, *(recorded or [])) if each]
         check_output("--problems", problems, inputs)
-        order = BulkOrder(
-            source=file,
-            table=table,
-            keep_going=keep_going,
-            window_seconds=seconds_of("--deadline", deadline),
-            max_cost_nano_usd=None if max_cost is None else nano_of(max_cost),
-            defaults=_defaults(plan, tier, cloud),
-            metadata=_metadata(metadata or []),
-            problems=problems,
-        )
+        limits = options.seconds_of("--deadline", deadline), options.nano_usd(max_cost)
+        terms = options.defaults_of(plan, tier, cloud), options.metadata_of(metadata or [])
+        order = submitting.BulkOrder(file, table, keep_going, *limits, *terms, problems)
         if dry:
-            with needs_learn("fleet bulk submit --dry-run"):
-                from fleet.cli.bulk.dry_run import dry_run
-
-                dry_run(settings_for(nats_url, tenant), Output(as_json), order, recorded or [])
+            _forecast(settings_for(nats_url, tenant), Output(as_json), order, recorded or [])
             return
-        wanted = None
-        if output is not None:
-            check_sink(output, overwrite, inputs)
-            check_output("--problems", problems, [output, part_of(output)])
-            wanted = Wanted(output, row_order)
-        asyncio.run(submit_file(settings_for(nats_url, tenant), Output(as_json), order, wanted))
+        wanted = _wanted(output, row_order, overwrite, inputs, problems)
+        asyncio.run(submitting.submit(settings_for(nats_url, tenant), Output(as_json), order, wanted))
+
+
+def _forecast(settings: Settings, output: Output, order: BulkOrder, recorded: Sequence[Path]) -> None:
+    with needs_learn("fleet bulk submit --dry-run"):
+        from fleet.cli.bulk.dry_run import dry_run
+
+        dry_run(settings, output, order, recorded)
+
+
+def _wanted(
+    output: Path | None, order: RowOrder, overwrite: bool, inputs: Sequence[Path], problems: Path | None
+) -> Wanted | None:
+    """Return where the results are to be written, if they are wanted.
+
+    Raises: ConfigError if they cannot be written there.
+    """
+    from fleet.bulk.writing.whole import check_sink, part_of
+    from fleet.cli.bulk.submit import Wanted
+
+    if output is None:
+        return None
+    check_sink(output, overwrite, inputs)
+    check_output("--problems", problems, [output, part_of(output)])
+    return Wanted(output, order)
 
 
 @bulk_app.command()
@@ -207,40 +187,3 @@ def list_(
 
     with friendly(as_json):
         asyncio.run(watching.show_list(settings_for(nats_url, tenant), Output(as_json), limit))
-
-
-def seconds_of(option: str, text: str) -> float:
-    """Return a duration such as 90m. Raises: ConfigError."""
-    found = _DURATION.fullmatch(text)
-    if found is None or float(found[1]) == 0:
-        raise ConfigError(option, f"must be a number and a unit, such as 90m, 8h or 2d, not {text}")
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _request(pairs: list[str]) -> dict[str, Any]:
-    request = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        try:
-            request[name] = json.loads(text)
-        except ValueError:
-            raise ConfigError("--set", f"must be FIELD=JSON, such as max_tokens=60, not {pair}") from None
-    return request
-
-
-def _defaults(plan: Plan | None, tier: Tier | None, cloud: str | None) -> JobOptions:
-    defaults = JobOptions()
-    if plan is not None:
-        defaults["plan"] = plan
-    if tier is not None:
-        defaults["tier"] = tier
-    if cloud is not None:
-        defaults["cloud"] = cloud if cloud in ("allow", "deny") else [name.strip() for name in cloud.split(",")]
-    return defaults
-
-
-def _metadata(pairs: list[str]) -> dict[str, str]:
-    split = [pair.partition("=") for pair in pairs]
-    if not all(key and equals for key, equals, _ in split):
-        raise ConfigError("--metadata", "must be KEY=VALUE")
-    return {key: value for key, _, value in split}

@@ -16,7 +16,7 @@ from answered_batches import answer, failure, leave
 from fake_app import App
 from typer.testing import Result
 
-from fleet.cli.bulk.commands import seconds_of
+from fleet.cli.bulk.options import seconds_of
 from fleet.cli.bulk.watch import split_of_latest
 from fleet.model.batch import Batch, BatchStatus, LineProblem
 from fleet.model.errors import ConfigError
