@@ -29,11 +29,11 @@ from fleet.cli.ops.keys import keys_app
 from fleet.cli.ops.nats_config import nats_config
 from fleet.cli.ops.plan import plan
 from fleet.cli.ops.scale import scale
-from fleet.cli.options import AsJson, NatsUrl, Tenant
+from fleet.cli.options import AsJson, NatsUrl, Tenant, cloud_of, names_of
 from fleet.cli.output import Output, friendly
 from fleet.cli.webhooks import webhooks_app
 from fleet.model.feedback import Verdict
-from fleet.model.job import Lane, Plan, Tier
+from fleet.model.job import JobOptions, Lane, Plan, Tier
 
 app = typer.Typer(
     help="Answers LLM jobs from NATS on the cheapest model that can be trusted.",
@@ -69,6 +69,22 @@ app.command()(simulate)
 app.command(name="nats-config")(nats_config)
 
 SUBMITTED = "The job's id, as `fleet submit` printed it."
+JobId = Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)]
+
+Request = Annotated[Path | None, typer.Option(help="A chat request as JSON in a file; - is stdin.")]
+InLane = Annotated[
+    Lane, typer.Option(help="interactive: somebody waits; standard: it is wanted in minutes; bulk: files of jobs.")
+]
+Cloud = Annotated[str, typer.Option(help="allow, deny, or the providers that may be used, with commas between.")]
+Regions = Annotated[str | None, typer.Option(help="The only regions where it may be processed, with commas between.")]
+DeadlineSeconds = Annotated[
+    float | None, typer.Option(min=0.001, help="How long its result is of use; without it, by its lane.")
+]
+Person = Annotated[
+    str | None, typer.Option(help="An opaque id of whom it is about: what is stored of it can be erased by it.")
+]
+Metadata = Annotated[list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")]
+ChosenId = Annotated[str | None, typer.Option("--id", help="16 to 64 of A-Z a-z 0-9 _ -; makes a repetition harmless.")]
 
 
 def _show_version(asked: bool) -> None:
@@ -112,34 +128,20 @@ def status(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
 def submit(
     task: Annotated[str, typer.Argument(help="What kind of job it is, such as classify.intent.")],
     prompt: Annotated[str | None, typer.Argument(help="The user message.")] = None,
-    request: Annotated[Path | None, typer.Option(help="A chat request as JSON in a file; - is stdin.")] = None,
-    lane: Annotated[
-        Lane, typer.Option(help="interactive: somebody waits; standard: it is wanted in minutes; bulk: files of jobs.")
-    ] = Lane.STANDARD,
+    request: Request = None,
+    lane: InLane = Lane.STANDARD,
     plan: Annotated[Plan, typer.Option(help="What the tenant has subscribed to.")] = Plan.PAID,
     tier: Annotated[Tier | None, typer.Option(help="How demanding it is; without it, by its task.")] = None,
-    cloud: Annotated[
-        str, typer.Option(help="allow, deny, or the providers that may be used, with commas between.")
-    ] = "allow",
-    regions: Annotated[
-        str | None, typer.Option(help="The only regions where it may be processed, with commas between.")
-    ] = None,
-    deadline_seconds: Annotated[
-        float | None, typer.Option(min=0.001, help="How long its result is of use; without it, by its lane.")
-    ] = None,
+    cloud: Cloud = "allow",
+    regions: Regions = None,
+    deadline_seconds: DeadlineSeconds = None,
     not_before_seconds: Annotated[float | None, typer.Option(min=0.001, help="Run it that much later.")] = None,
     own_key: Annotated[str | None, typer.Option(help="With --plan own_key: whose key, as provider/name.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=1e-9, help="What all attempts may cost together.")] = None,
     above: Annotated[str | None, typer.Option(help="Run it on a stronger target than this one.")] = None,
-    person: Annotated[
-        str | None, typer.Option(help="An opaque id of whom it is about: what is stored of it can be erased by it.")
-    ] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE, comes back with the result; repeatable.")
-    ] = None,
-    job_id: Annotated[
-        str | None, typer.Option("--id", help="16 to 64 of A-Z a-z 0-9 _ -; makes a repetition harmless.")
-    ] = None,
+    person: Person = None,
+    metadata: Metadata = None,
+    job_id: ChosenId = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result.")] = False,
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long --wait waits.")] = 120.0,
     nats_url: NatsUrl = None,
@@ -148,27 +150,15 @@ def submit(
 ) -> None:
     """Submit one job and print its id, or with --wait its result."""
     from fleet.cli import jobs
-    from fleet.client import JobOptions
 
-    options = JobOptions(
-        id=job_id,
-        lane=lane,
-        plan=plan,
-        tier=tier,
-        deadline_seconds=deadline_seconds,
-        not_before_seconds=not_before_seconds,
-        max_cost_usd=max_cost_usd,
-        cloud=_cloud(cloud),
-        own_key=own_key,
-        metadata=_metadata(metadata or []),
-        above=above,
-        regions=None if regions is None else _names(regions),
-        person=person,
-    )
+    said = JobOptions(id=job_id, lane=lane, plan=plan, tier=tier, person=person, metadata=_metadata(metadata or []))
+    said |= JobOptions(deadline_seconds=deadline_seconds, not_before_seconds=not_before_seconds)
+    said |= JobOptions(max_cost_usd=max_cost_usd, own_key=own_key, above=above, cloud=cloud_of(cloud))
+    said |= JobOptions(regions=None if regions is None else names_of(regions))
     with friendly(as_json):
         body = jobs.request_of(prompt, request)
         settings = settings_for(nats_url, tenant)
-        asyncio.run(jobs.submit(settings, Output(as_json), task, body, options, timeout_seconds if wait else None))
+        asyncio.run(jobs.submit(settings, Output(as_json), task, body, said, timeout_seconds if wait else None))
 
 
 @app.command()
@@ -187,7 +177,7 @@ def result(
 
 @app.command()
 def cancel(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
+    job_id: JobId,
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -201,7 +191,7 @@ def cancel(
 
 @app.command()
 def explain(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
+    job_id: JobId,
     nats_url: NatsUrl = None,
     tenant: Tenant = None,
     as_json: AsJson = False,
@@ -215,7 +205,7 @@ def explain(
 
 @app.command()
 def trace(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
+    job_id: JobId,
     tenant: Annotated[str | None, typer.Option(help="Whose job it is, if several tenants have one of this id.")] = None,
     export: Annotated[
         bool, typer.Option("--export", help="Also send it to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.")
@@ -232,7 +222,7 @@ def trace(
 
 @app.command()
 def feedback(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help=SUBMITTED)],
+    job_id: JobId,
     verdict: Annotated[Verdict, typer.Argument(help="better: the answer was not good enough, a stronger model's is.")],
     text: Annotated[str | None, typer.Option(help="With edited: the answer as edited. Otherwise a remark.")] = None,
     nats_url: NatsUrl = None,
@@ -299,14 +289,6 @@ def dispatcher(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     with friendly(as_json), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_dispatcher(settings_for(nats_url)))
         Output(as_json).object({"stopped": True})
-
-
-def _cloud(text: str) -> str | list[str]:
-    return text if text in ("allow", "deny") else _names(text)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
 
 
 def _metadata(pairs: list[str]) -> dict[str, str]:

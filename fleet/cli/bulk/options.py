@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fleet.cli.options import cloud_of
 from fleet.model.errors import ConfigError
 from fleet.model.job import JobOptions, Plan, Tier
 
@@ -105,7 +106,7 @@ def defaults_of(plan: Plan | None, tier: Tier | None, cloud: str | None) -> JobO
     if tier is not None:
         defaults["tier"] = tier
     if cloud is not None:
-        defaults["cloud"] = cloud if cloud in ("allow", "deny") else [name.strip() for name in cloud.split(",")]
+        defaults["cloud"] = cloud_of(cloud)
     return defaults
 
 
