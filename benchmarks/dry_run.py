@@ -138,11 +138,12 @@ class RecordingEngine(Engine):
     def _concluded(self, server: SimulatedTarget, job: SimulatedJob, outcome: Outcome, now: float) -> None:
         number, started = len(job.path), job.started_at
         super()._concluded(server, job, outcome, now)
+        name = server.target.name
+        kept = RecordedAttempt(name, started, now, 0, 0)
         if isinstance(outcome, Answer):
-            code = job.path[number]
-            verdict = self._answers[server.target.name].verdicts[code % (1 << 20)]
-            kept = RecordedAttempt(server.target.name, started, now, job.input, job.output, verdict.confidence)
-            self.attempts.setdefault(id(job), []).append(kept)
+            verdict = self._answers[name].verdicts[job.path[number] % (1 << 20)]
+            kept = RecordedAttempt(name, started, now, job.input, job.output, verdict.confidence)
+        self.attempts.setdefault(id(job), []).append(kept)
 
 
 def run(

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.dry_run import trial
+from benchmarks.dry_run import hidden, jobs_of, run, trial
 from fleet.lab.simulation.beliefs import AssumedBelief, RecordedBelief
 from fleet.lab.simulation.forecast import RowSampler, SampledRow, forecast
+from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.workload.files import load_scenario
 from fleet.lab.simulation.workload.traces import read_trace
 from fleet.settings.documents import load_rules
@@ -89,3 +90,13 @@ def test_a_sample_of_rows_is_drawn_evenly() -> None:
     drawn = np.array([row.input_tokens for row in sampler.rows])
     assert (len(drawn), sampler.seen) == (200, 2000)
     assert 850 < drawn.mean() < 1150
+
+
+def test_a_record_has_the_attempts_that_timed_out(local_rules: Rules) -> None:
+    rng = np.random.default_rng(1)
+    fleet = hidden(rng, 400)
+    slow = replace(fleet, paces={name: Pace(20.0, 0.0, pace.sequences) for name, pace in fleet.paces.items()})
+    recorded, _, _ = run(slow, jobs_of(slow, [0.0] * 20, rng), local_rules)
+    failed = [each for job in recorded for each in job.attempts if not each.output_tokens]
+    assert failed
+    assert all(each.ended_at - each.started_at == pytest.approx(60.0) for each in failed)
