@@ -31,16 +31,13 @@ from fleet.lab.simulation.workload.trace import Trace
 from policies.rules.rules import Rules
 
 BLOCK = 10
-"""Moments of a recorded run that are drawn together: neighbours tell nearly the same."""
+"""Attempts of a recorded run that are drawn together: neighbours tell nearly the same."""
 
 RUN_SIGMA = 0.15
 """Standard deviation of the logarithm of a run's time over what was learned of its fleet (`benchmarks.dry_run`).
 
 Full batches are slower than a recorded run shows that had few of them, and runs of one load differ by chance.
 """
-
-LEAST_STEP = 0.25
-"""Minimum part of the learned step of a lone job: few jobs of a recorded run are alone, so that is an upper bound."""
 
 ASSUMED_SIGMA = 0.4
 """The same where nobody has measured the fleet, and the speeds are those of a scenario."""
@@ -82,8 +79,7 @@ class RecordedBelief:
         paces = {}
         for name, (step_seconds, each_seconds) in lines.items():
             factor = self._factors[name] * slower
-            lone = step_seconds * rng.uniform(LEAST_STEP, 1.0)
-            paces[name] = Pace(lone * factor, each_seconds * factor, self._learned.paces[name].sequences)
+            paces[name] = Pace(step_seconds * factor, each_seconds * factor, self._learned.paces[name].sequences)
         verdicts = {
             key: tuple(found[place] for place in rng.integers(len(found), size=len(found)).tolist())
             for key, found in self._learned.answers.items()
@@ -142,12 +138,11 @@ class AssumedBelief:
 
 
 def _redrawn(look: Looks, rng: np.random.Generator) -> Looks:
-    """Return as many moments, drawn in blocks with replacement (Künsch 1989)."""
-    size = look.shape[1]
+    """Return as many attempts, drawn in blocks with replacement (Künsch 1989)."""
+    size = len(look.work)
     starts = rng.integers(max(1, size - BLOCK + 1), size=-(-size // BLOCK))
     places = (starts[:, None] + np.arange(min(BLOCK, size))).ravel()[:size]
-    drawn: Looks = look[:, places]
-    return drawn
+    return look.only(places)
 
 
 def _as_recorded(learned: FittedModels) -> Scenario:

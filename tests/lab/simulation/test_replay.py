@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.lab.simulation.fitting import fitted, learn
+from benchmarks.dry_run import HiddenFleet, hidden, jobs_of, run
+from fleet.lab.simulation.fitting import Looks, fitted, learn
 from fleet.lab.simulation.replay import predict
 from fleet.lab.simulation.workload.trace import RecordedJob, span
 from fleet.lab.simulation.workload.traces import read_trace
@@ -66,12 +67,38 @@ def test_learning_from_its_first_part_sees_nothing_of_the_rest(
 
 
 def test_a_pace_is_found_again_in_what_it_would_have_done() -> None:
-    counts = np.array([1.0, 2, 5, 10, 20, 40, 80, 120])
+    running = np.array([1.0, 2, 5, 10, 20, 40, 80, 120])
     busy = np.array([1.0, 2, 2, 1, 2, 1, 2, 1])
-    rates = counts / (0.008 + 0.001 * counts) / (1 + 0.25 * (busy - 1))
-    lines, contention = fitted({"llama-8b": np.stack([counts, rates, np.full(8, 0.009), busy])})
+    first = np.arange(8).repeat(8)
+    last = np.tile(np.arange(1, 9), 8)
+    first, last = first[first < last], last[first < last]
+    done = np.concatenate([[0.0], np.cumsum(1 / (0.008 + 0.001 * running) / (1 + 0.25 * (busy - 1)))])
+    looks = Looks(running, busy, np.ones(8), first, last, work=done[last] - done[first])
+    lines, contention = fitted({"llama-8b": looks})
     assert contention == 0.25
     assert lines["llama-8b"] == pytest.approx((0.008, 0.001))
+
+
+@pytest.fixture(scope="module")
+def hidden_run(local_rules: Rules) -> tuple[HiddenFleet, list[RecordedJob]]:
+    """A fleet and its run, in which the slower models got ever busier, and were full at the end."""
+    rng = np.random.default_rng(5)
+    fleet = hidden(rng, 400)
+    times = np.cumsum(rng.exponential(0.02, 800)).tolist()
+    return fleet, run(fleet, jobs_of(fleet, times, rng), local_rules)[0]
+
+
+def test_paces_are_learned_from_a_run_that_got_ever_busier(
+    hidden_run: tuple[HiddenFleet, list[RecordedJob]], local_rules: Rules
+) -> None:
+    fleet, recorded = hidden_run
+    learned = learn([recorded], local_rules)
+    assert learned.contention == pytest.approx(fleet.contention, abs=0.05)
+    for name, pace in fleet.paces.items():
+        found = learned.paces[name]
+        for jobs in (1, 20, 224):
+            real = pace.step_seconds + jobs * pace.each_seconds
+            assert found.step_seconds + jobs * found.each_seconds == pytest.approx(real, rel=0.1)
 
 
 def test_too_short_a_run_teaches_nothing(runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules) -> None:
