@@ -20,7 +20,7 @@ from fleet.lab.simulation.report.sketch import Sketch
 from fleet.lab.simulation.report.tally import Tally
 from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.upkeep import Upkeep
-from fleet.lab.simulation.workload.ability import DRAWS, Answers
+from fleet.lab.simulation.workload.ability import DRAWS, Answers, SimulatedVerdict
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.scenario import (
     ArrivalProcess,
@@ -109,10 +109,11 @@ def tuned(learned: FittedModels, traces: Sequence[Trace], rules: Rules) -> Fitte
     """Scale the paces so that the runs learned from take as long as they did.
 
     A fleet has work of its own beside the models', which no attempt shows: taking jobs, deciding, filling its batches.
+    Each job is answered as it was: a few more escalations to the slowest target would change the time as well.
     """
     for _ in range(TUNINGS):
         real = sum(end - start for start, end in map(span, traces))
-        simulated = sum(_run(trace, learned, rules)[0] for trace in traces)
+        simulated = sum(_run(trace, learned, rules, as_recorded=True)[0] for trace in traces)
         factor = real / simulated
         paces = {
             name: Pace(pace.step_seconds * factor, pace.each_seconds * factor, pace.sequences)
@@ -122,17 +123,23 @@ def tuned(learned: FittedModels, traces: Sequence[Trace], rules: Rules) -> Fitte
     return learned
 
 
-def _run(trace: Trace, learned: FittedModels, rules: Rules) -> tuple[float, Tally]:
-    """Return seconds until all jobs have ended, and the tally of their ends."""
+def _run(trace: Trace, learned: FittedModels, rules: Rules, as_recorded: bool = False) -> tuple[float, Tally]:
+    """Return seconds until all jobs have ended, and the tally of their ends.
+
+    The answers are drawn from those learned, or `as_recorded`, where the job got one from the target, that.
+    """
     kinds = sorted({(job.task, job.lane, job.plan) for job in trace})
     scenario = _scenario(trace, kinds, learned)
     start, _ = span(trace)
     jobs = [_simulated(job, kinds.index((job.task, job.lane, job.plan)), start) for job in trace]
-    jobs.sort(key=lambda job: job.arrived_at)
     tasks = [task for task, _, _ in kinds]
-    engine = Engine(
-        scenario, rules, learned.paces, {name: answers_like(name, tasks, learned) for name in learned.paces}
-    )
+    answers = {name: answers_like(name, tasks, learned) for name in learned.paces}
+    if as_recorded:
+        answers = {name: _recorded(name, trace, jobs, answers[name]) for name in answers}
+        for place, simulated in enumerate(jobs):
+            simulated.difficulty = place
+    jobs.sort(key=lambda job: job.arrived_at)
+    engine = Engine(scenario, rules, learned.paces, answers)
     Upkeep(engine, seed=0)
     return engine.run(jobs), engine.tally
 
@@ -175,5 +182,32 @@ def answers_like(name: str, of_kinds: Sequence[str], learned: FittedModels) -> A
     tables = []
     for task in of_kinds:
         first, size = ranges.get(task, everything)
-        tables.append([[first + draw * size // DRAWS for draw in range(DRAWS)]])
+        tables.append([(first + np.arange(DRAWS) * size // DRAWS).tolist()])
     return Answers(tuple(verdicts), tables)
+
+
+class _Always(Sequence[int]):
+    """The same outcome whatever is drawn."""
+
+    def __init__(self, outcome: int) -> None:
+        self._outcome = outcome
+
+    def __len__(self) -> int:
+        return DRAWS
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._outcome
+
+
+def _recorded(name: str, trace: Trace, jobs: Sequence[SimulatedJob], others: Answers) -> Answers:
+    """Return the target's answers to each job, whose place in the trace is its grade; `others` where it has none."""
+    verdicts = list(others.verdicts)
+    by_job: list[Sequence[int]] = []
+    for recorded, job in zip(trace, jobs, strict=True):
+        answered = [each for each in recorded.attempts if each.target == name and each.output_tokens]
+        if answered:
+            by_job.append(_Always(len(verdicts)))
+            verdicts.append(SimulatedVerdict(answered[-1].confidence, answered[-1].judged, DRAWS))
+        else:
+            by_job.append(others.by_kind[job.kind][0])
+    return Answers(tuple(verdicts), [by_job] * len(others.by_kind))

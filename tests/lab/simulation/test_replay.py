@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.dry_run import HiddenFleet, hidden, jobs_of, run
 from fleet.lab.simulation.fitting import Looks, fitted, learn
-from fleet.lab.simulation.replay import predict
+from fleet.lab.simulation.replay import predict, tuned
 from fleet.lab.simulation.workload.trace import RecordedJob, span
 from fleet.lab.simulation.workload.traces import read_trace
 from fleet.model.errors import ConfigError
@@ -99,6 +99,15 @@ def test_paces_are_learned_from_a_run_that_got_ever_busier(
         for jobs in (1, 20, 224):
             real = pace.step_seconds + jobs * pace.each_seconds
             assert found.step_seconds + jobs * found.each_seconds == pytest.approx(real, rel=0.1)
+
+
+def test_a_run_is_tuned_to_with_the_escalations_that_it_had(
+    hidden_run: tuple[HiddenFleet, list[RecordedJob]], local_rules: Rules
+) -> None:
+    fleet, recorded = hidden_run
+    learned = replace(learn([recorded], local_rules), paces=dict(fleet.paces), contention=fleet.contention)
+    for name, pace in tuned(learned, [recorded], local_rules).paces.items():
+        assert pace.each_seconds == pytest.approx(fleet.paces[name].each_seconds, rel=0.01)
 
 
 def test_too_short_a_run_teaches_nothing(runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules) -> None:
