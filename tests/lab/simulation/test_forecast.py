@@ -10,10 +10,11 @@ import pytest
 
 from benchmarks.dry_run import hidden, jobs_of, run, trial
 from fleet.lab.simulation.beliefs import AssumedBelief, RecordedBelief
-from fleet.lab.simulation.forecast import RowSampler, SampledRow, forecast
+from fleet.lab.simulation.forecast import Interval, RowSampler, SampledRow, forecast
 from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.workload.files import load_scenario
 from fleet.lab.simulation.workload.traces import read_trace
+from fleet.model.errors import ConfigError
 from fleet.settings.documents import load_rules
 from policies.rules.rules import Rules
 
@@ -92,6 +93,24 @@ def test_a_sample_of_rows_is_drawn_evenly() -> None:
     assert 850 < drawn.mean() < 1150
 
 
+def test_an_interval_reaches_to_the_ends_of_few_simulations() -> None:
+    found = Interval.of(np.arange(1.0, 41.0, dtype=np.float64))
+    assert (found.low, found.high) == pytest.approx((1.025, 39.975))
+
+
+def test_each_fleet_drawn_knows_only_some_of_the_recorded_lengths(belief: RecordedBelief) -> None:
+    recorded = {each.output_tokens for job in read_trace(HERE / "run-a.jsonl") for each in job.attempts}
+    rng = np.random.default_rng(1)
+    means, known = [], []
+    for _ in range(10):
+        fleet = belief.draw(rng)
+        lengths = [fleet.output_tokens("no such task", 1_000) for _ in range(10_000)]
+        means.append(np.mean(lengths))
+        known.append(set(lengths))
+    assert all(each <= recorded for each in known)
+    assert np.std(means) / np.mean(means) > 0.01  # 10,000 of one list would differ by a part of that
+
+
 def test_a_record_has_the_attempts_that_timed_out(local_rules: Rules) -> None:
     rng = np.random.default_rng(1)
     fleet = hidden(rng, 400)
@@ -100,3 +119,9 @@ def test_a_record_has_the_attempts_that_timed_out(local_rules: Rules) -> None:
     failed = [each for job in recorded for each in job.attempts if not each.output_tokens]
     assert failed
     assert all(each.ended_at - each.started_at == pytest.approx(60.0) for each in failed)
+
+
+def test_a_record_without_answers_is_refused(local_rules: Rules) -> None:
+    silent = [replace(job, attempts=(), target=None) for job in read_trace(HERE / "run-a.jsonl")]
+    with pytest.raises(ConfigError, match="recorded: must have jobs that a target answered"):
+        RecordedBelief([silent], local_rules)
