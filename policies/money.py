@@ -112,10 +112,7 @@ def quote(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
     thinks gets tokens for that on top. It is lower
     where `left_usd`, the job's own money, pays for less by the estimate of the input.
     """
-    # Half of the context that is left: the input is only estimated, and a provider refuses a request that cannot fit.
-    room = max(1, (target.context_tokens - needs.input_tokens) // 2)
-    output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
-    output_tokens += min(room_for(request, target), max(0, room - output_tokens))
+    output_tokens = _output_tokens(request, needs, target, rules)
     of_input, of_output = target.most_input_usd_per_million_tokens, target.output_usd_per_million_tokens
     if left_usd is not None and of_output > 0:
         left_for_output = left_usd * 1e6 - _cautious_input_tokens(request, needs) * of_input
@@ -123,6 +120,26 @@ def quote(request: ChatRequest, needs: Needs, left_usd: float | None, target: Ta
     output_tokens = max(1, output_tokens)
     input_tokens = most_input_tokens(request, target, rules.money)
     return Quote(cost_of(((input_tokens, of_input), (output_tokens, of_output))), output_tokens, input_tokens)
+
+
+def most_usual_cost(request: ChatRequest, needs: Needs, target: Target, rules: Rules) -> NanoUsd:
+    """Return the least money of a job that neither keeps it from the target nor shortens the target's answer.
+
+    It is what a call costs that writes all it may, by the cautious estimate of the input.
+    """
+    estimated = needs.output_tokens or rules.estimates.output_tokens
+    # One more token: a limit is divided by a price that is no exact number.
+    output_tokens = max(_output_tokens(request, needs, target, rules), estimated) + 1
+    of_input, of_output = target.most_input_usd_per_million_tokens, target.output_usd_per_million_tokens
+    return cost_of(((_cautious_input_tokens(request, needs), of_input), (output_tokens, of_output)))
+
+
+def _output_tokens(request: ChatRequest, needs: Needs, target: Target, rules: Rules) -> int:
+    """Return the output limit of a call whose job has money enough."""
+    # Half of the context that is left: the input is only estimated, and a provider refuses a request that cannot fit.
+    room = max(1, (target.context_tokens - needs.input_tokens) // 2)
+    output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
+    return output_tokens + min(room_for(request, target), max(0, room - output_tokens))
 
 
 def _cautious_input_tokens(request: ChatRequest, needs: Needs) -> int:

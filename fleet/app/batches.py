@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 
 from fleet import logs
@@ -11,21 +12,31 @@ from fleet.app.metrics import metrics_of
 from fleet.app.worker import rules_of
 from fleet.batches.run import Announce
 from fleet.batches.runner import BatchRunner
-from fleet.batches.settings import RunSettings
-from fleet.model.errors import LoginRefused
+from fleet.batches.settings import RowPrice, RunSettings
+from fleet.logs import get_logger
+from fleet.model.errors import InvalidJob, LoginRefused, QueueUnavailable
+from fleet.model.money import NanoUsd
+from fleet.model.scaling import Load
 from fleet.model.submission import Submission
+from fleet.model.view import TargetView, View
+from fleet.ports import LoadBook
 from fleet.settings.environment import Settings
 from fleet.signals import when_told_to_end
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.families import Family, family
 from fleet.webhooks.announcing import announce, event_of_batch
 from policies.prefixes import planned_order
+from policies.routing.ladder_cost import most_cost
+from policies.rules.rules import Rules
 from queues.batches import EveryBatch, JetStreamShelf
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import Login
 from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.webhooks.events import JetStreamOutbox
-from queues.wire.job import check_submission
+from queues.wire.job import check_submission, job_of
+
+log = get_logger(__name__)
 
 
 async def run_batches(settings: Settings) -> None:
@@ -38,7 +49,7 @@ async def run_batches(settings: Settings) -> None:
     login, closed = login_of(settings), asyncio.Event()
     connection = await connect(settings.nats_url, name="fleet-batches", login=login, on_closed=closed.set)
     try:
-        runner = _runner(connection, login, run_settings(settings))
+        runner = _runner(connection, login, run_settings(settings, JetStreamLoads(connection)))
         when_told_to_end(runner.drain)
         ending = asyncio.create_task(_end_when_closed(runner, closed))
         async with metrics_of("batches", lambda: batch_metrics(runner), lambda: True, settings):
@@ -53,17 +64,54 @@ def batch_metrics(runner: BatchRunner) -> Iterator[Family]:
     yield family(catalogue.BATCHES_RUNNING, {(): runner.running})
 
 
-def run_settings(settings: Settings) -> RunSettings:
+def run_settings(settings: Settings, loads: LoadBook) -> RunSettings:
     """Return how rows are checked and submitted: those whose prompts begin alike together, so that engines gain by it.
 
     Raises: ConfigError if the rules cannot be used.
     """
-    estimates = rules_of(settings).estimates
+    rules = rules_of(settings)
 
     def order(rows: Sequence[Submission]) -> Sequence[int]:
-        return planned_order((row.request for row in rows), estimates)
+        return planned_order((row.request for row in rows), rules.estimates)
 
-    return RunSettings(check_submission, order, lease_seconds=settings.lease_seconds)
+    async def prices() -> RowPrice:
+        return price_of_rows(rules, await _reported(loads))
+
+    return RunSettings(check_submission, order, prices, lease_seconds=settings.lease_seconds)
+
+
+def price_of_rows(rules: Rules, reported: Sequence[Load]) -> RowPrice:
+    """Return what a row may cost on those targets of its ladder that dispatchers serve.
+
+    Where no dispatcher says which it serves, or one does not, it is all of them.
+    """
+    view = _view_of(rules, reported)
+
+    def price(submission: Submission, tenant: str) -> NanoUsd:
+        try:
+            return most_cost(job_of(submission, tenant, time.time()), view, rules)
+        except InvalidJob:  # it is refused where it is submitted
+            return 0
+
+    return price
+
+
+def _view_of(rules: Rules, reported: Sequence[Load]) -> View:
+    if not reported or any(load.serves is None for load in reported):
+        return View(dict.fromkeys(rules.catalogue.targets, TargetView()))
+    served = {name for load in reported for name in load.serves or ()}
+    with_fleets_key = {name for load in reported for name in (load.serves or frozenset()) - load.own_key_only}
+    return View({name: TargetView(own_key_only=name not in with_fleets_key) for name in served})
+
+
+async def _reported(loads: LoadBook) -> Sequence[Load]:
+    try:
+        return await loads.read()
+    except LoginRefused:
+        raise
+    except QueueUnavailable as error:  # dearer than it will be, and so never over the budget
+        log.warning("batch_targets_not_read", error=str(error))
+        return ()
 
 
 def _runner(connection: Connection, login: Login, settings: RunSettings) -> BatchRunner:

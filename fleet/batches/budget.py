@@ -17,14 +17,21 @@ class RowBudget:
         self._max_cost = max_cost
         self._window = window
         self._limits: dict[str, NanoUsd] = {}
+        self._reserved: NanoUsd = 0
 
-    def reserve(self, job_id: str, spent: NanoUsd, rows_left: int) -> float:
-        """Return the most that this row may cost, in US dollars: an equal share for each that may be in flight."""
-        self.release(job_id)
-        slots = max(1, min(self._window - len(self._limits), rows_left))
-        left = self._max_cost - spent - sum(self._limits.values())
-        limit = self._limits[job_id] = max(0, left // slots)
-        return limit / NANO if limit else FREE_USD
+    def reserve(self, job_id: str, most: NanoUsd, spent: NanoUsd, rows_left: int) -> float | None:
+        """Return the limit of this row, in US dollars; None while what is left does not cover the `most` it may cost.
+
+        The limit is `most`, or an equal share for each row that may be in flight if that is more.
+        """
+        if job_id not in self._limits:
+            left = max(0, self._max_cost - spent - self._reserved)
+            if most > left:
+                return None
+            slots = max(1, min(self._window - len(self._limits), rows_left))
+            limit = self._limits[job_id] = max(most, left // slots)
+            self._reserved += limit
+        return self._limits[job_id] / NANO or FREE_USD
 
     def release(self, job_id: str) -> None:
-        self._limits.pop(job_id, None)
+        self._reserved -= self._limits.pop(job_id, 0)

@@ -24,3 +24,8 @@ EXPIRED = Ending(
 CANCELLED = Ending(
     BatchStatus.CANCELLED, "batch_cancelled", "This request was not executed because the batch was cancelled."
 )
+BUDGET_SPENT = Ending(
+    BatchStatus.COMPLETED,
+    "budget_spent",
+    "This request was not executed because what is left of the batch's max_cost does not cover what it may cost.",
+)

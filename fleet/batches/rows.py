@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from fleet import faults
 from fleet.batches.blocks import Block, NumberedRow, blocks_of
-from fleet.batches.budget import RowBudget
-from fleet.batches.ending import CANCELLED, EXPIRED, Ending
+from fleet.batches.budget import NANO, RowBudget
+from fleet.batches.ending import BUDGET_SPENT, CANCELLED, EXPIRED, Ending
 from fleet.batches.entry import Entry, outlasting
 from fleet.batches.jobs import JobsOfBatch, RowJob
-from fleet.batches.settings import RunSettings, Tenancy
+from fleet.batches.settings import RowPrice, RunSettings, Tenancy, free
 from fleet.batches.validating import ROWS_PER_TURN
 from fleet.batches.writing import BatchWriter
 from fleet.bulk.outcomes import answered, unfinished, unreadable
@@ -77,9 +77,11 @@ class RowsRun:
         self._in_flight: dict[str, _InFlight] = {}
         self._ended: asyncio.Queue[tuple[RowJob, Result | Exception]] = asyncio.Queue()
         self._landed = asyncio.Event()
+        self._released = asyncio.Event()
         self._are_done = False
         limit = batch.max_cost_nano_usd
         self._budget = None if limit is None else RowBudget(limit, settings.window)
+        self._price: RowPrice = free
         self._ending: Ending | None = None
         self._ended_at = 0.0
         self.cancelled = False
@@ -130,6 +132,7 @@ class RowsRun:
 
     async def _end(self, ending: Ending) -> None:
         self._ending, self._ended_at = ending, self._settings.monotonic()
+        self._released.set()
         waiting = list(self._in_flight)
         for start in range(0, len(waiting), SUBMITTED_AT_ONCE):
             await asyncio.gather(*map(self._cancel, waiting[start : start + SUBMITTED_AT_ONCE]))
@@ -148,7 +151,8 @@ class RowsRun:
             each.seen_at = now
             if each.job.job_id not in known and not each.has_ended:
                 log.warning("batch_row_submitted_again", batch=self._entry.batch.id, line=each.job.line)
-                await self._send([each.job], [self._within_budget(each.job)])
+                if (submission := self._within_budget(each.job)) is not None:
+                    await self._send([each.job], [submission])
 
     async def _submit_all(self) -> None:
         place = self._entry.batch.progress.place
@@ -179,6 +183,8 @@ class RowsRun:
         await self._await_known([job for job in runnable if job.job_id in known])
         fresh = [job for job in runnable if job.job_id not in known]
         order = self._settings.order([job.said for job in fresh])
+        if self._budget is not None:
+            self._price = await self._settings.prices()
         await self._submit(deque(fresh[place] for place in order))
         self.writer.reached(block.after)
 
@@ -217,33 +223,58 @@ class RowsRun:
     async def _submit(self, jobs: deque[RowJob]) -> None:
         while jobs:
             await self._room.acquire()
-            portion = [jobs.popleft()]
-            while jobs and len(portion) < SUBMITTED_AT_ONCE and not self._room.locked():
-                await self._room.acquire()
-                portion.append(jobs.popleft())
             if self._ending is not None:
-                for job in portion:
-                    await self._leave_out(job, self._ending)
+                await self._leave_out(jobs.popleft(), self._ending)
                 continue
-            submissions = [self._within_budget(job) for job in portion]
+            portion = await self._portion(jobs)
+            if not portion:
+                self._room.release()
+                await self._await_money()
+                continue
             # Before they are submitted, so that no announcement is missed.
-            for job in portion:
+            for job, _ in portion:
                 self._expect(job)
-            await self._send(portion, submissions)
+            await self._send([job for job, _ in portion], [submission for _, submission in portion])
             faults.point("batch.submitted")
+
+    async def _portion(self, jobs: deque[RowJob]) -> list[tuple[RowJob, Submission]]:
+        """Take rows that have room and money; the caller has made room for the first."""
+        portion: list[tuple[RowJob, Submission]] = []
+        while (submission := self._within_budget(jobs[0])) is not None:
+            portion.append((jobs.popleft(), submission))
+            if not jobs or len(portion) == SUBMITTED_AT_ONCE or self._room.locked():
+                break
+            await self._room.acquire()
+        else:
+            if portion:
+                self._room.release()  # of the row that has to wait
+        return portion
+
+    async def _await_money(self) -> None:
+        """Return once a row has ended and what it did not cost is left again; without one, end the batch."""
+        if not self._in_flight:
+            await self._end(BUDGET_SPENT)
+            return
+        self._released.clear()
+        await self._released.wait()
 
     async def _leave_out(self, job: RowJob, ending: Ending) -> None:
         line = unfinished(job.job_id, job.custom_id, job.line, ending.code, ending.message)
         await self.writer.add(job.row, line)
         self._room.release()
 
-    def _within_budget(self, job: RowJob) -> Submission:
+    def _within_budget(self, job: RowJob) -> Submission | None:
+        """Return the row with its share of the budget as a limit; None while what is left does not cover it."""
         if self._budget is None:
             return job.said
         batch = self._entry.batch
         rows_left = batch.total - batch.completed - batch.failed
-        limit = self._budget.reserve(job.job_id, self.writer.cost_nano_usd, rows_left)
-        own = job.said.max_cost_usd
+        most, own = self._price(job.said, batch.tenant), job.said.max_cost_usd
+        if own is not None:
+            most = min(most, round(own * NANO))
+        limit = self._budget.reserve(job.job_id, most, self.writer.cost_nano_usd, rows_left)
+        if limit is None:
+            return None
         return replace(job.said, max_cost_usd=limit if own is None else min(own, limit))
 
     async def _send(self, jobs: list[RowJob], submissions: list[Submission]) -> None:
@@ -281,6 +312,7 @@ class RowsRun:
             del self._in_flight[job.job_id]
             if self._budget is not None:
                 self._budget.release(job.job_id)
+            self._released.set()
             self._room.release()
             if not self._in_flight:
                 self._landed.set()

@@ -87,7 +87,7 @@ class BatchRun:
         self._rows = rows
         rows.cancelled = self._is_cancelled
         ending = await rows.run()
-        if ending is None:
+        if ending is None or ending.status is BatchStatus.COMPLETED:
             await self.entry.save(partial(_finalizing, at=self._settings.now()))
         below, at = rows.writer.done.below, self._settings.now()
         await self.entry.save(partial(_ended, ending=ending, below=below, at=at))
@@ -165,8 +165,8 @@ def _ended(batch: Batch, ending: Ending | None, below: int, at: float) -> Batch:
         return batch
     if batch.status is BatchStatus.CANCELLING:
         return replace(batch, status=BatchStatus.CANCELLED, cancelled_at=at)
-    if ending is not None:
-        return replace(batch, status=ending.status, expired_at=at)
+    if ending is not None and ending.status is BatchStatus.EXPIRED:
+        return replace(batch, status=BatchStatus.EXPIRED, expired_at=at)
     if below < batch.total:
         return _failed(batch, MUST_BE_THERE, at)
     return replace(batch, status=BatchStatus.COMPLETED, completed_at=at)

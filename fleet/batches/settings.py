@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from fleet.bulk.inbox import Inbox
+from fleet.model.money import NanoUsd
 from fleet.model.submission import Submission
 from fleet.ports import FileStore, JobDesk
 
@@ -24,6 +25,17 @@ RowCheck = Callable[[Submission, str], None]
 Order = Callable[[Sequence[Submission]], Sequence[int]]
 """Returns the order in which to submit some rows, by their places among them."""
 
+RowPrice = Callable[[Submission, str], NanoUsd]
+"""Returns the most that a submission of a tenant may cost."""
+
+
+def free(submission: Submission, tenant: str) -> NanoUsd:
+    return 0
+
+
+async def all_free() -> RowPrice:
+    return free
+
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
@@ -36,13 +48,14 @@ class Tenancy:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """`check` refuses rows before any runs, `order` says which go first.
+    """`check` refuses rows before any runs, `order` says which go first, `prices` what each may cost at this moment.
 
     `window` is the maximum number of rows of a batch in flight. `now` gives unix seconds, `monotonic` seconds.
     """
 
     check: RowCheck = lambda submission, tenant: None
     order: Order = lambda submissions: range(len(submissions))
+    prices: Callable[[], Awaitable[RowPrice]] = all_free
     window: int = WINDOW
     lease_seconds: float = LEASE_SECONDS
     tick_seconds: float = TICK_SECONDS

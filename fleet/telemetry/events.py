@@ -123,6 +123,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "batch_run_failed": "The run of a batch met a bug; it is tried again when its lease has ended.",
     "batch_taken": "This process runs the batch now.",
     "batch_taken_over": "Another process runs the batch now, because this one did not renew its lease in time.",
+    "batch_targets_not_read": "Which targets are served was not read: rows with a budget count as dear as any target.",
     "batch_waits_for_broker": "A step of a batch was not confirmed by the broker, and is made again.",
     "batches_not_read": "Batches were not looked for, because the broker does not answer; it is tried again.",
     "file_left_out": "An entry of the bucket `batches` holds no file, as one that a tenant wrote itself.",
@@ -192,7 +193,13 @@ ADVICE: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         (
-            *("batch_end_not_told", "batch_waits_for_broker", "batches_not_read", "broker_error"),
+            *(
+                "batch_end_not_told",
+                "batch_targets_not_read",
+                "batch_waits_for_broker",
+                "batches_not_read",
+                "broker_error",
+            ),
             *("broker_not_reconnected", "cancelled_jobs_not_answered", "connection_not_read", "depths_not_read"),
             *("forgotten_messages_not_looked_for", "gateway_without_broker", "intake_cannot_reach_the_queue"),
             *("jobs_not_handed_back", "lease_not_extended", "load_not_reported", "old_jobs_not_looked_up"),

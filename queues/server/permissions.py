@@ -203,7 +203,9 @@ def _console() -> User:
 def _bulk() -> User:
     # It asks whether a job still waits before it submits the job again, so it sees the jobs of all publishers.
     asked = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (JOBS, WORK, RESULTS, BATCHES))
-    publish = (job_subject(Lane.BULK, "*"), *_answers(), *asked, f"{API}.STREAM.INFO.{BATCHES}", event_subject("*"))
+    # What a row may cost depends on the targets that dispatchers serve.
+    looked_up = (f"{API}.STREAM.INFO.{BATCHES}", *_looks_up(LOAD))
+    publish = (job_subject(Lane.BULK, "*"), *_answers(), *asked, *looked_up, event_subject("*"))
     return _user(
         "bulk", "runs the batches of all tenants: reads their files, writes what came of each row", publish, _HEARD
     )

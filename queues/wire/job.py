@@ -124,11 +124,17 @@ def encode_submission(submission: Submission, tenant: str) -> bytes:
 
 def check_submission(submission: Submission, tenant: str) -> None:
     """Refuse what a dispatcher would refuse of the job's form. Raises: InvalidJob naming the field and the rule."""
+    job_of(submission, tenant, stored_at=0.0)
+
+
+def job_of(submission: Submission, tenant: str, stored_at: float) -> Job:
+    """Return the job that a dispatcher reads where this is submitted. Raises: InvalidJob like `check_submission`."""
     body = encode_submission(submission, tenant)
-    job = decode_job(body, None, f"jobs.{submission.lane}.{tenant}", stored_at=0.0)
+    job = decode_job(body, None, f"jobs.{submission.lane}.{tenant}", stored_at)
     if isinstance(job, Malformed):
         problem = job.problem
         raise InvalidJob(problem.field or "request", problem.rule or problem.message)
+    return job
 
 
 def decode_job(body: bytes, headers: Mapping[str, str] | None, subject: str, stored_at: float) -> Job | Malformed:

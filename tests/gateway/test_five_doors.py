@@ -39,6 +39,7 @@ from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
+from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.stores.spend import CellSpendBook
 from queues.server.embedded import EmbeddedServer
 from queues.wire.ledger import decode_ledger
@@ -145,9 +146,8 @@ async def _running_batches(connection: Connection) -> AsyncIterator[None]:
         """Nobody is to be told."""
 
     batches = EveryBatch(JetStreamShelf(connection))
-    runner = BatchRunner(
-        batches, lambda tenant: JetStreamDesk(connection, tenant), announce, run_settings(load()), 0.05
-    )
+    chosen = run_settings(load(), JetStreamLoads(connection))
+    runner = BatchRunner(batches, lambda tenant: JetStreamDesk(connection, tenant), announce, chosen, 0.05)
     running = asyncio.create_task(runner.run())
     try:
         yield
