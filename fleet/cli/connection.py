@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient
     from fleet.ports import BatchStore, FileStore, JobDesk
     from fleet.settings.environment import Settings
+    from queues.jetstream.client.login import Login
+
+
+class Closing(Protocol):
+    async def close(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Closing)
 
 
 def settings_for(
@@ -23,6 +31,22 @@ def settings_for(
 
     settings = load(nats_url=nats_url, tenant=tenant, ledger_url=ledger_url, content_url=content_url)
     return settings if settings.nats_url else settings.model_copy(update={"nats_url": LOCAL_NATS_URL})
+
+
+@asynccontextmanager
+async def opened(settings: Settings, opening: Callable[[str, Login], Awaitable[Opened]]) -> AsyncIterator[Opened]:
+    """Open a part of the broker with the login of `settings`, and close it at the end.
+
+    Raises: QueueUnavailable if no broker answers.
+    """
+    from fleet.app import login_of
+
+    assert settings.nats_url is not None, "settings_for or a started fleet gave the address"
+    part = await opening(settings.nats_url, login_of(settings))
+    try:
+        yield part
+    finally:
+        await part.close()
 
 
 @asynccontextmanager

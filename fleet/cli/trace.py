@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from fleet.cli.connection import opened
 from fleet.cli.output import Output
 from fleet.model.errors import FleetError, LedgerUnavailable
 from fleet.model.span import Span, Step
@@ -73,14 +74,10 @@ def _in_database(settings: Settings, output: Output, job_id: str, tenant: str | 
 
 async def _in_stream(settings: Settings, job_id: str, tenant: str | None) -> Sequence[LedgerEntry]:
     """Return the lines of the job in the stream of accounts, which keeps them for 30 days."""
-    from fleet.app import login_of, open_journal
+    from fleet.app import open_journal
 
-    assert settings.nats_url is not None, "settings_for gave the address"
-    journal = await open_journal(settings.nats_url, login_of(settings))
-    try:
+    async with opened(settings, open_journal) as journal:
         return [line async for line in journal.ledger(tenant, job_id)]
-    finally:
-        await journal.close()
 
 
 def _records(spans: Sequence[Span]) -> list[dict[str, Any]]:

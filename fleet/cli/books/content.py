@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
@@ -126,15 +126,13 @@ def _moment(at: float) -> str:
 
 async def _run(settings: Settings) -> None:
     from fleet import logs
-    from fleet.app import login_of, open_contents
+    from fleet.app import open_contents
     from fleet.app.metrics import metrics_of
     from fleet.content.collector import ContentCollector
 
     logs.configure(settings.log_level.upper())
-    assert settings.nats_url is not None, "settings_for gave the address"
     with _store(settings) as store:
-        feed = await open_contents(settings.nats_url, login_of(settings))
-        try:
+        async with opened(settings, open_contents) as feed:
             collector = ContentCollector(feed, store, settings.content_keep_days)
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, collector.drain)
@@ -142,8 +140,6 @@ async def _run(settings: Settings) -> None:
             progress = collector.progress
             async with metrics_of("content", lambda: collector_metrics(progress, time.time()), lambda: True, settings):
                 await collector.run()
-        finally:
-            await feed.close()
 
 
 def collector_metrics(progress: ContentProgress, now: float) -> Iterator[Family]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleet.cli.books.ledger import LedgerUrl
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
@@ -76,21 +76,17 @@ def _counted(done: Erased) -> str:
 
 @asynccontextmanager
 async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
-    from fleet.app import login_of, open_erasing
+    from fleet.app import open_erasing
     from fleet.content.erasing import ContentEraser
     from fleet.ledger.archive import rewrite
     from fleet.ledger.audit.eraser import Eraser
     from fleet.ledger.database import check_migrated, database_url, engine_for
 
-    assert settings.nats_url is not None, "settings_for gave the address"
     engine = engine_for(database_url(settings.ledger_address))
     try:
         await asyncio.to_thread(check_migrated, engine)
-        broker = await open_erasing(settings.nats_url, login_of(settings))
-        try:
+        async with opened(settings, open_erasing) as broker:
             contents = ContentEraser(settings.content_address)
             yield Eraser(broker, engine, contents, partial(rewrite, engine, settings.archive_dir))
-        finally:
-            await broker.close()
     finally:
         engine.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
@@ -179,13 +179,7 @@ async def _writing(settings: Settings) -> AsyncIterator[tuple[LedgerWriter, Ledg
         engine.dispose()
 
 
-@asynccontextmanager
-async def _feed(settings: Settings) -> AsyncIterator[LedgerFeed]:
-    from fleet.app import login_of, open_ledger_feed
+def _feed(settings: Settings) -> AbstractAsyncContextManager[LedgerFeed]:
+    from fleet.app import open_ledger_feed
 
-    assert settings.nats_url is not None, "settings_for gave the address"
-    feed = await open_ledger_feed(settings.nats_url, login_of(settings))
-    try:
-        yield feed
-    finally:
-        await feed.close()
+    return opened(settings, open_ledger_feed)

@@ -13,7 +13,7 @@ import typer
 
 from fleet.cli.books.cost import AsCsv, OneTenant, Since, Until, refuse_both
 from fleet.cli.books.ledger import LedgerUrl
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
@@ -99,15 +99,11 @@ def _savings(settings: Settings, asked: ReportRequest, html: Path | None) -> Sav
 
 async def _feedback(settings: Settings) -> Sequence[Feedback] | None:
     """Return all feedback that is kept; None if no broker answers."""
-    from fleet.app import login_of, open_journal
+    from fleet.app import open_journal
 
-    assert settings.nats_url is not None, "settings_for gave the address"
     try:
-        journal = await open_journal(settings.nats_url, login_of(settings))
-        try:
+        async with opened(settings, open_journal) as journal:
             return [each async for each in journal.feedback()]
-        finally:
-            await journal.close()
     except QueueUnavailable:
         return None
 

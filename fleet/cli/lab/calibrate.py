@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_learn
 from fleet.cli.lab.calibration_view import as_json, key_of, unused_lines, view, words_of
 from fleet.cli.options import AsJson, NatsUrl
@@ -104,18 +104,14 @@ async def _calibrate(settings: Settings, output: Output, plan: CalibrationJob) -
 
 
 async def _labels(settings: Settings, plan: CalibrationJob) -> CollectedLabels:
-    from fleet.app import login_of, open_journal
+    from fleet.app import open_journal
     from fleet.lab.learning.collected import CollectedLabels, collect
     from fleet.lab.learning.files import read_labels
 
     if plan.labels is not None:
         return CollectedLabels(read_labels(plan.labels), {})
-    assert settings.nats_url is not None, "settings_for gave the address"
-    journal = await open_journal(settings.nats_url, login_of(settings))
-    try:
+    async with opened(settings, open_journal) as journal:
         return await collect(journal)
-    finally:
-        await journal.close()
 
 
 async def _in_force(settings: Settings, plan: CalibrationJob, catalogue: Catalogue) -> Calibrations:
@@ -154,16 +150,10 @@ def _save(file: Path, calibrations: Calibrations) -> None:
     save_calibrations(file, calibrations.values())
 
 
-@asynccontextmanager
-async def _store(settings: Settings) -> AsyncIterator[CalibrationStore]:
-    from fleet.app import login_of, open_calibrations
+def _store(settings: Settings) -> AbstractAsyncContextManager[CalibrationStore]:
+    from fleet.app import open_calibrations
 
-    assert settings.nats_url is not None, "settings_for gave the address"
-    store = await open_calibrations(settings.nats_url, login_of(settings))
-    try:
-        yield store
-    finally:
-        await store.close()
+    return opened(settings, open_calibrations)
 
 
 def _show(output: Output, plan: CalibrationJob, found: CollectedLabels, outcomes: Sequence[FitOutcome]) -> None:

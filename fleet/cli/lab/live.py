@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleet.cli.connection import open_client, open_desk
+from fleet.cli.connection import open_client, open_desk, opened
 from fleet.cli.demo.asked import Asked, alone_on, jobs, up_the_ladder
 from fleet.cli.demo.run import gather
 from fleet.cli.ops.running import started_apart
@@ -152,14 +152,10 @@ def _calibrated(
 
 async def _put_in_force(settings: Settings, calibrations: Calibrations, probe: Asked) -> None:
     """Store the calibrations and wait until one judges an answer: dispatchers follow the store without a restart."""
-    from fleet.app import login_of, open_calibrations
+    from fleet.app import open_calibrations
 
-    assert settings.nats_url is not None, "the fleet that was started gave it"
-    store = await open_calibrations(settings.nats_url, login_of(settings))
-    try:
+    async with opened(settings, open_calibrations) as store:
         await store.put(list(calibrations.values()))
-    finally:
-        await store.close()
     versions = {each.version for each in calibrations.values()}
     async with asyncio.timeout(PATIENCE_SECONDS), open_client(settings) as client:
         while True:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic_core import from_json
 from rich.table import Table
 
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
@@ -76,21 +75,10 @@ def drop(sequences: Numbers, nats_url: NatsUrl = None, as_json: AsJson = False) 
 
 
 async def _with_letters(nats_url: str | None, do: Callable[[DeadLetters], Awaitable[None]]) -> None:
-    async with _opened(nats_url) as dead:
+    from fleet.app import open_dead_letters
+
+    async with opened(settings_for(nats_url), open_dead_letters) as dead:
         await do(dead)
-
-
-@asynccontextmanager
-async def _opened(nats_url: str | None) -> AsyncIterator[DeadLetters]:
-    from fleet.app import login_of, open_dead_letters
-
-    settings = settings_for(nats_url)
-    assert settings.nats_url is not None, "settings_for gave the address"
-    dead = await open_dead_letters(settings.nats_url, login_of(settings))
-    try:
-        yield dead
-    finally:
-        await dead.close()
 
 
 async def show_list(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from fleet.cli.connection import settings_for
+from fleet.cli.connection import opened, settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.api_key import MAX_NAME_CHARACTERS, ApiKey, Scope, issue, key_id_in
@@ -67,21 +66,10 @@ def revoke(
 
 
 async def _with_keys(nats_url: str | None, do: Callable[[KeyStore], Awaitable[None]]) -> None:
-    async with _opened(nats_url) as keys:
+    from fleet.app import open_keys
+
+    async with opened(settings_for(nats_url), open_keys) as keys:
         await do(keys)
-
-
-@asynccontextmanager
-async def _opened(nats_url: str | None) -> AsyncIterator[KeyStore]:
-    from fleet.app import login_of, open_keys
-
-    settings = settings_for(nats_url)
-    assert settings.nats_url is not None, "settings_for gave the address"
-    keys = await open_keys(settings.nats_url, login_of(settings))
-    try:
-        yield keys
-    finally:
-        await keys.close()
 
 
 async def create_key(
