@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Self
 
 from fleet.bulk.looking import WIDTH, Looks, stored_now
@@ -51,9 +50,7 @@ class Inbox:
         """Begin to listen as soon as the caller yields to the event loop."""
         self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._sweep()))
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

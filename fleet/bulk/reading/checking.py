@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from fleet.bulk.lines import BulkRow, custom_id_of, default_custom_id, read_line
@@ -58,10 +57,8 @@ class RowChecker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ids.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._ids.close()
 
     def take(self, row: SourceRow, now: float) -> BulkRow | None:
         """Return the job on the row; None, with a line in the report, if it is no job."""

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from fleet.bulk.reading.sorting import MAX_SORTED_BYTES, SortOnDisk
@@ -36,10 +35,11 @@ class UniqueIds:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._sorted.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._sorted.close()
 
     def add(self, custom_id: str, number: int, start: int) -> None:
         digest = hashlib.blake2b(custom_id.encode(), digest_size=DIGEST_BYTES).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from fleet.bulk.reading.sorting import SortOnDisk
@@ -24,10 +23,8 @@ class InputOrder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._sorted.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        self._sorted.close()
 
     def add(self, row: bytes) -> None:
         self._sorted.add(b"%0*x%s\n" % (_KEY_DIGITS, line_of(json.loads(row)), row))
