@@ -19,17 +19,17 @@ from fleet.model.errors import ConfigError
 if TYPE_CHECKING:
     from fleet.lab.evaluation.drawing import Drawing
 
-_OPTIONS = {
-    "--replay": {"--labels", "--guarantee", "--resamples", "--stream"},
-    "--router": {"--train", "--seeds", "--with-answer", "--ask"},
-    "--live": {"--jobs", "--save"},
-}
-"""The ways to evaluate, exactly one of which is chosen, and the options that belong to it alone."""
-
 LIVE_JOBS = 1800
 """Examples per model. Half of them calibrate: a hundred of each of the nine tasks."""
 LIVE_SEED = 11
 """The seed of the held-out examples, which differ from the demo's."""
+
+Guarantee = Annotated[
+    str | None, typer.Option(metavar="EPS,DELTA", help="Try this promise on resampled labels, such as 0.05,0.1.")
+]
+Stream = Annotated[Path | None, typer.Option(help="A second recorded cascade, watched for drift row by row.")]
+WithAnswer = Annotated[bool, typer.Option("--with-answer", help="Let the router read the weak answer too.")]
+Live = Annotated[bool, typer.Option("--live", help="Start a fleet and measure its own models on their held-out tasks.")]
 
 
 class EvaluationReport(Protocol):
@@ -44,46 +44,31 @@ class EvaluationReport(Protocol):
 def evaluate(
     replay: Annotated[Path | None, typer.Option(help="A recorded cascade as CSV: how good is its confidence?")] = None,
     labels: Annotated[int | None, typer.Option(min=1, help="Calibrate on this many labelled rows at a time.")] = None,
-    guarantee: Annotated[
-        str | None, typer.Option(metavar="EPS,DELTA", help="Try this promise on resampled labels, such as 0.05,0.1.")
-    ] = None,
+    guarantee: Guarantee = None,
     resamples: Annotated[int | None, typer.Option(min=1, help="How often --guarantee is tried; 2000.")] = None,
-    stream: Annotated[
-        Path | None, typer.Option(help="A second recorded cascade, watched for drift row by row.")
-    ] = None,
+    stream: Stream = None,
     router: Annotated[Path | None, typer.Option(help="Labelled prompts as CSV: how good is a learned router?")] = None,
     train: Annotated[int | None, typer.Option(min=1, help="Train the router on this many prompts.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Average over this many random splits.")] = None,
-    with_answer: Annotated[
-        bool, typer.Option("--with-answer", help="Let the router read the weak answer too.")
-    ] = False,
+    with_answer: WithAnswer = False,
     ask: Annotated[Path | None, typer.Option(help="A second file of prompts that the router is asked about.")] = None,
-    live: Annotated[
-        bool, typer.Option("--live", help="Start a fleet and measure its own models on their held-out tasks.")
-    ] = False,
+    live: Live = False,
     jobs: Annotated[int | None, typer.Option(min=100, help="Examples per model with --live; 1800.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the calibrations fitted with --live here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the result into this PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a cascade, a router or a whole fleet: quality against cost, calibration, promises, drift."""
-    given = {
-        "--labels": labels,
-        "--guarantee": guarantee,
-        "--resamples": resamples,
-        "--stream": stream,
-        "--train": train,
-        "--seeds": seeds,
-        "--with-answer": with_answer or None,
-        "--ask": ask,
-        "--jobs": jobs,
-        "--save": save,
-    }
     with friendly(as_json), needs_learn("fleet evaluate"):
         check_output("--plot", plot, (replay, stream, router, ask, save))
         check_output("--save", save, ())
-        recorded = {"labels": labels, "resamples": resamples, "stream": stream, "guarantee": _promise(guarantee)}
-        routed = {"train": train, "seeds": seeds, "with_answer": with_answer, "ask": ask}
+        recorded = {"labels": labels, "guarantee": _promise(guarantee), "resamples": resamples, "stream": stream}
+        routed = {"train": train, "seeds": seeds, "with_answer": with_answer or None, "ask": ask}
+        given: Mapping[str, Mapping[str, object]] = {
+            "--replay": recorded,
+            "--router": routed,
+            "--live": {"jobs": jobs, "save": save},
+        }
         asked: dict[str, Callable[[], EvaluationReport] | None] = {
             "--replay": partial(_replay, replay, recorded) if replay else None,
             "--router": partial(_router, router, routed) if router else None,
@@ -93,9 +78,9 @@ def evaluate(
 
 
 def _the_one(
-    asked: Mapping[str, Callable[[], EvaluationReport] | None], given: Mapping[str, object]
+    asked: Mapping[str, Callable[[], EvaluationReport] | None], given: Mapping[str, Mapping[str, object]]
 ) -> Callable[[], EvaluationReport]:
-    """Return the one evaluation asked for.
+    """Return the one evaluation asked for. `given` are the options of each way to evaluate.
 
     Raises: ConfigError unless exactly one is asked for, with its own options only.
     """
@@ -103,9 +88,9 @@ def _the_one(
     if len(modes) != 1:
         raise ConfigError("evaluate", f"give exactly one of {', '.join(asked)}")
     [(mode, run)] = modes
-    for option, value in given.items():
-        if value is not None and option not in _OPTIONS[mode]:
-            raise ConfigError(option, f"does not go with {mode}")
+    strange = [name for other, options in given.items() if other != mode for name in _said(options)]
+    if strange:
+        raise ConfigError(f"--{strange[0].replace('_', '-')}", f"does not go with {mode}")
     return run
 
 

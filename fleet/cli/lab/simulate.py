@@ -22,35 +22,37 @@ if TYPE_CHECKING:
 
 DEFAULT_SCENARIO = "day"
 
+Scenario = Annotated[
+    str, typer.Option(help="A shipped scenario or a YAML file; after an @ another phase or way of scaling.")
+]
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(help="Another scenario to set beside it, such as day@ray_serve, or other rules for it; repeatable."),
+]
+RulesFile = Annotated[
+    Path | None, typer.Option(help="The rules to run it by; without it, those of FLEET_RULES_PATH or the shipped.")
+]
+CatalogueFile = Annotated[
+    Path | None, typer.Option(help="The catalogue; without it, that of FLEET_CATALOGUE_PATH or the shipped one.")
+]
+CostTables = Annotated[
+    bool,
+    typer.Option("--scenarios", help="The cost tables of docs/explanation/cost-models.md beside simulated ones."),
+]
+Replay = Annotated[Path | None, typer.Option(help="A recorded run of the local fleet, as JSONL: predict it.")]
+Fit = Annotated[list[Path] | None, typer.Option(help="With --replay: learn from this other run instead; repeatable.")]
+
 
 def simulate(
-    scenario: Annotated[
-        str, typer.Option(help="A shipped scenario or a YAML file; after an @ another phase or way of scaling.")
-    ] = DEFAULT_SCENARIO,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Another scenario to set beside it, such as day@ray_serve, or other rules for it; repeatable."
-        ),
-    ] = None,
-    rules: Annotated[
-        Path | None, typer.Option(help="The rules to run it by; without it, those of FLEET_RULES_PATH or the shipped.")
-    ] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="The catalogue; without it, that of FLEET_CATALOGUE_PATH or the shipped one.")
-    ] = None,
+    scenario: Scenario = DEFAULT_SCENARIO,
+    compare: Compare = None,
+    rules: RulesFile = None,
+    catalogue: CatalogueFile = None,
     jobs: Annotated[int | None, typer.Option(help="How many jobs; without it, as many as the scenario says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same jobs.")] = 1,
-    scenarios: Annotated[
-        bool,
-        typer.Option("--scenarios", help="The cost tables of docs/explanation/cost-models.md beside simulated ones."),
-    ] = False,
-    replay: Annotated[
-        Path | None, typer.Option(help="A recorded run of the local fleet, as JSONL: predict it.")
-    ] = None,
-    fit: Annotated[
-        list[Path] | None, typer.Option(help="With --replay: learn from this other run instead; repeatable.")
-    ] = None,
+    scenarios: CostTables = False,
+    replay: Replay = None,
+    fit: Fit = None,
     plot: Annotated[Path | None, typer.Option(help="Draw arrivals, replicas and queues into this PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -90,7 +90,7 @@ def test_a_router_is_asked_with_its_own_options(
     assert invoke_json("evaluate", "--router", "prompts.csv")["n"] == 1200
     invoke_json("evaluate", "--router", "p.csv", "--train", "150", "--seeds", "3", "--with-answer", "--ask", "q.csv")
     assert asked == [
-        (Path("prompts.csv"), {"with_answer": False}),
+        (Path("prompts.csv"), {}),
         (Path("p.csv"), {"train": 150, "seeds": 3, "with_answer": True, "ask": Path("q.csv")}),
     ]
 
