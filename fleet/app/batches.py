@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from fleet import logs
 from fleet.app.broker import login_of
@@ -12,7 +13,7 @@ from fleet.app.metrics import metrics_of
 from fleet.app.worker import rules_of
 from fleet.batches.run import Announce
 from fleet.batches.runner import BatchRunner
-from fleet.batches.settings import RowPrice, RunSettings
+from fleet.batches.settings import RowCheck, RowPrice, RunSettings
 from fleet.logs import get_logger
 from fleet.model.errors import InvalidJob, LoginRefused, QueueUnavailable
 from fleet.model.money import NanoUsd
@@ -25,7 +26,9 @@ from fleet.signals import when_told_to_end
 from fleet.telemetry.metrics import catalogue
 from fleet.telemetry.metrics.families import Family, family
 from fleet.webhooks.announcing import announce, event_of_batch
+from policies.features.needs import needs_of
 from policies.prefixes import planned_order
+from policies.routing import admission
 from policies.routing.ladder_cost import most_cost
 from policies.rules.rules import Rules
 from queues.batches import EveryBatch, JetStreamShelf
@@ -34,7 +37,7 @@ from queues.jetstream.client.login import Login
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.webhooks.events import JetStreamOutbox
-from queues.wire.job import check_submission, job_of
+from queues.wire.job import job_of
 
 log = get_logger(__name__)
 
@@ -77,7 +80,22 @@ def run_settings(settings: Settings, loads: LoadBook) -> RunSettings:
     async def prices() -> RowPrice:
         return price_of_rows(rules, await _reported(loads))
 
-    return RunSettings(check_submission, order, prices, lease_seconds=settings.lease_seconds)
+    return RunSettings(check_of_rows(rules), order, prices, lease_seconds=settings.lease_seconds)
+
+
+def check_of_rows(rules: Rules) -> RowCheck:
+    """Return the check that refuses what a dispatcher with these rules would, as an unknown task or model.
+
+    Whether a row comes too late is decided when it runs, so that a file that is read twice is judged alike.
+    """
+
+    def check(submission: Submission, tenant: str) -> None:
+        job = replace(job_of(submission, tenant, stored_at=0.0), deadline_at=None, not_before_at=None)
+        problem = admission.problem_with(job, needs_of(job.request, rules.estimates), rules)
+        if problem is not None:
+            raise InvalidJob(problem.field or "request", problem.rule or problem.message)
+
+    return check
 
 
 def price_of_rows(rules: Rules, reported: Sequence[Load]) -> RowPrice:

@@ -40,6 +40,22 @@ class RowJob:
         return self.submission
 
 
+class BatchDefaults:
+    """The options of a batch, for its rows that do not state their own. Raises: InvalidJob if one breaks a rule."""
+
+    def __init__(self, batch: Batch, now: float) -> None:
+        said = submission_of("", "", {}, {**batch.defaults, "lane": Lane.BULK}, now)
+        self._defaults = {name: value for name, value in _options_of(said).items() if value != _DEFAULTS[name]}
+        self._expires_at = batch.expires_at
+
+    def added_to(self, submission: Submission) -> Submission:
+        unsaid = {name: value for name, value in self._defaults.items() if getattr(submission, name) == _DEFAULTS[name]}
+        deadline_at = unsaid.pop("deadline_at", submission.deadline_at)
+        # Nobody waits for an answer that comes after the end.
+        unsaid["deadline_at"] = self._expires_at if deadline_at is None else min(deadline_at, self._expires_at)
+        return replace(submission, **unsaid)
+
+
 class JobsOfBatch:
     """Makes the job of each row. Equal batch, line number and bytes give equal ids.
 
@@ -52,10 +68,8 @@ class JobsOfBatch:
         self._tenant = batch.tenant
         self._check = check
         self._key = run_key(batch.tenant, batch.id)
-        self._expires_at = batch.expires_at
         self._refused = refused
-        said = submission_of("", "", {}, {**batch.defaults, "lane": Lane.BULK}, now)
-        self._defaults = {name: value for name, value in _options_of(said).items() if value != _DEFAULTS[name]}
+        self._defaults = BatchDefaults(batch, now)
 
     def job(self, row: NumberedRow, now: float) -> RowJob:
         source = row.source
@@ -71,17 +85,11 @@ class JobsOfBatch:
         if source.problem is not None:
             raise source.problem
         read = read_line(self._key, source.number, source.data, now)
+        submission = self._defaults.added_to(read.submission)
         if source.number in self._refused:
-            self._check(read.submission, self._tenant)
+            self._check(submission, self._tenant)
             raise REPEATED
-        return replace(read, submission=self._with_defaults(read.submission))
-
-    def _with_defaults(self, submission: Submission) -> Submission:
-        unsaid = {name: value for name, value in self._defaults.items() if getattr(submission, name) == _DEFAULTS[name]}
-        deadline_at = unsaid.pop("deadline_at", submission.deadline_at)
-        # Nobody waits for an answer that comes after the end.
-        unsaid["deadline_at"] = self._expires_at if deadline_at is None else min(deadline_at, self._expires_at)
-        return replace(submission, **unsaid)
+        return replace(read, submission=submission)
 
 
 def _name_of(source: SourceRow) -> str:

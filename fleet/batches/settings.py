@@ -20,7 +20,7 @@ LEASE_SECONDS = 30.0
 """Seconds without a word of its runner after which another one may run a batch."""
 
 RowCheck = Callable[[Submission, str], None]
-"""Raises InvalidJob for a submission of a tenant that the fleet would refuse."""
+"""Raises InvalidJob for a submission of a tenant, complete with its batch's options, that the fleet would refuse."""
 
 Order = Callable[[Sequence[Submission]], Sequence[int]]
 """Returns the order in which to submit some rows, by their places among them."""

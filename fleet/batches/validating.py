@@ -6,6 +6,7 @@ import asyncio
 import json
 
 from fleet.batches.blocks import blocks_of
+from fleet.batches.jobs import BatchDefaults
 from fleet.batches.settings import RowCheck
 from fleet.bulk.reading.checking import RowChecker, ValidationReport
 from fleet.bulk.reading.splitting import lines_in
@@ -23,8 +24,12 @@ UNRUNNABLE = "invalid_line"
 async def validated(
     batch: Batch, files: FileStore, check: RowCheck, only: LineSet | None, now: float
 ) -> ValidationReport:
-    """Return what is wrong with the rows of the batch. Raises: QueueUnavailable; OSError if the disk is full."""
-    with RowChecker(lambda submission: check(submission, batch.tenant)) as checker:
+    """Return what is wrong with the rows of the batch.
+
+    Raises: InvalidJob if one of its options breaks a rule; QueueUnavailable; OSError if the disk is full.
+    """
+    defaults = BatchDefaults(batch, now)
+    with RowChecker(lambda submission: check(defaults.added_to(submission), batch.tenant)) as checker:
         async for block in blocks_of(files, batch.input_file_id, Place(), only):
             for number, row in enumerate(block.rows):
                 checker.take(row.source, now)
