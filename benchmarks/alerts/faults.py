@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.alerts.beside import batch_runner_on, gateway_on, webhook_sender_on
 from benchmarks.alerts.pretended import SURE, UNSURE
 from benchmarks.alerts.recorded import prove, series_of, total
-from benchmarks.alerts.stage import COLLECTED, LATE_SECONDS, OWN, PAID, PLENTY_USD, SLOTS, TASK, Stage
+from benchmarks.alerts.stage import COLLECTED, LATE_SECONDS, OWN, PAID, PLENTY_USD, SLOTS, TASK, Process, Stage
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, OutputKind, Scorer
 from fleet.model.job import Lane
 from queues.jetstream.queue import store
@@ -168,6 +169,21 @@ async def _collected_jobs(stage: Stage) -> None:
     await stage.answer(task=COLLECTED)
 
 
+def _with(start: Callable[[Stage], Awaitable[Process]]) -> Minute:
+    """Return a minute in which nothing happens, with a process beside the fleet that is started in the first one."""
+
+    async def minute(stage: Stage) -> None:
+        if stage.beside is None:
+            stage.beside = await start(stage)
+
+    return minute
+
+
+async def _end_process_beside(stage: Stage, _: AsyncExitStack) -> None:
+    assert stage.beside is not None
+    await stage.beside.end()
+
+
 FAULTS: Final = (
     Fault(
         "the only dispatcher ends",
@@ -279,5 +295,29 @@ FAULTS: Final = (
         _begin,
         minutes=15,
         during=_collected_jobs,
+    ),
+    Fault(
+        "the runner of batches ends",
+        "The only runner of batches ends; no other starts.",
+        {"FleetNoBatchRunner": 4},
+        _end_process_beside,
+        minutes=6,
+        before=_with(batch_runner_on),
+    ),
+    Fault(
+        "the gateway ends",
+        "The only gateway ends; no other starts.",
+        {"FleetNoGateway": 4},
+        _end_process_beside,
+        minutes=6,
+        before=_with(gateway_on),
+    ),
+    Fault(
+        "the sender of webhooks ends",
+        "The only sender of webhooks ends; no other starts.",
+        {"FleetWebhooksUndelivered": 4},
+        _end_process_beside,
+        minutes=6,
+        before=_with(webhook_sender_on),
     ),
 )

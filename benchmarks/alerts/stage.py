@@ -75,7 +75,7 @@ class Process:
 
     running: asyncio.Task[None]
     drain: Callable[[], Awaitable[None]]
-    server: MetricsServer
+    close: Callable[[], Awaitable[None]]
     port: int
 
     async def stop(self) -> None:
@@ -83,13 +83,13 @@ class Process:
         if not self.running.done():
             await self.drain()
         await asyncio.gather(self.running, return_exceptions=True)
-        await self.server.close()
+        await self.close()
 
     async def end(self) -> None:
         """End it where it stands, as a crash does."""
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
-        await self.server.close()
+        await self.close()
 
     async def scrape(self) -> Scrape:
         try:
@@ -107,7 +107,7 @@ def _get(port: int) -> str:
 
 @dataclass
 class Stage:
-    """A running fleet. `minutes` are the scrapes so far, of the dispatcher and the writer.
+    """A running fleet. `minutes` are the scrapes so far, of the dispatcher, the writer, and what runs `beside` them.
 
     With `clock_runs` a minute that passes is one for the writer as well: its clock is moved on.
     """
@@ -123,6 +123,7 @@ class Stage:
     clock_runs: bool = False
     skew_seconds: float = 0.0
     submitted: int = 0
+    beside: Process | None = None
 
     @classmethod
     @asynccontextmanager
@@ -139,6 +140,8 @@ class Stage:
             stage.writer = await stage.start_writer(parts)
             parts.push_async_callback(stage.writer.stop)
             yield stage
+            if stage.beside is not None:
+                await stage.beside.stop()
 
     dispatcher: Process = field(init=False)
     writer: Process = field(init=False)
@@ -164,7 +167,7 @@ class Stage:
             yield from counts.read()
             yield from gauges(dispatcher.snapshot(), rules.catalogue.targets, rules.money.daily_usd)
 
-        return await _process(dispatcher.run(), dispatcher.drain, read)
+        return await process_of(dispatcher.run(), dispatcher.drain, read)
 
     async def start_writer(self, parts: AsyncExitStack) -> Process:
         """Start a writer of the ledger; `parts` close what it uses."""
@@ -180,7 +183,7 @@ class Stage:
         def read() -> Iterator[Family]:
             yield from writer_metrics(writer.progress, time.time() + self.skew_seconds)
 
-        return await _process(writer.run(), drain, read)
+        return await process_of(writer.run(), drain, read)
 
     async def empty_ledger_stream(self) -> None:
         """Have the stream drop all of its lines, as one does that is full or whose lines are too old."""
@@ -224,7 +227,8 @@ class Stage:
     async def pass_minute(self) -> None:
         """Let a minute go by for what will watch this run: scrape everything."""
         self.skew_seconds += 60.0 * self.clock_runs
-        self.minutes.append([await self.dispatcher.scrape(), await self.writer.scrape()])
+        processes = (self.dispatcher, self.writer, *([self.beside] if self.beside else ()))
+        self.minutes.append([await process.scrape() for process in processes])
 
     @contextlib.contextmanager
     def frozen_broker(self) -> Iterator[None]:
@@ -256,10 +260,11 @@ def _rules(daily_usd: float) -> Rules:
     return replace(rules, catalogue=catalogue, money=money, deadlines=deadlines, tasks=tasks)
 
 
-async def _process(main: Coroutine[Any, Any, None], drain: Callable[[], Awaitable[None]], read: Read) -> Process:
+async def process_of(main: Coroutine[Any, Any, None], drain: Callable[[], Awaitable[None]], read: Read) -> Process:
+    """Start a process that has these metrics, and serve them."""
     server = MetricsServer(read, lambda: True)
     port = await server.start("127.0.0.1", 0)
-    return Process(asyncio.create_task(main), drain, server, port)
+    return Process(asyncio.create_task(main), drain, server.close, port)
 
 
 async def until(holds: Callable[[], Any]) -> None:

@@ -52,7 +52,7 @@ async def run_batches(settings: Settings) -> None:
     login, closed = login_of(settings), asyncio.Event()
     connection = await connect(settings.nats_url, name="fleet-batches", login=login, on_closed=closed.set)
     try:
-        runner = _runner(connection, login, run_settings(settings, JetStreamLoads(connection)))
+        runner = batch_runner(connection, login, run_settings(settings, JetStreamLoads(connection)))
         when_told_to_end(runner.drain)
         ending = asyncio.create_task(_end_when_closed(runner, closed))
         async with metrics_of("batches", lambda: batch_metrics(runner), lambda: True, settings):
@@ -132,7 +132,8 @@ async def _reported(loads: LoadBook) -> Sequence[Load]:
         return ()
 
 
-def _runner(connection: Connection, login: Login, settings: RunSettings) -> BatchRunner:
+def batch_runner(connection: Connection, login: Login, settings: RunSettings) -> BatchRunner:
+    """Return what runs the batches of all tenants over this connection."""
     batches = EveryBatch(JetStreamShelf(connection, by_leader=True))
     secret = login.secret()
     return BatchRunner(

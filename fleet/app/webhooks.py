@@ -66,7 +66,7 @@ async def run_webhooks(settings: Settings) -> None:
     closed, url = asyncio.Event(), settings.nats_url or LOCAL_NATS_URL
     connection = await connect(url, name="fleet-webhooks", login=login_of(settings), on_closed=closed.set)
     try:
-        deliverer = _deliverer(connection, sender, settings.lease_seconds)
+        deliverer = event_deliverer(connection, sender, settings.lease_seconds)
         when_told_to_end(deliverer.drain)
         async with metrics_of("webhooks", lambda: webhook_metrics(deliverer), lambda: True, settings):
             await unless_closed(closed, deliverer.run())
@@ -74,7 +74,9 @@ async def run_webhooks(settings: Settings) -> None:
         await connection.close()
 
 
-def _deliverer(connection: Connection, sender: WebhookSender, lease_seconds: float) -> WebhookDeliverer:
+def event_deliverer(connection: Connection, sender: WebhookSender, lease_seconds: float) -> WebhookDeliverer:
+    """Return what tells the endpoints of all tenants over this connection."""
+
     async def results(expected: ExpectedResponse) -> Result | None:
         return await JetStreamDesk(connection, expected.tenant).result(expected.job_id)
 
