@@ -108,7 +108,7 @@ START = Place()
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a batch's runner is; nobody else reads or writes this.
+    """How far a batch's runner is. Nobody else writes this, and others read of it only whether the batch is leased.
 
     Rows are numbered from 0 in the order of their file. Those below `below` are done, which means that what came of
     them is in the batch's files, and so are the ones that `beyond` names. No row from `claimed` on was ever submitted.
@@ -122,6 +122,10 @@ class Progress:
     place: Place = START
     owner: str | None = None
     leased_until: float = 0.0
+
+    def is_leased(self, now: float) -> bool:
+        """Return whether a process runs the batch, as far as anybody knows."""
+        return self.owner is not None and self.leased_until > now
 
 
 @dataclass(frozen=True, slots=True)

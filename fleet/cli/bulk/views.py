@@ -54,9 +54,11 @@ def summary(batch: Batch) -> str:
     return f"{batch.id}  {batch.status}: {rows}, ${batch.cost_nano_usd / NANO:.4f}"
 
 
-def facts(batch: Batch) -> Table:
+def facts(batch: Batch, now: float) -> Table:
     """Return what `fleet bulk status` shows below the summary."""
     table = Table.grid(padding=(0, 2))
+    if not batch.status.is_final:
+        table.add_row("run by", batch.progress.owner if batch.progress.is_leased(now) else "nobody at this moment")
     table.add_row("made", moment(batch.created_at))
     table.add_row("until", moment(batch.expires_at))
     table.add_row("tokens", f"{batch.usage.input_tokens:,} in, {batch.usage.output_tokens:,} out")

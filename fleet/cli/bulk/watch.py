@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 TICK_SECONDS = 1.0
 """Seconds between looks at the clock while nothing changes: a batch that stands still must show that it does."""
 
+UNTAKEN_SECONDS = 10.0
+"""Seconds without a runner after which a watcher is told. One that is started again takes some."""
+
+UNTAKEN = "nobody runs this batch: see that fleet batches run is started; where it is, all of its places are taken"
+
 LATEST_BYTES = 256 * 1024
 """Bytes of the latest output that are read to see who answers: some hundred rows, however fast they come."""
 
@@ -46,7 +51,7 @@ async def watch(settings: Settings, output: Output, batch_id: str) -> None:
 
 def show(output: Output, batch: Batch) -> None:
     output.object(as_json(batch))
-    output.show(summary(batch), facts(batch))
+    output.show(summary(batch), facts(batch, time.time()))
     output.show(*complaints(batch.problems, batch.problem_count))
 
 
@@ -54,7 +59,7 @@ async def ended(files: FileStore, batches: BatchStore, output: Output, batch_id:
     """Return the batch once it has ended, with a bar on stderr until then. Raises: like `status`."""
     latest = await found(batches, batch_id)
     with _bar(output) as progress:
-        shown = _Shown(files, progress)
+        shown = _Shown(files, progress, lambda: output.progress(UNTAKEN))
         ticking = asyncio.create_task(shown.tick())
         try:
             async for latest in batches.watch(batch_id):
@@ -65,12 +70,32 @@ async def ended(files: FileStore, batches: BatchStore, output: Output, batch_id:
     return latest
 
 
-class _Shown:
-    """The bar of a batch: rows, rate, time left, cost, and which targets answer."""
+class Untaken:
+    """Notices that nobody has run a batch for a while."""
 
-    def __init__(self, files: FileStore, progress: Progress) -> None:
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._is_told = False
+
+    def note(self, batch: Batch, now: float, monotonic: float) -> bool:
+        """Return whether it is to be told now: once each time that it lasts. `now` is unix seconds."""
+        if batch.status.is_final or batch.progress.is_leased(now):
+            self._since, self._is_told = None, False
+            return False
+        self._since = monotonic if self._since is None else self._since
+        is_due = not self._is_told and monotonic - self._since >= UNTAKEN_SECONDS
+        self._is_told = self._is_told or is_due
+        return is_due
+
+
+class _Shown:
+    """The bar of a batch: rows, rate, time left, cost, and which targets answer; and word where nobody runs it."""
+
+    def __init__(self, files: FileStore, progress: Progress, tell_untaken: Callable[[], None]) -> None:
         self._files = files
         self._progress = progress
+        self._tell_untaken = tell_untaken
+        self._untaken = Untaken()
         self._task = progress.add_task("", total=None, end="")
         self._pace = Pace()
         self._batch: Batch | None = None
@@ -91,6 +116,8 @@ class _Shown:
         batch = self._batch
         if batch is None:
             return
+        if self._untaken.note(batch, time.time(), time.monotonic()):
+            self._tell_untaken()
         done = batch.completed + batch.failed
         self._pace.note(time.monotonic(), done)
         end = outlook(self._pace.outlook(batch.total, batch.cost_nano_usd / NANO), self._split)
