@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from deployments.serve.api import Mode
 from fleet.app import InForce, Seen, SpendStatus
 from fleet.console.alerts import Alerts
+from fleet.ledger.reading import Sums
 from fleet.model.calibration import ANY
 from fleet.model.delivery import Fill
+from fleet.model.result import DeadLetter, Status
 from fleet.model.scaling import Load
 from policies.rules.catalogue import Catalogue
+from queues.wire.subjects import DEAD
 
 ALIVE_SECONDS = 30.0
 """A dispatcher that has not reported for longer is taken for gone, as the other dispatchers take it."""
@@ -20,8 +23,17 @@ ALIVE_SECONDS = 30.0
 LEDGER_LINES = 10_000
 """Lines of accounts that the database may be behind the stream before somebody is told."""
 
+FAILED_PART, BAD_PART = 0.01, 0.1
+"""The shares of today's ended jobs that failed or expired from which on it is said, and is bad."""
+
+LETTERS_SECONDS = 86_400.0
+"""Maximum age of the last dead letter for it to be said that there are any: they are kept for two weeks."""
+
 NEAR = 0.8
 """The share of a limit, or of a stream's room, from which on it is worth a word."""
+
+UNANSWERED = (Status.FAILED.value, Status.EXPIRED.value)
+"""How jobs end that nobody cancelled and nothing refused, and that have no answer."""
 
 ILL = frozenset({"deploy_failed", "unhealthy", "delete_failed"})
 """Serve's words for an application that does not serve."""
@@ -75,11 +87,18 @@ def level(spend: SpendStatus) -> str:
 
 
 def notices(
-    seen: Seen, catalogue: Catalogue, alerts: Alerts | None, in_force: InForce | None, ledger_behind: int | None
+    seen: Seen,
+    catalogue: Catalogue,
+    alerts: Alerts | None,
+    in_force: InForce | None,
+    ledger_behind: int | None,
+    sums: Sequence[Sums] = (),
+    last_letter: DeadLetter | None = None,
 ) -> list[AttentionItem]:
-    """Return what needs attention, the worst first."""
+    """Return what needs attention, the worst first; `sums` are today's by status."""
     found = [*_broker(seen), *_dispatchers(seen), *_targets(seen, catalogue), *_breakers(seen), *_spend(seen)]
-    found += [*_alerts(alerts), *_promises(in_force), *_ledger(ledger_behind)]
+    found += [*_alerts(alerts), *_failures(sums), *_letters(seen, last_letter), *_promises(in_force)]
+    found += _ledger(ledger_behind)
     return sorted(found, key=lambda notice: notice.tone != "bad")
 
 
@@ -149,6 +168,23 @@ def _alerts(alerts: Alerts | None) -> Iterator[AttentionItem]:
     for each in alerts.firing if alerts else ():
         if each.state == "firing":
             yield AttentionItem(each.tone, each.name, each.summary, "/alerts", "Alerts")
+
+
+def _failures(sums: Sequence[Sums]) -> Iterator[AttentionItem]:
+    ended = sum(each.jobs for each in sums)
+    failed = {status: sum(each.jobs for each in sums if each.group["status"] == status) for status in UNANSWERED}
+    part = sum(failed.values()) / ended if ended else 0.0
+    if part >= FAILED_PART:
+        most = max(UNANSWERED, key=lambda status: failed[status])
+        text = f"{sum(failed.values()):,} of the {ended:,} that ended today failed or expired, {part:.1%}."
+        yield AttentionItem("bad" if part >= BAD_PART else "fair", "Jobs", text, f"/jobs?status={most}", "Jobs")
+
+
+def _letters(seen: Seen, last: DeadLetter | None) -> Iterator[AttentionItem]:
+    if last is not None and seen.at - last.at <= LETTERS_SECONDS:
+        kept = seen.status.streams.get(DEAD, 0)
+        text = f"{kept:,} are kept, the last of {_clock(last.at)}: {last.reason.replace('_', ' ')}."
+        yield AttentionItem("fair", "Dead letters", text, "/dead-letters", "Dead letters")
 
 
 def _promises(in_force: InForce | None) -> Iterator[AttentionItem]:

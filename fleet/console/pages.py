@@ -61,14 +61,21 @@ Maker = Callable[[Sources, Query], Awaitable[ConsolePage]]
 
 
 async def now(sources: Sources, _: Query) -> ConsolePage:
-    reading, alerts, in_force, today = await asyncio.gather(
-        sources.seen.latest(), sources.alerts.latest(), sources.in_force.latest(), sources.today.latest()
+    reading, alerts, in_force, today, letters = await asyncio.gather(
+        sources.seen.latest(),
+        sources.alerts.latest(),
+        sources.in_force.latest(),
+        sources.today.latest(),
+        sources.last_letters.latest(),
     )
     seen = reading.value
     if seen is None:
         return _message("Now", reading.trouble or "The fleet is being looked at. This takes a moment.", seconds=2.0)
     ledger_behind = present.behind(seen, today.value)
-    notices = attention.notices(seen, sources.catalogue, alerts.value, in_force.value, ledger_behind)
+    sums = today.value.sums if today.value else ()
+    last_letter = letters.value[0].letter if letters.value else None
+    told = (alerts.value, in_force.value, ledger_behind, sums, last_letter)
+    notices = attention.notices(seen, sources.catalogue, *told)
     values = present.now(seen, today.value)
     return ConsolePage(
         "Now",

@@ -114,6 +114,7 @@ class Sources:
         self.seen = Shared("fleet", look, 2.0, monotonic)
         self.in_force = Shared("calibrations", in_force, 30.0, monotonic)
         self.today = Shared("today", self._read_today, 5.0, monotonic)
+        self.last_letters = Shared("dead letters", lambda: letters(1, None), 10.0, monotonic)
         self.alerts = Shared("alerts", alerts or _no_alerts, 10.0, monotonic)
 
     async def ask(self, question: Callable[[LedgerPages], Value]) -> Value:
@@ -125,7 +126,7 @@ class Sources:
         return day_of(self.wall() - 86_400 * ago)
 
     async def close(self) -> None:
-        for each in (self.seen, self.in_force, self.today, self.alerts):
+        for each in (self.seen, self.in_force, self.today, self.last_letters, self.alerts):
             await each.close()
 
     async def _read_today(self) -> Today:

@@ -11,7 +11,10 @@ from console_fleet import NOW, RULES, ConsoleFleet, bad_night, calm_night
 from deployments.serve.api import Mode
 from fleet.app import InForce
 from fleet.console.attention import AttentionItem, notices
+from fleet.console.pages import now
+from fleet.ledger.reading import Sums
 from fleet.model.delivery import Fill
+from fleet.model.reason import Reason
 from fleet.model.scaling import Load
 
 
@@ -104,6 +107,34 @@ def test_a_ray_dashboard_that_is_away_is_told(calm):
 @pytest.mark.parametrize(("behind", "is_told"), [(None, False), (10_000, False), (10_001, True)])
 def test_a_ledger_far_behind_its_stream_is_told(calm, behind, is_told):
     assert ("The ledger" in about(said(calm, behind))) is is_told
+
+
+def ended(status: str, jobs: int) -> Sums:
+    return Sums({"target": "llama-8b", "status": status}, jobs, jobs, jobs if status else 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+
+
+@pytest.mark.parametrize(("failed", "expired", "tone"), [(5, 4, None), (5, 5, "fair"), (60, 40, "bad")])
+def test_many_jobs_without_an_answer_are_told(calm, failed, expired, tone):
+    rest = 1_000 - failed - expired
+    jobs = {"failed": failed, "expired": expired, "succeeded": rest - 50, "rejected": 30, "cancelled": 20, "": 700}
+    sums = [ended(status, number) for status, number in jobs.items()]
+    found = notices(calm.seen, RULES.catalogue, None, None, None, sums)
+    assert about(found).get("Jobs") == tone
+    assert not found or found[0].href == "/jobs?status=failed"
+
+
+@pytest.mark.parametrize(("age_seconds", "is_told"), [(60.0, True), (86_400.0, True), (86_401.0, False)])
+def test_a_dead_letter_of_the_last_day_is_told(night, calm, age_seconds, is_told):
+    letter = replace(night.letters[1].letter, at=NOW - age_seconds, reason=Reason.OUT_OF_MONEY)
+    seen = replace(calm.seen, status=replace(calm.seen.status, streams={"DEAD": 15_000}))
+    texts = [each.text for each in notices(seen, RULES.catalogue, None, None, None, (), letter)]
+    assert [text.startswith("15,000 are kept") and text.endswith("out of money.") for text in texts] == [True] * is_told
+
+
+async def test_the_page_now_reads_what_failed_today(tmp_path: Path):
+    night = bad_night(tmp_path, 0)
+    found = (await now(night.sources(), {})).values["notices"]
+    assert {"Jobs", "Dead letters"} <= {notice.about for notice in found}
 
 
 def test_a_withdrawn_promise_is_told(night, tmp_path: Path):
