@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from fleet.bulk import lines, outcomes
 from fleet.bulk.inbox import FIRST_SWEEP_SECONDS, Inbox
+from fleet.bulk.reading.sources import SourceFormat, format_of
 from fleet.bulk.reading.splitting import PIECE_BYTES, Line, LineSplitter, lines_of
 from fleet.files import check_output, is_special
 from fleet.model.errors import ConfigError, InvalidJob
@@ -75,6 +76,8 @@ def _check(source: Path, sink: Path, part: Path) -> None:
         raise ConfigError("--output", f"{sink} must be a regular file: it appears when it is complete")
     check_output("--output", sink, [source])
     check_output("--output", part, [source])
+    if format_of(source) is not SourceFormat.JSONL:
+        raise ConfigError("file", f"{source} is no JSONL: fleet bulk submit --template makes jobs of a table")
 
 
 def _survey(source: Path) -> tuple[int, str]:

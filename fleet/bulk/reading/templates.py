@@ -80,6 +80,14 @@ def _printable(value: Any) -> Any:
     return value
 
 
+def _value_of(name: str, values: Mapping[str, Any]) -> Any:
+    value = values.get(name)
+    if value not in (None, ""):
+        return value
+    what = "is empty in" if name in values else "is missing from"
+    return StrictUndefined(f"{name} {what} this row; default(...) says what stands there", name=name)
+
+
 @dataclass(frozen=True, slots=True)
 class RowTemplate:
     """A checked template and the variables that it uses."""
@@ -94,7 +102,7 @@ class RowTemplate:
 
         Raises: InvalidJob if the template uses what is undefined, or the text is empty or too long.
         """
-        known = {name: values[name] for name in self.variables if values.get(name) not in (None, "")}
+        known = {name: _value_of(name, values) for name in self.variables}
         return [{"role": role or "user", "content": self._text(role, known)} for role in self.roles]
 
     def _text(self, role: str, known: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ def test_a_row_that_makes_no_job_is_left_out_of_the_lines_and_says_why(write: Wr
     data, rows = read(write("people.csv", b"id,name\na,\nb\nc,Cy\n"), jobs)
     assert [row.custom_id for row in rows] == ["a", "line-3", "c"]
     assert [row.problem and row.problem.rule for row in rows] == [
-        "cannot render this row: 'name' is undefined",
+        "cannot render this row: name is empty in this row; default(...) says what stands there",
         "must have 2 fields, like the header, and has 1",
         None,
     ]

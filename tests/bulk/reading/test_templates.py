@@ -133,9 +133,9 @@ def test_the_refusal_names_the_line_and_what_to_do(template: Make) -> None:
 @pytest.mark.parametrize(
     ("text", "values", "rule"),
     [
-        ("{{ manager }}", {}, "cannot render this row: 'manager' is undefined"),
-        ("{{ manager }}", {"manager": None}, "cannot render this row: 'manager' is undefined"),
-        ("{{ manager }}", {"manager": ""}, "cannot render this row: 'manager' is undefined"),
+        ("{{ manager }}", {}, "cannot render this row: manager is missing from this row; default(...) says"),
+        ("{{ manager }}", {"manager": None}, "manager is empty in this row; default(...) says what stands there"),
+        ("{{ manager }}", {"manager": ""}, "manager is empty in this row; default(...) says what stands there"),
         ("{{ name.upper }}", {"name": "Ada"}, "cannot render this row: prints a method: use a filter"),
         ("{{ name.__class__ }}", {"name": "Ada"}, "cannot render this row: access to attribute"),
         ("{{ name / 2 }}", {"name": "Ada"}, "cannot render this row: unsupported operand"),

@@ -317,6 +317,17 @@ def test_a_run_does_not_write_over_what_is_there(invoke: Invoke, jobs: Path, tmp
     assert len(sink.read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize(("name", "advice"), [("staff.csv", "bulk submit --template"), ("staff.txt", ".jsonl")])
+def test_a_run_takes_lines_of_jobs_and_names_what_takes_a_table(
+    invoke: Invoke, tmp_path: Path, name: str, advice: str
+) -> None:
+    source = tmp_path / name
+    source.write_text("id,name\ne-17,Katapu\n")
+    refused = invoke("bulk", "run", str(source), "-o", str(tmp_path / "out.jsonl"))
+    assert (refused.exit_code, list(tmp_path.glob("out*"))) == (1, [])
+    assert f"file: {source}" in refused.stderr and advice in refused.stderr
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("90m", 5400.0), ("8h", 28800.0), ("2d", 172800.0), ("1.5s", 1.5)])
 def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
     assert seconds_of("--deadline", text) == seconds
