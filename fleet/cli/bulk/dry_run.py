@@ -19,7 +19,6 @@ from fleet.lab.simulation.beliefs import AssumedBelief, Belief, RecordedBelief
 from fleet.lab.simulation.forecast import Forecast, RowSampler, SampledRow, forecast
 from fleet.lab.simulation.workload.files import load_scenario
 from fleet.lab.simulation.workload.traces import read_trace
-from fleet.model.errors import ConfigError
 from fleet.model.job import JobOptions, Plan, Tier
 from fleet.model.submission import Submission
 from fleet.settings.documents import load_rules
@@ -34,30 +33,44 @@ SCENARIO = "day"
 
 
 def dry_run(settings: Settings, output: Output, order: BulkOrder, recorded: Sequence[Path]) -> None:
-    """Show the forecast; nothing is stored and nothing runs.
+    """Check the file and show the forecast, if there is what to make one of; nothing is stored and nothing runs.
 
     Raises: FleetError if rows are no jobs; ConfigError; OSError.
     """
-    belief, rules, source = _belief(settings, recorded)
+    rules = load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
+    belief, source = _belief(settings, recorded, rules)
     sampler, report = _read(order, settings.tenant, rules)
     if not is_runnable(report, order.keep_going):
         refuse(output, order, report)
     show_problems(output, report)
+    if belief is None:
+        _show_check(output, report)
+        return
     limit = None if order.max_cost_nano_usd is None else order.max_cost_nano_usd / NANO
     found = forecast(sampler, belief, rules, order.window_seconds, limit)
     output.object(as_json(found, report, source))
     output.show(view(found, report, source, order))
 
 
-def _belief(settings: Settings, recorded: Sequence[Path]) -> tuple[Belief, Rules, str]:
-    """Return what to go by, the rules, and what to call it. Raises: ConfigError."""
-    rules = load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
+def _belief(settings: Settings, recorded: Sequence[Path], rules: Rules) -> tuple[Belief | None, str]:
+    """Return what to go by and what to call it; None on a laptop that nobody has measured. Raises: ConfigError."""
     if recorded:
-        return RecordedBelief([read_trace(path) for path in recorded], rules), rules, "recorded runs"
+        return RecordedBelief([read_trace(path) for path in recorded], rules), "recorded runs"
     if settings.profile == "local":
-        rule = "is needed: nobody has measured this machine (python -m benchmarks.record_run run.jsonl)"
-        raise ConfigError("--recorded", rule)
-    return AssumedBelief(load_scenario(SCENARIO), rules), rules, f"assumed speeds, those of the scenario {SCENARIO}"
+        return None, "nothing"
+    return AssumedBelief(load_scenario(SCENARIO), rules), f"assumed speeds, those of the scenario {SCENARIO}"
+
+
+def _show_check(output: Output, report: ValidationReport) -> None:
+    """Show what the check found, and what a forecast would need."""
+    rows = report.rows - report.problem_count
+    unknown = {"cost_usd": None, "seconds": None, "by": None}
+    output.object({"rows": rows, "rows_read": report.rows, "rows_refused": report.problem_count} | unknown)
+    output.say(f"rows  {_rows(rows, report)}")
+    output.say(
+        "cost and time cannot be forecast without a run recorded on this machine: "
+        "--recorded run.jsonl, which python -m benchmarks.record_run run.jsonl makes"
+    )
 
 
 def _read(order: BulkOrder, tenant: str, rules: Rules) -> tuple[RowSampler, ValidationReport]:
@@ -93,8 +106,7 @@ def as_json(found: Forecast, report: ValidationReport, source: str) -> dict[str,
 
 def view(found: Forecast, report: ValidationReport, source: str, order: BulkOrder) -> Table:
     table = Table.grid(padding=(0, 2))
-    refused = f", {report.problem_count:,} others are no jobs" if report.problem_count else ""
-    table.add_row("rows", f"{found.rows:,}{refused}")
+    table.add_row("rows", _rows(found.rows, report))
     table.add_row("cost", f"${found.cost_usd.low:.4f} to ${found.cost_usd.high:.4f}{_risk(found.too_dear, 'over it')}")
     times = f"{duration(found.seconds.low)} to {duration(found.seconds.high)}"
     table.add_row("time", f"{times}{_risk(found.late, f'after {duration(order.window_seconds)}')}")
@@ -102,6 +114,10 @@ def view(found: Forecast, report: ValidationReport, source: str, order: BulkOrde
     table.add_row("answers", ", ".join(f"{name} {share:.0%}" for name, share in who))
     table.add_row("by", source)
     return table
+
+
+def _rows(count: int, report: ValidationReport) -> str:
+    return f"{count:,}" + (f", {report.problem_count:,} others are no jobs" if report.problem_count else "")
 
 
 def _risk(share: float, what: str) -> str:

@@ -70,8 +70,17 @@ def test_a_file_with_problems_is_refused_like_a_real_one(invoke: Invoke, jobs: P
     assert "1 of 61 rows" in result.stderr
 
 
-def test_nobody_guesses_the_speed_of_a_laptop(invoke: Invoke, jobs: Path) -> None:
-    assert "--recorded: is needed" in invoke("bulk", "submit", str(jobs), "--dry-run").stderr
+def test_a_laptop_that_nobody_has_measured_gets_its_file_checked_and_no_guess(
+    invoke: Invoke, invoke_json: InvokeJson, jobs: Path
+) -> None:
+    submit = ("bulk", "submit", str(jobs), "--dry-run")
+    checked = invoke(*submit)
+    assert (checked.exit_code, checked.stdout.splitlines()[0]) == (0, "rows  60")
+    assert "cannot be forecast without a run recorded on this machine" in checked.stdout
+    jobs.write_text("oops\n" + jobs.read_text())
+    assert "1 of 61 rows" in invoke(*submit).stderr
+    found = invoke_json(*submit, "--keep-going")
+    assert (found["rows"], found["rows_refused"], found["seconds"], found["cost_usd"]) == (60, 1, None, None)
 
 
 def test_without_a_recorded_run_the_speeds_of_a_gpu_fleet_are_assumed(
