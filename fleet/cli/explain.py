@@ -13,6 +13,7 @@ from fleet.cli.output import Output
 from fleet.model.attempt import Answer, Attempt, Failure, Judged, Usage
 from fleet.model.reason import MEANINGS
 from fleet.model.result import Result
+from fleet.reports.dollars import price
 
 if TYPE_CHECKING:
     from fleet.settings.environment import Settings
@@ -94,7 +95,7 @@ def _facts(attempt: Attempt) -> Table:
     if attempt.repeated:
         facts.add_row("repeated", "a dispatcher began this paid call before and died; both may have been charged")
     seconds = attempt.ended_at - attempt.started_at
-    facts.add_row("price", f"${attempt.cost_usd:.8f} in {seconds * 1000:,.0f} ms")
+    facts.add_row("price", f"{price(attempt.cost_usd)} in {seconds * 1000:,.0f} ms")
     return facts
 
 
@@ -151,5 +152,5 @@ def _end(result: Result) -> Table:
         facts.add_row("", result.problem.message)
     if result.target is not None:
         facts.add_row("answer", f"from {result.target}")
-    facts.add_row("cost", f"${result.cost_usd:.8f} in all")
+    facts.add_row("cost", f"{price(result.cost_usd)} in all")
     return facts

@@ -18,6 +18,7 @@ from fleet.model.attempt import Attempt, Failure
 from fleet.model.errors import FleetError, InvalidJob
 from fleet.model.feedback import Verdict
 from fleet.model.result import Problem, Result
+from fleet.reports.dollars import price
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient, JobOptions
@@ -106,10 +107,14 @@ async def cancel(settings: Settings, output: Output, job_id: str) -> None:
     """
     async with open_client(settings) as client:
         cancelled = await client.cancel(job_id)
+        ended = await client.result(job_id)
     if not cancelled:
         raise FleetError(f"job {job_id} of tenant {settings.tenant} had its result already: fleet result {job_id}")
-    output.object({"id": job_id, "cancelled": True})
-    output.say(f"{job_id}: cancelled")
+    has_begun = ended is not None and bool(ended.attempts)
+    output.object({"id": job_id, "cancelled": True, "had_begun": has_begun})
+    # Nobody can say whether a job waits that no dispatcher has seen: the answer is the same where there is none.
+    unseen = ": it had not begun. If no job of this id is known, one that comes within 24 h will not run"
+    output.say(f"{job_id}: cancelled{'' if has_begun else unseen}")
 
 
 async def feedback(settings: Settings, output: Output, job_id: str, verdict: Verdict, text: str | None) -> None:
@@ -118,10 +123,11 @@ async def feedback(settings: Settings, output: Output, job_id: str, verdict: Ver
     Raises: InvalidFeedback if it breaks a rule.
     """
     async with open_client(settings) as client:
-        await _read(client, job_id)
+        is_known = await _read(client, job_id) is not None
         await client.feedback(job_id, verdict, text=text)
-    output.object({"id": job_id, "verdict": str(verdict)})
-    output.say(f"{job_id}: {verdict}")
+    output.object({"id": job_id, "verdict": str(verdict), "result_found": is_known})
+    unknown = "" if is_known else f" is stored, but tenant {settings.tenant} has no result of this id in the last 24 h"
+    output.say(f"{job_id}: {verdict}{unknown}")
 
 
 def request_of(prompt: str | None, file: Path | None) -> dict[str, Any]:
@@ -155,7 +161,7 @@ def show_result(result: Result, output: Output, is_duplicate: bool = False) -> N
     facts.add_row("job", result.job_id)
     facts.add_row("status", f"{result.status} ({result.reason})")
     facts.add_row("path", path_of(result))
-    facts.add_row("cost", f"${result.cost_usd:.6f}")
+    facts.add_row("cost", price(result.cost_usd))
     output.show("", facts)
 
 

@@ -10,6 +10,7 @@ from fleet.cli.connection import opened
 from fleet.cli.output import Output
 from fleet.model.errors import FleetError, LedgerUnavailable
 from fleet.model.span import Span, Step
+from fleet.reports.dollars import price
 
 if TYPE_CHECKING:
     from fleet.model.result import LedgerEntry
@@ -125,7 +126,7 @@ def _told(span: Span) -> str:
     match span.step:
         case Step.JOB:
             end = f"{said['status']} ({said['reason']})" if "status" in said else "not ended"
-            return f"{end}, {said['attempts']} attempts, ${said['cost_usd']:.6f}"
+            return f"{end}, {said['attempts']} attempts, {price(float(said['cost_usd']))}"
         case Step.QUEUE_WAIT:
             again = f", delivery {said['deliveries']}" if said["deliveries"] != 1 else ""
             return f"{said['destination']}{again}"
@@ -154,5 +155,5 @@ def _called(span: Span) -> str:
     if "input_tokens" in said:
         cached = f" ({said['cached_input_tokens']} cached)" if "cached_input_tokens" in said else ""
         facts.append(f"{said['input_tokens']}{cached} + {said['output_tokens']} tokens")
-    facts.append(f"${said['cost_usd']:.6f}")
+    facts.append(price(float(said["cost_usd"])))
     return ", ".join(facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleet.model.money import NanoUsd
+from policies.money import nano_of
 
 NANO = 1_000_000_000
 
@@ -11,6 +12,12 @@ def exact(amount: NanoUsd) -> str:
     """Return the amount as a decimal number of US dollars, to the last digit."""
     sign, amount = ("-", -amount) if amount < 0 else ("", amount)
     return f"{sign}{amount // NANO}.{amount % NANO:09d}"
+
+
+def price(cost_usd: float) -> str:
+    """Return what a job or a call cost, to the last digit: at least to the millionth, as most prices are as small."""
+    whole, digits = exact(nano_of(cost_usd)).split(".")
+    return f"${whole}.{digits[:6]}{digits[6:].rstrip('0')}"
 
 
 def shown(amount: NanoUsd | None) -> str:

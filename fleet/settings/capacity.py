@@ -44,7 +44,8 @@ def load_machines(path: Path | None) -> Machines:
     Raises: ConfigError, whose field is the dotted path inside the file and whose rule ends with the file.
     """
     source = shipped("policies.capacity", "machines.yaml") if path is None else path
-    return named(source, lambda: checked(_MACHINES.validate_python(read_document(source))))
+    document = read_document(source)
+    return named(source, lambda: checked(_MACHINES.validate_python(document)))
 
 
 def load_models() -> dict[str, Served]:

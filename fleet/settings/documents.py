@@ -75,7 +75,8 @@ def load_catalogue(path: Path | None, profile: str) -> Catalogue:
     Raises: ConfigError as `load_rules` does.
     """
     source = shipped("deployments", "catalogue.yaml") if path is None else path
-    return named(source, lambda: _catalogue(read_document(source), profile))
+    document = read_document(source)
+    return named(source, lambda: _catalogue(document, profile))
 
 
 def _catalogue(document: Mapping[str, Any], profile: str) -> Catalogue:
@@ -143,7 +144,9 @@ def read_document(source: Path) -> dict[str, Any]:
         raise ConfigError(source.name, f"cannot be read: {_said(error)} (in {source})") from None
     except RecursionError:
         raise ConfigError(source.name, f"cannot be read: nested too deeply (in {source})") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise ConfigError(str(source), f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(source.name, f"cannot be read: {' '.join(str(error).split())} (in {source})") from None
     if not isinstance(document, dict):
         raise ConfigError(source.name, f"must be a mapping (in {source})")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,14 +21,32 @@ from fake_app import App
 from memory_fleet import attempt, failed, succeeded
 from typer.testing import Result
 
+from fleet.cli import jobs
 from fleet.cli.commands import app as typer_app
+from fleet.model.attempt import Attempt
 from fleet.model.errors import BackendUnavailable, ConfigError
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
+from fleet.model.result import Result as JobResult
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
+
+
+JOB_ID = "nobody-knows-this-id"
+
+
+class CancelledJob:
+    """A client whose job is cancelled after these attempts."""
+
+    attempts: tuple[Attempt, ...] = ()
+
+    async def cancel(self, job_id: str) -> bool:
+        return True
+
+    async def result(self, job_id: str) -> JobResult:
+        return JobResult(job_id, "demo", Status.CANCELLED, Reason.CANCELLED, 1.0, attempts=self.attempts)
 
 
 def escalated(job: Job) -> Any:
@@ -278,6 +297,30 @@ def test_up_that_fails_says_so_in_one_line(
     monkeypatch.setattr(sys.modules["fleet.app"], "start", refuse)
     result = invoke("up")
     assert (result.exit_code, result.stderr) == (1, f"fleet: {advice}\n")
+
+
+def test_what_is_said_of_an_id_that_nobody_knows_says_so(invoke: Invoke, fake_app: App) -> None:
+    fake_app.fleet.answer = lambda job: None
+    said = invoke("feedback", "nobody-knows-this-id", "good").stdout
+    assert said.startswith("nobody-knows-this-id: good is stored, but tenant demo has no result of this id")
+
+
+def test_a_cancelled_job_that_had_not_begun_may_be_one_that_nobody_knows(
+    invoke: Invoke, invoke_json: InvokeJson, fake_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = CancelledJob()
+    monkeypatch.setattr(jobs, "open_client", lambda settings: nullcontext(cancelled))
+    said = invoke("cancel", JOB_ID).stdout
+    assert said.startswith(f"{JOB_ID}: cancelled: it had not begun. If no job of this id is known, one that comes")
+    cancelled.attempts = (attempt(1, "llama-8b", "leave", 0.41),)
+    assert invoke("cancel", JOB_ID).stdout == f"{JOB_ID}: cancelled\n"
+    assert invoke_json("cancel", JOB_ID)["had_begun"] is True
+
+
+def test_a_price_has_its_last_digit(invoke: Invoke, fake_app: App) -> None:
+    cheap = replace(attempt(1, "llama-8b", "leave", 0.97), cost_usd=0.000000033)
+    fake_app.fleet.answer = lambda job: succeeded(job, "leave", attempts=(cheap,))
+    assert "cost    $0.000000033" in invoke("submit", "chat", "hello", "--wait").stdout
 
 
 ERRORS = [

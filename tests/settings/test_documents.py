@@ -104,7 +104,7 @@ def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value,
     with pytest.raises(ConfigError) as refused:
         load_rules(file, None, "local")
     assert refused.value.field == field
-    assert str(file) in refused.value.rule
+    assert str(file) in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_mistake_in_the_catalogue_is_refused_with_its_place(tmp_path, path, va
     with pytest.raises(ConfigError) as refused:
         load_catalogue(file, "local")
     assert refused.value.field.removesuffix(".0") == field.removesuffix(".0")
-    assert str(file) in refused.value.rule
+    assert str(file) in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,15 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path, text):
         file.write_text(text)
     with pytest.raises(ConfigError) as refused:
         load_rules(file, None, "local")
-    assert refused.value.field == "rules.yaml"
-    assert str(file) in refused.value.rule
+    assert refused.value.field.endswith("rules.yaml")
+    assert str(file) in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named_once(tmp_path):
+    missing = tmp_path / "nosuch.yaml"
+    with pytest.raises(ConfigError) as raised:
+        load_catalogue(missing, "local")
+    assert str(raised.value) == f"{missing}: cannot be read: no such file or directory"
 
 
 def test_a_target_is_added_without_touching_code(tmp_path):

@@ -18,7 +18,8 @@ from fleet.cli.output import Output, friendly
 from fleet.files import check_output
 
 if TYPE_CHECKING:
-    from fleet.cli.bulk.submit import BulkOrder, Wanted
+    from fleet.cli.bulk.results import Wanted
+    from fleet.cli.bulk.submit import BulkOrder
     from fleet.settings.environment import Settings
 
 bulk_app = typer.Typer(help="Files of jobs.", no_args_is_help=True)
@@ -105,14 +106,18 @@ def _forecast(settings: Settings, output: Output, order: BulkOrder, recorded: Se
 
 
 def _wanted(
-    output: Path | None, order: RowOrder, overwrite: bool, inputs: Sequence[Path], problems: Path | None
+    output: Path | None,
+    order: RowOrder,
+    overwrite: bool,
+    inputs: Sequence[Path] = (),
+    problems: Path | None = None,
 ) -> Wanted | None:
     """Return where the results are to be written, if they are wanted.
 
     Raises: ConfigError if they cannot be written there.
     """
     from fleet.bulk.writing.whole import check_sink, part_of
-    from fleet.cli.bulk.submit import Wanted
+    from fleet.cli.bulk.results import Wanted
 
     if output is None:
         return None
@@ -167,12 +172,21 @@ def cancel(batch: BatchId, nats_url: NatsUrl = None, tenant: Tenant = None, as_j
 
 
 @bulk_app.command("retry-failed")
-def retry_failed(batch: BatchId, nats_url: NatsUrl = None, tenant: Tenant = None, as_json: AsJson = False) -> None:
+def retry_failed(
+    batch: BatchId,
+    output: options.WaitedFor = None,
+    row_order: Order = RowOrder.FINISHED,
+    overwrite: Overwrite = False,
+    nats_url: NatsUrl = None,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
     """Make a new batch of those rows of an ended one that have no answer."""
-    from fleet.cli.bulk import watch as watching
+    from fleet.cli.bulk.retry import retry_failed as retry
 
-    with friendly(as_json):
-        asyncio.run(watching.retry_failed(settings_for(nats_url, tenant), Output(as_json), batch))
+    with friendly(as_json), needs_bulk("fleet bulk retry-failed"):
+        wanted = _wanted(output, row_order, overwrite)
+        asyncio.run(retry(settings_for(nats_url, tenant), Output(as_json), batch, wanted))
 
 
 @bulk_app.command("list")

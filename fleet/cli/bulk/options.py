@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,7 +95,9 @@ def _request_of(pairs: Sequence[str]) -> dict[str, Any]:
         try:
             request[name] = json.loads(text)
         except ValueError:
-            raise ConfigError("--set", f"must be FIELD=JSON, such as max_tokens=60, not {pair}") from None
+            said = f"must be FIELD=JSON, such as max_tokens=60, not {pair}"
+            quoted = f"; a text has quotes: --set {shlex.quote(f'{name}={json.dumps(text)}')}" if text else ""
+            raise ConfigError("--set", said + quoted) from None
     return request
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from fleet.bulk.fetching import RowOrder, fetch
 from fleet.bulk.writing.sinks import OutputFormat
 from fleet.bulk.writing.whole import check_sink
-from fleet.cli.bulk.views import as_json
-from fleet.cli.bulk.watch import found
+from fleet.cli.bulk.views import as_json, summary
+from fleet.cli.bulk.watch import ended, found
 from fleet.cli.connection import open_batches
 from fleet.cli.output import Output
 from fleet.model.batch import Batch
 from fleet.model.errors import FleetError
 
 if TYPE_CHECKING:
-    from fleet.ports import FileStore
+    from fleet.ports import BatchStore, FileStore
     from fleet.settings.environment import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Where the results are to be written once the batch has ended, and in which order."""
+
+    sink: Path
+    order: RowOrder
 
 
 async def results(
@@ -34,6 +45,25 @@ async def results(
     output.object(as_json(batch) | {"rows_written": rows, "output": str(sink)})
     so_far = "" if batch.status.is_final else f" of {batch.total:,}, so far" if batch.total else " so far"
     output.say(f"{rows:,} rows{so_far} → {sink}")
+
+
+async def finish(
+    files: FileStore,
+    batches: BatchStore,
+    output: Output,
+    batch_id: str,
+    wanted: Wanted,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Wait until the batch has ended, write its rows and show it; in JSON with what is `told` of it besides.
+
+    Raises: like `results`.
+    """
+    output.progress(f"{batch_id}: it goes on if this command ends, and fleet bulk results writes what it has")
+    batch = await ended(files, batches, output, batch_id)
+    rows = await written(files, batch, wanted.sink, wanted.order)
+    output.object({**as_json(batch), **told, "rows_written": rows, "output": str(wanted.sink)})
+    output.say(f"{summary(batch)} → {wanted.sink}")
 
 
 async def written(files: FileStore, batch: Batch, sink: Path, order: RowOrder) -> int:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from fleet.batches.wishes import new_batch_id
-from fleet.bulk.fetching import RowOrder
 from fleet.bulk.reading.checking import RowChecker, SubmissionCheck, ValidationReport
 from fleet.bulk.reading.sources import TableJobs, open_source
 from fleet.bulk.uploading import discard, upload
-from fleet.cli.bulk.results import written
+from fleet.cli.bulk.results import Wanted, finish
 from fleet.cli.bulk.views import as_json, complaints, problem_json, summary
-from fleet.cli.bulk.watch import ended
 from fleet.cli.connection import open_batches
 from fleet.cli.output import FAILED, Output
 from fleet.model.batch import Batch, LineProblem
@@ -49,14 +47,6 @@ class BulkOrder:
     problems: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Where the results are to be written once the batch has ended, and in which order."""
-
-    sink: Path
-    order: RowOrder
-
-
 async def submit(settings: Settings, output: Output, order: BulkOrder, wanted: Wanted | None = None) -> None:
     """Make a batch and show its id, or if results are wanted wait for them.
 
@@ -65,16 +55,12 @@ async def submit(settings: Settings, output: Output, order: BulkOrder, wanted: W
     async with open_batches(settings) as (files, batches):
         batch, report = await create(files, batches, settings.tenant, output, order)
         told = {"rows_read": report.rows, "rows_refused": report.problem_count}
-        if wanted is None:
-            output.object(as_json(batch) | told)
-            output.say(summary(batch))
-            output.say(f"see how far it is: fleet bulk watch {batch.id}")
+        if wanted is not None:
+            await finish(files, batches, output, batch.id, wanted, told)
             return
-        output.progress(f"{batch.id}: it goes on if this command ends, and fleet bulk results writes what it has")
-        batch = await ended(files, batches, output, batch.id)
-        told["rows_written"] = await written(files, batch, wanted.sink, wanted.order)
-    output.object(as_json(batch) | told | {"output": str(wanted.sink)})
-    output.say(f"{summary(batch)} → {wanted.sink}")
+    output.object(as_json(batch) | told)
+    output.say(summary(batch))
+    output.say(f"see how far it is: fleet bulk watch {batch.id}")
 
 
 async def create(

@@ -1,4 +1,4 @@
-"""`fleet bulk status`, `watch`, `list`, `cancel` and `retry-failed`: what becomes of batches that are on the server."""
+"""`fleet bulk status`, `watch`, `list` and `cancel`: what becomes of batches that are on the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fleet.cli.bulk.views import NANO, as_json, complaints, facts, listed, outlo
 from fleet.cli.connection import open_batches
 from fleet.cli.output import Output
 from fleet.model.batch import Batch, BatchStatus
-from fleet.model.errors import ConfigError, FleetError
+from fleet.model.errors import FleetError
 
 if TYPE_CHECKING:
     from fleet.ports import BatchStore, FileStore
@@ -164,20 +164,6 @@ async def cancel(settings: Settings, output: Output, batch_id: str) -> None:
         raise FleetError(f"batch {batch_id} is {batch.status}: it cannot be cancelled any more")
     output.object(as_json(batch))
     output.say(summary(batch))
-
-
-async def retry_failed(settings: Settings, output: Output, batch_id: str) -> None:
-    """Make a batch of the rows that have no answer; the others are not run again.
-
-    Raises: FleetError if the batch is not there, has not ended, or has no such row.
-    """
-    async with open_batches(settings) as (_, batches):
-        try:
-            again = there(batch_id, await wishes.retry_failed(batches, batch_id, time.time()))
-        except ConfigError as error:
-            raise FleetError(error.rule) from None
-    output.object(as_json(again))
-    output.say(f"{again.id}: runs the rows of {batch_id} that have no answer")
 
 
 async def found(batches: BatchStore, batch_id: str) -> Batch:

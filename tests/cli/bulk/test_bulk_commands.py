@@ -16,10 +16,12 @@ from answered_batches import answer, failure, leave
 from fake_app import App
 from typer.testing import Result
 
+from fleet.cli.bulk import results
 from fleet.cli.bulk.options import seconds_of
 from fleet.cli.bulk.watch import split_of_latest
 from fleet.model.batch import Batch, BatchStatus, LineProblem
 from fleet.model.errors import ConfigError
+from fleet.ports import BatchStore, FileStore
 from queues.batches import TenantBatches, TenantFiles
 
 Invoke = Callable[..., Result]
@@ -156,6 +158,7 @@ def test_the_good_rows_run_if_that_is_asked_and_all_problems_are_written(
         (job("a"), ("--deadline", "soon"), "wrong setting: --deadline: must be a number and a unit"),
         (job("a"), ("--task", "chat"), "wrong setting: --task: goes with --template"),
         (job("a"), ("--metadata", "a"), "wrong setting: --metadata: must be KEY=VALUE"),
+        (job("a"), ("--template", "x", "--set", "model=llama-8b"), """a text has quotes: --set 'model="llama-8b"'"""),
         (job("a"), ("--template", "gone.j2"), "gone.j2: no such file or directory"),
     ],
 )
@@ -270,6 +273,21 @@ def test_what_failed_becomes_a_batch_of_its_own(invoke_json: InvokeJson, stores:
     before = stores.batch(submitted)
     assert (again.retries, again.input_file_id, again.status) == (submitted, before.input_file_id, "validating")
     assert (again.completed, again.failed, again.output) == (0, 0, ())
+
+
+def test_a_retry_waits_and_writes_its_rows_if_that_is_asked(
+    invoke_json: InvokeJson, stores: Stores, submitted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.answered(submitted, [answer(1, "row-1"), failure(2, "row-2")])
+    sink = tmp_path / "again.jsonl"
+
+    async def ended(files: FileStore, batches: BatchStore, output: object, batch_id: str) -> Batch:
+        return await leave(files, batches, batch_id, [answer(2, "row-2")])
+
+    monkeypatch.setattr(results, "ended", ended)
+    again = invoke_json("bulk", "retry-failed", submitted, "-o", str(sink))
+    assert (again["retries"], again["rows_written"], again["output"]) == (submitted, 1, str(sink))
+    assert [json.loads(row)["custom_id"] for row in sink.read_text().splitlines()] == ["row-2"]
 
 
 @pytest.mark.parametrize(
