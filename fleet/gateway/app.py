@@ -60,6 +60,7 @@ def application(opening: AbstractAsyncContextManager[Doors], counts: RequestCoun
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.counts = counts or RequestCounts()
     for router in OPEN:

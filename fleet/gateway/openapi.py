@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -36,13 +36,34 @@ def error_responses(*statuses: int) -> Responses:
     return {status: {"content": _ERROR} for status in statuses}
 
 
-STREAM: dict[str, Any] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-"""The answer as server-sent events, beside the one as JSON."""
+def leads_to(parameter: str, *operations: str, value: str = "$response.body#/id") -> dict[str, Any]:
+    """Return the description of an answer that holds, as `value`, this parameter of the operations."""
+    links = {each: {"operationId": each, "parameters": {parameter: value}} for each in operations}
+    return {"links": links}
+
+
+STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
+"""The answer as server-sent events, beside the one as JSON. A schema would be one of each event for some readers."""
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """Return the `openapi_extra` of a door that reads a body of this model itself, by `fleet.gateway.body`."""
     return {"requestBody": {"required": True, "content": _as_json(model)}}
+
+
+def _parameters(described: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for doors in described["paths"].values():
+        for door in doors.values():
+            yield from door.get("parameters", ())
+
+
+def _present(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema without null: a header or a parameter of a query is a text, or is not there."""
+    kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**rest, **kinds[0]}
 
 
 def describe(app: FastAPI) -> None:
@@ -51,6 +72,8 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> Mapping[str, Any]:
         described = framework()
+        for parameter in _parameters(described):
+            parameter["schema"] = _present(parameter["schema"])
         described.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS)
         return described
 

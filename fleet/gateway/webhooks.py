@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from fleet.gateway.body import checked, json_object
 from fleet.gateway.caller import WhoCalls
 from fleet.gateway.errors import NO_RETRY, ApiError
-from fleet.gateway.openapi import json_body
+from fleet.gateway.openapi import json_body, leads_to
 from fleet.gateway.state import Doors, TheDoors
 from fleet.model.webhook import EventType, WebhookEndpoint
 from fleet.webhooks.endpoints import MOST_NAME_CHARACTERS, MOST_URL_CHARACTERS, WebhookEndpoints
@@ -21,6 +21,10 @@ from queues.wire.record import WORDS
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
 PAGE = 20
+
+_NEXT = leads_to(
+    "webhook_endpoint_id", "retrieve_endpoint", "update_endpoint", "rotate_secret", "try_endpoint", "delete_endpoint"
+)
 
 Types = Annotated[list[Annotated[EventType, WORDS]], Field(min_length=1, max_length=len(EventType))]
 EndpointName = Annotated[str, Field(min_length=1, max_length=MOST_NAME_CHARACTERS)]
@@ -89,7 +93,7 @@ class EventTypes(TypedDict):
     data: list[str]
 
 
-@router.post("/webhook_endpoints", openapi_extra=json_body(NewEndpoint))
+@router.post("/webhook_endpoints", responses={200: _NEXT}, openapi_extra=json_body(NewEndpoint))
 async def create_endpoint(request: Request, who: WhoCalls, doors: TheDoors) -> EndpointObject:
     """Make an endpoint. The answer holds the secret that its receiver verifies with; no other does."""
     webhooks = _webhooks(doors)
@@ -128,13 +132,15 @@ async def list_event_types(_: WhoCalls) -> EventTypes:
     return {"object": "list", "data": [str(each) for each in EventType]}
 
 
-@router.get("/webhook_endpoints/{webhook_endpoint_id}")
+@router.get("/webhook_endpoints/{webhook_endpoint_id}", responses={200: _NEXT})
 async def retrieve_endpoint(webhook_endpoint_id: str, who: WhoCalls, doors: TheDoors) -> EndpointObject:
     webhooks = _webhooks(doors)
     return _shown(webhooks, await _endpoint(webhooks, who.tenant, webhook_endpoint_id))
 
 
-@router.post("/webhook_endpoints/{webhook_endpoint_id}", openapi_extra=json_body(ChangedEndpoint))
+@router.post(
+    "/webhook_endpoints/{webhook_endpoint_id}", responses={200: _NEXT}, openapi_extra=json_body(ChangedEndpoint)
+)
 async def update_endpoint(webhook_endpoint_id: str, request: Request, who: WhoCalls, doors: TheDoors) -> EndpointObject:
     """Change what is given, and switch an endpoint on again that had ended."""
     webhooks = _webhooks(doors)
@@ -143,7 +149,10 @@ async def update_endpoint(webhook_endpoint_id: str, request: Request, who: WhoCa
     return _shown(webhooks, _there(changed, webhook_endpoint_id))
 
 
-@router.delete("/webhook_endpoints/{webhook_endpoint_id}")
+@router.delete(
+    "/webhook_endpoints/{webhook_endpoint_id}",
+    responses={200: leads_to("webhook_endpoint_id", "retrieve_endpoint", "update_endpoint")},
+)
 async def delete_endpoint(webhook_endpoint_id: str, who: WhoCalls, doors: TheDoors) -> DeletedEndpoint:
     """Delete an endpoint; what waits for it is not sent."""
     webhooks = _webhooks(doors)
@@ -152,7 +161,11 @@ async def delete_endpoint(webhook_endpoint_id: str, who: WhoCalls, doors: TheDoo
     return {"id": webhook_endpoint_id, "object": "webhook_endpoint.deleted", "deleted": True}
 
 
-@router.post("/webhook_endpoints/{webhook_endpoint_id}/rotate_secret", openapi_extra=json_body(Rotation))
+@router.post(
+    "/webhook_endpoints/{webhook_endpoint_id}/rotate_secret",
+    responses={200: _NEXT},
+    openapi_extra=json_body(Rotation),
+)
 async def rotate_secret(webhook_endpoint_id: str, request: Request, who: WhoCalls, doors: TheDoors) -> EndpointObject:
     """Give an endpoint a new secret; the one before signs as well for a day, if asked for."""
     webhooks = _webhooks(doors)

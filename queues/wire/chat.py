@@ -25,6 +25,7 @@ def _finite(document: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+ImageAddress = Annotated[str, Field(pattern=r"^([Hh][Tt][Tt][Pp][Ss]?://|[Dd][Aa][Tt][Aa]:)")]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -49,7 +50,7 @@ class TextPart(Strict):
 
 
 class ImageUrl(Strict):
-    url: Annotated[str, Field(pattern=r"^([Hh][Tt][Tt][Pp][Ss]?://|[Dd][Aa][Tt][Aa]:)")]
+    url: ImageAddress
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -138,8 +139,14 @@ AssistantContent = Annotated[
 ]
 
 
+SPEAKING = ("content", "tool_calls", "refusal")
+"""The fields of an assistant's turn of which it has one at least."""
+
+
 class AssistantMessage(Lenient):
     """An assistant's turn, also without words: a model may have said nothing, and its answer can be sent back."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [field]} for field in SPEAKING]})
 
     role: Literal["assistant"]
     content: AssistantContent = None
@@ -149,7 +156,7 @@ class AssistantMessage(Lenient):
 
     @model_validator(mode="after")
     def _has_a_field_that_speaks(self) -> AssistantMessage:
-        if self.model_fields_set.isdisjoint(("content", "tool_calls", "refusal")):
+        if self.model_fields_set.isdisjoint(SPEAKING):
             raise ValueError("must have content, tool_calls or a refusal")
         return self
 

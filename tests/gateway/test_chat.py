@@ -193,6 +193,9 @@ async def test_a_broken_rule_is_refused_at_once_and_named(bench, name: str) -> N
         ({"x-fleet-cloud": "initech"}, "x-fleet-cloud"),
         ({"x-fleet-above": "gpt-17"}, "x-fleet-above"),
         ({"x-fleet-regions": "atlantis"}, "x-fleet-regions"),
+        ({"x-fleet-not-before-seconds": str(31 * 86_400)}, "x-fleet-not-before-seconds"),
+        ({"x-fleet-person": "ada@example.com"}, "x-fleet-person"),
+        ({"x-fleet-own-key": "openai"}, "x-fleet-own-key"),
     ],
 )
 async def test_a_header_that_breaks_a_rule_is_refused_and_named(bench, headers: dict[str, str], param: str) -> None:

@@ -53,3 +53,35 @@ async def test_the_bodies_are_those_that_are_read(bench) -> None:
         assert body["required"] is True
         assert body["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{name}"}
         assert found["components"]["schemas"][name]["additionalProperties"] is False
+
+
+def operations_of(found):
+    return [door for doors in found["paths"].values() for door in doors.values()]
+
+
+async def test_every_link_leads_to_an_operation_that_takes_its_parameters(bench) -> None:
+    operations = operations_of(await described(bench))
+    taken = {each["operationId"]: {given["name"] for given in each.get("parameters", ())} for each in operations}
+    links = [
+        link
+        for each in operations
+        for answer in each["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert {"create_batch", "cancel_batch", "cancel_response", "rotate_secret"} <= {
+        each["operationId"] for each in links
+    }
+    for link in links:
+        assert set(link.get("parameters", ())) <= taken[link["operationId"]]
+
+
+async def test_every_operation_has_a_name_of_its_own(bench) -> None:
+    names = [each["operationId"] for each in operations_of(await described(bench))]
+    assert len(set(names)) == len(names)
+
+
+async def test_no_header_and_no_parameter_may_be_null(bench) -> None:
+    given = [each for door in operations_of(await described(bench)) for each in door.get("parameters", ())]
+    assert given and '"null"' not in json.dumps(given)
+    person = next(each["schema"] for each in given if each["name"] == "x-fleet-person")
+    assert person["type"] == "string" and "pattern" in person

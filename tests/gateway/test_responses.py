@@ -270,6 +270,15 @@ REFUSED = {
     "an empty input": ({"input": []}, "input"),
     "an item of an unknown kind": ({"input": [{"type": "dance"}]}, "input.0"),
     "a turn without content": ({"input": [{"role": "user"}]}, "input.0.content"),
+    "an image at no address": (
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "cat.png"}]}]},
+        "input.0.content.0.image_url",
+    ),
+    "nothing but thoughts": ({"input": [{"type": "reasoning"}]}, "input"),
+    "an image in an answer": (
+        {"input": [{"role": "assistant", "content": [{"type": "input_image", "image_url": "https://a.example/b"}]}]},
+        "input",
+    ),
     "a conversation that is kept elsewhere": (ASKED | {"previous_response_id": "resp_1"}, "previous_response_id"),
     "a tool that runs elsewhere": (ASKED | {"tools": [{"type": "web_search"}]}, "tools.0.type"),
     "an unknown field": (ASKED | {"tempreature": 1}, "tempreature"),

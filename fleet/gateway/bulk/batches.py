@@ -15,7 +15,7 @@ from fleet.gateway.bulk.files import KEPT_SECONDS, MIN_KEPT_SECONDS
 from fleet.gateway.bulk.paging import Page, paged
 from fleet.gateway.caller import WhoCalls
 from fleet.gateway.errors import ApiError
-from fleet.gateway.openapi import json_body
+from fleet.gateway.openapi import json_body, leads_to
 from fleet.gateway.state import Doors, TheDoors
 from fleet.model.batch import BATCH_ID, FILE_ID, Batch, BatchStatus, Purpose, cancelling
 from fleet.ports import BatchStore
@@ -32,6 +32,9 @@ WINDOW = r"^([1-9][0-9]{0,3}m|([1-9]|[1-9][0-9]|1[0-5][0-9]|16[0-8])h|[1-7]d)$"
 _IN_VAIN = (BatchStatus.CANCELLING, BatchStatus.CANCELLED, BatchStatus.FAILED, BatchStatus.EXPIRED)
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 24 * 3600}
+
+_NEXT = leads_to("batch_id", "retrieve_batch", "cancel_batch")
+_OUTPUT = leads_to("file_id", "retrieve_file_content", value="$response.body#/output_file_id")
 
 BatchId = Annotated[str, Path(pattern=f"^{BATCH_ID.pattern}$")]
 MetadataName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -62,7 +65,7 @@ class NewBatch(BaseModel):
     max_cost_usd: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
-@router.post("", openapi_extra=json_body(NewBatch))
+@router.post("", responses={200: _NEXT}, openapi_extra=json_body(NewBatch))
 async def create_batch(request: Request, response: Response, who: WhoCalls, doors: TheDoors) -> BatchObject:
     """Make a batch of an uploaded file. The same request within ten minutes, or with its key, is the same batch."""
     body = checked(NewBatch, await json_object(request))
@@ -157,13 +160,13 @@ async def list_batches(
     return paged([batch_object(batch) for batch in found[:limit]], len(found) > limit)
 
 
-@router.get("/{batch_id}")
+@router.get("/{batch_id}", responses={200: {"links": {**_NEXT["links"], **_OUTPUT["links"]}}})
 async def retrieve_batch(batch_id: BatchId, who: WhoCalls, doors: TheDoors) -> BatchObject:
     batch, _ = await _found(doors.batches(who.tenant), batch_id)
     return batch_object(batch)
 
 
-@router.post("/{batch_id}/cancel")
+@router.post("/{batch_id}/cancel", responses={200: _NEXT})
 async def cancel_batch(batch_id: BatchId, who: WhoCalls, doors: TheDoors) -> BatchObject:
     """Cancel a batch; what its rows have answered by then stays. Cancelling it again changes nothing."""
     store = doors.batches(who.tenant)

@@ -19,7 +19,7 @@ from fleet.gateway.bulk.ranges import slice_of
 from fleet.gateway.bulk.uploads import ContentDigest, store
 from fleet.gateway.caller import WhoCalls, check
 from fleet.gateway.errors import NO_RETRY, ApiError
-from fleet.gateway.openapi import Responses, error_responses
+from fleet.gateway.openapi import Responses, error_responses, leads_to
 from fleet.gateway.state import Doors, TheDoors
 from fleet.model.batch import FILE_ID, Purpose, StoredFile
 from fleet.model.errors import QueueUnavailable
@@ -74,8 +74,8 @@ _UPLOAD: dict[str, Any] = {
                     "dependentRequired": {ANCHOR: [SECONDS], SECONDS: [ANCHOR]},
                     "properties": {
                         "file": {"type": "string", "format": "binary", "description": "JSONL, one request a line."},
-                        "purpose": {"const": "batch"},
-                        ANCHOR: {"const": "created_at"},
+                        "purpose": {"type": "string", "const": "batch"},
+                        ANCHOR: {"type": "string", "const": "created_at"},
                         SECONDS: {
                             "type": "integer",
                             "minimum": MIN_KEPT_SECONDS,
@@ -89,16 +89,10 @@ _UPLOAD: dict[str, Any] = {
     }
 }
 
-_UPLOADED: Responses = {
-    200: {
-        "links": {
-            "batch": {
-                "operationId": "create_batch_v1_batches_post",
-                "requestBody": {"input_file_id": "$response.body#/id"},
-            }
-        }
-    }
-}
+_MAKES_BATCH = {"operationId": "create_batch", "requestBody": {"input_file_id": "$response.body#/id"}}
+_NEXT = leads_to("file_id", "retrieve_file", "retrieve_file_content", "delete_file")
+
+_UPLOADED: Responses = {200: {"links": {"create_batch": _MAKES_BATCH, **_NEXT["links"]}}}
 """What can be done with a new file, for whoever reads the description of the API."""
 
 
@@ -186,7 +180,7 @@ async def retrieve_file(file_id: FileId, who: WhoCalls, doors: TheDoors) -> File
     return file_object(await _found(doors.files(who.tenant), file_id))
 
 
-@router.delete("/{file_id}")
+@router.delete("/{file_id}", responses={200: leads_to("file_id", "retrieve_file", "retrieve_file_content")})
 async def delete_file(file_id: FileId, who: WhoCalls, doors: TheDoors) -> DeletedFile:
     """Delete a file. A batch that still reads it fails."""
     if not await doors.files(who.tenant).delete(file_id):

@@ -18,9 +18,10 @@ from fleet.model.job import ChatRequest, Job, Lane, Plan, Tier
 from fleet.model.result import Malformed, Problem
 from fleet.model.submission import CLOUD_WORDS, Submission, submission_of
 from policies.features.needs import needs_of
-from policies.routing.admission import problem_with
-from queues.wire.job import MAX_BODY_BYTES, decode_job, encode_submission
+from policies.routing.admission import LONGEST_DELAY_SECONDS, problem_with
+from queues.wire.job import MAX_BODY_BYTES, KeyName, PersonId, TaskName, decode_job, encode_submission
 from queues.wire.letters import traceparent_in
+from queues.wire.record import TargetName
 from queues.wire.subjects import TRACEPARENT, job_subject
 
 DEFAULT_TASK = "chat"
@@ -51,17 +52,17 @@ Seconds = Annotated[float, Field(gt=0, le=1e9)]
 class TermsHeaders(BaseModel):
     """What a job may say that OpenAI's requests cannot; see `JobOptions`. Lists are written with commas."""
 
-    x_fleet_task: str = DEFAULT_TASK
+    x_fleet_task: TaskName = DEFAULT_TASK
     x_fleet_tier: Tier | None = None
     x_fleet_plan: Plan = Plan.PAID
     x_fleet_deadline_seconds: Seconds | None = None
-    x_fleet_not_before_seconds: Seconds | None = None
+    x_fleet_not_before_seconds: Annotated[float, Field(gt=0, le=LONGEST_DELAY_SECONDS)] | None = None
     x_fleet_max_cost_usd: Annotated[float, Field(gt=0, le=1e9)] | None = None
     x_fleet_cloud: str = "allow"
     x_fleet_regions: str | None = None
-    x_fleet_own_key: str | None = None
-    x_fleet_above: str | None = None
-    x_fleet_person: str | None = None
+    x_fleet_own_key: KeyName | None = None
+    x_fleet_above: TargetName | None = None
+    x_fleet_person: PersonId | None = None
 
     def options(self) -> dict[str, Any]:
         said = {name.removeprefix("x_fleet_"): value for name, value in self if value is not None}

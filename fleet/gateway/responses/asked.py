@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from fleet.gateway.errors import ApiError
 from fleet.gateway.jobs.terms import Metadata, ServiceTier
-from queues.wire.chat import JsonObject, Lenient, Name, Strict, Text, Tokens
+from queues.wire.chat import ImageAddress, JsonObject, Lenient, Name, Strict, Text, Tokens
 
 
 class InputText(Lenient):
@@ -19,7 +20,7 @@ class InputText(Lenient):
 
 class InputImage(Lenient):
     type: Literal["input_image"]
-    image_url: Text
+    image_url: ImageAddress
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -174,6 +175,18 @@ def refuse_what_is_kept_elsewhere(sent: Mapping[str, Any]) -> None:
     for field, advice in ELSEWHERE.items():
         if sent.get(field) is not None:
             raise ApiError(400, f"{field}: {advice}", param=field, code="unsupported_parameter")
+
+
+@contextmanager
+def errors_in_input() -> Iterator[None]:
+    """Name `input` in what is wrong with the messages made of it. Raises: ApiError."""
+    try:
+        yield
+    except ApiError as error:
+        if (error.param or "").partition(".")[0] == "messages":
+            message = f"input, taken as the messages of a chat request: {error.message}"
+            raise ApiError(error.status, message, param="input", code=error.code) from None
+        raise
 
 
 def chat_request_of(body: ResponseBody) -> dict[str, Any]:

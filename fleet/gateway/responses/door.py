@@ -18,8 +18,8 @@ from fleet.gateway.jobs.pending import CLIENT_GONE, Pending
 from fleet.gateway.jobs.results import answer_in
 from fleet.gateway.jobs.stream import PATIENCE_SECONDS, EventStream, Frames, error_frame, frame, kept_alive
 from fleet.gateway.jobs.terms import Terms, job_of
-from fleet.gateway.openapi import STREAM, json_body
-from fleet.gateway.responses.asked import ResponseBody, chat_request_of, refuse_what_is_kept_elsewhere
+from fleet.gateway.openapi import STREAM, json_body, leads_to
+from fleet.gateway.responses.asked import ResponseBody, chat_request_of, errors_in_input, refuse_what_is_kept_elsewhere
 from fleet.gateway.responses.record import ResponseRecord, decode_record, encode_record, job_id_in, record_of
 from fleet.gateway.responses.shapes import Event, ResponseObject, events_of, response_of
 from fleet.gateway.state import Doors, TheDoors
@@ -35,13 +35,17 @@ LATE_SECONDS = 60.0
 """Time after a job's deadline by when its result is there: later, one that is not there is there no more."""
 
 
+_NEXT = leads_to("response_id", "retrieve_response", "cancel_response", "delete_response")
+"""What can be done with a response that is kept."""
+
+
 class DeletedResponse(TypedDict):
     id: str
     object: Literal["response"]
     deleted: Literal[True]
 
 
-@router.post("", responses={200: {"model": ResponseObject, **STREAM}}, openapi_extra=json_body(ResponseBody))
+@router.post("", responses={200: {"model": ResponseObject, **STREAM, **_NEXT}}, openapi_extra=json_body(ResponseBody))
 async def create_response(request: Request, who: WhoCalls, doors: TheDoors, terms: Terms) -> Response:
     """Answer a request: at once, as a stream, or in the background, to be retrieved later."""
     sent = await json_object(request)
@@ -49,9 +53,9 @@ async def create_response(request: Request, who: WhoCalls, doors: TheDoors, term
     body = checked(ResponseBody, sent)
     if body.background and body.store is False:
         raise ApiError(400, "store: a response in the background is kept", param="store", code="invalid_value")
-    submission, job = job_of(
-        chat_request_of(body), body.service_tier, body.metadata, terms, who, doors, request.headers
-    )
+    chat = chat_request_of(body)
+    with errors_in_input():
+        submission, job = job_of(chat, body.service_tier, body.metadata, terms, who, doors, request.headers)
     await doors.admit(job, request)
     record = record_of(body, job, deadline_at(job, doors.rules))
     with ExitStack() as stack:
@@ -76,7 +80,7 @@ async def create_response(request: Request, who: WhoCalls, doors: TheDoors, term
     return JSONResponse(response_of(record, result))
 
 
-@router.get("/{response_id}", responses={200: {"model": ResponseObject, **STREAM}})
+@router.get("/{response_id}", responses={200: {"model": ResponseObject, **STREAM, **_NEXT}})
 async def retrieve_response(
     response_id: str,
     request: Request,
@@ -98,7 +102,7 @@ async def retrieve_response(
     return EventStream(frames, pending, cancels=False)
 
 
-@router.post("/{response_id}/cancel", responses={200: {"model": ResponseObject}})
+@router.post("/{response_id}/cancel", responses={200: {"model": ResponseObject, **_NEXT}})
 async def cancel_response(response_id: str, who: WhoCalls, doors: TheDoors) -> Response:
     """Cancel a response in the background, and return how it ended. A second time changes nothing."""
     record = await _record(response_id, who, doors)
@@ -110,7 +114,10 @@ async def cancel_response(response_id: str, who: WhoCalls, doors: TheDoors) -> R
     return JSONResponse(response_of(record, await _result(record, who, doors)))
 
 
-@router.delete("/{response_id}", responses={200: {"model": DeletedResponse}})
+@router.delete(
+    "/{response_id}",
+    responses={200: {"model": DeletedResponse, **leads_to("response_id", "retrieve_response", "cancel_response")}},
+)
 async def delete_response(response_id: str, who: WhoCalls, doors: TheDoors) -> DeletedResponse:
     """Forget a response; one whose job has not ended is cancelled."""
     record = await _record(response_id, who, doors)

@@ -65,7 +65,15 @@ def test_every_word_is_documented(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"id": "short"}, {"plan": "gold"}, {"priority": 1}, {"request": {"messages": []}}, {"max_cost_usd": 0}]
+    "change",
+    [
+        {"id": "short"},
+        {"plan": "gold"},
+        {"priority": 1},
+        {"request": {"messages": []}},
+        {"request": {"messages": [{"role": "assistant"}]}},
+        {"max_cost_usd": 0},
+    ],
 )
 def test_the_schema_refuses_what_the_fleet_refuses(change: dict[str, Any]) -> None:
     job = {**_example("Job"), **change}
