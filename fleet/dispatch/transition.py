@@ -82,8 +82,19 @@ def on_record(inflight: InFlightJob, now: float) -> Transition:
     return _acknowledged(inflight, (_entry(inflight, inflight.reason, None, now),))
 
 
-def _ended(inflight: InFlightJob, result: Result, now: float) -> tuple[LedgerEntry, Result]:
-    return _entry(inflight, result.reason, result.status, now), result
+def _ended(inflight: InFlightJob, result: Result, now: float) -> tuple[Outbound, ...]:
+    """Return the job's last lines and its result.
+
+    Where another target's answer is delivered than that of the last attempt, the end has a line of its own: whoever
+    counts what ended by target must not count it for the wrong one.
+    """
+    fresh = inflight.fresh
+    ended = _entry(inflight, result.reason, result.status, now)
+    if fresh is None:
+        return replace(ended, target=result.target), result
+    if result.target in (None, fresh.target):
+        return ended, result
+    return replace(ended, status=None), replace(ended, attempt=None, target=result.target), result
 
 
 def _entry(inflight: InFlightJob, reason: Reason, status: Status | None, now: float) -> LedgerEntry:

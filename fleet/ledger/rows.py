@@ -86,6 +86,7 @@ def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
         "reason": _text(entry.get("reason"), WORD_CHARS),
         "person": _text(entry.get("person"), TEXT_CHARS),
         **_columns_of(attempt),
+        "target": _text(attempt.get("target") if attempt else entry.get("target"), WORD_CHARS),
         "submitted_at": _number(entry.get("submitted_at")),
         "traceparent": _text(entry.get("traceparent"), TEXT_CHARS),
         "body": line.data,
@@ -123,7 +124,6 @@ def _columns_of(attempt: Mapping[str, Any]) -> Row:
     cost = _number((_number(attempt.get("cost_usd")) or 0.0) * NANO)
     return {
         "attempt": _count(attempt.get("number")),
-        "target": _text(attempt.get("target"), WORD_CHARS),
         "provider": _text(attempt.get("provider"), WORD_CHARS),
         "model": _text(attempt.get("model"), TEXT_CHARS),
         "region": _text(attempt.get("region"), WORD_CHARS),

@@ -44,7 +44,7 @@ entries = Table(
     Column("reason", Text, doc="null in a line that could not be read; its body is kept"),
     Column("person", Text, doc="opaque id of whom the job's content is about, for erasure alone"),
     Column("attempt", BigInteger, doc="number of the attempt; null in a line without one"),
-    Column("target", Text),
+    Column("target", Text, doc="of the attempt; without one, whose answer the job that ended got"),
     Column("provider", Text),
     Column("model", Text),
     Column("region", Text),

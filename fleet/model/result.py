@@ -59,9 +59,10 @@ class Result:
 @unguarded
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A line of accounts: an attempt, or the end of a job that did not run once more (`attempt` is None).
+    """A line of accounts: an attempt, or the end of a job that does not end with one of this line (`attempt` is None).
 
-    `reason` explains the decision that followed; `status` is set on the line that ended the job.
+    `reason` explains the decision that followed; `status` is set on the line that ended the job. `target` is whose
+    answer that job got, on a line without an attempt: it did not run once more, or an earlier answer was the better.
     `task` and `plan` are missing only where the message could not be read. `submitted_at` is when the broker stored the
     job and `intake` how its message was taken in, which a comparison's line leaves out; `traceparent` is the
     publisher's, and `person` whom the job is about.
@@ -80,6 +81,7 @@ class LedgerEntry:
     traceparent: str | None = None
     intake: Hop | None = None
     person: str | None = None
+    target: str | None = None
 
     @property
     def line(self) -> str:

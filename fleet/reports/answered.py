@@ -121,22 +121,28 @@ class AnsweredJobs:
             self.kept[answer["target"]] += batch.jobs
 
     def _add_late(self, ended: pa.Table, own: pa.Table) -> None:
-        """Add jobs whose last line is no answer to the job itself: their answer is on a line before it."""
+        """Add jobs whose last line is no answer to the job itself: their answer is on a line before it.
+
+        A line without an attempt names the target whose answer it is; lines of older versions do not.
+        """
         earlier = own.filter(pc.is_in(own["job_id"], ended["job_id"].combine_chunks()))
-        answers = {_key(row): row for row in earlier.filter(_is_answer(earlier)).sort_by("attempt").to_pylist()}
+        answers: dict[tuple[JobKey, str | None], Row] = {}
+        for row in earlier.filter(_is_answer(earlier)).sort_by("attempt").to_pylist():
+            answers[_key(row), row["target"]] = answers[_key(row), None] = row
+        looks = {_key(row) for row in earlier.filter(pc.is_valid(earlier["probe"])).to_pylist()}
         for row in ended.to_pylist():
-            answer = answers.get(_key(row))
+            answer = answers.get((_key(row), row["target"] if row["attempt"] is None else None))
             if answer is None:
                 self.unseen += 1
                 continue
             batch = AnsweredBatch(1, Usage(**{name: answer[name] or 0 for name in TOKENS}))
             self._add_batch(answer, row["reason"], batch)
-            if row["probe"] is not None and row["reason"] == Reason.CONFIDENT:
+            if _key(row) in looks and row["reason"] == Reason.CONFIDENT:
                 self.looked[_kind(answer)] += batch
 
 
 def _by_target(lines: pa.Table) -> Iterator[Row]:
-    called = lines.filter(pc.is_valid(lines["target"]))
+    called = lines.filter(pc.and_(pc.is_valid(lines["attempt"]), pc.is_valid(lines["target"])))
     measured = [("provider", "max"), ("cost_nano_usd", "sum"), *_TOKEN_SUMS]
     yield from called.group_by("target").aggregate(measured).to_pylist()
 

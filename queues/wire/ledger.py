@@ -1,4 +1,4 @@
-"""LEDGER: a line of accounts for each attempt, and for the end of a job that never ran."""
+"""LEDGER: a line of accounts for each attempt, and for the end of a job that did not end with its last one."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from queues.wire.record import Version, Written, read, writer
 
 
 class LedgerEntryRecord(Written):
-    """A line of accounts on `ledger.<tenant>`: an attempt, or the end of a job that never ran. No prompt, no answer.
+    """A line of accounts on `ledger.<tenant>`: an attempt, or the end of a job apart from one. No prompt, no answer.
 
     `submitted_at` is when the broker stored the job, `intake` how its message was taken in. `traceparent` is the
     publisher's, and `person` whom the publisher said the job is about. The four are there where they are known.
+    `target` is whose answer the job got, on an end without an attempt where there is an answer.
     """
 
     schema_: Version
@@ -42,9 +43,10 @@ class LedgerEntryRecord(Written):
     traceparent: str | None = None
     intake: HopRecord | None = None
     person: str | None = None
+    target: str | None = None
 
 
-_WHERE_KNOWN = ("submitted_at", "traceparent", "person")
+_WHERE_KNOWN = ("submitted_at", "traceparent", "person", "target")
 _write_entry = writer(LedgerEntry, LedgerEntryRecord, apart=("attempt", "intake", *_WHERE_KNOWN))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from patience import PATIENCE_SECONDS
 
+from fleet.model.attempt import Failure, FailureKind
 from fleet.model.delivery import JobsOf, Retry
 from fleet.model.job import Lane
+from fleet.model.result import Status
 
 TRACEPARENT = f"00-{'b' * 32}-{'c' * 16}-01"
 
@@ -64,3 +66,16 @@ async def test_a_job_that_cannot_be_read_has_a_line_with_all_that_is_known_of_it
     [line] = bench.ledger()
     assert (line["status"], line["attempt"], line["traceparent"]) == ("rejected", None, TRACEPARENT)
     assert line["submitted_at"] == line["intake"]["stored_at"]
+
+
+async def test_a_job_that_gets_an_earlier_answer_ends_on_a_line_that_names_whose_it_is(bench, unsure):
+    bench.backend("llama-8b", unsure)
+    bench.backend("mixtral-8x7b", lambda call: Failure(FailureKind.SERVER_ERROR, "broken"))
+    [job_id] = await bench.submit(cloud="deny")
+    async with bench.running():
+        result = await bench.result(job_id)
+    *attempts, end = bench.ledger()
+    assert (result.status, result.target) == (Status.BEST_EFFORT, "llama-8b")
+    assert all(line["status"] is None for line in attempts)
+    assert attempts[0]["attempt"]["target"] == "llama-8b" != attempts[-1]["attempt"]["target"]
+    assert (end["status"], end["attempt"], end["target"]) == ("best_effort", None, "llama-8b")

@@ -80,6 +80,16 @@ def test_the_end_of_a_job_that_did_not_run_again_is_a_line_of_its_own() -> None:
     assert (found["line"], found["attempt"], found["cost_nano_usd"], found["repeated"]) == ("end", None, None, None)
 
 
+def test_an_end_without_an_attempt_counts_for_the_target_whose_answer_was_delivered() -> None:
+    told = replace(entry(tried=attempt(2, "llama-70b")), status=None)
+    end = replace(entry(), attempt=None, target="mixtral-8x7b")
+    sums = sums_of([row(line_of(1, told)), row(line_of(2, end))])
+    assert {each["target"]: (each["attempts"], each["jobs"]) for each in sums} == {
+        "llama-70b": (1, 0),
+        "mixtral-8x7b": (0, 1),
+    }
+
+
 def test_a_line_of_a_newer_version_is_written_as_far_as_it_is_understood() -> None:
     newer = {**FIELDS, "schema": 2, "reason": "a_new_word", "mood": "good"}
     found = row(said(newer, "acme.job-0123456789ab.1"))

@@ -221,6 +221,16 @@ def test_an_answer_that_was_kept_for_want_of_a_better_is_priced(accounts: Accoun
     assert baseline(report_of(accounts, rules), "all_cloud").cost == nano("big", 1000, 100)
 
 
+def test_the_answer_that_was_delivered_is_priced_and_not_a_later_one(accounts: Accounts, rules: Rules) -> None:
+    calls = (call("small", Usage(1000, 100)), call("large", Usage(5000, 900), number=2))
+    *tried, last = SIMPLE.lines(1, *calls, status=Status.BEST_EFFORT, reason=Reason.LADDER_EXHAUSTED)
+    end = replace(last, attempt=None, target="small")
+    accounts.book(0, [*tried, replace(last, status=None), end])
+    report = report_of(accounts, rules)
+    assert report.jobs == 1
+    assert baseline(report, "all_cloud").cost == nano("big", 1000, 100)
+
+
 def test_a_job_whose_answer_is_on_a_day_not_read_is_counted_and_said(accounts: Accounts, rules: Rules) -> None:
     first, last = SIMPLE.lines(1, call("small"), failed("large", number=2), status=Status.BEST_EFFORT)
     accounts.book(0, [first])
