@@ -14,7 +14,9 @@ from unicodedata import category
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
+from rich.table import Table
 
 from fleet.model.errors import (
     BackendUnavailable,
@@ -54,19 +56,39 @@ def _is_harmless(char: str) -> bool:
     return char.isprintable() or char in JOINERS or category(char) == "Zs"
 
 
+UNBOUNDED = 100_000
+"""Width in characters of what is no terminal: a program reads it, and nothing is wrapped or cut."""
+
+
 class Output:
     """A command's output. With `as_json`, stdout carries one JSON object and nothing else."""
 
     def __init__(self, as_json: bool, stdout: IO[str] | None = None, stderr: IO[str] | None = None) -> None:
         self.as_json = as_json
         self.console = SafeConsole(file=stdout, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = UNBOUNDED
         self.progress_console = SafeConsole(file=stderr, stderr=stderr is None, highlight=False)
 
     def show(self, *renderables: RenderableType) -> None:
         """Print for people; silent in JSON mode."""
         if not self.as_json:
             for renderable in renderables:
-                self.console.print(renderable, markup=False, soft_wrap=isinstance(renderable, str))
+                if isinstance(renderable, Table):
+                    self._keep_whole(renderable)
+                self.console.print(renderable, markup=False, soft_wrap=isinstance(renderable, str), crop=False)
+
+    def _keep_whole(self, table: Table) -> None:
+        """Have columns that do not wrap keep their width on the narrowest terminal, and others lose no character."""
+        options = self.console.options.update(width=UNBOUNDED)
+        for column in table.columns:
+            if column.no_wrap:
+                widths = (
+                    Measurement.get(self.console, options, cell).maximum for cell in (column.header, *column.cells)
+                )
+                column.min_width = max(widths)
+            elif column.overflow == "ellipsis":
+                column.overflow = "fold"
 
     def say(self, line: str) -> None:
         """Print one line for people, never wrapped; silent in JSON mode."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 import typer
@@ -51,6 +52,33 @@ def test_spaces_and_letters_of_any_language_stay() -> None:
     written = io.StringIO()
     Output(False, written).say(words)
     assert written.getvalue() == f"{words}\n"
+
+
+def names() -> Table:
+    made = Table(box=None)
+    made.add_column("batch", no_wrap=True)
+    made.add_column("task")
+    made.add_row(f"batch_{'5a' * 12}", "classify.sentiment.of.notes")
+    return made
+
+
+def test_where_nobody_looks_nothing_is_wrapped_or_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    written = io.StringIO()
+    Output(False, written).show(names())
+    [_, row] = written.getvalue().splitlines()
+    assert row.split() == [f"batch_{'5a' * 12}", "classify.sentiment.of.notes"]
+
+
+def test_on_a_narrow_terminal_an_id_stays_whole_and_no_text_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    written = io.StringIO()
+    Output(False, written).show(names())
+    _, first, *more = (re.sub(r"\x1b\[\d*m", "", line) for line in written.getvalue().splitlines())
+    assert first.split()[0] == f"batch_{'5a' * 12}"
+    assert "".join([first.split()[1], *(line.strip() for line in more)]) == "classify.sentiment.of.notes"
 
 
 def test_lines_and_colours_stay(monkeypatch: pytest.MonkeyPatch) -> None:

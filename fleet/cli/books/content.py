@@ -112,9 +112,9 @@ def _print(
             found = rows(reader)
         output = Output(as_json)
         output.object({what: [dict(zip(names, row, strict=True)) for row in found]})
-        table = Table(box=None, padding=(0, 2))
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
         for name in names:
-            table.add_column(name, overflow="fold")
+            table.add_column(name, no_wrap=name != "asked", overflow="fold")
         for row in found:
             table.add_row(*row)
         output.show(table if found else f"no {what}")

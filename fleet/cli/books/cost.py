@@ -80,7 +80,7 @@ def _table(report: CostReport) -> Table:
     rows = [(*(key or "-" for key in row.keys), *_cells(row.sums)) for row in report.rows]
     if len(rows) > 1:
         rows.append(("total", *[""] * (len(report.by) - 1), *_cells(report.total)))
-    return table_of((*report.by, *_HEADS), rows, texts=len(report.by))
+    return table_of((*report.by, *_HEADS), rows, texts=len(report.by), wrap_texts=False)
 
 
 def _cells(sums: Totals) -> tuple[str, ...]:

@@ -17,12 +17,12 @@ LEAST_TEXT = 12
 """Minimum width of a column of text, however narrow the terminal is."""
 
 
-def table_of(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> Table:
-    """Return a table whose first `texts` columns are text, and the others numbers."""
+def table_of(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1, *, wrap_texts: bool = True) -> Table:
+    """Return a table whose first `texts` columns are text, and the others numbers; names are text that never wraps."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for place, head in enumerate(heads):
         if place < texts:
-            table.add_column(head, overflow="fold", min_width=LEAST_TEXT)
+            table.add_column(head, overflow="fold", min_width=LEAST_TEXT, no_wrap=not wrap_texts)
         else:
             table.add_column(head, justify="right", no_wrap=True)
     for row in rows:

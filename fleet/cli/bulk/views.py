@@ -81,9 +81,9 @@ def complaints(problems: Iterable[LineProblem], count: int) -> list[str]:
 
 
 def listed(batches: Iterable[Batch]) -> Table:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
     for name in ("batch", "status", "done", "of", "cost", "made"):
-        table.add_column(name, justify="right" if name in ("done", "of", "cost") else "left")
+        table.add_column(name, justify="right" if name in ("done", "of", "cost") else "left", no_wrap=True)
     for batch in batches:
         done = batch.completed + batch.failed
         cost = f"${batch.cost_nano_usd / NANO:.4f}"

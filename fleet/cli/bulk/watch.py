@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from fleet.batches import wishes
 from fleet.bulk.pace import Pace
@@ -32,6 +33,9 @@ UNTAKEN_SECONDS = 10.0
 """Seconds without a runner after which a watcher is told. One that is started again takes some."""
 
 UNTAKEN = "nobody runs this batch: see that fleet batches run is started; where it is, all of its places are taken"
+
+LEAST_BAR = 10
+"""Minimum width of the bar on a narrow terminal, where the text at its end takes several lines."""
 
 LATEST_BYTES = 256 * 1024
 """Bytes of the latest output that are read to see who answers: some hundred rows, however fast they come."""
@@ -141,9 +145,9 @@ def _bar(output: Output) -> Progress:
     console = output.progress_console
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=30, table_column=Column(min_width=LEAST_BAR)),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[end]}"),
+        TextColumn("{task.fields[end]}", table_column=Column(overflow="fold")),
     )
     return Progress(*columns, console=console, transient=True, disable=output.as_json or not console.is_terminal)
 

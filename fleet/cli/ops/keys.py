@@ -100,9 +100,9 @@ async def show_keys(keys: KeyStore, output: Output, tenant: str | None) -> None:
     found = sorted((await keys.read_all()).values(), key=lambda key: (key.created_at, key.id))
     chosen = [key for key in found if tenant in (None, key.tenant)]
     output.object({"keys": [facts_of(key, now) for key in chosen]})
-    table = Table(box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
     for column in ("id", "tenant", "name", "opens", "made", "until", "state"):
-        table.add_column(column, no_wrap=column == "id", overflow="fold")
+        table.add_column(column, no_wrap=column not in ("name", "opens"), overflow="fold", min_width=len(column))
     for key in chosen:
         opens = "all" if key.scopes == frozenset(Scope) else " ".join(sorted(key.scopes))
         until = "-" if key.expires_at is None else _date(key.expires_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from typer.testing import Result
 
 from fleet.cli.bulk import results
 from fleet.cli.bulk.options import seconds_of
-from fleet.cli.bulk.watch import split_of_latest
+from fleet.cli.bulk.watch import LEAST_BAR, _bar, split_of_latest
+from fleet.cli.output import Output
 from fleet.model.batch import Batch, BatchStatus, LineProblem
 from fleet.model.errors import ConfigError
 from fleet.ports import BatchStore, FileStore
@@ -214,6 +216,20 @@ def test_watch_ends_with_the_batch(invoke: Invoke, invoke_json: InvokeJson, stor
     stores.answered(submitted, [answer(1, "row-1")])
     assert f"{submitted}  completed: 1 of 1 rows, $0.0010" in invoke("bulk", "watch", submitted).stdout
     assert invoke_json("bulk", "watch", submitted)["status"] == "completed"
+
+
+def test_the_bar_and_all_that_is_said_beside_it_have_room_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    written = io.StringIO()
+    output = Output(False, stderr=written)
+    bar = _bar(output)
+    end = "1,234/s, 12 min to 3.5 h left, $1234.56 in all; llama-8b 71%, llama-70b 29%"
+    bar.add_task("in_progress", total=1_000_000, completed=500_000, end=end)
+    output.progress_console.print(bar.get_renderable())
+    shown = re.sub(r"\x1b\[[\d;]*m", "", written.getvalue())
+    assert shown.count("━") + shown.count("╸") >= LEAST_BAR
+    assert all(word in shown.split() for word in end.split())
 
 
 def test_the_latest_answers_say_which_targets_answer(stores: Stores, submitted: str) -> None:
