@@ -139,6 +139,7 @@ def test_status_shows_streams_and_targets(invoke: Invoke) -> None:
 
 def test_the_json_of_the_status_names_everything(invoke_json: InvokeJson) -> None:
     status = invoke_json("status", "--nats-url", "nats://broker:4222")
+    assert status["profile"] == "local"
     assert status["nats_url"] == "nats://broker:4222"
     assert status["streams"] == {"JOBS": 1200, "RESULTS": 3}
     assert status["spend"][1] == {"tenant": "acme", "spent_usd": 1.0, "reserved_usd": 0.0, "limit_usd": 5.0}

@@ -163,3 +163,8 @@ def test_a_unit_takes_its_keys_as_the_page_says(units, tmp_path, name, page):
     assert {value for value in told.values() if value.startswith("%d/")} == loaded
     assert loaded
     assert {variable.removeprefix("FLEET_").lower() for variable in told} <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", ["batches", "dispatcher", "gateway", "webhooks"])
+def test_a_unit_that_reads_the_catalogue_reads_that_of_servers(name):
+    assert environment(FOLDER / f"fleet-{name}.service")["FLEET_PROFILE"] == "gpu"

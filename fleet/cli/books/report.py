@@ -71,7 +71,7 @@ def savings(
         check_output("--html", html, (prices,))
         settings = settings_for(nats_url, ledger_url=ledger_url)
         report = _savings(settings, ReportRequest(since, until, tenant, cloud, prices), html)
-        _show(report, Output(as_json), as_csv, html)
+        _show(report, settings.profile, Output(as_json), as_csv, html)
 
 
 def _savings(settings: Settings, asked: ReportRequest, html: Path | None) -> SavingsReport:
@@ -116,13 +116,14 @@ def _page_costs(books: ReportBooks, period: Period, rules: Rules) -> PageCosts:
     return PageCosts(daily, {name: cost_report(books, (name,), period, rules) for name in TABLES})
 
 
-def _show(report: SavingsReport, output: Output, as_csv: bool, html: Path | None) -> None:
+def _show(report: SavingsReport, profile: str, output: Output, as_csv: bool, html: Path | None) -> None:
     from fleet.cli.books.savings_view import csv_lines, view
 
     if as_csv:
         typer.echo(csv_lines(report), nl=False)
         return
-    output.object(report.as_json())
+    output.object({**report.as_json(), "profile": profile})
     output.show(*view(report))
+    output.say(f"own models are priced as the profile {profile} has them (FLEET_PROFILE)")
     if html is not None:
         output.say(f"page  {html}")

@@ -26,8 +26,9 @@ async def show(settings: Settings, output: Output) -> None:
     status = await read_status(settings)
     if not status.reachable:
         raise QueueUnavailable(f"nothing listens at {status.nats_url}")
-    output.object(asdict(status))
+    output.object({**asdict(status), "profile": settings.profile})
     output.say(f"NATS  {status.nats_url}")
+    output.say(f"models and prices of the profile {settings.profile} (FLEET_PROFILE)")
     streams = Table(box=None, header_style="bold", pad_edge=False)
     streams.add_column("stream")
     streams.add_column("messages", justify="right")

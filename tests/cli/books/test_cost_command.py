@@ -116,6 +116,7 @@ def test_a_damaged_archive_is_refused_by_name(ledger: Accounts, invoke: Invoke) 
 
 def test_savings_are_one_json_object(ledger: Accounts, invoke_json: InvokeJson) -> None:
     found = invoke_json("report", "savings", *DAYS)
+    assert found["profile"] == "local"
     assert found["spent"]["total_nano_usd"] == TOTAL
     assert found["prices_as_of"] == "2026-11"
     assert found["baselines"][0]["targets"] == {"big": 3}
@@ -123,6 +124,7 @@ def test_savings_are_one_json_object(ledger: Accounts, invoke_json: InvokeJson) 
 
 def test_savings_are_tables_for_people(ledger: Accounts, invoke: Invoke) -> None:
     shown = invoke("report", "savings", *DAYS).stdout
+    assert "own models are priced as the profile local has them (FLEET_PROFILE)" in shown
     for text in ("All in the cloud", "Providers' prompt caches", "left out alone", "2026-11", "not known"):
         assert text in shown
 
