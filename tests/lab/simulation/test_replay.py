@@ -107,7 +107,7 @@ def test_a_run_is_tuned_to_with_the_escalations_that_it_had(
     fleet, recorded = hidden_run
     learned = replace(learn([recorded], local_rules), paces=dict(fleet.paces), contention=fleet.contention)
     for name, pace in tuned(learned, [recorded], local_rules).paces.items():
-        assert pace.each_seconds == pytest.approx(fleet.paces[name].each_seconds, rel=0.01)
+        assert pace.each_seconds == pytest.approx(fleet.paces[name].each_seconds, rel=1e-6)
 
 
 def test_too_short_a_run_teaches_nothing(runs: tuple[list[RecordedJob], list[RecordedJob]], local_rules: Rules) -> None:
