@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet.model.batch import BUDGET_SPENT as BUDGET_SPENT_ROW
 from fleet.model.batch import BatchStatus
 
 
@@ -26,6 +27,6 @@ CANCELLED = Ending(
 )
 BUDGET_SPENT = Ending(
     BatchStatus.COMPLETED,
-    "budget_spent",
+    BUDGET_SPENT_ROW,
     "This request was not executed because what is left of the batch's max_cost does not cover what it may cost.",
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from fleet.batches.done import DoneRows
 from fleet.batches.entry import Entry, outlasting
 from fleet.bulk.outcomes import encoded
 from fleet.model.attempt import Usage
-from fleet.model.batch import NO_USAGE, Batch, Place, Purpose, Segment, errors_id, output_id
+from fleet.model.batch import NO_USAGE, Batch, Place, Purpose, RowCount, Segment, errors_id, output_id
 from fleet.model.money import NanoUsd
 from fleet.model.result import Result
 from fleet.ports import FileStore
@@ -34,6 +35,7 @@ class _Written:
     answers: list[bytes] = field(default_factory=list)
     errors: list[bytes] = field(default_factory=list)
     bytes: int = 0
+    outcomes: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     usage: Usage = NO_USAGE
     cost_nano_usd: NanoUsd = 0
 
@@ -67,6 +69,7 @@ class BatchWriter:
         held.rows.append(row)
         held.bytes += len(body)
         (held.errors if line["error"] is not None else held.answers).append(body)
+        held.outcomes[_outcome(line, result)] += 1
         if result is not None:
             cost = round(result.cost_usd * 1e9)
             held.cost_nano_usd += cost
@@ -119,6 +122,7 @@ class BatchWriter:
                 errors=(*batch.errors, *errors),
                 completed=batch.completed + len(held.answers),
                 failed=batch.failed + len(held.errors),
+                outcomes=_counted(batch.outcomes, held.outcomes),
                 usage=_sum(batch.usage, held.usage),
                 cost_nano_usd=batch.cost_nano_usd + held.cost_nano_usd,
             )
@@ -133,6 +137,7 @@ class BatchWriter:
             errors=told.errors,
             completed=told.completed,
             failed=told.failed,
+            outcomes=told.outcomes,
             usage=told.usage,
             cost_nano_usd=told.cost_nano_usd,
             progress=progress,
@@ -151,6 +156,19 @@ class BatchWriter:
             await outlasting(lambda: create(filename, Purpose.BATCH_OUTPUT, expires_at, file_id, batch.id))
         # What a failed try has stored is named nowhere, and goes with its age.
         return (await outlasting(lambda: self._files.write(file_id, b"".join(lines), len(lines))),)
+
+
+def _outcome(line: Mapping[str, Any], result: Result | None) -> tuple[str, str | None]:
+    """Return the status and the reason of a row; the reason is the result's, where the row has what came of it."""
+    status = result.status.value if result is not None and line["error"] is None else line["error"]["code"]
+    return status, result.reason.value if result is not None and status == result.status else None
+
+
+def _counted(before: Iterable[RowCount], more: Counter[tuple[str, str | None]]) -> tuple[RowCount, ...]:
+    """Return the counts with more rows, most rows first."""
+    counts = Counter({(each.status, each.reason): each.rows for each in before}) + more
+    found = (RowCount(status, reason, rows) for (status, reason), rows in counts.items())
+    return tuple(sorted(found, key=lambda each: (-each.rows, each.status, each.reason or "")))
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

@@ -31,6 +31,8 @@ from fleet.model.errors import (
 )
 
 FAILED = 1
+NO_ANSWER = 3
+"""The exit code of a command that waited for a batch of whose rows none has an answer."""
 INTERRUPTED = 130
 
 

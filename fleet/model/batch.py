@@ -105,6 +105,19 @@ class Place(NamedTuple):
 
 START = Place()
 
+BUDGET_SPENT = "budget_spent"
+"""The status of rows that did not run because what was left of the batch's `max_cost` did not cover them."""
+
+
+class RowCount(NamedTuple):
+    """The number of rows that ended alike: with the status and the reason of their result, or with the word of their
+    error where they have none.
+    """
+
+    status: str
+    reason: str | None
+    rows: int
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -134,8 +147,9 @@ class Batch:
 
     `defaults` are options for its rows that do not state their own. With `keep_going` a line that is no job does not
     fail the batch. All rows together cost at most `max_cost_nano_usd`. A batch that `retries` another runs those of
-    its rows that have no answer. `completed` and `failed` count the rows that are done. `output` and `errors` are the
-    segments of its two files. `told` says that its end was announced as an event.
+    its rows that have no answer. `completed` and `failed` count the rows that are done, and `outcomes` what became of
+    them, the most frequent first. `output` and `errors` are the segments of its two files. `told` says that its end was
+    announced as an event.
     """
 
     id: str
@@ -163,12 +177,18 @@ class Batch:
     total: int = 0
     completed: int = 0
     failed: int = 0
+    outcomes: tuple[RowCount, ...] = ()
     usage: Usage = NO_USAGE
     cost_nano_usd: NanoUsd = 0
     output: tuple[Segment, ...] = ()
     errors: tuple[Segment, ...] = ()
     told: bool = False
     progress: Progress = Progress()
+
+    @property
+    def is_budget_spent(self) -> bool:
+        """Whether the batch ended before its rows did, because they would have cost more than they may."""
+        return any(each.status == BUDGET_SPENT for each in self.outcomes)
 
     @property
     def expires_at(self) -> float:

@@ -12,7 +12,7 @@ from patience import eventually
 
 from fleet.batches.settings import RowPrice
 from fleet.batches.wishes import cancel, retry_failed
-from fleet.model.batch import Batch, BatchStatus
+from fleet.model.batch import Batch, BatchStatus, RowCount
 from fleet.model.job import Job
 from fleet.model.money import NanoUsd
 from fleet.model.result import Result
@@ -73,6 +73,11 @@ async def test_half_of_what_the_rows_cost_answers_about_half_of_them_and_spoils_
     assert all(round((job.max_cost_usd or 0) * 1e9) >= MOST for job in fleet.jobs.jobs)
     assert (batch.status, batch.completed_at is not None) == (BatchStatus.COMPLETED, True)
     assert {line["error"]["code"] for line in await fleet.lines(batch.error_file_id)} == {"budget_spent"}
+    assert batch.is_budget_spent
+    assert sorted(batch.outcomes) == [
+        RowCount("budget_spent", None, batch.failed),
+        RowCount("succeeded", "confident", batch.completed),
+    ]
 
 
 async def test_a_budget_that_covers_no_row_runs_none() -> None:

@@ -10,7 +10,7 @@ from memory_fleet import echo, failed
 from patience import eventually
 
 from fleet.batches.wishes import cancel, retry_failed
-from fleet.model.batch import BatchStatus
+from fleet.model.batch import BatchStatus, RowCount
 from fleet.model.errors import ConfigError
 
 
@@ -76,6 +76,7 @@ async def test_a_batch_that_expires_says_so_of_every_row_without_a_result() -> N
         ended = await fleet.ended(batch)
 
     assert (ended.status, ended.completed, ended.failed) == (BatchStatus.EXPIRED, 3, 17)
+    assert ended.outcomes == (RowCount("batch_expired", None, 17), RowCount("succeeded", "confident", 3))
     assert {line["error"]["code"] for line in await fleet.lines(ended.error_file_id)} == {"batch_expired"}
     assert ended.expired_at == clock[0]
 

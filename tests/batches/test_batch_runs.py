@@ -12,10 +12,11 @@ from batch_fleet import ROWS, BatchFleet, as_lines, custom_ids, openai_row
 from memory_fleet import echo, failed
 from patience import PATIENCE_SECONDS, eventually
 
-from fleet.model.batch import Batch, BatchStatus, Place, Progress
+from fleet.model.batch import Batch, BatchStatus, Place, Progress, RowCount
 from fleet.model.errors import InvalidJob
 from fleet.model.job import Job, JobOptions
-from fleet.model.result import Result
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
 from fleet.model.submission import Submission
 from queues.batches import files
 
@@ -69,6 +70,36 @@ async def test_rows_without_an_answer_are_in_a_file_of_their_own() -> None:
     assert (batch.status, batch.completed, batch.failed) == (BatchStatus.COMPLETED, 19, 1)
     [line] = await fleet.lines(batch.error_file_id)
     assert (line["custom_id"], line["response"], line["error"]["code"]) == ("row-7", None, "failed")
+
+
+async def test_rows_are_counted_by_status_and_reason_whoever_runs_the_batch() -> None:
+    def ends(job: Job) -> Result:
+        text = str(job.request)
+        if "Row 7." in text:
+            return failed(job)
+        doubtful = replace(echo(job), status=Status.BEST_EFFORT, reason=Reason.OUT_OF_MONEY)
+        return doubtful if "Row 1" in text else echo(job)
+
+    fleet = BatchFleet(lambda job: None)
+    batch = await fleet.submit(as_lines(ROWS) + b"{\n", keep_going=True)
+    async with fleet.jobs.running():
+        async with fleet.runs(window=5):
+            await eventually(lambda: len(fleet.jobs.jobs) == 5)
+            await fleet.jobs.publish(*map(ends, fleet.jobs.jobs[:2]))
+            await eventually(lambda: len(fleet.jobs.jobs) == 7)
+        answered = fleet.jobs.jobs[2:]
+        fleet.jobs.answer = ends
+        async with fleet.runs(window=5):
+            await fleet.jobs.publish(*map(ends, answered))
+            ended = await fleet.ended(batch)
+
+    assert ended.outcomes == (
+        RowCount("best_effort", "out_of_money", 11),
+        RowCount("succeeded", "confident", 8),
+        RowCount("failed", "all_failed", 1),
+        RowCount("invalid_line", None, 1),
+    )
+    assert not ended.is_budget_spent
 
 
 async def test_where_all_rows_fail_there_is_no_file_of_answers() -> None:

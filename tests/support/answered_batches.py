@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fleet.model.batch import Batch, BatchStatus, Purpose, errors_id, output_id
+from fleet.model.batch import Batch, BatchStatus, Purpose, RowCount, errors_id, output_id
 from fleet.ports import BatchStore, FileStore
 
 
@@ -43,6 +43,7 @@ async def leave(
     rows: Sequence[dict[str, Any]],
     status: BatchStatus = BatchStatus.COMPLETED,
     total: int | None = None,
+    outcomes: tuple[RowCount, ...] = (),
 ) -> Batch:
     """Write the rows as what came of the batch, and give it that status."""
     entry = await batches.get(batch_id)
@@ -56,6 +57,6 @@ async def leave(
             part = "output" if found is good else "errors"
             batch = replace(batch, **{part: (*getattr(batch, part), segment)})
     counts = {"completed": len(good), "failed": len(bad), "total": len(rows) if total is None else total}
-    batch = replace(batch, status=status, cost_nano_usd=1_000_000 * len(good), **counts)
+    batch = replace(batch, status=status, cost_nano_usd=1_000_000 * len(good), outcomes=outcomes, **counts)
     assert await batches.update(batch, revision) is not None
     return batch

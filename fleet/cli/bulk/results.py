@@ -8,13 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from fleet.bulk.fetching import RowOrder, fetch
 from fleet.bulk.writing.sinks import OutputFormat
 from fleet.bulk.writing.whole import check_sink
-from fleet.cli.bulk.views import as_json, summary
+from fleet.cli.bulk.views import as_json, complaints, outcomes, summary
 from fleet.cli.bulk.watch import ended, found
 from fleet.cli.connection import open_batches
-from fleet.cli.output import Output
+from fleet.cli.output import NO_ANSWER, Output
 from fleet.model.batch import Batch
 from fleet.model.errors import FleetError
 
@@ -57,13 +59,24 @@ async def finish(
 ) -> None:
     """Wait until the batch has ended, write its rows and show it; in JSON with what is `told` of it besides.
 
-    Raises: like `results`.
+    Raises: like `results`; typer.Exit if no row has an answer.
     """
     output.progress(f"{batch_id}: it goes on if this command ends, and fleet bulk results writes what it has")
     batch = await ended(files, batches, output, batch_id)
     rows = await written(files, batch, wanted.sink, wanted.order)
-    output.object({**as_json(batch), **told, "rows_written": rows, "output": str(wanted.sink)})
-    output.say(f"{summary(batch)} → {wanted.sink}")
+    show_end(output, batch, wanted.sink, {**told, "rows_written": rows})
+
+
+def show_end(output: Output, batch: Batch, sink: Path, told: Mapping[str, Any]) -> None:
+    """Show an ended batch whose rows are in the file, and what is `told` of it in JSON.
+
+    Raises: typer.Exit if no row has an answer.
+    """
+    output.object({**as_json(batch), **told, "output": str(sink)})
+    output.say(f"{summary(batch)} → {sink}")
+    output.show(*filter(None, [outcomes(batch)]), *complaints(batch.problems, batch.problem_count))
+    if not batch.completed:
+        raise typer.Exit(NO_ANSWER)
 
 
 async def written(files: FileStore, batch: Batch, sink: Path, order: RowOrder) -> int:

@@ -50,7 +50,7 @@ class BulkOrder:
 async def submit(settings: Settings, output: Output, order: BulkOrder, wanted: Wanted | None = None) -> None:
     """Make a batch and show its id, or if results are wanted wait for them.
 
-    Raises: FleetError if rows are no jobs; ConfigError; OSError; QueueUnavailable.
+    Raises: FleetError if rows are no jobs; typer.Exit if no row has an answer; ConfigError; OSError; QueueUnavailable.
     """
     async with open_batches(settings) as (files, batches):
         batch, report = await create(files, batches, settings.tenant, output, order)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fleet.bulk.pace import Outlook
 from fleet.bulk.reading.checking import described
-from fleet.model.batch import Batch, LineProblem
+from fleet.model.batch import BUDGET_SPENT, Batch, LineProblem
 
 MOST_SHOWN = 10
 """Maximum number of problems shown to people; with --json there are more."""
@@ -27,6 +27,8 @@ def as_json(batch: Batch) -> dict[str, Any]:
         "rows": batch.total,
         "completed": batch.completed,
         "failed": batch.failed,
+        "reason": BUDGET_SPENT if batch.is_budget_spent else None,
+        "outcomes": [each._asdict() for each in batch.outcomes],
         "cost_usd": batch.cost_nano_usd / NANO,
         "input_tokens": batch.usage.input_tokens,
         "output_tokens": batch.usage.output_tokens,
@@ -51,7 +53,14 @@ def summary(batch: Batch) -> str:
     done = batch.completed + batch.failed
     failed = f", {batch.failed:,} without an answer" if batch.failed else ""
     rows = f"{done:,} of {batch.total:,} rows{failed}" if batch.total else "no row yet"
-    return f"{batch.id}  {batch.status}: {rows}, ${batch.cost_nano_usd / NANO:.4f}"
+    ended = ", its budget spent" if batch.is_budget_spent else ""
+    return f"{batch.id}  {batch.status}{ended}: {rows}, ${batch.cost_nano_usd / NANO:.4f}"
+
+
+def outcomes(batch: Batch) -> str:
+    """Return what became of the rows that are done: counts by status, with the reason where there is one."""
+    counts = (f"{each.rows:,} {each.status}" + (f" ({each.reason})" if each.reason else "") for each in batch.outcomes)
+    return ", ".join(counts)
 
 
 def facts(batch: Batch, now: float) -> Table:
@@ -59,6 +68,8 @@ def facts(batch: Batch, now: float) -> Table:
     table = Table.grid(padding=(0, 2))
     if not batch.status.is_final:
         table.add_row("run by", batch.progress.owner if batch.progress.is_leased(now) else "nobody at this moment")
+    if batch.outcomes:
+        table.add_row("rows", outcomes(batch))
     table.add_row("made", moment(batch.created_at))
     table.add_row("until", moment(batch.expires_at))
     table.add_row("tokens", f"{batch.usage.input_tokens:,} in, {batch.usage.output_tokens:,} out")
