@@ -13,17 +13,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import typer
 from answered_batches import answer, failure, leave
 from fake_app import App
 from typer.testing import Result
 
 from fleet.cli.bulk import results
 from fleet.cli.bulk.options import seconds_of
-from fleet.cli.bulk.results import show_end
 from fleet.cli.bulk.watch import LEAST_BAR, _bar, split_of_latest
 from fleet.cli.output import Output
-from fleet.model.batch import Batch, BatchStatus, LineProblem, RowCount
+from fleet.model.batch import Batch, BatchStatus, LineProblem
 from fleet.model.errors import ConfigError
 from fleet.ports import BatchStore, FileStore
 from queues.batches import TenantBatches, TenantFiles
@@ -202,40 +200,6 @@ def test_status_shows_how_far_a_batch_is(invoke: Invoke, stores: Stores, submitt
     stores.answered(submitted, rows, status=BatchStatus.IN_PROGRESS, total=3)
     lines = invoke("bulk", "status", submitted).stdout.splitlines()
     assert lines[0] == f"{submitted}  in_progress: 2 of 3 rows, 1 without an answer, $0.0010"
-
-
-OUTCOMES = (
-    RowCount("best_effort", "out_of_money", 1900),
-    RowCount("succeeded", "confident", 1),
-    RowCount("budget_spent", None, 1),
-)
-
-
-def test_status_counts_rows_by_what_became_of_them(
-    invoke: Invoke, invoke_json: InvokeJson, stores: Stores, submitted: str
-) -> None:
-    rows = [answer(1, "row-1"), failure(2, "row-2", "budget_spent")]
-    stores.answered(submitted, rows, outcomes=OUTCOMES)
-    shown = invoke("bulk", "status", submitted).stdout
-    assert f"{submitted}  completed, its budget spent: 2 of 2 rows" in shown
-    assert "1,900 best_effort (out_of_money), 1 succeeded (confident), 1 budget_spent" in " ".join(shown.split())
-    told = invoke_json("bulk", "watch", submitted)
-    assert told["reason"] == "budget_spent"
-    assert told["outcomes"][0] == {"status": "best_effort", "reason": "out_of_money", "rows": 1900}
-
-
-@pytest.mark.parametrize(("rows", "exit_code"), [([answer(1, "row-1"), failure(2, "b")], 0), ([failure(1, "b")], 3)])
-def test_waiting_for_a_batch_without_an_answer_has_an_exit_code_of_its_own(
-    capsys: pytest.CaptureFixture[str], stores: Stores, submitted: str, rows: list[dict[str, Any]], exit_code: int
-) -> None:
-    batch = stores.answered(submitted, rows, outcomes=OUTCOMES)
-    try:
-        show_end(Output(as_json=False), batch, Path("out.jsonl"), {})
-        found = 0
-    except typer.Exit as end:
-        found = end.exit_code
-    assert found == exit_code
-    assert "1,900 best_effort (out_of_money)" in capsys.readouterr().out
 
 
 def test_status_lists_the_first_problems(invoke: Invoke, stores: Stores, submitted: str) -> None:
