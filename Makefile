@@ -66,7 +66,7 @@ fuzz: setup-dev .venv/.fuzz  ## 200,000 malformed messages through every reader;
 	@touch $@
 
 fuzz-http: setup-dev build/schemathesis/.installed  ## every check of schemathesis on the HTTP API, as two tenants; reports in build/fuzz-http
-	PYTHONPATH=tests/support $(BIN)/python -m http_fuzzing $(FUZZ_SECONDS)
+	PYTHONPATH=tests/support $(BIN)/python -m http_fuzzing $(FUZZ_EXAMPLES)
 
 build/schemathesis/.installed: requirements/schemathesis.lock
 	@test -x build/schemathesis/bin/pip || $(PYTHON) -m venv build/schemathesis
