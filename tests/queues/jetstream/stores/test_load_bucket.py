@@ -55,11 +55,11 @@ async def test_its_twin_forgets_after_a_minute_too() -> None:
     assert [load.dispatcher for load in await loads.read()] == ["b2"]
 
 
-def test_dispatchers_write_it_and_who_watches_the_fleet_reads_it() -> None:
+def test_dispatchers_write_it_and_who_watches_the_fleet_or_shares_out_money_reads_it() -> None:
     rights = {user.name: set(user.publish) for user in fleet_users()}
     assert {name for name, publish in rights.items() if "$KV.load.>" in publish} == {"dispatcher"}
     reading = "$JS.API.STREAM.MSG.GET.KV_load"
-    assert {name for name, publish in rights.items() if reading in publish} == {"dispatcher", "sre", "console"}
+    assert {name for name, publish in rights.items() if reading in publish} == {"dispatcher", "sre", "console", "bulk"}
 
 
 async def test_a_report_says_what_is_served_and_one_of_an_older_dispatcher_does_not() -> None:
