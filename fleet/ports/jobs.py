@@ -80,7 +80,10 @@ class JobDesk(Protocol):
         """Store the jobs; return True for each new one, False where its id was known. Raises: QueueUnavailable."""
 
     async def result(self, job_id: str) -> Result | None:
-        """Return the stored result, or None while there is none. Raises: InvalidJob if `job_id` cannot be an id."""
+        """Return the stored result, or None while the server we are connected to has none; it may lag behind others.
+
+        Raises: InvalidJob if `job_id` cannot be an id.
+        """
 
     async def stored(self, job_ids: Sequence[str]) -> Sequence[Result | None]:
         """Return the stored result of each job, None where there is none, or where the id cannot be one.
