@@ -11,13 +11,16 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent import futures
-from contextlib import AbstractAsyncContextManager
-from queue import SimpleQueue
+from contextlib import AbstractAsyncContextManager, suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Value = TypeVar("Value")
+
+AWAKE_SECONDS = 1.0
+"""Maximum seconds that a caller's thread blocks at a stretch: a signal that comes just before wakes nobody."""
 
 CLOSED = "the client is closed"
 OWN_THREAD = "a synchronous client was called on its own event loop, and would wait for itself: use another thread"
@@ -82,7 +85,7 @@ class Background(Generic[T]):
         future, process = self._start(pump), _this_process()
         future.add_done_callback(lambda _: arrived.put(()))
         try:
-            while item := arrived.get():
+            while item := _taken(arrived):
                 yield from item
                 if process != _this_process():
                     raise RuntimeError("an iterator belongs to the process that began it: begin another one")
@@ -109,7 +112,7 @@ class Background(Generic[T]):
             session = process.session = process.session or _Session(self._opening)
         session.refuse_own_thread()
         try:
-            session.opened.result()
+            _done(session.opened)
         except BaseException:
             with process.lock:
                 if process.session is session and session.has_failed:
@@ -189,8 +192,20 @@ class _Session(Generic[T]):
             self.opened.set_exception(error)
 
 
+def _taken(arrived: SimpleQueue[Value]) -> Value:
+    while True:
+        with suppress(Empty):
+            return arrived.get(timeout=AWAKE_SECONDS)
+
+
+def _done(future: futures.Future[Value]) -> Value:
+    while not futures.wait([future], AWAKE_SECONDS).done:
+        pass
+    return future.result()
+
+
 def _outcome(future: futures.Future[Value]) -> Value:
     try:
-        return future.result()
+        return _done(future)
     except futures.CancelledError:
         raise RuntimeError(f"{CLOSED}; what it waited for goes on") from None

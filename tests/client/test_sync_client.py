@@ -7,6 +7,7 @@ import errno
 import inspect
 import signal
 import threading
+from _thread import interrupt_main
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -166,10 +167,8 @@ def test_an_interrupt_ends_the_wait_and_not_the_job(monkeypatch: pytest.MonkeyPa
         return outcome(future)
 
     def interrupt(job: Job) -> None:
-        main = threading.main_thread().ident
-        assert main is not None
         assert waiting.wait(PATIENCE_SECONDS)
-        signal.pthread_kill(main, signal.SIGINT)
+        interrupt_main(signal.SIGINT)  # as one that comes just before the thread blocks: it is noted, and wakes nobody
 
     monkeypatch.setattr(background, "_outcome", waited)
     opening = Opening(answer=interrupt)
