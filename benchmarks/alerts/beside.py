@@ -1,4 +1,4 @@
-"""What runs beside dispatchers and the ledger's writer: a runner of batches, a gateway, a sender of webhooks."""
+"""Runs what stands beside dispatchers and the ledger's writer: a runner of batches, a gateway, a sender of webhooks."""
 
 from __future__ import annotations
 

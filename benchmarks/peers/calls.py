@@ -33,7 +33,7 @@ KEY = f"sk-{secrets.token_hex(32)}"
 """The key of the instant provider and of the proxy, which does not start with a weak one."""
 
 AS_CLIENT = {"service_tier": "priority", "extra_headers": {"x-fleet-task": TASK}}
-"""What makes the gateway's job equal to that of `client.run`."""
+"""Makes the gateway's job equal to that of `client.run`."""
 
 CALLERS = 32
 START_SECONDS = 120.0

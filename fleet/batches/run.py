@@ -19,7 +19,7 @@ from fleet.model.batch import MOST_PROBLEMS, Batch, BatchStatus, LineProblem
 from fleet.model.errors import FieldError, PartMissing
 
 MUST_BE_THERE = "must be there until the batch has ended"
-"""What is said of a file that was deleted, or has lost a part, before all its rows were read."""
+"""Tells of a file that was deleted, or has lost a part, before all its rows were read."""
 
 Announce = Callable[[Batch], Awaitable[None]]
 """Tells others that a batch has ended. Raises: QueueUnavailable; it is called again later."""

@@ -29,7 +29,7 @@ SLOWER_BY_SEGMENTS = 1_000
 
 @dataclass(slots=True)
 class _Written:
-    """What is to be copied: the lines of both files, and what they add to the counts."""
+    """Collects what is to be copied: the lines of both files, and what they add to the counts."""
 
     rows: list[int] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)

@@ -13,7 +13,7 @@ from fleet.model.errors import InvalidJob
 from fleet.model.result import Result
 
 SERVICE_TIER = "flex"
-"""What OpenAI calls the lane of bulk jobs."""
+"""Names the lane of bulk jobs as OpenAI does."""
 
 
 def answered(custom_id: str, number: int, result: Result) -> dict[str, Any]:

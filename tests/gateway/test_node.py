@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from gateways import TEXT_EVENTS
 from node_programs import OPENAI, run_node
 
 from fleet.batches.runner import BatchRunner
@@ -22,19 +23,6 @@ from queues.batches import EveryBatch
 pytestmark = pytest.mark.e2e
 
 PROGRAM = Path(__file__).parent / "node" / "doors.mjs"
-
-EVENTS = [
-    "response.created",
-    "response.queued",
-    "response.in_progress",
-    "response.output_item.added",
-    "response.content_part.added",
-    "response.output_text.delta",
-    "response.output_text.done",
-    "response.content_part.done",
-    "response.output_item.done",
-    "response.completed",
-]
 
 
 def a_webhook() -> dict[str, object]:
@@ -63,7 +51,7 @@ async def test_every_door_is_open_to_it(bench, tmp_path: Path) -> None:
     assert said["streamedChat"] == ["positive", 0]
     assert said["batch"] == ["completed", {"row-1": "positive", "row-2": "positive"}]
     assert said["background"] == ["queued", "completed", "positive"]
-    assert said["brokenStreams"] == [[list(each) for each in enumerate(EVENTS)]] * len(EVENTS)
+    assert said["brokenStreams"] == [[list(each) for each in enumerate(TEXT_EVENTS)]] * len(TEXT_EVENTS)
     assert said["webhooks"] == ["response.completed", "InvalidWebhookSignatureError"]
     # One job each for both chats, the response in the background and each stream, and one for each row.
-    assert len(bench.jobs) == len({job.id for job in bench.jobs}) == 5 + len(EVENTS)
+    assert len(bench.jobs) == len({job.id for job in bench.jobs}) == 5 + len(TEXT_EVENTS)

@@ -7,6 +7,7 @@ import json
 
 import httpx
 import pytest
+from gateways import TEXT_EVENTS
 from openai import BadRequestError, NotFoundError
 
 from fleet.gateway.jobs import stream
@@ -18,18 +19,6 @@ from fleet.testing import Answered, Failed, Unanswered
 ASKED = {"model": "auto", "input": "I love the new calendar."}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at":1}'}}
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": True}
-TEXT_EVENTS = [
-    "response.created",
-    "response.queued",
-    "response.in_progress",
-    "response.output_item.added",
-    "response.content_part.added",
-    "response.output_text.delta",
-    "response.output_text.done",
-    "response.content_part.done",
-    "response.output_item.done",
-    "response.completed",
-]
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from fleet.ledger.locks import LockName, held, lock_on
 from fleet.model.errors import LedgerUnavailable
 
 HOLDER = """
-import sys, time
+import sys
 from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.locks import LockName, lock_on
 print(lock_on(engine_for(database_url(sys.argv[1])), LockName.WRITER).claim(), flush=True)
-time.sleep(3600)
+sys.stdin.read()  # until whoever started it kills it, or ends
 """
 
 
@@ -58,7 +58,9 @@ def test_readers_share_a_lock_and_keep_the_one_out_who_wants_it_alone(engine: En
 
 
 def test_a_holder_that_is_killed_leaves_nothing_to_clear(engine: Engine, ledger_url: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, ledger_url], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, ledger_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         ours = lock_on(engine, LockName.WRITER)

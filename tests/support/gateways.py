@@ -30,6 +30,20 @@ TENANT = "acme"
 POSTER = Poster(Permitted([ip_network("127.0.0.0/8")]), SystemResolver())
 """One for all: it reads every certificate authority of the machine when it is made."""
 
+TEXT_EVENTS = [
+    "response.created",
+    "response.queued",
+    "response.in_progress",
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.output_text.delta",
+    "response.output_text.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "response.completed",
+]
+"""The events of a response that is one text, in order."""
+
 
 class MemoryTenants:
     """`fleet.gateway.state.Broker` in this process. `refuses`: what it raises in place of an answer."""

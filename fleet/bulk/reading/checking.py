@@ -20,7 +20,7 @@ SubmissionCheck = Callable[[Submission], None]
 
 @dataclass(slots=True)
 class ValidationReport:
-    """What is wrong with a file: the first problems by line, and how many there are.
+    """Tells what is wrong with a file: the first problems by line, and how many there are.
 
     `refused` are the lines that are no jobs.
     """

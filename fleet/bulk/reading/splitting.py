@@ -69,7 +69,7 @@ class LineSplitter:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the line that has not ended yet is over the limit already."""
+        """Return whether the line that has not ended yet is over the limit already."""
         return self._length > self._max_line_bytes
 
     def _take(self, part: bytes) -> None:
