@@ -103,6 +103,7 @@ docs: setup  ## write the generated documents
 	$(BIN)/python -m queues.wire.schema > docs/reference/wire-schema-v1.json
 	$(BIN)/python -m fleet.telemetry.metrics docs/reference/metrics.md
 	PYTHONPATH=tests/support $(BIN)/python -m log_events > docs/reference/events.md
+	PYTHONPATH=tests/support $(BIN)/python -m proven docs/reference/proven.md
 	$(BIN)/python -m deployments.monitoring.dashboards
 
 clean:  ## remove the environment and everything built

@@ -45,6 +45,7 @@ def taken_port() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
+@pytest.mark.proves("A model's replica is given no provider's key", how="lint", subject="Security")
 def test_the_replicas_are_told_what_the_dispatcher_needs_and_no_more() -> None:
     settings = load(lease_seconds=7.5, log_level="error")
     assert _environment(settings, "nats://127.0.0.1:4223") == {
@@ -83,6 +84,7 @@ def test_without_the_engines_the_line_says_what_to_install(setting: pytest.Monke
     assert last == "fleet: models need Ray and vLLM on this machine: pip install 'inference-fleet[cpu]'"
 
 
+@pytest.mark.proves("A taken port is named with the variable that changes it", how="real")
 def test_a_port_that_is_taken_is_named_with_its_variable(taken_port: int, setting: pytest.MonkeyPatch) -> None:
     setting.setenv("FLEET_NATS_PORT", str(taken_port))
     result = CliRunner().invoke(app, ["up"])

@@ -62,6 +62,7 @@ async def test_a_job_that_must_stay_inside_ends_with_a_reason_and_no_request(cli
     assert fault_server.received == []
 
 
+@pytest.mark.proves("A stopped dispatcher finishes its running job", how="real")
 async def test_a_stop_lets_the_running_job_finish(client, plain_dispatcher, fault_server):
     from fault_server import Manner
 
@@ -77,6 +78,7 @@ async def test_a_stop_lets_the_running_job_finish(client, plain_dispatcher, faul
     assert process.returncode == 0
 
 
+@pytest.mark.proves("Neither a key nor a prompt reaches the log", how="real", subject="Security")
 async def test_neither_the_key_nor_the_prompt_reaches_the_log(client, plain_dispatcher, fault_server):
     fault_server.script(Scripted(400, body={"error": {"message": "bad key sk-invented-for-tests-0123456789: France"}}))
     async with plain_dispatcher() as process:

@@ -53,6 +53,9 @@ def settings_of(monkeypatch, environment_of) -> Callable[[str], Settings]:
     return settings
 
 
+@pytest.mark.proves(
+    "Every process of a fleet works over TLS with a user that has no right too many", how="real", subject="NATS"
+)
 async def test_every_user_can_do_its_part_and_none_tries_what_it_may_not(
     servers, settings_of, environment_of, plain_dispatcher
 ):

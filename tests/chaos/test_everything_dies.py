@@ -17,6 +17,9 @@ from fleet.settings.documents import load_rules
 TELLING = ("intake.published", "start.recorded", "runner.answered_paid", "queue.stored", "runner.published")
 
 
+@pytest.mark.proves(
+    "Killing dispatcher, broker or client at any step leaves one result a job and every charge on record", how="real"
+)
 @pytest.mark.e2e
 async def test_whatever_dies_every_job_has_one_result_one_trace_at_most_and_every_charge_is_accounted_for(monkeypatch):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")

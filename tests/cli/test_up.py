@@ -101,6 +101,7 @@ def test_the_console_shows_where_it_is_and_stops_on_a_signal(
     assert result.stdout == "console    http://127.0.0.1:8270/login#a-token\nCtrl-C stops it.\n"
 
 
+@pytest.mark.proves("Ctrl-C while fleet up starts ends the start", how="stand-in")
 def test_a_signal_while_starting_ends_the_start(invoke: Invoke, fake_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(settings: object, on_progress: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -134,6 +134,7 @@ def test_deploying_ends_when_everything_declared_runs_though_a_model_has_no_repl
     assert [application.model_dump(exclude_unset=True) for application in serve.config.applications] == APPLICATIONS
 
 
+@pytest.mark.proves("A model that does not start ends the deployment with Serve's reason", how="stand-in")
 def test_a_model_that_does_not_start_ends_the_deploying_with_serves_last_word(serving):
     failed = serve_status(
         llama_8b=("DEPLOY_FAILED", "Traceback\nValueError: no such weights", {}, ""),

@@ -55,6 +55,7 @@ def ray_would_launch(config, *gangs):
     return {launch.instance_type: launch.count for launch in reply.to_launch if launch.instance_type != "head"}
 
 
+@pytest.mark.proves("Ray's launcher accepts cluster.yaml", how="schema")
 def test_ray_accepts_the_form_of_the_file(config):
     assert refused_by_ray(config) is None
 
@@ -81,6 +82,7 @@ def test_ray_refuses_a_wrong_form_by_the_name_of_the_field(config, path, value, 
 NODES = "available_node_types"
 
 
+@pytest.mark.proves("A wrong machine, resource or zone in cluster.yaml is named before anything is bought", how="lint")
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
@@ -128,12 +130,16 @@ def test_cards_of_40_gb_cannot_pass_for_larger_ones(config):
     ]
 
 
+@pytest.mark.proves("The file check counts a replica's cards and CPUs as Serve reserves them", how="real")
 @pytest.mark.parametrize("target", models(Profile.GPU))
 def test_a_replica_is_counted_as_serve_reserves_it(target, outside_ray):
     reserved = build_model({"target": target, "profile": "gpu"})._bound_deployment._replica_config
     assert bundles(model(Profile.GPU, target)) == reserved.placement_group_bundles
 
 
+@pytest.mark.proves(
+    "Ray's autoscaler buys the machine that fits each model, and fills it before it buys another", how="fake nodes"
+)
 def test_ray_asks_for_the_machine_each_model_fits_and_fills_it(config):
     gangs = {target: bundles(described) for target, described in models(Profile.GPU).items()}
     assert ray_would_launch(config, gangs["llama-8b"]) == {"a10g": 1}
@@ -145,6 +151,9 @@ def test_ray_asks_for_the_machine_each_model_fits_and_fills_it(config):
     assert sum(asked.values()) <= config["max_workers"]
 
 
+@pytest.mark.proves(
+    "The resource card_80gb keeps Mixtral off small cards; without it Ray would spread it over them", how="fake nodes"
+)
 def test_without_the_resource_for_large_cards_ray_would_spread_mixtral_over_small_ones(config):
     unpinned = [
         {name: number for name, number in each.items() if name != CARD_80GB}
@@ -172,5 +181,6 @@ def test_the_command_prints_what_it_found_and_says_so_in_its_exit_status(config,
     assert capsys.readouterr().out == f"{path}: max_workers: -1 is less than the minimum of 0\n"
 
 
+@pytest.mark.proves("cluster.yaml holds no secret", how="lint")
 def test_no_secret_is_in_the_file():
     assert not re.search(r"(?i)(password|token|secret|_key)\s*[=:]\s*['\"]?[A-Za-z0-9+/_-]{16,}", FILE.read_text())

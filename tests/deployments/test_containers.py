@@ -85,6 +85,7 @@ def test_what_is_copied_is_there_and_is_let_through_to_the_build(file):
         assert any(source == path or source.startswith(f"{path}/") for source in sources), path
 
 
+@pytest.mark.proves("No secret of a checkout reaches an image", how="lint")
 @pytest.mark.parametrize("secret", [".git", ".env", ".fleet/key", "tests/conftest.py", "secrets.env"])
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_else_of_the_checkout_reaches_a_build(file, secret):
@@ -95,6 +96,7 @@ def test_nothing_else_of_the_checkout_reaches_a_build(file, secret):
     )
 
 
+@pytest.mark.proves("The images run as a user without rights", how="lint")
 @pytest.mark.parametrize(("file", "name"), TARGETS)
 def test_an_image_runs_as_nobody_in_particular(file, name):
     assert stage(file, name).steps[-1][0] in ("CMD", "ENTRYPOINT")
@@ -108,6 +110,7 @@ def test_no_image_holds_a_secret(file):
             assert not re.search(r"PASSWORD|TOKEN|SECRET|API_KEY|SEED", line)
 
 
+@pytest.mark.proves("Every package of an image has the version of a lock file", how="lint")
 @pytest.mark.parametrize("file", FILES)
 def test_every_version_in_an_image_comes_from_a_lock(file):
     for each in stages(file):
@@ -117,6 +120,7 @@ def test_every_version_in_an_image_comes_from_a_lock(file):
                     assert "--no-deps" in command or "-c requirements/cpu.lock" in command, command
 
 
+@pytest.mark.proves("The lock of the GPU image holds everything the project asks for", how="lint")
 def test_the_gpu_lock_is_complete_for_what_the_project_asks_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [

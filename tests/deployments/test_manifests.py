@@ -81,6 +81,9 @@ def test_every_file_is_applied():
     assert {*KUSTOMIZATION["resources"], "kustomization.yaml"} == {path.name for path in FOLDER.glob("*.yaml")}
 
 
+@pytest.mark.proves(
+    "RayService deploys the same Serve configuration as the cluster on AWS, and Serve accepts it", how="schema"
+)
 def test_the_serve_configuration_is_that_of_the_gpu_profile():
     """Copy deployments/serve/gpu.yaml under `serveConfigV2`, indented by four, where this fails."""
     configured = yaml.safe_load(RAY["serveConfigV2"])
@@ -88,12 +91,14 @@ def test_the_serve_configuration_is_that_of_the_gpu_profile():
     ServeDeploySchema.model_validate(configured)
 
 
+@pytest.mark.proves("Ray runs the tested version and asks every caller for a token", how="lint")
 def test_ray_is_the_version_that_is_installed_and_guarded_by_a_token():
     assert CLUSTER["rayVersion"] == ray.__version__
     assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "ray-token"}
     assert CLUSTER["enableInTreeAutoscaling"] is True
 
 
+@pytest.mark.proves("Ray's autoscaler finds a worker group with the right cards for every model", how="schema")
 def test_every_model_has_its_place_among_the_workers():
     found = nodes()
     assert misplaced(found, sum(node.most for node in found)) == []
@@ -104,6 +109,7 @@ def test_a_group_on_smaller_cards_would_be_noticed():
     assert any(line.startswith("mixtral-8x7b: may be placed on a100") for line in misplaced(small, 6))
 
 
+@pytest.mark.proves("A GPU worker asks Kubernetes for the cards and CPUs that it offers to Ray", how="lint")
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_worker_asks_kubernetes_for_what_it_tells_ray_it_has(name):
     group = GROUPS[name]
@@ -114,6 +120,7 @@ def test_a_worker_asks_kubernetes_for_what_it_tells_ray_it_has(name):
     assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
+@pytest.mark.proves("No container runs as root, gains privileges or writes to its own file system", how="lint")
 @pytest.mark.parametrize(("pod", "container"), CONTAINERS)
 def test_a_container_has_no_more_rights_than_it_needs(pod, container):
     for security in (pod["securityContext"], {**pod["securityContext"], **container["securityContext"]}):
@@ -125,6 +132,7 @@ def test_a_container_has_no_more_rights_than_it_needs(pod, container):
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+@pytest.mark.proves("Every container requests CPU and memory, and its memory limit is its request", how="lint")
 @pytest.mark.parametrize(("pod", "container"), CONTAINERS)
 def test_a_container_says_what_it_takes_and_no_more_memory_than_that(pod, container):
     resources = container["resources"]
@@ -146,6 +154,7 @@ def test_what_is_mounted_is_there(pod, container):
     assert {mount["name"] for mount in container["volumeMounts"]} <= there
 
 
+@pytest.mark.proves("Everything but Ray's pods has a readiness and a liveness probe on a port it declares", how="lint")
 @pytest.mark.parametrize("name", [each["metadata"]["name"] for each in (*of("StatefulSet"), *of("Deployment"))])
 def test_kubernetes_can_tell_whether_it_is_ready_and_whether_it_lives(name):
     """Ray's pods have the probes that KubeRay gives them."""
@@ -155,6 +164,7 @@ def test_kubernetes_can_tell_whether_it_is_ready_and_whether_it_lives(name):
         assert "exec" in probe or probe["httpGet"]["port"] in ports
 
 
+@pytest.mark.proves("A gateway that lost its broker gets no requests and is not restarted for it", how="lint")
 def test_a_gateway_without_its_broker_takes_no_requests_and_is_not_started_again():
     [container] = PODS["gateway"]["spec"]["containers"]
     paths = [container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")]
@@ -162,6 +172,7 @@ def test_a_gateway_without_its_broker_takes_no_requests_and_is_not_started_again
     assert set(paths) <= {route.path for route in health.router.routes}
 
 
+@pytest.mark.proves("No manifest holds a secret; each comes from a Secret", how="lint")
 def test_secrets_are_referred_to_and_never_written():
     assert not of("Secret")
     secret = re.compile(r"PASSWORD|TOKEN|SECRET|_KEY|SEED", re.IGNORECASE)
@@ -183,6 +194,9 @@ def generated() -> dict[str, str]:
     return dict(files_of(plan))
 
 
+@pytest.mark.proves(
+    "Each NATS pod finds the configuration, certificate and store that nats-config writes for it", how="lint"
+)
 def test_the_generated_configuration_is_found_by_the_server_it_is_for():
     nats = named("StatefulSet", "nats")["spec"]
     [container] = nats["template"]["spec"]["containers"]
@@ -212,6 +226,7 @@ def test_the_passwords_lie_where_the_configuration_looks_for_them():
     assert 'include "./secrets.env"' in generated()["accounts.conf"]
 
 
+@pytest.mark.proves("Draining machines never takes two of the three NATS servers at once", how="lint")
 def test_one_machine_never_holds_two_of_the_three_nats_servers_and_one_is_drained_at_a_time():
     affinity = PODS["nats"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert affinity == [
@@ -234,6 +249,7 @@ def test_a_selector_selects_something(name, labels):
     assert any(labels.items() <= template["metadata"]["labels"].items() for template in PODS.values())
 
 
+@pytest.mark.proves("Traffic that no network policy names is refused in both directions", how="lint")
 def test_nothing_comes_in_or_goes_out_unless_a_policy_says_so():
     shut = policy("nothing-else")
     assert shut == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -262,6 +278,7 @@ def test_a_process_beside_the_dispatchers_reaches_the_broker_and_nothing_else_of
     assert bool(outside) == (name == "webhooks")
 
 
+@pytest.mark.proves("The sender of webhooks reaches the internet and no private network", how="lint")
 def test_webhooks_go_to_the_internet_and_to_no_network_inside():
     _, rule = policy("webhooks")["egress"]
     assert rule["ports"] == [{"port": 443}]
@@ -307,6 +324,7 @@ def test_the_nightly_check_reads_what_the_writer_wrote_and_changes_nothing():
     ]
 
 
+@pytest.mark.proves("The ledger's writer reaches the broker and its database and nothing else", how="lint")
 @pytest.mark.parametrize("service", ["nats", "postgres"])
 def test_the_writer_of_the_ledger_reaches_the_broker_and_its_database_and_nothing_else(service):
     ledger = PODS["ledger"]["metadata"]["labels"]
@@ -348,6 +366,7 @@ def test_the_nightly_check_knows_the_log_by_the_name_and_the_key_of_the_writer_w
         assert variables[name] == {"secretKeyRef": {"name": "ledger", "key": name, "optional": True}}
 
 
+@pytest.mark.proves("Prometheus may scrape as many dispatchers as may run in the head's pod", how="lint")
 def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():
     [container] = PODS["ray head"]["spec"]["containers"]
     declared = [each["containerPort"] for each in container["ports"] if each["name"].startswith("fleet-metrics-")]
@@ -374,6 +393,7 @@ def test_prometheus_may_reach_the_metrics_of_a_process_of_its_own(name):
     assert watched["ports"] == [{"port": port}]
 
 
+@pytest.mark.proves("kustomize builds the manifests into one namespace with the fleet's own image", how="schema")
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
     done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True)

@@ -32,6 +32,9 @@ def test_every_profile_has_the_same_targets(profile):
     assert set(models(profile)) == TARGETS
 
 
+@pytest.mark.proves(
+    "The real models fit their cards with room for full contexts, by fleet plan's arithmetic", how="lint"
+)
 @pytest.mark.parametrize(
     ("target", "tensor_parallel", "context", "sequences"),
     [("llama-8b", 1, 8192, 49), ("mixtral-8x7b", 2, 16384, 21), ("llama-70b", 4, 8192, 50)],
@@ -77,6 +80,7 @@ def test_a_block_of_the_local_cache_is_shorter_than_a_prompt_and_of_a_size_that_
     assert CPUAttentionBackend.supports_block_size(block)
 
 
+@pytest.mark.proves("vLLM and Ray accept the engine arguments of every model of both profiles", how="schema")
 @pytest.mark.parametrize("profile", Profile)
 @pytest.mark.parametrize("target", sorted(TARGETS))
 def test_a_profile_becomes_what_ray_and_vllm_accept(profile, target):

@@ -126,6 +126,7 @@ def test_before_anything_was_seen_nothing_is_decided(readings, lines):
     assert lines() == []
 
 
+@pytest.mark.proves("While the broker is away no replica is added or removed", how="stand-in")
 @pytest.mark.parametrize("there", [0, 1, 3])
 def test_while_the_broker_is_away_the_number_stays(policy, readings, lines, there):
     readings.seen = None

@@ -123,6 +123,7 @@ class World:
         return Watch(Metadata(url), self.drain, self.now, self.sleep)
 
 
+@pytest.mark.proves("A node is drained within seconds of its spot notice", how="stand-in")
 def test_the_node_is_drained_within_seconds_of_the_notice(service):
     world = World()
     world.happens[NOON + 12] = lambda: setattr(service, "notice", NOTICE)
@@ -130,6 +131,7 @@ def test_the_node_is_drained_within_seconds_of_the_notice(service):
     assert world.drained == [(105.0, "spot: terminate")]
 
 
+@pytest.mark.proves("A drain that fails is tried again until it works or the machine goes", how="stand-in")
 def test_a_drain_that_fails_is_tried_again_until_it_works(service):
     service.notice, world = NOTICE, World(failures=3)
     assert world.watch(service.url).run() is True
@@ -145,6 +147,7 @@ def test_a_drain_that_never_works_ends_when_the_machine_goes(service):
     assert lines[-1] == {"event": "node_not_drained", "log_level": "error"}
 
 
+@pytest.mark.proves("An instance metadata service that is away costs one line in the log and no crash", how="stand-in")
 def test_a_service_that_is_away_is_waited_for_and_mentioned_once(service):
     service.notice, service.is_up, world = NOTICE, False, World()
     world.happens[NOON + 20] = lambda: setattr(service, "is_up", True)

@@ -74,6 +74,7 @@ def test_a_spot_machine_is_taken_where_there_is_one(launch):
     assert (ec2.asked, launched) == ([("spot", "a")], 1)
 
 
+@pytest.mark.proves("A machine is bought on demand only after every zone refused a spot one", how="stand-in")
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"])
 def test_every_zone_is_asked_for_spot_before_one_is_asked_on_demand(launch, code):
     ec2, launched = launch(SPOT, {"spot": code})
@@ -83,11 +84,13 @@ def test_every_zone_is_asked_for_spot_before_one_is_asked_on_demand(launch, code
     assert last == ("on-demand", "a")
 
 
+@pytest.mark.proves("Where no machine is to be had at all, Ray is told EC2's reason", how="stand-in")
 def test_where_there_is_none_on_demand_either_ray_hears_why(launch):
     _, launched = launch(SPOT, {"spot": "Unsupported", "on-demand": "InsufficientInstanceCapacity"})
     assert launched == "InsufficientInstanceCapacity"
 
 
+@pytest.mark.proves("A throttled or forbidden request is no reason to buy on demand", how="stand-in")
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "UnauthorizedOperation", "InvalidParameterValue"])
 def test_what_has_nothing_to_do_with_spot_is_no_reason_to_pay_more(launch, code):
     ec2, launched = launch(SPOT, {"spot": code})

@@ -50,6 +50,7 @@ def test_a_unit_starts_what_the_project_installs(path):
         parse([name, *arguments])
 
 
+@pytest.mark.proves("No unit runs as root or gains privileges", how="lint")
 @ALL
 def test_a_unit_has_no_more_rights_than_it_needs(path):
     found = service(path)
@@ -59,6 +60,7 @@ def test_a_unit_has_no_more_rights_than_it_needs(path):
     assert found.get("DynamicUser") == ["yes"] or found["User"][0] not in ("", "root")
 
 
+@pytest.mark.proves("A unit that ends by itself is started again", how="lint")
 @ALL
 def test_a_unit_that_runs_on_is_started_again(path):
     found = service(path)
@@ -71,6 +73,7 @@ def test_no_unit_holds_a_secret(path):
     assert [name for name in environment(path) if secret.search(name)] == []
 
 
+@pytest.mark.proves("A stopped unit has time to finish the jobs it runs", how="lint")
 @pytest.mark.parametrize(
     ("name", "least"),
     [
@@ -112,6 +115,9 @@ def served() -> dict[str, str]:
     return found
 
 
+@pytest.mark.proves(
+    "The shipped Prometheus configuration scrapes every unit that serves metrics", how="lint", subject="Monitoring"
+)
 def test_the_shipped_prometheus_reads_every_unit_that_serves_metrics_and_nothing_else():
     [job] = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())["scrape_configs"]
     assert set(job) == {"job_name", "static_configs"}
@@ -138,6 +144,7 @@ def verified(*units: Path) -> tuple[int, str]:
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
 
+@pytest.mark.proves("systemd accepts every unit and calls none of them exposed", how="schema")
 @needs_systemd
 def test_systemd_finds_nothing_wrong_with_the_units_and_little_exposed(units, tmp_path):
     assert verified(*units, *tmp_path.glob("*.timer")) == (0, "")

@@ -47,6 +47,7 @@ def _row_of(rows, event):
     return next(index for index, row in enumerate(rows) if row["event"] == event)
 
 
+@pytest.mark.proves("A backlog brings replicas, and replicas bring machines", how="fake nodes")
 def test_a_backlog_brings_replicas_and_replicas_bring_machines(story):
     rows = story["rows"]
     assert (rows[0]["wanted"], rows[0]["running"], rows[0]["machines"]) == (0, 0, 0)
@@ -61,6 +62,7 @@ def test_the_fleets_own_rules_decided(story):
     assert reasons.index("first_work") < reasons.index("idle")
 
 
+@pytest.mark.proves("A machine that dies in the middle of its work is replaced", how="fake nodes")
 def test_a_machine_that_dies_in_the_middle_is_replaced(story):
     rows = story["rows"]
     assert _row_of(rows, "a machine dies") < _row_of(rows, "replaced; no more jobs come in")
@@ -69,12 +71,14 @@ def test_a_machine_that_dies_in_the_middle_is_replaced(story):
     assert len(story["machines_seen"]) > MACHINES  # never more at a time, so one of them is new
 
 
+@pytest.mark.proves("A machine that dies costs no job and doubles none", how="fake nodes")
 def test_every_job_has_exactly_one_result_in_spite_of_it(story):
     assert story["jobs_answered"] == story["answers"] == story["stored"] == story["jobs"]
     assert story["statuses"] == {"succeeded": story["jobs"]}
     assert story["left"] == 0
 
 
+@pytest.mark.proves("Without work the replicas go, and then their machines", how="fake nodes")
 def test_without_work_the_replicas_go_and_then_the_machines(story):
     ended = _row_of(story["rows"], "every job has its result")
     after = story["rows"][ended:]

@@ -14,6 +14,7 @@ from deployments.standins.tasks import examples
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.proves("fleet status shows every model that runs", how="real")
 def test_status_shows_every_model_running(fleet):
     running: dict[str, int | None] = {}
     while running != dict.fromkeys(fleet.targets, 1):  # a dashboard that is slow for a moment is shown as away
@@ -88,6 +89,7 @@ def test_the_demo_runs_on_a_fleet_that_is_up(fleet):
     assert 0 < told["accuracy"] <= 1 and 0 <= told["small_model_accuracy"] <= 1
 
 
+@pytest.mark.proves("fleet up listens on loopback only", how="real", subject="One machine")
 def test_everything_listens_on_loopback_only(fleet):
     processes = [psutil.Process(fleet.pid), *psutil.Process(fleet.pid).children(recursive=True)]
     listening = {

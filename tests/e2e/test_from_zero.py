@@ -35,6 +35,7 @@ def scaled(fleet, *change: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.proves("A model scaled to zero comes back for its first job", how="real")
 async def test_a_model_that_was_sent_away_comes_back_for_its_first_job(fleet):
     before = await asyncio.to_thread(replicas, fleet)
     try:

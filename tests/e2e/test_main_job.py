@@ -29,6 +29,7 @@ async def client(fleet):
         yield connected
 
 
+@pytest.mark.proves("Every job gets its own answer, and all three local models work", how="real")
 async def test_every_job_gets_its_own_answer_and_all_three_targets_work(fleet, client):
     jobs = list(examples("heldout", 11, 90))
     results = await asyncio.gather(

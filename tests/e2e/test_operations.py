@@ -170,6 +170,7 @@ async def traffic(light_fleet):
     assert traffic.failures == []
 
 
+@pytest.mark.proves("New bounds and a pause replace no replica and fail no call", how="real")
 async def test_new_bounds_and_a_pause_replace_no_replica_and_fail_no_call(light_fleet, traffic):
     [first] = await light_fleet.until(running(1))
     await asyncio.to_thread(light_fleet.api.change, TARGET, NewBounds(2, None))
@@ -184,6 +185,7 @@ async def test_new_bounds_and_a_pause_replace_no_replica_and_fail_no_call(light_
     assert ids(await light_fleet.until(running(1))) < ids(before)
 
 
+@pytest.mark.proves("A drained model finishes what runs and comes back with its bounds", how="real")
 async def test_a_drained_model_finishes_what_runs_and_comes_back_with_its_bounds(light_fleet, traffic):
     await asyncio.to_thread(light_fleet.api.change, TARGET, NewBounds(2, None))
     await light_fleet.until(running(2))
@@ -194,6 +196,7 @@ async def test_a_drained_model_finishes_what_runs_and_comes_back_with_its_bounds
     assert (was.mode, was.wanted, now.mode, now.wanted) == (Mode.DRAINED, 0, Mode.AUTOSCALING, 2)
 
 
+@pytest.mark.proves("A rolling upgrade fails no call, with and without room for a second replica", how="real")
 @pytest.mark.parametrize("surge", [0, 100])
 async def test_a_new_version_replaces_the_old_one_and_fails_no_call(light_fleet, traffic, surge):
     light_fleet.apply("two", max_surge_percent=surge)
@@ -226,6 +229,7 @@ def node(address: str) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(PATIENCE_SECONDS)
 
 
+@pytest.mark.proves("A spot notice moves the replica to another node before the machine goes", how="fake nodes")
 async def test_a_spot_notice_moves_the_replica_to_another_node_before_the_machine_goes(light_fleet):
     await light_fleet.empty()
     with node(light_fleet.address):
@@ -266,6 +270,7 @@ def test_the_scale_of_a_running_fleet_is_shown_and_changed_without_replacing_an_
     assert set(engines(fleet, "llama-8b")) == set(before)
 
 
+@pytest.mark.proves("A stuck engine is replaced and every job is answered", how="real")
 async def test_an_engine_that_is_stuck_is_replaced_and_every_job_is_answered(fleet):
     """SIGSTOP is what a kernel that never returns looks like from outside: alive, and silent for ever."""
     before = await asyncio.to_thread(engines, fleet, "llama-8b")

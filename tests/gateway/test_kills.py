@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
 from memory_fleet import MemoryFleet
 from openai import AsyncOpenAI
 
@@ -48,6 +49,11 @@ async def gateway(nats_url: str) -> AsyncIterator[AsyncOpenAI]:
         await process.communicate()
 
 
+@pytest.mark.proves(
+    "A caller of the gateway gets its answer whatever is killed between asking and answering",
+    how="real",
+    subject="One machine",
+)
 async def test_everything_is_killed_between_asking_and_answering(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         server = stack.enter_context(EmbeddedServer(tmp_path / "nats"))

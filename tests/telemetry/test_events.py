@@ -47,6 +47,7 @@ def test_a_name_is_snake_case_and_its_meaning_one_sentence(name):
     assert re.fullmatch(r"[A-Z][^|\n]*[^.|]\.", MEANINGS[name])
 
 
+@pytest.mark.proves("No event of the log has a field for content or secrets", how="lint", subject="Security")
 def test_no_event_logs_a_field_that_is_withheld_or_that_logging_refuses():
     assert [each for each in EVENTS if {field.lower() for field in each.fields} & (WITHHELD | RESERVED)] == []
 

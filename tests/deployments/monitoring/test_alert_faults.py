@@ -20,6 +20,7 @@ def promtool() -> None:
 UP = '# HELP fleet_work_in_flight Jobs.\nfleet_work_in_flight{target="llama-8b"} 0.0\nfleet_ledger_lag_seconds 0.0\n'
 
 
+@pytest.mark.proves("Each fault fires the alerts that are due, in time, and no other", how="stand-in")
 @pytest.mark.e2e
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 async def test_a_fault_fires_the_alerts_that_are_due_in_time_and_no_other(

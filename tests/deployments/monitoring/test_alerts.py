@@ -66,6 +66,7 @@ def test_every_alert_is_fired_by_a_fault(name: str, alert: dict[str, Any]) -> No
     assert any(name in fault.due for fault in FAULTS)
 
 
+@pytest.mark.proves("Every alert has a section in the runbook", how="lint")
 def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
     runbook = PAGE.read_text().partition("\n## Runbook\n")[2]
     assert re.findall(r"^### (.+)$", runbook, re.M) == list(alerts())
@@ -76,11 +77,13 @@ def test_the_table_of_the_page_is_the_one_that_the_faults_make() -> None:
     assert shown(PAGE.read_text()) == table()
 
 
+@pytest.mark.proves("promtool accepts the alert rules and the scrape configuration", how="schema")
 def test_prometheus_own_tool_finds_nothing_wrong_with_the_rules_and_the_configuration() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml")
     promtool("check", "config", "prometheus.yaml")
 
 
+@pytest.mark.proves("Every alert fires where its case says so and stays silent where it does not", how="stand-in")
 def test_the_alerts_fire_on_invented_series_as_their_cases_say() -> None:
     promtool("test", "rules", "alerts.test.yaml")
 

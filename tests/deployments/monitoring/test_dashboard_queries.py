@@ -45,6 +45,7 @@ async def watched(folder: Path) -> AsyncIterator[tuple[Stage, PrometheusServer]]
                 yield stage, server
 
 
+@pytest.mark.proves("Every query of the dashboards finds its series in a real Prometheus", how="real")
 @pytest.mark.e2e
 async def test_every_query_finds_its_series_and_every_exemplar_its_job(tmp_path: Path) -> None:
     async with watched(tmp_path) as (stage, server):

@@ -39,6 +39,9 @@ HISTORIES = {
 }
 
 
+@pytest.mark.proves(
+    "An engine counts as stuck once it owed an output for too long, and never while it works", how="stand-in"
+)
 @pytest.mark.parametrize("name", HISTORIES)
 def test_an_engine_is_stuck_once_it_owed_an_output_for_too_long(name):
     progress = StallDetector(30.0)

@@ -75,6 +75,7 @@ MISTRAL_7B_V03 = {
 }
 
 
+@pytest.mark.proves("fleet plan counts the parameters of the fleet's models as the hub does", how="read only")
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("llama-8b", 8_030_261_248), ("llama-70b", 70_553_706_496), ("mixtral-8x7b", 46_702_792_704)],

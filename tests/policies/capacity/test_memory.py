@@ -46,6 +46,7 @@ def test_weights_take_what_the_published_files_do(model: str, kind: str, gigabyt
     assert memory(model, Quantization(kind)).weights_gib * GIB / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
+@pytest.mark.proves("fleet plan counts the weights on one card of eight as vLLM reports them", how="read only")
 def test_a_card_of_eight_holds_what_vllm_reports() -> None:
     """Llama 3.1 8B among eight cards, "took 1.9028 GB" (by which vLLM meant GiB): mlcommons/inference, issue 2267."""
     assert memory(cards=8).weights_gib == pytest.approx(1.9028, rel=0.02)

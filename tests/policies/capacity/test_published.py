@@ -71,6 +71,9 @@ def errors() -> list[float]:
     ]
 
 
+@pytest.mark.proves(
+    "fleet plan's token rates meet 153 published figures of GPUs within a stated factor", how="read only"
+)
 def test_the_roofline_meets_153_published_figures() -> None:
     found = errors()
     assert len(found) == 153

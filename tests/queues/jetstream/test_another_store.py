@@ -112,6 +112,9 @@ def ids(deliveries: list[AnyDelivery]) -> set[str]:
     return {each.body.id for each in deliveries if isinstance(each.body, Job)}
 
 
+@pytest.mark.proves(
+    "A NATS server that comes back with an emptied or older store has no wrong job acknowledged", how="real"
+)
 @pytest.mark.parametrize("verdict", ["ack", "retry", "extend"])
 @pytest.mark.parametrize("change", ["lost", "restored"])
 async def test_nothing_of_an_older_store_is_settled(store: Store, change: str, verdict: str) -> None:

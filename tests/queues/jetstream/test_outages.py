@@ -61,6 +61,7 @@ async def _next(results: AsyncIterator[Result]) -> Result:
     return await anext(results)
 
 
+@pytest.mark.proves("After a restart of the broker every queue goes on where it was", how="real")
 async def test_a_queue_goes_on_where_it_was_after_a_restart_of_the_broker(
     rig: JetStreamRig, own_server: EmbeddedServer
 ) -> None:
@@ -99,6 +100,7 @@ async def test_a_reconnect_that_meets_what_nobody_expects_is_tried_again(
     assert errors == []
 
 
+@pytest.mark.proves("A process can stop while its NATS server is frozen", how="real")
 async def test_a_connection_to_a_frozen_server_can_be_closed_whatever_is_left_to_be_sent(
     own_server: EmbeddedServer,
 ) -> None:

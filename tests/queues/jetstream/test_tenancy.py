@@ -249,6 +249,7 @@ async def tried(fleet: ProductionNats, attempt: Attempt) -> str:
         return await session.ask(attempt.subject, attempt.body, **dict(attempt.headers))
 
 
+@pytest.mark.proves("Every NATS user can do what it needs and nothing else", how="real")
 async def test_everybody_can_do_what_they_need_and_nothing_else(fleet: ProductionNats) -> None:
     answers = [await tried(fleet, attempt) for attempt in ATTEMPTS]
 
@@ -287,6 +288,7 @@ async def test_a_listener_hears_its_own_results_and_no_others(fleet: ProductionN
         assert await beta.heard() == "MSG results.beta.listened-to-00001 beta"
 
 
+@pytest.mark.proves("A tenant reads its own results and nobody else's", how="real", subject="Security")
 async def test_a_tenant_reads_its_own_large_result_and_nobody_elses(fleet: ProductionNats) -> None:
     dispatcher = await connect(fleet.url, login=fleet.login("dispatcher"))
     message = {"role": "assistant", "content": "well " * 2_000_000}

@@ -132,6 +132,7 @@ async def leader_of(operator: Connection, stream: str) -> str:
                 return info.leader
 
 
+@pytest.mark.proves("Killing the leader of three NATS servers costs no job and doubles none", how="real")
 async def test_a_killed_leader_costs_no_job_and_doubles_none(cluster: tuple[ProductionNats, Connection]) -> None:
     servers, operator = cluster
     pauses: dict[str, float] = {}

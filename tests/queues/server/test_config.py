@@ -35,6 +35,7 @@ def checked(folder: Path, name: str, plan: ClusterLayout) -> subprocess.Complete
     return subprocess.run(command, env=os.environ | passwords, capture_output=True, text=True)
 
 
+@pytest.mark.proves("nats-server accepts every configuration that nats-config writes", how="real")
 @pytest.mark.parametrize("sync", Sync)
 @pytest.mark.parametrize("servers", [CLUSTER[:1], CLUSTER], ids=["one", "cluster"])
 @pytest.mark.parametrize("tenants", [(), ("acme",), ("acme", "beta-2", "G_3", "x" * 64)], ids=len)
@@ -103,6 +104,7 @@ def test_addresses_that_make_no_cluster_are_refused(addresses: list[str], rule: 
         servers_at(addresses)
 
 
+@pytest.mark.proves("No configuration lets a password travel in clear beyond its machine", how="lint")
 def test_passwords_never_travel_in_clear_beyond_this_machine() -> None:
     plan = ClusterLayout(servers_at(["nats.example"]), ("acme",))
     with pytest.raises(ConfigError, match="clear"):
@@ -159,6 +161,9 @@ def test_a_command_writes_a_cluster_with_its_own_certificates_that_every_server_
     assert subprocess.run(certificates, cwd=tmp_path, capture_output=True).returncode == 0
 
 
+@pytest.mark.proves(
+    "nats-config writes passwords into one file that only its owner reads", how="real", subject="Security"
+)
 def test_secrets_are_in_one_file_and_nowhere_else(tmp_path: Path) -> None:
     said = run("-o", str(tmp_path), "--tenant", "acme", "--secrets")
     said += run("-o", str(tmp_path), "--tenant", "acme", "--secrets", "--json")

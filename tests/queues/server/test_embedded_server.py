@@ -43,6 +43,7 @@ def test_a_stopped_server_is_gone_and_may_be_stopped_again(own_server: EmbeddedS
         os.kill(pid, 0)
 
 
+@pytest.mark.proves("A NATS server that does not start says where its log is", how="real")
 def test_a_taken_port_is_reported_with_the_place_of_the_log(own_server: EmbeddedServer, tmp_path: Path) -> None:
     second = EmbeddedServer(tmp_path, port=int(own_server.url.rsplit(":", 1)[1]))
 
