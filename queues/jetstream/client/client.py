@@ -14,6 +14,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.aio.transport import WebSocketTransport
 from nats.errors import ConnectionClosedError, Error, OutboundBufferLimitError, ProtocolError
 from nats.protocol.parser import Parser
 from pydantic_core import from_json
@@ -23,6 +24,7 @@ from queues.jetstream.client.addresses import Address
 from queues.jetstream.client.frames import CRLF, Arrival, headers_of, text_of
 
 UNENCRYPTED = "nats: the server offers no TLS"
+ENCRYPTED_SCHEMES = ("tls", "wss")
 
 Taker = Callable[[Arrival], None]
 """A function called with each message as it is read, between two others: it must not take long."""
@@ -109,6 +111,13 @@ def _sizes(has_headers: bool, rest: bytes) -> tuple[bytes, int, bytes, int, int]
     return words[0], sid, words[2] if len(words) == 3 + sizes else b"", head_size, size
 
 
+def _is_encrypted(transport: Any) -> bool:
+    """Return whether the bytes of this connection of nats-py's go through TLS."""
+    if isinstance(transport, WebSocketTransport):
+        return bool(transport._using_tls)
+    return transport._io_writer.get_extra_info("ssl_object") is not None
+
+
 def _nobody_cares(subject: str) -> bool:
     return False
 
@@ -121,6 +130,7 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
         self._ps = TolerantParser(self)
         self._takers: dict[int, Taker] = {}
         self._asking: set[tuple[str, asyncio.Future[None]]] = set()
+        self._wants_tls = False
         self.on_refused: Callable[[str], bool] = _nobody_cares
         """Takes each subject that this login may not use, in lower case; returns whether it was used here."""
 
@@ -128,13 +138,17 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
     def _parse_server_uri(connect_url: str) -> Address:
         return Address(*Client._parse_server_uri(connect_url))
 
-    def _connect_command(self) -> bytes:
-        """Return the greeting with the login. No password is sent in clear.
+    def _setup_server_pool(self, connect_url: Any) -> None:
+        super()._setup_server_pool(connect_url)
+        # One encrypted address asks for TLS with every server, those that a server names in its greeting included.
+        self._wants_tls = any(server.uri.scheme in ENCRYPTED_SCHEMES for server in self._server_pool)
 
-        Raises: Error if TLS was asked for and the server does not offer it.
+    def _connect_command(self) -> bytes:
+        """Return the greeting with the login. No password is sent in clear where TLS was asked for.
+
+        Raises: Error if it was and the connection has none, whatever the server says of itself.
         """
-        wants_tls = self._current_server.uri.scheme == "tls" or self.options.get("tls") is not None
-        if wants_tls and not self._server_info.get("tls_required"):
+        if (self._wants_tls or "tls" in self.options) and not _is_encrypted(self._transport):
             raise Error(UNENCRYPTED)
         command: bytes = super()._connect_command()
         return command

@@ -33,7 +33,7 @@ def unreachable(where: str, error: object, timeout_seconds: float) -> FleetError
                 "nats_user", f"{where} refuses this login: check the user, the password or the credentials"
             )
         case _ if UNENCRYPTED in said:
-            return ConfigError("nats_url", f"{where} offers no TLS, which was asked for: enable it there")
+            return ConfigError("nats_url", f"{where} offers no TLS, which was asked for: no login is sent without it")
         case _:
             why = said or type(error).__name__
     return QueueUnavailable(f"no NATS server answers at {where}: {why}")

@@ -261,7 +261,7 @@ async def test_why_nobody_gets_in_is_said_once_by_the_error_and_not_by_a_line_fo
 @pytest.mark.proves("No password is sent to a server that does not offer the TLS asked for", how="real")
 async def test_tls_that_the_server_does_not_offer_is_told_and_no_password_is_sent(serve: Serve) -> None:
     error = await refusal(f"tls://a:secret@127.0.0.1:{serve(JETSTREAM)}")
-    assert "offers no TLS, which was asked for" in str(error)
+    assert "offers no TLS, which was asked for: no login is sent without it" in str(error)
 
 
 async def test_nobody_who_listens_and_no_such_host_are_told() -> None:
