@@ -12,7 +12,7 @@ from fleet.app.status import FleetStatus, SpendStatus, read_serve, read_spend, r
 from fleet.app.worker import SystemClock, prior_calibrations, rules_of
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Depths
-from fleet.model.errors import QueueRefused, QueueUnavailable
+from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Kept
 from fleet.model.scaling import Load
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
@@ -141,15 +141,15 @@ class Watch:
 
 
 async def read_status(settings: Settings) -> FleetStatus:
-    """Return the fleet's status; `reachable` is False if no broker answers.
+    """Return the fleet's status.
 
-    Raises: QueueRefused if one answers and says no.
+    Raises: QueueUnavailable if the broker does not answer, or says no; ConfigError if the login cannot be used.
     """
     watch = Watch(settings)
     try:
         seen = await watch.look()
     finally:
         await watch.close()
-    if isinstance(seen.trouble, QueueRefused):
+    if seen.trouble is not None:
         raise seen.trouble
     return seen.status

@@ -28,6 +28,7 @@ from fleet.model.errors import (
     LoginRefused,
     QueueRefused,
     QueueUnavailable,
+    Unreachable,
 )
 
 FAILED = 1
@@ -137,8 +138,10 @@ def advice(error: FleetError | OSError) -> str:
             return f"wrong setting: nats_user: {what}"
         case QueueRefused():
             return f"NATS refuses: {what}"
+        case Unreachable():
+            return f"no fleet answers: {what}"
         case QueueUnavailable() | ConnectionError():
-            return f"no fleet answers ({what}): start one with `fleet up`, or name another with --nats-url"
+            return f"NATS did not confirm ({what}): try again"
         case ConfigError():
             return f"wrong setting: {what}"
         case InvalidJob():

@@ -104,9 +104,8 @@ def notices(
 
 def _broker(seen: Seen) -> Iterator[AttentionItem]:
     if not seen.status.reachable:
-        yield AttentionItem(
-            "bad", "NATS", f"does not answer at {seen.status.nats_url}: no job comes in and no result goes out."
-        )
+        why = f"does not answer at {seen.status.nats_url}" if seen.trouble is None else str(seen.trouble)
+        yield AttentionItem("bad", "NATS", f"{why}. No job comes in and no result goes out.")
     for name, fill in (("JOBS", seen.depths.jobs_fill), ("WORK", seen.depths.work_fill)):
         if (part := _full(fill)) >= NEAR:
             yield AttentionItem(

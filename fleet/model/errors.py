@@ -7,6 +7,7 @@ FleetError
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── InvalidWebhook     a webhook endpoint cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
+│   ├── Unreachable    no connection came about: nothing listens, nothing is said, or the name is not known
 │   ├── NotSettled     everything is stored, only the settlement is not confirmed (`fleet.model.delivery`)
 │   └── QueueRefused   it answered and said no: a stream that is missing or full, JetStream that is off
 │       └── LoginRefused  the login is refused, or has no right to what was asked
@@ -56,6 +57,10 @@ class InvalidWebhook(FieldError):
 
 class QueueUnavailable(FleetError):
     """The broker did not confirm in time. Nothing is lost: the delivery comes back."""
+
+
+class Unreachable(QueueUnavailable):
+    """No connection to the broker came about. The message is the whole sentence: what was met there, and what to do."""
 
 
 class QueueRefused(QueueUnavailable):

@@ -108,7 +108,7 @@ async def test_a_dispatcher_without_any_target_says_which_variable_to_set(broker
 
 async def test_a_dispatcher_without_broker_and_target_names_the_broker_first():
     line = await complaint_without_keys("nats://127.0.0.1:1")
-    assert "nothing listens there" in line
+    assert "nothing listens at nats://127.0.0.1:1" in line
     assert "OPENAI_API_KEY" not in line
 
 

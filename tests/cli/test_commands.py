@@ -258,7 +258,8 @@ def test_without_a_fleet_a_command_says_how_to_start_one(
     fake_app.is_up = False
     result = invoke(*command)
     assert result.exit_code == 1
-    assert "start one with `fleet up`, or name another with --nats-url" in result.stderr
+    assert "nothing listens at nats://" in result.stderr
+    assert "start a fleet with `fleet up`, or name another with --nats-url" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

@@ -57,4 +57,4 @@ def test_the_warnings_of_libraries_stay_out_of_an_error() -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
-    assert "no NATS server answers at nats://127.0.0.1:9" in done.stderr
+    assert "nothing listens at nats://127.0.0.1:9" in done.stderr

@@ -36,7 +36,7 @@ async def test_a_console_without_a_token_makes_one_and_gives_a_link_that_holds_i
         entered = await client.post("/login", data={"token": unquote(link.fragment)})
         assert entered.status_code == 303
         page = await client.get("/")
-    assert page.status_code == 200 and "does not answer at nats://127.0.0.1:9" in page.text
+    assert page.status_code == 200 and "nothing listens at nats://127.0.0.1:9" in page.text
 
 
 async def test_a_token_that_the_operator_chose_is_in_no_link(

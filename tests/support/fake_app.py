@@ -13,10 +13,10 @@ from memory_fleet import MemoryFleet
 
 from fleet.app import FleetStatus, SpendStatus, TargetStatus
 from fleet.model.calibration import Calibration, CalibrationKey
-from fleet.model.errors import QueueUnavailable
 from fleet.settings.environment import Settings
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.client.unreachable import unreachable
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
@@ -77,24 +77,24 @@ class App:
         self, nats_url: str, tenant: str, login: Login
     ) -> AsyncIterator[tuple[TenantFiles, TenantBatches]]:
         if not self.is_up:
-            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         yield TenantFiles(self.shelf, tenant), TenantBatches(self.shelf, tenant, poll_seconds=0.02)
 
     async def open_desk(self, nats_url: str, tenant: str, login: Login = ANONYMOUS) -> ServedDesk:
         if not self.is_up:
-            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         self.fleet.broker.wake()  # its event belongs to the loop of the command before
         serving = asyncio.get_running_loop().create_task(self.fleet.serve())
         return ServedDesk(self.fleet.broker, tenant, serving)
 
     async def open_journal(self, nats_url: str, login: Login) -> MemoryJournal:
         if not self.is_up:
-            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         return MemoryJournal(self.fleet.broker)
 
     async def open_ledger_feed(self, nats_url: str, login: Login) -> MemoryLedger:
         if not self.is_up:
-            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         self.fleet.broker.wake()  # its event belongs to the loop of the command before
         return MemoryLedger(self.fleet.broker)
 
@@ -106,7 +106,7 @@ class App:
 
     async def open_keys(self, nats_url: str, login: Login) -> MemoryKeys:
         if not self.is_up:
-            raise QueueUnavailable(f"no NATS server answers at {nats_url}")
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         return self.keys
 
     def shipped_calibrations(self, profile: str) -> Mapping[CalibrationKey, Calibration]:
@@ -140,6 +140,8 @@ class App:
         yield SimpleNamespace(url=CONSOLE_URL, entry=f"{CONSOLE_URL}/login#a-token")
 
     async def read_status(self, settings: Settings) -> FleetStatus:
+        if not self.is_up:
+            raise unreachable(settings.nats_url or "", ConnectionRefusedError(), 5.0)
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
         return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS, spend)
 

@@ -17,6 +17,7 @@ from fleet.cli.demo.report import Alone, alone, report
 from fleet.cli.demo.view import summary
 from fleet.cli.ops.running import started_apart
 from fleet.cli.output import Output, quiet
+from fleet.model.errors import QueueRefused, QueueUnavailable
 from fleet.settings.environment import LEDGER_FILE
 
 if TYPE_CHECKING:
@@ -60,16 +61,26 @@ async def _fleet(
     settings: Settings, directory: Path, on_progress: Callable[[str], None]
 ) -> AsyncIterator[tuple[Settings, Sequence[str], bool]]:
     """Provide settings that reach a fleet, notes on it, and whether it stays: a running one, else one for the demo."""
-    from fleet.app import read_status
-
     there = settings_for(settings.nats_url)
-    status = await read_status(there)
-    if status.reachable and (settings.nats_url or _serves_the_models(status)):
+    status = await _status_if_any(there)
+    if status is not None and (settings.nats_url or _serves_the_models(status)):
         on_progress(f"a fleet is there: {status.nats_url}")
         yield there, (), True
         return
     async with started_apart(settings, directory, on_progress) as (own, notes):
         yield own, notes, False
+
+
+async def _status_if_any(settings: Settings) -> FleetStatus | None:
+    """Return the status of the fleet that runs there, or None where none answers. Raises: QueueRefused."""
+    from fleet.app import read_status
+
+    try:
+        return await read_status(settings)
+    except QueueRefused:
+        raise
+    except QueueUnavailable:
+        return None
 
 
 def _serves_the_models(status: FleetStatus) -> bool:

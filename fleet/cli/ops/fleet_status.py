@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from fleet.cli.output import Output
-from fleet.model.errors import QueueUnavailable
 
 if TYPE_CHECKING:
     from fleet.app import SpendStatus, TargetStatus
@@ -19,13 +18,11 @@ if TYPE_CHECKING:
 async def show(settings: Settings, output: Output) -> None:
     """Show the state of the running fleet.
 
-    Raises: QueueUnavailable if no fleet is running.
+    Raises: QueueUnavailable if the broker does not answer.
     """
     from fleet.app import read_status
 
     status = await read_status(settings)
-    if not status.reachable:
-        raise QueueUnavailable(f"nothing listens at {status.nats_url}")
     output.object({**asdict(status), "profile": settings.profile})
     output.say(f"NATS  {status.nats_url}")
     output.say(f"models and prices of the profile {settings.profile} (FLEET_PROFILE)")

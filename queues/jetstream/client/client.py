@@ -248,6 +248,11 @@ class TolerantClient(Client):  # type: ignore[misc]  # nats-py is Any to mypy
             log.error("connection_not_read")
             await self._process_op_err(ProtocolError("nats: the reading task ended"))
 
+    @property
+    def is_accepted(self) -> bool:
+        """True once somebody has taken the connection, whether or not anything was said over it."""
+        return getattr(self._transport, "_io_writer", None) is not None
+
     def drop(self) -> None:
         """Drop the connection at once. Closing it would wait for a server that reads nothing to read the rest."""
         writer = getattr(self._transport, "_io_writer", None)

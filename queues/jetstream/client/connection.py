@@ -107,10 +107,11 @@ class Connection:
             async with asyncio.timeout(self.timeout_seconds):
                 await self._nc.connect(**options)
         except (OSError, NatsError, TimeoutError) as error:
+            is_accepted = self._nc.is_accepted
             await self._nc.close()
             # nats-py keeps trying whatever the reason is, and keeps the last one.
             last = self._nc.last_error or (None if isinstance(error, TimeoutError) else error)
-            raise unreachable(without_password(url), last, self.timeout_seconds) from error
+            raise unreachable(without_password(url), last, self.timeout_seconds, is_accepted) from error
         self._inbox = self._nc.new_inbox()
         self._up.set()
         await self.subscribe(f"{self._inbox}.*.*", self._on_reply)

@@ -207,7 +207,7 @@ def test_a_fleet_that_is_away_is_said_in_one_line(invoke: Invoke, fake_app: App)
     shown = invoke("calibrate")
 
     assert shown.exit_code == 1
-    assert "start one with `fleet up`" in shown.stderr
+    assert "start a fleet with `fleet up`" in shown.stderr
 
 
 def test_rolling_back_puts_the_one_before_in_force(

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
+import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nats.errors import AuthorizationError
 from patience import eventually_here
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
+from fleet.cli.commands import app as cli
 from fleet.cli.output import advice
 from fleet.client import FleetClient, submission
 from fleet.loopback import free_port
-from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable
+from fleet.model.errors import ConfigError, FleetError, QueueRefused, QueueUnavailable, Unreachable
 from fleet.model.feedback import Feedback, Verdict
 from queues.jetstream.client.addresses import Address, servers_in, without_password
 from queues.jetstream.client.client import TolerantClient
 from queues.jetstream.client.connection import connect
+from queues.jetstream.client.unreachable import START, unreachable
 from queues.jetstream.consuming.contents import JetStreamContents
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.stores.journal import JetStreamJournal
 from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.jetstream.streams.configs import SHIPPED, TopologySpec, stream_configs
 from queues.jetstream.streams.topology import apply
-from queues.server.embedded import _binary
+from queues.server.config import Server
+from queues.server.dev_ca import write_certificates
+from queues.server.embedded import EmbeddedServer, _binary
 from queues.wire.subjects import stream_for
 
 PASSWORD = "p w@/:%,ü#?"
@@ -269,20 +277,89 @@ async def test_nobody_who_listens_and_no_such_host_are_told() -> None:
         free.bind(("127.0.0.1", 0))
         closed = f"nats://a:secret@127.0.0.1:{free.getsockname()[1]}"
         error = await refusal(closed)
-    assert (
-        str(error)
-        == f"no NATS server answers at {without_password(closed)}: the connection was refused: nothing listens there"
-    )
-    assert "the host name is not known" in str(await refusal("nats://no.such.host.invalid:4222"))
+    assert str(error) == f"nothing listens at {without_password(closed)}: {START}"
+    unknown = str(await refusal("nats://no.such.host.invalid:4222"))
+    assert unknown.startswith("the host name in nats://no.such.host.invalid:4222 is not known")
 
 
-async def test_a_server_that_says_nothing_is_told() -> None:
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    with pytest.raises(QueueUnavailable, match=r"no greeting within 0.2 s|no NATS server answers"):
-        await connect(f"nats://127.0.0.1:{silent.sockets[0].getsockname()[1]}", timeout_seconds=0.2)
-    silent.close()
+SILENT = (
+    "accepts the connection and says nothing for 2 s: the NATS server is frozen or overloaded, "
+    "or another program has its port"
+)
+
+
+@pytest.mark.proves("A frozen nats-server is said to be frozen, not to be away", how="real")
+async def test_a_frozen_server_is_said_to_accept_and_say_nothing(own_server: EmbeddedServer) -> None:
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        error = await refusal(own_server.url)
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+    assert (type(error), str(error)) == (Unreachable, f"{own_server.url} {SILENT}")
+
+
+async def test_a_port_that_never_greets_is_said_to_say_nothing() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        assert str(await refusal(url)) == f"{url} {SILENT}"
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_told(serve: Serve, tmp_path: Path) -> None:
+    write_certificates(tmp_path, [Server("nats", "127.0.0.1")])
+    tls = 'tls {cert_file: "DIR/nats.pem", key_file: "DIR/nats-key.pem"}\n'
+    error = await refusal(f"tls://127.0.0.1:{serve(JETSTREAM + tls)}")
+    assert isinstance(error, ConfigError) and error.field == "nats_ca_path"
+    assert "has a certificate that is not trusted" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_accepted", "sentence"),
+    [
+        (ConnectionRefusedError(), False, "nothing listens at nats://a:4222: start a fleet"),
+        (socket.gaierror(), False, "the host name in nats://a:4222 is not known"),
+        (None, True, "nats://a:4222 accepts the connection and says nothing for 5 s"),
+        (TimeoutError(), True, "nats://a:4222 accepts the connection and says nothing for 5 s"),
+        (None, False, "nats://a:4222 does not answer for 5 s: the machine is down, or a firewall"),
+        (ConnectionResetError(), True, "nats://a:4222 closes the connection at once"),
+        (AuthorizationError(), True, "nats_user: nats://a:4222 refuses this login"),
+        (ssl.SSLCertVerificationError(), True, "nats_ca_path: nats://a:4222 has a certificate that is not trusted"),
+        (ValueError("odd"), True, "no connection to nats://a:4222: odd"),
+    ],
+)
+def test_each_reason_has_one_sentence(error: object, is_accepted: bool, sentence: str) -> None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = "self-signed"
+    assert str(unreachable("nats://a:4222", error, 5.0, is_accepted)).startswith(sentence)
+
+
+def test_of_several_servers_nothing_is_said_that_holds_for_one() -> None:
+    said = str(unreachable("nats://a:4222,nats://b:4222", ConnectionRefusedError(), 5.0))
+    assert said.startswith("nothing listens at the last tried of nats://a:4222,nats://b:4222: ")
+
+
+COMMANDS = (
+    ("status",),
+    ("submit", "chat", "hi"),
+    ("result", "job-0123456789abcdef"),
+    ("dead", "list"),
+    ("topology", "apply"),
+)
+
+
+@pytest.mark.usefixtures("hasty_connections")
+def test_every_command_says_the_same_of_a_server_that_says_nothing() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        said = {CliRunner().invoke(cli, [*command, "--nats-url", url]).stderr for command in COMMANDS}
+    assert said == {f"fleet: no fleet answers: {url} {SILENT.replace('2 s', '0.2 s')}\n"}
 
 
 def test_only_who_does_not_answer_is_called_away() -> None:
-    assert advice(QueueUnavailable("x")).startswith("no fleet answers (x)")
+    assert advice(Unreachable("x")) == "no fleet answers: x"
+    assert advice(QueueUnavailable("x")) == "NATS did not confirm (x): try again"
     assert advice(QueueRefused("x: JetStream: no: do this")) == "NATS refuses: x: JetStream: no: do this"
