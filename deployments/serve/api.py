@@ -301,6 +301,11 @@ class ServeApi:
             raise FleetError(f"the Ray dashboard at {self._url} refuses: {error.code} {said}".rstrip()) from None
         except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
+            if isinstance(reason, TimeoutError):
+                raise FleetError(
+                    f"the Ray dashboard at {self._url} has not answered within {self._timeout_seconds:g} s: "
+                    "its machine is busy, or it is stuck"
+                ) from None
             raise FleetError(
                 f"no Ray dashboard answers at {self._url} ({reason}): set FLEET_RAY_DASHBOARD_URL"
             ) from None

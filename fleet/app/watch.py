@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, replace
 
 from deployments.serve.api import Instance, Scaling
 from fleet.app.broker import login_of
-from fleet.app.status import FleetStatus, SpendStatus, read_serve, read_spend, replicas_in, target_statuses
+from fleet.app.status import (
+    FleetStatus,
+    ReplicaCounts,
+    SpendStatus,
+    dispatcher_statuses,
+    read_serve,
+    read_spend,
+    replicas_in,
+    replicas_reported,
+    target_statuses,
+)
 from fleet.app.worker import SystemClock, prior_calibrations, rules_of
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Depths
@@ -81,10 +91,16 @@ class Watch:
         except QueueUnavailable as error:
             away = FleetStatus(without_password(self._url), False, {}, ())
             seen = Seen(self._clock.now(), away, trouble=error)
-        instance = await asked
-        replicas = None if instance is None else replicas_in(instance)
-        targets = target_statuses(self._settings, seen.depths.by_target(), replicas)
-        return replace(seen, status=replace(seen.status, targets=targets), scalings=self._scalings(instance))
+        told = await asked
+        replicas, where = _replicas(told, seen.loads, seen.at)
+        status = replace(
+            seen.status,
+            at=seen.at,
+            targets=target_statuses(self._settings, seen.depths.by_target(), replicas, seen.loads, seen.at),
+            dispatchers=dispatcher_statuses(seen.loads, seen.at),
+            replicas_seen=where,
+        )
+        return replace(seen, status=status, scalings=None if isinstance(told, str) else self._scalings(told))
 
     async def _look_at_broker(self) -> Seen:
         connection = await self._connected()
@@ -95,7 +111,9 @@ class Watch:
         last = (await api.stream_info(connection, LEDGER)).last_sequence if LEDGER in streams else None
         await self._read_spend(connection, SPEND in streams)
         status = FleetStatus(without_password(self._url), True, streams, (), self._spend)
-        return Seen(self._clock.now(), status, depths, loads, ledger_sequence=last)
+        # By the broker's clock, as dispatchers date their reports: that of whoever looks may be wrong.
+        at = self._clock.now() if depths.at is None else depths.at
+        return Seen(at, status, depths, loads, ledger_sequence=last)
 
     async def in_force(self) -> InForce:
         """Return the calibrations. Raises: QueueUnavailable; ConfigError if the operator's file cannot be used."""
@@ -132,12 +150,22 @@ class Watch:
             self._spend = await read_spend(JetStreamCells(connection), self.rules.money)
             self._spend_due_at = now + SPEND_SECONDS
 
-    def _scalings(self, instance: Instance | None) -> Mapping[str, Scaling] | None:
-        if instance is None:
-            return None
+    def _scalings(self, instance: Instance) -> Mapping[str, Scaling]:
         own = (target.name for target in self.rules.catalogue.targets.values() if not target.is_cloud)
         found = {name: instance.scaling(name) for name in own}
         return {name: scaling for name, scaling in found.items() if scaling is not None}
+
+
+def _replicas(
+    told: Instance | str, loads: Sequence[Load], now: float
+) -> tuple[Mapping[str, ReplicaCounts] | None, str]:
+    """Return the replicas, and who saw them when; where the dashboard does not tell, dispatchers may have."""
+    if not isinstance(told, str):
+        return replicas_in(told), "as Serve has them now"
+    reported = replicas_reported(loads, now)
+    if reported is None:
+        return None, f"not known: {told}"
+    return reported[0], f"{reported[1]}: {told}"
 
 
 async def read_status(settings: Settings) -> FleetStatus:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from deployments.serve.api import Mode
 from fleet.app import InForce, Seen, SpendStatus
+from fleet.app.status import alive as alive_at
+from fleet.app.status import clock, open_breakers
 from fleet.console.alerts import Alerts
 from fleet.ledger.reading import Sums
 from fleet.model.calibration import ANY
@@ -16,9 +17,6 @@ from fleet.model.result import DeadLetter, Status
 from fleet.model.scaling import Load
 from policies.rules.catalogue import Catalogue
 from queues.wire.subjects import DEAD
-
-ALIVE_SECONDS = 30.0
-"""A dispatcher that has not reported for longer is taken for gone, as the other dispatchers take it."""
 
 LEDGER_LINES = 10_000
 """Lines of accounts that the database may be behind the stream before somebody is told."""
@@ -50,34 +48,9 @@ class AttentionItem:
     link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenBreaker:
-    """The dispatchers that hold a target shut, of those that serve it, and until when the last does (unix seconds)."""
-
-    shut: int
-    serving: int
-    until: float
-
-    def __str__(self) -> str:
-        whom = "" if self.shut == self.serving else f" at {self.shut} of {self.serving} dispatchers"
-        return f"until {_clock(self.until)}{whom}" if self.until else f"one call is trying it{whom}"
-
-
 def alive(seen: Seen) -> list[Load]:
     """Return the last reports of the dispatchers that are at work."""
-    return [load for load in seen.loads if seen.at - load.at <= ALIVE_SECONDS and load.serves != frozenset()]
-
-
-def breakers(loads: Sequence[Load]) -> Mapping[str, OpenBreaker]:
-    """Return the targets that some dispatcher holds shut."""
-    shut = {name for load in loads for name in load.shut}
-    serving = {name: sum(name in (load.serves or ()) for load in loads) for name in shut}
-    return {
-        name: OpenBreaker(
-            sum(name in load.shut for load in loads), serving[name], max(load.shut.get(name, 0.0) for load in loads)
-        )
-        for name in shut
-    }
+    return alive_at(seen.loads, seen.at)
 
 
 def level(spend: SpendStatus) -> str:
@@ -125,7 +98,7 @@ def _dispatchers(seen: Seen) -> Iterator[AttentionItem]:
 def _targets(seen: Seen, catalogue: Catalogue) -> Iterator[AttentionItem]:
     own = [target.name for target in catalogue.targets.values() if not target.is_cloud]
     if own and seen.scalings is None:
-        yield AttentionItem("fair", "Ray", "The dashboard does not answer: the state of the replicas is not known.")
+        yield AttentionItem("fair", "Ray", f"Replicas are {seen.status.replicas_seen or 'not known'}.")
     loads = alive(seen)
     served = {name for load in loads for name in load.serves or ()}
     known = bool(loads) and all(load.serves is not None for load in loads)  # older dispatchers do not say
@@ -146,7 +119,7 @@ def _targets(seen: Seen, catalogue: Catalogue) -> Iterator[AttentionItem]:
 
 
 def _breakers(seen: Seen) -> Iterator[AttentionItem]:
-    for name, found in sorted(breakers(alive(seen)).items()):
+    for name, found in sorted(open_breakers(alive(seen)).items()):
         yield AttentionItem(
             "fair", name, f"keeps failing, so its breaker is open {found}.", f"/jobs?target={name}", "Its jobs"
         )
@@ -182,7 +155,7 @@ def _failures(sums: Sequence[Sums]) -> Iterator[AttentionItem]:
 def _letters(seen: Seen, last: DeadLetter | None) -> Iterator[AttentionItem]:
     if last is not None and seen.at - last.at <= LETTERS_SECONDS:
         kept = seen.status.streams.get(DEAD, 0)
-        text = f"{kept:,} are kept, the last of {_clock(last.at)}: {last.reason.replace('_', ' ')}."
+        text = f"{kept:,} are kept, the last of {clock(last.at)}: {last.reason.replace('_', ' ')}."
         yield AttentionItem("fair", "Dead letters", text, "/dead-letters", "Dead letters")
 
 
@@ -199,7 +172,3 @@ def _ledger(behind: int | None) -> Iterator[AttentionItem]:
         yield AttentionItem(
             "fair", "The ledger", f"is {behind:,} lines behind its stream: jobs and money here are of before."
         )
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")

@@ -11,6 +11,7 @@ from typing import Any
 
 from deployments.serve.api import Scaling
 from fleet.app import Seen, SpendStatus, TargetStatus
+from fleet.app.status import DispatcherState, dispatcher_statuses
 from fleet.console import attention
 from fleet.console.sources import Today
 from fleet.ledger.reading import Sums
@@ -50,7 +51,6 @@ def now(seen: Seen, today: Today | None) -> dict[str, Any]:
     for each in sums:
         if each.group["status"] in ANSWERED:
             answered[each.group["target"]] += each.jobs
-    loads = attention.alive(seen)
     return {
         "figures": _figures(seen, sums if today else None),
         "targets": _targets(seen, answered if today else None),
@@ -60,12 +60,16 @@ def now(seen: Seen, today: Today | None) -> dict[str, Any]:
         "streams": sorted(seen.status.streams.items()),
         "dispatchers": [
             {
-                "name": load.dispatcher[:8],
-                "cpu_share": load.cpu_share,
-                "targets": load.serves and len(load.serves),
-                "at": load.at,
+                "name": each.name,
+                "where": each.process,
+                "state": each.state.value,
+                "tone": "good" if each.state is DispatcherState.SERVING else "idle" if each.held == 0 else "fair",
+                "held": each.held,
+                "cpu_share": each.cpu_share,
+                "targets": each.targets,
+                "at": seen.at - each.age_seconds,
             }
-            for load in sorted(loads, key=lambda load: load.dispatcher)
+            for each in dispatcher_statuses(seen.loads, seen.at)
         ],
     }
 
@@ -83,7 +87,6 @@ def _figures(seen: Seen, sums: Sequence[Sums] | None) -> dict[str, float | None]
 
 def _targets(seen: Seen, answered: Mapping[str, int] | None) -> list[dict[str, Any]]:
     loads = attention.alive(seen)
-    breakers = attention.breakers(loads)
     served = {name for load in loads for name in load.serves or ()}
     total = sum(answered.values()) if answered else 0
     return [
@@ -95,7 +98,7 @@ def _targets(seen: Seen, answered: Mapping[str, int] | None) -> list[dict[str, A
             "message": each.message,
             "replicas": _replicas(each),
             "bounds": _bounds((seen.scalings or {}).get(each.name)),
-            "breaker": str(breakers[each.name]) if each.name in breakers else None,
+            "breaker": each.breaker,
             "served": each.name in served,
             "waiting": {lane.value: seen.depths.work.get(WorkOf(each.name, lane), 0) for lane in Lane},
             "answered": None if answered is None else answered.get(each.name, 0),

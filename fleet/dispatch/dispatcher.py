@@ -78,7 +78,7 @@ class Dispatcher:
         try:
             async with asyncio.TaskGroup() as keeping:
                 keeping.create_task(self._parts.leases.keep(done))
-                for watching in self._watching():
+                for watching in self._watching(done):
                     keeping.create_task(watching)
                 await self._load()
                 await self._serve()
@@ -98,15 +98,15 @@ class Dispatcher:
         await parts.peers.read()
         parts.state.note_elsewhere(parts.peers.served)
 
-    def _watching(self) -> Iterator[Coroutine[None, None, None]]:
-        """Yield the coroutines that run beside serving until it is to stop."""
+    def _watching(self, done: asyncio.Event) -> Iterator[Coroutine[None, None, None]]:
+        """Yield the coroutines that run beside serving until it is to stop, or, the reports, until it is `done`."""
         parts = self._parts
         yield parts.state.watch(parts.queue, self._time, self._stop)
         yield parts.knowledge.watch(self._stop)
         yield parts.cancelling.watch(self._stop)
         if self._capacities is not None:
             yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)
-        yield parts.reporter.run(self._stop)
+        yield parts.reporter.run(self._stop, done)
         if parts.recorder is not None:
             yield parts.snapshots.watch(self._stop)
         yield parts.peers.watch(lambda: parts.state.note_elsewhere(parts.peers.served), self._stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.intake.admission import Admission
@@ -43,6 +44,7 @@ from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.snapshots import Snapshots
 from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane
+from fleet.model.scaling import Load
 from fleet.model.target import Target
 from fleet.ports import Backend, Cancels, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
 from policies.rules.rules import Rules
@@ -70,7 +72,7 @@ class Parts:
         self.clock = clock
         self.rules = rules
         self.state = FleetState(served, rules, own_key_only, spend.seen)
-        self.reporter = Reporter(loads, self.state.load, clock, rules)
+        self.reporter = Reporter(loads, self._load, clock, rules)
         self.peers = Peers(loads, queue, clock, self.reporter.id, rules.catalogue.targets, served)
         self.leases = Leases(queue, lease_seconds, self.state.traffic.direct)
         self.spans = Spans(tracer, rules)
@@ -86,6 +88,9 @@ class Parts:
         self.direct = DirectEntry(rules, self.state, self.leases, self.decider)
         self.admission = Admission(rules, self.state, self.peers, self.decider)
         self.quotas = Quotas(rules, clock, self.state.traffic)
+
+    def _load(self, dispatcher: str, at: float, cpu_share: float) -> Load:
+        return replace(self.state.load(dispatcher, at, cpu_share), held=len(self.leases))
 
     def receiver(self) -> Receiver:
         """Return a receiver for one loop that takes messages."""

@@ -41,6 +41,15 @@ class LaneLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessName:
+    """A process by the name of its machine and its number there; it began at `started_at` (unix seconds)."""
+
+    host: str
+    pid: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """A dispatcher's report, made at `at` (unix seconds).
 
@@ -49,7 +58,9 @@ class Load:
     all by target. `cpu_share` is of one core, since the report before. `serves` names the targets it takes work for
     (None: an older dispatcher, which does not say), `own_key_only` those that serve only a tenant's own key. `direct`
     counts the jobs that run without a message on WORK: the queue still counts them among the jobs of their lane.
-    `shut` names the targets whose breaker lets no job through, and when it opens again (unix seconds).
+    `shut` names the targets whose breaker lets no job through, and when it opens again (unix seconds). `process` is the
+    dispatcher's own (None: an older dispatcher), `held` the number of jobs in its hands. `replicas` is what it read of
+    Serve at `replicas_at`, which is None for a dispatcher outside Ray.
     """
 
     dispatcher: str
@@ -63,6 +74,10 @@ class Load:
     own_key_only: frozenset[str] = frozenset()
     direct: Mapping[WorkOf, int] = field(default_factory=dict)
     shut: Mapping[str, float] = field(default_factory=dict)
+    process: ProcessName | None = None
+    held: int = 0
+    replicas: Mapping[str, Capacity] = field(default_factory=dict)
+    replicas_at: float | None = None
 
 
 class ScalingReason(StrEnum):

@@ -86,7 +86,7 @@ def test_now_shows_targets_with_state_replicas_holds_breakers_and_queues(opened:
     assert shown["gpt-4o openai"][3] == "open until 03:13:30 at 2 of 3 dispatchers"
     assert shown["llama-3.3-70b-groq groq"][1] == "no key set GROQ_API_KEY"
     assert shown["acme"] == ["acme", "bulk", "18,204"]
-    assert shown["3f3f3f3f"] == ["3f3f3f3f", "41%", "5", "03:12:43"]
+    assert shown["3f3f3f3f"] == ["3f3f3f3f", "node-3f pid 4711, on Ray", "serving", "16", "41%", "5", "03:12:43"]
     said = text(html)
     assert "$41.83 of $50.00" in said and "18,237" in said and "As of 03:12:44 UTC" in said
 

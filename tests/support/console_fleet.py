@@ -11,6 +11,7 @@ from ledger_lines import line_of
 
 from deployments.serve.api import Bounds, Mode, Scaling
 from fleet.app import FleetStatus, InForce, Seen, SpendStatus, TargetStatus
+from fleet.app.status import open_breakers
 from fleet.console.alerts import Alerts, alerts_in
 from fleet.console.sources import Sources
 from fleet.ledger.database import database_url, engine_for
@@ -30,7 +31,7 @@ from fleet.model.delivery import Depths, Fill, JobsOf, WorkOf
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Kept, LedgerEntry, Problem, Status
-from fleet.model.scaling import Load
+from fleet.model.scaling import Load, ProcessName
 from fleet.settings.documents import load_rules
 
 DAY = 86_400.0
@@ -190,7 +191,16 @@ def books_of(folder: Path, entries: Sequence[LedgerEntry]) -> LedgerReader:
 def _seen() -> Seen:
     serves = frozenset({"llama-8b", "mixtral-8x7b", "llama-70b", "gpt-4o", "claude-sonnet"})
     loads = [
-        Load(f"{name * 8}c0ffee", NOW - 1, cpu_share=cpu, serves=serves, shut=shut)
+        Load(
+            f"{name * 8}c0ffee",
+            NOW - 1,
+            cpu_share=cpu,
+            serves=serves,
+            shut=shut,
+            process=ProcessName(f"node-{name}", 4711, NOW - 86_400),
+            held=round(40 * cpu),
+            replicas_at=NOW - 2,
+        )
         for name, cpu, shut in (
             ("3f", 0.41, {"gpt-4o": NOW + 46}),
             ("b7", 0.38, {}),
@@ -201,7 +211,7 @@ def _seen() -> Seen:
         TargetStatus("llama-8b", "fleet", "running", 3, 214, None, 1),
         TargetStatus("mixtral-8x7b", "fleet", "running", 1, 38, None, 0),
         TargetStatus("llama-70b", "fleet", "cold", 0, 61, None, 0),
-        TargetStatus("gpt-4o", "openai", "ready", None, 4),
+        TargetStatus("gpt-4o", "openai", "ready", None, 4, breaker=str(open_breakers(loads)["gpt-4o"])),
         TargetStatus("claude-sonnet", "anthropic", "ready", None, 0),
         TargetStatus("llama-3.3-70b-groq", "groq", "no key", None, 0, "set GROQ_API_KEY"),
     )

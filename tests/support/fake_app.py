@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from memory_fleet import MemoryFleet
 
 from fleet.app import FleetStatus, SpendStatus, TargetStatus
+from fleet.app.status import DispatcherState, DispatcherStatus
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.settings.environment import Settings
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
@@ -41,6 +42,8 @@ TARGETS = (
     TargetStatus("llama-8b", "fleet", "running", 2, 1234),
     TargetStatus("gpt-4o", "openai", "no key", None, 0, "set OPENAI_API_KEY"),
 )
+
+DISPATCHERS = (DispatcherStatus("a1b2c3d4", DispatcherState.SERVING, 1.0, "gpu-1", 4711, True, 12, 5, 0.41, {}),)
 
 
 CONSOLE_URL = "http://127.0.0.1:8270"
@@ -143,7 +146,9 @@ class App:
         if not self.is_up:
             raise unreachable(settings.nats_url or "", ConnectionRefusedError(), 5.0)
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
-        return FleetStatus(settings.nats_url or "", self.is_up, {"JOBS": 1200, "RESULTS": 3}, TARGETS, spend)
+        streams = {"JOBS": 1200, "RESULTS": 3}
+        where = "as Serve has them now"
+        return FleetStatus(settings.nats_url or "", self.is_up, streams, TARGETS, spend, 43_203.0, DISPATCHERS, where)
 
     async def apply_topology(self, nats_url: str, login: Login, replicas: int | None) -> list[Change]:
         self.calls.append(f"topology of {replicas or 'as many as there are'} replicas")

@@ -12,6 +12,7 @@ from fleet.cli.output import Output
 
 if TYPE_CHECKING:
     from fleet.app import SpendStatus, TargetStatus
+    from fleet.app.status import DispatcherStatus
     from fleet.settings.environment import Settings
 
 
@@ -24,7 +25,7 @@ async def show(settings: Settings, output: Output) -> None:
 
     status = await read_status(settings)
     output.object({**asdict(status), "profile": settings.profile})
-    output.say(f"NATS  {status.nats_url}")
+    output.say(f"NATS  {status.nats_url}, as of {status.as_of} UTC")
     output.say(f"models and prices of the profile {settings.profile} (FLEET_PROFILE)")
     streams = Table(box=None, header_style="bold", pad_edge=False)
     streams.add_column("stream")
@@ -32,6 +33,24 @@ async def show(settings: Settings, output: Output) -> None:
     for name, messages in status.streams.items():
         streams.add_row(name, f"{messages:,}")
     output.show("", streams, "", spend_table(status.spend), "", targets_table(status.targets))
+    output.say(f"replicas {status.replicas_seen}")
+    if status.dispatchers:
+        output.show("", dispatchers_table(status.dispatchers))
+    else:
+        output.say("\nno dispatcher has reported for a minute: jobs wait where they are")
+
+
+def dispatchers_table(dispatchers: Sequence[DispatcherStatus]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("dispatcher", "process", "state"):
+        table.add_column(column)
+    for column in ("jobs held", "targets", "cpu", "reported"):
+        table.add_column(column, justify="right")
+    for row in dispatchers:
+        held, targets = ("-" if count is None else f"{count:,}" for count in (row.held, row.targets))
+        ago = f"{row.age_seconds:.0f} s ago"
+        table.add_row(row.name, row.process, row.state, held, targets, f"{row.cpu_share:.0%}", ago)
+    return table
 
 
 def spend_table(spend: Sequence[SpendStatus]) -> Table:
@@ -53,7 +72,9 @@ def targets_table(targets: Sequence[TargetStatus]) -> Table:
     table.add_column("queued", justify="right")
     table.add_column("")
     for row in targets:
-        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", row.message or "")
+        notes = (f"calls fail: breaker open {row.breaker}" if row.breaker else None, row.message)
+        said = "; ".join(filter(None, notes))
+        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", said)
     return table
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 import uuid
 from collections import Counter, defaultdict
@@ -15,7 +17,7 @@ from fleet.model.attempt import Answer
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job
-from fleet.model.scaling import LaneLoad, Load
+from fleet.model.scaling import LaneLoad, Load, ProcessName
 from fleet.ports import Clock, LoadBook
 from policies.features.needs import tokens_of
 from policies.resilience.deadline import deadline_at
@@ -145,14 +147,16 @@ class Reporter:
         clock: Clock,
         rules: Rules,
         cpu_seconds: Callable[[], float] = time.process_time,
+        process: ProcessName | None = None,
     ) -> None:
-        """Set up; `cpu_seconds` returns the CPU time that this process has used so far."""
+        """Set up; `cpu_seconds` returns the CPU time that `process`, by default this one, has used so far."""
         self._book = book
         self._make = make
         self._clock = clock
         self._fresh_seconds = rules.scaling.stale_seconds / 2
         self._cpu_seconds = cpu_seconds
         self._id = uuid.uuid4().hex
+        self._process = process or ProcessName(socket.gethostname(), os.getpid(), clock.now())
         self._last: Load | None = None
         self._since = (clock.now(), cpu_seconds())
         self._away = False
@@ -162,13 +166,17 @@ class Reporter:
         """The dispatcher's name in its reports."""
         return self._id
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Report until `stop` is set, then report that no work is taken any more."""
+    async def run(self, stop: asyncio.Event, done: asyncio.Event) -> None:
+        """Report until `stop` is set, then report what is still in hand and that no work is taken, until `done` is."""
         while not await pause(stop, REPORT_SECONDS):
             await self.tell()
-        if self._last is not None and self._last.serves:
-            self._make = _stopped(self._make)
+        if self._last is None or not self._last.serves:
+            return
+        self._make = _stopped(self._make)
+        await self.tell()
+        while not await pause(done, REPORT_SECONDS):
             await self.tell()
+        await self.tell()
 
     async def tell(self) -> None:
         """Report what is new. An outage of the broker is logged once."""
@@ -185,7 +193,7 @@ class Reporter:
         now, cpu_seconds = self._clock.now(), self._cpu_seconds()
         before, cpu_before = self._since
         cpu_share = max(0.0, cpu_seconds - cpu_before) / max(now - before, REPORT_SECONDS)
-        load = self._make(self._id, now, cpu_share)
+        load = replace(self._make(self._id, now, cpu_share), process=self._process)
         if self._last is not None and _same(load, self._last) and now - self._last.at < self._fresh_seconds:
             return
         await self._book.report(load)
@@ -197,5 +205,5 @@ def _stopped(make: Making) -> Making:
 
 
 def _same(load: Load, last: Load) -> bool:
-    """Return whether the reports differ only in time and CPU share."""
-    return replace(load, at=last.at, cpu_share=last.cpu_share) == last
+    """Return whether the reports differ only in times and CPU share."""
+    return replace(load, at=last.at, cpu_share=last.cpu_share, replicas_at=last.replicas_at) == last

@@ -28,16 +28,17 @@ class Replicas:
 
     def __init__(self, targets: Collection[str]) -> None:
         self._targets = targets
-        self._known: Mapping[str, Capacity] = {}
-        self._read_at: float | None = None
+        self.known: Mapping[str, Capacity] = {}
+        self.read_at: float | None = None
+        """When Serve last answered; None where nobody asks it."""
         self._told: list[Callable[[], None]] = []
         self._failed = False
 
     def of(self, target: str) -> Capacity | None:
-        return self._known.get(target)
+        return self.known.get(target)
 
     def cold(self, target: str) -> bool:
-        capacity = self._known.get(target)
+        capacity = self.known.get(target)
         return capacity is not None and capacity.cold
 
     def tell(self, on_change: Callable[[], None]) -> None:
@@ -65,7 +66,7 @@ class Replicas:
 
     def note(self, found: Mapping[str, Capacity], now: float) -> None:
         """Take in a reading."""
-        self._read_at = now
+        self.read_at = now
         known = {target: capacity for target, capacity in found.items() if target in self._targets}
         self._replace({target: self._dated(target, capacity, now) for target, capacity in known.items()})
 
@@ -73,18 +74,18 @@ class Replicas:
         """Return the capacity; if it is starting and undated, with the time when this dispatcher first saw it start."""
         if not capacity.starting or capacity.starting_at is not None:
             return capacity
-        before = self._known.get(target)
+        before = self.known.get(target)
         since = before.starting_at if before is not None else None
         return replace(capacity, starting_at=now if since is None else since)
 
     def forget_stale(self, now: float) -> None:
         """Discard the last reading once it is too old."""
-        if self._read_at is not None and now - self._read_at > STALE_SECONDS:
+        if self.read_at is not None and now - self.read_at > STALE_SECONDS:
             self._replace({})
 
     def _replace(self, known: Mapping[str, Capacity]) -> None:
-        before = {target for target in self._known if self.cold(target)}
-        self._known = known
+        before = {target for target in self.known if self.cold(target)}
+        self.known = known
         changed = before ^ {target for target in known if self.cold(target)}
         for target in sorted(changed):
             log.info("target_cold" if self.cold(target) else "target_warm", target=target)

@@ -258,7 +258,13 @@ class FleetState:
         load = self.loads.report(dispatcher, at, self.traffic.running(), cpu_share)
         own_key_only, direct = self._own_key_only & self._available, self.traffic.direct.by_work()
         return replace(
-            load, serves=self._available, own_key_only=own_key_only, direct=direct, shut=self._shut_until(at)
+            load,
+            serves=self._available,
+            own_key_only=own_key_only,
+            direct=direct,
+            shut=self._shut_until(at),
+            replicas=self.replicas.known,
+            replicas_at=self.replicas.read_at,
         )
 
     def _shut_until(self, now: float) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from fleet.logs import get_logger
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
-from fleet.model.scaling import LaneLoad, Load
+from fleet.model.scaling import Capacity, LaneLoad, Load, ProcessName
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.streams.configs import LOAD_MAX_AGE_SECONDS
@@ -47,6 +47,23 @@ class _DirectRecord(BaseModel):
     jobs: Annotated[int, Field(ge=0)]
 
 
+class _ProcessRecord(BaseModel):
+    """`Load.process`."""
+
+    host: str
+    pid: int
+    started_at: Number
+
+
+class _ReplicasRecord(BaseModel):
+    """An entry of `Load.replicas`."""
+
+    running: Annotated[int, Field(ge=0)]
+    starting: Annotated[int, Field(ge=0)] = 0
+    starting_at: Number | None = None
+    held: bool = False
+
+
 class _Record(BaseModel):
     """`Load` on the wire. Unknown fields are a newer dispatcher's."""
 
@@ -63,6 +80,10 @@ class _Record(BaseModel):
     own_key_only: frozenset[str] = frozenset()
     direct: list[_DirectRecord] = Field(default_factory=list)
     shut: dict[str, Amount] = Field(default_factory=dict)
+    process: _ProcessRecord | None = None
+    held: Annotated[int, Field(ge=0)] = 0
+    replicas: dict[str, _ReplicasRecord] = Field(default_factory=dict)
+    replicas_at: Number | None = None
 
 
 def encode_load(load: Load) -> bytes:
@@ -75,6 +96,11 @@ def encode_load(load: Load) -> bytes:
         record["direct"] = [{"target": w.target, "lane": w.lane, "jobs": jobs} for w, jobs in load.direct.items()]
     if load.shut:
         record["shut"] = dict(load.shut)
+    if load.process is not None:
+        record |= {"process": asdict(load.process), "held": load.held}
+    if load.replicas_at is not None:
+        replicas = {name: asdict(each) for name, each in load.replicas.items()}
+        record |= {"replicas": replicas, "replicas_at": load.replicas_at}
     return to_json(record)
 
 
@@ -100,6 +126,10 @@ def decode_load(body: bytes) -> Load:
         own_key_only=record.own_key_only,
         direct={WorkOf(each.target, each.lane): each.jobs for each in record.direct},
         shut=record.shut,
+        process=None if record.process is None else ProcessName(**record.process.model_dump()),
+        held=record.held,
+        replicas={name: Capacity(**each.model_dump()) for name, each in record.replicas.items()},
+        replicas_at=record.replicas_at,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, eventually
 from structlog.testing import capture_logs
 
 from fleet.dispatch.decide import Decider
@@ -20,7 +22,7 @@ from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.result import Status
-from fleet.model.scaling import LaneLoad, Load
+from fleet.model.scaling import LaneLoad, Load, ProcessName
 from fleet.settings.documents import load_rules
 from policies.features.needs import tokens_of
 
@@ -122,6 +124,12 @@ class Bookkeeper:
     time: float = NOW
     cpu: float = 50.0
     away: bool = False
+    held: int = 0
+    replicas_at: float = NOW
+
+    def said(self) -> list[tuple[bool, int]]:
+        """Whether work is taken, and how many jobs are held, by report."""
+        return [(bool(each.serves), each.held) for each in self.reports]
 
     async def report(self, load: Load) -> None:
         if self.away:
@@ -136,7 +144,15 @@ class Bookkeeper:
 
     def reporter(self) -> Reporter:
         def make(dispatcher: str, at: float, cpu_share: float) -> Load:
-            return Load(dispatcher, at, dict(self.lanes), cpu_share=cpu_share)
+            return Load(
+                dispatcher,
+                at,
+                dict(self.lanes),
+                cpu_share=cpu_share,
+                serves=frozenset({SMALL}),
+                held=self.held,
+                replicas_at=self.replicas_at,
+            )
 
         return Reporter(self, make, self, RULES, lambda: self.cpu)
 
@@ -161,6 +177,32 @@ async def test_the_share_of_a_core_is_that_since_the_report_before():
         keeper.cpu += cpu_seconds
         await reporter.report()
     assert [each.cpu_share for each in keeper.reports] == [0.5, 0.1]
+
+
+async def test_a_report_names_the_process_and_what_was_read_of_serve_is_no_news_by_its_time_alone():
+    keeper = Bookkeeper()
+    reporter = keeper.reporter()
+    for _ in range(2):
+        await reporter.report()
+        keeper.time, keeper.replicas_at = keeper.time + 1.0, keeper.time + 1.0
+    [report] = keeper.reports
+    assert report.process == ProcessName(socket.gethostname(), os.getpid(), NOW)
+
+
+async def test_a_dispatcher_that_drains_reports_what_it_still_holds_until_nothing_is_left(monkeypatch):
+    monkeypatch.setattr(load, "REPORT_SECONDS", 0.001)
+    keeper = Bookkeeper(held=3)
+    reporter, stop, done = keeper.reporter(), asyncio.Event(), asyncio.Event()
+    await reporter.report()
+    running = asyncio.create_task(reporter.run(stop, done))
+    stop.set()
+    assert await eventually(lambda: keeper.said() == [(True, 3), (False, 3)])
+    keeper.held = 1
+    assert await eventually(lambda: keeper.said()[-1] == (False, 1))
+    keeper.held = 0
+    done.set()
+    await running
+    assert keeper.said()[-1] == (False, 0)
 
 
 async def test_every_process_has_an_id_of_its_own_and_keeps_it():
