@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from fleet.model.errors import ConfigError
 
@@ -45,6 +46,12 @@ ROUTED_BY_PREFIX: Final = {"request_router_config": {"request_router_class": "de
 """The option of a deployment with several replicas; with one there is nothing to choose."""
 
 
+_HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+COMMIT: Final = r"^[0-9a-f]{40}$"
+"""A commit of a repository of the hub. A branch may change under a fleet that runs."""
+
+
 class Profile(StrEnum):
     """The kind of machine the fleet runs on: `local` is any CPU with small stand-in models, `gpu` has the real ones."""
 
@@ -62,12 +69,14 @@ def _bounds(replicas: tuple[int, int]) -> tuple[int, int]:
 class ModelProfile(BaseModel):
     """A model on one kind of machine, as described in `profiles.yaml`.
 
-    `replicas` is the minimum and maximum; with a minimum of 0 nothing is started before there is work for it.
+    `revision` is the commit of a model of the hub, and has to be there for one. `replicas` is the minimum and maximum;
+    with a minimum of 0 nothing is started before there is work for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
+    revision: str | None = Field(default=None, pattern=COMMIT)
     engine: Mapping[str, Any]
     worker: Mapping[str, float]
     replica_cpus: float = Field(gt=0)
@@ -75,6 +84,12 @@ class ModelProfile(BaseModel):
     in_flight: int = Field(gt=0)
     engine_metrics: bool
     environment: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> ModelProfile:
+        if self.revision is None and _HUB_NAME.fullmatch(self.source) and not self.source.startswith(STANDINS):
+            raise ValueError(f"revision is missing: the commit of {self.source} to serve, 40 hexadecimal digits")
+        return self
 
     @property
     def shipped(self) -> bool:
@@ -122,7 +137,7 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
 
     return LLMConfig(
         model_loading_config={"model_id": target, "model_source": described.weights},
-        engine_kwargs={**described.engine, **EVERY_ENGINE},
+        engine_kwargs={**described.engine, **_pinned(described), **EVERY_ENGINE},
         # The workers of a replica talk with each other at every layer: all in one machine, or not at all.
         placement_group_config={"bundle_per_worker": dict(described.worker), "strategy": "STRICT_PACK"},
         runtime_env={"env_vars": dict(described.environment)},
@@ -130,6 +145,10 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
         callback_config=_callback(described),
         log_engine_metrics=described.engine_metrics,
     )
+
+
+def _pinned(described: ModelProfile) -> dict[str, Any]:
+    return {} if described.revision is None or described.shipped else {"revision": described.revision}
 
 
 def _deployment(described: ModelProfile) -> dict[str, Any]:

@@ -129,6 +129,21 @@ def test_a_mistake_in_the_file_names_its_field(tmp_path: Path, change, field):
         profiles.models(Profile.LOCAL, path)
 
 
+@pytest.mark.proves("A model of the hub that is not pinned to a commit is refused before it is deployed", how="lint")
+@pytest.mark.parametrize(
+    ("revision", "rule"), [(None, "revision is missing: the commit of meta-llama"), ("main", "match")]
+)
+def test_a_model_of_the_hub_is_pinned_to_a_commit(tmp_path: Path, revision, rule):
+    described = yaml.safe_load((HERE / "profiles.yaml").read_text())
+    described["gpu"]["llama-8b"]["revision"] = revision
+    path = tmp_path / "profiles.yaml"
+    path.write_text(yaml.safe_dump(described))
+    with pytest.raises(ConfigError, match=rf"profiles.yaml\.gpu\.llama-8b.*{rule}"):
+        profiles.models(Profile.GPU, path)
+    pinned = llm_config("llama-8b", model(Profile.GPU, "llama-8b"))
+    assert pinned.get_engine_config().engine_kwargs["revision"] == model(Profile.GPU, "llama-8b").revision
+
+
 def test_a_description_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         model(Profile.LOCAL, "llama-8b").in_flight = 3

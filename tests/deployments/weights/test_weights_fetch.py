@@ -1,0 +1,185 @@
+"""Weights are fetched once, whole, by one process at a time, and vLLM finds them where they lie."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, snapshot_download
+from patience import eventually_here
+
+from deployments.weights.__main__ import main
+from deployments.weights.fetch import fetch, folder_name, from_hub, from_s3, only_one, snapshot
+from deployments.weights.hub import card_gib, fitting, hub_models
+from fleet.model.errors import ConfigError, FleetError
+
+SERVED = {"config.json", "model.safetensors", "tokenizer.json"}
+
+
+def content(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.proves(
+    "Weights are fetched at a pinned commit, without the copies in other formats, and vLLM's loader finds them offline",
+    how="stand-in",
+)
+def test_what_is_fetched_is_where_vllm_looks_for_it(hub, api, model, tmp_path):
+    size = fetch(model, tmp_path, from_hub(api()))
+    assert content(snapshot(model, tmp_path)) == SERVED
+    assert size == sum(len(hub.repos[model.repo][name]) for name in SERVED)
+    # As vllm/model_executor/model_loader/weight_utils.py calls it where HF_HUB_OFFLINE is set.
+    found = snapshot_download(
+        model.repo,
+        revision=model.revision,
+        cache_dir=tmp_path,
+        allow_patterns=["*.safetensors"],
+        local_files_only=True,
+    )
+    assert Path(found) == snapshot(model, tmp_path)
+
+
+def test_what_is_there_is_not_fetched_again(hub, api, model, tmp_path):
+    size = fetch(model, tmp_path, from_hub(api()))
+    hub.asked.clear()
+    assert fetch(model, tmp_path, from_hub(api())) == size
+    assert hub.asked == []
+
+
+def test_a_file_that_was_lost_is_fetched_again(hub, api, model, tmp_path):
+    fetch(model, tmp_path, from_hub(api()))
+    (snapshot(model, tmp_path) / "model.safetensors").resolve().unlink()
+    fetch(model, tmp_path, from_hub(api()))
+    assert content(snapshot(model, tmp_path)) == SERVED
+
+
+@pytest.mark.proves("A fetch of weights that breaks off goes on where it was and ends whole", how="stand-in")
+def test_a_file_that_breaks_off_is_fetched_to_its_end(hub, api, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 500)  # else the little that came is not kept
+    hub.cut = 1000
+    fetch(model, tmp_path, from_hub(api()))
+    assert (snapshot(model, tmp_path) / "model.safetensors").read_bytes() == hub.repos[model.repo]["model.safetensors"]
+    assert [each.split()[2:] for each in hub.asked if each.startswith("GET") and "safetensors" in each][-1] == [
+        "bytes=1000-"
+    ]
+
+
+@pytest.mark.proves("Damaged weights are named and removed, and never served", how="stand-in")
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_with_another_content_is_named_and_fetched_anew_by_the_next_run(hub, api, model, tmp_path, name):
+    fill = from_hub(api())
+
+    def damage(model, folder):
+        files = fill(model, folder)
+        path = (snapshot(model, folder) / name).resolve()
+        path.write_bytes(b"!" + path.read_bytes()[1:])
+        return files
+
+    with pytest.raises(FleetError, match=rf"somebody/small-model: {name}: not as in the hub's index"):
+        fetch(model, tmp_path, damage)
+    fetch(model, tmp_path, fill)
+    assert (snapshot(model, tmp_path) / name).read_bytes() == hub.repos[model.repo][name]
+
+
+def test_a_model_that_may_not_be_read_is_refused_before_anything_is_fetched(hub, api, model, tmp_path):
+    hub.gated = {model.repo}
+    with pytest.raises(FleetError, match="gated: accept the licence at"):
+        fetch(model, tmp_path, from_hub(api("hf_known")))
+    assert not any("safetensors" in each for each in hub.asked)
+
+
+def test_too_little_room_is_said_before_anything_is_fetched(hub, api, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30, 2**30))
+    with pytest.raises(FleetError, match=r"1 GB are free, and 0 GB are to be fetched"):
+        fetch(model, tmp_path, from_hub(api()))
+    assert not any("safetensors" in each for each in hub.asked)
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> str:
+    """A program that copies as `aws s3 sync` does, from the folder `s3` in place of a bucket."""
+    program = tmp_path / "aws"
+    program.write_text(
+        f"""#!/bin/sh
+set -e
+test "$1 $2" = "s3 sync"
+for word; do from=$to; to=$word; done
+case $from in *missing*) echo "fatal error: AccessDenied" >&2; exit 1;; esac
+mkdir -p "$to"
+cp -rL "{tmp_path}/s3/${{from#s3://bucket/}}/." "$to"
+rm -rf "$to/blobs"; rm -f "$to"/fleet/*.verified
+"""
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.proves("Weights copied to S3 need no hub and no token, and are checked all the same", how="stand-in")
+def test_a_copy_in_s3_serves_without_the_hub(hub, api, model, tmp_path, aws):
+    fetch(model, tmp_path / "s3" / "weights", from_hub(api()))
+    hub.asked.clear()
+    into = tmp_path / "node"
+    fetch(model, into, from_s3("s3://bucket/weights", aws))
+    assert content(snapshot(model, into)) == SERVED
+    assert hub.asked == []
+    copied = tmp_path / "s3" / "weights" / folder_name(model) / "snapshots" / model.revision / "config.json"
+    copied.write_bytes(b"?" * copied.stat().st_size)
+    with pytest.raises(FleetError, match=r"config\.json: not as in the hub's index"):
+        fetch(model, tmp_path / "other", from_s3("s3://bucket/weights", aws))
+
+
+def test_what_is_wrong_with_a_copy_is_one_line(model, tmp_path, aws):
+    with pytest.raises(ConfigError, match=r"--from: must be s3://bucket/prefix; got 'bucket'"):
+        from_s3("bucket")
+    with pytest.raises(FleetError, match="aws s3 sync ended with 1: fatal error: AccessDenied"):
+        fetch(model, tmp_path, from_s3("s3://bucket/missing", aws))
+    with pytest.raises(FleetError, match="--from needs the AWS CLI: there is no program '/no/aws'"):
+        fetch(model, tmp_path, from_s3("s3://bucket/weights", "/no/aws"))
+    (tmp_path / "s3" / "empty" / folder_name(model)).mkdir(parents=True)
+    with pytest.raises(FleetError, match=f"no {model.revision}.json in the copy"):
+        fetch(model, tmp_path / "node", from_s3("s3://bucket/empty", aws))
+
+
+def test_a_second_process_waits_until_the_first_has_ended(tmp_path):
+    waits: list[str] = []
+    entered = threading.Event()
+
+    def second() -> None:
+        with only_one(tmp_path, waits.append):
+            entered.set()
+
+    with only_one(tmp_path, waits.append):
+        thread = threading.Thread(target=second)
+        thread.start()
+        eventually_here(lambda: waits == [f"another process fetches into {tmp_path}; waiting for it"])
+        assert not entered.is_set()
+    thread.join()
+    assert entered.is_set()
+
+
+def test_the_command_fetches_and_says_what(hub, api, tmp_path, capsys, monkeypatch, model):
+    monkeypatch.setattr("deployments.weights.__main__.hub_models", lambda targets: [model])
+    assert main(["fetch", "--into", str(tmp_path)], api()) == 0
+    assert capsys.readouterr().out.startswith("small (somebody/small-model): 0.0 GB, whole, ")
+    assert main(["fetch", "--into", str(tmp_path), "--from", "http://x"], api()) == 1
+    assert "--from" in capsys.readouterr().err
+    assert isinstance(api(), HfApi)
+
+
+@pytest.mark.parametrize(
+    ("gib", "targets"), [(21.98, ["llama-8b"]), (79.15, ["llama-8b", "mixtral-8x7b", "llama-70b"])]
+)
+def test_a_machine_fetches_what_its_cards_may_hold(gib, targets):
+    assert [each.target for each in fitting(hub_models(), gib)] == targets
+
+
+def test_the_smallest_card_counts_and_none_is_an_error(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FleetError, match="--fitting needs a card that nvidia-smi finds: FileNotFoundError"):
+        card_gib()
+    program.write_text("#!/bin/sh\necho 81920\necho 40960\n")
+    program.chmod(0o755)
+    assert card_gib() == 40.0
