@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ray.util.metrics import Counter, Gauge
@@ -121,6 +122,8 @@ class _Policy(ABC):
         seen = readings.latest(now)
         depths, loads = (None, ()) if seen is None else seen
         reading = ScalingInputs(depths, loads, self._capacity(ctx, now), ctx.total_num_requests)
+        start = reading.learned(self._target)
+        reading = replace(reading, capacity=replace(reading.capacity, cold_start=start))
         decision = self._rule(reading, _bounds(ctx), readings.rules, now)
         if decision != self._last:
             log.info("scaling", **_step(self._target, reading, decision), **self._waiting(reading, readings.rules))

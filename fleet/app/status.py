@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from deployments.serve.api import Instance, ServeApi
 from fleet.app.worker import SystemClock, cloud_targets, provider_keys, rules_of
 from fleet.model.errors import FleetError
-from fleet.model.scaling import Load
+from fleet.model.scaling import ColdStart, Load, ObservedStart
 from fleet.model.target import Target
 from fleet.settings.environment import Settings
 from policies import money
 from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
+from policies.scaling.cold_starts import expected
 from queues.jetstream.stores.cells import Cells
 from queues.jetstream.stores.spend import accounts_of
 
@@ -36,7 +38,8 @@ class TargetStatus:
     """A target's state and work. `replicas` run and `starting` ones will (None if cloud); `queued` jobs wait or run.
 
     `state` is Serve's own word, or `cold` or `starting` if no replica of a healthy target runs. `breaker` says until
-    when no job is sent there, because calls keep failing: dispatchers know that before Serve does.
+    when no job is sent there, because calls keep failing: dispatchers know that before Serve does. `cold_start` is how
+    long a start from no replica is expected to take; None outside the fleet.
     """
 
     name: str
@@ -47,6 +50,7 @@ class TargetStatus:
     message: str | None = None
     starting: int | None = None
     breaker: str | None = None
+    cold_start: ColdStart | None = None
 
 
 class DispatcherState(StrEnum):
@@ -156,10 +160,11 @@ def target_statuses(
     replicas: Mapping[str, ReplicaCounts] | None,
     loads: Sequence[Load] = (),
     now: float = 0.0,
+    starts: Mapping[str, Sequence[ObservedStart]] = MappingProxyType({}),
 ) -> tuple[TargetStatus, ...]:
     """Return the status of every target of the catalogue; `replicas` is None if nobody knows of them.
 
-    `loads` are the dispatchers' reports.
+    `loads` are the dispatchers' reports, `starts` those that were seen of each target.
     """
     rules = rules_of(settings)
     breakers = open_breakers(alive(loads, now))
@@ -169,9 +174,14 @@ def target_statuses(
             if target.is_cloud
             else _own_status(target, depths.get(target.name, 0), replicas),
             breaker=str(breakers[target.name]) if target.name in breakers else None,
+            cold_start=_cold_start(target, starts.get(target.name, ())),
         )
         for target in rules.catalogue.targets.values()
     )
+
+
+def _cold_start(target: Target, seen: Sequence[ObservedStart]) -> ColdStart | None:
+    return None if target.serving is None else expected(target.serving.cold_seconds, seen)
 
 
 def _cloud_status(target: Target, queued: int, rules: Rules) -> TargetStatus:

@@ -24,12 +24,13 @@ from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Depths
 from fleet.model.errors import QueueUnavailable
 from fleet.model.result import Kept
-from fleet.model.scaling import Load
+from fleet.model.scaling import Load, ObservedStart
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies.confidence.lookup import is_of
 from queues.jetstream import api
 from queues.jetstream.client.addresses import without_password
 from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.cold_starts import CellColdStarts
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cells import JetStreamCells
@@ -39,7 +40,9 @@ from queues.jetstream.streams.topology import stream_sizes
 from queues.wire.subjects import LEDGER, LOAD, SPEND
 
 SPEND_SECONDS = 10.0
-"""Seconds between two readings of the money: each asks for the account of every tenant that spent something today."""
+"""Seconds between two readings of the money, which ask for the account of every tenant that spent something today, and
+of the starts seen.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Watch:
         self._connection: Connection | None = None
         self._spend: tuple[SpendStatus, ...] = ()
         self._spend_due_at = 0.0
+        self._starts: Mapping[str, Sequence[ObservedStart]] = {}
 
     async def look(self) -> Seen:
         """Return the fleet as it is now. Raises: ConfigError if the login cannot be used."""
@@ -96,7 +100,9 @@ class Watch:
         status = replace(
             seen.status,
             at=seen.at,
-            targets=target_statuses(self._settings, seen.depths.by_target(), replicas, seen.loads, seen.at),
+            targets=target_statuses(
+                self._settings, seen.depths.by_target(), replicas, seen.loads, seen.at, self._starts
+            ),
             dispatchers=dispatcher_statuses(seen.loads, seen.at),
             replicas_seen=where,
         )
@@ -147,7 +153,9 @@ class Watch:
     async def _read_spend(self, connection: Connection, is_kept: bool) -> None:
         now = self._clock.now()
         if is_kept and not self._spend_due_at - SPEND_SECONDS <= now < self._spend_due_at:  # a clock may step back
-            self._spend = await read_spend(JetStreamCells(connection), self.rules.money)
+            cells = JetStreamCells(connection)
+            self._spend = await read_spend(cells, self.rules.money)
+            self._starts = await CellColdStarts(cells).read()
             self._spend_due_at = now + SPEND_SECONDS
 
     def _scalings(self, instance: Instance) -> Mapping[str, Scaling]:

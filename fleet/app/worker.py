@@ -15,9 +15,10 @@ from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.state.knowledge import Learned
+from fleet.dispatch.state.starts import LearnedCapacities
 from fleet.model.errors import ConfigError, LoginRefused
 from fleet.model.target import Target
-from fleet.ports import Backend, Capacities
+from fleet.ports import Backend, Capacities, Clock
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
@@ -30,6 +31,7 @@ from fleet.telemetry.metrics.gauges import gauges
 from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.cold_starts import CellColdStarts
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
@@ -185,7 +187,8 @@ class DispatcherProcess:
         only = own_key_only(self._rules)
         money, clock = self._rules.money, SystemClock()
         counts = JobCounts(self._rules.catalogue.targets, backends)
-        spend = CellSpendBook(JetStreamCells(connection), clock, money.open_seconds, alerts(money))
+        cells = JetStreamCells(connection)
+        spend = CellSpendBook(cells, clock, money.open_seconds, alerts(money))
         self._dispatcher = Dispatcher(
             queue,
             backends,
@@ -198,13 +201,16 @@ class DispatcherProcess:
             learned=Learned(JetStreamCalibrations(connection), self._prior, self._routers),
             cancels=JetStreamCancels(connection),
             loads=JetStreamLoads(connection),
-            capacities=fleet_capacities() if self._with_ray else None,
+            capacities=self._capacities(CellColdStarts(cells), clock) if self._with_ray else None,
             recorder=counts,
         )
         if self._draining:
             return
         spare_what_stays()
         await self._run(self._dispatcher, counts)
+
+    def _capacities(self, book: CellColdStarts, clock: Clock) -> Capacities:
+        return LearnedCapacities(fleet_capacities(), book, self._rules.catalogue, clock)
 
     async def _run(self, dispatcher: Dispatcher, counts: JobCounts) -> None:
         """Run the dispatcher, and let others have its metrics until it has drained."""

@@ -10,17 +10,35 @@ from fleet.model.delivery import WorkOf
 
 
 @dataclass(frozen=True, slots=True)
+class ColdStart:
+    """The seconds that a target is expected to take from no replica to its first one, and how many starts were seen."""
+
+    seconds: float
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedStart:
+    """A start from no replica that took `seconds`, and was over at `ready_at` (unix seconds)."""
+
+    seconds: float
+    ready_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Capacity:
     """The replicas of a self-hosted target at one moment.
 
     `starting_at` is when the first of the starting replicas began to start (unix seconds; None: none starts). `held`
-    says that an operator keeps the number where it is: a cold target stays cold.
+    says that an operator keeps the number where it is: a cold target stays cold. `cold_start` is None where nobody
+    learns: then the catalogue's guess holds.
     """
 
     running: int
     starting: int = 0
     starting_at: float | None = None
     held: bool = False
+    cold_start: ColdStart | None = None
 
     @property
     def cold(self) -> bool:

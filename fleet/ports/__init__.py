@@ -6,7 +6,7 @@ The queue and the desk have a real and an in-process implementation each, and bo
 from __future__ import annotations
 
 from fleet.ports.batches import AllBatches, BatchStore, FileStore
-from fleet.ports.dispatching import Backend, Capacities, Clock, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports.dispatching import Backend, Capacities, Clock, ColdStartBook, LoadBook, Recorder, SpendBook, Tracer
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
 from fleet.ports.stores import CalibrationStore, KeyStore, ResponseStore
@@ -19,6 +19,7 @@ __all__ = [
     "Cancels",
     "Capacities",
     "Clock",
+    "ColdStartBook",
     "DeadLetters",
     "EventOutbox",
     "FileStore",

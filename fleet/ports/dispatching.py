@@ -10,7 +10,7 @@ from fleet.model.call import Call
 from fleet.model.delivery import Committed, Transition
 from fleet.model.money import Claim, MoneyView, NanoUsd, Refusal, Reservation
 from fleet.model.result import LedgerEntry
-from fleet.model.scaling import Capacity, Load
+from fleet.model.scaling import Capacity, Load, ObservedStart
 from fleet.model.span import Sampling, Span
 
 
@@ -63,6 +63,16 @@ class Capacities(Protocol):
 
     async def read(self) -> Mapping[str, Capacity]:
         """Return the capacity of each target; those not deployed are left out. Raises: BackendUnavailable."""
+
+
+class ColdStartBook(Protocol):
+    """The last starts seen of each target, shared by all dispatchers. Every method raises `QueueUnavailable`."""
+
+    async def read(self) -> Mapping[str, Sequence[ObservedStart]]:
+        """Return the starts of each target, the latest last."""
+
+    async def add(self, target: str, start: ObservedStart) -> Sequence[ObservedStart]:
+        """Store a start, which others may have seen as well, and return those that are stored then."""
 
 
 class Tracer(Protocol):

@@ -20,6 +20,7 @@ from policies.features.needs import needs_of
 from policies.resilience import breaker
 from policies.routing.eligibility import Demand, bar
 from policies.rules.rules import Rules
+from policies.scaling.cold_starts import cold_seconds
 
 SHORTEST_SECONDS = 1.0
 """Minimum seconds between checks for a replica that should be there any moment."""
@@ -47,18 +48,18 @@ class Asleep:
 def asleep(target: Target, view: View, now: float) -> Asleep | None:
     """Return the target if it is known to be cold.
 
-    A start that is under way takes what is left of `cold_seconds`. One that is overdue is expected to take as long
-    again as it is overdue: it may be waiting for a machine that is not available.
+    A start that is under way takes what is left of the seconds that starts are seen to take. One that is overdue is
+    expected to take as long again as it is overdue: it may be waiting for a machine that is not available.
     """
     capacity = view.targets[target.name].capacity
     if capacity is None or not capacity.cold:
         return None
     if capacity.held:
         return Asleep(target, math.inf)
-    cold_seconds = 0.0 if target.serving is None else target.serving.cold_seconds
+    start_seconds = cold_seconds(target, capacity)
     if capacity.starting == 0 or capacity.starting_at is None:
-        return Asleep(target, now + cold_seconds)
-    return Asleep(target, now + abs(capacity.starting_at + cold_seconds - now))
+        return Asleep(target, now + start_seconds)
+    return Asleep(target, now + abs(capacity.starting_at + start_seconds - now))
 
 
 def ready(target: Target, demand: Demand, view: View, now: float, rules: Rules) -> bool:

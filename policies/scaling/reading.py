@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.model.delivery import Depths
-from fleet.model.scaling import Capacity, Load
+from fleet.model.scaling import Capacity, ColdStart, Load
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,12 @@ class ScalingInputs:
     loads: Sequence[Load]
     capacity: Capacity
     ongoing: float = 0.0
+
+    def learned(self, target: str) -> ColdStart | None:
+        """Return how long the target takes to start, as the last report that says so has it."""
+        known = [load for load in self.loads if (at := load.replicas.get(target)) and at.cold_start is not None]
+        last = max(known, key=lambda load: load.at, default=None)
+        return None if last is None else last.replicas[target].cold_start
 
     @property
     def there(self) -> int:

@@ -12,6 +12,7 @@ from fleet.model.scaling import Capacity, ScalingDecision, ScalingReason
 from fleet.model.target import Serving, Target
 from policies.rules.rules import Rules
 from policies.scaling.arrivals import ArrivalRates, ArrivalSample, mix_of, observed, urgent
+from policies.scaling.cold_starts import cold_seconds
 from policies.scaling.demand import Elsewhere, LaneBacklog, Outlook, elsewhere_after, waiting
 from policies.scaling.need import LEAST_WORK, Need, Stock, TokenRates, needed
 from policies.scaling.progress import Counter, Rate, advance, learned
@@ -55,12 +56,13 @@ def decide(
         return _unseen(reading, memory, target, bounds, rules, now)
     if memory.at is None:
         memory = replace(memory, window=(*memory.window, (now, reading.there)))
-    lanes, has_work, memory = _look(reading, reading.depths, memory, target, target.serving, rules, now)
-    need = _need(lanes, reading, memory, target, target.serving, rules, now)
+    serving = replace(target.serving, cold_seconds=cold_seconds(target, reading.capacity))
+    lanes, has_work, memory = _look(reading, reading.depths, memory, target, serving, rules, now)
+    need = _need(lanes, reading, memory, target, serving, rules, now)
     there = reading.there
     wish = max(1, need.replicas) if has_work else min(there, need.replicas)
     memory = replace(memory, window=wished(memory.window, wish, rules.scaling.settle_seconds, now))
-    settled = wish if wish > there else min(there, _kept(memory, reading.capacity, target.serving, rules, now))
+    settled = wish if wish > there else min(there, _kept(memory, reading.capacity, serving, rules, now))
     return verdict(settled, there, bounds, _words(need, wish, settled, reading, bounds)), memory
 
 

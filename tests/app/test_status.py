@@ -30,7 +30,7 @@ from fleet.app.status import (
 from fleet.app.worker import SystemClock, rules_of
 from fleet.cli.ops.fleet_status import dispatchers_table, targets_table
 from fleet.model.money import Claim, Reservation
-from fleet.model.scaling import Capacity, Load, ProcessName
+from fleet.model.scaling import Capacity, ColdStart, Load, ObservedStart, ProcessName
 from fleet.settings.environment import Settings, load
 from queues.jetstream.stores.cells import MemoryCells
 from queues.jetstream.stores.spend import CellSpendBook
@@ -123,8 +123,10 @@ def test_a_dashboard_that_is_not_there_counts_as_none(dashboard: Dashboard) -> N
 
 def test_a_deployed_target_shows_its_replicas_and_its_work(settings: Settings) -> None:
     found = by_name(target_statuses(settings, {"llama-8b": 12}, {"llama-8b": ReplicaCounts("RUNNING", 2, None, 1)}))
-    assert found["llama-8b"] == TargetStatus("llama-8b", "fleet", "running", 2, 12, starting=1)
-    assert found["llama-70b"] == TargetStatus("llama-70b", "fleet", "not deployed", 0, 0, starting=0)
+    guess = ColdStart(60.0, 0)
+    assert found["llama-8b"] == TargetStatus("llama-8b", "fleet", "running", 2, 12, starting=1, cold_start=guess)
+    missing = TargetStatus("llama-70b", "fleet", "not deployed", 0, 0, starting=0, cold_start=guess)
+    assert found["llama-70b"] == missing
 
 
 def test_what_serve_says_of_an_ill_target_is_shown(settings: Settings) -> None:
@@ -153,7 +155,18 @@ def test_a_target_without_a_replica_is_cold_until_one_starts(
 
 def test_without_a_dashboard_the_models_are_unknown(settings: Settings) -> None:
     found = by_name(target_statuses(settings, {"llama-8b": 3}, None))["llama-8b"]
-    assert found == TargetStatus("llama-8b", "fleet", "unknown", None, 3)
+    assert found == TargetStatus("llama-8b", "fleet", "unknown", None, 3, cold_start=ColdStart(60.0, 0))
+
+
+def test_how_long_a_start_takes_is_shown_with_what_that_rests_on(settings: Settings) -> None:
+    starts = {
+        "llama-8b": [ObservedStart(93.0, 1.0), ObservedStart(93.0, 900.0)],
+        "mixtral-8x7b": [ObservedStart(60.0, 1.0)],
+    }
+    found = target_statuses(settings, {}, {}, starts=starts)
+    shown = dict(zip((each.name for each in found), targets_table(found).columns[5].cells, strict=True))
+    assert shown["llama-8b"] == "93 s, seen 2 times" and shown["mixtral-8x7b"] == "60 s, seen once"
+    assert shown["llama-70b"] == "configured 60 s, never seen" and shown["gpt-4o"] == "-"
 
 
 def report(name: str = "a1b2c3d4e5", at: float = 100.0, **said: Any) -> Load:

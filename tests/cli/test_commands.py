@@ -130,8 +130,8 @@ def test_status_shows_streams_and_targets(invoke: Invoke) -> None:
     lines = [" ".join(line.split()) for line in invoke("status").stdout.splitlines()]
     assert "JOBS 1,200" in lines
     assert "fleet $12.5000 $0.2500 $50.0000" in lines
-    assert "llama-8b fleet running 2 1,234" in lines
-    assert "gpt-4o openai no key - 0 set OPENAI_API_KEY" in lines
+    assert "llama-8b fleet running 2 1,234 93 s, seen 4 times" in lines
+    assert "gpt-4o openai no key - 0 - set OPENAI_API_KEY" in lines
     assert "a1b2c3d4 gpu-1 pid 4711, on Ray serving 12 5 41% 1 s ago" in lines
     assert "NATS nats://127.0.0.1:4222, as of 12:00:03 UTC" in lines
     assert "replicas as Serve has them now" in lines
@@ -143,7 +143,7 @@ def test_the_json_of_the_status_names_everything(invoke_json: InvokeJson) -> Non
     assert status["nats_url"] == "nats://broker:4222"
     assert status["streams"] == {"JOBS": 1200, "RESULTS": 3}
     assert status["spend"][1] == {"tenant": "acme", "spent_usd": 1.0, "reserved_usd": 0.0, "limit_usd": 5.0}
-    target = {"name", "provider", "state", "replicas", "starting", "queued", "message", "breaker"}
+    target = {"name", "provider", "state", "replicas", "starting", "queued", "message", "breaker", "cold_start"}
     assert set(status["targets"][0]) == target
     assert set(status["dispatchers"][0]) == {
         *("name", "state", "age_seconds", "host", "pid", "on_ray", "held", "targets", "cpu_share", "shut"),

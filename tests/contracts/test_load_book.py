@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from fleet.model.delivery import Stored, WorkOf
 from fleet.model.job import Lane
-from fleet.model.scaling import Capacity, LaneLoad, Load, ProcessName
+from fleet.model.scaling import Capacity, ColdStart, LaneLoad, Load, ProcessName
 from fleet.ports import LoadBook
 from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import store
@@ -34,7 +34,10 @@ LOAD = Load(
     shut={"gpt-4o": 1_795_132_860.0},
     process=ProcessName("ray-head-0", 4711, 1_795_132_000.0),
     held=17,
-    replicas={"llama-8b": Capacity(1, 1, 1_795_132_790.0), "llama-70b": Capacity(0, held=True)},
+    replicas={
+        "llama-8b": Capacity(1, 1, 1_795_132_790.0),
+        "llama-70b": Capacity(0, held=True, cold_start=ColdStart(93.5, 4)),
+    },
     replicas_at=1_795_132_799.0,
 )
 

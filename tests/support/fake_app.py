@@ -14,6 +14,7 @@ from memory_fleet import MemoryFleet
 from fleet.app import FleetStatus, SpendStatus, TargetStatus
 from fleet.app.status import DispatcherState, DispatcherStatus
 from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.scaling import ColdStart
 from fleet.settings.environment import Settings
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.client.login import ANONYMOUS, Login
@@ -39,7 +40,7 @@ class ServedDesk(MemoryDesk):
 
 
 TARGETS = (
-    TargetStatus("llama-8b", "fleet", "running", 2, 1234),
+    TargetStatus("llama-8b", "fleet", "running", 2, 1234, cold_start=ColdStart(93.0, 4)),
     TargetStatus("gpt-4o", "openai", "no key", None, 0, "set OPENAI_API_KEY"),
 )
 

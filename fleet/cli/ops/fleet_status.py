@@ -70,12 +70,22 @@ def targets_table(targets: Sequence[TargetStatus]) -> Table:
         table.add_column(column)
     table.add_column("replicas", justify="right")
     table.add_column("queued", justify="right")
+    table.add_column("cold start")
     table.add_column("")
     for row in targets:
         notes = (f"calls fail: breaker open {row.breaker}" if row.breaker else None, row.message)
         said = "; ".join(filter(None, notes))
-        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", said)
+        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", _start(row), said)
     return table
+
+
+def _start(row: TargetStatus) -> str:
+    if row.cold_start is None:
+        return "-"
+    seconds, seen = row.cold_start.seconds, row.cold_start.seen
+    if not seen:
+        return f"configured {seconds:.0f} s, never seen"
+    return f"{seconds:.0f} s, seen {'once' if seen == 1 else f'{seen} times'}"
 
 
 def _replicas(row: TargetStatus) -> str:

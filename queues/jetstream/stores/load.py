@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from fleet.logs import get_logger
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
-from fleet.model.scaling import Capacity, LaneLoad, Load, ProcessName
+from fleet.model.scaling import Capacity, ColdStart, LaneLoad, Load, ProcessName
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.streams.configs import LOAD_MAX_AGE_SECONDS
@@ -55,6 +55,13 @@ class _ProcessRecord(BaseModel):
     started_at: Number
 
 
+class _ColdStartRecord(BaseModel):
+    """`Capacity.cold_start`."""
+
+    seconds: Amount
+    seen: Annotated[int, Field(ge=0)]
+
+
 class _ReplicasRecord(BaseModel):
     """An entry of `Load.replicas`."""
 
@@ -62,6 +69,11 @@ class _ReplicasRecord(BaseModel):
     starting: Annotated[int, Field(ge=0)] = 0
     starting_at: Number | None = None
     held: bool = False
+    cold_start: _ColdStartRecord | None = None
+
+    def value(self) -> Capacity:
+        learned = None if self.cold_start is None else ColdStart(self.cold_start.seconds, self.cold_start.seen)
+        return Capacity(self.running, self.starting, self.starting_at, self.held, learned)
 
 
 class _Record(BaseModel):
@@ -128,7 +140,7 @@ def decode_load(body: bytes) -> Load:
         shut=record.shut,
         process=None if record.process is None else ProcessName(**record.process.model_dump()),
         held=record.held,
-        replicas={name: Capacity(**each.model_dump()) for name, each in record.replicas.items()},
+        replicas={name: each.value() for name, each in record.replicas.items()},
         replicas_at=record.replicas_at,
     )
 

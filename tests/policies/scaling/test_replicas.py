@@ -7,7 +7,7 @@ import pytest
 from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
-from fleet.model.scaling import Capacity, LaneLoad, Load, ScalingDecision, ScalingReason
+from fleet.model.scaling import Capacity, ColdStart, LaneLoad, Load, ScalingDecision, ScalingReason
 from fleet.model.target import Serving
 from policies.scaling.reading import ReplicaBounds, ScalingInputs
 from policies.scaling.replicas import ScalerState, decide
@@ -75,6 +75,23 @@ def seen(depths, running=0, starting=0, ongoing=0.0, loads=(REPORT,), starting_a
 def test_a_backlog_gets_the_replicas_its_deadlines_need(choose, jobs, slack, running, decision):
     reading = seen(work(jobs), running, loads=[load(slack=slack)])
     assert choose(reading)[0] == ScalingDecision(*decision)
+
+
+def test_no_replica_is_started_that_by_what_was_learned_would_come_too_late(choose):
+    """900 s are left: 100 s for a start leave time for the work, 890 s do not."""
+    guessed, reading = choose(seen(work(13_000), 1)), seen(work(13_000), 1)
+    slow = replace(reading, capacity=replace(reading.capacity, cold_start=ColdStart(890.0, 3)))
+    late = replace(reading, capacity=replace(reading.capacity, cold_start=ColdStart(900.0, 3)))
+    assert guessed[0] == ScalingDecision(3, ScalingReason.DEADLINE)
+    assert choose(slow)[0].replicas > 3, "little time is left once they are there"
+    assert choose(late)[0] == ScalingDecision(1, ScalingReason.NOT_WORTH_A_START)
+
+
+def test_what_was_learned_is_that_of_the_last_report_that_says_so():
+    old, new = ({NAME: Capacity(1, cold_start=ColdStart(seconds, 3))} for seconds in (60.0, 90.0))
+    loads = [Load("a", 9.0, replicas=new), Load("b", 7.0, replicas=old), Load("c", 10.0)]
+    reading = ScalingInputs(NOTHING, loads, Capacity(0))
+    assert (reading.learned(NAME), reading.learned("another")) == (ColdStart(90.0, 3), None)
 
 
 @pytest.mark.parametrize(
