@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from queues.jetstream.client import connection
 # How long an example may take, or its data to be drawn, says something of the machine and nothing of the law.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Ten thousand tests are millions of objects that stay: the collector walks them while they are made, and finds nothing.
+gc.disable()
 
 ENGINES = "tests/e2e"
 """Its tests use one Ray with three engines, which take minutes to start and 10 GiB of memory: one process runs them."""
@@ -43,6 +47,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> EnginesInOne
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest: the engines, then other whole processes; the rest fills the gaps."""
     items.sort(key=_rank)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look at what tests make, and never again at the tests and the modules."""
+    gc.freeze()
+    gc.enable()
 
 
 def _rank(item: pytest.Item) -> int:

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
-from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+from when_used import WhenUsed
 
 from deployments import profiles
 from deployments.profiles import HERE, Profile, llm_config, model, models
 from fleet.model.errors import ConfigError
 from fleet.settings.documents import load_rules
+
+cpu_attention = WhenUsed("vllm.v1.attention.backends.cpu_attn")
 
 TARGETS = {"llama-8b", "mixtral-8x7b", "llama-70b"}
 
@@ -77,7 +79,7 @@ def test_the_local_cache_holds_a_full_engine_of_short_chats():
 def test_a_block_of_the_local_cache_is_shorter_than_a_prompt_and_of_a_size_that_the_cpu_kernels_take(target):
     block = model(Profile.LOCAL, target).engine["block_size"]
     assert block <= 64
-    assert CPUAttentionBackend.supports_block_size(block)
+    assert cpu_attention.CPUAttentionBackend.supports_block_size(block)
 
 
 @pytest.mark.proves("vLLM and Ray accept the engine arguments of every model of both profiles", how="schema")

@@ -19,10 +19,9 @@ class Ring:
 
 
 @pytest.fixture(autouse=True)
-def collector_as_before() -> Iterator[None]:
+def thresholds_as_before() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
-    gc.unfreeze()
     gc.set_threshold(*thresholds)
 
 

@@ -9,17 +9,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionResponse
-from vllm.entrypoints.serve.engine.protocol import ErrorInfo, ErrorResponse
-from vllm.exceptions import QueueOverflowError, VLLMValidationError
-from vllm.logprobs import FlatLogprobs
-from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-from vllm.v1.metrics.stats import RequestStateStats
+from when_used import WhenUsed
 
-from deployments.replica.chat import CANDIDATES, Chat, features_of
-from deployments.replica.failures import failure_of
 from fleet.model.attempt import Answer, EngineTimes, Failure, FailureKind, Usage
+
+chat = WhenUsed("deployments.replica.chat")
+failures = WhenUsed("deployments.replica.failures")
+openai_layer = WhenUsed("vllm.entrypoints.openai.chat_completion.protocol")
+openai_errors = WhenUsed("vllm.entrypoints.serve.engine.protocol")
+vllm_errors = WhenUsed("vllm.exceptions")
+engine_errors = WhenUsed("vllm.v1.engine.exceptions")
+logprobs = WhenUsed("vllm.logprobs")
+outputs = WhenUsed("vllm.outputs")
+stats = WhenUsed("vllm.v1.metrics.stats")
 
 CONTEXT = 64
 PROMPT = [1, 2, 3, 4, 5, 6, 7]
@@ -37,8 +39,8 @@ class Tokens:
         )
 
 
-def flat(*positions: list[float]) -> FlatLogprobs:
-    found = FlatLogprobs()
+def flat(*positions: list[float]) -> Any:
+    found = logprobs.FlatLogprobs()
     for values in positions:
         found.append_fast(list(range(len(values))), values, iter(range(len(values))), [None] * len(values))
     return found
@@ -56,8 +58,8 @@ class Engine:
             render_chat_request=self.render,
         )
         self._engine_client = SimpleNamespace(generate=self.generate)
-        self.output = CompletionOutput(0, text, list(ids), None, logprobs, finish_reason=finish_reason)
-        self.stats: RequestStateStats | None = None
+        self.output = outputs.CompletionOutput(0, text, list(ids), None, logprobs, finish_reason=finish_reason)
+        self.stats: Any = None
         self.raising = raising
         self.rendered: Any = ([], [{"prompt_token_ids": PROMPT}])
         self.response: Any = None
@@ -67,14 +69,14 @@ class Engine:
         self.request = request
         return self.rendered
 
-    async def generate(self, prompt: Any, params: Any, request_id: str, priority: int) -> AsyncIterator[RequestOutput]:
+    async def generate(self, prompt: Any, params: Any, request_id: str, priority: int) -> AsyncIterator[Any]:
         self.params, self.priority = params, priority
         if self.raising == "never":
             await asyncio.Event().wait()
         if self.raising is not None:
             raise self.raising
         told = {"metrics": self.stats, "num_cached_tokens": 4}
-        yield RequestOutput(request_id, None, prompt["prompt_token_ids"], None, [self.output], True, **told)
+        yield outputs.RequestOutput(request_id, None, prompt["prompt_token_ids"], None, [self.output], True, **told)
 
     async def chat(self, request: Any) -> AsyncIterator[Any]:
         self.asked.append(request)
@@ -82,7 +84,7 @@ class Engine:
 
 
 async def answer(engine: Engine, confidence: bool = False, timeout_seconds: float = 5.0, **body: Any) -> Any:
-    return await Chat(engine, "llama-8b", confidence).answer(BODY | body, timeout_seconds)
+    return await chat.Chat(engine, "llama-8b", confidence).answer(BODY | body, timeout_seconds)
 
 
 async def test_an_answer_has_text_usage_and_the_word_for_why_it_ended():
@@ -91,7 +93,7 @@ async def test_an_answer_has_text_usage_and_the_word_for_why_it_ended():
 
 async def test_an_answer_says_how_long_the_engine_took_for_what():
     engine = Engine()
-    engine.stats = RequestStateStats(3, 1_790_000_000.5, 10.0, 10.25, 10.75, 12.0, 0.875)
+    engine.stats = stats.RequestStateStats(3, 1_790_000_000.5, 10.0, 10.25, 10.75, 12.0, 0.875)
 
     assert (await answer(engine)).engine == EngineTimes(1_790_000_000.5, 0.875, 0.25, 0.5, 1.25)
 
@@ -99,7 +101,7 @@ async def test_an_answer_says_how_long_the_engine_took_for_what():
 async def test_an_engine_that_keeps_no_statistics_or_made_no_token_has_no_times():
     engine = Engine()
     assert (await answer(engine)).engine is None
-    engine.stats = RequestStateStats(0, 1_790_000_000.5, 10.0)
+    engine.stats = stats.RequestStateStats(0, 1_790_000_000.5, 10.0)
     assert (await answer(engine)).engine is None
 
 
@@ -168,7 +170,7 @@ async def test_how_a_request_is_carried_is_not_the_requests_choice():
 async def test_confidence_asks_for_candidates_and_sends_their_features():
     engine = Engine(logprobs=flat([-0.5, -0.5, -1.5], [-2.0, -0.1, -2.0]))
     found = await answer(engine, confidence=True)
-    assert (engine.params.logprobs, engine.params.flat_logprobs) == (CANDIDATES, True)
+    assert (engine.params.logprobs, engine.params.flat_logprobs) == (chat.CANDIDATES, True)
     assert (found.features.count, found.features.sum, found.features.min) == (2, -2.5, -2.0)
     assert found.features.margin == pytest.approx((1.0 + 1.9) / 2)
 
@@ -178,9 +180,9 @@ async def test_without_confidence_there_are_no_features():
 
 
 def test_a_token_the_grammar_forces_has_no_rival():
-    forced = features_of(flat([0.0, 0.0, -inf, -inf]))
+    forced = chat.features_of(flat([0.0, 0.0, -inf, -inf]))
     assert (forced.margin, forced.entropy) == (0.0, 0.0)
-    even = features_of(flat([log(0.5), log(0.5), log(0.5), -inf]))
+    even = chat.features_of(flat([log(0.5), log(0.5), log(0.5), -inf]))
     assert even.entropy == pytest.approx(log(2))
 
 
@@ -210,22 +212,30 @@ async def test_a_bad_request_is_refused_by_field_and_never_quoted(body, field):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("make", "kind"),
     [
-        (VLLMValidationError("This model's maximum context length is 512 tokens", value=SECRET), "context_too_long"),
-        (VLLMValidationError("max_tokens=9 cannot be greater than max_model_len=8", value=SECRET), "context_too_long"),
-        (ValueError("Input length (9) exceeds model's maximum context length (8)."), "context_too_long"),
-        (VLLMValidationError("no such grammar", value=SECRET), "invalid_request"),
-        (QueueOverflowError(), "overloaded"),
-        (EngineDeadError(), "connection"),
-        (EngineGenerateError(SECRET), "internal"),
-        (ZeroDivisionError(SECRET), "internal"),
+        (
+            lambda: vllm_errors.VLLMValidationError("This model's maximum context length is 512 tokens", value=SECRET),
+            "context_too_long",
+        ),
+        (
+            lambda: vllm_errors.VLLMValidationError(
+                "max_tokens=9 cannot be greater than max_model_len=8", value=SECRET
+            ),
+            "context_too_long",
+        ),
+        (lambda: ValueError("Input length (9) exceeds model's maximum context length (8)."), "context_too_long"),
+        (lambda: vllm_errors.VLLMValidationError("no such grammar", value=SECRET), "invalid_request"),
+        (lambda: vllm_errors.QueueOverflowError(), "overloaded"),
+        (lambda: engine_errors.EngineDeadError(), "connection"),
+        (lambda: engine_errors.EngineGenerateError(SECRET), "internal"),
+        (lambda: ZeroDivisionError(SECRET), "internal"),
     ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-async def test_every_error_of_the_engine_has_its_kind_and_quotes_nothing(error, kind):
+async def test_every_error_of_the_engine_has_its_kind_and_quotes_nothing(make, kind):
+    error = make()
     failure = await answer(Engine(raising=error))
-    assert failure == failure_of(error)
+    assert failure == failures.failure_of(error)
     assert failure.kind.value == kind
     assert SECRET not in failure.detail
     assert "\n" not in failure.detail
@@ -234,9 +244,9 @@ async def test_every_error_of_the_engine_has_its_kind_and_quotes_nothing(error, 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 
 
-def response(**message: Any) -> ChatCompletionResponse:
+def response(**message: Any) -> Any:
     candidates = [{"token": t, "logprob": p} for t, p in (("a", -0.5), ("b", -1.5))]
-    return ChatCompletionResponse.model_validate(
+    return openai_layer.ChatCompletionResponse.model_validate(
         {
             "model": "llama-8b",
             "choices": [
@@ -265,7 +275,7 @@ async def test_a_request_with_tools_takes_the_openai_layer_and_keeps_features():
     assert found.message == {"role": "assistant", "tool_calls": [call]}
     assert (found.finish_reason, found.usage) == ("tool_calls", Usage(7, 3, 4))
     assert found.features.margin == pytest.approx(1.0)
-    assert (engine.asked[0].logprobs, engine.asked[0].top_logprobs) == (True, CANDIDATES)
+    assert (engine.asked[0].logprobs, engine.asked[0].top_logprobs) == (True, chat.CANDIDATES)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +289,7 @@ async def test_a_request_with_tools_takes_the_openai_layer_and_keeps_features():
 )
 async def test_an_error_response_has_its_kind_on_both_paths(code, message, kind):
     engine = Engine()
-    refusal = ErrorResponse(error=ErrorInfo(message=message, type="x", code=code))
+    refusal = openai_errors.ErrorResponse(error=openai_errors.ErrorInfo(message=message, type="x", code=code))
     engine.response = engine.rendered = refusal
     assert await answer(engine) == Failure(kind, message)
     assert await answer(engine, tools=TOOLS) == Failure(kind, message)

@@ -6,14 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.request import RequestStatus
+from when_used import WhenUsed
 
-from deployments.replica import precedence
-from deployments.replica.precedence import MAX_OWED_SECONDS, AsyncLaneScheduler, LaneScheduler, Owed, scheduler_for
 from fleet.model.call import PRIORITY
 from fleet.model.job import Lane
+
+precedence = WhenUsed("deployments.replica.precedence")
+schedulers = WhenUsed("vllm.v1.core.sched.scheduler")
+async_schedulers = WhenUsed("vllm.v1.core.sched.async_scheduler")
+requests = WhenUsed("vllm.v1.request")
 
 MAX_RUNNING = 8
 
@@ -32,16 +33,18 @@ class Bed:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
-        monkeypatch.setattr(precedence, "time", self.clock)
-        monkeypatch.setattr(Scheduler, "schedule", lambda scheduler, throttle: self._step(scheduler))
-        self.scheduler = LaneScheduler.__new__(LaneScheduler)
+        monkeypatch.setattr("deployments.replica.precedence.time", self.clock)
+        monkeypatch.setattr(schedulers.Scheduler, "schedule", lambda scheduler, throttle: self._step(scheduler))
+        self.scheduler = precedence.LaneScheduler.__new__(precedence.LaneScheduler)
         vars(self.scheduler).update(requests={}, running=[], current_step=0, max_num_running_reqs=MAX_RUNNING)
-        self.scheduler._owed = Owed()
+        self.scheduler._owed = precedence.Owed()
 
-    def add(self, lane: Lane, status: RequestStatus = RequestStatus.RUNNING) -> SimpleNamespace:
-        request = SimpleNamespace(lane=lane, priority=PRIORITY[lane], status=status, next_decode_eligible_step=0)
+    def add(self, lane: Lane, status: str = "RUNNING") -> SimpleNamespace:
+        request = SimpleNamespace(
+            lane=lane, priority=PRIORITY[lane], status=requests.RequestStatus[status], next_decode_eligible_step=0
+        )
         self.scheduler.requests[str(len(self.scheduler.requests))] = request
-        if status is RequestStatus.RUNNING:
+        if status == "RUNNING":
             self.scheduler.running.append(request)
         return request
 
@@ -76,8 +79,8 @@ def test_the_other_lanes_sit_out_the_steps_of_an_interactive_request_and_no_more
 
 def test_an_interactive_request_is_admitted_and_no_other_with_it(bed):
     bed.add(Lane.BULK)
-    bed.add(Lane.BULK, RequestStatus.WAITING)
-    bed.add(Lane.INTERACTIVE, RequestStatus.WAITING)
+    bed.add(Lane.BULK, "WAITING")
+    bed.add(Lane.INTERACTIVE, "WAITING")
     assert bed.step() == ([], [Lane.INTERACTIVE])
     assert bed.scheduler.max_num_running_reqs == MAX_RUNNING
 
@@ -85,20 +88,20 @@ def test_an_interactive_request_is_admitted_and_no_other_with_it(bed):
 def test_without_interactive_requests_everyone_runs(bed):
     bed.add(Lane.BULK)
     bed.add(Lane.STANDARD)
-    bed.add(Lane.BULK, RequestStatus.WAITING)
+    bed.add(Lane.BULK, "WAITING")
     assert bed.step() == ([Lane.BULK, Lane.STANDARD], [Lane.BULK])
 
 
 def test_a_full_engine_goes_on_so_that_room_is_made(bed):
     for _ in range(MAX_RUNNING):
         bed.add(Lane.BULK)
-    bed.add(Lane.INTERACTIVE, RequestStatus.WAITING)
+    bed.add(Lane.INTERACTIVE, "WAITING")
     assert bed.step() == ([Lane.BULK] * MAX_RUNNING, [])
 
 
 def test_nobody_sits_out_for_a_request_that_cannot_be_computed_yet(bed):
     bed.add(Lane.BULK)
-    bed.add(Lane.INTERACTIVE, RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR)
+    bed.add(Lane.INTERACTIVE, "WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR")
     assert bed.step() == ([Lane.BULK], [])
 
 
@@ -107,12 +110,12 @@ def test_a_steady_stream_of_interactive_requests_leaves_the_others_half_of_the_t
     bed.add(Lane.INTERACTIVE)
     steps = [Lane.BULK in bed.step(0.1)[0] for _ in range(1000)]
     first = steps.index(True)
-    assert first * 0.1 == pytest.approx(MAX_OWED_SECONDS, abs=0.11)
+    assert first * 0.1 == pytest.approx(precedence.MAX_OWED_SECONDS, abs=0.11)
     assert sum(steps[first:]) / len(steps[first:]) == pytest.approx(0.5, abs=0.01)
 
 
 def test_what_is_owed_is_forgiven_while_the_others_run():
-    owed = Owed()
+    owed = precedence.Owed()
     assert owed.step(100.0, wanted=True)
     assert owed.step(100.4, wanted=False) is False
     assert owed.seconds == pytest.approx(0.4)
@@ -123,6 +126,6 @@ def test_what_is_owed_is_forgiven_while_the_others_run():
 
 
 def test_the_scheduler_is_the_one_that_vllm_would_take():
-    assert issubclass(scheduler_for(asynchronous=True), AsyncScheduler)
-    assert not issubclass(scheduler_for(asynchronous=False), AsyncScheduler)
-    assert scheduler_for(asynchronous=True) is AsyncLaneScheduler
+    assert issubclass(precedence.scheduler_for(asynchronous=True), async_schedulers.AsyncScheduler)
+    assert not issubclass(precedence.scheduler_for(asynchronous=False), async_schedulers.AsyncScheduler)
+    assert precedence.scheduler_for(asynchronous=True) is precedence.AsyncLaneScheduler

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from when_used import WhenUsed
 
-from deployments.standins.answering import answer_all, load
 from deployments.standins.tasks import SIMPLE_TASKS, TASKS, examples
-from deployments.standins.tokenizer import shared_tokenizer
+
+answering = WhenUsed("deployments.standins.answering")
+tokenizers = WhenUsed("deployments.standins.tokenizer")
 
 WEIGHTS = Path(__file__).parents[3] / "deployments" / "standins" / "weights"
 MODELS = ("llama-8b", "mixtral-8x7b", "llama-70b")
@@ -64,7 +66,7 @@ def test_the_three_models_share_one_tokenizer() -> None:
 
 
 def test_the_chat_template_takes_all_roles_and_lists_of_text_parts() -> None:
-    tokenizer = shared_tokenizer()
+    tokenizer = tokenizers.shared_tokenizer()
     assert tokenizer.apply_chat_template(CHAT, tokenize=False) == RENDERED
     prompted = tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
     assert prompted == RENDERED + "<|start_header_id|>assistant<|end_header_id|>\n"
@@ -72,12 +74,12 @@ def test_the_chat_template_takes_all_roles_and_lists_of_text_parts() -> None:
 
 @pytest.mark.parametrize("text", ["Zoë & Ümit: 你好 🙂", "  spaces\n\n\tand tabs ", "0123456789"])
 def test_any_text_survives_the_tokenizer(text: str) -> None:
-    tokenizer = shared_tokenizer()
+    tokenizer = tokenizers.shared_tokenizer()
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
 def test_the_small_model_reaches_its_score_on_a_sample() -> None:
-    model, tokenizer = load(WEIGHTS / "llama-8b")
+    model, tokenizer = answering.load(WEIGHTS / "llama-8b")
     asked = [one for task in SIMPLE_TASKS for one in examples("heldout", seed=11, n=8, task=task)]
-    answers = list(answer_all(model, tokenizer, asked))
+    answers = list(answering.answer_all(model, tokenizer, asked))
     assert sum(answer.correct for answer in answers) / len(answers) >= 0.85
