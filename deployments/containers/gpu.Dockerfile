@@ -11,7 +11,7 @@ RUN python -m venv /opt/fleet
 ENV PATH=/opt/fleet/bin:$PATH
 WORKDIR /src
 COPY deployments/containers/gpu.lock gpu.lock
-RUN pip install --no-deps -r gpu.lock
+RUN pip install --no-deps --require-hashes -r gpu.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY fleet fleet
 COPY policies policies

@@ -48,7 +48,9 @@ def stage(file: str, name: str) -> Stage:
 
 def lock(path: Path) -> dict[str, str]:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    return {
+        canonicalize_name(name): version.split()[0] for name, _, version in (line.partition("==") for line in lines)
+    }
 
 
 GPU_LOCK = lock(CONTAINERS / "gpu.lock")
@@ -118,6 +120,14 @@ def test_every_version_in_an_image_comes_from_a_lock(file):
             for command in (part.strip() for part in line.split("&&")):
                 if "pip install" in command:
                     assert "--no-deps" in command or "-c requirements/cpu.lock" in command, command
+
+
+@pytest.mark.proves("No package of the GPU image can be another file than the one that was locked", how="lint")
+def test_every_package_of_the_gpu_image_is_known_by_its_hash():
+    lines = [line for line in (CONTAINERS / "gpu.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"\S+==\S+( --hash=sha256:[0-9a-f]{64}){1,2}", line) for line in lines)
+    [command] = [rest for each in stages("gpu.Dockerfile") for rest in each.all("RUN") if "gpu.lock" in rest]
+    assert "--require-hashes" in command
 
 
 @pytest.mark.proves("The lock of the GPU image holds everything the project asks for", how="lint")
