@@ -22,5 +22,5 @@ def test_versions_and_dates_go_down() -> None:
 
 
 def test_images_are_tagged_with_the_version() -> None:
-    tags = (ROOT / "deployments" / "kubernetes" / "kustomization.yaml").read_text()
+    tags = (ROOT / "deployments" / "kubernetes" / "common" / "kustomization.yaml").read_text()
     assert f"newTag: {CHAPTERS[0][0]}" in tags
