@@ -20,8 +20,8 @@ COPY deployments deployments
 RUN pip install --no-deps --no-build-isolation .
 
 FROM python:3.11.13-slim-bookworm
-# gcc: Triton compiles its kernels where they run. wget: the probes of KubeRay. procps: `ray stop`.
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 procps wget \
+# g++: Triton and torch compile their kernels where they run. wget: the probes of KubeRay. procps: `ray stop`.
+RUN apt-get update && apt-get install -y --no-install-recommends g++ libnuma1 procps wget \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=environment /opt/fleet /opt/fleet
 RUN useradd --uid 1000 --create-home fleet

@@ -7,6 +7,7 @@ from typing import Any
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
+from deployments.replica.compilers import require_compilers
 from deployments.replica.precedence import scheduler_for
 
 
@@ -57,6 +58,8 @@ class FleetEngine(VLLMEngine):  # type: ignore[misc]  # Ray ships no types
     def _start_async_llm_engine(self, engine_args: Any, engine_config: Any, placement_group: Any) -> Any:
         if engine_config.device_config.device_type == "cpu":
             engine_config.parallel_config.distributed_executor_backend = "uni"
+        else:
+            require_compilers()  # all cards of a replica are in this machine
         scheduling = engine_config.scheduler_config
         scheduling.scheduler_cls = scheduler_for(scheduling.async_scheduling)
         return super()._start_async_llm_engine(engine_args, engine_config, placement_group)
