@@ -20,6 +20,9 @@ from deployments.serve.declared import CONSOLE, DISPATCHER, GATEWAY
 HOST_CPUS = 0.1
 """Logical CPUs of the dispatcher: a fraction, because it must find room on a laptop beside three models."""
 
+NODE_SHARE = 0.001
+"""What a process takes of the resource that picks its node; a node offers one, which is room for a thousand."""
+
 MAX_REQUESTS = 200
 """Requests that the console answers at once, open streams among them; more wait in Serve's proxy."""
 
@@ -62,13 +65,24 @@ def build_model(args: Mapping[str, Any]) -> serve.Application:
 
 
 class HostArguments(BaseModel):
-    """The `args` of the dispatcher in a deploy file. `factory` is `module:function` of a `deployments.host.Worker`."""
+    """The `args` of the dispatcher in a deploy file. `factory` is `module:function` of a `deployments.host.Worker`.
+
+    `node` names the Ray resource of the nodes that it may run on. Without it Serve spreads the replicas over all nodes,
+    and any of them keeps a machine with cards from being idle.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     factory: str
     environment: Mapping[str, str] = Field(default_factory=dict)
     replicas: int = Field(default=1, gt=0)
+    node: str | None = Field(default=None, min_length=1)
+
+    @property
+    def actor_options(self) -> dict[str, Any]:
+        """Return the options of Ray for a replica: its CPUs, its environment, and where it may run."""
+        options = {"num_cpus": HOST_CPUS, "runtime_env": {"env_vars": dict(self.environment)}}
+        return options if self.node is None else {**options, "resources": {self.node: NODE_SHARE}}
 
 
 def build_host(args: Mapping[str, Any]) -> serve.Application:
@@ -78,21 +92,15 @@ def build_host(args: Mapping[str, Any]) -> serve.Application:
         ServedWorkerHost,
         name=DISPATCHER,
         num_replicas=chosen.replicas,
-        ray_actor_options={"num_cpus": HOST_CPUS, "runtime_env": {"env_vars": dict(chosen.environment)}},
+        ray_actor_options=chosen.actor_options,
         health_check_period_s=HEALTH_CHECK_SECONDS,
         graceful_shutdown_timeout_s=GRACE_SECONDS,
     )
     return deployment.bind(chosen.factory)
 
 
-class WebArguments(BaseModel):
-    """The `args` of a web server in a deploy file. `factory` is `module:function` of its ASGI application."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    factory: str
-    environment: Mapping[str, str] = Field(default_factory=dict)
-    replicas: int = Field(default=1, gt=0)
+class WebArguments(HostArguments):
+    """The `args` of a web server in a deploy file, as a dispatcher's. `factory` makes its ASGI application."""
 
 
 def build_console(args: Mapping[str, Any]) -> serve.Application:
@@ -117,7 +125,7 @@ def _web(name: str, max_requests: int, args: Mapping[str, Any]) -> serve.Applica
         serve.ingress(build)(),
         name=name,
         num_replicas=chosen.replicas,
-        ray_actor_options={"num_cpus": HOST_CPUS, "runtime_env": {"env_vars": dict(chosen.environment)}},
+        ray_actor_options=chosen.actor_options,
         # Streams stay open: one that a visitor forgot about must not keep others out.
         max_ongoing_requests=max_requests,
     )

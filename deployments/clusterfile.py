@@ -3,13 +3,15 @@
     python -m deployments.clusterfile [cluster.yaml]
 
 Ray's own schema checks the form. This checks that machines exist and have the resources claimed, that one machine has
-room for every model of the profile `gpu`, and that no model may be placed where its memory does not suffice. Not
-checked: quotas, zones, images, roles, prices.
+room for every model of the profile `gpu`, that no model may be placed where its memory does not suffice or where it
+costs more than it must, and that nothing is left to chance which Ray would choose by itself. What is allowed but not
+wise is printed as a warning. Not checked: quotas, zones, roles, what is in the images, today's prices.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import Any, Final
 
 import yaml
 
-from deployments.placement import CARD_80GB, LARGE_CARD_GIB, NodeType, machines, misplaced
+from deployments.placement import CARDS, CPU_NODE, NodeType, machines, misplaced
+from deployments.profiles import GRACE_SECONDS
 
 VCPUS: Final[Mapping[str, int]] = {
     "m7i.large": 2,
@@ -36,6 +39,12 @@ VCPUS: Final[Mapping[str, int]] = {
 }
 """vCPUs of every machine a cluster file may name; `policies/capacity/machines.yaml` knows the cards in them."""
 
+NETWORK: Final = {"SubnetIds": "subnet", "SecurityGroupIds": "sg"}
+"""The fields of a node's configuration that Ray fills with what it finds or makes, and how the ids there begin."""
+
+DRAIN: Final = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+"""The seconds for which `ray start --block` drains its node on SIGTERM (Ray 2.60: 30). Without --block it does not."""
+
 SPOT_PROVIDER: Final = "deployments.aws.SpotFirstProvider"
 
 Described = Mapping[str, Any]
@@ -52,11 +61,13 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     nodes = [_node_type(name, each, config["max_workers"]) for name, each in workers.items()]
     return [
         *_head(config["head_node_type"], described[config["head_node_type"]]),
+        *(line for name, each in described.items() for line in _network(name, each)),
         *(line for name, each in described.items() for line in _claims(name, each)),
         *(line for name, each in workers.items() for line in _numbers(name, each, config["max_workers"])),
         *_market(config),
         *_zones(config["provider"]),
         *_login(config),
+        *_drain(config),
         *misplaced(nodes, config["max_workers"]),
     ]
 
@@ -68,9 +79,8 @@ def _unknown(name: str, described: Described) -> Iterator[str]:
 
 
 def _node_type(name: str, described: Described, most: int) -> NodeType:
-    instance, rented = described["node_config"]["InstanceType"], machines()
-    card = rented.gpu_of(instance) if instance in rented.instances else None
-    return NodeType(name, described["resources"], described.get("max_workers", most), card)
+    most = described.get("max_workers", most)
+    return NodeType.rented(name, described["resources"], most, described["node_config"]["InstanceType"])
 
 
 def _head(name: str, described: Described) -> Iterator[str]:
@@ -78,14 +88,27 @@ def _head(name: str, described: Described) -> Iterator[str]:
         yield f"{_path(name)}: the head must have no card: it must not be taken away, nor cost what a card costs"
     if described.get("max_workers", 0):
         yield f"{_path(name)}.max_workers: must be 0: there is one head"
+    if described["resources"].get(CPU_NODE, 0) < 1:
+        yield f"{_path(name)}.resources.{CPU_NODE}: must be 1: dispatchers run only where it is offered"
+
+
+def _network(name: str, described: Described) -> Iterator[str]:
+    for field, kind in NETWORK.items():
+        ids = described["node_config"].get(field) or []
+        strange = [each for each in ids if not re.fullmatch(rf"{kind}-[0-9a-f]{{8,17}}", str(each))]
+        if not ids:
+            yield f"{_path(name)}.node_config.{field}: must name your own, {kind}-…: Ray would take what it finds"
+        elif strange:
+            yield f"{_path(name)}.node_config.{field}: {strange[0]} must be an id of yours, as {kind}-0123456789abcdef0"
 
 
 def _claims(name: str, described: Described) -> Iterator[str]:
     """Yield resources that the machine does not have. Claiming less than it has is a choice."""
     instance, rented = described["node_config"]["InstanceType"], machines()
     cards = rented.instances[instance].gpus if instance in rented.instances else 0
-    large = cards if cards and rented.gpu_of(instance).memory_gib >= LARGE_CARD_GIB else 0
-    for resource, there in (("CPU", VCPUS[instance]), ("GPU", cards), (CARD_80GB, large)):
+    memory_gib = rented.gpu_of(instance).memory_gib if cards else 0.0
+    kinds = {kind: cards if memory_gib >= least else 0 for kind, least in CARDS.items()}
+    for resource, there in {"CPU": VCPUS[instance], "GPU": cards, **kinds, CPU_NODE: 0 if cards else 1}.items():
         claimed = described["resources"].get(resource, 0)
         if claimed > there:
             yield f"{_path(name)}.resources.{resource}: {claimed} is more than the {there} of {instance}"
@@ -122,6 +145,24 @@ def _login(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{field}: must set RAY_AUTH_MODE=token: whoever reaches Ray without a login runs code on it"
 
 
+def _drain(config: Mapping[str, Any]) -> Iterator[str]:
+    for field in ("head_start_ray_commands", "worker_start_ray_commands"):
+        for command in config[field]:
+            found = re.search(rf"\b{DRAIN}=([0-9]+)", command)
+            if "--block" in command and (found is None or int(found[1]) < GRACE_SECONDS):
+                yield f"{field}: --block needs {DRAIN} of {GRACE_SECONDS:g} or more: a call may take as long"
+
+
+def warnings(config: Mapping[str, Any]) -> list[str]:
+    """Return one line for each choice of a file without problems that is allowed but not wise."""
+    return [
+        f"{_path(name)}.node_config.ImageId: {each['node_config'].get('ImageId')!r} is another image tomorrow; "
+        "write the ami-… that you have tried"
+        for name, each in config["available_node_types"].items()
+        if not str(each["node_config"].get("ImageId")).startswith("ami-")
+    ]
+
+
 def _path(name: str) -> str:
     return f"available_node_types.{name}"
 
@@ -142,12 +183,13 @@ def refused_by_ray(config: Mapping[str, Any]) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print every fault, and return the exit status: 1 if there is one."""
+    """Print every fault, or else the warnings, and return the exit status: 1 if there is a fault."""
     path = Path(arguments[0] if arguments else "cluster.yaml")
     config = yaml.safe_load(path.read_text())
     refused = refused_by_ray(config)
     found = problems(config) if refused is None else [refused]
-    for line in found or ["nothing wrong that can be known without asking AWS"]:
+    unwise = [] if found else [f"warning: {line}" for line in warnings(config)]
+    for line in [*unwise, *(found or ["nothing wrong that can be known without asking AWS"])]:
         sys.stdout.write(f"{path}: {line}\n")
     return 1 if found else 0
 

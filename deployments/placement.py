@@ -21,22 +21,39 @@ from policies.capacity.memory import KvDtype, Quantization, ReplicaMemory, memor
 
 CAPACITY: Final = Path(policies.capacity.__file__).parent
 
-CARD_80GB: Final = "card_80gb"
-"""The resource in the profile that stands for one card of 80 GB or more."""
+CARD_24GB: Final = "card_24gb"
 
-LARGE_CARD_GIB: Final = 80e9 / 2**30
+CARD_80GB: Final = "card_80gb"
+
+CARDS: Final = {CARD_24GB: 21.0, CARD_80GB: 74.0}
+"""The resources of the profile that stand for one card each, with the minimum memory in GiB of such a card."""
+
+CPU_NODE: Final = "cpu_node"
+"""The resource of the nodes without cards, which dispatchers ask for: beside a model one would keep the card."""
 
 Resources = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeType:
-    """Nodes of one kind: the `resources` of each, and at most `most` of them. `card` is None if they have none."""
+    """Nodes of one kind: the `resources` of each, and at most `most` of them. `card` is None if they have none.
+
+    `usd_per_hour` is the price of a node on demand; 0 where nobody knows it, which no other node is dearer than.
+    """
 
     name: str
     resources: Resources
     most: int
     card: Gpu | None
+    usd_per_hour: float = 0.0
+
+    @classmethod
+    def rented(cls, name: str, resources: Resources, most: int, instance: str) -> NodeType:
+        """Return the nodes of a kind that are such machines, with their card and price where the machine is known."""
+        known = machines().instances
+        if instance not in known:
+            return cls(name, resources, most, None)
+        return cls(name, resources, most, machines().gpu_of(instance), known[instance].usd_per_hour)
 
 
 @cache
@@ -61,7 +78,7 @@ def memory(target: str, described: ModelProfile, card: Gpu) -> ReplicaMemory:
 
 
 def misplaced(workers: Sequence[NodeType], most: int) -> list[str]:
-    """Yield a line for each model with no room, too little, or a place too small, and for each useless node.
+    """Return a line for each model with no room, too little, or a place too small or too dear, and each useless node.
 
     `most` bounds the nodes of all kinds together.
     """
@@ -79,6 +96,7 @@ def _placing(target: str, described: ModelProfile, workers: Sequence[NodeType]) 
     if not any(_fits(whole, node.resources) for node in workers if node.most):
         wanted = ", ".join(f"{number:g} {name}" for name, number in whole.items())
         yield f"{target}: no node has room for a replica ({wanted})"
+    yield from _too_dear(target, whole, workers)
     for node in workers:
         # Ray packs the bundles of a replica as it can: if no node has room for all, several with room for one will do.
         if node.card is not None and any(_fits(each, node.resources) for each in reserved):
@@ -94,10 +112,22 @@ def _too_small(target: str, described: ModelProfile, node: str, card: Gpu) -> It
         )
 
 
+def _too_dear(target: str, whole: Resources, workers: Sequence[NodeType]) -> Iterator[str]:
+    """Yield the nodes that a replica would hold although cheaper ones have room: Ray knows no prices."""
+    places = [node for node in workers if node.most and _fits(whole, node.resources)]
+    cheapest = min(places, key=lambda node: node.usd_per_hour, default=None)
+    for node in places:
+        if cheapest is not None and node.usd_per_hour > cheapest.usd_per_hour:
+            yield (
+                f"{target}: may settle on {node.name} at ${node.usd_per_hour:.2f} an hour, though {cheapest.name} has "
+                f"room at ${cheapest.usd_per_hour:.2f}; ask in profiles.yaml for a resource of {cheapest.name} alone"
+            )
+
+
 def _idle(workers: Sequence[NodeType]) -> Iterator[str]:
     wanted = [_together(bundles(each)) for each in models(Profile.GPU).values()]
     for node in workers:
-        if not any(_fits(needed, node.resources) for needed in wanted):
+        if CPU_NODE not in node.resources and not any(_fits(needed, node.resources) for needed in wanted):
             yield f"{node.name}: no model fits there, so no such node is ever used"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deployments.placement import CARD_80GB, LARGE_CARD_GIB
+from deployments.placement import CARDS
 from deployments.profiles import Profile, models
 from fleet.model.errors import ConfigError, FleetError
 
@@ -64,8 +64,8 @@ def hub_models(targets: Sequence[str] = ()) -> list[HubModel]:
 
 def fitting(wanted: Sequence[HubModel], card_gib: float) -> list[HubModel]:
     """Return the models that may be placed on cards of so much memory, in GiB."""
-    described = models(Profile.GPU)
-    return [each for each in wanted if card_gib >= LARGE_CARD_GIB or CARD_80GB not in described[each.target].worker]
+    workers = {name: each.worker for name, each in models(Profile.GPU).items()}
+    return [each for each in wanted if all(card_gib >= CARDS[kind] for kind in CARDS if kind in workers[each.target])]
 
 
 def card_gib() -> float:

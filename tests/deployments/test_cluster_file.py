@@ -13,16 +13,28 @@ from ray.core.generated.autoscaler_pb2 import GangResourceRequest, ResourceReque
 
 import deployments
 from deployments.app import build_model
-from deployments.clusterfile import VCPUS, main, problems, refused_by_ray
-from deployments.placement import CARD_80GB, bundles, machines
+from deployments.clusterfile import DRAIN, VCPUS, main, problems, refused_by_ray, warnings
+from deployments.placement import CARD_80GB, CPU_NODE, bundles, machines
 from deployments.profiles import Profile, model, models
 
 FILE = Path(deployments.__file__).parents[1] / "cluster.yaml"
 
 
+SHIPPED = yaml.safe_load(FILE.read_text())
+
+NODES = "available_node_types"
+
+AMI = "ami-0123456789abcdef0"
+
+
 @pytest.fixture
 def config():
-    return yaml.safe_load(FILE.read_text())
+    """The file as its owner has filled it in."""
+    config = copy.deepcopy(SHIPPED)
+    for described in config["available_node_types"].values():
+        subnets = [f"subnet-0123456789abcdef{number}" for number in range(len(described["node_config"]["SubnetIds"]))]
+        described["node_config"] |= {"SubnetIds": subnets, "SecurityGroupIds": ["sg-0a1b2c3d"], "ImageId": AMI}
+    return config
 
 
 def changed(config, path, value):
@@ -60,8 +72,58 @@ def test_ray_accepts_the_form_of_the_file(config):
     assert refused_by_ray(config) is None
 
 
-def test_nothing_is_wrong_with_the_file(config):
-    assert problems(config) == []
+def test_nothing_is_wrong_with_the_file_once_it_is_filled_in(config):
+    assert problems(config) == warnings(config) == []
+
+
+@pytest.mark.proves("A cluster file for AWS with subnets or security groups left to chance is refused", how="lint")
+def test_the_file_as_it_is_shipped_lacks_what_only_its_owner_knows():
+    assert problems(SHIPPED) == [
+        f"available_node_types.{name}.node_config.{field}: {placeholder} must be an id of yours, as {example}"
+        for name in SHIPPED["available_node_types"]
+        for field, placeholder, example in (
+            ("SubnetIds", "subnet-yours-in-1a", "subnet-0123456789abcdef0"),
+            ("SecurityGroupIds", "sg-yours", "sg-0123456789abcdef0"),
+        )
+    ]
+    assert len(SHIPPED["available_node_types"]["head"]["node_config"]["SubnetIds"]) == len(
+        SHIPPED["provider"]["availability_zone"].split(",")
+    )
+
+
+@pytest.mark.proves("An image on AWS that may be another one tomorrow is warned of", how="lint")
+def test_an_image_that_is_not_pinned_is_warned_of(config):
+    image = SHIPPED["available_node_types"]["head"]["node_config"]["ImageId"]
+    [line] = warnings(changed(config, f"{NODES}/head/node_config/ImageId", image))
+    assert line.startswith(f"available_node_types.head.node_config.ImageId: '{image}' is another image tomorrow; ")
+
+
+@pytest.mark.proves("The machine for an engine on AWS has a C++ compiler and the headers of Python", how="lint")
+def test_the_set_up_installs_what_triton_compiles_with():
+    [install] = [command for command in SHIPPED["setup_commands"] if "apt-get" in command]
+    assert {"python3-dev", "g++", "python3-venv"} <= set(install.split())
+
+
+@pytest.mark.proves("A Ray node that drains on SIGTERM has as long as a call may take", how="lint")
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ("--address=head", False),
+        ("--address=head --block", True),
+        (f"--block; {DRAIN}=30", True),
+        (f"--block; {DRAIN}=130", False),
+    ],
+)
+def test_ray_that_drains_its_node_itself_needs_the_time_of_a_call(config, options, refused):
+    field = "worker_start_ray_commands"
+    found = problems(changed(config, field, [f"export RAY_AUTH_MODE=token; ray start {options}"]))
+    assert found == [f"{field}: --block needs {DRAIN} of 130 or more: a call may take as long"] * refused
+
+
+def test_ray_reads_the_setting_by_which_a_node_drains():
+    from ray._private import ray_constants
+
+    assert hasattr(ray_constants, DRAIN)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +141,6 @@ def test_ray_refuses_a_wrong_form_by_the_name_of_the_field(config, path, value, 
     assert re.match(line, refused_by_ray(changed(config, path, value)) or "accepted")
 
 
-NODES = "available_node_types"
-
-
 @pytest.mark.proves("A wrong machine, resource or zone in cluster.yaml is named before anything is bought", how="lint")
 @pytest.mark.parametrize(
     ("path", "value", "line"),
@@ -97,6 +156,15 @@ NODES = "available_node_types"
         (f"{NODES}/a10g/resources/CPU", 5, r"a10g\.resources\.CPU: 5 is more than the 4 of g5\.xlarge"),
         (f"{NODES}/a10g/resources/GPU", 2, r"a10g\.resources\.GPU: 2 is more than the 1 of g5\.xlarge"),
         (f"{NODES}/a10g/resources/card_80gb", 1, r"a10g\.resources\.card_80gb: 1 is more than the 0 of g5\.xlarge"),
+        (f"{NODES}/a100/resources/cpu_node", 1, r"a100\.resources\.cpu_node: 1 is more than the 0 of p4de\.24xlarge"),
+        (f"{NODES}/head/resources/cpu_node", None, r"head\.resources\.cpu_node: must be 1: dispatchers run only where"),
+        (f"{NODES}/a10g/node_config/SubnetIds", None, r"a10g\.node_config\.SubnetIds: must name your own, subnet-…"),
+        (
+            f"{NODES}/a10g/node_config/SecurityGroupIds",
+            [],
+            r"a10g\.node_config\.SecurityGroupIds: must name your own, sg-",
+        ),
+        (f"{NODES}/a10g/node_config/SubnetIds", ["vpc-0a1b2c3d"], r"a10g\..*SubnetIds: vpc-0a1b2c3d must be an id of"),
         (f"{NODES}/a100/min_workers", 3, r"a100\.min_workers: 3 is more than max_workers, 2"),
         (
             "provider/module",
@@ -131,6 +199,32 @@ def test_cards_of_40_gb_cannot_pass_for_larger_ones(config):
 
 
 @pytest.mark.proves("The file check counts a replica's cards and CPUs as Serve reserves them", how="real")
+@pytest.mark.proves("A model that may settle on a dearer machine than it needs is reported", how="lint")
+def test_a_small_model_that_may_hold_a_large_machine_is_reported(config):
+    found = problems(changed(config, "available_node_types/a100/resources/card_24gb", 8))
+    assert found == [
+        "llama-8b: may settle on a100 at $27.45 an hour, though a10g has room at $1.01; "
+        "ask in profiles.yaml for a resource of a10g alone"
+    ]
+
+
+@pytest.mark.proves(
+    "Llama 8B settles on no machine with cards of 80 GB while one of 24 GB may be had", how="fake nodes"
+)
+def test_ray_would_launch_no_large_machine_for_the_small_model_however_many_replicas_wait(config):
+    small = bundles(model(Profile.GPU, "llama-8b"))
+    assert ray_would_launch(config, *[small] * 4) == {"a10g": 4}
+    without_small = changed(config, "available_node_types/a10g/max_workers", 0)
+    with pytest.raises(AssertionError):
+        ray_would_launch(without_small, small)
+
+
+def test_a_machine_without_cards_may_join_for_dispatchers(config):
+    more = {"resources": {"CPU": 2, CPU_NODE: 1}, "min_workers": 1, "max_workers": 1}
+    more["node_config"] = config["available_node_types"]["head"]["node_config"] | {"InstanceType": "m7i.large"}
+    assert problems(changed(config, "available_node_types/cpu", more)) == []
+
+
 @pytest.mark.parametrize("target", models(Profile.GPU))
 def test_a_replica_is_counted_as_serve_reserves_it(target, outside_ray):
     reserved = build_model({"target": target, "profile": "gpu"})._bound_deployment._replica_config
@@ -167,9 +261,17 @@ def test_every_machine_with_a_price_may_be_named():
 
 
 def test_the_command_prints_what_it_found_and_says_so_in_its_exit_status(config, tmp_path, capsys):
-    assert main([str(FILE)]) == 0
-    assert capsys.readouterr().out == f"{FILE}: nothing wrong that can be known without asking AWS\n"
     path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert main([str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: nothing wrong that can be known without asking AWS\n"
+    path.write_text(yaml.safe_dump(changed(config, f"{NODES}/head/node_config/ImageId", "latest")))
+    assert main([str(path)]) == 0
+    warning, nothing = capsys.readouterr().out.splitlines()
+    assert warning.startswith(f"{path}: warning: available_node_types.head.node_config.ImageId: 'latest' is another")
+    assert nothing.endswith("without asking AWS")
+    assert main([str(FILE)]) == 1
+    assert "subnet-yours-in-1a" in capsys.readouterr().out
     path.write_text(yaml.safe_dump(changed(config, "available_node_types/a10g/resources/CPU", 5)))
     assert main([str(path)]) == 1
     assert (

@@ -77,7 +77,7 @@ def nodes() -> list[NodeType]:
     custom = {"metadata": {"namespace": "fleet", "name": "fleet"}, "spec": CLUSTER}
     read = _derive_autoscaling_config_from_ray_cr(custom)["available_node_types"]
     return [
-        NodeType(name, read[name]["resources"], read[name]["max_workers"], machines().gpu_of(machine(group)))
+        NodeType.rented(name, read[name]["resources"], read[name]["max_workers"], machine(group))
         for name, group in GROUPS.items()
     ]
 

@@ -12,7 +12,8 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 import deployments
-from deployments.app import HostArguments, ModelArguments, build_host, build_model
+from deployments.app import HostArguments, ModelArguments, build_console, build_gateway, build_host, build_model
+from deployments.placement import CPU_NODE
 from deployments.profiles import Profile, models
 from deployments.serve.declared import DISPATCHER, Declared
 from fleet.app.local import DISPATCHER_FACTORY, READINGS_FACTORY
@@ -138,3 +139,15 @@ def test_the_dispatcher_takes_a_tenth_of_a_cpu_and_its_environment_along():
     options = deployment._bound_deployment.ray_actor_options
     assert options["num_cpus"] == 0.1
     assert options["runtime_env"]["env_vars"] == {"FLEET_NATS_URL": "nats://127.0.0.1:4222"}
+    assert "resources" not in options  # on one machine there is nothing to choose
+
+
+@pytest.mark.parametrize("build", [build_host, build_console, build_gateway])
+def test_what_has_no_model_runs_where_its_resource_is_offered(build):
+    deployment = build({"factory": "a:b", "node": CPU_NODE})
+    assert deployment._bound_deployment.ray_actor_options["resources"] == {CPU_NODE: 0.001}
+
+
+def test_the_dispatchers_of_the_gpu_deploy_file_ask_for_a_node_without_cards():
+    *_, dispatcher = deploy_file(Profile.GPU).applications
+    assert HostArguments.model_validate(dispatcher.args).node == CPU_NODE
