@@ -96,10 +96,17 @@ def offline_plain(options: Options) -> list[float]:
 
 def _offline(options: Options, candidates: int | None) -> list[float]:
     os.environ.update({"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"})
-    from vllm import LLM, SamplingParams
+    from vllm import LLM
 
     described = model(Profile.LOCAL, options.target)
     llm = LLM(model=described.weights, **described.engine)
+    return chat_rates(llm, options, candidates)
+
+
+def chat_rates(llm: Any, options: Options, candidates: int | None) -> list[float]:
+    """Return jobs per second of `LLM.chat` of an engine that runs, by round, with so many log-probabilities a token."""
+    from vllm import SamplingParams
+
     chats = [submission.request["messages"] for submission in submissions(options)]
     sampling = SamplingParams(temperature=0, max_tokens=OUTPUT_TOKENS, logprobs=candidates)
     return timed(options, lambda: llm.chat(chats, sampling, use_tqdm=False))
@@ -116,12 +123,13 @@ def handle(options: Options) -> list[float]:
             declared = Declared(Profile.LOCAL, [options.target], confidence=options.confidence)
             cluster.deploy(declared.applications())
             with asyncio.Runner() as runner:
-                return timed(options, lambda: runner.run(_through_handle(options)))
+                return timed(options, lambda: runner.run(through_handle(options)))
         finally:
             cluster.stop()
 
 
-async def _through_handle(options: Options) -> None:
+async def through_handle(options: Options) -> None:
+    """Answer all jobs through the target's Serve handle. Raises: RuntimeError if one fails."""
     from deployments.serve.backend import ray_serve_backend
 
     backend = ray_serve_backend(options.target)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from deployments.host import ServedWorkerHost, resolve
-from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, Profile, llm_config, model
+from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, ModelProfile, Profile, llm_config, model
 from deployments.serve.declared import CONSOLE, DISPATCHER, GATEWAY
 
 HOST_CPUS = 0.1
@@ -46,21 +46,26 @@ def build_model(args: Mapping[str, Any]) -> serve.Application:
 
     Raises: ConfigError if the profile has no such target.
     """
+    chosen = ModelArguments.model_validate(args)
+    described = model(chosen.profile, chosen.target)
+    if chosen.source is not None:
+        described = described.model_copy(update={"source": chosen.source})
+    return application(chosen.target, described, chosen.confidence)
+
+
+def application(target: str, described: ModelProfile, confidence: bool) -> serve.Application:
+    """Return the application of a model as it is described."""
     # Seven seconds of imports, which the process that builds the dispatcher need not wait for.
     from ray.serve.llm import build_llm_deployment
 
     from deployments.replica.server import FleetLLMServer
 
-    chosen = ModelArguments.model_validate(args)
-    described = model(chosen.profile, chosen.target)
-    if chosen.source is not None:
-        described = described.model_copy(update={"source": chosen.source})
     return build_llm_deployment(
-        llm_config(chosen.target, described),
+        llm_config(target, described),
         # Without an app of its own, Serve asks the started server for one: vLLM's.
         deployment_cls=serve.ingress()(FleetLLMServer),
-        bind_kwargs={"confidence": chosen.confidence},
-        override_serve_options={"name": chosen.target},
+        bind_kwargs={"confidence": confidence},
+        override_serve_options={"name": target},
     )
 
 
