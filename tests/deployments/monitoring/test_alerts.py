@@ -21,6 +21,7 @@ from fleet.telemetry.metrics.families import Family, Histogram, Point
 from fleet.telemetry.metrics.prometheus import exposition
 
 FOLDER = RULES.parent
+EXPORTERS = FOLDER / "exporters.yaml"
 PAGE = ROOT / "docs" / "how-to" / "alerts.md"
 CASES = yaml.safe_load((FOLDER / "alerts.test.yaml").read_text())["tests"]
 
@@ -79,13 +80,24 @@ def test_the_table_of_the_page_is_the_one_that_the_faults_make() -> None:
 
 @pytest.mark.proves("promtool accepts the alert rules and the scrape configuration", how="schema")
 def test_prometheus_own_tool_finds_nothing_wrong_with_the_rules_and_the_configuration() -> None:
-    promtool("check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml")
+    promtool("check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml", "exporters.yaml")
     promtool("check", "config", "prometheus.yaml")
 
 
 @pytest.mark.proves("Every alert fires where its case says so and stays silent where it does not", how="stand-in")
 def test_the_alerts_fire_on_invented_series_as_their_cases_say() -> None:
     promtool("test", "rules", "alerts.test.yaml")
+
+
+@pytest.mark.proves("A nightly check of the accounts that failed raises an alert", how="stand-in")
+def test_the_alerts_on_others_exporters_fire_on_invented_series_and_have_a_section_each() -> None:
+    promtool("test", "rules", "exporters.test.yaml")
+    [group] = yaml.safe_load(EXPORTERS.read_text())["groups"]
+    names = [rule["alert"] for rule in group["rules"]]
+    chapter = PAGE.read_text().partition("\n## What others count\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (.+)$", chapter, re.M) == names
+    links = [rule["annotations"]["runbook_url"] for rule in group["rules"]]
+    assert links == [f"docs/how-to/alerts.md#{name.lower()}" for name in names]
 
 
 def promtool(*words: str, folder: Path = FOLDER) -> None:
@@ -127,16 +139,18 @@ def test_an_operator_sets_where_the_runbook_is_read(tmp_path) -> None:
 def test_the_object_for_prometheus_operator_holds_the_rules_as_they_are(tmp_path) -> None:
     [shell] = [block.text for block in blocks(PAGE) if "PrometheusRule" in block.text]
     kubectl = tmp_path / "kubectl"
-    kubectl.write_text("#!/bin/sh\ncat\n")
+    kubectl.write_text("#!/bin/sh\necho ---\ncat\n")
     kubectl.chmod(0o755)
     path = f"{tmp_path}:/usr/bin:/bin"
     done = subprocess.run(["bash", "-euc", shell], cwd=ROOT, env={"PATH": path}, capture_output=True, check=True)
-    rule = yaml.safe_load(done.stdout)
-    assert (rule["kind"], rule["spec"]) == ("PrometheusRule", yaml.safe_load(RULES.read_text()))
+    made = [each for each in yaml.safe_load_all(done.stdout) if each]
+    assert {each["kind"] for each in made} == {"PrometheusRule"}
+    assert [each["metadata"]["name"] for each in made] == ["fleet-alerts", "fleet-exporters"]
+    assert [each["spec"] for each in made] == [yaml.safe_load(path.read_text()) for path in (RULES, EXPORTERS)]
 
 
 def test_the_configmaps_hold_the_rules_and_every_dashboard() -> None:
     made = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"]
     files = {each["name"]: each["files"] for each in made}
-    assert files["fleet-alerts"] == ["alerts.yaml"]
+    assert files["fleet-alerts"] == ["alerts.yaml", "exporters.yaml"]
     assert sorted(files["fleet-dashboards"]) == sorted(f"grafana/{path.name}" for path in FOLDER.glob("grafana/*.json"))
