@@ -24,6 +24,7 @@ MONITORING = ROOT / "deployments" / "monitoring"
 def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
     assert sorted(path.stem for path in UNITS) == [
         "fleet-batches",
+        "fleet-console",
         "fleet-content",
         "fleet-dispatcher",
         "fleet-gateway",
@@ -89,6 +90,10 @@ def test_a_unit_is_given_the_time_to_finish_what_it_runs(name, least):
     assert int(seconds) > least
 
 
+def test_the_console_prints_no_link_with_a_token_into_the_journal():
+    assert command(FOLDER / "fleet-console.service") == ["fleet", "console", "--json"]
+
+
 def test_the_nightly_check_sees_what_the_writer_of_the_accounts_wrote():
     writer, check = (service(FOLDER / f"{name}.service") for name in ("fleet-ledger", "fleet-ledger-verify"))
     assert check["User"] == ["fleet-ledger"]  # the name that a dynamic user has where none is named: the unit's
@@ -102,12 +107,12 @@ def test_the_nightly_check_sees_what_the_writer_of_the_accounts_wrote():
 
 
 def served() -> dict[str, str]:
-    """Where the units serve their metrics, by the process."""
+    """Where the units serve their metrics, by the process; the console has none."""
     fields = Settings.model_fields
     found = {}
     for path in UNITS:
         program, *words = command(path)
-        if program == "fleet" and service(path)["Type"] != ["oneshot"]:
+        if program == "fleet" and service(path)["Type"] != ["oneshot"] and words[0] != "console":
             told = environment(path)
             assert "FLEET_METRICS_DISCOVERY" not in told
             port = told.get("FLEET_METRICS_PORT", fields["metrics_port"].default)
@@ -172,6 +177,6 @@ def test_a_unit_takes_its_keys_as_the_page_says(units, tmp_path, name, page):
     assert {variable.removeprefix("FLEET_").lower() for variable in told} <= set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", ["batches", "dispatcher", "gateway", "webhooks"])
+@pytest.mark.parametrize("name", ["batches", "console", "dispatcher", "gateway", "webhooks"])
 def test_a_unit_that_reads_the_catalogue_reads_that_of_servers(name):
     assert environment(FOLDER / f"fleet-{name}.service")["FLEET_PROFILE"] == "gpu"
