@@ -457,3 +457,15 @@ def test_what_is_watched_by_prometheus_operator_has_the_ports_that_are_asked():
         watched = [pod["spec"] for pod in PODS.values() if pod["metadata"]["labels"].get("app") in values]
         declared = {port["name"] for pod in watched for each in pod["containers"] for port in each.get("ports", ())}
         assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= declared
+
+
+@pytest.mark.proves(
+    "Dispatchers on Ray run on the head alone, which alone holds their login and the providers' keys", how="lint"
+)
+def test_dispatchers_run_only_where_their_secrets_are():
+    applications = yaml.safe_load(RAY["serveConfigV2"])["applications"]
+    [node] = [each["args"]["node"] for each in applications if each["name"] == "dispatcher"]
+    offers = {"head": CLUSTER["headGroupSpec"]["rayStartParams"], **{k: g["rayStartParams"] for k, g in GROUPS.items()}}
+    assert [name for name, told in offers.items() if node in told.get("resources", "")] == ["head"]
+    [container] = CLUSTER["headGroupSpec"]["template"]["spec"]["containers"]
+    assert [each["secretRef"]["name"] for each in container["envFrom"]] == ["dispatcher", "providers"]
