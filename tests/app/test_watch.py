@@ -12,6 +12,7 @@ from serve_dashboard import ServeDashboard
 from serve_dashboard import serving as serving_dashboard
 
 from fleet.app import Watch, apply_topology, read_status
+from fleet.app.status import DispatcherState
 from fleet.loopback import free_ports
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.delivery import JobsOf
@@ -19,13 +20,15 @@ from fleet.model.errors import QueueRefused, QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Problem
-from fleet.model.scaling import Load
+from fleet.model.scaling import ColdStart, Load, ObservedStart
 from fleet.model.submission import Submission
 from fleet.settings.environment import Settings, load
 from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.cold_starts import CellColdStarts
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
+from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.server.embedded import EmbeddedServer
 
@@ -69,12 +72,15 @@ async def test_a_look_sees_queues_dispatchers_replicas_and_money(
         [Submission("job-0123456789abcdef", "chat", {"messages": []}, lane=Lane.BULK)]
     )
     await JetStreamLoads(connection).report(Load("a1", 1.0, shut={"gpt-4o": 9.0}))
+    await CellColdStarts(JetStreamCells(connection)).add("llama-8b", ObservedStart(60.0, 5.0))
     await JetStreamQueue(connection).publish([LINE])
     seen = await watch.look()
     assert seen.status.reachable and seen.depths.jobs == {JobsOf(Lane.BULK, "acme"): 1}
     assert [(load.dispatcher, load.shut) for load in seen.loads] == [("a1", {"gpt-4o": 9.0})]
     assert seen.scalings is not None and seen.scalings["llama-8b"].bounds is not None
     assert [spend.tenant for spend in seen.status.spend] == [None]
+    assert [(each.name, each.state) for each in seen.status.dispatchers] == [("a1", DispatcherState.SILENT)]
+    assert {each.name: each.cold_start for each in seen.status.targets}["llama-8b"] == ColdStart(60.0, 1)
     assert seen.ledger_sequence is not None
     await JetStreamQueue(connection).publish([LedgerEntry("job-1", "acme", Lane.BULK, 6.0, Reason.CANCELLED)])
     assert (await watch.look()).ledger_sequence == seen.ledger_sequence + 1

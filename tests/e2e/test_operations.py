@@ -196,6 +196,19 @@ async def test_a_drained_model_finishes_what_runs_and_comes_back_with_its_bounds
     assert (was.mode, was.wanted, now.mode, now.wanted) == (Mode.DRAINED, 0, Mode.AUTOSCALING, 2)
 
 
+@pytest.mark.proves("Three replicas scaled down under load fail no call, and what runs on them is finished", how="real")
+async def test_three_replicas_go_down_under_load_and_no_call_fails(light_fleet, traffic):
+    await asyncio.to_thread(light_fleet.api.change, TARGET, NewBounds(3, 3))
+    three = await light_fleet.until(running(3))
+    pids = {str(replica["pid"]) for replica in three}
+    await traffic.until(lambda answers: {answer.split()[1] for answer in answers} >= pids)
+    await asyncio.to_thread(light_fleet.api.change, TARGET, NewBounds(1, 1))
+    [left] = await light_fleet.until(running(1))
+    seen = len(traffic.answers)
+    await traffic.until(lambda answers: len(answers) >= seen + 2 * UNDER_WAY)
+    assert {answer.split()[1] for answer in traffic.answers[seen + UNDER_WAY :]} == {str(left["pid"])}
+
+
 @pytest.mark.proves("A rolling upgrade fails no call, with and without room for a second replica", how="real")
 @pytest.mark.parametrize("surge", [0, 100])
 async def test_a_new_version_replaces_the_old_one_and_fails_no_call(light_fleet, traffic, surge):

@@ -134,6 +134,7 @@ class FaultServer:
         done, pending = await asyncio.wait({gone, let_go}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)  # the next request is read by another task
         if gone not in done:
             return True
         async with self._changed:
