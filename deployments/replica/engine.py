@@ -47,6 +47,11 @@ class FleetEngine(VLLMEngine):  # type: ignore[misc]  # Ray ships no types
         """The number of requests in hand, from the fleet or over HTTP."""
         return int(self._engine_client.get_num_unfinished_requests())
 
+    @property
+    def is_dead(self) -> bool:
+        """True once the engine's process has ended; vLLM notices that at once, with or without a call."""
+        return self._engine_client is not None and bool(self._engine_client.errored)
+
     def kill(self) -> None:
         """Kill the engine's process at once, because a stuck one may ignore a signal to end itself.
 

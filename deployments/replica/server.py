@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -28,6 +29,9 @@ busy one, and a full micro-batch.
 
 WARM_UP_TOKENS = 8
 WARM_UP_TIMEOUT_SECONDS = 600.0
+
+FAREWELL_SECONDS = 0.5
+"""Seconds for the answers to calls that failed with the engine to be on their way."""
 
 Group = list[tuple[int, Outcome]]
 
@@ -72,6 +76,8 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
 
         Raises: BackendUnavailable if the engine is silent.
         """
+        if self.engine is not None and self.engine.is_dead:
+            await self._leave()
         await super().check_health()
         verdict = self._progress.look(self.engine.outputs, self.engine.unfinished, time.monotonic())
         match verdict:
@@ -88,6 +94,16 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
             case EngineHealth.STUCK:
                 pass
         raise BackendUnavailable(f"the engine has work and no output since {self._progress.silence_seconds:g} s")
+
+    async def _leave(self) -> None:
+        """End this process, once the calls that the engine took with it have been answered.
+
+        Serve believes three failed checks, but the end of a process at once: the replica is replaced seconds earlier,
+        and until then its numbers would say that it runs.
+        """
+        log.error("engine_dead")
+        await asyncio.sleep(FAREWELL_SECONDS)
+        os._exit(1)
 
     async def _start_engine(self) -> None:
         """Start the engine only: Ray's own method would also start a process that sends telemetry to Anyscale."""

@@ -57,6 +57,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     # targets
     "account_unusable": "A provider refuses the fleet's account, as for a wrong key; its target is shut for a while.",
     "ambient_proxy_not_used": "The environment names proxies that calls to providers do not use.",
+    "engine_dead": "The process of an engine has ended; its replica ends too, so that Serve replaces it at once.",
     "engine_given_up": "An engine has had work and no output for too long and is killed; Serve replaces the replica.",
     "providers_not_called": "No provider is called, because the proxy or the CA file in the settings cannot be used.",
     "replicas_not_read": "The number of replicas could not be read; logged when it begins.",
@@ -254,6 +255,7 @@ ADVICE: Final[Mapping[str, str]] = {
     # targets
     "account_unusable": "Mend the key or the account: [cloud outage](../how-to/operations.md#cloud-outage).",
     "ambient_proxy_not_used": "Name a proxy that is needed: [how](../how-to/operations.md#the-way-to-providers).",
+    "engine_dead": "Nothing, once. Again on one machine: [GPU loss](../how-to/operations.md#gpu-loss).",
     "engine_given_up": "Nothing, once. Again on one machine: [GPU loss](../how-to/operations.md#gpu-loss).",
     "orphaned_work": "See why: [FleetBacklogWithoutCapacity](../how-to/alerts.md#fleetbacklogwithoutcapacity).",
     "providers_not_called": "Correct what `settings` names: [how](../how-to/operations.md#the-way-to-providers).",
