@@ -10,6 +10,9 @@ from policies.capacity.machines import InstanceType, Machines
 from policies.capacity.memory import OFFERED, KvDtype, Quantization, ReplicaMemory, cannot_split, memory_of
 from policies.capacity.roofline import JobShape, Replica, Speed, speed_of
 
+FETCH_MB_PER_SECOND = 300.0
+"""Megabytes a second at which a new machine fetches weights: the 2.5 Gbit/s that the smallest g5 always has."""
+
 OTHER_MACHINES = 3
 """Number of other machines named where nothing fits on the one asked for."""
 
@@ -37,7 +40,8 @@ class Wish:
 
     It fits where `concurrency` sequences of the whole context fit at once (None: one, without which vLLM does not
     start). The batch is `concurrency`, or all the mean jobs that fit. `utilization` is the share of its time for which
-    work is there; `tensor_parallel` and `gpus` are free where None.
+    work is there, `fetch_mb_per_second` the rate at which a new machine gets the weights; `tensor_parallel` and `gpus`
+    are free where None.
     """
 
     job: JobShape
@@ -46,6 +50,7 @@ class Wish:
     tensor_parallel: int | None = None
     kv_dtype: KvDtype = KvDtype.BF16
     utilization: float = 1.0
+    fetch_mb_per_second: float = FETCH_MB_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ def plan(
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Of the mean job.")] = 400,
     output_tokens: Annotated[int, typer.Option(min=1, help="Of the mean job.")] = 100,
     utilization: Annotated[float, typer.Option(min=0.01, max=1, help="Share of its time a replica has work.")] = 1.0,
+    fetch_mb_per_second: Annotated[float, typer.Option(min=1, help="At which a new machine fetches weights.")] = 300.0,
     config: Annotated[Path | None, typer.Option(help="Another model: its config.json or the folder of it.")] = None,
     machines: Annotated[Path | None, typer.Option(help="Machines and prices of your own, as YAML.")] = None,
     as_json: AsJson = False,
@@ -55,7 +56,15 @@ def plan(
         kinds = {kind.value: kind for served in models.values() for kind in served.kinds}
         kind = None if quantization is None else _known("--quantization", quantization, kinds)
         job = JobShape(prompt_tokens, output_tokens)
-        wish = Wish(job, concurrency, gpus, tensor_parallel, _choice("--kv-dtype", kv_dtype, KvDtype), utilization)
+        wish = Wish(
+            job,
+            concurrency,
+            gpus,
+            tensor_parallel,
+            _choice("--kv-dtype", kv_dtype, KvDtype),
+            utilization,
+            fetch_mb_per_second,
+        )
         _check(models, instance, rented, wish)
         rows = _rows(models, instance, kind, rented, wish)
         _show(Output(as_json), rows, models, rented, wish)

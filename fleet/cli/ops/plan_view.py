@@ -13,6 +13,7 @@ from rich.text import Text
 from policies.capacity import memory, roofline
 from policies.capacity.machines import Machines
 from policies.capacity.plan import Price, Served, ServingOption, Wish
+from policies.capacity.starts import Start, start_of
 
 LEGEND = (
     "type: of the weights. cards: replicas x cards of each. GiB, KV: weights and KV cache on each card.",
@@ -34,6 +35,8 @@ def view(
     if offers:
         yield Text("\ndoes not fit", style="bold")
         yield from (f"  {short(row, offers[id(row)])}" for row in rows if not row.fits)
+    yield Text("\na start: fetching the weights", style="bold")
+    yield from (f"  {line}" for line in starts(rows, machines, wish))
     yield Text("\nassumed", style="bold")
     yield from (f"  {line}" for line in assumptions(models, machines, wish))
 
@@ -42,7 +45,9 @@ def as_object(
     rows: Sequence[ServingOption], offers: Offers, models: Mapping[str, Served], machines: Machines, wish: Wish
 ) -> dict[str, Any]:
     return {
-        "rows": [{**_row(row), "what_fits": offers.get(id(row))} for row in rows],
+        "rows": [
+            {**_row(row), **_start(start_of(row, machines, wish)), "what_fits": offers.get(id(row))} for row in rows
+        ],
         "job": asdict(wish.job),
         "gpu_memory_utilization": memory.UTILIZATION,
         "utilization": wish.utilization,
@@ -83,9 +88,26 @@ def assumptions(models: Mapping[str, Served], machines: Machines, wish: Wish) ->
     )
     yield "fp8 weights on cards without fp8 (A10G, A100), and 4-bit weights everywhere, are multiplied in bf16"
     yield (
+        f"a start: {wish.fetch_mb_per_second:g} MB/s, see --fetch-mb-per-second, while the whole machine is paid for; "
+        "the machine's own start, loading and compiling come on top"
+    )
+    yield (
         f"prices: us-east-1, as of {machines.prices_as_of}, a replica pays for its share of the cards and has work for "
         f"{wish.utilization:.0%} of its time; spot is the median of one day: it varies, look it up first"
     )
+
+
+def starts(rows: Sequence[ServingOption], machines: Machines, wish: Wish) -> Iterator[str]:
+    """Yield a line for each model and type of weights that fits: its size, the time, and the price on each machine."""
+    found: dict[tuple[str, str], list[tuple[str, Start]]] = {}
+    for row in rows:
+        if row.fits:
+            start = row.instance, start_of(row, machines, wish)
+            found.setdefault((row.model, row.quantization.value), []).append(start)
+    for (model, kind), machine in found.items():
+        _, first = machine[0]
+        prices = ", ".join(f"{name} ${start.usd:.2f}" for name, start in machine)
+        yield f"{model} {kind}: {first.gigabytes:.0f} GB, {first.seconds / 60:.1f} min; {prices}"
 
 
 def _table(rows: Sequence[ServingOption]) -> Table:
@@ -144,6 +166,15 @@ def _row(row: ServingOption) -> dict[str, Any]:
         "bound": speed.bound.value if speed else None,
         **_price("", row.on_demand),
         **_price("spot_", row.spot),
+    }
+
+
+def _start(start: Start) -> dict[str, float | None]:
+    return {
+        "start_gb": start.gigabytes,
+        "start_seconds": start.seconds,
+        "usd_per_start": start.usd,
+        "spot_usd_per_start": start.spot_usd,
     }
 
 

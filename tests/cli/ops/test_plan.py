@@ -11,6 +11,7 @@ import pytest
 from typer.testing import Result
 
 import deployments.standins
+from policies.capacity.plan import FETCH_MB_PER_SECOND
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
@@ -91,6 +92,19 @@ def test_the_price_follows_from_the_speed_and_the_load(invoke_json: InvokeJson) 
     assert full["total_tokens_per_second"] == pytest.approx(5 * full["tokens_per_second"])
     assert half["usd_per_million_tokens"] == pytest.approx(2 * full["usd_per_million_tokens"])
     assert half["tokens_per_second"] == full["tokens_per_second"]
+
+
+@pytest.mark.proves("fleet plan says what fetching the weights at a start takes and costs", how="real", subject="GPU")
+def test_a_start_costs_the_whole_machine_while_the_weights_come(invoke: Invoke, invoke_json: InvokeJson) -> None:
+    asked = ("--model", "llama-70b", "--instance", "p4de.24xlarge", "--quantization", "bf16")
+    [row] = invoke_json("plan", *asked, "--fetch-mb-per-second", "1000")["rows"]
+    assert row["start_gb"] == pytest.approx(141.1, rel=0.01)
+    assert row["start_seconds"] == pytest.approx(row["start_gb"])
+    assert row["usd_per_start"] == pytest.approx(27.44705 * row["start_seconds"] / 3600)
+    assert row["spot_usd_per_start"] == pytest.approx(9.312 * row["start_seconds"] / 3600)
+    lines = invoke("plan", *asked).stdout.splitlines()
+    assert "  llama-70b bf16: 141 GB, 7.8 min; p4de.24xlarge $3.59" in lines
+    assert any(line.startswith(f"  a start: {FETCH_MB_PER_SECOND:g} MB/s, see --fetch-mb-per-second") for line in lines)
 
 
 def test_longer_contexts_more_of_them_and_smaller_entries_change_what_fits(invoke_json: InvokeJson) -> None:
