@@ -12,6 +12,7 @@ import ray
 import yaml
 from manifests import LASTING, pods, rendered
 from pages import ROOT, parse
+from ray._private import ray_constants
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 from ray.serve.schema import ServeDeploySchema
 
@@ -116,6 +117,15 @@ def test_ray_is_the_version_that_is_installed_and_guarded_by_a_token():
     assert CLUSTER["rayVersion"] == ray.__version__
     assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "ray-token"}
     assert CLUSTER["enableInTreeAutoscaling"] is True
+
+
+@pytest.mark.proves("Ray knows the variable that says how long a node drains at SIGTERM", how="schema")
+def test_ray_reads_how_long_a_node_drains():
+    name = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+    assert getattr(ray_constants, name) == 30.0, "shorter than a call: what the manifests say otherwise for"
+    for template in (CLUSTER["headGroupSpec"]["template"], *(group["template"] for group in GROUPS.values())):
+        [container] = template["spec"]["containers"]
+        assert name in {each["name"] for each in container["env"]}
 
 
 @pytest.mark.proves("Ray's autoscaler finds a worker group with the right cards for every model", how="schema")

@@ -164,6 +164,15 @@ def on_spot_machines(objects: Sequence[Object]) -> list[str]:
     return found
 
 
+def deaf_to_spot_notices(objects: Sequence[Object]) -> list[str]:
+    """Karpenter evicts no pod with the annotation, also when its spot machine is about to go (disruption.md, 1.14)."""
+    return [
+        f"{pod.name}: may land on a spot machine, and is not told that it goes"
+        for pod in pods(objects)
+        if pod.kind == "RayWorker" and ("karpenter.sh/do-not-disrupt" in pod.annotations or budgets(objects, pod))
+    ]
+
+
 def that_ask_for_names_five_times(objects: Sequence[Object]) -> list[str]:
     return [
         f"{pod.name}: asks for a provider's name with every domain of the cluster behind it first"
@@ -236,6 +245,7 @@ LINTS = (
     without_priority,
     on_any_architecture,
     on_spot_machines,
+    deaf_to_spot_notices,
     that_ask_for_names_five_times,
     cut_short,
     mounts_of_nothing,

@@ -23,6 +23,7 @@ from manifests import LASTING, Object, named, rendered
 @pytest.mark.proves(
     "Only workers with models may land on a spot machine, and nothing on another architecture", how="lint"
 )
+@pytest.mark.proves("A worker on a spot machine is told when the machine goes", how="lint")
 @pytest.mark.proves("Ray drains for longer than a call lasts, and shorter than its pod has", how="lint")
 @pytest.mark.proves("Ray's head may die without its workers, and no field of the RayService is a dead one", how="lint")
 @pytest.mark.parametrize("lint", LINTS, ids=lambda lint: lint.__name__)
@@ -113,6 +114,13 @@ FAULTS: list[tuple[Any, Callable[[list[Object]], Any], str]] = [
             "requiredDuringSchedulingIgnoredDuringExecution"
         ]["nodeSelectorTerms"].append({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}),
         "nats",
+    ),
+    (
+        lints.deaf_to_spot_notices,
+        lambda o: ray(o)["rayClusterConfig"]["workerGroupSpecs"][1]["template"]["metadata"].update(
+            annotations={"karpenter.sh/do-not-disrupt": "true"}
+        ),
+        "ray-a100",
     ),
     (lints.that_ask_for_names_five_times, lambda o: pod(o, "Deployment", "webhooks").pop("dnsConfig"), "webhooks"),
     (lints.cut_short, lambda o: head(o).pop("terminationGracePeriodSeconds"), "ray-head"),
