@@ -1,153 +1,28 @@
+"""The processes beside Ray on Kubernetes: NATS, the books, the gateways, and the walls between them."""
+
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import pytest
-import ray
 import yaml
+from manifest_files import DOCUMENTS, FILES, FOLDER, IMAGES, PODS, RAY, files, named, of, policy
 from manifests import LASTING, pods, rendered
 from pages import ROOT, parse
-from ray._private import ray_constants
-from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
-from ray.serve.schema import ServeDeploySchema
 
-import deployments
-from deployments.placement import NodeType, machines, misplaced
-from deployments.weights.__main__ import _parser
 from fleet.gateway import health
 from fleet.settings.environment import Settings
 from fleet.webhooks.addresses import is_public
 from queues.server.config import ClusterLayout, Tls, files_of, servers_at
-
-FOLDER = Path(deployments.__file__).parent / "kubernetes"
-
-IMAGES = yaml.safe_load((FOLDER / "common" / "kustomization.yaml").read_text())["images"]
-
-
-def files(folder: Path) -> Iterator[Path]:
-    """The files that a kustomization applies, those of the folders that it names among them."""
-    for name in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
-        yield from files(folder / name) if (folder / name).is_dir() else [folder / name]
-
-
-FILES = [path for folder in (".", "content", "tasks") for path in files(FOLDER / folder)]
-DOCUMENTS: list[dict[str, Any]] = [document for path in FILES for document in yaml.safe_load_all(path.read_text())]
-
-
-def of(kind: str) -> list[dict[str, Any]]:
-    return [document for document in DOCUMENTS if document["kind"] == kind]
-
-
-def named(kind: str, name: str) -> dict[str, Any]:
-    return next(document for document in of(kind) if document["metadata"]["name"] == name)
-
-
-def policy(name: str) -> dict[str, Any]:
-    spec: dict[str, Any] = named("NetworkPolicy", name)["spec"]
-    return spec
-
-
-def head_as_kuberay_labels_it() -> dict[str, Any]:
-    template: dict[str, Any] = CLUSTER["headGroupSpec"]["template"]
-    labels = {**template["metadata"]["labels"], "ray.io/node-type": "head"}
-    return {**template, "metadata": {**template["metadata"], "labels": labels}}
-
-
-RAY = named("RayService", "fleet")["spec"]
-CLUSTER = RAY["rayClusterConfig"]
-GROUPS = {group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]}
-
-PODS = {
-    **{
-        each["metadata"]["name"]: each["spec"]["template"]
-        for each in (*of("StatefulSet"), *of("Deployment"), *of("Job"))
-    },
-    **{each["metadata"]["name"]: each["spec"]["jobTemplate"]["spec"]["template"] for each in of("CronJob")},
-    "ray head": head_as_kuberay_labels_it(),
-    **{f"ray {name}": group["template"] for name, group in GROUPS.items()},
-}
-
-
-def nodes() -> list[NodeType]:
-    """The groups as Ray's own autoscaler reads them."""
-    custom = {"metadata": {"namespace": "fleet", "name": "fleet"}, "spec": CLUSTER}
-    read = _derive_autoscaling_config_from_ray_cr(custom)["available_node_types"]
-    return [
-        NodeType.rented(name, read[name]["resources"], read[name]["max_workers"], machine(group))
-        for name, group in GROUPS.items()
-    ]
-
-
-def machine(group: dict[str, Any]) -> str:
-    instance: str = group["template"]["spec"]["nodeSelector"]["node.kubernetes.io/instance-type"]
-    return instance
 
 
 def test_every_file_is_applied():
     applied = {*FILES, *files(FOLDER / "aws"), *files(FOLDER / "monitoring")}
     there = {path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
     assert there - applied == {FOLDER / "common" / name for name in ("pods.yaml", "nightly.yaml")}
-
-
-@pytest.mark.proves(
-    "RayService deploys the same Serve configuration as the cluster on AWS, and Serve accepts it", how="schema"
-)
-def test_the_serve_configuration_is_that_of_the_gpu_profile():
-    """Copy deployments/serve/gpu.yaml under `serveConfigV2`, indented by four, where this fails."""
-    configured = yaml.safe_load(RAY["serveConfigV2"])
-    assert configured == yaml.safe_load((FOLDER.parent / "serve" / "gpu.yaml").read_text())
-    ServeDeploySchema.model_validate(configured)
-
-
-@pytest.mark.proves("The images and the Serve configuration that are applied together are of one version", how="lint")
-def test_the_images_are_tagged_with_the_version_of_the_configuration_beside_them():
-    """With KubeRay's `NewCluster` the new configuration then meets the new code alone."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert [image["newTag"] for image in IMAGES] == [version] * len(IMAGES)
-    assert RAY["upgradeStrategy"] == {"type": "NewCluster"}
-
-
-@pytest.mark.proves("Ray runs the tested version and asks every caller for a token", how="lint")
-def test_ray_is_the_version_that_is_installed_and_guarded_by_a_token():
-    assert CLUSTER["rayVersion"] == ray.__version__
-    assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "ray-token"}
-    assert CLUSTER["enableInTreeAutoscaling"] is True
-
-
-@pytest.mark.proves("Ray knows the variable that says how long a node drains at SIGTERM", how="schema")
-def test_ray_reads_how_long_a_node_drains():
-    name = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
-    assert getattr(ray_constants, name) == 30.0, "shorter than a call: what the manifests say otherwise for"
-    for template in (CLUSTER["headGroupSpec"]["template"], *(group["template"] for group in GROUPS.values())):
-        [container] = template["spec"]["containers"]
-        assert name in {each["name"] for each in container["env"]}
-
-
-@pytest.mark.proves("Ray's autoscaler finds a worker group with the right cards for every model", how="schema")
-def test_every_model_has_its_place_among_the_workers():
-    found = nodes()
-    assert misplaced(found, sum(node.most for node in found)) == []
-
-
-def test_a_group_on_smaller_cards_would_be_noticed():
-    small = [NodeType(node.name, node.resources, node.most, machines().gpus["a100-40gb"]) for node in nodes()]
-    assert any(line.startswith("mixtral-8x7b: may be placed on a100") for line in misplaced(small, 6))
-
-
-@pytest.mark.proves("A GPU worker asks Kubernetes for the cards and CPUs that it offers to Ray", how="lint")
-@pytest.mark.parametrize("name", GROUPS)
-def test_a_worker_asks_kubernetes_for_what_it_tells_ray_it_has(name):
-    group = GROUPS[name]
-    requests = group["template"]["spec"]["containers"][0]["resources"]["requests"]
-    told = group["rayStartParams"]
-    assert requests["nvidia.com/gpu"] == told["num-gpus"] == str(machines().instances[machine(group)].gpus)
-    assert int(requests["cpu"]) >= int(told["num-cpus"])
-    assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
 @pytest.mark.proves("Everything but Ray's pods has a readiness and a liveness probe on a port it declares", how="lint")
@@ -409,53 +284,6 @@ def test_kustomize_puts_everything_in_one_namespace_and_names_our_image():
     assert not {image["name"] for image in IMAGES} & {image.partition(":")[0] for image in used}
 
 
-@pytest.mark.proves(
-    "Weights are fetched once, at pinned revisions, and workers read them without asking the hub", how="lint"
-)
-def test_the_weights_are_fetched_to_where_the_engines_look_for_them():
-    fetching = PODS["weights"]["spec"]
-    [container] = fetching["containers"]
-    python, dash_m, module, *arguments = container["command"]
-    assert (python, dash_m, module) == ("python", "-m", "deployments.weights")
-    told = _parser().parse_args(arguments)
-    [claim] = [each["persistentVolumeClaim"]["claimName"] for each in fetching["volumes"] if each["name"] == "weights"]
-    assert {"name": "weights", "mountPath": str(told.into)} in container["volumeMounts"]
-    assert named("PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteMany"]
-    for group in GROUPS.values():
-        [worker] = group["template"]["spec"]["containers"]
-        variables = {each["name"]: each.get("value") for each in worker["env"]}
-        assert (variables["HF_HUB_CACHE"], variables["HF_HUB_OFFLINE"]) == (str(told.into), "1")
-        assert {"name": "weights", "mountPath": str(told.into), "readOnly": True} in worker["volumeMounts"]
-        volumes = {each["name"]: each for each in group["template"]["spec"]["volumes"]}
-        assert volumes["weights"]["persistentVolumeClaim"] == {"claimName": claim, "readOnly": True}
-
-
-@pytest.mark.proves("Workers ask for no more disk than the machines of the example have of their own", how="lint")
-def test_the_machines_of_the_example_have_the_disk_that_workers_ask_for():
-    nvme_gib = {"g5.xlarge": 230, "p4de.24xlarge": 7400}  # one of 250 GB, eight of 1 TB
-    nodes_ = [each for path in files(FOLDER / "aws") for each in yaml.safe_load_all(path.read_text())]
-    [pool] = [each for each in nodes_ if each["kind"] == "NodePool" and each["metadata"]["name"] == "fleet-models"]
-    needs = {each["key"]: each["values"] for each in pool["spec"]["template"]["spec"]["requirements"]}
-    assert needs["karpenter.sh/capacity-type"] == ["spot", "on-demand"]
-    assert set(needs["node.kubernetes.io/instance-type"]) == {machine(group) for group in GROUPS.values()}
-    [named_class] = [
-        each for each in nodes_ if each["kind"] == "EC2NodeClass" and each["metadata"]["name"] == "fleet-models"
-    ]
-    assert named_class["spec"]["instanceStorePolicy"] == "RAID0"
-    for group in GROUPS.values():
-        asked = group["template"]["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"]
-        assert int(asked.removesuffix("Gi")) < nvme_gib[machine(group)]
-    cards = sum(group["maxReplicas"] * int(group["rayStartParams"]["num-gpus"]) for group in GROUPS.values())
-    assert int(pool["spec"]["limits"]["nvidia.com/gpu"]) == cards
-    [control] = [each for each in nodes_ if each["kind"] == "NodePool" and each["metadata"]["name"] == "fleet-control"]
-    told = {each["key"]: each["values"] for each in control["spec"]["template"]["spec"]["requirements"]}
-    assert told["karpenter.sh/capacity-type"] == ["on-demand"]
-    classes = {each["metadata"]["name"] for each in nodes_ if each["kind"] == "StorageClass"}
-    claims = [each["spec"] for each in of("PersistentVolumeClaim")]
-    claims += [each["spec"] for set_ in of("StatefulSet") for each in set_["spec"].get("volumeClaimTemplates", ())]
-    assert {each["storageClassName"] for each in claims} == classes
-
-
 def test_what_is_watched_by_prometheus_operator_has_the_ports_that_are_asked():
     monitors = [each for path in files(FOLDER / "monitoring") for each in yaml.safe_load_all(path.read_text())]
     for monitor in monitors:
@@ -467,15 +295,3 @@ def test_what_is_watched_by_prometheus_operator_has_the_ports_that_are_asked():
         watched = [pod["spec"] for pod in PODS.values() if pod["metadata"]["labels"].get("app") in values]
         declared = {port["name"] for pod in watched for each in pod["containers"] for port in each.get("ports", ())}
         assert {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]} <= declared
-
-
-@pytest.mark.proves(
-    "Dispatchers on Ray run on the head alone, which alone holds their login and the providers' keys", how="lint"
-)
-def test_dispatchers_run_only_where_their_secrets_are():
-    applications = yaml.safe_load(RAY["serveConfigV2"])["applications"]
-    [node] = [each["args"]["node"] for each in applications if each["name"] == "dispatcher"]
-    offers = {"head": CLUSTER["headGroupSpec"]["rayStartParams"], **{k: g["rayStartParams"] for k, g in GROUPS.items()}}
-    assert [name for name, told in offers.items() if node in told.get("resources", "")] == ["head"]
-    [container] = CLUSTER["headGroupSpec"]["template"]["spec"]["containers"]
-    assert [each["secretRef"]["name"] for each in container["envFrom"]] == ["dispatcher", "providers"]
