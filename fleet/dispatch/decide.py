@@ -11,7 +11,7 @@ from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import internal_error, transition_for
-from fleet.model.action import Action, Finish, Run
+from fleet.model.action import Action, Finish, Run, Wait
 from fleet.model.delivery import Transition
 from fleet.model.reason import Reason
 from fleet.model.view import View
@@ -21,7 +21,11 @@ from policies.resilience.cancellation import CANCELLED
 from policies.resilience.cold import at_rest, worth_starting_for
 from policies.resilience.deadline import deadline_at
 from policies.resilience.delivery import enough
+from policies.routing.eligibility import wants_for_a_target
 from policies.rules.rules import Rules
+
+AWAY_LOOK_SECONDS = 15.0
+"""Interval between two looks at a job that could only run on a target that is away."""
 
 
 class Decider:
@@ -45,7 +49,13 @@ class Decider:
         job, attempts = inflight.job, inflight.attempts
         if inflight.shadow is not None:
             return shadow.next_action(inflight.shadow, job, attempts, view, now, self._rules)
-        return next_action(job, attempts, view, now, self._rules, inflight.sent)
+        action = next_action(job, attempts, view, now, self._rules, inflight.sent)
+        if not self._state.away or not wants_for_a_target(action):
+            return action
+        back = next_action(job, attempts, self._state.with_away(view), now, self._rules, inflight.sent)
+        if isinstance(back, Run | Wait) and back.target in self._state.away:
+            return Wait(back.target, AWAY_LOOK_SECONDS, Reason.TARGET_UNAVAILABLE)
+        return action
 
     def is_wanted(self, inflight: InFlightJob, now: float) -> bool:
         """Return whether a call is still useful: the job is neither cancelled nor too late."""

@@ -96,7 +96,7 @@ class Dispatcher:
             await parts.state.replicas.read(self._capacities, parts.clock)
         await parts.reporter.tell()
         await parts.peers.read()
-        parts.state.note_elsewhere(parts.peers.served)
+        parts.state.note_elsewhere(parts.peers.served, parts.peers.away)
 
     def _watching(self, done: asyncio.Event) -> Iterator[Coroutine[None, None, None]]:
         """Yield the coroutines that run beside serving until it is to stop, or, the reports, until it is `done`."""
@@ -109,7 +109,7 @@ class Dispatcher:
         yield parts.reporter.run(self._stop, done)
         if parts.recorder is not None:
             yield parts.snapshots.watch(self._stop)
-        yield parts.peers.watch(lambda: parts.state.note_elsewhere(parts.peers.served), self._stop)
+        yield parts.peers.watch(lambda: parts.state.note_elsewhere(parts.peers.served, parts.peers.away), self._stop)
 
     async def _load(self) -> None:
         """Wait until the cancellations and calibrations stored by others are known here, or a stop is requested."""

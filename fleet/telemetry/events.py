@@ -62,6 +62,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "providers_not_called": "No provider is called, because the proxy or the CA file in the settings cannot be used.",
     "replicas_not_read": "The number of replicas could not be read; logged when it begins.",
     "served_elsewhere": "Other dispatchers serve other targets than before.",
+    "targets_away": "The dispatchers of targets fell silent; jobs that can run nowhere else wait for them.",
     "target_cold": "A target has no replica any more.",
     "target_warm": "A target has its first replica.",
     "orphaned_work": "Jobs wait for a target that nobody serves and are decided anew.",
@@ -259,6 +260,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "engine_given_up": "Nothing, once. Again on one machine: [GPU loss](../how-to/operations.md#gpu-loss).",
     "orphaned_work": "See why: [FleetBacklogWithoutCapacity](../how-to/alerts.md#fleetbacklogwithoutcapacity).",
     "providers_not_called": "Correct what `settings` names: [how](../how-to/operations.md#the-way-to-providers).",
+    "targets_away": "See whether Ray's head is there: [losing the head](../how-to/head-loss.md).",
     "replicas_not_read": "See whether Ray answers: `ray status`, `serve status`.",
     # what is learned
     "calibration_left_out": "Fit it again: `fleet calibrate`.",

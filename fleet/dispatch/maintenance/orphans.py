@@ -63,7 +63,7 @@ class OrphanRescuer:
         if not any(self._peers.abandoned(target, self._clock.now()) for target in waiting):
             return
         await self._peers.read(waiting)  # it may have come back a moment ago
-        self._state.note_elsewhere(self._peers.served)
+        self._state.note_elsewhere(self._peers.served, self._peers.away)
         for target in waiting:
             for lane in Lane:
                 if self._peers.abandoned(target, self._clock.now()):
@@ -74,7 +74,8 @@ class OrphanRescuer:
         if not deliveries:
             return
         self._leases.hold(deliveries)
-        log.warning("orphaned_work", target=source.target, lane=source.lane.value, jobs=len(deliveries))
+        if source.target not in self._peers.away:  # of which `targets_away` tells once
+            log.warning("orphaned_work", target=source.target, lane=source.lane.value, jobs=len(deliveries))
         now = self._clock.now()
         young = [each for each in deliveries if now - each.stored_at < GRACE_SECONDS]
         await self._outbox.send([_left_alone(each, now) for each in young])

@@ -28,6 +28,12 @@ AWAITED_SECONDS = 10.0
 """A target counts as served this long after a dispatcher that reports nothing was last seen waiting for its work."""
 
 
+AWAY_SECONDS = 3600.0
+"""Jobs wait this long for a target whose dispatchers fell silent without a farewell, as where Ray's head is lost. It is
+longer than a head takes to come back, and ends the jobs of one that nobody brings back; `deadline_seconds` may be less.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class _Report:
     load: Load
@@ -55,6 +61,9 @@ class Peers:
         self.read_at: float | None = None
         self.served: Mapping[str, bool] = {}
         """The targets that the others serve; True where they serve it only for tenants' own keys."""
+        self.away: Mapping[str, bool] = {}
+        """The targets that were served until their dispatchers fell silent, as `served`."""
+        self._last: dict[str, _Report] = {}
         self.others = 0
         """Number of other dispatchers known to be at work."""
 
@@ -99,6 +108,7 @@ class Peers:
             known = before.get(load.dispatcher)
             if load.dispatcher != self._id:
                 self._reports[load.dispatcher] = known if known and known.load == load else _Report(load, now)
+        self._last |= self._reports  # the broker forgets a report a minute after it was made
         self._count(now)
 
     def _count(self, now: float) -> None:
@@ -106,16 +116,28 @@ class Peers:
         self._awaited = {
             target: seen_at for target, seen_at in self._awaited.items() if seen_at > now - AWAITED_SECONDS
         }
-        served = dict.fromkeys(self._awaited, False)
         alive = [report.load for report in self._reports.values() if report.seen_at > oldest]
-        for load in alive:
-            for target in load.serves or ():
-                served[target] = served.get(target, True) and target in load.own_key_only
+        served = _served_by(alive) | dict.fromkeys(self._awaited, False)
         if served.keys() != self.served.keys():
             log.info("served_elsewhere", targets=sorted(served))
         self.served = served
+        self._last = {name: each for name, each in self._last.items() if each.seen_at > now - AWAY_SECONDS}
+        lately = _served_by([report.load for report in self._last.values()])
+        away = {target: own_key for target, own_key in lately.items() if target not in served}
+        if away.keys() - self.away.keys():
+            log.warning("targets_away", targets=sorted(away))
+        self.away = away
         self.others = sum(load.serves is None or bool(load.serves) for load in alive)
 
     def abandoned(self, target: str, now: float) -> bool:
         """Return whether nobody serves the target, once this dispatcher has watched for SERVED_SECONDS."""
         return self.read_at is not None and target not in self.served and now - self._since >= SERVED_SECONDS
+
+
+def _served_by(loads: Sequence[Load]) -> dict[str, bool]:
+    """Return the targets of these dispatchers; True where all of them serve it for tenants' own keys only."""
+    served: dict[str, bool] = {}
+    for load in loads:
+        for target in load.serves or ():
+            served[target] = served.get(target, True) and target in load.own_key_only
+    return served

@@ -73,6 +73,7 @@ class FleetState:
         self.read_at: float | None = None
         """When the broker last answered a reading of the depths."""
         self.elsewhere: Mapping[str, bool] = {}
+        self.away: Mapping[str, bool] = {}
         self._changed = asyncio.Event()
 
     def view(self, here: bool = False) -> View:
@@ -187,8 +188,14 @@ class FleetState:
         rooms = {name: self.traffic.room(name, lane, now) for name in self.traffic.elsewhere}
         return rooms | {name: self._room(name, lane, now) for name in self._available}
 
-    def note_elsewhere(self, served: Mapping[str, bool]) -> None:
-        """Take in what other dispatchers serve (see `Peers.served`)."""
+    def with_away(self, view: View) -> View:
+        """Return the view as it would be if the targets that are away (see `Peers.away`) were back."""
+        back = {name: TargetView(own_key_only=own_key) for name, own_key in self.away.items() if name in view.targets}
+        return replace(view, targets={**view.targets, **back})
+
+    def note_elsewhere(self, served: Mapping[str, bool], away: Mapping[str, bool]) -> None:
+        """Take in what other dispatchers serve (see `Peers`), and what they served until they fell silent."""
+        self.away = {name: own_key for name, own_key in away.items() if name not in self._available}
         targets = self._rules.catalogue.targets
         slots = {name: targets[name].max_in_flight if name in targets else UNKNOWN_SLOTS for name in served}
         self.traffic.elsewhere = {name: each for name, each in slots.items() if name not in self._available}

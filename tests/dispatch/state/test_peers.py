@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.dispatch import decide
 from fleet.dispatch.maintenance import orphans
 from fleet.dispatch.runner import here
 from fleet.dispatch.state import peers
@@ -151,20 +152,63 @@ async def test_work_that_another_dispatcher_serves_is_not_taken_to_look_at_it(be
     assert not {source for source in other.sources if isinstance(source, WorkOf) and source.target == LARGE}
 
 
-async def test_a_dispatcher_that_died_is_missed_after_a_while(bench, sure, monkeypatch):
-    monkeypatch.setattr(peers, "SERVED_SECONDS", 0.2)
-    bench.backend(SMALL, sure)
-    bench.backend(LARGE, sure, open_gate=False)
-    everything, bench.backends = bench.backends, {LARGE: bench.backends[LARGE]}
+async def _dead(bench, target: str) -> str:
+    """Have the only dispatcher of a target die with a job that may run nowhere else; return the job's id."""
+    everything, bench.backends = bench.backends, {target: bench.backends[target]}
     dying = asyncio.create_task(bench.dispatcher().run())
-    [job_id] = await bench.submit(1, Lane.STANDARD, request=PINNED)
+    [job_id] = await bench.submit(1, Lane.STANDARD, request={**REQUEST, "model": target})
     bench.backends = everything
-    await everything[LARGE].begun.wait()
+    await everything[target].begun.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     bench.broker.end_leases()
+    return job_id
+
+
+async def test_a_dispatcher_that_died_is_missed_after_a_while(bench, sure, monkeypatch):
+    monkeypatch.setattr(peers, "SERVED_SECONDS", 0.2)
+    monkeypatch.setattr(peers, "AWAY_SECONDS", 0.4)
+    monkeypatch.setattr(decide, "AWAY_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(orphans, "GRACE_SECONDS", 0.0)
+    bench.backend(SMALL, sure)
+    bench.backend(LARGE, sure, open_gate=False)
+    job_id = await _dead(bench, LARGE)
     async with serving(bench, [SMALL]):
         assert (await bench.result(job_id)).reason is Reason.NO_TARGET
+
+
+@pytest.mark.proves(
+    "A job that only dispatchers on a lost head can run waits for them",
+    how="stand-in",
+    subject="Ray",
+)
+async def test_a_job_for_a_target_whose_dispatchers_fell_silent_waits_until_one_is_back(bench, sure, monkeypatch):
+    monkeypatch.setattr(peers, "SERVED_SECONDS", 0.2)
+    monkeypatch.setattr(decide, "AWAY_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(orphans, "GRACE_SECONDS", 0.0)
+    bench.backend(SMALL, sure)
+    bench.backend(LARGE, sure, open_gate=False)
+    job_id = await _dead(bench, LARGE)
+    async with serving(bench, [SMALL]):
+        deadline_at = bench.broker.now() + 1.0
+        [impatient] = await bench.submit(1, Lane.BULK, request=PINNED, deadline_at=deadline_at)
+        assert (await bench.result(impatient)).status is Status.EXPIRED
+        bench.backends[LARGE].gate.set()
+        async with serving(bench, [LARGE]):
+            result = await bench.result(job_id)
+    assert (result.status, result.target) == (Status.SUCCEEDED, LARGE)
+
+
+@pytest.mark.proves("A job that may climb does not wait for a lost head", how="stand-in", subject="Ray")
+async def test_a_job_that_may_go_elsewhere_does_not_wait_for_a_target_that_fell_silent(bench, sure, monkeypatch):
+    monkeypatch.setattr(peers, "SERVED_SECONDS", 0.2)
+    monkeypatch.setattr(orphans, "GRACE_SECONDS", 0.0)
+    bench.backend(SMALL, sure, open_gate=False)
+    bench.backend(LARGE, sure)
+    await _dead(bench, SMALL)
+    async with serving(bench, [LARGE]):
+        [job_id] = await bench.submit(1, Lane.BULK)
+        assert (await bench.result(job_id)).target == LARGE
 
 
 async def test_two_dispatchers_that_each_leave_a_job_to_the_other_do_not_pass_it_to_and_fro_for_ever(bench, sure):

@@ -104,6 +104,7 @@ def assert_told_nothing(servers: Sequence[Liar]) -> None:
     ] == []
 
 
+@pytest.mark.proves("A server that hides its TLS reads no login", how="real")
 @pytest.mark.parametrize("says", [{}, {"tls_required": False, "tls_available": True}])
 @pytest.mark.parametrize("scheme", ["tls", "nats"])
 async def test_a_server_that_hides_its_tls_reads_no_login(says, scheme, tls: Path) -> None:
@@ -152,6 +153,7 @@ async def test_a_web_socket_in_clear_is_no_way_around_tls(tls: Path) -> None:
     assert received == []
 
 
+@pytest.mark.proves("Neither a reconnect nor a server named in a greeting reads a login in clear", how="real")
 async def test_neither_a_reconnect_nor_a_server_named_in_a_greeting_reads_a_login_in_clear(tls: Path) -> None:
     async with serving({}) as discovered:
         says: dict[str, object] = {"tls_required": True, "connect_urls": [f"127.0.0.1:{discovered.port}"]}
