@@ -113,7 +113,7 @@ def running(folder: Path, most: int, env: Mapping[str, str]) -> Iterator[Cluster
             raise RuntimeError(f"Ray did not start: {log.read_text()}")
         yield Cluster(address, folder)
     finally:
-        _end_session(started.pid)
+        end_session(started.pid)
 
 
 def _arguments(address: str, config: Path, folder: Path) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _config(gcs_address: str, most: int) -> Mapping[str, Any]:
     }
 
 
-def _end_session(session: int) -> None:
+def end_session(session: int) -> None:
     """Kill until no process of the session is left: Ray's processes start each other, and some ignore a signal."""
     while members := [process for process in psutil.process_iter() if _is_member(process, session)]:
         _kill(members)
