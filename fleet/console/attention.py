@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from deployments.serve.api import Mode
 from fleet.app import InForce, Seen, SpendStatus
+from fleet.app.status import DispatcherState, clock, dispatcher_statuses, open_breakers
 from fleet.app.status import alive as alive_at
-from fleet.app.status import clock, open_breakers
 from fleet.console.alerts import Alerts
 from fleet.ledger.reading import Sums
 from fleet.model.calibration import ANY
@@ -93,6 +93,12 @@ def _full(fill: Fill) -> float:
 def _dispatchers(seen: Seen) -> Iterator[AttentionItem]:
     if seen.status.reachable and not alive(seen):
         yield AttentionItem("bad", "Dispatchers", "None reports: jobs wait where they are.")
+        return
+    for each in dispatcher_statuses(seen.loads, seen.at):
+        if each.state is DispatcherState.SILENT:
+            held = "" if not each.held else f" and held {each.held:,} jobs, which others get when its leases end"
+            text = f"({each.process}) has said nothing for {each.age_seconds:.0f} s{held}."
+            yield AttentionItem("fair", f"Dispatcher {each.name}", text)
 
 
 def _targets(seen: Seen, catalogue: Catalogue) -> Iterator[AttentionItem]:

@@ -64,6 +64,16 @@ def test_a_fleet_without_dispatchers_says_that_jobs_wait(calm):
     assert about(notices(draining, RULES.catalogue, None, None, None)) == {"Dispatchers": "bad"}
 
 
+def test_a_dispatcher_that_fell_silent_is_told_with_its_process_and_what_it_held(calm):
+    first, *others = calm.seen.loads
+    seen = replace(calm.seen, loads=[replace(first, at=NOW - 21, held=9), *others])
+    [notice] = notices(seen, RULES.catalogue, None, None, None)
+    assert (notice.about, notice.text) == (
+        "Dispatcher 3f3f3f3f",
+        "(node-3f pid 4711, on Ray) has said nothing for 21 s and held 9 jobs, which others get when its leases end.",
+    )
+
+
 def test_work_that_no_dispatcher_serves_is_told(calm):
     lost = replace(calm.seen.status.targets[0], name="gone-13b", queued=3)
     seen = replace(calm.seen, status=replace(calm.seen.status, targets=(lost,)))
