@@ -22,7 +22,7 @@ from deployments.scaling import LOGGER, RETRY_SECONDS, DispatcherPolicy, FleetPo
 from deployments.serve.declared import POLICY, scaled_by_rules
 from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.job import Lane
-from fleet.model.scaling import Load, ScalingDecision, ScalingReason
+from fleet.model.scaling import Capacity, ColdStart, Load, ScalingDecision, ScalingReason
 from fleet.settings.documents import load_rules
 from policies.rules.rules import Rules
 
@@ -191,6 +191,13 @@ def test_the_rules_are_told_since_when_the_first_of_the_starting_starts(policy, 
         (3, 0, None),
         (3, 1, AT + 4),
     ]
+
+
+def test_the_rules_are_told_how_long_dispatchers_saw_a_start_take(policy, readings, rule):
+    learned = ColdStart(900.0, 3)
+    readings.loads = [Load("one", AT, replicas={TARGET: Capacity(0, cold_start=learned)})]
+    policy.replicas(context(running=0, target=0), AT)
+    assert rule.asked[0].cold_start == learned
 
 
 def test_a_replica_on_its_way_out_does_not_count(policy, rule):

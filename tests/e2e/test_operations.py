@@ -283,6 +283,12 @@ def test_the_scale_of_a_running_fleet_is_shown_and_changed_without_replacing_an_
     assert set(engines(fleet, "llama-8b")) == set(before)
 
 
+@pytest.mark.proves("fleet status shows the dispatcher that runs on Ray, with its process", how="real")
+def test_the_dispatcher_on_ray_is_shown_with_its_process(fleet):
+    shown = json.loads(fleet.command("status", "--json").stdout)["dispatchers"]
+    assert any(each["on_ray"] and psutil.pid_exists(each["pid"]) for each in shown)
+
+
 @pytest.mark.proves("A stuck engine is replaced and every job is answered", how="real")
 async def test_an_engine_that_is_stuck_is_replaced_and_every_job_is_answered(fleet):
     """SIGSTOP is what a kernel that never returns looks like from outside: alive, and silent for ever."""
