@@ -7,7 +7,11 @@
 #
 # Secrets come into the environment when a container starts (--env-file); none is in an image.
 
-FROM python:3.11.13-slim-bookworm AS python
+# A tag can be moved: build what you run with the digest of the day you looked it up,
+#   --build-arg PYTHON=python:3.11.13-slim-bookworm@sha256:…
+ARG PYTHON=python:3.11.13-slim-bookworm
+
+FROM ${PYTHON} AS python
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/fleet
 ENV PATH=/opt/fleet/bin:$PATH
@@ -25,7 +29,7 @@ FROM source AS dispatcher-environment
 COPY requirements/cpu.lock requirements/cpu.lock
 RUN pip install -c requirements/cpu.lock setuptools && pip install -c requirements/cpu.lock --no-build-isolation ".[ledger,gateway]"
 
-FROM python:3.11.13-slim-bookworm AS dispatcher
+FROM ${PYTHON} AS dispatcher
 COPY --from=dispatcher-environment /opt/fleet /opt/fleet
 RUN useradd --uid 1000 --create-home fleet
 ENV PATH=/opt/fleet/bin:$PATH PYTHONUNBUFFERED=1
@@ -42,7 +46,7 @@ RUN pip install --no-deps -r requirements/cpu.lock --extra-index-url https://dow
 COPY --from=source /src /src
 RUN pip install --no-deps --no-build-isolation . ./deployments/standins
 
-FROM python:3.11.13-slim-bookworm AS fleet
+FROM ${PYTHON} AS fleet
 # vLLM's kernels are linked against libnuma; its compiler needs gcc.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libnuma1 && rm -rf /var/lib/apt/lists/*
 COPY --from=environment /opt/fleet /opt/fleet

@@ -5,7 +5,11 @@
 # CUDA comes with the wheels; the driver, 580 or newer, from the machine. Weights are fetched when a model starts, with
 # HF_TOKEN from the environment. Python is the same version in every node: Ray refuses what differs.
 
-FROM python:3.11.13-slim-bookworm AS environment
+# A tag can be moved: build what you run with the digest of the day you looked it up,
+#   --build-arg PYTHON=python:3.11.13-slim-bookworm@sha256:…
+ARG PYTHON=python:3.11.13-slim-bookworm
+
+FROM ${PYTHON} AS environment
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/fleet
 ENV PATH=/opt/fleet/bin:$PATH
@@ -19,7 +23,7 @@ COPY queues queues
 COPY deployments deployments
 RUN pip install --no-deps --no-build-isolation .
 
-FROM python:3.11.13-slim-bookworm
+FROM ${PYTHON}
 # g++: Triton and torch compile their kernels where they run. wget: the probes of KubeRay. procps: `ray stop`.
 RUN apt-get update && apt-get install -y --no-install-recommends g++ libnuma1 procps wget \
     && rm -rf /var/lib/apt/lists/*

@@ -32,11 +32,15 @@ class Stage:
 def stages(file: str) -> list[Stage]:
     text = re.sub(r"^#.*\n", "", (CONTAINERS / file).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     found: list[Stage] = []
+    arguments: dict[str, str] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         word, _, rest = line.partition(" ")
         if word == "FROM":
             base, _, name = rest.partition(" AS ")
-            found.append(Stage(base, name))
+            found.append(Stage(re.sub(r"\$\{(\w+)\}", lambda used: arguments[used[1]], base), name))
+        elif word == "ARG" and not found:
+            name, _, value = rest.partition("=")
+            arguments[name] = value
         else:
             found[-1].steps.append((word, rest))
     return found
