@@ -2,8 +2,8 @@
 #
 #   docker build -f deployments/containers/gpu.Dockerfile -t fleet-gpu:0.2.0 .
 #
-# CUDA comes with the wheels; the driver, 580 or newer, from the machine. Weights are fetched when a model starts, with
-# HF_TOKEN from the environment. Python is the same version in every node: Ray refuses what differs.
+# CUDA comes with the wheels; the driver, 580 or newer, from the machine. Weights are where HF_HUB_CACHE says, or are
+# fetched from the hub when a model starts. Python is the same version in every node: Ray refuses what differs.
 
 # A tag can be moved: build what you run with the digest of the day you looked it up,
 #   --build-arg PYTHON=python:3.11.13-slim-bookworm@sha256:…
