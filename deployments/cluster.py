@@ -22,6 +22,9 @@ POLL_SECONDS: Final = 0.2
 OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
 """Size of Ray's object store, in which the fleet keeps nothing; Ray's default would claim a third of the memory."""
 
+SERVERS: Final = ("gcs_server", "raylet")
+"""Ray's names of the servers that it cannot do without."""
+
 ENVIRONMENT: Final = {
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -165,11 +168,21 @@ def _status(application: Any) -> ApplicationStatus:
     return ApplicationStatus(application.status.value, running, wanted, " ".join(filter(None, messages)))
 
 
+def ended_servers() -> list[str]:
+    """Return which of the servers that Ray cannot do without have ended, of those this process started."""
+    from ray._private import worker
+
+    node = worker._global_node
+    return [] if node is None else [kind for kind, _ in node.dead_processes() if kind in SERVERS]
+
+
 def stop() -> None:
     """Stop Serve and Ray as far as this process started them; replicas drain first."""
     import ray
     from ray import serve
 
+    if not ray.is_initialized():  # `serve.shutdown` would start one
+        return
     # Ray kills Serve's controller last, and complains on the terminal that it is gone.
     with redirect_stderr(io.StringIO()):
         serve.shutdown()

@@ -14,11 +14,17 @@ def when_told_to_end(act: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
 
-def cancelled_when_told_to_end() -> None:
-    """Have the running task cancelled when the process is told to end."""
+def cancelled_when_told_to_end(again: Callable[[], object] | None = None) -> None:
+    """Have the running task cancelled when the process is told to end; `again` is called when it is told once more."""
     task = asyncio.current_task()
     assert task is not None, "called from a coroutine"
-    when_told_to_end(task.cancel)
+
+    def act() -> None:
+        task.cancel()
+        if again is not None:
+            when_told_to_end(again)
+
+    when_told_to_end(act)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from fleet.cli.commands import app
+from fleet.supervision import guardian
 
 
 def main() -> None:
@@ -14,4 +15,5 @@ def main() -> None:
     """
     # Without a handler Python prints the warnings of libraries between our lines; `dispatcher` sets up its own.
     logging.getLogger().addHandler(logging.NullHandler())
+    guardian.owns_process()
     app()

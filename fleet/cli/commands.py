@@ -34,6 +34,7 @@ from fleet.cli.output import Output, friendly
 from fleet.cli.webhooks import webhooks_app
 from fleet.model.feedback import Verdict
 from fleet.model.job import JobOptions, Lane, Plan, Tier
+from fleet.supervision.guardian import guard
 
 app = typer.Typer(
     help="Answers LLM jobs from NATS on the cheapest model that can be trusted.",
@@ -111,6 +112,7 @@ def up(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
     from fleet.cli.ops import running
     from fleet.settings.environment import load
 
+    guard()
     with friendly(as_json):
         asyncio.run(running.up(load(nats_url=nats_url), as_json))
 
@@ -248,6 +250,7 @@ def demo(
     from fleet.cli.demo.run import demo as run_demo
     from fleet.settings.environment import load
 
+    guard()
     with friendly(as_json):
         asyncio.run(run_demo(load(nats_url=nats_url), as_json, jobs, seed, deadline_seconds))
 

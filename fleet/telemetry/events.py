@@ -91,6 +91,10 @@ MEANINGS: Final[Mapping[str, str]] = {
     "runner_cannot_reach_the_queue": "Jobs of a target were not taken, because the broker does not answer.",
     "depths_not_read": "The depths of the queue were not read; decisions use the last ones.",
     "waiting_for_state": "A dispatcher takes nothing yet, because a part of its state is not loaded.",
+    # a fleet on one machine
+    "part_ended": "A part of `fleet up` has ended, as by a kill, and is started again unless it ended too often.",
+    "part_given_up": "A part of `fleet up` ended too often; `without` says what is missing, null that the fleet ends.",
+    "part_started_again": "A part of `fleet up` that had ended runs again.",
     # metrics
     "ages_not_read": "The ages of what waits were not read; metrics show the last ones.",
     "metrics_export_failed": "A bug met the sending of metrics over OTLP; the next ones hold the same numbers.",
@@ -270,6 +274,9 @@ ADVICE: Final[Mapping[str, str]] = {
     # dispatchers
     "clock_differs_from_the_brokers": "Have NTP set both clocks: deadlines are counted by them.",
     "waiting_for_state": "Nothing for a minute; then `fleet topology apply`, and look at the broker.",
+    # a fleet on one machine
+    "part_ended": "Nothing, once. If it repeats, see why: the lines before this one, and the machine's memory.",
+    "part_given_up": "See why it ended, then `fleet up`: [one machine](../how-to/operations.md#one-machine).",
     # metrics
     "metrics_not_announced": "Let the process write to `folder`, or set no FLEET_METRICS_DISCOVERY.",
     "metrics_not_sent": "Look at the OTLP receiver. The next numbers hold these.",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,7 +30,8 @@ SYNC_INTERVAL = "1s"
 class EmbeddedServer:
     """A nats-server with JetStream in `store_dir`, on loopback. Use it as a context manager, or `start` and `stop` it.
 
-    With port 0 it listens on a free one; a later `start` of the same object uses that port again.
+    With port 0 it listens on a free one; a later `start` of the same object uses that port again. The process inherits
+    the descriptors `inherited`, as that of a lock on the store.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class EmbeddedServer:
         port: int = 0,
         sync_interval: str = SYNC_INTERVAL,
         start_seconds: float = START_SECONDS,
+        inherited: Sequence[int] = (),
     ) -> None:
         self._store_dir = store_dir
         self._port = port or free_port()
         self._sync_interval = sync_interval
         self._start_seconds = start_seconds
+        self._inherited = tuple(inherited)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,6 +57,11 @@ class EmbeddedServer:
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the server ended, negative for a signal; None while it runs, and where none was started."""
+        return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
         """Start the server, and return when clients can connect.
@@ -66,7 +75,10 @@ class EmbeddedServer:
         config.write_text(self._config())
         # A session of its own: Ctrl-C in a terminal must not reach it before the dispatcher has drained.
         self._process = subprocess.Popen(
-            [_binary(), "-c", str(config)], stdin=subprocess.DEVNULL, start_new_session=True
+            [_binary(), "-c", str(config)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=self._inherited,
         )
         self._wait_until_it_listens()
 
@@ -109,12 +121,13 @@ class EmbeddedServer:
 
         Raises: QueueUnavailable if it does not come up.
         """
-        assert self._process is not None
+        process = self._process
+        assert process is not None
         until = time.monotonic() + self._start_seconds
         while time.monotonic() < until:
-            if self._process.poll() is not None:
+            if process.poll() is not None:
                 break
-            if any(self._store_dir.glob(f"*_{self._process.pid}.ports")):
+            if any(self._store_dir.glob(f"*_{process.pid}.ports")):
                 return
             time.sleep(POLL_SECONDS)
         self.stop()

@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,9 @@ from patience import eventually
 from typer.testing import CliRunner
 
 from fleet.app import apply_topology
-from fleet.app.local import _batch_runner, _environment, _ledger_writer, _Ports
+from fleet.app.local import parts
+from fleet.app.local.parts import environment
+from fleet.app.local.ports import Ports
 from fleet.batches.wishes import new_batch_id
 from fleet.cli.commands import app
 from fleet.ledger.reading import open_reader
@@ -40,6 +41,13 @@ def setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPat
 
 
 @pytest.fixture
+def lock(tmp_path: Path) -> Iterator[int]:
+    """The descriptor that the parts of a fleet inherit."""
+    with (tmp_path / "lock").open("w") as file:
+        yield file.fileno()
+
+
+@pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
@@ -48,7 +56,7 @@ def taken_port() -> Iterator[int]:
 @pytest.mark.proves("A model's replica is given no provider's key", how="lint", subject="Security")
 def test_the_replicas_are_told_what_the_dispatcher_needs_and_no_more() -> None:
     settings = load(lease_seconds=7.5, log_level="error")
-    assert _environment(settings, "nats://127.0.0.1:4223") == {
+    assert environment(settings, "nats://127.0.0.1:4223") == {
         "FLEET_NATS_URL": "nats://127.0.0.1:4223",
         "FLEET_PROFILE": "local",
         "FLEET_LEASE_SECONDS": "7.5",
@@ -64,12 +72,12 @@ def test_a_replica_finds_a_file_that_was_named_relative_to_our_directory(
 ) -> None:
     (tmp_path / "rules.yaml").touch()
     setting.chdir(tmp_path)
-    told = _environment(load(rules_path="rules.yaml"), "nats://127.0.0.1:4222")
+    told = environment(load(rules_path="rules.yaml"), "nats://127.0.0.1:4222")
     assert told["FLEET_RULES_PATH"] == str(tmp_path / "rules.yaml")
 
 
 def test_wanted_ports_are_kept_and_the_others_are_free_and_distinct() -> None:
-    ports = _Ports.of(load(nats_port=0, http_port=8123, dashboard_port=0))
+    ports = Ports.of(load(nats_port=0, http_port=8123, dashboard_port=0))
     assert ports.http == 8123
     assert len({0, ports.nats, ports.http, ports.dashboard}) == 4
 
@@ -84,17 +92,27 @@ def test_without_the_engines_the_line_says_what_to_install(setting: pytest.Monke
     assert last == "fleet: models need Ray and vLLM on this machine: pip install 'inference-fleet[cpu]'"
 
 
-@pytest.mark.proves("A taken port is named with the variable that changes it", how="real")
-def test_a_port_that_is_taken_is_named_with_its_variable(taken_port: int, setting: pytest.MonkeyPatch) -> None:
-    setting.setenv("FLEET_NATS_PORT", str(taken_port))
+@pytest.mark.proves("A taken port is named with the variable that changes it, before anything starts", how="real")
+@pytest.mark.parametrize("variable", ["FLEET_NATS_PORT", "FLEET_HTTP_PORT", "FLEET_DASHBOARD_PORT"])
+def test_a_port_that_is_taken_is_named_with_its_variable_before_anything_starts(
+    variable: str, taken_port: int, setting: pytest.MonkeyPatch
+) -> None:
+    for each in ("FLEET_NATS_PORT", "FLEET_HTTP_PORT", "FLEET_DASHBOARD_PORT"):
+        setting.setenv(each, "0")
+    setting.setenv(variable, str(taken_port))
     result = CliRunner().invoke(app, ["up"])
     assert result.exit_code == 1
-    assert f"wrong setting: FLEET_NATS_PORT: port {taken_port} is taken" in result.stderr
-    assert "no fleet answers" not in result.stderr
+    rule = "stop what listens there, or choose another (0: any free one)"
+    assert result.stderr == f"fleet: wrong setting: {variable}: port {taken_port} is taken: {rule}\n"
+
+
+def test_a_port_that_is_not_needed_may_be_taken(taken_port: int) -> None:
+    elsewhere = load(nats_url="nats://127.0.0.1:4222", nats_port=taken_port, dashboard_port=taken_port, http_port=0)
+    assert Ports.of(elsewhere.model_copy(update={"dashboard": False})).nats == taken_port
 
 
 async def test_the_ledgers_writer_is_a_process_of_its_own_that_ends_when_all_is_written(
-    setting: pytest.MonkeyPatch, tmp_path: Path
+    setting: pytest.MonkeyPatch, tmp_path: Path, lock: int
 ) -> None:
     """It ends after the dispatcher, whose last lines come while it drains; Ctrl-C in a terminal does not reach it."""
     setting.setenv("FLEET_LEDGER_URL", "postgresql://nobody@127.0.0.1:1/another_fleets")
@@ -102,26 +120,28 @@ async def test_the_ledgers_writer_is_a_process_of_its_own_that_ends_when_all_is_
     with EmbeddedServer(tmp_path / "nats") as nats:
         await apply_topology(nats.url)
         connection = await connect(nats.url)
-        async with AsyncExitStack() as parts:
-            assert _ledger_writer(settings, nats.url, parts)
-            queue = JetStreamQueue(connection)
-            await queue.publish([entry(0)])
-            await eventually(lambda: written(settings) == 1)
-            await queue.publish([entry(number) for number in range(1, 1500)])
+        writer = parts.ledger_writer(settings, nats.url, lock)
+        await writer.start()
+        queue = JetStreamQueue(connection)
+        await queue.publish([entry(0)])
+        await eventually(lambda: written(settings) == 1)
+        await queue.publish([entry(number) for number in range(1, 1500)])
+        await writer.stop()
         await connection.close()
     assert written(settings) == 1500
 
 
-async def test_the_runner_of_batches_is_a_process_of_its_own(tmp_path: Path) -> None:
+async def test_the_runner_of_batches_is_a_process_of_its_own(tmp_path: Path, lock: int) -> None:
     with EmbeddedServer(tmp_path / "nats") as nats:
         await apply_topology(nats.url)
         connection = await connect(nats.url)
         batches = TenantBatches(JetStreamShelf(connection), "acme")
         batch = Batch(new_batch_id(), "acme", "/v1/chat/completions", f"file-{'0' * 24}", 60.0, time.time())
         await batches.create(batch)
-        async with AsyncExitStack() as parts:
-            _batch_runner(load(), nats.url, parts)
-            [*_, last] = [each async for each in batches.watch(batch.id)]
+        runner = parts.batch_runner(load(), nats.url, lock)
+        await runner.start()
+        [*_, last] = [each async for each in batches.watch(batch.id)]
+        await runner.stop()
         await connection.close()
     assert last.status is BatchStatus.FAILED
 

@@ -21,7 +21,7 @@ from webhook_receiver import OK, Received, Receiver, receiving, says
 
 from fleet.app import apply_topology
 from fleet.app.batches import _announcing
-from fleet.app.local import _webhooks
+from fleet.app.local import parts
 from fleet.app.webhooks import KEY_FILE, local_key
 from fleet.model.batch import Batch, BatchStatus
 from fleet.model.reason import Reason
@@ -228,11 +228,14 @@ async def test_a_fleet_on_this_machine_keeps_one_key_for_its_owner_alone(
     monkeypatch.delenv(KEY_VARIABLE)
     await apply_topology(broker.url)
     settings = load()
-    async with AsyncExitStack() as parts, connected(broker.url) as connection:
+    async with connected(broker.url) as connection:
         assert await JetStreamEndpoints(connection).put(endpoint(receiver.url), 0)
-        _webhooks(settings, broker.url, parts)
+        with (tmp_path / "lock").open("w") as lock:
+            process = parts.webhooks(settings, broker.url, lock.fileno())
+            await process.start()
         await JetStreamOutbox(connection).announce([event()])
         await emptied(connection)
+        await process.stop()
 
     key = settings.data_dir / KEY_FILE
     assert (key.stat().st_mode & 0o777, local_key(settings.data_dir)) == (0o600, os.environ[KEY_VARIABLE])

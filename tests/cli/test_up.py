@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_app import App
 from typer.testing import Result
 
-from fleet.model.errors import BackendUnavailable, ConfigError
+from fleet.model.errors import BackendUnavailable, ConfigError, FleetError
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
@@ -110,6 +111,32 @@ def test_a_signal_while_starting_ends_the_start(invoke: Invoke, fake_app: App, m
     monkeypatch.setattr(sys.modules["fleet.app"], "start", never)
     assert invoke("up").exit_code == 0
     assert fake_app.calls == []
+
+
+@pytest.mark.proves("A fleet that cannot go on ends with one line that says why", how="stand-in")
+def test_a_fleet_that_cannot_go_on_is_stopped_and_says_why(invoke: Invoke, fake_app: App) -> None:
+    fake_app.failure = FleetError("nats-server ended with exit code 1, 6 times in a row")
+    result = invoke("up")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("fleet: nats-server ended with exit code 1, 6 times in a row\n")
+    assert fake_app.calls == ["start", "stop"]
+
+
+@pytest.mark.proves("A second Ctrl-C ends a fleet at once that does not stop", how="stand-in")
+def test_a_second_signal_ends_at_once_what_does_not_stop(
+    invoke: Invoke, fake_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    async def hang() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("fleet.cli.ops.running.os", SimpleNamespace(_exit=end))
+    monkeypatch.setattr(fake_app, "stop", hang)
+    fake_app.after_start = lambda: os.kill(os.getpid(), signal.SIGINT)
+    assert invoke("up").exit_code == 130
 
 
 @pytest.mark.parametrize(

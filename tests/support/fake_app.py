@@ -14,6 +14,7 @@ from memory_fleet import MemoryFleet
 from fleet.app import FleetStatus, SpendStatus, TargetStatus
 from fleet.app.status import DispatcherState, DispatcherStatus
 from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.errors import FleetError
 from fleet.model.scaling import ColdStart
 from fleet.settings.environment import Settings
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
@@ -71,6 +72,7 @@ class App:
     after_start: Callable[[], None] = lambda: None
     console_error: Exception | None = None
     gateway_error: Exception | None = None
+    failure: FleetError | None = None
     shelf: MemoryShelf = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,6 +127,12 @@ class App:
 
     async def stop(self) -> None:
         self.calls.append("stop")
+
+    async def broken(self) -> FleetError:
+        if self.failure is None:
+            await asyncio.Event().wait()
+        assert self.failure is not None, "nothing sets the event"
+        return self.failure
 
     async def status(self) -> Sequence[TargetStatus]:
         return TARGETS

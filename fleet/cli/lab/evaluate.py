@@ -15,6 +15,7 @@ from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.files import check_output
 from fleet.model.errors import ConfigError
+from fleet.supervision.guardian import guard
 
 if TYPE_CHECKING:
     from fleet.lab.evaluation.drawing import Drawing
@@ -117,6 +118,7 @@ def _router(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
 
 
 def _live(as_json: bool, jobs: int, save: Path | None) -> EvaluationReport:
+    guard()
     from fleet.cli.lab.live import live
     from fleet.settings.environment import load
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleet.cli.extras import needs_console, needs_gateway
 from fleet.cli.ops.fleet_status import targets_table
-from fleet.cli.output import quiet
+from fleet.cli.output import INTERRUPTED, quiet
 from fleet.model.errors import FleetError
 from fleet.signals import cancelled_when_told_to_end
 from queues.jetstream.client.addresses import without_password
@@ -43,17 +44,39 @@ async def up(settings: Settings, as_json: bool) -> None:
 
 @asynccontextmanager
 async def started(settings: Settings, on_progress: Callable[[str], None]) -> AsyncIterator[Fleet]:
-    """Provide a running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task inside."""
+    """Provide a running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task inside; the second ends us.
+
+    Raises: FleetError if the fleet cannot go on; whatever `start` raises.
+    """
+    from fleet import logs
     from fleet.app import start
 
-    cancelled_when_told_to_end()
+    logs.configure(settings.log_level.upper(), json=True)
+    cancelled_when_told_to_end(again=lambda: os._exit(INTERRUPTED))  # the guardian ends what is left
     fleet = await start(settings, on_progress)
-    cancelled_when_told_to_end()  # Ray has put its own handler in place of ours
     try:
-        yield fleet
+        async with _while_whole(fleet):
+            yield fleet
     finally:
-        on_progress("stopping")
+        on_progress("stopping: calls that run are finished (Ctrl-C again ends at once; no job is lost)")
         await fleet.stop()
+
+
+@asynccontextmanager
+async def _while_whole(fleet: Fleet) -> AsyncIterator[None]:
+    """Run the block as long as the fleet can answer jobs. Raises: FleetError once it cannot."""
+    task = asyncio.current_task()
+    assert task is not None, "called from a coroutine"
+    broken = asyncio.create_task(fleet.broken())
+    broken.add_done_callback(lambda ended: None if ended.cancelled() else task.cancel())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if broken.done():
+            raise broken.result() from None
+        raise
+    finally:
+        broken.cancel()
 
 
 @asynccontextmanager
