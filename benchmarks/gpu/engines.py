@@ -25,10 +25,10 @@ TOLD: Final = {
 """The sentences in which vLLM says how long a part of its start took."""
 
 
-def environment() -> None:
-    """Set what vLLM reads as it is imported: in this process, offline, and saying how long its start takes."""
+def environment(described: ModelProfile) -> None:
+    """Set what torch and vLLM read on import: as for a replica, all in this process, the times of the start logged."""
     told = {"VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    os.environ.update({**told, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    os.environ.update({**described.environment, **told, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Engine:
 
 def start(described: ModelProfile, **more: Any) -> Engine:
     """Start vLLM on a model in this process."""
-    environment()
+    environment(described)
     from vllm import LLM
 
     heard = _Heard()

@@ -54,7 +54,7 @@ def run(
             continue
         started = clock()
         try:
-            found.figures |= run_part(name, options, min(left, PARTS[name].seconds))
+            found.figures |= run_part(name, options, min(left, PARTS[name].share * budget_seconds))
         except PartError as error:
             found.not_done.append(f"{name}: {error}")
         found.seconds[name] = clock() - started
