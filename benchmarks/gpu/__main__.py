@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None, run_part: RunPart = in_own_proc
     given = _parser().parse_args(arguments)
     if given.part:
         figures = PARTS[given.part].run(Options(**json.loads(given.options)))
-        given.out.write_text(json.dumps(figures))
+        part = given.out.with_suffix(".part")
+        part.write_text(json.dumps(figures))
+        part.rename(given.out)
         return 0
     device, card = ("CPU, a dry run: no figure says anything about a GPU", None) if given.dry_run else found_card()
     if device is None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.gpu.parts import PARTS, SPAWNED, Figures, Options
 
@@ -81,29 +81,37 @@ def _blanks(figures: Mapping[str, float | None]) -> list[str]:
     ]
 
 
-def in_own_process(name: str, options: Options, seconds: float) -> Figures:
-    """Run a part in a fresh process group, which is ended when its time is over."""
-    into = Path(options.folder) / f"{name}.json"
-    command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--options", json.dumps(asdict(options))]
-    with (Path(options.folder) / f"{name}.log").open("w") as log:
+def in_own_process(name: str, options: Options, seconds: float, module: str = "benchmarks.gpu") -> Figures:
+    """Run a part in a fresh process group, which is ended when its time is over; what it had found by then counts."""
+    into, log = (Path(options.folder) / f"{name}.{ending}" for ending in ("json", "log"))
+    into.unlink(missing_ok=True)
+    command = [sys.executable, "-m", module, "--part", name, "--options", json.dumps(asdict(options))]
+    with log.open("w") as written:
         process = subprocess.Popen(
             [*command, "--out", str(into)],
-            stdout=log,
+            stdout=written,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, SPAWNED: str(time.time())},
         )
-        try:
-            status = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            raise PartError(f"stopped after its {seconds:.0f} s; see {log.name}") from None
-        finally:
-            _signal(process, signal.SIGKILL)  # what it may have left in its group
-    if status:
-        raise PartError(f"{_last_line(Path(log.name))} (see {log.name})")
-    figures: dict[str, Any] = json.loads(into.read_text())
-    return figures
+        status = _status(process, seconds)
+    if into.exists():
+        figures: Figures = json.loads(into.read_text())
+        return figures
+    if status is None:
+        raise PartError(f"stopped after its {seconds:.0f} s; see {log}")
+    raise PartError(f"{_last_line(log)} (see {log})")
+
+
+def _status(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Return the exit status, None where the time was over first. Nothing of the process group is left."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return None
+    finally:
+        _signal(process, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

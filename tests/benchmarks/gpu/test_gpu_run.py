@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from patience import eventually_here
 from safetensors import safe_open
 
-from benchmarks.gpu import engines, made, parts
+from benchmarks.gpu import engines, made, parts, schedule
 from benchmarks.gpu.__main__ import main, named
 from benchmarks.gpu.parts import PARTS, Options
 from benchmarks.gpu.schedule import PartError, in_own_process, run
@@ -78,10 +80,47 @@ def test_all_parts_together_take_the_whole_time():
     assert sum(part.share for part in PARTS.values()) == pytest.approx(1)
 
 
-def test_a_process_that_fails_is_told_in_the_line_of_its_error(tmp_path):
-    wrong = Options(str(tmp_path), "no-such-card", dry_run=True, jobs=-1)
-    with pytest.raises(PartError, match=r"(stopped after its|Error)"):
-        in_own_process("offline", wrong, 0.5)
+PROGRAM = """
+import sys, time
+out = sys.argv[-1]
+match sys.argv[2]:
+    case "fails": raise ModuleNotFoundError("No module named 'vllm'")
+    case "hangs": time.sleep(3600)
+    case "ends late": open(out, "w").write('{"kv_ratio": 1.0}'); time.sleep(3600)
+    case "ends": open(out, "w").write('{"kv_ratio": 2.0}')
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "found"),
+    [
+        ("fails", 600, "ModuleNotFoundError: No module named 'vllm' "),
+        ("hangs", 0.01, "stopped after its 0 s; see "),
+        ("ends", 600, {"kv_ratio": 2.0}),
+    ],
+)
+def test_a_process_that_fails_or_is_late_leaves_a_line_or_what_it_found(tmp_path, monkeypatch, name, seconds, found):
+    (tmp_path / "played_part.py").write_text(PROGRAM)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    asked = options(tmp_path)
+    if isinstance(found, dict):
+        assert in_own_process(name, asked, seconds, module="played_part") == found
+    else:
+        with pytest.raises(PartError, match=re.escape(found)):
+            in_own_process(name, asked, seconds, module="played_part")
+
+
+def test_what_a_late_process_had_found_counts(tmp_path, monkeypatch):
+    (tmp_path / "played_part.py").write_text(PROGRAM)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = tmp_path / "ends late.json"
+
+    def late(process, seconds):
+        eventually_here(lambda: out.exists() and out.stat().st_size)
+        schedule._end(process)
+
+    monkeypatch.setattr(schedule, "_status", late)
+    assert in_own_process("ends late", options(tmp_path), 1, module="played_part") == {"kv_ratio": 1.0}
 
 
 @pytest.mark.proves("benchmarks.gpu goes the whole path on a CPU, engines played", how="stand-in")
