@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from deployments.serve.api import Instance, ServeApi
@@ -39,7 +38,7 @@ class TargetStatus:
 
     `state` is Serve's own word, or `cold` or `starting` if no replica of a healthy target runs. `breaker` says until
     when no job is sent there, because calls keep failing: dispatchers know that before Serve does. `cold_start` is how
-    long a start from no replica is expected to take; None outside the fleet.
+    long a start from no replica is expected to take; None outside the fleet, and where nobody asked.
     """
 
     name: str
@@ -160,11 +159,11 @@ def target_statuses(
     replicas: Mapping[str, ReplicaCounts] | None,
     loads: Sequence[Load] = (),
     now: float = 0.0,
-    starts: Mapping[str, Sequence[ObservedStart]] = MappingProxyType({}),
+    starts: Mapping[str, Sequence[ObservedStart]] | None = None,
 ) -> tuple[TargetStatus, ...]:
     """Return the status of every target of the catalogue; `replicas` is None if nobody knows of them.
 
-    `loads` are the dispatchers' reports, `starts` those that were seen of each target.
+    `loads` are the dispatchers' reports, `starts` those that were seen of each target (None: nobody asked).
     """
     rules = rules_of(settings)
     breakers = open_breakers(alive(loads, now))
@@ -174,7 +173,7 @@ def target_statuses(
             if target.is_cloud
             else _own_status(target, depths.get(target.name, 0), replicas),
             breaker=str(breakers[target.name]) if target.name in breakers else None,
-            cold_start=_cold_start(target, starts.get(target.name, ())),
+            cold_start=None if starts is None else _cold_start(target, starts.get(target.name, ())),
         )
         for target in rules.catalogue.targets.values()
     )

@@ -122,7 +122,9 @@ def test_a_dashboard_that_is_not_there_counts_as_none(dashboard: Dashboard) -> N
 
 
 def test_a_deployed_target_shows_its_replicas_and_its_work(settings: Settings) -> None:
-    found = by_name(target_statuses(settings, {"llama-8b": 12}, {"llama-8b": ReplicaCounts("RUNNING", 2, None, 1)}))
+    found = by_name(
+        target_statuses(settings, {"llama-8b": 12}, {"llama-8b": ReplicaCounts("RUNNING", 2, None, 1)}, starts={})
+    )
     guess = ColdStart(60.0, 0)
     assert found["llama-8b"] == TargetStatus("llama-8b", "fleet", "running", 2, 12, starting=1, cold_start=guess)
     missing = TargetStatus("llama-70b", "fleet", "not deployed", 0, 0, starting=0, cold_start=guess)
@@ -155,7 +157,7 @@ def test_a_target_without_a_replica_is_cold_until_one_starts(
 
 def test_without_a_dashboard_the_models_are_unknown(settings: Settings) -> None:
     found = by_name(target_statuses(settings, {"llama-8b": 3}, None))["llama-8b"]
-    assert found == TargetStatus("llama-8b", "fleet", "unknown", None, 3, cold_start=ColdStart(60.0, 0))
+    assert found == TargetStatus("llama-8b", "fleet", "unknown", None, 3)
 
 
 def test_how_long_a_start_takes_is_shown_with_what_that_rests_on(settings: Settings) -> None:

@@ -70,12 +70,14 @@ def targets_table(targets: Sequence[TargetStatus]) -> Table:
         table.add_column(column)
     table.add_column("replicas", justify="right")
     table.add_column("queued", justify="right")
-    table.add_column("cold start")
+    if has_starts := any(row.cold_start for row in targets):
+        table.add_column("cold start")
     table.add_column("")
     for row in targets:
         notes = (f"calls fail: breaker open {row.breaker}" if row.breaker else None, row.message)
+        start = [_start(row)] if has_starts else []
         said = "; ".join(filter(None, notes))
-        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", _start(row), said)
+        table.add_row(row.name, row.provider, row.state, _replicas(row), f"{row.queued:,}", *start, said)
     return table
 
 
