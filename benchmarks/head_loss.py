@@ -49,6 +49,7 @@ REQUEST: Final = {"messages": [{"role": "user", "content": "invented Is this pos
 PAIRS_PER_SECOND: Final = 5
 BEFORE_SECONDS: Final = 15.0
 PATIENCE_SECONDS: Final = 900.0
+MOST_STARTS: Final = 10
 
 RAY: Final = {
     # Both nodes are on this machine; Ray turns 127.0.0.1 into an address that others reach, but no other of loopback's.
@@ -58,7 +59,6 @@ RAY: Final = {
     "RAY_health_check_period_ms": "1000",
     # A machine that is busy with other things as well starts slowly.
     "RAY_agent_register_timeout_ms": "300000",
-    "RAY_raylet_start_wait_time_s": "300",
 }
 
 
@@ -136,8 +136,6 @@ class Cluster:
         return f"{HEAD_IP}:{self._port}"
 
     def start_head(self) -> None:
-        # Ray takes the worker's raylet, on the same machine, for a sign that this cluster runs here already.
-        (self._folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
         own = ("--head", f"--port={self._port}", f"--temp-dir={self._folder / 'ray'}", "--include-dashboard=false")
         self._start("head", HEAD_IP, 4, 0, *own, f"--ray-client-server-port={self._client_port}")
 
@@ -150,26 +148,27 @@ class Cluster:
             end_session(session)
 
     def _start(self, name: str, ip: str, cpus: int, gpus: int, *own: str) -> None:
-        log = self._folder / f"{name}-{time.time():.0f}.log"
-        shared = (
-            f"--node-ip-address={ip}",
-            f"--num-cpus={cpus}",
-            f"--num-gpus={gpus}",
-            "--dashboard-agent-listen-port=0",
-        )
-        more = ("--min-worker-port=0", "--max-worker-port=0", "--disable-usage-stats", "--block")
+        """Start a node as a supervisor does: again where it fails, as where a busy machine starts an agent too late."""
+        shared = (f"--node-ip-address={ip}", f"--num-cpus={cpus}", f"--num-gpus={gpus}", "--disable-usage-stats")
+        more = ("--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0", "--block")
+        command = ("start", *own, *shared, *more, f"--object-store-memory={STORE_BYTES}")
+        for number in range(MOST_STARTS):
+            log = self._folder / f"{name}-{time.time():.0f}-{number}.log"
+            # Ray takes the worker's raylet, on the same machine, for a sign that this cluster runs here already.
+            (self._folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
+            if self._has_started(name, command, log):
+                return
+            self.kill(name)
+        raise RuntimeError(log.read_text())
+
+    def _has_started(self, name: str, command: Sequence[str], log: Path) -> bool:
         with log.open("w") as told:
             process = subprocess.Popen(
-                [BIN / "ray", "start", *own, *shared, *more, f"--object-store-memory={STORE_BYTES}"],
-                env=self._env,
-                stdout=told,
-                stderr=told,
-                start_new_session=True,
+                [BIN / "ray", *command], env=self._env, stdout=told, stderr=told, start_new_session=True
             )
         self._sessions[name] = process.pid
         _until(lambda: "runtime started" in log.read_text() or process.poll() is not None, f"the {name} starts")
-        if process.poll() is not None:
-            raise RuntimeError(log.read_text())
+        return process.poll() is None
 
 
 def _until(look: Callable[[], bool], what: str) -> None:
