@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,6 +23,8 @@ from policies.scaling.reading import ReplicaBounds, ScalingInputs
 from policies.scaling.replicas import ScalerState, decide
 
 TICK_SECONDS = 1.0
+QUIET_SECONDS = 600.0
+"""When nothing has run, waited or been to come for so long, the rest of a run would be the same second again."""
 KEPT_READY = 2
 """Jobs that dispatchers keep in the WORK of a lane, for each slot of the target."""
 
@@ -64,6 +66,7 @@ class Loop:
         self._coming = deque(sorted(arrivals))
         self._queues: dict[Lane, deque[Arrival]] = {lane: deque() for lane in Lane}
         self._in_hand: list[tuple[float, float, Arrival]] = []
+        self._in_hand_of: Counter[Lane] = Counter()
         self._seen = {lane: Seen() for lane in Lane}
         self._done = 0.0
         self.now = 0.0
@@ -73,6 +76,7 @@ class Loop:
         self.missed = 0
         self.ended = 0
         self.changes: list[int] = []
+        self.quiet_seconds = 0.0
 
     @property
     def there(self) -> int:
@@ -92,6 +96,8 @@ class Loop:
 
     def tick(self) -> None:
         self.now += TICK_SECONDS
+        waits = self._coming or self._in_hand or any(self._queues.values())
+        self.quiet_seconds = 0.0 if waits or self.there else self.quiet_seconds + TICK_SECONDS
         self.replica_seconds += self.there * TICK_SECONDS
         while self.starting and self.starting[0] + self.cold_seconds <= self.now:
             self.starting.pop(0)
@@ -106,6 +112,7 @@ class Loop:
     def _finish(self) -> None:
         while self._in_hand and self._in_hand[0][0] <= self.now:
             ends_at, _, arrival = heapq.heappop(self._in_hand)
+            self._in_hand_of[arrival.lane] -= 1
             self._done += arrival.tokens
             self._end(late=ends_at > arrival.deadline_at)
 
@@ -117,6 +124,7 @@ class Loop:
             arrival = queue.popleft()
             ends_at = self.now + arrival.tokens / self._job_speed
             heapq.heappush(self._in_hand, (ends_at, arrival.at, arrival))
+            self._in_hand_of[arrival.lane] += 1
             self._seen[arrival.lane].note(arrival.tokens, arrival.deadline_at - self.now)
 
     def _end(self, late: bool) -> None:
@@ -135,11 +143,10 @@ class Loop:
 
     def reading(self) -> ScalingInputs:
         jobs, work = {}, {}
-        in_hand = {lane: sum(each.lane is lane for _, _, each in self._in_hand) for lane in Lane}
         for lane, queue in self._queues.items():
-            room = max(0, KEPT_READY * self.target.max_in_flight - in_hand[lane])
+            room = max(0, KEPT_READY * self.target.max_in_flight - self._in_hand_of[lane])
             ready = len(queue) if lane is Lane.INTERACTIVE else min(len(queue), room)
-            work[WorkOf(self.target.name, lane)] = ready + in_hand[lane]
+            work[WorkOf(self.target.name, lane)] = ready + self._in_hand_of[lane]
             jobs[JobsOf(lane, "acme")] = len(queue) - ready
         seen = {lane: seen for lane, seen in self._seen.items() if seen.jobs}
         lanes = {WorkOf(self.target.name, lane): _load(seen) for lane, seen in seen.items()}
@@ -154,10 +161,11 @@ def _load(seen: Seen) -> LaneLoad:
 
 def run_ours(loop: Loop, bounds: ReplicaBounds, rules: Rules, until: float) -> Loop:
     memory = ScalerState()
-    while loop.now < until:
+    while loop.now < until and loop.quiet_seconds < QUIET_SECONDS:
         loop.tick()
         decision, memory = decide(loop.reading(), memory, loop.target, bounds, rules, loop.now)
         loop.scale_to(decision.replicas)
+    loop.now = max(loop.now, until)
     return loop
 
 
