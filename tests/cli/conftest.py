@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import typer.main
+import typer.testing
 from fake_app import App
 from typer.testing import CliRunner, Result
 
@@ -32,6 +35,14 @@ FAKED = (
     "run_dispatcher",
 )
 """What of `fleet.app` needs a fleet."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def parser_built_once() -> Iterator[None]:
+    """Typer's runner builds all parsers anew for each invocation, which takes longer than most commands do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import typer.main
@@ -96,8 +97,13 @@ def _parse_make(words: list[str]) -> None:
         raise UsageError(f"no target {unknown[0]!r}")
 
 
+@cache
+def _fleet() -> Command:
+    return typer.main.get_command(app)
+
+
 def _parse_fleet(words: list[str]) -> None:
-    command: Command = typer.main.get_command(app)
+    command = _fleet()
     context = typer.Context(command, info_name="fleet")
     while isinstance(command, TyperGroup):
         if not words:
