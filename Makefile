@@ -42,6 +42,8 @@ up: setup  ## start everything and leave it running until Ctrl-C
 
 # Three processes: one runs what uses the engines, from the start, the others all the rest (tests/conftest.py). A test
 # with processes of its own mostly waits for them, so that two would leave a second core half idle.
+# Each of the processes that tests start reads the source, and would compile it again where no bytecode may be written.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup-dev  ## the whole suite, end-to-end tests on real parts included
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
