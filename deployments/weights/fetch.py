@@ -22,7 +22,7 @@ OURS: Final = "fleet"
 SLACK_BYTES: Final = 1 << 30
 """The room that has to be left beside the weights."""
 
-NOT_COPIED: Final = ("blobs/*", "*.verified", "*.lock", "*.incomplete")
+NOT_COPIED: Final = ("blobs/*", "trees/*", "*.verified", "*.lock", "*.incomplete")
 """What a copy in S3 does not have: files are in `snapshots`, and each machine checks them itself."""
 
 Fill = Callable[[HubModel, Path], list[File]]
@@ -45,6 +45,8 @@ def fetch(model: HubModel, folder: Path, fill: Fill) -> int:
     damaged = [*missing(model, folder, files), *_remove_damaged(snapshot(model, folder), files)]
     if damaged:
         raise FleetError(f"{model.repo}: {', '.join(damaged)}: not as in the hub's index; run it again to fetch anew")
+    # The hub's client keeps a list of all files of the commit, and offline would miss the ones that are left out.
+    (home / "trees" / f"{model.revision}.json").unlink(missing_ok=True)
     verified.parent.mkdir(exist_ok=True)
     (home / OURS / f"{model.revision}.json").write_text(json.dumps([asdict(each) for each in files], indent=1))
     verified.touch()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi, snapshot_download
 from patience import eventually_here
+from vllm.transformers_utils.repo_utils import get_model_path
 
 from deployments.weights.__main__ import main
 from deployments.weights.fetch import fetch, folder_name, from_hub, from_s3, only_one, snapshot
@@ -26,19 +27,25 @@ def content(folder: Path) -> set[str]:
     "Weights are fetched at a pinned commit, without the copies in other formats, and vLLM's loader finds them offline",
     how="stand-in",
 )
-def test_what_is_fetched_is_where_vllm_looks_for_it(hub, api, model, tmp_path):
+def test_what_is_fetched_is_where_vllm_looks_for_it(hub, api, model, tmp_path, monkeypatch):
     size = fetch(model, tmp_path, from_hub(api()))
     assert content(snapshot(model, tmp_path)) == SERVED
     assert size == sum(len(hub.repos[model.repo][name]) for name in SERVED)
-    # As vllm/model_executor/model_loader/weight_utils.py calls it where HF_HUB_OFFLINE is set.
-    found = snapshot_download(
-        model.repo,
-        revision=model.revision,
-        cache_dir=tmp_path,
-        allow_patterns=["*.safetensors"],
-        local_files_only=True,
-    )
-    assert Path(found) == snapshot(model, tmp_path)
+    monkeypatch.setattr("huggingface_hub._tree_cache._IN_MEMORY_TREE_CACHE", {})  # as in a process of its own
+    # As vLLM's loader asks where HF_HUB_OFFLINE is set, and whoever asks for the whole.
+    for patterns in (None, ["*.safetensors"]):
+        found = snapshot_download(
+            model.repo,
+            revision=model.revision,
+            cache_dir=tmp_path,
+            allow_patterns=patterns,
+            local_files_only=True,
+        )
+        assert Path(found) == snapshot(model, tmp_path)
+    # And vLLM itself, which replaces the name of a model by the folder.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert Path(get_model_path(model.repo, model.revision)) == snapshot(model, tmp_path)
 
 
 def test_what_is_there_is_not_fetched_again(hub, api, model, tmp_path):
