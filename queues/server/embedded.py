@@ -72,7 +72,7 @@ class EmbeddedServer:
         for stale in self._store_dir.glob("*.ports"):
             stale.unlink()
         config = self._store_dir / "nats-server.conf"
-        config.write_text(self._config())
+        config.write_text(self._config(), encoding="utf-8")
         # A session of its own: Ctrl-C in a terminal must not reach it before the dispatcher has drained.
         self._process = subprocess.Popen(
             [_binary(), "-c", str(config)],
@@ -104,7 +104,7 @@ class EmbeddedServer:
         self.stop()
 
     def _config(self) -> str:
-        # A JSON document is a valid configuration.
+        # A JSON document is a valid configuration, but for escapes of characters.
         return json.dumps(
             {
                 "listen": f"127.0.0.1:{self._port}",
@@ -114,6 +114,7 @@ class EmbeddedServer:
                 "jetstream": {"store_dir": str(self._store_dir), "sync_interval": self._sync_interval},
             },
             indent=2,
+            ensure_ascii=False,
         )
 
     def _wait_until_it_listens(self) -> None:

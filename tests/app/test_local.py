@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ledger_lines import entry
@@ -104,6 +105,14 @@ def test_a_port_that_is_taken_is_named_with_its_variable_before_anything_starts(
     assert result.exit_code == 1
     rule = "stop what listens there, or choose another (0: any free one)"
     assert result.stderr == f"fleet: wrong setting: {variable}: port {taken_port} is taken: {rule}\n"
+
+
+@pytest.mark.proves("A full disk is named, with its folder, before anything starts", how="stand-in")
+def test_a_full_disk_is_named_before_anything_starts(setting: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    setting.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=3_000_000))
+    result = CliRunner().invoke(app, ["up"])
+    rule = "3 MB are free, and a fleet needs 64 MB to start; make room, or set FLEET_DATA_DIR"
+    assert result.stderr == f"fleet: the disk of {tmp_path}/data is full: {rule}\n"
 
 
 def test_a_port_that_is_not_needed_may_be_taken(taken_port: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
+from pathlib import Path
 
 from fleet.app.broker import apply_topology, login_of
 from fleet.app.local import parts
@@ -24,6 +26,9 @@ NO_LEDGER = "no ledger database: pip install 'inference-fleet[ledger]'"
 
 LEDGER_PARTS = ("sqlalchemy", "alembic", "pyarrow", "cryptography")
 """Libraries that the writer of the ledger needs."""
+
+MIN_FREE_BYTES = 64_000_000
+"""Room without which nothing starts: the broker's streams share three quarters of what is free at its first start."""
 
 
 class Fleet:
@@ -84,6 +89,7 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
     rules_of(settings)  # a mistake in a file must show now, not in a replica two minutes later
     async with AsyncExitStack() as stack:
         lock = await asyncio.to_thread(stack.enter_context, held(settings.data_dir, on_progress))
+        _require_room(settings.data_dir)
         ports = Ports.of(settings)
         supervisor = Supervisor(on_progress, str(settings.data_dir / "fleet.log"))
         stack.push_async_callback(supervisor.stop)
@@ -109,6 +115,14 @@ async def start(settings: Settings, on_progress: Callable[[str], None]) -> Fleet
 def _require_engines() -> None:
     if find_spec("ray") is None or find_spec("vllm") is None:
         raise FleetError("models need Ray and vLLM on this machine: pip install 'inference-fleet[cpu]'")
+
+
+def _require_room(folder: Path) -> None:
+    """Raises: FleetError if the disk is as good as full; the broker would tell of a limit of its own instead."""
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        rule = f"{free / 1e6:.0f} MB are free, and a fleet needs {MIN_FREE_BYTES / 1e6:.0f} MB to start"
+        raise FleetError(f"the disk of {folder.absolute()} is full: {rule}; make room, or set FLEET_DATA_DIR")
 
 
 def _lacks_ledger_parts() -> bool:

