@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -33,6 +35,35 @@ def settings_for(
     return settings if settings.nats_url else settings.model_copy(update={"nats_url": LOCAL_NATS_URL})
 
 
+OUTAGES = {
+    "broker_lost": "the broker is away: waiting for it (what was submitted is kept; Ctrl-C ends only this command)",
+    "broker_found_again": "the broker is there again",
+}
+"""What a waiting command says of the events of its connection."""
+
+
+class _TellsOutages(logging.Handler):
+    """Tells whoever waits, on stderr, that it is the broker that everything waits for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (told := OUTAGES.get(record.getMessage())) is not None:
+            sys.stderr.write(f"· {told}\n")
+            sys.stderr.flush()
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    logger, handler = logging.getLogger("queues.jetstream.client.connection"), _TellsOutages()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 @asynccontextmanager
 async def opened(settings: Settings, opening: Callable[[str, Login], Awaitable[Opened]]) -> AsyncIterator[Opened]:
     """Open a part of the broker with the login of `settings`, and close it at the end.
@@ -58,11 +89,12 @@ async def open_desk(settings: Settings) -> AsyncIterator[JobDesk]:
     from fleet.app import login_of, open_desk
 
     assert settings.nats_url is not None, "settings_for or a started fleet gave the address"
-    desk = await open_desk(settings.nats_url, settings.tenant, login_of(settings))
-    try:
-        yield desk
-    finally:
-        await desk.close()
+    with _outages_told():
+        desk = await open_desk(settings.nats_url, settings.tenant, login_of(settings))
+        try:
+            yield desk
+        finally:
+            await desk.close()
 
 
 @asynccontextmanager
@@ -74,8 +106,9 @@ async def open_batches(settings: Settings) -> AsyncIterator[tuple[FileStore, Bat
     from fleet.app import login_of, open_batches
 
     assert settings.nats_url is not None, "settings_for gave the address"
-    async with open_batches(settings.nats_url, settings.tenant, login_of(settings)) as stores:
-        yield stores
+    with _outages_told():
+        async with open_batches(settings.nats_url, settings.tenant, login_of(settings)) as stores:
+            yield stores
 
 
 @asynccontextmanager

@@ -104,6 +104,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "metrics_served": "Metrics and health are served at the port named.",
     "scrape_failed": "A bug met a scrape of metrics, which got no answer.",
     # the broker
+    "broker_found_again": "The connection to NATS that was lost is there again.",
+    "broker_lost": "The connection to NATS is lost; it is tried again for as long as it takes, and nothing is lost.",
     "broker_error": "The broker, or the way to it, reported an error; the connection is kept up by itself.",
     "broker_not_reconnected": "An attempt to connect to the broker again failed; it is made again.",
     "connection_not_read": "The connection to the broker was no longer read and is made anew.",
@@ -282,6 +284,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "metrics_not_sent": "Look at the OTLP receiver. The next numbers hold these.",
     "metrics_not_served": "Free a port or name another (FLEET_METRICS_PORT): Prometheus does not see this process.",
     # the broker
+    "broker_lost": "Nothing, once. If it lasts: [broker loss](../how-to/operations.md#broker-loss).",
     "consumer_forgot_messages": "Nothing. If it repeats, upgrade the NATS servers.",
     "store_room_missing": "Do what `advice` says.",
     "store_room_small": "Do what `advice` says.",

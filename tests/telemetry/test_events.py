@@ -17,6 +17,7 @@ PAGE = ROOT / "docs" / "reference" / "events.md"
 MAY_IMPORT_LOGGING = {
     "fleet/logs.py": "configures it",
     "fleet/cli/__init__.py": "silences libraries",
+    "fleet/cli/connection.py": "hears of outages while a command waits",
     "fleet/providers/transport.py": "sets the level of the SDKs' loggers",
     "deployments/cluster.py": "sets the level of Ray's loggers",
     "deployments/clusterfile.py": "sets the level of Ray's loggers",

@@ -82,6 +82,7 @@ class Connection:
         self._open: set[asyncio.Future[Any]] = set()
         self._listeners: dict[asyncio.Queue[Arrival | QueueUnavailable], str] = {}
         self._inbox = ""
+        self._is_closing = False
         self.generation = 0
         """The number of breaks so far. What the broker said before one may concern a store that it no longer has."""
 
@@ -138,6 +139,7 @@ class Connection:
 
     async def close(self) -> None:
         self._on_closed = None
+        self._is_closing = True
         # A server that is gone resets what is left to be sent; on uvloop it may have closed the transport already. One
         # that is frozen never reads it.
         with suppress(OSError, RuntimeError, TimeoutError):
@@ -269,9 +271,12 @@ class Connection:
         self.generation += 1
         self._up.clear()
         self._fail_all()
+        if self._inbox and not self._is_closing:
+            log.warning("broker_lost")
 
     async def _on_reconnected(self) -> None:
         self._up.set()
+        log.info("broker_found_again")
 
     async def _on_close(self) -> None:
         # Callers that wait for the connection must learn that it will not come back.
