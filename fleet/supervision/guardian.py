@@ -19,7 +19,8 @@ from fleet.supervision.processes import adopt_orphans, descendants, end, end_wit
 GRACE_SECONDS: Final = 3.0
 """Seconds that what a command left behind has to end: a broker closes its store, the ledger's writer its lines."""
 
-HANDED_ON: Final = (signal.SIGTERM, signal.SIGINT)
+HANDED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""A terminal that is closed sends the last of these, and the guardian must live through it."""
 
 FROM_KERNEL: Final = 0
 """A signal whose code is above this is the terminal's, which sends it to the command as well."""

@@ -84,3 +84,10 @@ def test_a_signal_to_the_guardian_reaches_the_command_whose_exit_code_is_handed_
         found.guardian.terminate()
         assert found.outcome() == (7, "")
         assert not is_running(found.orphan)
+
+
+def test_a_guardian_lives_through_the_end_of_the_terminal_and_ends_what_is_left() -> None:
+    with guarded() as found:
+        found.guardian.send_signal(signal.SIGHUP)
+        assert found.outcome() == (129, "fleet: ended by SIGHUP, and what it had started with it\n")
+        assert not is_running(found.orphan)
