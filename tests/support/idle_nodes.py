@@ -9,6 +9,7 @@ A process of its own, because Ray reads much of the environment once. A token gu
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import sys
@@ -68,6 +69,13 @@ class PretendedMachines(FakeMultiNodeProvider):  # type: ignore[misc]  # Ray shi
     def __init__(self, provider_config: Mapping[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
         self._nodes[HEAD]["tags"][TAG_RAY_USER_NODE_TYPE] = "head"
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        """End the nodes that the autoscaler has not: their processes would outlive this one."""
+        for each in self._nodes.values():
+            if "node" in each:
+                self._terminate_node(each)
 
 
 class Worker:
