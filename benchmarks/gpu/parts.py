@@ -118,6 +118,7 @@ def lora(options: Options) -> Figures:
     folder = Path(options.folder)
     described = made(options.small, folder)
     first, second = (adapter(described, folder / f"adapters-{options.small}", name) for name in ("one", "two"))
+    engines.environment(described)
     engine = engines.start(described, enable_lora=True, max_loras=2, max_lora_rank=RANK)
     base = _token_rate(engine, options)
     one = _token_rate(engine, options, (first,))
@@ -136,7 +137,7 @@ def cold_start(options: Options) -> Figures:
     begun = time.time()
     os.environ["VLLM_CACHE_ROOT"] = str(Path(options.folder) / "compiled")
     described = made(options.small, Path(options.folder), weights=True)
-    engines.environment(described)
+    engines.environment(described, telling=True)
     wrote = time.time()
     import vllm  # noqa: F401
 

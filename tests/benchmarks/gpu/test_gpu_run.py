@@ -140,7 +140,7 @@ def test_a_dry_run_goes_the_whole_path(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engines, "start", lambda described, **more: Played())
     monkeypatch.setattr(engines, "served_rates", lambda described, load, confidence: [24.0 if confidence else 45.0])
     monkeypatch.setattr(parts, "chat_rates", lambda llm, load, candidates: rates.popleft())
-    monkeypatch.setattr(engines, "environment", lambda described: None)
+    monkeypatch.setattr(engines, "environment", lambda described, telling=False: None)
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))  # put back afterwards
     out = tmp_path / "gpu.json"
     assert main(["--dry-run", "--out", str(out)], lambda name, given, _: PARTS[name].run(given)) == 0
@@ -158,7 +158,7 @@ def test_a_dry_run_goes_the_whole_path(tmp_path, monkeypatch, capsys):
 
 def test_on_a_known_card_rates_and_cache_are_held_against_the_plan(tmp_path, monkeypatch):
     engine = SimpleNamespace(kv_blocks=20_000, block_tokens=16, llm=None, complete=lambda *_: 100)
-    monkeypatch.setattr(engines, "environment", lambda described: None)
+    monkeypatch.setattr(engines, "environment", lambda described, telling=False: None)
     monkeypatch.setattr(engines, "start", lambda described, **more: engine)
     monkeypatch.setattr(parts, "chat_rates", lambda *_: [1.0])
     figures = parts.offline(options(tmp_path, "a100-80gb", dry_run=False))
