@@ -71,6 +71,7 @@ class Outcome:
     lost: int
     duplicates: int
     statuses: Mapping[str, int]
+    failed: Mapping[str, str]
     away_seconds: float
     head_start_seconds: float
     own_pause_seconds: float
@@ -89,6 +90,7 @@ class Load:
     cloud: list[str] = field(default_factory=list)
     answered: dict[str, float] = field(default_factory=dict)
     statuses: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[float, str]] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def submit(self) -> None:
@@ -103,6 +105,9 @@ class Load:
         async for result in self.desk.results():
             self.answered.setdefault(result.job_id, time.time())
             self.statuses[result.status.value] += 1
+            if result.answer is None:
+                told = [getattr(each.outcome, "detail", "answered") for each in result.attempts]
+                self.failed.append((time.time(), f"{result.reason.value} {told}"))
 
     def between(self, ids: Sequence[str], begin: float, end: float) -> int:
         return sum(begin < self.answered.get(job, 0.0) <= end for job in ids)
@@ -230,6 +235,8 @@ async def _run(folder: Path, away_seconds: float) -> Outcome:
                 )
                 for number in (1, 2)
             ]
+            logs = [folder / f"plain-{number}.log" for number in (1, 2)]
+            await _eventually(lambda: all("dispatcher_started" in log.read_text() for log in logs))
             return await _story(broker.url, cluster, plain, away_seconds)
 
 
@@ -260,6 +267,7 @@ async def _story(url: str, cluster: Cluster, plain: Sequence[subprocess.Popen[by
         lost=len(set(jobs) - stored.keys()),
         duplicates=sum(count - 1 for count in stored.values()),
         statuses=dict(load.statuses),
+        failed=_told(load.failed, killed_at),
         away_seconds=round(begun_at - killed_at, 1),
         head_start_seconds=round(back_at - begun_at, 1),
         own_pause_seconds=round(load.pause(load.own), 1),
@@ -268,6 +276,14 @@ async def _story(url: str, cluster: Cluster, plain: Sequence[subprocess.Popen[by
         cloud_answered_while_away=load.between(load.cloud, killed_at, begun_at),
         plain_dispatchers_alive=sum(process.poll() is None for process in plain),
     )
+
+
+def _told(failed: Sequence[tuple[float, str]], killed_at: float) -> Mapping[str, str]:
+    """Return how many jobs failed for each reason, and when after the kill."""
+    times: dict[str, list[float]] = {}
+    for at, why in failed:
+        times.setdefault(why, []).append(at - killed_at)
+    return {why: f"{len(found)}, from {min(found):.0f} to {max(found):.0f} s" for why, found in times.items()}
 
 
 async def _stored(url: str) -> Counter[str]:
