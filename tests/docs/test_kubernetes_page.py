@@ -28,13 +28,10 @@ GIVEN = {
     secret: (set(re.findall(r"`([^`]+)`", keys)), set(re.findall(r"`([^`]+)`", to)))
     for secret, keys, to in re.findall(r"^\| `([\w-]+)` \| (.*?) \| (.*?) \|$", chapter("Secrets"), re.M)
 }
-OURS = rendered(*LASTING, "tasks") if shutil.which("kubectl") else []
+OURS = rendered(*LASTING, "tasks")
 RUNNING: dict[str, Pod] = {pod.name: pod for pod in pods(OURS)}
 
-needs_kubectl = pytest.mark.skipif(not OURS, reason="needs kubectl")
 
-
-@needs_kubectl
 @pytest.mark.proves(
     "Each process on Kubernetes gets the secrets of its own and no others", how="lint", subject="Kubernetes"
 )
@@ -46,7 +43,6 @@ def test_each_process_gets_the_secrets_that_the_page_says_and_no_others() -> Non
     assert found == {secret: to for secret, (_, to) in GIVEN.items()}
 
 
-@needs_kubectl
 def test_a_key_that_a_process_names_is_in_its_secret() -> None:
     for pod in RUNNING.values():
         for container in pod.containers:
@@ -56,7 +52,6 @@ def test_a_key_that_a_process_names_is_in_its_secret() -> None:
                     assert key["key"] in known or key.get("optional"), (pod.name, key)
 
 
-@needs_kubectl
 @pytest.mark.proves(
     "Workers with GPUs hold no login, no provider's key and no token of the hub", how="lint", subject="Kubernetes"
 )
@@ -72,7 +67,6 @@ def config_maps(pod: Pod) -> set[str]:
     return {each["configMap"]["name"] for each in sources if "configMap" in each}
 
 
-@needs_kubectl
 def test_the_install_makes_every_secret_and_configuration_that_is_asked_for() -> None:
     script = shell("Install")
     [names] = re.findall(r"^for name in (.+); do$", script, re.M)
@@ -102,7 +96,6 @@ def steps(name: str) -> list[list[str]]:
     ]
 
 
-@needs_kubectl
 @pytest.mark.proves(
     "The install applies every object, the broker and its streams before what needs them",
     how="lint",
@@ -119,7 +112,6 @@ def test_the_install_applies_everything_in_an_order_in_which_it_works() -> None:
     assert applied == {f"{each['kind']} {each['metadata']['name']}" for each in rendered(".", "tasks")}
 
 
-@needs_kubectl
 def test_an_upgrade_brings_the_streams_and_weights_of_the_new_version_before_its_code() -> None:
     broker, streams, weights, rest, again = steps("Upgrade")
     assert "StatefulSet nats" in broker
