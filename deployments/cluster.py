@@ -38,6 +38,8 @@ ENVIRONMENT: Final = {
     "RAY_worker_niceness": "0",
     # Serve's controller looks round ten times a second by default, which is a quarter of one core of a laptop.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    # Serve kills a proxy that is not there after 5 s, and whoever waits for that one fails: a busy laptop needs longer.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }

@@ -35,6 +35,7 @@ ENVIRONMENT: Final = {
     "RAY_NODE_TYPE_NAME": "head",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "1",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "600",
 }
 
 if __name__ == "__main__":
@@ -51,6 +52,7 @@ from ray.autoscaler.v2.autoscaler import Autoscaler  # noqa: E402
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig  # noqa: E402
 from ray.autoscaler.v2.sdk import get_cluster_resource_state  # noqa: E402
 from ray.core.generated.autoscaler_pb2 import NodeStatus  # noqa: E402
+from ray.exceptions import ActorDiedError  # noqa: E402
 from ray.serve.config import HTTPOptions  # noqa: E402
 
 OBJECT_STORE_BYTES: Final = 80_000_000
@@ -168,6 +170,15 @@ def _run(application: serve.Application, name: str) -> None:
     serve.api._run(application, name=name, route_prefix=None, _blocking=False)
 
 
+def _start_serve() -> None:
+    """Start Serve with proxies on all nodes. It waits a minute for the first one; its controller goes on without."""
+    options = HTTPOptions(host="127.0.0.1", port=0)
+    try:
+        serve.start(proxy_location="EveryNode", http_options=options)
+    except (TimeoutError, ActorDiedError):
+        serve.start(proxy_location="EveryNode", http_options=options)  # joins the controller that is there
+
+
 def light(target: str) -> serve.Application:
     """Return a model without an engine that reserves what the real one does."""
     from light_model import LightModel
@@ -195,7 +206,7 @@ def main(cluster_file: Path, deploy_file: Path) -> dict[str, Any]:
         each["args"] for each in yaml.safe_load(deploy_file.read_text())["applications"] if each["name"] == "dispatcher"
     ]
     pretended = Pretended(yaml.safe_load(cluster_file.read_text()))
-    serve.start(proxy_location="EveryNode", http_options=HTTPOptions(host="127.0.0.1", port=0))
+    _start_serve()
     for target in MODELS:
         _run(light(target), target)
     pretended.running(*MODELS)
