@@ -96,7 +96,7 @@ class Watch:
             away = FleetStatus(without_password(self._url), False, {}, ())
             seen = Seen(self._clock.now(), away, trouble=error)
         told = await asked
-        replicas, where = _replicas(told, seen.loads, seen.at)
+        replicas, where = _replicas(self._settings.dashboard_address, told, seen.loads, seen.at)
         status = replace(
             seen.status,
             at=seen.at,
@@ -165,11 +165,11 @@ class Watch:
 
 
 def _replicas(
-    told: Instance | str, loads: Sequence[Load], now: float
+    dashboard: str, told: Instance | str, loads: Sequence[Load], now: float
 ) -> tuple[Mapping[str, ReplicaCounts] | None, str]:
     """Return the replicas, and who saw them when; where the dashboard does not tell, dispatchers may have."""
     if not isinstance(told, str):
-        return replicas_in(told), "as Serve has them now"
+        return replicas_in(told), f"as Serve has them now, by the dashboard {without_password(dashboard)}"
     reported = replicas_reported(loads, now)
     if reported is None:
         return None, f"not known: {told}"

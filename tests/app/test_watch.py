@@ -78,6 +78,7 @@ async def test_a_look_sees_queues_dispatchers_replicas_and_money(
     assert seen.status.reachable and seen.depths.jobs == {JobsOf(Lane.BULK, "acme"): 1}
     assert [(load.dispatcher, load.shut) for load in seen.loads] == [("a1", {"gpt-4o": 9.0})]
     assert seen.scalings is not None and seen.scalings["llama-8b"].bounds is not None
+    assert seen.status.replicas_seen == f"as Serve has them now, by the dashboard {dashboard.url}"
     assert [spend.tenant for spend in seen.status.spend] == [None]
     assert [(each.name, each.state) for each in seen.status.dispatchers] == [("a1", DispatcherState.SILENT)]
     assert {each.name: each.cold_start for each in seen.status.targets}["llama-8b"] == ColdStart(60.0, 1)
