@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,10 +118,13 @@ def _set_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
+def deploy(
+    applications: Sequence[Mapping[str, Any]], on_look: Callable[[Collection[str]], None] = lambda running: None
+) -> None:
     """Apply what `deployments.serve.declared` says, and return once every application runs and its models are warm.
 
-    Applications that were declared before and are not among them are deleted.
+    Applications that were declared before and are not among them are deleted. At each look meanwhile `on_look` gets the
+    names of those that run.
 
     Raises: BackendUnavailable with Serve's message if one fails.
     """
@@ -130,11 +133,11 @@ def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
 
     client = _get_global_client()
     client.deploy_apps(ServeDeploySchema.model_validate({"applications": list(applications)}))
-    _wait_until_running({application["name"] for application in applications})
+    _wait_until_running({application["name"] for application in applications}, on_look)
     client.wait_for_proxies_serving()
 
 
-def _wait_until_running(names: Collection[str]) -> None:
+def _wait_until_running(names: Collection[str], on_look: Callable[[Collection[str]], None]) -> None:
     """Wait without a time limit: a real model may take any time to arrive from the hub.
 
     Raises: BackendUnavailable if an application fails.
@@ -144,7 +147,9 @@ def _wait_until_running(names: Collection[str]) -> None:
         failed = sorted(name for name, state in found.items() if state == "DEPLOY_FAILED")
         if failed:
             raise BackendUnavailable(" ".join([f"not deployed: {', '.join(failed)}.", *_complaints()]))
-        if len(found) == len(names) and set(found.values()) == {"RUNNING"}:
+        running = {name for name, state in found.items() if state == "RUNNING"}
+        on_look(running)
+        if len(running) == len(names):
             return
         time.sleep(POLL_SECONDS)
 

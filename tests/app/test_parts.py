@@ -30,7 +30,11 @@ say(urls=[f"http://127.0.0.1:{order['http_port']}", None])
 RUNNING = (
     SPEAKING
     + """
+say(starting={"running": [], "missing": ["llama-8b", "dispatcher"], "seconds": 15})
+say(starting={"running": ["llama-8b"], "missing": ["dispatcher"], "seconds": 21})
 say(applications={"llama-8b": {"status": "RUNNING", "running": 1, "wanted": 1, "message": ""}})
+say(ill="llama-8b")
+say(well="llama-8b")
 if sys.stdin.readline(): say(error="Ray's gcs_server ended")
 """
 )
@@ -50,12 +54,18 @@ def lock(tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.fixture
-def models(tmp_path: Path, lock: int, monkeypatch: pytest.MonkeyPatch) -> parts.Models:
+def told() -> list[str]:
+    """What the part says to people."""
+    return []
+
+
+@pytest.fixture
+def models(tmp_path: Path, lock: int, told: list[str], monkeypatch: pytest.MonkeyPatch) -> parts.Models:
     """Ray's process, played by the module `played_ray` in the test's folder."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(parts.Models, "MODULE", "played_ray")
     settings = load(data_dir=tmp_path)
-    return parts.models(settings, "nats://127.0.0.1:1", Ports(1, 2, 3), lock, lambda line: None)
+    return parts.models(settings, "nats://127.0.0.1:1", Ports(1, 2, 3), lock, told.append)
 
 
 def play(tmp_path: Path, script: str) -> None:
@@ -82,7 +92,10 @@ async def test_a_killed_broker_is_there_again_with_its_jobs_and_its_clients(tmp_
     assert broker.pid is None
 
 
-async def test_ray_says_where_it_is_and_what_runs_and_why_it_has_ended(models: parts.Models, tmp_path: Path) -> None:
+@pytest.mark.proves("fleet up says how far its models are, and which is unhealthy or healthy again", how="stand-in")
+async def test_ray_says_where_it_is_and_what_runs_and_why_it_has_ended(
+    models: parts.Models, tmp_path: Path, told: list[str]
+) -> None:
     play(tmp_path, RUNNING)
     await models.start()
     assert (models.serve_url, models.dashboard_url) == ("http://127.0.0.1:2", None)
@@ -93,6 +106,12 @@ async def test_ray_says_where_it_is_and_what_runs_and_why_it_has_ended(models: p
     assert await models.ended() == "has ended (Ray's gcs_server ended)"
     await models.stop()
     assert not is_there(folder)
+    assert told[2:] == [
+        "15 s: still starting: llama-8b, dispatcher",
+        "21 s: ready: llama-8b; still starting: dispatcher",
+        "llama-8b is unhealthy: Serve starts it again (`fleet status` has more)",
+        "llama-8b is healthy again",
+    ]
 
 
 @pytest.mark.parametrize(

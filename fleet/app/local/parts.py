@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -118,8 +118,10 @@ class Models(Command):
         try:
             await self._send(replace(self._order, folder=folder))
             self.serve_url, self.dashboard_url = (await self._answer())["urls"]
-            self._on_progress("starting the models (about a minute on a small machine)")
-            self.replicas = {name: _counts(found) for name, found in (await self._answer())["applications"].items()}
+            self._on_progress("starting the models (one to three minutes on a small machine)")
+            while "starting" in (answer := await self._answer()):
+                self._on_progress(_how_far(**answer["starting"]))
+            self.replicas = {name: _counts(found) for name, found in answer["applications"].items()}
         except BackendUnavailable:
             await self.stop()
             raise
@@ -127,9 +129,16 @@ class Models(Command):
 
     async def ended(self) -> str:
         assert self.process is not None and self.process.stdout is not None, "it was started"
-        line = await self.process.stdout.readline()
-        how = await super().ended()
-        return f"has ended ({json.loads(line)['error']})" if line else how
+        while line := await self.process.stdout.readline():
+            match json.loads(line):
+                case {"ill": name}:
+                    self._on_progress(f"{name} is unhealthy: Serve starts it again (`fleet status` has more)")
+                case {"well": name}:
+                    self._on_progress(f"{name} is healthy again")
+                case last:
+                    await super().ended()
+                    return f"has ended ({last['error']})"
+        return await super().ended()
 
     async def stop(self) -> None:
         # While it starts nothing is to be drained, and Ray may hang.
@@ -164,6 +173,11 @@ def _short_folder() -> str:
     """Return a folder for temporary files whose path leaves room for Ray's sockets."""
     usual = tempfile.gettempdir()
     return usual if len(os.fsencode(usual)) <= MAX_FOLDER_BYTES else "/tmp"  # noqa: S108  # mkdtemp is safe there
+
+
+def _how_far(running: Sequence[str], missing: Sequence[str], seconds: int) -> str:
+    names = {"ready": running, "still starting": missing}
+    return f"{seconds} s: " + "; ".join(f"{what}: {', '.join(each)}" for what, each in names.items() if each)
 
 
 def _counts(found: Mapping[str, Any]) -> ReplicaCounts:
