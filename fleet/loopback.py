@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from itertools import islice
 from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
 
 PORTS: Final = range(20_000, 32_768)
 """No system lends these to outgoing connections or to `bind(0)` (Linux starts at 32768, others at 49152), and Ray's
@@ -32,15 +35,15 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def is_free(port: int) -> bool:
-    """Return whether a server can listen on the port.
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether no server listens on the port.
 
     As servers bind: connections of an earlier server that are still closing do not count.
     """
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True

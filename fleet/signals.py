@@ -14,12 +14,18 @@ def when_told_to_end(act: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
 
-def cancelled_when_told_to_end(again: Callable[[], object] | None = None) -> None:
-    """Have the running task cancelled when the process is told to end; `again` is called when it is told once more."""
+def cancelled_when_told_to_end(
+    at_once: Callable[[], object] = lambda: None, again: Callable[[], object] | None = None
+) -> None:
+    """Have the running task cancelled when the process is told to end.
+
+    `at_once` is called before that, and `again` when the process is told once more.
+    """
     task = asyncio.current_task()
     assert task is not None, "called from a coroutine"
 
     def act() -> None:
+        at_once()
         task.cancel()
         if again is not None:
             when_told_to_end(again)

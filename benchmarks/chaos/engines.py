@@ -141,7 +141,7 @@ class EngineRun:
 
 
 async def run(folder: Path, kills: int) -> dict[str, object]:
-    settings = load(data_dir=folder, nats_port=0, http_port=0, dashboard_port=0)
+    settings = load(data_dir=folder, nats_port=0, http_port=0, dashboard_port=0, console_port=0, gateway_port=0)
     fleet = await app.start(settings, lambda line: print(line, flush=True))
     try:
         eyes = await connect(fleet.nats_url, name="chaos-eyes")

@@ -23,12 +23,14 @@ from fleet.batches.wishes import new_batch_id
 from fleet.cli.commands import app
 from fleet.ledger.reading import open_reader
 from fleet.model.batch import Batch, BatchStatus
-from fleet.model.errors import LedgerUnavailable
+from fleet.model.errors import ConfigError, LedgerUnavailable
 from fleet.settings.environment import Settings, load
 from queues.batches import JetStreamShelf, TenantBatches
 from queues.jetstream.client.connection import connect
 from queues.jetstream.queue import JetStreamQueue
 from queues.server.embedded import EmbeddedServer
+
+PORTS = ("FLEET_NATS_PORT", "FLEET_HTTP_PORT", "FLEET_DASHBOARD_PORT", "FLEET_CONSOLE_PORT", "FLEET_GATEWAY_PORT")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +80,7 @@ def test_a_replica_finds_a_file_that_was_named_relative_to_our_directory(
 
 
 def test_wanted_ports_are_kept_and_the_others_are_free_and_distinct() -> None:
-    ports = Ports.of(load(nats_port=0, http_port=8123, dashboard_port=0))
+    ports = Ports.of(load(nats_port=0, http_port=8123, dashboard_port=0, console_port=0, gateway_port=0))
     assert ports.http == 8123
     assert len({0, ports.nats, ports.http, ports.dashboard}) == 4
 
@@ -94,17 +96,28 @@ def test_without_the_engines_the_line_says_what_to_install(setting: pytest.Monke
 
 
 @pytest.mark.proves("A taken port is named with the variable that changes it, before anything starts", how="real")
-@pytest.mark.parametrize("variable", ["FLEET_NATS_PORT", "FLEET_HTTP_PORT", "FLEET_DASHBOARD_PORT"])
+@pytest.mark.parametrize("variable", PORTS)
 def test_a_port_that_is_taken_is_named_with_its_variable_before_anything_starts(
     variable: str, taken_port: int, setting: pytest.MonkeyPatch
 ) -> None:
-    for each in ("FLEET_NATS_PORT", "FLEET_HTTP_PORT", "FLEET_DASHBOARD_PORT"):
+    for each in PORTS:
         setting.setenv(each, "0")
     setting.setenv(variable, str(taken_port))
     result = CliRunner().invoke(app, ["up"])
     assert result.exit_code == 1
     rule = "stop what listens there, or choose another (0: any free one)"
-    assert result.stderr == f"fleet: wrong setting: {variable}: port {taken_port} is taken: {rule}\n"
+    assert result.stderr.endswith(f"\nfleet: wrong setting: {variable}: port {taken_port} is taken: {rule}\n")
+    assert "starting" not in result.stderr
+
+
+@pytest.mark.proves("All ports that are taken are named in one line, the console's and gateway's too", how="real")
+def test_all_ports_that_are_taken_are_named_at_once(taken_port: int) -> None:
+    free = {"http_port": 0, "dashboard_port": 0}
+    settings = load(nats_port=taken_port, console_port=taken_port, gateway_port=taken_port, **free)
+    with pytest.raises(ConfigError) as refused:
+        Ports.of(settings)
+    names = "FLEET_NATS_PORT, FLEET_CONSOLE_PORT, FLEET_GATEWAY_PORT"
+    assert str(refused.value).startswith(f"{names}: ports {taken_port}, {taken_port}, {taken_port} are taken: stop")
 
 
 @pytest.mark.proves("A full disk is named, with its folder, before anything starts", how="stand-in")
@@ -112,11 +125,15 @@ def test_a_full_disk_is_named_before_anything_starts(setting: pytest.MonkeyPatch
     setting.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=3_000_000))
     result = CliRunner().invoke(app, ["up"])
     rule = "3 MB are free, and a fleet needs 64 MB to start; make room, or set FLEET_DATA_DIR"
-    assert result.stderr == f"fleet: the disk of {tmp_path}/data is full: {rule}\n"
+    assert result.stderr.splitlines() == [
+        f"· log: {tmp_path}/data/fleet.log",
+        f"fleet: the disk of {tmp_path}/data is full: {rule}",
+    ]
 
 
 def test_a_port_that_is_not_needed_may_be_taken(taken_port: int) -> None:
-    elsewhere = load(nats_url="nats://127.0.0.1:4222", nats_port=taken_port, dashboard_port=taken_port, http_port=0)
+    free = {"http_port": 0, "console_port": 0, "gateway_port": 0}
+    elsewhere = load(nats_url="nats://127.0.0.1:4222", nats_port=taken_port, dashboard_port=taken_port, **free)
     assert Ports.of(elsewhere.model_copy(update={"dashboard": False})).nats == taken_port
 
 

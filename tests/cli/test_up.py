@@ -34,6 +34,7 @@ def test_up_shows_where_everything_is_and_stops_it_on_a_signal(
     assert "gateway    http://127.0.0.1:8280/v1" in result.stdout
     assert "note: no cloud keys" in result.stdout
     assert fake_app.calls == ["start", "stop"]
+    assert result.stderr.count("· stopping: ") == 1 and result.stderr.endswith("· stopped\n")
 
 
 def test_the_json_of_up_is_where_everything_is(invoke_json: InvokeJson, fake_app: App) -> None:
@@ -109,7 +110,11 @@ def test_a_signal_while_starting_ends_the_start(invoke: Invoke, fake_app: App, m
         await asyncio.Event().wait()
 
     monkeypatch.setattr(sys.modules["fleet.app"], "start", never)
-    assert invoke("up").exit_code == 0
+    result = invoke("up")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("· log: /") and lines[0].endswith("/fleet.log")
+    assert lines[1].startswith("· stopping: calls that run are finished") and lines[2:] == ["· stopped"]
     assert fake_app.calls == []
 
 
@@ -154,4 +159,4 @@ def test_up_that_fails_says_so_in_one_line(
 
     monkeypatch.setattr(sys.modules["fleet.app"], "start", refuse)
     result = invoke("up")
-    assert (result.exit_code, result.stderr) == (1, f"fleet: {advice}\n")
+    assert (result.exit_code, result.stderr.splitlines()[1:]) == (1, [f"fleet: {advice}"])

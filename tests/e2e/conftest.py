@@ -80,6 +80,8 @@ def fleet(tmp_path_factory, catalogue, rules) -> Iterator[RunningFleet]:
             "FLEET_NATS_PORT": "0",
             "FLEET_DASHBOARD_PORT": "0",
             "FLEET_HTTP_PORT": str(http_port),
+            "FLEET_CONSOLE_PORT": "0",
+            "FLEET_GATEWAY_PORT": "0",
             "FLEET_CATALOGUE_PATH": str(catalogue),
             "FLEET_RULES_PATH": str(rules),
             "FLEET_OPENAI_BASE_URL": f"http://127.0.0.1:{http_port}/llama-70b/v1",

@@ -7,12 +7,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fleet.cli.extras import needs_console, needs_gateway
 from fleet.cli.ops.fleet_status import targets_table
-from fleet.cli.output import INTERRUPTED, quiet
+from fleet.cli.output import INTERRUPTED, Output, quiet
 from fleet.model.errors import FleetError
 from fleet.signals import cancelled_when_told_to_end
 from queues.jetstream.client.addresses import without_password
@@ -22,24 +23,35 @@ if TYPE_CHECKING:
     from fleet.settings.environment import Settings
 
 
+STOPPING: Final = "stopping: calls that run are finished (Ctrl-C again ends at once; no job is lost)"
+
+
 async def up(settings: Settings, as_json: bool) -> None:
     """Start everything, print its addresses, and stop everything at the end.
 
     Raises: FleetError if a part does not start.
     """
-    log = settings.data_dir / "fleet.log"
-    with quiet(as_json, log) as output, suppress(asyncio.CancelledError):
-        async with started(settings, output.progress) as fleet, _web(settings, fleet) as web:
-            notes = (*fleet.notes, *web.notes)
-            urls = {"console_url": web.console, "gateway_url": web.gateway}
-            output.object({**_whereabouts(fleet, settings), **urls, "notes": list(notes)})
-            for line in (*_addresses(fleet, settings, web), f"log        {log}"):
-                output.say(line)
-            output.show("", targets_table(await fleet.status()), "")
-            for note in notes:
-                output.say(f"note: {note}")
-            output.say("Ctrl-C stops everything.")
-            await asyncio.Event().wait()
+    log = (settings.data_dir / "fleet.log").absolute()
+    with quiet(as_json, log) as output:
+        output.progress(f"log: {log}")
+        with suppress(asyncio.CancelledError):
+            await _run(settings, output, log)
+        output.progress("stopped")
+
+
+async def _run(settings: Settings, output: Output, log: Path) -> None:
+    """Run everything until this task is cancelled."""
+    async with started(settings, output.progress) as fleet, _web(settings, fleet) as web:
+        notes = (*fleet.notes, *web.notes)
+        urls = {"console_url": web.console, "gateway_url": web.gateway}
+        output.object({**_whereabouts(fleet, settings), **urls, "notes": list(notes)})
+        for line in (*_addresses(fleet, settings, web), f"log        {log}"):
+            output.say(line)
+        output.show("", targets_table(await fleet.status()), "")
+        for note in notes:
+            output.say(f"note: {note}")
+        output.say("Ctrl-C stops everything.")
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager
@@ -52,13 +64,14 @@ async def started(settings: Settings, on_progress: Callable[[str], None]) -> Asy
     from fleet.app import start
 
     logs.configure(settings.log_level.upper(), json=True)
-    cancelled_when_told_to_end(again=lambda: os._exit(INTERRUPTED))  # the guardian ends what is left
+    stopping = cache(lambda: on_progress(STOPPING))  # said once: when we are told to end, or when the block ends
+    cancelled_when_told_to_end(stopping, again=lambda: os._exit(INTERRUPTED))  # the guardian ends what is left
     fleet = await start(settings, on_progress)
     try:
         async with _while_whole(fleet):
             yield fleet
     finally:
-        on_progress("stopping: calls that run are finished (Ctrl-C again ends at once; no job is lost)")
+        stopping()
         await fleet.stop()
 
 
@@ -84,7 +97,8 @@ async def started_apart(
     settings: Settings, directory: Path, on_progress: Callable[[str], None]
 ) -> AsyncIterator[tuple[Settings, Sequence[str]]]:
     """Provide settings and notes of a fleet of one's own beside any other; all it writes is in `directory`."""
-    free = dict.fromkeys(("nats_port", "http_port", "dashboard_port"), 0)  # another fleet may hold the usual ports
+    # Another fleet may hold the usual ports.
+    free = dict.fromkeys(("nats_port", "http_port", "dashboard_port", "console_port", "gateway_port"), 0)
     own = settings.model_copy(update={"nats_url": None, "data_dir": directory, "ledger_url": None, **free})
     async with started(own, on_progress) as fleet:
         ledger = ledger_address(fleet, own)
