@@ -90,6 +90,7 @@ def test_the_alerts_fire_on_invented_series_as_their_cases_say() -> None:
 
 
 @pytest.mark.proves("A nightly check of the accounts that failed raises an alert", how="stand-in")
+@pytest.mark.proves("A Ray head that is lost raises an alert", how="stand-in")
 def test_the_alerts_on_others_exporters_fire_on_invented_series_and_have_a_section_each() -> None:
     promtool("test", "rules", "exporters.test.yaml")
     [group] = yaml.safe_load(EXPORTERS.read_text())["groups"]
