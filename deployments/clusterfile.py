@@ -10,6 +10,7 @@ wise is printed as a warning. Not checked: quotas, zones, roles, what is in the 
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 import sys
@@ -42,6 +43,9 @@ VCPUS: Final[Mapping[str, int]] = {
 NETWORK: Final = {"SubnetIds": "subnet", "SecurityGroupIds": "sg"}
 """The fields of a node's configuration that Ray fills with what it finds or makes, and how the ids there begin."""
 
+INTERFACES: Final = "NetworkInterfaces"
+"""The field that says the same for each interface, in place of both, and may give the machine an address that stays."""
+
 DRAIN: Final = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 """The seconds for which `ray start --block` drains its node on SIGTERM (Ray 2.60: 30). Without --block it does not."""
 
@@ -61,7 +65,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     nodes = [_node_type(name, each, config["max_workers"]) for name, each in workers.items()]
     return [
         *_head(config["head_node_type"], described[config["head_node_type"]]),
-        *(line for name, each in described.items() for line in _network(name, each)),
+        *(line for name, each in described.items() for line in _network(name, each, head=name not in workers)),
         *(line for name, each in described.items() for line in _claims(name, each)),
         *(line for name, each in workers.items() for line in _numbers(name, each, config["max_workers"])),
         *_market(config),
@@ -92,14 +96,51 @@ def _head(name: str, described: Described) -> Iterator[str]:
         yield f"{_path(name)}.resources.{CPU_NODE}: must be 1: dispatchers run only where it is offered"
 
 
-def _network(name: str, described: Described) -> Iterator[str]:
-    for field, kind in NETWORK.items():
-        ids = described["node_config"].get(field) or []
-        strange = [each for each in ids if not re.fullmatch(rf"{kind}-[0-9a-f]{{8,17}}", str(each))]
-        if not ids:
-            yield f"{_path(name)}.node_config.{field}: must name your own, {kind}-…: Ray would take what it finds"
-        elif strange:
-            yield f"{_path(name)}.node_config.{field}: {strange[0]} must be an id of yours, as {kind}-0123456789abcdef0"
+def _network(name: str, described: Described, *, head: bool) -> Iterator[str]:
+    node, path = described["node_config"], f"{_path(name)}.node_config"
+    if INTERFACES not in node:
+        for field, kind in NETWORK.items():
+            yield from _ids(f"{path}.{field}", node.get(field), kind)
+        return
+    for field in ("SubnetId", *NETWORK):
+        if field in node:
+            yield f"{path}.{field}: must not stand beside {INTERFACES}, where SubnetId and Groups say it"
+    if not head:
+        yield f"{path}.{INTERFACES}: only the head may have it: it names one subnet, and workers try one in each zone"
+    yield from _interfaces(f"{path}.{INTERFACES}", node[INTERFACES])
+
+
+def _interfaces(path: str, interfaces: Any) -> Iterator[str]:
+    if not (isinstance(interfaces, list) and interfaces and all(isinstance(each, dict) for each in interfaces)):
+        yield f"{path}: must be a list of interfaces, each with DeviceIndex, SubnetId and Groups"
+        return
+    for index, each in enumerate(interfaces):
+        place = f"{path}[{index}]"
+        if each.get("DeviceIndex") != index:
+            yield f"{place}.DeviceIndex: must be {index}, the number of the interface"
+        if "NetworkInterfaceId" in each:
+            yield f"{place}.NetworkInterfaceId: EC2 wants no SubnetId beside it, and Ray does; use PrivateIpAddress"
+        yield from _ids(f"{place}.SubnetId", [each["SubnetId"]] if each.get("SubnetId") else [], NETWORK["SubnetIds"])
+        yield from _ids(f"{place}.Groups", each.get("Groups"), NETWORK["SecurityGroupIds"])
+        if "PrivateIpAddress" in each and not _is_address(each["PrivateIpAddress"]):
+            address = each["PrivateIpAddress"]
+            yield f"{place}.PrivateIpAddress: {address} must be a free address of the subnet, as 10.0.1.10"
+
+
+def _ids(path: str, ids: Any, kind: str) -> Iterator[str]:
+    if not ids:
+        yield f"{path}: must name your own, {kind}-…: Ray would take what it finds"
+    elif not isinstance(ids, list):
+        yield f"{path}: must be a list of ids, [{ids}]"
+    elif strange := [each for each in ids if not re.fullmatch(rf"{kind}-[0-9a-f]{{8,17}}", str(each))]:
+        yield f"{path}: {strange[0]} must be an id of yours, as {kind}-0123456789abcdef0"
+
+
+def _is_address(address: Any) -> bool:
+    try:
+        return isinstance(address, str) and not ipaddress.IPv4Address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _claims(name: str, described: Described) -> Iterator[str]:
@@ -154,7 +195,7 @@ def _drain(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def warnings(config: Mapping[str, Any]) -> list[str]:
-    """Return one line for each choice of a file without problems that is allowed but not wise."""
+    """Return one line for each choice that is allowed but not wise, in a file whose form is right."""
     return [
         f"{_path(name)}.node_config.ImageId: {each['node_config'].get('ImageId')!r} is another image tomorrow; "
         "write the ami-… that you have tried"
@@ -182,14 +223,38 @@ def refused_by_ray(config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print every fault, or else the warnings, and return the exit status: 1 if there is a fault."""
-    path = Path(arguments[0] if arguments else "cluster.yaml")
-    config = yaml.safe_load(path.read_text())
+def read(path: Path) -> dict[str, Any]:
+    """Return what is in a cluster file.
+
+    Raises: ValueError, in one line, if there is no such file or it holds no fields.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise ValueError("must hold the fields of a cluster, as cluster.yaml")
+    return config
+
+
+def checked(path: Path) -> tuple[list[str], list[str]]:
+    """Return the faults of a file and the warnings, which Ray's refusal and a file that cannot be read leave unsaid."""
+    try:
+        config = read(path)
+    except ValueError as error:
+        return [str(error)], []
     refused = refused_by_ray(config)
-    found = problems(config) if refused is None else [refused]
-    unwise = [] if found else [f"warning: {line}" for line in warnings(config)]
-    for line in [*unwise, *(found or ["nothing wrong that can be known without asking AWS"])]:
+    return ([refused], []) if refused is not None else (problems(config), warnings(config))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print every fault and every warning, and return the exit status: 1 if there is a fault."""
+    path = Path(arguments[0] if arguments else "cluster.yaml")
+    found, unwise = checked(path)
+    nothing = [] if found else ["nothing wrong that can be known without asking AWS"]
+    for line in [*found, *(f"warning: {each}" for each in unwise), *nothing]:
         sys.stdout.write(f"{path}: {line}\n")
     return 1 if found else 0
 

@@ -3,11 +3,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+import yaml
+
+import deployments
 
 
 class ScriptedStream:
@@ -61,3 +65,18 @@ def outside_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scripted_handle() -> type[ScriptedHandle]:
     return ScriptedHandle
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    """The cluster file as its owner has filled it in."""
+    config = yaml.safe_load((Path(deployments.__file__).parents[1] / "cluster.yaml").read_text())
+    ami = "ami-0123456789abcdef0"
+    for described in config["available_node_types"].values():
+        subnets = [f"subnet-0123456789abcdef{number}" for number in range(len(described["node_config"]["SubnetIds"]))]
+        described["node_config"] |= {
+            "SubnetIds": subnets,
+            "SecurityGroupIds": ["sg-0a1b2c3d"],
+            "ImageId": ami,
+        }
+    return config

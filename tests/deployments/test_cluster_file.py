@@ -24,18 +24,6 @@ SHIPPED = yaml.safe_load(FILE.read_text())
 
 NODES = "available_node_types"
 
-AMI = "ami-0123456789abcdef0"
-
-
-@pytest.fixture
-def config():
-    """The file as its owner has filled it in."""
-    config = copy.deepcopy(SHIPPED)
-    for described in config["available_node_types"].values():
-        subnets = [f"subnet-0123456789abcdef{number}" for number in range(len(described["node_config"]["SubnetIds"]))]
-        described["node_config"] |= {"SubnetIds": subnets, "SecurityGroupIds": ["sg-0a1b2c3d"], "ImageId": AMI}
-    return config
-
 
 def changed(config, path, value):
     """The same file with one value set, or taken out where it is None."""
@@ -271,7 +259,9 @@ def test_the_command_prints_what_it_found_and_says_so_in_its_exit_status(config,
     assert warning.startswith(f"{path}: warning: available_node_types.head.node_config.ImageId: 'latest' is another")
     assert nothing.endswith("without asking AWS")
     assert main([str(FILE)]) == 1
-    assert "subnet-yours-in-1a" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "subnet-yours-in-1a" in out
+    assert out.count(": warning: ") == len(SHIPPED[NODES])
     path.write_text(yaml.safe_dump(changed(config, "available_node_types/a10g/resources/CPU", 5)))
     assert main([str(path)]) == 1
     assert (
@@ -283,6 +273,24 @@ def test_the_command_prints_what_it_found_and_says_so_in_its_exit_status(config,
     assert capsys.readouterr().out == f"{path}: max_workers: -1 is less than the minimum of 0\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "No such file or directory"),
+        ("cluster_name: [fleet", "is not YAML: while parsing a flow sequence .*"),
+        ("- fleet", "must hold the fields of a cluster, as cluster.yaml"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, capsys, content, line):
+    path = tmp_path / "nope.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert main([str(path)]) == 1
+    assert re.fullmatch(rf"{re.escape(str(path))}: {line}\n", capsys.readouterr().out)
+
+
 @pytest.mark.proves("cluster.yaml holds no secret", how="lint")
 def test_no_secret_is_in_the_file():
-    assert not re.search(r"(?i)(password|token|secret|_key)\s*[=:]\s*['\"]?[A-Za-z0-9+/_-]{16,}", FILE.read_text())
+    assert not re.search(
+        r"(?i)(password|token|secret|_key)\s*[=:](?!\+)\s*['\"]?[A-Za-z0-9+/_-]{16,}", FILE.read_text()
+    )

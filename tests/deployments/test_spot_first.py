@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
-import sys
 from types import SimpleNamespace
-from unittest.mock import MagicMock, patch
 
 import pytest
+from played_boto3 import ClientError, played_boto3
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
 from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor import CloudResourceMonitor
@@ -18,12 +17,6 @@ from ray.core.generated.instance_manager_pb2 import Instance, InstanceUpdateEven
 
 SPOT = {"InstanceType": "g5.xlarge", "SubnetIds": ["a", "b"], "InstanceMarketOptions": {"MarketType": "spot"}}
 ON_DEMAND = {"InstanceType": "g5.xlarge", "SubnetIds": ["a", "b"]}
-
-
-class ClientError(Exception):
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.response = {"Error": {"Code": code, "Message": "not now"}}
 
 
 class Ec2:
@@ -45,14 +38,7 @@ class Ec2:
 @pytest.fixture
 def spot_first():
     """The provider class, imported without boto3, and forgotten again."""
-    names = ("boto3", "boto3.exceptions", "boto3.resources", "boto3.resources.base", "botocore", "botocore.client")
-    played = {name: MagicMock() for name in (*names, "botocore.config", "botocore.exceptions")}
-    played["boto3"].__version__ = "1.44.5"  # Ray wants one new enough
-    played["botocore"].exceptions = SimpleNamespace(ClientError=ClientError)
-    with patch.dict(sys.modules, played):
-        for name in [name for name in sys.modules if name.startswith("ray.autoscaler._private.aws")]:
-            del sys.modules[name]
-        sys.modules.pop("deployments.aws", None)
+    with played_boto3():
         yield importlib.import_module("deployments.aws").SpotFirstProvider
 
 
