@@ -92,6 +92,7 @@ NODE_POOL: Final = fields(
     "template",
     template=fields(
         "spec",
+        metadata=fields(labels=MAPPING, annotations=MAPPING),
         spec=fields(
             "nodeClassRef",
             "requirements",
