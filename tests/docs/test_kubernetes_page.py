@@ -1,19 +1,28 @@
-"""docs/how-to/kubernetes.md says of the manifests what is so: who gets which secret, and what each step applies."""
+"""The pages on Kubernetes say of the manifests what is so: who gets which secret, and what each step applies."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from manifest_lints import LINTS
 from manifests import LASTING, Object, Pod, named, of, pods, rendered, secrets_of
 from pages import ROOT, blocks
 
+from deployments.serve.api import Bounds, Mode, Scaling
+from fleet.cli.ops import scale
+from fleet.cli.output import Output
+from fleet.settings.documents import load_catalogue
+
 PAGE = ROOT / "docs" / "how-to" / "kubernetes.md"
-TEXT = PAGE.read_text()
+UPGRADE = ROOT / "docs" / "how-to" / "kubernetes-upgrade.md"
+TEXT = PAGE.read_text() + UPGRADE.read_text()
 
 
 def chapter(name: str) -> str:
@@ -80,17 +89,23 @@ def test_the_install_makes_every_secret_and_configuration_that_is_asked_for() ->
 
 
 def matches(selector: str, document: Object) -> bool:
-    labels = document["metadata"].get("labels", {})
-    if selector.startswith("!"):
-        return selector[1:] not in labels
-    name, _, value = selector.partition("=")
-    return bool(labels.get(name) == value)
+    return all(_meets(each, document["metadata"].get("labels", {})) for each in selector.split(","))
+
+
+def _meets(requirement: str, labels: dict[str, str]) -> bool:
+    if requirement.startswith("!"):
+        return requirement[1:] not in labels
+    name, _, value = requirement.partition("=")
+    if name.endswith("!"):
+        return labels.get(name[:-1]) != value
+    return labels.get(name) == value
 
 
 def steps(name: str) -> list[list[str]]:
-    """The objects that each command of the chapter applies, in order."""
+    """The objects that each command of the chapter applies, in order; `operator` is a function of shell.sh."""
     overlay = rendered(".", "tasks")
-    selectors = re.findall(r"manifests \| kubectl apply -f - -l '?([^\s']+)'?", shell(name))
+    lines = re.sub(r"^operator\b", "apply app=operator", shell(name), flags=re.M)
+    selectors = re.findall(r"^apply '?([^\s']+)'?", lines, re.M)
     return [
         [f"{each['kind']} {each['metadata']['name']}" for each in overlay if matches(one, each)] for one in selectors
     ]
@@ -102,7 +117,7 @@ def steps(name: str) -> list[list[str]]:
     subject="Kubernetes",
 )
 def test_the_install_applies_everything_in_an_order_in_which_it_works() -> None:
-    broker, streams, weights, rest, operator = steps("Install")
+    broker, streams, operator, weights, rest = steps("Install")
     assert "StatefulSet nats" in broker and "Namespace fleet" in broker and "NetworkPolicy nothing-else" in broker
     assert streams == ["Job topology"]
     assert sorted(weights) == ["Job weights", "PersistentVolumeClaim weights"]
@@ -113,11 +128,21 @@ def test_the_install_applies_everything_in_an_order_in_which_it_works() -> None:
 
 
 def test_an_upgrade_brings_the_streams_and_weights_of_the_new_version_before_its_code() -> None:
-    broker, streams, weights, rest, again = steps("Upgrade")
+    broker, streams, weights, operator, spare, resumed, rest = steps("Upgrade")
     assert "StatefulSet nats" in broker
-    assert (streams, "Job weights" in weights) == (["Job topology"], True)
-    assert rest == again
-    assert "RayService fleet" in rest
+    assert (streams, "Job weights" in weights, operator) == (["Job topology"], True, ["Job operator"])
+    assert spare == rest
+    assert "RayService fleet" in resumed
+    assert set(rest) - set(resumed) == {"Deployment dispatcher"}
+
+
+def test_models_are_drained_largest_first_and_each_is_waited_for() -> None:
+    [named_models] = re.findall(r"^for model in (.+); do", shell("Upgrade"), re.M)
+    [counted] = re.findall(r" = (\d+) \]; do sleep", shell("Upgrade"))
+    own = [target for target in load_catalogue(None, "gpu").targets.values() if not target.is_cloud]
+    largest_first = sorted(own, key=lambda target: -target.output_usd_per_million_tokens)
+    assert named_models.split() == [target.name for target in largest_first]
+    assert int(counted) == len(own)
 
 
 def test_the_conditions_that_are_waited_for_are_conditions_that_kuberay_sets() -> None:
@@ -159,3 +184,112 @@ def test_a_certificate_holds_every_name_by_which_its_server_is_called(tmp_path: 
 
 def test_every_block_of_yaml_of_the_page_is_yaml() -> None:
     assert all(yaml.safe_load(block.text) for block in blocks(PAGE) if block.language == "yaml")
+
+
+@pytest.mark.parametrize(
+    ("status", "running", "is_done"), [("running", 0, True), ("deploying", 0, False), ("running", 10, False)]
+)
+def test_a_drain_counts_as_done_when_the_table_of_fleet_scale_says_so(
+    status: str, running: int, is_done: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [pattern] = re.findall(r"grep -cE '(.+?)'", shell("Upgrade"))
+    rows = [("mixtral-8x7b", Scaling("mixtral-8x7b", status, Mode.DRAINED, running, 0, Bounds(0, 2), None))]
+    Output(False).show(scale._table(rows))
+    assert bool(re.search(pattern, capsys.readouterr().out)) is is_done
+
+
+def test_every_field_that_the_overlay_changes_elsewhere_is_a_field_of_the_manifest() -> None:
+    [text] = [block.text for block in blocks(PAGE) if block.language == "yaml" and "kind: RayService" in block.text]
+    [patch] = yaml.safe_load(text)["patches"]
+    for change in yaml.safe_load(patch["patch"]):
+        found = named(OURS, **patch["target"])
+        for step in change["path"].strip("/").split("/"):
+            found = found[int(step) if step.isdigit() else step]
+        assert set(found) == {"kubernetes.io/arch", "node.kubernetes.io/instance-type"}
+
+
+def test_the_digests_of_all_images_are_looked_up_by_the_tags_of_the_manifests() -> None:
+    listed = set(
+        re.findall(
+            r"[\w./$-]+:[\w.$-]+", re.findall(r"for image in (.*?); do", shell("Build and name the images"), re.S)[0]
+        )
+    )
+    used = {container["image"] for pod in pods(rendered(".", "tasks")) for container in pod.containers}
+    ours = re.compile(r"registry\.example/(fleet-\w+):.+")
+    assert listed == {ours.sub(r"$registry/\1:$version", image) for image in used}
+
+
+KUBECTL = """#!/bin/sh
+case "$3" in get) echo "$ANSWER" ;; logs) echo "what the Job said" ;; esac
+"""
+
+
+def run_shell(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script after shell.sh, with a kubectl that answers `get` with $ANSWER."""
+    (folder / "kubectl").write_text(KUBECTL)
+    (folder / "kubectl").chmod(0o755)
+    variables = {"PATH": f"{folder}:/usr/bin:/bin", **environment}
+    code = shell("A shell to operate from") + "sleep() { :; }\n" + script
+    return subprocess.run(["bash", "-uc", code], cwd=folder, env=variables, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "status", "says"),
+    [
+        ("SuccessCriteriaMet Complete", 0, "weights: complete\n"),
+        ("FailureTarget Failed", 1, "weights: failed\nwhat the Job said\n"),
+        ("FailureTarget", 1, "what the Job said\n"),
+        ("", 1, "what the Job said\n"),
+    ],
+)
+@pytest.mark.proves(
+    "The guide waits for a Job that failed no longer than for one that is complete, and shows its log",
+    how="stand-in",
+    subject="Kubernetes",
+)
+def test_a_job_is_waited_for_until_it_is_complete_or_has_failed(
+    tmp_path: Path, conditions: str, status: int, says: str
+) -> None:
+    done = run_shell("finished weights 20", tmp_path, ANSWER=conditions)
+    assert (done.returncode, done.stdout) == (status, says)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_files_of_the_secrets_hold_every_key_that_the_table_names(tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    keys = {"HF_TOKEN": "hf_x", "OPENAI_API_KEY": "sk-x", "ANTHROPIC_API_KEY": "sk-y"}
+    variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **keys}
+    subprocess.run(["bash", "-euc", shell("Secrets")], cwd=tmp_path, env=variables, check=True, capture_output=True)
+    for name in re.findall(r"^for name in (.+); do$", shell("Install"), re.M)[0].split():
+        path = tmp_path / "secrets" / f"{name}.env"
+        written = dict(line.split("=", 1) for line in path.read_text().splitlines())
+        asked = dict(each.partition("=")[::2] for each in GIVEN[name][0] if each.isupper() or "=" in each)
+        assert {key: written[key] if value else "" for key, value in asked.items()} == asked
+        assert set(written) == set(asked) and all(written.values())
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("lint", LINTS, ids=lambda lint: lint.__name__)
+def test_the_example_of_a_tenants_service_has_no_fault_that_is_known(lint: Callable[[list[Object]], list[str]]) -> None:
+    assert lint(rendered(".", "client")) == []
+
+
+@pytest.mark.proves(
+    "The network policies name each other: the tenant's pod out to the broker, and the broker in from it",
+    how="lint",
+    subject="Kubernetes",
+)
+def test_a_tenants_service_is_let_in_and_out_and_finds_its_secret() -> None:
+    example = rendered("client")
+    [client] = pods(example)
+    rule = named(example, "NetworkPolicy", "fleet-client")["spec"]
+    to = {"podSelector": {"matchLabels": {"app": "nats"}}}
+    assert any(to.items() <= each["to"][0].items() for each in rule["egress"])
+    assert {each["metadata"]["namespace"] for each in example if each["kind"] != "Namespace"} == {"acme"}
+    [door, *_] = named(OURS, "NetworkPolicy", "nats")["spec"]["ingress"]
+    label = rule["podSelector"]
+    assert {"namespaceSelector": {}, "podSelector": label} in door["from"]
+    assert label["matchLabels"].items() <= client.labels.items()
+    script = shell("A tenant's service")
+    assert set(re.findall(r"create secret generic ([\w-]+)", script)) == secrets_of(client)
+    assert set(re.findall(r"create configmap ([\w-]+)", script)) == config_maps(client)

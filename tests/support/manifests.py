@@ -19,7 +19,7 @@ FOLDER: Final = Path(deployments.__file__).parent / "kubernetes"
 LASTING: Final = (".", "content")
 """What `kubectl apply -k` keeps running, by folder."""
 
-EVERYTHING: Final = (*LASTING, "tasks", "aws", "monitoring")
+EVERYTHING: Final = (*LASTING, "tasks", "client", "aws", "monitoring")
 
 Object = dict[str, Any]
 

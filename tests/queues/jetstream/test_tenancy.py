@@ -309,6 +309,24 @@ async def test_a_tenant_reads_its_own_large_result_and_nobody_elses(fleet: Produ
         await connected.close()
 
 
+@pytest.mark.proves("The operator's login submits a job in a tenant's name and reads its result", how="real")
+async def test_the_operator_submits_in_a_tenants_name_and_reads_the_result(fleet: ProductionNats) -> None:
+    operator = await connect(fleet.url, login=fleet.login("operator"))
+    desk = await JetStreamDesk.connect(fleet.url, "acme", fleet.login("operator"))
+    job = Submission("first-job-of-acme-01", "classify.intent", {"messages": [{"role": "user", "content": "Hello."}]})
+    answer = Answer({"role": "assistant", "content": "Hi."}, "stop", Usage(1, 1), "m")
+    told = Result(job.id, "acme", Status.SUCCEEDED, Reason.CONFIDENT, 1.0, answer=answer)
+
+    assert await desk.submit([job]) == [True]
+    stored = await operator.nats.jetstream().get_last_msg("JOBS", "jobs.standard.acme")
+    assert job.id.encode() in (stored.data or b"")
+    assert await JetStreamQueue(operator).publish([told]) == [Stored.NEW]
+    assert await desk.result(job.id) == told
+
+    for connected in (desk, operator):
+        await connected.close()
+
+
 async def test_nobody_can_have_anothers_job_dropped_by_being_first_with_its_id(fleet: ProductionNats) -> None:
     """The broker compares message ids across tenants, and a publisher chooses them freely."""
     known = Submission("known-to-others-0001", "nudge", {"messages": [{"role": "user", "content": "Hello."}]})
