@@ -27,6 +27,7 @@ from fleet.cli.ops.dead import dead_app
 from fleet.cli.ops.gateway import gateway_app
 from fleet.cli.ops.keys import keys_app
 from fleet.cli.ops.nats_config import nats_config
+from fleet.cli.ops.patterns import patterns_app
 from fleet.cli.ops.plan import plan
 from fleet.cli.ops.scale import scale
 from fleet.cli.options import AsJson, NatsUrl, Tenant, cloud_of, names_of
@@ -54,6 +55,7 @@ app.add_typer(report_app, name="report")
 app.add_typer(content_app, name="content")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(gateway_app, name="gateway")
+app.add_typer(patterns_app, name="patterns")
 app.add_typer(webhooks_app, name="webhooks")
 ledger_app.command()(receipts.verify)
 ledger_app.command()(receipts.prove)

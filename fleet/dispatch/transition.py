@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.action import Action, Finish, GiveUp, Reply, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Hop
 from fleet.model.content import Content
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
@@ -38,9 +38,17 @@ def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rul
         case Finish():
             result = _finished(inflight, action, now)
             return _collected(_acknowledged(inflight, _ended(inflight, result, now)), inflight.job, result, rules)
+        case Reply():
+            answered = inflight.after(_known(inflight, action, now))
+            return transition_for(answered, Finish(len(answered.attempts), Status.SUCCEEDED, action.reason), now, rules)
         case GiveUp():
             ended = _ended(inflight, _given_up(inflight, action, now), now)
             return _acknowledged(inflight, (_dead(inflight, action, now), *ended) if action.dead else ended)
+
+
+def _known(inflight: InFlightJob, reply: Reply, now: float) -> Attempt:
+    """Return the attempt that an answer without a call counts as: it takes no time and costs nothing."""
+    return Attempt(len(inflight.attempts) + 1, reply.target, reply.reason, now, now, reply.answer)
 
 
 def _collected(transition: Transition, job: Job, result: Result, rules: Rules) -> Transition:

@@ -1,9 +1,10 @@
-"""The next step of a job: the four values that `policies.plan.next_action` may return."""
+"""The next step of a job: the five values that `policies.plan.next_action` may return."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet.model.attempt import Answer
 from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
@@ -51,4 +52,14 @@ class GiveUp:
     dead: bool = False
 
 
-Action = Run | Wait | Finish | GiveUp
+@unguarded
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Deliver an answer that is known without a call. `target` says where from: no target of the catalogue."""
+
+    target: str
+    answer: Answer
+    reason: Reason
+
+
+Action = Run | Wait | Finish | GiveUp | Reply

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     # why an answer is final
     CONFIDENT = "confident"
     NOT_CHECKED = "not_checked"
+    PATTERN = "pattern"
     CASCADE_OFF = "cascade_off"
     LADDER_EXHAUSTED = "ladder_exhausted"
     OUT_OF_TIME = "out_of_time"
@@ -70,6 +71,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.DELAYED: "not to run before a later time",
     Reason.CONFIDENT: "confidence reached the threshold",
     Reason.NOT_CHECKED: "the target gives nothing to judge by, and has no prior",
+    Reason.PATTERN: "an answer that the operator wrote down for this message",
     Reason.CASCADE_OFF: "confidence decides nothing here: all answers of this target are treated alike",
     Reason.LADDER_EXHAUSTED: "no stronger target is left: the best answer there is",
     Reason.OUT_OF_TIME: "no time is left for another target: the best answer there is",

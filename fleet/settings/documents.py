@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from fleet.model.errors import ConfigError
 from fleet.model.target import Provider, Target
@@ -38,16 +37,11 @@ class _Entry(Provider):
     __pydantic_config__: ClassVar[Strict] = STRICT
 
 
-def _date_as_text(value: Any) -> Any:
-    """Return a date as it is written: YAML reads 2026-11-28 as a date, and 2026-11 as text."""
-    return value.isoformat() if isinstance(value, date) else value
-
-
 @dataclass(frozen=True, slots=True)
 class _CatalogueFile:
     targets: tuple[_Row, ...]
     providers: dict[str, _Entry] = field(default_factory=dict)
-    prices_as_of: Annotated[str, BeforeValidator(_date_as_text)] | None = None
+    prices_as_of: str | None = None
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -139,7 +133,7 @@ def read_document(source: Path) -> dict[str, Any]:
     Raises: ConfigError if there is none.
     """
     try:
-        document = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (it is a SafeLoader)
+        document = yaml.load(source.read_text(encoding="utf-8"), _Plain)  # noqa: S506 (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
         raise ConfigError(source.name, f"cannot be read: {_said(error)} (in {source})") from None
     except RecursionError:
@@ -160,8 +154,13 @@ def _said(error: yaml.MarkedYAMLError) -> str:
     return ": ".join(places) or "no YAML"
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice; YAML itself would silently take the last."""
+class _Plain(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last, and leaves dates as text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as in its class)
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -21,6 +21,7 @@ from fleet.model.target import (
     Target,
     WireFormat,
 )
+from policies.caching.patterns import PATTERN
 from policies.rules.providers import BUILT_IN, check_providers
 
 _PRICES = (
@@ -30,6 +31,9 @@ _PRICES = (
     "cache_write_usd_per_million_tokens",
 )
 
+
+RESERVED = frozenset({PATTERN})
+"""Names in results of what is no target of a catalogue."""
 
 TIER = re.compile(r"[a-z_]{1,32}")
 """Pattern of a tier of service, such as flex."""
@@ -108,6 +112,8 @@ def _check_tier(target: Target, provider: Provider, path: str) -> None:
 def _check(target: Target, path: str) -> None:
     if not TARGET_NAME.fullmatch(target.name):
         raise ConfigError(f"{path}.name", f"must match {TARGET_NAME.pattern}")
+    if target.name in RESERVED:
+        raise ConfigError(f"{path}.name", "is what results call an answer that no model gave")
     for field in ("provider", "model"):
         if not getattr(target, field):
             raise ConfigError(f"{path}.{field}", "must not be empty")

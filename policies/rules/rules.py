@@ -10,6 +10,8 @@ from typing import ClassVar
 from fleet.model.errors import ConfigError
 from fleet.model.job import TENANT, Lane, Plan
 from fleet.model.target import FLEET
+from policies.caching import patterns
+from policies.caching.patterns import PatternRules
 from policies.rules.catalogue import Catalogue
 from policies.rules.ladders import Routes, routes_of
 from policies.rules.sections import (
@@ -63,6 +65,7 @@ class Rules:
     scaling: ScalingRules = field(default_factory=ScalingRules)
     overload: OverloadRules = field(default_factory=OverloadRules)
     prefix_cache: PrefixCacheRules = field(default_factory=PrefixCacheRules)
+    patterns: PatternRules = field(default_factory=PatternRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
 
@@ -108,6 +111,8 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     yield from _plans(rules)
     yield from _residency(rules)
     yield from _tenants(rules)
+    for path, rule in patterns.violations(rules.patterns, rules.tasks):
+        yield f"patterns.{path}", rule
     for path, value in _positive(rules):
         if not 0 < value < math.inf:
             yield path, "must be more than zero, and finite"
@@ -201,7 +206,7 @@ def _residency(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
-    for section in ("money", "quotas", "residency", "prefix_cache"):
+    for section in ("money", "quotas", "residency", "prefix_cache", "patterns"):
         for tenant in getattr(rules, section).tenants:
             if TENANT.fullmatch(tenant) is None:
                 yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"

@@ -22,7 +22,7 @@ from fleet.lab.simulation.targets.server import LANES, OwnServer, PaidServer, Si
 from fleet.lab.simulation.workload.ability import Answers, hashed
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.scenario import ScalingKind, Scenario
-from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.action import Action, Finish, GiveUp, Reply, Run, Wait
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.job import Lane
 from fleet.model.money import NanoUsd
@@ -159,8 +159,8 @@ class Engine:
                 self._wait_for_replica(job, self.own[action.target], lane, now)
             case Wait():
                 self.at(now + action.seconds, self.go_on, job)
-            case Run():
-                raise TypeError("a run is handed over")
+            case Run() | Reply():
+                raise TypeError("a run is handed over, and a simulated request has no text to know an answer to")
 
     def _hand_over(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
         kind = self._kinds[job.kind]

@@ -185,7 +185,12 @@ COST: Final = _counter("fleet.cost_usd", "{USD}", "Cost of calls in US dollars, 
 BATCH_SIZE: Final = _histogram("fleet.batch_size", "{job}", BATCH_BOUNDS, "Jobs in a micro-batch.", "target")
 CONFIDENCE: Final = _histogram("fleet.confidence", "1", CONFIDENCE_BOUNDS, "Confidence of answers.", "target")
 CONTENTS_SENT: Final = _counter("fleet.contents_sent", "{content}", "Contents that rules collect, sent to be stored.")
-CACHE_HITS: Final = _counter("fleet.cache_hits", "{job}", "Jobs answered from a cache; no cache exists yet.", "kind")
+CACHE_HITS: Final = _counter(
+    "fleet.cache_hits",
+    "{job}",
+    "Jobs answered without a model: `pattern`, with an answer that is written down.",
+    "kind",
+)
 
 JOBS_WAITING: Final = _gauge(
     "fleet.jobs_waiting", "{job}", "Jobs stored and not handed to a target yet.", "lane", shared=True

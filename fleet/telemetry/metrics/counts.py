@@ -47,7 +47,7 @@ _LOOKS = frozenset((Reason.GREY_BAND, Reason.BACKOFF, Reason.MONEY_BUSY))
 
 _WAITS = frozenset((Reason.BREAKER_OPEN, Reason.COLD))
 
-CACHES = ("exact", "semantic")
+CACHES = ("pattern", "exact", "semantic")
 
 
 class _Target:
@@ -96,6 +96,7 @@ class JobCounts:
         self._intake_seconds = {lane: Histogram(catalogue.INTAKE_SECONDS) for lane in Lane}
         self._dead_letters = dict.fromkeys((*ENDS[Status.FAILED], *ENDS[Status.REJECTED]), 0)
         self._redeliveries = self._deferrals = self._contents = 0
+        self._cache_hits = dict.fromkeys(CACHES, 0)
 
     def committed(self, steps: Sequence[tuple[Transition, Committed]], exported: Sequence[bool], at: float) -> None:
         """See `fleet.ports.Recorder`."""
@@ -162,6 +163,8 @@ class JobCounts:
     def _count_result(self, result: Result, delivery: AnyDelivery, is_traced: bool, at: float) -> None:
         if result.submitted_at is None:  # nobody could read the job
             return
+        if result.target in self._cache_hits:
+            self._cache_hits[result.target] += 1
         place = delivery.source.lane, result.target or ""
         found = self._job_seconds.get(place)
         if found is None:
@@ -188,7 +191,7 @@ class JobCounts:
         yield family(catalogue.DEFERRALS, {(): self._deferrals})
         yield family(catalogue.DEAD_LETTERS, {(reason,): letters for reason, letters in self._dead_letters.items()})
         yield family(catalogue.CONTENTS_SENT, {(): self._contents})
-        yield family(catalogue.CACHE_HITS, {(cache,): 0 for cache in CACHES})
+        yield family(catalogue.CACHE_HITS, {(kind,): jobs for kind, jobs in self._cache_hits.items()})
         yield from self._of_calls()
         yield from self._of_tokens()
 

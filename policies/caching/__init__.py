@@ -1,0 +1,1 @@
+"""Answers that are known already: what may be answered without a model, and with which words."""
