@@ -16,7 +16,7 @@ from fleet.model.target import Target
 from fleet.model.unguarded import unguarded
 from fleet.model.view import Breaker, View
 from policies import budget
-from policies.caching import patterns
+from policies.caching import exact, patterns
 from policies.confidence import acceptance, probes
 from policies.features.needs import needs_of
 from policies.resilience import breaker, cold, retry
@@ -88,19 +88,19 @@ def _admit(job: Job, view: View, now: float, rules: Rules, sent: Sent | None) ->
         return _out_of_time(())
     if (delayed := _delay(case)) is not None:
         return delayed
-    if (known := _known_answer(job, rules)) is not None:
+    if (known := _known_answer(job, view, now, rules)) is not None:
         return known
     if foresight.passes_over(job, case.rungs, view.routers, rules):
         return _start_above(case)
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
 
 
-def _known_answer(job: Job, rules: Rules) -> Reply | None:
-    """Return the answer that needs no target, if there is one; never for a request that names a model."""
+def _known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None:
+    """Return the answer that needs no call, if there is one; where a model is named, only one that it gave before."""
     written = patterns.answer_to(job, rules.patterns)
-    if written is None or routing.pinned_target(job) is not None:
-        return None
-    return Reply(patterns.PATTERN, patterns.reply(written), Reason.PATTERN)
+    if written is not None and routing.pinned_target(job) is None:
+        return Reply(patterns.PATTERN, patterns.reply(written), Reason.PATTERN)
+    return exact.known_answer(job, view.entries, now, rules)
 
 
 def _delay(case: _Situation) -> Wait | None:

@@ -33,6 +33,7 @@ from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.cold_starts import CellColdStarts
 from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.cache import JetStreamCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
@@ -203,6 +204,7 @@ class DispatcherProcess:
             loads=JetStreamLoads(connection),
             capacities=self._capacities(CellColdStarts(cells), clock) if self._with_ray else None,
             recorder=counts,
+            cache=JetStreamCache(connection),
         )
         if self._draining:
             return

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleet.dispatch.comparing import noted_aside
-from fleet.dispatch.containment import contain
+from fleet.dispatch.containment import contain, contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import internal_error, transition_for
-from fleet.model.action import Action, Finish, Run, Wait
+from fleet.model.action import Action, Finish, GiveUp, Run, Wait
 from fleet.model.delivery import Transition
 from fleet.model.reason import Reason
 from fleet.model.view import View
 from policies import shadow
+from policies.caching.exact import entry_of, key_of
 from policies.plan import next_action
 from policies.resilience.cancellation import CANCELLED
 from policies.resilience.cold import at_rest, worth_starting_for
@@ -31,11 +33,14 @@ AWAY_LOOK_SECONDS = 15.0
 class Decider:
     """Decides for one dispatcher, by the cancellations it knows and by its rules."""
 
-    def __init__(self, rules: Rules, state: FleetState, cancelling: Cancelling, knowledge: Knowledge) -> None:
+    def __init__(
+        self, rules: Rules, state: FleetState, cancelling: Cancelling, knowledge: Knowledge, answers: Answers
+    ) -> None:
         self._rules = rules
         self._state = state
         self._cancelling = cancelling
         self._knowledge = knowledge
+        self._answers = answers
 
     def action(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do next with a job that was taken; end one whose message was handed out too often."""
@@ -64,6 +69,8 @@ class Decider:
     def transition(self, inflight: InFlightJob, action: Action, now: float) -> Transition:
         """Return the transition that does what `action` says, and count what that says about targets and answers."""
         self.note_run(inflight, action, now)
+        with contained("answer_not_remembered"):
+            self._remember(inflight, action, now)
         transition = transition_for(inflight, action, now, self._rules)
         return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish) else transition
 
@@ -75,6 +82,21 @@ class Decider:
             contain(error, "comparison_failed", inflight.delivery)
             return transition
         return replace(transition, aside=(*transition.aside, *aside)) if aside else transition
+
+    def _remember(self, inflight: InFlightJob, action: Action, now: float) -> None:
+        """Keep the answer of a job that has ended where the rules allow it, and let go those who wait for one."""
+        if inflight.shadow is not None or not isinstance(action, Finish | GiveUp):
+            return
+        job = inflight.job
+        if (key := key_of(job, self._rules)) is None:
+            return
+        entry = None
+        if isinstance(action, Finish):
+            entry = entry_of(job, key, action, inflight.attempts, now, self._rules)
+        if entry is not None:
+            self._answers.keep(entry)
+        if self._answers.land((job.tenant, key), inflight.call_id):
+            self._state.announce()
 
     def broken(self, inflight: InFlightJob, error: BaseException, now: float) -> Transition:
         """Return the transition of a job that hit a bug of ours."""

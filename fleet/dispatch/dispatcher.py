@@ -11,7 +11,7 @@ from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.wiring import Parts
 from fleet.logs import get_logger
 from fleet.model.snapshot import FleetSnapshot
-from fleet.ports import Backend, Cancels, Capacities, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports import Backend, CacheStore, Cancels, Capacities, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
 from policies.rules.rules import Rules
 
 log = get_logger(__name__)
@@ -27,6 +27,7 @@ class Dispatcher:
     all dispatchers of the fleet share, and `cancels` holds the cancelled jobs. `loads` receives reports of the load
     and of the targets served; its default is the book kept beside the queue. Without `capacities` no target counts as
     cold. `recorder` counts what happens to jobs; without one nobody asks for the ages of what waits.
+    `cache` keeps answers to give them again; without it every job is answered anew.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Dispatcher:
         loads: LoadBook | None = None,
         capacities: Capacities | None = None,
         recorder: Recorder | None = None,
+        cache: CacheStore | None = None,
     ) -> None:
         self._time = BrokerTime(clock)
         self._backends = backends
@@ -63,6 +65,7 @@ class Dispatcher:
             cancels,
             queue.loads() if loads is None else loads,
             recorder,
+            cache,
         )
         self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
         self._intake, self._rescuer = parts.intake(), parts.rescuer()
@@ -103,6 +106,7 @@ class Dispatcher:
         parts = self._parts
         yield parts.state.watch(parts.queue, self._time, self._stop)
         yield parts.knowledge.watch(self._stop)
+        yield parts.answers.watch(self._stop)
         yield parts.cancelling.watch(self._stop)
         if self._capacities is not None:
             yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)

@@ -37,6 +37,7 @@ from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
 from fleet.dispatch.runner.suspects import Suspects
 from fleet.dispatch.runner.turns import Turns
 from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.knowledge import Knowledge, Learned
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.load import Reporter
@@ -46,7 +47,7 @@ from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane
 from fleet.model.scaling import Load
 from fleet.model.target import Target
-from fleet.ports import Backend, Cancels, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports import Backend, CacheStore, Cancels, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
 from policies.rules.rules import Rules
 
 
@@ -67,6 +68,7 @@ class Parts:
         cancels: Cancels,
         loads: LoadBook,
         recorder: Recorder | None = None,
+        cache: CacheStore | None = None,
     ) -> None:
         self.queue = queue
         self.clock = clock
@@ -79,14 +81,16 @@ class Parts:
         self.isolation = Isolation()
         self.precedence = Precedence()
         self.reservations = CostReservations(spend, rules)
-        self.knowledge = Knowledge(learned, self.state, rules)
+        self.answers = Answers(cache, rules)
+        self.state.entries = self.answers.entries
+        self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw)
         self.cancelling = Cancelling(cancels, queue, clock)
         self.recorder = recorder
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
         self.snapshots = Snapshots(queue, clock, self.state, self.knowledge)
-        self.decider = Decider(rules, self.state, self.cancelling, self.knowledge)
+        self.decider = Decider(rules, self.state, self.cancelling, self.knowledge, self.answers)
         self.direct = DirectEntry(rules, self.state, self.leases, self.decider)
-        self.admission = Admission(rules, self.state, self.peers, self.decider)
+        self.admission = Admission(rules, self.state, self.peers, self.decider, self.answers)
         self.quotas = Quotas(rules, clock, self.state.traffic)
 
     def _load(self, dispatcher: str, at: float, cpu_share: float) -> Load:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.model.attempt import Answer
+from fleet.model.attempt import Answer, Cached
 from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
@@ -55,11 +55,15 @@ class GiveUp:
 @unguarded
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Deliver an answer that is known without a call. `target` says where from: no target of the catalogue."""
+    """Deliver an answer that is known without a call. `target` says where from: no target of the catalogue.
+
+    `cached` is set where another job got that answer before.
+    """
 
     target: str
     answer: Answer
     reason: Reason
+    cached: Cached | None = None
 
 
 Action = Run | Wait | Finish | GiveUp | Reply

@@ -196,6 +196,20 @@ class Hop:
 
 @unguarded
 @dataclass(frozen=True, slots=True)
+class Cached:
+    """Where an answer from a cache comes from: job `job_id`, answered by `target` at `answered_at` (unix seconds).
+
+    `usage` is what it took then.
+    """
+
+    job_id: str
+    target: str
+    answered_at: float
+    usage: Usage
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A try of a job on a target. `number` counts from 1 within the job; times are unix seconds.
 
@@ -204,7 +218,8 @@ class Attempt:
     at the answer before it: its `confidence` is that answer's, seen with the new evidence. `repeated`: a paid call
     that a dispatcher began before, and may have been charged for, without finishing. `region` is the target's, where
     the catalogue states one; `provider` and `requested_model` say who was asked for which model. `hop` is how the
-    message of the run came to it. Attempts of earlier versions lack these three.
+    message of the run came to it. Attempts of earlier versions lack these three. `cached` says where an answer comes
+    from that no model gave this time.
     """
 
     number: int
@@ -222,3 +237,4 @@ class Attempt:
     provider: str | None = None
     requested_model: str | None = None
     hop: Hop | None = None
+    cached: Cached | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fleet.model.cache_entry import CacheEntry
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
@@ -71,6 +72,9 @@ class TargetView:
 @unguarded
 @dataclass(frozen=True, slots=True)
 class View:
+    """`entries` is what the cache holds, by tenant and key."""
+
     targets: Mapping[str, TargetView] = field(default_factory=dict)
     routers: Mapping[RouterKey, Router] = field(default_factory=dict)
     money: MoneyView = field(default_factory=MoneyView)
+    entries: Mapping[tuple[str, str], CacheEntry] = field(default_factory=dict)

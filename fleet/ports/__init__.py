@@ -9,12 +9,13 @@ from fleet.ports.batches import AllBatches, BatchStore, FileStore
 from fleet.ports.dispatching import Backend, Capacities, Clock, ColdStartBook, LoadBook, Recorder, SpendBook, Tracer
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
-from fleet.ports.stores import CalibrationStore, KeyStore, ResponseStore
+from fleet.ports.stores import CacheStore, CalibrationStore, KeyStore, ResponseStore
 
 __all__ = [
     "AllBatches",
     "Backend",
     "BatchStore",
+    "CacheStore",
     "CalibrationStore",
     "Cancels",
     "Capacities",

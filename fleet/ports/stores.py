@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from fleet.model.api_key import ApiKey
+from fleet.model.cache_entry import CacheEntry, CacheKey
 from fleet.model.calibration import Calibration, CalibrationKey
 
 
@@ -20,6 +21,27 @@ class ResponseStore(Protocol):
 
     async def delete(self, job_id: str) -> None:
         """Remove the record, if there is one."""
+
+
+class CacheStore(Protocol):
+    """The answers of all tenants that may be given again. `QueueUnavailable` comes where the broker does not answer."""
+
+    async def put(self, entries: Sequence[CacheEntry]) -> None:
+        """Keep the entries, each until it expires, in place of any other of its key."""
+
+    async def drop(self, keys: Sequence[CacheKey]) -> None:
+        """Drop the entries of these keys, for all who follow."""
+
+    async def read_all(self, tenant: str | None = None) -> Sequence[CacheEntry]:
+        """Return all entries that are kept, or those of one tenant."""
+
+    def follow(self) -> AsyncIterator[Sequence[CacheEntry | CacheKey]]:
+        """Yield all that is kept and then what changes, oldest first, across outages; a key alone is one dropped."""
+
+    def disowned(self) -> AsyncIterator[tuple[str, Collection[str]]]:
+        """Yield a tenant and jobs of it whose answer users call bad: those they name, and those whose answer it was."""
+
+    async def close(self) -> None: ...
 
 
 class CalibrationStore(Protocol):

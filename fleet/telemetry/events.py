@@ -78,6 +78,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     "cancelled_jobs_not_answered": "Cancelled jobs were not answered, because the broker does not answer; tried again.",
     "cancelled_too_late": "A job had its result when it was cancelled.",
     "cancellations_without_jobs": "Cancellations of unknown jobs are too many; some are left for later.",
+    "answer_not_remembered": "A bug kept an answer from being kept to be given again; its job is not affected.",
+    "cache_entries_refused": "Answers are too large for the broker, and are not kept to be given again.",
+    "cache_not_read": "The answers that others keep were not read; all are read again.",
+    "cache_not_told": "Answers were not kept for the other dispatchers, or not dropped there; jobs are not affected.",
+    "cached_answers_evicted": "Answers that users call bad are not given again.",
+    "feedback_not_read": "What users say of answers was not read; all of it is read again.",
     "cancels_not_read": "Cancellations were not read; all are read again.",
     "old_jobs_not_looked_up": "It is not known whether old jobs were cancelled, because the broker does not answer.",
     # dispatchers
@@ -196,7 +202,13 @@ ADVICE: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             *("answers_not_concluded", "arrivals_not_heard", "backend_raised", "batch_failed", "batch_run_failed"),
-            *("call_not_stopped", "comparison_failed", "console_page_failed", "console_reading_failed"),
+            *(
+                "answer_not_remembered",
+                "call_not_stopped",
+                "comparison_failed",
+                "console_page_failed",
+                "console_reading_failed",
+            ),
             *("decision_failed", "drift_not_watched", "gateway_request_failed", "intake_round_failed"),
             *("judgement_failed", "message_not_taken_in", "metrics_export_failed", "scrape_failed", "spend_not_booked"),
             *("step_failed", "webhook_attempt_met_a_bug", "webhook_met_a_bug", "work_not_taken"),
@@ -212,7 +224,13 @@ ADVICE: Final[Mapping[str, str]] = {
                 "batches_not_read",
                 "broker_error",
             ),
-            *("broker_not_reconnected", "cancelled_jobs_not_answered", "connection_not_read", "depths_not_read"),
+            *(
+                "broker_not_reconnected",
+                "cache_not_told",
+                "cancelled_jobs_not_answered",
+                "connection_not_read",
+                "depths_not_read",
+            ),
             *("forgotten_messages_not_looked_for", "gateway_without_broker", "intake_cannot_reach_the_queue"),
             *(
                 "jobs_not_handed_back",

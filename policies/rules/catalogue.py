@@ -32,7 +32,7 @@ _PRICES = (
 )
 
 
-RESERVED = frozenset({PATTERN})
+RESERVED = frozenset({PATTERN, "exact", "semantic"})
 """Names in results of what is no target of a catalogue."""
 
 TIER = re.compile(r"[a-z_]{1,32}")

@@ -17,6 +17,7 @@ from policies.rules.ladders import Routes, routes_of
 from policies.rules.sections import (
     STRICT,
     BreakerRules,
+    CacheRules,
     Complexity,
     ConfidenceRules,
     Deadlines,
@@ -65,6 +66,7 @@ class Rules:
     scaling: ScalingRules = field(default_factory=ScalingRules)
     overload: OverloadRules = field(default_factory=OverloadRules)
     prefix_cache: PrefixCacheRules = field(default_factory=PrefixCacheRules)
+    cache: CacheRules = field(default_factory=CacheRules)
     patterns: PatternRules = field(default_factory=PatternRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
@@ -206,7 +208,7 @@ def _residency(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
-    for section in ("money", "quotas", "residency", "prefix_cache", "patterns"):
+    for section in ("money", "quotas", "residency", "prefix_cache", "cache", "patterns"):
         for tenant in getattr(rules, section).tenants:
             if TENANT.fullmatch(tenant) is None:
                 yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"
@@ -220,6 +222,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("deadlines", ("interactive_seconds", "standard_seconds", "bulk_seconds", "escalation_seconds")),
         ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
         ("delivery", ("max_deliveries",)),
+        ("cache", ("keep_seconds", "entries")),
         ("overload", ("climb_at", "return_at")),
         ("scaling", ("headroom", "utilisation", "settle_seconds", "idle_seconds", "stale_seconds")),
         ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),

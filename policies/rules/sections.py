@@ -76,16 +76,25 @@ class PlanRules:
     __pydantic_config__: ClassVar[Strict] = STRICT
 
 
+class CacheMode(StrEnum):
+    """The requests of a task whose answers are given again: none, those with temperature 0, or any."""
+
+    OFF = "off"
+    REPEATABLE = "repeatable"
+    ANY = "any"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Rules of one task. `tier` None: the complexity of the request decides. `critical` jobs take that ladder.
 
-    `collect`: what is asked and answered goes to the content store, encrypted.
+    `collect`: what is asked and answered goes to the content store, encrypted. `cache`: which answers are given again.
     """
 
     tier: Tier | None
     critical: bool = False
     collect: bool = False
+    cache: CacheMode = CacheMode.OFF
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -341,6 +350,24 @@ class MoneyRules:
     tenants: Mapping[str, float] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[Strict] = STRICT
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRules:
+    """Rules of the cache of answers. An entry is kept `keep_seconds`, and at most `entries` of each tenant.
+
+    `enabled` is whether tenants have it; `tenants` overrides it. No tenant ever gets another's answer.
+    """
+
+    keep_seconds: float = 86_400.0
+    entries: int = 10_000
+    enabled: bool = True
+    tenants: Mapping[str, bool] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[Strict] = STRICT
+
+    def holds_for(self, tenant: str) -> bool:
+        return self.tenants.get(tenant, self.enabled)
 
 
 @dataclass(frozen=True, slots=True)

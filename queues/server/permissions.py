@@ -17,6 +17,7 @@ from queues.wire.job import INVALID_TENANT
 from queues.wire.subjects import (
     API,
     BATCHES,
+    CACHE,
     CALIBRATIONS,
     CANCELS,
     CONTENT,
@@ -145,7 +146,7 @@ def tenant_user(tenant: str) -> User:
 
 def _dispatcher() -> User:
     queues = [right for stream in (JOBS, WORK) for right in _pulls(stream)]
-    streams = (WORK, RESULTS, LEDGER, DEAD, CALIBRATIONS, SPEND, LOAD, STARTS, LARGE_RESULTS, CONTENT)
+    streams = (WORK, RESULTS, LEDGER, DEAD, CALIBRATIONS, SPEND, LOAD, STARTS, LARGE_RESULTS, CONTENT, CACHE)
     written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
     looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
@@ -153,13 +154,20 @@ def _dispatcher() -> User:
     # A tenant's consumer not in use makes room for others; one that has forgotten messages is made again.
     consumers = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
     direct = f"{API}.DIRECT.GET.{RESULTS}.>"
-    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *_reads(CALIBRATIONS), *_reads(CANCELS), *strays, *consumers)
+    followed = (*_reads(CALIBRATIONS), *_reads(CANCELS), *_learns())
+    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *followed, *strays, *consumers)
     return _user(
         "dispatcher",
         "takes jobs, stores results; cannot create, purge or delete a stream",
         (*queues, *read, *written),
         (arrival_subject("*"),),
     )
+
+
+def _learns() -> Iterator[str]:
+    """Yield the rights to follow what may be answered again, and what users say of answers."""
+    yield from _reads(CACHE)
+    yield from _reads(FEEDBACK)
 
 
 def _ledger() -> User:

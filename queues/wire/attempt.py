@@ -17,6 +17,7 @@ from typing_extensions import TypedDict  # pydantic wants this one before Python
 from fleet.model.attempt import (
     Answer,
     Attempt,
+    Cached,
     EngineTimes,
     Failure,
     FailureKind,
@@ -79,12 +80,25 @@ class JudgedRecord(Written):
     unfamiliar: bool = False
 
 
+class CachedRecord(Written):
+    """Where an answer from the cache comes from: the job it was given to before, by which target, when (unix seconds).
+
+    `usage` is what it took then.
+    """
+
+    job_id: str
+    target: str
+    answered_at: float
+    usage: UsageRecord
+
+
 class AttemptRecord(Written):
     """A try on one target: with `finish_reason`, `model` and `usage`, or with `failure`. Times are unix seconds.
 
     With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
     `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
-    `region` is where the target processes content, null where nobody has stated it.
+    `region` is where the target processes content, null where nobody has stated it. `cached` is there where the answer
+    is that of another job.
     """
 
     number: int
@@ -103,6 +117,7 @@ class AttemptRecord(Written):
     probe: Probe | None = None
     repeated: bool = False
     region: str | None = None
+    cached: CachedRecord | None = None
 
 
 class HopRecord(Written):
@@ -192,7 +207,8 @@ CarriedAttempt = create_model(
     **{name: (field.annotation, field) for name, field in _TRIED.items()},  # type: ignore[call-overload]
 )
 
-_write_tried = writer(Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop"))
+_write_tried = writer(Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached"))
+_write_cached = writer(Cached, CachedRecord, apart=("usage",))
 _write_hop = writer(Hop, HopRecord)
 _write_engine = writer(EngineTimes, EngineTimesRecord)
 _write_judged = writer(Judged, JudgedRecord)
@@ -266,6 +282,8 @@ def _add_whom_asked(record: Fields, attempt: Attempt) -> None:
 def _tried_record(attempt: Attempt) -> Fields:
     record = _write_tried(attempt)
     record["judged"] = judged_record(attempt.judged)
+    if (cached := attempt.cached) is not None:
+        record["cached"] = {**_write_cached(cached), "usage": usage_record(cached.usage)}
     return record
 
 
@@ -346,11 +364,18 @@ def read_carried_attempt(record: CarriedOutcome) -> Attempt:
 def _attempt(record: Fields, outcome: Outcome, hop: Hop | None = None) -> Attempt:
     tried: Fields = {name: record.get(name) for name in _TRIED}
     tried["judged"] = _judged(tried["judged"])
+    tried["cached"] = _cached(tried["cached"])
     return Attempt(outcome=outcome, hop=hop, **tried)
 
 
 def read_usage(record: UsageRecord) -> Usage:
     return Usage(**vars(record))
+
+
+def _cached(record: CachedRecord | None) -> Cached | None:
+    if record is None:
+        return None
+    return Cached(record.job_id, record.target, record.answered_at, read_usage(record.usage))
 
 
 def _judged(record: JudgedRecord | None) -> Judged | None:

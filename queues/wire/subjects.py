@@ -34,6 +34,9 @@ LOAD = "KV_load"
 KEYS = "KV_keys"
 """The stream under the key-value bucket `keys`."""
 
+CACHE = "KV_cache"
+"""The stream under the key-value bucket `cache`."""
+
 FILES = "FILES"
 BATCHES = "KV_batches"
 """The stream under the key-value bucket `batches`."""
@@ -70,6 +73,7 @@ API = "$JS.API"
 
 _LANES = frozenset(lane.value for lane in Lane)
 
+MSG_TTL = "Nats-TTL"
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 ROLLUP = "Nats-Rollup"
@@ -156,6 +160,10 @@ def response_subject(tenant: str, job_id: str) -> str:
     return f"$KV.responses.{tenant}.{job_id}"
 
 
+def cache_subject(tenant: str, key: str) -> str:
+    return f"$KV.cache.{tenant}.{key}"
+
+
 def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
@@ -211,6 +219,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     BATCHES: (batches_subject(">"),),
     RESPONSES: (response_subject("*", "*"),),
     WEBHOOKS: (endpoint_subject("*", "*"),),
+    CACHE: (cache_subject("*", "*"),),
 }
 """The subjects that each stream stores."""
 

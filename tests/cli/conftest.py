@@ -28,6 +28,7 @@ FAKED = (
     "open_dead_letters",
     "open_calibrations",
     "open_keys",
+    "open_cache",
     "shipped_calibrations",
     "start",
     "read_status",

@@ -17,6 +17,7 @@ from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.attempt import Answer, Features, Outcome, Usage
+from fleet.model.cache_entry import CacheEntry
 from fleet.model.call import Call
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import BackendUnavailable, QueueUnavailable
@@ -30,6 +31,7 @@ from fleet.ports import Recorder
 from fleet.settings.documents import load_rules
 from fleet.telemetry.story import spans_of
 from policies.rules.rules import Rules
+from queues.jetstream.stores.cache import MemoryCache
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.cancels import MemoryCancels
 from queues.jetstream.stores.cells import MemoryCells
@@ -127,6 +129,25 @@ class WatchedLoads(MemoryLoads):
             await self._changed.wait()
 
 
+class WatchedCache(MemoryCache):
+    """A cache whose changes can be awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = asyncio.Event()
+
+    def _tell(self, changes: Sequence[tuple[str, bytes]]) -> None:
+        super()._tell(changes)
+        self._told.set()
+
+    async def until(self, wanted: Callable[[Sequence[CacheEntry]], bool]) -> None:
+        """Return once what is kept is as wanted."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not wanted(await self.read_all()):
+                self._told.clear()
+                await self._told.wait()
+
+
 class RecordingTracer:
     """Keeps what a collector would be sent: the lines and spans of jobs, and the spans of batches."""
 
@@ -165,6 +186,7 @@ class Bench:
         self.routers: dict[RouterKey, Router] = {}
         self.loads = WatchedLoads(self.broker.now)
         self.cancels = MemoryCancels(self.broker)
+        self.cache = WatchedCache()
 
     def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
         backend = ScriptedBackend(script)
@@ -183,6 +205,7 @@ class Bench:
         spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
         kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve, "recorder": self.recorder}
+        kept |= {"cache": self.cache}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

@@ -20,6 +20,7 @@ from fleet.settings.environment import Settings
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.client.unreachable import unreachable
+from queues.jetstream.stores.cache import MemoryCache
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
@@ -68,6 +69,7 @@ class App:
     targets: tuple[str, ...] = ("llama-8b", "gpt-4o")
     calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
+    cache: MemoryCache = field(default_factory=MemoryCache)
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
     console_error: Exception | None = None
@@ -114,6 +116,11 @@ class App:
         if not self.is_up:
             raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         return self.keys
+
+    async def open_cache(self, nats_url: str, login: Login) -> MemoryCache:
+        if not self.is_up:
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
+        return self.cache
 
     def shipped_calibrations(self, profile: str) -> Mapping[CalibrationKey, Calibration]:
         return self.shipped

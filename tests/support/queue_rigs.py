@@ -10,6 +10,7 @@ from fleet.model.delivery import Stored
 from fleet.ports import (
     AllBatches,
     BatchStore,
+    CacheStore,
     CalibrationStore,
     Cancels,
     DeadLetters,
@@ -27,6 +28,7 @@ from queues.batches.shelf import rewrite
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
+from queues.jetstream.stores.cache import JetStreamCache, MemoryCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
 from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
@@ -57,6 +59,7 @@ STREAMS = (
     "KV_keys",
     "FILES",
     "KV_batches",
+    "KV_cache",
     "KV_responses",
     "KV_webhooks",
 )
@@ -76,6 +79,9 @@ class Rig(Protocol):
 
     def calibrations(self) -> CalibrationStore:
         """Return, at each call, another holder of the same calibrations."""
+
+    def cache(self) -> CacheStore:
+        """Return, at each call, another holder of the same cache."""
 
     def keys(self) -> KeyStore:
         """Return, at each call, another holder of the same keys."""
@@ -134,6 +140,7 @@ class MemoryRig(_OnShelf):
         self.rival = MemoryQueue(self.broker)
         self._calibrations = MemoryCalibrations()
         self._keys = MemoryKeys()
+        self._cache = MemoryCache()
         self._endpoints = MemoryEndpoints()
         self._events = MemoryEvents(lease_seconds=ack_wait_seconds)
 
@@ -148,6 +155,9 @@ class MemoryRig(_OnShelf):
 
     def calibrations(self) -> MemoryCalibrations:
         return self._calibrations
+
+    def cache(self) -> MemoryCache:
+        return self._cache
 
     def keys(self) -> MemoryKeys:
         return self._keys
@@ -196,6 +206,9 @@ class JetStreamRig(_OnShelf):
 
     def calibrations(self) -> JetStreamCalibrations:
         return JetStreamCalibrations(self.connection, poll_seconds=0.02)
+
+    def cache(self) -> JetStreamCache:
+        return JetStreamCache(self.connection)
 
     def keys(self) -> JetStreamKeys:
         return JetStreamKeys(self.connection, poll_seconds=0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.state import FleetState
 from fleet.model.action import Action, Run, Wait
@@ -12,6 +13,7 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Work
 from fleet.model.view import View
+from policies.caching.exact import EXACT, key_of, waits_for_another
 from policies.resilience.cold import waits_for_replica
 from policies.resilience.deadline import out_of_reach
 from policies.routing.eligibility import wants_for_a_target
@@ -25,11 +27,17 @@ LOOK_SECONDS = 0.1
 class Admission:
     """Admits the jobs of one dispatcher."""
 
-    def __init__(self, rules: Rules, state: FleetState, peers: Peers, decider: Decider) -> None:
+    def __init__(self, rules: Rules, state: FleetState, peers: Peers, decider: Decider, answers: Answers) -> None:
         self._rules = rules
         self._state = state
         self._peers = peers
         self._decider = decider
+        self._answers = answers
+
+    @property
+    def landings(self) -> int:
+        """How many times a job has ended that others may wait for, as they ask the same."""
+        return self._answers.landings
 
     def look(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do with the job; end one that cannot succeed at the target it would go to.
@@ -46,8 +54,20 @@ class Admission:
         if waits_for_replica(action):
             return Run(action.target, action.reason)
         if isinstance(action, Run):
-            return out_of_reach(inflight.job, action.target, view, now, self._rules) or action
+            return self._late_or_led(inflight, action, view, now) or action
         return action
+
+    def _late_or_led(self, inflight: InFlightJob, run: Run, view: View, now: float) -> Action | None:
+        """Return what ends the job early, or lets it wait for a job that asks the same; None where it is to run."""
+        job = inflight.job
+        if (ended := out_of_reach(job, run.target, view, now, self._rules)) is not None:
+            return ended
+        key = key_of(job, self._rules)
+        if key is None or self._answers.leads((job.tenant, key), inflight.call_id):
+            return None
+        if not waits_for_another(job, now, self._rules):
+            return None
+        return Wait(EXACT, LOOK_SECONDS, Reason.COALESCED)
 
     def _known_elsewhere(self, job: Job) -> Run | None:
         """Return the run of a job that names a target only another dispatcher's catalogue knows; else None."""

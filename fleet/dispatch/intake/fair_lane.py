@@ -36,6 +36,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
+from policies.caching.exact import EXACT
 from policies.fairness import round_robin as fairness
 from policies.fairness.round_robin import Booking, Grant, TenantTabs
 from policies.resilience.deadline import deadline_at
@@ -100,6 +101,7 @@ class FairLane:
         self._turns = TenantTabs()
         self._reading = 0
         self._handed_back_at = 0.0
+        self._landings = 0
         self._warned_at = -QUIET_SECONDS
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -268,11 +270,12 @@ class FairLane:
         now = self._clock.now()
         rooms = self._state.rooms(self._lane, now)
         again: list[AnyDelivery] = []
+        landed, self._landings = self._admission.landings != self._landings, self._admission.landings
         for tenant in sorted(self._lines.holding(), key=self._turns.served_to):
             line, admitted, kept = self._lines[tenant], self._quotas.admits(tenant, self._lane), []
             for held in line.held:
                 has_room = admitted and rooms.get(held.target, 0) > 0
-                if has_room or now >= held.look_again_at:
+                if has_room or now >= held.look_again_at or (landed and held.target == EXACT):
                     again.append(held.inflight.delivery)
                     if has_room:
                         rooms[held.target] -= 1

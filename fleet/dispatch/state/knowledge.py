@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from fleet.dispatch.in_flight import InFlightJob
@@ -48,10 +48,12 @@ class Learned:
 class Knowledge:
     """Holds the calibrations in force and watches every answer that is judged by one."""
 
-    def __init__(self, learned: Learned, state: FleetState, rules: Rules) -> None:
+    def __init__(self, learned: Learned, state: FleetState, rules: Rules, withdrawn: Callable[[str], None]) -> None:
+        """Make the keeper; `withdrawn` is told every version whose promise is taken back."""
         self._store = learned.calibrations
         self._prior = learned.prior
         self._rules = rules
+        self._tell_withdrawn = withdrawn
         self._drifts: dict[CalibrationKey, tuple[str, DriftDetector, int]] = {}
         self._losses: dict[CalibrationKey, tuple[str, LossTest]] = {}
         self._withdrawn: dict[CalibrationKey, Calibration] = {}
@@ -72,6 +74,9 @@ class Knowledge:
             if (there := {**self._prior, **changed}.get(key)) is not None and there.version + WITHDRAWN == ours.version:
                 changed[key] = ours
         self.calibrations = {**self._prior, **changed}
+        for each in changed.values():
+            if each.withdrawn is not None:
+                self._tell_withdrawn(each.version.removesuffix(WITHDRAWN))
         self.loaded.set()
         log.info("calibrations_in_force", versions=sorted({each.version for each in changed.values()}))
 
@@ -162,6 +167,7 @@ class Knowledge:
         log.warning("calibration_withdrawn", calibration=_words(calibration.key), version=calibration.version, why=why)
         ours = replace(calibration, withdrawn=why, version=calibration.version + WITHDRAWN)
         self._withdrawn[calibration.key] = ours
+        self._tell_withdrawn(calibration.version)
         self.calibrations = {**self.calibrations, calibration.key: ours}
         task = asyncio.get_running_loop().create_task(self._tell(ours))
         self._telling.add(task)

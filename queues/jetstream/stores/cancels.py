@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any
 
-from nats.errors import Error as NatsError
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic_core import from_json
 
 from fleet.logs import get_logger
@@ -18,25 +14,16 @@ from fleet.model.errors import QueueUnavailable
 from fleet.model.job import JOB_ID, TENANT
 from fleet.model.result import Status
 from queues.jetstream import api
-from queues.jetstream.causes import unanswered
 from queues.jetstream.client.connection import Connection
 from queues.jetstream.client.frames import Arrival
-from queues.jetstream.consuming.inlet import Inlet, hand_over_of
+from queues.jetstream.consuming.following import follow
+from queues.jetstream.consuming.inlet import hand_over_of
 from queues.memory import MemoryBroker
 from queues.wire.result import result_in
 from queues.wire.subjects import CANCELS, RESULTS, cancel_subject, result_subject
 
-PORTION = 1000
-"""Cancellations read at once."""
-
 NEVER_FULL = 100
 """Cancellations that fit into the smallest possible stream: if no more are stored, none was dropped for room."""
-
-POLL_SECONDS = 5.0
-"""Seconds that one pull waits for a cancellation; a new one is handed on at once."""
-
-FORGOTTEN_AFTER_SECONDS = 60.0
-"""Seconds until the server forgets a reader that went away."""
 
 PAUSE_SECONDS = 0.5
 """Seconds between tries while the broker is away."""
@@ -90,36 +77,18 @@ class JetStreamCancels:
 
         Raises: QueueUnavailable if the reader is gone.
         """
-        js = self._connection.nats.jetstream()
-        config = ConsumerConfig(
-            # Only with a name does the server check the filter against the caller's permissions.
-            name=f"cancels-{secrets.token_hex(8)}",
-            ack_policy=AckPolicy.NONE,
-            deliver_policy=DeliverPolicy.ALL,
-            filter_subject=cancel_subject("*", "*"),
-            inactive_threshold=FORGOTTEN_AFTER_SECONDS,
-            mem_storage=True,
-        )
-        try:
-            reader: Any = await js.add_consumer(CANCELS, config)
-        except NatsError as error:
-            raise unanswered(f"{CANCELS} cannot be read", error) from error
-        inlet, missing = Inlet(self._connection, CANCELS, reader.name), reader.num_pending or 0
-        known_since = 0.0 if missing <= NEVER_FULL else None
-        try:
-            while True:
-                if missing <= 0:
-                    told_all(known_since)
-                wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
-                messages = await inlet.pull(PORTION, wait_seconds, self._connection.timeout_seconds)
-                # There are fewer than announced if some have grown too old meanwhile.
-                missing = missing - len(messages) if messages else 0
-                if known_since is None:
-                    known_since = hand_over_of(messages[0].reply).stored_at if messages else time.time()
-                if messages:
-                    yield messages
-        finally:
-            await inlet.close()
+        known_since: float | None = None
+        is_first = True
+        async for messages, missing in follow(self._connection, CANCELS, cancel_subject("*", "*")):
+            if is_first and missing <= NEVER_FULL:
+                known_since = 0.0
+            elif known_since is None and not is_first:
+                known_since = hand_over_of(messages[0].reply).stored_at if messages else time.time()
+            is_first = False
+            if messages:
+                yield messages
+            if missing <= 0:
+                told_all(known_since)
 
     async def outcomes(self, cancellations: Sequence[Cancellation]) -> Sequence[Status | None]:
         subjects = (result_subject(each.tenant, each.job_id) for each in cancellations)

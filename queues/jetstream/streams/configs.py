@@ -12,6 +12,7 @@ from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, 
 from fleet.model.job import Lane
 from queues.wire.subjects import (
     BATCHES,
+    CACHE,
     CALIBRATIONS,
     CANCELS,
     CONTENT,
@@ -68,6 +69,10 @@ LOAD_MAX_AGE_SECONDS = 60.0
 
 RESPONSE_MAX_AGE_SECONDS = 2 * DAY
 """Seconds that the record of a response is kept: as long as its result, which may come a day later."""
+
+
+CACHE_MAX_AGE_SECONDS = 7 * DAY
+"""Seconds that an answer is kept to be given again, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,8 @@ def _buckets(spec: TopologySpec) -> list[StreamConfig]:
         _stream(spec, KEYS, **_LATEST_VALUE, **_RECORD),
         _stream(spec, BATCHES, max_age=FILE_MAX_AGE_SECONDS, **_LATEST_VALUE, **_RECORD),
         _stream(spec, RESPONSES, max_age=RESPONSE_MAX_AGE_SECONDS, **_LATEST_VALUE, **_RECORD),
+        # Full, it lets the oldest go. An entry says itself how long it is kept.
+        _stream(spec, CACHE, max_age=CACHE_MAX_AGE_SECONDS, **_CACHE, **_RECORD),
         # An endpoint that is deleted leaves nothing behind.
         _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
     ]
@@ -187,6 +194,15 @@ _KEY_VALUE: dict[str, Any] = {
 
 _LATEST_VALUE: dict[str, Any] = {**_KEY_VALUE, "max_msgs_per_subject": 1}
 """Settings of a key-value bucket without history."""
+
+
+_CACHE: dict[str, Any] = {
+    **_LATEST_VALUE,
+    "discard": DiscardPolicy.OLD,
+    "deny_delete": False,
+    "allow_msg_ttl": True,
+}
+"""Settings of a key-value bucket that forgets."""
 
 
 def _stream(spec: TopologySpec, name: str, **config: Any) -> StreamConfig:

@@ -19,6 +19,7 @@ from queues.jetstream.codes import Code
 from queues.jetstream.streams import measuring
 from queues.wire.subjects import (
     BATCHES,
+    CACHE,
     CALIBRATIONS,
     CANCELS,
     CONTENT,
@@ -45,11 +46,12 @@ MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
     RESULTS: 21,
-    FILES: 15,
+    FILES: 13,
     JOBS: 15,
     WORK: 15,
     LEDGER: 8,
     LARGE_RESULTS: 4,
+    CACHE: 2,
     STARTS: 4,
     DEAD: 3,
     FEEDBACK: 3,
@@ -77,6 +79,7 @@ FLOORS: Mapping[str, int] = {
     KEYS: 64 * 1024,
     BATCHES: 128 * 1024,
     RESPONSES: 64 * 1024,
+    CACHE: 128 * 1024,
     WEBHOOKS: 64 * 1024,
 }
 """Minimum bytes for a few values, however small the server is."""

@@ -262,7 +262,9 @@ def calibration(bench):
 def knowledge(bench):
     def build(*prior):
         state = FleetState([SMALL], bench.rules)
-        return Knowledge(Learned(MemoryCalibrations(), {each.key: each for each in prior}), state, bench.rules)
+        return Knowledge(
+            Learned(MemoryCalibrations(), {each.key: each for each in prior}), state, bench.rules, [].append
+        )
 
     return build
 
@@ -299,7 +301,7 @@ async def test_a_calibration_that_cannot_be_watched_still_judges(bench, knowledg
 async def test_a_withdrawal_does_not_undo_a_calibration_that_was_put_in_force_meanwhile(bench, calibration):
     store = MemoryCalibrations()
     old, new = calibration(), calibration(version="c2")
-    here = Knowledge(Learned(store, {old.key: old}), FleetState([SMALL], bench.rules), bench.rules)
+    here = Knowledge(Learned(store, {old.key: old}), FleetState([SMALL], bench.rules), bench.rules, [].append)
     await store.put([new])
     assert watched(bench, here).version == "c1" + WITHDRAWN
     await asyncio.gather(*here._telling)

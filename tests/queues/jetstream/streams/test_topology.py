@@ -152,7 +152,16 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
         ("JOBS", "WORK", "CANCELS", "CONTENT", "EVENTS"),
         ("RESULTS", "OBJ_results-large", "LEDGER", "FEEDBACK", "STARTS", "FILES"),
     )
-    buckets = ("KV_calibrations", "KV_spend", "KV_load", "KV_keys", "KV_batches", "KV_responses", "KV_webhooks")
+    buckets = (
+        "KV_calibrations",
+        "KV_spend",
+        "KV_load",
+        "KV_keys",
+        "KV_batches",
+        "KV_responses",
+        "KV_webhooks",
+        "KV_cache",
+    )
     empty = dict.fromkeys((*queues, *records, *buckets), 0)
     assert await stream_sizes(js) == {**empty, "DEAD": 1}
 

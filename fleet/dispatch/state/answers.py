@@ -1,0 +1,154 @@
+"""The answers that a dispatcher may give again: those it made and those of the others, as the cache tells of them.
+
+Nothing here is needed to answer a job. Where the cache is away, jobs are answered as without one, and what could not be
+kept is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+
+from fleet.dispatch.patience import POLL_SECONDS, first_of, until_stopped
+from fleet.logs import get_logger
+from fleet.model.cache_entry import CacheEntry, CacheKey
+from fleet.model.errors import QueueUnavailable
+from fleet.ports import CacheStore
+from policies.rules.rules import Rules
+
+log = get_logger(__name__)
+
+LARGEST_CHARACTERS = 32_768
+"""Maximum length of an answer that is kept."""
+
+MOST_ENTRIES = 200_000
+"""Maximum answers in hand, over all tenants."""
+
+MOST_FLIGHTS = 10_000
+"""Maximum requests of which it is remembered that one job asks a model for all. A peer may end it unheard."""
+
+MOST_WAITING = 10_000
+"""Maximum answers that wait to be kept while the broker is slow; further ones are forgotten."""
+
+
+class Answers:
+    """Holds the answers of all tenants, at most so many of each as the rules say: the oldest make room."""
+
+    def __init__(self, store: CacheStore | None, rules: Rules) -> None:
+        self._store = store
+        self._rules = rules
+        self._entries: dict[CacheKey, CacheEntry] = {}
+        self._of: dict[str, OrderedDict[str, None]] = {}
+        self._waiting: list[CacheEntry] = []
+        self._to_drop: list[CacheKey] = []
+        self._flights: dict[CacheKey, str] = {}
+        self.landings = 0
+        """How many times a job has ended that others may wait for."""
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def entries(self) -> Mapping[CacheKey, CacheEntry]:
+        return self._entries
+
+    def keep(self, entry: CacheEntry) -> None:
+        """Give the answer from now on, and let the other dispatchers know it."""
+        if self._store is None or len(self._waiting) >= MOST_WAITING:
+            return
+        if len(str(entry.message)) > LARGEST_CHARACTERS:
+            return
+        self._add(entry)
+        self._waiting.append(entry)
+        self._news.set()
+
+    def leads(self, key: CacheKey, call_id: str) -> bool:
+        """Return whether the job is the one that asks a model for all who ask the same at this moment."""
+        while len(self._flights) >= MOST_FLIGHTS:
+            del self._flights[next(iter(self._flights))]
+        return self._flights.setdefault(key, call_id) == call_id
+
+    def land(self, key: CacheKey, call_id: str | None = None) -> bool:
+        """Let go those who wait for the job, or for whoever asks the same; return whether any may have waited."""
+        if key not in self._flights or call_id not in (None, self._flights[key]):
+            return False
+        del self._flights[key]
+        self.landings += 1
+        return True
+
+    def withdraw(self, calibration: str) -> None:
+        """Drop the answers that this version of a calibration accepted: its promise is taken back."""
+        self._drop([key for key, entry in self._entries.items() if entry.calibration == calibration])
+
+    def evict(self, job_ids: Iterable[str], tenant: str) -> list[CacheKey]:
+        """Drop the tenant's answers that one of these jobs got from a model; return which there were."""
+        named = frozenset(job_ids)
+        found = [(tenant, key) for key in self._of.get(tenant, ()) if self._entries[tenant, key].job_id in named]
+        self._drop(found)
+        return found
+
+    def _drop(self, keys: list[CacheKey]) -> None:
+        for key in keys:
+            self._remove(key)
+        if keys and self._store is not None:
+            self._to_drop += keys
+            self._news.set()
+
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Follow the cache and tell it what is new, until `stop` is set."""
+        if self._store is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            for following in (self._follow(self._store), self._listen(self._store)):
+                group.create_task(until_stopped(following, stop, self._tasks))
+            group.create_task(self._tell(self._store, stop))
+
+    async def _follow(self, store: CacheStore) -> None:
+        async for changes in store.follow():
+            for each in changes:
+                if isinstance(each, CacheEntry):
+                    self._add(each)
+                else:
+                    self._remove(each)
+
+    async def _listen(self, store: CacheStore) -> None:
+        async for tenant, job_ids in store.disowned():
+            if dropped := self.evict(job_ids, tenant):
+                log.info("cached_answers_evicted", tenant=tenant, answers=len(dropped))
+
+    async def _tell(self, store: CacheStore, stop: asyncio.Event) -> None:
+        while self._news.is_set() or not stop.is_set():
+            await first_of((self._news, stop), POLL_SECONDS)
+            self._news.clear()
+            kept, self._waiting = self._waiting, []
+            dropped, self._to_drop = self._to_drop, []
+            try:
+                if kept:
+                    await store.put(kept)
+                if dropped:
+                    await store.drop(dropped)
+            except QueueUnavailable as error:
+                log.warning("cache_not_told", answers=len(kept), dropped=len(dropped), error=str(error))
+
+    def _add(self, entry: CacheEntry) -> None:
+        of_tenant = self._of.setdefault(entry.tenant, OrderedDict())
+        of_tenant.pop(entry.key, None)
+        of_tenant[entry.key] = None
+        self._entries[entry.tenant, entry.key] = entry
+        self.land((entry.tenant, entry.key))
+        if len(of_tenant) > self._rules.cache.entries:
+            self._remove((entry.tenant, next(iter(of_tenant))))
+        if len(self._entries) > MOST_ENTRIES:
+            tenant = max(self._of, key=lambda name: len(self._of[name]))
+            self._remove((tenant, next(iter(self._of[tenant]))))
+
+    def _remove(self, key: CacheKey) -> None:
+        if self._entries.pop(key, None) is not None:
+            tenant, of_request = key
+            del self._of[tenant][of_request]
+            if not self._of[tenant]:
+                del self._of[tenant]
+
+    def of(self, tenant: str) -> Iterator[CacheEntry]:
+        """Yield the tenant's answers, oldest first."""
+        return (self._entries[tenant, key] for key in self._of.get(tenant, ()))

@@ -1,0 +1,36 @@
+"""A cache entry: an answer that may be given again to the same request of the same tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.model.attempt import Usage
+from fleet.model.unguarded import unguarded
+
+CacheKey = tuple[str, str]
+"""A tenant, and the key of its request: 64 hex digits."""
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """The answer of job `job_id` by `target`, kept from `answered_at` to `expires_at` (unix seconds) under `key`.
+
+    `calibration` is the version that accepted it, None for an answer that none was asked about: with the promise, the
+    entry goes. `usage` is what the answer took.
+    """
+
+    tenant: str
+    key: str
+    job_id: str
+    task: str
+    target: str
+    answered_at: float
+    expires_at: float
+    message: Mapping[str, Any]
+    finish_reason: str
+    model: str
+    usage: Usage
+    calibration: str | None = None

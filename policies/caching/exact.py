@@ -1,0 +1,165 @@
+"""The exact cache: an answer is given again to the same request, of the same tenant, under the same rules.
+
+What counts as the same is everything that can change the answer; a field nobody has thought of makes a request like no
+other. What is kept is little: answers that were trusted, to requests that have one answer, of tasks that the operator
+lists for it, with nothing personal in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import rfc8785
+
+from fleet.model.action import Finish, Reply
+from fleet.model.attempt import Answer, Attempt, Cached, Usage
+from fleet.model.cache_entry import CacheEntry
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+from policies.caching.personal import is_personal
+from policies.features.needs import needs_of
+from policies.resilience.deadline import deadline_at
+from policies.routing.tiers import ladder
+from policies.rules.rules import Rules
+from policies.rules.sections import CacheMode
+
+EXACT: Final = "exact"
+"""The target of an answer that was given before to the same request."""
+
+ASKED: Final = frozenset(
+    {
+        "model",
+        "messages",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "response_format",
+        "temperature",
+        "top_p",
+        "seed",
+        "n",
+        "stop",
+        "max_tokens",
+        "max_completion_tokens",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "reasoning_effort",
+    }
+)
+"""Fields of a request that can change its answer."""
+
+IGNORED: Final = frozenset({"stream", "stream_options", "user", "metadata", "store", "service_tier"})
+"""Fields of a request that cannot."""
+
+PATIENCE: Final = 0.5
+"""Share of its time that a job waits for another one's answer at most; then it asks a model itself."""
+
+Entries = Mapping[tuple[str, str], CacheEntry]
+"""The entries known, by tenant and key."""
+
+
+def key_of(job: Job, rules: Rules) -> str | None:
+    """Return the key of the job's request, 64 hex digits; None for a job that the cache is not for.
+
+    It is the SHA-256 of the canonical JSON (RFC 8785) of the tenant, the task, the fields of the request, the job's
+    limits and the models that may answer it under these rules.
+    """
+    if not _is_for(job, rules) or not _is_repeatable(job, rules):
+        return None
+    request = {name: value for name, value in job.request.items() if value is not None and name not in IGNORED}
+    if not ASKED.issuperset(request):
+        return None
+    rungs = ladder(job, needs_of(job.request, rules.estimates), rules)
+    providers = job.cloud.providers
+    limits = {
+        "tier": job.tier,
+        "plan": job.plan,
+        "cloud": None if providers is None else sorted(providers),
+        "regions": None if job.regions is None else sorted(job.regions),
+        "critical": job.metadata.get("critical"),
+        "models": [[target.name, target.model] for target in rungs],
+    }
+    try:
+        said = rfc8785.dumps({"tenant": job.tenant, "task": job.task, "request": request, **limits})
+    except (rfc8785.CanonicalizationError, TypeError, UnicodeEncodeError):
+        return None  # a number beyond all others, or half a surrogate pair
+    return hashlib.sha256(said).hexdigest()
+
+
+def _is_for(job: Job, rules: Rules) -> bool:
+    if not rules.cache.holds_for(job.tenant) or job.above is not None or job.own_key is not None:
+        return False
+    task = rules.tasks.get(job.task)
+    return task is not None and task.cache is not CacheMode.OFF
+
+
+def _is_repeatable(job: Job, rules: Rules) -> bool:
+    """Return whether the request has one answer: no chance in it, or a task whose answers may repeat all the same."""
+    if (job.request.get("n") or 1) != 1:
+        return False
+    return job.request.get("temperature") == 0 or rules.tasks[job.task].cache is CacheMode.ANY
+
+
+def known_answer(job: Job, entries: Entries, now: float, rules: Rules) -> Reply | None:
+    """Return the answer given before to the same request, while it is kept."""
+    key = key_of(job, rules) if entries else None
+    entry = None if key is None else entries.get((job.tenant, key))
+    if entry is None or not entry.answered_at <= now < entry.expires_at:
+        return None
+    answer = Answer(entry.message, entry.finish_reason, Usage(), entry.model)
+    return Reply(EXACT, answer, Reason.CACHED, Cached(entry.job_id, entry.target, entry.answered_at, entry.usage))
+
+
+def waits_for_another(job: Job, now: float, rules: Rules) -> bool:
+    """Return whether a job still has the time to wait for the answer to the same request: half of what it came with."""
+    return now - job.submitted_at < PATIENCE * (deadline_at(job, rules) - job.submitted_at)
+
+
+def entry_of(
+    job: Job, key: str, action: Finish, attempts: tuple[Attempt, ...], now: float, rules: Rules
+) -> CacheEntry | None:
+    """Return the entry that the end of a job with this key leaves in the cache, or None."""
+    if action.status is not Status.SUCCEEDED:
+        return None
+    kept = attempts[action.attempt - 1]
+    answer, judged = kept.outcome, kept.judged
+    if not isinstance(answer, Answer) or kept.cached is not None or answer.finish_reason not in ("stop", "tool_calls"):
+        return None
+    if is_personal(_texts(job.request, answer), rules.complexity.personal_words):
+        return None
+    return CacheEntry(
+        job.tenant,
+        key,
+        job.id,
+        job.task,
+        kept.target,
+        answered_at=now,
+        expires_at=now + rules.cache.keep_seconds,
+        message=answer.message,
+        finish_reason=answer.finish_reason,
+        model=answer.model,
+        usage=answer.usage,
+        calibration=None if judged is None else judged.calibration,
+    )
+
+
+def _texts(request: Mapping[str, Any], answer: Answer) -> Iterator[str]:
+    yield from _strings(request.get("messages"))
+    yield from _strings(answer.message)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield every text inside a value, however deep; a message is not deeper than its parser allows."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, Mapping):
+            waiting.extend(each.values())
+        elif isinstance(each, list | tuple):
+            waiting.extend(each)

@@ -1,0 +1,191 @@
+"""What counts as the same request, and which answers are kept for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleet.model.action import Finish, Reply, Run
+from fleet.model.attempt import Answer, Usage
+from fleet.model.cache_entry import CacheEntry
+from fleet.model.job import Cloud, Plan, Tier
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+from policies.caching.exact import entry_of, key_of, waits_for_another
+from policies.caching.personal import is_personal
+from policies.plan import next_action
+from policies.rules.sections import CacheMode, CacheRules
+
+NOW = 1_002.0
+COLD = {"temperature": 0}
+
+
+@pytest.fixture(scope="module")
+def caching(rules):
+    modes = {"chat": CacheMode.ANY, "classify.intent": CacheMode.REPEATABLE}
+    return replace(
+        rules, tasks={name: replace(each, cache=modes.get(name, each.cache)) for name, each in rules.tasks.items()}
+    )
+
+
+def test_the_order_of_fields_and_a_field_without_a_value_change_nothing(caching, job):
+    first = job("classify.intent", request={"temperature": 0, "max_tokens": 8})
+    second = job("classify.intent", request={"max_tokens": 8, "temperature": 0.0, "stop": None, "user": "u-1"})
+    assert key_of(first, caching) == key_of(second, caching) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tenant": "globex"},
+        {"task": "chat"},
+        {"text": "Thank Ada Example for the launch!"},
+        {"request": {**COLD, "max_tokens": 9}},
+        {"request": {**COLD, "seed": 1}},
+        {"request": {**COLD, "logit_bias": {"7": 1}}},
+        {"request": {**COLD, "tools": [{"type": "function", "function": {"name": "book"}}]}},
+        {"request": {**COLD, "response_format": {"type": "json_object"}}},
+        {"request": {**COLD, "reasoning_effort": "high"}},
+        {"request": {**COLD, "model": "llama-70b"}},
+        {"tier": Tier.COMPLEX},
+        {"plan": Plan.FREE},
+        {"cloud": Cloud(frozenset({"openai"}))},
+        {"regions": ("eu-central-1",)},
+        {"metadata": {"critical": "true"}},
+    ],
+)
+def test_whatever_can_change_the_answer_makes_another_request(caching, job, change):
+    plain = key_of(job("classify.intent", request=COLD), caching)
+    other = key_of(job(**{"task": "classify.intent", "request": COLD, **change}), caching)
+    assert other is not None and other != plain
+
+
+def test_another_model_on_the_ladder_makes_another_request(caching, job):
+    asked = job("classify.intent", request=COLD)
+    targets = {
+        name: replace(each, model=f"{each.model}-2") if name == "llama-8b" else each
+        for name, each in caching.catalogue.targets.items()
+    }
+    renewed = replace(caching, catalogue=replace(caching.catalogue, targets=targets))
+    assert key_of(asked, caching) != key_of(asked, renewed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": {}},
+        {"request": {"temperature": 0.2}},
+        {"request": {**COLD, "n": 2}},
+        {"request": {**COLD, "a_field_of_tomorrow": True}},
+        {"request": {**COLD, "seed": 2**80}},
+        {"text": "half a pair \ud800", "request": COLD},
+        {"task": "nudge.recognition", "request": COLD},
+        {"above": "llama-8b", "request": COLD},
+        {"own_key": "openai/acme", "plan": Plan.OWN_KEY, "request": COLD},
+    ],
+)
+def test_what_has_more_than_one_answer_or_is_not_listed_has_no_key(caching, job, change):
+    assert key_of(job(**{"task": "classify.intent", **change}), caching) is None
+
+
+def test_a_task_may_opt_in_to_answers_that_chance_has_a_part_in(caching, job):
+    assert key_of(job("chat", request={"temperature": 0.7}), caching) is not None
+
+
+def test_a_tenant_may_be_left_out(caching, job):
+    without = replace(caching, cache=CacheRules(tenants={"acme": False}))
+    assert key_of(job("chat"), without) is None
+    assert key_of(job("chat", tenant="globex"), without) is not None
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(value=VALUES)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_has_a_key_or_none_and_the_same_each_time(caching, job, value):
+    asked = job("chat", request={"logit_bias": value})
+    found = key_of(asked, caching)
+    assert found == key_of(asked, caching)
+    assert found is None or len(found) == 64
+
+
+def kept(entry: CacheEntry, view) -> Any:
+    return replace(view(), entries={(entry.tenant, entry.key): entry})
+
+
+@pytest.fixture
+def answered_job(caching, job, answered):
+    asked = job("classify.intent", request=COLD)
+    return asked, (answered(1, "llama-8b", 0.97),)
+
+
+def entry(asked, attempts, rules, status=Status.SUCCEEDED):
+    return entry_of(asked, key_of(asked, rules), Finish(1, status, Reason.CONFIDENT), attempts, NOW, rules)
+
+
+def test_an_answer_is_given_again_until_it_is_too_old(caching, answered_job, view):
+    asked, attempts = answered_job
+    found = entry(asked, attempts, caching)
+    actions = [
+        next_action(replace(asked, submitted_at=at), (), kept(found, view), at, caching)
+        for at in (NOW, NOW + 86_399.0, NOW + 86_400.0)
+    ]
+    assert [type(action) for action in actions] == [Reply, Reply, Run]
+    assert (actions[0].target, actions[0].cached.job_id, actions[0].cached.usage) == ("exact", asked.id, Usage(10, 5))
+    assert actions[0].answer.usage == Usage()
+
+
+@pytest.mark.parametrize("status", [Status.BEST_EFFORT])
+def test_an_answer_that_was_not_trusted_is_not_kept(caching, answered_job, status):
+    assert entry(*answered_job, caching, status) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Write to ada@example.org.",
+        "Her number is +49 30 901820.",
+        "IBAN DE89 3704 0044 0532 0130 00",
+        "Card 4111 1111 1111 1111",
+        "Born 1990-02-03",
+        "SSN 078-05-1120",
+        "from 192.168.0.12",
+        "What about my salary?",
+        "token ghp_0123456789abcdef",
+    ],
+)
+def test_what_is_personal_in_prompt_or_answer_is_not_kept(caching, job, answered, said):
+    asked = job("classify.intent", said, request=COLD)
+    assert entry(asked, (answered(1, "llama-8b", 0.97),), caching) is None
+    plain, attempt = job("classify.intent", request=COLD), answered(1, "llama-8b", 0.97)
+    told = replace(attempt, outcome=Answer({"role": "assistant", "content": said}, "stop", Usage(), "m"))
+    assert entry(plain, (told,), caching) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Is it 4 or 5?", "version 1.2.3", "3/4 of all", "call me maybe", "at 10:30", "1,000,000"]
+)
+def test_a_number_alone_is_nothing_personal(text):
+    assert not is_personal([text], frozenset({"salary"}))
+
+
+def test_an_answer_from_the_cache_or_cut_short_is_not_kept(caching, answered_job, view):
+    asked, (attempt,) = answered_job
+    cut = replace(attempt, outcome=replace(attempt.outcome, finish_reason="length"))
+    reply = next_action(asked, (), kept(entry(asked, (attempt,), caching), view), NOW, caching)
+    again = replace(attempt, cached=reply.cached)
+    assert entry(asked, (cut,), caching) is None and entry(asked, (again,), caching) is None
+
+
+def test_a_job_waits_for_another_answer_for_half_of_its_time(caching, job):
+    asked = job("classify.intent", request=COLD, deadline_at=1_010.0)
+    assert waits_for_another(asked, 1_004.9, caching) and not waits_for_another(asked, 1_005.0, caching)
