@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from unicodedata import category
@@ -99,8 +99,10 @@ class Output:
             self.console.print(line, markup=False, soft_wrap=True)
 
     def progress(self, line: str) -> None:
-        """Print a step of something slow; silent in JSON mode."""
-        if not self.as_json:
+        """Print a step of something slow; silent in JSON mode. A terminal that is gone stops nothing."""
+        if self.as_json:
+            return
+        with suppress(OSError, SystemExit):  # where a pipe is closed, Rich would end the process
             self.progress_console.print(f"· {line}", style="dim", markup=False, soft_wrap=True)
 
     def object(self, value: Mapping[str, Any] | bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 
@@ -86,3 +87,18 @@ def test_lines_and_colours_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     Output(False, written, written).show("one\ntwo", Text("bold", style="bold"))
     assert written.getvalue() == "one\ntwo\n\x1b[1mbold\x1b[0m\n"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), BrokenPipeError()])
+def test_a_step_is_no_reason_to_end_where_the_terminal_is_gone(
+    error: OSError, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise error
+
+    output = Output(as_json=False, stderr=Gone())
+    monkeypatch.setattr("os.dup2", lambda *descriptors: None)  # Rich would close standard output
+    output.progress("stopping")
+    output.say("still here")
+    assert capfd.readouterr().out == "still here\n"

@@ -20,11 +20,12 @@ Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_up_shows_where_everything_is_and_stops_it_on_a_signal(
     invoke: Invoke, fake_app: App, number: signal.Signals
 ) -> None:
     fake_app.after_start = lambda: os.kill(os.getpid(), number)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup
     result = invoke("up")
     assert result.exit_code == 0
     assert "NATS       nats://127.0.0.1:4222" in result.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from fleet.cli.extras import needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import FleetError
+from fleet.signals import when_told_to_end
 
 if TYPE_CHECKING:
     from fleet.content.collector import ContentProgress
@@ -134,8 +134,7 @@ async def _run(settings: Settings) -> None:
     with _store(settings) as store:
         async with opened(settings, open_contents) as feed:
             collector = ContentCollector(feed, store, settings.content_keep_days)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, collector.drain)
+            when_told_to_end(collector.drain)
             # A database that is away is no reason to start this process again: it waits.
             progress = collector.progress
             async with metrics_of("content", lambda: collector_metrics(progress, time.time()), lambda: True, settings):

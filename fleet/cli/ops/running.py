@@ -1,4 +1,4 @@
-"""`fleet up`: runs everything on this machine until Ctrl-C or SIGTERM."""
+"""`fleet up`: runs everything on this machine until Ctrl-C, SIGTERM, or the end of its terminal."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def _run(settings: Settings, output: Output, log: Path) -> None:
 
 @asynccontextmanager
 async def started(settings: Settings, on_progress: Callable[[str], None]) -> AsyncIterator[Fleet]:
-    """Provide a running fleet, stopped on the way out. SIGINT and SIGTERM cancel the task inside; the second ends us.
+    """Provide a running fleet, stopped on the way out. A signal to end cancels the task inside; the second ends us.
 
     Raises: FleetError if the fleet cannot go on; whatever `start` raises.
     """
