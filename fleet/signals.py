@@ -1,4 +1,4 @@
-"""What a process does when it is told to end: by SIGTERM (a supervisor), SIGINT (Ctrl-C), SIGHUP (a closed terminal)."""
+"""What a process does when it is told to end: SIGTERM (a supervisor), SIGINT (Ctrl-C) or SIGHUP (a closed terminal)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ def cancelled_when_told_to_end(
     """Have the running task cancelled when the process is told to end.
 
     `at_once` is called before that, and `again` when the process is told once more.
-
     A terminal that closes tells it several times, by the shell and by the kernel: that is never taken for once more.
     """
     task = asyncio.current_task()

@@ -37,7 +37,7 @@ class Part(Protocol):
         """What does not happen without it; None if the fleet must end."""
 
     async def start(self) -> None:
-        """Start it where it was, and return when it works. Raises: FleetError."""
+        """Start it where it was; one that says when it works is waited for. Raises: FleetError."""
 
     async def ended(self) -> str:
         """Return how it ended, once it has: `was killed (SIGKILL)`."""
@@ -101,7 +101,7 @@ class Supervisor:
                 how = f"did not start ({error})"
                 continue
             log.info("part_started_again", part=part.name)
-            self._tell(f"{part.name} runs again")
+            self._tell(f"{part.name} was started again")
             how = await part.ended()
 
     def _give_up(self, part: Part, how: str) -> None:

@@ -100,7 +100,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     # a fleet on one machine
     "part_ended": "A part of `fleet up` has ended, as by a kill, and is started again unless it ended too often.",
     "part_given_up": "A part of `fleet up` ended too often; `without` says what is missing, null that the fleet ends.",
-    "part_started_again": "A part of `fleet up` that had ended runs again.",
+    "part_started_again": "A part of `fleet up` that had ended was started again.",
     # metrics
     "ages_not_read": "The ages of what waits were not read; metrics show the last ones.",
     "metrics_export_failed": "A bug met the sending of metrics over OTLP; the next ones hold the same numbers.",

@@ -84,7 +84,7 @@ async def test_a_killed_broker_is_there_again_with_its_jobs_and_its_clients(tmp_
     await stream.publish("kept", b"a job")
     assert broker.pid is not None
     os.kill(broker.pid, signal.SIGKILL)
-    await eventually(lambda: told[-1:] == ["nats-server runs again"])
+    await eventually(lambda: told[-1:] == ["nats-server was started again"])
     await eventually(lambda: connection.nats.is_connected)
     assert (await stream.stream_info("KEPT")).state.messages == 1
     await connection.close()

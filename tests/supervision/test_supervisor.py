@@ -60,7 +60,7 @@ async def test_a_part_that_ends_is_started_again_and_said_to_be(told: Told) -> N
         await eventually(lambda: len(told) == 2)
     await supervisor.stop()
     assert part.calls == ["start", "start", "stop"]
-    assert told == ["nats-server was killed (SIGKILL): it is started again", "nats-server runs again"]
+    assert told == ["nats-server was killed (SIGKILL): it is started again", "nats-server was started again"]
     assert [(line["event"], line["part"]) for line in logged] == [
         ("part_ended", "nats-server"),
         ("part_started_again", "nats-server"),
@@ -107,7 +107,7 @@ async def test_a_part_that_has_run_for_a_while_has_all_its_tries_again(told: Tol
     for count in range(1, 8):
         now[0] += 61.0
         part.ends.put_nowait("was killed (SIGKILL)")
-        await eventually(lambda so_far=count: told.count("nats-server runs again") == so_far)
+        await eventually(lambda so_far=count: told.count("nats-server was started again") == so_far)
     await supervisor.stop()
     assert part.calls == [*["start"] * 8, "stop"]
 
