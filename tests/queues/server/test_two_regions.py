@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from memory_fleet import succeeded
 from patience import eventually
-from production_nats import nats_server_binary
+from production_nats import ProductionNats, nats_server_binary
 
-from fleet.loopback import free_ports
+from fleet.loopback import free_port, free_ports
 from fleet.model.delivery import Ack, JobsOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.submission import Submission
 from queues.jetstream.client.connection import Connection, connect
+from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.streams.configs import TopologySpec
@@ -58,12 +59,12 @@ class Region:
             await queue.settle([Ack(delivery)])
 
 
-def written(name: str, **values: object) -> str:
-    """Return a block of the page, by the name in its first comment, with its addresses replaced by those of a test."""
-    [text] = re.findall(rf"```\w*\n(?:#|//) {re.escape(name)}\n(.*?)```", PAGE.read_text(), re.S)
-    for old, new in values.items():
-        assert f"<{old}>" in text
-        text = text.replace(f"<{old}>", str(new))
+def written(opening: str, *replaced: tuple[str, object]) -> str:
+    """Return the block of the page that `opening` is the last words before, with its values replaced by a test's."""
+    [text] = re.findall(rf"{re.escape(opening)}\n\n```\w*\n(.*?)```", PAGE.read_text(), re.S)
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, str(new))
     return text
 
 
@@ -71,10 +72,10 @@ def serving(configuration: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([nats_server_binary(), "-c", str(configuration)], stderr=subprocess.DEVNULL)
 
 
-async def answering(url: str) -> Connection:
+async def answering(url: str, login: Login = ANONYMOUS) -> Connection:
     async def look() -> list[Connection]:
         try:
-            return [await connect(url)]
+            return [await connect(url, login=login)]
         except QueueUnavailable:
             return []
 
@@ -85,8 +86,8 @@ async def answering(url: str) -> Connection:
 async def regions(folder: Path) -> AsyncIterator[tuple[Region, Region]]:
     east, west, leaf = free_ports(3)
     texts = {
-        east: written("east.conf", listen=f"127.0.0.1:{east}", store=folder / "east", leaf=f"127.0.0.1:{leaf}"),
-        west: written("west.conf", listen=f"127.0.0.1:{west}", store=folder / "west", east=f"127.0.0.1:{leaf}"),
+        east: written("`east.conf`", (":4222", f":{east}"), ("/tmp/east", folder / "east"), (":7422", f":{leaf}")),
+        west: written("`west.conf`", (":4322", f":{west}"), ("/tmp/west", folder / "west"), (":7422", f":{leaf}")),
     }
     found: list[Region] = []
     started: list[subprocess.Popen[bytes]] = []
@@ -107,12 +108,12 @@ async def regions(folder: Path) -> AsyncIterator[tuple[Region, Region]]:
             process.wait()
 
 
-async def mirror(region: Region, name: str) -> None:
-    """Create the mirror that the page describes, once the other region's API answers here."""
-    config = json.loads(written(f"{name}.json"))
+async def mirror(operator: Connection, stream: str = "RESULTS") -> None:
+    """Create the mirror that the page describes, or one of another stream, once the other region's API answers."""
+    config = written("`RESULTS_east.json`").replace("RESULTS", stream)
 
     async def created() -> bool:
-        reply = await region.operator.nats.request(f"$JS.API.STREAM.CREATE.{name}", json.dumps(config).encode())
+        reply = await operator.nats.request(f"$JS.API.STREAM.CREATE.{stream}_east", config.encode())
         return "error" not in json.loads(reply.data)
 
     await eventually(created)
@@ -125,14 +126,57 @@ async def test_two_regions_keep_their_jobs_apart_and_read_each_others_results(tm
         assert await west.submit(SECOND)
         assert await west.submit(FIRST), "an id is known in its own region alone"
         assert (await east.messages("JOBS"), await west.messages("JOBS")) == (1, 2)
-        await mirror(west, "RESULTS_east")
-        await mirror(west, "JOBS_east")
-        await eventually(lambda: _holds(west, "JOBS_east"))
+        await mirror(west.operator)
         await east.answer_all()
         await eventually(lambda: _holds(west, "RESULTS_east"))
         assert (await east.messages("RESULTS"), await west.messages("RESULTS")) == (1, 0)
+
+
+@pytest.mark.proves("A mirror of JOBS takes jobs away from their region, as the page on two regions warns", how="real")
+async def test_a_mirror_of_jobs_takes_them_away(tmp_path: Path) -> None:
+    async with regions(tmp_path) as (east, west):
+        await east.submit(FIRST)
+        await mirror(west.operator, "JOBS")
         await eventually(lambda: _is_empty(east, "JOBS"))
-        assert await _holds(west, "JOBS_east"), "the mirror keeps what its region has acknowledged"
+        assert await _holds(west, "JOBS_east")
+
+
+@pytest.mark.proves("Two regions with TLS, users and accounts mirror results over a leaf node", how="real")
+async def test_two_regions_of_nats_config_mirror_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAF_PASSWORD", "invented")
+    folders = {name: tmp_path / name for name in ("east", "west")}
+    found = {name: ProductionNats(folder, ["acme"], options=["--dev-ca"]) for name, folder in folders.items()}
+    leaf = free_port()
+    (folders["west"] / "leaf.env").write_text(f'LEAF_URL = "nats-leaf://west:invented@127.0.0.1:{leaf}"\n')
+    of_east = (("0.0.0.0:7422", f"127.0.0.1:{leaf}"), ("/etc/fleet/tls", folders["east"] / "tls"))
+    of_west = (("/etc/fleet/tls-east", folders["east"] / "tls"),)
+    texts = {
+        "east": written("which has `LEAF_PASSWORD` in its environment:", *of_east),
+        "west": written('`LEAF_URL = "nats-leaf://west:<password>@nats-1.east.example:7422"`:', *of_west),
+    }
+    processes = []
+    for name, text in texts.items():
+        path = folders[name] / "region.conf"
+        path.write_text(text.replace("/var/lib/fleet/nats", str(folders[name] / "streams")))
+        processes.append(serving(path))
+    try:
+        east, west = [await answering(each.url, each.login("operator")) for each in found.values()]
+        for operator in (east, west):
+            await apply(operator.nats.jetstream(), TopologySpec())
+        await mirror(west)
+        await east.nats.jetstream().publish(f"results.acme.{FIRST}", b"{}")
+        await eventually(lambda: _has_one(west, "RESULTS_east"))
+        assert not await _has_one(west, "RESULTS")
+        await east.close()
+        await west.close()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+async def _has_one(operator: Connection, stream: str) -> bool:
+    return (await operator.nats.jetstream().stream_info(stream)).state.messages == 1
 
 
 async def _is_empty(region: Region, stream: str) -> bool:
@@ -146,7 +190,7 @@ async def _holds(region: Region, stream: str) -> bool:
 @pytest.mark.proves("A region goes on when the other is lost, and gives out its results from a mirror", how="real")
 async def test_a_region_goes_on_when_the_other_is_lost(tmp_path: Path) -> None:
     async with regions(tmp_path) as (east, west):
-        await mirror(west, "RESULTS_east")
+        await mirror(west.operator)
         await east.submit(FIRST)
         await east.answer_all()
         await eventually(lambda: _holds(west, "RESULTS_east"))
