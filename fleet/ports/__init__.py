@@ -6,6 +6,7 @@ The queue and the desk have a real and an in-process implementation each, and bo
 from __future__ import annotations
 
 from fleet.ports.batches import AllBatches, BatchStore, FileStore
+from fleet.ports.caching import NearestQuestions, SameAnswerVerifier
 from fleet.ports.dispatching import Backend, Capacities, Clock, ColdStartBook, LoadBook, Recorder, SpendBook, Tracer
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
@@ -30,8 +31,10 @@ __all__ = [
     "KeyStore",
     "LedgerFeed",
     "LoadBook",
+    "NearestQuestions",
     "Recorder",
     "ResponseStore",
+    "SameAnswerVerifier",
     "SpendBook",
     "Tracer",
 ]

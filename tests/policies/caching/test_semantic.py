@@ -1,0 +1,130 @@
+"""The semantic cache serves what its promise covers, and says why it serves nothing else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fleet.model.caching import AnswerScore, CacheCalibration, CacheMode, Neighbour
+from fleet.model.calibration import Threshold, ThresholdMode
+from fleet.model.errors import ConfigError
+from policies.caching.semantic import CacheDecision, Miss, MissReason, Serve, Verify, decide, question_of
+from policies.caching.signals import SIGNALS, check, score, signals_of
+
+BY_COSINE = AnswerScore(0.0, {"cosine": 1.0}, (), {}, 0)
+CALIBRATION = CacheCalibration("v1", "acme", "faq", BY_COSINE, Threshold(ThresholdMode.GUARANTEE, 0.8, 0.9, 0.01, 0.1))
+NEAR = Neighbour("e1", "How do I reset my password?", "a1", 0.9)
+FAR = replace(NEAR, cosine=0.7)
+QUESTION = "How can I reset my password?"
+GUARANTEE = CacheMode.GUARANTEE
+
+
+def decided(near: Neighbour = NEAR, explore: float = 0.0, **changes: Any) -> CacheDecision:
+    given = {
+        "question": QUESTION,
+        "neighbours": [near],
+        "calibration": CALIBRATION,
+        "mode": GUARANTEE,
+        "seed": "acme.1",
+    }
+    return decide(**(given | {"explore": explore} | changes))
+
+
+def test_a_score_above_the_threshold_is_served_and_one_below_is_not() -> None:
+    assert decided() == Serve("e1", 0.9)
+    assert decided(FAR) == Miss(MissReason.UNSURE, "e1", 0.7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"mode": CacheMode.OFF}, MissReason.OFF),
+        ({"mode": CacheMode.SHADOW}, MissReason.SHADOW),
+        ({"question": None}, MissReason.THREAD),
+        ({"calibration": None}, MissReason.UNCALIBRATED),
+        ({"neighbours": []}, MissReason.EMPTY),
+    ],
+)
+def test_nothing_else_is_served_and_the_reason_is_said(changes: dict[str, Any], reason: MissReason) -> None:
+    found = decided(**changes)
+    assert isinstance(found, Miss)
+    assert found.reason is reason
+
+
+def test_too_few_labels_serve_nothing() -> None:
+    nothing = Threshold(ThresholdMode.GUARANTEE, math.inf, math.inf, 0.01, 0.1, labels_missing=30)
+    assert decided(calibration=replace(CALIBRATION, threshold=nothing)) == Miss(MissReason.UNCALIBRATED, "e1")
+
+
+def test_a_grey_score_is_verified_and_its_word_decides() -> None:
+    grey = replace(CALIBRATION, grey=(0.5, 0.95))
+    assert decided(calibration=grey) == Verify("e1", NEAR.text)
+    assert isinstance(decided(calibration=grey, same=0.9), Serve)
+    refused = decided(calibration=grey, same=0.0)
+    assert isinstance(refused, Miss)
+    assert refused.reason is MissReason.UNSURE
+    assert isinstance(decided(replace(NEAR, cosine=0.96), calibration=grey), Serve), "above the band nobody is asked"
+
+
+def test_a_share_of_the_hits_is_compared_and_the_same_ones_each_time() -> None:
+    seeds = [f"acme.{n}" for n in range(400)]
+    drawn = [decided(explore=0.25, seed=seed) for seed in seeds]
+    compared = sum(isinstance(each, Serve) and each.compared == 0.25 for each in drawn)
+    assert 70 <= compared <= 130
+    assert drawn == [decided(explore=0.25, seed=seed) for seed in seeds]
+
+
+@pytest.mark.parametrize(
+    ("messages", "question"),
+    [
+        ([{"role": "user", "content": "Hi"}], "Hi"),
+        ([{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Hi"}], "Hi"),
+        (
+            [{"role": "user", "content": "A"}, {"role": "assistant", "content": "B"}, {"role": "user", "content": "C"}],
+            None,
+        ),
+        ([{"role": "assistant", "content": "Hi"}], None),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], None),
+        ([{"role": "user", "content": "  "}], None),
+        (["Hi"], None),
+        ([], None),
+    ],
+)
+def test_only_a_single_turn_in_text_is_a_question(messages: list[Any], question: str | None) -> None:
+    assert question_of(messages) == question
+
+
+def test_the_signals_are_about_the_answer_and_not_only_about_the_nearest_question() -> None:
+    near = [NEAR, Neighbour("e2", "How do I change my password?", "a2", 0.85), replace(NEAR, entry="e3", cosine=0.8)]
+    found = dict(zip(SIGNALS, signals_of(QUESTION, near, {}, 0), strict=True))
+    assert (found["cosine"], found["vote"], found["guard"]) == (0.9, 2 / 3, 0.0)
+    assert found["margin"] == pytest.approx(0.05)
+    assert found["words"] > 0.0
+
+
+def test_a_rare_word_tells_more_than_a_common_one() -> None:
+    near = [Neighbour("e1", "lend the kayak", "a1", 0.9), Neighbour("e2", "clean the tent", "a2", 0.8)]
+    rare, common = {"the": 100, "kayak": 1}, {"the": 1, "kayak": 100}
+    words = SIGNALS.index("words")
+    assert signals_of("sell the kayak", near, rare, 100)[words] > signals_of("sell the kayak", near, common, 100)[words]
+
+
+def test_a_veto_outweighs_every_score() -> None:
+    by = replace(BY_COSINE, weights={"cosine": 1e6}, vetoes=("guard",))
+    assert score(signals_of("How do I reset 2 passwords?", [NEAR], {}, 0), by) == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"weights": {"mood": 1.0}}, "score.weights"),
+        ({"vetoes": ("mood",)}, "score.vetoes"),
+        ({"intercept": math.nan}, "score.weights"),
+    ],
+)
+def test_a_score_that_could_not_be_applied_is_refused(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError, match=field):
+        check(replace(BY_COSINE, **changes))
