@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from fleet.cli.extras import needs_learn
+from fleet.cli.extras import needs_cache, needs_learn
 from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.files import check_output
@@ -18,7 +18,7 @@ from fleet.model.errors import ConfigError
 from fleet.supervision.guardian import guard
 
 if TYPE_CHECKING:
-    from fleet.lab.evaluation.drawing import Drawing
+    from fleet.embedding.encoder import Encoder
 
 LIVE_JOBS = 1800
 """Examples per model. Half of them calibrate: a hundred of each of the nine tasks."""
@@ -30,14 +30,14 @@ Guarantee = Annotated[
 ]
 Stream = Annotated[Path | None, typer.Option(help="A second recorded cascade, watched for drift row by row.")]
 WithAnswer = Annotated[bool, typer.Option("--with-answer", help="Let the router read the weak answer too.")]
+Cache = Annotated[Path | None, typer.Option(help="Requests with their answer's class as CSV: what is safe to cache?")]
+Traps = Annotated[Path | None, typer.Option(help="Pairs of questions as CSV: is one's answer served to the other?")]
+Cached = Annotated[int | None, typer.Option(min=1, help="With --cache: cached rows of each class; 15.")]
 Live = Annotated[bool, typer.Option("--live", help="Start a fleet and measure its own models on their held-out tasks.")]
 
 
 class EvaluationReport(Protocol):
     """The report that every evaluation returns."""
-
-    @property
-    def drawing(self) -> Drawing: ...
 
     def as_json(self) -> dict[str, Any]: ...
 
@@ -46,33 +46,42 @@ def evaluate(
     replay: Annotated[Path | None, typer.Option(help="A recorded cascade as CSV: how good is its confidence?")] = None,
     labels: Annotated[int | None, typer.Option(min=1, help="Calibrate on this many labelled rows at a time.")] = None,
     guarantee: Guarantee = None,
-    resamples: Annotated[int | None, typer.Option(min=1, help="How often --guarantee is tried; 2000.")] = None,
+    resamples: Annotated[int | None, typer.Option(min=1, help="How often --guarantee is tried; 2000, or 500.")] = None,
     stream: Stream = None,
     router: Annotated[Path | None, typer.Option(help="Labelled prompts as CSV: how good is a learned router?")] = None,
     train: Annotated[int | None, typer.Option(min=1, help="Train the router on this many prompts.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Average over this many random splits.")] = None,
     with_answer: WithAnswer = False,
     ask: Annotated[Path | None, typer.Option(help="A second file of prompts that the router is asked about.")] = None,
+    cache: Cache = None,
+    cached: Cached = None,
+    traps: Traps = None,
     live: Live = False,
     jobs: Annotated[int | None, typer.Option(min=100, help="Examples per model with --live; 1800.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the calibrations fitted with --live here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the result into this PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a cascade, a router or a whole fleet: quality against cost, calibration, promises, drift."""
-    with friendly(as_json), needs_learn("fleet evaluate"):
-        check_output("--plot", plot, (replay, stream, router, ask, save))
+    """Measure a cascade, a router, a semantic cache or a whole fleet: quality against cost, promises, drift."""
+    with friendly(as_json), needs_learn("fleet evaluate"), needs_cache("fleet evaluate"):
+        check_output("--plot", plot, (replay, stream, router, ask, save, cache, traps))
         check_output("--save", save, ())
-        recorded = {"labels": labels, "guarantee": _promise(guarantee), "resamples": resamples, "stream": stream}
+        promise = _promise(guarantee)
+        recorded = {"labels": labels, "guarantee": promise, "resamples": resamples, "stream": stream}
+        tried = {"labels": labels, "guarantee": promise, "resamples": resamples, "cached": cached}
         routed = {"train": train, "seeds": seeds, "with_answer": with_answer or None, "ask": ask}
         given: Mapping[str, Mapping[str, object]] = {
             "--replay": recorded,
             "--router": routed,
+            "--cache": tried,
+            "--traps": {"guarantee": promise},
             "--live": {"jobs": jobs, "save": save},
         }
         asked: dict[str, Callable[[], EvaluationReport] | None] = {
             "--replay": partial(_replay, replay, recorded) if replay else None,
             "--router": partial(_router, router, routed) if router else None,
+            "--cache": partial(_cache, cache, tried) if cache else None,
+            "--traps": partial(_traps, traps, {"guarantee": promise}) if traps else None,
             "--live": partial(_live, as_json, jobs or LIVE_JOBS, save) if live else None,
         }
         _show(_the_one(asked, given)(), plot, Output(as_json))
@@ -89,7 +98,7 @@ def _the_one(
     if len(modes) != 1:
         raise ConfigError("evaluate", f"give exactly one of {', '.join(asked)}")
     [(mode, run)] = modes
-    strange = [name for other, options in given.items() if other != mode for name in _said(options)]
+    strange = [name for options in given.values() for name in _said(options) if name not in given[mode]]
     if strange:
         raise ConfigError(f"--{strange[0].replace('_', '-')}", f"does not go with {mode}")
     return run
@@ -117,6 +126,28 @@ def _router(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
     return evaluate_router(path, **_said(options))
 
 
+def _cache(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
+    from fleet.lab.caching.evaluate import evaluate_cache
+
+    return evaluate_cache(path, *_encoder(), **_said(options))
+
+
+def _traps(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
+    from fleet.lab.caching.traps import evaluate_traps
+
+    return evaluate_traps(path, *_encoder(), **_said(options))
+
+
+def _encoder() -> tuple[Encoder, str]:
+    """Return the encoder of the settings, and what it is called."""
+    from fleet.embedding.encoder import OnnxEncoder
+    from fleet.embedding.files import encoder_files
+    from fleet.settings.environment import load
+
+    files = encoder_files(load().encoder_path)
+    return OnnxEncoder(files), files.name
+
+
 def _live(as_json: bool, jobs: int, save: Path | None) -> EvaluationReport:
     guard()
     from fleet.cli.lab.live import live
@@ -131,14 +162,17 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _show(report: EvaluationReport, plot: Path | None, output: Output) -> None:
-    from fleet.cli.lab.evaluation_view import view
+    from fleet.cli.lab.cache_view import view_of
 
     found = report.as_json()
     if plot is not None:
+        drawn = getattr(report, "drawing", None)
+        if drawn is None:
+            raise ConfigError("--plot", "goes with --replay, --router and --live only")
         from fleet.lab.evaluation.plot import plot as draw
 
-        draw(report.drawing, plot)
+        draw(drawn, plot)
     output.object(found)
-    output.show(*view(found))
+    output.show(*view_of(found))
     if plot is not None:
         output.say(f"plot  {plot}")

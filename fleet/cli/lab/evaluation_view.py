@@ -44,20 +44,20 @@ def _verdict(found: Found) -> Text:
 
 
 def _ways(rows: Sequence[Found]) -> Table:
-    table = _table("", "right", "escalated", "$ per 1,000")
+    table = table_of("", "right", "escalated", "$ per 1,000")
     for row in rows:
         usd = "-" if row["usd"] is None else f"{1000 * row['usd']:.4f}"
-        right = _with_interval(row["quality"], row["quality_ci"], percent=True)
-        table.add_row(_name(row), right, _percent(row["escalation_rate"]), usd, style=_style(row))
+        right = _with_interval(row["quality"], row["quality_ci"], in_percent=True)
+        table.add_row(_name(row), right, percent(row["escalation_rate"]), usd, style=_style(row))
     return table
 
 
 def _curves(rows: Sequence[Found]) -> Table:
     """Show how much of the gap each way recovers, and the shares of strong calls that recover 50, 80 and 95 % of it."""
-    table = _table("gap recovered", "APGR", "CPT 50", "CPT 80", "CPT 95")
+    table = table_of("gap recovered", "APGR", "CPT 50", "CPT 80", "CPT 95")
     for row in rows:
         if row["apgr"] is not None:
-            shares = (_percent(row[key]) for key in ("cpt50", "cpt80", "cpt95"))
+            shares = (percent(row[key]) for key in ("cpt50", "cpt80", "cpt95"))
             table.add_row(_name(row), _with_interval(row["apgr"], row["apgr_ci"]), *shares, style=_style(row))
     return table
 
@@ -79,7 +79,7 @@ def _confidence(found: Found) -> Table:
 
 def _facts(found: Found) -> Iterator[tuple[str, str]]:
     yield "AUROC", _with_interval(found["auroc"], found.get("auroc_ci"))
-    yield "kept but wrong", _percent(found["kept_wrong"])
+    yield "kept but wrong", percent(found["kept_wrong"])
     if found.get("two_tier_apgr") is not None:
         yield (
             "whole ladder",
@@ -93,14 +93,14 @@ def _facts(found: Found) -> Iterator[tuple[str, str]]:
             "P(small suffices)",
             f"ECE {found['ece']:.3f} (perfect {found['ece_floor']:.3f})  Brier {found['brier']:.4f}",
         )
-        yield "unlike training", f"{_percent(found['out_of_distribution'])} of the prompts"
+        yield "unlike training", f"{percent(found['out_of_distribution'])} of the prompts"
         yield "measured", f"mean of {found['seeds']} trainings on {found['train']:,} prompts, judged on {found['n']:,}"
     if found.get("accuracy_minus_strong") is not None:
         yield "against strong", f"{100 * found['accuracy_minus_strong']:+.1f} points"
     money = found.get("money")
     if money:
         yield "area on dollars", f"{_number(money['area'])}, hosted {_number(money['area_marginal'])} (random 0.5)"
-        yield "95% of the gap", f"costs {_percent(money['cost95'])} of strong only"
+        yield "95% of the gap", f"costs {percent(money['cost95'])} of strong only"
     latency = found.get("latency")
     if latency:
         for name in ("kept", "escalated", "strong"):
@@ -116,22 +116,22 @@ def _promise(promise: Found) -> Iterator[RenderableType]:
         f"{promise['resamples']:,} draws of {promise['labels']:,} labels",
         style="bold",
     )
-    table = _table("threshold by", "broken", "escalated", "against strong", "kept wrong")
+    table = table_of("threshold by", "broken", "escalated", "against strong", "kept wrong")
     for method in promise["methods"]:
         broken = method["violation_rate"]
         table.add_row(
             _name(method),
             Text(f"{broken:.1%}", style="red" if broken > promise["delta"] else "green"),
-            _percent(method["escalation_rate"]),
+            percent(method["escalation_rate"]),
             f"{100 * method['accuracy_minus_strong']:+.1f}",
-            _percent(method["kept_wrong"]),
+            percent(method["kept_wrong"]),
         )
-    table.add_row("the best there is", "-", _percent(promise["optimum"]), "", "", style="dim")
+    table.add_row("the best there is", "-", percent(promise["optimum"]), "", "", style="dim")
     yield table
 
 
 def _drifts(drifts: Sequence[Found]) -> Table:
-    table = _table("stream", "rows", "alarm after", "PSI", "guarantee", "threshold")
+    table = table_of("stream", "rows", "alarm after", "PSI", "guarantee", "threshold")
     for drift in drifts:
         before, after = _threshold(drift["threshold_before"]), _threshold(drift["threshold_after"])
         table.add_row(
@@ -145,7 +145,7 @@ def _drifts(drifts: Sequence[Found]) -> Table:
     return table
 
 
-def _table(first: str, *columns: str) -> Table:
+def table_of(first: str, *columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(first, overflow="fold")
     for column in columns:
@@ -162,15 +162,15 @@ def _name(row: Found) -> str:
     return _NAMES.get(name, name)
 
 
-def _with_interval(value: float | None, interval: Sequence[float] | None, percent: bool = False) -> str:
-    shown = _percent if percent else _number
+def _with_interval(value: float | None, interval: Sequence[float] | None, in_percent: bool = False) -> str:
+    shown = percent if in_percent else _number
     if value is None or interval is None:
         return shown(value)
     low, high = (shown(end).removesuffix("%") for end in interval)
     return f"{shown(value)} [{low}, {high}]"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
