@@ -9,7 +9,7 @@ from enum import StrEnum
 from fleet.model.calibration import Threshold
 
 
-class CacheMode(StrEnum):
+class SemanticMode(StrEnum):
     """What the semantic cache does: nothing, decide but serve nothing, or serve what its promise covers."""
 
     OFF = "off"

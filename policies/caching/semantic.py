@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fleet.model.caching import CacheCalibration, CacheMode, Neighbour
+from fleet.model.caching import CacheCalibration, Neighbour, SemanticMode
 from policies.caching.signals import score, signals_of
 
 _SUREST = 1e-4
@@ -76,7 +76,7 @@ def decide(
     question: str | None,
     neighbours: Sequence[Neighbour],
     calibration: CacheCalibration | None,
-    mode: CacheMode,
+    mode: SemanticMode,
     seed: str,
     explore: float,
     same: float | None = None,
@@ -98,7 +98,7 @@ def decide(
         found = verified_score(found, same, calibration)
     if found < calibration.threshold.value:
         return Miss(MissReason.UNSURE, nearest.entry, found)
-    if mode is CacheMode.SHADOW:
+    if mode is SemanticMode.SHADOW:
         return Miss(MissReason.SHADOW, nearest.entry, found)
     return Serve(nearest.entry, found, explore if _drawn(seed, explore) else None)
 
@@ -110,10 +110,10 @@ def verified_score(found: float, same: float, calibration: CacheCalibration) -> 
 
 
 def _early(
-    question: str | None, neighbours: Sequence[Neighbour], calibration: CacheCalibration | None, mode: CacheMode
+    question: str | None, neighbours: Sequence[Neighbour], calibration: CacheCalibration | None, mode: SemanticMode
 ) -> Miss | None:
     """Return the miss that needs no score, or None."""
-    if mode is CacheMode.OFF:
+    if mode is SemanticMode.OFF:
         return Miss(MissReason.OFF)
     if question is None:
         return Miss(MissReason.THREAD)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fleet.model.caching import AnswerScore, CacheCalibration, CacheMode, Neighbour
+from fleet.model.caching import AnswerScore, CacheCalibration, Neighbour, SemanticMode
 from fleet.model.calibration import Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from policies.caching.semantic import CacheDecision, Miss, MissReason, Serve, Verify, decide, question_of
@@ -19,7 +19,7 @@ CALIBRATION = CacheCalibration("v1", "acme", "faq", BY_COSINE, Threshold(Thresho
 NEAR = Neighbour("e1", "How do I reset my password?", "a1", 0.9)
 FAR = replace(NEAR, cosine=0.7)
 QUESTION = "How can I reset my password?"
-GUARANTEE = CacheMode.GUARANTEE
+GUARANTEE = SemanticMode.GUARANTEE
 
 
 def decided(near: Neighbour = NEAR, explore: float = 0.0, **changes: Any) -> CacheDecision:
@@ -41,8 +41,8 @@ def test_a_score_above_the_threshold_is_served_and_one_below_is_not() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"mode": CacheMode.OFF}, MissReason.OFF),
-        ({"mode": CacheMode.SHADOW}, MissReason.SHADOW),
+        ({"mode": SemanticMode.OFF}, MissReason.OFF),
+        ({"mode": SemanticMode.SHADOW}, MissReason.SHADOW),
         ({"question": None}, MissReason.THREAD),
         ({"calibration": None}, MissReason.UNCALIBRATED),
         ({"neighbours": []}, MissReason.EMPTY),
