@@ -86,13 +86,13 @@ def test_an_image_that_is_not_pinned_is_warned_of(config):
     assert line.startswith(f"available_node_types.head.node_config.ImageId: '{image}' is another image tomorrow; ")
 
 
-@pytest.mark.proves("The machine for an engine on AWS has a C++ compiler and the headers of Python", how="lint")
+@pytest.mark.proves("The set-up commands for an engine on AWS install a C++ compiler and Python's headers", how="lint")
 def test_the_set_up_installs_what_triton_compiles_with():
     [install] = [command for command in SHIPPED["setup_commands"] if "apt-get" in command]
     assert {"python3-dev", "g++", "python3-venv"} <= set(install.split())
 
 
-@pytest.mark.proves("A Ray node that drains on SIGTERM has as long as a call may take", how="lint")
+@pytest.mark.proves("The file check wants a Ray node that drains on SIGTERM to have the time of a call", how="lint")
 @pytest.mark.parametrize(
     ("options", "refused"),
     [

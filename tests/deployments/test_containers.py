@@ -91,7 +91,7 @@ def test_what_is_copied_is_there_and_is_let_through_to_the_build(file):
         assert any(source == path or source.startswith(f"{path}/") for source in sources), path
 
 
-@pytest.mark.proves("No secret of a checkout reaches an image", how="lint")
+@pytest.mark.proves("The Dockerfiles copy nothing of a checkout in which a secret may lie", how="lint")
 @pytest.mark.parametrize("secret", [".git", ".env", ".fleet/key", "tests/conftest.py", "secrets.env"])
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_else_of_the_checkout_reaches_a_build(file, secret):
@@ -102,7 +102,7 @@ def test_nothing_else_of_the_checkout_reaches_a_build(file, secret):
     )
 
 
-@pytest.mark.proves("The images run as a user without rights", how="lint")
+@pytest.mark.proves("The Dockerfiles set a user without rights", how="lint")
 @pytest.mark.parametrize(("file", "name"), TARGETS)
 def test_an_image_runs_as_nobody_in_particular(file, name):
     assert stage(file, name).steps[-1][0] in ("CMD", "ENTRYPOINT")

@@ -35,7 +35,9 @@ def test_kubernetes_can_tell_whether_it_is_ready_and_whether_it_lives(name):
             assert "exec" in probe or (probe.get("httpGet") or probe["tcpSocket"])["port"] in ports
 
 
-@pytest.mark.proves("A gateway that lost its broker gets no requests and is not restarted for it", how="lint")
+@pytest.mark.proves(
+    "The gateway's probes keep requests from one that lost its broker, and do not restart it for that", how="lint"
+)
 def test_a_gateway_without_its_broker_takes_no_requests_and_is_not_started_again():
     [container] = PODS["gateway"]["spec"]["containers"]
     paths = [container[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")]
@@ -67,9 +69,7 @@ def generated() -> dict[str, str]:
     return dict(files_of(plan))
 
 
-@pytest.mark.proves(
-    "Each NATS pod finds the configuration, certificate and store that nats-config writes for it", how="lint"
-)
+@pytest.mark.proves("The manifests mount the configuration, certificate and store that nats-config names", how="lint")
 def test_the_generated_configuration_is_found_by_the_server_it_is_for():
     nats = named("StatefulSet", "nats")["spec"]
     container, exporter = nats["template"]["spec"]["containers"]
@@ -101,7 +101,7 @@ def test_the_passwords_lie_where_the_configuration_looks_for_them():
     assert 'include "./secrets.env"' in generated()["accounts.conf"]
 
 
-@pytest.mark.proves("Draining machines never takes two of the three NATS servers at once", how="lint")
+@pytest.mark.proves("The manifests put the NATS servers on three machines and let one be evicted at a time", how="lint")
 def test_one_machine_never_holds_two_of_the_three_nats_servers_and_one_is_drained_at_a_time():
     affinity = PODS["nats"]["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert affinity == [
@@ -124,7 +124,7 @@ def test_a_selector_selects_something(name, labels):
     assert any(labels.items() <= template["metadata"]["labels"].items() for template in PODS.values())
 
 
-@pytest.mark.proves("Traffic that no network policy names is refused in both directions", how="lint")
+@pytest.mark.proves("A network policy denies what no other one names, in both directions", how="lint")
 def test_nothing_comes_in_or_goes_out_unless_a_policy_says_so():
     shut = policy("nothing-else")
     assert shut == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -158,7 +158,7 @@ def test_a_process_beside_the_dispatchers_reaches_the_broker_and_nothing_else_of
     assert bool(outside) == (name == "webhooks")
 
 
-@pytest.mark.proves("The sender of webhooks reaches the internet and no private network", how="lint")
+@pytest.mark.proves("Its network policy gives the sender of webhooks the internet and no private network", how="lint")
 def test_webhooks_go_to_the_internet_and_to_no_network_inside():
     _, rule = policy("webhooks")["egress"]
     assert rule["ports"] == [{"port": 443}]
@@ -204,7 +204,9 @@ def test_the_nightly_check_reads_what_the_writer_wrote_and_changes_nothing():
     ]
 
 
-@pytest.mark.proves("The ledger's writer reaches the broker and its database and nothing else", how="lint")
+@pytest.mark.proves(
+    "Its network policy gives the ledger's writer the broker and its database and nothing else", how="lint"
+)
 @pytest.mark.parametrize("service", ["nats", "postgres"])
 def test_the_writer_of_the_ledger_reaches_the_broker_and_its_database_and_nothing_else(service):
     ledger = PODS["ledger"]["metadata"]["labels"]
@@ -246,7 +248,9 @@ def test_the_nightly_check_knows_the_log_by_the_name_and_the_key_of_the_writer_w
         assert variables[name] == {"secretKeyRef": {"name": "ledger", "key": name, "optional": True}}
 
 
-@pytest.mark.proves("Prometheus may scrape as many dispatchers as may run in the head's pod", how="lint")
+@pytest.mark.proves(
+    "A network policy lets Prometheus scrape as many dispatchers as may run in the head's pod", how="lint"
+)
 def test_prometheus_may_reach_the_metrics_of_as_many_dispatchers_as_may_run():
     [container] = PODS["ray head"]["spec"]["containers"]
     declared = [each["containerPort"] for each in container["ports"] if each["name"].startswith("fleet-metrics-")]

@@ -110,7 +110,7 @@ def test_the_deploy_file_names_functions_that_exist(profile):
         assert inspect.isfunction(getattr(import_module(module), name))
 
 
-@pytest.mark.proves("Serve and its dashboard listen on loopback only", how="lint")
+@pytest.mark.proves("The Serve configuration sets loopback as the address of Serve's HTTP", how="lint")
 @pytest.mark.parametrize("profile", Profile)
 def test_the_deploy_file_listens_on_loopback_only(profile):
     assert deploy_file(profile).http_options.host == "127.0.0.1"

@@ -51,7 +51,7 @@ def test_a_unit_starts_what_the_project_installs(path):
         parse([name, *arguments])
 
 
-@pytest.mark.proves("No unit runs as root or gains privileges", how="lint")
+@pytest.mark.proves("The units let nothing run as root or gain privileges", how="lint")
 @ALL
 def test_a_unit_has_no_more_rights_than_it_needs(path):
     found = service(path)
@@ -61,7 +61,7 @@ def test_a_unit_has_no_more_rights_than_it_needs(path):
     assert found.get("DynamicUser") == ["yes"] or found["User"][0] not in ("", "root")
 
 
-@pytest.mark.proves("A unit that ends by itself is started again", how="lint")
+@pytest.mark.proves("The units have systemd start again what ends by itself", how="lint")
 @ALL
 def test_a_unit_that_runs_on_is_started_again(path):
     found = service(path)
@@ -74,7 +74,7 @@ def test_no_unit_holds_a_secret(path):
     assert [name for name in environment(path) if secret.search(name)] == []
 
 
-@pytest.mark.proves("A stopped unit has time to finish the jobs it runs", how="lint")
+@pytest.mark.proves("The units give what is stopped the time to finish the jobs it runs", how="lint")
 @pytest.mark.parametrize(
     ("name", "least"),
     [
@@ -121,7 +121,7 @@ def served() -> dict[str, str]:
 
 
 @pytest.mark.proves(
-    "The shipped Prometheus configuration scrapes every unit that serves metrics", how="lint", subject="Monitoring"
+    "The shipped Prometheus configuration names every unit that serves metrics", how="lint", subject="Monitoring"
 )
 def test_the_shipped_prometheus_reads_every_unit_that_serves_metrics_and_nothing_else():
     [job] = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())["scrape_configs"]

@@ -42,7 +42,7 @@ RUNNING: dict[str, Pod] = {pod.name: pod for pod in pods(OURS)}
 
 
 @pytest.mark.proves(
-    "Each process on Kubernetes gets the secrets of its own and no others", how="lint", subject="Kubernetes"
+    "The manifests give each process the secrets of its own and no others", how="lint", subject="Kubernetes"
 )
 def test_each_process_gets_the_secrets_that_the_page_says_and_no_others() -> None:
     found: dict[str, set[str]] = {}
@@ -62,7 +62,9 @@ def test_a_key_that_a_process_names_is_in_its_secret() -> None:
 
 
 @pytest.mark.proves(
-    "Workers with GPUs hold no login, no provider's key and no token of the hub", how="lint", subject="Kubernetes"
+    "The manifests give workers with GPUs no login, no provider's key and no token of the hub",
+    how="lint",
+    subject="Kubernetes",
 )
 def test_workers_hold_no_secret() -> None:
     workers = [pod for pod in RUNNING.values() if pod.kind == "RayWorker"]

@@ -28,7 +28,7 @@ HOW: Final = {
     "real": "real servers, engines or processes, as they run in production",
     "fake nodes": "real Ray on nodes that only say what they have: a GPU, a kind of machine",
     "schema": "a file held against the schema or the parser of the program that reads it",
-    "lint": "a file held against rules of our own",
+    "lint": "a file held against rules of our own: what it sets is known, what happens then is not",
     "stand-in": "real code against something played: a paid API, a cloud, a GPU, a small model in place of a large one",
     "read only": "held against source, documentation or figures that others published; never run here",
 }
@@ -58,8 +58,10 @@ SUBJECT_OF: Final = {
 
 HEAD: Final = """# What is tested how
 
-What an operator may count on, and what that rests on. A claim marked *read only* may well hold, but nobody has seen it
-hold here. Figures are on [another page](measured.md), promises about single jobs on
+What an operator may count on, and what that rests on. **Never run: a GPU, a Kubernetes cluster, AWS.** What is marked
+*real* ran on one Linux machine with two cores and no GPU: NATS servers, Ray with small models on the CPU, Ray's head
+killed there. *Lint* and *schema* say what a file sets, not what a cluster makes of it; *read only* may well hold, but
+nobody has seen it hold here. Figures are on [another page](measured.md), promises about single jobs on
 [another](../explanation/reliability.md).
 
 | how | what it means |

@@ -12,20 +12,24 @@ from manifest_lints import LINTS
 from manifests import LASTING, Object, named, rendered
 
 
-@pytest.mark.proves("No container runs as root, gains privileges or writes to its own file system", how="lint")
+@pytest.mark.proves(
+    "The manifests let no container run as root, gain privileges or write to its file system", how="lint"
+)
 @pytest.mark.proves("Every container requests CPU and memory, and its memory limit is its request", how="lint")
 @pytest.mark.proves("Every probe has time enough for a busy process", how="lint")
-@pytest.mark.proves("No container but Ray's autoscaler holds a token of the API server", how="lint")
+@pytest.mark.proves("The manifests give no container but Ray's autoscaler a token of the API server", how="lint")
 @pytest.mark.proves("Every disk names its class, so that none goes with its claim by default", how="lint")
 @pytest.mark.proves(
-    "Everything that runs on has a disruption budget; nothing that is alone is evicted by the way", how="lint"
+    "All that runs on has a disruption budget, and one that lets nothing that is alone be evicted", how="lint"
 )
 @pytest.mark.proves(
     "Only workers with models may land on a spot machine, and nothing on another architecture", how="lint"
 )
-@pytest.mark.proves("A worker on a spot machine is told when the machine goes", how="lint")
-@pytest.mark.proves("Ray drains for longer than a call lasts, and shorter than its pod has", how="lint")
-@pytest.mark.proves("Ray's head may die without its workers, and no field of the RayService is a dead one", how="lint")
+@pytest.mark.proves("The manifests put the spot watch beside every worker that may land on a spot machine", how="lint")
+@pytest.mark.proves(
+    "The manifests set Ray's drain longer than a call, and its pod's grace longer than that", how="lint"
+)
+@pytest.mark.proves("The RayService sets what lets its head die without its workers, and no dead field", how="lint")
 @pytest.mark.parametrize("lint", LINTS, ids=lambda lint: lint.__name__)
 def test_no_manifest_has_the_fault(lint: Callable[[list[Object]], list[str]]) -> None:
     assert lint(rendered(*LASTING, "tasks")) == []

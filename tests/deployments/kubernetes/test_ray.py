@@ -53,7 +53,7 @@ def test_the_images_are_tagged_with_the_version_of_the_configuration_beside_them
     assert RAY["upgradeStrategy"] == {"type": "NewCluster"}
 
 
-@pytest.mark.proves("Ray runs the tested version and asks every caller for a token", how="lint")
+@pytest.mark.proves("The RayService sets the tested version of Ray and a token for every caller", how="lint")
 def test_ray_is_the_version_that_is_installed_and_guarded_by_a_token():
     assert CLUSTER["rayVersion"] == ray.__version__
     assert CLUSTER["authOptions"] == {"mode": "token", "secretName": "ray-token"}
@@ -104,7 +104,7 @@ def test_a_group_on_smaller_cards_would_be_noticed():
     assert any(line.startswith("mixtral-8x7b: may be placed on a100") for line in misplaced(small, 6))
 
 
-@pytest.mark.proves("A GPU worker asks Kubernetes for the cards and CPUs that it offers to Ray", how="lint")
+@pytest.mark.proves("The manifests ask Kubernetes for the cards and CPUs that a GPU worker offers to Ray", how="lint")
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_worker_asks_kubernetes_for_what_it_tells_ray_it_has(name):
     group = GROUPS[name]
@@ -116,7 +116,7 @@ def test_a_worker_asks_kubernetes_for_what_it_tells_ray_it_has(name):
 
 
 @pytest.mark.proves(
-    "Dispatchers on Ray run on the head alone, which alone holds their login and the providers' keys", how="lint"
+    "The files place Ray's dispatchers on the head alone, and their login and providers' keys too", how="lint"
 )
 def test_dispatchers_run_only_where_their_secrets_are():
     applications = yaml.safe_load(RAY["serveConfigV2"])["applications"]
@@ -128,7 +128,7 @@ def test_dispatchers_run_only_where_their_secrets_are():
 
 
 @pytest.mark.proves(
-    "Weights are fetched once, at pinned revisions, and workers read them without asking the hub", how="lint"
+    "The manifests fetch weights once, at pinned revisions, and have workers not ask the hub", how="lint"
 )
 def test_the_weights_are_fetched_to_where_the_engines_look_for_them():
     fetching = PODS["weights"]["spec"]
