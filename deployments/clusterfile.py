@@ -2,22 +2,26 @@
 
     python -m deployments.clusterfile [cluster.yaml]
 
-Ray's own schema checks the form. This checks that machines exist and have the resources claimed, that one machine has
-room for every model of the profile `gpu`, that no model may be placed where its memory does not suffice or where it
-costs more than it must, and that nothing is left to chance which Ray would choose by itself. What is allowed but not
-wise is printed as a warning. Not checked: quotas, zones, roles, what is in the images, today's prices.
+`clusterfile.yaml` and Ray's own schema check the form. This checks that machines exist and have the resources claimed,
+that one machine has room for every model of the profile `gpu`, that no model may be placed where its memory does not
+suffice or where it costs more than it must, and that nothing is left to chance which Ray would choose by itself. What
+is allowed but not wise is printed as a warning. Not checked: quotas, roles, what is in the images, today's prices.
 """
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import logging
 import re
+import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePath
 from typing import Any, Final
 
+import jsonschema  # type: ignore[import-untyped]
 import yaml
 
 from deployments.placement import CARDS, CPU_NODE, NodeType, machines, misplaced
@@ -49,6 +53,15 @@ INTERFACES: Final = "NetworkInterfaces"
 DRAIN: Final = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 """The seconds for which `ray start --block` drains its node on SIGTERM (Ray 2.60: 30). Without --block it does not."""
 
+STARTS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
+
+ASSIGNMENT: Final = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+
+TRANSPARENT: Final = {"env", "exec", "nohup"}
+"""Words before a shell command that hand its environment on. `sudo` does not."""
+
+LONGEST_LINE: Final = 400
+
 SPOT_PROVIDER: Final = "deployments.aws.SpotFirstProvider"
 
 Described = Mapping[str, Any]
@@ -70,8 +83,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
         *(line for name, each in workers.items() for line in _numbers(name, each, config["max_workers"])),
         *_market(config),
         *_zones(config["provider"]),
-        *_login(config),
-        *_drain(config),
+        *_starting(config),
         *misplaced(nodes, config["max_workers"]),
     ]
 
@@ -110,10 +122,7 @@ def _network(name: str, described: Described, *, head: bool) -> Iterator[str]:
     yield from _interfaces(f"{path}.{INTERFACES}", node[INTERFACES])
 
 
-def _interfaces(path: str, interfaces: Any) -> Iterator[str]:
-    if not (isinstance(interfaces, list) and interfaces and all(isinstance(each, dict) for each in interfaces)):
-        yield f"{path}: must be a list of interfaces, each with DeviceIndex, SubnetId and Groups"
-        return
+def _interfaces(path: str, interfaces: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for index, each in enumerate(interfaces):
         place = f"{path}[{index}]"
         if each.get("DeviceIndex") != index:
@@ -127,18 +136,16 @@ def _interfaces(path: str, interfaces: Any) -> Iterator[str]:
             yield f"{place}.PrivateIpAddress: {address} must be a free address of the subnet, as 10.0.1.10"
 
 
-def _ids(path: str, ids: Any, kind: str) -> Iterator[str]:
+def _ids(path: str, ids: Sequence[str] | None, kind: str) -> Iterator[str]:
     if not ids:
         yield f"{path}: must name your own, {kind}-…: Ray would take what it finds"
-    elif not isinstance(ids, list):
-        yield f"{path}: must be a list of ids, [{ids}]"
-    elif strange := [each for each in ids if not re.fullmatch(rf"{kind}-[0-9a-f]{{8,17}}", str(each))]:
+    elif strange := [each for each in ids if not re.fullmatch(rf"{kind}-[0-9a-f]{{8,17}}", each)]:
         yield f"{path}: {strange[0]} must be an id of yours, as {kind}-0123456789abcdef0"
 
 
-def _is_address(address: Any) -> bool:
+def _is_address(address: str) -> bool:
     try:
-        return isinstance(address, str) and not ipaddress.IPv4Address(address).is_loopback
+        return not ipaddress.IPv4Address(address).is_loopback
     except ValueError:
         return False
 
@@ -170,28 +177,82 @@ def _market(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _zones(provider: Mapping[str, Any]) -> Iterator[str]:
-    zones = [zone.strip() for zone in provider.get("availability_zone", "").split(",") if zone.strip()]
-    region = provider.get("region", "")
+    zones = {zone.strip(): None for zone in provider["availability_zone"].split(",") if zone.strip()}
+    region = provider["region"]
     if len(zones) < 2:
         yield "provider.availability_zone: must name two zones at least: one may be out of machines, or out altogether"
     for zone in zones:
-        if zone[:-1] != region:
-            yield f"provider.availability_zone: {zone} is not in the region {region}"
+        if not re.fullmatch(rf"{re.escape(region)}[a-z]", zone):
+            yield f"provider.availability_zone: {zone} is not in the region {region}, whose zones are {region}a and on"
 
 
-def _login(config: Mapping[str, Any]) -> Iterator[str]:
-    for field in ("head_start_ray_commands", "worker_start_ray_commands"):
-        starting = [command for command in config[field] if "ray start" in command]
-        if not all("RAY_AUTH_MODE=token" in command for command in starting):
-            yield f"{field}: must set RAY_AUTH_MODE=token: whoever reaches Ray without a login runs code on it"
+def _starting(config: Mapping[str, Any]) -> Iterator[str]:
+    for field in STARTS:
+        try:
+            yield from _starts(field, config[field])
+        except ValueError as error:
+            yield f"{field}: the shell cannot read a command: {error}"
 
 
-def _drain(config: Mapping[str, Any]) -> Iterator[str]:
-    for field in ("head_start_ray_commands", "worker_start_ray_commands"):
-        for command in config[field]:
-            found = re.search(rf"\b{DRAIN}=([0-9]+)", command)
-            if "--block" in command and (found is None or int(found[1]) < GRACE_SECONDS):
-                yield f"{field}: --block needs {DRAIN} of {GRACE_SECONDS:g} or more: a call may take as long"
+def _starts(field: str, commands: Sequence[str]) -> Iterator[str]:
+    split = [list(_simple_commands(command)) for command in commands]
+    environments = [environment for each in split for environment in _environments(each)]
+    if not environments:
+        yield f"{field}: nothing starts Ray; one command must be `ray start`"
+    if any(each.get("RAY_AUTH_MODE") != "token" for each in environments):
+        yield f"{field}: must set RAY_AUTH_MODE=token: whoever reaches Ray without a login runs code on it"
+    blocks = [each for each in split if any("--block" in words for words in each)]
+    if not all(_drains(environment) for each in blocks for environment in _environments(each)):
+        yield f"{field}: --block needs {DRAIN} of {GRACE_SECONDS:g} or more: a call may take as long"
+
+
+def _drains(environment: Mapping[str, str]) -> bool:
+    seconds = environment.get(DRAIN, "")
+    return re.fullmatch(r"[0-9]{1,9}", seconds) is not None and int(seconds) >= GRACE_SECONDS
+
+
+def _simple_commands(command: str) -> Iterator[list[str]]:
+    """Yield the words of each simple command in a line for the shell, without comments.
+
+    Raises: ValueError if a quote is never closed.
+    """
+    lexer = shlex.shlex(command.replace("\\\n", " "), posix=True, punctuation_chars=";|&<>\n")
+    lexer.whitespace, lexer.commenters, lexer.whitespace_split = " \t\r", "", True
+    words: list[str] = []
+    comment = False
+    for word in lexer:
+        if set(word) <= set(";|&\n"):
+            comment = comment and "\n" not in word
+            if words:
+                yield words
+            words = []
+        elif comment or word.startswith("#"):
+            comment = True
+        else:
+            words.append(word)
+    if words:
+        yield words
+
+
+def _environments(commands: Sequence[Sequence[str]]) -> Iterator[Mapping[str, str]]:
+    """Yield the variables that the commands set for each `ray start` among them; none where they cannot be known."""
+    exported: dict[str, str] = {}
+    for words in commands:
+        if re.search(r"\bray\s+start\b", " ".join(words)):
+            before = list(takewhile(lambda word: PurePath(word).name != "ray", words))
+            known = all(word in TRANSPARENT or ASSIGNMENT.fullmatch(word) for word in before)
+            yield exported | _assigned(before) if known else {}
+        elif words[0] == "export":
+            exported |= _assigned(words[1:])
+        elif words[0] == "unset":
+            exported = {name: value for name, value in exported.items() if name not in words}
+        else:
+            assigned = _assigned(takewhile(ASSIGNMENT.fullmatch, words)) if ASSIGNMENT.fullmatch(words[-1]) else {}
+            exported |= {name: value for name, value in assigned.items() if name in exported}
+
+
+def _assigned(words: Iterable[str]) -> dict[str, str]:
+    return {found[1]: found[2] for found in map(ASSIGNMENT.fullmatch, words) if found}
 
 
 def warnings(config: Mapping[str, Any]) -> list[str]:
@@ -208,54 +269,79 @@ def _path(name: str) -> str:
     return f"available_node_types.{name}"
 
 
+def broken_form(config: Mapping[str, Any]) -> list[str]:
+    """Return one line for each part that the check reads and that is not what it must be."""
+    schema = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+    if broken := [_complaint(error) for error in jsonschema.Draft202012Validator(schema).iter_errors(config)]:
+        return broken
+    if config["head_node_type"] not in config["available_node_types"]:
+        return ["head_node_type: must be the name of one of available_node_types"]
+    return []
+
+
+def _complaint(error: jsonschema.ValidationError) -> str:
+    return ": ".join(filter(None, [".".join(map(str, error.absolute_path)), error.message]))
+
+
 def refused_by_ray(config: Mapping[str, Any]) -> str | None:
-    """Return the complaint of Ray's own schema about the file, or None."""
-    import jsonschema  # type: ignore[import-untyped]
+    """Return the complaint of Ray's own schema about a file whose form is right, or None."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it warns of its own defaults
     try:
         validate_config(prepare_config(dict(config)))
     except jsonschema.ValidationError as error:
-        return f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
-    except (KeyError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"
+        return _complaint(error)
+    except Exception as error:  # Ray looks into some fields before it checks them, and says so with whatever it hits
+        return f"Ray refuses the file: {error}"
     return None
 
 
 def read(path: Path) -> dict[str, Any]:
     """Return what is in a cluster file.
 
-    Raises: ValueError, in one line, if there is no such file or it holds no fields.
+    Raises: ValueError if there is no such file, it is not YAML, or it holds no fields.
     """
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # `!!int ""` ends in the last three
+        raise ValueError(f"is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ValueError("must hold the fields of a cluster, as cluster.yaml")
     return config
 
 
 def checked(path: Path) -> tuple[list[str], list[str]]:
-    """Return the faults of a file and the warnings, which Ray's refusal and a file that cannot be read leave unsaid."""
+    """Return the faults of a file, and the warnings, which no file has whose form is wrong."""
     try:
         config = read(path)
+        if broken := broken_form(config):
+            return broken, []
+        refused = refused_by_ray(config)
+        return ([refused], []) if refused is not None else (problems(config), warnings(config))
     except ValueError as error:
         return [str(error)], []
-    refused = refused_by_ray(config)
-    return ([refused], []) if refused is not None else (problems(config), warnings(config))
+    except RecursionError:
+        return ["must not nest its values so deep"], []
+
+
+def _line(text: str) -> str:
+    """Return a text in one printable line, whatever of the file it quotes."""
+    plain = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
+    return plain if len(plain) <= LONGEST_LINE else f"{plain[:LONGEST_LINE]}…"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print every fault and every warning, and return the exit status: 1 if there is a fault."""
-    path = Path(arguments[0] if arguments else "cluster.yaml")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="?", type=Path, default=Path("cluster.yaml"))
+    path = parser.parse_args(arguments).path
     found, unwise = checked(path)
     nothing = [] if found else ["nothing wrong that can be known without asking AWS"]
     for line in [*found, *(f"warning: {each}" for each in unwise), *nothing]:
-        sys.stdout.write(f"{path}: {line}\n")
+        sys.stdout.write(f"{path}: {_line(line)}\n")
     return 1 if found else 0
 
 

@@ -94,17 +94,26 @@ def test_the_set_up_installs_what_triton_compiles_with():
 
 @pytest.mark.proves("The file check wants a Ray node that drains on SIGTERM to have the time of a call", how="lint")
 @pytest.mark.parametrize(
-    ("options", "refused"),
+    ("command", "refused"),
     [
-        ("--address=head", False),
-        ("--address=head --block", True),
-        (f"--block; {DRAIN}=30", True),
-        (f"--block; {DRAIN}=130", False),
+        ("ray start --address=head", False),
+        ("ray start --address=head --block", True),
+        ("ray start --address=head # --block", False),
+        (f"{DRAIN}=30 ray start --block", True),
+        (f"{DRAIN}=130 ray start --block", False),
+        (f"{DRAIN}=140 {DRAIN}=1 ray start --block", True),
+        (f"export {DRAIN}=1; {DRAIN}=140 ray start --block", False),
+        (f"export {DRAIN}=140; export {DRAIN}=1; ray start --block", True),
+        (f"export {DRAIN}=140; {DRAIN}=1; ray start --block", True),
+        (f"export {DRAIN}=140 && unset {DRAIN} && ray start --block", True),
+        (f"{DRAIN}=140; ray start --block", True),
+        (f"ray start --block; export {DRAIN}=130", True),
+        (f"{DRAIN}={'9' * 5000} ray start --block", True),
     ],
 )
-def test_ray_that_drains_its_node_itself_needs_the_time_of_a_call(config, options, refused):
+def test_ray_that_drains_its_node_itself_needs_the_time_of_a_call(config, command, refused):
     field = "worker_start_ray_commands"
-    found = problems(changed(config, field, [f"export RAY_AUTH_MODE=token; ray start {options}"]))
+    found = problems(changed(config, field, [f"export RAY_AUTH_MODE=token; {command}"]))
     assert found == [f"{field}: --block needs {DRAIN} of 130 or more: a call may take as long"] * refused
 
 
@@ -114,6 +123,45 @@ def test_ray_reads_the_setting_by_which_a_node_drains():
     assert hasattr(ray_constants, DRAIN)
 
 
+@pytest.mark.proves("A Ray that starts without a login is refused before anything is bought", how="lint")
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        ("RAY_AUTH_MODE=token /opt/bin/ray   start --head", False),
+        ("RAY_AUTH_MODE='token' nohup ray start --head >log 2>&1 &", False),
+        ("export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token &&\nray start --head", False),
+        ("ray start --head", True),
+        ("ray start --head # RAY_AUTH_MODE=token", True),
+        ("# export RAY_AUTH_MODE=token\nray start --head", True),
+        ("RAY_AUTH_MODE=tokenless ray start --head", True),
+        ("RAY_AUTH_MODE=token ray stop; ray start --head", True),
+        ("RAY_AUTH_MODE=token; ray start --head", True),
+        ("echo export RAY_AUTH_MODE=token; ray start --head", True),
+        ("export RAY_AUTH_MODE=token; sudo ray start --head", True),
+        ("export RAY_AUTH_MODE=token; ray start --head; RAY_AUTH_MODE=none ray start --head", True),
+        ("RAY_AUTH_MODE=token bash -c 'RAY_AUTH_MODE= ray start --head'", True),
+    ],
+)
+def test_ray_must_start_with_a_login(config, command, refused):
+    field = "head_start_ray_commands"
+    rule = f"{field}: must set RAY_AUTH_MODE=token: whoever reaches Ray without a login runs code on it"
+    assert problems(changed(config, field, ["ray stop", command])) == [rule] * refused
+
+
+@pytest.mark.parametrize(
+    ("commands", "rule"),
+    [
+        ([], "nothing starts Ray; one command must be `ray start`"),
+        (["ray stop"], "nothing starts Ray; one command must be `ray start`"),
+        (["# ray start --head"], "nothing starts Ray; one command must be `ray start`"),
+        (["ray start --head '"], "the shell cannot read a command: No closing quotation"),
+    ],
+)
+def test_one_command_must_start_ray(config, commands, rule):
+    field = "head_start_ray_commands"
+    assert problems(changed(config, field, commands)) == [f"{field}: {rule}"]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
@@ -121,8 +169,7 @@ def test_ray_reads_the_setting_by_which_a_node_drains():
         ("surprise", 1, ".*'surprise' was unexpected"),
         ("available_node_types/a10g/resources/GPU", 0.5, r".*a10g\.resources\.GPU: 0\.5 is not of type 'integer'"),
         ("available_node_types/a10g/prio", 1, ".*'prio' was unexpected"),
-        ("head_node_type", "heads", "ValueError: `head_node_type` must be one of"),
-        ("provider/type", None, "KeyError: 'type'"),
+        ("cluster_name", None, "'cluster_name' is a required property"),
     ],
 )
 def test_ray_refuses_a_wrong_form_by_the_name_of_the_field(config, path, value, line):
@@ -160,7 +207,14 @@ def test_ray_refuses_a_wrong_form_by_the_name_of_the_field(config, path, value, 
             "a10g: spot, and nothing falls back to on demand; provider.module must",
         ),
         ("provider/availability_zone", "us-east-1a", r"provider\.availability_zone: must name two zones at least"),
+        (
+            "provider/availability_zone",
+            "us-east-1a, us-east-1a",
+            r"provider\.availability_zone: must name two zones at",
+        ),
         ("provider/availability_zone", "us-east-1a,us-west-2b", r".*: us-west-2b is not in the region us-east-1"),
+        ("provider/availability_zone", "us-east-1a,us-east-1é", r".*: us-east-1é is not in the region us-east-1"),
+        ("provider/availability_zone", "us-east-1a,us-east-19", r".*: us-east-19 is not in the region us-east-1"),
         (
             "worker_start_ray_commands",
             ["ray start --address=$RAY_HEAD_IP:6379"],
