@@ -11,7 +11,7 @@ from typing import Any
 
 from deployments.weights import fetch as fetching
 from deployments.weights.hub import HubModel, card_gib, fitting, hub_models, verdicts
-from fleet.model.errors import FleetError
+from fleet.model.errors import ConfigError, FleetError
 
 
 def main(arguments: Sequence[str] | None = None, api: Any = None) -> int:
@@ -20,10 +20,12 @@ def main(arguments: Sequence[str] | None = None, api: Any = None) -> int:
     try:
         if given.command == "check":
             return check(given.target, api or _hub())
+        if not given.into:
+            raise ConfigError("--into", "must name a folder; got ''")
         wanted = hub_models(given.target)
-        return fetch(fitting(wanted, card_gib()) if given.fitting else wanted, given.into, given.source, api)
-    except FleetError as error:
-        print(error, file=sys.stderr)
+        return fetch(fitting(wanted, card_gib()) if given.fitting else wanted, given, api)
+    except (FleetError, OSError) as error:
+        print(_line(error), file=sys.stderr)
         return 1
 
 
@@ -35,16 +37,24 @@ def check(targets: Sequence[str], api: Any) -> int:
     return 0 if all(each.readable for each in found) else 1
 
 
-def fetch(wanted: Sequence[HubModel], into: Path, source: str | None, api: Any = None) -> int:
+def fetch(wanted: Sequence[HubModel], given: argparse.Namespace, api: Any = None) -> int:
     """Bring models into a folder, and print a line for each with its size and the time it took."""
-    fill = fetching.from_s3(source) if source else fetching.from_hub(api or _hub())
+    into = Path(given.into)
+    fill = fetching.from_hub(api or _hub()) if given.source is None else fetching.from_s3(given.source)
     with fetching.only_one(into, on_wait=lambda line: print(line, file=sys.stderr)):
         for model in wanted:
             started = time.monotonic()
-            size = fetching.fetch(model, into, fill)
+            size = fetching.fetch(model, into, fill, given.verify)
             took = time.monotonic() - started
             print(f"{model.target} ({model.repo}): {size / 1e9:.1f} GB, whole, {took:.0f} s")
     return 0
+
+
+def _line(error: FleetError | OSError) -> str:
+    """Return what is wrong in one line, with the path where the system names one."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the disk'}: {error.strerror.lower()}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _hub() -> Any:
@@ -58,9 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="ask the hub whether this token may read each model")
     fetch_ = commands.add_parser("fetch", help="bring the weights into a folder; what is there is left alone")
-    fetch_.add_argument("--into", type=Path, required=True, help="the folder; HF_HUB_CACHE of the engines")
+    fetch_.add_argument("--into", required=True, help="the folder; HF_HUB_CACHE of the engines")
     fetch_.add_argument("--from", dest="source", help="s3://bucket/prefix with a copy; without it, the hub")
     fetch_.add_argument("--fitting", action="store_true", help="only models that the cards of this machine may hold")
+    fetch_.add_argument("--verify", action="store_true", help="read every file again, also those that have not changed")
     for each in (checking, fetch_):
         each.add_argument("--target", action="append", default=[], help="a model of the profile; without it, all")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from fleet.model.errors import ConfigError, FleetError
 
 NOT_SERVED: Final = ("original/*", "consolidated*", "*.pt", "*.pth", "*.bin", "*.gguf")
 """The same weights once more in other formats; Llama's and Mixtral's repositories would be twice as large with them."""
+
+OFFLINE: Final = "HF_HUB_OFFLINE is set, and the hub has to be asked: unset it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ def refusal(model: HubModel, api: Any) -> str | None:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -126,9 +130,24 @@ def refusal(model: HubModel, api: Any) -> str | None:
         return "not found: no such repository, or a private one that this token may not see"
     except HfHubHTTPError as error:
         return _refused(error.response.status_code)
+    except OfflineModeIsEnabled:
+        return OFFLINE
     except (HTTPError, OSError) as error:
         return f"the hub does not answer at {api.endpoint}: {type(error).__name__}"
     return None
+
+
+@contextmanager
+def said_of_hub(model: HubModel, api: Any) -> Iterator[None]:
+    """Raise FleetError where the hub breaks off; what the disk says of itself stays an OSError."""
+    from httpx2 import HTTPError
+    from huggingface_hub.errors import EntryNotFoundError, FileMetadataError, XetDownloadError
+
+    try:
+        yield
+    except (HTTPError, ConnectionError, EntryNotFoundError, FileMetadataError, XetDownloadError, ValueError) as error:
+        why = f"the hub at {api.endpoint} broke off ({type(error).__name__}); run it again: what has come is kept"
+        raise FleetError(f"{model.target} ({model.repo}): {why}") from error
 
 
 def _gated(page: str, has_token: bool) -> str:
