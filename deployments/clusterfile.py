@@ -208,11 +208,13 @@ def _starts(field: str, commands: Sequence[str]) -> Iterator[str]:
 
 def _drains(environment: Mapping[str, str]) -> bool:
     seconds = environment.get(DRAIN, "")
-    return re.fullmatch(r"[0-9]{1,9}", seconds) is not None and int(seconds) >= GRACE_SECONDS
+    return re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", seconds) is not None and float(seconds) >= GRACE_SECONDS
 
 
 def _simple_commands(command: str) -> Iterator[list[str]]:
     """Yield the words of each simple command in a line for the shell, without comments.
+
+    A pipe, `||` or `&` stands as a word on both of its sides: what is set there may not be set in what follows.
 
     Raises: ValueError if a quote is never closed.
     """
@@ -223,9 +225,10 @@ def _simple_commands(command: str) -> Iterator[list[str]]:
     for word in lexer:
         if set(word) <= set(";|&\n"):
             comment = comment and "\n" not in word
+            between = [operator] if (operator := word.strip(";\n")) not in ("", "&&") else []
             if words:
-                yield words
-            words = []
+                yield words + between
+            words = between
         elif comment or word.startswith("#"):
             comment = True
         else:
@@ -242,10 +245,11 @@ def _environments(commands: Sequence[Sequence[str]]) -> Iterator[Mapping[str, st
             before = list(takewhile(lambda word: PurePath(word).name != "ray", words))
             known = all(word in TRANSPARENT or ASSIGNMENT.fullmatch(word) for word in before)
             yield exported | _assigned(before) if known else {}
-        elif words[0] == "export":
+        elif words[0] == "export" and words[-1] not in ("|", "|&", "&"):
             exported |= _assigned(words[1:])
-        elif words[0] == "unset":
-            exported = {name: value for name, value in exported.items() if name not in words}
+        elif words[0] in ("unset", "|", "|&", "&", "||"):
+            doubtful = {*words, *_assigned(words)}
+            exported = {name: value for name, value in exported.items() if name not in doubtful}
         else:
             assigned = _assigned(takewhile(ASSIGNMENT.fullmatch, words)) if ASSIGNMENT.fullmatch(words[-1]) else {}
             exported |= {name: value for name, value in assigned.items() if name in exported}
