@@ -103,7 +103,7 @@ class FleetStatus:
     """The state of a fleet at `at` (unix seconds, by the broker's clock where it answers).
 
     `spend` holds the fleet and every tenant that has a limit and spent something today. `replicas_seen` says in words
-    how old the numbers of replicas are and who saw them.
+    how old the numbers of replicas are and who saw them. `ledger_waiting` lines of accounts are in no database yet.
     """
 
     nats_url: str
@@ -114,6 +114,7 @@ class FleetStatus:
     at: float = 0.0
     dispatchers: tuple[DispatcherStatus, ...] = ()
     replicas_seen: str = ""
+    ledger_waiting: int | None = None
 
     @property
     def as_of(self) -> str:

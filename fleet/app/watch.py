@@ -27,7 +27,6 @@ from fleet.model.result import Kept
 from fleet.model.scaling import Load, ObservedStart
 from fleet.settings.environment import LOCAL_NATS_URL, Settings
 from policies.confidence.lookup import is_of
-from queues.jetstream import api
 from queues.jetstream.client.addresses import without_password
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.cold_starts import CellColdStarts
@@ -35,6 +34,7 @@ from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.dead import JetStreamDeadLetters
+from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.streams.topology import stream_sizes
 from queues.wire.subjects import LEDGER, LOAD, SPEND
@@ -114,12 +114,13 @@ class Watch:
         depths = await JetStreamQueue(connection).depths()
         # A fleet of an older version keeps no record of spending and of load.
         loads = await JetStreamLoads(connection).read() if LOAD in streams else ()
-        last = (await api.stream_info(connection, LEDGER)).last_sequence if LEDGER in streams else None
+        ledger = await JetStreamLedger(connection).stream() if LEDGER in streams else None
         await self._read_spend(connection, SPEND in streams)
-        status = FleetStatus(without_password(self._url), True, streams, (), self._spend)
+        waiting = None if ledger is None else ledger.waiting
+        status = FleetStatus(without_password(self._url), True, streams, (), self._spend, ledger_waiting=waiting)
         # By the broker's clock, as dispatchers date their reports: that of whoever looks may be wrong.
         at = self._clock.now() if depths.at is None else depths.at
-        return Seen(at, status, depths, loads, ledger_sequence=last)
+        return Seen(at, status, depths, loads, ledger_sequence=None if ledger is None else ledger.last_sequence)
 
     async def in_force(self) -> InForce:
         """Return the calibrations. Raises: QueueUnavailable; ConfigError if the operator's file cannot be used."""

@@ -29,6 +29,7 @@ from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cells import JetStreamCells
+from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.jetstream.stores.load import JetStreamLoads
 from queues.server.embedded import EmbeddedServer
 
@@ -160,6 +161,26 @@ async def test_a_calibration_of_a_model_that_is_not_deployed_is_not_in_force(
 async def test_a_status_is_one_look(settings: Settings, connection: Connection) -> None:
     status = await read_status(settings)
     assert status.reachable and status.streams["JOBS"] == 0
+
+
+@pytest.mark.proves("fleet status says how many lines of accounts are not in the ledger's database yet", how="real")
+async def test_the_lines_that_no_writer_has_written_are_counted(watch: Watch, connection: Connection) -> None:
+    feed = JetStreamLedger(connection)
+    before = (await watch.look()).status.ledger_waiting  # no writer has begun: all that there are
+    assert before is not None
+    entries = [LedgerEntry(f"job-{count}", "acme", Lane.BULK, 5.0, Reason.CANCELLED) for count in range(3)]
+    await JetStreamQueue(connection).publish(entries)
+    assert (await watch.look()).status.ledger_waiting == before + 3
+    stream = await feed.begin((await feed.stream()).last_sequence - 3)
+    lines = await feed.take(2, 5.0)
+    assert (await watch.look()).status.ledger_waiting == stream.waiting == 3
+    await feed.written(lines[-1].sequence)
+
+    async def written() -> bool:
+        return (await watch.look()).status.ledger_waiting == 3 - len(lines)
+
+    assert await eventually(written)
+    await feed.close()
 
 
 async def test_a_broker_without_streams_is_told_from_one_that_is_away(settings: Settings) -> None:

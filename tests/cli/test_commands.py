@@ -135,6 +135,8 @@ def test_status_shows_streams_and_targets(invoke: Invoke) -> None:
     assert "a1b2c3d4 gpu-1 pid 4711, on Ray serving 12 5 41% 1 s ago" in lines
     assert "NATS nats://127.0.0.1:4222, as of 12:00:03 UTC" in lines
     assert "replicas as Serve has them now, by the dashboard http://127.0.0.1:8265" in lines
+    lag = "ledger 1,200 lines not in the database yet; where they do not get fewer, the log of its writer says why"
+    assert lag in lines
 
 
 def test_the_json_of_the_status_names_everything(invoke_json: InvokeJson) -> None:

@@ -164,7 +164,8 @@ class App:
         spend = (SpendStatus(None, 12.5, 0.25, 50.0), SpendStatus("acme", 1.0, 0.0, 5.0))
         streams = {"JOBS": 1200, "RESULTS": 3}
         where = "as Serve has them now, by the dashboard http://127.0.0.1:8265"
-        return FleetStatus(settings.nats_url or "", self.is_up, streams, TARGETS, spend, 43_203.0, DISPATCHERS, where)
+        url = settings.nats_url or ""
+        return FleetStatus(url, self.is_up, streams, TARGETS, spend, 43_203.0, DISPATCHERS, where, ledger_waiting=1200)
 
     async def apply_topology(self, nats_url: str, login: Login, replicas: int | None) -> list[Change]:
         self.calls.append(f"topology of {replicas or 'as many as there are'} replicas")

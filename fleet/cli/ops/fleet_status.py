@@ -34,6 +34,9 @@ async def show(settings: Settings, output: Output) -> None:
         streams.add_row(name, f"{messages:,}")
     output.show("", streams, "", spend_table(status.spend), "", targets_table(status.targets))
     output.say(f"replicas {status.replicas_seen}")
+    if status.ledger_waiting:
+        lines = f"{status.ledger_waiting:,} line{'s' * (status.ledger_waiting > 1)} not in the database yet"
+        output.say(f"ledger   {lines}; where they do not get fewer, the log of its writer says why")
     if status.dispatchers:
         output.show("", dispatchers_table(status.dispatchers))
     else:
