@@ -15,18 +15,20 @@ from fleet.model.errors import ConfigError, FleetError
 
 
 def main(arguments: Sequence[str] | None = None, api: Any = None) -> int:
-    """Run `check` or `fetch`, and return the exit status: 0, or 1 with a line that says why."""
+    """Run `check` or `fetch`, and return the exit status: 0, 1 with a line that says why, or 130 after Ctrl-C."""
     given = _parser().parse_args(arguments)
     try:
         if given.command == "check":
             return check(given.target, api or _hub())
-        if not given.into:
-            raise ConfigError("--into", "must name a folder; got ''")
+        if not given.into or Path(given.into).is_file():
+            raise ConfigError("--into", f"must be a folder; got {given.into!r}")
         wanted = hub_models(given.target)
         return fetch(fitting(wanted, card_gib()) if given.fitting else wanted, given, api)
     except (FleetError, OSError) as error:
         print(_line(error), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # what has come is kept
+        return 130
 
 
 def check(targets: Sequence[str], api: Any) -> int:

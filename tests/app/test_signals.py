@@ -45,6 +45,9 @@ async def test_what_works_is_called_once_for_each_signal(number: signal.Signals)
     assert told.empty()
 
 
+@pytest.mark.proves(
+    "A terminal that closes has `fleet up` finish the calls that run", how="stand-in", subject="One machine"
+)
 async def test_a_terminal_that_closes_says_so_twice_and_cuts_no_drain_short() -> None:
     told, steps = asyncio.Queue[str](), []
 

@@ -268,8 +268,8 @@ def test_the_command_fetches_and_says_what(hub, api, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("into", "line"),
     [
-        ("", "--into: must name a folder; got ''"),
-        ("{there}/file", "{there}/file: file exists"),
+        ("", "--into: must be a folder; got ''"),
+        ("{there}/file", "--into: must be a folder; got '{there}/file'"),
         ("{there}/file/below", "{there}/file/below: not a directory"),
         ("/proc/weights", "/proc/weights: no such file or directory"),
     ],
@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be_one_is_one_line(api, tmp_path, capsys, into, li
     assert capsys.readouterr().err == line.format(there=tmp_path) + "\n"
 
 
-def _failing(error: Exception) -> Callable[..., Any]:
+def _failing(error: BaseException) -> Callable[..., Any]:
     def fail(*arguments: object, **named: object) -> None:
         raise error
 
@@ -313,6 +313,11 @@ def test_a_hub_or_a_disk_that_gives_up_is_one_line(hub, api, model, tmp_path, ca
     said = line and line.format(hub=f"the hub at {hub.url}", kept="what has come is kept")
     wanted = f"small (somebody/small-model): {said}" if said else "the disk: no space left on device"
     assert capsys.readouterr().err == f"{wanted}\n"
+
+
+def test_a_fetch_that_is_interrupted_ends_without_a_traceback(api, tmp_path, monkeypatch):
+    monkeypatch.setattr("deployments.weights.__main__.hub_models", _failing(KeyboardInterrupt()))
+    assert main(["fetch", "--into", str(tmp_path)], api()) == 130
 
 
 @pytest.mark.parametrize(
