@@ -124,7 +124,7 @@ class JobRef:
 
 
 @unguarded
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Job(JobTerms):
     """An accepted request. `tenant` and `lane` come from the subject, never from the body.
 

@@ -8,7 +8,9 @@ lists for it, with nothing personal in them.
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import rfc8785
@@ -62,32 +64,61 @@ Entries = Mapping[tuple[str, str], CacheEntry]
 """The entries known, by tenant and key."""
 
 
+_keys: Final[dict[int, tuple[weakref.ref[Job], Rules, str | None]]] = {}
+"""The key of each job in hand, by the job's identity: a decision is made on it four times and more."""
+
+
 def key_of(job: Job, rules: Rules) -> str | None:
     """Return the key of the job's request, 64 hex digits; None for a job that the cache is not for.
 
-    It is the SHA-256 of the canonical JSON (RFC 8785) of the tenant, the task, the fields of the request, the job's
-    limits and the models that may answer it under these rules.
+    It is the SHA-256 of two values in canonical JSON (RFC 8785): what goes for the job (tenant, task, limits, and the
+    models that may answer it under these rules), and the fields of its request. A request with something personal in
+    it has none: its answer is not kept, so nobody should wait for it. The key is made once for each job.
     """
-    if not _is_for(job, rules) or not _is_repeatable(job, rules):
+    if not _is_for(job, rules):
         return None
+    which = id(job)
+    known = _keys.get(which)
+    if known is not None and known[1] is rules:
+        return known[2]
+    key = _key_of(job, rules)
+    _keys[which] = (weakref.ref(job, lambda _: _keys.pop(which, None)), rules, key)
+    return key
+
+
+def _key_of(job: Job, rules: Rules) -> str | None:
     request = {name: value for name, value in job.request.items() if value is not None and name not in IGNORED}
-    if not ASKED.issuperset(request):
+    if not ASKED.issuperset(request) or not _is_repeatable(job, rules):
         return None
-    rungs = ladder(job, needs_of(job.request, rules.estimates), rules)
-    providers = job.cloud.providers
-    limits = {
-        "tier": job.tier,
-        "plan": job.plan,
-        "cloud": None if providers is None else sorted(providers),
-        "regions": None if job.regions is None else sorted(job.regions),
-        "critical": job.metadata.get("critical"),
-        "models": [[target.name, target.model] for target in rungs],
-    }
+    if is_personal(_strings(request.get("messages")), rules.complexity.personal_words):
+        return None
     try:
-        said = rfc8785.dumps({"tenant": job.tenant, "task": job.task, "request": request, **limits})
+        said = _terms(job, rules) + rfc8785.dumps(request)
     except (rfc8785.CanonicalizationError, TypeError, UnicodeEncodeError):
         return None  # a number beyond all others, or half a surrogate pair
     return hashlib.sha256(said).hexdigest()
+
+
+def _terms(job: Job, rules: Rules) -> bytes:
+    """Return what goes for the job beside its request."""
+    rungs = ladder(job, needs_of(job.request, rules.estimates), rules)
+    providers = job.cloud.providers
+    return _canonical(
+        job.tenant,
+        job.task,
+        job.tier,
+        job.plan,
+        None if providers is None else tuple(sorted(providers)),
+        None if job.regions is None else tuple(sorted(job.regions)),
+        job.metadata.get("critical"),
+        tuple((target.name, target.model) for target in rungs),
+    )
+
+
+@lru_cache(1024)
+def _canonical(*terms: Any) -> bytes:
+    """Return the canonical JSON of what goes for many jobs alike; making it takes longer than that of a request."""
+    return rfc8785.dumps(list(terms))
 
 
 def _is_for(job: Job, rules: Rules) -> bool:
@@ -122,14 +153,17 @@ def waits_for_another(job: Job, now: float, rules: Rules) -> bool:
 def entry_of(
     job: Job, key: str, action: Finish, attempts: tuple[Attempt, ...], now: float, rules: Rules
 ) -> CacheEntry | None:
-    """Return the entry that the end of a job with this key leaves in the cache, or None."""
+    """Return the entry that the end of a job with this key leaves in the cache, or None.
+
+    The request has a key, so nothing personal is in it; here the answer is searched.
+    """
     if action.status is not Status.SUCCEEDED:
         return None
     kept = attempts[action.attempt - 1]
     answer, judged = kept.outcome, kept.judged
     if not isinstance(answer, Answer) or kept.cached is not None or answer.finish_reason not in ("stop", "tool_calls"):
         return None
-    if is_personal(_texts(job.request, answer), rules.complexity.personal_words):
+    if is_personal(_strings(answer.message), rules.complexity.personal_words):
         return None
     return CacheEntry(
         job.tenant,
@@ -145,11 +179,6 @@ def entry_of(
         usage=answer.usage,
         calibration=None if judged is None else judged.calibration,
     )
-
-
-def _texts(request: Mapping[str, Any], answer: Answer) -> Iterator[str]:
-    yield from _strings(request.get("messages"))
-    yield from _strings(answer.message)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -163,9 +163,8 @@ def test_an_answer_that_was_not_trusted_is_not_kept(caching, answered_job, statu
         "token ghp_0123456789abcdef",
     ],
 )
-def test_what_is_personal_in_prompt_or_answer_is_not_kept(caching, job, answered, said):
-    asked = job("classify.intent", said, request=COLD)
-    assert entry(asked, (answered(1, "llama-8b", 0.97),), caching) is None
+def test_a_personal_prompt_has_no_key_and_a_personal_answer_is_not_kept(caching, job, answered, said):
+    assert key_of(job("classify.intent", said, request=COLD), caching) is None
     plain, attempt = job("classify.intent", request=COLD), answered(1, "llama-8b", 0.97)
     told = replace(attempt, outcome=Answer({"role": "assistant", "content": said}, "stop", Usage(), "m"))
     assert entry(plain, (told,), caching) is None
