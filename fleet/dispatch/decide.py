@@ -90,11 +90,12 @@ class Decider:
         job = inflight.job
         if (key := key_of(job, self._rules)) is None:
             return
-        entry = None
         if isinstance(action, Finish):
             entry = entry_of(job, key, action, inflight.attempts, now, self._rules)
-        if entry is not None:
-            self._answers.keep(entry)
+            if entry is None:
+                self._answers.not_kept((job.tenant, key))
+            else:
+                self._answers.keep(entry)
         if self._answers.land((job.tenant, key), inflight.call_id):
             self._state.announce()
 

@@ -157,3 +157,16 @@ async def test_without_its_bucket_jobs_are_answered_all_the_same(cached, sure):
     async with cached.running():
         results = [await cached.result(await submit(cached, number)) for number in (1, 2)]
     assert [result.status for result in results] == [Status.SUCCEEDED] * 2
+
+
+async def test_answers_that_cannot_be_kept_are_waited_for_once_and_then_asked_for_together(cached, sure):
+    told = replace(sure(None), message={"role": "assistant", "content": "Write to ada@example.org."})
+    backend = cached.backend("llama-8b", lambda call: told, open_gate=False)
+    ids = [await submit(cached, number) for number in range(5)]
+    async with cached.running():
+        await backend.begun.wait()
+        backend.gate.set()
+        results = [await cached.result(job_id) for job_id in ids]
+    assert {result.target for result in results} == {"llama-8b"}
+    sizes = [len(batch) for batch in backend.batches]
+    assert sizes[0] == 1 and sum(sizes) == 5 and len(sizes) < 5

@@ -63,7 +63,7 @@ class Admission:
         if (ended := out_of_reach(job, run.target, view, now, self._rules)) is not None:
             return ended
         key = key_of(job, self._rules)
-        if key is None or self._answers.leads((job.tenant, key), inflight.call_id):
+        if key is None or self._answers.leads((job.tenant, key), inflight.call_id, now):
             return None
         if not waits_for_another(job, now, self._rules):
             return None

@@ -7,8 +7,10 @@ kept is forgotten.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from fleet.dispatch.patience import POLL_SECONDS, first_of, until_stopped
 from fleet.logs import get_logger
@@ -28,6 +30,9 @@ MOST_ENTRIES = 200_000
 MOST_FLIGHTS = 10_000
 """Maximum requests of which it is remembered that one job asks a model for all. A peer may end it unheard."""
 
+LONGEST_LEAD_SECONDS = 60.0
+"""Time after which the next job that asks the same asks a model too: the first may have ended at a peer, unheard."""
+
 MOST_WAITING = 10_000
 """Maximum answers that wait to be kept while the broker is slow; further ones are forgotten."""
 
@@ -42,7 +47,8 @@ class Answers:
         self._of: dict[str, OrderedDict[str, None]] = {}
         self._waiting: list[CacheEntry] = []
         self._to_drop: list[CacheKey] = []
-        self._flights: dict[CacheKey, str] = {}
+        self._flights: dict[CacheKey, tuple[str, float]] = {}
+        self._unkept: dict[CacheKey, None] = {}
         self.landings = 0
         """How many times a job has ended that others may wait for."""
         self._news = asyncio.Event()
@@ -62,19 +68,30 @@ class Answers:
         self._waiting.append(entry)
         self._news.set()
 
-    def leads(self, key: CacheKey, call_id: str) -> bool:
-        """Return whether the job is the one that asks a model for all who ask the same at this moment."""
-        while len(self._flights) >= MOST_FLIGHTS:
-            del self._flights[next(iter(self._flights))]
-        return self._flights.setdefault(key, call_id) == call_id
+    def leads(self, key: CacheKey, call_id: str, now: float) -> bool:
+        """Return whether the job asks a model: for all who ask the same now or, where that is no use, for itself."""
+        if key in self._unkept:
+            return True
+        leader, since = self._flights.get(key, ("", -math.inf))
+        if now - since >= LONGEST_LEAD_SECONDS and leader != call_id:
+            self._flights.pop(key, None)
+            _make_room(self._flights)
+            self._flights[key] = call_id, now
+            return True
+        return leader == call_id
 
     def land(self, key: CacheKey, call_id: str | None = None) -> bool:
         """Let go those who wait for the job, or for whoever asks the same; return whether any may have waited."""
-        if key not in self._flights or call_id not in (None, self._flights[key]):
+        if key not in self._flights or call_id not in (None, self._flights[key][0]):
             return False
         del self._flights[key]
         self.landings += 1
         return True
+
+    def not_kept(self, key: CacheKey) -> None:
+        """Note that the request was answered and nothing could be kept: nobody waits for such an answer from now on."""
+        _make_room(self._unkept)
+        self._unkept[key] = None
 
     def withdraw(self, calibration: str) -> None:
         """Drop the answers that this version of a calibration accepted: its promise is taken back."""
@@ -135,6 +152,7 @@ class Answers:
         of_tenant.pop(entry.key, None)
         of_tenant[entry.key] = None
         self._entries[entry.tenant, entry.key] = entry
+        self._unkept.pop((entry.tenant, entry.key), None)
         self.land((entry.tenant, entry.key))
         if len(of_tenant) > self._rules.cache.entries:
             self._remove((entry.tenant, next(iter(of_tenant))))
@@ -152,3 +170,9 @@ class Answers:
     def of(self, tenant: str) -> Iterator[CacheEntry]:
         """Yield the tenant's answers, oldest first."""
         return (self._entries[tenant, key] for key in self._of.get(tenant, ()))
+
+
+def _make_room(flights: dict[CacheKey, Any]) -> None:
+    """Forget the oldest of the keys where there are too many."""
+    while len(flights) >= MOST_FLIGHTS:
+        del flights[next(iter(flights))]
