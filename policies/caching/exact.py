@@ -122,7 +122,7 @@ def _canonical(*terms: Any) -> bytes:
 
 
 def _is_for(job: Job, rules: Rules) -> bool:
-    if not rules.cache.holds_for(job.tenant) or job.above is not None or job.own_key is not None:
+    if not rules.cache.holds_for(job.tenant) or (job.above or job.own_key or job.person) is not None:
         return False
     task = rules.tasks.get(job.task)
     return task is not None and task.cache is not CacheMode.OFF

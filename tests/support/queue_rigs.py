@@ -208,7 +208,7 @@ class JetStreamRig(_OnShelf):
         return JetStreamCalibrations(self.connection, poll_seconds=0.02)
 
     def cache(self) -> JetStreamCache:
-        return JetStreamCache(self.connection)
+        return JetStreamCache(self.connection, poll_seconds=0.05)
 
     def keys(self) -> JetStreamKeys:
         return JetStreamKeys(self.connection, poll_seconds=0.02)

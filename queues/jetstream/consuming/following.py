@@ -25,7 +25,11 @@ FORGOTTEN_AFTER_SECONDS = 60.0
 
 
 async def follow(
-    connection: Connection, stream: str, subject: str, policy: DeliverPolicy = DeliverPolicy.ALL
+    connection: Connection,
+    stream: str,
+    subject: str,
+    policy: DeliverPolicy = DeliverPolicy.ALL,
+    poll_seconds: float = POLL_SECONDS,
 ) -> AsyncIterator[tuple[list[Arrival], int]]:
     """Yield messages on `subject` and how many of those stored at first are still to come; some may have gone.
 
@@ -49,7 +53,7 @@ async def follow(
     yield [], missing
     try:
         while True:
-            wait_seconds = POLL_SECONDS if missing <= 0 else 0.0
+            wait_seconds = poll_seconds if missing <= 0 else 0.0
             messages = await inlet.pull(PORTION, wait_seconds, connection.timeout_seconds)
             # There are fewer than announced if some have grown too old meanwhile.
             missing = max(0, missing - len(messages)) if messages else 0

@@ -26,6 +26,7 @@ from queues.wire.record import fields_in
 from queues.wire.subjects import (
     API,
     BATCHES,
+    CACHE,
     CANCELS,
     CONTENT,
     DEAD,
@@ -42,6 +43,7 @@ from queues.wire.subjects import (
     WEBHOOKS,
     WORK,
     batches_subject,
+    cache_subject,
     cancel_subject,
     content_subject,
     dead_subject,
@@ -105,6 +107,7 @@ class JetStreamErasing:
             (EVENTS, delivery_subject(tenant, "*", "*")),
             (WEBHOOKS, endpoint_subject(tenant, "*")),
             (BATCHES, batches_subject(f"{tenant}.>")),
+            (CACHE, cache_subject(tenant, "*")),
             (FILES, file_chunk_subject(tenant, "*", "*", "*")),
         ]
         objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]

@@ -16,7 +16,7 @@ from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.frames import Arrival
 from queues.jetstream.client.login import ANONYMOUS, Login
-from queues.jetstream.consuming.following import follow
+from queues.jetstream.consuming.following import POLL_SECONDS, follow
 from queues.jetstream.queue import store
 from queues.jetstream.stores.journal import recorded
 from queues.wire.cache import dropped, entry_in, kept
@@ -33,8 +33,9 @@ log = get_logger(__name__)
 class JetStreamCache:
     """Implements `fleet.ports.CacheStore` on the bucket `cache`, which the topology makes."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, poll_seconds: float = POLL_SECONDS) -> None:
         self._connection = connection
+        self._poll_seconds = poll_seconds
 
     @classmethod
     async def connect(cls, url: str, login: Login = ANONYMOUS) -> JetStreamCache:
@@ -58,15 +59,32 @@ class JetStreamCache:
         return [each for each in found if isinstance(each, CacheEntry)]
 
     async def follow(self) -> AsyncIterator[Sequence[CacheEntry | CacheKey]]:
+        known: set[str] = set()
+        where = (CACHE, cache_subject("*", "*"), DeliverPolicy.LAST_PER_SUBJECT, self._poll_seconds)
         while True:
             try:
-                following = follow(self._connection, CACHE, cache_subject("*", "*"), DeliverPolicy.LAST_PER_SUBJECT)
-                async for messages, _ in following:
+                async for messages, missing in follow(self._connection, *where):
                     if messages:
+                        known.update(message.subject for message in messages)
                         yield [entry_in(message.subject, message.data) for message in messages]
+                    elif not missing and (gone := await self._gone(known)):
+                        known -= gone
+                        yield [entry_in(subject, b"") for subject in gone]
             except QueueUnavailable as error:
                 log.debug("cache_not_read", error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _gone(self, known: set[str]) -> set[str]:
+        """Return the subjects that the bucket holds no more: what is purged, as in an erasure, goes without a word."""
+        info = await api.stream_info(self._connection, CACHE)
+        if info.messages >= len(known):
+            return set()
+        there: set[str] = set()
+        while True:
+            info = await api.stream_info(self._connection, CACHE, ">", len(there))
+            there |= info.subjects.keys()
+            if not info.subjects or len(there) >= info.total:
+                return known - there
 
     async def disowned(self) -> AsyncIterator[tuple[str, Collection[str]]]:
         subject = feedback_subject("*", Witness.USER)

@@ -36,6 +36,7 @@ from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import message_of
 from queues.wire.subjects import (
     batches_subject,
+    cache_subject,
     delivery_subject,
     endpoint_subject,
     event_subject,
@@ -100,6 +101,7 @@ class Scene:
             batches_subject(f"{tenant}.batch.batch_1"),
             response_subject(tenant, job(tenant, 1)),
             endpoint_subject(tenant, "we_1"),
+            cache_subject(tenant, "0f" * 32),
             event_subject(tenant),
             delivery_subject(tenant, "we_1", "evt_1"),
         ):
@@ -127,7 +129,7 @@ class Scene:
 
 
 EVERYWHERE = {"RESULTS", "LEDGER", "DEAD", "FEEDBACK", "STARTS", "CANCELS", "CONTENT"}
-KEPT = {"FILES", "KV_batches", "KV_responses", "KV_webhooks", "EVENTS"}
+KEPT = {"KV_cache", "FILES", "KV_batches", "KV_responses", "KV_webhooks", "EVENTS"}
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ def test_another_model_on_the_ladder_makes_another_request(caching, job):
         {"text": "half a pair \ud800", "request": COLD},
         {"task": "nudge.recognition", "request": COLD},
         {"above": "llama-8b", "request": COLD},
+        {"person": "p-81f2", "request": COLD},
         {"own_key": "openai/acme", "plan": Plan.OWN_KEY, "request": COLD},
     ],
 )
