@@ -99,7 +99,7 @@ def _known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | Non
     """Return the answer that needs no call, if there is one; where a model is named, only one that it gave before."""
     written = patterns.answer_to(job, rules.patterns)
     if written is not None and routing.pinned_target(job) is None:
-        return Reply(patterns.PATTERN, patterns.reply(written), Reason.PATTERN)
+        return patterns.reply(job.request, written, rules.estimates)
     return exact.known_answer(job, view.entries, now, rules)
 
 

@@ -48,7 +48,8 @@ def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rul
 
 def _known(inflight: InFlightJob, reply: Reply, now: float) -> Attempt:
     """Return the attempt that an answer without a call counts as: it takes no time and costs nothing."""
-    return Attempt(len(inflight.attempts) + 1, reply.target, reply.reason, now, now, reply.answer, cached=reply.cached)
+    number, cached, avoided = len(inflight.attempts) + 1, reply.cached, reply.avoided
+    return Attempt(number, reply.target, reply.reason, now, now, reply.answer, cached=cached, avoided=avoided)
 
 
 def _collected(transition: Transition, job: Job, result: Result, rules: Rules) -> Transition:

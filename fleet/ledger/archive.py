@@ -35,6 +35,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+LATER = frozenset({"avoided_target", "avoided_input_tokens", "avoided_output_tokens"})
+"""Columns that files of older versions lack: null in all their rows."""
+
 
 class DamagedArchive(FleetError):
     """A day's file is missing, is not the one whose hash the ledger holds, or cannot be made of the day's rows."""
@@ -157,8 +160,14 @@ def _recorded(
 
 
 def read(folder: Path, day: str, digest: str, columns: Sequence[str]) -> pa.Table:
-    """Return these columns of an archived day. Raises: DamagedArchive."""
-    return opened(folder, day, digest).read(list(columns))
+    """Return these columns of an archived day; an older version's file lacks some, which are null.
+
+    Raises: DamagedArchive.
+    """
+    found = opened(folder, day, digest).read(list(columns))
+    for name in set(columns) & LATER - set(found.column_names):
+        found = found.append_column(SCHEMA.field(name), pa.nulls(len(found), SCHEMA.field(name).type))
+    return found
 
 
 def opened(folder: Path, day: str, digest: str) -> pq.ParquetFile:

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from fleet.ledger.tables import GROUPS, SUMS, TEXT_CHARS, TOKENS, WORD_CHARS
 from fleet.model.result import LedgerLine
+from fleet.model.target import WITHOUT_CALL
 from fleet.receipts.leaves import commitment_of, leaf_of
 from fleet.receipts.merkle import leaf_hash
 
@@ -111,7 +112,7 @@ def sums_of(rows: Iterable[Row]) -> list[Row]:
 
 def _added(row: Row) -> list[float]:
     """Return what one row adds to each of `SUMS`."""
-    ran = row["attempt"] is not None
+    ran = row["attempt"] is not None and row["target"] not in WITHOUT_CALL
     seconds = (row["ended_at"] or 0.0) - (row["started_at"] or 0.0) if ran else 0.0
     believed = seconds if 0.0 < seconds <= MAX_SECONDS else 0.0
     counts = (1, ran, row["status"] is not None, row["failure"] is not None, row["cost_nano_usd"] or 0)
@@ -120,7 +121,8 @@ def _added(row: Row) -> list[float]:
 
 
 def _columns_of(attempt: Mapping[str, Any]) -> Row:
-    usage, judged = _mapping(attempt.get("usage")), _mapping(attempt.get("judged"))
+    usage, judged, cached = (_mapping(attempt.get(name)) for name in ("usage", "judged", "cached"))
+    avoided = _mapping(cached.get("usage") or attempt.get("avoided"))
     cost = _number((_number(attempt.get("cost_usd")) or 0.0) * NANO)
     return {
         "attempt": _count(attempt.get("number")),
@@ -139,6 +141,8 @@ def _columns_of(attempt: Mapping[str, Any]) -> Row:
         "cost_nano_usd": None if cost is None or not attempt else _count(round(cost)),
         **{name: _count(usage.get(name, 0 if usage else None)) for name in TOKENS},
         "batch": _text(_mapping(attempt.get("hop")).get("batch"), WORD_CHARS),
+        "avoided_target": _text(cached.get("target"), WORD_CHARS),
+        **{f"avoided_{name}": _count(avoided.get(name)) for name in ("input_tokens", "output_tokens")},
     }
 
 

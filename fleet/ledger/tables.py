@@ -66,6 +66,9 @@ entries = Table(
     Column("submitted_at", Double),
     Column("traceparent", Text),
     Column("batch", Text, doc="micro-batch the attempt ran in"),
+    Column("avoided_target", Text, doc="whose answer was given again; null where no cached answer was"),
+    Column("avoided_input_tokens", BigInteger, doc="what a model would have read for an answer that none gave"),
+    Column("avoided_output_tokens", BigInteger, doc="and written: known of a cached answer, else an estimate"),
     Column("body", LargeBinary, doc="the message as it came; null once erased"),
     Column("salt", LargeBinary, doc="16 random bytes; null once erased"),
     Column("commitment", LargeBinary, nullable=False, doc="SHA-256 of salt, names and body"),
@@ -106,7 +109,9 @@ GROUPS = ("day", "tenant", "lane", "task", "plan", "target", "reason", "status")
 TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 
 SUMS = ("lines", "attempts", "jobs", "failures", "cost_nano_usd", *TOKENS, "attempt_seconds")
-"""The sums of a rollup. `jobs` are those that ended, `failures` attempts without an answer."""
+"""The sums of a rollup. `attempts` are the calls, `failures` those without an answer, `jobs` those that ended: one that
+is answered without a call is a job and no attempt.
+"""
 
 rollups = Table(
     "rollups",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.model.attempt import Answer, Cached
+from fleet.model.attempt import Answer, Cached, Usage
 from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
@@ -57,13 +57,14 @@ class GiveUp:
 class Reply:
     """Deliver an answer that is known without a call. `target` says where from: no target of the catalogue.
 
-    `cached` is set where another job got that answer before.
+    `cached` is set where another job got that answer before, `avoided` where nobody did: see `Attempt`.
     """
 
     target: str
     answer: Answer
     reason: Reason
     cached: Cached | None = None
+    avoided: Usage | None = None
 
 
 Action = Run | Wait | Finish | GiveUp | Reply

@@ -219,7 +219,8 @@ class Attempt:
     that a dispatcher began before, and may have been charged for, without finishing. `region` is the target's, where
     the catalogue states one; `provider` and `requested_model` say who was asked for which model. `hop` is how the
     message of the run came to it. Attempts of earlier versions lack these three. `cached` says where an answer comes
-    from that no model gave this time.
+    from that no model gave this time. `avoided` estimates the tokens that a model would have taken for an answer that
+    is written down; those of a cached one are known.
     """
 
     number: int
@@ -238,3 +239,4 @@ class Attempt:
     requested_model: str | None = None
     hop: Hop | None = None
     cached: Cached | None = None
+    avoided: Usage | None = None

@@ -16,6 +16,12 @@ REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
 
+PATTERN, EXACT = "pattern", "exact"
+"""The targets of answers that are written down, and of those that were given before to the same request."""
+
+WITHOUT_CALL = frozenset({PATTERN, EXACT, "semantic"})
+"""Names in results of what is no target of a catalogue: an attempt there calls no model."""
+
 
 class WireFormat(StrEnum):
     """The format of a provider's API. Groq's is OpenAI's, at other paths and with fewer fields."""

@@ -46,6 +46,9 @@ PUBLIC = (
     "reasoning_tokens",
     "submitted_at",
     "batch",
+    "avoided_target",
+    "avoided_input_tokens",
+    "avoided_output_tokens",
 )
 """The columns in a leaf, beside the commitment. A later column goes to the end; where it is null no leaf changes."""
 

@@ -16,6 +16,7 @@ from fleet.ledger.database import check_migrated, database_url, engine_for, tran
 from fleet.ledger.reading import LedgerReader
 from fleet.ledger.rows import MAX_SECONDS
 from fleet.ledger.tables import GROUPS, TOKENS
+from fleet.model.target import WITHOUT_CALL
 from fleet.reports.periods import Period
 from fleet.reports.totals import MEASURES, Totals
 
@@ -25,7 +26,7 @@ DIMENSIONS = GROUPS
 Keys = tuple[str | None, ...]
 """A value for each dimension of a report; None where lines have none."""
 
-_COUNTED = ("tenant", "status", "attempt", "failure", "started_at", "ended_at", "cost_nano_usd", *TOKENS)
+_COUNTED = ("tenant", "status", "attempt", "target", "failure", "started_at", "ended_at", "cost_nano_usd", *TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def grouped(lines: pa.Table, by: Sequence[str]) -> Iterator[tuple[Keys, Totals]]
     seconds = pc.subtract(lines["ended_at"], lines["started_at"])
     counted = {
         "lines": _is_there(lines["tenant"]),
-        "attempts": _is_there(lines["attempt"]),
+        "attempts": pc.cast(_is_call(lines), pa.int64()),
         "jobs": _is_there(lines["status"]),
         "failures": _is_there(lines["failure"]),
         "attempt_seconds": pc.if_else(pc.less_equal(seconds, MAX_SECONDS), pc.max_element_wise(seconds, 0.0), 0.0),
@@ -98,6 +99,11 @@ def grouped(lines: pa.Table, by: Sequence[str]) -> Iterator[tuple[Keys, Totals]]
     for row in zip(*columns, strict=True):
         # A group without any call has no sum of what only calls have.
         yield tuple(key or None for key in row[: len(by)]), Totals(*(value or 0 for value in row[len(by) :]))
+
+
+def _is_call(lines: pa.Table) -> pa.ChunkedArray:
+    is_known = pc.is_in(lines["target"], pa.array(sorted(WITHOUT_CALL)))
+    return pc.and_(pc.is_valid(lines["attempt"]), pc.invert(is_known))
 
 
 def _is_there(column: pa.ChunkedArray) -> pa.ChunkedArray:

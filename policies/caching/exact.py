@@ -21,15 +21,13 @@ from fleet.model.cache_entry import CacheEntry
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.target import EXACT
 from policies.caching.personal import is_personal
 from policies.features.needs import needs_of
 from policies.resilience.deadline import deadline_at
 from policies.routing.tiers import ladder
 from policies.rules.rules import Rules
 from policies.rules.sections import CacheMode
-
-EXACT: Final = "exact"
-"""The target of an answer that was given before to the same request."""
 
 ASKED: Final = frozenset(
     {

@@ -6,18 +6,20 @@ and if it is all there is to the request: one more word, an earlier turn or a to
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
+from fleet.model.action import Reply
 from fleet.model.attempt import Answer, Usage
-from fleet.model.job import Job
-from policies.rules.sections import STRICT, Strict
-
-PATTERN: Final = "pattern"
-"""The target of an answer that no model gave."""
+from fleet.model.job import ChatRequest, Job
+from fleet.model.reason import Reason
+from fleet.model.target import PATTERN
+from policies.features.needs import needs_of
+from policies.rules.sections import STRICT, Estimates, Strict
 
 INDIFFERENT: Final = frozenset(
     {"model", "messages", "temperature", "top_p", "seed", "stream", "stream_options", "user", "metadata", "store"}
@@ -97,9 +99,12 @@ def written_for(tenant: str, task: str, message: str, rules: PatternRules) -> st
     return next((answer for answer in answers if answer is not None), None)
 
 
-def reply(text: str) -> Answer:
-    """Return a text that is written down as an answer; no tokens are read or written for it."""
-    return Answer({"role": "assistant", "content": text}, "stop", Usage(), PATTERN)
+def reply(request: ChatRequest, text: str, estimates: Estimates) -> Reply:
+    """Return a text that is written down as the answer: no tokens are read or written, and these would have been."""
+    answer = Answer({"role": "assistant", "content": text}, "stop", Usage(), PATTERN)
+    output_tokens = math.ceil(len(text) / estimates.characters_per_token)
+    avoided = Usage(needs_of(request, estimates).input_tokens, output_tokens)
+    return Reply(PATTERN, answer, Reason.PATTERN, avoided=avoided)
 
 
 def only_message(request: Mapping[str, Any]) -> str | None:

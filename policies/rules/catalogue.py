@@ -13,6 +13,7 @@ from fleet.model.target import (
     FLEET,
     REGION,
     TARGET_NAME,
+    WITHOUT_CALL,
     Capability,
     Effort,
     Provider,
@@ -21,7 +22,6 @@ from fleet.model.target import (
     Target,
     WireFormat,
 )
-from policies.caching.patterns import PATTERN
 from policies.rules.providers import BUILT_IN, check_providers
 
 _PRICES = (
@@ -31,9 +31,6 @@ _PRICES = (
     "cache_write_usd_per_million_tokens",
 )
 
-
-RESERVED = frozenset({PATTERN, "exact", "semantic"})
-"""Names in results of what is no target of a catalogue."""
 
 TIER = re.compile(r"[a-z_]{1,32}")
 """Pattern of a tier of service, such as flex."""
@@ -112,7 +109,7 @@ def _check_tier(target: Target, provider: Provider, path: str) -> None:
 def _check(target: Target, path: str) -> None:
     if not TARGET_NAME.fullmatch(target.name):
         raise ConfigError(f"{path}.name", f"must match {TARGET_NAME.pattern}")
-    if target.name in RESERVED:
+    if target.name in WITHOUT_CALL:
         raise ConfigError(f"{path}.name", "is what results call an answer that no model gave")
     for field in ("provider", "model"):
         if not getattr(target, field):

@@ -98,7 +98,7 @@ class AttemptRecord(Written):
     With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
     `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
     `region` is where the target processes content, null where nobody has stated it. `cached` is there where the answer
-    is that of another job.
+    is that of another job, `avoided` where it is written down: an estimate of what a model would have taken.
     """
 
     number: int
@@ -118,6 +118,7 @@ class AttemptRecord(Written):
     repeated: bool = False
     region: str | None = None
     cached: CachedRecord | None = None
+    avoided: UsageRecord | None = None
 
 
 class HopRecord(Written):
@@ -207,7 +208,9 @@ CarriedAttempt = create_model(
     **{name: (field.annotation, field) for name, field in _TRIED.items()},  # type: ignore[call-overload]
 )
 
-_write_tried = writer(Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached"))
+_write_tried = writer(
+    Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided")
+)
 _write_cached = writer(Cached, CachedRecord, apart=("usage",))
 _write_hop = writer(Hop, HopRecord)
 _write_engine = writer(EngineTimes, EngineTimesRecord)
@@ -282,9 +285,15 @@ def _add_whom_asked(record: Fields, attempt: Attempt) -> None:
 def _tried_record(attempt: Attempt) -> Fields:
     record = _write_tried(attempt)
     record["judged"] = judged_record(attempt.judged)
-    if (cached := attempt.cached) is not None:
-        record["cached"] = {**_write_cached(cached), "usage": usage_record(cached.usage)}
+    if attempt.cached is not None:
+        record["cached"] = cached_record(attempt.cached)
+    if attempt.avoided is not None:
+        record["avoided"] = usage_record(attempt.avoided)
     return record
+
+
+def cached_record(cached: Cached | None) -> Fields | None:
+    return None if cached is None else {**_write_cached(cached), "usage": usage_record(cached.usage)}
 
 
 def judged_record(judged: Judged | None) -> Fields | None:
@@ -365,6 +374,7 @@ def _attempt(record: Fields, outcome: Outcome, hop: Hop | None = None) -> Attemp
     tried: Fields = {name: record.get(name) for name in _TRIED}
     tried["judged"] = _judged(tried["judged"])
     tried["cached"] = _cached(tried["cached"])
+    tried["avoided"] = tried["avoided"] and read_usage(tried["avoided"])
     return Attempt(outcome=outcome, hop=hop, **tried)
 
 

@@ -45,6 +45,30 @@ def test_a_migration_that_was_killed_leaves_nothing_behind(engine: Engine, monke
     check_migrated(engine)
 
 
+def test_a_database_of_the_first_version_is_brought_up_with_what_is_in_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        upgrade = database.command.upgrade
+        patch.setattr(database.command, "upgrade", lambda config, _: upgrade(config, "0001"))
+        migrate(engine)
+    with pytest.raises(LedgerUnavailable, match="not of this version"):
+        check_migrated(engine)
+    rows = ("exact", 1), ("llama-8b", 2)
+    with engine.begin() as connection:
+        for target, seq in rows:
+            connection.exec_driver_sql(
+                "INSERT INTO entries (seq, day, at, tenant, job_id, line, attempt, target, commitment, leaf)"
+                f" VALUES ({seq}, '2026-03-01', {NOON}, 'acme', 'job-{seq}', '1', 1, '{target}', '', '')"
+            )
+    migrate(engine)
+    with engine.connect() as connection:
+        calls = connection.execute(text("SELECT target, cached FROM ai_call_logs ORDER BY id")).all()
+        [told] = connection.execute(text("SELECT avoided_input_tokens FROM entries WHERE seq = 1"))
+    assert [(target, bool(cached)) for target, cached in calls] == [("exact", True), ("llama-8b", False)]
+    assert told == (None,)
+
+
 def test_a_database_of_a_newer_version_is_left_alone(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:

@@ -14,7 +14,7 @@ from ledger_lines import FAILURE, NOON, attempt, entry, line_of
 
 from fleet.ledger.rows import AHEAD_SECONDS, MAX_COUNT, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import TEXT_CHARS, WORD_CHARS, entries
-from fleet.model.attempt import Hop
+from fleet.model.attempt import Answer, Cached, Hop, Usage
 from fleet.model.result import LedgerLine
 from fleet.receipts.leaves import ERASABLE, PUBLIC, commitment_of
 from queues.wire.ledger import decode_ledger
@@ -68,6 +68,16 @@ def test_a_row_says_which_way_its_job_came() -> None:
     found = row(line_of(1, replace(booked, person="person-7")))
     assert (found["provider"], found["batch"], found["person"]) == ("openai", "00112233445566ff", "person-7")
     assert (found["submitted_at"], found["traceparent"]) == (NOON - 3, booked.traceparent)
+
+
+def test_an_answer_without_a_call_has_the_tokens_it_avoided_and_counts_as_no_attempt() -> None:
+    cached = Cached("job-of-before-0123", "llama-70b", NOON - 60, Usage(40, 7))
+    again = replace(attempt(target="exact", outcome=Answer({}, "stop", Usage(), "m")), cached=cached)
+    written = replace(again, target="pattern", cached=None, avoided=Usage(3, 9))
+    rows = [row(line_of(number, entry(number, tried))) for number, tried in enumerate((again, written), 1)]
+    avoided = [tuple(each[f"avoided_{name}"] for name in ("target", "input_tokens", "output_tokens")) for each in rows]
+    assert avoided == [("llama-70b", 40, 7), (None, 3, 9)]
+    assert [(each["attempts"], each["jobs"], each["input_tokens"]) for each in sums_of(rows)] == [(0, 1, 0)] * 2
 
 
 def test_a_failure_has_its_kind_and_no_tokens() -> None:

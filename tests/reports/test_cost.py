@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from accounts import ALL, PRICES, Accounts, JobOf, call, failed
+from accounts import ALL, PRICES, Accounts, JobOf, again, call, failed, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,6 +48,7 @@ ANSWERED = st.builds(
     st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
     COSTS,
 )
+KNOWN = st.sampled_from((again("small"), written()))
 FAILED = st.builds(failed, st.sampled_from(sorted(PRICES)), COSTS)
 
 
@@ -61,7 +62,7 @@ def booked(draw: st.DrawFn) -> list[Booked]:
             draw(st.sampled_from(("acme", "globex"))),
             draw(st.sampled_from(("free", "paid"))),
         )
-        attempt = draw(st.one_of(st.none(), ANSWERED, FAILED))
+        attempt = draw(st.one_of(st.none(), ANSWERED, KNOWN, FAILED))
         status = draw(st.sampled_from((Status.SUCCEEDED, Status.FAILED)))
         reason = draw(st.sampled_from((Reason.CONFIDENT, Reason.ALL_FAILED)))
         lines = jobs.lines(number, *([attempt] if attempt else []), status=status, reason=reason)
@@ -76,7 +77,7 @@ def totals_of(attempt: Attempt | None, status: Status | None) -> Totals:
     usage = attempt.outcome.usage if isinstance(attempt.outcome, Answer) else Usage()
     return Totals(
         lines=1,
-        attempts=1,
+        attempts=attempt.target not in ("pattern", "exact"),
         jobs=status is not None,
         failures=not isinstance(attempt.outcome, Answer),
         cost_nano_usd=round(attempt.cost_usd * 1e9),

@@ -14,7 +14,7 @@ from fleet.ledger.archive import archive_closed_days
 from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.tables import days, entries
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Usage
+from fleet.model.attempt import Answer, Attempt, Cached, Failure, FailureKind, Usage
 from fleet.model.calibration import Probe
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -93,6 +93,17 @@ def call(
     answer = Answer({}, "stop", usage, f"{target}-model")
     ran = Attempt(number, target, reason, NOON, NOON + 0.5, answer, confidence=0.9, cost_usd=cost / 1e9, probe=probe)
     return replace(ran, provider="fleet" if target in OWN else "openai")
+
+
+def again(target: str, usage: Usage = TOKENS, job_id: str = "job-of-before-0123") -> Attempt:
+    """An answer that `target` gave to another job two hours before."""
+    cached = Cached(job_id, target, NOON - 7200, usage)
+    return Attempt(1, "exact", Reason.CACHED, NOON, NOON, Answer({}, "stop", Usage(), "m"), cached=cached)
+
+
+def written(usage: Usage | None = TOKENS) -> Attempt:
+    """An answer that is written down, for which a model would have taken these tokens."""
+    return Attempt(1, "pattern", Reason.PATTERN, NOON, NOON, Answer({}, "stop", Usage(), "pattern"), avoided=usage)
 
 
 def failed(target: str, cost_nano_usd: int = 0, number: int = 1) -> Attempt:

@@ -12,8 +12,9 @@ from fleet.model.delivery import Transition, WorkOf
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Work
+from fleet.model.target import EXACT
 from fleet.model.view import View
-from policies.caching.exact import EXACT, key_of, waits_for_another
+from policies.caching.exact import key_of, waits_for_another
 from policies.resilience.cold import waits_for_replica
 from policies.resilience.deadline import out_of_reach
 from policies.routing.eligibility import wants_for_a_target

@@ -34,9 +34,9 @@ from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
+from fleet.model.target import EXACT
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
-from policies.caching.exact import EXACT
 from policies.fairness import round_robin as fairness
 from policies.fairness.round_robin import Booking, Grant, TenantTabs
 from policies.resilience.deadline import deadline_at

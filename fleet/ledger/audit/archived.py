@@ -93,7 +93,8 @@ class ArchiveCheck:
 
 
 def _rows(file: pq.ParquetFile) -> Iterator[dict[str, Any]]:
-    return _each(file.iter_batches(PORTION))
+    absent = dict.fromkeys(archive.LATER)
+    return (absent | row for row in _each(file.iter_batches(PORTION)))
 
 
 def _each(found: Iterable[pa.RecordBatch]) -> Iterator[dict[str, Any]]:

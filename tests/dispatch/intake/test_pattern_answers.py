@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from fleet.model.attempt import Usage
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.telemetry.metrics.catalogue import CACHE_HITS
@@ -25,6 +26,8 @@ async def test_it_is_answered_once_at_no_cost_and_no_model_is_asked(bench, sure,
     assert backend.batches == []
     [line] = bench.ledger()
     assert (line["status"], line["attempt"]["target"], line["attempt"]["reason"]) == ("succeeded", "pattern", "pattern")
+    assert line["attempt"]["avoided"] == {"input_tokens": 2, "output_tokens": 6}
+    assert result.attempts[0].avoided == Usage(2, 6)
     [hits] = [found for found in counts.read() if found.metric is CACHE_HITS]
     assert {point.labels: point.value for point in hits.points}["pattern",] == 1
     assert {span.attributes.get("target") for span in tracer.spans} >= {"pattern"}

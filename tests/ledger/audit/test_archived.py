@@ -51,10 +51,10 @@ def digest_of(engine: Engine) -> str:
         return str(connection.scalar(sa.select(days.c.parquet).where(days.c.day == FIRST)))
 
 
-def forge(engine: Engine, folder: Path, rows: list[dict[str, Any]]) -> None:
+def forge(engine: Engine, folder: Path, rows: list[dict[str, Any]], schema: pa.Schema = archive.SCHEMA) -> None:
     """Put another file in place of the first day's, and its hash into the ledger."""
     made = folder / "forged"
-    pq.write_table(pa.Table.from_pylist(rows, archive.SCHEMA), made)
+    pq.write_table(pa.Table.from_pylist(rows, schema), made)
     digest = hashlib.sha256(made.read_bytes()).hexdigest()
     made.rename(path_of(folder, FIRST, digest))
     with engine.begin() as connection:
@@ -68,6 +68,16 @@ def rows_of(engine: Engine, folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_files_as_they_were_written_are_clean(archived: Engine, folder: Path, kept: bool) -> None:
+    if not kept:
+        forget(archived)
+    assert faults(archived, folder, None if kept else SECOND) == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_of_an_older_version_has_fewer_columns_and_is_clean(archived: Engine, folder: Path, kept: bool) -> None:
+    older = pa.schema([each for each in archive.SCHEMA if each.name not in archive.LATER])
+    forge(archived, folder, rows_of(archived, folder), older)
+    assert {row["avoided_input_tokens"] for row in rows_of(archived, folder)} == {None}
     if not kept:
         forget(archived)
     assert faults(archived, folder, None if kept else SECOND) == []
