@@ -16,6 +16,7 @@ from fleet.model.job import Plan
 from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.target import PATTERN, WITHOUT_CALL
 
 JobKey = tuple[str, str]
 """A tenant and a job id."""
@@ -24,17 +25,22 @@ Row = Mapping[str, Any]
 
 COLUMNS = (
     *("tenant", "job_id", "task", "plan", "status", "reason", "attempt", "target", "provider", "failure", "probe"),
-    *("cost_nano_usd", *TOKENS),
+    *("cost_nano_usd", *TOKENS, "avoided_target", "avoided_input_tokens", "avoided_output_tokens"),
 )
 """The columns of the ledger that are read."""
 
+_WITHOUT_CALL = pa.array(sorted(WITHOUT_CALL))
 _ANSWERED = pa.array([str(Status.SUCCEEDED), str(Status.BEST_EFFORT)])
 _TOKEN_SUMS = [(name, "sum") for name in TOKENS]
+_AVOIDED_SUMS = [("avoided_input_tokens", "sum"), ("avoided_output_tokens", "sum")]
 
 
 @dataclass(frozen=True, slots=True)
 class PricedKind:
-    """Jobs that are priced alike: of one task and plan, answered by one target."""
+    """Jobs that are priced alike: of one task and plan, answered by one target.
+
+    That of a cached answer is the one that gave it, that of an answer that is written down is `pattern`.
+    """
 
     task: str
     plan: str
@@ -55,6 +61,10 @@ class AnsweredBatch:
         return AnsweredBatch(self.jobs + other.jobs, added(self.usage, other.usage))
 
 
+def count_of(jobs: Mapping[PricedKind, AnsweredBatch]) -> int:
+    return sum(batch.jobs for batch in jobs.values())
+
+
 def added(one: Usage, other: Usage) -> Usage:
     return Usage(**{name: getattr(one, name) + getattr(other, name) for name in TOKENS})
 
@@ -63,14 +73,18 @@ def added(one: Usage, other: Usage) -> Usage:
 class AnsweredJobs:
     """The answered jobs of a period; days are added one by one.
 
-    `jobs` are the answered ones that the fleet pays for, by kind; those `kept` were delivered as confident, by
-    target, and those `looked` after a second look that found the answer good. `calls` are the tokens of all calls that
+    `jobs` are those that a model answered and the fleet pays for, by kind; those `kept` were delivered as confident, by
+    target, and those `looked` after a second look that found the answer good. `cached` ones got an answer that was
+    given before, `written` ones one that is written down, both with the tokens that a model would have taken; of
+    `untold` ones these are not known. `calls` are the tokens of all calls that
     the fleet paid for, `cost` the money, by target. Part of the money went into `comparisons`, second `looks` and calls
     that `failed`. `own_key` jobs are those of that plan, `unanswered` ones ended without an answer, and the answer of
     `unseen` ones is on a day that was not read.
     """
 
     jobs: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
+    cached: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
+    written: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     looked: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     calls: defaultdict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))
     kept: Counter[str] = field(default_factory=Counter)
@@ -82,11 +96,20 @@ class AnsweredJobs:
     own_key: int = 0
     unanswered: int = 0
     unseen: int = 0
+    untold: int = 0
+
+    @property
+    def everyone(self) -> Mapping[PricedKind, AnsweredBatch]:
+        """The answered jobs with and without a call, whose tokens are known: those that another way has to answer."""
+        found: defaultdict[PricedKind, AnsweredBatch] = defaultdict(AnsweredBatch)
+        for jobs in (self.jobs, self.cached, self.written):
+            for kind, batch in jobs.items():
+                found[kind] += batch
+        return found
 
     @property
     def count(self) -> int:
-        """The number of answered jobs that the fleet pays for, and whose tokens are known."""
-        return sum(batch.jobs for batch in self.jobs.values())
+        return count_of(self.everyone)
 
     def add(self, lines: pa.Table) -> None:
         """Add the lines of a day."""
@@ -109,11 +132,26 @@ class AnsweredJobs:
         with_key = pc.fill_null(pc.equal(ended["plan"], str(Plan.OWN_KEY)), False)
         self.own_key += _count(with_key)
         ended = ended.filter(pc.invert(with_key))
+        without_call = pc.is_in(ended["target"], _WITHOUT_CALL)
+        self._add_without_call(ended.filter(without_call))
+        ended = ended.filter(pc.invert(without_call))
         at_once = _is_answer(ended)
         alike = ended.filter(at_once).group_by(["task", "plan", "target", "reason"])
         for row in alike.aggregate([([], "count_all"), *_TOKEN_SUMS]).to_pylist():
             self._add_batch(row, row["reason"], AnsweredBatch(row["count_all"], _usage_sum(row)))
         self._add_late(ended.filter(pc.invert(at_once)), own)
+
+    def _add_without_call(self, ended: pa.Table) -> None:
+        told = ended.filter(pc.is_valid(ended["avoided_input_tokens"]))
+        self.untold += len(ended) - len(told)
+        alike = told.group_by(["task", "plan", "target", "avoided_target"])
+        for row in alike.aggregate([([], "count_all"), *_AVOIDED_SUMS]).to_pylist():
+            usage = Usage(row["avoided_input_tokens_sum"], row["avoided_output_tokens_sum"] or 0)
+            batch = AnsweredBatch(row["count_all"], usage)
+            if row["target"] == PATTERN:
+                self.written[_kind(row)] += batch
+            else:
+                self.cached[_kind(row | {"target": row["avoided_target"] or ""})] += batch
 
     def _add_batch(self, answer: Row, reason: str | None, batch: AnsweredBatch) -> None:
         self.jobs[_kind(answer)] += batch

@@ -72,7 +72,7 @@ def cloud_models(answered: AnsweredJobs, pricing: Pricing, opinions: Opinions) -
 
 
 def _alone(answered: AnsweredJobs, target: Target, pricing: Pricing) -> NanoUsd:
-    return sum(pricing.of(batch.usage, target) for batch in answered.jobs.values())
+    return sum(pricing.of(batch.usage, target) for batch in answered.everyone.values())
 
 
 def all_cloud(answered: AnsweredJobs, pricing: Pricing, opinions: Opinions, named: Target | None) -> AnotherWay:
@@ -100,10 +100,11 @@ def cheapest_good_enough(
     if proven is not None:
         chosen = f"{proven.name}: its judged answers are good enough, and no cheaper model's are"
         return _baseline("cheapest_good_enough", title, chosen, lambda _: proven, answered, pricing, opinions)
+    everyone = answered.everyone
     weak = {each.target.name for each in models if each.good_enough is False}
 
     def trusted(kind: PricedKind) -> Target | None:
-        usage = answered.jobs[kind].usage
+        usage = everyone[kind].usage
         among = (target for target in pricing.clouds(kind) if target.name not in weak)
         return min(among, key=lambda target: pricing.of(usage, target), default=None)
 
@@ -133,12 +134,14 @@ def _baseline(
     opinions: Opinions,
 ) -> AnotherWay:
     cost, targets = 0, Counter[str]()
-    for kind, batch in answered.jobs.items():
+    for kind, batch in answered.everyone.items():
         target = choose(kind)
         if target is None:
             return AnotherWay(name, title, f"no such target for jobs of task {kind.task}", {}, None)
         cost += pricing.of(batch.usage, target)
         targets[target.name] += batch.jobs
-    kept = sum(jobs for target, jobs in answered.kept.items() if target not in targets)
+    # A cached answer may be wrong as often as the one it repeats.
+    again = ((kind.target, batch.jobs) for kind, batch in answered.cached.items())
+    kept = sum(jobs for target, jobs in (*answered.kept.items(), *again) if target not in targets)
     quality = opinions.difference(targets, kept / answered.count if answered.count else 0.0)
     return AnotherWay(name, title, chosen, dict(targets.most_common()), cost, quality)

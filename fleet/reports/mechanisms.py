@@ -10,10 +10,11 @@ from typing import Any
 from fleet.model.attempt import Usage
 from fleet.model.money import NanoUsd
 from fleet.model.target import Target
-from fleet.reports.answered import AnsweredBatch, AnsweredJobs, PricedKind
+from fleet.reports.answered import AnsweredBatch, AnsweredJobs, PricedKind, count_of
 from fleet.reports.pricing import Pricing
 from policies.budget import priced
 from policies.money import cost_of
+from policies.rules.sections import CacheMode
 
 
 class Basis(StrEnum):
@@ -33,7 +34,10 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """A mechanism and what it saved: between `low` and `high`, which are one number unless the basis is RANGE."""
+    """A mechanism and what it saved: between `low` and `high`, which are one number unless the basis is RANGE.
+
+    `jobs` counts those that it decided; None for one that works on calls.
+    """
 
     name: str
     title: str
@@ -42,6 +46,7 @@ class Mechanism:
     high: NanoUsd | None
     without: str
     """The case it is compared with, or why nothing is known."""
+    jobs: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)
@@ -49,8 +54,6 @@ class Mechanism:
 
 
 NOT_BUILT = (
-    ("pattern_answers", "Pattern answers"),
-    ("response_cache", "Response cache"),
     ("trimming", "Trimmed threads and tools"),
     ("batch_files", "Providers' batch files"),
 )
@@ -59,28 +62,63 @@ NOT_BUILT = (
 def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...]:
     """Return every mechanism, left out one at a time. They overlap, so that their savings do not add up."""
     absent = (Mechanism(name, title, Basis.ABSENT, 0, 0, "not in this version") for name, title in NOT_BUILT)
-    found = (_confidence, _own_models, _provider_cache, _service_tiers, _second_looks, _router, _comparisons)
+    found = (
+        _patterns,
+        _exact_cache,
+        _confidence,
+        _own_models,
+        _provider_cache,
+        _service_tiers,
+        _second_looks,
+        _router,
+        _comparisons,
+    )
     return (*(each(answered, pricing) for each in found), *absent)
+
+
+def _patterns(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    if not answered.written and not pricing.rules.patterns.lists:
+        return Mechanism("pattern_answers", "Pattern answers", Basis.ABSENT, 0, 0, "the rules have no list", 0)
+    saved = sum(pricing.of(batch.usage, pricing.ladder(kind)[0]) for kind, batch in answered.written.items())
+    without = "the first target of each job's ladder answers, with the tokens that its request and its answer have"
+    return _estimated("pattern_answers", "Pattern answers", saved, without, count_of(answered.written))
+
+
+def _exact_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    rules = pricing.rules
+    if not answered.cached and all(task.cache is CacheMode.OFF for task in rules.tasks.values()):
+        return Mechanism("exact_cache", "Exact cache", Basis.ABSENT, 0, 0, "switched off in the rules", 0)
+    saved = sum(_asked_again(kind, batch, pricing) for kind, batch in answered.cached.items())
+    without = "the target that gave the answer gives it again, with as many tokens"
+    return _estimated("exact_cache", "Exact cache", saved, without, count_of(answered.cached))
+
+
+def _asked_again(kind: PricedKind, batch: AnsweredBatch, pricing: Pricing) -> NanoUsd:
+    """Return the price at the target that gave the answers; at the first of the ladder if it is gone since."""
+    return pricing.of(batch.usage, pricing.catalogue.get(kind.target) or pricing.ladder(kind)[0])
 
 
 def _confidence(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     straight = sum(pricing.of(batch.usage, pricing.ladder(kind)[-1]) for kind, batch in answered.jobs.items())
     saved = straight - answered.cost.total()
     without = "each job goes straight to the last target of its ladder"
-    return _estimated("confidence", "Keeping confident answers of cheaper targets", saved, without)
+    kept = answered.kept.total()
+    return _estimated("confidence", "Keeping confident answers of cheaper targets", saved, without, kept)
 
 
 def _own_models(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     title = "The fleet's own models"
-    own = [(kind, batch) for kind, batch in answered.jobs.items() if pricing.is_own(kind.target, answered)]
+    own = {kind: batch for kind, batch in answered.jobs.items() if pricing.is_own(kind.target, answered)}
+    jobs = count_of(own)
     spent = sum(cost for target, cost in answered.cost.items() if pricing.is_own(target, answered))
-    if any(not pricing.clouds(kind) for kind, _ in own):
-        return Mechanism("own_models", title, Basis.UNKNOWN, None, None, "some ladders have no cloud target")
+    if any(not pricing.clouds(kind) for kind in own):
+        return Mechanism("own_models", title, Basis.UNKNOWN, None, None, "some ladders have no cloud target", jobs)
     first, last = (
-        sum(pricing.of(batch.usage, pricing.clouds(kind)[end]) for kind, batch in own) - spent for end in (0, -1)
+        sum(pricing.of(batch.usage, pricing.clouds(kind)[end]) for kind, batch in own.items()) - spent
+        for end in (0, -1)
     )
     without = "what they answered is answered by the first, or by the last cloud target of its ladder"
-    return Mechanism("own_models", title, Basis.RANGE, min(first, last), max(first, last), without)
+    return Mechanism("own_models", title, Basis.RANGE, min(first, last), max(first, last), without, jobs)
 
 
 def _provider_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
@@ -121,7 +159,7 @@ def _cloud_calls(answered: AnsweredJobs, pricing: Pricing) -> Iterator[tuple[Tar
 def _second_looks(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     gone_on = sum(_next_price(kind, batch, pricing) for kind, batch in answered.looked.items())
     without = "an answer accepted after a second look goes on to the next target, and no look is paid"
-    return _estimated("second_looks", "Second looks", gone_on - answered.looks, without)
+    return _estimated("second_looks", "Second looks", gone_on - answered.looks, without, count_of(answered.looked))
 
 
 def _next_price(kind: PricedKind, batch: AnsweredBatch, pricing: Pricing) -> NanoUsd:
@@ -142,5 +180,5 @@ def _comparisons(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     return Mechanism("comparisons", "Shadow comparisons", Basis.EXACT, cost, cost, without)
 
 
-def _estimated(name: str, title: str, saved: NanoUsd, without: str) -> Mechanism:
-    return Mechanism(name, title, Basis.ESTIMATE, saved, saved, without)
+def _estimated(name: str, title: str, saved: NanoUsd, without: str, jobs: int) -> Mechanism:
+    return Mechanism(name, title, Basis.ESTIMATE, saved, saved, without, jobs)

@@ -9,7 +9,7 @@ from fleet.model.attempt import Usage
 from fleet.model.errors import ConfigError
 from fleet.model.job import Plan, Tier
 from fleet.model.money import NanoUsd
-from fleet.model.target import FLEET, Target
+from fleet.model.target import FLEET, PATTERN, Target
 from fleet.reports.answered import AnsweredJobs, PricedKind
 from fleet.reports.cost import tier_of_task
 from policies.budget import priced
@@ -42,7 +42,8 @@ class Pricing:
     def ladder(self, kind: PricedKind) -> Ladder:
         """Return the ladder of jobs of this kind; the ledger does not say which requests had images.
 
-        Where the rules leave the tier to each request, it is the weakest with the target that answered on its ladder.
+        Where the rules leave the tier to each request, it is the weakest with the target that answered on its ladder;
+        the weakest of all for a message whose answer is written down.
         """
         routes, plan = self.rules.routes, Plan(kind.plan) if kind.plan in set(Plan) else Plan.PAID
         named = self.rules.tasks.get(kind.task)
@@ -54,7 +55,8 @@ class Pricing:
         if tier is not None:
             return routes.by_tier[tier, plan]
         ladders = [routes.by_tier[each, plan] for each in Tier]
-        return next((each for each in ladders if kind.target in (target.name for target in each)), ladders[-1])
+        known = (each for each in ladders if kind.target in (PATTERN, *(target.name for target in each)))
+        return next(known, ladders[-1])
 
     def clouds(self, kind: PricedKind) -> Ladder:
         return tuple(target for target in self.ladder(kind) if target.is_cloud)

@@ -143,6 +143,11 @@ def _notes(answered: AnsweredJobs, opinions: Opinions, question: Question, has_f
         "The price of the fleet's own targets is imputed by the catalogue for machines that are busy half the time; the"
         " bill for the machines is not in the ledger."
     )
+    if answered.written:
+        yield (
+            "What a model would have taken for an answer that is written down is an estimate, by the characters of the"
+            " request and the answer."
+        )
     yield "Some jobs could not have gone elsewhere: the ledger does not say which may not leave the fleet."
     yield from _counted(answered)
     yield from _quality_notes(opinions, has_feedback)
@@ -152,6 +157,7 @@ def _counted(answered: AnsweredJobs) -> Iterator[str]:
     for count, what in (
         (answered.unanswered, "ended without an answer: their calls are in the fleet's cost and in no other"),
         (answered.own_key, "ran on their tenants' own keys: they are in no figure"),
+        (answered.untold, "were answered without a call, by an unknown number of tokens: they are in no figure"),
         (answered.unseen, "had their answer on a day that was not read: they are in no other figure than the fleet's"),
     ):
         if count:

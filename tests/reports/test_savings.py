@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from accounts import ALL, Accounts, JobOf, call, catalogue_file, failed, job_id_of, nano, rules_in
+from accounts import ALL, Accounts, JobOf, again, call, catalogue_file, failed, job_id_of, nano, rules_in, written
 
 from fleet.model.attempt import Usage
 from fleet.model.calibration import Probe
@@ -184,11 +184,77 @@ def test_a_cheaper_tier_of_service_saved_the_difference_to_the_usual_one(account
     assert saved(report, "service_tiers") == (Basis.UNKNOWN, None, None)
 
 
-@pytest.mark.parametrize("name", ["pattern_answers", "response_cache", "trimming", "batch_files"])
-def test_what_this_version_does_not_have_saved_nothing_and_is_said_to_be_absent(
+@pytest.mark.parametrize("name", ["pattern_answers", "exact_cache", "trimming", "batch_files"])
+def test_what_is_not_there_or_switched_off_saved_nothing_and_is_said_to_be_absent(
     week: Accounts, rules: Rules, name: str
 ) -> None:
     assert saved(report_of(week, rules), name) == (Basis.ABSENT, 0, 0)
+
+
+@pytest.fixture(params=[False, True], ids=["live", "archived"])
+def known(request: pytest.FixtureRequest, accounts: Accounts) -> Accounts:
+    """Four jobs: a call, its answer given twice again, and an answer that is written down."""
+    chat = JobOf(task="chat")
+    accounts.book(0, SIMPLE.lines(1, call("small", Usage(1000, 100))))
+    accounts.book(0, SIMPLE.lines(2, again("small", Usage(1000, 100)), reason=Reason.CACHED))
+    accounts.book(0, COMPLEX.lines(3, again("mini", Usage(3000, 300)), reason=Reason.CACHED))
+    accounts.book(0, chat.lines(4, written(Usage(10, 5)), reason=Reason.PATTERN))
+    if request.param:
+        accounts.book(1, SIMPLE.lines(5, status=Status.EXPIRED, reason=Reason.DEADLINE_PASSED))
+        accounts.archive()
+        accounts.forget()
+    return accounts
+
+
+def test_another_way_answers_what_was_answered_without_a_call_as_well(known: Accounts, rules: Rules) -> None:
+    report = report_of(known, rules)
+    tokens = ((1000, 100), (1000, 100), (3000, 300), (10, 5))
+    assert (report.jobs, report.spent.total) == (4, nano("small", 1000, 100))
+    found = baseline(report, "all_cloud")
+    assert (found.cost, dict(found.targets)) == (sum(nano("big", *each) for each in tokens), {"big": 4})
+    assert baseline(report, "all_large").cost == sum(nano("large", *each) for each in tokens)
+
+
+def test_the_cache_saved_the_same_calls_again_and_patterns_a_call_of_the_first_target(
+    known: Accounts, rules: Rules
+) -> None:
+    report = report_of(known, rules)
+    again_cost = nano("small", 1000, 100) + nano("mini", 3000, 300)
+    assert saved(report, "exact_cache") == (Basis.ESTIMATE, again_cost, again_cost)
+    first = nano("small", 10, 5)
+    assert saved(report, "pattern_answers") == (Basis.ESTIMATE, first, first)
+    straight = nano("big", 1000, 100) - report.spent.total
+    assert saved(report, "confidence") == (Basis.ESTIMATE, straight, straight)
+    counts = {each.name: each.jobs for each in report.mechanisms}
+    assert (counts["exact_cache"], counts["pattern_answers"], counts["confidence"], counts["own_models"]) == (
+        2,
+        1,
+        1,
+        1,
+    )
+    assert counts["provider_cache"] is None
+    assert any("written down is an estimate" in note for note in report.notes)
+
+
+def test_the_cache_of_a_target_that_is_gone_saved_a_call_of_the_first_one(accounts: Accounts, rules: Rules) -> None:
+    accounts.book(0, SIMPLE.lines(1, again("gone", Usage(1000, 100)), reason=Reason.CACHED))
+    first = nano("small", 1000, 100)
+    assert saved(report_of(accounts, rules), "exact_cache") == (Basis.ESTIMATE, first, first)
+
+
+def test_an_answer_without_a_call_whose_tokens_nobody_told_is_in_no_figure(accounts: Accounts, rules: Rules) -> None:
+    accounts.book(0, SIMPLE.lines(1, written(None), reason=Reason.PATTERN))
+    report = report_of(accounts, rules)
+    assert report.jobs == 0
+    assert any(note.startswith("1 jobs were answered without a call") for note in report.notes)
+
+
+def test_a_cached_answer_counts_as_one_that_may_be_worse(accounts: Accounts, rules: Rules) -> None:
+    compared(accounts, 1)
+    accounts.book(0, SIMPLE.lines(2, again("small"), reason=Reason.CACHED))
+    found = baseline(report_of(accounts, rules, [said(1, Verdict.GOOD)]), "all_large").quality
+    assert found is not None
+    assert found.kept == 1.0
 
 
 def test_jobs_without_an_answer_are_in_the_fleet_s_cost_alone(accounts: Accounts, rules: Rules) -> None:

@@ -15,7 +15,7 @@ from fleet.reports.mechanisms import Basis, Mechanism
 from fleet.reports.savings import SavingsReport
 
 BASELINES = ("the same jobs", "targets", "cost", "saved", "share")
-MECHANISMS = ("left out alone", "how it is known", "saved")
+MECHANISMS = ("left out alone", "how it is known", "jobs", "saved")
 MODELS = ("all at one cloud model", "judged good", "good enough", "cost")
 
 
@@ -59,7 +59,8 @@ def _mechanism(found: Mechanism) -> tuple[str, ...]:
     is_range = found.low != found.high
     saved = f"{shown(found.low)} to {shown(found.high)}" if is_range else shown(found.low)
     known = f"{found.basis}: {found.without}" if found.basis is Basis.UNKNOWN else str(found.basis)
-    return found.title, known, "-" if found.basis is Basis.ABSENT else saved
+    jobs = "-" if found.jobs is None else f"{found.jobs:,}"
+    return found.title, known, jobs, "-" if found.basis is Basis.ABSENT else saved
 
 
 def _model(found: CloudModel) -> tuple[str, ...]:
@@ -74,19 +75,23 @@ def _percent(share: float | None) -> str:
 
 def csv_lines(report: SavingsReport) -> str:
     """Return a line for each figure: what it is, how it is known, and US dollars from low to high."""
-    heads = ("section", "name", "basis", "cost_usd", "saved_low_usd", "saved_high_usd", "detail")
+    heads = ("section", "name", "basis", "cost_usd", "saved_low_usd", "saved_high_usd", "detail", "jobs")
     spent = report.spent
     parts = ("total", "paid", "own", "comparisons", "second_looks", "failed")
     rows: list[tuple[str | None, ...]] = [
-        ("spent", part, "exact", _usd(getattr(spent, part)), None, None, None) for part in parts
+        ("spent", part, "exact", _usd(getattr(spent, part)), None, None, None, None) for part in parts
     ]
     for baseline in report.baselines:
         saved = _usd(baseline.as_json(spent.total)["saved_nano_usd"])
-        rows.append(("baseline", baseline.name, "estimate", _usd(baseline.cost), saved, saved, baseline.chosen))
+        rows.append(("baseline", baseline.name, "estimate", _usd(baseline.cost), saved, saved, baseline.chosen, None))
     for each in report.mechanisms:
-        rows.append(("mechanism", each.name, str(each.basis), None, _usd(each.low), _usd(each.high), each.without))
+        jobs = None if each.jobs is None else str(each.jobs)
+        span = _usd(each.low), _usd(each.high)
+        rows.append(("mechanism", each.name, str(each.basis), None, *span, each.without, jobs))
     for model in report.models:
-        rows.append(("cloud_model", model.target.name, "estimate", _usd(model.cost), None, None, model.target.model))
+        rows.append(
+            ("cloud_model", model.target.name, "estimate", _usd(model.cost), None, None, model.target.model, None)
+        )
     return csv_of(heads, rows)
 
 

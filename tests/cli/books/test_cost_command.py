@@ -120,6 +120,7 @@ def test_savings_are_one_json_object(ledger: Accounts, invoke_json: InvokeJson) 
     assert found["spent"]["total_nano_usd"] == TOTAL
     assert found["prices_as_of"] == "2026-11"
     assert found["baselines"][0]["targets"] == {"big": 3}
+    assert {each["name"]: each["jobs"] for each in found["mechanisms"]}["confidence"] == 3
 
 
 def test_savings_are_tables_for_people(ledger: Accounts, invoke: Invoke) -> None:
@@ -134,6 +135,8 @@ def test_savings_as_csv_have_a_line_for_each_figure(ledger: Accounts, invoke: In
     by_name = {(row["section"], row["name"]): row for row in rows}
     assert round(float(by_name["spent", "total"]["cost_usd"]) * 1e9) == TOTAL
     assert float(by_name["mechanism", "comparisons"]["saved_low_usd"]) == 0.0
+    counts = {name: row["jobs"] for (section, name), row in by_name.items() if section == "mechanism"}
+    assert (counts["exact_cache"], counts["own_models"], counts["comparisons"]) == ("0", "2", "")
     assert {row["section"] for row in rows} == {"spent", "baseline", "mechanism", "cloud_model"}
 
 
