@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from fleet.cli.jobs import stored_result
+from fleet.cli.jobs import origin_of, stored_result
 from fleet.cli.output import Output
 from fleet.model.attempt import Answer, Attempt, Failure, Judged, Usage
 from fleet.model.reason import MEANINGS
@@ -28,7 +28,7 @@ async def explain(settings: Settings, output: Output, job_id: str) -> None:
     output.object(explanation(found))
     output.say(f"{found.job_id}  {found.task or ''}")
     for attempt in found.attempts:
-        output.show("", _title(attempt), _facts(attempt))
+        output.show("", _title(attempt), _facts(attempt, found.job_id))
     output.show("", _end(found))
 
 
@@ -49,7 +49,7 @@ def explanation(result: Result) -> dict[str, Any]:
 
 
 def _decision(attempt: Attempt) -> dict[str, Any]:
-    from queues.wire.attempt import features_record, judged_record
+    from queues.wire.attempt import cached_record, features_record, judged_record
 
     answer = attempt.outcome if isinstance(attempt.outcome, Answer) else None
     return {
@@ -64,6 +64,7 @@ def _decision(attempt: Attempt) -> dict[str, Any]:
         "probe": attempt.probe,
         "repeated": attempt.repeated,
         **{count.name: answer and getattr(answer.usage, count.name) for count in fields(Usage)},
+        "cached": cached_record(attempt.cached),
         "failure": attempt.outcome.kind.value if isinstance(attempt.outcome, Failure) else None,
         "cost_usd": attempt.cost_usd,
         "seconds": round(attempt.ended_at - attempt.started_at, 6),
@@ -78,9 +79,12 @@ def _title(attempt: Attempt) -> str:
     return f"{attempt.number}. {attempt.target}{look}: {attempt.reason}, {MEANINGS[attempt.reason]}"
 
 
-def _facts(attempt: Attempt) -> Table:
+def _facts(attempt: Attempt, job_id: str) -> Table:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(width=12, justify="right", style="dim")
+    if (origin := origin_of(attempt, job_id)) is not None:
+        facts.add_row("answer", origin)
+        return facts
     match attempt.outcome:
         case Failure() as failure:
             facts.add_row("failed", f"{failure.kind}: {failure.detail}")

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from fleet.cli.connection import open_client
-from fleet.cli.output import Output
+from fleet.cli.output import Output, duration
 from fleet.model.attempt import Attempt, Failure
 from fleet.model.errors import FleetError, InvalidJob
 from fleet.model.feedback import Verdict
 from fleet.model.result import Problem, Result
+from fleet.model.target import PATTERN
 from fleet.reports.dollars import price
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def show_result(result: Result, output: Output, is_duplicate: bool = False) -> N
     facts.add_row("job", result.job_id)
     facts.add_row("status", f"{result.status} ({result.reason})")
     facts.add_row("path", path_of(result))
+    for told in filter(None, (origin_of(attempt, result.job_id) for attempt in result.attempts)):
+        facts.add_row("answer", told)
     facts.add_row("cost", price(result.cost_usd))
     output.show("", facts)
 
@@ -175,6 +178,17 @@ def _told(problem: Problem) -> str:
 def path_of(result: Result) -> str:
     """Return the way through the ladder, such as `llama-8b (0.41) → llama-70b (0.97)`."""
     return " → ".join(_step(attempt) for attempt in result.attempts) or "no model was run"
+
+
+def origin_of(attempt: Attempt, job_id: str) -> str | None:
+    """Return whose answer an attempt without a call gave, how old it was, and how to get rid of it."""
+    if (cached := attempt.cached) is not None:
+        age = duration(max(0.0, attempt.started_at - cached.answered_at))
+        rid = f"`fleet feedback {job_id} bad` has the next such job ask a model"
+        return f"{cached.target} gave it to {cached.job_id}, {age} before; {rid}"
+    if attempt.target == PATTERN:
+        return "it is written down in the rules, under `patterns`: without it there, restarted dispatchers ask a model"
+    return None
 
 
 def _step(attempt: Attempt) -> str:

@@ -196,3 +196,10 @@ def _copies(descriptors: tuple[int, int]) -> Iterator[tuple[IO[str], IO[str]]]:
     stdout, stderr = map(os.dup, descriptors)
     with os.fdopen(stdout, "w") as copy_of_stdout, os.fdopen(stderr, "w") as copy_of_stderr:
         yield copy_of_stdout, copy_of_stderr
+
+
+def duration(seconds: float) -> str:
+    """Return a time such as `45 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

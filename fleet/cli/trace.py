@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleet.cli.connection import opened
-from fleet.cli.output import Output
+from fleet.cli.output import Output, duration
 from fleet.model.errors import FleetError, LedgerUnavailable
 from fleet.model.span import Span, Step
 from fleet.reports.dollars import price
@@ -138,10 +138,21 @@ def _told(span: Span) -> str:
             return f"micro-batch {said['batch']} of {said['batch_size']}" if "batch" in said else ""
         case Step.CALL:
             return _called(span)
+        case Step.KNOWN_ANSWER:
+            return _known(span)
         case Step.RESULT:
             return f"{said['status']} ({said['reason']})"
         case _:
             return ""
+
+
+def _known(span: Span) -> str:
+    said = span.attributes
+    told = f"{said['attempt']}. {said['target']} ({said['reason']})"
+    if "cached_job_id" not in said:
+        return told
+    age = duration(float(said["cached_seconds"]))
+    return f"{told}, the answer of {said['cached_target']} to {said['cached_job_id']}, {age} old"
 
 
 def _called(span: Span) -> str:

@@ -20,6 +20,7 @@ from fleet.model.calibration import Calibration, CalibrationKey, Threshold, Thre
 from fleet.model.delivery import WorkOf
 from fleet.model.job import Lane
 from fleet.model.result import Kept, LedgerEntry, Status
+from fleet.model.target import WITHOUT_CALL
 
 ANSWERED = frozenset({Status.SUCCEEDED.value, Status.BEST_EFFORT.value})
 
@@ -191,7 +192,8 @@ def job(entries: Sequence[LedgerEntry]) -> dict[str, Any]:
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    judged, outcome = attempt.judged, attempt.outcome
+    judged, outcome, cached = attempt.judged, attempt.outcome, attempt.cached
+    has_called = attempt.target not in WITHOUT_CALL
     threshold = judged.threshold if judged and math.isfinite(judged.threshold) else None
     failure = outcome if isinstance(outcome, Failure) else None
     return {
@@ -210,8 +212,10 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "marks": _marks(attempt),
         "cost_usd": attempt.cost_usd,
         "seconds": attempt.ended_at - attempt.started_at,
-        "tokens": _tokens(outcome) if isinstance(outcome, Answer) else None,
-        "model": outcome.model if isinstance(outcome, Answer) else None,
+        "cached": cached,
+        "cached_seconds": cached and max(0.0, attempt.started_at - cached.answered_at),
+        "tokens": _tokens(outcome) if isinstance(outcome, Answer) and has_called else None,
+        "model": outcome.model if isinstance(outcome, Answer) and has_called else None,
         "region": attempt.region,
         "repeated": attempt.repeated,
     }

@@ -28,6 +28,7 @@ class Step(StrEnum):
     ESCALATE = "escalate"
     SLOT_WAIT = "slot_wait"
     CALL = "call"
+    KNOWN_ANSWER = "known_answer"
     ENGINE_QUEUE = "engine.queue"
     ENGINE_PREFILL = "engine.prefill"
     ENGINE_DECODE = "engine.decode"

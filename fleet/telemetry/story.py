@@ -14,6 +14,7 @@ from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, Hop, Usag
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
 from fleet.model.span import AttributeValue, Link, Span, SpanIds, Step, publisher_of, trace_id_of
+from fleet.model.target import WITHOUT_CALL
 
 ERRORS = (Status.FAILED, Status.EXPIRED)
 """The ends of a job that make its first span an error."""
@@ -173,9 +174,20 @@ def _of_attempt(trace: _Trace, line: LedgerEntry, attempt: Attempt, intake: Hop 
             yield trace.span(Step.QUEUE_WAIT, hop.stored_at, taken_at, words, line.line)
         words = {"target": attempt.target, "batch": hop.batch, "batch_size": hop.batch_size or None}
         yield trace.span(Step.SLOT_WAIT, taken_at, attempt.started_at, words, line.line)
+    if attempt.target in WITHOUT_CALL:
+        yield _known_answer(trace, line, attempt)
+        return
     yield _call(trace, line, attempt)
     if isinstance(attempt.outcome, Answer) and attempt.outcome.engine is not None:
         yield from _of_engine(trace, line.line, attempt, attempt.outcome.engine)
+
+
+def _known_answer(trace: _Trace, line: LedgerEntry, attempt: Attempt) -> Span:
+    words: Words = _choice(attempt)
+    if (cached := attempt.cached) is not None:
+        age = max(0.0, attempt.started_at - cached.answered_at)
+        words = {**words, "cached_job_id": cached.job_id, "cached_target": cached.target, "cached_seconds": age}
+    return trace.span(Step.KNOWN_ANSWER, attempt.started_at, attempt.ended_at, words, line.line)
 
 
 def _call(trace: _Trace, line: LedgerEntry, attempt: Attempt) -> Span:

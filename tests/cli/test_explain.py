@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 from memory_fleet import attempt, failed, succeeded
 
-from fleet.model.attempt import Failure, FailureKind, Features, Judged, Usage
+from fleet.model.attempt import Answer, Attempt, Cached, Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import MEANINGS, Reason
 
 FEATURES = Features(sum=-0.6, mean=-0.2, min=-0.5, q10=-0.4, q25=-0.3, count=3, margin=1.5, entropy=0.7)
 JOB = "job-0123456789abcdef"
+NOW = 1_795_175_686.0
 
 
 def answered(number, target, text, confidence, reason=Reason.ROUTED, **judged):
@@ -85,6 +86,36 @@ def test_the_score_of_an_unfamiliar_answer_is_shown_as_one_that_was_not_used(exp
     text, _ = explained(answer)
     assert "0.8262, not used: unfamiliar, always escalates" in text and "< any" not in text
     assert "0.8000 ≥ 0.7500" in text
+
+
+def cached(job):
+    source = Cached("job-of-before-0123", "llama-8b", NOW - 7200, Usage(40, 2))
+    answer = Answer({"role": "assistant", "content": "yes"}, "stop", Usage(), "m")
+    return succeeded(job, "yes", attempts=(Attempt(1, "exact", Reason.CACHED, NOW, NOW, answer, cached=source),))
+
+
+def written(job):
+    answer = Answer({"role": "assistant", "content": "Hello!"}, "stop", Usage(), "pattern")
+    return succeeded(job, "Hello!", attempts=(Attempt(1, "pattern", Reason.PATTERN, NOW, NOW, answer),))
+
+
+ORIGINS = {
+    cached: (
+        f"llama-8b gave it to job-of-before-0123, 2.0 h before; `fleet feedback {JOB} bad` has the next such job ask a"
+        " model"
+    ),
+    written: "it is written down in the rules, under `patterns`: without it there, restarted dispatchers ask a model",
+}
+
+
+@pytest.mark.parametrize("answer", ORIGINS)
+def test_an_answer_without_a_call_says_whose_it_is_how_old_and_how_to_get_rid_of_it(explained, invoke, answer):
+    text, decisions = explained(answer)
+    shown = " ".join(text.split())
+    assert ORIGINS[answer] in shown and "features" not in shown
+    assert ORIGINS[answer] in " ".join(invoke("result", JOB).stdout.split())
+    [made] = decisions["decisions"]
+    assert (made["cached"] and made["cached"]["job_id"]) == ("job-of-before-0123" if answer is cached else None)
 
 
 def test_a_job_without_an_answer_says_why(explained):

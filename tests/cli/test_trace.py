@@ -12,7 +12,7 @@ from otlp_sink import OtlpSink
 
 from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.store import LedgerStore
-from fleet.model.attempt import Answer, Attempt, EngineTimes, Hop, Judged, Usage
+from fleet.model.attempt import Answer, Attempt, Cached, EngineTimes, Hop, Judged, Usage
 from fleet.model.calibration import OutputKind
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -100,6 +100,16 @@ def test_the_tree_of_an_escalated_job_is_printed(invoke, told):
     assert "llama-8b → llama-70b: low_confidence" in lines[10]
     assert "micro-batch 00000000000000aa of 8" in lines[5]
     assert "work.llama-8b.bulk.demo, delivery 2" in lines[4]
+
+
+def test_a_cached_answer_is_told_with_its_source_and_its_age_and_no_tokens(invoke, told):
+    cached = Cached("job-of-before-0123", "llama-8b", 102.0 - 7200, Usage(40, 12))
+    answer = Answer({}, "stop", Usage(), "m")
+    known = Attempt(1, "exact", Reason.CACHED, 102.0, 102.0, answer, cached=cached)
+    told(replace(END, reason=Reason.CACHED, attempt=known))
+    shown = invoke("trace", JOB).stdout
+    assert "1. exact (cached), the answer of llama-8b to job-of-before-0123, 2.0 h old" in shown
+    assert "tokens" not in shown
 
 
 def test_a_program_gets_the_spans_with_their_ids_and_the_names_of_the_conventions(invoke_json, told):

@@ -11,13 +11,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from console_fleet import ESCALATED, FAILED, ConsoleFleet, calm_night
+from console_fleet import ESCALATED, FAILED, ConsoleFleet, books_of, calm_night
+from ledger_lines import NOON, attempt, entry
 from starlette.testclient import TestClient
 
 from fleet.console.pages import JOBS_PER_PAGE, NAVIGATION, PAGES
 from fleet.console.present import over_days
 from fleet.console.sources import DaySums
 from fleet.ledger.reading import Sums
+from fleet.model.attempt import Answer, Cached, Usage
 from fleet.model.errors import LedgerUnavailable, QueueUnavailable
 
 Open = Callable[..., TestClient]
@@ -164,6 +166,16 @@ def test_a_jobs_path_shows_confidence_against_threshold_price_and_reason(opened:
     assert "low confidence : the answer before was not trusted" in tries[1]
     assert "0.951" in tries[2] and "$0.0021" in tries[2] and "412 in (128 cached), 57 out" in tries[2]
     assert "succeeded" in text(html) and "$0.0022" in text(html)
+
+
+def test_a_cached_job_says_whose_answer_it_got_and_no_tokens(opened: Open, night: ConsoleFleet, tmp_path: Path) -> None:
+    cached = Cached("job-of-before-0123", "llama-8b", NOON - 7200, Usage(40, 2))
+    known = replace(attempt(target="exact", outcome=Answer({}, "stop", Usage(), "m")), cached=cached)
+    night.books = books_of(tmp_path / "cached", [entry(tried=known)])
+    html = opened(night).get("/jobs/acme/job-000000000001").text
+    path = text(re.findall(r'<ol class="path">.*?</ol>', html, re.S)[0])
+    assert "llama-8b gave it to job-of-before-0123 2 h 0 min before" in path
+    assert "Tokens" not in path
 
 
 def test_a_job_that_failed_says_at_whom_and_why(opened: Open, night: ConsoleFleet) -> None:

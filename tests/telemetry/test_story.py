@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, FailureKind, Hop, Judged, Usage
+from fleet.model.attempt import Answer, Attempt, Cached, EngineTimes, Failure, FailureKind, Hop, Judged, Usage
 from fleet.model.calibration import OutputKind
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -88,6 +88,19 @@ def test_a_job_has_a_span_for_each_of_its_steps_with_the_times_of_its_lines():
         (Step.CALL, "chat gpt-4o-2024", 105.0, 106.0),
         (Step.RESULT, "send results.{tenant}.{id}", 106.0, 106.0),
     ]
+
+
+@pytest.mark.parametrize("cached", [None, Cached("job-of-before-0123", "llama-8b", 40.0, Usage(40, 2))])
+def test_an_answer_without_a_call_has_no_span_of_a_call(cached):
+    answer = Answer({}, "stop", Usage(), "m")
+    known = Attempt(1, "exact" if cached else "pattern", Reason.CACHED, 100.5, 100.5, answer, cached=cached)
+    spans = spans_of([line(known, 100.5, Status.SUCCEEDED, Reason.CACHED)])
+    assert [span.name for span in spans[3:]] == ["fleet.known_answer", "send results.{tenant}.{id}"]
+    told = spans[3].attributes
+    assert (told.get("cached_job_id"), told.get("cached_target"), told.get("cached_seconds")) == (
+        ("job-of-before-0123", "llama-8b", 60.5) if cached else (None, None, None)
+    )
+    assert not {"call", "provider", "input_tokens"} & set(told)
 
 
 def test_every_span_hangs_below_the_job_and_the_job_below_its_publisher():

@@ -13,8 +13,8 @@ from rich.table import Table
 from fleet.bulk.reading.checking import ValidationReport
 from fleet.bulk.reading.sources import open_source
 from fleet.cli.bulk.submit import BulkOrder, checking, is_runnable, refuse, show_problems
-from fleet.cli.bulk.views import NANO, duration
-from fleet.cli.output import Output
+from fleet.cli.bulk.views import NANO
+from fleet.cli.output import Output, duration
 from fleet.lab.simulation.beliefs import AssumedBelief, Belief, RecordedBelief
 from fleet.lab.simulation.forecast import Forecast, RowSampler, SampledRow, forecast
 from fleet.lab.simulation.workload.files import load_scenario

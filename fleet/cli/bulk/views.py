@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fleet.bulk.pace import Outlook
 from fleet.bulk.reading.checking import described
+from fleet.cli.output import duration
 from fleet.model.batch import BUDGET_SPENT, Batch, LineProblem
 
 MOST_SHOWN = 10
@@ -110,10 +111,3 @@ def outlook(expected: Outlook | None, split: Mapping[str, float]) -> str:
     who = ", ".join(f"{name} {share:.0%}" for name, share in sorted(split.items(), key=lambda each: -each[1]))
     told = f"{expected.rows_per_second:,.0f}/s, {early} to {late} left, ${expected.cost_usd:.2f} in all"
     return f"{told}; {who}" if who else told
-
-
-def duration(seconds: float) -> str:
-    """Return a time such as `45 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
