@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fleet.background import Background, Caller
 from fleet.bulk.inbox import Inbox
-from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Outcome, Usage
+from fleet.model.attempt import Answer, Attempt, Cached, Failure, FailureKind, Features, Outcome, Usage
 from fleet.model.calibration import Probe
 from fleet.model.errors import (
     ConfigError,
@@ -34,6 +34,7 @@ from fleet.model.errors import (
     LoginRefused,
     QueueRefused,
     QueueUnavailable,
+    Unreachable,
 )
 from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import JOB_ID, ChatRequest, JobOptions, Lane, Plan, Tier
@@ -48,6 +49,7 @@ __all__ = [
     "ANONYMOUS",
     "Answer",
     "Attempt",
+    "Cached",
     "ChatRequest",
     "ConfigError",
     "Credentials",
@@ -75,6 +77,7 @@ __all__ = [
     "Submission",
     "SyncFleetClient",
     "Tier",
+    "Unreachable",
     "Usage",
     "Verdict",
     "submission",

@@ -20,7 +20,7 @@ from queues.server.config import ClusterLayout, Tls, files_of, servers_at
 
 
 def test_every_file_is_applied():
-    applied = {*FILES, *files(FOLDER / "aws"), *files(FOLDER / "monitoring")}
+    applied = {*FILES, *files(FOLDER / "aws"), *files(FOLDER / "monitoring"), *files(FOLDER / "client")}
     there = {path for path in FOLDER.rglob("*.yaml") if path.name != "kustomization.yaml"}
     assert there - applied == {FOLDER / "common" / name for name in ("pods.yaml", "nightly.yaml")}
 
