@@ -87,6 +87,9 @@ def test_the_page_says_what_the_report_says(week: Accounts, rules: Rules) -> Non
     for note in report.notes:
         assert note in text
     assert "2026-11" in text
+    words = " ".join(text.split())
+    for each in report.mechanisms:
+        assert f"{each.title} {'-' if each.jobs is None else each.jobs} " in words
 
 
 def test_the_page_names_no_tenant_but_the_one_it_is_about(week: Accounts, rules: Rules) -> None:

@@ -197,7 +197,7 @@ def known(request: pytest.FixtureRequest, accounts: Accounts) -> Accounts:
     chat = JobOf(task="chat")
     accounts.book(0, SIMPLE.lines(1, call("small", Usage(1000, 100))))
     accounts.book(0, SIMPLE.lines(2, again("small", Usage(1000, 100)), reason=Reason.CACHED))
-    accounts.book(0, COMPLEX.lines(3, again("mini", Usage(3000, 300)), reason=Reason.CACHED))
+    accounts.book(0, COMPLEX.lines(3, again("big", Usage(3000, 300)), reason=Reason.CACHED))
     accounts.book(0, chat.lines(4, written(Usage(10, 5)), reason=Reason.PATTERN))
     if request.param:
         accounts.book(1, SIMPLE.lines(5, status=Status.EXPIRED, reason=Reason.DEADLINE_PASSED))
@@ -219,7 +219,7 @@ def test_the_cache_saved_the_same_calls_again_and_patterns_a_call_of_the_first_t
     known: Accounts, rules: Rules
 ) -> None:
     report = report_of(known, rules)
-    again_cost = nano("small", 1000, 100) + nano("mini", 3000, 300)
+    again_cost = nano("small", 1000, 100) + nano("big", 3000, 300)
     assert saved(report, "exact_cache") == (Basis.ESTIMATE, again_cost, again_cost)
     first = nano("small", 10, 5)
     assert saved(report, "pattern_answers") == (Basis.ESTIMATE, first, first)
