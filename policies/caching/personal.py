@@ -10,35 +10,33 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-_EMAIL: Final = re.compile(r"[\w.+-]@[\w-]+\.\w")
+# A pattern that begins with a set of characters is searched for thirty times as fast as one that begins with a
+# condition or a choice. So what may not stand before the first character is said after it.
 
-_DIGIT: Final = re.compile(r"\d")
+_EMAIL: Final = re.compile(r"@(?<=[\w.+-]@)[\w-]+\.\w")
 
-_WITH_DIGITS: Final = re.compile(
-    r"(?<!\w)\+?\d[\d ()/.-]{7,}\d"  # phone, date with a time, long number
-    r"|(?<!\w)\d{4}-\d{2}-\d{2}(?!\w)|(?<!\w)\d{1,2}[./]\d{1,2}[./]\d{2,4}(?!\w)"  # a day, such as that of a birth
-    r"|(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}"  # IBAN
-    r"|(?<!\w)\d{3}-\d{2}-\d{4}(?!\w)"  # US social security number
-    r"|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"  # IPv4
+_NUMBER: Final = re.compile(
+    r"\d(?<!\w\d)(?:"
+    r"[\d ()/.-]{7,}\d"  # phone, date with a time, long number
+    r"|\d{3}-\d{2}-\d{2}(?!\w)|\d?[./]\d{1,2}[./]\d{2,4}(?!\w)"  # a day, such as that of a birth
+    r"|\d{2}-\d{2}-\d{4}(?!\w)"  # US social security number
+    r")"
 )
 
-_IPV6: Final = re.compile(r"(?<!\w)[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){3,7}(?!\w)")
+_IPV4: Final = re.compile(r"\d(?<![\d.]\d)\d{0,2}(?:\.\d{1,3}){3}(?![\d.])")
 
-_SECRET: Final = re.compile(r"(?<!\w)(?:sk|pk|ghp|xox[a-z]|AKIA)[-_A-Za-z0-9]{12,}")
+_IBAN: Final = re.compile(r"[A-Z](?<!\w[A-Z])[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}")
+
+_IPV6: Final = re.compile(r"[0-9A-Fa-f](?<!\w[0-9A-Fa-f])[0-9A-Fa-f]{0,3}(?::[0-9A-Fa-f]{0,4}){3,7}(?!\w)")
+
+_SECRET: Final = re.compile(r"[spgxA](?<!\w[spgxA])(?:(?<=[sp])k|(?<=g)hp|(?<=x)ox[a-z]|(?<=A)KIA)[-_A-Za-z0-9]{12,}")
+
+_SHAPES: Final = (_EMAIL, _NUMBER, _IPV4, _IBAN, _IPV6, _SECRET)
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
 def is_personal(texts: Iterable[str], words: frozenset[str]) -> bool:
     """Return whether one of the texts holds something of a personal shape, or one of the `words` (lower case)."""
-    return any(_has_shape(text) or not words.isdisjoint(_WORD.findall(text.lower())) for text in texts)
-
-
-def _has_shape(text: str) -> bool:
-    """Return whether something in the text has such a shape; one is looked for only where its signs are."""
-    return (
-        ("@" in text and _EMAIL.search(text) is not None)
-        or (_DIGIT.search(text) is not None and _WITH_DIGITS.search(text) is not None)
-        or (text.count(":") >= 3 and _IPV6.search(text) is not None)
-        or _SECRET.search(text) is not None
-    )
+    text = "\n".join(texts)  # no shape goes on beyond a line
+    return any(shape.search(text) for shape in _SHAPES) or not words.isdisjoint(_WORD.findall(text.lower()))
