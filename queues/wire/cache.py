@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_core import to_json
 
 from fleet.model.cache_entry import CacheEntry, CacheKey
-from queues.wire.attempt import UsageRecord, read_usage, usage_record
+from queues.wire.attempt import MessageRecord, UsageRecord, read_usage, usage_record
 from queues.wire.letters import Message
 from queues.wire.record import JobId, TenantName, Version, Written, read, writer
 from queues.wire.subjects import MSG_TTL, ROLLUP, cache_subject
@@ -34,7 +34,7 @@ class CacheEntryRecord(Written):
     target: str
     answered_at: float
     expires_at: float
-    message: dict[str, Any]
+    message: MessageRecord
     finish_reason: str
     model: str
     usage: UsageRecord
