@@ -90,14 +90,14 @@ class Decider:
         job = inflight.job
         if (key := key_of(job, self._rules)) is None:
             return
+        if self._answers.land((job.tenant, key), inflight.call_id):
+            self._state.announce()
         if isinstance(action, Finish):
             entry = entry_of(job, key, action, inflight.attempts, now, self._rules)
             if entry is None:
                 self._answers.not_kept((job.tenant, key))
             else:
                 self._answers.keep(entry)
-        if self._answers.land((job.tenant, key), inflight.call_id):
-            self._state.announce()
 
     def broken(self, inflight: InFlightJob, error: BaseException, now: float) -> Transition:
         """Return the transition of a job that hit a bug of ours."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from patience import eventually
 
 from fleet.model.attempt import Failure, FailureKind, Usage
 from fleet.model.errors import QueueUnavailable
@@ -170,3 +171,27 @@ async def test_answers_that_cannot_be_kept_are_waited_for_once_and_then_asked_fo
     assert {result.target for result in results} == {"llama-8b"}
     sizes = [len(batch) for batch in backend.batches]
     assert sizes[0] == 1 and sum(sizes) == 5 and len(sizes) < 5
+
+
+class AwayAtFirst(MemoryCache):
+    def __init__(self):
+        super().__init__()
+        self.drops = 0
+
+    async def drop(self, keys):
+        self.drops += 1
+        if self.drops == 1:
+            raise QueueUnavailable("the broker is away")
+        await super().drop(keys)
+
+
+async def test_what_is_to_be_dropped_while_the_broker_is_away_is_dropped_when_it_is_back(cached, sure):
+    store = cached.cache = AwayAtFirst()
+    cached.backend("llama-8b", sure)
+    async with cached.running():
+        first = await submit(cached, 1)
+        await cached.result(first)
+        await eventually(store.read_all)
+        store.disown("acme", {first})
+        await eventually(lambda: store.drops > 1)
+        assert not await store.read_all()

