@@ -53,6 +53,7 @@ from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.cache import JetStreamCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
@@ -205,14 +206,17 @@ async def dispatching(
     tracer: Tracer | None = None,
     counted: bool = False,
     others: Mapping[str, Backend] | None = None,
+    cached: bool = False,
 ) -> AsyncIterator[None]:
-    """Run a dispatcher with this backend for the small model, and perhaps with `others`."""
+    """Run a dispatcher with this backend for the small model, and perhaps with `others` and the cache of answers."""
     connection = await connect(url)
     queue = JetStreamQueue(connection)
     spend = CellSpendBook(JetStreamCells(connection), SystemClock(), rules.money.open_seconds)
     learned = Learned(JetStreamCalibrations(connection))
     backends = {"llama-8b": backend, **(others or {})}
     kept: dict[str, Any] = {"spend": spend, "learned": learned, "cancels": JetStreamCancels(connection)}
+    if cached:
+        kept["cache"] = JetStreamCache(connection)
     recorder = JobCounts(rules.catalogue.targets, backends) if counted else None
     dispatcher = Dispatcher(queue, backends, rules, SystemClock(), tracer, recorder=recorder, **kept)
     spare_what_stays()

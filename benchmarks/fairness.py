@@ -106,7 +106,7 @@ def _round(backlog: int, bursts: int, seconds: float) -> dict[str, float]:
     with server() as url:
         uvloop.run(apply_topology(url))
         with _dispatcher(url, seconds):
-            others = _Others()
+            others = Others()
             figures = uvloop.run(waits(url, backlog, bursts))
             return figures | {"others_cpu_share": others.cpu_share()}
 
@@ -134,7 +134,7 @@ def _dispatch(url: str, seconds: float, stop: Event) -> None:
     uvloop.run(until_stopped())
 
 
-class _Others:
+class Others:
     """The processor time of everything that is not part of the benchmark, from now on."""
 
     def __init__(self) -> None:
@@ -150,7 +150,8 @@ class _Others:
         ours = [each.cpu_times() for each in (own, *own.children(recursive=True))]
         machine = psutil.cpu_times()
         busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
-        return float(busy - sum(each.user + each.system for each in ours))
+        ended = sum(each.children_user + each.children_system for each in ours)
+        return float(busy - ended - sum(each.user + each.system for each in ours))
 
 
 async def waits(url: str, backlog: int, bursts: int) -> dict[str, float]:
