@@ -31,7 +31,7 @@ _IPV6: Final = re.compile(r"[0-9A-Fa-f](?<!\w[0-9A-Fa-f])[0-9A-Fa-f]{0,3}(?::[0-
 
 _SECRET: Final = re.compile(r"[spgxA](?<!\w[spgxA])(?:(?<=[sp])k|(?<=g)hp|(?<=x)ox[a-z]|(?<=A)KIA)[-_A-Za-z0-9]{12,}")
 
-_SHAPES: Final = (_EMAIL, _NUMBER, _IPV4, _IBAN, _IPV6, _SECRET)
+_SHAPES: Final = (_EMAIL, _NUMBER, _IPV4, _IBAN, _SECRET)
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
@@ -39,4 +39,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 def is_personal(texts: Iterable[str], words: frozenset[str]) -> bool:
     """Return whether one of the texts holds something of a personal shape, or one of the `words` (lower case)."""
     text = "\n".join(texts)  # no shape goes on beyond a line
-    return any(shape.search(text) for shape in _SHAPES) or not words.isdisjoint(_WORD.findall(text.lower()))
+    if any(shape.search(text) for shape in _SHAPES) or (text.count(":") >= 3 and _IPV6.search(text)):
+        return True
+    text = text.lower()
+    return any(word in text for word in words) and not words.isdisjoint(_WORD.findall(text))
