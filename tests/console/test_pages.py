@@ -171,8 +171,8 @@ def test_a_jobs_path_shows_confidence_against_threshold_price_and_reason(opened:
 def test_a_cached_job_says_whose_answer_it_got_and_no_tokens(opened: Open, night: ConsoleFleet, tmp_path: Path) -> None:
     cached = Cached("job-of-before-0123", "llama-8b", NOON - 7200, Usage(40, 2))
     known = replace(attempt(target="exact", outcome=Answer({}, "stop", Usage(), "m")), cached=cached)
-    night.books = books_of(tmp_path / "cached", [entry(tried=known)])
-    html = opened(night).get("/jobs/acme/job-000000000001").text
+    books = books_of(tmp_path / "cached", [entry(tried=known)])
+    html = opened(replace(night, books=books)).get("/jobs/acme/job-000000000001").text
     path = text(re.findall(r'<ol class="path">.*?</ol>', html, re.S)[0])
     assert "llama-8b gave it to job-of-before-0123 2 h 0 min before" in path
     assert "Tokens" not in path
