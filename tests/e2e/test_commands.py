@@ -40,6 +40,7 @@ def test_status_shows_every_model_running(fleet):
         "KV_batches",
         "KV_responses",
         "KV_webhooks",
+        "KV_cache",
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,12 +185,8 @@ class Answers:
             if not self._of[tenant]:
                 del self._of[tenant]
 
-    def of(self, tenant: str) -> Iterator[CacheEntry]:
-        """Yield the tenant's answers, oldest first."""
-        return (self._entries[tenant, key] for key in self._of.get(tenant, ()))
 
-
-def _make_room(flights: dict[CacheKey, Any]) -> None:
+def _make_room(remembered: dict[CacheKey, Any]) -> None:
     """Forget the oldest of the keys where there are too many."""
-    while len(flights) >= MOST_FLIGHTS:
-        del flights[next(iter(flights))]
+    while len(remembered) >= MOST_FLIGHTS:
+        del remembered[next(iter(remembered))]
