@@ -21,7 +21,7 @@ HOST_CPUS = 0.1
 """Logical CPUs of the dispatcher: a fraction, because it must find room on a laptop beside three models."""
 
 NODE_SHARE = 0.001
-"""What a process takes of the resource that picks its node; a node offers one, which is room for a thousand."""
+"""Share of the resource that picks its node, for each process; a node offers one, which is room for a thousand."""
 
 MAX_REQUESTS = 200
 """Requests that the console answers at once, open streams among them; more wait in Serve's proxy."""

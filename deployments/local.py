@@ -41,7 +41,7 @@ _one_line_at_a_time = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run, with `folder` for what Ray writes: `factory` makes the dispatcher, scaling reads `readings`."""
+    """Says what to run, with `folder` for what Ray writes: `factory` makes the dispatcher, scaling reads `readings`."""
 
     profile: str
     dashboard: bool

@@ -31,7 +31,7 @@ class PartError(Exception):
 
 @dataclass(slots=True)
 class Found:
-    """What a run found: figures, seconds by part, and a line for each thing that it could not do."""
+    """Holds what a run found: figures, seconds by part, and a line for each thing that it could not do."""
 
     figures: Figures = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

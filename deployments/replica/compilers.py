@@ -1,4 +1,4 @@
-"""What an engine on a card compiles with when it starts: Triton and torch build their kernels on the machine itself."""
+"""Checks what an engine on a card compiles with when it starts: Triton and torch build their kernels there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from fleet.model.errors import BackendUnavailable
 
 HEADERS: Final = Path(sysconfig.get_path("include"))
-"""Where this Python's own headers are, if they are installed."""
+"""Folder of this Python's own headers, if they are installed."""
 
 
 def require_compilers(found: Callable[[str], str | None] = shutil.which, headers: Path = HEADERS) -> None:

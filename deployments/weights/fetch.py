@@ -19,7 +19,7 @@ SLACK_BYTES: Final = 1 << 30
 """The room that has to be left beside the weights."""
 
 NOT_COPIED: Final = ("blobs/*", "trees/*", "*.verified", "*.lock", "*.incomplete")
-"""What a copy in S3 does not have: files are in `snapshots`, and each machine checks them itself."""
+"""Patterns of what a copy in S3 does not have: files are in `snapshots`, and each machine checks them itself."""
 
 Fill = Callable[[HubModel, Path], list[File]]
 """Brings a model's files into a folder, with their index beside them, and returns the index."""

@@ -39,11 +39,11 @@ if sys.stdin.readline(): say(error="Ray's gcs_server ended")
 """
 )
 HANGING = """
-import os, signal, subprocess, sys, time
+import os, signal, subprocess
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen(["sleep", "600"], process_group=0)
 open(os.path.join(os.environ["PYTHONPATH"], "child"), "w").write(str(child.pid))
-time.sleep(600)
+while True: signal.pause()
 """
 
 
