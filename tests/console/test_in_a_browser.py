@@ -142,6 +142,7 @@ async def test_without_javascript_every_page_is_there_and_the_token_lets_in(
     async with console(night) as url, browser.tab(scripts=False) as tab:
         await tab.open(url + "/jobs")
         await tab.send("Page.bringToFront")
+        await tab.until("document.hasFocus() && document.activeElement.id === 'token'")  # focused a frame after loading
         await tab.send("Input.insertText", text=TOKEN)
         tab.loaded.clear()
         await tab.press("Enter", 13)
