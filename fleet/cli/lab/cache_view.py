@@ -1,4 +1,4 @@
-"""Shows the evaluation of a semantic cache to people; other evaluations are passed on."""
+"""Shows the evaluation of a semantic cache to people."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from fleet.cli.lab.evaluation_view import Found, percent, table_of, view
+from fleet.cli.lab.evaluation_view import Found, percent, table_of
 
 
-def view_of(found: Found) -> Iterator[RenderableType]:
-    """Yield the tables of whatever report it is."""
-    if "traps_served" in found:
-        return _traps(found)
-    return _stream(found) if "cosine_hits" in found else view(found)
+def cache_view(found: Found) -> Iterator[RenderableType]:
+    """Yield the tables of a stream, or of pairs."""
+    return _traps(found) if "traps_served" in found else _stream(found)
 
 
 def _stream(found: Found) -> Iterator[RenderableType]:

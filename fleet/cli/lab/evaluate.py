@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
+from rich.console import RenderableType
 
 from fleet.cli.extras import needs_cache, needs_learn
+from fleet.cli.lab.cache_view import cache_view
+from fleet.cli.lab.evaluation_view import Found, view
+from fleet.cli.lab.table_view import table_view
 from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
 from fleet.files import check_output
@@ -33,6 +37,8 @@ WithAnswer = Annotated[bool, typer.Option("--with-answer", help="Let the router 
 Cache = Annotated[Path | None, typer.Option(help="Requests with their answer's class as CSV: what is safe to cache?")]
 Traps = Annotated[Path | None, typer.Option(help="Pairs of questions as CSV: is one's answer served to the other?")]
 Cached = Annotated[int | None, typer.Option(min=1, help="With --cache: cached rows of each class; 15.")]
+Table = Annotated[Path | None, typer.Option(help="Answers of many models as CSV: which one for which task?")]
+On = Annotated[Path | None, typer.Option(help="With --table: the file that it is judged on.")]
 Live = Annotated[bool, typer.Option("--live", help="Start a fleet and measure its own models on their held-out tasks.")]
 
 
@@ -56,25 +62,29 @@ def evaluate(
     cache: Cache = None,
     cached: Cached = None,
     traps: Traps = None,
+    table: Table = None,
+    on: On = None,
     live: Live = False,
     jobs: Annotated[int | None, typer.Option(min=100, help="Examples per model with --live; 1800.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the calibrations fitted with --live here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the result into this PNG.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a cascade, a router, a semantic cache or a whole fleet: quality against cost, promises, drift."""
+    """Measure a cascade, a router, a table, a semantic cache or a whole fleet: quality, cost, promises, drift."""
     with friendly(as_json), needs_learn("fleet evaluate"), needs_cache("fleet evaluate"):
-        check_output("--plot", plot, (replay, stream, router, ask, save, cache, traps))
+        check_output("--plot", plot, (replay, stream, router, ask, save, cache, traps, table, on))
         check_output("--save", save, ())
         promise = _promise(guarantee)
         recorded = {"labels": labels, "guarantee": promise, "resamples": resamples, "stream": stream}
         tried = {"labels": labels, "guarantee": promise, "resamples": resamples, "cached": cached}
         routed = {"train": train, "seeds": seeds, "with_answer": with_answer or None, "ask": ask}
+        chosen = {"on": on, "guarantee": promise, "resamples": resamples}
         given: Mapping[str, Mapping[str, object]] = {
             "--replay": recorded,
             "--router": routed,
             "--cache": tried,
             "--traps": {"guarantee": promise},
+            "--table": chosen,
             "--live": {"jobs": jobs, "save": save},
         }
         asked: dict[str, Callable[[], EvaluationReport] | None] = {
@@ -82,6 +92,7 @@ def evaluate(
             "--router": partial(_router, router, routed) if router else None,
             "--cache": partial(_cache, cache, tried) if cache else None,
             "--traps": partial(_traps, traps, {"guarantee": promise}) if traps else None,
+            "--table": partial(_table, table, chosen) if table else None,
             "--live": partial(_live, as_json, jobs or LIVE_JOBS, save) if live else None,
         }
         _show(_the_one(asked, given)(), plot, Output(as_json))
@@ -138,6 +149,14 @@ def _traps(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
     return evaluate_traps(path, *_encoder(), **_said(options))
 
 
+def _table(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
+    from fleet.lab.table.evaluate import evaluate_table
+
+    if options["on"] is None:
+        raise ConfigError("--on", "must name the file that the table is judged on")
+    return evaluate_table(path, **_said(options))
+
+
 def _encoder() -> tuple[Encoder, str]:
     """Return the encoder of the settings, and what it is called."""
     from fleet.embedding.encoder import OnnxEncoder
@@ -162,8 +181,6 @@ def _said(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _show(report: EvaluationReport, plot: Path | None, output: Output) -> None:
-    from fleet.cli.lab.cache_view import view_of
-
     found = report.as_json()
     if plot is not None:
         drawn = getattr(report, "drawing", None)
@@ -173,6 +190,12 @@ def _show(report: EvaluationReport, plot: Path | None, output: Output) -> None:
 
         draw(drawn, plot)
     output.object(found)
-    output.show(*view_of(found))
+    output.show(*_view_of(found))
     if plot is not None:
         output.say(f"plot  {plot}")
+
+
+def _view_of(found: Found) -> Iterator[RenderableType]:
+    if "traps_served" in found or "cosine_hits" in found:
+        return cache_view(found)
+    return table_view(found) if "best_single" in found else view(found)

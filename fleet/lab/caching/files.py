@@ -7,16 +7,12 @@ The class `oos`, or an empty one, has no right answer in any cache. A file of pa
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from fleet.model.errors import ConfigError
+from fleet.lab.columns import read_columns, refuse, refuse_blank
 
 NO_ANSWER = frozenset({"", "oos"})
-_LONGEST_FIELD = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,53 +35,18 @@ class Pair:
 
 def read_stream(path: Path) -> list[Request]:
     """Read a stream. Raises: ConfigError that names file, line, column and rule; OSError if it cannot be read."""
-    rows = _rows(path, ("text", "answer_class"))
+    rows = read_columns(path, ("text", "answer_class"))
     for line, (text, _) in rows:
-        if not text.strip():
-            _refuse(path, "must not be empty", line, "text")
+        refuse_blank(path, text, line, "text")
     return [Request(text, None if answer.strip() in NO_ANSWER else answer.strip()) for _, (text, answer) in rows]
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read pairs. Raises: like `read_stream`."""
-    rows = _rows(path, ("category", "a", "b", "same_answer"))
+    rows = read_columns(path, ("category", "a", "b", "same_answer"))
     for line, (_, a, b, same) in rows:
-        for name, text in (("a", a), ("b", b)):
-            if not text.strip():
-                _refuse(path, "must not be empty", line, name)
+        refuse_blank(path, a, line, "a")
+        refuse_blank(path, b, line, "b")
         if same.strip() not in ("0", "1"):
-            _refuse(path, f"must be 0 or 1, not {same[:40]!r}", line, "same_answer")
+            refuse(path, f"must be 0 or 1, not {same[:40]!r}", line, "same_answer")
     return [Pair(category, a, b, same.strip() == "1") for _, (category, a, b, same) in rows]
-
-
-def _rows(path: Path, wanted: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
-    """Return the wanted columns of every row, each with its line."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        try:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            places = [_place(path, header, name) for name in wanted]
-            found = [(lines.line_num, _fields(path, lines.line_num, row, len(header), places)) for row in lines if row]
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ConfigError(str(path), f"must be CSV in UTF-8 ({error})") from None
-    if not found:
-        _refuse(path, "must have at least one row under its header")
-    return found
-
-
-def _place(path: Path, header: Sequence[str], name: str) -> int:
-    if header.count(name) != 1:
-        _refuse(path, "must be in the header, once", 1, name)
-    return header.index(name)
-
-
-def _fields(path: Path, line: int, row: Sequence[str], width: int, places: Sequence[int]) -> tuple[str, ...]:
-    if len(row) != width:
-        _refuse(path, f"must have {width} fields like the header, not {len(row)}", line)
-    return tuple(row[place] for place in places)
-
-
-def _refuse(path: Path, rule: str, line: int | None = None, column: str | None = None) -> NoReturn:
-    where = [str(path)] + [f"line {line}"] * (line is not None) + [f"column {column}"] * (column is not None)
-    raise ConfigError(", ".join(where), rule)

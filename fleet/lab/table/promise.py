@@ -1,0 +1,60 @@
+"""Promises of a table: with probability 1 - delta it is right at most `risk` less often than the best single model.
+
+The rows are halved. One half fits a path of tables, from quality alone to the cheapest. The other tests them in this
+order, each at the level delta, until one fails; the last that passed is taken (fixed-sequence testing, Angelopoulos et
+al. 2021, Learn then Test). The tested loss is the single model's goodness less the table's, in [-1, 1]: a model that is
+right where the single one is wrong makes up for the opposite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleet.lab.metrics.bounds import betting
+from fleet.lab.metrics.curve import Array
+from fleet.lab.table.files import Indices, Pool
+from fleet.lab.table.fit import WORTH, best_single, goodness, tables
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromisedTable:
+    """The table that was chosen, the single model that it is compared with, and whether any table passed the test.
+
+    Where none passed, every task has the single model, which keeps the promise by itself.
+    """
+
+    chosen: Indices
+    single: int
+    passed: bool
+
+
+def promised_table(pool: Pool, risk: float, delta: float, rng: np.random.Generator) -> PromisedTable:
+    """Fit on a random half of the rows, test on the other, and return the cheapest table that keeps the promise."""
+    order = rng.permutation(len(pool))
+    fitted, tested = pool.rows(order[: len(pool) // 2]), pool.rows(order[len(pool) // 2 :])
+    single = best_single(fitted)
+    found = PromisedTable(np.full(len(pool.tasks), single, dtype=np.intp), single, passed=False)
+    for table in tables(fitted, WORTH):
+        losses = loss(tested, table, single)
+        if betting((losses + 1.0) / 2.0, (risk + 1.0) / 2.0, delta) > delta:
+            break
+        found = PromisedTable(table, single, passed=True)
+    return found
+
+
+def loss(pool: Pool, table: Indices, single: int) -> Array:
+    """Return how much better the single model's answer to each row is than the table's, in [-1, 1]."""
+    return pool.good[:, single] - goodness(pool, table)
+
+
+def violations(
+    pool: Pool, labels: int, risk: float, delta: float, resamples: int, rng: np.random.Generator
+) -> Iterator[bool]:
+    """Draw `labels` rows with replacement, choose a table by them, and yield whether the pool breaks its promise."""
+    for _ in range(resamples):
+        drawn = pool.rows(rng.integers(len(pool), size=labels))
+        found = promised_table(drawn, risk, delta, rng)
+        yield float(loss(pool, found.chosen, found.single).mean()) > risk
