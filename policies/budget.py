@@ -25,12 +25,11 @@ def cost_usd(usage: Usage, target: Target) -> float:
 def priced(usage: Usage, target: Target) -> Iterable[tuple[int, float]]:
     """Return the kinds of tokens in this usage with their prices in US dollars per million."""
     plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-    of_input = target.input_usd_per_million_tokens
-    read, written = target.cached_input_usd_per_million_tokens, target.cache_write_usd_per_million_tokens
     return (
-        (plain, of_input),
-        (usage.cached_input_tokens, of_input if read is None else read),
-        (usage.cache_write_tokens, of_input if written is None else written),
+        (plain, target.input_usd_per_million_tokens),
+        (usage.cached_input_tokens, target.cached_input_usd),
+        (usage.cache_write_tokens - usage.cache_write_1h_tokens, target.cache_write_usd),
+        (usage.cache_write_1h_tokens, target.cache_write_1h_usd),
         (usage.output_tokens, target.output_usd_per_million_tokens),
     )
 

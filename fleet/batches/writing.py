@@ -74,7 +74,7 @@ class BatchWriter:
             cost = round(result.cost_usd * 1e9)
             held.cost_nano_usd += cost
             self.cost_nano_usd += cost
-            held.usage = _sum(held.usage, result.answer.usage if result.answer else NO_USAGE)
+            held.usage += result.answer.usage if result.answer else NO_USAGE
         if len(held.rows) >= SEGMENT_ROWS or held.bytes >= SEGMENT_BYTES:
             self._due.set()
         if len(held.rows) >= 2 * SEGMENT_ROWS or held.bytes >= 2 * SEGMENT_BYTES:
@@ -123,7 +123,7 @@ class BatchWriter:
                 completed=batch.completed + len(held.answers),
                 failed=batch.failed + len(held.errors),
                 outcomes=_counted(batch.outcomes, held.outcomes),
-                usage=_sum(batch.usage, held.usage),
+                usage=batch.usage + held.usage,
                 cost_nano_usd=batch.cost_nano_usd + held.cost_nano_usd,
             )
             await self._entry.save(lambda latest: self._with_counts(latest, told))
@@ -169,13 +169,3 @@ def _counted(before: Iterable[RowCount], more: Counter[tuple[str, str | None]]) 
     counts = Counter({(each.status, each.reason): each.rows for each in before}) + more
     found = (RowCount(status, reason, rows) for (status, reason), rows in counts.items())
     return tuple(sorted(found, key=lambda each: (-each.rows, each.status, each.reason or "")))
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        one.cached_input_tokens + other.cached_input_tokens,
-        one.cache_write_tokens + other.cache_write_tokens,
-        one.reasoning_tokens + other.reasoning_tokens,
-    )

@@ -108,6 +108,7 @@ def _tokens(usage: Usage) -> str:
         f"{usage.input_tokens} in",
         usage.cached_input_tokens and f"{usage.cached_input_tokens} of them from the cache",
         usage.cache_write_tokens and f"{usage.cache_write_tokens} written to the cache",
+        usage.cache_write_1h_tokens and f"{usage.cache_write_1h_tokens} of them for an hour",
         f"{usage.output_tokens} out",
         usage.reasoning_tokens and f"{usage.reasoning_tokens} of them reasoning",
     )

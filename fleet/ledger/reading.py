@@ -73,6 +73,7 @@ class Sums:
     cached_input_tokens: int
     cache_write_tokens: int
     reasoning_tokens: int
+    cache_write_1h_tokens: int
     attempt_seconds: float
 
 

@@ -69,6 +69,7 @@ entries = Table(
     Column("avoided_target", Text, doc="whose answer was given again; null where no cached answer was"),
     Column("avoided_input_tokens", BigInteger, doc="what a model would have read for an answer that none gave"),
     Column("avoided_output_tokens", BigInteger, doc="and written: known of a cached answer, else an estimate"),
+    Column("cache_write_1h_tokens", BigInteger, doc="of `cache_write_tokens`, those kept for an hour"),
     Column("body", LargeBinary, doc="the message as it came; null once erased"),
     Column("salt", LargeBinary, doc="16 random bytes; null once erased"),
     Column("commitment", LargeBinary, nullable=False, doc="SHA-256 of salt, names and body"),
@@ -106,7 +107,10 @@ days = Table(
 GROUPS = ("day", "tenant", "lane", "task", "plan", "target", "reason", "status")
 """The columns of a rollup's key; empty text stands for null."""
 
-TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+TOKENS = (
+    *("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens"),
+    "cache_write_1h_tokens",
+)
 
 SUMS = ("lines", "attempts", "jobs", "failures", "cost_nano_usd", *TOKENS, "attempt_seconds")
 """The sums of a rollup. `attempts` are the calls, `failures` those without an answer, `jobs` those that ended: one that

@@ -67,7 +67,8 @@ class Usage:
     """The tokens of a call, as its server counts them; all zero is unknown.
 
     `cached_input_tokens` were read from the server's cache and `cache_write_tokens` written to it: both are part of
-    `input_tokens`. `reasoning_tokens` were thought and not said: they are part of `output_tokens`.
+    `input_tokens`. `reasoning_tokens` were thought and not said: they are part of `output_tokens`. Of the tokens
+    written, `cache_write_1h_tokens` are kept for an hour, which has a price of its own.
     """
 
     input_tokens: int = 0
@@ -75,6 +76,10 @@ class Usage:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(Usage)))
 
     @property
     def answer_tokens(self) -> int:

@@ -19,6 +19,10 @@ FLEET = "fleet"
 PATTERN, EXACT = "pattern", "exact"
 """The targets of answers that are written down, and of those that were given before to the same request."""
 
+UNKNOWN_WRITE, UNKNOWN_WRITE_1H = 1.25, 2.0
+"""Prices of writes to a cache that nobody has stated, as multiples of the price of input: the dearest there are among
+OpenAI, Anthropic and Groq, so that no account is too low."""
+
 WITHOUT_CALL = frozenset({PATTERN, EXACT, "semantic"})
 """Names in results of what is no target of a catalogue: an attempt there calls no model."""
 
@@ -143,8 +147,10 @@ class Target:
     `service_tier` is the tier of service asked for, such as OpenAI's flex; the prices are those of that tier.
     `region` says where content is processed; the catalogue fills in the provider's where a row names none.
     Without either it is None, an unknown region.
-    `cached_input_...` is the price of input read from the provider's cache, `cache_write_...` of input written to it;
-    without them both cost what other input costs. `reasoning` is for targets that can.
+    `cached_input_...` is the price of input read from the provider's cache, `cache_write_...` of input written to it,
+    and `cache_write_1h_...` of input written to be kept for an hour. A price that is not stated is taken to be the
+    dearest that providers are known to ask (see `cached_input_usd` and those after it). `reasoning` is for targets that
+    can.
     """
 
     name: str
@@ -168,13 +174,37 @@ class Target:
     cache_write_usd_per_million_tokens: float | None = None
     service_tier: str | None = None
     reasoning: Reasoning | None = None
+    cache_write_1h_usd_per_million_tokens: float | None = None
 
     @property
     def is_cloud(self) -> bool:
         return self.provider != FLEET
 
     @property
+    def cached_input_usd(self) -> float:
+        """The price of a million tokens read from the provider's cache; if it is not stated, that of other input."""
+        stated = self.cached_input_usd_per_million_tokens
+        return self.input_usd_per_million_tokens if stated is None else stated
+
+    @property
+    def cache_write_usd(self) -> float:
+        """The price of a million tokens written to the cache; if it is not stated, 1.25 times that of other input."""
+        stated = self.cache_write_usd_per_million_tokens
+        return self.input_usd_per_million_tokens * UNKNOWN_WRITE if stated is None else stated
+
+    @property
+    def cache_write_1h_usd(self) -> float:
+        """The price of a million tokens written for an hour; if it is not stated, 2 times that of other input."""
+        stated = self.cache_write_1h_usd_per_million_tokens
+        return self.input_usd_per_million_tokens * UNKNOWN_WRITE_1H if stated is None else stated
+
+    @property
     def most_input_usd_per_million_tokens(self) -> float:
-        """The price of input at its dearest: nobody knows before a call what will be in the provider's cache."""
-        others = (self.cached_input_usd_per_million_tokens, self.cache_write_usd_per_million_tokens)
-        return max((self.input_usd_per_million_tokens, *(price for price in others if price is not None)))
+        """The price of input at its dearest: nobody knows before a call what will be in the provider's cache.
+
+        A model outside the fleet may write to its cache unasked. For an hour it writes only what a call marks, and none
+        is marked so unless the price is stated.
+        """
+        written = self.cache_write_usd if self.is_cloud else 0.0
+        for_an_hour = self.cache_write_1h_usd_per_million_tokens or 0.0
+        return max(self.input_usd_per_million_tokens, self.cached_input_usd, written, for_an_hour)

@@ -33,7 +33,9 @@ def anthropic_usage(document: Any) -> Usage:
     if totals == Usage():
         return totals
     read, written = document.get("cache_read_input_tokens"), document.get("cache_creation_input_tokens")
-    return _detailed(totals, read, written, _mapping(document, "output_tokens_details").get("thinking_tokens"))
+    thought = _mapping(document, "output_tokens_details").get("thinking_tokens")
+    kept = _mapping(document, "cache_creation").get("ephemeral_1h_input_tokens")
+    return _detailed(totals, read, written, thought, kept)
 
 
 def _totals(document: Any, inputs: tuple[str, ...], output: str) -> Usage:
@@ -47,14 +49,16 @@ def _totals(document: Any, inputs: tuple[str, ...], output: str) -> Usage:
     return Usage(found[0] + sum(found[2:]), found[1])
 
 
-def _detailed(totals: Usage, read: Any, written: Any, thought: Any) -> Usage:
+def _detailed(totals: Usage, read: Any, written: Any, thought: Any, written_1h: Any = 0) -> Usage:
     cached = _up_to(totals.input_tokens, read)
+    writes = _up_to(totals.input_tokens - cached, written)
     return Usage(
         totals.input_tokens,
         totals.output_tokens,
         cached_input_tokens=cached,
-        cache_write_tokens=_up_to(totals.input_tokens - cached, written),
+        cache_write_tokens=writes,
         reasoning_tokens=_up_to(totals.output_tokens, thought),
+        cache_write_1h_tokens=_up_to(writes, written_1h),
     )
 
 

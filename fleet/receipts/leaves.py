@@ -49,6 +49,7 @@ PUBLIC = (
     "avoided_target",
     "avoided_input_tokens",
     "avoided_output_tokens",
+    "cache_write_1h_tokens",
 )
 """The columns in a leaf, beside the commitment. A later column goes to the end; where it is null no leaf changes."""
 

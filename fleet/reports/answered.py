@@ -58,15 +58,11 @@ class AnsweredBatch:
     usage: Usage = NOTHING
 
     def __add__(self, other: AnsweredBatch) -> AnsweredBatch:
-        return AnsweredBatch(self.jobs + other.jobs, added(self.usage, other.usage))
+        return AnsweredBatch(self.jobs + other.jobs, self.usage + other.usage)
 
 
 def count_of(jobs: Mapping[PricedKind, AnsweredBatch]) -> int:
     return sum(batch.jobs for batch in jobs.values())
-
-
-def added(one: Usage, other: Usage) -> Usage:
-    return Usage(**{name: getattr(one, name) + getattr(other, name) for name in TOKENS})
 
 
 @dataclass(slots=True)
@@ -118,7 +114,7 @@ class AnsweredJobs:
             self.providers[row["target"]] = row["provider_max"]
         # Calls on a tenant's own key cost the fleet nothing.
         for row in _by_target(lines.filter(pc.greater(lines["cost_nano_usd"], 0))):
-            self.calls[row["target"]] = added(self.calls[row["target"]], _usage_sum(row))
+            self.calls[row["target"]] += _usage_sum(row)
         compared = pc.fill_null(pc.equal(lines["reason"], str(Reason.SHADOW)), False)
         own = lines.filter(pc.invert(compared))
         self.comparisons += _cost(lines.filter(compared))

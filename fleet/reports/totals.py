@@ -27,6 +27,7 @@ class Totals:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     attempt_seconds: float = 0.0
 
     def __add__(self, other: Totals) -> Totals:

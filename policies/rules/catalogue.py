@@ -29,6 +29,7 @@ _PRICES = (
     "output_usd_per_million_tokens",
     "cached_input_usd_per_million_tokens",
     "cache_write_usd_per_million_tokens",
+    "cache_write_1h_usd_per_million_tokens",
 )
 
 

@@ -30,19 +30,7 @@ from fleet.model.attempt import (
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
 from queues.wire.record import Count, Fields, Written, writer
-
-
-class UsageRecord(Written):
-    """Tokens. Those read from a provider's cache and written to it are part of the input, those thought of the output.
-
-    These three are there where they are more than 0.
-    """
-
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
+from queues.wire.usage import UsageRecord, carried_details, read_usage, usage_record
 
 
 class FailureRecord(Written):
@@ -189,8 +177,8 @@ class CarriedOutcome(Written):
         ]
         | None
     ) = None
-    details: tuple[Count, Count, Count] | None = None
-    """The answer's tokens read from a cache, written to it, and thought; None where all are 0."""
+    details: tuple[Count, Count, Count] | tuple[Count, Count, Count, Count] | None = None
+    """The answer's tokens read from a cache, written to it, thought, and written for an hour; None where all are 0."""
     engine: tuple[float, float, float, float, float] | None = None
     """The answer's `EngineTimes`."""
     failure: tuple[FailureKind, str, float | None] | None = None
@@ -216,7 +204,6 @@ _write_hop = writer(Hop, HopRecord)
 _write_engine = writer(EngineTimes, EngineTimesRecord)
 _write_judged = writer(Judged, JudgedRecord)
 _write_features = writer(Features, FeaturesRecord)
-_write_usage = writer(Usage, UsageRecord)
 _write_failure = writer(Failure, FailureRecord, apart=("retry_after_seconds", "headroom"))
 
 
@@ -266,8 +253,7 @@ def carried_attempt_record(attempt: Attempt) -> Fields:
             record["answer"] = (message, finish_reason, usage.input_tokens, usage.output_tokens, model, numbers)
             if engine is not None:
                 record["engine"] = list(_write_engine(engine).values())
-            details = (usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens)
-            if any(details):
+            if (details := carried_details(usage)) is not None:
                 record["details"] = details
         case Failure(kind, detail, retry_after_seconds):
             record["failure"] = (str(kind), detail, retry_after_seconds)
@@ -310,14 +296,6 @@ def judged_record(judged: Judged | None) -> Fields | None:
 
 def features_record(features: Features | None) -> Fields | None:
     return None if features is None else _write_features(features)
-
-
-def usage_record(usage: Usage) -> Fields:
-    record = _write_usage(usage)
-    for name in ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"):
-        if not record[name]:
-            del record[name]
-    return record
 
 
 def read_attempt(record: AttemptRecord) -> Attempt:
@@ -376,10 +354,6 @@ def _attempt(record: Fields, outcome: Outcome, hop: Hop | None = None) -> Attemp
     tried["cached"] = _cached(tried["cached"])
     tried["avoided"] = tried["avoided"] and read_usage(tried["avoided"])
     return Attempt(outcome=outcome, hop=hop, **tried)
-
-
-def read_usage(record: UsageRecord) -> Usage:
-    return Usage(**vars(record))
 
 
 def _cached(record: CachedRecord | None) -> Cached | None:

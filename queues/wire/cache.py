@@ -9,10 +9,11 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from fleet.model.cache_entry import CacheEntry, CacheKey
-from queues.wire.attempt import MessageRecord, UsageRecord, read_usage, usage_record
+from queues.wire.attempt import MessageRecord
 from queues.wire.letters import Message
 from queues.wire.record import JobId, TenantName, Version, Written, read, writer
 from queues.wire.subjects import MSG_TTL, ROLLUP, cache_subject
+from queues.wire.usage import UsageRecord, read_usage, usage_record
 
 MARKER_SECONDS = 3600
 """Seconds that the mark of a dropped entry is kept: whoever follows the bucket has seen it by then."""

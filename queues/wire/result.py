@@ -16,8 +16,9 @@ from pydantic_core import to_json
 from fleet.model.attempt import Answer, Attempt, Usage
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Result, Status
-from queues.wire.attempt import AttemptRecord, UsageRecord, attempt_record, read_attempt, read_usage, usage_record
+from queues.wire.attempt import AttemptRecord, attempt_record, read_attempt
 from queues.wire.record import Fields, Version, Written, fields_in, read, writer
+from queues.wire.usage import UsageRecord, read_usage, usage_record
 
 
 class ProblemRecord(Written):
@@ -153,4 +154,4 @@ def _total_usage(result: Result) -> Usage:
         return result.answer.usage
     if len(answered) == 1:
         return answered[0]
-    return Usage(*(sum(getattr(usage, field.name) for usage in answered) for field in fields(Usage)))
+    return sum(answered, Usage())

@@ -143,7 +143,12 @@ def test_an_answer_is_charged_by_its_usage():
     assert money.charged(answer, 10**9, GPT) == 100 * 2_500 + 10 * 10_000
 
 
-CACHING = replace(CLAUDE, cached_input_usd_per_million_tokens=0.10, cache_write_usd_per_million_tokens=2.50)
+CACHING = replace(
+    CLAUDE,
+    cached_input_usd_per_million_tokens=0.10,
+    cache_write_usd_per_million_tokens=2.50,
+    cache_write_1h_usd_per_million_tokens=4.00,
+)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +158,7 @@ CACHING = replace(CLAUDE, cached_input_usd_per_million_tokens=0.10, cache_write_
         (Usage(1_000, 10, cached_input_tokens=900), 100 * 2_000 + 900 * 100 + 10 * 10_000),
         (Usage(1_000, 10, cache_write_tokens=900), 100 * 2_000 + 900 * 2_500 + 10 * 10_000),
         (Usage(1_000, 10, 600, 400, 8), 600 * 100 + 400 * 2_500 + 10 * 10_000),
+        (Usage(1_000, 10, 500, 400, 8, 300), 100 * 2_000 + 500 * 100 + 100 * 2_500 + 300 * 4_000 + 10 * 10_000),
     ],
 )
 def test_cached_and_written_input_has_prices_of_its_own_and_reasoning_that_of_output(usage, nano):
@@ -160,16 +166,23 @@ def test_cached_and_written_input_has_prices_of_its_own_and_reasoning_that_of_ou
     assert money.charged(answer, 10**12, CACHING) == nano
 
 
-def test_without_prices_of_their_own_cached_and_written_input_costs_what_other_input_does():
+def test_prices_that_nobody_stated_are_taken_to_be_the_dearest_that_providers_ask():
     plain = replace(CLAUDE, cached_input_usd_per_million_tokens=None, cache_write_usd_per_million_tokens=None)
-    answer = Answer({"content": "Yes."}, "stop", Usage(1_000, 10, 600, 400), "m")
-    assert money.charged(answer, 10**12, plain) == 1_000 * 2_000 + 10 * 10_000
+    answer = Answer({"content": "Yes."}, "stop", Usage(1_000, 10, 500, 400, 0, 300), "m")
+    written = 100 * 2_500 + 300 * 4_000
+    assert money.charged(answer, 10**12, plain) == 600 * 2_000 + written + 10 * 10_000
 
 
 def test_input_is_set_aside_at_its_dearest(job):
     request = job(text="x" * 40, request={"max_tokens": 10}).request
     quote = money.quote(request, needs_of(request, RULES.estimates), None, CACHING, RULES)
-    assert quote.cost == quote.input_tokens * 2_500 + quote.output_tokens * 10_000
+    assert quote.cost == quote.input_tokens * 4_000 + quote.output_tokens * 10_000
+
+
+@pytest.mark.parametrize(("target", "dearest"), [(GPT, 2.5), (LLAMA, LLAMA.input_usd_per_million_tokens)])
+def test_a_write_of_unknown_price_is_set_aside_where_somebody_else_may_make_it(target, dearest):
+    unknown = replace(target, cache_write_usd_per_million_tokens=None)
+    assert unknown.most_input_usd_per_million_tokens == dearest * (1.25 if target.is_cloud else 1)
 
 
 @pytest.mark.parametrize(

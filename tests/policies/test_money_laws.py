@@ -97,28 +97,35 @@ def test_a_call_never_comes_to_more_than_was_set_aside_for_it(request, target, d
 prices = st.none() | st.decimals(0, 25, places=6).map(float)
 
 
-@given(request=requests, target=st.sampled_from(CLOUDS), cached=prices, write=prices, data=st.data())
-def test_what_is_set_aside_covers_every_mix_of_cached_written_and_thought_tokens(request, target, cached, write, data):
-    target = replace(target, cached_input_usd_per_million_tokens=cached, cache_write_usd_per_million_tokens=write)
+@given(request=requests, target=st.sampled_from(CLOUDS), stated=st.tuples(prices, prices, prices), data=st.data())
+def test_what_is_set_aside_covers_every_mix_of_cached_written_and_thought_tokens(request, target, stated, data):
+    names = ("cached_input", "cache_write", "cache_write_1h")
+    target = replace(
+        target, **{f"{name}_usd_per_million_tokens": price for name, price in zip(names, stated, strict=True)}
+    )
     quote = money.quote(request, needs_of(request, RULES.estimates), None, target, RULES)
     read = data.draw(st.integers(1, quote.input_tokens))
     cached_tokens = data.draw(st.integers(0, read))
-    details = (cached_tokens, data.draw(st.integers(0, read - cached_tokens)), data.draw(st.integers(0, 1)))
+    written = data.draw(st.integers(0, read - cached_tokens))
+    # What nobody marks is not written for an hour, and nothing is marked so whose price is not stated.
+    kept = 0 if stated[2] is None else data.draw(st.integers(0, written))
+    details = (cached_tokens, written, data.draw(st.integers(0, 1)), kept)
     answer = Answer({"content": "Yes."}, "stop", Usage(read, quote.output_tokens, *details), target.model)
     assert money.charged(answer, quote.cost, target) <= quote.cost
 
 
-@given(usage=st.tuples(*[st.integers(0, 10**6)] * 4), of=st.tuples(*[st.decimals(0, 100, places=6)] * 4))
+@given(usage=st.tuples(*[st.integers(0, 10**6)] * 5), of=st.tuples(*[st.decimals(0, 100, places=6)] * 5))
 def test_a_charge_is_the_exact_sum_of_its_parts_rounded_once(usage, of):
-    plain, read, written, said = usage
+    plain, read, written, said, kept = usage
     target = replace(
         CLOUDS[0],
         input_usd_per_million_tokens=float(of[0]),
         cached_input_usd_per_million_tokens=float(of[1]),
         cache_write_usd_per_million_tokens=float(of[2]),
         output_usd_per_million_tokens=float(of[3]),
+        cache_write_1h_usd_per_million_tokens=float(of[4]),
     )
-    answer = Answer({}, "stop", Usage(plain + read + written, said, read, written), "m")
+    answer = Answer({}, "stop", Usage(plain + read + written + kept, said, read, written + kept, 0, kept), "m")
     exact = sum(Fraction(price) * tokens * 1000 for price, tokens in zip(of, usage, strict=True))
     assume(answer.usage.input_tokens)
     assert abs(money.charged(answer, 0, target) - exact) <= Fraction(1, 2)

@@ -60,6 +60,7 @@ async def test_a_count_that_is_no_count_makes_the_usage_unknown(
         {"completion_tokens_details": {"reasoning_tokens": -5}},
         {"completion_tokens_details": {"reasoning_tokens": 8}},
         {"output_tokens_details": {"thinking_tokens": 7.0}},
+        {"cache_creation": {"ephemeral_1h_input_tokens": 5}},
         {"prompt_tokens_details": None, "completion_tokens_details": "none", "total_tokens": -3},
         {"cost": "NaN", "service_tier": 7},
     ],
@@ -87,7 +88,7 @@ ANTHROPIC_USAGE = {
     "input_tokens": 100,
     "cache_read_input_tokens": 600,
     "cache_creation_input_tokens": 400,
-    "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 0},
+    "cache_creation": {"ephemeral_5m_input_tokens": 150, "ephemeral_1h_input_tokens": 250},
     "output_tokens": 70,
     "output_tokens_details": {"thinking_tokens": 64},
 }
@@ -98,7 +99,7 @@ ANTHROPIC_USAGE = {
     [
         ("openai", OPENAI_USAGE, Usage(1100, 70, 600, 400, 64)),
         ("groq", GROQ_USAGE, Usage(1100, 70, 1024, 0, 64)),
-        ("anthropic", ANTHROPIC_USAGE, Usage(1100, 70, 600, 400, 64)),
+        ("anthropic", ANTHROPIC_USAGE, Usage(1100, 70, 600, 400, 64, 250)),
     ],
 )
 async def test_what_is_cached_and_what_is_thought_is_counted_within_the_totals(
@@ -119,7 +120,9 @@ def test_a_usage_from_a_replica_of_an_earlier_version_has_no_details():
     usage = object.__new__(Usage)
     usage.__setstate__([11, 7])
     assert usage == Usage(11, 7)
-    assert pickle.loads(pickle.dumps(Usage(11, 7, 1, 2, 3))) == Usage(11, 7, 1, 2, 3)
+    usage.__setstate__([11, 7, 1, 2, 3])
+    assert usage == Usage(11, 7, 1, 2, 3)
+    assert pickle.loads(pickle.dumps(Usage(11, 7, 1, 2, 3, 1))) == Usage(11, 7, 1, 2, 3, 1)
 
 
 @pytest.mark.parametrize("provider", ["anthropic"])

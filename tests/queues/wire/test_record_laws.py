@@ -36,7 +36,6 @@ from queues.wire.attempt import (
     HopRecord,
     JudgedRecord,
     LedgerAttemptRecord,
-    UsageRecord,
 )
 from queues.wire.dead_letter import DeadLetterRecord, decode_dead, encode_dead
 from queues.wire.feedback import FeedbackRecord
@@ -44,6 +43,7 @@ from queues.wire.job import JobRecord, decode_job, encode_submission
 from queues.wire.ledger import LedgerEntryRecord, decode_ledger, encode_ledger
 from queues.wire.result import ClaimRecord, ProblemRecord, Receipt, ResultRecord, decode_result, encode_result
 from queues.wire.start import StartRecord
+from queues.wire.usage import UsageRecord
 from queues.wire.work import WorkRecord, decode_work, encode_work
 
 LISTS: list[tuple[type, type[BaseModel], set[str]]] = [
