@@ -12,7 +12,7 @@ from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import internal_error, transition_for
-from fleet.model.action import Action, Finish, GiveUp, Run, Wait
+from fleet.model.action import Action, Finish, GiveUp, Reply, Run, Wait
 from fleet.model.delivery import Transition
 from fleet.model.reason import Reason
 from fleet.model.view import View
@@ -85,10 +85,15 @@ class Decider:
 
     def _remember(self, inflight: InFlightJob, action: Action, now: float) -> None:
         """Keep the answer of a job that has ended where the rules allow it, and let go those who wait for one."""
-        if inflight.shadow is not None or not isinstance(action, Finish | GiveUp):
+        if inflight.shadow is not None or not isinstance(action, Finish | GiveUp | Reply):
             return
         job = inflight.job
+        if isinstance(action, Reply) and action.cached is None:
+            return
         if (key := key_of(job, self._rules)) is None:
+            return
+        if isinstance(action, Reply):
+            self._answers.given((job.tenant, key))
             return
         if self._answers.land((job.tenant, key), inflight.call_id):
             self._state.announce()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fleet.model.attempt import Usage
 from fleet.model.unguarded import unguarded
 
 CacheKey = tuple[str, str]
 """A tenant, and the key of its request: 64 hex digits."""
+
+UNTOLD: Final[CacheKey] = ("-", "untold")
+"""Dropped like a key where answers were purged: all answers that only one dispatcher knows go as well."""
 
 
 @unguarded

@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
+from cache_entries import KEY, OTHER, entry
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
-from fleet.model.attempt import Usage
-from fleet.model.cache_entry import CacheEntry, CacheKey
+from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
 from fleet.ports import CacheStore
-
-KEY = "0f" * 32
-OTHER = "a7" * 32
-
-
-def entry(key: str = KEY, tenant: str = "acme", job: int = 1, **changes: object) -> CacheEntry:
-    at = float(int(time.time()))
-    message = {"role": "assistant", "content": "positive"}
-    plain = CacheEntry(
-        tenant,
-        key,
-        f"job-{job:016d}",
-        "classify.sentiment",
-        "llama-8b",
-        at,
-        at + 3600.0,
-        message,
-        "stop",
-        "invented/llama-8b",
-        Usage(10, 2, cached_input_tokens=3),
-        "v1",
-    )
-    return replace(plain, **changes)
 
 
 @asynccontextmanager
@@ -97,3 +72,12 @@ async def test_a_follower_is_told_what_is_there_and_then_what_changes(rig: Rig) 
 async def test_a_key_never_put_may_be_dropped(rig: Rig) -> None:
     await rig.cache().drop([("acme", KEY)])
     assert await rig.cache().read_all() == []
+
+
+async def test_all_who_follow_are_told_to_drop_what_they_told_nobody_of(rig: Rig) -> None:
+    await rig.cache().put([entry()])
+    async with following(rig.cache()) as seen:
+        assert isinstance(await seen.get(), CacheEntry)
+        await rig.cache().drop([UNTOLD])
+        assert await seen.get() == UNTOLD
+    assert len(await rig.cache().read_all()) == 1

@@ -14,6 +14,7 @@ from rich.table import Table
 from fleet.cli.connection import opened, settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
+from fleet.model.cache_entry import UNTOLD
 from fleet.model.errors import FleetError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _as_object(entry: CacheEntry, body: bool) -> dict[str, Any]:
 
 async def drop_all(cache: CacheStore, output: Output, tenant: str | None, task: str | None, job: str | None) -> None:
     found = await _found(cache, tenant, task, job)
-    await cache.drop([(entry.tenant, entry.key) for entry in found])
+    await cache.drop([*((entry.tenant, entry.key) for entry in found), UNTOLD])
     output.object({"dropped": len(found)})
     output.show(f"{len(found)} answers dropped")
 

@@ -1,7 +1,9 @@
 """The answers that a dispatcher may give again: those it made and those of the others, as the cache tells of them.
 
-Nothing here is needed to answer a job. Where the cache is away, jobs are answered as without one, and what could not be
-kept is forgotten.
+Nothing here is needed to answer a job. Where the cache is away, jobs are answered as without one.
+
+An answer that is given a second time is told to the others at once, the rest little by little: a million requests that
+never come again cost the broker next to nothing. Another dispatcher that is asked the same before that asks a model.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from fleet.dispatch.patience import POLL_SECONDS, first_of, until_stopped
+from fleet.dispatch.patience import POLL_SECONDS, first_of, pause, until_stopped
 from fleet.logs import get_logger
-from fleet.model.cache_entry import CacheEntry, CacheKey
+from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import CacheStore
 from policies.rules.rules import Rules
@@ -33,8 +36,14 @@ MOST_FLIGHTS = 10_000
 LONGEST_LEAD_SECONDS = 60.0
 """Time after which the next job that asks the same asks a model too: the first may have ended at a peer, unheard."""
 
-MOST_WAITING = 10_000
-"""Maximum answers that wait to be kept while the broker is slow; further ones are forgotten."""
+TELL_SECONDS = 0.25
+"""Time between two tellings."""
+
+TOLD_AT_ONCE = 25
+"""Maximum answers told at once that nobody has asked for again. One costs a third of what a job does."""
+
+TOLD_AT_LAST = 5_000
+"""Maximum answers told by a dispatcher that stops: the newest."""
 
 
 @dataclass(slots=True)
@@ -54,7 +63,8 @@ class Answers:
         self._rules = rules
         self._entries: dict[CacheKey, CacheEntry] = {}
         self._of: dict[str, OrderedDict[str, None]] = {}
-        self._waiting: list[CacheEntry] = []
+        self._untold: dict[CacheKey, None] = {}
+        self._asked_again: dict[CacheKey, None] = {}
         self._to_drop: list[CacheKey] = []
         self._flights: dict[CacheKey, _Flight] = {}
         self._unkept: dict[CacheKey, None] = {}
@@ -68,14 +78,18 @@ class Answers:
         return self._entries
 
     def keep(self, entry: CacheEntry) -> None:
-        """Give the answer from now on, and let the other dispatchers know it."""
-        if self._store is None or len(self._waiting) >= MOST_WAITING:
-            return
-        if len(str(entry.message)) > LARGEST_CHARACTERS:
+        """Give the answer from now on, and let the other dispatchers know it in time."""
+        if self._store is None or len(str(entry.message)) > LARGEST_CHARACTERS:
             return
         self._add(entry)
-        self._waiting.append(entry)
+        self._untold[entry.tenant, entry.key] = None
         self._news.set()
+
+    def given(self, key: CacheKey) -> None:
+        """Note that the answer was given again: the other dispatchers are to know it soon."""
+        if key in self._untold:
+            self._asked_again[key] = None
+            self._news.set()
 
     def leads(self, key: CacheKey, call_id: str, now: float) -> bool:
         """Return whether the job asks a model: for all who ask the same now or, where that is no use, for itself."""
@@ -138,8 +152,13 @@ class Answers:
             for each in changes:
                 if isinstance(each, CacheEntry):
                     self._add(each)
+                    self._is_told((each.tenant, each.key))
                 else:
-                    self._remove(each)
+                    self._forget(each)
+
+    def _forget(self, key: CacheKey) -> None:
+        for each in list(self._untold) if key == UNTOLD else (key,):
+            self._remove(each)
 
     async def _listen(self, store: CacheStore) -> None:
         async for tenant, job_ids in store.disowned():
@@ -147,23 +166,43 @@ class Answers:
                 log.info("cached_answers_evicted", tenant=tenant, answers=len(dropped))
 
     async def _tell(self, store: CacheStore, stop: asyncio.Event) -> None:
-        heard = True
-        while self._news.is_set() or not stop.is_set():
+        heard, is_last = True, False
+        while not is_last:
             await first_of((self._news, stop), POLL_SECONDS)
             self._news.clear()
-            kept, self._waiting = self._waiting, []
-            dropped, self._to_drop = self._to_drop, []
+            is_last = stop.is_set()
+            entries, dropped = self._to_tell(is_last), self._to_drop
+            self._to_drop = []
             try:
-                if kept:
-                    await store.put(kept)
                 if dropped:
                     await store.drop(dropped)
-                heard = heard or bool(kept or dropped)
+                if entries:
+                    await store.put(entries)
+                    self._told(entries)
+                heard = heard or bool(entries or dropped)
             except QueueUnavailable as error:
                 self._to_drop = list(dict.fromkeys((*dropped, *self._to_drop)))  # else they are back with the broker
                 if heard:
-                    log.warning("cache_not_told", answers=len(kept), dropped=len(dropped), error=str(error))
+                    log.warning("cache_not_told", answers=len(entries), dropped=len(dropped), error=str(error))
                 heard = False
+            await pause(stop, TELL_SECONDS)
+
+    def _to_tell(self, is_last: bool) -> list[CacheEntry]:
+        """Return what the others are to know now: what was asked for again, and some of the rest."""
+        rest = islice(reversed(self._untold), TOLD_AT_LAST) if is_last else islice(self._untold, TOLD_AT_ONCE)
+        return [self._entries[key] for key in dict.fromkeys((*self._asked_again, *rest))]
+
+    def _told(self, entries: Iterable[CacheEntry]) -> None:
+        for entry in entries:
+            key = entry.tenant, entry.key
+            if self._entries.get(key) is entry:
+                self._is_told(key)
+        if self._untold:
+            self._news.set()
+
+    def _is_told(self, key: CacheKey) -> None:
+        self._untold.pop(key, None)
+        self._asked_again.pop(key, None)
 
     def _add(self, entry: CacheEntry) -> None:
         of_tenant = self._of.setdefault(entry.tenant, OrderedDict())
@@ -180,6 +219,7 @@ class Answers:
 
     def _remove(self, key: CacheKey) -> None:
         if self._entries.pop(key, None) is not None:
+            self._is_told(key)
             tenant, of_request = key
             del self._of[tenant][of_request]
             if not self._of[tenant]:

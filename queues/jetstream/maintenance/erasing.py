@@ -12,6 +12,7 @@ from functools import partial
 
 from pydantic_core import from_json, to_json
 
+from fleet.model.cache_entry import UNTOLD
 from fleet.model.erasure import Erasure
 from fleet.model.feedback import Witness
 from queues.jetstream import api
@@ -20,6 +21,7 @@ from queues.jetstream.causes import refused
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.journal import recorded
+from queues.wire.cache import dropped
 from queues.wire.erasure import erasure_message
 from queues.wire.letters import Message
 from queues.wire.record import fields_in
@@ -111,7 +113,14 @@ class JetStreamErasing:
             (FILES, file_chunk_subject(tenant, "*", "*", "*")),
         ]
         objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]
-        return await self._purge([*subjects, *map(_meta, objects)])
+        await self._forget_untold()  # else they may yet be told
+        purged = await self._purge([*subjects, *map(_meta, objects)])
+        await self._forget_untold()
+        return purged
+
+    async def _forget_untold(self) -> None:
+        """Let dispatchers look which answers were purged, and drop those that they have told nobody of."""
+        await api.publish(self._connection, dropped(*UNTOLD))
 
     async def erase_jobs(self, jobs: Set[Job]) -> int:
         """Erase everything of these jobs but jobs, work and accounts; return how many messages that were."""
@@ -226,6 +235,9 @@ class JetStreamCounting(JetStreamErasing):
             asked = [self._subjects(stream, subject) for stream, subject in subjects[start : start + AT_ONCE]]
             counted += sum([sum(found.values()) for found in await asyncio.gather(*asked)])
         return counted
+
+    async def _forget_untold(self) -> None:
+        """Do nothing."""
 
     async def _delete(self, places: Sequence[tuple[str, int]]) -> int:
         counted = 0

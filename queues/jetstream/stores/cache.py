@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from nats.js.api import DeliverPolicy
 
 from fleet.logs import get_logger
-from fleet.model.cache_entry import CacheEntry, CacheKey
+from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
 from fleet.model.delivery import Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback, Verdict, Witness
@@ -26,6 +26,9 @@ from queues.wire.subjects import CACHE, FEEDBACK, RESULTS, cache_subject, feedba
 
 PAUSE_SECONDS = 0.5
 """Seconds between tries while the broker is away."""
+
+_PURGED = cache_subject(*UNTOLD)
+"""The subject on which those who purge say so."""
 
 log = get_logger(__name__)
 
@@ -64,12 +67,14 @@ class JetStreamCache:
         while True:
             try:
                 async for messages, missing in follow(self._connection, *where):
+                    subjects = {message.subject for message in messages}
+                    known |= subjects
                     if messages:
-                        known.update(message.subject for message in messages)
                         yield [entry_in(message.subject, message.data) for message in messages]
-                    elif not missing and (gone := await self._gone(known)):
+                    is_quiet = not messages and not missing
+                    if (is_quiet or _PURGED in subjects) and (gone := await self._gone(known)):
                         known -= gone
-                        yield [entry_in(subject, b"") for subject in gone]
+                        yield [entry_in(subject, b"") for subject in gone - {_PURGED}]
             except QueueUnavailable as error:
                 log.debug("cache_not_read", error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)

@@ -23,6 +23,7 @@ from fleet.ledger.locks import LockName, lock_on
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.writer import LedgerWriter
 from fleet.model.attempt import Answer, Usage
+from fleet.model.cache_entry import UNTOLD
 from fleet.model.content import Content
 from fleet.model.errors import ConfigError, FleetError
 from fleet.model.feedback import Feedback, Verdict, Witness
@@ -163,6 +164,7 @@ async def test_nothing_of_an_erased_tenant_is_left_in_any_stream(scene: Scene) -
     assert (done.rows, done.unfinished, len(done.erasures)) == (4, 0, 1)
     assert await scene.found(OURS) == set()
     assert await scene.found(THEIRS) == {*EVERYWHERE, *KEPT}
+    assert await scene.found(cache_subject(*UNTOLD)) == {"KV_cache"}  # dispatchers forget what only they know
     assert scene.faults() == []
 
 
