@@ -57,6 +57,11 @@ def _numbers(outcome: FitOutcome) -> Iterator[str]:
         yield f"ECE {_number(verdict.ece)} (perfect {_number(verdict.ece_floor)})"
     if found is not None:
         yield f"threshold {_threshold(found.threshold)}"
+    if (limits := outcome.limits) is not None:
+        yield (
+            f"escalates {limits.promised:.0%} of these labels: a threshold on this score must escalate"
+            f" {limits.this_score:.0%}, a judge without a mistake {limits.any_judge:.0%}"
+        )
 
 
 def _number(value: float | None) -> str:
@@ -102,7 +107,7 @@ def as_json(found: CollectedLabels, outcomes: Sequence[FitOutcome], *, written: 
 
 
 def _record(outcome: FitOutcome) -> dict[str, Any]:
-    found, verdict = outcome.calibration, outcome.verdict
+    found, verdict, limits = outcome.calibration, outcome.verdict, outcome.limits
     threshold = None if found is None else found.threshold
     finite = threshold is not None and threshold.value < math.inf
     return {
@@ -122,5 +127,8 @@ def _record(outcome: FitOutcome) -> dict[str, Any]:
         "threshold": threshold.value if threshold is not None and finite else None,
         "escalates_all": threshold is not None and not finite,
         "labels_missing": None if threshold is None else threshold.labels_missing,
+        "escalates": None if limits is None else limits.promised,
+        "escalates_at_least": None if limits is None else limits.this_score,
+        "any_judge_escalates_at_least": None if limits is None else limits.any_judge,
         "guard": None if found is None or found.guard is None else str(found.guard),
     }

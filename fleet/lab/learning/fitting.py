@@ -16,6 +16,7 @@ from fleet.lab.learning.calibrate import Goal, UnusableLabels, calibrate
 from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.familiarity import FEWEST_OF_A_TASK, familiarity, tasks_lost
 from fleet.lab.learning.labels import Label, weight_of
+from fleet.lab.learning.limits import EscalationLimits, limits_of
 from fleet.lab.learning.looking import look_at
 from fleet.model.calibration import ANY, NO_LOOKS, Calibration, CalibrationKey, Familiarity, ThresholdMode
 from fleet.model.errors import ConfigError
@@ -32,9 +33,9 @@ Groups = Mapping[CalibrationKey, Sequence[LabelledAnswer]]
 class FitOutcome:
     """The outcome of one key. `reason` says why in words; numbers are None where nothing was measured.
 
-    `calibration` is what was fitted, also where it was not `accepted`. `counted` is what stays in force then, including
-    the test of its promise that was spent on this. A key that `waits` was not fitted: too few labels are new, or the
-    new calibration would replace one that also knows the tasks `lost`.
+    `calibration` is what was fitted, also where it was not `accepted`; `limits` say what its promise must escalate.
+    `counted` is what stays in force then, including the test of its promise that was spent on this. A key that `waits`
+    was not fitted: too few labels are new, or the new calibration would replace one that also knows the tasks `lost`.
     """
 
     key: CalibrationKey
@@ -44,6 +45,7 @@ class FitOutcome:
     calibration: Calibration | None = None
     verdict: refit.RefitDecision | None = None
     counted: Calibration | None = None
+    limits: EscalationLimits | None = None
     waits: bool = False
     lost: tuple[str, ...] = ()
 
@@ -154,7 +156,9 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
     found = replace(found, familiar=_familiar(labels, key, current))
     named = replace(found, version=version_of(found), looks=look.looks)
     counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
-    return FitOutcome(key, len(labels), verdict.accepted, verdict.reason.replace("_", " "), named, verdict, counted)
+    reason = verdict.reason.replace("_", " ")
+    limits = limits_of(named, weighted(labels))
+    return FitOutcome(key, len(labels), verdict.accepted, reason, named, verdict, counted, limits)
 
 
 def _familiar(labels: Sequence[LabelledAnswer], key: CalibrationKey, current: Calibration | None) -> Familiarity:
