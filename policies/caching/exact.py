@@ -110,6 +110,7 @@ def _terms(job: Job, rules: Rules) -> bytes:
         None if job.regions is None else tuple(sorted(job.regions)),
         job.metadata.get("critical"),
         tuple((target.name, target.model) for target in rungs),
+        *(() if rules.arm is None else (rules.arm,)),
     )
 
 

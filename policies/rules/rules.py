@@ -70,6 +70,8 @@ class Rules:
     patterns: PatternRules = field(default_factory=PatternRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
+    arm: str | None = field(init=False, default=None)
+    """The arm of an experiment that these rules are of, as `<experiment>.<arm>`; None outside one."""
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
