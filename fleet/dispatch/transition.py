@@ -7,7 +7,7 @@ from dataclasses import replace
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.action import Action, Finish, GiveUp, Reply, Run, Wait
 from fleet.model.attempt import Answer, Attempt, Hop
-from fleet.model.content import Content
+from fleet.model.content import Content, answers_in
 from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Job, JobRef
@@ -31,13 +31,14 @@ def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rul
         case Wait():
             return _defer(inflight, action, now, rules)
         case Finish() if inflight.shadow is not None:
-            return _compared(inflight, inflight.shadow, now)
+            return _compared(inflight, inflight.shadow, now, rules)
         case GiveUp() if inflight.shadow is not None:
             entries = () if inflight.fresh is None else (_entry(inflight, action.reason, None, now),)
             return _acknowledged(inflight, entries)
         case Finish():
             result = _finished(inflight, action, now)
-            return _collected(_acknowledged(inflight, _ended(inflight, result, now)), inflight.job, result, rules)
+            content = _content(inflight.job, result, rules)
+            return replace(_acknowledged(inflight, _ended(inflight, result, now)), aside=content)
         case Reply():
             answered = inflight.after(_known(inflight, action, now))
             return transition_for(answered, Finish(len(answered.attempts), Status.SUCCEEDED, action.reason), now, rules)
@@ -52,14 +53,18 @@ def _known(inflight: InFlightJob, reply: Reply, now: float) -> Attempt:
     return Attempt(number, reply.target, reply.reason, now, now, reply.answer, cached=cached, avoided=avoided)
 
 
-def _collected(transition: Transition, job: Job, result: Result, rules: Rules) -> Transition:
-    """Return the transition with what was asked and answered beside it, if the rule of the task collects that."""
+def _content(job: Job, result: Result, rules: Rules) -> tuple[Content, ...]:
+    """Return what was asked and answered, if the rule of the task collects that."""
+    if result.answer is None or not _is_collected(job, rules):
+        return ()
+    told = (result.finished_at, job.request, result.answer.message, result.target, job.person)
+    answers = answers_in(result.attempts, result.answer)
+    return (Content(job.id, job.tenant, job.task, *told, str(result.status), answers),)
+
+
+def _is_collected(job: Job, rules: Rules) -> bool:
     task = rules.tasks.get(job.task)
-    if task is None or not task.collect or result.answer is None:
-        return transition
-    message = result.answer.message
-    content = Content(job.id, job.tenant, job.task, result.finished_at, job.request, message, result.target, job.person)
-    return replace(transition, aside=(content,))
+    return task is not None and task.collect
 
 
 def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Transition:
@@ -169,11 +174,30 @@ def _result(
     )
 
 
-def _compared(inflight: InFlightJob, shadow: Shadow, now: float) -> Transition:
-    """Return the end of a comparison: its ledger line, and a label for the kept answer if the comparison can tell."""
+def _compared(inflight: InFlightJob, shadow: Shadow, now: float, rules: Rules) -> Transition:
+    """Return the end of a comparison: its ledger line, and what is learnt from it.
+
+    That is a label for the kept answer, if the comparison can tell, and the content with the other answer, if the rule
+    of the task collects that.
+    """
     found = kept_comparison(shadow, inflight.attempts)
     labels = () if found is None else (label(inflight.job.tenant, shadow.job_id, found, now),)
-    return replace(_acknowledged(inflight, (_entry(inflight, Reason.SHADOW, None, now),)), aside=labels)
+    content = _compared_content(inflight, shadow, rules)
+    ended = _acknowledged(inflight, (_entry(inflight, Reason.SHADOW, None, now),))
+    return replace(ended, aside=(*labels, *content))
+
+
+def _compared_content(inflight: InFlightJob, shadow: Shadow, rules: Rules) -> tuple[Content, ...]:
+    """Return the content of the job again, with the answer it was compared with; its time is the kept answer's.
+
+    Whoever was erased since then is left out by that time.
+    """
+    job, kept = inflight.job, inflight.attempts[shadow.attempt - 1]
+    if not isinstance(kept.outcome, Answer) or not _is_collected(job, rules):
+        return ()
+    told = (kept.ended_at, job.request, kept.outcome.message, kept.target, job.person)
+    answers = answers_in(inflight.attempts, kept.outcome)
+    return (Content(shadow.job_id, job.tenant, job.task, *told, str(Status.SUCCEEDED), answers),)
 
 
 def label(tenant: str, job_id: str, found: Comparison, now: float) -> Feedback:

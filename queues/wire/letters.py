@@ -16,7 +16,7 @@ from fleet.model.feedback import Feedback
 from fleet.model.result import DeadLetter, LedgerEntry, Outbound, Result, Start, Work
 from fleet.model.submission import Submission
 from fleet.model.unguarded import unguarded
-from queues.wire.content import encode_content
+from queues.wire.content import fitting_content
 from queues.wire.dead_letter import encode_dead
 from queues.wire.feedback import encode_feedback
 from queues.wire.job import encode_submission, job_message_id
@@ -132,7 +132,9 @@ def _message(outbound: Outbound, max_bytes: int) -> Message:
         case Feedback():
             return feedback_message(outbound)
         case Content(job_id, tenant):
-            return Message(content_subject(tenant), encode_content(outbound), {MSG_ID: f"{tenant}.{job_id}"})
+            # A comparison's content has one answer more than its job's, whose place it takes in the store.
+            message_id = f"{tenant}.{job_id}.{len(outbound.answers)}"
+            return Message(content_subject(tenant), fitting_content(outbound, max_bytes), {MSG_ID: message_id})
 
 
 def _fitting(work: Work, max_bytes: int) -> bytes:

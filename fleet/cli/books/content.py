@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +69,8 @@ def show(
         if found is None:
             raise FleetError(f"there is no content of {job_id}: not collected, too old, or erased")
         output = Output(as_json)
-        output.object({"job_id": job_id, "tenant": tenant, "request": found.request, "message": found.message})
+        told = {"request": found.request, "message": found.message, "status": found.status}
+        output.object({"job_id": job_id, "tenant": tenant, **told, "answers": [asdict(each) for each in found.answers]})
         output.say(json.dumps(found.request, indent=2, ensure_ascii=False))
         output.say(json.dumps(found.message, indent=2, ensure_ascii=False))
 
