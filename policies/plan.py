@@ -18,6 +18,7 @@ from fleet.model.view import Breaker, View
 from policies import budget
 from policies.caching import exact, patterns
 from policies.confidence import acceptance, probes
+from policies.discounts.ladder import discounted
 from policies.features.needs import needs_of
 from policies.resilience import breaker, cold, retry
 from policies.resilience.cold import Asleep
@@ -141,7 +142,9 @@ def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:
     if answer.target not in names or not isinstance(answer.outcome, Answer) or case.job.own_key is not None:
         return None  # a tenant's own key is for its answers
     rung = names.index(answer.target)
-    target = probes.runs_on(probe, case.rungs[rung], next(iter(case.rungs[rung + 1 :]), None))
+    same = case.rules.catalogue.same((answer.target,))
+    above = next((target for target in case.rungs[rung + 1 :] if target.name not in same), None)
+    target = probes.runs_on(probe, case.rungs[rung], above)
     if target is None:
         return None
     demand = replace(case.demand, needs=probes.needs_of_probe(probe, case.demand.needs, answer.outcome))
@@ -154,11 +157,12 @@ def _case(
 ) -> _Situation:
     needs = needs_of(job.request, rules.estimates)
     left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
+    due_at = deadline_at(job, rules)
     return _Situation(
         attempts=tuple(attempt for attempt in attempts if attempt.probe is None),
         demand=Demand(job, needs, left_usd),
-        rungs=routing.ladder(job, needs, rules),
-        deadline_at=deadline_at(job, rules),
+        rungs=discounted(routing.ladder(job, needs, rules), job, needs, attempts, due_at - now, rules),
+        deadline_at=due_at,
         view=view,
         now=now,
         rules=rules,
@@ -209,7 +213,8 @@ def _run(case: _Situation, target: Target, asleep: list[Asleep], reason: Reason)
             return cold.wait_for(each, case.deadline_at, case.now)
     if case.attempts and target.name == case.attempts[-1].target:
         return _retry(case, target)
-    return Run(target.name, reason)
+    cheaper = reason is Reason.ROUTED and target.same_as in {rung.name for rung in case.rungs}
+    return Run(target.name, Reason.CHEAPER if cheaper else reason)
 
 
 def _rungs_left(case: _Situation) -> Iterator[Target]:
@@ -224,7 +229,8 @@ def _rungs_left(case: _Situation) -> Iterator[Target]:
     if len(case.attempts) >= case.rules.retry.max_attempts:
         return
     tried = {attempt.target for attempt in case.attempts}
-    answered = {attempt.target for attempt in case.attempts if isinstance(attempt.outcome, Answer)}
+    answers = (attempt.target for attempt in case.attempts if isinstance(attempt.outcome, Answer))
+    answered = case.rules.catalogue.same(answers)
     lowest = max((rung + 1 for rung, target in enumerate(case.rungs) if target.name in answered), default=0)
     last = case.attempts[-1].target
     if _retry_pays(case):

@@ -70,8 +70,9 @@ def _drawn(seed: str, propensity: float) -> bool:
 def _stronger(job: Job, kept: Attempt, view: View, now: float, rules: Rules) -> str | None:
     needs = needs_of(job.request, rules.estimates)
     rungs = routing.ladder(job, needs, rules)
-    names = [target.name for target in rungs]
-    above = rungs[names.index(kept.target) + 1 :] if kept.target in names else ()
+    same = rules.catalogue.same((kept.target,))
+    place = next((place for place, target in enumerate(rungs) if target.name in same), len(rungs))
+    above = rungs[place + 1 :]
     demand = Demand(job, needs, None)
     for target in above:
         if target.is_cloud and not rules.shadow.cloud:

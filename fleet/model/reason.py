@@ -10,6 +10,7 @@ class Reason(StrEnum):
     # why a target is run
     ROUTED = "routed"
     PINNED = "pinned"
+    CHEAPER = "cheaper"
     PREDICTED = "predicted"
     LOW_CONFIDENCE = "low_confidence"
     TARGET_FAILED = "target_failed"
@@ -54,6 +55,7 @@ class Reason(StrEnum):
 MEANINGS: Mapping[Reason, str] = {
     Reason.ROUTED: "first on the ladder of its tier and plan",
     Reason.PINNED: "the request names this model",
+    Reason.CHEAPER: "the same model as the first on the ladder, for less",
     Reason.PREDICTED: "a learned router expects the first target on the ladder to fail",
     Reason.LOW_CONFIDENCE: "the answer before was not trusted",
     Reason.NOT_CALIBRATED: "too few labels to promise anything, so everything escalates",

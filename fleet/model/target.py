@@ -151,6 +151,7 @@ class Target:
     and `cache_write_1h_...` of input written to be kept for an hour. A price that is not stated is taken to be the
     dearest that providers are known to ask (see `cached_input_usd` and those after it). `reasoning` is for targets that
     can.
+    `same_as` names another target that gives the same answers, being the same model: see `policies.discounts`.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Target:
     service_tier: str | None = None
     reasoning: Reasoning | None = None
     cache_write_1h_usd_per_million_tokens: float | None = None
+    same_as: str | None = None
 
     @property
     def is_cloud(self) -> bool:

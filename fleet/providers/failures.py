@@ -6,7 +6,7 @@
     status 401; 403 unless it is about moderation     authentication
     status 403 about moderation                       content_filter
     status 429                                        rate_limited, or context_too_long for more than a limit at once
-    status 498 (Groq flex capacity), 503, 529         overloaded
+    status 498 (Groq flex capacity), 503, 529         overloaded; 429 if OpenAI's flexible tier has no capacity
     status 424 (a model at AWS) as the model's own    server_error where it does not say
     status 500 and above, otherwise                   server_error
     status 408                                        timeout
@@ -122,6 +122,9 @@ TOO_LONG = re.compile(
 )
 """Messages about the context length; Anthropic and most servers of the OpenAI format give this error no code."""
 
+NO_CAPACITY = "resource_unavailable"
+"""The code of OpenAI's 429 if the flexible tier has no room: nobody asked too often, and nothing is charged."""
+
 TOO_MUCH_AT_ONCE = re.compile(r"request too large for", re.IGNORECASE)
 """The beginning of OpenAI's and Groq's message if a single request exceeds a minute's limit: it never fits."""
 
@@ -165,6 +168,8 @@ def _kind(status: int, words: Sequence[str], message: str) -> FailureKind:
             return FailureKind.CONTEXT_TOO_LONG
     if status == 429 and TOO_MUCH_AT_ONCE.match(message):
         return FailureKind.CONTEXT_TOO_LONG
+    if status == 429 and NO_CAPACITY in words:
+        return FailureKind.OVERLOADED
     if status == 403 and OF_CONTENT.search(message):
         return FailureKind.CONTENT_FILTER
     if status == 404 and OF_A_FILE.search(message):

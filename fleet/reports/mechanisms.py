@@ -131,19 +131,21 @@ def _provider_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
 
 
 def _service_tiers(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
-    name, title, saved = "service_tiers", "Cheaper tiers of service", 0
+    name, title, saved = "service_tiers", "Cheaper tiers and providers of the same model", 0
     for target, usage in _cloud_calls(answered, pricing):
-        if target.service_tier is None:
+        if target.service_tier is None and target.same_as is None:
             continue
         usual = _usual(target, pricing)
         if usual is None:
             why = f"the price list has no row for {target.model} without a service tier"
             return Mechanism(name, title, Basis.UNKNOWN, None, None, why)
         saved += cost_of(priced(usage, usual)) - cost_of(priced(usage, target))
-    return Mechanism(name, title, Basis.EXACT, saved, saved, "the same calls at the price of the usual tier")
+    return Mechanism(name, title, Basis.EXACT, saved, saved, "the same calls at the price of the usual target")
 
 
 def _usual(target: Target, pricing: Pricing) -> Target | None:
+    if target.same_as is not None:
+        return pricing.catalogue.original(target)
     alike = (each for each in pricing.catalogue.of_provider(target.provider) if each.model == target.model)
     return next((each for each in alike if each.service_tier is None), None)
 

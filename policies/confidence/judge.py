@@ -30,9 +30,10 @@ def judge(answer: Answer, job: Job, target: Target, calibrations: Calibrations, 
 
     Without a calibration of this model, or one fitted on such requests, the confidence is the raw score of
     `rules.confidence.method`, which ranks answers and is no probability; without log-probabilities the prior of the
-    target, if the rules name one; 0 where the engine's log-probabilities are no numbers.
+    target, if the rules name one; 0 where the engine's log-probabilities are no numbers. A target that is the same as
+    another is judged as that one.
     """
-    kind = kind_of(answer, job.request)
+    kind, target = kind_of(answer, job.request), rules.catalogue.original(target)
     calibration = calibration_for(target, job.task, kind, calibrations)
     if calibration is not None and not is_familiar(calibration, job):
         return _unfamiliar(answer, job, kind, target, rules)
@@ -69,7 +70,7 @@ def judge_again(
     evidence = probes.evidence(probe, attempts, reply)
     if asked is None or asked.judged is None or asked.confidence is None or evidence is None:
         return None
-    target = rules.catalogue.targets[asked.target]
+    target = rules.catalogue.original(rules.catalogue.targets[asked.target])
     calibration = calibration_for(target, job.task, asked.judged.kind, calibrations)
     confidence = _with_evidence(asked.confidence, evidence, probe, calibration)
     return confidence, replace(asked.judged, probe=probes.next_probe(probe, attempts, evidence))

@@ -60,8 +60,10 @@ def ladder(job: Job, needs: Needs, rules: Rules) -> Ladder:
 
 def _above(job: Job, rungs: Ladder, rules: Rules) -> Ladder:
     """Return the rungs above the target the job names, if one is reachable; at the top only the top is left."""
+    below = rules.catalogue.get(job.above) if job.above else None
+    name = None if below is None else rules.catalogue.original(below).name
     for position, target in enumerate(rungs):
-        if target.name == job.above:
+        if target.name in (job.above, name):
             higher = rungs[position + 1 :]
             reachable = any(residency.permits(job, each, rules) for each in higher)
             return higher if reachable else rungs[position:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from fleet.model.errors import ConfigError
@@ -44,15 +44,26 @@ PRICE_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
 class Catalogue:
     """Targets by name, in the order they were listed. Build it with `catalogue_of`, which checks them.
 
+    `equals` has the names of all targets that give the same answers, by the name of each that has such an equal.
     `prices_as_of` is when the prices were looked up, as YYYY-MM-DD or YYYY-MM; None where the file does not say.
     """
 
     targets: Mapping[str, Target]
     providers: Mapping[str, Provider]
     prices_as_of: str | None = None
+    equals: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def get(self, name: str) -> Target | None:
         return self.targets.get(name)
+
+    def original(self, target: Target) -> Target:
+        """Return the target whose answers this one gives: itself, but for one that is the same as another."""
+        return target if target.same_as is None else self.targets[target.same_as]
+
+    def same(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the names of all targets that give the same answers as one of these, themselves included."""
+        given = frozenset(names)
+        return given.union(*(self.equals[name] for name in given if name in self.equals)) if self.equals else given
 
     @property
     def regions(self) -> frozenset[str]:
@@ -83,7 +94,17 @@ def catalogue_of(
         if target.name in listed:
             raise ConfigError(f"targets.{target.name}.name", "is listed twice")
         listed[target.name] = _placed(target, providers)
-    return Catalogue(MappingProxyType(listed), MappingProxyType(dict(providers)), prices_as_of)
+    for target in listed.values():
+        _check_same(target, listed)
+    return Catalogue(MappingProxyType(listed), MappingProxyType(dict(providers)), prices_as_of, _equals(listed))
+
+
+def _equals(listed: Mapping[str, Target]) -> Mapping[str, frozenset[str]]:
+    groups: dict[str, set[str]] = {}
+    for target in listed.values():
+        if target.same_as is not None:
+            groups.setdefault(target.same_as, {target.same_as}).add(target.name)
+    return MappingProxyType({name: frozenset(group) for group in groups.values() for name in group})
 
 
 def _placed(target: Target, providers: Mapping[str, Provider]) -> Target:
@@ -100,6 +121,18 @@ def _placed(target: Target, providers: Mapping[str, Provider]) -> Target:
     return target if target.region is not None else replace(target, region=known.region)
 
 
+def _check_same(target: Target, listed: Mapping[str, Target]) -> None:
+    path, original = f"targets.{target.name}.same_as", listed.get(target.same_as or "")
+    if target.same_as is None:
+        return
+    if original is None or original is target:
+        raise ConfigError(path, "must be another target of the catalogue")
+    if original.same_as is not None:
+        raise ConfigError(path, f"must be an original: {original.name} is the same as {original.same_as} itself")
+    if not (target.is_cloud and original.is_cloud):
+        raise ConfigError(path, "belongs to targets of providers, and names one")
+
+
 def _check_tier(target: Target, provider: Provider, path: str) -> None:
     if not target.is_cloud or provider.wire is WireFormat.ANTHROPIC:
         raise ConfigError(path, "belongs to targets of providers that speak the OpenAI format")
@@ -112,22 +145,22 @@ def _check(target: Target, path: str) -> None:
         raise ConfigError(f"{path}.name", f"must match {TARGET_NAME.pattern}")
     if target.name in WITHOUT_CALL:
         raise ConfigError(f"{path}.name", "is what results call an answer that no model gave")
-    for field in ("provider", "model"):
-        if not getattr(target, field):
-            raise ConfigError(f"{path}.{field}", "must not be empty")
+    for name in ("provider", "model"):
+        if not getattr(target, name):
+            raise ConfigError(f"{path}.{name}", "must not be empty")
     if target.region is not None and not REGION.fullmatch(target.region):
         raise ConfigError(f"{path}.region", f"must match {REGION.pattern}")
-    for field in (*_PRICES, "batch_wait_seconds"):
-        value = getattr(target, field)
+    for name in (*_PRICES, "batch_wait_seconds"):
+        value = getattr(target, name)
         if value is not None and not 0 <= value < math.inf:
-            raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")
+            raise ConfigError(f"{path}.{name}", "must be zero or more, and finite")
     prices = (target.input_usd_per_million_tokens, target.output_usd_per_million_tokens)
     if target.is_cloud and not any(prices) and not target.free:
         # No limit could be kept with a price nobody knows.
         raise ConfigError(f"{path}.output_usd_per_million_tokens", "must be known; `free: true` says that it is zero")
-    for field in ("context_tokens", "max_in_flight", "batch_size", "timeout_seconds"):
-        if not 0 < getattr(target, field) < math.inf:
-            raise ConfigError(f"{path}.{field}", "must be more than zero, and finite")
+    for name in ("context_tokens", "max_in_flight", "batch_size", "timeout_seconds"):
+        if not 0 < getattr(target, name) < math.inf:
+            raise ConfigError(f"{path}.{name}", "must be more than zero, and finite")
     if target.serving is not None:
         _check_serving(target, target.serving, f"{path}.serving")
     if target.reasoning is not None:
@@ -139,9 +172,9 @@ def _check_serving(target: Target, serving: Serving, path: str) -> None:
         raise ConfigError(path, f"belongs to targets of provider {FLEET}")
     if not 0 < serving.tokens_per_second < math.inf:
         raise ConfigError(f"{path}.tokens_per_second", "must be more than zero, and finite")
-    for field in ("cold_seconds", "usd_per_hour"):
-        if not 0 <= getattr(serving, field) < math.inf:
-            raise ConfigError(f"{path}.{field}", "must be zero or more, and finite")
+    for name in ("cold_seconds", "usd_per_hour"):
+        if not 0 <= getattr(serving, name) < math.inf:
+            raise ConfigError(f"{path}.{name}", "must be zero or more, and finite")
 
 
 def _check_reasoning(target: Target, reasoning: Reasoning, path: str) -> None:

@@ -60,10 +60,11 @@ def _paid_for(ladder: Ladder, plan: PlanRules) -> Ladder:
 
 
 def _by_provider(tiers: Mapping[Tier, Ladder], catalogue: Catalogue) -> Mapping[tuple[Tier, str], Ladder]:
-    """Return each cloud provider's rungs on the tier's ladder, or else all of its targets, cheapest first."""
+    """Return each cloud provider's rungs on the tier's ladder, or else its originals, cheapest first."""
     clouds = {target.provider for target in catalogue.targets.values() if target.is_cloud}
+    originals = {each: tuple(t for t in catalogue.of_provider(each) if t.same_as is None) for each in clouds}
     return {
-        (tier, provider): tuple(t for t in ladder if t.provider == provider) or catalogue.of_provider(provider)
+        (tier, provider): tuple(t for t in ladder if t.provider == provider) or originals[provider]
         for tier, ladder in tiers.items()
         for provider in clouds
     }

@@ -12,8 +12,10 @@ from fleet.model.job import TENANT, Lane, Plan
 from fleet.model.target import FLEET
 from policies.caching import patterns
 from policies.caching.patterns import PatternRules
+from policies.rules import discounts
 from policies.rules.catalogue import Catalogue
-from policies.rules.ladders import Routes, routes_of
+from policies.rules.discounts import DiscountRules
+from policies.rules.ladders import Ladder, Routes, routes_of
 from policies.rules.sections import (
     STRICT,
     BreakerRules,
@@ -68,8 +70,10 @@ class Rules:
     prefix_cache: PrefixCacheRules = field(default_factory=PrefixCacheRules)
     cache: CacheRules = field(default_factory=CacheRules)
     patterns: PatternRules = field(default_factory=PatternRules)
+    discounts: DiscountRules = field(default_factory=DiscountRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
+    cheaper_ways: Mapping[str, Ladder] = field(init=False, repr=False, compare=False)
     arm: str | None = field(init=False, default=None)
     """The arm of an experiment that these rules are of, as `<experiment>.<arm>`; None outside one."""
 
@@ -84,6 +88,7 @@ class Rules:
         }
         object.__setattr__(self, "routes", routes[self.phase])
         object.__setattr__(self, "lane_seconds", _lane_seconds(self.deadlines))
+        object.__setattr__(self, "cheaper_ways", discounts.cheaper_ways(self.discounts, self.catalogue))
 
 
 def _lane_seconds(deadlines: Deadlines) -> Mapping[Lane, float]:
@@ -117,6 +122,8 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     yield from _tenants(rules)
     for path, rule in patterns.violations(rules.patterns, rules.tasks):
         yield f"patterns.{path}", rule
+    for path, rule in discounts.violations(rules.discounts, rules.catalogue):
+        yield f"discounts.{path}", rule
     for path, value in _positive(rules):
         if not 0 < value < math.inf:
             yield path, "must be more than zero, and finite"
@@ -210,7 +217,7 @@ def _residency(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
-    for section in ("money", "quotas", "residency", "prefix_cache", "cache", "patterns"):
+    for section in ("money", "quotas", "residency", "prefix_cache", "cache", "patterns", "discounts"):
         for tenant in getattr(rules, section).tenants:
             if TENANT.fullmatch(tenant) is None:
                 yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"
@@ -225,6 +232,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("estimates", ("characters_per_token", "tokens_per_image", "output_tokens")),
         ("delivery", ("max_deliveries",)),
         ("cache", ("keep_seconds", "entries")),
+        ("discounts", ("slack_seconds",)),
         ("overload", ("climb_at", "return_at")),
         ("scaling", ("headroom", "utilisation", "settle_seconds", "idle_seconds", "stale_seconds")),
         ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),

@@ -45,6 +45,11 @@ FAULTS = {
     "503": (Scripted(503, error("busy"), {"retry-after": "7"}), FailureKind.OVERLOADED, 7.0),
     "529": (Scripted(529, error("overloaded", kind="overloaded_error")), FailureKind.OVERLOADED, None),
     "498": (Scripted(498, error("flex", "capacity_exceeded")), FailureKind.OVERLOADED, None),
+    "429 of the flexible tier": (
+        Scripted(429, error("no capacity", "resource_unavailable")),
+        FailureKind.OVERLOADED,
+        None,
+    ),
     "401": (Scripted(401, error("bad key", "invalid_api_key")), FailureKind.AUTHENTICATION, None),
     "403": (Scripted(403, error("not yours")), FailureKind.AUTHENTICATION, None),
     "404": (Scripted(404, error("no such model", "model_not_found")), FailureKind.ACCOUNT, None),

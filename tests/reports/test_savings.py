@@ -184,6 +184,24 @@ def test_a_cheaper_tier_of_service_saved_the_difference_to_the_usual_one(account
     assert saved(report, "service_tiers") == (Basis.UNKNOWN, None, None)
 
 
+def test_a_cheaper_equal_at_another_provider_saved_the_difference_to_its_original(
+    accounts: Accounts, rules: Rules
+) -> None:
+    elsewhere = replace(
+        rules.catalogue.targets["big"],
+        name="elsewhere",
+        same_as="big",
+        model="vendor/big",
+        input_usd_per_million_tokens=1.0,
+        output_usd_per_million_tokens=10.0,
+    )
+    catalogue = replace(rules.catalogue, targets={**rules.catalogue.targets, "elsewhere": elsewhere})
+    accounts.book(0, COMPLEX.lines(1, call("elsewhere", Usage(1000, 100), cost_nano_usd=nano("big", 1000, 100) // 2)))
+    half = nano("big", 1000, 100) // 2
+    with_equal = replace(rules, catalogue=catalogue)
+    assert saved(report_of(accounts, with_equal), "service_tiers") == (Basis.EXACT, half, half)
+
+
 @pytest.mark.parametrize("name", ["pattern_answers", "exact_cache", "trimming", "batch_files"])
 def test_what_is_not_there_or_switched_off_saved_nothing_and_is_said_to_be_absent(
     week: Accounts, rules: Rules, name: str

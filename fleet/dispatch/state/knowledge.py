@@ -114,7 +114,8 @@ class Knowledge:
 
     def _observe(self, task: str, target: Target, confidence: float, judged: Judged) -> None:
         """Count an answer in the histogram of the calibration that judged it; gate failures are left out."""
-        calibration = calibration_for(target, task, judged.kind, self.calibrations)
+        original = self._rules.catalogue.original(target)
+        calibration = calibration_for(original, task, judged.kind, self.calibrations)
         if calibration is None:
             return
         version, drift, looks = self._drifts.get(calibration.key, ("", DriftDetector(), 0))
@@ -159,7 +160,8 @@ class Knowledge:
         target = self._rules.catalogue.targets.get(attempt.target)
         if target is None:
             return None
-        found = calibration_for(target, inflight.job.task, attempt.judged.kind, self.calibrations)
+        original = self._rules.catalogue.original(target)
+        found = calibration_for(original, inflight.job.task, attempt.judged.kind, self.calibrations)
         return found if found is not None and found.version == attempt.judged.calibration else None
 
     def _withdraw(self, calibration: Calibration, why: str) -> None:

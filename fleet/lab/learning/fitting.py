@@ -76,7 +76,7 @@ def fit_all(
         for field, name in (("target", label.target), ("strong", label.strong)):
             if name is not None and name not in known:
                 raise ConfigError(f"labels.{field}", f"{name!r} must be one of {', '.join(known)}")
-    groups = grouped(labels)
+    groups = grouped(replace(each, target=rules.catalogue.original(known[each.target]).name) for each in labels)
     found = []
     for key in sorted(groups):
         before = in_force.get(key)
