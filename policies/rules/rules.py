@@ -39,6 +39,7 @@ from policies.rules.sections import (
     Strict,
     Task,
 )
+from policies.training import TrainingRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Rules:
     cache: CacheRules = field(default_factory=CacheRules)
     patterns: PatternRules = field(default_factory=PatternRules)
     discounts: DiscountRules = field(default_factory=DiscountRules)
+    training: TrainingRules = field(default_factory=TrainingRules)
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
     cheaper_ways: Mapping[str, Ladder] = field(init=False, repr=False, compare=False)
@@ -145,6 +147,7 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
         "router.skip_below": rules.router.skip_below,
         "shadow.kept": shadow.kept,
         "shadow.escalated": shadow.escalated,
+        "training.share": rules.training.share,
         "scaling.headroom": rules.scaling.headroom,
         "scaling.utilisation": rules.scaling.utilisation,
         "overload.climb_at": rules.overload.climb_at,
@@ -217,7 +220,7 @@ def _residency(rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
-    for section in ("money", "quotas", "residency", "prefix_cache", "cache", "patterns", "discounts"):
+    for section in ("money", "quotas", "residency", "prefix_cache", "cache", "patterns", "discounts", "training"):
         for tenant in getattr(rules, section).tenants:
             if TENANT.fullmatch(tenant) is None:
                 yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"
@@ -233,6 +236,7 @@ def _positive(rules: Rules) -> Iterator[tuple[str, float]]:
         ("delivery", ("max_deliveries",)),
         ("cache", ("keep_seconds", "entries")),
         ("discounts", ("slack_seconds",)),
+        ("training", ("share", "goal")),
         ("overload", ("climb_at", "return_at")),
         ("scaling", ("headroom", "utilisation", "settle_seconds", "idle_seconds", "stale_seconds")),
         ("money", ("cheap_usd_per_million_output_tokens", "max_output_tokens", "max_tokens_per_image", "open_seconds")),

@@ -96,6 +96,9 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("residency/tenants", {"no tenant": {}}, "residency.tenants.no tenant"),
         ("prefix_cache/shared", "perhaps", "prefix_cache.shared"),
         ("prefix_cache/tenants", {"no tenant": False}, "prefix_cache.tenants.no tenant"),
+        ("training/tenants", ["no tenant"], "training.tenants.no tenant"),
+        ("training/share", 1.5, "training.share"),
+        ("training/goal", 0, "training.goal"),
         ("catalogue", {}, "catalogue"),
     ],
 )

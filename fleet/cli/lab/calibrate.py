@@ -89,7 +89,7 @@ async def _calibrate(settings: Settings, output: Output, plan: CalibrationJob) -
     from fleet.lab.learning.fitting import fit_all, in_force_after
 
     rules = rules_of(settings)
-    found = await _labels(settings, plan)
+    found = (await _labels(settings, plan)).for_calibration(rules.training)
     in_force = await _in_force(settings, plan, rules.catalogue)
     output.progress(f"fitting {len(found.labels):,} labels")
     outcomes = await asyncio.to_thread(

@@ -20,6 +20,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry
 from fleet.ports import Journal
 from policies.confidence.signals import Evidence
+from policies.training import TrainingRules
 
 JobKey = tuple[str, str]
 """A tenant and a job id: two tenants may use the same id."""
@@ -33,6 +34,7 @@ class Unused(StrEnum):
     NO_FEATURES = "the answer came without log-probabilities"
     OTHER_MODEL = "the target has run another model since"
     UNDECIDED = "a comparison with an answer that was not good says nothing"
+    FOR_TRAINING = "the job is one that models are trained on (rules: training)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,22 @@ class CollectedLabels:
     unused: Mapping[Unused, int]
     unreadable: int = 0
 
+    def for_calibration(self, rules: TrainingRules) -> CollectedLabels:
+        """Return the labels without those of jobs that models are trained on."""
+        labels = tuple(each for each in self.labels if not rules.has(*_key_of(each.job)))
+        left_out = len(self.labels) - len(labels)
+        unused = Counter(self.unused) + Counter({Unused.FOR_TRAINING: left_out})
+        return CollectedLabels(labels, unused, self.unreadable)
+
+
+def _key_of(job: str) -> JobKey:
+    tenant, _, job_id = job.partition(".")
+    return tenant, job_id
+
 
 async def collect(journal: Journal) -> CollectedLabels:
     """Return every label the journal holds. Raises: QueueUnavailable."""
-    said: defaultdict[JobKey, list[Feedback]] = defaultdict(list)
-    async for feedback in journal.feedback():
-        said[feedback.tenant, feedback.job_id].append(feedback)
+    said = await feedback_by_job(journal)
     done: defaultdict[JobKey, list[LedgerEntry]] = defaultdict(list)
     models: dict[str, str] = {}
     async for entry in journal.ledger():
@@ -83,6 +95,14 @@ async def collect(journal: Journal) -> CollectedLabels:
     labels = tuple(each for each in found if isinstance(each, LabelledAnswer))
     unused = Counter(each for each in found if isinstance(each, Unused))
     return CollectedLabels(labels, unused, journal.unreadable())
+
+
+async def feedback_by_job(journal: Journal) -> Mapping[JobKey, Sequence[Feedback]]:
+    """Return all feedback still kept, that of a job oldest first. Raises: QueueUnavailable."""
+    said: defaultdict[JobKey, list[Feedback]] = defaultdict(list)
+    async for feedback in journal.feedback():
+        said[feedback.tenant, feedback.job_id].append(feedback)
+    return said
 
 
 def labels_of(

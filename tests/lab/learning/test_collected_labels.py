@@ -16,6 +16,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
 from policies.confidence.signals import Evidence
+from policies.training import TrainingRules
 from queues.jetstream.stores.journal import MemoryJournal
 from queues.memory import MemoryBroker, MemoryDesk, MemoryQueue
 from queues.wire.letters import Message
@@ -230,3 +231,16 @@ async def test_what_could_not_be_read_is_counted() -> None:
 
     broker.store(Message("feedback.acme", b"good"))
     assert (await collect(journal)).unreadable == 1
+
+
+async def test_no_label_is_of_a_job_that_models_are_trained_on() -> None:
+    jobs = [f"job-{number:012d}" for number in range(40)]
+    records: list[LedgerEntry | Feedback] = [entry(attempt(1), job_id=job) for job in jobs]
+    found = await collected(*records, *(said(job_id=job) for job in jobs))
+    rules = TrainingRules(frozenset({"acme"}))
+    left = found.for_calibration(rules)
+    kept = {job for job in jobs if not rules.has("acme", job)}
+    assert {each.job for each in left.labels} == {f"acme.{job}" for job in kept}
+    assert 0 < len(kept) < 40
+    assert left.unused == {Unused.FOR_TRAINING: 40 - len(kept)}
+    assert found.for_calibration(TrainingRules(frozenset({"globex"}))).labels == found.labels
