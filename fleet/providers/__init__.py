@@ -17,8 +17,10 @@ from fleet.providers.backend import ProviderBackend
 from fleet.providers.headroom import OwnCount
 from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
 from fleet.providers.openai.wire import OpenAIWire
+from fleet.providers.prompt_cache import PromptCache
 from fleet.providers.sdk import WayOut, sdk_of
 from fleet.providers.wire import Wire
+from policies.caching.prompt import cache_prices
 from policies.rules.providers import BUILT_IN
 
 __all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "OwnCount", "ProviderSettings", "build", "way_to"]
@@ -47,7 +49,12 @@ def build(target: Target, settings: ProviderSettings, keys: KeyRing, count: OwnC
     way = way_to(target, settings)
     provider = way.provider
     return ProviderBackend(
-        target.provider, _wire(target, provider), sdk_of(way), keys, OwnCount(provider) if count is None else count
+        target.provider,
+        _wire(target, provider),
+        sdk_of(way),
+        keys,
+        OwnCount(provider) if count is None else count,
+        PromptCache(target.name, cache_prices(target, provider.wire)),
     )
 
 

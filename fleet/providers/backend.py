@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from fleet.interruption import raise_own
-from fleet.model.attempt import Failure, FailureKind, Headroom, Outcome
+from fleet.model.attempt import Answer, Failure, FailureKind, Headroom, Outcome
 from fleet.model.call import Call
 from fleet.model.errors import InvalidJob
 from fleet.providers.failures import failure_of
 from fleet.providers.headroom import OwnCount, headroom_in, headroom_of
 from fleet.providers.keys import KeyRing, KeyUnavailable
+from fleet.providers.prompt_cache import PromptCache
 from fleet.providers.sdk import Sdk
 from fleet.providers.transport import UnusableReply
 from fleet.providers.wire import Wire
@@ -25,15 +27,18 @@ from policies.resilience.retry import is_of_account
 class ProviderBackend:
     """Runs calls on one model of `provider`: all at once, each as an HTTP request of its own.
 
-    `count` is that of all the provider's models.
+    `count` is that of all the provider's models, `prompt_cache` what is known of prompts that begin alike.
     """
 
-    def __init__(self, provider: str, wire: Wire, sdk: Sdk, keys: KeyRing, count: OwnCount) -> None:
+    def __init__(
+        self, provider: str, wire: Wire, sdk: Sdk, keys: KeyRing, count: OwnCount, prompt_cache: PromptCache
+    ) -> None:
         self._provider = provider
         self._count = count
         self._wire = wire
         self._sdk = sdk
         self._keys = keys
+        self._prompt_cache = prompt_cache
         self._running: set[tuple[str, asyncio.Task[tuple[int, Outcome]]]] = set()
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Sequence[tuple[int, Outcome]]]:
@@ -90,9 +95,34 @@ class ProviderBackend:
     async def _exchange(self, call: Call) -> Outcome:
         body = self._wire.encode(call.request, own_key=call.own_key is not None)
         key = self._keys.resolve(self._provider, call.own_key)
+        if call.cache_scope is None:
+            return await self._sent(body, key, call, call.timeout_seconds)
+        return await self._sent_marked(body, key, call, call.cache_scope)
+
+    async def _sent_marked(self, body: dict[str, Any], key: str, call: Call, scope: str) -> Outcome:
+        """Send a call with the marks that pay; without them if the server turns out not to know the words."""
+        started_at = time.monotonic()
+        begun = self._prompt_cache.begin(f"{scope}\0{call.own_key or ''}", self._wire.beginning(body))
+        if begun is None:
+            return await self._sent(body, key, call, call.timeout_seconds)
+        outcome: Outcome | None = None
+        try:
+            marked = self._wire.marked(body, begun.mark.life, begun.key)
+            outcome = await self._sent(marked, key, call, call.timeout_seconds)
+        finally:
+            self._prompt_cache.end(begun, isinstance(outcome, Answer))
+        if not (isinstance(outcome, Failure) and self._prompt_cache.may_be_why(begun, outcome)):
+            return outcome
+        left_seconds = call.timeout_seconds - (time.monotonic() - started_at)
+        plain = await self._sent(body, key, call, max(0.001, left_seconds))
+        if isinstance(plain, Answer):
+            self._prompt_cache.refused(outcome)
+        return plain
+
+    async def _sent(self, body: dict[str, Any], key: str, call: Call, seconds: float) -> Outcome:
         if call.own_key is None:
             self._count.begun(time.monotonic())
-        reply = await self._sdk.post(body, key, call.timeout_seconds)
+        reply = await self._sdk.post(body, key, seconds)
         now = time.time()
         outcome = (
             self._wire.decode(reply.body, call.request)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from fleet.model.attempt import Outcome
 from fleet.model.job import ChatRequest
+from policies.caching.prompt import Life
 
 
 class Wire(Protocol):
@@ -15,6 +16,18 @@ class Wire(Protocol):
         """Return the body to post, with a tenant's `own_key` or the fleet's.
 
         Raises: InvalidJob, naming the field, if the vendor has no words for a part of the request.
+        """
+
+    def beginning(self, body: dict[str, Any]) -> bytes:
+        """Return what calls have in common that a provider keeps alike; empty if it takes neither marks nor keys.
+
+        Equal requests have an equal beginning, in every process.
+        """
+
+    def marked(self, body: dict[str, Any], life: Life | None, key: str) -> dict[str, Any]:
+        """Return the body with its beginning marked to be kept for a life, and with the key, if the vendor takes one.
+
+        Neither changes what a model reads.
         """
 
     def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:

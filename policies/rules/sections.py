@@ -374,14 +374,20 @@ class CacheRules:
 class PrefixCacheRules:
     """Who shares the prefix caches of the fleet's own engines: all tenants if `shared`; `tenants` overrides it.
 
-    A tenant that does not share reads only what it wrote, and nobody else does.
+    A tenant that does not share reads only what it wrote, and nobody else does. `mark` is whether calls to providers
+    are marked for the providers' caches where it pays; there each tenant's prompts are taken for themselves.
     """
 
     shared: bool = True
     tenants: Mapping[str, bool] = field(default_factory=dict)
+    mark: bool = True
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
     def salt_of(self, tenant: str) -> str | None:
         """Return what an engine mixes into the keys of the tenant's blocks; None for one that shares them."""
         return None if self.tenants.get(tenant, self.shared) else tenant
+
+    def scope_of(self, tenant: str) -> str | None:
+        """Return whose prompts are taken together in providers' caches; None if no call is marked for them."""
+        return tenant if self.mark else None

@@ -95,6 +95,7 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("residency/tenants", {"acme": {"providers": ["opnai"]}}, "residency.tenants.acme.providers"),
         ("residency/tenants", {"no tenant": {}}, "residency.tenants.no tenant"),
         ("prefix_cache/shared", "perhaps", "prefix_cache.shared"),
+        ("prefix_cache/mark", "always", "prefix_cache.mark"),
         ("prefix_cache/tenants", {"no tenant": False}, "prefix_cache.tenants.no tenant"),
         ("training/tenants", ["no tenant"], "training.tenants.no tenant"),
         ("training/share", 1.5, "training.share"),

@@ -16,7 +16,8 @@ def call_of(inflight: InFlightJob, target: Target, now: float, rules: Rules) -> 
     """Return the call to the backend for the job."""
     job, request = inflight.job, request_of(inflight, target)
     own_key, seconds = own_key_for(job, target), given_seconds(inflight, target, now, rules)
-    return Call(request, seconds, own_key, inflight.call_id, job.lane, rules.prefix_cache.salt_of(job.tenant))
+    salt, scope = rules.prefix_cache.salt_of(job.tenant), rules.prefix_cache.scope_of(job.tenant)
+    return Call(request, seconds, own_key, inflight.call_id, job.lane, salt, scope if target.is_cloud else None)
 
 
 def given_seconds(inflight: InFlightJob, target: Target, started_at: float, rules: Rules) -> float:

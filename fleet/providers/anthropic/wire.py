@@ -18,6 +18,7 @@ everything else                          left out. The API has no sampling param
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,10 +34,16 @@ from fleet.providers.anthropic.schema import schema_at
 from fleet.providers.anthropic.turns import Block, turns_of
 from fleet.providers.finish import cut_at
 from fleet.providers.history import JSON_ONLY, tool_schema
+from policies.caching.prompt import Life
 from policies.reasoning import effort_for, room_for, thinks
 
 DEFAULT_MAX_TOKENS = 4096
 """Room for a long answer, within every current model's limit; it bounds the price of a job that set no limit."""
+
+
+def _markable(body: Block) -> bool:
+    return bool(body.get("system") or body.get("tools"))
+
 
 USUAL_EFFORTS = (Effort.LOW, Effort.MEDIUM, Effort.HIGH)
 
@@ -55,6 +62,24 @@ class AnthropicWire:
 
     def decode(self, body: bytes, request: ChatRequest | None = None) -> Outcome:
         return cut_at(anthropic_reply.decode(body), tuple(stop for stop in _stops(request or {}) if not stop.strip()))
+
+    def beginning(self, body: Block) -> bytes:
+        # A schema for the answer is put before all of it by the API, and another one makes another beginning.
+        output = body.get("output_config", {}).get("format")
+        return json.dumps([output, body.get("tools"), body.get("system")]).encode() if _markable(body) else b""
+
+    def marked(self, body: Block, life: Life | None, key: str) -> Block:
+        """Return the body with `cache_control` on its system prompt, which comes after the tools, else on the last one.
+
+        A model reads the same of a system prompt that is one text and of one that is a list of it.
+        """
+        if life is None:
+            return body
+        control = {"cache_control": {"type": "ephemeral", **({} if life is Life.MINUTES else {"ttl": str(life)})}}
+        if system := body.get("system"):
+            return {**body, "system": [{"type": "text", "text": system, **control}]}
+        *others, last = body["tools"]
+        return {**body, "tools": [*others, {**last, **control}]}
 
     def _translate(self, request: ChatRequest) -> dict[str, Any]:
         limit = request.get("max_completion_tokens") or request.get("max_tokens")

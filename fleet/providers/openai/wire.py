@@ -26,6 +26,7 @@ it may forbid a token, so the request is refused.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,7 @@ from fleet.model.target import Capability, Effort, Target
 from fleet.providers import history
 from fleet.providers.finish import cut_at
 from fleet.providers.openai.reply import decode
+from policies.caching.prompt import Life
 from policies.reasoning import effort_for, thinks
 
 NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs", "modalities"})
@@ -70,6 +72,23 @@ class OpenAIWire:
         sampling = None if target.reasoning is None else target.reasoning.sampling
         self._unsampled = self._reasons and not (not self._is_openai if sampling is None else sampling)
         self._drop = NEVER | self._not_here()
+
+    def beginning(self, body: dict[str, Any]) -> bytes:
+        """Return tools, schema and the first instructions, for OpenAI alone: other servers need not know the words."""
+        if not self._is_openai:
+            return b""
+        parts = [body.get("tools"), body.get("response_format"), body["messages"][: _instructions(body["messages"])]]
+        return json.dumps(parts).encode()
+
+    def marked(self, body: dict[str, Any], life: Life | None, key: str) -> dict[str, Any]:
+        """Return the body with `prompt_cache_key`, unless the job has one, and a breakpoint after the instructions."""
+        body = {"prompt_cache_key": key, **body}
+        place = _instructions(body["messages"]) - 1
+        if life is None or place < 0:
+            return body
+        messages = list(body["messages"])
+        messages[place] = _with_breakpoint(messages[place])
+        return {**body, "messages": messages}
 
     def _not_here(self) -> frozenset[str]:
         dropped = NOT_ON_GROQ if self._is_groq else frozenset[str]()
@@ -141,6 +160,19 @@ class OpenAIWire:
         """Return the answer to `request`, cut at the stop sequences that the provider could not be given."""
         stop = (request or {}).get("stop") if "stop" in self._drop else None
         return cut_at(decode(body, self._target.provider), (stop,) if isinstance(stop, str) else tuple(stop or ()))
+
+
+def _instructions(messages: history.Messages) -> int:
+    """Return how many system and developer messages the chat begins with."""
+    others = (place for place, message in enumerate(messages) if message["role"] not in ("system", "developer"))
+    return next(others, len(messages))
+
+
+def _with_breakpoint(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return instructions whose end is a breakpoint; a model reads the same of one text and of a list of it."""
+    content = message["content"]
+    *others, last = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return {**message, "content": [*others, {**last, "prompt_cache_breakpoint": {"mode": "explicit"}}]}
 
 
 def _heed_openai(body: dict[str, Any]) -> None:
