@@ -24,11 +24,18 @@ def period_of(since: str | None, until: str | None, now: float) -> Period:
 
     Raises: ConfigError naming the option.
     """
+    found = days_until(until, DEFAULT_DAYS, now)
+    if since is not None:
+        found = Period(_day("--since", since).isoformat(), found.until)
+    if found.since > found.until:
+        raise ConfigError("--since", f"must not be after the last day, {found.until}")
+    return found
+
+
+def days_until(until: str | None, days: int, now: float) -> Period:
+    """Return so many days that end with this one, by default today. Raises: ConfigError naming the option."""
     last = datetime.fromtimestamp(now, UTC).date() if until is None else _day("--until", until)
-    first = last - timedelta(days=DEFAULT_DAYS - 1) if since is None else _day("--since", since)
-    if first > last:
-        raise ConfigError("--since", f"must not be after the last day, {last}")
-    return Period(first.isoformat(), last.isoformat())
+    return Period((last - timedelta(days=days - 1)).isoformat(), last.isoformat())
 
 
 def _day(option: str, text: str) -> date:

@@ -13,6 +13,7 @@ import typer
 
 from fleet.cli.books.cost import AsCsv, OneTenant, Since, Until, refuse_both
 from fleet.cli.books.ledger import LedgerUrl
+from fleet.cli.books.week import week
 from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from fleet.settings.environment import Settings
     from policies.rules.rules import Rules
 
-report_app = typer.Typer(help="Reports about money.", no_args_is_help=True)
+report_app = typer.Typer(help="Reports about money and quality.", no_args_is_help=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,7 @@ class ReportRequest:
     prices: Path | None
 
 
-@report_app.callback()
-def _report() -> None: ...
+report_app.command()(week)
 
 
 @report_app.command()

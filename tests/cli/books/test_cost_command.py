@@ -168,3 +168,15 @@ def test_a_page_is_never_written_over_the_prices(ledger: Accounts, invoke: Invok
 def test_json_stays_one_object_when_it_fails(ledger: Accounts, invoke: Invoke) -> None:
     refused = invoke("cost", "--until", "never", "--json")
     assert json.loads(refused.stdout)["error"].startswith("wrong setting: --until")
+
+
+def test_the_week_is_tables_for_people_and_one_json_object(
+    ledger: Accounts, invoke: Invoke, invoke_json: InvokeJson
+) -> None:
+    found = invoke_json("report", "week", "--until", "2026-03-02")
+    assert found["week"] == {"since": "2026-02-24", "until": "2026-03-02"}
+    assert [(row["target"], row["reason"], row["jobs"]) for row in found["fell"]] == [("small", "low_confidence", 1)]
+    shown = invoke("report", "week", "--until", "2026-03-02").stdout
+    assert "low_confidence" in shown and "100 labels missing" in shown
+    refused = invoke_json("report", "week", "--until", "tomorrow", exit_code=1)["error"]
+    assert "--until: must be a day as YYYY-MM-DD" in refused
