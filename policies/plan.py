@@ -89,19 +89,20 @@ def _admit(job: Job, view: View, now: float, rules: Rules, sent: Sent | None) ->
         return _out_of_time(())
     if (delayed := _delay(case)) is not None:
         return delayed
-    if (known := _known_answer(job, view, now, rules)) is not None:
+    if (known := _known_answer(case)) is not None:
         return known
     if foresight.passes_over(job, case.rungs, view.routers, rules):
         return _start_above(case)
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
 
 
-def _known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None:
+def _known_answer(case: _Situation) -> Reply | None:
     """Return the answer that needs no call, if there is one; where a model is named, only one that it gave before."""
+    job, rules = case.job, case.rules
     written = patterns.answer_to(job, rules.patterns)
     if written is not None and routing.pinned_target(job) is None:
         return patterns.reply(job.request, written, rules.estimates)
-    return exact.known_answer(job, view.entries, now, rules)
+    return exact.known_answer(job, case.rungs, case.view.entries, case.now, rules)
 
 
 def _delay(case: _Situation) -> Wait | None:

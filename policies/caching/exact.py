@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Any, Final
 
 import rfc8785
@@ -22,10 +21,12 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.target import EXACT
+from policies.caching.canonical import canonical
 from policies.caching.personal import is_personal
 from policies.features.needs import needs_of
 from policies.resilience.deadline import deadline_at
 from policies.routing.tiers import ladder
+from policies.rules.ladders import Ladder
 from policies.rules.rules import Rules
 from policies.rules.sections import CacheMode
 
@@ -58,6 +59,9 @@ IGNORED: Final = frozenset({"stream", "stream_options", "user", "metadata", "sto
 PATIENCE: Final = 0.5
 """Share of its time that a job waits for another one's answer at most; then it asks a model itself."""
 
+LARGEST_CHARACTERS: Final = 32_768
+"""Maximum length of an answer that is kept."""
+
 Entries = Mapping[tuple[str, str], CacheEntry]
 """The entries known, by tenant and key."""
 
@@ -66,58 +70,82 @@ _keys: Final[dict[int, tuple[weakref.ref[Job], Rules, str | None]]] = {}
 """The key of each job in hand, by the job's identity: a decision is made on it four times and more."""
 
 
-def key_of(job: Job, rules: Rules) -> str | None:
+MOST_TERMS: Final = 1024
+
+_said: Final[dict[tuple[Any, ...], tuple[bytes, Ladder]]] = {}
+"""What goes for many jobs alike, as it was written; with the ladder itself, so that no other has its identity."""
+
+
+def key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
     """Return the key of the job's request, 64 hex digits; None for a job that the cache is not for.
 
     It is the SHA-256 of two values in canonical JSON (RFC 8785): what goes for the job (tenant, task, limits, and the
     models that may answer it under these rules), and the fields of its request. A request with something personal in
-    it has none: its answer is not kept, so nobody should wait for it. The key is made once for each job.
+    it has none: its answer is not kept, so nobody should wait for it. The key is made once for each job. `rungs` are
+    the job's, for who knows them already.
     """
-    if not _is_for(job, rules):
-        return None
     which = id(job)
     known = _keys.get(which)
     if known is not None and known[1] is rules:
         return known[2]
-    key = _key_of(job, rules)
+    if not _is_for(job, rules):
+        return None
+    key = _key_of(job, rules, rungs)
     _keys[which] = (weakref.ref(job, lambda _: _keys.pop(which, None)), rules, key)
     return key
 
 
-def _key_of(job: Job, rules: Rules) -> str | None:
+def _key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
     request = {name: value for name, value in job.request.items() if value is not None and name not in IGNORED}
     if not ASKED.issuperset(request) or not _is_repeatable(job, rules):
         return None
-    if is_personal(_strings(request.get("messages")), rules.complexity.personal_words):
+    if is_personal(_texts(request.get("messages")), rules.complexity.personal_words):
         return None
     try:
-        said = _terms(job, rules) + rfc8785.dumps(request)
+        said = _terms(job, rules, rungs) + canonical(request)
     except (rfc8785.CanonicalizationError, TypeError, UnicodeEncodeError):
         return None  # a number beyond all others, or half a surrogate pair
     return hashlib.sha256(said).hexdigest()
 
 
-def _terms(job: Job, rules: Rules) -> bytes:
-    """Return what goes for the job beside its request."""
-    rungs = ladder(job, needs_of(job.request, rules.estimates), rules)
-    providers = job.cloud.providers
-    return _canonical(
+def _terms(job: Job, rules: Rules, rungs: Ladder | None) -> bytes:
+    """Return what goes for the job beside its request, as canonical JSON."""
+    if rungs is None:
+        rungs = ladder(job, needs_of(job.request, rules.estimates), rules)
+    # Its hash takes longer than all the others': most ladders are those of the rules, and stay the same object.
+    which = id(rungs)
+    terms = (
         job.tenant,
         job.task,
         job.tier,
         job.plan,
-        None if providers is None else tuple(sorted(providers)),
-        None if job.regions is None else tuple(sorted(job.regions)),
+        job.cloud.providers,
+        job.regions,
         job.metadata.get("critical"),
-        tuple((target.name, target.model) for target in rungs),
+        which,
+        rules.arm,
+    )
+    known = _said.get(terms)
+    if known is None:
+        if len(_said) >= MOST_TERMS:
+            _said.clear()
+        known = _said[terms] = (canonical(_named(job, rungs, rules)), rungs)
+    return known[0]
+
+
+def _named(job: Job, rungs: Ladder, rules: Rules) -> tuple[Any, ...]:
+    providers = job.cloud.providers
+    return (
+        job.tenant,
+        job.task,
+        job.tier,
+        job.plan,
+        None if providers is None else sorted(providers),
+        None if job.regions is None else sorted(job.regions),
+        job.metadata.get("critical"),
+        [(target.name, target.model) for target in rungs],
         *(() if rules.arm is None else (rules.arm,)),
     )
-
-
-@lru_cache(1024)
-def _canonical(*terms: Any) -> bytes:
-    """Return the canonical JSON of what goes for many jobs alike; making it takes longer than that of a request."""
-    return rfc8785.dumps(list(terms))
 
 
 def _is_for(job: Job, rules: Rules) -> bool:
@@ -134,9 +162,9 @@ def _is_repeatable(job: Job, rules: Rules) -> bool:
     return job.request.get("temperature") == 0 or rules.tasks[job.task].cache is CacheMode.ANY
 
 
-def known_answer(job: Job, entries: Entries, now: float, rules: Rules) -> Reply | None:
+def known_answer(job: Job, rungs: Ladder, entries: Entries, now: float, rules: Rules) -> Reply | None:
     """Return the answer given before to the same request, while it is kept."""
-    key = key_of(job, rules) if entries else None
+    key = key_of(job, rules, rungs) if entries else None
     entry = None if key is None else entries.get((job.tenant, key))
     if entry is None or not entry.answered_at <= now < entry.expires_at:
         return None
@@ -162,7 +190,8 @@ def entry_of(
     answer, judged = kept.outcome, kept.judged
     if not isinstance(answer, Answer) or kept.cached is not None or answer.finish_reason not in ("stop", "tool_calls"):
         return None
-    if is_personal(_strings(answer.message), rules.complexity.personal_words):
+    said = _texts(answer.message)
+    if sum(map(len, said)) > LARGEST_CHARACTERS or is_personal(said, rules.complexity.personal_words):
         return None
     return CacheEntry(
         job.tenant,
@@ -180,14 +209,17 @@ def entry_of(
     )
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Yield every text inside a value, however deep; a message is not deeper than its parser allows."""
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, Mapping):
-            waiting.extend(each.values())
-        elif isinstance(each, list | tuple):
-            waiting.extend(each)
+def _texts(value: Any) -> list[str]:
+    """Return every text inside a value, however deep."""
+    found, waiting = [], [value]
+    for each in waiting:  # which grows meanwhile
+        kind = type(each)
+        if kind is str:
+            found.append(each)
+        elif kind is dict or isinstance(each, Mapping):
+            waiting += each.values()
+        elif kind is list or isinstance(each, list | tuple):
+            waiting += each
+        elif isinstance(each, str):
+            found.append(each)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -25,6 +25,9 @@ INDIFFERENT: Final = frozenset(
     {"model", "messages", "temperature", "top_p", "seed", "stream", "stream_options", "user", "metadata", "store"}
 )
 """Fields of a request that change nothing about an answer that is written down. Any other one asks for a model."""
+
+READ_FIRST: Final = 24
+"""Characters of a message that are compared before the rest is read."""
 
 _DAY: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -52,12 +55,17 @@ class PatternList:
     patterns: tuple[Pattern, ...]
     answers: Mapping[str, str] = field(init=False, repr=False, compare=False)
     """The answer to each normal form."""
+    beginnings: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The first words of each normal form: one, two and so on."""
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
     def __post_init__(self) -> None:
         answers = {normal_form(asked): each.answer for each in self.patterns for asked in each.asked}
         object.__setattr__(self, "answers", answers)
+        words = [form.split() for form in answers]
+        beginnings = frozenset(" ".join(each[:count]) for each in words for count in range(1, len(each) + 1))
+        object.__setattr__(self, "beginnings", beginnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +92,35 @@ class PatternRules:
 
 def answer_to(job: Job, rules: PatternRules) -> str | None:
     """Return the answer that is written down for the job, or None for most."""
-    if not rules.of(job.tenant) or job.above is not None:
+    if job.above is not None or not (lists := _lists(job.tenant, job.task, rules)):
         return None
     asked = only_message(job.request)
-    answer = None if asked is None else written_for(job.tenant, job.task, asked, rules)
+    answer = None if asked is None else _answer_in(lists, asked)
     return answer if answer is not None and _has_room(job.request, answer) else None
 
 
 def written_for(tenant: str, task: str, message: str, rules: PatternRules) -> str | None:
     """Return the answer of the tenant's first list that has one to such a message."""
+    return _answer_in(_lists(tenant, task, rules), message)
+
+
+def _lists(tenant: str, task: str, rules: PatternRules) -> list[PatternList]:
+    return [each for name in rules.of(tenant) if task in (each := rules.lists[name]).tasks]
+
+
+def _answer_in(lists: Sequence[PatternList], message: str) -> str | None:
+    if not _begins_like_one(message, lists):
+        return None
     form = normal_form(message)
-    found = (rules.lists[name] for name in rules.of(tenant))
-    answers = (each.answers.get(form) for each in found if task in each.tasks)
-    return next((answer for answer in answers if answer is not None), None)
+    return next((answer for each in lists if (answer := each.answers.get(form)) is not None), None)
+
+
+def _begins_like_one(message: str, lists: Sequence[PatternList]) -> bool:
+    """Return whether a message may be a pattern, by its beginning: most are long, and reading them whole takes time."""
+    if len(message) <= READ_FIRST:
+        return True
+    begun, _, _ = normal_form(message[:READ_FIRST]).rpartition(" ")  # the last word may be cut
+    return not begun or any(begun in each.beginnings for each in lists)
 
 
 def reply(request: ChatRequest, text: str, estimates: Estimates) -> Reply:
@@ -114,14 +138,20 @@ def only_message(request: Mapping[str, Any]) -> str | None:
     """
     if not _is_plain(request):
         return None
-    *before, last = request["messages"]
-    if last.get("role") != "user" or any(each.get("role") not in ("system", "developer") for each in before):
+    messages = request["messages"]
+    last = messages[-1]
+    if last.get("role") != "user":
         return None
+    for each in messages[:-1]:
+        if each.get("role") not in ("system", "developer"):
+            return None
     return _text(last.get("content"))
 
 
 def _is_plain(request: Mapping[str, Any]) -> bool:
-    return all(name in INDIFFERENT or value is None or _is_default(name, value) for name, value in request.items())
+    return INDIFFERENT.issuperset(request) or all(
+        name in INDIFFERENT or value is None or _is_default(name, value) for name, value in request.items()
+    )
 
 
 def _is_default(name: str, value: Any) -> bool:

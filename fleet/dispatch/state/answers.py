@@ -24,9 +24,6 @@ from policies.rules.rules import Rules
 
 log = get_logger(__name__)
 
-LARGEST_CHARACTERS = 32_768
-"""Maximum length of an answer that is kept."""
-
 MOST_ENTRIES = 200_000
 """Maximum answers in hand, over all tenants."""
 
@@ -79,7 +76,7 @@ class Answers:
 
     def keep(self, entry: CacheEntry) -> None:
         """Give the answer from now on, and let the other dispatchers know it in time."""
-        if self._store is None or len(str(entry.message)) > LARGEST_CHARACTERS:
+        if self._store is None:
             return
         self._add(entry)
         self._untold[entry.tenant, entry.key] = None

@@ -15,7 +15,7 @@ from fleet.model.cache_entry import CacheEntry
 from fleet.model.job import Cloud, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Status
-from policies.caching.exact import entry_of, key_of, waits_for_another
+from policies.caching.exact import LARGEST_CHARACTERS, entry_of, key_of, waits_for_another
 from policies.caching.personal import is_personal
 from policies.plan import next_action
 from policies.rules.sections import CacheMode, CacheRules
@@ -161,6 +161,11 @@ def test_an_answer_that_was_not_trusted_is_not_kept(caching, answered_job, statu
         "SSN 078-05-1120",
         "from 192.168.0.12",
         "What about my salary?",
+        "What about my salary, Zoë?",
+        "Ihre IBAN: DE89370400440532013000",
+        "١٢٣٤٥٦٧٨٩٠",
+        "AKIA0123456789ABCD",
+        "at fe80:0:0:1::2",
         "token ghp_0123456789abcdef",
     ],
 )
@@ -184,6 +189,13 @@ def test_an_answer_from_the_cache_or_cut_short_is_not_kept(caching, answered_job
     reply = next_action(asked, (), kept(entry(asked, (attempt,), caching), view), NOW, caching)
     again = replace(attempt, cached=reply.cached)
     assert entry(asked, (cut,), caching) is None and entry(asked, (again,), caching) is None
+
+
+@pytest.mark.parametrize(("length", "is_kept"), [(LARGEST_CHARACTERS, True), (LARGEST_CHARACTERS + 1, False)])
+def test_a_long_answer_is_kept_up_to_a_limit(caching, answered_job, length, is_kept):
+    asked, (attempt,) = answered_job
+    long = replace(attempt, outcome=replace(attempt.outcome, message={"role": "", "content": "y" * length}))
+    assert (entry(asked, (long,), caching) is not None) is is_kept
 
 
 def test_a_job_waits_for_another_answer_for_half_of_its_time(caching, job):

@@ -6,11 +6,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fleet.model.action import Reply, Run
 from fleet.model.errors import ConfigError
 from fleet.model.reason import Reason
-from policies.caching.patterns import Pattern, PatternList, PatternRules, normal_form
+from policies.caching.patterns import READ_FIRST, Pattern, PatternList, PatternRules, normal_form, written_for
 from policies.plan import next_action
 
 HELLO = "Hello! How can I help?"
@@ -32,7 +34,19 @@ def said(*turns: tuple[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "text", ["hey", "Hey!", "HEY 👋🏽", "  good\n morning ", "What’s up?", "whats up", "ｈｅｙ", "hey \u2764\ufe0f"]
+    "text",
+    [
+        "hey",
+        "Hey!",
+        "HEY 👋🏽",
+        "  good\n morning ",
+        "What’s up?",
+        "whats up",
+        "ｈｅｙ",
+        "hey \u2764\ufe0f",
+        "good" + "!" * 17 + "morning",
+        "!" * 99 + "hey",
+    ],
 )
 def test_a_message_is_known_apart_from_case_punctuation_and_emoji(patterned, job, view, text):
     action = next_action(job("chat", text), (), view(), 1_002.0, patterned)
@@ -41,7 +55,8 @@ def test_a_message_is_known_apart_from_case_punctuation_and_emoji(patterned, job
 
 
 @pytest.mark.parametrize(
-    "text", ["hey, cancel my plan", "hey 2", "heyy", "not hey", "", "👋", "h e y", "hey\u200bo", "good evening"]
+    "text",
+    ["hey, cancel my plan", "hey 2", "heyy", "not hey", "", "👋", "h e y", "hey\u200bo", "good evening", "hey " * 9],
 )
 def test_one_more_word_or_none_is_for_a_model(patterned, job, view, text):
     assert isinstance(next_action(job("chat", text), (), view(), 1_002.0, patterned), Run)
@@ -129,6 +144,23 @@ def test_a_list_that_makes_no_sense_is_refused_by_name(rules, changes, field):
     with pytest.raises(ConfigError) as refused:
         replace(rules, patterns=PatternRules(**{**plain, **changes}))
     assert refused.value.field == field
+
+
+PIECES = st.sampled_from(
+    ["hey", "what", "’", "s", "up", "good", "morning", " ", "\n", "!", "👋", "\u0301", "ﬁ", "x" * READ_FIRST]
+)
+
+
+NEARLY = st.tuples(st.sampled_from(["hey", "good morning"]), st.integers(0, 40)).map(
+    lambda each: each[0] + "! " * each[1]
+)
+
+
+@given(text=st.lists(PIECES, max_size=30).map("".join) | NEARLY)
+@settings(max_examples=200)
+def test_the_beginning_of_a_long_message_decides_nothing_that_the_whole_would_not(text):
+    lists = PatternRules({"greetings": greetings()}, default=("greetings",))
+    assert written_for("acme", "chat", text, lists) == greetings().answers.get(normal_form(text))
 
 
 @pytest.mark.parametrize("text", ["Straße", "STRASSE", "é", "e\u0301", "①", "don't", "डॉक्टर", "İ", "👩‍👩‍👧"])
