@@ -30,6 +30,7 @@ from fleet.lab.simulation.workload.trace import RecordedAttempt, RecordedJob
 from fleet.model.attempt import Answer, Outcome
 from fleet.model.job import Lane, Plan
 from fleet.settings.documents import load_rules
+from policies.money import usd_of
 from policies.rules.rules import Rules
 
 TARGETS = {"llama-8b": 1.0, "mixtral-8x7b": 2.0, "llama-70b": 4.0}
@@ -159,7 +160,7 @@ def run(
     Upkeep(engine, seed=0)
     seconds = engine.run(jobs)
     targets, decisions = rules.catalogue.targets, engine.decisions
-    cost = sum(decisions.cost_usd(job, targets[decisions.target_of(code)]) for job in jobs for code in job.path)
+    cost = usd_of(sum(decisions.cost(job, targets[decisions.target_of(code)]) for job in jobs for code in job.path))
     record = [_recorded(number, job, engine.attempts.get(id(job), [])) for number, job in enumerate(jobs)]
     return record, seconds, cost
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pages import ROOT
 
-from fleet.lab.simulation.workload.files import Figure, load_figures
+from fleet.lab.simulation.workload.files import Figure, load_figures, load_scenario
+from fleet.lab.simulation.workload.study import SimulatedMechanism as Mechanism
 
 PAGE = (ROOT / "docs" / "explanation" / "cost-models.md").read_text()
 FIGURES = load_figures()
@@ -32,3 +33,20 @@ def test_every_figure_is_told_as_it_is_compared(figure: Figure) -> None:
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: f"{figure.document}: {figure.what}")
 def test_every_figure_says_why_ours_differs(figure: Figure) -> None:
     assert f"- *{figure.what}*: {figure.why}." in " ".join(PAGE.split())
+
+
+MEASURES = {
+    Mechanism.PATTERNS: "answers from a list of phrases",
+    Mechanism.TOOLS: "unused function definitions left out",
+    Mechanism.ROUTING: "cheaper model for simple messages",
+    Mechanism.TRIMMING: "threads trimmed to 1,000 tokens",
+    Mechanism.SEMANTIC: "semantic cache",
+    Mechanism.DISCOUNTS: "batches for what nobody waits for",
+}
+
+
+@pytest.mark.parametrize("mechanism", MEASURES)
+def test_every_claim_of_a_mechanism_is_told_as_it_is_compared(mechanism: Mechanism) -> None:
+    study = load_scenario("messages").study
+    assert study.claims.keys() == MEASURES.keys()
+    assert f"| {MEASURES[mechanism]} | {study.claims[mechanism]:.0%}".replace("%", " %") in PAGE

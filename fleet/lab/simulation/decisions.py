@@ -22,12 +22,13 @@ from fleet.lab.simulation.workload.ability import Answers
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.scenario import Kind, Scenario
 from fleet.model.action import Action, Run, Wait
-from fleet.model.attempt import Attempt, Failure, FailureKind
+from fleet.model.attempt import Attempt, Failure, FailureKind, Usage
 from fleet.model.job import CLOUD_ALLOW, CLOUD_DENY, Job
 from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.target import Target
 from policies import money
+from policies.budget import priced
 from policies.features.needs import needs_of
 from policies.plan import next_action
 from policies.resilience.cold import at_rest, worth_starting_for
@@ -159,10 +160,10 @@ class Decisions:
             found = self._prices[key] = (money.fleet_pays(likeness, target), quote.cost)
         return found
 
-    def cost_usd(self, job: SimulatedJob, target: Target) -> float:
-        return (
-            job.input * target.input_usd_per_million_tokens + job.output * target.output_usd_per_million_tokens
-        ) / 1e6
+    def cost(self, job: SimulatedJob, target: Target) -> NanoUsd:
+        """Return the cost of the call that answers the job."""
+        cost = money.cost_of(priced(Usage(job.input, job.output, job.cached), target))
+        return cost if job.price == 1.0 else round(cost * job.price)
 
     def _band(self, job: SimulatedJob) -> int:
         bands = self._bands[job.kind]
@@ -175,7 +176,11 @@ class Decisions:
     def _case(self, job: SimulatedJob) -> tuple[Job, tuple[Attempt, ...]]:
         likeness = self._likenesses[job.kind][self._band(job)]
         asked = replace(likeness, id=f"{job.bits:016x}", submitted_at=job.arrived_at, deadline_at=job.deadline_at)
-        return asked, tuple(self._attempt(number, code, job) for number, code in enumerate(job.path, 1))
+        return asked, self.attempts(job)
+
+    def attempts(self, job: SimulatedJob) -> tuple[Attempt, ...]:
+        """Return the job's attempts as production sees them."""
+        return tuple(self._attempt(number, code, job) for number, code in enumerate(job.path, 1))
 
     def _attempt(self, number: int, code: int, job: SimulatedJob) -> Attempt:
         target, outcome = divmod(code, _PER_TARGET)

@@ -16,6 +16,10 @@ from fleet.lab.simulation.decisions import Decisions, failure_code
 from fleet.lab.simulation.dispatch_report import LoadReport
 from fleet.lab.simulation.fleet_state import SimulatedFleetState
 from fleet.lab.simulation.report.tally import Tally
+from fleet.lab.simulation.saving.discounts import DiscountedCalls
+from fleet.lab.simulation.saving.known import KnownAnswers
+from fleet.lab.simulation.saving.prompts import SentPrompts
+from fleet.lab.simulation.saving.requests import Requests
 from fleet.lab.simulation.targets.pool import Machine, Pace, Pool
 from fleet.lab.simulation.targets.provider import ANSWER
 from fleet.lab.simulation.targets.server import LANES, OwnServer, PaidServer, SimulatedTarget
@@ -25,10 +29,10 @@ from fleet.lab.simulation.workload.scenario import ScalingKind, Scenario
 from fleet.model.action import Action, Finish, GiveUp, Reply, Run, Wait
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.job import Lane
-from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.scaling import Capacity
 from policies import money
+from policies.discounts.choice import DISCOUNT
 from policies.rules.rules import Rules
 
 TIMED_OUT = Failure(FailureKind.TIMEOUT, "simulated time-out")
@@ -56,6 +60,9 @@ class Engine:
         self.state = SimulatedFleetState(rules, frozenset(self.servers), self._capacities, self._stored)
         self.decisions = Decisions(scenario, rules, self.state, answers)
         self.tally = Tally()
+        self._known = KnownAnswers(scenario, rules, requests := Requests(scenario.mix, rules.patterns))
+        self._sent = SentPrompts(scenario, requests)
+        self._discounts = DiscountedCalls(scenario.mechanisms.discounts)
         self.report = LoadReport()
         self._answers = answers
         self._kinds = scenario.mix
@@ -111,9 +118,24 @@ class Engine:
         now = job.arrived_at
         self.tally.arrived += 1
         job.deadline_at = now + self._limits[job.kind]
-        if self._kinds[job.kind].saved:
-            self.tally.saved(job, self._lanes[job.kind])
+        self._sent.shorten(job)
+        if self._kinds[job.kind].prompts is None:
+            self.go_on(job, now)
         else:
+            self._look_up(job, now)
+
+    def _look_up(self, job: SimulatedJob, now: float) -> None:
+        """Answer a job without a call if its answer is known, or let it wait for an equal one."""
+        known = self._known.answer(job, now)
+        if known is not None:
+            self.tally.known(job, self._lanes[job.kind], known, now)
+        elif (until := self._known.wait(job, now)) is not None:
+            self.at(until, self._stop_waiting, job)
+        else:
+            self.go_on(job, now)
+
+    def _stop_waiting(self, job: SimulatedJob, now: float) -> None:
+        if self._known.stop_waiting(job):
             self.go_on(job, now)
 
     def go_on(self, job: SimulatedJob, now: float) -> None:
@@ -153,14 +175,22 @@ class Engine:
             case Finish():
                 target = self.decisions.target_of(job.path[action.attempt - 1])
                 self.tally.finished(job, lane, action, target, now)
+                self._release(job, action, now)
             case GiveUp():
                 self.tally.gave_up(job, lane, action, now)
+                self._release(job, action, now)
             case Wait(reason=Reason.COLD):
                 self._wait_for_replica(job, self.own[action.target], lane, now)
             case Wait():
                 self.at(now + action.seconds, self.go_on, job)
             case Run() | Reply():
                 raise TypeError("a run is handed over, and a simulated request has no text to know an answer to")
+
+    def _release(self, job: SimulatedJob, action: Finish | GiveUp, now: float) -> None:
+        """Keep a job's answer, and let those that waited for it look again."""
+        if self._kinds[job.kind].prompts is not None:
+            for waiting in self._known.ended(job, action, self.decisions.attempts(job), now):
+                self._look_up(waiting, now)
 
     def _hand_over(self, job: SimulatedJob, server: SimulatedTarget, now: float) -> None:
         kind = self._kinds[job.kind]
@@ -214,6 +244,37 @@ class Engine:
             job.waits += 1
             self.at(now + money.busy_seconds(job.waits), self.go_on, job)
             return
+        cheaper = self._discounts.choose(job, server.target.name, now)
+        job.price = 1.0 if cheaper is None else DISCOUNT
+        job.cached = self._sent.cached(job, server.target.name, now)
+        if cheaper is not None and cheaper.fallback_seconds is not None:
+            self._put_in_batch(job, server, job.deadline_at - cheaper.fallback_seconds, now)
+        else:
+            self._call_now(job, server, now)
+
+    def _put_in_batch(self, job: SimulatedJob, server: PaidServer, until: float, now: float) -> None:
+        """Let the job's call go into a batch, which takes no slot; it is given up at `until`, unfinished and unpaid."""
+        job.started_at = now
+        done_at = now + self._discounts.batch_seconds(job)
+        action = self._batched if done_at <= until else self._given_up
+        self.at(min(done_at, until), action, (server, job))
+
+    def _batched(self, call: tuple[PaidServer, SimulatedJob], now: float) -> None:
+        server, job = call
+        self._discounts.saw(server.target.name, now - job.started_at, ended=True)
+        self._settle(server, job, ANSWER)
+        server.attempts += 1
+        job.ended_at, job.sent = now, None
+        self._judge(job, server.target.name)
+        self.go_on(job, now)
+
+    def _given_up(self, call: tuple[PaidServer, SimulatedJob], now: float) -> None:
+        server, job = call
+        self._discounts.saw(server.target.name, now - job.started_at, ended=False)
+        job.price = 1.0
+        self._call_now(job, server, now)
+
+    def _call_now(self, job: SimulatedJob, server: PaidServer, now: float) -> None:
         server.entered(self._lanes[job.kind])
         job.started_at = now
         ends_at, outcome = server.call(job, now)
@@ -224,25 +285,25 @@ class Engine:
 
     def _called(self, call: tuple[PaidServer, SimulatedJob, Outcome], now: float) -> None:
         server, job, outcome = call
-        if job.reserved:
-            actual = self._bill(server, job, outcome)
-            self.state.settle(job.reserved, actual)
-            job.reserved = 0
+        self._settle(server, job, outcome)
         server.provider.heard(outcome, now)
         if self.state.shut(server.target.name, server.provider.meter.shut_until_at):
             self._shut(server, server.provider.meter.shut_until_at, now)
         self._concluded(server, job, outcome, now)
 
-    def _bill(self, server: PaidServer, job: SimulatedJob, outcome: Outcome) -> NanoUsd:
-        """Book what the call cost, as production does, and return it."""
+    def _settle(self, server: PaidServer, job: SimulatedJob, outcome: Outcome) -> None:
+        """Book what the call cost in place of what was set aside, as production does."""
+        if not job.reserved:
+            return
         if isinstance(outcome, Answer):
-            cost = money.nano_of(self.decisions.cost_usd(job, server.target))
+            cost = self.decisions.cost(job, server.target)
         else:
             cost = money.charged(outcome, job.reserved, server.target)
+        self.state.settle(job.reserved, cost)
+        job.reserved = 0
         server.usd += money.usd_of(cost)
         if job.sent is not None and job.sent.reason is Reason.OVERLOADED:
             self.tally.overloaded_usd += money.usd_of(cost)
-        return cost
 
     def _finished(self, server: OwnServer, now: float) -> None:
         self._concluded(server, server.pool.finish(now), ANSWER, now)

@@ -17,6 +17,7 @@ from fleet.lab.simulation.upkeep import Upkeep
 from fleet.lab.simulation.workload.crowd import Array, SimulatedJob
 from fleet.lab.simulation.workload.scenario import Kind, Length
 from fleet.model.job import Lane, Plan, Tier
+from policies.money import usd_of
 from policies.rules.rules import Rules
 
 SIMULATED_ROWS = 1_000
@@ -180,7 +181,7 @@ class _Run:
 def _cost(engine: Engine, jobs: Sequence[SimulatedJob]) -> float:
     """Return the price of every attempt, as a batch counts it."""
     decisions, targets = engine.decisions, engine.rules.catalogue.targets
-    return sum(decisions.cost_usd(job, targets[decisions.target_of(code)]) for job in jobs for code in job.path)
+    return usd_of(sum(decisions.cost(job, targets[decisions.target_of(code)]) for job in jobs for code in job.path))
 
 
 def _kinds_of(rows: Sequence[SampledRow], drawn: DrawnFleet, rules: Rules) -> tuple[tuple[Kind, ...], list[int]]:

@@ -17,7 +17,7 @@ from fleet.lab.simulation.workload.scenario import DAY_SECONDS, HOUR_SECONDS, Sc
 from fleet.model.job import Lane
 from policies.rules.rules import Rules
 
-MONTH_DAYS = 30
+MONTH_SECONDS = 30 * DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,12 @@ class SimulatedTargetReport:
 class SimulationReport:
     """The report of a simulation.
 
-    `simulated_seconds` is the time that is paid for; `month_usd` is the cost of 30 days of such time.
+    `simulated_seconds` is the time that machines are paid for. `month_usd` is the cost of 30 days of such time and of
+    the calls of the jobs that come in 30 days, `month_own_usd` the machines' part.
     `quality` is the share of right answers among all jobs. A deadline is missed if a job ends without any answer
     because its time is over. `escalations` are the attempts that followed an answer, `overloaded` the hand-overs to a
     later rung because an earlier one was too busy, and `overloaded_usd` what providers were paid for those.
+    `without_call` counts the jobs whose answer was known, by who knew it.
     """
 
     title: str
@@ -62,6 +64,7 @@ class SimulationReport:
     own_usd: float
     paid_usd: float
     month_usd: float
+    month_own_usd: float
     quality: float
     answered: int
     deadline_misses: int
@@ -77,6 +80,7 @@ class SimulationReport:
     statuses: Mapping[str, int]
     reasons: Mapping[str, int]
     split: Mapping[str, float]
+    without_call: Mapping[str, int]
     history: tuple[UpkeepSample, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -129,15 +133,17 @@ def simulate_jobs(
     end = engine.run(jobs, until)
     for server in engine.own.values():
         server.close(end)
-    return _report(engine, end, tuple(upkeep.history.samples))
+    return _report(engine, until or end, end, tuple(upkeep.history.samples))
 
 
-def _report(engine: Engine, end: float, history: tuple[UpkeepSample, ...]) -> SimulationReport:
+def _report(engine: Engine, arrival_seconds: float, end: float, history: tuple[UpkeepSample, ...]) -> SimulationReport:
     tally, targets = engine.tally, _targets(engine)
     own_usd = sum(targets[name].usd for name in engine.own)
     paid_usd = sum(targets[name].usd for name in engine.paid)
     lanes = {lane: _lane(each.waits, each.times, each.misses) for lane, each in tally.lanes.items() if each.times.count}
     total = _total(tally)
+    month_own_usd = own_usd * MONTH_SECONDS / end if end else 0.0
+    month_paid_usd = paid_usd * MONTH_SECONDS / arrival_seconds if arrival_seconds else 0.0
     return SimulationReport(
         title=engine.scenario.title,
         jobs=tally.ended,
@@ -145,7 +151,8 @@ def _report(engine: Engine, end: float, history: tuple[UpkeepSample, ...]) -> Si
         cost_usd=own_usd + paid_usd,
         own_usd=own_usd,
         paid_usd=paid_usd,
-        month_usd=(own_usd + paid_usd) * MONTH_DAYS * DAY_SECONDS / end if end else 0.0,
+        month_usd=month_own_usd + month_paid_usd,
+        month_own_usd=month_own_usd,
         quality=tally.right / tally.ended if tally.ended else 0.0,
         answered=tally.answered,
         deadline_misses=total.deadline_misses,
@@ -161,6 +168,7 @@ def _report(engine: Engine, end: float, history: tuple[UpkeepSample, ...]) -> Si
         statuses={status.value: count for status, count in tally.statuses.items()},
         reasons={reason.value: count for reason, count in tally.reasons.items()},
         split=_split(tally),
+        without_call={by.value: count for by, count in tally.without_call.items()},
         history=history,
     )
 

@@ -20,6 +20,8 @@ from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.upkeep import Upkeep
 from fleet.lab.simulation.workload.ability import answers_of
 from fleet.lab.simulation.workload.crowd import SimulatedJob, crowd
+from fleet.lab.simulation.workload.mechanisms import Diet, Mechanisms, PromptCaches, SemanticHits
+from fleet.lab.simulation.workload.prompts import Parts, Prompts
 from fleet.lab.simulation.workload.scenario import (
     Ability,
     ArrivalProcess,
@@ -37,6 +39,7 @@ from fleet.lab.simulation.workload.scenario import (
 from fleet.model.action import Finish, GiveUp
 from fleet.model.job import Lane, Plan
 from policies.rules.rules import Rules
+from policies.rules.sections import CacheMode
 
 GOOD = ("succeeded", "best_effort")
 FIXED = ScalingSetup(by=ScalingKind.FIXED)
@@ -237,7 +240,8 @@ KINDS = st.builds(
     deadline_seconds=st.sampled_from([None, 0.5, 20.0]),
     cloud=st.booleans(),
     image=st.booleans(),
-    saved=st.booleans(),
+    prompts=st.sampled_from([None, Prompts(distinct=3, wordings=2)]),
+    parts=st.sampled_from([None, Parts(instructions=20, tools=30, message=20, alone=True, warm=0.5)]),
     input=st.sampled_from([Length(50), Length(9000, 1.0, max=30_000)]),
 )
 OWN = st.builds(
@@ -263,6 +267,15 @@ SCENARIOS = st.builds(
     paid=st.dictionaries(st.sampled_from(["groq-gpt-oss-120b", "gpt-4o"]), PAID, min_size=1),
     scaling=st.builds(ScalingSetup, by=st.sampled_from(ScalingKind)),
     daily_usd=st.sampled_from([0.01, 100.0]),
+    mechanisms=st.builds(
+        Mechanisms,
+        cache=st.sampled_from([{}, dict.fromkeys(("nudge.recognition", "coach.reply"), CacheMode.ANY)]),
+        coalesced=st.booleans(),
+        semantic=st.sampled_from([None, SemanticHits(0.5, 0.1)]),
+        alone=st.booleans(),
+        diet=st.sampled_from([Diet(), Diet(thread_tokens=50, tools_kept=0.2)]),
+        prompt_caches=st.sampled_from([None, PromptCaches(frozenset({"gpt-4o"}), least_tokens=10)]),
+    ),
 )
 
 

@@ -49,15 +49,14 @@ def rows(seed: int, jobs: int | None = None) -> Iterator[CostFigure]:
 
 def _row(figure: Figure, seed: int, jobs: int | None, rules: Rules) -> CostFigure:
     report = run(scenario_of(figure), jobs, seed, rules)
-    to_month = report.month_usd / report.cost_usd if report.cost_usd else 0.0
     return CostFigure(
         figure.document,
         figure.what,
         figure.usd,
         figure.right_usd,
         report.month_usd,
-        report.own_usd * to_month,
-        report.paid_usd * to_month,
+        report.month_own_usd,
+        report.month_usd - report.month_own_usd,
         report.quality,
         report.jobs,
         figure.why,

@@ -6,11 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from fleet.lab.simulation.report.sketch import Sketch
+from fleet.lab.simulation.saving.known import KnownAnswer, KnownBy
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.model.action import Finish, GiveUp
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from fleet.model.target import EXACT, PATTERN
 
 
 @dataclass(slots=True)
@@ -22,8 +24,7 @@ class LaneTally:
     misses: int = 0
 
 
-SAVED = "saved"
-"""The name in place of a target's where a pattern or a cache answered."""
+_TARGETS = {KnownBy.PATTERN: PATTERN, KnownBy.EXACT: EXACT, KnownBy.COALESCED: EXACT, KnownBy.SEMANTIC: "semantic"}
 
 
 class Tally:
@@ -43,6 +44,7 @@ class Tally:
         self.statuses: Counter[Status] = Counter()
         self.reasons: Counter[Reason] = Counter()
         self.by_target: Counter[str] = Counter()
+        self.without_call: Counter[KnownBy] = Counter()
 
     def begun(self, job: SimulatedJob, lane: Lane, now: float) -> None:
         self.lanes[lane].waits.add(now - job.arrived_at)
@@ -59,11 +61,13 @@ class Tally:
         if action.status is Status.EXPIRED:
             self.lanes[lane].misses += 1
 
-    def saved(self, job: SimulatedJob, lane: Lane) -> None:
-        """Count a job answered at once and rightly: only jobs found safe are answered so."""
-        self.begun(job, lane, job.arrived_at)
-        job.rights = 1
-        self.finished(job, lane, Finish(1, Status.SUCCEEDED, Reason.NOT_CHECKED), SAVED, job.arrived_at)
+    def known(self, job: SimulatedJob, lane: Lane, answer: KnownAnswer, now: float) -> None:
+        """Count a job answered without a call."""
+        self.without_call[answer.by] += 1
+        self.begun(job, lane, now)
+        job.rights = int(answer.is_right)
+        reason = Reason.PATTERN if answer.by is KnownBy.PATTERN else Reason.CACHED
+        self.finished(job, lane, Finish(1, Status.SUCCEEDED, reason), _TARGETS[answer.by], now)
 
     def _end(self, job: SimulatedJob, lane: Lane, action: Finish | GiveUp, now: float) -> None:
         self.ended += 1

@@ -28,13 +28,16 @@ class SimulatedJob:
     `bits` are 64 random bits, from which everything about its answers is drawn, so that a job fares alike in scenarios
     that are compared. `path` holds the attempts, target and outcome as numbers; `rights` has a bit per right answer;
     `run` is the number under which it runs on replicas, 0 while it does not. `sent` is the hand-over that brought it to
-    its target, made at `sent_at`, when so many jobs as it `found` were there.
+    its target, made at `sent_at`, when so many jobs as it `found` were there. `thread` and `tools` are the tokens of
+    these parts of its prompt, `warm` whether the thread is in the provider's cache, `cached` the tokens that the
+    present call reads there, and `price` what the call costs over its usual price.
     """
 
     __slots__ = (
         "arrived_at",
         "begun",
         "bits",
+        "cached",
         "deadline_at",
         "difficulty",
         "ended_at",
@@ -43,13 +46,17 @@ class SimulatedJob:
         "kind",
         "output",
         "path",
+        "price",
         "reserved",
         "rights",
         "run",
         "sent",
         "sent_at",
         "started_at",
+        "thread",
+        "tools",
         "waits",
+        "warm",
     )
 
     def __init__(
@@ -73,6 +80,11 @@ class SimulatedJob:
         self.sent: Run | None = None
         self.sent_at = 0.0
         self.found = 0
+        self.thread = 0
+        self.tools = 0
+        self.warm = False
+        self.cached = 0
+        self.price = 1.0
 
 
 def crowd(scenario: Scenario, count: int, seed: int) -> Iterator[SimulatedJob]:

@@ -8,8 +8,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar
 
+from fleet.lab.simulation.workload import mechanisms as sparing
+from fleet.lab.simulation.workload.mechanisms import Mechanisms
+from fleet.lab.simulation.workload.prompts import Parts, Prompts, parts_violations, prompts_violations
+from fleet.lab.simulation.workload.study import Study
+from fleet.lab.simulation.workload.study import violations as study_violations
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane, Plan, Tier
+from policies.caching.patterns import violations as pattern_violations
 from policies.rules.rules import Rules
 from policies.rules.sections import STRICT, Strict
 
@@ -61,8 +67,8 @@ class Length:
 class Kind:
     """A kind of job and its `share` of all, by weight.
 
-    `difficulty` is drawn evenly from this range between 0 (easy) and 1 (hard). `saved`: a pattern or a cache answers
-    it before any model is asked.
+    `difficulty` is drawn evenly from this range between 0 (easy) and 1 (hard). Without `prompts` no job asks what
+    another one asked; without `parts` the whole prompt is the message.
     """
 
     share: float
@@ -78,7 +84,8 @@ class Kind:
     cloud: bool = True
     image: bool = False
     own_key: str | None = None
-    saved: bool = False
+    prompts: Prompts | None = None
+    parts: Parts | None = None
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -162,7 +169,8 @@ class Scenario:
 
     `phase` and `daily_usd` stand in for those of the rules. `spot_price` is a spot machine's price over one on demand.
     `jobs` is how many there are unless the command says otherwise. Where the own targets run on one machine, each that
-    is busy makes the others slower by the part `contention`.
+    is busy makes the others slower by the part `contention`. `mechanisms` spare calls and tokens;
+    `study` is what is asked of them.
     """
 
     title: str
@@ -179,6 +187,8 @@ class Scenario:
     dispatchers: int = 4
     spot_price: float = 0.4
     contention: float = 0.0
+    mechanisms: Mechanisms = field(default_factory=Mechanisms)
+    study: Study = field(default_factory=Study)
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -198,6 +208,11 @@ def _violations(scenario: Scenario, rules: Rules) -> Iterator[tuple[str, str]]:
     for place, kind in enumerate(scenario.mix):
         yield from _of_kind(f"mix.{place}", kind, rules)
     yield from _of_targets(scenario, rules)
+    yield from _of_mechanisms(scenario.mechanisms, rules)
+    for path, rule in study_violations(scenario.study):
+        yield f"study.{path}", rule
+    if scenario.study.all_cloud is not None and scenario.study.all_cloud not in scenario.paid:
+        yield "study.all_cloud", f"must be one of `paid`: {', '.join(scenario.paid)}"
     for name, own in scenario.own.items():
         low, high = own.replicas
         if not 0 <= low <= high or high == 0:
@@ -228,6 +243,28 @@ def _of_kind(path: str, kind: Kind, rules: Rules) -> Iterator[tuple[str, str]]:
         yield f"{path}.difficulty", "must be two numbers between 0 and 1, the lower first"
     if (kind.plan is Plan.OWN_KEY) != (kind.own_key is not None):
         yield f"{path}.own_key", "goes with plan own_key, and that plan with it"
+
+    for name, found in (
+        ("prompts", () if kind.prompts is None else prompts_violations(kind.prompts)),
+        ("parts", () if kind.parts is None else parts_violations(kind.parts)),
+    ):
+        for field_name, rule in found:
+            yield f"{path}.{name}.{field_name}", rule
+
+
+def _of_mechanisms(mechanisms: Mechanisms, rules: Rules) -> Iterator[tuple[str, str]]:
+    for path, rule in sparing.violations(mechanisms):
+        yield f"mechanisms.{path}", rule
+    for task in mechanisms.cache.keys() - rules.tasks.keys():
+        yield f"mechanisms.cache.{task}", "is not among the tasks of the rules"
+    if mechanisms.patterns is not None:
+        for path, rule in pattern_violations(mechanisms.patterns, rules.tasks):
+            yield f"mechanisms.patterns.{path}", rule
+    for path, names in sparing.targets_named(mechanisms).items():
+        for name in sorted(names):
+            target = rules.catalogue.get(name)
+            if target is None or not target.is_cloud:
+                yield f"mechanisms.{path}", f"{name!r} is no target outside the fleet in the catalogue"
 
 
 def _of_targets(scenario: Scenario, rules: Rules) -> Iterator[tuple[str, str]]:
@@ -300,4 +337,8 @@ def in_force(scenario: Scenario, rules: Rules) -> Rules:
     overload = rules.overload
     if scenario.scaling.by is ScalingKind.RAY_SERVE:
         overload = replace(overload, lanes=frozenset())
-    return replace(rules, phase=scenario.phase or rules.phase, money=money, overload=overload)
+    mechanisms = scenario.mechanisms
+    tasks = {name: replace(task, cache=mechanisms.cache.get(name, task.cache)) for name, task in rules.tasks.items()}
+    patterns = rules.patterns if mechanisms.patterns is None else mechanisms.patterns
+    phase = scenario.phase or rules.phase
+    return replace(rules, phase=phase, money=money, overload=overload, tasks=tasks, patterns=patterns)

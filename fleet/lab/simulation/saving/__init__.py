@@ -1,0 +1,1 @@
+"""What spares a simulated fleet calls and tokens, and what each mechanism saved."""

@@ -1,0 +1,52 @@
+"""Scenarios and rules without some of their mechanisms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from fleet.lab.simulation.workload.mechanisms import Mechanisms
+from fleet.lab.simulation.workload.scenario import Scenario
+from fleet.lab.simulation.workload.study import SimulatedMechanism
+from policies.caching.patterns import PatternRules
+from policies.rules.rules import Rules
+from policies.rules.sections import Phase
+
+
+def without(scenario: Scenario, gone: Collection[SimulatedMechanism]) -> Scenario:
+    """Return the scenario without these mechanisms; ROUTING is one of the rules, see `straight`."""
+    found = scenario.mechanisms
+    for mechanism in gone:
+        found = _without(found, mechanism)
+    return replace(scenario, mechanisms=found)
+
+
+def _without(mechanisms: Mechanisms, mechanism: SimulatedMechanism) -> Mechanisms:
+    match mechanism:
+        case SimulatedMechanism.ALONE:
+            return replace(mechanisms, alone=False)
+        case SimulatedMechanism.PATTERNS:
+            return replace(mechanisms, patterns=PatternRules())
+        case SimulatedMechanism.EXACT:
+            return replace(mechanisms, exact=False)
+        case SimulatedMechanism.COALESCING:
+            return replace(mechanisms, coalesced=False)
+        case SimulatedMechanism.SEMANTIC:
+            return replace(mechanisms, semantic=None)
+        case SimulatedMechanism.TOOLS:
+            return replace(mechanisms, diet=replace(mechanisms.diet, tools_kept=None))
+        case SimulatedMechanism.TRIMMING:
+            return replace(mechanisms, diet=replace(mechanisms.diet, thread_tokens=None))
+        case SimulatedMechanism.PROMPT_CACHE:
+            return replace(mechanisms, prompt_caches=None)
+        case SimulatedMechanism.DISCOUNTS:
+            return replace(mechanisms, discounts=None)
+        case SimulatedMechanism.ROUTING:
+            return mechanisms
+
+
+def straight(rules: Rules, target: str) -> Rules:
+    """Return rules by which one target answers everything, whoever pays."""
+    phase = Phase((target,), (target,), (target,), (target,), (target,))
+    plans = {name: replace(plan, providers=None) for name, plan in rules.plans.items()}
+    return replace(rules, phases=dict.fromkeys(rules.phases, phase), plans=plans)
