@@ -39,6 +39,9 @@ CostTables = Annotated[
     bool,
     typer.Option("--scenarios", help="The cost tables of docs/explanation/cost-models.md beside simulated ones."),
 ]
+MechanismsFlag = Annotated[
+    bool, typer.Option("--mechanisms", help="What each mechanism of the scenario saves, one left out at a time.")
+]
 Replay = Annotated[Path | None, typer.Option(help="A recorded run of the local fleet, as JSONL: predict it.")]
 Fit = Annotated[list[Path] | None, typer.Option(help="With --replay: learn from this other run instead; repeatable.")]
 
@@ -51,6 +54,7 @@ def simulate(
     jobs: Annotated[int | None, typer.Option(help="How many jobs; without it, as many as the scenario says.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same jobs.")] = 1,
     scenarios: CostTables = False,
+    mechanisms: MechanismsFlag = False,
     replay: Replay = None,
     fit: Fit = None,
     plot: Annotated[Path | None, typer.Option(help="Draw arrivals, replicas and queues into this PNG.")] = None,
@@ -59,7 +63,7 @@ def simulate(
     """Run invented jobs through a simulated fleet with the decisions of production: cost, quality, waits, replicas."""
     with friendly(as_json), needs_learn("fleet simulate"):
         output = Output(as_json)
-        _check(jobs, compare, scenarios, replay, fit, plot)
+        _check(jobs, compare, _modes(scenarios, mechanisms, replay), fit, plot)
         if scenarios and (rules or catalogue):
             raise ConfigError("--rules" if rules else "--catalogue", "does not go with --scenarios")
         check_output("--plot", plot, (Path(each.partition("@")[0]) for each in (scenario, *(compare or []))))
@@ -68,6 +72,8 @@ def simulate(
             _replay(replay, fit or [], documents, output)
         elif scenarios:
             _figures(jobs, seed, output)
+        elif mechanisms:
+            _mechanisms(scenario, documents, jobs, seed, output)
         else:
             _simulate(scenario, compare or [], documents, jobs, seed, plot, output)
 
@@ -84,13 +90,14 @@ def _documents(rules: Path | None, catalogue: Path | None) -> Documents:
     return Documents(rules or settings.rules_path, catalogue or settings.catalogue_path)
 
 
+def _modes(scenarios: bool, mechanisms: bool, replay: Path | None) -> list[str]:
+    """Return the options given that ask for something else than a simulation."""
+    given = {"--replay": replay is not None, "--scenarios": scenarios, "--mechanisms": mechanisms}
+    return [option for option, is_given in given.items() if is_given]
+
+
 def _check(
-    jobs: int | None,
-    compare: list[str] | None,
-    scenarios: bool,
-    replay: Path | None,
-    fit: list[Path] | None,
-    plot: Path | None,
+    jobs: int | None, compare: list[str] | None, modes: list[str], fit: list[Path] | None, plot: Path | None
 ) -> None:
     """Check the options.
 
@@ -98,14 +105,13 @@ def _check(
     """
     if jobs is not None and jobs < 1:
         raise ConfigError("--jobs", f"must be 1 or more, not {jobs}")
-    if fit and replay is None:
+    if fit and "--replay" not in modes:
         raise ConfigError("--fit", "goes with --replay")
-    if replay is not None and scenarios:
-        raise ConfigError("--replay", "does not go with --scenarios")
-    for mode, on in (("--replay", replay is not None), ("--scenarios", scenarios)):
-        for option, value in (("--compare", compare), ("--plot", plot)):
-            if on and value:
-                raise ConfigError(option, f"does not go with {mode}")
+    if len(modes) > 1:
+        raise ConfigError(modes[0], f"does not go with {modes[1]}")
+    for option, value in (("--compare", compare), ("--plot", plot)):
+        if modes and value:
+            raise ConfigError(option, f"does not go with {modes[0]}")
 
 
 def _simulate(
@@ -154,6 +160,17 @@ def _figures(jobs: int | None, seed: int, output: Output) -> None:
         found.append(row.as_json())
     output.object({"figures": found})
     output.show(*figures(found))
+
+
+def _mechanisms(scenario: str, documents: Documents, jobs: int | None, seed: int, output: Output) -> None:
+    from fleet.cli.lab.savings_view import view
+    from fleet.cli.lab.simulated import cases
+    from fleet.lab.simulation.saving.savings import savings
+
+    [case] = cases(scenario, (), documents)
+    found = savings(case.scenario, case.rules, jobs, seed).as_json()
+    output.object(found)
+    output.show(*view(found))
 
 
 def _replay(path: Path, others: Sequence[Path], documents: Documents, output: Output) -> None:

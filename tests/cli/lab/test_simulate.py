@@ -191,3 +191,30 @@ def test_a_wrong_question_is_answered_in_one_line(invoke: Invoke, arguments: tup
     assert result.exit_code == 1
     assert WRONG[arguments] in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_mechanisms_are_left_out_one_at_a_time(invoke_json: InvokeJson, invoke: Invoke) -> None:
+    asked = ("simulate", "--scenario", "messages", "--mechanisms", "--jobs", "60")
+    found = invoke_json(*asked)
+    assert [step["name"] for step in found["steps"]] == ["week 1", "month 6"]
+    by_name = {each["mechanism"]: each for each in found["mechanisms"]}
+    assert by_name["patterns"]["holds"] is True
+    assert by_name["coalescing"]["holds"] is None
+    assert found["prices_as_of"] == "2026-11"
+    shown = " ".join(invoke(*asked).stdout.split())
+    assert "before: all to gpt-4o" in shown
+    assert "unused tools left out" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--mechanisms", "--scenarios"), "--scenarios: does not go with --mechanisms"),
+        (("--mechanisms", "--compare", "day@phase1"), "--compare: does not go with --mechanisms"),
+        (("--mechanisms", "--plot", "a.png"), "--plot: does not go with --mechanisms"),
+    ],
+)
+def test_mechanisms_do_not_go_with_another_question(invoke: Invoke, options: tuple[str, ...], message: str) -> None:
+    refused = invoke("simulate", *options)
+    assert refused.exit_code == 1
+    assert message in refused.stderr
