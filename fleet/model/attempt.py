@@ -9,6 +9,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from fleet.model.calibration import Guard, OutputKind, Probe
+from fleet.model.diet import Diet
 from fleet.model.reason import Reason
 from fleet.model.unguarded import unguarded
 
@@ -225,7 +226,7 @@ class Attempt:
     the catalogue states one; `provider` and `requested_model` say who was asked for which model. `hop` is how the
     message of the run came to it. Attempts of earlier versions lack these three. `cached` says where an answer comes
     from that no model gave this time. `avoided` estimates the tokens that a model would have taken for an answer that
-    is written down; those of a cached one are known.
+    is written down; those of a cached one are known. `diet` is what its call left out of the job's request.
     """
 
     number: int
@@ -245,3 +246,4 @@ class Attempt:
     hop: Hop | None = None
     cached: Cached | None = None
     avoided: Usage | None = None
+    diet: Diet | None = None

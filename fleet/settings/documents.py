@@ -49,6 +49,8 @@ class _CatalogueFile:
 _ROWS = TypeAdapter(_CatalogueFile)
 _RULES = TypeAdapter(Rules)
 
+_YAML = "tag:yaml.org,2002:"
+
 
 def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: str) -> Rules:
     """Return the rules together with the catalogue of `profile`; a path of None means the shipped file.
@@ -154,11 +156,19 @@ def _said(error: yaml.MarkedYAMLError) -> str:
     return ": ".join(places) or "no YAML"
 
 
+def _is_plain(tag: str, first: str) -> bool:
+    """Return whether words with this tag and first letter are read as YAML's own types."""
+    return tag != f"{_YAML}timestamp" and (tag != f"{_YAML}bool" or first in "tTfF")
+
+
 class _Plain(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently take the last, and leaves dates as text."""
+    """Refuses a key that is given twice, of which YAML would silently take the last, and leaves dates as text.
+
+    So it leaves `on`, `off`, `yes` and `no`, which are modes, and Norwegian: only `true` and `false` are truths.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as in its class)
-        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, pattern) for tag, pattern in found if _is_plain(tag, first)]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 

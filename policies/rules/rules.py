@@ -12,7 +12,7 @@ from fleet.model.job import TENANT, Lane, Plan
 from fleet.model.target import FLEET
 from policies.caching import patterns
 from policies.caching.patterns import PatternRules
-from policies.rules import discounts
+from policies.rules import diet, discounts
 from policies.rules.catalogue import Catalogue
 from policies.rules.discounts import DiscountRules
 from policies.rules.ladders import Ladder, Routes, routes_of
@@ -122,6 +122,9 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     yield from _plans(rules)
     yield from _residency(rules)
     yield from _tenants(rules)
+    for task, of_task in rules.tasks.items():
+        for path, rule in diet.violations(of_task.diet):
+            yield f"tasks.{task}.diet.{path}", rule
     for path, rule in patterns.violations(rules.patterns, rules.tasks):
         yield f"patterns.{path}", rule
     for path, rule in discounts.violations(rules.discounts, rules.catalogue):

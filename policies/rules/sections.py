@@ -14,6 +14,7 @@ from typing import ClassVar
 from fleet.model.calibration import Probe, ThresholdMode
 from fleet.model.job import Lane, Tier
 from policies.confidence.gates import Gate
+from policies.rules.diet import NO_DIET, DietRules
 
 Strict = dict[str, str]
 STRICT: Strict = {"extra": "forbid"}
@@ -89,12 +90,14 @@ class Task:
     """Rules of one task. `tier` None: the complexity of the request decides. `critical` jobs take that ladder.
 
     `collect`: what is asked and answered goes to the content store, encrypted. `cache`: which answers are given again.
+    `diet`: what its calls may leave out.
     """
 
     tier: Tier | None
     critical: bool = False
     collect: bool = False
     cache: CacheMode = CacheMode.OFF
+    diet: DietRules = NO_DIET
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

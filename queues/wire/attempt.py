@@ -29,6 +29,7 @@ from fleet.model.attempt import (
 )
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
+from queues.wire.diet import DietRecord, diet_record, read_diet
 from queues.wire.record import Count, Fields, Written, writer
 from queues.wire.usage import UsageRecord, carried_details, read_usage, usage_record
 
@@ -86,7 +87,8 @@ class AttemptRecord(Written):
     With a `probe` it was only a second look at the answer before it, whose confidence it then brings up to date.
     `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
     `region` is where the target processes content, null where nobody has stated it. `cached` is there where the answer
-    is that of another job, `avoided` where it is written down: an estimate of what a model would have taken.
+    is that of another job, `avoided` where it is written down: an estimate of what a model would have taken. `diet` is
+    there where the call left something out of its job's request.
     """
 
     number: int
@@ -107,6 +109,7 @@ class AttemptRecord(Written):
     region: str | None = None
     cached: CachedRecord | None = None
     avoided: UsageRecord | None = None
+    diet: DietRecord | None = None
 
 
 class HopRecord(Written):
@@ -197,7 +200,7 @@ CarriedAttempt = create_model(
 )
 
 _write_tried = writer(
-    Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided")
+    Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided", "diet")
 )
 _write_cached = writer(Cached, CachedRecord, apart=("usage",))
 _write_hop = writer(Hop, HopRecord)
@@ -275,6 +278,8 @@ def _tried_record(attempt: Attempt) -> Fields:
         record["cached"] = cached_record(attempt.cached)
     if attempt.avoided is not None:
         record["avoided"] = usage_record(attempt.avoided)
+    if attempt.diet is not None:
+        record["diet"] = diet_record(attempt.diet)
     return record
 
 
@@ -353,6 +358,7 @@ def _attempt(record: Fields, outcome: Outcome, hop: Hop | None = None) -> Attemp
     tried["judged"] = _judged(tried["judged"])
     tried["cached"] = _cached(tried["cached"])
     tried["avoided"] = tried["avoided"] and read_usage(tried["avoided"])
+    tried["diet"] = read_diet(tried["diet"])
     return Attempt(outcome=outcome, hop=hop, **tried)
 
 

@@ -58,6 +58,10 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("retry/surprise", 1, "retry.surprise"),
         ("phases/phase3/surprise", ["gpt-4o"], "phases.phase3.surprise"),
         ("retry/max_tries", None, "retry.max_tries"),
+        ("tasks/chat/diet", {"threads": "always"}, "tasks.chat.diet.threads"),
+        ("tasks/chat/diet", {"trim_to": 1.0}, "tasks.chat.diet.trim_to"),
+        ("tasks/chat/diet", {"thread_tokens": 0}, "tasks.chat.diet.thread_tokens"),
+        ("tasks/chat/diet", {"compared": 1.5}, "tasks.chat.diet.compared"),
         ("retry/max_tries", 0, "retry.max_tries"),
         ("retry/base_seconds", float("nan"), "retry.base_seconds"),
         ("retry/max_tries", "many", "retry.max_tries"),
@@ -230,3 +234,14 @@ def test_the_date_of_the_prices_is_read_as_it_is_written(tmp_path, said, read):
     shipped = SHIPPED_CATALOGUE.read_text()
     file.write_text(shipped.replace("prices_as_of: 2026-11", f"prices_as_of: {said}"))
     assert load_catalogue(file, "local").prices_as_of == read
+
+
+def test_a_mode_that_is_called_off_needs_no_quotes(tmp_path):
+    rules = tmp_path / "rules.yaml"
+    said = SHIPPED_RULES.read_text().replace(
+        "  chat: {tier: null}", "  chat: {tier: null, cache: off, diet: {threads: on}}"
+    )
+    rules.write_text(said.replace("  enabled: true", "  enabled: off"))
+    read = load_rules(rules, None, "gpu")
+    assert (read.tasks["chat"].cache, read.tasks["chat"].diet.threads) == ("off", "on")
+    assert read.cache.enabled is False

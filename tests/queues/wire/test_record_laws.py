@@ -118,7 +118,10 @@ def _of_type(hint: Any) -> st.SearchStrategy[Any]:
     if get_origin(hint) is Mapping:
         return st.dictionaries(*map(_of_type, get_args(hint)), min_size=1, max_size=3)
     if get_origin(hint) is tuple:
-        return st.lists(_of_type(get_args(hint)[0]), max_size=3).map(tuple)
+        items = get_args(hint)
+        if Ellipsis not in items:
+            return st.tuples(*map(_of_type, items))
+        return st.lists(_of_type(items[0]), max_size=3).map(tuple)
     if parts := get_args(hint):
         return st.one_of(*map(_of_type, parts))
     return drawn(hint)
