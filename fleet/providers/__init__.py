@@ -5,7 +5,8 @@ An SDK is imported when its first backend is built, so a fleet pays only for the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -41,8 +42,16 @@ class ProviderSettings:
     providers: Mapping[str, Provider] = field(default_factory=lambda: BUILT_IN)
 
 
-def build(target: Target, settings: ProviderSettings, keys: KeyRing, count: OwnCount | None = None) -> Backend:
+def build(
+    target: Target,
+    settings: ProviderSettings,
+    keys: KeyRing,
+    count: OwnCount | None = None,
+    now: Callable[[], float] = time.monotonic,
+) -> Backend:
     """Return the backend that runs `target`; `count` is shared by the targets of its provider.
+
+    `now` is the clock by which prompts that begin alike come again.
 
     Raises: BackendUnavailable if the provider is unknown, or needs a part that is not installed.
     """
@@ -54,7 +63,7 @@ def build(target: Target, settings: ProviderSettings, keys: KeyRing, count: OwnC
         sdk_of(way),
         keys,
         OwnCount(provider) if count is None else count,
-        PromptCache(target.name, cache_prices(target, provider.wire)),
+        PromptCache(target.name, cache_prices(target, provider.wire), now),
     )
 
 

@@ -107,7 +107,7 @@ class ProviderBackend:
             return await self._sent(body, key, call, call.timeout_seconds)
         outcome: Outcome | None = None
         try:
-            marked = self._wire.marked(body, begun.mark.life, begun.key)
+            marked = self._wire.marked(body, begun.mark, begun.key)
             outcome = await self._sent(marked, key, call, call.timeout_seconds)
         finally:
             self._prompt_cache.end(begun, isinstance(outcome, Answer))

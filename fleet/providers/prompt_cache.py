@@ -6,7 +6,6 @@ takes reuse to be rarer than it is, and marks less.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -86,7 +85,7 @@ class PromptCache:
         self,
         target: str,
         prices: CachePrices,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float],
         beginnings: int = BEGINNINGS,
     ) -> None:
         self._target = target

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from fleet.model.attempt import Outcome
 from fleet.model.job import ChatRequest
-from policies.caching.prompt import Life
+from policies.caching.prompt import Mark
 
 
 class Wire(Protocol):
@@ -24,8 +24,8 @@ class Wire(Protocol):
         Equal requests have an equal beginning, in every process.
         """
 
-    def marked(self, body: dict[str, Any], life: Life | None, key: str) -> dict[str, Any]:
-        """Return the body with its beginning marked to be kept for a life, and with the key, if the vendor takes one.
+    def marked(self, body: dict[str, Any], mark: Mark, key: str) -> dict[str, Any]:
+        """Return the body with its beginning marked as decided, and with the key, if the vendor takes one.
 
         Neither changes what a model reads.
         """

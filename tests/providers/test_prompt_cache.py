@@ -189,6 +189,17 @@ async def test_openai_gets_a_key_at_once_and_a_breakpoint_once_it_pays(
     assert first["prompt_cache_key"] == last["prompt_cache_key"]
     part = {"type": "text", "text": SYSTEM, "prompt_cache_breakpoint": {"mode": "explicit"}}
     assert last["messages"] == [{"role": "system", "content": [part]}, REQUEST["messages"][1]]
+    assert first["prompt_cache_options"] == last["prompt_cache_options"] == {"mode": "explicit"}
+
+
+async def test_openai_keeps_a_conversation_to_its_end(
+    backend_of: Any, outcomes: Any, fault_server: FaultServer
+) -> None:
+    request = {"messages": [*REQUEST["messages"], {"role": "assistant", "content": "Paris."}, REQUEST["messages"][1]]}
+    first, *_, last = await sent(outcomes, fault_server, backend_of("openai"), request, "acme", 12)
+    assert "prompt_cache_options" not in first
+    assert last["messages"][1:] == request["messages"][1:]
+    assert "prompt_cache_breakpoint" in json.dumps(last["messages"][0])
 
 
 async def test_a_key_of_the_job_itself_is_kept(backend_of: Any, outcomes: Any, fault_server: FaultServer) -> None:
@@ -228,9 +239,18 @@ async def test_a_request_that_is_refused_without_a_mark_too_fails_and_marks_go_o
     assert isinstance(outcome, Failure) and outcome.kind is FailureKind.INVALID_REQUEST
     bodies = await sent(outcomes, fault_server, backend, REQUEST, "acme", 1)
     assert ["prompt_cache_key" in body for body in bodies] == [True, False, True]
+
+
+async def test_a_refused_request_is_not_sent_again_once_a_mark_was_taken(
+    backend_of: Any, outcomes: Any, fault_server: FaultServer
+) -> None:
+    backend, call = backend_of("openai"), Call(REQUEST, 30.0, cache_scope="acme")
+    [answer] = await outcomes(backend, call)
     fault_server.script(REFUSED)
-    [again] = await outcomes(backend_of("openai"), Call({**REQUEST, "seed": 1}, 30.0))
-    assert isinstance(again, Failure)
+    [refused] = await outcomes(backend, call)
+    await backend.close()
+    assert isinstance(answer, Answer) and isinstance(refused, Failure)
+    assert len(fault_server.received) == 2
 
 
 ENCODED = """

@@ -34,7 +34,7 @@ from fleet.providers.anthropic.schema import schema_at
 from fleet.providers.anthropic.turns import Block, turns_of
 from fleet.providers.finish import cut_at
 from fleet.providers.history import JSON_ONLY, tool_schema
-from policies.caching.prompt import Life
+from policies.caching.prompt import Life, Mark
 from policies.reasoning import effort_for, room_for, thinks
 
 DEFAULT_MAX_TOKENS = 4096
@@ -68,14 +68,15 @@ class AnthropicWire:
         output = body.get("output_config", {}).get("format")
         return json.dumps([output, body.get("tools"), body.get("system")]).encode() if _markable(body) else b""
 
-    def marked(self, body: Block, life: Life | None, key: str) -> Block:
+    def marked(self, body: Block, mark: Mark, key: str) -> Block:
         """Return the body with `cache_control` on its system prompt, which comes after the tools, else on the last one.
 
         A model reads the same of a system prompt that is one text and of one that is a list of it.
         """
-        if life is None:
+        if mark.life is None:
             return body
-        control = {"cache_control": {"type": "ephemeral", **({} if life is Life.MINUTES else {"ttl": str(life)})}}
+        ttl = {} if mark.life is Life.MINUTES else {"ttl": str(mark.life)}
+        control = {"cache_control": {"type": "ephemeral", **ttl}}
         if system := body.get("system"):
             return {**body, "system": [{"type": "text", "text": system, **control}]}
         *others, last = body["tools"]

@@ -39,7 +39,7 @@ from fleet.model.target import Capability, Effort, Target
 from fleet.providers import history
 from fleet.providers.finish import cut_at
 from fleet.providers.openai.reply import decode
-from policies.caching.prompt import Life
+from policies.caching.prompt import Mark, MarkReason
 from policies.reasoning import effort_for, thinks
 
 NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs", "modalities"})
@@ -80,11 +80,20 @@ class OpenAIWire:
         parts = [body.get("tools"), body.get("response_format"), body["messages"][: _instructions(body["messages"])]]
         return json.dumps(parts).encode()
 
-    def marked(self, body: dict[str, Any], life: Life | None, key: str) -> dict[str, Any]:
-        """Return the body with `prompt_cache_key`, unless the job has one, and a breakpoint after the instructions."""
+    def marked(self, body: dict[str, Any], mark: Mark, key: str) -> dict[str, Any]:
+        """Return the body with `prompt_cache_key`, unless the job has one, and a breakpoint after the instructions.
+
+        A model whose writes cost something writes every prompt to its end unless it is told that breakpoints are all:
+        without one it then writes nothing. A conversation is left to it, for its next turn reads all of this one.
+        """
         body = {"prompt_cache_key": key, **body}
         place = _instructions(body["messages"]) - 1
-        if life is None or place < 0:
+        is_conversation = any(message["role"] == "assistant" for message in body["messages"])
+        if mark.reason is MarkReason.NO_PRICE or place < 0 or "prompt_cache_options" in body:
+            return body
+        if not is_conversation:
+            body["prompt_cache_options"] = {"mode": "explicit"}
+        if mark.life is None:
             return body
         messages = list(body["messages"])
         messages[place] = _with_breakpoint(messages[place])
