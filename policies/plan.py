@@ -18,6 +18,7 @@ from fleet.model.view import Breaker, View
 from policies import budget
 from policies.caching import exact, patterns
 from policies.confidence import acceptance, probes
+from policies.diet.decision import lacks_tools
 from policies.discounts.ladder import discounted
 from policies.features.needs import needs_of
 from policies.resilience import breaker, cold, retry
@@ -126,8 +127,12 @@ def _start_above(case: _Situation) -> Action:
 def _after_answer(
     job: Job, attempts: tuple[Attempt, ...], view: View, now: float, rules: Rules, sent: Sent | None
 ) -> Action:
-    verdict = acceptance.verdict_on(job, attempts, rules)
     in_time = now + rules.deadlines.escalation_seconds < deadline_at(job, rules)
+    if in_time and lacks_tools(job, attempts):
+        restored = _with_all_tools(_case(job, attempts, view, now, rules))
+        if restored is not None:
+            return restored
+    verdict = acceptance.verdict_on(job, attempts, rules)
     if verdict.probe is not None and in_time:
         look = _second_look(_case(job, attempts, view, now, rules), verdict.answer, verdict.probe)
         if look is not None:
@@ -135,6 +140,16 @@ def _after_answer(
     if verdict.accepted is not None:
         return Finish(verdict.answer.number, Status.SUCCEEDED, verdict.accepted)
     return _climb(_case(job, attempts, view, now, rules, sent), verdict.doubt) if in_time else _out_of_time(attempts)
+
+
+def _with_all_tools(case: _Situation) -> Run | None:
+    """Run the last target once more with all tools, if it is open to this job now; else its answer counts as it is."""
+    last = case.attempts[-1].target
+    target = next((rung for rung in case.rungs if rung.name == last), None)
+    if target is None or len(case.attempts) >= case.rules.retry.max_attempts:
+        return None
+    is_ready = cold.ready(target, case.demand, case.view, case.now, case.rules)
+    return Run(target.name, Reason.TOOLS_RESTORED) if is_ready else None
 
 
 def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:

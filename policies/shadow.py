@@ -50,7 +50,7 @@ def shadow_of(
         return None
     kept = attempts[action.attempt - 1]
     propensity = _kept_propensity(kept, rules)
-    if not _drawn(f"kept:{job.tenant}.{job.id}", propensity):
+    if not is_drawn(f"kept:{job.tenant}.{job.id}", propensity):
         return None
     target = _stronger(job, kept, look(), now, rules)
     return None if target is None else Shadow(job.id, target, kept.number, propensity)
@@ -62,7 +62,7 @@ def _kept_propensity(kept: Attempt, rules: Rules) -> float:
     return min(1.0, rules.shadow.kept * (2.0 if near else 1.0))
 
 
-def _drawn(seed: str, propensity: float) -> bool:
+def is_drawn(seed: str, propensity: float) -> bool:
     """Draw by a hash in place of chance: a repeated step draws the same, and every process agrees."""
     return zlib.crc32(seed.encode()) / 2**32 < propensity
 
@@ -104,7 +104,12 @@ def not_to_be_had() -> GiveUp:
 
 
 def kept_comparison(shadow: Shadow, attempts: tuple[Attempt, ...]) -> Comparison | None:
-    """Compare the kept answer with the shadow's own attempt, the last one; None without one, or if it cannot tell."""
+    """Compare the kept answer with the shadow's own attempt, the last one; None without one, or if it cannot tell.
+
+    Two calls to one target, with and without a diet, tell nothing about the target.
+    """
+    if shadow.of_diet:
+        return None
     kept, last = attempts[shadow.attempt - 1], attempts[-1]
     return _compared(kept, last, shadow.propensity) if last.reason is Reason.SHADOW else None
 
@@ -120,7 +125,7 @@ def escalated_comparisons(job: Job, attempts: tuple[Attempt, ...], action: Finis
         for a in attempts[: action.attempt - 1]
         if a.probe is None and isinstance(a.outcome, Answer) and a.target != final.target
     ]
-    if not weaker or not _drawn(f"escalated:{job.tenant}.{job.id}", propensity):
+    if not weaker or not is_drawn(f"escalated:{job.tenant}.{job.id}", propensity):
         return []
     return [found for each in weaker if (found := _compared(each, final, propensity)) is not None]
 

@@ -14,6 +14,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import SHADOW_ID, Outbound, Shadow, Work
 from fleet.model.view import View
+from policies.diet.comparing import comparison_of
 from policies.rules.rules import Rules
 from policies.shadow import escalated_comparisons, shadow_of
 
@@ -30,13 +31,14 @@ def noted_aside(
         aside.append(label(inflight.job.tenant, inflight.job.id, found, now))
         knowledge.escalated(inflight, found.attempt, found.propensity)
     shadow = shadow_of(inflight.job, inflight.attempts, action, look, now, rules)
-    if shadow is not None:
-        aside.append(_shadow_work(inflight, shadow, now))
+    of_diet = comparison_of(inflight.job, inflight.attempts, action, look, now, rules)
+    aside.extend(_shadow_work(inflight, each, now) for each in (shadow, of_diet) if each is not None)
     return tuple(aside)
 
 
 def _shadow_work(inflight: InFlightJob, shadow: Shadow, now: float) -> Work:
     """Return a shadow job with an id unique across tenants, in the bulk lane with its own deadline, delaying nobody."""
-    digest = hashlib.sha256(f"{inflight.job.tenant}.{inflight.job.id}".encode()).hexdigest()[:32]
+    kind = "diet." if shadow.of_diet else ""
+    digest = hashlib.sha256(f"{kind}{inflight.job.tenant}.{inflight.job.id}".encode()).hexdigest()[:32]
     job = replace(inflight.job, id=f"{SHADOW_ID}{digest}", lane=Lane.BULK, submitted_at=now, deadline_at=None)
     return Work(job, shadow.target, Reason.SHADOW, 0, inflight.attempts, shadow)

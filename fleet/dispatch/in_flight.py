@@ -8,6 +8,7 @@ from fleet.model.action import Run
 from fleet.model.attempt import Attempt, Hop
 from fleet.model.calibration import Probe
 from fleet.model.delivery import AnyDelivery
+from fleet.model.diet import Diet
 from fleet.model.job import Job
 from fleet.model.money import Deposit
 from fleet.model.reason import Reason
@@ -47,6 +48,8 @@ class InFlightJob:
     """Set where another dispatcher began this paid call before."""
     intake: Hop | None = None
     """How the job's own message was taken in, once it has been."""
+    diet: Diet | None = None
+    """What its call leaves out of the job's request, or could leave out."""
     taken_at: float = 0.0
     """When this dispatcher put the job aside to run here, in unix seconds."""
 

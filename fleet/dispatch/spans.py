@@ -107,7 +107,8 @@ class Spans:
         trace_id = kept_by_id(inflight.delivery.traceparent, job.tenant, job_id, self._sampling)
         if trace_id is None:
             return None
-        line = f"{len(inflight.attempts) + 1}.again" if inflight.repeated else str(len(inflight.attempts) + 1)
+        number = f"{len(inflight.attempts) + 1}{'' if shadow is None or not shadow.of_diet else '.diet'}"
+        line = f"{number}.again" if inflight.repeated else number
         return Link(trace_id, span_id_of(job.tenant, job_id, Step.CALL, line))
 
 

@@ -32,6 +32,7 @@ from fleet.dispatch.runner.runner import Runner
 from fleet.dispatch.runner.slots import Exit, Slots
 from fleet.dispatch.runner.stages.assess import Assess
 from fleet.dispatch.runner.stages.cancel import Cancel
+from fleet.dispatch.runner.stages.diet import Diets
 from fleet.dispatch.runner.stages.execute import Execute
 from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
 from fleet.dispatch.runner.suspects import Suspects
@@ -84,6 +85,7 @@ class Parts:
         self.answers = Answers(cache, rules)
         self.state.entries = self.answers.entries
         self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw)
+        self.diets = Diets(rules)
         self.cancelling = Cancelling(cancels, queue, clock)
         self.recorder = recorder
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
@@ -125,9 +127,9 @@ class Parts:
         leaving = Exit(self.outbox, slots, reservations, here, state)
         intents = IntentLog(target, self.queue, clock, self.cancelling.answered)
         turns = Turns(target, clock, self.isolation, here, reservations, leaving)
-        judging = (self.knowledge, self.decider, leaving, self.precedence)
+        judging = (self.knowledge, self.decider, leaving, self.precedence, self.diets)
         assess = Assess(target, rules, clock, state, reservations, *judging)
-        calling = (self.cancelling, self.spans, here, leaving, assess, self.recorder)
+        calling = (self.cancelling, self.spans, here, leaving, assess, self.diets, self.recorder)
         execute = Execute(target, backend, rules, clock, *calling)
         suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
         recorded = (intents, turns, reservations, here, execute, assess, leaving)

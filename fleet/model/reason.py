@@ -19,6 +19,7 @@ class Reason(StrEnum):
     OVERLOADED = "overloaded"
     RETRY = "retry"
     GREY_BAND = "grey_band"
+    TOOLS_RESTORED = "tools_restored"
     NOT_CALIBRATED = "not_calibrated"
     UNFAMILIAR = "unfamiliar"
     GUARANTEE_WITHDRAWN = "guarantee_withdrawn"
@@ -67,7 +68,8 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.OVERLOADED: "a weaker target was too busy to answer before the deadline",
     Reason.RETRY: "the same target again, after its pause",
     Reason.GREY_BAND: "a second look: the answer before was too close to its threshold to call",
-    Reason.SHADOW: "compared with a stronger target, to learn from",
+    Reason.TOOLS_RESTORED: "the answer before lacked a tool, or was unusable, and some tools had been left out",
+    Reason.SHADOW: "compared with a stronger target, or with and without a diet, to learn from",
     Reason.BACKOFF: "waiting before the same target is tried again",
     Reason.BREAKER_OPEN: "waiting for a target that keeps failing",
     Reason.COLD: "waiting for a target to start",

@@ -87,14 +87,16 @@ class LedgerEntry:
     def line(self) -> str:
         """The line's name among those of its job, "0" for an end without an attempt.
 
-        A repeated call has its own, as has giving up on one: earlier lines may be booked.
+        A repeated call has its own, as has giving up on one: earlier lines may be booked. So has the comparison of a
+        diet, which has the same number as one with a stronger target.
         """
         attempt = self.attempt
         if attempt is None:
             return "0"
         if isinstance(attempt.outcome, Failure) and attempt.outcome.kind is FailureKind.INTERRUPTED:
             return f"{attempt.number}.interrupted"
-        return f"{attempt.number}.again" if attempt.repeated else str(attempt.number)
+        number = f"{attempt.number}.diet" if attempt.reason is Reason.SHADOW and attempt.diet else str(attempt.number)
+        return f"{number}.again" if attempt.repeated else number
 
 
 @unguarded
@@ -168,13 +170,15 @@ SHADOW_ID = "shadow-"
 class Shadow:
     """A comparison behind a result that has been delivered: attempt number `attempt` of `job_id` against `target`.
 
-    `propensity` is the probability with which this answer was drawn.
+    `propensity` is the probability with which this answer was drawn. `of_diet`: it is the same target, and one of the
+    two calls leaves something out that the other has.
     """
 
     job_id: str
     target: str
     attempt: int
     propensity: float
+    of_diet: bool = False
 
 
 @unguarded

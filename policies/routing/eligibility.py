@@ -13,6 +13,7 @@ from fleet.model.unguarded import unguarded
 from fleet.model.view import View
 from policies import money
 from policies.budget import estimated_usd, own_key_for
+from policies.diet.decision import may_fit
 from policies.features.needs import Needs
 from policies.routing import residency
 from policies.rules.rules import Rules
@@ -65,7 +66,7 @@ def bar(target: Target, demand: Demand, view: View, rules: Rules) -> Bar | None:
         return Bar.UNAVAILABLE
     if not needs.capabilities <= target.capabilities:
         return Bar.CAPABILITY
-    if needs.context_tokens > target.context_tokens:
+    if needs.context_tokens > target.context_tokens and not may_fit(demand.job, target, rules):
         return Bar.CONTEXT
     if demand.left_usd is not None and estimated_usd(demand.job, needs, target, rules) > demand.left_usd:
         return Bar.MONEY

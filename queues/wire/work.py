@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, ValidationError, create_model
 from pydantic_core import to_json
 
 from fleet.model.attempt import Hop
@@ -53,6 +53,13 @@ def _permitted(providers: list[str] | None) -> Cloud:
     return CLOUD_ALLOW if providers is None else Cloud(frozenset(providers))
 
 
+def _whole_shadow(values: Any) -> Any:
+    """Return the values of a shadow with the fifth, which earlier versions did not write, nor do we where it is no."""
+    if not isinstance(values, list):
+        return values
+    return (*values, False) if len(values) == len(fields(Shadow)) - 1 else tuple(values)
+
+
 class _Version(Written):
     schema_: Version
 
@@ -70,7 +77,7 @@ WorkRecord = create_model(
         target=TargetName,
         hop=Count,
         attempts=Annotated[list[CarriedAttempt], AfterValidator(counted)],
-        shadow=tuple[str, str, int, float] | None,
+        shadow=Annotated[tuple[str, str, int, float, bool], BeforeValidator(_whole_shadow)] | None,
         intake=CarriedHop | None,
     ),
 )
@@ -93,11 +100,17 @@ def encode_work(work: Work) -> bytes:
     record.update(_write_work(work))
     providers, shadow = work.job.cloud.providers, work.shadow
     record["cloud"] = None if providers is None else sorted(providers)
-    record["shadow"] = None if shadow is None else [getattr(shadow, field.name) for field in fields(Shadow)]
+    record["shadow"] = None if shadow is None else _carried_shadow(shadow)
     record["attempts"] = [carried_attempt_record(attempt) for attempt in work.attempts]
     if work.intake is not None:
         record["intake"] = carried_hop(work.intake)
     return to_json(record, fallback=dict)
+
+
+def _carried_shadow(shadow: Shadow) -> list[Any]:
+    """Return the values of a shadow; dispatchers of earlier versions know the first four alone."""
+    values = [getattr(shadow, field.name) for field in fields(Shadow)]
+    return values if shadow.of_diet else values[:-1]
 
 
 def decode_work(body: bytes, subject: str, headers: Mapping[str, str] | None = None) -> Work | Malformed:

@@ -88,8 +88,8 @@ def test_near_the_threshold_an_answer_is_drawn_twice_as_often(drawn, answered, s
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_a_repeated_step_draws_the_same_and_a_larger_share_draws_no_fewer(number, share):
     seed = f"kept:acme.job-{number}"
-    assert shadow._drawn(seed, share) == shadow._drawn(seed, share)
-    assert not shadow._drawn(seed, share) or shadow._drawn(seed, min(1.0, share * 2))
+    assert shadow.is_drawn(seed, share) == shadow.is_drawn(seed, share)
+    assert not shadow.is_drawn(seed, share) or shadow.is_drawn(seed, min(1.0, share * 2))
 
 
 def test_the_shares_are_kept(drawn, sampling):

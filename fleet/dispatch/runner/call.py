@@ -40,4 +40,5 @@ def attempt_of(
     delivery = inflight.delivery
     tried = (batch.started_at, ended_at, outcome, confidence, cost, judged, inflight.probe, inflight.repeated)
     hop = Hop(delivery.stored_at, inflight.taken_at, delivery.deliveries, batch.id, batch.size)
-    return Attempt(number, name, inflight.reason, *tried, target.region, target.provider, target.model, hop)
+    whom = (target.region, target.provider, target.model)
+    return Attempt(number, name, inflight.reason, *tried, *whom, hop, diet=inflight.diet)

@@ -19,6 +19,7 @@ from fleet.ports import SpendBook
 from policies import money
 from policies.budget import cost_usd, own_key_for, spent_usd
 from policies.confidence.probes import request_for
+from policies.diet.decision import on_diet
 from policies.features.needs import needs_of
 from policies.reasoning import with_room
 from policies.rules.rules import Rules
@@ -111,7 +112,7 @@ def request_of(inflight: InFlightJob, target: Target) -> ChatRequest:
 
 
 def _asked(inflight: InFlightJob) -> ChatRequest:
-    request = inflight.job.request
+    request = on_diet(inflight.job.request, inflight.diet)
     return request if inflight.probe is None else request_for(inflight.probe, request, inflight.attempts)
 
 

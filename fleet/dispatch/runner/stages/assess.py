@@ -12,6 +12,7 @@ from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.call import attempt_of, given_seconds
 from fleet.dispatch.runner.cost_reservations import CostReservations, believed
 from fleet.dispatch.runner.slots import Exit
+from fleet.dispatch.runner.stages.diet import Diets
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.model.attempt import Answer, Attempt, Outcome
@@ -37,6 +38,7 @@ class Assess:
         decider: Decider,
         leaving: Exit,
         precedence: Precedence,
+        diets: Diets,
     ) -> None:
         self._target = target
         self._rules = rules
@@ -47,6 +49,7 @@ class Assess:
         self._decider = decider
         self._exit = leaving
         self._precedence = precedence
+        self._diets = diets
 
     async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], batch: MicroBatch) -> None:
         """Conclude jobs of one batch. A bug in one group leaves the others alone."""
@@ -77,7 +80,7 @@ class Assess:
 
     def _judge(self, inflight: InFlightJob, outcome: Outcome, view: View, batch: MicroBatch, now: float) -> Transition:
         try:
-            attempt = self._attempt(inflight, outcome, batch, now)
+            attempt = self._diets.observed(inflight, self._attempt(inflight, outcome, batch, now))
             tried = inflight.after(attempt)
             return self._decider.transition(tried, self._decider.action_after(tried, view, now), now)
         except BaseException as error:  # a bug met by one job must not stop its neighbours

@@ -14,6 +14,7 @@ from fleet.dispatch.runner.call import call_of
 from fleet.dispatch.runner.here import TargetDecider
 from fleet.dispatch.runner.slots import Exit
 from fleet.dispatch.runner.stages.assess import Assess
+from fleet.dispatch.runner.stages.diet import Diets
 from fleet.dispatch.spans import Spans
 from fleet.interruption import is_own
 from fleet.logs import get_logger
@@ -43,6 +44,7 @@ class Execute:
         decider: TargetDecider,
         leaving: Exit,
         assess: Assess,
+        diets: Diets,
         recorder: Recorder | None = None,
     ) -> None:
         self._target = target
@@ -54,6 +56,7 @@ class Execute:
         self._decider = decider
         self._exit = leaving
         self._assess = assess
+        self._diets = diets
         self._recorder = recorder
         charged = "_paid" if is_charged(target) else ""
         self._calling, self._answered = f"runner.calling{charged}", f"runner.answered{charged}"
@@ -62,7 +65,7 @@ class Execute:
         """Make the calls and return once every job has left."""
         started_at = self._clock.now()
         wanted, unwanted = self._decider.sorted_by_want(jobs, started_at)
-        open_jobs = dict(enumerate(wanted))
+        open_jobs = dict(enumerate(self._diets.prepared(each, self._target, started_at) for each in wanted))
         batch = MicroBatch(started_at, secrets.token_hex(8), len(wanted))
         async with asyncio.TaskGroup() as leaving:
             if unwanted:

@@ -12,6 +12,7 @@ from fleet.dispatch.in_flight import InFlightJob, MicroBatch
 from fleet.dispatch.patience import ANSWER_SECONDS
 from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.runner.stages.assess import Assess
+from fleet.dispatch.runner.stages.diet import Diets
 from fleet.dispatch.state.traffic import Traffic
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome, Usage
 from fleet.model.delivery import Ack, Retry, Transition
@@ -40,7 +41,7 @@ class Stage:
         knowledge = SimpleNamespace(judge=lambda *_: (0.75, None))
         self.traffic = Traffic([TARGET], RULES.estimates)
         self.precedence = Precedence()
-        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, self, self, self.precedence)
+        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, self, self, self.precedence, Diets(RULES))
 
     def settle(self, inflight: InFlightJob, outcome: Outcome, target: object) -> None:
         self.settled.append((inflight, outcome))

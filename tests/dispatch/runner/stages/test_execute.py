@@ -11,6 +11,7 @@ import pytest
 from jobs_in_flight import in_flight
 
 from fleet.dispatch.in_flight import InFlightJob, MicroBatch
+from fleet.dispatch.runner.stages.diet import Diets
 from fleet.dispatch.runner.stages.execute import CALLED_OFF, NO_ANSWER, Execute
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome, Usage
 from fleet.model.call import Call
@@ -35,7 +36,9 @@ class Stage:
         self.stopped: list[str] = []
         self.unwanted: list[InFlightJob] = []
         clock, spans = SimpleNamespace(now=lambda: 2.0), SimpleNamespace(ran=lambda *_: None)
-        self.run = Execute(TARGET, self._Backend(self), RULES, clock, self, spans, self, self, self.assess)
+        self.run = Execute(
+            TARGET, self._Backend(self), RULES, clock, self, spans, self, self, self.assess, Diets(RULES)
+        )
 
     class _Backend:
         def __init__(self, stage: Stage) -> None:
