@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -53,6 +54,8 @@ class Mechanism:
         return {("saved_" + name + "_nano_usd" if name in ("low", "high") else name): found[name] for name in found}
 
 
+AT_FULL_PRICE = "every input token at its full price"
+
 NOT_BUILT = (
     ("trimming", "Trimmed threads and tools"),
     ("batch_files", "Providers' batch files"),
@@ -67,13 +70,14 @@ def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...
         _exact_cache,
         _confidence,
         _own_models,
-        _provider_cache,
+        _provider_caches,
         _service_tiers,
         _second_looks,
         _router,
         _comparisons,
     )
-    return (*(each(answered, pricing) for each in found), *absent)
+    caches = _caches_by_provider(answered, pricing)
+    return (*(each(answered, pricing) for each in found), *caches, *absent)
 
 
 def _patterns(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
@@ -121,13 +125,26 @@ def _own_models(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     return Mechanism("own_models", title, Basis.RANGE, min(first, last), max(first, last), without, jobs)
 
 
-def _provider_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
-    saved = 0
+def _provider_caches(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    saved = sum(_saved_by_cache(target, usage) for target, usage in _cloud_calls(answered, pricing))
+    return Mechanism("provider_cache", "Providers' prompt caches", Basis.EXACT, saved, saved, AT_FULL_PRICE)
+
+
+def _caches_by_provider(answered: AnsweredJobs, pricing: Pricing) -> Iterator[Mechanism]:
+    """Yield the part of each provider whose cache read or wrote something."""
+    found = Counter[str]()
     for target, usage in _cloud_calls(answered, pricing):
-        plain = Usage(usage.input_tokens, usage.output_tokens)
-        saved += cost_of(priced(plain, target)) - cost_of(priced(usage, target))
-    without = "every input token at its full price"
-    return Mechanism("provider_cache", "Providers' prompt caches", Basis.EXACT, saved, saved, without)
+        if usage.cached_input_tokens or usage.cache_write_tokens:
+            found[target.provider] += _saved_by_cache(target, usage)
+    for provider, saved in sorted(found.items()):
+        name, title = f"provider_cache.{provider}", f"of these, the prompt cache of {provider}"
+        yield Mechanism(name, title, Basis.EXACT, saved, saved, AT_FULL_PRICE)
+
+
+def _saved_by_cache(target: Target, usage: Usage) -> NanoUsd:
+    """Return what reads saved less what writes cost beyond plain input: negative where nobody read what was written."""
+    plain = Usage(usage.input_tokens, usage.output_tokens)
+    return cost_of(priced(plain, target)) - cost_of(priced(usage, target))
 
 
 def _service_tiers(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:

@@ -124,6 +124,17 @@ def test_a_provider_s_cache_saved_exactly_the_difference_of_its_prices(accounts:
     assert saved(report_of(accounts, rules), "provider_cache") == (Basis.EXACT, 800 * 150, 800 * 150)
 
 
+def test_a_cache_that_is_written_and_hardly_read_cost_more_than_it_saved(accounts: Accounts, rules: Rules) -> None:
+    read = Usage(1000, 100, cached_input_tokens=800)
+    written = Usage(1000, 100, cache_write_tokens=600, cache_write_1h_tokens=400)
+    accounts.book(0, [*COMPLEX.lines(1, call("mini", read)), *COMPLEX.lines(2, call("big", written))])
+    report = report_of(accounts, rules)
+    lost = 200 * 500 + 400 * 2000
+    assert saved(report, "provider_cache.openai") == (Basis.EXACT, 800 * 150, 800 * 150)
+    assert saved(report, "provider_cache.anthropic") == (Basis.EXACT, -lost, -lost)
+    assert saved(report, "provider_cache") == (Basis.EXACT, 800 * 150 - lost, 800 * 150 - lost)
+
+
 def test_a_cloud_target_gives_others_the_cache_discount_that_it_gave_the_fleet(
     accounts: Accounts, rules: Rules
 ) -> None:

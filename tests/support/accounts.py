@@ -59,6 +59,7 @@ def catalogue_file(folder: Path, as_of: str | None = "2026-11") -> Path:
         for name in PRICES
     ]
     targets[2]["cached_input_usd_per_million_tokens"] = 0.05
+    targets[3] |= {"provider": "anthropic", "cache_write_1h_usd_per_million_tokens": 4.0}
     path = folder / "catalogue.yaml"
     path.write_text(yaml.safe_dump({"targets": targets} | ({"prices_as_of": as_of} if as_of else {})))
     return path
