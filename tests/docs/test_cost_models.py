@@ -39,7 +39,7 @@ MEASURES = {
     Mechanism.PATTERNS: "answers from a list of phrases",
     Mechanism.TOOLS: "unused function definitions left out",
     Mechanism.ROUTING: "cheaper model for simple messages",
-    Mechanism.TRIMMING: "threads trimmed to 1,000 tokens",
+    Mechanism.TRIMMING: "threads of over 1,500 tokens trimmed to 900",
     Mechanism.SEMANTIC: "semantic cache",
     Mechanism.DISCOUNTS: "batches for what nobody waits for",
 }

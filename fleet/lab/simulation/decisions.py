@@ -163,6 +163,8 @@ class Decisions:
     def cost(self, job: SimulatedJob, target: Target) -> NanoUsd:
         """Return the cost of the call that answers the job."""
         cost = money.cost_of(priced(Usage(job.input, job.output, job.cached), target))
+        if job.again:
+            cost += money.cost_of(priced(Usage(job.input - job.tools, job.output), target))
         return cost if job.price == 1.0 else round(cost * job.price)
 
     def _band(self, job: SimulatedJob) -> int:

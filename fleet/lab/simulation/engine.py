@@ -61,7 +61,7 @@ class Engine:
         self.decisions = Decisions(scenario, rules, self.state, answers)
         self.tally = Tally()
         self._known = KnownAnswers(scenario, rules, requests := Requests(scenario.mix, rules.patterns))
-        self._sent = SentPrompts(scenario, requests)
+        self._sent = SentPrompts(scenario, rules, requests)
         self._discounts = DiscountedCalls(scenario.mechanisms.discounts)
         self.report = LoadReport()
         self._answers = answers

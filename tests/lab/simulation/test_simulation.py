@@ -20,7 +20,7 @@ from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.upkeep import Upkeep
 from fleet.lab.simulation.workload.ability import answers_of
 from fleet.lab.simulation.workload.crowd import SimulatedJob, crowd
-from fleet.lab.simulation.workload.mechanisms import Diet, Mechanisms, PromptCaches, SemanticHits
+from fleet.lab.simulation.workload.mechanisms import Mechanisms, PromptCaches, SemanticHits
 from fleet.lab.simulation.workload.prompts import Parts, Prompts
 from fleet.lab.simulation.workload.scenario import (
     Ability,
@@ -38,6 +38,7 @@ from fleet.lab.simulation.workload.scenario import (
 )
 from fleet.model.action import Finish, GiveUp
 from fleet.model.job import Lane, Plan
+from policies.rules.diet import DietMode, DietRules
 from policies.rules.rules import Rules
 from policies.rules.sections import CacheMode
 
@@ -241,7 +242,7 @@ KINDS = st.builds(
     cloud=st.booleans(),
     image=st.booleans(),
     prompts=st.sampled_from([None, Prompts(distinct=3, wordings=2)]),
-    parts=st.sampled_from([None, Parts(instructions=20, tools=30, message=20, alone=True, warm=0.5)]),
+    parts=st.sampled_from([None, Parts(20, 30, 20, turn=40, tool_use=0.01, alone=True, warm=0.5)]),
     input=st.sampled_from([Length(50), Length(9000, 1.0, max=30_000)]),
 )
 OWN = st.builds(
@@ -273,7 +274,7 @@ SCENARIOS = st.builds(
         coalesced=st.booleans(),
         semantic=st.sampled_from([None, SemanticHits(0.5, 0.1)]),
         alone=st.booleans(),
-        diet=st.sampled_from([Diet(), Diet(thread_tokens=50, tools_kept=0.2)]),
+        diet=st.sampled_from([{}, {"nudge.recognition": DietRules(DietMode.ON, DietMode.ON, 100, tool_jobs=5)}]),
         prompt_caches=st.sampled_from([None, PromptCaches(frozenset({"gpt-4o"}), least_tokens=10)]),
     ),
 )

@@ -34,9 +34,9 @@ def _without(mechanisms: Mechanisms, mechanism: SimulatedMechanism) -> Mechanism
         case SimulatedMechanism.SEMANTIC:
             return replace(mechanisms, semantic=None)
         case SimulatedMechanism.TOOLS:
-            return replace(mechanisms, diet=replace(mechanisms.diet, tools_kept=None))
+            return replace(mechanisms, tools=False)
         case SimulatedMechanism.TRIMMING:
-            return replace(mechanisms, diet=replace(mechanisms.diet, thread_tokens=None))
+            return replace(mechanisms, trimming=False)
         case SimulatedMechanism.PROMPT_CACHE:
             return replace(mechanisms, prompt_caches=None)
         case SimulatedMechanism.DISCOUNTS:

@@ -29,11 +29,13 @@ class SimulatedJob:
     that are compared. `path` holds the attempts, target and outcome as numbers; `rights` has a bit per right answer;
     `run` is the number under which it runs on replicas, 0 while it does not. `sent` is the hand-over that brought it to
     its target, made at `sent_at`, when so many jobs as it `found` were there. `thread` and `tools` are the tokens of
-    these parts of its prompt, `warm` whether the thread is in the provider's cache, `cached` the tokens that the
-    present call reads there, and `price` what the call costs over its usual price.
+    these parts of its prompt, `warm` says that the thread is in the provider's cache, `again` that the call was made
+    without tools before. `cached` are the tokens that the present call reads from the provider's cache, `price` is what
+    it costs over the usual.
     """
 
     __slots__ = (
+        "again",
         "arrived_at",
         "begun",
         "bits",
@@ -83,6 +85,7 @@ class SimulatedJob:
         self.thread = 0
         self.tools = 0
         self.warm = False
+        self.again = False
         self.cached = 0
         self.price = 1.0
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from policies.caching.patterns import PatternRules
+from policies.rules.diet import DietRules
 from policies.rules.sections import STRICT, CacheMode, Strict
 
 
@@ -19,18 +20,6 @@ class SemanticHits:
 
     found: float
     wrong: float = 0.01
-
-    __pydantic_config__: ClassVar[Strict] = STRICT
-
-
-@dataclass(frozen=True, slots=True)
-class Diet:
-    """A shorter prompt: threads are cut to `thread_tokens` once they are longer and not in the provider's cache, and
-    all but `tools_kept` of the jobs go without their tool definitions. None: they stay as they are.
-    """
-
-    thread_tokens: int | None = None
-    tools_kept: float | None = None
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -65,10 +54,12 @@ class Discounts:
 
 @dataclass(frozen=True, slots=True)
 class Mechanisms:
-    """The mechanisms of a simulated fleet. `patterns` and `cache`, the mode of each task, stand in for the rules' own.
+    """The mechanisms of a simulated fleet.
 
-    `exact`: the same request gets the answer that was kept; `coalesced`: it waits for one that is being made.
-    `alone`: messages that make sense without their thread are sent without it.
+    `patterns`, and of each task `cache` (the mode of the exact cache) and `diet`, stand in for the rules' own. `exact`:
+    the same request gets the answer that was kept; `coalesced`: it waits for one that is being made. `alone`: messages
+    that make sense without their thread are sent without it. `trimming`, `tools`: the diet leaves out old turns, and
+    unused tools.
     """
 
     patterns: PatternRules | None = None
@@ -77,7 +68,9 @@ class Mechanisms:
     coalesced: bool = True
     semantic: SemanticHits | None = None
     alone: bool = False
-    diet: Diet = Diet()
+    diet: Mapping[str, DietRules] = field(default_factory=dict)
+    trimming: bool = True
+    tools: bool = True
     prompt_caches: PromptCaches | None = None
     discounts: Discounts | None = None
 
@@ -86,13 +79,9 @@ class Mechanisms:
 
 def violations(mechanisms: Mechanisms) -> Iterator[tuple[str, str]]:
     """Yield the field and the broken rule of everything that is wrong by itself."""
-    semantic, diet, caches = mechanisms.semantic, mechanisms.diet, mechanisms.prompt_caches
+    semantic, caches = mechanisms.semantic, mechanisms.prompt_caches
     if semantic is not None and (min(semantic.wrong, semantic.found) < 0 or semantic.found + semantic.wrong > 1):
         yield "semantic", "must have shares of zero or more that are not over 1 together"
-    if diet.thread_tokens is not None and diet.thread_tokens < 0:
-        yield "diet.thread_tokens", "must be zero or more"
-    if diet.tools_kept is not None and not 0 <= diet.tools_kept <= 1:
-        yield "diet.tools_kept", "must be between 0 and 1"
     if caches is not None and caches.least_tokens < 1:
         yield "prompt_caches.least_tokens", "must be 1 or more"
     if caches is not None and not caches.seconds > 0:

@@ -37,15 +37,17 @@ class Prompts:
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a prompt in tokens: `instructions` and `tools` are the same in every job of the kind, `message` is
-    what the user says now. What a job has beyond them is the thread before.
+    what the user says now. What a job has beyond them is the thread before, in turns of `turn` tokens.
 
-    `alone`: the message makes sense without the thread. `warm`: the share of jobs whose thread went to the provider so
-    shortly before that it is still in the provider's prompt cache.
+    `tool_use` is the share of jobs that call a tool. `alone`: the message makes sense without the thread. `warm`: the
+    share of jobs whose thread went to the provider so shortly before that it is still in the provider's prompt cache.
     """
 
     instructions: int = 0
     tools: int = 0
     message: int = 50
+    turn: int = 250
+    tool_use: float = 0.0
     alone: bool = False
     warm: float = 0.0
 
@@ -79,5 +81,8 @@ def parts_violations(parts: Parts) -> Iterator[tuple[str, str]]:
             yield name, "must be zero or more"
     if parts.message < 1:
         yield "message", "must be 1 or more"
-    if not 0 <= parts.warm <= 1:
-        yield "warm", "must be between 0 and 1"
+    if parts.turn < parts.message:
+        yield "turn", f"must not be less than message, which is {parts.message}"
+    for name in ("tool_use", "warm"):
+        if not 0 <= getattr(parts, name) <= 1:
+            yield name, "must be between 0 and 1"

@@ -16,6 +16,7 @@ from fleet.lab.simulation.workload.study import violations as study_violations
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane, Plan, Tier
 from policies.caching.patterns import violations as pattern_violations
+from policies.rules.diet import violations as diet_violations
 from policies.rules.rules import Rules
 from policies.rules.sections import STRICT, Strict
 
@@ -255,8 +256,12 @@ def _of_kind(path: str, kind: Kind, rules: Rules) -> Iterator[tuple[str, str]]:
 def _of_mechanisms(mechanisms: Mechanisms, rules: Rules) -> Iterator[tuple[str, str]]:
     for path, rule in sparing.violations(mechanisms):
         yield f"mechanisms.{path}", rule
-    for task in mechanisms.cache.keys() - rules.tasks.keys():
-        yield f"mechanisms.cache.{task}", "is not among the tasks of the rules"
+    for section in ("cache", "diet"):
+        for task in getattr(mechanisms, section).keys() - rules.tasks.keys():
+            yield f"mechanisms.{section}.{task}", "is not among the tasks of the rules"
+    for task, diet in mechanisms.diet.items():
+        for path, rule in diet_violations(diet):
+            yield f"mechanisms.diet.{task}.{path}", rule
     if mechanisms.patterns is not None:
         for path, rule in pattern_violations(mechanisms.patterns, rules.tasks):
             yield f"mechanisms.patterns.{path}", rule
@@ -338,7 +343,10 @@ def in_force(scenario: Scenario, rules: Rules) -> Rules:
     if scenario.scaling.by is ScalingKind.RAY_SERVE:
         overload = replace(overload, lanes=frozenset())
     mechanisms = scenario.mechanisms
-    tasks = {name: replace(task, cache=mechanisms.cache.get(name, task.cache)) for name, task in rules.tasks.items()}
+    tasks = {
+        name: replace(task, cache=mechanisms.cache.get(name, task.cache), diet=mechanisms.diet.get(name, task.diet))
+        for name, task in rules.tasks.items()
+    }
     patterns = rules.patterns if mechanisms.patterns is None else mechanisms.patterns
     phase = scenario.phase or rules.phase
     return replace(rules, phase=phase, money=money, overload=overload, tasks=tasks, patterns=patterns)
