@@ -83,6 +83,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "diet_not_observed": "A bug kept an answer from being counted or compared for a diet; its job is not affected.",
     "answer_not_remembered": "A bug kept an answer from being kept to be given again; its job is not affected.",
     "cache_entries_refused": "Answers are too large for the broker, and are not kept to be given again.",
+    "cache_entries_unreadable": "Messages in the cache's bucket are no answers of the fleet's; one of them is named. "
+    "They are not given, and take the place of what was there.",
     "cache_not_read": "The answers that others keep were not read; all are read again.",
     "cache_not_told": "Answers were not kept for the other dispatchers, or not dropped there; jobs are not affected.",
     "cached_answers_evicted": "Answers that users call bad are not given again.",
@@ -317,6 +319,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "consumer_forgot_messages": "Nothing. If it repeats, upgrade the NATS servers.",
     "store_room_missing": "Do what `advice` says.",
     "store_room_small": "Do what `advice` says.",
+    # answers that are given again
+    "cache_entries_unreadable": "Find out who else writes to the bucket: only dispatchers may (`fleet nats-config`).",
     # stored records
     "key_left_out": "Withdraw the key and make another: [API keys](../how-to/keys.md).",
     # contents

@@ -166,10 +166,15 @@ def known_answer(job: Job, rungs: Ladder, entries: Entries, now: float, rules: R
     """Return the answer given before to the same request, while it is kept."""
     key = key_of(job, rules, rungs) if entries else None
     entry = None if key is None else entries.get((job.tenant, key))
-    if entry is None or not entry.answered_at <= now < entry.expires_at:
+    if entry is None or not entry.answered_at <= now < _ends_at(entry, rules):
         return None
     answer = Answer(entry.message, entry.finish_reason, Usage(), entry.model)
     return Reply(EXACT, answer, Reason.CACHED, Cached(entry.job_id, entry.target, entry.answered_at, entry.usage))
+
+
+def _ends_at(entry: CacheEntry, rules: Rules) -> float:
+    """Return when an answer is too old: an entry cannot make itself last longer than these rules let it."""
+    return min(entry.expires_at, entry.answered_at + rules.cache.keep_seconds)
 
 
 def waits_for_another(job: Job, now: float, rules: Rules) -> bool:

@@ -18,6 +18,9 @@ from queues.wire.usage import UsageRecord, read_usage, usage_record
 MARKER_SECONDS = 3600
 """Seconds that the mark of a dropped entry is kept: whoever follows the bucket has seen it by then."""
 
+LARGEST_BYTES = 256 * 1024
+"""Maximum size of an entry that is read; the fleet keeps only shorter ones."""
+
 RequestKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -71,6 +74,8 @@ def dropped(tenant: str, key: str) -> Message:
 def entry_in(subject: str, body: bytes) -> CacheEntry | CacheKey:
     """Return the entry on this subject; where there is none any more, or none of ours, its tenant and key."""
     _, _, tenant, key = subject.split(".", 3)
+    if len(body) > LARGEST_BYTES:
+        return tenant, key
     try:
         entry = decode_cache_entry(body)
     except ValueError:

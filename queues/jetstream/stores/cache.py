@@ -70,7 +70,7 @@ class JetStreamCache:
                     subjects = {message.subject for message in messages}
                     known |= subjects
                     if messages:
-                        yield [entry_in(message.subject, message.data) for message in messages]
+                        yield _read(messages)
                     is_quiet = not messages and not missing
                     if (is_quiet or _PURGED in subjects) and (gone := await self._gone(known)):
                         known -= gone
@@ -110,6 +110,14 @@ class JetStreamCache:
 
     async def close(self) -> None:
         await self._connection.close()
+
+
+def _read(messages: Sequence[Arrival]) -> list[CacheEntry | CacheKey]:
+    found = [entry_in(message.subject, message.data) for message in messages]
+    said = zip(found, messages, strict=True)
+    if unread := [message.subject for each, message in said if message.data and not isinstance(each, CacheEntry)]:
+        log.warning("cache_entries_unreadable", entries=len(unread), subject=unread[0])
+    return found
 
 
 def _bad(subject: str, body: bytes) -> Feedback | None:

@@ -145,6 +145,20 @@ def test_an_answer_is_given_again_until_it_is_too_old(caching, answered_job, vie
     assert actions[0].answer.usage == Usage()
 
 
+@pytest.mark.parametrize(
+    ("kept_at", "ends_at", "rules_seconds"),
+    [(NOW + 60.0, NOW + 120.0, 86_400.0), (NOW - 7_200.0, NOW + 1e9, 3_600.0)],
+    ids=["answered in the future", "longer than the rules let it"],
+)
+def test_an_entry_that_claims_another_time_than_it_can_have_is_not_given(
+    caching, answered_job, view, kept_at, ends_at, rules_seconds
+):
+    asked, attempts = answered_job
+    rules = replace(caching, cache=CacheRules(keep_seconds=rules_seconds))
+    claimed = replace(entry(asked, attempts, rules), answered_at=kept_at, expires_at=ends_at)
+    assert isinstance(next_action(asked, (), kept(claimed, view), NOW, rules), Run)
+
+
 @pytest.mark.parametrize("status", [Status.BEST_EFFORT])
 def test_an_answer_that_was_not_trusted_is_not_kept(caching, answered_job, status):
     assert entry(*answered_job, caching, status) is None

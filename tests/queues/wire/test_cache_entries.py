@@ -8,7 +8,7 @@ import pytest
 
 from fleet.model.attempt import Usage
 from fleet.model.cache_entry import CacheEntry
-from queues.wire.cache import encode_cache_entry, entry_in
+from queues.wire.cache import LARGEST_BYTES, encode_cache_entry, entry_in
 from queues.wire.subjects import cache_subject
 
 KEY = "0f" * 32
@@ -40,6 +40,7 @@ BODY = json.loads(encode_cache_entry(ENTRY))
         json.dumps({**BODY, "message": {"role": "assistant", "content": 7}}).encode(),
         json.dumps({**BODY, "message": "positive"}).encode(),
         json.dumps({**BODY, "usage": {"input_tokens": -1}}).encode(),
+        json.dumps({**BODY, "message": {"role": "assistant", "content": "y" * LARGEST_BYTES}}).encode(),
     ],
 )
 def test_a_message_that_is_no_entry_of_its_subject_drops_what_was_there(body):
