@@ -5,8 +5,10 @@ An SDK is imported when its first backend is built, so a fleet pays only for the
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +17,11 @@ from fleet.model.errors import BackendUnavailable
 from fleet.model.target import Provider, Target, WireFormat
 from fleet.ports import Backend
 from fleet.providers.backend import ProviderBackend
+from fleet.providers.batches.anthropic import AnthropicBatches
+from fleet.providers.batches.api import BatchApi
+from fleet.providers.batches.backend import BatchBackend
+from fleet.providers.batches.claims import BatchClaims
+from fleet.providers.batches.openai import OpenAIBatches
 from fleet.providers.headroom import OwnCount
 from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
 from fleet.providers.openai.wire import OpenAIWire
@@ -24,7 +31,19 @@ from fleet.providers.wire import Wire
 from policies.caching.prompt import cache_prices
 from policies.rules.providers import BUILT_IN
 
-__all__ = ["EnvironmentKeyRing", "KeyRing", "KeyUnavailable", "OwnCount", "ProviderSettings", "build", "way_to"]
+__all__ = [
+    "EnvironmentKeyRing",
+    "KeyRing",
+    "KeyUnavailable",
+    "OwnCount",
+    "ProviderSettings",
+    "build",
+    "build_batches",
+    "way_to",
+]
+
+MOST_ROWS_BYTES = 256 * 1024 * 1024
+"""The limit of a file with the rows of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +84,27 @@ def build(
         OwnCount(provider) if count is None else count,
         PromptCache(target.name, cache_prices(target, provider.wire), now),
     )
+
+
+def build_batches(
+    target: Target,
+    settings: ProviderSettings,
+    keys: KeyRing,
+    claims: BatchClaims,
+    now: Callable[[], float],
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> BatchBackend:
+    """Return the backend that runs `target` in its provider's batches; `now` is unix seconds.
+
+    Raises: BackendUnavailable as `build` does.
+    """
+    way = replace(way_to(target, settings), most_reply_bytes=MOST_ROWS_BYTES)
+    sdk, key = sdk_of(way), functools.partial(keys.resolve, target.provider, None)
+    if way.provider.wire is WireFormat.ANTHROPIC:
+        api: BatchApi = AnthropicBatches(sdk, key)
+    else:
+        api = OpenAIBatches(target.provider, sdk, key, is_groq=way.provider.wire is WireFormat.GROQ)
+    return BatchBackend(target.provider, _wire(target, way.provider), api, claims, now, pause)
 
 
 def way_to(target: Target, settings: ProviderSettings) -> WayOut:

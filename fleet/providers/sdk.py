@@ -16,7 +16,17 @@ from typing import Any
 
 from fleet.model.target import Auth, Provider, WireFormat
 from fleet.providers.keys import KeyUnavailable
-from fleet.providers.transport import KEY, Anonymous, Identity, KeyInHeader, UnusableReply, http_client, never_debug
+from fleet.providers.transport import (
+    FORM,
+    KEY,
+    MOST_REPLY_BYTES,
+    Anonymous,
+    Identity,
+    KeyInHeader,
+    UnusableReply,
+    http_client,
+    never_debug,
+)
 
 UNUSED_KEY = "set-per-request"
 """A placeholder: the SDKs demand a key when built, and without one they would search the environment."""
@@ -79,7 +89,31 @@ class Sdk:
         get = functools.partial(self._client.get, self._models_path + below, cast_to=self._response)
         return await self._exchange(get, key, timeout_seconds)
 
-    async def _exchange(self, send: Callable[..., Awaitable[Any]], key: str, timeout_seconds: float) -> Reply:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        key: str,
+        timeout_seconds: float,
+        body: Mapping[str, Any] | None = None,
+        file: tuple[str, bytes] | None = None,
+    ) -> Reply:
+        """Send one request to `path` below the API's version; a `file` (name, content) goes beside the `body`'s fields.
+
+        Raises: as `_exchange` does.
+        """
+        send: Callable[..., Awaitable[Any]] = getattr(self._client, method)
+        extra: dict[str, Any] = {} if body is None else {"body": body}
+        if file is not None:
+            extra["files"] = [("file", file)]
+        call = functools.partial(
+            send, self._models_path.removesuffix("/models") + path, cast_to=self._response, **extra
+        )
+        return await self._exchange(call, key, timeout_seconds, form=file is not None)
+
+    async def _exchange(
+        self, send: Callable[..., Awaitable[Any]], key: str, timeout_seconds: float, form: bool = False
+    ) -> Reply:
         """Send one request and return the reply, of whatever status.
 
         The errors are raised without the SDK's error attached, which holds the request and with it the prompt.
@@ -87,12 +121,14 @@ class Sdk:
         Raises: TimeoutError; ConnectionError if no request was sent, or no reply or half of one came; UnusableReply;
         KeyUnavailable if nothing proves who is calling.
         """
-        options = {
+        options: dict[str, Any] = {
             "timeout": self._module.Timeout(
                 timeout_seconds, connect=min(timeout_seconds, self._connect_timeout_seconds)
             ),
             "follow_redirects": False,
         }
+        if form:
+            options["headers"] = {"Content-Type": FORM}
         sending = KEY.set(key)
         try:
             # httpx bounds each read; a server that drips bytes would never end one
@@ -117,19 +153,21 @@ class Sdk:
 class WayOut:
     """A provider, whose `base_url` is that of one target, and the way to it.
 
-    `proxy_url` and `ca_path` are those of the settings.
+    `proxy_url` and `ca_path` are those of the settings. `most_reply_bytes` bounds a reply.
     """
 
     provider: Provider
     connect_timeout_seconds: float
     proxy_url: str | None = None
     ca_path: Path | None = None
+    most_reply_bytes: int = MOST_REPLY_BYTES
 
     def http_client(self, library: ModuleType, key_header: KeyInHeader, **headers: str) -> Any:
         """Return a client that proves who is calling; `key_header` is the wire's own way to send a key."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         identity = identity_of(self.provider, key_header)
-        return http_client(library, sent | dict(self.provider.headers), identity, self.proxy_url, self.ca_path)
+        headers = sent | dict(self.provider.headers)
+        return http_client(library, headers, identity, self.proxy_url, self.ca_path, self.most_reply_bytes)
 
     def of_client(self, http: Any) -> dict[str, Any]:
         """Return the arguments that the clients of all SDKs share."""

@@ -25,6 +25,9 @@ MOST_REPLY_BYTES = 16 * 1024 * 1024
 
 JSON = "application/json"
 
+FORM = "multipart/form-data"
+"""The content type of a file that is uploaded; its boundary is the SDK's."""
+
 AMBIENT_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 KEY: ContextVar[str] = ContextVar("provider_key")
@@ -73,35 +76,42 @@ class Anonymous:
 class Transport:
     """Wraps an `AsyncHTTPTransport` of httpx or httpx2 (`library`) with the rules of this module.
 
-    `headers` go with every request, beside those that prove the caller's `identity`.
+    `headers` go with every request, beside those that prove the caller's `identity`. `most_bytes` bounds a reply.
     """
 
-    def __init__(self, library: ModuleType, inner: Any, headers: Mapping[str, str], identity: Identity) -> None:
+    def __init__(
+        self, library: ModuleType, inner: Any, headers: Mapping[str, str], identity: Identity, most_bytes: int
+    ) -> None:
         self._library = library
         self._inner = inner
         self._headers = {name.lower(): value for name, value in headers.items()}
         self._identity = identity
+        self._most_bytes = most_bytes
         self._stream: type = type("BoundedStream", (_Bounded, library.AsyncByteStream), {})
 
     async def handle_async_request(self, request: Any) -> Any:
         request.headers = self._library.Headers(await self._headers_of(request))
         response = await self._inner.handle_async_request(request)
-        response.stream = self._stream(response.stream, response.headers.get("content-encoding", "identity"))
+        response.stream = self._stream(
+            response.stream, response.headers.get("content-encoding", "identity"), self._most_bytes
+        )
         for name in ("content-encoding", "content-length", "set-cookie"):
             response.headers.pop(name, None)
         return response
 
     async def _headers_of(self, request: Any) -> dict[str, str]:
         framing = {name: request.headers[name] for name in FRAMING if name in request.headers}
+        said = request.headers.get("content-type", JSON)
+        content_type = said if said.startswith(FORM) else JSON
         return {
             **self._headers,
             "host": request.url.netloc.decode("ascii"),
             "accept": JSON,
             "accept-encoding": "gzip",
-            "content-type": JSON,
+            "content-type": content_type,
             "user-agent": "fleet",
             **framing,
-            **await self._identity.headers(request, JSON),
+            **await self._identity.headers(request, content_type),
         }
 
     async def aclose(self) -> None:
@@ -111,11 +121,12 @@ class Transport:
 class _Bounded:
     """The stream of a reply, decompressed.
 
-    Raises: UnusableReply beyond `MOST_REPLY_BYTES`.
+    Raises: UnusableReply beyond `most_bytes`.
     """
 
-    def __init__(self, inner: Any, coding: str) -> None:
+    def __init__(self, inner: Any, coding: str, most_bytes: int) -> None:
         self._inner = inner
+        self._most_bytes = most_bytes
         self._coding = coding.strip().lower()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -125,9 +136,9 @@ class _Bounded:
         on_wire = unpacked = 0
         async for chunk in self._inner:
             on_wire += len(chunk)
-            if on_wire > MOST_REPLY_BYTES:
-                raise UnusableReply(f"more than {MOST_REPLY_BYTES} bytes")
-            piece = chunk if unpack is None else unpack(chunk, MOST_REPLY_BYTES - unpacked)
+            if on_wire > self._most_bytes:
+                raise UnusableReply(f"more than {self._most_bytes} bytes")
+            piece = chunk if unpack is None else unpack(chunk, self._most_bytes - unpacked)
             unpacked += len(piece)
             yield piece
 
@@ -170,11 +181,16 @@ class _Refusing:
 
 
 def http_client(
-    library: ModuleType, headers: Mapping[str, str], identity: Identity, proxy_url: str | None, ca_path: Path | None
+    library: ModuleType,
+    headers: Mapping[str, str],
+    identity: Identity,
+    proxy_url: str | None,
+    ca_path: Path | None,
+    most_bytes: int = MOST_REPLY_BYTES,
 ) -> Any:
     """Return an `AsyncClient` of httpx or httpx2 for one provider."""
     inner = _way_out(library, proxy_url, ca_path)
-    return library.AsyncClient(transport=Transport(library, inner, headers, identity), trust_env=False)
+    return library.AsyncClient(transport=Transport(library, inner, headers, identity, most_bytes), trust_env=False)
 
 
 def _way_out(library: ModuleType, proxy_url: str | None, ca_path: Path | None) -> Any:
