@@ -18,7 +18,7 @@ from policies.caching.prompt import MEMORY, NEVER, CachePrices, Expected, Life, 
 log = get_logger(__name__)
 
 BEGINNINGS = 10_000
-"""Beginnings that are remembered, about 5 MB; the one that nobody used for longest goes first."""
+"""Beginnings that are remembered, about 11 MB; the one that nobody used for longest goes first."""
 
 LEAST_BYTES = 2048
 """Bytes below which a beginning has hardly the 1,024 tokens from which on providers cache."""

@@ -28,16 +28,14 @@ class Pricing:
     calls: Mapping[str, Usage]
 
     def of(self, usage: Usage, target: Target) -> NanoUsd:
-        """Return the price of these tokens at `target`, with the cache discount that the fleet's own calls got there.
+        """Return the price of these tokens at `target`, as much of them cached as of the fleet's own calls there.
 
         Raises: ConfigError if the catalogue of prices does not have the target.
         """
         listed = self.catalogue.get(target.name)
         if listed is None:
             raise ConfigError("--prices", f"has no target {target.name!r}, which is on a ladder of the rules")
-        own = self.calls.get(target.name, Usage())
-        cached = usage.input_tokens * own.cached_input_tokens // own.input_tokens if own.input_tokens else 0
-        return cost_of(priced(Usage(usage.input_tokens, usage.output_tokens, min(cached, usage.input_tokens)), listed))
+        return cost_of(priced(_cached_alike(usage, self.calls.get(target.name, Usage())), listed))
 
     def ladder(self, kind: PricedKind) -> Ladder:
         """Return the ladder of jobs of this kind; the ledger does not say which requests had images.
@@ -73,3 +71,14 @@ class Pricing:
         known = self.rules.catalogue.get(target)
         provider = answered.providers.get(target) or (None if known is None else known.provider)
         return provider == FLEET
+
+
+def _cached_alike(usage: Usage, own: Usage) -> Usage:
+    """Return the totals of a usage with the shares of cached and written input that `own` has."""
+    if not own.input_tokens:
+        return Usage(usage.input_tokens, usage.output_tokens)
+    cached, written, for_an_hour = (
+        usage.input_tokens * tokens // own.input_tokens
+        for tokens in (own.cached_input_tokens, own.cache_write_tokens, own.cache_write_1h_tokens)
+    )
+    return Usage(usage.input_tokens, usage.output_tokens, cached, written, cache_write_1h_tokens=for_an_hour)

@@ -15,6 +15,7 @@ from fleet.model.job import Job
 from fleet.model.target import Capability, Effort, LatencyClass, Reasoning, Target
 from fleet.providers.anthropic.wire import AnthropicWire
 from fleet.providers.openai.wire import OpenAIWire
+from policies.caching.prompt import Life, Mark, MarkReason
 from queues.wire.job import decode_job
 
 
@@ -181,3 +182,31 @@ def test_every_wire_sends_what_its_api_takes_or_refuses_it_by_field(
         return
     check(body)
     assert own_key or not body.keys() & {"service_tier", "store"}
+
+
+def _read(body: Any) -> Any:
+    """What a model reads: no marks, and a text that is a list of one text as that text."""
+    if isinstance(body, dict):
+        return {name: _read(value) for name, value in body.items() if name not in MARKS}
+    if isinstance(body, list):
+        texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in body]
+        return texts[0] if len(texts) == 1 and texts[0] is not None else [_read(each) for each in body]
+    return body
+
+
+MARKS = {"cache_control", "prompt_cache_breakpoint", "prompt_cache_options", "prompt_cache_key"}
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=30)
+@given(sent=requests, life=st.sampled_from([None, *Life]))
+@pytest.mark.parametrize(("wire", "check"), WIRES)
+def test_a_mark_changes_nothing_that_a_model_reads(
+    wire: Any, check: Any, sent: dict[str, Any], life: Life | None
+) -> None:
+    try:
+        body = wire.encode(_taken(sent).request)
+    except InvalidJob:
+        return
+    marked = wire.marked(body, Mark(life, MarkReason.PAYS), "key") if wire.beginning(body) else body
+    assert _read(marked) == _read(body)
+    check({name: value for name, value in marked.items() if name != "prompt_cache_options"})

@@ -144,6 +144,15 @@ def test_a_cloud_target_gives_others_the_cache_discount_that_it_gave_the_fleet(
     assert found.cost == (500 + 200) * 200 + (500 + 200) * 50
 
 
+def test_a_cloud_target_asks_others_for_the_writes_that_it_asked_the_fleet_for(
+    accounts: Accounts, rules: Rules
+) -> None:
+    written = Usage(1000, 0, cached_input_tokens=200, cache_write_tokens=300, cache_write_1h_tokens=100)
+    accounts.book(0, [*COMPLEX.lines(1, call("big", written)), *SIMPLE.lines(2, call("small", Usage(500, 0)))])
+    found = baseline(report_of(accounts, rules, cloud="big"), "all_cloud")
+    assert found.cost == 1.5 * (500 * 2000 + 200 * 2000 + 200 * 2500 + 100 * 4000)
+
+
 def test_the_own_models_cache_is_no_provider_s(accounts: Accounts, rules: Rules) -> None:
     accounts.book(0, SIMPLE.lines(1, call("small", Usage(1000, 100, cached_input_tokens=900))))
     report = report_of(accounts, rules)

@@ -107,7 +107,8 @@ def check_anthropic(body: dict[str, Any], thinks: bool = False, always: bool = F
         assert body.get("tool_choice", {"type": "auto"})["type"] in ("auto", "none")
     _no_null(body)
     assert body["max_tokens"] >= 1
-    assert body.get("system", "x").strip()
+    system = body.get("system", "x")
+    assert (system if isinstance(system, str) else system[0]["text"]).strip()
     assert all(stop.strip() for stop in body.get("stop_sequences", ["x"]))
     names = {tool["name"] for tool in body.get("tools", ())}
     assert all(NAME.fullmatch(name) for name in names)

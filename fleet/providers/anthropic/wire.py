@@ -11,6 +11,7 @@ messages                                 turns: see `fleet.providers.anthropic.t
 image_url (data: and https:), file data  image and document blocks, base64 or url
 response_format json_schema              output_config.format: see `fleet.providers.anthropic.schema`
 response_format json_object              a sentence in `system`: there is no schema to enforce
+(none)                                   cache_control, where it pays: see `marked`
 audio parts, files by id, logit_bias     refused: `InvalidJob`
 everything else                          left out. The API has no sampling parameters (temperature, top_p, seed,
                                          penalties), no log-probabilities and one answer per request

@@ -13,6 +13,8 @@ The job's request goes out tidied (`fleet.model.chat`), except for these fields:
     verbosity                      where the target reasons   left out    unchanged
     logit_bias                     unchanged                  refused     unchanged
     messages[].name                if OpenAI accepts it       left out    unchanged
+    prompt_cache_key, ..._options  the job's, else ours       left out    unchanged
+                                   (see `marked`)
 
 A service tier changes the price, and what is stored lies in the account of the key's owner: on the fleet's key both
 are left out. Groq answers 400 to what it does not support and has service tiers of its own. OpenAI and Groq demand the
@@ -44,9 +46,8 @@ from policies.reasoning import effort_for, thinks
 
 NEVER = frozenset({"model", "stream", "stream_options", "n", "logprobs", "top_logprobs", "modalities"})
 OWN_KEY_ONLY = frozenset({"service_tier", "store", "metadata"})
-NOT_ON_GROQ = frozenset(
-    {"logit_bias", "metadata", "store", "service_tier", "verbosity", "safety_identifier", "prompt_cache_key"}
-)
+CACHE_HINTS = frozenset({"prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"})
+NOT_ON_GROQ = CACHE_HINTS | {"logit_bias", "metadata", "store", "service_tier", "verbosity", "safety_identifier"}
 UNSAMPLED = frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "stop"})
 """Parameters that models which reason without sampling refuse at any effort."""
 
@@ -181,6 +182,8 @@ def _with_breakpoint(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return instructions whose end is a breakpoint; a model reads the same of one text and of a list of it."""
     content = message["content"]
     *others, last = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not last["text"].strip():
+        return message
     return {**message, "content": [*others, {**last, "prompt_cache_breakpoint": {"mode": "explicit"}}]}
 
 
