@@ -16,7 +16,7 @@ from fleet.model.target import Target
 from fleet.model.unguarded import unguarded
 from fleet.model.view import Breaker, View
 from policies import budget
-from policies.caching import exact, patterns
+from policies.caching import exact, patterns, semantic
 from policies.confidence import acceptance, probes
 from policies.diet.decision import lacks_tools
 from policies.discounts.ladder import discounted
@@ -103,7 +103,8 @@ def _known_answer(case: _Situation) -> Reply | None:
     written = patterns.answer_to(job, rules.patterns)
     if written is not None and routing.pinned_target(job) is None:
         return patterns.reply(job.request, written, rules.estimates)
-    return exact.known_answer(job, case.rungs, case.view.entries, case.now, rules)
+    found = exact.known_answer(job, case.rungs, case.view.entries, case.now, rules)
+    return found or semantic.known_answer(job, case.view, case.now, rules)
 
 
 def _delay(case: _Situation) -> Wait | None:

@@ -20,6 +20,7 @@ from queues.jetstream.stores.dead import JetStreamDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal
 from queues.jetstream.stores.keys import JetStreamKeys
 from queues.jetstream.stores.ledger import JetStreamLedger
+from queues.jetstream.stores.promises import JetStreamCachePromises
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import Change, apply
 
@@ -46,6 +47,9 @@ open_calibrations = JetStreamCalibrations.connect
 
 open_cache = JetStreamCache.connect
 """Connects to the answers of all tenants that may be given again."""
+
+open_cache_promises = JetStreamCachePromises.connect
+"""Connects to what the semantic cache promises."""
 
 open_keys = JetStreamKeys.connect
 """Connects to the API keys of all tenants."""

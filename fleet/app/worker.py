@@ -11,6 +11,7 @@ from fleet import logs, providers
 from fleet.app.broker import login_of
 from fleet.app.calibrations import Calibrations, load_calibrations, shipped_calibrations
 from fleet.app.metrics import metrics_of
+from fleet.app.similar import semantic_cache
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.runner.cost_reservations import alerts
@@ -205,6 +206,7 @@ class DispatcherProcess:
             capacities=self._capacities(CellColdStarts(cells), clock) if self._with_ray else None,
             recorder=counts,
             cache=JetStreamCache(connection),
+            similar=semantic_cache(self._settings, self._rules, connection),
         )
         if self._draining:
             return

@@ -32,11 +32,11 @@ def noted_aside(
         knowledge.escalated(inflight, found.attempt, found.propensity)
     shadow = shadow_of(inflight.job, inflight.attempts, action, look, now, rules)
     of_diet = comparison_of(inflight.job, inflight.attempts, action, look, now, rules)
-    aside.extend(_shadow_work(inflight, each, now) for each in (shadow, of_diet) if each is not None)
+    aside.extend(shadow_work(inflight, each, now) for each in (shadow, of_diet) if each is not None)
     return tuple(aside)
 
 
-def _shadow_work(inflight: InFlightJob, shadow: Shadow, now: float) -> Work:
+def shadow_work(inflight: InFlightJob, shadow: Shadow, now: float) -> Work:
     """Return a shadow job with an id unique across tenants, in the bulk lane with its own deadline, delaying nobody."""
     kind = "diet." if shadow.of_diet else ""
     digest = hashlib.sha256(f"{kind}{inflight.job.tenant}.{inflight.job.id}".encode()).hexdigest()[:32]

@@ -8,16 +8,20 @@ from fleet.dispatch.comparing import noted_aside
 from fleet.dispatch.containment import contain, contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.maintenance.cancelling import Cancelling
+from fleet.dispatch.semantic.labelling import explored, labelled
+from fleet.dispatch.semantic.promises import Promises
 from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
-from fleet.dispatch.transition import internal_error, transition_for
+from fleet.dispatch.transition import answered_by, internal_error, transition_for
 from fleet.model.action import Action, Finish, GiveUp, Reply, Run, Wait
 from fleet.model.delivery import Transition
 from fleet.model.reason import Reason
+from fleet.model.result import Outbound
 from fleet.model.view import View
 from policies import shadow
 from policies.caching.exact import entry_of, key_of
+from policies.caching.questions import question_in
 from policies.plan import next_action
 from policies.resilience.cancellation import CANCELLED
 from policies.resilience.cold import at_rest, worth_starting_for
@@ -34,13 +38,20 @@ class Decider:
     """Decides for one dispatcher, by the cancellations it knows and by its rules."""
 
     def __init__(
-        self, rules: Rules, state: FleetState, cancelling: Cancelling, knowledge: Knowledge, answers: Answers
+        self,
+        rules: Rules,
+        state: FleetState,
+        cancelling: Cancelling,
+        knowledge: Knowledge,
+        answers: Answers,
+        promises: Promises,
     ) -> None:
         self._rules = rules
         self._state = state
         self._cancelling = cancelling
         self._knowledge = knowledge
         self._answers = answers
+        self._promises = promises
 
     def action(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do next with a job that was taken; end one whose message was handed out too often."""
@@ -71,13 +82,29 @@ class Decider:
         self.note_run(inflight, action, now)
         with contained("answer_not_remembered"):
             self._remember(inflight, action, now)
+        if inflight.near is not None or inflight.shadow is not None:
+            with contained("cached_answer_not_compared"):
+                inflight = self._labelled(inflight, action)
         transition = transition_for(inflight, action, now, self._rules)
-        return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish) else transition
+        return self._with_aside(transition, inflight, action, now) if isinstance(action, Finish | Reply) else transition
 
-    def _with_aside(self, transition: Transition, inflight: InFlightJob, action: Finish, now: float) -> Transition:
+    def _labelled(self, inflight: InFlightJob, action: Action) -> InFlightJob:
+        """Return the job with what its model's answer says of the semantic cache, and count that."""
+        found = labelled(inflight, action, self._state.entries)
+        if found is not inflight and found.fresh is not None and found.fresh.near is not None:
+            self._promises.count(found.job.tenant, found.job.task, found.fresh.near)
+        return found
+
+    def _with_aside(
+        self, transition: Transition, inflight: InFlightJob, action: Finish | Reply, now: float
+    ) -> Transition:
         """Add what is stored to learn from the end of a job. A bug in this costs no job its answer."""
         try:
-            aside = noted_aside(inflight, action, self._state.view, self._knowledge, now, self._rules)
+            if isinstance(action, Reply):
+                answered, view = answered_by(inflight, action, now), self._state.view
+                aside: tuple[Outbound, ...] = explored(answered, action, view, now, self._rules)
+            else:
+                aside = noted_aside(inflight, action, self._state.view, self._knowledge, now, self._rules)
         except BaseException as error:
             contain(error, "comparison_failed", inflight.delivery)
             return transition
@@ -93,12 +120,12 @@ class Decider:
         if (key := key_of(job, self._rules)) is None:
             return
         if isinstance(action, Reply):
-            self._answers.given((job.tenant, key))
-            return
+            self._answers.given((job.tenant, key if action.near is None else action.near.entry))
         if self._answers.land((job.tenant, key), inflight.call_id):
             self._state.announce()
         if isinstance(action, Finish):
-            entry = entry_of(job, key, action, inflight.attempts, now, self._rules)
+            question = question_in(job, self._rules)
+            entry = entry_of(job, key, action, inflight.attempts, now, self._rules, question)
             if entry is None:
                 self._answers.not_kept((job.tenant, key))
             else:

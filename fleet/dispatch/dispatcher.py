@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Coroutine, Iterator, Mapping
 
 from fleet.dispatch.patience import first_of
+from fleet.dispatch.semantic.lookups import SemanticCache
 from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.wiring import Parts
@@ -27,7 +28,8 @@ class Dispatcher:
     all dispatchers of the fleet share, and `cancels` holds the cancelled jobs. `loads` receives reports of the load
     and of the targets served; its default is the book kept beside the queue. Without `capacities` no target counts as
     cold. `recorder` counts what happens to jobs; without one nobody asks for the ages of what waits.
-    `cache` keeps answers to give them again; without it every job is answered anew.
+    `cache` keeps answers to give them again; without it every job is answered anew. `similar` compares questions that
+    are only alike; without it such answers are never given.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Dispatcher:
         capacities: Capacities | None = None,
         recorder: Recorder | None = None,
         cache: CacheStore | None = None,
+        similar: SemanticCache | None = None,
     ) -> None:
         self._time = BrokerTime(clock)
         self._backends = backends
@@ -66,6 +69,7 @@ class Dispatcher:
             queue.loads() if loads is None else loads,
             recorder,
             cache,
+            similar,
         )
         self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
         self._intake, self._rescuer = parts.intake(), parts.rescuer()
@@ -107,6 +111,8 @@ class Dispatcher:
         yield parts.state.watch(parts.queue, self._time, self._stop)
         yield parts.knowledge.watch(self._stop)
         yield parts.answers.watch(self._stop)
+        yield parts.similar.run(self._stop)
+        yield parts.promises.watch(self._stop)
         yield parts.cancelling.watch(self._stop)
         if self._capacities is not None:
             yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)

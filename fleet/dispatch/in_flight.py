@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fleet.model.action import Run
 from fleet.model.attempt import Attempt, Hop
+from fleet.model.caching import Near
 from fleet.model.calibration import Probe
 from fleet.model.delivery import AnyDelivery
 from fleet.model.diet import Diet
@@ -52,6 +53,8 @@ class InFlightJob:
     """What its call leaves out of the job's request, or could leave out."""
     taken_at: float = 0.0
     """When this dispatcher put the job aside to run here, in unix seconds."""
+    near: Near | None = None
+    """What the semantic cache had nearest when the job came in."""
 
     @property
     def sent(self) -> Work | None:
@@ -70,17 +73,18 @@ class InFlightJob:
         match delivery.body:
             case Work() as work:
                 hop, shadow = work.hop + 1, work.shadow
-                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=shadow, intake=work.intake)
+                intake, near = work.intake, work.near
+                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=shadow, intake=intake, near=near)
             case Job() as job:
                 return InFlightJob(delivery, job)
             case Malformed():
                 raise TypeError("a malformed message holds no job")
 
     def after(self, attempt: Attempt) -> InFlightJob:
-        attempts, shadow, intake = (*self.attempts, attempt), self.shadow, self.intake
-        return InFlightJob(self.delivery, self.job, attempts, attempt, self.hop, shadow=shadow, intake=intake)
+        known = (self.delivery, self.job, (*self.attempts, attempt), attempt, self.hop)
+        return InFlightJob(*known, shadow=self.shadow, intake=self.intake, near=self.near)
 
     def about_to_run(self, run: Run, now: float) -> InFlightJob:
         # A job from WORK has no `deposit` yet and is not `repeated`. `replace` takes three times as long.
         known = (self.delivery, self.job, self.attempts, self.fresh, self.hop, run.reason, run.probe, self.shadow)
-        return InFlightJob(*known, intake=self.intake, taken_at=self.taken_at or now)
+        return InFlightJob(*known, intake=self.intake, taken_at=self.taken_at or now, near=self.near)

@@ -13,6 +13,7 @@ from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Job, JobRef
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Outbound, Problem, Result, Shadow, Status, Work
+from fleet.model.target import SEMANTIC
 from policies.resilience.deadline import deadline_at
 from policies.resilience.delivery import starts_anew, unreadable_again_in
 from policies.rules.rules import Rules
@@ -40,17 +41,18 @@ def transition_for(inflight: InFlightJob, action: Action, now: float, rules: Rul
             content = _content(inflight.job, result, rules)
             return replace(_acknowledged(inflight, _ended(inflight, result, now)), aside=content)
         case Reply():
-            answered = inflight.after(_known(inflight, action, now))
+            answered = answered_by(inflight, action, now)
             return transition_for(answered, Finish(len(answered.attempts), Status.SUCCEEDED, action.reason), now, rules)
         case GiveUp():
             ended = _ended(inflight, _given_up(inflight, action, now), now)
             return _acknowledged(inflight, (_dead(inflight, action, now), *ended) if action.dead else ended)
 
 
-def _known(inflight: InFlightJob, reply: Reply, now: float) -> Attempt:
-    """Return the attempt that an answer without a call counts as: it takes no time and costs nothing."""
-    number, cached, avoided = len(inflight.attempts) + 1, reply.cached, reply.avoided
-    return Attempt(number, reply.target, reply.reason, now, now, reply.answer, cached=cached, avoided=avoided)
+def answered_by(inflight: InFlightJob, reply: Reply, now: float) -> InFlightJob:
+    """Return the job with the attempt that an answer without a call counts as: it takes no time and costs nothing."""
+    number, cached = len(inflight.attempts) + 1, reply.cached
+    told = (number, reply.target, reply.reason, now, now, reply.answer)
+    return inflight.after(Attempt(*told, cached=cached, avoided=reply.avoided, near=reply.near))
 
 
 def _content(job: Job, result: Result, rules: Rules) -> tuple[Content, ...]:
@@ -74,7 +76,7 @@ def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Tran
 def handed_over(inflight: InFlightJob, target: str, reason: Reason, now: float) -> Transition:
     """Return the transition of a job that continues in a new message, at this or another target."""
     intake = _intake(inflight, now)
-    work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow, intake)
+    work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow, intake, inflight.near)
     if inflight.fresh is None:
         return _acknowledged(inflight, (work,))
     return _acknowledged(inflight, (_entry(inflight, reason, None, now), work))
@@ -178,9 +180,10 @@ def _compared(inflight: InFlightJob, shadow: Shadow, now: float, rules: Rules) -
     """Return the end of a comparison: its ledger line, and what is learnt from it.
 
     That is a label for the kept answer, if the comparison can tell, and the content with the other answer, if the rule
-    of the task collects that.
+    of the task collects that. The label of an answer of the semantic cache is in the line itself.
     """
-    found = kept_comparison(shadow, inflight.attempts)
+    is_cached = inflight.attempts[shadow.attempt - 1].target == SEMANTIC
+    found = None if is_cached else kept_comparison(shadow, inflight.attempts)
     labels = () if found is None else (label(inflight.job.tenant, shadow.job_id, found, now),)
     content = _compared_content(inflight, shadow, rules)
     ended = _acknowledged(inflight, (_entry(inflight, Reason.SHADOW, None, now),))

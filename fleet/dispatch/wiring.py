@@ -37,6 +37,8 @@ from fleet.dispatch.runner.stages.execute import Execute
 from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
 from fleet.dispatch.runner.suspects import Suspects
 from fleet.dispatch.runner.turns import Turns
+from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
+from fleet.dispatch.semantic.promises import Promises
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.knowledge import Knowledge, Learned
@@ -70,6 +72,7 @@ class Parts:
         loads: LoadBook,
         recorder: Recorder | None = None,
         cache: CacheStore | None = None,
+        similar: SemanticCache | None = None,
     ) -> None:
         self.queue = queue
         self.clock = clock
@@ -82,17 +85,20 @@ class Parts:
         self.isolation = Isolation()
         self.precedence = Precedence()
         self.reservations = CostReservations(spend, rules)
-        self.answers = Answers(cache, rules)
-        self.state.entries = self.answers.entries
+        self.similar = LookUps(None if similar is None else similar.questions, rules, self.state.announce)
+        self.promises = Promises(None if similar is None else similar.promises, rules)
+        self.answers = Answers(cache, rules, self.similar, self.promises.disowned)
+        self.state.entries, self.state.near = self.answers.entries, self.similar.near
+        self.state.cache_promises = self.promises.in_force
         self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw)
         self.diets = Diets(rules)
         self.cancelling = Cancelling(cancels, queue, clock)
         self.recorder = recorder
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
         self.snapshots = Snapshots(queue, clock, self.state, self.knowledge)
-        self.decider = Decider(rules, self.state, self.cancelling, self.knowledge, self.answers)
+        self.decider = Decider(rules, self.state, self.cancelling, self.knowledge, self.answers, self.promises)
         self.direct = DirectEntry(rules, self.state, self.leases, self.decider)
-        self.admission = Admission(rules, self.state, self.peers, self.decider, self.answers)
+        self.admission = Admission(rules, self.state, self.peers, self.decider, self.answers, self.similar)
         self.quotas = Quotas(rules, clock, self.state.traffic)
 
     def _load(self, dispatcher: str, at: float, cpu_share: float) -> Load:

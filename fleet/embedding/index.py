@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from fleet.embedding.encoder import Vectors
-from fleet.model.caching import Neighbour
+from fleet.model.caching import CachedQuestion, Neighbour
 
 _NOWHERE = -2.0
 """A similarity below every cosine."""
 
 
-@dataclass(frozen=True, slots=True)
-class CachedQuestion:
-    """A question in the cache; `answer` is the identity of its answer."""
-
-    entry: str
-    text: str
-    answer: str
-
-
 class QuestionIndex:
-    """The questions of one tenant and task, at most `bound`: the oldest goes when another comes.
+    """The questions of one tenant and scope, at most `bound`: the oldest goes when another comes.
 
     An exact search: at 100,000 entries it takes some milliseconds of one core (docs/explanation/caching.md), and has
     nothing to tune or to rebuild.
@@ -72,7 +62,9 @@ class QuestionIndex:
         rows = np.argpartition(-cosines, wanted - 1)[:wanted]
         rows = rows[np.argsort(-cosines[rows], kind="stable")]
         found = ((self._slots[row], float(cosines[row])) for row in rows.tolist())
-        return [Neighbour(each.entry, each.text, each.answer, cosine) for each, cosine in found if each is not None]
+        return [
+            Neighbour(each.entry, each.question.text, each.answer, cosine) for each, cosine in found if each is not None
+        ]
 
     def _grow(self, least: int) -> None:
         size = min(self._bound, max(least, 2 * len(self._vectors), 64))

@@ -1,4 +1,4 @@
-"""The cached questions of all tenants and tasks, in this process, off its event loop."""
+"""The cached questions of all tenants, in this process, off its event loop."""
 
 from __future__ import annotations
 
@@ -8,34 +8,33 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from fleet.embedding.encoder import Encoder
-from fleet.embedding.index import CachedQuestion, QuestionIndex
-from fleet.model.caching import Neighbour
+from fleet.embedding.index import QuestionIndex
+from fleet.model.caching import CachedQuestion, Neighbour, Question
 
 T = TypeVar("T")
 
 
 class EmbeddedQuestions:
-    """Keeps an index for each tenant and task, of at most `bound` questions each; the port `NearestQuestions`.
+    """Keeps an index for each tenant and scope, of at most `bound` questions each; the port `NearestQuestions`.
 
     Encoding and comparing take milliseconds, so one thread does both, one after the other: the indices need no lock.
     """
 
-    def __init__(self, encoder: Encoder, bound: int) -> None:
+    def __init__(self, encoder: Encoder, name: str, bound: int) -> None:
+        self.encoder = name
         self._encoder = encoder
         self._bound = bound
         self._indices: dict[tuple[str, str], QuestionIndex] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
 
-    async def add(self, tenant: str, task: str, question: CachedQuestion) -> None:
-        """Add a question, in place of one with the same entry; where there are too many, the oldest goes."""
-        await self._run(lambda: self._add(tenant, task, question))
+    async def add(self, questions: Sequence[CachedQuestion]) -> None:
+        await self._run(lambda: self._add(questions))
 
-    async def remove(self, tenant: str, task: str, entry: str) -> None:
-        """Remove an entry; nothing happens if it is not there."""
-        await self._run(lambda: self._remove(tenant, task, entry))
+    async def remove(self, questions: Sequence[CachedQuestion]) -> None:
+        await self._run(lambda: self._remove(questions))
 
-    async def nearest(self, tenant: str, task: str, text: str, count: int) -> Sequence[Neighbour]:
-        return await self._run(lambda: self._nearest(tenant, task, text, count))
+    async def nearest(self, asked: Sequence[Question], count: int) -> Sequence[Sequence[Neighbour]]:
+        return await self._run(lambda: self._nearest(asked, count))
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -43,21 +42,25 @@ class EmbeddedQuestions:
     async def _run(self, step: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, step)
 
-    def _add(self, tenant: str, task: str, question: CachedQuestion) -> None:
-        [vector] = self._encoder.encode([question.text])
-        index = self._indices.get((tenant, task))
-        if index is None:
-            index = self._indices[tenant, task] = QuestionIndex(len(vector), self._bound)
-        index.add(question, vector)
+    def _add(self, questions: Sequence[CachedQuestion]) -> None:
+        vectors = self._encoder.encode([each.question.text for each in questions])
+        for each, vector in zip(questions, vectors, strict=True):
+            key = (each.question.tenant, each.question.scope)
+            index = self._indices.get(key)
+            if index is None:
+                index = self._indices[key] = QuestionIndex(len(vector), self._bound)
+            index.add(each, vector)
 
-    def _remove(self, tenant: str, task: str, entry: str) -> None:
-        index = self._indices.get((tenant, task))
-        if index is not None:
-            index.remove(entry)
+    def _remove(self, questions: Sequence[CachedQuestion]) -> None:
+        for each in questions:
+            key = (each.question.tenant, each.question.scope)
+            if (index := self._indices.get(key)) is not None:
+                index.remove(each.entry)
+                if not index:
+                    del self._indices[key]
 
-    def _nearest(self, tenant: str, task: str, text: str, count: int) -> Sequence[Neighbour]:
-        index = self._indices.get((tenant, task))
-        if not index:
-            return ()
-        [vector] = self._encoder.encode([text])
-        return index.nearest(vector, count)
+    def _nearest(self, asked: Sequence[Question], count: int) -> Sequence[Sequence[Neighbour]]:
+        indices = [self._indices.get((each.tenant, each.scope)) for each in asked]
+        known = [each.text for each, index in zip(asked, indices, strict=True) if index]
+        vectors = iter(self._encoder.encode(known) if known else ())
+        return [index.nearest(next(vectors), count) if index else () for index in indices]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.model.attempt import Answer, Cached, Usage
+from fleet.model.caching import Near
 from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Problem, Status
@@ -57,7 +58,8 @@ class GiveUp:
 class Reply:
     """Deliver an answer that is known without a call. `target` says where from: no target of the catalogue.
 
-    `cached` is set where another job got that answer before, `avoided` where nobody did: see `Attempt`.
+    `cached` is set where another job got that answer before, `avoided` where nobody did, `near` where that job's
+    question was only alike: see `Attempt`.
     """
 
     target: str
@@ -65,6 +67,7 @@ class Reply:
     reason: Reason
     cached: Cached | None = None
     avoided: Usage | None = None
+    near: Near | None = None
 
 
 Action = Run | Wait | Finish | GiveUp | Reply

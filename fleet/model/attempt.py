@@ -8,6 +8,7 @@ from enum import StrEnum
 from itertools import chain, repeat
 from typing import Any
 
+from fleet.model.caching import Near
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.diet import Diet
 from fleet.model.reason import Reason
@@ -226,7 +227,8 @@ class Attempt:
     the catalogue states one; `provider` and `requested_model` say who was asked for which model. `hop` is how the
     message of the run came to it. Attempts of earlier versions lack these three. `cached` says where an answer comes
     from that no model gave this time. `avoided` estimates the tokens that a model would have taken for an answer that
-    is written down; those of a cached one are known. `diet` is what its call left out of the job's request.
+    is written down; those of a cached one are known. `diet` is what its call left out of the job's request, `near` what
+    the semantic cache had nearest, where it was asked.
     """
 
     number: int
@@ -247,3 +249,4 @@ class Attempt:
     cached: Cached | None = None
     avoided: Usage | None = None
     diet: Diet | None = None
+    near: Near | None = None

@@ -22,7 +22,8 @@ class CacheEntry:
     """The answer of job `job_id` by `target`, kept from `answered_at` to `expires_at` (unix seconds) under `key`.
 
     `calibration` is the version that accepted it, None for an answer that none was asked about: with the promise, the
-    entry goes. `usage` is what the answer took.
+    entry goes. `usage` is what the answer took. `question` is the text that was asked and `scope` the key of all else
+    that goes for it, where the semantic cache may find it: only questions of one scope are compared.
     """
 
     tenant: str
@@ -37,3 +38,5 @@ class CacheEntry:
     model: str
     usage: Usage
     calibration: str | None = None
+    question: str | None = None
+    scope: str | None = None

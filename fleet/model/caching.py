@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.model.calibration import Threshold
+from fleet.model.calibration import NO_LOOKS, Looks, Threshold
+from fleet.model.unguarded import unguarded
 
 
 class SemanticMode(StrEnum):
@@ -15,6 +16,24 @@ class SemanticMode(StrEnum):
     OFF = "off"
     SHADOW = "shadow"
     GUARANTEE = "guarantee"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text that is asked. `scope` is the key of all else that goes for its answer: equal where only texts differ."""
+
+    tenant: str
+    scope: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CachedQuestion:
+    """A question that was answered: `entry` is its key in the cache, `answer` the identity of its answer."""
+
+    question: Question
+    entry: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +50,34 @@ class Neighbour:
     cosine: float
 
 
+@unguarded
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What the cache has nearest to a job's question: entry `entry`, with the signals of its answer.
+
+    `signals` are those of `policies.caching.signals`, whose cosines are by `encoder`. Where a model answered all the
+    same, it is a label: `same` says whether both answers are the same, and `propensity` with which probability a
+    question with these signals had a model answer it. Both are None while that is not known.
+    """
+
+    entry: str
+    encoder: str
+    signals: tuple[float, ...]
+    propensity: float | None = None
+    same: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
     """The log-odds that a cached answer is the right one: intercept + sum(weights x signals).
 
     `weights` are by the names of `policies.caching.signals`. A signal among `vetoes` that is not 0 makes a miss
-    whatever the sum says. `words` says in how many
-    of `entries` cached questions a word occurs: rare words tell more. An empty one treats all words alike.
+    whatever the sum says.
     """
 
     intercept: float
     weights: Mapping[str, float]
     vetoes: tuple[str, ...]
-    words: Mapping[str, int]
-    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +86,18 @@ class CacheCalibration:
     requests are served an answer that is not the same as the right one.
 
     `threshold.value` is a log-odds; infinity serves nothing, and `threshold.labels_missing` then says how many labels
-    more it takes. Scores within `grey` (low, high), where it is given, are decided with a verifier's word, which counts
-    with the weight `verified`. Both are fixed before the threshold is tested.
+    more it takes. It holds for vectors of `encoder`. Scores within `grey` (low, high), where it is given, are decided
+    with a verifier's word, which counts with the weight `verified`. Both are fixed before the threshold is tested.
+    `withdrawn` says why the promise was taken back, `looks` are the tests of its tenant and task so far.
     """
 
     version: str
     tenant: str
     task: str
+    encoder: str
     score: AnswerScore
     threshold: Threshold
     grey: tuple[float, float] | None = None
     verified: float = 1.0
+    withdrawn: str | None = None
+    looks: Looks = NO_LOOKS

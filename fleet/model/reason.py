@@ -31,11 +31,13 @@ class Reason(StrEnum):
     COLD = "cold"
     MONEY_BUSY = "money_busy"
     COALESCED = "coalesced"
+    COMPARING = "comparing"
     # why an answer is final
     CONFIDENT = "confident"
     NOT_CHECKED = "not_checked"
     PATTERN = "pattern"
     CACHED = "cached"
+    SIMILAR = "similar"
     CASCADE_OFF = "cascade_off"
     LADDER_EXHAUSTED = "ladder_exhausted"
     OUT_OF_TIME = "out_of_time"
@@ -75,11 +77,13 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.COLD: "waiting for a target to start",
     Reason.MONEY_BUSY: "waiting for calls under way to say what they cost",
     Reason.COALESCED: "waiting for the same request, which is being answered",
+    Reason.COMPARING: "waiting for its question to be compared with those answered before",
     Reason.DELAYED: "not to run before a later time",
     Reason.CONFIDENT: "confidence reached the threshold",
     Reason.NOT_CHECKED: "the target gives nothing to judge by, and has no prior",
     Reason.PATTERN: "an answer that the operator wrote down for this message",
     Reason.CACHED: "the same request was answered before, and the answer was trusted",
+    Reason.SIMILAR: "a question like it was answered before, and the semantic cache promises how rarely that is wrong",
     Reason.CASCADE_OFF: "confidence decides nothing here: all answers of this target are treated alike",
     Reason.LADDER_EXHAUSTED: "no stronger target is left: the best answer there is",
     Reason.OUT_OF_TIME: "no time is left for another target: the best answer there is",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Hop
+from fleet.model.caching import Near
 from fleet.model.content import Content
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, JobRef, Lane
@@ -188,7 +189,7 @@ class Work:
 
     `hop` counts the hand-overs of this job: it makes a repeated hand-over recognisable, and a new one distinct.
     With a `shadow` it ends in a label and a line of accounts, and in no result. `intake` is how the job's own message
-    was taken in.
+    was taken in, `near` what the semantic cache had nearest then.
     """
 
     job: Job
@@ -198,6 +199,7 @@ class Work:
     attempts: tuple[Attempt, ...] = ()
     shadow: Shadow | None = None
     intake: Hop | None = None
+    near: Near | None = None
 
     @property
     def ref(self) -> JobRef:

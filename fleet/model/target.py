@@ -16,14 +16,14 @@ REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
 
-PATTERN, EXACT = "pattern", "exact"
-"""The targets of answers that are written down, and of those that were given before to the same request."""
+PATTERN, EXACT, SEMANTIC = "pattern", "exact", "semantic"
+"""The targets of answers that are written down, and of those given before to the same request, or to one like it."""
 
 UNKNOWN_WRITE, UNKNOWN_WRITE_1H = 1.25, 2.0
 """Prices of writes to a cache that nobody has stated, as multiples of the price of input: the dearest there are among
 OpenAI, Anthropic and Groq, so that no account is too low."""
 
-WITHOUT_CALL = frozenset({PATTERN, EXACT, "semantic"})
+WITHOUT_CALL = frozenset({PATTERN, EXACT, SEMANTIC})
 """Names in results of what is no target of a catalogue: an attempt there calls no model."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fleet.model.cache_entry import CacheEntry
+from fleet.model.caching import CacheCalibration, Near
 from fleet.model.job import Lane
 from fleet.model.money import MoneyView
 from fleet.model.router import Router, RouterKey
@@ -72,9 +73,15 @@ class TargetView:
 @unguarded
 @dataclass(frozen=True, slots=True)
 class View:
-    """`entries` is what the cache holds, by tenant and key."""
+    """`entries` is what the cache holds, by tenant and key.
+
+    `near` is what it has nearest to the questions of jobs, by tenant and job, and `promises` what is promised of such
+    answers, by tenant and task.
+    """
 
     targets: Mapping[str, TargetView] = field(default_factory=dict)
     routers: Mapping[RouterKey, Router] = field(default_factory=dict)
     money: MoneyView = field(default_factory=MoneyView)
     entries: Mapping[tuple[str, str], CacheEntry] = field(default_factory=dict)
+    near: Mapping[tuple[str, str], Near] = field(default_factory=dict)
+    promises: Mapping[tuple[str, str], CacheCalibration] = field(default_factory=dict)

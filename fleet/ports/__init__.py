@@ -6,16 +6,18 @@ The queue and the desk have a real and an in-process implementation each, and bo
 from __future__ import annotations
 
 from fleet.ports.batches import AllBatches, BatchStore, FileStore
-from fleet.ports.caching import NearestQuestions, SameAnswerVerifier
+from fleet.ports.caching import CachePromises, CachePromiseStore, NearestQuestions, SameAnswerVerifier
 from fleet.ports.dispatching import Backend, Capacities, Clock, ColdStartBook, LoadBook, Recorder, SpendBook, Tracer
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
-from fleet.ports.stores import CacheStore, CalibrationStore, KeyStore, ResponseStore
+from fleet.ports.stores import CacheStore, CalibrationStore, Disowned, KeyStore, ResponseStore
 
 __all__ = [
     "AllBatches",
     "Backend",
     "BatchStore",
+    "CachePromiseStore",
+    "CachePromises",
     "CacheStore",
     "CalibrationStore",
     "Cancels",
@@ -23,6 +25,7 @@ __all__ = [
     "Clock",
     "ColdStartBook",
     "DeadLetters",
+    "Disowned",
     "EventOutbox",
     "FileStore",
     "JobDesk",

@@ -23,6 +23,11 @@ class ResponseStore(Protocol):
         """Remove the record, if there is one."""
 
 
+Disowned = tuple[str, Collection[str], str | None]
+"""An answer that a user calls bad: the tenant; the job named and those whose answer it got; and the task, where the
+semantic cache gave it."""
+
+
 class CacheStore(Protocol):
     """The answers of all tenants that may be given again. `QueueUnavailable` comes where the broker does not answer."""
 
@@ -38,8 +43,8 @@ class CacheStore(Protocol):
     def follow(self) -> AsyncIterator[Sequence[CacheEntry | CacheKey]]:
         """Yield all that is kept and then what changes, oldest first, across outages; a key alone is one dropped."""
 
-    def disowned(self) -> AsyncIterator[tuple[str, Collection[str]]]:
-        """Yield a tenant and jobs of it whose answer users call bad: those they name, and those whose answer it was."""
+    def disowned(self) -> AsyncIterator[Disowned]:
+        """Yield each answer that a user calls bad."""
 
     async def close(self) -> None: ...
 

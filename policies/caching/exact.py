@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import rfc8785
@@ -17,6 +17,7 @@ import rfc8785
 from fleet.model.action import Finish, Reply
 from fleet.model.attempt import Answer, Attempt, Cached, Usage
 from fleet.model.cache_entry import CacheEntry
+from fleet.model.caching import Question
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Status
@@ -102,10 +103,19 @@ def _key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
     if is_personal(_texts(request.get("messages")), rules.complexity.personal_words):
         return None
     try:
-        said = _terms(job, rules, rungs) + canonical(request)
+        return _digest(job, request, rules, rungs)
     except (rfc8785.CanonicalizationError, TypeError, UnicodeEncodeError):
         return None  # a number beyond all others, or half a surrogate pair
-    return hashlib.sha256(said).hexdigest()
+
+
+def scope_of(job: Job, messages: Sequence[Any], rules: Rules) -> str:
+    """Return the key of a request that has one, with `messages` in place of its own: what they leave out may differ."""
+    request = {name: value for name, value in job.request.items() if value is not None and name not in IGNORED}
+    return _digest(job, {**request, "messages": list(messages)}, rules, None)
+
+
+def _digest(job: Job, request: Mapping[str, Any], rules: Rules, rungs: Ladder | None) -> str:
+    return hashlib.sha256(_terms(job, rules, rungs) + canonical(request)).hexdigest()
 
 
 def _terms(job: Job, rules: Rules, rungs: Ladder | None) -> bytes:
@@ -166,15 +176,23 @@ def known_answer(job: Job, rungs: Ladder, entries: Entries, now: float, rules: R
     """Return the answer given before to the same request, while it is kept."""
     key = key_of(job, rules, rungs) if entries else None
     entry = None if key is None else entries.get((job.tenant, key))
-    if entry is None or not entry.answered_at <= now < _ends_at(entry, rules):
+    if entry is None or not is_kept(entry, now, rules):
         return None
-    answer = Answer(entry.message, entry.finish_reason, Usage(), entry.model)
-    return Reply(EXACT, answer, Reason.CACHED, Cached(entry.job_id, entry.target, entry.answered_at, entry.usage))
+    return Reply(EXACT, answer_in(entry), Reason.CACHED, whose(entry))
 
 
-def _ends_at(entry: CacheEntry, rules: Rules) -> float:
-    """Return when an answer is too old: an entry cannot make itself last longer than these rules let it."""
-    return min(entry.expires_at, entry.answered_at + rules.cache.keep_seconds)
+def is_kept(entry: CacheEntry, now: float, rules: Rules) -> bool:
+    """Return whether an answer is not too old: an entry cannot make itself last longer than these rules let it."""
+    return entry.answered_at <= now < min(entry.expires_at, entry.answered_at + rules.cache.keep_seconds)
+
+
+def answer_in(entry: CacheEntry) -> Answer:
+    """Return the answer as it is given again, when it takes no tokens."""
+    return Answer(entry.message, entry.finish_reason, Usage(), entry.model)
+
+
+def whose(entry: CacheEntry) -> Cached:
+    return Cached(entry.job_id, entry.target, entry.answered_at, entry.usage)
 
 
 def waits_for_another(job: Job, now: float, rules: Rules) -> bool:
@@ -183,11 +201,18 @@ def waits_for_another(job: Job, now: float, rules: Rules) -> bool:
 
 
 def entry_of(
-    job: Job, key: str, action: Finish, attempts: tuple[Attempt, ...], now: float, rules: Rules
+    job: Job,
+    key: str,
+    action: Finish,
+    attempts: tuple[Attempt, ...],
+    now: float,
+    rules: Rules,
+    question: Question | None = None,
 ) -> CacheEntry | None:
     """Return the entry that the end of a job with this key leaves in the cache, or None.
 
-    The request has a key, so nothing personal is in it; here the answer is searched.
+    The request has a key, so nothing personal is in it; here the answer is searched. By `question`, if it has one, the
+    semantic cache finds it.
     """
     if action.status is not Status.SUCCEEDED:
         return None
@@ -211,6 +236,8 @@ def entry_of(
         model=answer.model,
         usage=answer.usage,
         calibration=None if judged is None else judged.calibration,
+        question=None if question is None else question.text,
+        scope=None if question is None else question.scope,
     )
 
 

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from fleet.model.caching import CacheCalibration, Neighbour, SemanticMode
-from policies.caching.signals import score, signals_of
+from fleet.model.action import Reply
+from fleet.model.attempt import Answer
+from fleet.model.caching import CacheCalibration, Near, SemanticMode
+from fleet.model.job import Job
+from fleet.model.reason import Reason
+from fleet.model.target import SEMANTIC
+from fleet.model.view import View
+from policies.caching.exact import answer_in, is_kept, whose
+from policies.caching.signals import score
+from policies.features.agreement import agree
+from policies.rules.rules import Rules
 
 _SUREST = 1e-4
 """A verifier's probability is moved this far from 0 and 1, so that its log-odds are finite."""
@@ -24,7 +31,6 @@ class MissReason(StrEnum):
     """The reason why a model is asked."""
 
     OFF = "off"
-    THREAD = "thread"
     UNCALIBRATED = "uncalibrated"
     EMPTY = "empty"
     UNSURE = "unsure"
@@ -45,7 +51,6 @@ class Verify:
     """The score of `entry` lies in the grey band: ask the verifier, and decide again with what it says."""
 
     entry: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +65,51 @@ class Miss:
 CacheDecision = Serve | Verify | Miss
 
 
-def question_of(messages: Sequence[Any]) -> str | None:
-    """Return the question of a single-turn request: its one user message, in text; None where there is any other turn.
-
-    A system prompt may stand before it: it belongs to the task, and so to the key of the cache.
-    """
-    turns = [message for message in messages if not (isinstance(message, dict) and message.get("role") == "system")]
-    if len(turns) != 1 or not isinstance(turns[0], dict) or turns[0].get("role") != "user":
+def known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None:
+    """Return the answer to a question like the job's, where the promise of its tenant and task covers that."""
+    near = view.near.get((job.tenant, job.id)) if view.near else None
+    if near is None:
         return None
-    content = turns[0].get("content")
-    return content if isinstance(content, str) and content.strip() else None
+    semantic, promise = rules.cache.semantic, view.promises.get((job.tenant, job.task))
+    mode = semantic.mode_of(job.tenant, job.task)
+    found = decide(near, promise, mode, f"{job.tenant}.{job.id}", semantic.explored)
+    entry = view.entries.get((job.tenant, near.entry)) if isinstance(found, Serve) else None
+    if not isinstance(found, Serve) or entry is None or not is_kept(entry, now, rules):
+        return None
+    told = replace(near, propensity=found.compared)
+    return Reply(SEMANTIC, answer_in(entry), Reason.SIMILAR, whose(entry), near=told)
 
 
 def decide(
-    question: str | None,
-    neighbours: Sequence[Neighbour],
+    near: Near | None,
     calibration: CacheCalibration | None,
     mode: SemanticMode,
     seed: str,
-    explore: float,
+    explored: float,
     same: float | None = None,
 ) -> CacheDecision:
-    """Decide what answers a question.
+    """Decide what answers a question of a single turn, by what is `near` it.
 
-    `question` is what `question_of` returns. `seed` names the job: a share `explore` of the hits, drawn by its hash, is
-    compared with a model's answer. `same` is what the verifier said, if it was asked; a grey score without its word is
-    a miss, for the promise was tested with it.
+    `seed` names the job: a share `explored` of the hits, drawn by its hash, is compared with a model's answer. `same`
+    is what the verifier said, if it was asked; a grey score without its word is a miss, for the promise was tested
+    with it.
     """
-    early = _early(question, neighbours, calibration, mode)
-    if early is not None or question is None or calibration is None:
-        return early or Miss(MissReason.THREAD)
-    nearest, by = neighbours[0], calibration.score
-    found = score(signals_of(question, neighbours, by.words, by.entries), by)
+    if mode is SemanticMode.OFF:
+        return Miss(MissReason.OFF)
+    if near is None:
+        return Miss(MissReason.EMPTY)
+    if calibration is None or not _holds(calibration, near):
+        return Miss(MissReason.UNCALIBRATED, near.entry)
+    found = score(near.signals, calibration.score)
     if _is_grey(found, calibration):
         if same is None:
-            return Verify(nearest.entry, nearest.text)
+            return Verify(near.entry)
         found = verified_score(found, same, calibration)
     if found < calibration.threshold.value:
-        return Miss(MissReason.UNSURE, nearest.entry, found)
+        return Miss(MissReason.UNSURE, near.entry, found)
     if mode is SemanticMode.SHADOW:
-        return Miss(MissReason.SHADOW, nearest.entry, found)
-    return Serve(nearest.entry, found, explore if _drawn(seed, explore) else None)
+        return Miss(MissReason.SHADOW, near.entry, found)
+    return Serve(near.entry, found, explored if _drawn(seed, explored) else None)
 
 
 def verified_score(found: float, same: float, calibration: CacheCalibration) -> float:
@@ -109,17 +118,21 @@ def verified_score(found: float, same: float, calibration: CacheCalibration) -> 
     return found + calibration.verified * math.log(p / (1.0 - p))
 
 
-def _early(
-    question: str | None, neighbours: Sequence[Neighbour], calibration: CacheCalibration | None, mode: SemanticMode
-) -> Miss | None:
-    """Return the miss that needs no score, or None."""
-    if mode is SemanticMode.OFF:
-        return Miss(MissReason.OFF)
-    if question is None:
-        return Miss(MissReason.THREAD)
-    if calibration is None or calibration.threshold.value == math.inf:
-        return Miss(MissReason.UNCALIBRATED, neighbours[0].entry if neighbours else None)
-    return None if neighbours else Miss(MissReason.EMPTY)
+def label_of(near: Near, propensity: float, cached: Answer, answered: Answer) -> Near:
+    """Return the label that a model's answer gives; where words cannot tell whether both say the same, they do not."""
+    return replace(near, propensity=propensity, same=agree(cached, answered) is True)
+
+
+def loss_of(label: Near, calibration: CacheCalibration) -> float:
+    """Return 1.0 where the answer would be served and is not the same as the model's, else 0.0."""
+    is_served = isinstance(decide(label, calibration, SemanticMode.GUARANTEE, "", 0.0), Serve)
+    return float(is_served and label.same is False)
+
+
+def _holds(calibration: CacheCalibration, near: Near) -> bool:
+    """Return whether the calibration serves anything, and judges cosines like these."""
+    serves = calibration.withdrawn is None and calibration.threshold.value != math.inf
+    return serves and calibration.encoder == near.encoder
 
 
 def _is_grey(found: float, calibration: CacheCalibration) -> bool:

@@ -7,7 +7,7 @@ nearest other answer, whether the neighbours agree on it, and whether the words 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fleet.model.caching import AnswerScore, Neighbour
 from fleet.model.errors import ConfigError
@@ -16,19 +16,20 @@ from policies.caching.words import Words, exchanged, overlap, words_of
 
 SIGNALS = ("cosine", "margin", "vote", "words", "content", "guard", "exchange")
 """In this order: the cosine of the nearest question; that less the cosine of the nearest one with another answer; the
-share of the nearest five with the same answer; the rarity-weighted overlap of words with the best question of this
-answer less that with the best of another; the overlap of content words with the nearest;
+share of the nearest five with the same answer; the overlap of words with the best question of this answer less that
+with the best of another; the overlap of content words with the nearest;
 1 where the guard objects; 1 where each of the two questions has a content word that the other lacks."""
 
 CANDIDATES = 20
 """The neighbours that are looked at."""
 _VOTERS = 5
-_COMMON = 0.1
-"""The rarity of a word that every question has."""
 
 
-def signals_of(text: str, neighbours: Sequence[Neighbour], words: Mapping[str, int], entries: int) -> tuple[float, ...]:
-    """Return the SIGNALS of the nearest question's answer; `neighbours` are at least one, nearest first."""
+def signals_of(text: str, neighbours: Sequence[Neighbour]) -> tuple[float, ...]:
+    """Return the SIGNALS of the nearest question's answer; `neighbours` are at least one, nearest first.
+
+    They depend on nothing else: a label keeps them, and any later score can be tested with it.
+    """
     asked, nearest = words_of(text), neighbours[0]
     same = [each for each in neighbours if each.answer == nearest.answer]
     others = [each for each in neighbours if each.answer != nearest.answer]
@@ -39,7 +40,7 @@ def signals_of(text: str, neighbours: Sequence[Neighbour], words: Mapping[str, i
         nearest.cosine,
         nearest.cosine - other,
         sum(each.answer == nearest.answer for each in voters) / len(voters),
-        _best(asked, same, words, entries) - _best(asked, others, words, entries),
+        _best(asked, same) - _best(asked, others),
         overlap(asked, cached),
         float(conflict(asked, cached) is not None),
         float(exchanged(asked, cached)),
@@ -63,15 +64,10 @@ def check(by: AnswerScore) -> None:
         raise ConfigError("score.weights", "must be finite, the intercept too")
 
 
-def _best(asked: Words, neighbours: Sequence[Neighbour], words: Mapping[str, int], entries: int) -> float:
-    return max((_shared(asked.all, words_of(each.text).all, words, entries) for each in neighbours), default=0.0)
+def _best(asked: Words, neighbours: Sequence[Neighbour]) -> float:
+    """Return the highest Jaccard index of all words with any of the neighbours; 0 without one."""
+    return max((_shared(asked.all, words_of(each.text).all) for each in neighbours), default=0.0)
 
 
-def _shared(one: frozenset[str], other: frozenset[str], words: Mapping[str, int], entries: int) -> float:
-    """Return the Jaccard index of two sets of words, each weighed by its rarity (inverse document frequency)."""
-
-    def weight(found: frozenset[str]) -> float:
-        return sum(math.log((entries + 1) / (words.get(word, 0) + 1)) + _COMMON for word in found)
-
-    whole = weight(one | other)
-    return weight(one & other) / whole if whole else 0.0
+def _shared(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other) if one or other else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -35,6 +36,16 @@ def agree(one: Answer, other: Answer) -> bool | None:
         return True
     closed = min(len(first.split()), len(second.split())) <= CLOSED_WORDS
     return False if closed else None
+
+
+def identity(answer: Answer) -> str:
+    """Return a name that two answers share if `agree` finds them the same, and else hardly ever."""
+    if calls := answer.message.get("tool_calls"):
+        said = repr(_called(calls))
+    else:
+        value = _json(answer.text)
+        said = _said(answer.text) if value is None else json.dumps(value, sort_keys=True)
+    return hashlib.sha256(said.encode(errors="replace")).hexdigest()[:16]
 
 
 def _called(calls: object) -> list[object]:

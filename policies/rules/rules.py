@@ -13,13 +13,13 @@ from fleet.model.target import FLEET
 from policies.caching import patterns
 from policies.caching.patterns import PatternRules
 from policies.rules import diet, discounts
+from policies.rules.caching import CacheRules
 from policies.rules.catalogue import Catalogue
 from policies.rules.discounts import DiscountRules
 from policies.rules.ladders import Ladder, Routes, routes_of
 from policies.rules.sections import (
     STRICT,
     BreakerRules,
-    CacheRules,
     Complexity,
     ConfidenceRules,
     Deadlines,
@@ -125,6 +125,8 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     for task, of_task in rules.tasks.items():
         for path, rule in diet.violations(of_task.diet):
             yield f"tasks.{task}.diet.{path}", rule
+    for path, rule in rules.cache.semantic.violations(rules.tasks).items():
+        yield f"cache.semantic.{path}", rule
     for path, rule in patterns.violations(rules.patterns, rules.tasks):
         yield f"patterns.{path}", rule
     for path, rule in discounts.violations(rules.discounts, rules.catalogue):
@@ -227,6 +229,9 @@ def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
         for tenant in getattr(rules, section).tenants:
             if TENANT.fullmatch(tenant) is None:
                 yield f"{section}.tenants.{tenant}", f"must match {TENANT.pattern}"
+    for tenant in rules.cache.semantic.tenants:
+        if TENANT.fullmatch(tenant) is None:
+            yield f"cache.semantic.tenants.{tenant}", f"must match {TENANT.pattern}"
 
 
 def _positive(rules: Rules) -> Iterator[tuple[str, float]]:

@@ -356,24 +356,6 @@ class MoneyRules:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheRules:
-    """Rules of the cache of answers. An entry is kept `keep_seconds`, and at most `entries` of each tenant.
-
-    `enabled` is whether tenants have it; `tenants` overrides it. No tenant ever gets another's answer.
-    """
-
-    keep_seconds: float = 86_400.0
-    entries: int = 10_000
-    enabled: bool = True
-    tenants: Mapping[str, bool] = field(default_factory=dict)
-
-    __pydantic_config__: ClassVar[Strict] = STRICT
-
-    def holds_for(self, tenant: str) -> bool:
-        return self.tenants.get(tenant, self.enabled)
-
-
-@dataclass(frozen=True, slots=True)
 class PrefixCacheRules:
     """Who shares the prefix caches of the fleet's own engines: all tenants if `shared`; `tenants` overrides it.
 

@@ -30,6 +30,7 @@ from fleet.model.attempt import (
 from fleet.model.calibration import Guard, OutputKind, Probe
 from fleet.model.reason import Reason
 from queues.wire.diet import DietRecord, diet_record, read_diet
+from queues.wire.near import NearRecord, near_record, read_near
 from queues.wire.record import Count, Fields, Written, writer
 from queues.wire.usage import UsageRecord, carried_details, read_usage, usage_record
 
@@ -142,13 +143,14 @@ class EngineTimesRecord(Written):
 class LedgerAttemptRecord(AttemptRecord):
     """An attempt as the ledger has it: also who was asked for which model, the way there, and the engine's times.
 
-    Each of the four is there where it is known.
+    `near` is what the semantic cache had nearest. Each of the five is there where it is known.
     """
 
     provider: str | None = None
     requested_model: str | None = None
     hop: HopRecord | None = None
     engine: EngineTimesRecord | None = None
+    near: NearRecord | None = None
 
 
 class MessageRecord(TypedDict, total=False):
@@ -200,7 +202,7 @@ CarriedAttempt = create_model(
 )
 
 _write_tried = writer(
-    Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided", "diet")
+    Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided", "diet", "near")
 )
 _write_cached = writer(Cached, CachedRecord, apart=("usage",))
 _write_hop = writer(Hop, HopRecord)
@@ -225,7 +227,7 @@ def attempt_record(attempt: Attempt) -> Fields:
 def ledger_attempt_record(attempt: Attempt) -> Fields:
     """Return what readers of the ledger learn of an attempt."""
     record = attempt_record(attempt)
-    _add_whom_asked(record, attempt)
+    _add_details(record, attempt)
     if attempt.hop is not None:
         record["hop"] = hop_record(attempt.hop)
     if isinstance(attempt.outcome, Answer) and attempt.outcome.engine is not None:
@@ -247,7 +249,7 @@ def carried_hop(hop: Hop) -> list[float | str | None]:
 def carried_attempt_record(attempt: Attempt) -> Fields:
     """Return the whole attempt but the headroom, which went to the dispatcher that made the call."""
     record = _tried_record(attempt)
-    _add_whom_asked(record, attempt)
+    _add_details(record, attempt)
     if attempt.hop is not None:
         record["hop"] = carried_hop(attempt.hop)
     match attempt.outcome:
@@ -263,8 +265,10 @@ def carried_attempt_record(attempt: Attempt) -> Fields:
     return record
 
 
-def _add_whom_asked(record: Fields, attempt: Attempt) -> None:
-    """Add who was asked for which model, unless a dispatcher of an earlier version made the attempt."""
+def _add_details(record: Fields, attempt: Attempt) -> None:
+    """Add what was near, and who was asked for which model; attempts of earlier versions lack both."""
+    if attempt.near is not None:
+        record["near"] = near_record(attempt.near)
     if attempt.provider is not None:
         record["provider"] = attempt.provider
     if attempt.requested_model is not None:
@@ -359,6 +363,7 @@ def _attempt(record: Fields, outcome: Outcome, hop: Hop | None = None) -> Attemp
     tried["cached"] = _cached(tried["cached"])
     tried["avoided"] = tried["avoided"] and read_usage(tried["avoided"])
     tried["diet"] = read_diet(tried["diet"])
+    tried["near"] = read_near(tried["near"])
     return Attempt(outcome=outcome, hop=hop, **tried)
 
 

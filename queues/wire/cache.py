@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
-from pydantic import Field
 from pydantic_core import to_json
 
 from fleet.model.cache_entry import CacheEntry, CacheKey
 from queues.wire.attempt import MessageRecord
 from queues.wire.letters import Message
+from queues.wire.near import RequestKey
 from queues.wire.record import JobId, TenantName, Version, Written, read, writer
 from queues.wire.subjects import MSG_TTL, ROLLUP, cache_subject
 from queues.wire.usage import UsageRecord, read_usage, usage_record
@@ -21,13 +20,12 @@ MARKER_SECONDS = 3600
 LARGEST_BYTES = 256 * 1024
 """Maximum size of an entry that is read; the fleet keeps only shorter ones."""
 
-RequestKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
 
 class CacheEntryRecord(Written):
     """An answer that may be given again, under `<tenant>.<key>`, from `answered_at` to `expires_at` (unix seconds).
 
     `job_id` and `target` say whose answer it is, `calibration` which calibration accepted it, `usage` what it took.
+    `question`, and `scope`, the key of all else that is asked, are there where the semantic cache may find it.
     """
 
     schema_: Version
@@ -43,13 +41,18 @@ class CacheEntryRecord(Written):
     model: str
     usage: UsageRecord
     calibration: str | None = None
+    question: str | None = None
+    scope: RequestKey | None = None
 
 
 _write = writer(CacheEntry, CacheEntryRecord, apart=("usage",))
 
 
 def encode_cache_entry(entry: CacheEntry) -> bytes:
-    return to_json({**_write(entry), "usage": usage_record(entry.usage)}, fallback=dict)
+    record = {**_write(entry), "usage": usage_record(entry.usage)}
+    if entry.scope is None:
+        del record["question"], record["scope"]
+    return to_json(record, fallback=dict)
 
 
 def decode_cache_entry(body: bytes) -> CacheEntry:

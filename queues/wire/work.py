@@ -25,6 +25,7 @@ from queues.wire.attempt import (
     read_carried_attempt,
 )
 from queues.wire.job import malformed
+from queues.wire.near import NearRecord, near_record, read_near
 from queues.wire.problems import field_problem
 from queues.wire.record import (
     Count,
@@ -79,13 +80,14 @@ WorkRecord = create_model(
         attempts=Annotated[list[CarriedAttempt], AfterValidator(counted)],
         shadow=Annotated[tuple[str, str, int, float, bool], BeforeValidator(_whole_shadow)] | None,
         intake=CarriedHop | None,
+        near=NearRecord | None,
     ),
 )
 
 _VALIDATE = WorkRecord.__pydantic_validator__.validate_json
 _OF_JOB = tuple(field.name for field in fields(Job))
 _write_job = writer(Job, WorkRecord, apart=("cloud",))
-_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow", "intake"))
+_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow", "intake", "near"))
 
 
 def work_message_id(work: Work) -> str:
@@ -104,6 +106,8 @@ def encode_work(work: Work) -> bytes:
     record["attempts"] = [carried_attempt_record(attempt) for attempt in work.attempts]
     if work.intake is not None:
         record["intake"] = carried_hop(work.intake)
+    if work.near is not None:
+        record["near"] = near_record(work.near)
     return to_json(record, fallback=dict)
 
 
@@ -139,6 +143,7 @@ def _read(body: bytes, subject: str) -> Work | Problem:
         shadow=None if shadow is None else Shadow(*shadow),
         intake=None if intake is None else Hop(*intake),
         attempts=tuple(read_carried_attempt(attempt) for attempt in attempts),
+        near=read_near(record.pop("near")),
         **record,
     )
 

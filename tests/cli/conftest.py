@@ -29,6 +29,7 @@ FAKED = (
     "open_calibrations",
     "open_keys",
     "open_cache",
+    "open_cache_promises",
     "shipped_calibrations",
     "start",
     "read_status",

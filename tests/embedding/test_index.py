@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.embedding.encoder import unit
-from fleet.embedding.index import CachedQuestion, QuestionIndex
+from fleet.embedding.index import QuestionIndex
+from fleet.model.caching import CachedQuestion, Question
 
 VECTORS = unit(np.random.default_rng(7).normal(size=(40, 8)))
 
 
 def question(number: int) -> CachedQuestion:
-    return CachedQuestion(f"e{number}", f"question {number}", f"a{number % 3}")
+    return CachedQuestion(Question("acme", "faq", f"question {number}"), f"e{number}", f"a{number % 3}")
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 39)), max_size=80), st.integers(1, 8))
@@ -45,7 +46,7 @@ def test_a_full_index_forgets_the_oldest_question() -> None:
 def test_an_entry_that_is_added_again_is_replaced() -> None:
     index = QuestionIndex(8, bound=3)
     index.add(question(1), VECTORS[1])
-    index.add(CachedQuestion("e1", "other words", "a9"), VECTORS[2])
+    index.add(CachedQuestion(Question("acme", "faq", "other words"), "e1", "a9"), VECTORS[2])
     [found] = index.nearest(VECTORS[2], 5)
     assert (found.text, found.answer, round(found.cosine, 5)) == ("other words", "a9", 1.0)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fleet.embedding.encoder import unit
-from fleet.embedding.index import CachedQuestion
 from fleet.embedding.nearest import EmbeddedQuestions
+from fleet.model.caching import CachedQuestion, Question
 from fleet.ports import NearestQuestions
 
 
@@ -25,34 +25,41 @@ class Letters:
 
 @pytest.fixture
 def questions() -> Iterator[EmbeddedQuestions]:
-    found = EmbeddedQuestions(Letters(), bound=2)
+    found = EmbeddedQuestions(Letters(), "letters", bound=2)
     yield found
     found.close()
 
 
-async def test_no_tenant_and_no_task_sees_the_questions_of_another(questions: EmbeddedQuestions) -> None:
-    await questions.add("acme", "faq", CachedQuestion("e1", "where is the key", "a1"))
+def asked(text: str, tenant: str = "acme", scope: str = "faq") -> Question:
+    return Question(tenant, scope, text)
+
+
+def cached(entry: str, text: str, **of: str) -> CachedQuestion:
+    return CachedQuestion(asked(text, **of), entry, "a1")
+
+
+async def test_no_tenant_and_no_scope_sees_the_questions_of_another(questions: EmbeddedQuestions) -> None:
+    await questions.add([cached("e1", "where is the key")])
     port: NearestQuestions = questions
-    [found] = await port.nearest("acme", "faq", "where is the key", 5)
+    text = "where is the key"
+    [found], *others = await port.nearest([asked(text), asked(text, "globex"), asked(text, scope="mail")], 5)
     assert (found.entry, found.answer, round(found.cosine, 5)) == ("e1", "a1", 1.0)
-    assert list(await port.nearest("globex", "faq", "where is the key", 5)) == []
-    assert list(await port.nearest("acme", "mail", "where is the key", 5)) == []
+    assert [list(each) for each in others] == [[], []]
 
 
 async def test_each_tenant_has_its_own_bound(questions: EmbeddedQuestions) -> None:
-    for number in range(5):
-        await questions.add("acme", "faq", CachedQuestion(f"e{number}", "abc" * (number + 1), "a"))
-    await questions.add("globex", "faq", CachedQuestion("g", "abc", "a"))
-    assert {each.entry for each in await questions.nearest("acme", "faq", "abc", 9)} == {"e3", "e4"}
-    assert [each.entry for each in await questions.nearest("globex", "faq", "abc", 9)] == ["g"]
+    await questions.add([cached(f"e{number}", "abc" * (number + 1)) for number in range(5)])
+    await questions.add([cached("g", "abc", tenant="globex")])
+    ours, others = await questions.nearest([asked("abc"), asked("abc", "globex")], 9)
+    assert {each.entry for each in ours} == {"e3", "e4"}
+    assert [each.entry for each in others] == ["g"]
 
 
 async def test_a_removed_question_is_found_no_more_and_an_empty_index_encodes_nothing(
     questions: EmbeddedQuestions,
 ) -> None:
-    await questions.add("acme", "faq", CachedQuestion("e1", "abc", "a"))
-    await questions.remove("acme", "faq", "e1")
-    await questions.remove("acme", "nothing", "e1")
+    await questions.add([cached("e1", "abc")])
+    await questions.remove([cached("e1", "abc"), cached("e1", "abc", scope="nothing")])
     before = questions._encoder.encoded
-    assert list(await questions.nearest("acme", "faq", "abc", 5)) == []
+    assert [list(each) for each in await questions.nearest([asked("abc")], 5)] == [[]]
     assert questions._encoder.encoded == before

@@ -26,6 +26,7 @@ from queues.jetstream.stores.dead import MemoryDeadLetters
 from queues.jetstream.stores.journal import MemoryJournal
 from queues.jetstream.stores.keys import MemoryKeys
 from queues.jetstream.stores.ledger import MemoryLedger
+from queues.jetstream.stores.promises import MemoryCachePromises
 from queues.jetstream.streams.topology import Change, ChangeKind
 from queues.memory import MemoryBroker, MemoryDesk
 
@@ -70,6 +71,7 @@ class App:
     calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     cache: MemoryCache = field(default_factory=MemoryCache)
+    cache_promises: MemoryCachePromises = field(default_factory=MemoryCachePromises)
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
     console_error: Exception | None = None
@@ -116,6 +118,9 @@ class App:
         if not self.is_up:
             raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         return self.keys
+
+    async def open_cache_promises(self, nats_url: str, login: Login) -> MemoryCachePromises:
+        return self.cache_promises
 
     async def open_cache(self, nats_url: str, login: Login) -> MemoryCache:
         if not self.is_up:

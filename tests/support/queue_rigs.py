@@ -10,6 +10,7 @@ from fleet.model.delivery import Stored
 from fleet.ports import (
     AllBatches,
     BatchStore,
+    CachePromiseStore,
     CacheStore,
     CalibrationStore,
     Cancels,
@@ -35,6 +36,7 @@ from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
 from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
 from queues.jetstream.stores.keys import JetStreamKeys, MemoryKeys
 from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
+from queues.jetstream.stores.promises import JetStreamCachePromises, MemoryCachePromises
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
 from queues.jetstream.webhooks.endpoints import JetStreamEndpoints
@@ -79,6 +81,9 @@ class Rig(Protocol):
 
     def calibrations(self) -> CalibrationStore:
         """Return, at each call, another holder of the same calibrations."""
+
+    def cache_promises(self) -> CachePromiseStore:
+        """Return, at each call, another holder of the same promises of the semantic cache."""
 
     def cache(self) -> CacheStore:
         """Return, at each call, another holder of the same cache."""
@@ -141,6 +146,7 @@ class MemoryRig(_OnShelf):
         self._calibrations = MemoryCalibrations()
         self._keys = MemoryKeys()
         self._cache = MemoryCache()
+        self._cache_promises = MemoryCachePromises()
         self._endpoints = MemoryEndpoints()
         self._events = MemoryEvents(lease_seconds=ack_wait_seconds)
 
@@ -155,6 +161,9 @@ class MemoryRig(_OnShelf):
 
     def calibrations(self) -> MemoryCalibrations:
         return self._calibrations
+
+    def cache_promises(self) -> MemoryCachePromises:
+        return self._cache_promises
 
     def cache(self) -> MemoryCache:
         return self._cache
@@ -206,6 +215,9 @@ class JetStreamRig(_OnShelf):
 
     def calibrations(self) -> JetStreamCalibrations:
         return JetStreamCalibrations(self.connection, poll_seconds=0.02)
+
+    def cache_promises(self) -> JetStreamCachePromises:
+        return JetStreamCachePromises(self.connection, poll_seconds=0.02)
 
     def cache(self) -> JetStreamCache:
         return JetStreamCache(self.connection, poll_seconds=0.05)

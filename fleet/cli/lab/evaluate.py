@@ -12,6 +12,7 @@ import typer
 from rich.console import RenderableType
 
 from fleet.cli.extras import needs_cache, needs_learn
+from fleet.cli.lab.cache_promises import load_encoder
 from fleet.cli.lab.cache_view import cache_view
 from fleet.cli.lab.evaluation_view import Found, view
 from fleet.cli.lab.table_view import table_view
@@ -159,12 +160,9 @@ def _table(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
 
 def _encoder() -> tuple[Encoder, str]:
     """Return the encoder of the settings, and what it is called."""
-    from fleet.embedding.encoder import OnnxEncoder
-    from fleet.embedding.files import encoder_files
     from fleet.settings.environment import load
 
-    files = encoder_files(load().encoder_path)
-    return OnnxEncoder(files), files.name
+    return load_encoder(load())
 
 
 def _live(as_json: bool, jobs: int, save: Path | None) -> EvaluationReport:

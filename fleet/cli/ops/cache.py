@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from fleet.cli.connection import opened, settings_for
+from fleet.cli.lab.cache_promises import calibrate_cache, state_of
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.cache_entry import UNTOLD
@@ -19,9 +20,11 @@ from fleet.model.errors import FleetError
 
 if TYPE_CHECKING:
     from fleet.model.cache_entry import CacheEntry
-    from fleet.ports import CacheStore
+    from fleet.model.caching import CacheCalibration
+    from fleet.ports import CachePromises, CacheStore
 
 cache_app = typer.Typer(help="Answers that are kept to be given again.", no_args_is_help=True)
+cache_app.command("calibrate")(calibrate_cache)
 
 MOST_SHOWN = 100
 
@@ -32,9 +35,9 @@ OfJob = Annotated[str | None, typer.Option("--job", help="Only the answer that t
 
 @cache_app.command()
 def stats(nats_url: NatsUrl = None, as_json: AsJson = False) -> None:
-    """Count the answers that are kept, by tenant and task."""
+    """Count the answers that are kept, by tenant and task, and say what the semantic cache promises there."""
     with friendly(as_json):
-        asyncio.run(_with_cache(nats_url, lambda cache: show_stats(cache, Output(as_json))))
+        asyncio.run(_show_stats(nats_url, Output(as_json)))
 
 
 @cache_app.command()
@@ -77,18 +80,34 @@ async def _with_cache(nats_url: str | None, do: Callable[[CacheStore], Awaitable
         await do(cache)
 
 
-async def show_stats(cache: CacheStore, output: Output) -> None:
+async def _show_stats(nats_url: str | None, output: Output) -> None:
+    from fleet.app import open_cache, open_cache_promises
+
+    settings = settings_for(nats_url)
+    async with opened(settings, open_cache) as cache, opened(settings, open_cache_promises) as promises:
+        show_stats(await cache.read_all(), await promises.read_all(), output)
+
+
+def show_stats(kept: Sequence[CacheEntry], promises: CachePromises, output: Output) -> None:
     groups: dict[tuple[str, str], list[CacheEntry]] = defaultdict(list)
-    for entry in await cache.read_all():
+    for entry in kept:
         groups[entry.tenant, entry.task].append(entry)
     now = time.time()
     rows = [_stats_of(*key, groups[key], now) for key in sorted(groups)]
-    output.object({"answers": sum(row["answers"] for row in rows), "groups": rows})
+    said = [_promise_of(promises[key]) for key in sorted(promises)]
+    output.object({"answers": sum(row["answers"] for row in rows), "groups": rows, "promises": said})
     table = Table("tenant", "task", "answers", "bytes", "oldest", box=None)
     for row in rows:
         age = f"{row['oldest_seconds'] / 3600:.1f} h"
         table.add_row(row["tenant"], row["task"], str(row["answers"]), str(row["bytes"]), age)
     output.show(table if rows else "no answer is kept")
+    for each in said:
+        output.show(f"semantic cache, {each['tenant']} {each['task']}: {each['state']}")
+
+
+def _promise_of(promise: CacheCalibration) -> dict[str, Any]:
+    told = {name: getattr(promise, name) for name in ("tenant", "task", "version", "encoder", "withdrawn")}
+    return {**told, "labels_missing": promise.threshold.labels_missing, "state": state_of(promise)}
 
 
 def _stats_of(tenant: str, task: str, entries: Sequence[CacheEntry], now: float) -> dict[str, Any]:

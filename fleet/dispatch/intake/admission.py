@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.in_flight import InFlightJob
+from fleet.dispatch.semantic.lookups import LookUps
 from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.peers import Peers
 from fleet.dispatch.state.state import FleetState
@@ -12,7 +15,7 @@ from fleet.model.delivery import Transition, WorkOf
 from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Work
-from fleet.model.target import EXACT
+from fleet.model.target import EXACT, SEMANTIC
 from fleet.model.view import View
 from policies.caching.exact import key_of, waits_for_another
 from policies.resilience.cold import waits_for_replica
@@ -28,17 +31,20 @@ LOOK_SECONDS = 0.1
 class Admission:
     """Admits the jobs of one dispatcher."""
 
-    def __init__(self, rules: Rules, state: FleetState, peers: Peers, decider: Decider, answers: Answers) -> None:
+    def __init__(
+        self, rules: Rules, state: FleetState, peers: Peers, decider: Decider, answers: Answers, similar: LookUps
+    ) -> None:
         self._rules = rules
         self._state = state
         self._peers = peers
         self._decider = decider
         self._answers = answers
+        self._similar = similar
 
     @property
     def landings(self) -> int:
-        """How many times a job has ended that others may wait for, as they ask the same."""
-        return self._answers.landings
+        """How many times something has come that jobs may wait for: an answer to the same request, or to one alike."""
+        return self._answers.landings + self._similar.landings
 
     def look(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do with the job; end one that cannot succeed at the target it would go to.
@@ -63,6 +69,8 @@ class Admission:
         job = inflight.job
         if (ended := out_of_reach(job, run.target, view, now, self._rules)) is not None:
             return ended
+        if self._similar.waits(job):
+            return Wait(SEMANTIC, LOOK_SECONDS, Reason.COMPARING)
         key = key_of(job, self._rules)
         if key is None or self._answers.leads((job.tenant, key), inflight.call_id, now):
             return None
@@ -81,6 +89,11 @@ class Admission:
         """Return whether peers were read after the job was stored; it must not end for lack of a target before that."""
         read_at = self._peers.read_at
         return read_at is not None and read_at > inflight.delivery.stored_at
+
+    def going_on(self, inflight: InFlightJob) -> InFlightJob:
+        """Return a job that leaves the lane, with what the cache had nearest to its question."""
+        near = self._similar.take(inflight.job)
+        return inflight if near is None else replace(inflight, near=near)
 
     def first_look(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do with a job that has just come in, and report the target it wants even if it must wait."""

@@ -90,7 +90,8 @@ class DirectEntry:
         self._leases.exchange(delivery, here)
         self._remember(inflight, now)
         intake = Hop(delivery.stored_at, now, delivery.deliveries)
-        running = InFlightJob(here, job, reason=run.reason, probe=run.probe, intake=intake, taken_at=now)
+        known, near = (here, job, (), None, 0, run.reason, run.probe), inflight.near
+        running = InFlightJob(*known, intake=intake, taken_at=now, near=near)
         self._buffers[run.target].put(job.lane, running, now, deadline_at(job, self._rules))
         return True
 

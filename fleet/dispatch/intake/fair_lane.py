@@ -34,7 +34,7 @@ from fleet.model.delivery import Ack, AnyDelivery, JobsOf, Retry, Transition
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
-from fleet.model.target import EXACT
+from fleet.model.target import EXACT, SEMANTIC
 from fleet.model.view import View
 from fleet.ports import Clock, JobQueue
 from policies.fairness import round_robin as fairness
@@ -249,6 +249,7 @@ class FairLane:
         elif isinstance(action, Run | Wait) and self._must_wait(inflight, action, rooms):
             line.hold(ParkedJob(inflight, action.target, now + LOOK_AGAIN_SECONDS), now)
             return None
+        inflight = self._admission.going_on(inflight)
         if isinstance(action, Run):
             if self._direct.repeats(inflight, now):
                 return Transition((), Ack(inflight.delivery), inflight.delivery.traceparent)
@@ -275,7 +276,7 @@ class FairLane:
             line, admitted, kept = self._lines[tenant], self._quotas.admits(tenant, self._lane), []
             for held in line.held:
                 has_room = admitted and rooms.get(held.target, 0) > 0
-                if has_room or now >= held.look_again_at or (landed and held.target == EXACT):
+                if has_room or now >= held.look_again_at or (landed and held.target in (EXACT, SEMANTIC)):
                     again.append(held.inflight.delivery)
                     if has_room:
                         rooms[held.target] -= 1

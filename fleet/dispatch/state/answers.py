@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from fleet.dispatch.patience import POLL_SECONDS, first_of, pause, until_stopped
+from fleet.dispatch.semantic.lookups import LookUps
 from fleet.logs import get_logger
 from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
 from fleet.model.errors import QueueUnavailable
@@ -53,11 +54,23 @@ class _Flight:
 
 
 class Answers:
-    """Holds the answers of all tenants, at most so many of each as the rules say: the oldest make room."""
+    """Holds the answers of all tenants, at most so many of each as the rules say: the oldest make room.
 
-    def __init__(self, store: CacheStore | None, rules: Rules) -> None:
+    `similar` is told of each that comes and goes, so that questions may be compared with it; `disowned` of each that
+    the semantic cache gave and a user calls bad, by tenant and task.
+    """
+
+    def __init__(
+        self,
+        store: CacheStore | None,
+        rules: Rules,
+        similar: LookUps | None = None,
+        disowned: Callable[[str, str], None] | None = None,
+    ) -> None:
         self._store = store
         self._rules = rules
+        self._similar = similar
+        self._tell_disowned = disowned
         self._entries: dict[CacheKey, CacheEntry] = {}
         self._of: dict[str, OrderedDict[str, None]] = {}
         self._untold: dict[CacheKey, None] = {}
@@ -158,7 +171,9 @@ class Answers:
             self._remove(each)
 
     async def _listen(self, store: CacheStore) -> None:
-        async for tenant, job_ids in store.disowned():
+        async for tenant, job_ids, similar_task in store.disowned():
+            if similar_task is not None and self._tell_disowned is not None:
+                self._tell_disowned(tenant, similar_task)
             if dropped := self.evict(job_ids, tenant):
                 log.info("cached_answers_evicted", tenant=tenant, answers=len(dropped))
 
@@ -202,6 +217,8 @@ class Answers:
         self._asked_again.pop(key, None)
 
     def _add(self, entry: CacheEntry) -> None:
+        if self._similar is not None:
+            self._similar.keep(entry)
         of_tenant = self._of.setdefault(entry.tenant, OrderedDict())
         of_tenant.pop(entry.key, None)
         of_tenant[entry.key] = None
@@ -215,8 +232,10 @@ class Answers:
             self._remove((tenant, next(iter(self._of[tenant]))))
 
     def _remove(self, key: CacheKey) -> None:
-        if self._entries.pop(key, None) is not None:
+        if (entry := self._entries.pop(key, None)) is not None:
             self._is_told(key)
+            if self._similar is not None:
+                self._similar.drop(entry)
             tenant, of_request = key
             del self._of[tenant][of_request]
             if not self._of[tenant]:

@@ -17,6 +17,7 @@ from fleet.dispatch.timekeeping import BrokerTime
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.cache_entry import CacheEntry, CacheKey
+from fleet.model.caching import CacheCalibration, Near
 from fleet.model.delivery import WorkOf
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
@@ -69,6 +70,8 @@ class FleetState:
         self._unproven = {name for name in self._available if is_charged(rules.catalogue.targets[name])}
         self.routers: Mapping[RouterKey, Router] = {}
         self.entries: Mapping[CacheKey, CacheEntry] = {}
+        self.near: Mapping[tuple[str, str], Near] = {}
+        self.cache_promises: Mapping[tuple[str, str], CacheCalibration] = {}
         self.sojourns = Sojourns(self._available)
         self._money = money
         self.readings = self.outages = 0
@@ -82,7 +85,7 @@ class FleetState:
         """Return the snapshot to decide on, with targets that only other dispatchers serve unless `here` is set."""
         elsewhere = {} if here else self.elsewhere
         targets = {name: self._target_view(name, elsewhere.get(name)) for name in self._rules.catalogue.targets}
-        return View(targets, self.routers, self._money(), self.entries)
+        return View(targets, self.routers, self._money(), self.entries, self.near, self.cache_promises)
 
     def _target_view(self, name: str, elsewhere: bool | None) -> TargetView:
         """Return a target's view; `elsewhere`: others serve it only for tenants' own keys; None: they do not."""

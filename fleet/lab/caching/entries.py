@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from fleet.embedding.encoder import Vectors
 from fleet.lab.learning.sample import Array
 from fleet.model.caching import Neighbour
 from policies.caching.signals import CANDIDATES, signals_of
-from policies.caching.words import words_of
 
 _BLOCK = 1024
 _NOWHERE = -2.0
@@ -33,10 +31,6 @@ class Entries:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def words(self) -> Counter[str]:
-        """Count in how many questions each word occurs."""
-        return Counter(word for text in self.texts for word in words_of(text).all)
-
     def same_answer(self) -> Mask:
         """Return for all pairs of entries whether they have the same answer."""
         _, codes = np.unique(np.array(self.answers), return_inverse=True)
@@ -54,9 +48,8 @@ class Asked:
 
 def ask(entries: Entries, texts: Sequence[str], vectors: Vectors, hidden: Mask | None = None) -> Asked:
     """Return what the cache knows of each text; `hidden` marks the entries that each may not see."""
-    words, size = entries.words(), len(entries)
     found = list(_neighbours(entries, vectors, hidden))
-    rows = [signals_of(text, near, words, size) for text, near in zip(texts, found, strict=True)]
+    rows = [signals_of(text, near) for text, near in zip(texts, found, strict=True)]
     return Asked(np.array(rows, dtype=np.float64), [near[0].answer for near in found])
 
 

@@ -60,7 +60,7 @@ def fit_score(entries: Entries) -> AnswerScore:
     good = np.concatenate([right, np.zeros(len(entries))])
     weights = np.concatenate([np.ones(len(entries)), np.full(len(entries), UNKNOWN_SHARE)])
     intercept, by_name = fit_weights(signals, good, weights, STREAM_SIGNALS)
-    return AnswerScore(intercept, by_name, vetoes=(), words=entries.words(), entries=len(entries))
+    return AnswerScore(intercept, by_name, vetoes=())
 
 
 def fit_weights(signals: Array, good: Array, weights: Array, names: Sequence[str]) -> tuple[float, dict[str, float]]:

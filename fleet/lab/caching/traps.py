@@ -61,7 +61,7 @@ def _fitted(signals: Array, same: Mask) -> AnswerScore:
     intercept, weights = fit_weights(
         signals[open_], same[open_].astype(np.float64), np.ones(int(open_.sum())), PAIR_SIGNALS
     )
-    return AnswerScore(intercept, weights, vetoes=PAIR_VETOES, words={}, entries=0)
+    return AnswerScore(intercept, weights, vetoes=PAIR_VETOES)
 
 
 def _signals(pairs: Sequence[Pair], encoder: Encoder) -> Array:
@@ -69,7 +69,7 @@ def _signals(pairs: Sequence[Pair], encoder: Encoder) -> Array:
     texts = list(dict.fromkeys(text for pair in pairs for text in (pair.a, pair.b)))
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     near = [Neighbour("a", pair.a, "a", float(vectors[pair.a] @ vectors[pair.b])) for pair in pairs]
-    return np.array([signals_of(pair.b, [each], {}, 0) for pair, each in zip(pairs, near, strict=True)])
+    return np.array([signals_of(pair.b, [each]) for pair, each in zip(pairs, near, strict=True)])
 
 
 def _finite(found: Array) -> Array:

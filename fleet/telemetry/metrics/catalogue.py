@@ -188,7 +188,7 @@ CONTENTS_SENT: Final = _counter("fleet.contents_sent", "{content}", "Contents th
 CACHE_HITS: Final = _counter(
     "fleet.cache_hits",
     "{job}",
-    "Jobs answered without a model: `pattern` with an answer that is written down, `exact` with one given before.",
+    "Jobs answered without a model: `pattern` with a written answer, `exact` and `semantic` with one given before.",
     "kind",
 )
 

@@ -12,6 +12,8 @@ from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
 from fleet.model.delivery import Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.target import SEMANTIC
+from fleet.ports import Disowned
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.frames import Arrival
@@ -91,7 +93,7 @@ class JetStreamCache:
             if not info.subjects or len(there) >= info.total:
                 return known - there
 
-    async def disowned(self) -> AsyncIterator[tuple[str, Collection[str]]]:
+    async def disowned(self) -> AsyncIterator[Disowned]:
         subject = feedback_subject("*", Witness.USER)
         while True:
             try:
@@ -102,7 +104,7 @@ class JetStreamCache:
                 log.debug("feedback_not_read", error=str(error))
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _disowned(self, messages: Sequence[Arrival]) -> list[tuple[str, Collection[str]]]:
+    async def _disowned(self, messages: Sequence[Arrival]) -> list[Disowned]:
         bad = [found for each in messages if (found := _bad(each.subject, each.data)) is not None]
         subjects = (result_subject(each.tenant, each.job_id) for each in bad)
         results = await api.direct_get(self._connection, RESULTS, subjects) if bad else ()
@@ -128,10 +130,11 @@ def _bad(subject: str, body: bytes) -> Feedback | None:
     return found if isinstance(found, Feedback) and found.verdict is Verdict.BAD else None
 
 
-def _jobs_of(bad: Feedback, body: bytes | None) -> tuple[str, Collection[str]]:
+def _jobs_of(bad: Feedback, body: bytes | None) -> Disowned:
     result = None if body is None else result_in(body)
     attempts = () if result is None else result.attempts
-    return bad.tenant, {bad.job_id, *(attempt.cached.job_id for attempt in attempts if attempt.cached is not None)}
+    jobs = {bad.job_id, *(attempt.cached.job_id for attempt in attempts if attempt.cached is not None)}
+    return bad.tenant, jobs, result.task if result is not None and result.target == SEMANTIC else None
 
 
 class MemoryCache:
@@ -141,7 +144,7 @@ class MemoryCache:
         self._messages: dict[str, bytes] = {}
         self._log: list[tuple[str, bytes]] = []
         self._changed = asyncio.Event()
-        self._disowned: asyncio.Queue[tuple[str, Collection[str]]] = asyncio.Queue()
+        self._disowned: asyncio.Queue[Disowned] = asyncio.Queue()
 
     async def put(self, entries: Sequence[CacheEntry]) -> None:
         self._tell([(message.subject, message.data) for message in map(kept, entries)])
@@ -169,11 +172,11 @@ class MemoryCache:
             else:
                 await changed.wait()
 
-    def disown(self, tenant: str, job_ids: Collection[str]) -> None:
+    def disown(self, tenant: str, job_ids: Collection[str], similar_task: str | None = None) -> None:
         """Let all who listen know that users call the answers of these jobs bad."""
-        self._disowned.put_nowait((tenant, job_ids))
+        self._disowned.put_nowait((tenant, job_ids, similar_task))
 
-    async def disowned(self) -> AsyncIterator[tuple[str, Collection[str]]]:
+    async def disowned(self) -> AsyncIterator[Disowned]:
         while True:
             yield await self._disowned.get()
 

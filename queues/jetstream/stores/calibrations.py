@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nats.errors import Error as NatsError
 
@@ -14,6 +14,7 @@ from fleet.logs import get_logger
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.delivery import Stored
 from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.target import SEMANTIC
 from queues.jetstream.api import StoredMessage
 from queues.jetstream.causes import unanswered
 from queues.jetstream.client.connection import Connection, connect
@@ -33,7 +34,12 @@ POLL_SECONDS = 5.0
 ROLLED_BACK = "+rolled-back"
 """The suffix of the version of a calibration that was put in force again."""
 
+PROMISES = calibration_subject(f"{SEMANTIC}.")
+"""The first part of the subjects of promises of the semantic cache: a target that no catalogue may have."""
+
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
@@ -95,28 +101,38 @@ class JetStreamCalibrations:
             raise QueueUnavailable("a calibration was not stored: another one came first, so look again")
 
     async def watch(self, on_change: Callable[[Calibrations], None]) -> None:
-        # A plain re-read: nothing to lose across reconnects, restarts and a bucket that is made again.
-        seen: object = None
-        while True:
-            try:
-                state = await self._state()
-                if state != seen:
-                    on_change(await self.read_all())
-                    seen = state
-            except QueueUnavailable as error:
-                log.debug("calibrations_not_read", error=str(error))
-            await asyncio.sleep(self._poll_seconds)
-
-    async def _state(self) -> object:
-        """Return a value that changes whenever the bucket does."""
-        try:
-            info: Any = await self._connection.nats.jetstream().stream_info(CALIBRATIONS)
-        except NatsError as error:
-            raise unanswered(CALIBRATIONS, error) from error
-        return info.created, info.state.last_seq, info.state.messages
+        await read_again(self._connection, self.read_all, on_change, self._poll_seconds)
 
     async def close(self) -> None:
         await self._connection.close()
+
+
+async def read_again(
+    connection: Connection, read: Callable[[], Awaitable[T]], on_change: Callable[[T], None], poll_seconds: float
+) -> None:
+    """Pass what `read` reads of the bucket to `on_change`, now and whenever the bucket has changed.
+
+    A plain re-read: nothing to lose across reconnects, restarts and a bucket that is made again.
+    """
+    seen: object = None
+    while True:
+        try:
+            state = await _state(connection)
+            if state != seen:
+                on_change(await read())
+                seen = state
+        except QueueUnavailable as error:
+            log.debug("calibrations_not_read", error=str(error))
+        await asyncio.sleep(poll_seconds)
+
+
+async def _state(connection: Connection) -> object:
+    """Return a value that changes whenever the bucket does."""
+    try:
+        info: Any = await connection.nats.jetstream().stream_info(CALIBRATIONS)
+    except NatsError as error:
+        raise unanswered(CALIBRATIONS, error) from error
+    return info.created, info.state.last_seq, info.state.messages
 
 
 class MemoryCalibrations:
@@ -168,8 +184,8 @@ def _in_force(latest: Iterable[StoredMessage]) -> Calibrations:
 
 
 def _readable(message: StoredMessage) -> Calibration | None:
-    if not message.data:
-        return None  # a deleted key
+    if not message.data or message.subject.startswith(PROMISES):
+        return None  # a deleted key, or what the semantic cache promises
     try:
         calibration = decode_calibration(message.data)
     except ConfigError as error:

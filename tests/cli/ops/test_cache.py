@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 from fake_app import App
 from typer.testing import Result
 
-from fleet.model.attempt import Usage
+from fleet.cli.lab import cache_promises
+from fleet.embedding.encoder import unit
+from fleet.model.attempt import Answer, Attempt, Usage
 from fleet.model.cache_entry import CacheEntry
+from fleet.model.caching import AnswerScore, CacheCalibration, Near
+from fleet.model.calibration import Threshold, ThresholdMode
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import LedgerEntry
 
 Invoke = Callable[..., Result]
+SHIPPED_RULES = Path(__file__).parents[3] / "policies" / "rules.yaml"
 InvokeJson = Callable[..., dict[str, Any]]
 
 
@@ -82,3 +94,36 @@ def test_a_purge_wants_to_know_what_of(kept: App, invoke: Invoke, words: tuple[s
     result = invoke("cache", "purge", *words)
     assert result.exit_code == 1 and "--tenant" in result.stderr
     assert len(jobs_of(kept)) == 3
+
+
+def test_what_the_semantic_cache_promises_is_said_with_the_counts(kept: App, invoke: Invoke) -> None:
+    limit = Threshold(ThresholdMode.GUARANTEE, 1.25, 2.0, 0.01, 0.1)
+    promise = CacheCalibration("v1", "acme", "chat", "e", AnswerScore(0.0, {"cosine": 1.0}, ()), limit)
+    asyncio.run(kept.cache_promises.put([promise, replace(promise, tenant="globex", withdrawn="drift")]))
+    *_, ours, theirs = invoke("cache", "stats").stdout.splitlines()
+    assert ours == "semantic cache, acme chat: serves from 1.25 on, at most 1.0% wrong"
+    assert theirs == "semantic cache, globex chat: withdrawn: drift"
+
+
+class Letters:
+    def encode(self, texts):
+        return unit(np.array([[text.count(chr(97 + n)) for n in range(26)] for text in texts]) + 1e-3)
+
+
+def test_calibrating_says_how_many_labels_are_missing(
+    kept: App, invoke_json: InvokeJson, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(cache_promises, "load_encoder", lambda settings: (Letters(), "letters"))
+    rules = tmp_path / "rules.yaml"
+    known = yaml.safe_load(SHIPPED_RULES.read_text())
+    known["tasks"]["chat"]["cache"], known["cache"]["semantic"]["tasks"] = "any", {"chat": "shadow"}
+    rules.write_text(yaml.safe_dump(known))
+    monkeypatch.setenv("FLEET_RULES_PATH", str(rules))
+    near = Near("0" * 64, "letters", (0.9, *[0.0] * 6), 1.0, True)
+    answered = Answer({}, "stop", Usage(1, 1), "m")
+    attempt = Attempt(1, "llama-8b", Reason.ROUTED, 1.0, 2.0, answered, near=near)
+    line = LedgerEntry("job-0000000000000009", "acme", Lane.STANDARD, 2.0, Reason.ROUTED, "chat", "pro", None, attempt)
+    asyncio.run(kept.fleet.publish(line))
+    [found] = invoke_json("cache", "calibrate")["promises"]
+    assert (found["tenant"], found["task"], found["labels"]) == ("acme", "chat", 1)
+    assert found["labels_missing"] == 299 - 1 and found["why"] == "too few labels"

@@ -43,7 +43,7 @@ def test_what_serves_and_what_is_studied_score_alike(encoder) -> None:
     found = ask(cached, cached.texts, cached.vectors, np.eye(len(cached), dtype=np.bool_))
     one_by_one = [score(row, by) for row in found.signals.tolist()]
     assert scores(found.signals, by).tolist() == pytest.approx(one_by_one)
-    vetoed = AnswerScore(by.intercept, by.weights, ("guard",), {}, 0)
+    vetoed = AnswerScore(by.intercept, by.weights, ("guard",))
     signals = found.signals.copy()
     signals[0, 5] = 1.0
     assert scores(signals, vetoed)[0] == -math.inf == score(signals[0].tolist(), vetoed)

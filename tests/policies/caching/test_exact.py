@@ -18,7 +18,8 @@ from fleet.model.result import Status
 from policies.caching.exact import LARGEST_CHARACTERS, entry_of, key_of, waits_for_another
 from policies.caching.personal import is_personal
 from policies.plan import next_action
-from policies.rules.sections import CacheMode, CacheRules
+from policies.rules.caching import CacheRules
+from policies.rules.sections import CacheMode
 
 NOW = 1_002.0
 COLD = {"temperature": 0}

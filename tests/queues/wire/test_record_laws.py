@@ -22,10 +22,12 @@ from pydantic import BaseModel
 
 from fleet.model import calibration as model
 from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, Features, Headroom, Hop, Judged, Usage
+from fleet.model.caching import CacheCalibration, Near
 from fleet.model.feedback import Feedback
 from fleet.model.job import Cloud, Job
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Start, Work
 from fleet.model.submission import Submission
+from policies.caching.signals import SIGNALS
 from queues.wire import calibration
 from queues.wire.attempt import (
     AttemptRecord,
@@ -37,10 +39,12 @@ from queues.wire.attempt import (
     JudgedRecord,
     LedgerAttemptRecord,
 )
+from queues.wire.cache_promise import CachePromiseRecord
 from queues.wire.dead_letter import DeadLetterRecord, decode_dead, encode_dead
 from queues.wire.feedback import FeedbackRecord
 from queues.wire.job import JobRecord, decode_job, encode_submission
 from queues.wire.ledger import LedgerEntryRecord, decode_ledger, encode_ledger
+from queues.wire.near import NearRecord
 from queues.wire.result import ClaimRecord, ProblemRecord, Receipt, ResultRecord, decode_result, encode_result
 from queues.wire.start import StartRecord
 from queues.wire.usage import UsageRecord
@@ -51,7 +55,7 @@ LISTS: list[tuple[type, type[BaseModel], set[str]]] = [
     (Job, JobRecord, {"submitted_at"}),
     (Job, WorkRecord, set()),
     (Work, WorkRecord, {"job"}),
-    (Attempt, AttemptRecord, {"outcome", "provider", "requested_model", "hop"}),
+    (Attempt, AttemptRecord, {"outcome", "provider", "requested_model", "hop", "near"}),
     (Attempt, LedgerAttemptRecord, {"outcome"}),
     (Attempt, CarriedAttempt, {"outcome"}),
     (Answer, AttemptRecord, {"message", "headroom", "engine"}),
@@ -60,6 +64,8 @@ LISTS: list[tuple[type, type[BaseModel], set[str]]] = [
     (EngineTimes, EngineTimesRecord, set()),
     (Failure, FailureRecord, {"retry_after_seconds", "headroom"}),
     (Usage, UsageRecord, set()),
+    (Near, NearRecord, set()),
+    (CacheCalibration, CachePromiseRecord, set()),
     (Features, FeaturesRecord, set()),
     (Judged, JudgedRecord, set()),
     (Problem, ProblemRecord, set()),
@@ -136,11 +142,19 @@ outcomes = answers | drawn(Failure, headroom=st.none())
 judgements = drawn(Judged, threshold=shares | st.just(math.inf))
 batches = st.tuples(st.just(None), st.just(0)) | st.tuples(names, st.integers(min_value=1, max_value=999))
 hops = st.builds(lambda way, batch: Hop(*way, *batch), st.tuples(*[BY_TYPE[float]] * 2, BY_TYPE[int]), batches)
-attempts = drawn(Attempt, outcome=outcomes, judged=st.none() | judgements, hop=st.none() | hops)
+nears = st.none() | st.builds(
+    Near,
+    entry=st.just("0f" * 32),
+    encoder=names,
+    signals=st.tuples(*[BY_TYPE[float]] * len(SIGNALS)),
+    propensity=st.none() | st.floats(min_value=0, max_value=1, exclude_min=True),
+    same=st.none() | st.booleans(),
+)
+attempts = drawn(Attempt, outcome=outcomes, judged=st.none() | judgements, hop=st.none() | hops, near=nears)
 histories = st.lists(attempts, max_size=3).map(
     lambda tried: tuple(replace(attempt, number=number) for number, attempt in enumerate(tried, 1))
 )
-works = drawn(Work, job=jobs, attempts=histories, intake=st.none() | hops)
+works = drawn(Work, job=jobs, attempts=histories, intake=st.none() | hops, near=nears)
 results = drawn(Result, answer=st.none(), attempts=histories)
 entries = drawn(LedgerEntry, attempt=st.none() | attempts, intake=st.none() | hops)
 
@@ -156,7 +170,7 @@ def booked(attempt: Attempt) -> Attempt:
 
 def heard(attempt: Attempt) -> Attempt:
     """What readers of results learn of it."""
-    told = replace(booked(attempt), provider=None, requested_model=None, hop=None)
+    told = replace(booked(attempt), provider=None, requested_model=None, hop=None, near=None)
     return replace(told, outcome=replace(told.outcome, engine=None)) if isinstance(told.outcome, Answer) else told
 
 

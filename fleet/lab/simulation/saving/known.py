@@ -19,7 +19,7 @@ from fleet.model.attempt import Attempt
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.job import Job
 from policies.caching import exact, patterns
-from policies.caching.semantic import question_of
+from policies.caching.questions import question_of
 from policies.features.needs import needs_of
 from policies.resilience.deadline import deadline_at
 from policies.routing.tiers import ladder

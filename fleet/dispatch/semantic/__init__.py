@@ -1,0 +1,1 @@
+"""The semantic cache in a dispatcher: looking up, promising, and learning from what models answer all the same."""

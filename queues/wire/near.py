@@ -1,0 +1,38 @@
+"""What the semantic cache had nearest to a job's question, as JSON: LEDGER tells of it, WORK carries it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fleet.model.caching import Near
+from policies.caching.signals import SIGNALS
+from queues.wire.record import Fields, Written, writer
+
+RequestKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class NearRecord(Written):
+    """The nearest question in the cache: the key of its entry, and the signals of its answer by this encoder.
+
+    `signals` are cosine, margin, vote, words, content, guard, exchange. `same` is there where a model answered as well,
+    and says whether both answers are the same; `propensity` is the probability with which a model was to answer.
+    """
+
+    entry: RequestKey
+    encoder: str
+    signals: Annotated[tuple[float, ...], Field(min_length=len(SIGNALS), max_length=len(SIGNALS))]
+    propensity: Annotated[float, Field(gt=0, le=1)] | None = None
+    same: bool | None = None
+
+
+_write_near = writer(Near, NearRecord)
+
+
+def near_record(near: Near) -> Fields:
+    return {name: value for name, value in _write_near(near).items() if value is not None}
+
+
+def read_near(record: NearRecord | None) -> Near | None:
+    return None if record is None else Near(**vars(record))

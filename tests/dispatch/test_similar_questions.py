@@ -1,0 +1,255 @@
+"""The semantic cache in a dispatcher: it compares, learns from what models answer, and serves only what is promised."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from patience import eventually
+
+from fleet.dispatch.semantic.lookups import SemanticCache
+from fleet.embedding.encoder import unit
+from fleet.embedding.nearest import EmbeddedQuestions
+from fleet.model.caching import AnswerScore, CacheCalibration, SemanticMode
+from fleet.model.calibration import Threshold, ThresholdMode
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import Status
+from fleet.model.submission import Submission
+from policies.rules.caching import SemanticRules
+from policies.rules.sections import CacheMode
+from queues.jetstream.stores.promises import MemoryCachePromises
+from queues.memory import MemoryDesk
+
+TASK = "classify.sentiment"
+PROMISE = CacheCalibration(
+    "v1",
+    "acme",
+    TASK,
+    "words",
+    AnswerScore(0.0, {"cosine": 1.0}, ()),
+    Threshold(ThresholdMode.GUARANTEE, 0.7, 0.9, 0.01, 0.1),
+)
+
+
+class WordEncoder:
+    """Counts words, each in a place of its own; waits at its gate, if it is shut."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.texts: list[str] = []
+
+    def encode(self, texts):
+        self.gate.wait(30)
+        self.texts += texts
+        vectors = np.zeros((len(texts), 64))
+        for row, text in enumerate(texts):
+            for word in text.split():
+                vectors[row, sum(map(ord, word)) % 64] += 1.0
+        return unit(vectors)
+
+
+@pytest.fixture
+def encoder() -> WordEncoder:
+    return WordEncoder()
+
+
+@pytest.fixture
+def similar(bench, encoder):
+    questions = EmbeddedQuestions(encoder, "words", bound=100)
+    bench.similar = SemanticCache(questions, MemoryCachePromises())
+    in_mode(bench, SemanticMode.GUARANTEE)
+    yield bench
+    encoder.gate.set()
+    questions.close()
+
+
+def in_mode(bench, mode: SemanticMode, explored: float = 1e-6) -> None:
+    tasks = {**bench.rules.tasks, TASK: replace(bench.rules.tasks[TASK], cache=CacheMode.REPEATABLE)}
+    semantic = SemanticRules(explored=explored, tasks={TASK: mode})
+    bench.rules = replace(bench.rules, tasks=tasks, cache=replace(bench.rules.cache, semantic=semantic))
+
+
+def asking(text: str, **changes) -> dict:
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0, **changes}
+
+
+async def submit(bench, number: int, text: str, desk=None, **changes) -> str:
+    submission = Submission(f"job-{number:016d}", lane=Lane.INTERACTIVE, task=TASK, request=asking(text, **changes))
+    await (desk or bench.desk).submit([submission])
+    return submission.id
+
+
+async def ask(bench, number: int, text: str, **changes):
+    return await bench.result(await submit(bench, number, text, **changes))
+
+
+async def learned(bench, encoder, text: str) -> None:
+    """Return once the question is among those compared."""
+    await eventually(lambda: text in encoder.texts)
+
+
+def labels(bench) -> list[dict]:
+    attempts = (line["attempt"] for line in bench.ledger())
+    return [each["near"] for each in attempts if each and "same" in each.get("near", {})]
+
+
+async def withdrawn(bench) -> str | None:
+    return (await bench.similar.promises.read_all())["acme", TASK].withdrawn
+
+
+async def test_a_question_like_one_before_gets_its_answer_and_says_so(similar, encoder, sure):
+    await similar.similar.promises.put([PROMISE])
+    backend = similar.backend("llama-8b", sure)
+    async with similar.running():
+        first = await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+    assert len(backend.batches) == 1
+    assert (second.status, second.reason, second.target) == (Status.SUCCEEDED, Reason.SIMILAR, "semantic")
+    assert (second.answer.text, second.cost_usd) == (first.answer.text, 0.0)
+    [attempt] = second.attempts
+    assert (attempt.cached.job_id, attempt.cached.target) == (first.job_id, "llama-8b")
+
+
+async def test_without_a_promise_a_model_is_asked_and_its_answer_is_a_label(similar, encoder, sure):
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+    assert second.target == "llama-8b"
+    [label] = labels(similar)
+    assert (label["same"], label["propensity"], label["encoder"], round(label["signals"][0], 2)) == (
+        True,
+        1.0,
+        "words",
+        0.8,
+    )
+
+
+async def test_in_shadow_nothing_is_served_whatever_is_promised(similar, encoder, sure):
+    in_mode(similar, SemanticMode.SHADOW)
+    await similar.similar.promises.put([PROMISE])
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+    assert second.target == "llama-8b" and len(labels(similar)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": [{"role": "user", "content": "hi"}, *asking("how good is that film")["messages"]]},
+        {"messages": [{"role": "system", "content": "be brief"}, *asking("how good is that film")["messages"]]},
+        {"max_tokens": 7},
+        {"temperature": 0.7},
+    ],
+)
+async def test_another_system_prompt_other_limits_and_threads_are_not_answered_by_it(similar, encoder, sure, change):
+    await similar.similar.promises.put([PROMISE])
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film", **change)
+    assert second.target == "llama-8b" and labels(similar) == []
+
+
+async def test_another_tenant_is_not_answered_by_it(similar, encoder, sure):
+    await similar.similar.promises.put([PROMISE, replace(PROMISE, tenant="globex")])
+    similar.backend("llama-8b", sure)
+    other = MemoryDesk(similar.broker, "globex")
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        job_id = await submit(similar, 2, "how good is that film", desk=other)
+        while (result := await other.result(job_id)) is None:
+            await similar.broker.changed_once()
+    assert result.target == "llama-8b" and labels(similar) == []
+
+
+async def test_a_drawn_hit_is_served_and_a_model_answers_it_too(similar, encoder, sure):
+    in_mode(similar, SemanticMode.GUARANTEE, explored=1.0)
+    await similar.similar.promises.put([PROMISE])
+    backend = similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+        await eventually(lambda: labels(similar))
+    assert second.target == "semantic" and len(backend.batches) == 2
+    [label] = labels(similar)
+    assert (label["same"], label["propensity"]) == (True, 1.0)
+    assert similar.broker.stored("feedback") == [], "the label is in the ledger, and no opinion of a target"
+
+
+async def test_comparing_a_model_with_a_stronger_one_makes_no_label_of_the_cache(similar, encoder, sure):
+    similar.rules = replace(similar.rules, shadow=replace(similar.rules.shadow, kept=1.0))
+    for target in ("llama-8b", "llama-70b"):
+        similar.backend(target, sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        await ask(similar, 2, "how good is that film")
+        await eventually(lambda: len(similar.broker.stored("feedback")) == 2)
+    assert len(labels(similar)) == 1
+
+
+async def test_a_promise_that_does_not_hold_is_withdrawn_for_all(similar, encoder, sure):
+    in_mode(similar, SemanticMode.GUARANTEE, explored=1.0)
+    await similar.similar.promises.put([PROMISE])
+    backend = similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        backend.script = lambda call: replace(sure(call), message={"role": "assistant", "content": "negative"})
+        number = 2
+        while (await ask(similar, number, f"how good is that film {number}")).target == "semantic":
+            await eventually(lambda so_far=number - 1: len(labels(similar)) == so_far)
+            number += 1
+        await eventually(lambda: withdrawn(similar))
+    assert number < 12
+    assert [label["same"] for label in labels(similar)][: number - 2] == [False] * (number - 2)
+
+
+async def test_where_users_call_hits_bad_the_answer_goes_and_then_the_promise(similar, encoder, sure):
+    await similar.similar.promises.put([PROMISE])
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        first = await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        for _ in range(8):
+            similar.cache.disown("acme", {first.job_id}, TASK)
+        await similar.cache.until(lambda kept: not kept)
+        await eventually(lambda: withdrawn(similar))
+        second = await ask(similar, 2, "how good is that film")
+    assert second.target == "llama-8b"
+
+
+async def test_a_slow_encoder_costs_no_job_its_answer(similar, encoder, sure, monkeypatch):
+    monkeypatch.setattr("fleet.dispatch.semantic.lookups.PATIENCE_SECONDS", 0.05)
+    await similar.similar.promises.put([PROMISE])
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        encoder.gate.clear()
+        second = await ask(similar, 2, "how good is that film")
+        encoder.gate.set()
+    assert (second.status, second.target) == (Status.SUCCEEDED, "llama-8b")
+
+
+async def test_a_broken_encoder_costs_no_job_its_answer(similar, encoder, sure):
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        encoder.encode = None
+        second = await ask(similar, 2, "how good is that film")
+    assert (second.status, second.target) == (Status.SUCCEEDED, "llama-8b")
