@@ -17,6 +17,7 @@ from fleet.cli.books.ledger import ledger_app
 from fleet.cli.books.report import report_app
 from fleet.cli.bulk.commands import bulk_app
 from fleet.cli.connection import settings_for
+from fleet.cli.data.commands import data_app
 from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
 from fleet.cli.lab.router import router
@@ -54,6 +55,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
 app.add_typer(content_app, name="content")
+app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(gateway_app, name="gateway")

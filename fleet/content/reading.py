@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,12 +12,15 @@ from sqlalchemy import Engine
 
 from fleet.content.store import VARIABLE, changing
 from fleet.content.tables import contents, keys, reads
-from fleet.content.vault import Vault
+from fleet.content.vault import Undecipherable, Vault
 from fleet.ledger.database import check_there, database_url, engine_for, shown, translated
 from fleet.model.content import Content
 from fleet.model.errors import LedgerUnavailable
 
 MAKER = "fleet content run"
+
+AT_A_TIME = 500
+"""Contents, or names of jobs, that are asked for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,44 @@ class ContentReader:
         with translated(self._engine.url), self._engine.connect() as connection:
             return [ContentEntry(*row) for row in connection.execute(wanted)]
 
+    def open_all(
+        self, vault: Vault, tenants: Collection[str], tasks: Collection[str] | None, who: str, purpose: str
+    ) -> Iterator[tuple[str, Content | Undecipherable]]:
+        """Yield the task and the content of all of these tenants, and tasks if given, oldest first.
+
+        In place of one that does not open comes why. The reading is put on record first, with its purpose.
+        """
+        named = f"{', '.join(sorted(tenants)) or 'no tenant'}, {', '.join(sorted(tasks)) if tasks else 'all tasks'}"
+        self._note(who, f"{purpose}: contents of {named}")
+        columns = (contents.c.tenant, contents.c.job_id, contents.c.task, contents.c.sealed, keys.c.salt)
+        wanted = sa.select(*columns).join(keys, keys.c.tenant == contents.c.tenant).where(*_of(tenants, tasks))
+        wanted = wanted.order_by(contents.c.at, contents.c.job_id).execution_options(yield_per=AT_A_TIME)
+        with translated(self._engine.url), self._engine.connect() as connection:
+            for row in connection.execute(wanted):
+                try:
+                    yield row.task, vault.opened(row.sealed, row.tenant, row.job_id, row.salt)
+                except Undecipherable as error:
+                    yield row.task, error
+
+    def count_others(self, tenants: Collection[str], tasks: Collection[str] | None) -> int:
+        """Return how many contents there are of other tenants than these, of these tasks."""
+        others = sa.select(sa.func.count()).where(contents.c.tenant.not_in(tenants), *_of(None, tasks))
+        with translated(self._engine.url), self._engine.connect() as connection:
+            return connection.scalar(others) or 0
+
+    def there(self, jobs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of these jobs, each a tenant and an id, of which there is a content."""
+        wanted = sorted(set(jobs))
+        found: set[tuple[str, str]] = set()
+        name = sa.tuple_(contents.c.tenant, contents.c.job_id)
+        with translated(self._engine.url), self._engine.connect() as connection:
+            for first in range(0, len(wanted), AT_A_TIME):
+                part = sa.select(contents.c.tenant, contents.c.job_id).where(
+                    name.in_(wanted[first : first + AT_A_TIME])
+                )
+                found |= {(tenant, job_id) for tenant, job_id in connection.execute(part)}
+        return found
+
     def reads(self, limit: int) -> Sequence[Read]:
         """Return the latest readings, newest first."""
         wanted = sa.select(reads.c.at, reads.c.who, reads.c.asked).order_by(reads.c.id.desc()).limit(limit)
@@ -74,6 +115,11 @@ class ContentReader:
     def _note(self, who: str, asked: str) -> None:
         with changing(self._engine) as connection:
             connection.execute(sa.insert(reads).values(at=self._now(), who=who, asked=asked))
+
+
+def _of(tenants: Collection[str] | None, tasks: Collection[str] | None) -> list[sa.ColumnElement[bool]]:
+    named = ((contents.c.tenant, tenants), (contents.c.task, tasks))
+    return [column.in_(values) for column, values in named if values is not None]
 
 
 @contextmanager

@@ -1,0 +1,150 @@
+"""The folder of an export: its files, and what of it has to go once somebody is erased.
+
+train.jsonl, validation.jsonl   what trainers read
+review.jsonl                    what somebody should read, each with the reason
+erasure-map.jsonl               the jobs that each line came of, and whom they were about
+datasheet.json, DATASHEET.md    what it is made of
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.files import OWNER_ONLY, write_secret
+from fleet.lab.data.datasheet import described, markdown, sheet_of
+from fleet.lab.data.examples import Example, Source
+from fleet.lab.data.export import Prepared, Wish
+from fleet.lab.data.formats import DataFormat, line_of
+from fleet.lab.data.licences import Licences
+from fleet.model.errors import ConfigError
+
+TRAIN, VALIDATION, REVIEW = "train.jsonl", "validation.jsonl", "review.jsonl"
+MAP, SHEET, PAGE = "erasure-map.jsonl", "datasheet.json", "DATASHEET.md"
+DATA = (TRAIN, VALIDATION, REVIEW)
+
+Lines = Mapping[str, Sequence[bytes]]
+"""The lines of each data file, without their ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedLine:
+    """A job that a line of a file came of; `line` counts from 1."""
+
+    file: str
+    line: int
+    source: Source
+
+
+def write_export(
+    folder: Path, prepared: Prepared, wish: Wish, licences: Licences, about: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Write all files of an export, for their owner alone, and return the datasheet. Raises: ConfigError, OSError."""
+    files: dict[str, list[tuple[Example, Mapping[str, Any]]]] = {
+        TRAIN: [(each, line_of(each, wish.form)) for each in prepared.train],
+        VALIDATION: [(each, line_of(each, wish.form)) for each in prepared.validation],
+        REVIEW: [(each, _reviewed(each, why, wish.form)) for why, each in prepared.review],
+    }
+    lines = {name: [_json(line) for _, line in rows] for name, rows in files.items()}
+    mapped = [
+        MappedLine(name, number, source)
+        for name, rows in files.items()
+        for number, (each, _) in enumerate(rows, start=1)
+        for source in each.sources
+    ]
+    data = _bytes_of(lines, mapped)
+    sheet = sheet_of(prepared, wish, licences, data, about)
+    _write(folder, data, sheet)
+    return sheet
+
+
+def _reviewed(example: Example, why: str, form: DataFormat) -> Mapping[str, Any]:
+    form = form if example.rejected is not None else DataFormat.OPENAI_SFT
+    return {"reason": why, "origin": str(example.origin), **line_of(example, form)}
+
+
+def read_map(folder: Path) -> list[MappedLine]:
+    """Return the lines that the erasure map of an export names. Raises: ConfigError, OSError."""
+    return list(_mapped(folder / MAP))
+
+
+def _mapped(path: Path) -> Iterator[MappedLine]:
+    if not path.is_file():
+        raise ConfigError(str(path.parent), f"must be the folder of an export, with its {MAP}")
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            yield MappedLine(row["file"], row["line"], Source(**row["source"]))
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(f"{path}, line {number}", "must be a line as an export writes it") from None
+
+
+def write_without(
+    folder: Path, output: Path, is_gone: Callable[[Source], bool]
+) -> tuple[Sequence[MappedLine], Mapping[str, Any]]:
+    """Write an export again without the lines of jobs that are gone; return those lines and the new datasheet.
+
+    Raises: ConfigError, OSError.
+    """
+    mapped = read_map(folder)
+    gone = lines_of(mapped, is_gone)
+    dropped = {(each.file, each.line) for each in gone}
+    lines, places = defaultdict[str, list[bytes]](list), dict[tuple[str, int], int]()
+    for name in DATA:
+        for number, line in enumerate((folder / name).read_bytes().split(b"\n")[:-1], start=1):
+            if (name, number) not in dropped:
+                lines[name].append(line)
+                places[name, number] = len(lines[name])
+    left = [each for each in mapped if (each.file, each.line) not in dropped]
+    moved = [MappedLine(each.file, places[each.file, each.line], each.source) for each in left]
+    data = _bytes_of(lines, moved)
+    sheet = _without(json.loads((folder / SHEET).read_bytes()), data, len(dropped))
+    _write(output, data, sheet)
+    return gone, sheet
+
+
+def _without(sheet: dict[str, Any], data: Mapping[str, bytes], erased: int) -> Mapping[str, Any]:
+    """Return the datasheet of what is left; what the steps once counted stays, for it names nobody."""
+    files = {name: described(each) for name, each in data.items()}
+    rows = {name.removesuffix(".jsonl"): files[name]["lines"] for name in DATA}
+    return {**sheet, "rows": rows, "files": files, "erased": sheet.get("erased", 0) + erased}
+
+
+def lines_of(mapped: Sequence[MappedLine], is_gone: Callable[[Source], bool]) -> list[MappedLine]:
+    """Return every mapped line of which a job is gone."""
+    which = {(each.file, each.line) for each in mapped if is_gone(each.source)}
+    return [each for each in mapped if (each.file, each.line) in which]
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that is there and has something in it. Raises: ConfigError."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("--output", f"{folder} must be a new or an empty folder")
+
+
+def _bytes_of(lines: Lines, mapped: Iterable[MappedLine]) -> dict[str, bytes]:
+    rows = [_json({"file": each.file, "line": each.line, "source": asdict(each.source)}) for each in mapped]
+    return {name: b"".join(line + b"\n" for line in found) for name, found in _named(lines, rows)}
+
+
+def _named(lines: Lines, rows: Sequence[bytes]) -> Iterator[tuple[str, Sequence[bytes]]]:
+    yield from ((name, lines.get(name, ())) for name in DATA)
+    yield MAP, rows
+
+
+def _write(folder: Path, data: Mapping[str, bytes], sheet: Mapping[str, Any]) -> None:
+    """Write the files, the datasheet last: a folder without one is no export."""
+    check_new(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=OWNER_ONLY | 0o100)
+    for name, each in data.items():
+        write_secret(folder / name, each)
+    write_secret(folder / PAGE, markdown(sheet).encode())
+    write_secret(folder / SHEET, json.dumps(sheet, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def _json(line: Any) -> bytes:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode()
