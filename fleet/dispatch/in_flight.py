@@ -10,6 +10,7 @@ from fleet.model.caching import Near
 from fleet.model.calibration import Probe
 from fleet.model.delivery import AnyDelivery
 from fleet.model.diet import Diet
+from fleet.model.experiment import Assignment
 from fleet.model.job import Job
 from fleet.model.money import Deposit
 from fleet.model.reason import Reason
@@ -55,6 +56,10 @@ class InFlightJob:
     """When this dispatcher put the job aside to run here, in unix seconds."""
     near: Near | None = None
     """What the semantic cache had nearest when the job came in."""
+    assigned: Assignment | None = None
+    """The arm of an experiment that the job was drawn into."""
+    submitted: Job | None = None
+    """The job as its publisher sent it, where its arm asks something else."""
 
     @property
     def sent(self) -> Work | None:
@@ -72,19 +77,43 @@ class InFlightJob:
         """Return the job of a delivery, new from its publisher or on its way. Raises TypeError if it holds none."""
         match delivery.body:
             case Work() as work:
-                hop, shadow = work.hop + 1, work.shadow
-                intake, near = work.intake, work.near
-                return InFlightJob(delivery, work.job, work.attempts, hop=hop, shadow=shadow, intake=intake, near=near)
+                return InFlightJob(
+                    delivery,
+                    work.job,
+                    work.attempts,
+                    hop=work.hop + 1,
+                    shadow=work.shadow,
+                    intake=work.intake,
+                    near=work.near,
+                    assigned=work.assigned,
+                )
             case Job() as job:
                 return InFlightJob(delivery, job)
             case Malformed():
                 raise TypeError("a malformed message holds no job")
 
     def after(self, attempt: Attempt) -> InFlightJob:
-        known = (self.delivery, self.job, (*self.attempts, attempt), attempt, self.hop)
-        return InFlightJob(*known, shadow=self.shadow, intake=self.intake, near=self.near)
+        return InFlightJob(
+            self.delivery,
+            self.job,
+            (*self.attempts, attempt),
+            attempt,
+            self.hop,
+            shadow=self.shadow,
+            intake=self.intake,
+            near=self.near,
+            assigned=self.assigned,
+            submitted=self.submitted,
+        )
 
     def about_to_run(self, run: Run, now: float) -> InFlightJob:
         # A job from WORK has no `deposit` yet and is not `repeated`. `replace` takes three times as long.
         known = (self.delivery, self.job, self.attempts, self.fresh, self.hop, run.reason, run.probe, self.shadow)
-        return InFlightJob(*known, intake=self.intake, taken_at=self.taken_at or now, near=self.near)
+        return InFlightJob(
+            *known,
+            intake=self.intake,
+            taken_at=self.taken_at or now,
+            near=self.near,
+            assigned=self.assigned,
+            submitted=self.submitted,
+        )

@@ -75,8 +75,9 @@ def _acknowledged(inflight: InFlightJob, outbound: tuple[Outbound, ...]) -> Tran
 
 def handed_over(inflight: InFlightJob, target: str, reason: Reason, now: float) -> Transition:
     """Return the transition of a job that continues in a new message, at this or another target."""
-    intake = _intake(inflight, now)
-    work = Work(inflight.job, target, reason, inflight.hop, inflight.attempts, inflight.shadow, intake, inflight.near)
+    intake, job = _intake(inflight, now), inflight.submitted or inflight.job
+    carried = (inflight.hop, inflight.attempts, inflight.shadow, intake, inflight.near, inflight.assigned)
+    work = Work(job, target, reason, *carried)
     if inflight.fresh is None:
         return _acknowledged(inflight, (work,))
     return _acknowledged(inflight, (_entry(inflight, reason, None, now), work))
@@ -119,7 +120,8 @@ def _entry(inflight: InFlightJob, reason: Reason, status: Status | None, now: fl
     traceparent, person = inflight.delivery.traceparent, job.person
     if shadow is not None:
         return LedgerEntry(shadow.job_id, *told, traceparent=traceparent, person=person)
-    return LedgerEntry(job.id, *told, job.submitted_at, traceparent, _intake(inflight, now), person)
+    known = (job.submitted_at, traceparent, _intake(inflight, now), person)
+    return LedgerEntry(job.id, *told, *known, assigned=inflight.assigned)
 
 
 def _intake(inflight: InFlightJob, now: float) -> Hop | None:

@@ -18,6 +18,7 @@ from fleet.files import OWNER_ONLY, sync
 from fleet.ledger.database import translated
 from fleet.ledger.tables import days, entries, rollups
 from fleet.model.errors import FleetError
+from fleet.receipts.leaves import PUBLIC
 
 PRIVATE = frozenset({"person", "body", "salt", "traceparent"})
 """Columns that never leave the database: an erasure destroys them, and a file that was copied cannot be erased."""
@@ -35,8 +36,8 @@ SCHEMA = pa.schema(
     ]
 )
 
-LATER = frozenset({"avoided_target", "avoided_input_tokens", "avoided_output_tokens"})
-"""Columns that files of older versions lack: null in all their rows."""
+LATER = frozenset(PUBLIC[PUBLIC.index("avoided_target") :])
+"""Columns that files of older versions lack: null in all their rows. A later column goes to the end of `PUBLIC`."""
 
 
 class DamagedArchive(FleetError):

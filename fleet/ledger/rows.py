@@ -72,7 +72,7 @@ def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
     """Return the row of a line whose time is `at`."""
     entry = _fields(line.data)
     job_id, key = _identity(line, entry)
-    attempt = _mapping(entry.get("attempt"))
+    attempt, assigned = _mapping(entry.get("attempt")), _mapping(entry.get("assigned"))
     row: Row = {
         "seq": line.sequence,
         "day": day_of(at),
@@ -90,6 +90,9 @@ def row_of(line: LedgerLine, at: float, salt: bytes) -> Row:
         "target": _text(attempt.get("target") if attempt else entry.get("target"), WORD_CHARS),
         "submitted_at": _number(entry.get("submitted_at")),
         "traceparent": _text(entry.get("traceparent"), TEXT_CHARS),
+        "experiment": _text(assigned.get("experiment"), WORD_CHARS),
+        "arm": _text(assigned.get("arm"), WORD_CHARS),
+        "propensity": _number(assigned.get("propensity")),
         "body": line.data,
         "salt": salt,
     }

@@ -9,6 +9,7 @@ from enum import StrEnum
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Hop
 from fleet.model.caching import Near
 from fleet.model.content import Content
+from fleet.model.experiment import Assignment
 from fleet.model.feedback import Feedback
 from fleet.model.job import Job, JobRef, Lane
 from fleet.model.reason import Reason
@@ -66,7 +67,7 @@ class LedgerEntry:
     answer that job got, on a line without an attempt: it did not run once more, or an earlier answer was the better.
     `task` and `plan` are missing only where the message could not be read. `submitted_at` is when the broker stored the
     job and `intake` how its message was taken in, which a comparison's line leaves out; `traceparent` is the
-    publisher's, and `person` whom the job is about.
+    publisher's, and `person` whom the job is about. `assigned` is the arm of an experiment that the job is in.
     """
 
     job_id: str
@@ -83,6 +84,7 @@ class LedgerEntry:
     intake: Hop | None = None
     person: str | None = None
     target: str | None = None
+    assigned: Assignment | None = None
 
     @property
     def line(self) -> str:
@@ -189,7 +191,7 @@ class Work:
 
     `hop` counts the hand-overs of this job: it makes a repeated hand-over recognisable, and a new one distinct.
     With a `shadow` it ends in a label and a line of accounts, and in no result. `intake` is how the job's own message
-    was taken in, `near` what the semantic cache had nearest then.
+    was taken in, `near` what the semantic cache had nearest then, `assigned` the arm of an experiment it was drawn into.
     """
 
     job: Job
@@ -200,6 +202,7 @@ class Work:
     shadow: Shadow | None = None
     intake: Hop | None = None
     near: Near | None = None
+    assigned: Assignment | None = None
 
     @property
     def ref(self) -> JobRef:

@@ -50,6 +50,9 @@ PUBLIC = (
     "avoided_input_tokens",
     "avoided_output_tokens",
     "cache_write_1h_tokens",
+    "experiment",
+    "arm",
+    "propensity",
 )
 """The columns in a leaf, beside the commitment. A later column goes to the end; where it is null no leaf changes."""
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError, create_mo
 from pydantic_core import to_json
 
 from fleet.model.attempt import Hop
+from fleet.model.experiment import Assignment
 from fleet.model.job import CLOUD_ALLOW, Cloud, Job, Lane
 from fleet.model.result import SHADOW_ID, Malformed, Problem, Shadow, Work
 from queues.wire.attempt import (
@@ -81,13 +82,14 @@ WorkRecord = create_model(
         shadow=Annotated[tuple[str, str, int, float, bool], BeforeValidator(_whole_shadow)] | None,
         intake=CarriedHop | None,
         near=NearRecord | None,
+        assigned=tuple[str, str, float] | None,
     ),
 )
 
 _VALIDATE = WorkRecord.__pydantic_validator__.validate_json
 _OF_JOB = tuple(field.name for field in fields(Job))
 _write_job = writer(Job, WorkRecord, apart=("cloud",))
-_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow", "intake", "near"))
+_write_work = writer(Work, WorkRecord, apart=("job", "attempts", "shadow", "intake", "near", "assigned"))
 
 
 def work_message_id(work: Work) -> str:
@@ -108,6 +110,8 @@ def encode_work(work: Work) -> bytes:
         record["intake"] = carried_hop(work.intake)
     if work.near is not None:
         record["near"] = near_record(work.near)
+    if work.assigned is not None:
+        record["assigned"] = [getattr(work.assigned, field.name) for field in fields(Assignment)]
     return to_json(record, fallback=dict)
 
 
@@ -138,10 +142,12 @@ def _read(body: bytes, subject: str) -> Work | Problem:
     job = Job(**{name: record.pop(name) for name in _OF_JOB})
     del record["schema_"]
     shadow, attempts, intake = record.pop("shadow"), record.pop("attempts"), record.pop("intake")
+    assigned = record.pop("assigned")
     return Work(
         job,
         shadow=None if shadow is None else Shadow(*shadow),
         intake=None if intake is None else Hop(*intake),
+        assigned=None if assigned is None else Assignment(*assigned),
         attempts=tuple(read_carried_attempt(attempt) for attempt in attempts),
         near=read_near(record.pop("near")),
         **record,

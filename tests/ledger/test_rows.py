@@ -15,6 +15,7 @@ from ledger_lines import FAILURE, NOON, attempt, entry, line_of
 from fleet.ledger.rows import AHEAD_SECONDS, MAX_COUNT, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import TEXT_CHARS, WORD_CHARS, entries
 from fleet.model.attempt import Answer, Cached, Hop, Usage
+from fleet.model.experiment import Assignment
 from fleet.model.result import LedgerLine
 from fleet.receipts.leaves import ERASABLE, PUBLIC, commitment_of
 from queues.wire.ledger import decode_ledger
@@ -68,6 +69,13 @@ def test_a_row_says_which_way_its_job_came() -> None:
     found = row(line_of(1, replace(booked, person="person-7")))
     assert (found["provider"], found["batch"], found["person"]) == ("openai", "00112233445566ff", "person-7")
     assert (found["submitted_at"], found["traceparent"]) == (NOON - 3, booked.traceparent)
+
+
+def test_a_row_says_which_arm_of_an_experiment_its_job_is_in() -> None:
+    assigned = replace(entry(), assigned=Assignment("cheaper-first", "candidate", 0.1))
+    found = row(line_of(1, assigned))
+    assert (found["experiment"], found["arm"], found["propensity"]) == ("cheaper-first", "candidate", 0.1)
+    assert row(line_of(1, entry()))["experiment"] is None
 
 
 def test_an_answer_without_a_call_has_the_tokens_it_avoided_and_counts_as_no_attempt() -> None:

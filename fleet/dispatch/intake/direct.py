@@ -86,12 +86,21 @@ class DirectEntry:
             return False
         self._decider.note_run(inflight, run, now)
         source, about = WorkOf(run.target, job.lane), (delivery.deliveries, delivery.stored_at, delivery.traceparent)
-        here = Delivery(job, source, *about, delivery.raw, delivery.token)
+        here = Delivery(inflight.submitted or job, source, *about, delivery.raw, delivery.token)
         self._leases.exchange(delivery, here)
         self._remember(inflight, now)
         intake = Hop(delivery.stored_at, now, delivery.deliveries)
-        known, near = (here, job, (), None, 0, run.reason, run.probe), inflight.near
-        running = InFlightJob(*known, intake=intake, taken_at=now, near=near)
+        running = InFlightJob(
+            here,
+            job,
+            reason=run.reason,
+            probe=run.probe,
+            intake=intake,
+            taken_at=now,
+            near=inflight.near,
+            assigned=inflight.assigned,
+            submitted=inflight.submitted,
+        )
         self._buffers[run.target].put(job.lane, running, now, deadline_at(job, self._rules))
         return True
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from fleet.model import calibration as model
 from fleet.model.attempt import Answer, Attempt, EngineTimes, Failure, Features, Headroom, Hop, Judged, Usage
 from fleet.model.caching import CacheCalibration, Near
+from fleet.model.experiment import Assignment
 from fleet.model.feedback import Feedback
 from fleet.model.job import Cloud, Job
 from fleet.model.result import DeadLetter, LedgerEntry, Malformed, Problem, Result, Start, Work
@@ -43,7 +44,7 @@ from queues.wire.cache_promise import CachePromiseRecord
 from queues.wire.dead_letter import DeadLetterRecord, decode_dead, encode_dead
 from queues.wire.feedback import FeedbackRecord
 from queues.wire.job import JobRecord, decode_job, encode_submission
-from queues.wire.ledger import LedgerEntryRecord, decode_ledger, encode_ledger
+from queues.wire.ledger import AssignedRecord, LedgerEntryRecord, decode_ledger, encode_ledger
 from queues.wire.near import NearRecord
 from queues.wire.result import ClaimRecord, ProblemRecord, Receipt, ResultRecord, decode_result, encode_result
 from queues.wire.start import StartRecord
@@ -73,6 +74,7 @@ LISTS: list[tuple[type, type[BaseModel], set[str]]] = [
     (Result, ResultRecord, {"answer"}),
     (Answer, ResultRecord, {"features", "headroom", "engine"}),
     (LedgerEntry, LedgerEntryRecord, set()),
+    (Assignment, AssignedRecord, set()),
     (DeadLetter, DeadLetterRecord, set()),
     (Feedback, FeedbackRecord, {"at"}),
     (Start, StartRecord, set()),
