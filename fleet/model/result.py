@@ -191,7 +191,7 @@ class Work:
 
     `hop` counts the hand-overs of this job: it makes a repeated hand-over recognisable, and a new one distinct.
     With a `shadow` it ends in a label and a line of accounts, and in no result. `intake` is how the job's own message
-    was taken in, `near` what the semantic cache had nearest then, `assigned` the arm of an experiment it was drawn into.
+    was taken in, `near` what the semantic cache had nearest then, `assigned` the arm of an experiment it is in.
     """
 
     job: Job

@@ -10,7 +10,7 @@ from fleet.ports.caching import CachePromises, CachePromiseStore, NearestQuestio
 from fleet.ports.dispatching import Backend, Capacities, Clock, ColdStartBook, LoadBook, Recorder, SpendBook, Tracer
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
-from fleet.ports.stores import CacheStore, CalibrationStore, Disowned, KeyStore, ResponseStore
+from fleet.ports.stores import CacheStore, CalibrationStore, Disowned, ExperimentStore, KeyStore, ResponseStore
 
 __all__ = [
     "AllBatches",
@@ -27,6 +27,7 @@ __all__ = [
     "DeadLetters",
     "Disowned",
     "EventOutbox",
+    "ExperimentStore",
     "FileStore",
     "JobDesk",
     "JobQueue",

@@ -8,6 +8,9 @@ from typing import Protocol
 from fleet.model.api_key import ApiKey
 from fleet.model.cache_entry import CacheEntry, CacheKey
 from fleet.model.calibration import Calibration, CalibrationKey
+from fleet.model.experiment import Experiment
+from fleet.model.feedback import Feedback
+from fleet.model.result import LedgerEntry
 
 
 class ResponseStore(Protocol):
@@ -66,6 +69,33 @@ class CalibrationStore(Protocol):
 
     async def watch(self, on_change: Callable[[Mapping[CalibrationKey, Calibration]], None]) -> None:
         """Pass all calibrations in force to `on_change`, now and after each change, until cancelled, outages or not."""
+
+    async def close(self) -> None: ...
+
+
+class ExperimentStore(Protocol):
+    """The experiments, and what jobs say of their arms. `QueueUnavailable` comes if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[str, Experiment]:
+        """Return every experiment by its name; those that cannot be read are left out and logged."""
+
+    async def change(self, change: Callable[[Mapping[str, Experiment]], Experiment]) -> Experiment:
+        """Store and return what `change` makes of those there are; it is called again if another change came first."""
+
+    async def watch(self, on_change: Callable[[Mapping[str, Experiment] | None], None]) -> None:
+        """Pass all experiments to `on_change`, now and at once after each change, until cancelled, outages or not.
+
+        None: nobody knows any more what is in force.
+        """
+
+    def lines(self, since: float) -> AsyncIterator[tuple[Sequence[LedgerEntry], int]]:
+        """Yield the lines of accounts of jobs in experiments, from those stored at `since` on, and then what comes.
+
+        With them comes how many older messages are still to be read.
+        """
+
+    def verdicts(self, since: float) -> AsyncIterator[tuple[Sequence[Feedback], int]]:
+        """Yield what was said of answers, in the same way."""
 
     async def close(self) -> None: ...
 

@@ -81,6 +81,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "calibrations_not_read": "Calibrations were not read; those in force stay, and reading is tried again.",
     "drift_not_watched": "An answer was not counted for drift, because of a bug.",
     "withdrawal_not_stored": "A withdrawal was not stored; it holds here, and others notice the drift themselves.",
+    # experiments
+    "experiment_left_out": "A stored experiment cannot be used here and is left out: its jobs go on as control.",
+    "experiments_not_read": "Experiments were not read; those in force stay, and reading is tried again.",
     # cancellations
     "cancelled_jobs_not_answered": "Cancelled jobs were not answered, because the broker does not answer; tried again.",
     "cancelled_too_late": "A job had its result when it was cancelled.",
@@ -328,6 +331,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "encoder_missing": "Install the extra `cache`, or see FLEET_ENCODER_PATH: [how](../how-to/caching.md).",
     "questions_compared_too_slowly": "Give dispatchers more of a core; none of their jobs is lost.",
     "calibration_withdrawn": "Collect labels: [FleetPromiseWithdrawn](../how-to/alerts.md#fleetpromisewithdrawn).",
+    # experiments
+    "experiment_left_out": "Stop it, and start one that these dispatchers can use: `fleet rollout stop`.",
     # cancellations
     "cancellations_without_jobs": "Find out which client cancels jobs that it has not submitted.",
     # dispatchers

@@ -59,6 +59,7 @@ class Tally:
     def __init__(self) -> None:
         self.evidence: dict[str, Evidence] = {}
         self._open: OrderedDict[JobKey, _Lines] = OrderedDict()
+        self._early: OrderedDict[JobKey, int] = OrderedDict()
         self._ended: OrderedDict[JobKey, tuple[str, str]] = OrderedDict()
 
     def begin(self, experiment: Experiment) -> None:
@@ -86,12 +87,21 @@ class Tally:
         _make_room(self._ended, MOST_ENDED)
         seconds = max(0.0, entry.at - (entry.submitted_at or entry.at))
         evidence.observe(lines.observed(assigned.arm, seconds, _answered_by(entry)))
+        for _ in range(self._early.pop(key, 0)):
+            evidence.disliked(assigned.arm)
         return evidence
 
     def verdict(self, feedback: Feedback) -> Evidence | None:
-        """Take in what was said of an answer; return the evidence it adds to."""
-        found = self._ended.get((feedback.tenant, feedback.job_id))
-        if found is None or feedback.verdict is not Verdict.BAD or found[0] not in self.evidence:
+        """Take in what was said of an answer; return the evidence it adds to.
+
+        A verdict may be read before the last line of its job, as they come from streams of their own.
+        """
+        if feedback.verdict is not Verdict.BAD:
+            return None
+        key = (feedback.tenant, feedback.job_id)
+        if (found := self._ended.get(key)) is None:
+            self._early[key] = self._early.get(key, 0) + 1
+            _make_room(self._early, MOST_OPEN)
             return None
         evidence = self.evidence[found[0]]
         evidence.disliked(found[1])

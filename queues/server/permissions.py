@@ -23,6 +23,7 @@ from queues.wire.subjects import (
     CONTENT,
     DEAD,
     EVENTS,
+    EXPERIMENTS,
     FEEDBACK,
     FILES,
     JOBS,
@@ -146,7 +147,20 @@ def tenant_user(tenant: str) -> User:
 
 def _dispatcher() -> User:
     queues = [right for stream in (JOBS, WORK) for right in _pulls(stream)]
-    streams = (WORK, RESULTS, LEDGER, DEAD, CALIBRATIONS, SPEND, LOAD, STARTS, LARGE_RESULTS, CONTENT, CACHE)
+    streams = (
+        WORK,
+        RESULTS,
+        LEDGER,
+        DEAD,
+        CALIBRATIONS,
+        SPEND,
+        LOAD,
+        STARTS,
+        LARGE_RESULTS,
+        CONTENT,
+        CACHE,
+        EXPERIMENTS,
+    )
     written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
     looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
@@ -165,9 +179,12 @@ def _dispatcher() -> User:
 
 
 def _learns() -> Iterator[str]:
-    """Yield the rights to follow what may be answered again, and what users say of answers."""
-    yield from _reads(CACHE)
-    yield from _reads(FEEDBACK)
+    """Yield the rights to follow what may be answered again, what users say of answers, and what arms of roll-outs do.
+
+    The accounts are read by the dispatcher that watches roll-outs: any may be that one.
+    """
+    for stream in (CACHE, FEEDBACK, EXPERIMENTS, LEDGER):
+        yield from _reads(stream)
 
 
 def _ledger() -> User:

@@ -35,6 +35,7 @@ KEYS = "KV_keys"
 """The stream under the key-value bucket `keys`."""
 
 CACHE = "KV_cache"
+EXPERIMENTS = "KV_experiments"
 """The stream under the key-value bucket `cache`."""
 
 FILES = "FILES"
@@ -75,6 +76,7 @@ _LANES = frozenset(lane.value for lane in Lane)
 
 MSG_TTL = "Nats-TTL"
 MSG_ID = "Nats-Msg-Id"
+EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 EXPECTED_LAST_SUBJECT_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
 ROLLUP = "Nats-Rollup"
 TRACEPARENT = "traceparent"
@@ -164,6 +166,10 @@ def cache_subject(tenant: str, key: str) -> str:
     return f"$KV.cache.{tenant}.{key}"
 
 
+def experiment_subject(name: str) -> str:
+    return f"$KV.experiments.{name}"
+
+
 def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
@@ -220,6 +226,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     RESPONSES: (response_subject("*", "*"),),
     WEBHOOKS: (endpoint_subject("*", "*"),),
     CACHE: (cache_subject("*", "*"),),
+    EXPERIMENTS: (experiment_subject(">"),),
 }
 """The subjects that each stream stores."""
 

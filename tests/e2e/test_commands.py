@@ -41,6 +41,7 @@ def test_status_shows_every_model_running(fleet):
         "KV_responses",
         "KV_webhooks",
         "KV_cache",
+        "KV_experiments",
     }
 
 

@@ -16,6 +16,7 @@ from fleet.ports import (
     Cancels,
     DeadLetters,
     EventOutbox,
+    ExperimentStore,
     FileStore,
     JobDesk,
     JobQueue,
@@ -33,6 +34,7 @@ from queues.jetstream.stores.cache import JetStreamCache, MemoryCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
 from queues.jetstream.stores.dead import JetStreamDeadLetters, MemoryDeadLetters
+from queues.jetstream.stores.experiments import JetStreamExperiments, MemoryExperiments
 from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
 from queues.jetstream.stores.keys import JetStreamKeys, MemoryKeys
 from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
@@ -62,6 +64,7 @@ STREAMS = (
     "FILES",
     "KV_batches",
     "KV_cache",
+    "KV_experiments",
     "KV_responses",
     "KV_webhooks",
 )
@@ -87,6 +90,9 @@ class Rig(Protocol):
 
     def cache(self) -> CacheStore:
         """Return, at each call, another holder of the same cache."""
+
+    def experiments(self) -> ExperimentStore:
+        """Return, at each call, another holder of the same experiments."""
 
     def keys(self) -> KeyStore:
         """Return, at each call, another holder of the same keys."""
@@ -147,6 +153,7 @@ class MemoryRig(_OnShelf):
         self._keys = MemoryKeys()
         self._cache = MemoryCache()
         self._cache_promises = MemoryCachePromises()
+        self._experiments = MemoryExperiments(self.broker)
         self._endpoints = MemoryEndpoints()
         self._events = MemoryEvents(lease_seconds=ack_wait_seconds)
 
@@ -167,6 +174,9 @@ class MemoryRig(_OnShelf):
 
     def cache(self) -> MemoryCache:
         return self._cache
+
+    def experiments(self) -> MemoryExperiments:
+        return self._experiments
 
     def keys(self) -> MemoryKeys:
         return self._keys
@@ -221,6 +231,9 @@ class JetStreamRig(_OnShelf):
 
     def cache(self) -> JetStreamCache:
         return JetStreamCache(self.connection, poll_seconds=0.05)
+
+    def experiments(self) -> JetStreamExperiments:
+        return JetStreamExperiments(self.connection, poll_seconds=0.05)
 
     def keys(self) -> JetStreamKeys:
         return JetStreamKeys(self.connection, poll_seconds=0.02)

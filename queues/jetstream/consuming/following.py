@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 from nats.errors import Error as NatsError
@@ -30,10 +31,12 @@ async def follow(
     subject: str,
     policy: DeliverPolicy = DeliverPolicy.ALL,
     poll_seconds: float = POLL_SECONDS,
+    since: float | None = None,
 ) -> AsyncIterator[tuple[list[Arrival], int]]:
     """Yield messages on `subject` and how many of those stored at first are still to come; some may have gone.
 
-    An empty list comes when there was none for a while. Raises: QueueUnavailable if the reader is gone.
+    With the policy BY_START_TIME they begin with those stored at `since` (unix seconds). An empty list comes when there
+    was none for a while. Raises: QueueUnavailable if the reader is gone.
     """
     js = connection.nats.jetstream()
     config = ConsumerConfig(
@@ -41,6 +44,7 @@ async def follow(
         name=f"follower-{secrets.token_hex(8)}",
         ack_policy=AckPolicy.NONE,
         deliver_policy=policy,
+        opt_start_time=None if since is None else datetime.fromtimestamp(since, UTC),
         filter_subject=subject,
         inactive_threshold=FORGOTTEN_AFTER_SECONDS,
         mem_storage=True,

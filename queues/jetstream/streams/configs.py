@@ -18,6 +18,7 @@ from queues.wire.subjects import (
     CONTENT,
     DEAD,
     EVENTS,
+    EXPERIMENTS,
     FEEDBACK,
     FILES,
     JOBS,
@@ -172,6 +173,7 @@ def _buckets(spec: TopologySpec) -> list[StreamConfig]:
         _stream(spec, RESPONSES, max_age=RESPONSE_MAX_AGE_SECONDS, **_LATEST_VALUE, **_RECORD),
         # Full, it lets the oldest go. An entry says itself how long it is kept.
         _stream(spec, CACHE, max_age=CACHE_MAX_AGE_SECONDS, **_CACHE, **_RECORD),
+        _stream(spec, EXPERIMENTS, **_LATEST_VALUE, **_RECORD),
         # An endpoint that is deleted leaves nothing behind.
         _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
     ]

@@ -25,6 +25,7 @@ from queues.wire.subjects import (
     CONTENT,
     DEAD,
     EVENTS,
+    EXPERIMENTS,
     FEEDBACK,
     FILES,
     JOBS,
@@ -55,7 +56,8 @@ PERCENT: Mapping[str, int] = {
     STARTS: 4,
     DEAD: 3,
     FEEDBACK: 3,
-    CALIBRATIONS: 2,
+    CALIBRATIONS: 1,
+    EXPERIMENTS: 1,
     CANCELS: 2,
     CONTENT: 1,
     BATCHES: 1,
@@ -80,6 +82,7 @@ FLOORS: Mapping[str, int] = {
     BATCHES: 128 * 1024,
     RESPONSES: 64 * 1024,
     CACHE: 128 * 1024,
+    EXPERIMENTS: 128 * 1024,
     WEBHOOKS: 64 * 1024,
 }
 """Minimum bytes for a few values, however small the server is."""

@@ -105,6 +105,14 @@ def test_a_bad_verdict_counts_for_the_arm_of_its_job():
     assert (feedback.controls, feedback.control) == (2, 0.5)
 
 
+def test_a_verdict_that_is_read_before_its_job_has_ended_counts_once_it_has():
+    counting = told()
+    assert counting.verdict(Feedback("job-1", "acme", Verdict.BAD, 14.0, id="f-1")) is None
+    counting.line(line(attempt("small"), Status.SUCCEEDED))
+    [feedback] = [each for each in counting.evidence["trial"].guardrails("candidate") if each.name == "feedback"]
+    assert (feedback.candidates, feedback.candidate) == (2, 0.5)
+
+
 def test_what_is_remembered_is_bounded(monkeypatch, seen):
     monkeypatch.setattr(tally, "MOST_OPEN", 3)
     monkeypatch.setattr(tally, "MOST_ENDED", 2)
