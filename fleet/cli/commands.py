@@ -18,6 +18,7 @@ from fleet.cli.books.report import report_app
 from fleet.cli.bulk.commands import bulk_app
 from fleet.cli.connection import settings_for
 from fleet.cli.data.commands import data_app
+from fleet.cli.lab.adapters import adapters_app
 from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
 from fleet.cli.lab.router import router
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 batches_app = typer.Typer(help="The process that runs batches.", no_args_is_help=True)
 topology_app = typer.Typer(help="The streams on NATS.", no_args_is_help=True)
+app.add_typer(adapters_app, name="adapters")
 app.add_typer(bulk_app, name="bulk")
 app.add_typer(batches_app, name="batches")
 app.add_typer(topology_app, name="topology")

@@ -9,6 +9,7 @@ from fleet.model.errors import FleetError
 
 _LEARN = frozenset({"numpy", "scipy", "sklearn", "matplotlib"})
 _CACHE = frozenset({"onnxruntime", "tokenizers"})
+_TRAIN = frozenset({"torch", "transformers", "peft", "accelerate"})
 _LEDGER = frozenset({"sqlalchemy", "alembic", "psycopg", "cryptography", "pyarrow", "jinja2"})
 _BULK = frozenset({"pyarrow", "jinja2"})
 _CONSOLE = _LEDGER | {"starlette", "markupsafe", "uvicorn"}
@@ -26,6 +27,11 @@ def needs_learn(command: str) -> AbstractContextManager[None]:
 def needs_cache(command: str) -> AbstractContextManager[None]:
     """See `needs_learn`; for commands that encode texts."""
     return _needs(command, "cache", _CACHE)
+
+
+def needs_train(command: str) -> AbstractContextManager[None]:
+    """See `needs_learn`; for commands that train adapters."""
+    return _needs(command, "train", _TRAIN)
 
 
 def needs_ledger(command: str) -> AbstractContextManager[None]:

@@ -1,0 +1,167 @@
+"""Adapters on disk, in the layout of peft: `adapter_config.json` and `adapter_model.safetensors`.
+
+What vLLM refuses when it loads an adapter is refused here, by name, before anybody routes a job to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from deployments.adapters.base import Base
+from fleet.model.errors import ConfigError
+
+CONFIG: Final = "adapter_config.json"
+TENSORS: Final = "adapter_model.safetensors"
+CARD: Final = "fleet.json"
+"""What the fleet adds: base, data and recipe of an adapter that it trained."""
+
+RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""
+
+MOST_BYTES: Final = 512 * 1024**2
+"""Maximum size of an adapter's file: one of rank 64 for an 8B in 32 bits has about 670 MB, in 16 half of it."""
+
+DTYPES: Final = {"F32": 4, "F16": 2, "BF16": 2}
+"""The types of numbers an adapter may have, and their bytes."""
+
+_MOST_HEADER = 16 * 1024**2
+_NAME = re.compile(
+    r"base_model\.model\.model\.layers\.(?P<layer>\d+)\.(?:self_attn|mlp)\.(?P<module>\w+)\.lora_(?P<side>[AB])\.weight"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """The type and shape of a tensor, as the file's header says."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter in a folder. `digest` is the SHA-256 over its configuration and tensors; `card` is the fleet's own."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    digest: str
+    card: Mapping[str, Any] | None
+
+    @property
+    def rank(self) -> int:
+        rank = self.config.get("r")
+        return rank if isinstance(rank, int) else 0
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter. Raises: ConfigError naming the file and the rule; OSError if a file cannot be read."""
+    for name in (CONFIG, TENSORS):
+        if not (folder / name).is_file():
+            raise ConfigError(str(folder), f"must hold {CONFIG} and {TENSORS}, the layout of peft; {name} is missing")
+    size = (folder / TENSORS).stat().st_size
+    if size > MOST_BYTES:
+        raise ConfigError(str(folder / TENSORS), f"has {size:,} bytes; an adapter has at most {MOST_BYTES:,}")
+    config = _object(folder / CONFIG)
+    card = _object(folder / CARD) if (folder / CARD).is_file() else None
+    return Adapter(folder, config, _header(folder / TENSORS), _digest(folder), card)
+
+
+def check_adapter(adapter: Adapter, base: Base) -> None:
+    """Check that the engine of this base can serve the adapter.
+
+    Raises: ConfigError naming the first thing that is wrong.
+    """
+    for field, rule in violations(adapter, base):
+        raise ConfigError(f"{adapter.folder.name}: {field}", rule)
+
+
+def violations(adapter: Adapter, base: Base) -> Iterator[tuple[str, str]]:
+    """Yield everything that is wrong with an adapter for this base: the field, and the rule it breaks."""
+    config = adapter.config
+    if config.get("peft_type") != "LORA":
+        yield "peft_type", f"must be LORA, not {config.get('peft_type')!r}"
+    if adapter.rank not in RANKS:
+        yield (
+            "r",
+            f"must be one of {', '.join(map(str, RANKS))}, for which the engine has kernels; not {config.get('r')!r}",
+        )
+    for name in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern"):
+        if config.get(name):
+            yield name, f"must be empty or false: the engine serves plain LoRA; not {config[name]!r}"
+    if config.get("bias", "none") != "none":
+        yield "bias", f"must be none, not {config['bias']!r}"
+    strange = sorted(_named(config.get("target_modules")) - set(base.shapes))
+    if strange:
+        yield "target_modules", f"must be some of {', '.join(base.shapes)}; {', '.join(strange)} is not"
+    if adapter.card is not None and adapter.card.get("base_digest") != base.digest:
+        yield "base_digest", f"is of another model than {base.target}: an adapter fits the base it was trained on alone"
+    yield from _of_tensors(adapter, base)
+
+
+def _named(modules: Any) -> set[str]:
+    return set(modules) if isinstance(modules, list) else {str(modules)}
+
+
+def _of_tensors(adapter: Adapter, base: Base) -> Iterator[tuple[str, str]]:
+    if not adapter.tensors:
+        yield TENSORS, "must hold tensors, and holds none"
+    for name, tensor in adapter.tensors.items():
+        found = _NAME.fullmatch(name)
+        if found is None or found["module"] not in base.shapes:
+            yield name, "is no LoRA weight of a module that the engine adapts"
+        elif int(found["layer"]) >= base.layers:
+            yield name, f"is of a layer that {base.target} does not have: it has {base.layers}"
+        elif tensor.dtype not in DTYPES:
+            yield name, f"must be one of {', '.join(DTYPES)}, not {tensor.dtype}"
+        else:
+            inner, outer = base.shapes[found["module"]]
+            wanted = (adapter.rank, inner) if found["side"] == "A" else (outer, adapter.rank)
+            if tensor.shape != wanted:
+                yield name, f"must have the shape {wanted} for {base.target}, not {tensor.shape}"
+
+
+def _object(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(str(path), f"must be JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ConfigError(str(path), "must be a JSON object")
+    return found
+
+
+def _header(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors that the file's header names, whose bytes have to be there."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= _MOST_HEADER:
+            raise ConfigError(str(path), "must be a safetensors file: its header has no sensible length")
+        try:
+            header = json.loads(file.read(length))
+            found = {
+                name: (Tensor(row["dtype"], tuple(row["shape"])), row["data_offsets"][1])
+                for name, row in header.items()
+                if name != "__metadata__"
+            }
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise ConfigError(str(path), "must be a safetensors file: its header cannot be read") from None
+    end = max((end for _, end in found.values()), default=0)
+    if path.stat().st_size != 8 + length + end:
+        raise ConfigError(str(path), "is cut off: it has other bytes than its header says")
+    return {name: tensor for name, (tensor, _) in found.items()}
+
+
+def _digest(folder: Path) -> str:
+    """Return the digest of what an engine reads; the card says where it came from, not what it is."""
+    whole = hashlib.sha256()
+    for name in (CONFIG, TENSORS):
+        with (folder / name).open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
