@@ -81,9 +81,8 @@ def key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
     """Return the key of the job's request, 64 hex digits; None for a job that the cache is not for.
 
     It is the SHA-256 of two values in canonical JSON (RFC 8785): what goes for the job (tenant, task, limits, and the
-    models that may answer it under these rules), and the fields of its request. A request with something personal in
-    it has none: its answer is not kept, so nobody should wait for it. The key is made once for each job. `rungs` are
-    the job's, for who knows them already.
+    models that may answer it under these rules), and the fields of its request. It is made once for each job. `rungs`
+    are the job's, for who knows them already.
     """
     which = id(job)
     known = _keys.get(which)
@@ -99,8 +98,6 @@ def key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
 def _key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
     request = {name: value for name, value in job.request.items() if value is not None and name not in IGNORED}
     if not ASKED.issuperset(request) or not _is_repeatable(job, rules):
-        return None
-    if is_personal(_texts(request.get("messages")), rules.complexity.personal_words):
         return None
     try:
         return _digest(job, request, rules, rungs)
@@ -172,11 +169,19 @@ def _is_repeatable(job: Job, rules: Rules) -> bool:
     return job.request.get("temperature") == 0 or rules.tasks[job.task].cache is CacheMode.ANY
 
 
+def asks_something_personal(job: Job, rules: Rules) -> bool:
+    """Return whether something personal is in the job's messages: it is answered for itself alone.
+
+    Searching takes longer than making the key, so this is asked last.
+    """
+    return is_personal(_texts(job.request.get("messages")), rules.complexity.personal_words)
+
+
 def known_answer(job: Job, rungs: Ladder, entries: Entries, now: float, rules: Rules) -> Reply | None:
     """Return the answer given before to the same request, while it is kept."""
     key = key_of(job, rules, rungs) if entries else None
     entry = None if key is None else entries.get((job.tenant, key))
-    if entry is None or not is_kept(entry, now, rules):
+    if entry is None or not is_kept(entry, now, rules) or asks_something_personal(job, rules):
         return None
     return Reply(EXACT, answer_in(entry), Reason.CACHED, whose(entry))
 
@@ -196,8 +201,12 @@ def whose(entry: CacheEntry) -> Cached:
 
 
 def waits_for_another(job: Job, now: float, rules: Rules) -> bool:
-    """Return whether a job still has the time to wait for the answer to the same request: half of what it came with."""
-    return now - job.submitted_at < PATIENCE * (deadline_at(job, rules) - job.submitted_at)
+    """Return whether a job waits for the answer to the same request: for half of the time that it came with.
+
+    An answer to something personal is not kept, so nobody waits for it.
+    """
+    has_time = now - job.submitted_at < PATIENCE * (deadline_at(job, rules) - job.submitted_at)
+    return has_time and not asks_something_personal(job, rules)
 
 
 def entry_of(
@@ -211,8 +220,7 @@ def entry_of(
 ) -> CacheEntry | None:
     """Return the entry that the end of a job with this key leaves in the cache, or None.
 
-    The request has a key, so nothing personal is in it; here the answer is searched. By `question`, if it has one, the
-    semantic cache finds it.
+    There must be nothing personal in question and answer. By `question`, if it has one, the semantic cache finds it.
     """
     if action.status is not Status.SUCCEEDED:
         return None
@@ -221,7 +229,9 @@ def entry_of(
     if not isinstance(answer, Answer) or kept.cached is not None or answer.finish_reason not in ("stop", "tool_calls"):
         return None
     said = _texts(answer.message)
-    if sum(map(len, said)) > LARGEST_CHARACTERS or is_personal(said, rules.complexity.personal_words):
+    if sum(map(len, said)) > LARGEST_CHARACTERS:
+        return None
+    if is_personal(_texts(job.request.get("messages")) + said, rules.complexity.personal_words):
         return None
     return CacheEntry(
         job.tenant,

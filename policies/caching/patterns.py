@@ -104,8 +104,9 @@ def written_for(tenant: str, task: str, message: str, rules: PatternRules) -> st
     return _answer_in(_lists(tenant, task, rules), message)
 
 
-def _lists(tenant: str, task: str, rules: PatternRules) -> list[PatternList]:
-    return [each for name in rules.of(tenant) if task in (each := rules.lists[name]).tasks]
+def _lists(tenant: str, task: str, rules: PatternRules) -> Sequence[PatternList]:
+    names = rules.of(tenant)
+    return [each for name in names if task in (each := rules.lists[name]).tasks] if names else ()
 
 
 def _answer_in(lists: Sequence[PatternList], message: str) -> str | None:
@@ -174,8 +175,12 @@ def normal_form(text: str) -> str:
 
     Signs and symbols go, emoji among them; letters, digits and the marks upon letters stay.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = text.lower() if text.isascii() else _folded(text)
     return " ".join(folded.translate(_WORDS).split())
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 _JOINERS: Final = frozenset("'\u2019\u2018\u200d\ufe0e\ufe0f")

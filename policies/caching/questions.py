@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.model.caching import Question, SemanticMode
 from fleet.model.job import Job
-from policies.caching.exact import key_of, scope_of
+from policies.caching.exact import asks_something_personal, key_of, scope_of
 from policies.rules.rules import Rules
 
 LONGEST_CHARACTERS = 1000
@@ -21,6 +21,8 @@ def question_in(job: Job, rules: Rules) -> Question | None:
     messages = job.request["messages"]
     text = question_of(messages)
     if text is None or len(text) > LONGEST_CHARACTERS or key_of(job, rules) is None:
+        return None
+    if asks_something_personal(job, rules):
         return None
     beside = [{**message, "content": None} if message["role"] == "user" else message for message in messages]
     return Question(job.tenant, scope_of(job, beside, rules), text)

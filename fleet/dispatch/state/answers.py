@@ -9,7 +9,6 @@ never come again cost the broker next to nothing. Another dispatcher that is ask
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -72,7 +71,7 @@ class Answers:
         self._similar = similar
         self._tell_disowned = disowned
         self._entries: dict[CacheKey, CacheEntry] = {}
-        self._of: dict[str, OrderedDict[str, None]] = {}
+        self._of: dict[str, dict[str, None]] = {}
         self._untold: dict[CacheKey, None] = {}
         self._asked_again: dict[CacheKey, None] = {}
         self._to_drop: list[CacheKey] = []
@@ -219,12 +218,13 @@ class Answers:
     def _add(self, entry: CacheEntry) -> None:
         if self._similar is not None:
             self._similar.keep(entry)
-        of_tenant = self._of.setdefault(entry.tenant, OrderedDict())
+        key = entry.tenant, entry.key
+        of_tenant = self._of.setdefault(entry.tenant, {})
         of_tenant.pop(entry.key, None)
         of_tenant[entry.key] = None
-        self._entries[entry.tenant, entry.key] = entry
-        self._unkept.pop((entry.tenant, entry.key), None)
-        self.land((entry.tenant, entry.key))
+        self._entries[key] = entry
+        self._unkept.pop(key, None)
+        self.land(key)
         if len(of_tenant) > self._rules.cache.entries:
             self._remove((entry.tenant, next(iter(of_tenant))))
         if len(self._entries) > MOST_ENTRIES:

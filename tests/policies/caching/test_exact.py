@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from fleet.model.action import Finish, Reply, Run
 from fleet.model.attempt import Answer, Usage
 from fleet.model.cache_entry import CacheEntry
+from fleet.model.caching import SemanticMode
 from fleet.model.job import Cloud, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from policies.caching.exact import LARGEST_CHARACTERS, entry_of, key_of, waits_for_another
 from policies.caching.personal import is_personal
+from policies.caching.questions import question_in
 from policies.plan import next_action
-from policies.rules.caching import CacheRules
+from policies.rules.caching import CacheRules, SemanticRules
 from policies.rules.sections import CacheMode
 
 NOW = 1_002.0
@@ -184,11 +186,30 @@ def test_an_answer_that_was_not_trusted_is_not_kept(caching, answered_job, statu
         "token ghp_0123456789abcdef",
     ],
 )
-def test_a_personal_prompt_has_no_key_and_a_personal_answer_is_not_kept(caching, job, answered, said):
-    assert key_of(job("classify.intent", said, request=COLD), caching) is None
+def test_what_is_personal_is_not_kept_whether_prompt_or_answer(caching, job, answered, said):
     plain, attempt = job("classify.intent", request=COLD), answered(1, "llama-8b", 0.97)
     told = replace(attempt, outcome=Answer({"role": "assistant", "content": said}, "stop", Usage(), "m"))
+    assert entry(plain, (attempt,), caching) is not None
     assert entry(plain, (told,), caching) is None
+    assert entry(job("classify.intent", said, request=COLD), (attempt,), caching) is None
+
+
+def test_a_personal_prompt_waits_for_no_other_and_gets_no_answer_that_is_there_all_the_same(
+    caching, job, answered_job, view
+):
+    plain, attempts = answered_job
+    asked = job("classify.intent", "What about my salary?", request=COLD, deadline_at=1_010.0)
+    there = replace(entry(plain, attempts, caching), key=key_of(asked, caching))
+    assert isinstance(next_action(asked, (), kept(there, view), NOW, caching), Run)
+    assert waits_for_another(replace(plain, deadline_at=1_010.0), NOW, caching)
+    assert not waits_for_another(asked, NOW, caching)
+
+
+def test_something_personal_is_no_question_of_the_semantic_cache(caching, job):
+    semantic = SemanticRules(tasks={"classify.intent": SemanticMode.SHADOW})
+    rules = replace(caching, cache=replace(caching.cache, semantic=semantic))
+    assert question_in(job("classify.intent", request=COLD), rules) is not None
+    assert question_in(job("classify.intent", "What about my salary?", request=COLD), rules) is None
 
 
 @pytest.mark.parametrize(
