@@ -124,7 +124,7 @@ def _added(row: Row) -> list[float]:
 
 
 def _columns_of(attempt: Mapping[str, Any]) -> Row:
-    usage, judged, cached = (_mapping(attempt.get(name)) for name in ("usage", "judged", "cached"))
+    usage, judged, cached, diet = (_mapping(attempt.get(name)) for name in ("usage", "judged", "cached", "diet"))
     avoided = _mapping(cached.get("usage") or attempt.get("avoided"))
     cost = _number((_number(attempt.get("cost_usd")) or 0.0) * NANO)
     return {
@@ -146,6 +146,17 @@ def _columns_of(attempt: Mapping[str, Any]) -> Row:
         "batch": _text(_mapping(attempt.get("hop")).get("batch"), WORD_CHARS),
         "avoided_target": _text(cached.get("target"), WORD_CHARS),
         **{f"avoided_{name}": _count(avoided.get(name)) for name in ("input_tokens", "output_tokens")},
+        **_columns_of_diet(diet),
+    }
+
+
+def _columns_of_diet(diet: Mapping[str, Any]) -> Row:
+    tokens = [_count(diet.get(f"{what}_tokens")) or 0 for what in ("message", "tool")]
+    is_spare, agreed = diet.get("shadow") is True, diet.get("agreed")
+    return {
+        "left_out_tokens": sum(tokens) if diet and not is_spare else None,
+        "spare_tokens": sum(tokens) if is_spare else None,
+        "diet_agreed": agreed if isinstance(agreed, bool) else None,
     }
 
 

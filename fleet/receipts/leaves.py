@@ -53,6 +53,9 @@ PUBLIC = (
     "experiment",
     "arm",
     "propensity",
+    "left_out_tokens",
+    "spare_tokens",
+    "diet_agreed",
 )
 """The columns in a leaf, beside the commitment. A later column goes to the end; where it is null no leaf changes."""
 

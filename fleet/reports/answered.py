@@ -26,6 +26,7 @@ Row = Mapping[str, Any]
 COLUMNS = (
     *("tenant", "job_id", "task", "plan", "status", "reason", "attempt", "target", "provider", "failure", "probe"),
     *("cost_nano_usd", *TOKENS, "avoided_target", "avoided_input_tokens", "avoided_output_tokens"),
+    "left_out_tokens",
 )
 """The columns of the ledger that are read."""
 
@@ -75,7 +76,8 @@ class AnsweredJobs:
     `untold` ones these are not known. `calls` are the tokens of all calls that
     the fleet paid for, `cost` the money, by target. Part of the money went into `comparisons`, second `looks` and calls
     that `failed`. `own_key` jobs are those of that plan, `unanswered` ones ended without an answer, and the answer of
-    `unseen` ones is on a day that was not read.
+    `unseen` ones is on a day that was not read. `left_out` are the tokens that paid calls left out of their requests,
+    by target, and `restored` is the money for those of them that were made again with all tools.
     """
 
     jobs: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
@@ -85,10 +87,12 @@ class AnsweredJobs:
     calls: defaultdict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))
     kept: Counter[str] = field(default_factory=Counter)
     cost: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     providers: dict[str, str | None] = field(default_factory=dict)
     comparisons: NanoUsd = 0
     looks: NanoUsd = 0
     failed: NanoUsd = 0
+    restored: NanoUsd = 0
     own_key: int = 0
     unanswered: int = 0
     unseen: int = 0
@@ -120,7 +124,15 @@ class AnsweredJobs:
         self.comparisons += _cost(lines.filter(compared))
         self.looks += _cost(own.filter(pc.is_valid(own["probe"])))
         self.failed += _cost(own.filter(pc.is_valid(own["failure"])))
+        self._add_diets(own)
         self._add_jobs(own)
+
+    def _add_diets(self, own: pa.Table) -> None:
+        paid = own.filter(pc.and_(pc.is_valid(own["left_out_tokens"]), pc.greater(own["cost_nano_usd"], 0)))
+        for row in paid.group_by("target").aggregate([("left_out_tokens", "sum")]).to_pylist():
+            self.left_out[row["target"]] += row["left_out_tokens_sum"]
+        again = pc.fill_null(pc.equal(paid["reason"], str(Reason.TOOLS_RESTORED)), False)
+        self.restored += _cost(paid.filter(again))
 
     def _add_jobs(self, own: pa.Table) -> None:
         ended = own.filter(pc.is_in(own["status"], _ANSWERED))

@@ -56,10 +56,7 @@ class Mechanism:
 
 AT_FULL_PRICE = "every input token at its full price"
 
-NOT_BUILT = (
-    ("trimming", "Trimmed threads and tools"),
-    ("batch_files", "Providers' batch files"),
-)
+NOT_BUILT = (("batch_files", "Providers' batch files"),)
 
 
 def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...]:
@@ -75,6 +72,7 @@ def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...
         _second_looks,
         _router,
         _comparisons,
+        _trimming,
     )
     caches = _caches_by_provider(answered, pricing)
     return (*(each(answered, pricing) for each in found), *caches, *absent)
@@ -197,6 +195,17 @@ def _comparisons(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     cost = -answered.comparisons
     without = "no comparisons with stronger targets, and so no figure of quality"
     return Mechanism("comparisons", "Shadow comparisons", Basis.EXACT, cost, cost, without)
+
+
+def _trimming(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    name, title = "trimming", "Trimmed threads and tools"
+    if not answered.left_out and all(task.diet.is_off for task in pricing.rules.tasks.values()):
+        return Mechanism(name, title, Basis.ABSENT, 0, 0, "switched off in the rules")
+    known = [(pricing.catalogue.get(target), tokens) for target, tokens in answered.left_out.items()]
+    whole = sum(pricing.of(Usage(tokens, 0), target) for target, tokens in known if target is not None)
+    saved = whole - answered.restored
+    without = "old turns and unused tools are sent, at the price of input there, and no call is made again for tools"
+    return Mechanism(name, title, Basis.ESTIMATE, saved, saved, without)
 
 
 def _estimated(name: str, title: str, saved: NanoUsd, without: str, jobs: int) -> Mechanism:

@@ -51,6 +51,11 @@ def pooled(shares: Iterable[Share]) -> Share | None:
     return Share(n, float(n), share, *wilson(share, n))
 
 
+def share_of(yes: int, n: int) -> Share | None:
+    """Return the share of `n` answers that all count the same; None of none."""
+    return Share(n, float(n), yes / n, *wilson(yes / n, n)) if n else None
+
+
 def wilson(share: float, n: float) -> tuple[float, float]:
     """Return the 95 % interval of a share of `n` (Wilson 1927): it holds for few answers, and near 0 and 1."""
     centre = share + Z * Z / (2 * n)

@@ -59,7 +59,7 @@ def diet_of(
     job that was answered with something left out, and goes on, is sent whole from then on, as far as it fits.
     """
     of_task = rules_for(job, rules)
-    if of_task.threads is DietMode.OFF and of_task.tools is DietMode.OFF:
+    if of_task.is_off:
         return None
     was_answered = any(_is_answered_on_diet(each) for each in attempts)
     thread = _Thread(job.request, target, sent, now, rules)

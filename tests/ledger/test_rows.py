@@ -15,6 +15,7 @@ from ledger_lines import FAILURE, NOON, attempt, entry, line_of
 from fleet.ledger.rows import AHEAD_SECONDS, MAX_COUNT, day_of, row_of, sums_of, time_of
 from fleet.ledger.tables import TEXT_CHARS, WORD_CHARS, entries
 from fleet.model.attempt import Answer, Cached, Hop, Usage
+from fleet.model.diet import Diet
 from fleet.model.experiment import Assignment
 from fleet.model.result import LedgerLine
 from fleet.receipts.leaves import ERASABLE, PUBLIC, commitment_of
@@ -86,6 +87,20 @@ def test_an_answer_without_a_call_has_the_tokens_it_avoided_and_counts_as_no_att
     avoided = [tuple(each[f"avoided_{name}"] for name in ("target", "input_tokens", "output_tokens")) for each in rows]
     assert avoided == [("llama-70b", 40, 7), (None, 3, 9)]
     assert [(each["attempts"], each["jobs"], each["input_tokens"]) for each in sums_of(rows)] == [(0, 1, 0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("diet", "columns"),
+    [
+        (Diet(((2, 8),), 300, (1,), 50), (350, None, None)),
+        (Diet(((2, 8),), 300, shadow=True), (None, 300, None)),
+        (Diet(tools=(1,), tool_tokens=50, shadow=True, agreed=False), (None, 50, False)),
+        (None, (None, None, None)),
+    ],
+)
+def test_a_row_says_what_its_call_left_out(diet: Diet | None, columns: tuple[object, ...]) -> None:
+    found = row(line_of(1, entry(tried=replace(attempt(), diet=diet))))
+    assert tuple(found[name] for name in ("left_out_tokens", "spare_tokens", "diet_agreed")) == columns
 
 
 def test_a_failure_has_its_kind_and_no_tokens() -> None:

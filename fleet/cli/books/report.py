@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleet.cli.books.cost import AsCsv, OneTenant, Since, Until, refuse_both
+from fleet.cli.books.diet import diet
 from fleet.cli.books.ledger import LedgerUrl
 from fleet.cli.books.week import week
 from fleet.cli.connection import opened, settings_for
@@ -45,6 +46,7 @@ class ReportRequest:
 
 
 report_app.command()(week)
+report_app.command()(diet)
 
 
 @report_app.command()

@@ -69,7 +69,7 @@ class Diets:
         job, attempts, of_task = inflight.job, inflight.attempts, rules_for(inflight.job, self._rules)
         if inflight.shadow is not None:
             return diet_of_comparison(inflight.shadow, attempts)
-        if of_task.threads is DietMode.OFF and of_task.tools is DietMode.OFF:
+        if of_task.is_off:
             return None
         if inflight.probe is not None:  # it looks at an answer to what was sent
             asked = next(each for each in reversed(attempts) if each.probe is None)
