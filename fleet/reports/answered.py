@@ -16,7 +16,7 @@ from fleet.model.job import Plan
 from fleet.model.money import NanoUsd
 from fleet.model.reason import Reason
 from fleet.model.result import Status
-from fleet.model.target import PATTERN, WITHOUT_CALL
+from fleet.model.target import PATTERN, SEMANTIC, WITHOUT_CALL
 
 JobKey = tuple[str, str]
 """A tenant and a job id."""
@@ -72,16 +72,17 @@ class AnsweredJobs:
 
     `jobs` are those that a model answered and the fleet pays for, by kind; those `kept` were delivered as confident, by
     target, and those `looked` after a second look that found the answer good. `cached` ones got an answer that was
-    given before, `written` ones one that is written down, both with the tokens that a model would have taken; of
-    `untold` ones these are not known. `calls` are the tokens of all calls that
-    the fleet paid for, `cost` the money, by target. Part of the money went into `comparisons`, second `looks` and calls
-    that `failed`. `own_key` jobs are those of that plan, `unanswered` ones ended without an answer, and the answer of
-    `unseen` ones is on a day that was not read. `left_out` are the tokens that paid calls left out of their requests,
-    by target, and `restored` is the money for those of them that were made again with all tools.
+    given before, `similar` ones that of a question that sounds alike, `written` ones one that is written down, all with
+    the tokens that a model would have taken; of `untold` ones these are not known. `calls` are the tokens of all calls
+    that the fleet paid for, `cost` the money, by target. Part of the money went into `comparisons`, second `looks` and
+    calls that `failed`. `own_key` jobs are those of that plan, `unanswered` ones ended without an answer, and the
+    answer of `unseen` ones is on a day that was not read. `left_out` are the tokens that paid calls left out of their
+    requests, by target, and `restored` is the money for those of them that were made again with all tools.
     """
 
     jobs: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     cached: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
+    similar: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     written: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     looked: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     calls: defaultdict[str, Usage] = field(default_factory=lambda: defaultdict(Usage))
@@ -102,7 +103,7 @@ class AnsweredJobs:
     def everyone(self) -> Mapping[PricedKind, AnsweredBatch]:
         """The answered jobs with and without a call, whose tokens are known: those that another way has to answer."""
         found: defaultdict[PricedKind, AnsweredBatch] = defaultdict(AnsweredBatch)
-        for jobs in (self.jobs, self.cached, self.written):
+        for jobs in (self.jobs, self.cached, self.similar, self.written):
             for kind, batch in jobs.items():
                 found[kind] += batch
         return found
@@ -159,7 +160,8 @@ class AnsweredJobs:
             if row["target"] == PATTERN:
                 self.written[_kind(row)] += batch
             else:
-                self.cached[_kind(row | {"target": row["avoided_target"] or ""})] += batch
+                given = self.similar if row["target"] == SEMANTIC else self.cached
+                given[_kind(row | {"target": row["avoided_target"] or ""})] += batch
 
     def _add_batch(self, answer: Row, reason: str | None, batch: AnsweredBatch) -> None:
         self.jobs[_kind(answer)] += batch

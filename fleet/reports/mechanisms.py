@@ -65,6 +65,7 @@ def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...
     found = (
         _patterns,
         _exact_cache,
+        _semantic_cache,
         _confidence,
         _own_models,
         _provider_caches,
@@ -93,6 +94,14 @@ def _exact_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     saved = sum(_asked_again(kind, batch, pricing) for kind, batch in answered.cached.items())
     without = "the target that gave the answer gives it again, with as many tokens"
     return _estimated("exact_cache", "Exact cache", saved, without, count_of(answered.cached))
+
+
+def _semantic_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    if not answered.similar and not pricing.rules.cache.semantic.is_used:
+        return Mechanism("semantic_cache", "Semantic cache", Basis.ABSENT, 0, 0, "switched off in the rules", 0)
+    saved = sum(_asked_again(kind, batch, pricing) for kind, batch in answered.similar.items())
+    without = "the target that gave the answer answers the question, with as many tokens"
+    return _estimated("semantic_cache", "Semantic cache", saved, without, count_of(answered.similar))
 
 
 def _asked_again(kind: PricedKind, batch: AnsweredBatch, pricing: Pricing) -> NanoUsd:

@@ -222,7 +222,7 @@ def test_a_cheaper_equal_at_another_provider_saved_the_difference_to_its_origina
     assert saved(report_of(accounts, with_equal), "service_tiers") == (Basis.EXACT, half, half)
 
 
-@pytest.mark.parametrize("name", ["pattern_answers", "exact_cache", "trimming", "batch_files"])
+@pytest.mark.parametrize("name", ["pattern_answers", "exact_cache", "semantic_cache", "trimming", "batch_files"])
 def test_what_is_not_there_or_switched_off_saved_nothing_and_is_said_to_be_absent(
     week: Accounts, rules: Rules, name: str
 ) -> None:
@@ -278,6 +278,15 @@ def test_the_cache_of_a_target_that_is_gone_saved_a_call_of_the_first_one(accoun
     accounts.book(0, SIMPLE.lines(1, again("gone", Usage(1000, 100)), reason=Reason.CACHED))
     first = nano("small", 1000, 100)
     assert saved(report_of(accounts, rules), "exact_cache") == (Basis.ESTIMATE, first, first)
+
+
+def test_answers_to_questions_that_sound_alike_are_a_mechanism_of_their_own(accounts: Accounts, rules: Rules) -> None:
+    similar = replace(again("small", Usage(1000, 100)), target="semantic", reason=Reason.SIMILAR)
+    accounts.book(0, SIMPLE.lines(1, similar, reason=Reason.SIMILAR))
+    report, cost = report_of(accounts, rules), nano("small", 1000, 100)
+    assert saved(report, "semantic_cache") == (Basis.ESTIMATE, cost, cost)
+    assert saved(report, "exact_cache") == (Basis.ABSENT, 0, 0)
+    assert report.jobs == 1
 
 
 def test_an_answer_without_a_call_whose_tokens_nobody_told_is_in_no_figure(accounts: Accounts, rules: Rules) -> None:
