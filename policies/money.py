@@ -137,7 +137,9 @@ def most_usual_cost(request: ChatRequest, needs: Needs, target: Target, rules: R
 def _output_tokens(request: ChatRequest, needs: Needs, target: Target, rules: Rules) -> int:
     """Return the output limit of a call whose job has money enough."""
     # Half of the context that is left: the input is only estimated, and a provider refuses a request that cannot fit.
-    room = max(1, (target.context_tokens - needs.input_tokens) // 2)
+    left = target.context_tokens - needs.input_tokens
+    # A thread that fits only once it is trimmed is trimmed so far that the usual answer has room.
+    room = max(1, left // 2) if left > 0 else rules.estimates.output_tokens
     output_tokens = needs.output_tokens or min(rules.money.max_output_tokens, room)
     return output_tokens + min(room_for(request, target), max(0, room - output_tokens))
 

@@ -279,3 +279,6 @@ def test_a_request_without_a_limit_gets_one_that_fits_the_context(rules, job) ->
 
     assert needs.input_tokens + found.output_tokens < 512
     assert money.quote(request, needs, None, rules.catalogue.targets["gpt-4o"], rules).output_tokens == 4096
+    long = job(text="word " * 4000).request  # it may be a thread that is trimmed
+    usual = rules.estimates.output_tokens
+    assert money.quote(long, needs_of(long, rules.estimates), None, small, rules).output_tokens == usual
