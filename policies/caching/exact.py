@@ -27,6 +27,7 @@ from policies.caching.personal import is_personal
 from policies.features.needs import needs_of
 from policies.resilience.deadline import deadline_at
 from policies.routing.tiers import ladder
+from policies.rules.diet import DietRules
 from policies.rules.ladders import Ladder
 from policies.rules.rules import Rules
 from policies.rules.sections import CacheMode
@@ -131,6 +132,7 @@ def _terms(job: Job, rules: Rules, rungs: Ladder | None) -> bytes:
         job.metadata.get("critical"),
         which,
         rules.arm,
+        _diet(job, rules),
     )
     known = _said.get(terms)
     if known is None:
@@ -152,7 +154,14 @@ def _named(job: Job, rungs: Ladder, rules: Rules) -> tuple[Any, ...]:
         job.metadata.get("critical"),
         [(target.name, target.model) for target in rungs],
         *(() if rules.arm is None else (rules.arm,)),
+        *(() if (diet := _diet(job, rules)) is None else (str(diet),)),
     )
+
+
+def _diet(job: Job, rules: Rules) -> DietRules | None:
+    """Return what calls of the task leave out of their requests, if they leave out anything."""
+    diet = rules.tasks[job.task].diet
+    return diet if diet.is_on else None
 
 
 def _is_for(job: Job, rules: Rules) -> bool:

@@ -36,6 +36,10 @@ class DietRules:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     @property
+    def is_on(self) -> bool:
+        return self.threads is DietMode.ON or self.tools is DietMode.ON
+
+    @property
     def is_off(self) -> bool:
         return self.threads is DietMode.OFF and self.tools is DietMode.OFF
 

@@ -21,6 +21,7 @@ from policies.caching.personal import is_personal
 from policies.caching.questions import question_in
 from policies.plan import next_action
 from policies.rules.caching import CacheRules, SemanticRules
+from policies.rules.diet import DietMode, DietRules
 from policies.rules.sections import CacheMode
 
 NOW = 1_002.0
@@ -65,6 +66,13 @@ def test_whatever_can_change_the_answer_makes_another_request(caching, job, chan
     plain = key_of(job("classify.intent", request=COLD), caching)
     other = key_of(job(**{"task": "classify.intent", "request": COLD, **change}), caching)
     assert other is not None and other != plain
+
+
+@pytest.mark.parametrize(("mode", "is_same"), [(DietMode.ON, False), (DietMode.SHADOW, True)])
+def test_a_diet_that_is_on_makes_another_request(caching, job, mode, is_same):
+    task = replace(caching.tasks["chat"], diet=DietRules(threads=mode))
+    dieted = replace(caching, tasks={**caching.tasks, "chat": task})
+    assert (key_of(job("chat"), dieted) == key_of(job("chat"), caching)) is is_same
 
 
 def test_another_model_on_the_ladder_makes_another_request(caching, job):
