@@ -53,12 +53,14 @@ class Chooser:
         of_answer = {each.source: each for each in said if each.target in (None, given.target)}
         user, grader = of_answer.get(Witness.USER), of_answer.get(Witness.JUDGE)
         outdone = self._outdone.pop(_asked(content), None)
-        if user is not None:
-            return self._by_user(content, given, user)
-        if grader is not None and not is_good(grader):
+        if user is not None and not is_good(user):
+            return self._complained(content, given, user)
+        if user is None and grader is not None and not is_good(grader):
             return Unusable.BAD
         if outdone is not None and outdone[1].target != given.target:
             return _better(content, given, *outdone)
+        if user is not None:
+            return _good(content, given)
         found = _escalated(content, given) or _compared(content, given)
         if found is not None:
             return found
@@ -66,9 +68,7 @@ class Chooser:
             return Unusable.NOBODY
         return _good(content, given) if self._trust_graders else Unusable.GRADED
 
-    def _by_user(self, content: Content, given: GivenAnswer, user: Feedback) -> Example | Unusable:
-        if is_good(user):
-            return _good(content, given)
+    def _complained(self, content: Content, given: GivenAnswer, user: Feedback) -> Example | Unusable:
         match user.verdict:
             case Verdict.BETTER:
                 self._outdone[_asked(content)] = content, given

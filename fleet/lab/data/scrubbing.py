@@ -17,20 +17,21 @@ from fleet.lab.data.examples import Example
 
 SECRET: Final = "SECRET"  # noqa: S105  (the name of a placeholder)
 
+# What may be long begins where nothing like it stands before: else a long word would be read again from each letter.
 _SECRETS: Final = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # a JSON Web Token
+    re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # a JSON Web Token
     re.compile(r"(?<=://)[^\s/:@]+:[^\s/@]+(?=@)"),  # name and password in an address
     re.compile(r"(?i)(?<=bearer )[\w.~+/=-]{8,}"),
     re.compile(
         r"(?i)\b(?:password|passwd|pwd|api[_-]?key|secret|access[_-]?token)\b[\"']?\s*[:=]\s*[\"']?([^\s\"',;}]{4,})"
     ),
-    re.compile(r"\b(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{32,}\b"),  # a key or digest
+    re.compile(r"(?<![\w-])(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{32,}"),  # a key or digest
 )
 
 _SHAPES: Final = (
     (SECRET, re.compile(r"\b(?:[sp]k|ghp|xox[a-z]|AKIA)[-_A-Za-z0-9]{12,}")),
-    ("EMAIL", re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")),
+    ("EMAIL", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")),
     ("ACCOUNT", re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3}(?!\w))?")),
     ("ADDRESS", re.compile(r"(?<!\w)[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){3,7}(?!\w)")),
     ("ADDRESS", re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)")),  # a sentence may end behind it

@@ -21,6 +21,8 @@ PLACES = 128
 GRAM_WORDS = 8
 """Words in a row that are taken for a quotation, as evaluations of language models have it."""
 
+AT_A_TIME = 4096
+
 Signatures = npt.NDArray[np.uint32]
 
 _WORD = re.compile(r"\w+")
@@ -44,8 +46,15 @@ def signatures(texts: Sequence[str]) -> Signatures:
     found = np.empty((len(texts), PLACES), dtype=np.uint32)
     for row, text in enumerate(texts):
         hashes = np.array(sorted(_hashes(words_of(text), SHINGLE_WORDS)), dtype=np.uint64)
-        found[row] = ((hashes[:, None] * _FACTORS + _ADDENDS) >> np.uint64(32)).min(axis=0)
+        found[row] = _least(hashes)
     return found
+
+
+def _least(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return the least of each hash, some thousand shingles at a time: a text may be a book."""
+    parts = (hashes[first : first + AT_A_TIME, None] for first in range(0, len(hashes), AT_A_TIME))
+    found = [((part * _FACTORS + _ADDENDS) >> np.uint64(32)).min(axis=0) for part in parts]
+    return np.asarray(np.min(found, axis=0), dtype=np.uint64)
 
 
 def resemblance(one: npt.NDArray[np.uint32], others: Signatures) -> npt.NDArray[np.float64]:

@@ -139,16 +139,25 @@ def test_a_grader_counts_as_a_user_for_whoever_says_so() -> None:
     assert example.origin is Origin.GOOD
 
 
-def test_the_better_answer_that_was_asked_for_is_preferred_over_the_first_and_both_jobs_are_its_sources() -> None:
+@pytest.mark.parametrize("opinions", [[], [said(2, GOOD)]])
+def test_the_better_answer_that_was_asked_for_is_preferred_over_the_first_and_both_jobs_are_its_sources(
+    opinions: list[Feedback],
+) -> None:
     first = content(1)
     again = content(2, given(LARGE), text="Both: safety", request=first.request)
-    choosing = chooser([said(1, BETTER)])
+    choosing = chooser([said(1, BETTER), *opinions])
     assert choosing.choose(first) is Unusable.NO_BETTER
     example = choosing.choose(again)
     assert isinstance(example, Example)
     assert (example.origin, example.answer["content"]) == (Origin.BETTER, "Both: safety")
     assert (example.rejected, example.said_good) == (first.message, False)
     assert [each.job_id for each in example.sources] == [again.job_id, first.job_id]
+
+
+def test_a_better_answer_that_was_called_bad_is_none() -> None:
+    choosing = chooser([said(1, BETTER), said(2, BAD)])
+    choosing.choose(content(1))
+    assert choosing.choose(content(2, given(LARGE), request=content(1).request)) is Unusable.BAD
 
 
 def test_a_job_that_calibrations_learn_from_is_none_and_what_it_asked_is_kept_to_compare() -> None:

@@ -80,3 +80,10 @@ PIECES = st.sampled_from([*(value for value, _ in VALUES), "and", "day 77", "\n"
 def test_nothing_of_a_personal_shape_is_left(text: str) -> None:
     found, _ = scrubbed(example(1, f"say {text}"))
     assert not is_personal(found.texts, frozenset())
+
+
+@pytest.mark.parametrize("piece", ["a", "a-", "eyJ-", "a.", "1 ", "aB3", "://", "A1", "password:", "f:"])
+def test_a_text_of_any_kind_and_length_is_read_once(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    found, _ = scrubbed(example(1, text))
+    assert found.messages[1]["content"]
