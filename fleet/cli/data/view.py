@@ -75,10 +75,11 @@ def _unusable(tasks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def export_view(sheet: Mapping[str, Any], folder: str) -> Iterator[RenderableType]:
     """Yield the steps of an export with their counts, and where it lies."""
+    from fleet.lab.data.datasheet import told_of
+
     table = table_of("step", "given", "left", "dropped")
     for step in sheet["steps"]:
-        dropped = "; ".join(f"{count:,} {why}" for why, count in Counter(step["dropped"]).most_common())
-        table.add_row(step["name"], f"{step['given']:,}", f"{step['left']:,}", dropped or step["note"])
+        table.add_row(step["name"], f"{step['given']:,}", f"{step['left']:,}", told_of(step))
     rows = sheet["rows"]
     yield from (table, "")
     yield (

@@ -102,6 +102,10 @@ def markdown(sheet: Mapping[str, Any]) -> str:
 
 
 def _step(step: Mapping[str, Any]) -> str:
+    return f"| {step['name']} | {step['given']:,} | {step['left']:,} | {told_of(step)} |"
+
+
+def told_of(step: Mapping[str, Any]) -> str:
+    """Return in words what a step of a sheet dropped, the most frequent reason first, and what else it did."""
     dropped = "; ".join(f"{count:,} {reason}" for reason, count in Counter(step["dropped"]).most_common())
-    told = ". ".join(part for part in (dropped, step["note"]) if part)
-    return f"| {step['name']} | {step['given']:,} | {step['left']:,} | {told} |"
+    return ". ".join(part for part in (dropped, step["note"]) if part)
