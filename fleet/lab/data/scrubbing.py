@@ -17,7 +17,8 @@ from fleet.lab.data.examples import Example
 
 SECRET: Final = "SECRET"  # noqa: S105  (the name of a placeholder)
 
-# What may be long begins where nothing like it stands before: else a long word would be read again from each letter.
+# What may be long begins where nothing like it stands before, or has an end: else a long word would be read again from
+# each of its letters.
 _SECRETS: Final = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # a JSON Web Token
@@ -31,7 +32,7 @@ _SECRETS: Final = (
 
 _SHAPES: Final = (
     (SECRET, re.compile(r"\b(?:[sp]k|ghp|xox[a-z]|AKIA)[-_A-Za-z0-9]{12,}")),
-    ("EMAIL", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")),
+    ("EMAIL", re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+")),
     ("ACCOUNT", re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3}(?!\w))?")),
     ("ADDRESS", re.compile(r"(?<!\w)[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{0,4}){3,7}(?!\w)")),
     ("ADDRESS", re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)")),  # a sentence may end behind it
