@@ -3,7 +3,8 @@
 The calls go through the fleet's backends and the vendors' SDKs to three providers on loopback, each with a cache of
 prompts that finds what was written and forgets it, the usage fields of the one it is named after, and an invoice in
 exact decimals: with tools and without, for four tenants, some at once, at usual, flex and batch prices; one in fifty
-is refused. A batch's rows are the same bodies and replies without HTTP. `difference_nano_usd` is that of the accounts,
+is refused. A batch's rows are the same bodies and replies without HTTP, and no reply is streamed: the fleet asks for
+whole answers. `difference_nano_usd` is that of the accounts,
 `ledger_difference_nano_usd` that of the ledger's rows, from the invoice with each call rounded to a nano-dollar;
 `difference_usd` is that from the exact sum. `over_plain` is the invoice over the price of the same tokens without any
 cache.

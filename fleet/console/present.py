@@ -235,7 +235,9 @@ def _marks(attempt: Attempt) -> str:
 
 def _tokens(answer: Answer) -> str:
     usage = answer.usage
-    cached = f" ({usage.cached_input_tokens:,} cached)" if usage.cached_input_tokens else ""
+    read = f"{usage.cached_input_tokens:,} cached" if usage.cached_input_tokens else ""
+    written = f"{usage.cache_write_tokens:,} written to the cache" if usage.cache_write_tokens else ""
+    cached = f" ({', '.join(filter(None, (read, written)))})" if read or written else ""
     thought = f" ({usage.reasoning_tokens:,} reasoning)" if usage.reasoning_tokens else ""
     return f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out{thought}"
 

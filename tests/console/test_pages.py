@@ -164,7 +164,11 @@ def test_a_jobs_path_shows_confidence_against_threshold_price_and_reason(opened:
     assert [each.split()[0] for each in tries] == ["llama-8b", "mixtral-8x7b", "gpt-4o"]
     assert "0.412 < 0.742" in tries[0] and "$0.000012" in tries[0] and "eu-central-1" in tries[0]
     assert "low confidence : the answer before was not trusted" in tries[1]
-    assert "0.951" in tries[2] and "$0.0021" in tries[2] and "412 in (128 cached), 57 out" in tries[2]
+    assert (
+        "0.951" in tries[2]
+        and "$0.0021" in tries[2]
+        and "412 in (128 cached, 256 written to the cache), 57 out" in tries[2]
+    )
     assert "succeeded" in text(html) and "$0.0022" in text(html)
 
 

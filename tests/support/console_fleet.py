@@ -280,7 +280,7 @@ def _attempt(number: int, target: str, reason: Reason, confidence: float | None,
     judged = None if threshold is None else Judged(threshold, OutputKind.SHORT, "2026-11-28T0214-7c1e")
     cloud = target in ("gpt-4o", "claude-sonnet")
     engine = None if cloud else EngineTimes(start + 0.02, 0.21, 0.08, 0.13, 0.58)
-    answer = Answer({}, "stop", Usage(412, 57, 128), f"{target}-2026", engine=engine)
+    answer = Answer({}, "stop", Usage(412, 57, 128, 256), f"{target}-2026", engine=engine)
     hop = Hop(start - 0.31, start - 0.04, 1, "9f2c07a1d3e8b654", 6)
     return Attempt(
         number, target, reason, start, start + 0.84, answer, confidence, 0.00214 if cloud else 0.0000117, judged,
