@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from patience import eventually
+from patience import PATIENCE_SECONDS, eventually
 
 from fleet.dispatch.semantic.lookups import SemanticCache
 from fleet.embedding.encoder import unit
@@ -43,7 +43,7 @@ class WordEncoder:
         self.texts: list[str] = []
 
     def encode(self, texts):
-        self.gate.wait(30)
+        self.gate.wait(PATIENCE_SECONDS)
         self.texts += texts
         vectors = np.zeros((len(texts), 64))
         for row, text in enumerate(texts):
@@ -58,7 +58,8 @@ def encoder() -> WordEncoder:
 
 
 @pytest.fixture
-def similar(bench, encoder):
+def similar(bench, encoder, monkeypatch):
+    monkeypatch.setattr("fleet.dispatch.semantic.lookups.PATIENCE_SECONDS", PATIENCE_SECONDS)  # no outcome by speed
     questions = EmbeddedQuestions(encoder, "words", bound=100)
     bench.similar = SemanticCache(questions, MemoryCachePromises())
     in_mode(bench, SemanticMode.GUARANTEE)

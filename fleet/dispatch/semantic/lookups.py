@@ -7,6 +7,7 @@ to answer it: a question that cannot be compared in time is asked of a model.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ MOST_KNOWN = 4096
 
 PATIENCE_SECONDS = 0.5
 """Time in which questions are to be compared; then all that wait go on without."""
+
+QUIET_SECONDS = 60.0
+"""Interval between log lines about an encoder that is too slow."""
 
 ASKED_AT_ONCE = 32
 LEARNED_AT_ONCE = 16
@@ -65,7 +69,7 @@ class LookUps:
         self._changes: deque[tuple[bool, CachedQuestion]] = deque()
         self._kept: dict[tuple[str, str], dict[str, CachedQuestion]] = {}
         self._asking, self._learning = asyncio.Event(), asyncio.Event()
-        self._is_late = False
+        self._quiet_until = -math.inf
         self.landings = 0
         """How many times questions have been compared that jobs may wait for."""
 
@@ -159,17 +163,21 @@ class LookUps:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 found = await questions.nearest([question for _, question in asked], CANDIDATES)
-            self._is_late = False
             for (key, question), neighbours in zip(asked, found, strict=True):
                 self._note(key, question, neighbours, questions.encoder)
         except TimeoutError:
             asked += self._asked
             self._asked.clear()
-            if not self._is_late:
-                log.warning("questions_compared_too_slowly", jobs=len(asked), seconds=PATIENCE_SECONDS)
-            self._is_late = True
+            self._complain(len(asked))
         finally:
             self._land([key for key, _ in asked])
+
+    def _complain(self, jobs: int) -> None:
+        """Say that jobs go on without, at most once a minute: a busy core is late again and again."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            log.warning("questions_compared_too_slowly", jobs=jobs, seconds=PATIENCE_SECONDS)
 
     def _note(self, key: JobKey, question: Question, neighbours: Sequence[Neighbour], encoder: str) -> None:
         if neighbours:
