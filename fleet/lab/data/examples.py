@@ -123,11 +123,16 @@ def prompt_of(messages: Sequence[Message]) -> str:
 
 def texts_of(message: Message) -> list[str]:
     """Return the texts of a message: its content, and the arguments of its calls."""
+    calls = message.get("tool_calls") or ()
+    said = [(call.get("function") or {}).get("arguments") for call in calls if isinstance(call, Mapping)]
+    return texts_in(message) + [text for text in said if isinstance(text, str)]
+
+
+def texts_in(message: Message) -> list[str]:
+    """Return the parts of a message's content that are text."""
     content = message.get("content")
     parts = content if isinstance(content, list) else [{"text": content}]
     texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    calls = message.get("tool_calls") or ()
-    texts += [(call.get("function") or {}).get("arguments") for call in calls if isinstance(call, Mapping)]
     return [text for text in texts if isinstance(text, str)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from fleet.lab.data.examples import Example, Message
+from fleet.lab.data.examples import Example, Message, texts_in
 
 Line = dict[str, Any]
 
@@ -37,7 +37,7 @@ def line_of(example: Example, form: DataFormat) -> Line:
     asked, answer = [_plain(each) for each in example.messages], _plain(example.answer)
     match form:
         case DataFormat.OPENAI_SFT:
-            return {"messages": [*asked, answer], **_tools(example)}
+            return {"messages": [*map(_not_learnt, asked), answer], **_tools(example)}
         case DataFormat.OPENAI_DPO:
             rejected = [_plain(example.rejected or {})]
             return {
@@ -51,8 +51,14 @@ def line_of(example: Example, form: DataFormat) -> Line:
 
 
 def _plain(message: Message) -> Line:
-    """Return the fields that the formats know; a model may have said more."""
-    return {key: value for key, value in message.items() if key in _KEYS and (value is not None or key == "content")}
+    """Return the fields that the formats know, a model may have said more, and parts of text as one text."""
+    known = {key: value for key, value in message.items() if key in _KEYS and (value is not None or key == "content")}
+    return {**known, "content": "\n".join(texts_in(message))} if isinstance(message.get("content"), list) else known
+
+
+def _not_learnt(message: Line) -> Line:
+    """Return a message of what was asked. A turn of the assistant in it is read and not learnt: nobody judged it."""
+    return {**message, "weight": 0} if message.get("role") == "assistant" else message
 
 
 def _tools(example: Example) -> Line:

@@ -35,8 +35,24 @@ def test_an_example_in_each_format() -> None:
 def test_tools_come_along() -> None:
     asked = example(1, messages=(USER, CALLING, FOUND), tools=(TOOL,), parallel_tool_calls=False)
     line = line_of(asked, SFT)
-    assert line == {"messages": [USER, CALLING, FOUND, ANSWER], "tools": [TOOL], "parallel_tool_calls": False}
+    assert line == {
+        "messages": [USER, CALLING | {"weight": 0}, FOUND, ANSWER],
+        "tools": [TOOL],
+        "parallel_tool_calls": False,
+    }
     assert violation(line, SFT) is None
+
+
+def test_only_the_answer_that_was_judged_is_learnt_of_a_chat() -> None:
+    line = line_of(example(1, messages=(USER, ANSWER, USER)), SFT)
+    assert line == {"messages": [USER, ANSWER | {"weight": 0}, USER, ANSWER]}
+    assert violation(line, SFT) is None
+
+
+def test_parts_of_text_are_one_text() -> None:
+    parts = [{"type": "text", "text": "Which"}, {"type": "text", "text": "one?"}]
+    line = line_of(example(1, messages=({"role": "user", "content": parts},)), SFT)
+    assert line["messages"][0] == {"role": "user", "content": "Which\none?"}
 
 
 BROKEN: list[tuple[list[Any], str]] = [
