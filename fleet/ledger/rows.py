@@ -145,6 +145,7 @@ def _columns_of(attempt: Mapping[str, Any]) -> Row:
         **{name: _count(usage.get(name, 0 if usage else None)) for name in TOKENS},
         "batch": _text(_mapping(attempt.get("hop")).get("batch"), WORD_CHARS),
         "avoided_target": _text(cached.get("target"), WORD_CHARS),
+        "avoided_at": _number(cached.get("answered_at")),
         **{f"avoided_{name}": _count(avoided.get(name)) for name in ("input_tokens", "output_tokens")},
         **_columns_of_diet(diet),
     }

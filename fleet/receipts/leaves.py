@@ -56,6 +56,7 @@ PUBLIC = (
     "left_out_tokens",
     "spare_tokens",
     "diet_agreed",
+    "avoided_at",
 )
 """The columns in a leaf, beside the commitment. A later column goes to the end; where it is null no leaf changes."""
 

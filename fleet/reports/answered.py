@@ -25,8 +25,8 @@ Row = Mapping[str, Any]
 
 COLUMNS = (
     *("tenant", "job_id", "task", "plan", "status", "reason", "attempt", "target", "provider", "failure", "probe"),
-    *("cost_nano_usd", *TOKENS, "avoided_target", "avoided_input_tokens", "avoided_output_tokens"),
-    "left_out_tokens",
+    *("cost_nano_usd", *TOKENS, "submitted_at", "left_out_tokens"),
+    *("avoided_target", "avoided_input_tokens", "avoided_output_tokens", "avoided_at"),
 )
 """The columns of the ledger that are read."""
 
@@ -72,7 +72,8 @@ class AnsweredJobs:
 
     `jobs` are those that a model answered and the fleet pays for, by kind; those `kept` were delivered as confident, by
     target, and those `looked` after a second look that found the answer good. `cached` ones got an answer that was
-    given before, `similar` ones that of a question that sounds alike, `written` ones one that is written down, all with
+    given before, `together` ones one that was made while they waited for it,
+    `similar` ones that of a question that sounds alike, `written` ones one that is written down, all with
     the tokens that a model would have taken; of `untold` ones these are not known. `calls` are the tokens of all calls
     that the fleet paid for, `cost` the money, by target. Part of the money went into `comparisons`, second `looks` and
     calls that `failed`. `own_key` jobs are those of that plan, `unanswered` ones ended without an answer, and the
@@ -82,6 +83,7 @@ class AnsweredJobs:
 
     jobs: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     cached: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
+    together: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     similar: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     written: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
     looked: defaultdict[PricedKind, AnsweredBatch] = field(default_factory=lambda: defaultdict(AnsweredBatch))
@@ -100,10 +102,15 @@ class AnsweredJobs:
     untold: int = 0
 
     @property
+    def given_again(self) -> tuple[Mapping[PricedKind, AnsweredBatch], ...]:
+        """The jobs that got an answer of another job, however it came to them."""
+        return self.cached, self.together, self.similar
+
+    @property
     def everyone(self) -> Mapping[PricedKind, AnsweredBatch]:
         """The answered jobs with and without a call, whose tokens are known: those that another way has to answer."""
         found: defaultdict[PricedKind, AnsweredBatch] = defaultdict(AnsweredBatch)
-        for jobs in (self.jobs, self.cached, self.similar, self.written):
+        for jobs in (self.jobs, *self.given_again, self.written):
             for kind, batch in jobs.items():
                 found[kind] += batch
         return found
@@ -153,14 +160,16 @@ class AnsweredJobs:
     def _add_without_call(self, ended: pa.Table) -> None:
         told = ended.filter(pc.is_valid(ended["avoided_input_tokens"]))
         self.untold += len(ended) - len(told)
-        alike = told.group_by(["task", "plan", "target", "avoided_target"])
+        waited = pc.fill_null(pc.greater(told["avoided_at"], told["submitted_at"]), False)
+        alike = told.append_column("waited", waited).group_by(["task", "plan", "target", "avoided_target", "waited"])
         for row in alike.aggregate([([], "count_all"), *_AVOIDED_SUMS]).to_pylist():
             usage = Usage(row["avoided_input_tokens_sum"], row["avoided_output_tokens_sum"] or 0)
             batch = AnsweredBatch(row["count_all"], usage)
             if row["target"] == PATTERN:
                 self.written[_kind(row)] += batch
             else:
-                given = self.similar if row["target"] == SEMANTIC else self.cached
+                given = self.together if row["waited"] else self.cached
+                given = self.similar if row["target"] == SEMANTIC else given
                 given[_kind(row | {"target": row["avoided_target"] or ""})] += batch
 
     def _add_batch(self, answer: Row, reason: str | None, batch: AnsweredBatch) -> None:

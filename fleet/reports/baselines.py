@@ -141,8 +141,7 @@ def _baseline(
         cost += pricing.of(batch.usage, target)
         targets[target.name] += batch.jobs
     # A cached answer may be wrong as often as the one it repeats.
-    given = (*answered.cached.items(), *answered.similar.items())
-    again = ((kind.target, batch.jobs) for kind, batch in given)
+    again = ((kind.target, batch.jobs) for jobs in answered.given_again for kind, batch in jobs.items())
     kept = sum(jobs for target, jobs in (*answered.kept.items(), *again) if target not in targets)
     quality = opinions.difference(targets, kept / answered.count if answered.count else 0.0)
     return AnotherWay(name, title, chosen, dict(targets.most_common()), cost, quality)

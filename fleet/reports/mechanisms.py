@@ -65,6 +65,7 @@ def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...
     found = (
         _patterns,
         _exact_cache,
+        _together,
         _semantic_cache,
         _confidence,
         _own_models,
@@ -94,6 +95,14 @@ def _exact_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     saved = sum(_asked_again(kind, batch, pricing) for kind, batch in answered.cached.items())
     without = "the target that gave the answer gives it again, with as many tokens"
     return _estimated("exact_cache", "Exact cache", saved, without, count_of(answered.cached))
+
+
+def _together(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    if not answered.together and all(task.cache is CacheMode.OFF for task in pricing.rules.tasks.values()):
+        return Mechanism("together", "Equal jobs answered together", Basis.ABSENT, 0, 0, "switched off in the rules", 0)
+    saved = sum(_asked_again(kind, batch, pricing) for kind, batch in answered.together.items())
+    without = "each of the jobs that waited for an equal one is a call of its own"
+    return _estimated("together", "Equal jobs answered together", saved, without, count_of(answered.together))
 
 
 def _semantic_cache(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:

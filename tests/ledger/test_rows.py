@@ -86,6 +86,7 @@ def test_an_answer_without_a_call_has_the_tokens_it_avoided_and_counts_as_no_att
     rows = [row(line_of(number, entry(number, tried))) for number, tried in enumerate((again, written), 1)]
     avoided = [tuple(each[f"avoided_{name}"] for name in ("target", "input_tokens", "output_tokens")) for each in rows]
     assert avoided == [("llama-70b", 40, 7), (None, 3, 9)]
+    assert [each["avoided_at"] for each in rows] == [NOON - 60, None]
     assert [(each["attempts"], each["jobs"], each["input_tokens"]) for each in sums_of(rows)] == [(0, 1, 0)] * 2
 
 

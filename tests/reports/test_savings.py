@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from accounts import ALL, Accounts, JobOf, again, call, catalogue_file, failed, job_id_of, nano, rules_in, written
+from ledger_lines import NOON
 
 from fleet.model.attempt import Usage
 from fleet.model.calibration import Probe
@@ -222,7 +223,9 @@ def test_a_cheaper_equal_at_another_provider_saved_the_difference_to_its_origina
     assert saved(report_of(accounts, with_equal), "service_tiers") == (Basis.EXACT, half, half)
 
 
-@pytest.mark.parametrize("name", ["pattern_answers", "exact_cache", "semantic_cache", "trimming", "batch_files"])
+@pytest.mark.parametrize(
+    "name", ["pattern_answers", "exact_cache", "together", "semantic_cache", "trimming", "batch_files"]
+)
 def test_what_is_not_there_or_switched_off_saved_nothing_and_is_said_to_be_absent(
     week: Accounts, rules: Rules, name: str
 ) -> None:
@@ -272,6 +275,24 @@ def test_the_cache_saved_the_same_calls_again_and_patterns_a_call_of_the_first_t
     )
     assert counts["provider_cache"] is None
     assert any("written down is an estimate" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("is_archived", [False, True])
+def test_jobs_answered_together_are_told_apart_from_those_of_the_exact_cache(
+    accounts: Accounts, rules: Rules, is_archived: bool
+) -> None:
+    later = again("small", Usage(1000, 100), at=NOON + 1)
+    accounts.book(0, SIMPLE.lines(1, again("small", Usage(500, 10)), reason=Reason.CACHED))
+    accounts.book(0, SIMPLE.lines(2, later, reason=Reason.CACHED))
+    if is_archived:
+        accounts.book(1, SIMPLE.lines(4, status=Status.EXPIRED, reason=Reason.DEADLINE_PASSED))
+        accounts.archive()
+        accounts.forget()
+    report = report_of(accounts, rules)
+    by_name = {each.name: (each.low, each.jobs) for each in report.mechanisms}
+    assert by_name["exact_cache"] == (nano("small", 500, 10), 1)
+    assert by_name["together"] == (nano("small", 1000, 100), 1)
+    assert report.jobs == 2
 
 
 def test_the_cache_of_a_target_that_is_gone_saved_a_call_of_the_first_one(accounts: Accounts, rules: Rules) -> None:

@@ -96,9 +96,9 @@ def call(
     return replace(ran, provider="fleet" if target in OWN else "openai")
 
 
-def again(target: str, usage: Usage = TOKENS, job_id: str = "job-of-before-0123") -> Attempt:
-    """An answer that `target` gave to another job two hours before."""
-    cached = Cached(job_id, target, NOON - 7200, usage)
+def again(target: str, usage: Usage = TOKENS, job_id: str = "job-of-before-0123", at: float = NOON - 7200) -> Attempt:
+    """An answer that `target` gave to another job, two hours before unless something else is said."""
+    cached = Cached(job_id, target, at, usage)
     return Attempt(1, "exact", Reason.CACHED, NOON, NOON, Answer({}, "stop", Usage(), "m"), cached=cached)
 
 
@@ -133,7 +133,16 @@ class JobOf:
 
     def _line(self, number: int, attempt: Attempt | None, status: Status | None, reason: Reason) -> LedgerEntry:
         return LedgerEntry(
-            job_id_of(number), self.tenant, Lane.BULK, NOON, reason, self.task, self.plan, status, attempt
+            job_id_of(number),
+            self.tenant,
+            Lane.BULK,
+            NOON,
+            reason,
+            self.task,
+            self.plan,
+            status,
+            attempt,
+            submitted_at=NOON,
         )
 
 

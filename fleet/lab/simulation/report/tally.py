@@ -12,7 +12,7 @@ from fleet.model.action import Finish, GiveUp
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
-from fleet.model.target import EXACT, PATTERN
+from fleet.model.target import EXACT, PATTERN, SEMANTIC
 
 
 @dataclass(slots=True)
@@ -24,7 +24,12 @@ class LaneTally:
     misses: int = 0
 
 
-_TARGETS = {KnownBy.PATTERN: PATTERN, KnownBy.EXACT: EXACT, KnownBy.COALESCED: EXACT, KnownBy.SEMANTIC: "semantic"}
+_ANSWERS = {
+    KnownBy.PATTERN: (PATTERN, Reason.PATTERN),
+    KnownBy.EXACT: (EXACT, Reason.CACHED),
+    KnownBy.COALESCED: (EXACT, Reason.CACHED),
+    KnownBy.SEMANTIC: (SEMANTIC, Reason.SIMILAR),
+}
 
 
 class Tally:
@@ -66,8 +71,8 @@ class Tally:
         self.without_call[answer.by] += 1
         self.begun(job, lane, now)
         job.rights = int(answer.is_right)
-        reason = Reason.PATTERN if answer.by is KnownBy.PATTERN else Reason.CACHED
-        self.finished(job, lane, Finish(1, Status.SUCCEEDED, reason), _TARGETS[answer.by], now)
+        target, reason = _ANSWERS[answer.by]
+        self.finished(job, lane, Finish(1, Status.SUCCEEDED, reason), target, now)
 
     def _end(self, job: SimulatedJob, lane: Lane, action: Finish | GiveUp, now: float) -> None:
         self.ended += 1
