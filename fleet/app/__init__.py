@@ -21,6 +21,7 @@ from fleet.app.broker import (
     open_ledger_feed,
 )
 from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
+from fleet.app.experiments import evidence_on, open_experiments, read_experiment
 from fleet.app.local import Fleet, start
 from fleet.app.models import Checked, Presence, check_catalogue
 from fleet.app.status import FleetStatus, SpendStatus, TargetStatus
@@ -42,6 +43,7 @@ __all__ = [
     "apply_topology",
     "check_catalogue",
     "dispatcher_from_environment",
+    "evidence_on",
     "load_calibrations",
     "login_of",
     "open_batches",
@@ -52,9 +54,11 @@ __all__ = [
     "open_dead_letters",
     "open_desk",
     "open_erasing",
+    "open_experiments",
     "open_journal",
     "open_keys",
     "open_ledger_feed",
+    "read_experiment",
     "read_status",
     "rules_of",
     "run_batches",

@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from fleet import logs, providers
 from fleet.app.broker import login_of
 from fleet.app.calibrations import Calibrations, load_calibrations, shipped_calibrations
+from fleet.app.experiments import trials_of
 from fleet.app.metrics import metrics_of
 from fleet.app.similar import semantic_cache
 from fleet.dispatch.dispatcher import Dispatcher
@@ -207,6 +208,7 @@ class DispatcherProcess:
             recorder=counts,
             cache=JetStreamCache(connection),
             similar=semantic_cache(self._settings, self._rules, connection),
+            trials=trials_of(self._settings, self._rules, connection),
         )
         if self._draining:
             return

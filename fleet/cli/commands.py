@@ -35,6 +35,7 @@ from fleet.cli.ops.plan import plan
 from fleet.cli.ops.scale import scale
 from fleet.cli.options import AsJson, NatsUrl, Tenant, cloud_of, names_of
 from fleet.cli.output import Output, friendly
+from fleet.cli.rollout.commands import rollout_app
 from fleet.cli.webhooks import webhooks_app
 from fleet.model.feedback import Verdict
 from fleet.model.job import JobOptions, Lane, Plan, Tier
@@ -61,6 +62,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(gateway_app, name="gateway")
+app.add_typer(rollout_app, name="rollout")
 app.add_typer(patterns_app, name="patterns")
 app.add_typer(webhooks_app, name="webhooks")
 ledger_app.command()(receipts.verify)

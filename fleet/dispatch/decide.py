@@ -11,6 +11,7 @@ from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.semantic.labelling import explored, labelled
 from fleet.dispatch.semantic.promises import Promises
 from fleet.dispatch.state.answers import Answers
+from fleet.dispatch.state.experiments import Experiments
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.dispatch.transition import answered_by, internal_error, transition_for
@@ -45,8 +46,10 @@ class Decider:
         knowledge: Knowledge,
         answers: Answers,
         promises: Promises,
+        experiments: Experiments,
     ) -> None:
         self._rules = rules
+        self._experiments = experiments
         self._state = state
         self._cancelling = cancelling
         self._knowledge = knowledge
@@ -55,20 +58,24 @@ class Decider:
 
     def action(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do next with a job that was taken; end one whose message was handed out too often."""
-        action = self.action_after(inflight, view, now)
-        return enough(action, inflight.delivery.deliveries, inflight.job, inflight.attempts, self._rules) or action
+        action, rules = self.action_after(inflight, view, now), self.rules_for(inflight)
+        return enough(action, inflight.delivery.deliveries, inflight.job, inflight.attempts, rules) or action
+
+    def rules_for(self, inflight: InFlightJob) -> Rules:
+        """Return the rules that the job is decided by: those of its arm, if it is in an experiment."""
+        return self._experiments.rules(inflight.assigned)
 
     def action_after(self, inflight: InFlightJob, view: View, now: float) -> Action:
         """Return what to do next with a job that has just run."""
         if self._cancelling.holds(inflight):
             return CANCELLED
-        job, attempts = inflight.job, inflight.attempts
+        job, attempts, rules = inflight.job, inflight.attempts, self.rules_for(inflight)
         if inflight.shadow is not None:
-            return shadow.next_action(inflight.shadow, job, attempts, view, now, self._rules)
-        action = next_action(job, attempts, view, now, self._rules, inflight.sent)
+            return shadow.next_action(inflight.shadow, job, attempts, view, now, rules)
+        action = next_action(job, attempts, view, now, rules, inflight.sent)
         if not self._state.away or not wants_for_a_target(action):
             return action
-        back = next_action(job, attempts, self._state.with_away(view), now, self._rules, inflight.sent)
+        back = next_action(job, attempts, self._state.with_away(view), now, rules, inflight.sent)
         if isinstance(back, Run | Wait) and back.target in self._state.away:
             return Wait(back.target, AWAY_LOOK_SECONDS, Reason.TARGET_UNAVAILABLE)
         return action
@@ -114,18 +121,19 @@ class Decider:
         """Keep the answer of a job that has ended where the rules allow it, and let go those who wait for one."""
         if inflight.shadow is not None or not isinstance(action, Finish | GiveUp | Reply):
             return
-        job = inflight.job
+        job, rules = inflight.job, self.rules_for(inflight)
         if isinstance(action, Reply) and action.cached is None:
             return
-        if (key := key_of(job, self._rules)) is None:
+        if (key := key_of(job, rules)) is None:
             return
         if isinstance(action, Reply):
             self._answers.given((job.tenant, key if action.near is None else action.near.entry))
         if self._answers.land((job.tenant, key), inflight.call_id):
             self._state.announce()
         if isinstance(action, Finish):
-            question = question_in(job, self._rules)
-            entry = entry_of(job, key, action, inflight.attempts, now, self._rules, question)
+            # What an arm on trial answers is given to nobody else, and questions alike are looked for among all.
+            question = question_in(job, rules) if rules.arm is None else None
+            entry = entry_of(job, key, action, inflight.attempts, now, rules, question)
             if entry is None:
                 self._answers.not_kept((job.tenant, key))
             else:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Coroutine, Iterator, Mapping
 
 from fleet.dispatch.patience import first_of
 from fleet.dispatch.semantic.lookups import SemanticCache
+from fleet.dispatch.state.experiments import Trials
 from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.wiring import Parts
@@ -29,7 +30,7 @@ class Dispatcher:
     and of the targets served; its default is the book kept beside the queue. Without `capacities` no target counts as
     cold. `recorder` counts what happens to jobs; without one nobody asks for the ages of what waits.
     `cache` keeps answers to give them again; without it every job is answered anew. `similar` compares questions that
-    are only alike; without it such answers are never given.
+    are only alike; without it such answers are never given. `trials` says which jobs are answered otherwise on trial.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Dispatcher:
         recorder: Recorder | None = None,
         cache: CacheStore | None = None,
         similar: SemanticCache | None = None,
+        trials: Trials | None = None,
     ) -> None:
         self._time = BrokerTime(clock)
         self._backends = backends
@@ -70,6 +72,7 @@ class Dispatcher:
             recorder,
             cache,
             similar,
+            trials,
         )
         self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
         self._intake, self._rescuer = parts.intake(), parts.rescuer()
@@ -113,6 +116,8 @@ class Dispatcher:
         yield parts.answers.watch(self._stop)
         yield parts.similar.run(self._stop)
         yield parts.promises.watch(self._stop)
+        yield parts.experiments.watch(self._stop)
+        yield parts.rollouts.run(self._stop)
         yield parts.cancelling.watch(self._stop)
         if self._capacities is not None:
             yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)
@@ -128,6 +133,8 @@ class Dispatcher:
             while not (known.is_set() or self._stop.is_set()):
                 if not await first_of((known, self._stop), LOAD_SECONDS):
                     log.warning("waiting_for_state", state=name)
+        # No job needs these: where they are not to be had, all go on as control.
+        await first_of((self._parts.experiments.loaded, self._stop), LOAD_SECONDS)
 
     async def _serve(self) -> None:
         self._serving = True

@@ -16,6 +16,7 @@ from fleet.dispatch.intake.quotas import Quotas
 from fleet.dispatch.intake.refusals import Refusals
 from fleet.dispatch.maintenance.cancelling import Cancelling
 from fleet.dispatch.maintenance.orphans import OrphanRescuer
+from fleet.dispatch.maintenance.rollouts import RolloutWatch
 from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.receiving.precedence import Precedence
@@ -41,6 +42,7 @@ from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
 from fleet.dispatch.semantic.promises import Promises
 from fleet.dispatch.spans import Spans
 from fleet.dispatch.state.answers import Answers
+from fleet.dispatch.state.experiments import Experiments, Trials
 from fleet.dispatch.state.knowledge import Knowledge, Learned
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.state.load import Reporter
@@ -73,6 +75,7 @@ class Parts:
         recorder: Recorder | None = None,
         cache: CacheStore | None = None,
         similar: SemanticCache | None = None,
+        trials: Trials | None = None,
     ) -> None:
         self.queue = queue
         self.clock = clock
@@ -90,13 +93,17 @@ class Parts:
         self.answers = Answers(cache, rules, self.similar, self.promises.disowned)
         self.state.entries, self.state.near = self.answers.entries, self.similar.near
         self.state.cache_promises = self.promises.in_force
-        self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw)
+        self.experiments = Experiments(trials, rules)
+        self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw, self.experiments.rules)
         self.diets = Diets(rules)
         self.cancelling = Cancelling(cancels, queue, clock)
         self.recorder = recorder
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
         self.snapshots = Snapshots(queue, clock, self.state, self.knowledge)
-        self.decider = Decider(rules, self.state, self.cancelling, self.knowledge, self.answers, self.promises)
+        store = None if trials is None else trials.store
+        self.rollouts = RolloutWatch(store, self.experiments, lambda: self.peers.is_first, clock)
+        learning = (self.knowledge, self.answers, self.promises, self.experiments)
+        self.decider = Decider(rules, self.state, self.cancelling, *learning)
         self.direct = DirectEntry(rules, self.state, self.leases, self.decider)
         self.admission = Admission(rules, self.state, self.peers, self.decider, self.answers, self.similar)
         self.quotas = Quotas(rules, clock, self.state.traffic)
@@ -107,7 +114,7 @@ class Parts:
     def receiver(self) -> Receiver:
         """Return a receiver for one loop that takes messages."""
         shared = (self.queue, self.clock, self.rules, self.leases, self.isolation, self.outbox)
-        return Receiver(*shared, self.precedence)
+        return Receiver(*shared, self.precedence, self.experiments)
 
     def intake(self) -> Intake:
         return Intake(self.fair_lane)

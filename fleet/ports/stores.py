@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from fleet.model.api_key import ApiKey
@@ -88,13 +88,13 @@ class ExperimentStore(Protocol):
         None: nobody knows any more what is in force.
         """
 
-    def lines(self, since: float) -> AsyncIterator[tuple[Sequence[LedgerEntry], int]]:
+    def lines(self, since: float) -> AsyncGenerator[tuple[Sequence[LedgerEntry], int], None]:
         """Yield the lines of accounts of jobs in experiments, from those stored at `since` on, and then what comes.
 
         With them comes how many older messages are still to be read.
         """
 
-    def verdicts(self, since: float) -> AsyncIterator[tuple[Sequence[Feedback], int]]:
+    def verdicts(self, since: float) -> AsyncGenerator[tuple[Sequence[Feedback], int], None]:
         """Yield what was said of answers, in the same way."""
 
     async def close(self) -> None: ...

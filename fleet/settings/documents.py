@@ -62,6 +62,11 @@ def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: st
     document = read_document(source)
     if "catalogue" in document:
         raise ConfigError("catalogue", f"belongs into a file of its own (in {source})")
+    return rules_from(document, catalogue, source)
+
+
+def rules_from(document: Mapping[str, Any], catalogue: Catalogue, source: Path | str) -> Rules:
+    """Return the rules in a document that came from `source`, which its errors name. Raises: ConfigError."""
     return named(source, lambda: _RULES.validate_python({**document, "catalogue": catalogue}))
 
 
@@ -103,7 +108,7 @@ def _plain(row: Plain, kind: type[Plain]) -> Plain:
     return kind(**{each.name: getattr(row, each.name) for each in fields(kind)})
 
 
-def named(source: Path, build: Callable[[], Built]) -> Built:
+def named(source: Path | str, build: Callable[[], Built]) -> Built:
     """Return the result of `build`, naming the file in its errors.
 
     Raises: ConfigError if `build` fails with one or with a ValidationError.

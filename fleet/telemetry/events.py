@@ -83,6 +83,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     "withdrawal_not_stored": "A withdrawal was not stored; it holds here, and others notice the drift themselves.",
     # experiments
     "experiment_left_out": "A stored experiment cannot be used here and is left out: its jobs go on as control.",
+    "experiment_gone": "An experiment that a guardrail stops is not in the bucket any more.",
+    "experiments_in_force": "The experiments that are running or promoted have changed.",
+    "experiments_suspended": "Nothing was heard of the experiments for a while; all jobs go on as control.",
+    "rollout_stopped": "A guardrail has stopped a roll-out: all its jobs go on as control.",
+    "rollouts_not_read": "The accounts of roll-outs were not read; all of them are read again.",
+    "rollouts_not_watched": "Roll-outs were not watched for a moment, because of a bug; their accounts are read again.",
     "experiments_not_read": "Experiments were not read; those in force stay, and reading is tried again.",
     # cancellations
     "cancelled_jobs_not_answered": "Cancelled jobs were not answered, because the broker does not answer; tried again.",
@@ -271,6 +277,7 @@ ADVICE: Final[Mapping[str, str]] = {
                 "old_jobs_not_looked_up",
             ),
             *("openings_not_closed", "other_dispatchers_not_read", "runner_cannot_reach_the_queue"),
+            *("experiments_suspended", "rollouts_not_read"),
             *("scaling_broker_away", "step_not_confirmed", "webhooks_not_taken", "withdrawal_not_stored"),
             "cache_withdrawal_not_stored",
         ),
@@ -278,6 +285,7 @@ ADVICE: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         (
+            *("rollouts_not_watched",),
             *("ages_not_read", "messages_not_opened", "money_not_reserved", "orphans_not_swept"),
             *("paid_calls_not_closed", "paid_calls_not_recorded", "suspects_not_recorded", "work_not_handed_back"),
         ),
@@ -332,6 +340,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "questions_compared_too_slowly": "Give dispatchers more of a core; none of their jobs is lost.",
     "calibration_withdrawn": "Collect labels: [FleetPromiseWithdrawn](../how-to/alerts.md#fleetpromisewithdrawn).",
     # experiments
+    "experiment_gone": "Nothing: its jobs go on as control.",
+    "rollout_stopped": "See what its jobs said: `fleet rollout status NAME`.",
     "experiment_left_out": "Stop it, and start one that these dispatchers can use: `fleet rollout stop`.",
     # cancellations
     "cancellations_without_jobs": "Find out which client cancels jobs that it has not submitted.",

@@ -66,6 +66,10 @@ class Standing:
     evidence: float
     needed: float
 
+    def __str__(self) -> str:
+        means = " against ".join("-" if each is None else f"{each:.3g}" for each in (self.candidate, self.control))
+        return f"{means}, over {self.candidates} and {self.controls} jobs"
+
     @property
     def is_shown(self) -> bool:
         """Whether the evidence has been enough at any time."""
@@ -98,6 +102,7 @@ class Evidence:
     """What is known of the arms of one experiment."""
 
     def __init__(self, experiment: Experiment) -> None:
+        self.name = experiment.name
         self._first: list[Observed] | None = []
         self._late_seconds = 0.0
         self._dear_usd = SMALLEST_PRICE_USD

@@ -17,7 +17,7 @@ import typer.testing
 from fake_app import App
 from typer.testing import CliRunner, Result
 
-from fleet.app import load_calibrations, login_of, rules_of, save_calibrations
+from fleet.app import evidence_on, load_calibrations, login_of, read_experiment, rules_of, save_calibrations
 from fleet.cli.commands import app
 
 FAKED = (
@@ -30,6 +30,7 @@ FAKED = (
     "open_keys",
     "open_cache",
     "open_cache_promises",
+    "open_experiments",
     "shipped_calibrations",
     "start",
     "read_status",
@@ -58,7 +59,7 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
     module = ModuleType("fleet.app")
     for name in FAKED:
         setattr(module, name, getattr(fake, name))
-    for real in (login_of, rules_of, load_calibrations, save_calibrations):
+    for real in (login_of, rules_of, load_calibrations, save_calibrations, read_experiment, evidence_on):
         setattr(module, real.__name__, real)
     monkeypatch.setitem(sys.modules, "fleet.app", module)
     console = ModuleType("fleet.console.serving")

@@ -16,6 +16,7 @@ from patience import PATIENCE_SECONDS
 from fleet.dispatch.dispatcher import Dispatcher
 from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.semantic.lookups import SemanticCache
+from fleet.dispatch.state.experiments import Trials
 from fleet.dispatch.state.knowledge import Learned
 from fleet.model.attempt import Answer, Features, Outcome, Usage
 from fleet.model.cache_entry import CacheEntry
@@ -189,6 +190,7 @@ class Bench:
         self.cancels = MemoryCancels(self.broker)
         self.cache = WatchedCache()
         self.similar: SemanticCache | None = None
+        self.trials: Trials | None = None
 
     def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
         backend = ScriptedBackend(script)
@@ -207,7 +209,7 @@ class Bench:
         spend = CellSpendBook(self.cells, self.broker, money.open_seconds, alerts(money))
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
         kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve, "recorder": self.recorder}
-        kept |= {"cache": self.cache, "similar": self.similar}
+        kept |= {"cache": self.cache, "similar": self.similar, "trials": self.trials}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

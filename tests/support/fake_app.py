@@ -23,6 +23,7 @@ from queues.jetstream.client.unreachable import unreachable
 from queues.jetstream.stores.cache import MemoryCache
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
+from queues.jetstream.stores.experiments import MemoryExperiments
 from queues.jetstream.stores.journal import MemoryJournal
 from queues.jetstream.stores.keys import MemoryKeys
 from queues.jetstream.stores.ledger import MemoryLedger
@@ -78,9 +79,11 @@ class App:
     gateway_error: Exception | None = None
     failure: FleetError | None = None
     shelf: MemoryShelf = field(init=False)
+    experiments: MemoryExperiments = field(init=False)
 
     def __post_init__(self) -> None:
         self.shelf = MemoryShelf(self.fleet.broker)
+        self.experiments = MemoryExperiments(self.fleet.broker)
 
     @asynccontextmanager
     async def open_batches(
@@ -113,6 +116,12 @@ class App:
 
     async def open_calibrations(self, nats_url: str, login: Login) -> MemoryCalibrations:
         return self.calibrations
+
+    async def open_experiments(self, nats_url: str, login: Login) -> MemoryExperiments:
+        if not self.is_up:
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
+        self.fleet.broker.wake()  # its event belongs to the loop of the command before
+        return self.experiments
 
     async def open_keys(self, nats_url: str, login: Login) -> MemoryKeys:
         if not self.is_up:

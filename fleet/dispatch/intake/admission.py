@@ -71,7 +71,7 @@ class Admission:
             return ended
         if self._similar.waits(job):
             return Wait(SEMANTIC, LOOK_SECONDS, Reason.COMPARING)
-        key = key_of(job, self._rules)
+        key = key_of(job, self._decider.rules_for(inflight))
         if key is None or self._answers.leads((job.tenant, key), inflight.call_id, now):
             return None
         if not waits_for_another(job, now, self._rules):

@@ -11,6 +11,7 @@ from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.receiving.opening import Opening, Place
 from fleet.dispatch.receiving.precedence import Precedence
+from fleet.dispatch.state.experiments import Experiments
 from fleet.dispatch.state.lease import Leases
 from fleet.dispatch.transition import failing, turned_down
 from fleet.logs import get_logger
@@ -40,8 +41,10 @@ class Receiver:
         isolation: Isolation,
         outbox: Outbox,
         precedence: Precedence,
+        experiments: Experiments,
     ) -> None:
         self._queue = queue
+        self._experiments = experiments
         self._clock = clock
         self._rules = rules
         self._leases = leases
@@ -90,7 +93,7 @@ class Receiver:
             opened = self._queue.read(delivery)
             if isinstance(opened.body, Malformed):
                 return self._turned_down(opened, opened.body)
-            transition = place(InFlightJob.of(opened))
+            transition = place(self._experiments.enrol(InFlightJob.of(opened)))
             if opened is not delivery:
                 self._leases.hold([opened])
             return transition

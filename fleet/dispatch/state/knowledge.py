@@ -13,6 +13,7 @@ from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Attempt, Judged
 from fleet.model.calibration import Calibration, CalibrationKey, Guard
 from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.experiment import Assignment
 from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
 from fleet.ports import CalibrationStore
@@ -48,8 +49,19 @@ class Learned:
 class Knowledge:
     """Holds the calibrations in force and watches every answer that is judged by one."""
 
-    def __init__(self, learned: Learned, state: FleetState, rules: Rules, withdrawn: Callable[[str], None]) -> None:
-        """Make the keeper; `withdrawn` is told every version whose promise is taken back."""
+    def __init__(
+        self,
+        learned: Learned,
+        state: FleetState,
+        rules: Rules,
+        withdrawn: Callable[[str], None],
+        rules_of: Callable[[Assignment | None], Rules] | None = None,
+    ) -> None:
+        """Make the keeper; `withdrawn` is told every version whose promise is taken back.
+
+        `rules_of` gives the rules of an arm; without it there are no experiments.
+        """
+        self._rules_of = rules_of or (lambda _: rules)
         self._store = learned.calibrations
         self._prior = learned.prior
         self._rules = rules
@@ -94,10 +106,11 @@ class Knowledge:
 
         Both are None where the probe brought nothing.
         """
+        rules = self._rules_of(inflight.assigned)
         if inflight.probe is not None:
-            again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, self._rules)
+            again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, rules)
             return again or (None, None)
-        confidence, judged = judge(answer, inflight.job, target, self.calibrations, self._rules)
+        confidence, judged = judge(answer, inflight.job, target, self.calibrations, rules)
         if confidence and inflight.shadow is None:
             self._watch(inflight, target, confidence, judged)
         return confidence, judged

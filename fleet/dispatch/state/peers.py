@@ -66,6 +66,8 @@ class Peers:
         self._last: dict[str, _Report] = {}
         self.others = 0
         """Number of other dispatchers known to be at work."""
+        self.is_first = True
+        """Whether this dispatcher's name comes before those of all others at work: it does what one is enough for."""
 
     async def watch(self, on_reading: Callable[[], None], stop: asyncio.Event) -> None:
         """Read again and again, at once after `want`, until `stop` is set."""
@@ -127,7 +129,9 @@ class Peers:
         if away.keys() - self.away.keys():
             log.warning("targets_away", targets=sorted(away))
         self.away = away
-        self.others = sum(load.serves is None or bool(load.serves) for load in alive)
+        at_work = [load.dispatcher for load in alive if load.serves is None or load.serves]
+        self.others = len(at_work)
+        self.is_first = all(self._id < each for each in at_work)
 
     def abandoned(self, target: str, now: float) -> bool:
         """Return whether nobody serves the target, once this dispatcher has watched for SERVED_SECONDS."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from nats.js.api import DeliverPolicy
 
@@ -100,11 +100,11 @@ class JetStreamExperiments:
                 on_change(None)
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def lines(self, since: float) -> AsyncIterator[tuple[Sequence[LedgerEntry], int]]:
+    async def lines(self, since: float) -> AsyncGenerator[tuple[Sequence[LedgerEntry], int], None]:
         async for messages, missing in self._told(LEDGER, ledger_subject("*"), since):
             yield [found for each in messages if (found := _line(each.data)) is not None], missing
 
-    async def verdicts(self, since: float) -> AsyncIterator[tuple[Sequence[Feedback], int]]:
+    async def verdicts(self, since: float) -> AsyncGenerator[tuple[Sequence[Feedback], int], None]:
         async for messages, missing in self._told(FEEDBACK, "feedback.>", since):
             yield [found for each in messages if (found := _verdict(each)) is not None], missing
 
@@ -181,11 +181,11 @@ class MemoryExperiments:
             on_change(None if self.away else await self.read_all())
             await changed.wait()
 
-    async def lines(self, since: float) -> AsyncIterator[tuple[Sequence[LedgerEntry], int]]:
+    async def lines(self, since: float) -> AsyncGenerator[tuple[Sequence[LedgerEntry], int], None]:
         async for told in self._told(LEDGER, since):
             yield [found for each in told if (found := _line(each.message.data)) is not None], 0
 
-    async def verdicts(self, since: float) -> AsyncIterator[tuple[Sequence[Feedback], int]]:
+    async def verdicts(self, since: float) -> AsyncGenerator[tuple[Sequence[Feedback], int], None]:
         async for told in self._told(FEEDBACK, since):
             decoded = (decode_feedback(each.message.data, each.message.subject, each.stored_at) for each in told)
             yield [each for each in decoded if isinstance(each, Feedback)], 0

@@ -1,0 +1,1 @@
+"""`fleet rollout`: another way to answer, tried on a share of the jobs."""
