@@ -27,14 +27,18 @@ def status_of(chosen: Chosen, licences: Licences, destination: str, goal: int) -
 
 def _task(name: str, chosen: Chosen, licences: Licences, destination: str) -> dict[str, Any]:
     """Return what there is of one task; its progress is by the answers that this destination may be trained on."""
+    from fleet.lab.data.examples import Origin
+
     examples = [each for each in chosen.examples if each.task == name]
-    allowed = [each for each in examples if licences.of(each.teacher).allows(destination)]
+    taught = [each for each in examples if each.origin is not Origin.BAD]
+    allowed = [each for each in taught if licences.of(each.teacher).allows(destination)]
     sources = Counter((each.teacher.target, str(each.origin)) for each in examples)
     return {
         "task": name,
-        "examples": sum(not each.origin.is_preference for each in allowed),
+        "examples": sum(each.origin.is_learnt for each in allowed),
         "preferences": sum(each.rejected is not None for each in allowed),
-        "forbidden": len(examples) - len(allowed),
+        "forbidden": len(taught) - len(allowed),
+        "bad": len(examples) - len(taught),
         "sources": [{"target": t, "origin": o, "examples": count} for (t, o), count in sorted(sources.items())],
         "unusable": {str(why): count for why, count in chosen.unusable.get(name, {}).items()},
     }
@@ -83,8 +87,8 @@ def export_view(sheet: Mapping[str, Any], folder: str) -> Iterator[RenderableTyp
     rows = sheet["rows"]
     yield from (table, "")
     yield (
-        f"{folder}: {rows['train']:,} rows to train, {rows['validation']:,} to validate, {rows['review']:,} for "
-        "somebody to read; DATASHEET.md says what they are made of"
+        f"{folder}: {rows['train']:,} rows to train, {rows['validation']:,} to validate, {rows['evaluation']:,} to "
+        f"evaluate, {rows['review']:,} for somebody to read; DATASHEET.md says what they are made of"
     )
 
 

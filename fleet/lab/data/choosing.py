@@ -56,7 +56,7 @@ class Chooser:
         if user is not None and not is_good(user):
             return self._complained(content, given, user)
         if user is None and grader is not None and not is_good(grader):
-            return Unusable.BAD
+            return _bad(content, given)
         if outdone is not None and outdone[1].target != given.target:
             return _better(content, given, *outdone)
         if user is not None:
@@ -76,7 +76,7 @@ class Chooser:
             case Verdict.EDITED:
                 return _edited(content, given, user.text) if user.text else Unusable.NO_TEXT
             case _:
-                return Unusable.BAD
+                return _bad(content, given)
 
 
 def _barred(content: Content, given: GivenAnswer) -> Unusable | None:
@@ -112,6 +112,10 @@ def _good(content: Content, given: GivenAnswer) -> Example:
     found = _example(content, given, Origin.GOOD)
     weaker = _weaker(content)
     return _other_over(found, content, given, weaker[-1]) if weaker else found
+
+
+def _bad(content: Content, given: GivenAnswer) -> Example:
+    return replace(_example(content, given, Origin.BAD), said_good=False)
 
 
 def _edited(content: Content, given: GivenAnswer, text: str) -> Example:

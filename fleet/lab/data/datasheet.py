@@ -28,7 +28,7 @@ def sheet_of(
         "trust_graders": wish.trust_graders,
         "personal_words": sorted(wish.words),
         **about,
-        "rows": {"train": len(prepared.train), "validation": len(prepared.validation), "review": len(prepared.review)},
+        "rows": {name: len(getattr(prepared, name)) for name in ("train", "validation", "evaluation", "review")},
         "steps": [
             {"name": s.name, "given": s.given, "left": s.left, "dropped": dict(s.dropped), "note": s.note}
             for s in prepared.steps
@@ -73,7 +73,8 @@ def markdown(sheet: Mapping[str, Any]) -> str:
         f"# Training data: {', '.join(sheet['tasks'])}",
         "",
         f"{rows['train']:,} rows to train {sheet['destination']} models on, {rows['validation']:,} to validate with, "
-        f"in the format {sheet['format']}; {rows['review']:,} were held back: `review.jsonl` is for somebody to read.",
+        f"in the format {sheet['format']}; {rows['evaluation']:,} were answered badly, to evaluate with. "
+        f"{rows['review']:,} were held back: `review.jsonl` is for somebody to read.",
         f"Made at {sheet['made_at']} by rules {sheet['rules'][:12]}, seed {sheet['seed']}.",
         "",
         "| step | given | left | dropped |",

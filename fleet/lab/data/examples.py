@@ -9,7 +9,7 @@
 | a comparison says the same | the stronger one's: easy, so few are taken | |
 | a comparison says something else | | the stronger one's over the delivered one |
 
-An answer that was called bad is no example: it belongs into an evaluation. So does one of which nobody said anything.
+An answer that was called bad is one to evaluate with, and nothing to learn. One of which nobody said anything is none.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ class Origin(StrEnum):
     ESCALATED = "escalated"
     COMPARED = "compared"
     AGREED = "agreed"
+    BAD = "bad"
 
     @property
-    def is_preference(self) -> bool:
-        """Whether it says only which of two answers is better, and not that one is good."""
-        return self is Origin.COMPARED
+    def is_learnt(self) -> bool:
+        """Whether it says that its answer is good: a comparison says only which one is better."""
+        return self not in (Origin.COMPARED, Origin.BAD)
 
 
 class Unusable(StrEnum):
@@ -51,7 +52,6 @@ class Unusable(StrEnum):
     NOT_SUCCEEDED = "its answer was the best there was, and not trusted"
     FAILED_CHECKS = "its answer failed the checks, such as a refusal or half an answer"
     NOT_TEXT = "it has images, audio or files"
-    BAD = "its answer was called bad: of use to evaluate only"
     NO_BETTER = "a better answer was wanted, and none was collected"
     NO_TEXT = "its edit has no text"
     GRADED = "only a grader called it good, which may be the model that answered"

@@ -41,10 +41,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The rows to train on and to validate with, what somebody should read, and what each step did."""
+    """The rows to train on, to validate and to evaluate with, what somebody should read, and what each step did.
+
+    Those to evaluate with were called bad.
+    """
 
     train: Sequence[Example]
     validation: Sequence[Example]
+    evaluation: Sequence[Example]
     review: Sequence[tuple[str, Example]]
     steps: Sequence[Step]
     replaced: Mapping[str, int]
@@ -77,15 +81,19 @@ def prepare(
     worked = Worked(sorted(examples, key=lambda each: (each.source.tenant, each.source.job_id)))
     given = len(examples) + sum(unusable.values())
     worked.steps.append(Step("eligibility", given, len(examples), {str(why): n for why, n in unusable.items() if n}))
+    evaluation = Worked(steps.evaluating(worked))
     steps.fitting(worked, wish.form)
     steps.licensed(worked, licences, wish.destination, wish.form)
     replaced = steps.scrub(worked, wish.words)
     steps.distinct(worked)
-    steps.decontaminate(worked, judging)
+    steps.scrub(evaluation, wish.words)
+    steps.distinct(evaluation)
+    steps.decontaminate(worked, [*judging, *(each.prompt for each in evaluation.rows)])
     steps.trusted(worked)
     steps.checked(worked, wish.form)
     validation = steps.split(worked, wish.validation, wish.seed)
     steps.balance(worked, wish.most)
     if len(worked.rows) < FEWEST_LINES:
         raise NothingToExport(len(worked.rows), worked.steps)
-    return Prepared(worked.rows, validation, worked.review, worked.steps, replaced)
+    review = [*worked.review, *evaluation.review]
+    return Prepared(worked.rows, validation, evaluation.rows, review, worked.steps, replaced)

@@ -19,13 +19,13 @@ from fleet.files import OWNER_ONLY, write_secret
 from fleet.lab.data.datasheet import described, markdown, sheet_of
 from fleet.lab.data.examples import Example, Source
 from fleet.lab.data.export import Prepared, Wish
-from fleet.lab.data.formats import DataFormat, line_of
+from fleet.lab.data.formats import DataFormat, evaluation_line_of, line_of
 from fleet.lab.data.licences import Licences
 from fleet.model.errors import ConfigError
 
-TRAIN, VALIDATION, REVIEW = "train.jsonl", "validation.jsonl", "review.jsonl"
+TRAIN, VALIDATION, EVALUATION, REVIEW = "train.jsonl", "validation.jsonl", "evaluation.jsonl", "review.jsonl"
 MAP, SHEET, PAGE = "erasure-map.jsonl", "datasheet.json", "DATASHEET.md"
-DATA = (TRAIN, VALIDATION, REVIEW)
+DATA = (TRAIN, VALIDATION, EVALUATION, REVIEW)
 
 Lines = Mapping[str, Sequence[bytes]]
 """The lines of each data file, without their ends."""
@@ -47,6 +47,7 @@ def write_export(
     files: dict[str, list[tuple[Example, Mapping[str, Any]]]] = {
         TRAIN: [(each, line_of(each, wish.form)) for each in prepared.train],
         VALIDATION: [(each, line_of(each, wish.form)) for each in prepared.validation],
+        EVALUATION: [(each, evaluation_line_of(each)) for each in prepared.evaluation],
         REVIEW: [(each, _reviewed(each, why, wish.form)) for why, each in prepared.review],
     }
     lines = {name: [_json(line) for _, line in rows] for name, rows in files.items()}

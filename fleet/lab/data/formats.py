@@ -50,6 +50,12 @@ def line_of(example: Example, form: DataFormat) -> Line:
             return {"prompt": asked, "chosen": [answer], "rejected": [_plain(example.rejected or {})], **tools}
 
 
+def evaluation_line_of(example: Example) -> Line:
+    """Return what was asked, and the answer that was called bad."""
+    asked = [_plain(each) for each in example.messages]
+    return {"messages": asked, **_tools(example), "bad_answer": _plain(example.answer)}
+
+
 def _plain(message: Message) -> Line:
     """Return the fields that the formats know, a model may have said more, and parts of text as one text."""
     known = {key: value for key, value in message.items() if key in _KEYS and (value is not None or key == "content")}

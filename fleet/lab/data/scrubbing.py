@@ -81,6 +81,11 @@ def scrubbed(example: Example) -> tuple[Example, Counter[str]]:
     return found, Counter(kind for kind, _ in places.names)
 
 
+def scrubbed_text(text: str) -> str:
+    """Return a text without secrets and personal data, with the placeholders that an example of it has."""
+    return _text(text, Placeholders())
+
+
 def _message(message: Mapping[str, Any], places: Placeholders) -> dict[str, Any]:
     return {key: _value(value, places, key) for key, value in message.items() if key != "name"}
 

@@ -17,7 +17,7 @@ import numpy as np
 from fleet.lab.data.examples import Example, Origin, texts_of
 from fleet.lab.data.formats import DataFormat, line_of, violation
 from fleet.lab.data.licences import Licences
-from fleet.lab.data.scrubbing import scrubbed
+from fleet.lab.data.scrubbing import scrubbed, scrubbed_text
 from fleet.lab.data.similar import Quotations, clusters, normal, resemblance, signatures
 from policies.caching.personal import is_personal
 from policies.features.agreement import CLOSED_WORDS
@@ -69,6 +69,13 @@ class Worked:
             self.review += dropped
 
 
+def evaluating(worked: Worked) -> list[Example]:
+    """Take what was called bad out of the rows, and return it: nobody learns from it, and it shows what is to learn."""
+    bad = [each for each in worked.rows if each.origin is Origin.BAD]
+    worked.keep("evaluation", lambda each: "called bad: to evaluate with" if each.origin is Origin.BAD else None)
+    return bad
+
+
 def licensed(worked: Worked, licences: Licences, destination: str, form: DataFormat) -> None:
     """Drop what the terms of a teacher forbid to train this destination on; a rejected answer trains as well."""
 
@@ -87,7 +94,7 @@ def fitting(worked: Worked, form: DataFormat) -> None:
 
     def reason(each: Example) -> str | None:
         if not form.has_preferences:
-            return "it says which answer is better, not that one is good" if each.origin.is_preference else None
+            return None if each.origin.is_learnt else "it says which answer is better, not that one is good"
         return "it has no answer that it is preferred over" if each.rejected is None else None
 
     worked.keep("kind", reason)
@@ -152,7 +159,11 @@ def _closed(example: Example) -> str:
 
 
 def decontaminate(worked: Worked, judging: Sequence[str]) -> None:
-    """Drop what resembles or quotes a text that judges: of an evaluation, or of a job that calibrations learn from."""
+    """Drop what resembles or quotes a text that judges: of an evaluation, or of a job that calibrations learn from.
+
+    The texts are scrubbed as the rows are: else a placeholder would hide that two are the same.
+    """
+    judging = [scrubbed_text(text) for text in judging]
     signed = signatures(judging)
     quotations = Quotations(judging)
     rows = {id(each): row for each, row in zip(worked.rows, signatures([e.prompt for e in worked.rows]), strict=True)}

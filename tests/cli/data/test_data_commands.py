@@ -99,9 +99,10 @@ def test_status_says_what_there_is_by_task_source_and_opinion(
     assert task["sources"] == [
         {"target": "gpt-4o", "origin": "good", "examples": 1},
         {"target": LARGE, "origin": "escalated", "examples": 2},
+        {"target": SMALL, "origin": "bad", "examples": 1},
         {"target": SMALL, "origin": "good", "examples": 1},
     ]
-    assert task["unusable"] == {"its answer was called bad: of use to evaluate only": 1}
+    assert (task["bad"], task["unusable"]) == (1, {})
     assert found["not_agreed"] == 1
     shown = invoke("data", "status").stdout
     assert "6%" in shown
@@ -157,8 +158,9 @@ def test_nothing_to_export_is_refused_with_its_counts_and_leaves_no_folder(
     done = invoke(*export, TASK)
     assert done.exit_code == 1
     assert (
-        "0 lines are left to train on, and 10 are the fewest. eligibility: 1 its answer was called bad" in done.stderr
+        "0 lines are left to train on, and 10 are the fewest. eligibility: 1 nobody said whether it is good"
+        in done.stderr
     )
-    assert "1 nobody said whether it is good" in done.stderr
+    assert "evaluation: 1 called bad: to evaluate with" in done.stderr
     assert not (tmp_path / "export").exists()
     assert "--task: 'plan.scedule' is not among the tasks of the rules" in invoke(*export, "plan.scedule").stderr

@@ -34,6 +34,15 @@ def chooser(opinions: Sequence[Feedback] = (), trust_graders: bool = False) -> C
 
 JUDGE = Witness.JUDGE
 CASES = [
+    ("bad", content(1), [said(1, BAD)], Origin.BAD, "Both: laptop", None),
+    (
+        "bad to a grader, though escalated",
+        content(1, WEAK_OTHER, DELIVERED),
+        [said(1, BAD, JUDGE)],
+        Origin.BAD,
+        "Both: laptop",
+        None,
+    ),
     ("good", content(1), [said(1, GOOD)], Origin.GOOD, "Both: laptop", None),
     (
         "good over a weaker one's",
@@ -113,8 +122,6 @@ def test_what_is_worth_learning(
 
 IMAGE = {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
 NO_USE = [
-    ("bad", content(1), [said(1, BAD)], Unusable.BAD),
-    ("bad to a grader, though escalated", content(1, WEAK_OTHER, DELIVERED), [said(1, BAD, JUDGE)], Unusable.BAD),
     ("nobody said anything", content(1), [], Unusable.NOBODY),
     ("of another target's answer", content(1), [said(1, GOOD, target=LARGE)], Unusable.NOBODY),
     ("a grader alone", content(1), [said(1, GOOD, JUDGE)], Unusable.GRADED),
@@ -154,10 +161,12 @@ def test_the_better_answer_that_was_asked_for_is_preferred_over_the_first_and_bo
     assert [each.job_id for each in example.sources] == [again.job_id, first.job_id]
 
 
-def test_a_better_answer_that_was_called_bad_is_none() -> None:
+def test_a_better_answer_that_was_called_bad_is_one_to_evaluate_with() -> None:
     choosing = chooser([said(1, BETTER), said(2, BAD)])
     choosing.choose(content(1))
-    assert choosing.choose(content(2, given(LARGE), request=content(1).request)) is Unusable.BAD
+    found = choosing.choose(content(2, given(LARGE), request=content(1).request))
+    assert isinstance(found, Example)
+    assert (found.origin, found.rejected) == (Origin.BAD, None)
 
 
 def test_a_job_that_calibrations_learn_from_is_none_and_what_it_asked_is_kept_to_compare() -> None:

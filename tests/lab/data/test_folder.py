@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from training_examples import TASK, example
 
-from fleet.lab.data.examples import Source
+from fleet.lab.data.examples import Origin, Source
 from fleet.lab.data.export import Prepared, Wish, prepare
 from fleet.lab.data.folder import DATA, PAGE, SHEET, read_map, write_export, write_without
 from fleet.lab.data.formats import DataFormat
@@ -33,9 +33,10 @@ def prepared() -> Prepared:
     rows = [
         example(number, answer=f"answer {number}", sources=(source(number, f"p-{number}"),)) for number in range(40)
     ]
+    bad = example(60, answer="answer 60", sources=(source(60, "p-7"),), origin=Origin.BAD)
     two = example(90, answer="answer 90", sources=(source(90), source(91, "p-7")))
     return prepare(
-        [*rows, two, example(50, "Her salary?", sources=(source(50, "p-7"),))], {}, (), load_licences(None), WISH
+        [*rows, two, bad, example(50, "Her salary?", sources=(source(50, "p-7"),))], {}, (), load_licences(None), WISH
     )
 
 
@@ -59,7 +60,7 @@ def test_the_map_names_the_job_of_every_line(folder: Path) -> None:
     assert {(each.file, each.line) for each in mapped} == {
         (name, number) for name, rows in files.items() for number in range(1, len(rows) + 1)
     }
-    firsts = [each for each in mapped if each.file != "review.jsonl" and each.source.job_id != "job-000000000091"]
+    firsts = [each for each in mapped if each.file in DATA[:2] and each.source.job_id != "job-000000000091"]
     assert all(source(number_in(files[each.file][each.line - 1])).job_id == each.source.job_id for each in firsts)
 
 
@@ -68,8 +69,10 @@ def test_the_sheet_has_digests_counts_and_terms_and_nobody_else_may_read_it(fold
     for name, told in sheet["files"].items():
         assert told["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     assert sheet["rows"]["train"] + sheet["rows"]["validation"] == 41
-    assert sheet["rows"]["review"] == 1
-    assert sheet["steps"][0] == {"name": "eligibility", "given": 42, "left": 42, "dropped": {}, "note": ""}
+    assert (sheet["rows"]["evaluation"], sheet["rows"]["review"]) == (1, 1)
+    [bad] = lines(folder, "evaluation.jsonl")
+    assert (bad["messages"][-1]["role"], bad["bad_answer"]["content"]) == ("user", "answer 60")
+    assert sheet["steps"][0] == {"name": "eligibility", "given": 43, "left": 43, "dropped": {}, "note": ""}
     assert [each["licence"] for each in sheet["teachers"]] == ["llama-community"]
     assert "| llama-70b | fleet | llama-70b | llama-community | 41 |" in (folder / PAGE).read_text()
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
@@ -79,9 +82,9 @@ def test_whoever_is_erased_takes_their_lines_along_and_no_others(folder: Path, t
     gone, sheet = write_without(folder, tmp_path / "rest", lambda each: each.person == "p-7")
     numbers = {number_in(line) for name in DATA[:2] for line in lines(tmp_path / "rest", name)}
     assert numbers == set(range(40)) - {7}
-    assert lines(tmp_path / "rest", "review.jsonl") == []
-    assert {each.source.job_id for each in gone} == {source(number).job_id for number in (7, 50, 90, 91)}
-    assert (sheet["erased"], sheet["rows"]["train"] + sheet["rows"]["validation"]) == (3, 39)
+    assert [lines(tmp_path / "rest", name) for name in DATA[2:]] == [[], []]
+    assert {each.source.job_id for each in gone} == {source(number).job_id for number in (7, 50, 60, 90, 91)}
+    assert (sheet["erased"], sheet["rows"]["train"] + sheet["rows"]["validation"]) == (4, 39)
     again, _ = write_without(tmp_path / "rest", tmp_path / "again", lambda each: each.person == "p-7")
     assert again == []
     for name in DATA:

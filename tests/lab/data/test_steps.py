@@ -57,6 +57,26 @@ def test_nothing_is_trained_on_that_is_like_what_judges_or_quotes_it() -> None:
     assert worked.steps[0].dropped == {"like one that judges": 1, "quotes one that judges": 1}
 
 
+def test_a_placeholder_hides_no_prompt_that_judges() -> None:
+    prompt = "Tell ada@example.org that 0170 5550142 called"
+    worked = Worked([example(1, prompt)])
+    steps.scrub(worked, frozenset())
+    steps.decontaminate(worked, [prompt])
+    assert worked.rows == []
+
+
+def test_what_was_called_bad_is_to_evaluate_with_and_nothing_like_it_is_trained_on() -> None:
+    bad = example(50, f"{PROMPT} ada@example.org", origin=Origin.BAD, teacher=GPT)
+    again = replace(bad, sources=(Source("acme", "job-000000000051", 1.0),))
+    held = example(52, "Her salary?", origin=Origin.BAD)
+    like = example(53, PROMPT)
+    found = prepared([*(example(n) for n in range(12)), bad, again, held, like], words=frozenset({"salary"}))
+    assert jobs(found.train) == list(range(12))
+    assert jobs(found.evaluation) == [50]
+    assert found.evaluation[0].prompt == f"{PROMPT} <EMAIL_1>"
+    assert jobs([each for _, each in found.review]) == [52]
+
+
 def test_no_cluster_of_prompts_is_on_both_sides_of_the_split() -> None:
     families = [" ".join(f"f{family}w{n}" for n in range(30)) for family in range(40)]
     worked = Worked(
