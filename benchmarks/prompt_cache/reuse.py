@@ -52,6 +52,7 @@ def scenes(seed: int) -> Mapping[str, Scene]:
             sorted((3600.0 * hour + 20 * call, one) for one in range(5) for hour in range(400) for call in range(5))
         ),
         "day and night": Scene(_day_and_night(rng)),
+        "300 by Zipf's law": Scene(_by_zipf(rng)),
         "one often, others once": Scene(
             sorted([*_one_by_chance(rng, 20.0, 0, MANY), *((20.0 * number, number) for number in range(1, MANY))])
         ),
@@ -84,6 +85,16 @@ def _day_and_night(rng: random.Random) -> Stream:
             at += rng.expovariate(0.0002 + 0.01 * (1 + math.sin(2 * math.pi * at / DAY)))
             found.append((at, one))
     return sorted(found)
+
+
+def _by_zipf(rng: random.Random) -> Stream:
+    """Return calls most of whose beginnings are rare: the hundredth comes every twenty minutes, the last every hour."""
+    weights = [(rank + 1) ** -1.1 for rank in range(300)]
+    at, found = 0.0, []
+    for beginning in rng.choices(range(300), weights, k=10 * MANY):
+        at += rng.expovariate(0.5)
+        found.append((at, beginning))
+    return found
 
 
 def by_rule(stream: Stream, prices: CachePrices) -> float:

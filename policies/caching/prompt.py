@@ -27,8 +27,8 @@ from fleet.model.target import Target, WireFormat
 MEMORY = 64.0
 """Calls after which what was seen of a beginning counts a third as much."""
 
-PRIOR = 2.0
-"""Calls that what is known of all beginnings counts as much as, beside what was seen of one."""
+PRIOR = 1.0
+"""The weight of what is known of all beginnings, in calls seen of the one."""
 
 DOUBT = 4.0
 """Calls without a return that are assumed before any is seen."""
