@@ -39,7 +39,7 @@ FAILED = 1 << 19
 """The lowest number of an outcome that is a failure."""
 
 COLD_STEPS = 32
-"""Steps of a mantissa: while a target is cold, one decision holds for jobs whose time left agrees to a sixteenth."""
+"""Steps of a mantissa: where the time left matters, one decision holds for jobs in which it agrees to a sixteenth."""
 
 MOST_KNOWN = 200_000
 """Maximum remembered decisions, some 60 MB; with more they are all forgotten."""
@@ -106,11 +106,14 @@ class Decisions:
         return action
 
     def _time_left(self, job: SimulatedJob, now: float) -> int:
-        """Classify the time left like `next_action`: over, too late to escalate, or enough; finer for cold targets."""
+        """Classify the time left like `next_action`: over, too late to escalate, or enough.
+
+        It is finer where a target is cold, or where a cheaper way to one takes longer.
+        """
         left = job.deadline_at - now
         if left <= self._escalation_seconds:
             return -1 if left > 0 else -2
-        if not self._state.cold:
+        if not self._state.cold and not self._rules.cheaper_ways:
             return 0
         mantissa, exponent = math.frexp(left)
         return exponent * COLD_STEPS + int(mantissa * COLD_STEPS)

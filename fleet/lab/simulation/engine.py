@@ -244,11 +244,11 @@ class Engine:
             job.waits += 1
             self.at(now + money.busy_seconds(job.waits), self.go_on, job)
             return
-        cheaper = self._discounts.choose(job, server.target.name, now)
-        job.price = 1.0 if cheaper is None else DISCOUNT
+        batch = self._discounts.choose(job, server.target.name, now)
+        job.price = 1.0 if batch is None else DISCOUNT
         job.cached = self._sent.cached(job, server.target.name, now)
-        if cheaper is not None and cheaper.fallback_seconds is not None:
-            self._put_in_batch(job, server, job.deadline_at - cheaper.fallback_seconds, now)
+        if batch is not None and batch.fallback_seconds is not None:
+            self._put_in_batch(job, server, job.deadline_at - batch.fallback_seconds, now)
         else:
             self._call_now(job, server, now)
 

@@ -195,8 +195,34 @@ def test_jobs_with_time_to_spare_go_into_batches_and_none_is_late(rules: Rules) 
     assert report.paid_usd / usual.paid_usd == pytest.approx(0.55, abs=0.02)  # one in ten batches never ends
     hasty = replace(patient, mix=(kind(lane=Lane.INTERACTIVE),))
     assert run(hasty, rules).paid_usd == pytest.approx(usual.paid_usd)
-    flexible = replace(patient, mechanisms=Mechanisms(discounts=Discounts(flex=frozenset({"gpt-4o"}))))
-    assert run(flexible, rules).paid_usd == pytest.approx(usual.paid_usd / 2)
+
+
+def test_the_flexible_tier_is_tried_where_the_rules_say_so_and_there_is_time(rules: Rules) -> None:
+    usual = rules.catalogue.targets["gpt-4o"]
+    flexible = replace(
+        usual,
+        name="gpt-4o-flex",
+        service_tier="flex",
+        same_as="gpt-4o",
+        input_usd_per_million_tokens=1.25,
+        output_usd_per_million_tokens=5.0,
+    )
+    targets = {**rules.catalogue.targets, flexible.name: flexible}
+    catalogue = replace(rules.catalogue, targets=targets)
+    on = replace(rules, catalogue=catalogue, discounts=replace(rules.discounts, flex=True))
+    tested = scenario(
+        kind(lane=Lane.BULK),
+        kind(lane=Lane.INTERACTIVE),
+        paid={name: Paid(0.5, 100.0) for name in ("gpt-4o", flexible.name)},
+        answers={"gpt-4o": SURE, flexible.name: SURE},
+    )
+    report = run(tested, on)
+    bulk = report.lanes[Lane.BULK].jobs
+    assert 100 < bulk < 200
+    assert report.targets[flexible.name].answers == bulk
+    assert report.paid_usd == pytest.approx((300 - bulk / 2) * (1000 * 2.5 + 100 * 10) / 1e6)
+    [discounts] = [each for each in savings(tested, on, 100, 1).mechanisms if each.mechanism == "discounts"]
+    assert discounts.left_out == pytest.approx(0.25, abs=0.1)
 
 
 STUDIED = scenario(

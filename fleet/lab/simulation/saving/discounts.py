@@ -1,4 +1,4 @@
-"""Cheaper ways to the same answer, chosen by production's own rule and taken by a provider that is drawn."""
+"""Batches of providers: production's own rule chooses them, and how long each takes is drawn."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class DiscountedCalls:
         self._news = 0
 
     def choose(self, job: SimulatedJob, target: str, now: float) -> Verdict | None:
-        """Return the cheaper way of the job's call; None where it is made at once. Slack counts in whole seconds."""
-        is_flexible, law = target in self._discounts.flex, self._laws.get(target)
-        if not is_flexible and law is None:
+        """Return the batch for the job's call; None where it is made at once. Slack counts in whole seconds."""
+        law = self._laws.get(target)
+        if law is None:
             return None
         key = target, int(job.deadline_at - now)
         if key not in self._known:
-            self._known[key] = choose(Offer(key[1], _CALLS, is_flexible, law))
+            self._known[key] = choose(Offer(key[1], _CALLS, batch=law))
         found = self._known[key]
         return None if found.way is Way.NOW else found
 

@@ -14,7 +14,10 @@ from policies.rules.sections import Phase
 
 
 def without(scenario: Scenario, gone: Collection[SimulatedMechanism]) -> Scenario:
-    """Return the scenario without these mechanisms; ROUTING is one of the rules, see `straight`."""
+    """Return the scenario without these mechanisms, as far as they are its own.
+
+    Those of the rules are left out by `at_full_price` and `straight`.
+    """
     found = scenario.mechanisms
     for mechanism in gone:
         found = _without(found, mechanism)
@@ -43,6 +46,11 @@ def _without(mechanisms: Mechanisms, mechanism: SimulatedMechanism) -> Mechanism
             return replace(mechanisms, discounts=None)
         case SimulatedMechanism.ROUTING:
             return mechanisms
+
+
+def at_full_price(rules: Rules) -> Rules:
+    """Return rules that try no cheaper equal of a target."""
+    return replace(rules, discounts=replace(rules.discounts, flex=False, providers=False))
 
 
 def straight(rules: Rules, target: str) -> Rules:

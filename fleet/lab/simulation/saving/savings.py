@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fleet.lab.simulation.report.figures import run
-from fleet.lab.simulation.saving.leaving_out import straight, without
+from fleet.lab.simulation.saving.leaving_out import at_full_price, straight, without
 from fleet.lab.simulation.simulate import SimulationReport
 from fleet.lab.simulation.workload.scenario import Scenario, check
 from fleet.lab.simulation.workload.study import SimulatedMechanism, Step
@@ -104,7 +104,8 @@ class _Runs:
         key = there, None if SimulatedMechanism.ROUTING in there else target or self.all_cloud
         if key not in self._known:
             scenario = without(self._scenario, [each for each in SimulatedMechanism if each not in there])
-            rules = self._rules if key[1] is None else straight(self._rules, key[1])
+            rules = self._rules if SimulatedMechanism.DISCOUNTS in there else at_full_price(self._rules)
+            rules = rules if key[1] is None else straight(rules, key[1])
             self._known[key] = run(scenario, self._jobs, self._seed, rules)
         return self._known[key]
 

@@ -39,11 +39,10 @@ class PromptCaches:
 
 @dataclass(frozen=True, slots=True)
 class Discounts:
-    """Targets with a flexible tier and with batches, both at half price. `median_seconds`, `p90_seconds` and the share
-    that `never` ends are those of batches: lognormal, as OpenRouter saw 230,000 of them.
+    """Targets with batches at half price. A batch takes a lognormal time, and the share `never` does not end, as
+    OpenRouter saw 230,000 of them. A flexible tier is a target of its own, which the rules try first.
     """
 
-    flex: frozenset[str] = frozenset()
     batch: frozenset[str] = frozenset()
     median_seconds: float = 420.0
     p90_seconds: float = 3600.0
@@ -101,6 +100,5 @@ def targets_named(mechanisms: Mechanisms) -> Mapping[str, frozenset[str]]:
     caches, discounts = mechanisms.prompt_caches, mechanisms.discounts or Discounts()
     return {
         "prompt_caches.targets": frozenset() if caches is None else caches.targets,
-        "discounts.flex": discounts.flex,
         "discounts.batch": discounts.batch,
     }
