@@ -6,6 +6,7 @@ Tests of a tenant and task are made again as labels come, and share one delta (s
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from fleet.lab.learning.sample import Array
 from fleet.lab.metrics.bounds import smallest_n
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.caching import AnswerScore, CacheCalibration, Near, SemanticMode
-from fleet.model.calibration import NO_LOOKS, Looks, Threshold
+from fleet.model.calibration import NO_LOOKS, Looks, Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.ports import CachePromises, Journal
 from policies.caching.exact import answer_in
@@ -114,7 +115,9 @@ class _Case:
         delta, weights = delta_at(looks.count + 1, self.delta), self._weights()
         if not can_pass(len(self.labels), self.rules.risk, delta, p_value_for(weights)):
             needed = smallest_n(0.0, self.rules.risk, delta, p_value_for(weights)) or 0
-            return replace(told, labels_missing=max(0, needed - len(self.labels)), why="too few labels")
+            missing = max(0, needed - len(self.labels))
+            empty = self._empty(encoder_name, missing, at) if before is None or not before.looks.count else None
+            return replace(told, promise=empty, labels_missing=missing, why="too few labels")
         if not is_due(looks, sum(each.at > looks.at for each in self.labels), len(self.labels)):
             return replace(told, why="tested, and few labels are new since")
         try:
@@ -130,6 +133,12 @@ class _Case:
         if why is not None and before is not None and before.withdrawn is None:
             named, why = replace(before, looks=spent), "the one before stays: this test passed nothing"
         return replace(told, promise=named, served=served, labels_missing=threshold.labels_missing, why=why)
+
+    def _empty(self, encoder_name: str, missing: int, at: float) -> CacheCalibration:
+        """Return a promise that serves nothing and says how many labels are missing."""
+        limit = Threshold(ThresholdMode.GUARANTEE, math.inf, math.inf, self.rules.risk, self.rules.delta, missing)
+        score = AnswerScore(0.0, {}, ())
+        return CacheCalibration(f"cache-{at:.0f}", self.tenant, self.task, encoder_name, score, limit)
 
     def _weights(self) -> Array | None:
         """Return one over the propensity of each label; None where all are alike."""

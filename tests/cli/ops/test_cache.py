@@ -127,3 +127,5 @@ def test_calibrating_says_how_many_labels_are_missing(
     [found] = invoke_json("cache", "calibrate")["promises"]
     assert (found["tenant"], found["task"], found["labels"]) == ("acme", "chat", 1)
     assert found["labels_missing"] == 299 - 1 and found["why"] == "too few labels"
+    [said] = invoke_json("cache", "stats")["promises"]
+    assert said["state"] == "serves nothing: 298 labels are missing"

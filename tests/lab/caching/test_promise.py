@@ -62,7 +62,11 @@ def test_enough_labels_make_a_promise_that_holds_for_others_like_them(encoder) -
 
 def test_too_few_labels_promise_nothing_and_say_how_many_are_missing(encoder) -> None:
     outcome = fitted(encoder, labels_for(encoder, 40))
-    assert outcome.promise is None and outcome.labels_missing == 59 - 40
+    assert outcome.labels_missing == 59 - 40
+    promise = outcome.promise
+    assert promise is not None and (promise.threshold.value, promise.threshold.labels_missing) == (math.inf, 19)
+    enough = fitted(encoder, labels_for(encoder, 400), promise, NOW + 2.0).promise
+    assert enough is not None and enough.looks.count == 1 and math.isfinite(enough.threshold.value)
 
 
 def test_a_mode_that_is_off_and_cosines_of_another_encoder_count_for_nothing(encoder) -> None:
