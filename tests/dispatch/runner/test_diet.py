@@ -9,9 +9,11 @@ from patience import eventually
 from structlog.testing import capture_logs
 
 from fleet.dispatch.runner.stages import diet as diets
-from fleet.model.attempt import Answer, Features, Usage
+from fleet.model.attempt import Answer, Attempt, Features, Usage
+from fleet.model.diet import Diet
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
+from fleet.model.result import LedgerEntry
 from fleet.model.submission import Submission
 from fleet.model.target import Capability
 from policies.rules.diet import DietMode, DietRules
@@ -133,3 +135,11 @@ async def test_a_thread_beyond_the_window_is_trimmed_instead_of_refused(bench, o
     async with bench.running():
         result = await submit(bench, 1, long)
     assert result.target == SMALL and result.attempts[0].diet.messages
+
+
+def test_both_comparisons_of_a_job_have_lines_of_their_own_in_the_ledger():
+    with_a_stronger = Attempt(2, "llama-70b", Reason.SHADOW, 1.0, 2.0, says("positive"))
+    of_diet = replace(with_a_stronger, target=SMALL, diet=Diet(((2, 8),), 100, shadow=True))
+    told = (Lane.BULK, 2.0, Reason.SHADOW, TASK, "paid", None)
+    lines = [LedgerEntry("job-0000000000000001", "acme", *told, attempt) for attempt in (with_a_stronger, of_diet)]
+    assert [entry.line for entry in lines] == ["2", "2.diet"]

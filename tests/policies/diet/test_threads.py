@@ -77,6 +77,11 @@ def test_a_call_goes_with_all_its_results_and_stays_with_them():
     assert kept == [RULES, user(), *steps[-6:]]
 
 
+def test_a_result_of_no_known_call_goes_with_what_stands_before_it():
+    thread = [user(), asking("a"), result("another"), asking("b"), result("b")]
+    assert left(thread, 45, 0.9) == [user(), asking("b"), result("b")]
+
+
 def test_what_lies_between_a_call_and_its_late_result_stays_or_goes_with_both():
     late = [asking("a", "b"), result("a"), user("wait"), result("b")]
     thread = [user("0"), said(), user("and?"), *late, user("1"), said(), user("last")]
