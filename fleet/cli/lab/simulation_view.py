@@ -24,6 +24,8 @@ def view(found: Found) -> Iterator[RenderableType]:
     )
     if found["overloaded"]:
         yield f"{found['overloaded']:,} sent on because a target was overloaded, for ${found['overloaded_usd']:,.2f}"
+    if found["without_call"]:
+        yield f"answered without a call: {_counts(found['without_call'])}"
     yield from _left_out(found)
     yield ""
     yield _lanes(found["lanes"])

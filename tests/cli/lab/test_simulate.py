@@ -206,6 +206,13 @@ def test_mechanisms_are_left_out_one_at_a_time(invoke_json: InvokeJson, invoke: 
     assert "unused tools left out" in shown
 
 
+def test_answers_without_a_call_are_counted_by_who_knew_them(invoke: Invoke, invoke_json: InvokeJson) -> None:
+    asked = ("simulate", "--scenario", "messages", "--jobs", "80")
+    assert invoke_json(*asked)["without_call"]["pattern"] > 0
+    assert "answered without a call: " in invoke(*asked).stdout
+    assert "without a call" not in invoke("simulate", "--jobs", "80").stdout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

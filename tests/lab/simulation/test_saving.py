@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+from fleet.lab.simulation.engine import Engine
+from fleet.lab.simulation.saving.prompts import TOOLS_DRAW, SentPrompts
+from fleet.lab.simulation.saving.requests import Requests
 from fleet.lab.simulation.saving.savings import SimulatedSavings, savings
 from fleet.lab.simulation.simulate import SimulationReport, simulate
+from fleet.lab.simulation.workload.ability import DRAWS, answers_of, hashed
+from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.mechanisms import Discounts, Mechanisms, PromptCaches, SemanticHits
 from fleet.lab.simulation.workload.prompts import Parts, Prompts
 from fleet.lab.simulation.workload.scenario import (
@@ -28,6 +33,7 @@ from fleet.lab.simulation.workload.study import SimulatedMechanism, Step, Study
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
 from policies.caching.patterns import Pattern, PatternList, PatternRules
+from policies.money import nano_of
 from policies.rules.diet import DietMode, DietRules
 from policies.rules.rules import Rules
 from policies.rules.sections import CacheMode
@@ -164,12 +170,25 @@ def test_tools_are_left_out_once_they_are_known_to_be_unused(rules: Rules) -> No
 
 
 def test_a_job_that_calls_a_tool_left_out_pays_for_two_calls_and_the_count_starts_again(rules: Rules) -> None:
-    seldom = kind(parts=replace(THREAD, tool_use=0.004))
-    with_diet, without = (
-        run(scenario(seldom, mechanisms=Mechanisms(diet=diet)), rules, 2000) for diet in (TOOLLESS, {})
-    )
-    never = run(scenario(kind(parts=THREAD), mechanisms=Mechanisms(diet=TOOLLESS)), rules, 2000)
-    assert never.paid_usd < with_diet.paid_usd < without.paid_usd
+    tested = scenario(kind(parts=replace(THREAD, tool_use=0.5)), mechanisms=Mechanisms(diet=TOOLLESS))
+    in_use = in_force(tested, rules)
+    sent = SentPrompts(tested, in_use, Requests(tested.mix, in_use.patterns))
+    drawn = [SimulatedJob(0.0, 0, 1000, 100, 0, bits) for bits in range(1, 1 << 20, 997)]
+    calls_a_tool = [job for job in drawn if hashed(job.bits, TOOLS_DRAW) >> 12 < DRAWS / 2]
+    quiet = [job for job in drawn if job not in calls_a_tool]
+    for job in quiet[:400]:
+        sent.shorten(job)
+    assert (quiet[0].input, quiet[399].input) == (1000, 500)
+
+    usual, asks = calls_a_tool[:2]
+    decisions = Engine(tested, in_use, {}, answers_of(tested.answers, 1, in_use)).decisions
+    whole = decisions.cost(usual, in_use.catalogue.targets["gpt-4o"])
+    sent.shorten(asks)
+    both = decisions.cost(asks, in_use.catalogue.targets["gpt-4o"])
+    assert both - whole == nano_of((500 * 2.5 + 100 * 10) / 1e6)
+
+    sent.shorten(quiet[400])
+    assert quiet[400].input == 1000
 
 
 def test_what_the_provider_has_in_its_cache_costs_the_catalogues_price_of_it(rules: Rules) -> None:
