@@ -1,7 +1,13 @@
-"""The scenarios of docs/how-to/simulate.md can be simulated, the one with a provider of the reader's own too."""
+"""The scenarios of docs/how-to/simulate.md can be simulated, the one with a provider of the reader's own too.
+
+Its program counts the questions of a file.
+"""
 
 from __future__ import annotations
 
+import ast
+import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,6 +16,7 @@ from pages import ROOT, Block, blocks
 
 from fleet.lab.simulation.report.figures import run
 from fleet.lab.simulation.workload.files import load_scenario
+from fleet.lab.simulation.workload.prompts import Prompts, prompts_violations
 from fleet.lab.simulation.workload.scenario import left_out
 from fleet.settings.documents import load_rules, shipped
 from policies.rules.rules import Rules
@@ -40,3 +47,18 @@ def test_a_scenario_of_the_page_reaches_what_it_names(block: Block, rules: Rules
     report = run(scenario, 50, 1, rules)
     assert report.jobs == report.answered == 50
     assert (OWN in report.targets) == (OWN not in left_out(scenario, rules)) == (OWN in block.text)
+
+
+def test_the_program_of_the_page_counts_the_questions_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [program] = [block.text for block in blocks(HOW_TO / "simulate.md") if block.language == "python"]
+    asked = ["where", "when", "where", "where", "who"]
+    rows = ({"task": "chat", "messages": [{"role": "user", "content": text}]} for text in asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "program.py").write_text(program)
+    runpy.run_path(str(tmp_path / "program.py"))
+    found = ast.literal_eval(capsys.readouterr().out)
+    assert found == {"distinct": 3, "counts": [3, 1, 1]}
+    assert not list(prompts_violations(Prompts(distinct=found["distinct"], counts=tuple(found["counts"]))))
