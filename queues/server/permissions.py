@@ -81,6 +81,7 @@ def fleet_users() -> tuple[User, ...]:
         _bulk(),
         _gateway(),
         _webhooks(),
+        _user("flags", "follows the experiments, for services that ask which arm is whose", tuple(_reads(EXPERIMENTS))),
     )
 
 

@@ -222,6 +222,11 @@ ATTEMPTS = [
     Attempt("webhooks", "read a prompt", "$JS.API.STREAM.MSG.GET.JOBS", PUBLISH, body=b'{"seq":1}'),
     Attempt("webhooks", "submit a job", "jobs.bulk.beta", PUBLISH),
     Attempt("webhooks", "write a result", RESULT_OF_BETA, PUBLISH),
+    Attempt("dispatcher", "stop a roll-out", "$KV.experiments.trial", '{"stream":"KV_experiments"'),
+    Attempt("flags", "follow the experiments", "$JS.API.CONSUMER.CREATE.KV_experiments", "consumer_create_response"),
+    Attempt("flags", "stop a roll-out", "$KV.experiments.trial", PUBLISH),
+    Attempt("flags", "read the accounts", "$JS.API.CONSUMER.CREATE.LEDGER", PUBLISH),
+    Attempt("acme", "stop a roll-out", "$KV.experiments.trial", PUBLISH),
 ]
 
 

@@ -170,7 +170,7 @@ def test_secrets_are_in_one_file_and_nowhere_else(tmp_path: Path) -> None:
 
     passwords = [line.split("=")[1] for line in (tmp_path / "secrets.env").read_text().splitlines()]
     texts = [said, *(path.read_text() for path in tmp_path.glob("*.conf"))]
-    assert len(set(passwords)) == len(passwords) == 11
+    assert len(set(passwords)) == len(passwords) == 12
     assert not any(password in text for password in passwords for text in texts)
 
 
