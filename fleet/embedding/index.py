@@ -67,7 +67,7 @@ class QuestionIndex:
         ]
 
     def _grow(self, least: int) -> None:
-        size = min(self._bound, max(least, 2 * len(self._vectors), 64))
+        size = min(self._bound, max(least, 2 * len(self._vectors)))  # most scopes may have a single question
         larger = np.zeros((size, self._vectors.shape[1]), dtype=np.float32)
         larger[: len(self._vectors)] = self._vectors
         self._vectors = larger

@@ -86,9 +86,15 @@ def overlap(one: Words, other: Words) -> float:
 def exchanged(one: Words, other: Words) -> bool:
     """Return whether each text has a content word that the other lacks, other spellings of a word apart."""
     left, right = set(one.content) - set(other.content), set(other.content) - set(one.content)
-    lacking = [word for word in left if not any(spelled_alike(word, each) for each in right)]
-    extra = [word for word in right if not any(spelled_alike(word, each) for each in left)]
-    return bool(lacking and extra)
+    return _lacks_one(left, right) and _lacks_one(right, left)
+
+
+def _lacks_one(words: set[str], others: set[str]) -> bool:
+    """Return whether one of the words is not among the others, however it is spelled."""
+    by_letter: dict[str, list[str]] = {}
+    for each in others:
+        by_letter.setdefault(each[0], []).append(each)
+    return any(not any(spelled_alike(word, each) for each in by_letter.get(word[0], ())) for word in words)
 
 
 def spelled_alike(one: str, other: str) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from cache_entries import entry
 from patience import PATIENCE_SECONDS, eventually
 
-from fleet.dispatch.semantic.lookups import SemanticCache
+from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
 from fleet.embedding.encoder import unit
 from fleet.embedding.nearest import EmbeddedQuestions
 from fleet.model.caching import AnswerScore, CacheCalibration, SemanticMode
@@ -254,3 +256,18 @@ async def test_a_broken_encoder_costs_no_job_its_answer(similar, encoder, sure):
         encoder.encode = None
         second = await ask(similar, 2, "how good is that film")
     assert (second.status, second.target) == (Status.SUCCEEDED, "llama-8b")
+
+
+async def test_questions_that_come_and_go_before_they_are_learned_are_forgotten(similar, encoder):
+    look_ups = LookUps(similar.similar.questions, similar.rules, lambda: None)
+    for number in range(1000):
+        passing = entry(f"{number:064x}", question=f"is film {number} good", scope="faq")
+        look_ups.keep(passing)
+        look_ups.drop(passing)
+    look_ups.keep(entry(question="how good is the film", scope="faq"))
+    stop = asyncio.Event()
+    running = asyncio.create_task(look_ups.run(stop))
+    await learned(similar, encoder, "how good is the film")
+    stop.set()
+    await running
+    assert encoder.texts == ["how good is the film"]

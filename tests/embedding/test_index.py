@@ -53,3 +53,12 @@ def test_an_entry_that_is_added_again_is_replaced() -> None:
 
 def test_an_empty_index_has_no_neighbours() -> None:
     assert list(QuestionIndex(8, bound=3).nearest(VECTORS[0], 5)) == []
+
+
+def test_an_index_takes_no_more_than_twice_what_its_questions_need() -> None:
+    """A system prompt with a name or a date in it makes a scope, and an index, of nearly every request."""
+    for count in (1, 5):
+        index = QuestionIndex(8, bound=100)
+        for number in range(count):
+            index.add(question(number), VECTORS[number])
+        assert index._vectors.nbytes <= 2 * count * VECTORS[0].nbytes

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from fleet.dispatch.containment import contained
 from fleet.dispatch.patience import until_stopped
@@ -46,6 +47,9 @@ LEARNED_AT_ONCE = 16
 JobKey = tuple[str, str]
 """A tenant and a job of it."""
 
+Where = tuple[str, str, str]
+"""A tenant, a scope, and the key of an entry there."""
+
 
 @dataclass(frozen=True, slots=True)
 class SemanticCache:
@@ -66,7 +70,8 @@ class LookUps:
         self._waiting: set[JobKey] = set()
         self._compared: dict[JobKey, None] = {}
         self._near: dict[JobKey, Near] = {}
-        self._changes: deque[tuple[bool, CachedQuestion]] = deque()
+        self._changes: dict[Where, tuple[bool, CachedQuestion]] = {}
+        self._handed_on: set[Where] = set()
         self._kept: dict[tuple[str, str], dict[str, CachedQuestion]] = {}
         self._asking, self._learning = asyncio.Event(), asyncio.Event()
         self._quiet_until = -math.inf
@@ -99,7 +104,11 @@ class LookUps:
             kept.pop(entry.key, None)
         if not kept:
             del self._kept[entry.tenant, entry.scope]
-        self._changes.append((is_new, changed))
+        which = (entry.tenant, entry.scope, entry.key)
+        # Only what it is now is learned: a question that comes and goes meanwhile is not, or there were no end to them.
+        self._changes.pop(which, None)
+        if is_new or which in self._handed_on:
+            self._changes[which] = (is_new, changed)
         self._learning.set()
 
     def waits(self, job: Job) -> bool:
@@ -153,18 +162,22 @@ class LookUps:
 
     def _next_changes(self) -> tuple[bool, list[CachedQuestion]]:
         """Take the next few changes of one kind."""
-        is_new, changed = self._changes[0][0], list[CachedQuestion]()
-        while self._changes and self._changes[0][0] is is_new and len(changed) < LEARNED_AT_ONCE:
-            changed.append(self._changes.popleft()[1])
-        return is_new, changed
+        is_new = next(iter(self._changes.values()))[0]
+        alike = takewhile(lambda change: change[1][0] is is_new, self._changes.items())
+        taken = list(islice(alike, LEARNED_AT_ONCE))
+        for which, _ in taken:
+            del self._changes[which]
+            (self._handed_on.add if is_new else self._handed_on.discard)(which)
+        return is_new, [changed for _, (_, changed) in taken]
 
     async def _look(self, questions: NearestQuestions) -> None:
         asked = [self._asked.popleft() for _ in range(min(ASKED_AT_ONCE, len(self._asked)))]
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 found = await questions.nearest([question for _, question in asked], CANDIDATES)
-            for (key, question), neighbours in zip(asked, found, strict=True):
-                self._note(key, question, neighbours, questions.encoder)
+                # Some questions take milliseconds of words, too: the loop has others' jobs to carry meanwhile.
+                near = await asyncio.to_thread(_all_near, [each for _, each in asked], found, questions.encoder)
+            self._near.update((key, each) for (key, _), each in zip(asked, near, strict=True) if each is not None)
         except TimeoutError:
             asked += self._asked
             self._asked.clear()
@@ -179,10 +192,6 @@ class LookUps:
             self._quiet_until = now + QUIET_SECONDS
             log.warning("questions_compared_too_slowly", jobs=jobs, seconds=PATIENCE_SECONDS)
 
-    def _note(self, key: JobKey, question: Question, neighbours: Sequence[Neighbour], encoder: str) -> None:
-        if neighbours:
-            self._near[key] = Near(neighbours[0].entry, encoder, signals_of(question.text, neighbours))
-
     def _land(self, keys: Sequence[JobKey]) -> None:
         """Let the jobs go on, and forget the oldest of those that never did."""
         self._waiting.difference_update(keys)
@@ -193,3 +202,11 @@ class LookUps:
             self._near.pop(oldest, None)
         self.landings += 1
         self._announce()
+
+
+def _all_near(asked: Sequence[Question], found: Sequence[Sequence[Neighbour]], encoder: str) -> list[Near | None]:
+    """Return what is nearest to each question, None where nothing is."""
+    return [
+        Near(neighbours[0].entry, encoder, signals_of(question.text, neighbours)) if neighbours else None
+        for question, neighbours in zip(asked, found, strict=True)
+    ]

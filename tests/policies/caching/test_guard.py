@@ -78,3 +78,15 @@ def test_a_word_for_another_is_an_exchange_and_a_slip_or_an_addition_is_none() -
 def test_a_slip_is_one_letter_of_a_long_word(one: str, other: str, alike: bool) -> None:
     assert spelled_alike(one, other) is alike
     assert spelled_alike(other, one) is alike
+
+
+def test_long_questions_with_other_words_are_told_apart_by_comparing_few_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tenant who writes 250 words that nobody else does held the event loop for 80 ms."""
+    compared = []
+    monkeypatch.setattr("policies.caching.words.spelled_alike", lambda *pair: compared.append(pair) or False)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    texts = [" ".join(one + other + end for one in letters[:10] for other in letters) for end in ("qzx", "vkj")]
+    assert exchanged(*map(words_of, texts))
+    assert len(compared) < 100
