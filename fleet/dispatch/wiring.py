@@ -95,7 +95,7 @@ class Parts:
         self.state.cache_promises = self.promises.in_force
         self.experiments = Experiments(trials, rules)
         self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw, self.experiments.rules)
-        self.diets = Diets(rules)
+        self.diets = Diets(self.experiments.rules)
         self.cancelling = Cancelling(cancels, queue, clock)
         self.recorder = recorder
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)

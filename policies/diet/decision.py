@@ -74,6 +74,14 @@ def diet_of(
     return None
 
 
+def diet_of_probe(job: Job, attempts: tuple[Attempt, ...]) -> Diet | None:
+    """Return the diet of a second look: that of the answer it looks at, if the request is still the same."""
+    diet = next(each for each in reversed(attempts) if each.probe is None).diet
+    if diet is None or diet.shadow or not threads.may_go(job.request.get("messages") or (), diet.messages):
+        return None
+    return diet
+
+
 def _is_answered_on_diet(attempt: Attempt) -> bool:
     diet = attempt.diet
     return diet is not None and not diet.shadow and isinstance(attempt.outcome, Answer)

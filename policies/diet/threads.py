@@ -144,7 +144,17 @@ def tokens_in(ranges: Ranges, tokens: Sequence[int]) -> int:
     return sum(sum(tokens[start:stop]) for start, stop in ranges)
 
 
+def may_go(messages: Messages, left_out: Ranges) -> bool:
+    """Return whether these are whole parts of the thread: the places of another request may split one."""
+    gone, parts = _places(left_out), [_places(part) for part in thread_of(messages).droppable]
+    return gone == {at for part in parts if part <= gone for at in part}
+
+
+def _places(ranges: Ranges) -> set[int]:
+    return {at for start, stop in ranges for at in range(start, stop)}
+
+
 def without(messages: Messages, left_out: Ranges) -> list[Mapping[str, Any]]:
     """Return the messages without those left out."""
-    gone = {at for start, stop in left_out for at in range(start, stop)}
+    gone = _places(left_out)
     return [message for at, message in enumerate(messages) if at not in gone]

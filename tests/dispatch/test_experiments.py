@@ -105,6 +105,20 @@ async def test_the_prompt_of_an_arm_is_asked_again_at_the_next_target_and_is_not
     assert [message["role"] for message in call.request["messages"]] == ["system", "user"]
 
 
+async def test_what_calls_leave_out_can_be_an_arm(bench, store, sure):
+    diet = {"tasks": {TASK: {"tier": "simple", "diet": {"threads": "on", "thread_tokens": 100}}}}
+    dieted = replace(TRIAL, arms=(Arm("candidate", 0.5, rules=diet),))
+    small = bench.backend("llama-8b", sure)
+    thread = [{"role": role, "content": "word " * 20} for _ in range(5) for role in ("user", "assistant")]
+    await begin(store, bench, dieted)
+    async with bench.running():
+        for number, arm in enumerate(("candidate", CONTROL)):
+            request = {"messages": [*thread, {"role": "user", "content": "Is it well?"}]}
+            await answered(bench, number, conversation_in(arm, dieted), request=request)
+    in_arm, in_control = (len(call.request["messages"]) for batch in small.batches for call in batch)
+    assert (in_arm < 11, in_control) == (True, 11)
+
+
 async def test_the_answers_of_an_arm_are_not_given_to_others(bench, store, sure):
     tasks = {**bench.rules.tasks, TASK: replace(bench.rules.tasks[TASK], cache=CacheMode.ANY)}
     bench.rules = replace(bench.rules, tasks=tasks)

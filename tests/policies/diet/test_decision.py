@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fleet.model.attempt import Answer, Usage
+from fleet.model.calibration import Probe
 from fleet.model.diet import Diet
-from policies.diet.decision import Sent, diet_of, lacks_tools, may_fit, on_diet
+from policies.diet.decision import Sent, diet_of, diet_of_probe, lacks_tools, may_fit, on_diet
 from policies.rules.diet import DietMode, DietRules
 
 NOW = 10_000.0
@@ -105,3 +106,14 @@ def test_an_answer_that_names_a_tool_it_lacks_or_is_unusable_wants_all_of_them(
     )
     assert lacks_tools(long_job, (on_it,)) is lacks
     assert not lacks_tools(long_job, (replace(on_it, diet=replace(on_it.diet, shadow=True)),))
+
+
+def test_a_second_look_is_on_the_diet_of_its_answer_unless_the_request_has_changed(long_job, answered):
+    cut = Diet(((2, 14),), 1548)
+    look = replace(answered(2, "llama-8b", 0.5), probe=Probe.P_TRUE)
+    attempts = (replace(answered(1, "llama-8b", 0.5), diet=cut), look)
+    assert diet_of_probe(long_job, attempts) == cut
+    longer = {**long_job.request, "messages": [{"role": "system", "content": "?"}, *long_job.request["messages"]]}
+    assert diet_of_probe(replace(long_job, request=longer), attempts) is None
+    tried = replace(attempts[0], diet=replace(cut, shadow=True))
+    assert diet_of_probe(long_job, (tried, look)) is None

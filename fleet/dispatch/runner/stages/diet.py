@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -18,12 +18,13 @@ from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.attempt import Answer, Attempt
 from fleet.model.diet import Diet
+from fleet.model.experiment import Assignment
 from fleet.model.job import Job
 from fleet.model.target import Target
 from policies.diet.comparing import compared, diet_of_comparison
-from policies.diet.decision import Sent, diet_of, rules_for
+from policies.diet.decision import Sent, diet_of, diet_of_probe, rules_for
 from policies.diet.tools import ToolUse, called_in, name_of
-from policies.rules.diet import DietMode
+from policies.rules.diet import DietMode, DietRules
 from policies.rules.rules import Rules
 
 MAX_TURNS = 50_000
@@ -53,8 +54,9 @@ class _Recent(OrderedDict[Key, Value], Generic[Key, Value]):
 class Diets:
     """Decides on the diets of a dispatcher's calls, and counts what their answers show. A bug here costs no answer."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, rules_of: Callable[[Assignment | None], Rules]) -> None:
+        """Make the keeper; `rules_of` gives the rules of an arm, or those in force."""
+        self._rules_of = rules_of
         self._sent = _Recent[bytes, Sent](MAX_TURNS)
         self._uses = _Recent[tuple[str, str], _Recent[str, ToolUse]](MAX_KINDS)
 
@@ -66,21 +68,24 @@ class Diets:
         return inflight
 
     def _diet(self, inflight: InFlightJob, target: Target, now: float) -> Diet | None:
-        job, attempts, of_task = inflight.job, inflight.attempts, rules_for(inflight.job, self._rules)
+        job, attempts, rules = inflight.job, inflight.attempts, self._rules_of(inflight.assigned)
+        of_task = rules_for(job, rules)
         if inflight.shadow is not None:
             return diet_of_comparison(inflight.shadow, attempts)
         if of_task.is_off:
             return None
-        if inflight.probe is not None:  # it looks at an answer to what was sent
-            asked = next(each for each in reversed(attempts) if each.probe is None)
-            return asked.diet if asked.diet is not None and not asked.diet.shadow else None
+        if inflight.probe is not None:
+            return diet_of_probe(job, attempts)
         turns = _turns(job, target) if of_task.threads is not DietMode.OFF else []
         before = next((self._sent[turn] for turn in reversed(turns) if turn in self._sent), None)
-        diet = diet_of(job, attempts, target, before, self._unused(job), now, self._rules)
+        diet = diet_of(job, attempts, target, before, self._unused(job), now, rules)
         if turns:
             left_out = diet.messages if diet is not None and not diet.shadow else ()
             self._sent.note(turns[-1], Sent(left_out, now))
         return diet
+
+    def _rules_for(self, inflight: InFlightJob) -> DietRules:
+        return rules_for(inflight.job, self._rules_of(inflight.assigned))
 
     def _unused(self, job: Job) -> frozenset[str]:
         uses = self._uses.get((job.tenant, job.task))
@@ -90,13 +95,13 @@ class Diets:
         """Count which tools an answer calls, if its call had them all; return it compared, if it is a comparison."""
         with contained("diet_not_observed", inflight.delivery):
             if self._tells_of_tools(inflight, attempt):
-                self._count(inflight.job, attempt)
+                self._count(inflight.job, attempt, self._rules_for(inflight))
             if inflight.shadow is not None:
                 return compared(inflight.shadow, inflight.attempts, attempt)
         return attempt
 
     def _tells_of_tools(self, inflight: InFlightJob, attempt: Attempt) -> bool:
-        of_task = rules_for(inflight.job, self._rules)
+        of_task = self._rules_for(inflight)
         if of_task.tools is DietMode.OFF or not inflight.job.request.get("tools"):
             return False
         if inflight.shadow is not None and not inflight.shadow.of_diet:
@@ -104,8 +109,8 @@ class Diets:
         earlier = any(_is_of_all_tools(each) for each in inflight.attempts)  # a job counts once
         return not earlier and _is_of_all_tools(attempt) and attempt.confidence != 0.0
 
-    def _count(self, job: Job, attempt: Attempt) -> None:
-        rules, kind = rules_for(job, self._rules), (job.tenant, job.task)
+    def _count(self, job: Job, attempt: Attempt, rules: DietRules) -> None:
+        kind = (job.tenant, job.task)
         if not isinstance(attempt.outcome, Answer):
             return
         called = set(called_in(attempt.outcome.message))

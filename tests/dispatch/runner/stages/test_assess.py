@@ -41,7 +41,9 @@ class Stage:
         knowledge = SimpleNamespace(judge=lambda *_: (0.75, None))
         self.traffic = Traffic([TARGET], RULES.estimates)
         self.precedence = Precedence()
-        self.run = Assess(TARGET, RULES, clock, self, self, knowledge, self, self, self.precedence, Diets(RULES))
+        self.run = Assess(
+            TARGET, RULES, clock, self, self, knowledge, self, self, self.precedence, Diets(lambda _: RULES)
+        )
 
     def settle(self, inflight: InFlightJob, outcome: Outcome, target: object) -> None:
         self.settled.append((inflight, outcome))

@@ -37,7 +37,7 @@ class Stage:
         self.unwanted: list[InFlightJob] = []
         clock, spans = SimpleNamespace(now=lambda: 2.0), SimpleNamespace(ran=lambda *_: None)
         self.run = Execute(
-            TARGET, self._Backend(self), RULES, clock, self, spans, self, self, self.assess, Diets(RULES)
+            TARGET, self._Backend(self), RULES, clock, self, spans, self, self, self.assess, Diets(lambda _: RULES)
         )
 
     class _Backend:
