@@ -45,7 +45,7 @@ from queues.wire.dead_letter import DeadLetterRecord, decode_dead, encode_dead
 from queues.wire.feedback import FeedbackRecord
 from queues.wire.job import JobRecord, decode_job, encode_submission
 from queues.wire.ledger import AssignedRecord, LedgerEntryRecord, decode_ledger, encode_ledger
-from queues.wire.near import NearRecord
+from queues.wire.near import NearRecord, read_near
 from queues.wire.result import ClaimRecord, ProblemRecord, Receipt, ResultRecord, decode_result, encode_result
 from queues.wire.start import StartRecord
 from queues.wire.usage import UsageRecord
@@ -300,3 +300,8 @@ READERS: Mapping[str, tuple[Callable[[bytes], object], type[BaseModel]]] = {
 def test_a_field_of_another_type_in_what_the_fleet_tells_is_named(name: str, path: str) -> None:
     with pytest.raises(ValueError, match=f"schema 1: {re.escape(path)}[.:]"):
         READERS[name][0](spoilt(name, path))
+
+
+def test_signals_of_another_version_are_left_out_and_the_job_goes_on() -> None:
+    other = NearRecord.model_validate({"entry": "0f" * 32, "encoder": "e", "signals": (0.5, 0.5)})
+    assert read_near(other) is None

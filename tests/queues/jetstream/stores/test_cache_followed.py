@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from cache_entries import KEY, OTHER, entry
@@ -12,9 +13,15 @@ from nats.js import JetStreamContext
 from patience import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
+from fleet.model.attempt import Answer, Attempt, Cached, Usage
 from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
 from fleet.model.errors import QueueRefused
+from fleet.model.feedback import Feedback, Verdict
+from fleet.model.reason import Reason
+from fleet.model.result import Result, Status
 from queues.jetstream.client.connection import connect
+from queues.jetstream.desk import JetStreamDesk
+from queues.jetstream.queue import JetStreamQueue
 from queues.jetstream.stores.cache import JetStreamCache
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
@@ -97,3 +104,21 @@ async def test_a_poisoned_entry_is_named_and_drops_what_was_there(own_server: Em
         [warning] = [each for each in lines if each["log_level"] == "warning"]
         named = {"entries": 1, "subject": cache_subject("acme", KEY)}
         assert warning == {"event": "cache_entries_unreadable", "log_level": "warning", **named}
+
+
+@pytest.mark.parametrize(("target", "task"), [("semantic", "classify.sentiment"), ("exact", None), ("llama-8b", None)])
+async def test_an_answer_called_bad_is_told_with_whose_it_was_and_which_cache_gave_it(
+    own_server: EmbeddedServer, target: str, task: str | None
+) -> None:
+    async with followed(own_server.url, poll_seconds=0.05) as (_, store, _):
+        job_id, before = "job-0000000000000002", "job-0000000000000001"
+        answer = Answer({"content": "positive"}, "stop", Usage(), "m")
+        cached = None if target == "llama-8b" else Cached(before, "llama-8b", 1.0, Usage(10, 2))
+        attempt = Attempt(1, target, Reason.SIMILAR, 1.0, 1.0, answer, cached=cached)
+        given = Result(job_id, "acme", Status.SUCCEEDED, Reason.SIMILAR, 2.0, "classify.sentiment", target=target)
+        desk = await JetStreamDesk.connect(own_server.url, "acme")
+        await JetStreamQueue(desk._connection).publish([replace(given, answer=answer, attempts=(attempt,))])
+        await desk.give_feedback(Feedback(job_id, "acme", Verdict.BAD, 0.0, id="feedback-00000001"))
+        told = await asyncio.wait_for(anext(store.disowned()), PATIENCE_SECONDS)
+        await desk.close()
+    assert told == ("acme", {job_id} if cached is None else {job_id, before}, task)
