@@ -11,6 +11,7 @@ from rich.table import Table
 from fleet.cli.jobs import origin_of, stored_result
 from fleet.cli.output import Output
 from fleet.model.attempt import Answer, Attempt, Failure, Judged, Usage
+from fleet.model.diet import Diet
 from fleet.model.reason import MEANINGS
 from fleet.model.result import Result
 from fleet.reports.dollars import price
@@ -50,6 +51,7 @@ def explanation(result: Result) -> dict[str, Any]:
 
 def _decision(attempt: Attempt) -> dict[str, Any]:
     from queues.wire.attempt import cached_record, features_record, judged_record
+    from queues.wire.diet import diet_record
 
     answer = attempt.outcome if isinstance(attempt.outcome, Answer) else None
     return {
@@ -65,6 +67,7 @@ def _decision(attempt: Attempt) -> dict[str, Any]:
         "repeated": attempt.repeated,
         **{count.name: answer and getattr(answer.usage, count.name) for count in fields(Usage)},
         "cached": cached_record(attempt.cached),
+        "diet": None if attempt.diet is None else diet_record(attempt.diet),
         "failure": attempt.outcome.kind.value if isinstance(attempt.outcome, Failure) else None,
         "cost_usd": attempt.cost_usd,
         "seconds": round(attempt.ended_at - attempt.started_at, 6),
@@ -94,6 +97,8 @@ def _facts(attempt: Attempt, job_id: str) -> Table:
             if attempt.judged is not None:
                 facts.add_row("judged by", _judged_by(attempt.judged))
             facts.add_row("tokens", _tokens(answer.usage))
+    if attempt.diet is not None:
+        facts.add_row("left out", _left_out(attempt.diet))
     if attempt.region is not None:
         facts.add_row("region", attempt.region)
     if attempt.repeated:
@@ -101,6 +106,13 @@ def _facts(attempt: Attempt, job_id: str) -> Table:
     seconds = attempt.ended_at - attempt.started_at
     facts.add_row("price", f"{price(attempt.cost_usd)} in {seconds * 1000:,.0f} ms")
     return facts
+
+
+def _left_out(diet: Diet) -> str:
+    messages = sum(stop - start for start, stop in diet.messages)
+    parts = (messages and f"{messages} messages", diet.tools and f"{len(diet.tools)} tools")
+    told = f"{' and '.join(part for part in parts if part)}, about {diet.tokens} tokens"
+    return f"nothing; could be {told}" if diet.shadow else told
 
 
 def _tokens(usage: Usage) -> str:

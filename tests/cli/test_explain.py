@@ -8,6 +8,7 @@ from memory_fleet import attempt, failed, succeeded
 
 from fleet.model.attempt import Answer, Attempt, Cached, Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import Guard, OutputKind, Probe
+from fleet.model.diet import Diet
 from fleet.model.reason import MEANINGS, Reason
 
 FEATURES = Features(sum=-0.6, mean=-0.2, min=-0.5, q10=-0.4, q25=-0.3, count=3, margin=1.5, entropy=0.7)
@@ -132,6 +133,18 @@ def test_a_job_that_is_not_there_is_one_clear_line(invoke):
 
 def test_every_reason_has_a_meaning():
     assert set(MEANINGS) == set(Reason)
+
+
+@pytest.mark.parametrize(
+    ("shadow", "told"),
+    [(False, "8 messages and 2 tools, about 350 tokens"), (True, "nothing; could be 8 messages and 2 tools")],
+)
+def test_what_a_call_left_out_is_told(explained, shadow, told):
+    diet = Diet(((2, 8), (9, 11)), 300, (0, 3), 50, shadow)
+    on_it = replace(answered(1, "llama-8b", "yes", 0.9), diet=diet)
+    text, found = explained(lambda job: succeeded(job, "yes", attempts=(on_it,)))
+    assert told in " ".join(text.split())
+    assert found["decisions"][0]["diet"]["messages"] == [[2, 8], [9, 11]]
 
 
 def test_tokens_of_a_cache_and_of_reasoning_are_told(explained):
