@@ -134,6 +134,16 @@ async def test_without_a_promise_a_model_is_asked_and_its_answer_is_a_label(simi
     )
 
 
+async def test_a_paid_call_makes_the_label_where_it_ends(similar, encoder, sure):
+    backend = similar.backend("gpt-4o", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+    assert second.target == "gpt-4o" and len(backend.batches) == 2
+    assert [label["same"] for label in labels(similar)] == [True]
+
+
 async def test_in_shadow_nothing_is_served_whatever_is_promised(similar, encoder, sure):
     in_mode(similar, SemanticMode.SHADOW)
     await similar.similar.promises.put([PROMISE])
