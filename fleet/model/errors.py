@@ -5,6 +5,7 @@ FleetError
 ├── InvalidJob         a job cannot be accepted; names the field and the rule
 │   └── DuplicateJob   it had to be new, and its id was there already
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
+├── InvalidExperiment  an experiment cannot start, or take this step; names the field and the rule
 ├── InvalidWebhook     a webhook endpoint cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
 │   ├── Unreachable    no connection came about: nothing listens, nothing is said, or the name is not known
@@ -49,6 +50,10 @@ class DuplicateJob(InvalidJob):
 
 class InvalidFeedback(FieldError):
     """Feedback cannot be accepted."""
+
+
+class InvalidExperiment(FieldError):
+    """An experiment cannot start beside the others, or take this step as it stands."""
 
 
 class InvalidWebhook(FieldError):

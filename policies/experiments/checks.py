@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from fleet.model.errors import ConfigError
+from fleet.model.errors import ConfigError, InvalidExperiment
 from fleet.model.experiment import CONTROL, EXPERIMENT_NAME, Arm, Experiment, Stage
 from fleet.model.job import TENANT
 from policies.rules.rules import Rules
@@ -72,13 +72,15 @@ def _scope(experiment: Experiment, rules: Rules) -> Iterator[tuple[str, str]]:
 
 
 def started(experiment: Experiment, others: Iterable[Experiment], now: float) -> Experiment:
-    """Return the experiment as it starts beside these. Raises: ConfigError if a job could be in two at once."""
+    """Return the experiment as it starts beside these. Raises: InvalidExperiment if a job could be in two at once."""
     for other in others:
         if other.name == experiment.name:
-            raise ConfigError("name", f"{other.name!r} is taken: the ledger tells experiments apart by their names")
+            raise InvalidExperiment(
+                "name", f"{other.name!r} is taken: the ledger tells experiments apart by their names"
+            )
         if other.stage is not Stage.STOPPED and _overlap(experiment, other):
             rule = f"overlap with those of {other.name!r}, which is {other.stage}: a job is in one experiment at most"
-            raise ConfigError("tenants, tasks", rule)
+            raise InvalidExperiment("tenants, tasks", rule)
     return replace(experiment, stage=Stage.RUNNING, winner=None, why=None, started_at=now, changed_at=now)
 
 
@@ -91,15 +93,15 @@ def _meet(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
 
 
 def ramped(experiment: Experiment, name: str | None, share: float, now: float) -> Experiment:
-    """Return the experiment with a larger share for an arm. Raises: ConfigError if it may not have it."""
+    """Return the experiment with a larger share for an arm. Raises: InvalidExperiment if it may not have it."""
     _must_run(experiment)
     arm = _named(experiment, name)
     if not arm.share < share <= 1.0:
         rule = f"must be above the present {arm.share:g}, and at most 1: nobody leaves an arm; stop it instead"
-        raise ConfigError(f"arms.{arm.name}.share", rule)
+        raise InvalidExperiment(f"arms.{arm.name}.share", rule)
     arms = tuple(replace(each, share=share) if each is arm else each for each in experiment.arms)
     if sum(each.share for each in arms) > 1.0:
-        raise ConfigError("arms", "must have shares that are 1 at most together")
+        raise InvalidExperiment("arms", "must have shares that are 1 at most together")
     return replace(experiment, arms=arms, changed_at=now)
 
 
@@ -111,7 +113,7 @@ def stopped(experiment: Experiment, why: str, now: float) -> Experiment:
 
 
 def promoted(experiment: Experiment, name: str | None, why: str, now: float) -> Experiment:
-    """Return the experiment with one arm for everybody. Raises: ConfigError if it does not run."""
+    """Return the experiment with one arm for everybody. Raises: InvalidExperiment if it does not run."""
     _must_run(experiment)
     return replace(experiment, stage=Stage.PROMOTED, winner=_named(experiment, name).name, why=why, changed_at=now)
 
@@ -119,14 +121,14 @@ def promoted(experiment: Experiment, name: str | None, why: str, now: float) -> 
 def _must_run(experiment: Experiment) -> None:
     if experiment.stage is not Stage.RUNNING:
         why = f" ({experiment.why})" if experiment.why else ""
-        raise ConfigError("stage", f"{experiment.name!r} must be running, and is {experiment.stage}{why}")
+        raise InvalidExperiment("stage", f"{experiment.name!r} must be running, and is {experiment.stage}{why}")
 
 
 def _named(experiment: Experiment, name: str | None) -> Arm:
-    """Return the arm of this name, or the only one. Raises: ConfigError if it is not clear which."""
+    """Return the arm of this name, or the only one. Raises: InvalidExperiment if it is not clear which."""
     if name is None and len(experiment.arms) == 1:
         return experiment.arms[0]
     found = None if name is None else experiment.arm(name)
     if found is None:
-        raise ConfigError("arm", f"must be one of {', '.join(arm.name for arm in experiment.arms)}")
+        raise InvalidExperiment("arm", f"must be one of {', '.join(arm.name for arm in experiment.arms)}")
     return found

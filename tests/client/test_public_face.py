@@ -15,7 +15,7 @@ from fleet.model import errors
 AMONG_DISPATCHERS = {"EngineTimes", "Headroom", "Hop", "Judged"}
 """What an attempt carries from one dispatcher to the next, and into the ledger. It means nothing to a publisher."""
 
-NOT_FOR_PUBLISHERS = {"BackendUnavailable", "InvalidWebhook", "LedgerUnavailable", "PartMissing"}
+NOT_FOR_PUBLISHERS = {"BackendUnavailable", "InvalidExperiment", "InvalidWebhook", "LedgerUnavailable", "PartMissing"}
 
 
 def named(annotation: object) -> set[str]:

@@ -11,7 +11,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
 
-from fleet.model.errors import ConfigError
+from fleet.model.errors import InvalidExperiment
 from fleet.model.experiment import Arm, Assignment, Experiment, Guardrail, Stage, Unit
 from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import Lane
@@ -70,7 +70,7 @@ async def test_a_change_sees_what_is_there_and_takes_its_place(rig: Rig) -> None
 async def test_a_change_that_is_refused_stores_nothing(rig: Rig) -> None:
     store = rig.experiments()
     await store.change(lambda _: TRIAL)
-    with pytest.raises(ConfigError, match="name"):
+    with pytest.raises(InvalidExperiment, match="name"):
         await store.change(lambda there: started(TRIAL, there.values(), 7.0))
     assert await store.read_all() == {"smaller-first": TRIAL}
 

@@ -14,7 +14,7 @@ from fleet.cli.connection import opened, settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.cli.rollout.view import show_all, show_one, show_step
-from fleet.model.errors import ConfigError
+from fleet.model.errors import InvalidExperiment
 from fleet.model.experiment import Experiment
 from policies.experiments import checks
 
@@ -113,7 +113,7 @@ async def _promote(store: ExperimentStore, output: Output, name: str, arm: str |
     lacking = [each for each in found.promotion(winner) if not each.is_shown]
     if lacking and not force:
         said = "; ".join(f"{each.name} has evidence {each.evidence:.3g} of {each.needed:.3g}" for each in lacking)
-        raise ConfigError(
+        raise InvalidExperiment(
             "evidence", f"must show that {winner!r} is as good and cheaper: {said} (--force goes without)"
         )
     why = "forced" if lacking else "as good and cheaper"
@@ -136,5 +136,7 @@ async def _with_store(nats_url: str | None, do: Callable[[ExperimentStore], Awai
 
 def _named(there: There, name: str) -> Experiment:
     if (found := there.get(name)) is None:
-        raise ConfigError("name", f"{name!r} is none of the experiments: {', '.join(sorted(there)) or 'there is none'}")
+        raise InvalidExperiment(
+            "name", f"{name!r} is none of the experiments: {', '.join(sorted(there)) or 'there is none'}"
+        )
     return found

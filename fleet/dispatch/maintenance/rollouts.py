@@ -36,6 +36,7 @@ class RolloutWatch:
         self._experiments = experiments
         self._is_first = is_first
         self._clock = clock
+        self._acted: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until `stop` is set."""
@@ -103,12 +104,13 @@ class RolloutWatch:
         tripped = evidence.tripped()
         if tripped is None or (known := self._experiments.in_force.get(evidence.name)) is None:
             return
-        if known.stage is not Stage.RUNNING:
+        if known.stage is not Stage.RUNNING or evidence.name in self._acted:
             return
         arm, standing = tripped
         why = f"{standing.name} of {arm}: {standing}"
-        log.warning("rollout_stopped", experiment=evidence.name, why=why)
         try:
             await store.change(lambda there: stopped(there[evidence.name], why, self._clock.now()))
+            self._acted.add(evidence.name)
+            log.warning("rollout_stopped", experiment=evidence.name, why=why)
         except KeyError:
             log.warning("experiment_gone", experiment=evidence.name)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.model.errors import ConfigError
+from fleet.model.errors import FieldError
 from fleet.model.experiment import Arm, Experiment, Guardrail, Stage, Unit
 from policies.experiments.checks import check, promoted, ramped, started, stopped
 
@@ -15,7 +15,7 @@ TRIAL = Experiment("trial", Unit.TENANT, (ARM,))
 
 
 def refusal(do, *arguments) -> tuple[str, str]:
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(FieldError) as refused:
         do(*arguments)
     return refused.value.field, refused.value.rule
 
