@@ -88,7 +88,8 @@ class CacheCalibration:
     `threshold.value` is a log-odds; infinity serves nothing, and `threshold.labels_missing` then says how many labels
     more it takes. It holds for vectors of `encoder`. Scores within `grey` (low, high), where it is given, are decided
     with a verifier's word, which counts with the weight `verified`. Both are fixed before the threshold is tested.
-    `withdrawn` says why the promise was taken back, `looks` are the tests of its tenant and task so far.
+    `withdrawn` says why the promise was taken back, `looks` are the tests of its tenant and task so far. It was tested
+    with labels made after `since`, which is when the last one that had to be withdrawn was tested.
     """
 
     version: str
@@ -101,3 +102,13 @@ class CacheCalibration:
     verified: float = 1.0
     withdrawn: str | None = None
     looks: Looks = NO_LOOKS
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DisownedHit:
+    """A hit of the semantic cache that a user calls bad: of which job and task, and when it was served."""
+
+    job_id: str
+    task: str
+    served_at: float

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fleet.model.api_key import ApiKey
 from fleet.model.cache_entry import CacheEntry, CacheKey
+from fleet.model.caching import DisownedHit
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.experiment import Experiment
 from fleet.model.feedback import Feedback
@@ -26,8 +27,8 @@ class ResponseStore(Protocol):
         """Remove the record, if there is one."""
 
 
-Disowned = tuple[str, Collection[str], str | None]
-"""An answer that a user calls bad: the tenant; the job named and those whose answer it got; and the task, where the
+Disowned = tuple[str, Collection[str], DisownedHit | None]
+"""An answer that a user calls bad: the tenant; the job named and those whose answer it got; and the hit, where the
 semantic cache gave it."""
 
 

@@ -72,6 +72,8 @@ def known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None
         return None
     semantic, promise = rules.cache.semantic, view.promises.get((job.tenant, job.task))
     mode = semantic.mode_of(job.tenant, job.task)
+    if promise is not None and not semantic.covers(promise):
+        return None
     found = decide(near, promise, mode, f"{job.tenant}.{job.id}", semantic.explored)
     entry = view.entries.get((job.tenant, near.entry)) if isinstance(found, Serve) else None
     if not isinstance(found, Serve) or entry is None or not is_kept(entry, now, rules):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from fleet.model.caching import SemanticMode
+from fleet.model.caching import CacheCalibration, SemanticMode
 from policies.rules.sections import STRICT, CacheMode, Strict, Task
 
 
@@ -28,6 +28,11 @@ class SemanticRules:
 
     def mode_of(self, tenant: str, task: str) -> SemanticMode:
         return self.tenants.get(tenant, {}).get(task) or self.tasks.get(task, SemanticMode.OFF)
+
+    def covers(self, promise: CacheCalibration) -> bool:
+        """Return whether the promise was tested for what these rules ask for, or for more."""
+        risk, delta = promise.threshold.risk, promise.threshold.delta
+        return risk is not None and risk <= self.risk and delta is not None and delta <= self.delta
 
     @property
     def is_used(self) -> bool:

@@ -48,6 +48,7 @@ class CachePromiseRecord(Written):
     verified: float = 1.0
     withdrawn: str | None = None
     looks: LooksRecord = LooksRecord()
+    since: float = 0.0
 
 
 _write = writer(CacheCalibration, CachePromiseRecord, apart=("score", "threshold", "looks"))

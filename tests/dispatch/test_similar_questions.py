@@ -12,10 +12,11 @@ from cache_entries import entry
 from patience import PATIENCE_SECONDS, eventually
 
 from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
+from fleet.dispatch.semantic.promises import Promises
 from fleet.embedding.encoder import unit
 from fleet.embedding.nearest import EmbeddedQuestions
-from fleet.model.caching import AnswerScore, CacheCalibration, SemanticMode
-from fleet.model.calibration import Threshold, ThresholdMode
+from fleet.model.caching import AnswerScore, CacheCalibration, DisownedHit, SemanticMode
+from fleet.model.calibration import Looks, Threshold, ThresholdMode
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
@@ -237,8 +238,8 @@ async def test_where_users_call_hits_bad_the_answer_goes_and_then_the_promise(si
     async with similar.running():
         first = await ask(similar, 1, "how good is the film")
         await learned(similar, encoder, "how good is the film")
-        for _ in range(8):
-            similar.cache.disown("acme", {first.job_id}, TASK)
+        for number in range(8):
+            similar.cache.disown("acme", {first.job_id}, DisownedHit(f"job-{number}", TASK, served_at=1.0))
         await similar.cache.until(lambda kept: not kept)
         await eventually(lambda: withdrawn(similar))
         second = await ask(similar, 2, "how good is that film")
@@ -281,3 +282,26 @@ async def test_questions_that_come_and_go_before_they_are_learned_are_forgotten(
     stop.set()
     await running
     assert encoder.texts == ["how good is the film"]
+
+
+@pytest.mark.parametrize(
+    ("told", "served_at"),
+    [pytest.param([1] * 50, 101.0, id="one hit, over and over"), pytest.param(range(50), 99.0, id="older hits")],
+)
+async def test_a_hit_called_bad_counts_once_and_against_its_own_promise(bench, told, served_at):
+    promises = Promises(None, bench.rules)
+    promises._take({("acme", TASK): replace(PROMISE, looks=Looks(1, 300, at=100.0))})
+    for number in told:
+        promises.disowned("acme", DisownedHit(f"job-{number}", TASK, served_at))
+    assert promises.in_force["acme", TASK].withdrawn is None
+
+
+async def test_a_promise_of_less_than_the_rules_ask_for_serves_nothing(similar, encoder, sure):
+    loose = replace(PROMISE, threshold=replace(PROMISE.threshold, risk=0.05))
+    await similar.similar.promises.put([loose])
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+    assert second.target == "llama-8b"

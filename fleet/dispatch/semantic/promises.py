@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fleet.dispatch.patience import until_stopped
 from fleet.logs import get_logger
-from fleet.model.caching import CacheCalibration, Near
+from fleet.model.caching import CacheCalibration, DisownedHit, Near
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import CachePromises, CachePromiseStore
 from policies.caching.semantic import loss_of
@@ -33,6 +33,7 @@ class Promises:
         self._in_force: dict[TaskKey, CacheCalibration] = {}
         self._withdrawn: dict[TaskKey, CacheCalibration] = {}
         self._tests: dict[TaskKey, tuple[str, LossTest]] = {}
+        self._disowned: set[tuple[str, str]] = set()
         self._telling: set[asyncio.Task[None]] = set()
 
     @property
@@ -60,10 +61,16 @@ class Promises:
         if promise is not None and promise.encoder == label.encoder and label.propensity is not None:
             self._count(promise, loss_of(label, promise), label.propensity)
 
-    def disowned(self, tenant: str, task: str) -> None:
-        """Count an answer that the cache gave, and that a user calls bad, against the promise."""
-        if (promise := self._in_force.get((tenant, task))) is not None:
-            self._count(promise, 1.0, self._rules.cache.semantic.explored)
+    def disowned(self, tenant: str, hit: DisownedHit) -> None:
+        """Count a hit that a user calls bad against the promise under which it was served, however often it is told.
+
+        All that users ever said is told again whenever the broker was away, and to a dispatcher that starts.
+        """
+        promise = self._in_force.get((tenant, hit.task))
+        if promise is None or hit.served_at < promise.looks.at or (tenant, hit.job_id) in self._disowned:
+            return
+        self._disowned.add((tenant, hit.job_id))
+        self._count(promise, 1.0, self._rules.cache.semantic.explored)
 
     def _count(self, promise: CacheCalibration, loss: float, propensity: float) -> None:
         key, risk = (promise.tenant, promise.task), promise.threshold.risk

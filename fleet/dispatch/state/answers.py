@@ -18,6 +18,7 @@ from fleet.dispatch.patience import POLL_SECONDS, first_of, pause, until_stopped
 from fleet.dispatch.semantic.lookups import LookUps
 from fleet.logs import get_logger
 from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
+from fleet.model.caching import DisownedHit
 from fleet.model.errors import QueueUnavailable
 from fleet.ports import CacheStore
 from policies.rules.rules import Rules
@@ -56,7 +57,7 @@ class Answers:
     """Holds the answers of all tenants, at most so many of each as the rules say: the oldest make room.
 
     `similar` is told of each that comes and goes, so that questions may be compared with it; `disowned` of each that
-    the semantic cache gave and a user calls bad, by tenant and task.
+    the semantic cache gave and a user calls bad, with its tenant.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Answers:
         store: CacheStore | None,
         rules: Rules,
         similar: LookUps | None = None,
-        disowned: Callable[[str, str], None] | None = None,
+        disowned: Callable[[str, DisownedHit], None] | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -170,9 +171,9 @@ class Answers:
             self._remove(each)
 
     async def _listen(self, store: CacheStore) -> None:
-        async for tenant, job_ids, similar_task in store.disowned():
-            if similar_task is not None and self._tell_disowned is not None:
-                self._tell_disowned(tenant, similar_task)
+        async for tenant, job_ids, hit in store.disowned():
+            if hit is not None and self._tell_disowned is not None:
+                self._tell_disowned(tenant, hit)
             if dropped := self.evict(job_ids, tenant):
                 log.info("cached_answers_evicted", tenant=tenant, answers=len(dropped))
 

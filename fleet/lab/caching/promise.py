@@ -92,8 +92,15 @@ def fit_promises(
 
 def _usable(labels: Sequence[CacheLabel], encoder_name: str, before: CacheCalibration | None) -> Sequence[CacheLabel]:
     """Return the labels with cosines of this encoder; after a withdrawal, those since the withdrawn one was tested."""
-    since = 0.0 if before is None or before.withdrawn is None else before.looks.at
+    since = _since(before)
     return [each for each in labels if each.near.encoder == encoder_name and each.at > since]
+
+
+def _since(before: CacheCalibration | None) -> float:
+    """Return from when on labels count: what was true before the last withdrawal is so no more, whatever came since."""
+    if before is None:
+        return 0.0
+    return before.since if before.withdrawn is None else before.looks.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,10 @@ class _Case:
             missing = max(0, needed - len(self.labels))
             empty = self._empty(encoder_name, missing, at) if before is None or not before.looks.count else None
             return replace(told, promise=empty, labels_missing=missing, why="too few labels")
-        if not is_due(looks, sum(each.at > looks.at for each in self.labels), len(self.labels)):
+        stays = before is not None and before.withdrawn is None and self.rules.covers(before)
+        was_tightened = before is not None and not self.rules.covers(before)
+        fresh = sum(each.at > looks.at for each in self.labels)
+        if not was_tightened and not is_due(looks, fresh, len(self.labels)):
             return replace(told, why="tested, and few labels are new since")
         try:
             by = fit_score(self._newest(encoder))
@@ -128,9 +138,10 @@ class _Case:
             by = before.score
         threshold, served = self._tested(by, delta, weights)
         spent = Looks(looks.count + 1, len(self.labels), at)
-        named = CacheCalibration(f"cache-{at:.0f}", self.tenant, self.task, encoder_name, by, threshold, looks=spent)
+        about = (f"cache-{at:.0f}", self.tenant, self.task, encoder_name)
+        named = CacheCalibration(*about, by, threshold, looks=spent, since=_since(before))
         why = None if np.isfinite(threshold.value) else "no threshold keeps the promise"
-        if why is not None and before is not None and before.withdrawn is None:
+        if why is not None and before is not None and stays:
             named, why = replace(before, looks=spent), "the one before stays: this test passed nothing"
         return replace(told, promise=named, served=served, labels_missing=threshold.labels_missing, why=why)
 

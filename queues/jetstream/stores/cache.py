@@ -9,9 +9,11 @@ from nats.js.api import DeliverPolicy
 
 from fleet.logs import get_logger
 from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
+from fleet.model.caching import DisownedHit
 from fleet.model.delivery import Stored
 from fleet.model.errors import QueueUnavailable
 from fleet.model.feedback import Feedback, Verdict, Witness
+from fleet.model.result import Result
 from fleet.model.target import SEMANTIC
 from fleet.ports import Disowned
 from queues.jetstream import api
@@ -134,7 +136,11 @@ def _jobs_of(bad: Feedback, body: bytes | None) -> Disowned:
     result = None if body is None else result_in(body)
     attempts = () if result is None else result.attempts
     jobs = {bad.job_id, *(attempt.cached.job_id for attempt in attempts if attempt.cached is not None)}
-    return bad.tenant, jobs, result.task if result is not None and result.target == SEMANTIC else None
+    return bad.tenant, jobs, None if result is None or result.target != SEMANTIC else _hit(result)
+
+
+def _hit(result: Result) -> DisownedHit:
+    return DisownedHit(result.job_id, result.task or "", result.attempts[-1].ended_at if result.attempts else 0.0)
 
 
 class MemoryCache:
@@ -172,9 +178,9 @@ class MemoryCache:
             else:
                 await changed.wait()
 
-    def disown(self, tenant: str, job_ids: Collection[str], similar_task: str | None = None) -> None:
+    def disown(self, tenant: str, job_ids: Collection[str], hit: DisownedHit | None = None) -> None:
         """Let all who listen know that users call the answers of these jobs bad."""
-        self._disowned.put_nowait((tenant, job_ids, similar_task))
+        self._disowned.put_nowait((tenant, job_ids, hit))
 
     async def disowned(self) -> AsyncIterator[Disowned]:
         while True:

@@ -93,6 +93,27 @@ def test_after_a_withdrawal_only_labels_since_then_count(encoder) -> None:
     assert fitted(encoder, labels_for(encoder, 400), withdrawn, NOW + 2.0).labels == 0
 
 
+def test_labels_from_before_a_withdrawal_never_count_again(encoder) -> None:
+    """A test after it, passed or not, is no reason to believe what was true before."""
+    first = fitted(encoder, labels_for(encoder, 400)).promise
+    assert first is not None
+    fresh = [replace(each, at=NOW + 5.0) for each in labels_for(encoder, 300)]
+    second = fitted(encoder, labels_for(encoder, 400) + fresh, replace(first, withdrawn="drift"), NOW + 9.0).promise
+    assert second is not None and second.withdrawn is None and second.looks.labels == 300
+    assert fitted(encoder, labels_for(encoder, 400) + fresh, second, NOW + 20.0).labels == 300
+
+
+def test_a_promise_of_less_than_the_rules_ask_for_is_tested_again_at_once_and_does_not_stay(encoder) -> None:
+    first = fitted(encoder, labels_for(encoder, 400)).promise
+    assert first is not None
+    loose = replace(first, threshold=replace(first.threshold, risk=0.5))
+    [one] = labels_for(encoder, 1)
+    wrong = [replace(one, near=replace(one.near, same=False))] * 400
+    after = fitted(encoder, wrong, loose, NOW + 2.0).promise
+    assert after is not None and (after.threshold.value, after.threshold.risk) == (math.inf, RULES.risk)
+    assert fitted(encoder, wrong, after, NOW + 3.0).promise is None
+
+
 def test_a_test_that_passes_nothing_leaves_the_promise_before_it(encoder) -> None:
     first = fitted(encoder, labels_for(encoder, 400)).promise
     assert first is not None
