@@ -99,7 +99,7 @@ class Parts:
         self.cancelling = Cancelling(cancels, queue, clock)
         self.recorder = recorder
         self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
-        self.snapshots = Snapshots(queue, clock, self.state, self.knowledge)
+        self.snapshots = Snapshots(queue, clock, self.state, self.knowledge, self.similar, self.promises)
         store = None if trials is None else trials.store
         self.rollouts = RolloutWatch(store, self.experiments, lambda: self.peers.is_first, clock)
         learning = (self.knowledge, self.answers, self.promises, self.experiments)

@@ -31,7 +31,9 @@ class FleetSnapshot:
 
     `jobs` waited for a first decision, `work` is what was stored for targets, `tokens` the tokens of the latter, as
     estimated: all by the reading of `read_at`. `oldest_at` is when the oldest message of each source was stored, where
-    there was one. `calibrations` are those in force; False where the promise is withdrawn.
+    there was one. `calibrations` are those in force; False where the promise is withdrawn. `questions` is how many
+    cached ones the semantic cache compares with, None where it is off or has no encoder; `cache_promises` says for how
+    many tenants and tasks it serves answers, and for how many its promise is withdrawn.
     """
 
     at: float
@@ -43,3 +45,5 @@ class FleetSnapshot:
     targets: Mapping[str, TargetSnapshot]
     spent: NanoUsd
     calibrations: Mapping[CalibrationKey, bool]
+    questions: int | None = None
+    cache_promises: tuple[int, int] = (0, 0)

@@ -21,6 +21,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.submission import Submission
+from fleet.telemetry.metrics.gauges import gauges
 from policies.rules.caching import SemanticRules
 from policies.rules.sections import CacheMode
 from queues.jetstream.stores.promises import MemoryCachePromises
@@ -244,6 +245,26 @@ async def test_where_users_call_hits_bad_the_answer_goes_and_then_the_promise(si
         await eventually(lambda: withdrawn(similar))
         second = await ask(similar, 2, "how good is that film")
     assert second.target == "llama-8b"
+
+
+async def test_what_it_compares_with_and_what_is_promised_can_be_watched(similar, encoder, sure):
+    withdrawn = replace(PROMISE, tenant="globex", withdrawn="drift")
+    await similar.similar.promises.put([PROMISE, withdrawn])
+    similar.backend("llama-8b", sure)
+    async with similar.running() as dispatcher:
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        found = list(gauges(dispatcher.snapshot(), similar.rules.catalogue.targets, 25.0))
+    seen = {(each.metric.name, *point.labels): point.value for each in found for point in each.points}
+    assert seen["fleet.cache_questions",] == 1
+    assert (seen["fleet.cache_promises", "serving"], seen["fleet.cache_promises", "withdrawn"]) == (1, 1)
+
+
+async def test_without_an_encoder_there_is_nothing_to_watch(bench, sure):
+    bench.backend("llama-8b", sure)
+    async with bench.running() as dispatcher:
+        found = list(gauges(dispatcher.snapshot(), bench.rules.catalogue.targets, 25.0))
+    assert "fleet.cache_questions" not in {each.metric.name for each in found}
 
 
 async def test_a_slow_encoder_costs_no_job_its_answer(similar, encoder, sure, monkeypatch):

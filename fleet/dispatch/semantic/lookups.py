@@ -83,6 +83,11 @@ class LookUps:
         """What is nearest to the questions of the jobs in hand."""
         return self._near
 
+    @property
+    def questions(self) -> int | None:
+        """How many cached questions are compared with; None without anything to compare them by."""
+        return None if self._questions is None else sum(map(len, self._kept.values()))
+
     def keep(self, entry: CacheEntry) -> None:
         """Compare questions with this entry's from now on, if it has one."""
         self._change(entry, is_new=True)

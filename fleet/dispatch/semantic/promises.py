@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -39,6 +40,12 @@ class Promises:
     @property
     def in_force(self) -> Mapping[TaskKey, CacheCalibration]:
         return self._in_force
+
+    def counts(self) -> tuple[int, int]:
+        """Return of how many tenants and tasks answers are served, and of how many the promise is withdrawn."""
+        withdrawn = sum(each.withdrawn is not None for each in self._in_force.values())
+        serving = sum(each.withdrawn is None and each.threshold.value < math.inf for each in self._in_force.values())
+        return serving, withdrawn
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the store until `stop` is set; every change counts from the next decision on."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from fleet.dispatch.containment import contained
 from fleet.dispatch.patience import pause
+from fleet.dispatch.semantic.lookups import LookUps
+from fleet.dispatch.semantic.promises import Promises
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.model.delivery import JobsOf, Source
@@ -22,11 +24,21 @@ AGES_SECONDS = 5.0
 class Snapshots:
     """Takes snapshots of one dispatcher."""
 
-    def __init__(self, queue: JobQueue, clock: Clock, state: FleetState, knowledge: Knowledge) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        clock: Clock,
+        state: FleetState,
+        knowledge: Knowledge,
+        similar: LookUps,
+        promises: Promises,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._state = state
         self._knowledge = knowledge
+        self._similar = similar
+        self._promises = promises
         self._since = clock.now()
         self._oldest_at: Mapping[Source, float] = {}
 
@@ -47,6 +59,8 @@ class Snapshots:
             targets=state.targets_now(now),
             spent=state.spent(),
             calibrations=self._knowledge.promises(),
+            questions=self._similar.questions,
+            cache_promises=self._promises.counts(),
         )
 
     async def watch(self, stop: asyncio.Event) -> None:

@@ -92,6 +92,7 @@ LABELS: Final[Mapping[str, str]] = {
     "scope": "`fleet`",
     "task": "the task family of a calibration; `*` stands for all",
     "kind": "of a calibration: the kind of output, `*` stands for all; of a cache: `exact`, `semantic`",
+    "state": "of a promise of the semantic cache: `serving`, `withdrawn`",
     GEN_AI_OPERATION: "`chat`",
     GEN_AI_PROVIDER: "the provider of the target; `fleet` for the fleet's own models",
     GEN_AI_REQUEST_MODEL: "the model that the target asks for",
@@ -242,6 +243,19 @@ PROMISE_WITHDRAWN: Final = _gauge(
     "1",
     "Whether the calibration's promise is withdrawn, as traffic has moved away from it.",
     *("target", "task", "kind"),
+    shared=True,
+)
+
+CACHE_QUESTIONS: Final = _gauge(
+    "fleet.cache_questions",
+    "{question}",
+    "Cached questions that the semantic cache compares with; no series where it is off or has no encoder.",
+)
+CACHE_PROMISES: Final = _gauge(
+    "fleet.cache_promises",
+    "{promise}",
+    "Promises of the semantic cache, for tenants and tasks: `serving` and `withdrawn`.",
+    "state",
     shared=True,
 )
 

@@ -20,6 +20,10 @@ def gauges(seen: FleetSnapshot, targets: Iterable[str], limit_usd: float) -> Ite
     yield family(catalogue.SPEND, {("fleet",): seen.spent / 1e9})
     yield family(catalogue.SPEND_LIMIT, {("fleet",): limit_usd})
     yield from _of_calibrations(seen)
+    if seen.questions is not None:
+        serving, withdrawn = seen.cache_promises
+        yield family(catalogue.CACHE_QUESTIONS, {(): seen.questions})
+        yield family(catalogue.CACHE_PROMISES, {("serving",): serving, ("withdrawn",): withdrawn})
 
 
 def _of_queues(seen: FleetSnapshot, targets: Iterable[str]) -> Iterator[Family]:
