@@ -12,7 +12,7 @@ import pytest
 import fleet.client as face
 from fleet.model import errors
 
-AMONG_DISPATCHERS = {"EngineTimes", "Headroom", "Hop", "Judged"}
+AMONG_DISPATCHERS = {"Diet", "EngineTimes", "Headroom", "Hop", "Judged", "Near"}
 """What an attempt carries from one dispatcher to the next, and into the ledger. It means nothing to a publisher."""
 
 NOT_FOR_PUBLISHERS = {"BackendUnavailable", "InvalidExperiment", "InvalidWebhook", "LedgerUnavailable", "PartMissing"}

@@ -81,6 +81,16 @@ async def test_changes_made_at_once_lose_nothing(rig: Rig) -> None:
     assert await rig.experiments().read_all() == {each.name: each for each in named}
 
 
+async def test_of_experiments_on_the_same_jobs_that_are_started_at_once_one_starts(rig: Rig) -> None:
+    named = [replace(TRIAL, name=f"trial-{n}") for n in range(4)]
+    outcomes = await asyncio.gather(
+        *(rig.experiments().change(lambda there, each=each: started(each, there.values(), 7.0)) for each in named),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(each, InvalidExperiment) for each in outcomes) == 3
+    assert len(await rig.experiments().read_all()) == 1
+
+
 async def test_a_watcher_is_told_what_there_is_and_then_of_every_change(rig: Rig) -> None:
     async with watching(rig.experiments()) as seen:
         assert await seen.get() == {}
