@@ -120,7 +120,7 @@ def test_a_ledger_far_behind_its_stream_is_told(calm, behind, is_told):
 
 
 def ended(status: str, jobs: int) -> Sums:
-    return Sums({"target": "llama-8b", "status": status}, jobs, jobs, jobs if status else 0, 0, 0, 0, 0, 0, 0, 0, 0.0)
+    return Sums({"target": "llama-8b", "status": status}, jobs, jobs, jobs if status else 0, *(0,) * 8, 0.0)
 
 
 @pytest.mark.parametrize(("failed", "expired", "tone"), [(5, 4, None), (5, 5, "fair"), (60, 40, "bad")])
