@@ -15,7 +15,7 @@ from fleet.model.errors import FleetError
 Vectors = npt.NDArray[np.float32]
 
 LONGEST = 256
-"""Tokens of a text that are read; a question that needs more is none for a semantic cache."""
+"""Tokens that a text may have."""
 _BATCH = 64
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 
@@ -24,7 +24,10 @@ class Encoder(Protocol):
     """Turns texts into vectors whose scalar product says how alike the texts are."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return a row of unit length per text, in their order. The same text has the same vector in any company."""
+        """Return a row of unit length per text, in their order. The same text has the same vector in any company.
+
+        A text that the encoder cannot read whole has a row of zeros, which is like no other.
+        """
 
 
 class OnnxEncoder:
@@ -58,9 +61,12 @@ class OnnxEncoder:
             )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(LONGEST)
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        self._unknown = None if unknown is None else self._tokenizer.token_to_id(unknown)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        tokens = [np.array(each.ids, dtype=np.int64) for each in self._tokenizer.encode_batch(list(texts))]
+        read = self._tokenizer.encode_batch(list(texts))
+        tokens = [np.array(each.ids, dtype=np.int64) for each in read]
         # Texts of one length go together, so that little is computed for padding.
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         parts = [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
@@ -69,7 +75,12 @@ class OnnxEncoder:
             return np.empty((0, 0), dtype=np.float32)
         vectors: Vectors = np.empty((len(tokens), found[0].shape[1]), dtype=np.float32)
         vectors[np.array(order)] = np.concatenate(found)
+        vectors[[not self._is_whole(each) for each in read]] = 0.0
         return vectors
+
+    def _is_whole(self, read: Any) -> bool:
+        """Return whether a text was read to its end, and in words that the encoder knows: others are all one to it."""
+        return not read.overflowing and self._unknown not in read.ids
 
     def _run(self, tokens: Sequence[npt.NDArray[np.int64]]) -> Vectors:
         ids = np.zeros((len(tokens), max(map(len, tokens))), dtype=np.int64)

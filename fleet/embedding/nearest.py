@@ -45,6 +45,8 @@ class EmbeddedQuestions:
     def _add(self, questions: Sequence[CachedQuestion]) -> None:
         vectors = self._encoder.encode([each.question.text for each in questions])
         for each, vector in zip(questions, vectors, strict=True):
+            if not vector.any():
+                continue  # it cannot be read whole, so it is like no other
             key = (each.question.tenant, each.question.scope)
             index = self._indices.get(key)
             if index is None:
@@ -63,4 +65,5 @@ class EmbeddedQuestions:
         indices = [self._indices.get((each.tenant, each.scope)) for each in asked]
         known = [each.text for each, index in zip(asked, indices, strict=True) if index]
         vectors = iter(self._encoder.encode(known) if known else ())
-        return [index.nearest(next(vectors), count) if index else () for index in indices]
+        found = [(index, next(vectors)) if index else None for index in indices]
+        return [each[0].nearest(each[1], count) if each and each[1].any() else () for each in found]

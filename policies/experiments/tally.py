@@ -59,7 +59,8 @@ class Tally:
     def __init__(self) -> None:
         self.evidence: dict[str, Evidence] = {}
         self._open: OrderedDict[JobKey, _Lines] = OrderedDict()
-        self._early: OrderedDict[JobKey, int] = OrderedDict()
+        self._early: OrderedDict[JobKey, None] = OrderedDict()
+        self._disliked: OrderedDict[JobKey, None] = OrderedDict()
         self._ended: OrderedDict[JobKey, tuple[str, str]] = OrderedDict()
 
     def begin(self, experiment: Experiment) -> None:
@@ -87,25 +88,33 @@ class Tally:
         _make_room(self._ended, MOST_ENDED)
         seconds = max(0.0, entry.at - (entry.submitted_at or entry.at))
         evidence.observe(lines.observed(assigned.arm, seconds, _answered_by(entry)))
-        for _ in range(self._early.pop(key, 0)):
-            evidence.disliked(assigned.arm)
+        if key in self._early:
+            del self._early[key]
+            self._dislike(key, evidence, assigned.arm)
         return evidence
 
     def verdict(self, feedback: Feedback) -> Evidence | None:
         """Take in what was said of an answer; return the evidence it adds to.
 
-        A verdict may be read before the last line of its job, as they come from streams of their own.
+        A verdict may be read before the last line of its job, as they come from streams of their own. However often a
+        job is called bad, it counts once: the bets are on jobs.
         """
         if feedback.verdict is not Verdict.BAD:
             return None
         key = (feedback.tenant, feedback.job_id)
         if (found := self._ended.get(key)) is None:
-            self._early[key] = self._early.get(key, 0) + 1
+            self._early[key] = None
             _make_room(self._early, MOST_OPEN)
             return None
         evidence = self.evidence[found[0]]
-        evidence.disliked(found[1])
+        self._dislike(key, evidence, found[1])
         return evidence
+
+    def _dislike(self, key: JobKey, evidence: Evidence, arm: str) -> None:
+        if key not in self._disliked:
+            self._disliked[key] = None
+            _make_room(self._disliked, MOST_ENDED)
+            evidence.disliked(arm)
 
 
 def _answered_by(entry: LedgerEntry) -> str | None:

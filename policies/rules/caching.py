@@ -9,6 +9,9 @@ from typing import ClassVar
 from fleet.model.caching import CacheCalibration, SemanticMode
 from policies.rules.sections import STRICT, CacheMode, Strict, Task
 
+LONGEST_KEPT_SECONDS = 604_800.0
+"""A week: what was true of an answer's world may not be for longer, and the broker takes no life beyond all bounds."""
+
 
 @dataclass(frozen=True, slots=True)
 class SemanticRules:

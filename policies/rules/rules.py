@@ -13,7 +13,7 @@ from fleet.model.target import FLEET
 from policies.caching import patterns
 from policies.caching.patterns import PatternRules
 from policies.rules import diet, discounts
-from policies.rules.caching import CacheRules
+from policies.rules.caching import LONGEST_KEPT_SECONDS, CacheRules
 from policies.rules.catalogue import Catalogue
 from policies.rules.discounts import DiscountRules
 from policies.rules.ladders import Ladder, Routes, routes_of
@@ -122,6 +122,7 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     yield from _plans(rules)
     yield from _residency(rules)
     yield from _tenants(rules)
+    yield from _cache(rules)
     for task, of_task in rules.tasks.items():
         for path, rule in diet.violations(of_task.diet):
             yield f"tasks.{task}.diet.{path}", rule
@@ -232,6 +233,11 @@ def _tenants(rules: Rules) -> Iterator[tuple[str, str]]:
     for tenant in rules.cache.semantic.tenants:
         if TENANT.fullmatch(tenant) is None:
             yield f"cache.semantic.tenants.{tenant}", f"must match {TENANT.pattern}"
+
+
+def _cache(rules: Rules) -> Iterator[tuple[str, str]]:
+    if rules.cache.keep_seconds > LONGEST_KEPT_SECONDS:
+        yield "cache.keep_seconds", f"must be at most {LONGEST_KEPT_SECONDS:.0f}, a week"
 
 
 def _positive(rules: Rules) -> Iterator[tuple[str, float]]:

@@ -40,6 +40,15 @@ def test_the_shipped_encoder_is_the_one_whose_digest_is_known_and_reads_meaning(
 
 
 @needs_extra
+def test_a_text_that_cannot_be_read_whole_is_like_no_other() -> None:
+    """Cut off after 256 tokens, or in a script the encoder does not know, two texts would be one to it."""
+    encoder = OnnxEncoder(encoder_files(None), threads=1)
+    long = "7 " * 400
+    vectors = encoder.encode(["is it on", f"{long} on", f"{long} off", "ይህ ምንድን ነው", "mood 🙂"])
+    assert [bool(vector.any()) for vector in vectors] == [True, False, False, False, False]
+
+
+@needs_extra
 def test_files_that_are_no_encoder_are_refused(tmp_path: Path) -> None:
     for name in ("model.onnx", "tokenizer.json"):
         (tmp_path / name).write_text("nothing")

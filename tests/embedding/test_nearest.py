@@ -63,3 +63,17 @@ async def test_a_removed_question_is_found_no_more_and_an_empty_index_encodes_no
     before = questions._encoder.encoded
     assert [list(each) for each in await questions.nearest([asked("abc")], 5)] == [[]]
     assert questions._encoder.encoded == before
+
+
+async def test_a_text_without_a_vector_is_near_nothing_and_nothing_is_near_it(questions: EmbeddedQuestions) -> None:
+    questions._encoder = Unread()
+    await questions.add([cached("e1", "abc"), cached("e2", "unread")])
+    found, none = await questions.nearest([asked("abc"), asked("unread")], 9)
+    assert ([each.entry for each in found], list(none)) == (["e1"], [])
+
+
+class Unread(Letters):
+    """Cannot read one of the texts."""
+
+    def encode(self, texts):
+        return super().encode(texts) * np.array([[text != "unread"] for text in texts])

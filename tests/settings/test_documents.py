@@ -104,6 +104,7 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("training/tenants", ["no tenant"], "training.tenants.no tenant"),
         ("training/share", 1.5, "training.share"),
         ("training/goal", 0, "training.goal"),
+        ("cache/keep_seconds", 1e300, "cache.keep_seconds"),
         ("cache/semantic/risk", 0, "cache.semantic.risk"),
         ("cache/semantic/explored", 0, "cache.semantic.explored"),
         ("cache/semantic/tasks", {"no.task": "shadow"}, "cache.semantic.tasks.no.task"),

@@ -44,6 +44,9 @@ PAUSE_SECONDS = 0.5
 LOST_SECONDS = 15.0
 """Seconds without a word of the bucket after which nobody knows any more what is in force: nobody would hear a stop."""
 
+CLOCKS_SECONDS = 300.0
+"""How far an operator's clock may be ahead of the broker's; what was stored before the start is of no experiment."""
+
 TRIES = 5
 """Tries of a change while others change experiments too."""
 
@@ -109,7 +112,9 @@ class JetStreamExperiments:
             yield [found for each in messages if (found := _verdict(each)) is not None], missing
 
     def _told(self, stream: str, subject: str, since: float) -> AsyncIterator[tuple[list[Arrival], int]]:
-        return follow(self._connection, stream, subject, DeliverPolicy.BY_START_TIME, self._poll_seconds, since)
+        # The start is by the clock of whoever started the experiment, what is stored by the broker's.
+        start = max(0.0, since - CLOCKS_SECONDS)
+        return follow(self._connection, stream, subject, DeliverPolicy.BY_START_TIME, self._poll_seconds, start)
 
     async def close(self) -> None:
         await self._connection.close()

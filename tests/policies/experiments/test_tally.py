@@ -121,3 +121,14 @@ def test_what_is_remembered_is_bounded(monkeypatch, seen):
     for n in range(9):
         counting.line(line(attempt("small"), Status.SUCCEEDED, f"job-{n}"))
     assert len(counting._ended) == 2
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_job_that_is_called_bad_again_and_again_counts_once(is_early, monkeypatch):
+    disliked: list[str] = []
+    monkeypatch.setattr(tally.Evidence, "disliked", lambda self, arm: disliked.append(arm))
+    counting = told() if is_early else told(line(attempt("small"), Status.SUCCEEDED))
+    for number in range(20):
+        counting.verdict(Feedback("job-1", "acme", Verdict.BAD, 14.0, id=f"feedback-{number:016d}"))
+    counting.line(line(attempt("small"), Status.SUCCEEDED))
+    assert disliked == ["candidate"]
