@@ -1,0 +1,77 @@
+"""The experiments on a real server: a bucket that is gone, one made anew, a restart, a stranger's record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+
+import pytest
+from patience import PATIENCE_SECONDS
+from queue_rigs import JetStreamRig, jetstream_rig
+from structlog.testing import capture_logs
+
+from fleet.model.errors import QueueUnavailable
+from fleet.model.experiment import Arm, Experiment, Unit
+from queues.jetstream.stores import experiments
+from queues.jetstream.streams.configs import TopologySpec
+from queues.jetstream.streams.topology import apply
+from queues.server.embedded import EmbeddedServer
+
+TRIAL = Experiment("trial", Unit.TENANT, (Arm("candidate", 0.1, target="llama-8b"),))
+
+Told = set[str] | None
+
+
+@pytest.fixture
+async def rig(own_server: EmbeddedServer) -> AsyncIterator[JetStreamRig]:
+    async with AsyncExitStack() as stack:
+        yield await jetstream_rig(stack, own_server.url, ack_wait_seconds=30.0)
+
+
+@pytest.fixture
+async def seen(rig: JetStreamRig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Queue[Told]]:
+    """The names in force, each time the watcher is told; it gives up at once where it can read nothing."""
+    monkeypatch.setattr(experiments, "LOST_SECONDS", 0.0)
+    monkeypatch.setattr(experiments, "PAUSE_SECONDS", 0.05)
+    names: asyncio.Queue[Told] = asyncio.Queue()
+
+    def on_change(found: Mapping[str, Experiment] | None) -> None:
+        names.put_nowait(None if found is None else set(found))
+
+    task = asyncio.create_task(rig.experiments().watch(on_change))
+    yield names
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(seen: asyncio.Queue[Told], names: Told) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await seen.get() != names:
+            pass
+
+
+async def test_where_the_bucket_is_gone_nobody_knows_what_is_in_force_until_it_is_there_again(
+    rig: JetStreamRig, seen: asyncio.Queue[Told]
+) -> None:
+    js = rig.connection.nats.jetstream()
+    await rig.experiments().change(lambda _: TRIAL)
+    await until(seen, {"trial"})
+    await js.delete_stream("KV_experiments")
+    await until(seen, None)
+    with pytest.raises(QueueUnavailable, match="KV_experiments"):
+        await rig.experiments().read_all()
+    await apply(js, TopologySpec())
+    await until(seen, set())
+    await rig.experiments().change(lambda _: TRIAL)
+    await until(seen, {"trial"})
+
+
+async def test_a_record_of_a_stranger_is_left_out_and_named(rig: JetStreamRig) -> None:
+    await rig.experiments().change(lambda _: TRIAL)
+    with capture_logs() as logs:
+        await rig.inject("$KV.experiments.other", b'{"schema": 1, "name": "other", "arms": []}')
+        assert set(await rig.experiments().read_all()) == {"trial"}
+    [left_out] = [each for each in logs if each["event"] == "experiment_left_out"]
+    assert left_out["subject"] == "$KV.experiments.other"
+    assert "unit" in left_out["problem"]
