@@ -50,6 +50,7 @@ from fleet.telemetry.encoding import encoded
 from fleet.telemetry.metrics.counts import JobCounts
 from fleet.telemetry.tracing import OtelTracer, OtlpExporter
 from policies.rules.rules import Rules
+from queues.jetstream import api
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue
@@ -58,8 +59,8 @@ from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
 from queues.jetstream.stores.cells import JetStreamCells
 from queues.jetstream.stores.spend import CellSpendBook
-from queues.jetstream.streams.topology import stream_sizes
 from queues.server.embedded import EmbeddedServer
+from queues.wire.subjects import RESULTS
 
 BATCH = 256
 ROUNDS = 3
@@ -257,7 +258,8 @@ class _Discarding(OtlpExporter):
 
 
 async def until_results(connection: Connection, jobs: int) -> None:
-    while (await stream_sizes(connection.nats.jetstream()))["RESULTS"] < jobs:  # noqa: ASYNC110  # the broker announces no counts
+    """Wait for so many results. Asking for this stream alone takes a tenth of what asking for all does."""
+    while (await api.stream_info(connection, RESULTS)).messages < jobs:  # noqa: ASYNC110  # the broker announces no counts
         await asyncio.sleep(0.01)
 
 

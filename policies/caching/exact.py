@@ -68,6 +68,8 @@ Entries = Mapping[tuple[str, str], CacheEntry]
 """The entries known, by tenant and key."""
 
 
+MOST_KEYS: Final = 10_000
+
 _keys: Final[dict[int, tuple[weakref.ref[Job], Rules, str | None]]] = {}
 """The key of each job in hand, by the job's identity: a decision is made on it four times and more."""
 
@@ -85,14 +87,15 @@ def key_of(job: Job, rules: Rules, rungs: Ladder | None = None) -> str | None:
     models that may answer it under these rules), and the fields of its request. It is made once for each job. `rungs`
     are the job's, for who knows them already.
     """
-    which = id(job)
-    known = _keys.get(which)
-    if known is not None and known[1] is rules:
+    known = _keys.get(id(job))
+    if known is not None and known[0]() is job and known[1] is rules:
         return known[2]
     if not _is_for(job, rules):
         return None
+    if len(_keys) >= MOST_KEYS:
+        _keys.clear()  # of most the job is gone; telling of each when it goes takes longer
     key = _key_of(job, rules, rungs)
-    _keys[which] = (weakref.ref(job, lambda _: _keys.pop(which, None)), rules, key)
+    _keys[id(job)] = (weakref.ref(job), rules, key)
     return key
 
 

@@ -16,6 +16,7 @@ from fleet.model.caching import SemanticMode
 from fleet.model.job import Cloud, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import Status
+from policies.caching import exact
 from policies.caching.exact import LARGEST_CHARACTERS, entry_of, key_of, waits_for_another
 from policies.caching.personal import is_personal
 from policies.caching.questions import question_in
@@ -112,6 +113,14 @@ def test_a_tenant_may_be_left_out(caching, job):
     without = replace(caching, cache=CacheRules(tenants={"acme": False}))
     assert key_of(job("chat"), without) is None
     assert key_of(job("chat", tenant="globex"), without) is not None
+
+
+def test_more_jobs_than_are_remembered_have_keys_of_their_own(caching, job, monkeypatch):
+    monkeypatch.setattr(exact, "MOST_KEYS", 3)
+    asked = [job("classify.intent", f"Question {'x' * number}?", request=COLD) for number in range(9)]
+    keys = [key_of(each, caching) for each in asked]
+    assert len(set(keys)) == 9 and [key_of(each, caching) for each in asked] == keys
+    assert len(exact._keys) <= 3
 
 
 VALUES = st.recursive(
