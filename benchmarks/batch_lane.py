@@ -6,7 +6,8 @@ The `usual` provider's batches have a median of 7 minutes, nine in ten end withi
 given up has finished part of its rows, which are paid and called again: they finish evenly over the second half of its
 time.
 
-    choice     `policies.discounts.choice`: learns both laws from what it has sent, running batches included
+    choice     `policies.discounts.choice`, as dispatchers use it: learns the law from what it has sent, running batches
+               included; a batch is given up while there is time for a call and another try
     fixed      offpeak's rule: always a batch; 15 % of the slack, 1 to 10 minutes, are kept for calls at list price
     hindsight  knows each batch's time: sends those that will be done, calls the others at once
 
@@ -27,13 +28,18 @@ from dataclasses import dataclass
 from statistics import mean
 
 from benchmarks.report import show
-from policies.discounts.choice import Offer, Verdict, Way, choose
-from policies.discounts.completion import BATCHES, CALLS, Z90, CompletionLaw, Observed, Prior
+from fleet.model.batched import Observed
+from policies.discounts.choice import Offer, Way, choose
+from policies.discounts.completion import BATCHES, CALLS, Z90, CompletionLaw, Prior
 
 EVERY_SECONDS = 120.0
 PROMISE = 0.01
-REMEMBERED = 200
-"""The newest batches, and calls, that the choice learns from."""
+FALLBACK_SECONDS = 120.0
+"""The time of two calls with a time-out of a minute."""
+
+CALL = CompletionLaw((), CALLS)
+REMEMBERED = 100
+"""The newest batches that the choice learns from."""
 
 USUAL = Prior(420, 3_600, 0.02, 1)
 LONG = (900.0, 86_400.0)
@@ -108,34 +114,20 @@ class Learning:
 
     def __init__(self) -> None:
         self._ended: deque[Observed] = deque(maxlen=REMEMBERED)
-        self._calls: deque[Observed] = deque(maxlen=REMEMBERED)
         self._running: list[tuple[float, float, Observed]] = []
-        self._shares: deque[float] = deque([0.2], maxlen=REMEMBERED)
 
     def __call__(self, each: Drawn) -> Outcome:
-        verdict = self.verdict(each)
-        if verdict.way is not Way.BATCH or verdict.fallback_seconds is None:
-            self._saw_call(each, each.slack_seconds)
-            return called(each)
-        waited = each.slack_seconds - verdict.fallback_seconds
-        ended = each.batch_seconds <= waited
-        seconds = min(each.batch_seconds, waited)
-        heapq.heappush(self._running, (each.at + seconds, each.at, Observed(seconds, ended)))
-        if not ended:
-            self._shares.append(each.finished_share(waited))
-            self._saw_call(each, verdict.fallback_seconds)
-        return sent(each, verdict.fallback_seconds)
-
-    def verdict(self, each: Drawn) -> Verdict:
         while self._running and self._running[0][0] <= each.at:
             self._ended.append(heapq.heappop(self._running)[2])
         still = (Observed(each.at - began, ended=False) for _, began, _ in self._running)
-        batch, call = CompletionLaw([*self._ended, *still], BATCHES), CompletionLaw(self._calls, CALLS)
-        shares = mean(self._shares)
-        return choose(Offer(each.slack_seconds, call, batch=batch, finished_share=shares, promise=PROMISE))
-
-    def _saw_call(self, each: Drawn, given_seconds: float) -> None:
-        self._calls.append(Observed(min(each.call_seconds, given_seconds), each.call_seconds <= given_seconds))
+        law = CompletionLaw([*self._ended, *still], BATCHES)
+        offer = Offer(each.slack_seconds, CALL, batch=law, promise=PROMISE, fallback_seconds=FALLBACK_SECONDS)
+        if choose(offer).way is not Way.BATCH:
+            return called(each)
+        waited = each.slack_seconds - FALLBACK_SECONDS
+        seconds = min(each.batch_seconds, waited)
+        heapq.heappush(self._running, (each.at + seconds, each.at, Observed(seconds, each.batch_seconds <= waited)))
+        return sent(each, FALLBACK_SECONDS)
 
 
 def measure(draws: int, batches: int, seed: int) -> dict[str, float]:

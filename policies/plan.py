@@ -19,7 +19,7 @@ from policies import budget
 from policies.caching import exact, patterns, semantic
 from policies.confidence import acceptance, probes
 from policies.diet.decision import lacks_tools
-from policies.discounts.ladder import discounted
+from policies.discounts.ladder import Moment, discounted
 from policies.features.needs import needs_of
 from policies.resilience import breaker, cold, retry
 from policies.resilience.cold import Asleep
@@ -92,6 +92,8 @@ def _admit(job: Job, view: View, now: float, rules: Rules, sent: Sent | None) ->
         return delayed
     if (known := _known_answer(case)) is not None:
         return known
+    if (batched := _in_batch(case)) is not None:
+        return batched
     if foresight.passes_over(job, case.rungs, view.routers, rules):
         return _start_above(case)
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
@@ -105,6 +107,15 @@ def _known_answer(case: _Situation) -> Reply | None:
         return patterns.reply(job.request, written, rules.estimates)
     found = exact.known_answer(job, case.rungs, case.view.entries, case.now, rules)
     return found or semantic.known_answer(job, case.view, case.now, rules)
+
+
+def _in_batch(case: _Situation) -> Run | None:
+    """Leave a job with the batches that it was handed to while there is time: it may be in one, and paid."""
+    sent = case.sent
+    target = None if sent is None else next((each for each in case.rungs if each.name == sent.target), None)
+    if sent is None or target is None or not target.is_batched or not case.view.targets[target.name].available:
+        return None
+    return Run(target.name, sent.reason)
 
 
 def _delay(case: _Situation) -> Wait | None:
@@ -159,9 +170,7 @@ def _second_look(case: _Situation, answer: Attempt, probe: Probe) -> Run | None:
     if answer.target not in names or not isinstance(answer.outcome, Answer) or case.job.own_key is not None:
         return None  # a tenant's own key is for its answers
     rung = names.index(answer.target)
-    same = case.rules.catalogue.same((answer.target,))
-    above = next((target for target in case.rungs[rung + 1 :] if target.name not in same), None)
-    target = probes.runs_on(probe, case.rungs[rung], above)
+    target = probes.runs_on(probe, case.rungs[rung], next(iter(case.rungs[rung + 1 :]), None))
     if target is None:
         return None
     demand = replace(case.demand, needs=probes.needs_of_probe(probe, case.demand.needs, answer.outcome))
@@ -175,10 +184,11 @@ def _case(
     needs = needs_of(job.request, rules.estimates)
     left_usd = None if job.max_cost_usd is None else job.max_cost_usd - budget.spent_usd(attempts)
     due_at = deadline_at(job, rules)
+    moment = Moment(due_at - now, view, None if attempts else sent)
     return _Situation(
         attempts=tuple(attempt for attempt in attempts if attempt.probe is None),
         demand=Demand(job, needs, left_usd),
-        rungs=discounted(routing.ladder(job, needs, rules), job, needs, attempts, due_at - now, rules),
+        rungs=discounted(routing.ladder(job, needs, rules), job, needs, attempts, moment, rules),
         deadline_at=due_at,
         view=view,
         now=now,

@@ -20,7 +20,8 @@ from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.state.starts import LearnedCapacities
 from fleet.model.errors import ConfigError, LoginRefused
 from fleet.model.target import Target
-from fleet.ports import Backend, Capacities, Clock
+from fleet.ports import Backend, BatchedCalls, Capacities, Clock
+from fleet.providers.batches.claims import BatchClaims
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
 from fleet.settings.environment import LOCAL_NATS_URL, Settings, load
@@ -43,6 +44,7 @@ from queues.jetstream.stores.load import JetStreamLoads
 from queues.jetstream.stores.spend import CellSpendBook
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
+from queues.wire.subjects import PROVIDER_BATCHES, provider_batches_subject
 
 
 class SystemClock:
@@ -103,7 +105,20 @@ def cloud_backends(settings: Settings, rules: Rules) -> dict[str, Backend]:
     return {
         target.name: providers.build(target, way, keys, counts[target.provider])
         for target in cloud_targets(rules)
-        if keys.has_fleets_key(target.provider) or keys.has_tenants_keys(target.provider)
+        if not target.is_batched and (keys.has_fleets_key(target.provider) or keys.has_tenants_keys(target.provider))
+    }
+
+
+def batched_calls(settings: Settings, rules: Rules, cells: JetStreamCells, clock: Clock) -> dict[str, BatchedCalls]:
+    """Return the batches of every target that runs in its provider's, if the rules allow them and the fleet has a key.
+
+    Raises: BackendUnavailable if one needs a part that is not installed.
+    """
+    way, keys = way_out(settings, rules), provider_keys(rules)
+    return {
+        target.name: providers.build_batches(target, way, keys, BatchClaims(cells, target.name), clock.now)
+        for target in cloud_targets(rules)
+        if target.is_batched and rules.discounts.batch and keys.has_fleets_key(target.provider)
     }
 
 
@@ -189,8 +204,10 @@ class DispatcherProcess:
         queue = JetStreamQueue(connection, lease_seconds)
         only = own_key_only(self._rules)
         money, clock = self._rules.money, SystemClock()
-        counts = JobCounts(self._rules.catalogue.targets, backends)
         cells = JetStreamCells(connection)
+        claimed = JetStreamCells(connection, PROVIDER_BATCHES, provider_batches_subject)
+        batches = batched_calls(self._settings, self._rules, claimed, clock)
+        counts = JobCounts(self._rules.catalogue.targets, [*backends, *batches])
         spend = CellSpendBook(cells, clock, money.open_seconds, alerts(money))
         self._dispatcher = Dispatcher(
             queue,
@@ -209,6 +226,7 @@ class DispatcherProcess:
             cache=JetStreamCache(connection),
             similar=semantic_cache(self._settings, self._rules, connection),
             trials=trials_of(self._settings, self._rules, connection),
+            batches=batches,
         )
         if self._draining:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Coroutine, Iterator, Mapping
+from types import MappingProxyType
 
 from fleet.dispatch.patience import first_of
 from fleet.dispatch.semantic.lookups import SemanticCache
@@ -13,7 +14,19 @@ from fleet.dispatch.timekeeping import BrokerTime
 from fleet.dispatch.wiring import Parts
 from fleet.logs import get_logger
 from fleet.model.snapshot import FleetSnapshot
-from fleet.ports import Backend, CacheStore, Cancels, Capacities, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports import (
+    Backend,
+    BatchedCalls,
+    CacheStore,
+    Cancels,
+    Capacities,
+    Clock,
+    JobQueue,
+    LoadBook,
+    Recorder,
+    SpendBook,
+    Tracer,
+)
 from policies.rules.rules import Rules
 
 log = get_logger(__name__)
@@ -31,6 +44,7 @@ class Dispatcher:
     cold. `recorder` counts what happens to jobs; without one nobody asks for the ages of what waits.
     `cache` keeps answers to give them again; without it every job is answered anew. `similar` compares questions that
     are only alike; without it such answers are never given. `trials` says which jobs are answered otherwise on trial.
+    `batches` holds the targets whose calls go out in batches of their provider.
     """
 
     def __init__(
@@ -52,16 +66,17 @@ class Dispatcher:
         cache: CacheStore | None = None,
         similar: SemanticCache | None = None,
         trials: Trials | None = None,
+        batches: Mapping[str, BatchedCalls] = MappingProxyType({}),
     ) -> None:
         self._time = BrokerTime(clock)
-        self._backends = backends
+        self._backends: dict[str, Backend | BatchedCalls] = {**backends, **batches}
         self._spend = spend
         self._capacities = capacities
         self._parts = parts = Parts(
             queue,
             self._time,
             rules,
-            backends,
+            self._backends,
             own_key_only,
             tracer,
             lease_seconds,
@@ -74,7 +89,9 @@ class Dispatcher:
             similar,
             trials,
         )
-        self._runners = [parts.runner(rules.catalogue.targets[name], backend) for name, backend in backends.items()]
+        targets = rules.catalogue.targets
+        self._runners = [parts.runner(targets[name], backend) for name, backend in backends.items()]
+        self._runners += [parts.parked_runner(targets[name], each) for name, each in batches.items()]
         self._intake, self._rescuer = parts.intake(), parts.rescuer()
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from fleet.dispatch.decide import Decider
@@ -21,7 +21,7 @@ from fleet.dispatch.outbox import Outbox
 from fleet.dispatch.receiving.isolation import Isolation
 from fleet.dispatch.receiving.precedence import Precedence
 from fleet.dispatch.receiving.receiver import Receiver
-from fleet.dispatch.runner.batch import BatchRun
+from fleet.dispatch.runner.batch import BatchRun, MakeCalls, RecordedCalls
 from fleet.dispatch.runner.buffer import Buffer
 from fleet.dispatch.runner.collector import Collector
 from fleet.dispatch.runner.cost_reservations import CostReservations
@@ -35,6 +35,8 @@ from fleet.dispatch.runner.stages.assess import Assess
 from fleet.dispatch.runner.stages.cancel import Cancel
 from fleet.dispatch.runner.stages.diet import Diets
 from fleet.dispatch.runner.stages.execute import Execute
+from fleet.dispatch.runner.stages.parked import Parked
+from fleet.dispatch.runner.stages.passed import Stage
 from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
 from fleet.dispatch.runner.suspects import Suspects
 from fleet.dispatch.runner.turns import Turns
@@ -52,7 +54,18 @@ from fleet.dispatch.state.state import FleetState
 from fleet.model.job import Lane
 from fleet.model.scaling import Load
 from fleet.model.target import Target
-from fleet.ports import Backend, CacheStore, Cancels, Clock, JobQueue, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports import (
+    Backend,
+    BatchedCalls,
+    CacheStore,
+    Cancels,
+    Clock,
+    JobQueue,
+    LoadBook,
+    Recorder,
+    SpendBook,
+    Tracer,
+)
 from policies.rules.rules import Rules
 
 
@@ -133,25 +146,45 @@ class Parts:
         return OrphanRescuer(*shared, self.receiver(), self.decider)
 
     def runner(self, target: Target, backend: Backend) -> Runner:
-        clock, rules, state, reservations = self.clock, self.rules, self.state, self.reservations
-        buffer = Buffer(target)
-        slots = Slots(target, state.traffic, self.leases, buffer.changed.set)
-        here = TargetDecider(target, self.decider, state, clock)
-        leaving = Exit(self.outbox, slots, reservations, here, state)
-        intents = IntentLog(target, self.queue, clock, self.cancelling.answered)
-        turns = Turns(target, clock, self.isolation, here, reservations, leaving)
-        judging = (self.knowledge, self.decider, leaving, self.precedence, self.diets)
-        assess = Assess(target, rules, clock, state, reservations, *judging)
-        calling = (self.cancelling, self.spans, here, leaving, assess, self.diets, self.recorder)
+        """Return the runner of a target whose calls are made one by one."""
+        clock, rules, state, at = self.clock, self.rules, self.state, _AtTarget(self, target)
+        calling = (self.cancelling, self.spans, at.here, at.leaving, at.assess, self.diets, self.recorder)
         execute = Execute(target, backend, rules, clock, *calling)
-        suspects = Suspects(target, clock, intents, turns, here, execute, leaving)
-        recorded = (intents, turns, reservations, here, execute, assess, leaving)
+        suspects = Suspects(target, clock, at.intents, at.turns, at.here, execute, at.leaving)
+        recorded = (at.intents, at.turns, self.reservations, at.here, execute, at.assess, at.leaving)
         paid = PaidCalls(target, clock, state, self.isolation, *recorded)
-        cancel = Cancel(self.cancelling, intents, here, state, clock)
-        reserve_cost = ReserveCost(target, reservations, here, state, clock)
-        run_batch = BatchRun(target, slots, leaving, cancel, reserve_cost, suspects, paid)
+        return self._running(at, (at.cancel, at.reserve_cost), RecordedCalls(suspects, paid))
+
+    def parked_runner(self, target: Target, batches: BatchedCalls) -> Runner:
+        """Return the runner of a target whose calls go out in batches of its provider."""
+        at = _AtTarget(self, target)
+        shared = (self.rules, self.clock, self.state, self.reservations, at.here, at.leaving, at.assess)
+        parked = Parked(target, batches, *shared)
+        return self._running(at, (at.cancel, parked.look, at.reserve_cost), parked.send)
+
+    def _running(self, at: _AtTarget, stages: Sequence[Stage], make_calls: MakeCalls) -> Runner:
+        clock, rules, state, target = self.clock, self.rules, self.state, at.target
+        run_batch = BatchRun(target, at.slots, at.leaving, stages, make_calls)
         taking = (self.queue, clock, rules, state, self.leases, self.receiver(), self.precedence)
-        collector = Collector(target, *taking, here, buffer)
-        feeder = Feeder(target, clock, state, self.outbox, here, buffer, slots, run_batch)
-        self.direct.open(target, buffer)
-        return Runner(collector, buffer, feeder, turns)
+        collector = Collector(target, *taking, at.here, at.buffer)
+        feeder = Feeder(target, clock, state, self.outbox, at.here, at.buffer, at.slots, run_batch)
+        self.direct.open(target, at.buffer)
+        return Runner(collector, at.buffer, feeder, at.turns)
+
+
+class _AtTarget:
+    """What every runner of a target has of its own."""
+
+    def __init__(self, parts: Parts, target: Target) -> None:
+        clock, rules, state, reservations = parts.clock, parts.rules, parts.state, parts.reservations
+        self.target = target
+        self.buffer = Buffer(target)
+        self.slots = Slots(target, state.traffic, parts.leases, self.buffer.changed.set)
+        self.here = TargetDecider(target, parts.decider, state, clock)
+        self.leaving = Exit(parts.outbox, self.slots, reservations, self.here, state)
+        self.intents = IntentLog(target, parts.queue, clock, parts.cancelling.answered)
+        self.turns = Turns(target, clock, parts.isolation, self.here, reservations, self.leaving)
+        judging = (parts.knowledge, parts.decider, self.leaving, parts.precedence, parts.diets)
+        self.assess = Assess(target, rules, clock, state, reservations, *judging)
+        self.cancel = Cancel(parts.cancelling, self.intents, self.here, state, clock)
+        self.reserve_cost = ReserveCost(target, reservations, self.here, state, clock)

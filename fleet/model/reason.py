@@ -32,6 +32,7 @@ class Reason(StrEnum):
     MONEY_BUSY = "money_busy"
     COALESCED = "coalesced"
     COMPARING = "comparing"
+    BATCHED = "batched"
     # why an answer is final
     CONFIDENT = "confident"
     NOT_CHECKED = "not_checked"
@@ -78,6 +79,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.MONEY_BUSY: "waiting for calls under way to say what they cost",
     Reason.COALESCED: "waiting for the same request, which is being answered",
     Reason.COMPARING: "waiting for its question to be compared with those answered before",
+    Reason.BATCHED: "waiting for a provider's batch, which costs less",
     Reason.DELAYED: "not to run before a later time",
     Reason.CONFIDENT: "confidence reached the threshold",
     Reason.NOT_CHECKED: "the target gives nothing to judge by, and has no prior",

@@ -13,6 +13,9 @@ TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 """Pattern of a region's name. The catalogue states the regions there are; names are compared as a whole."""
 
+FLEX, BATCH = "flex", "batch"
+"""The tiers of service at half the price: calls that take long or are turned down, and batches of the provider's."""
+
 FLEET = "fleet"
 """The provider of every self-hosted target; all other providers are outside the fleet."""
 
@@ -199,6 +202,11 @@ class Target:
         """The price of a million tokens written for an hour; if it is not stated, 2 times that of other input."""
         stated = self.cache_write_1h_usd_per_million_tokens
         return self.input_usd_per_million_tokens * UNKNOWN_WRITE_1H if stated is None else stated
+
+    @property
+    def is_batched(self) -> bool:
+        """Return whether its calls go out in batches of its provider's, which take minutes or hours."""
+        return self.service_tier == BATCH
 
     @property
     def most_input_usd_per_million_tokens(self) -> float:

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from fleet.ports.batches import AllBatches, BatchStore, FileStore
 from fleet.ports.caching import CachePromises, CachePromiseStore, NearestQuestions, SameAnswerVerifier
-from fleet.ports.dispatching import Backend, Capacities, Clock, ColdStartBook, LoadBook, Recorder, SpendBook, Tracer
+from fleet.ports.dispatching import (
+    Backend,
+    BatchedCalls,
+    Capacities,
+    Clock,
+    ColdStartBook,
+    LoadBook,
+    Recorder,
+    SpendBook,
+    Tracer,
+)
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
 from fleet.ports.stores import CacheStore, CalibrationStore, Disowned, ExperimentStore, KeyStore, ResponseStore
@@ -16,6 +26,7 @@ __all__ = [
     "AllBatches",
     "Backend",
     "BatchStore",
+    "BatchedCalls",
     "CachePromiseStore",
     "CachePromises",
     "CacheStore",

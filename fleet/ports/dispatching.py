@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
-from fleet.model.attempt import Outcome
+from fleet.model.attempt import Failure, Outcome
+from fleet.model.batched import Batched, Observed
 from fleet.model.call import Call
 from fleet.model.delivery import Committed, Transition
-from fleet.model.money import Claim, MoneyView, NanoUsd, Refusal, Reservation
+from fleet.model.money import Claim, Deposit, MoneyView, NanoUsd, Refusal, Reservation
 from fleet.model.result import LedgerEntry
 from fleet.model.scaling import Capacity, Load, ObservedStart
 from fleet.model.span import Sampling, Span
@@ -25,6 +26,30 @@ class Backend(Protocol):
 
     async def stop(self, ids: Collection[str]) -> None:
         """End the calls with these ids as soon as possible; nobody waits for their outcomes. Never raises."""
+
+    async def close(self) -> None: ...
+
+
+class BatchedCalls(Protocol):
+    """Sends the calls of one target in its provider's batches. Nothing is kept here that others could not find out."""
+
+    def observed(self) -> tuple[Observed, ...]:
+        """Return how long the batches seen here took, and how long those that run have been running."""
+
+    async def look(self, calls: Sequence[Call]) -> Sequence[Batched | None]:
+        """Return for each call the batch that it is in, with its outcome if there is one; None: it is in none.
+
+        Raises: QueueUnavailable.
+        """
+
+    async def send(self, calls: Sequence[tuple[Call, Deposit | None]]) -> Sequence[Failure | bool]:
+        """Send calls that are in no batch, with the money set aside for them.
+
+        Return for each whether it was: False if somebody else has sent it meanwhile, a failure if it was not.
+        The calls' time-outs say when nobody waits any more: the batch is cancelled then, unless it has ended.
+
+        Raises: QueueUnavailable; then nothing was sent that is not on record.
+        """
 
     async def close(self) -> None: ...
 

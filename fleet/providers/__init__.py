@@ -19,9 +19,9 @@ from fleet.ports import Backend
 from fleet.providers.backend import ProviderBackend
 from fleet.providers.batches.anthropic import AnthropicBatches
 from fleet.providers.batches.api import BatchApi
-from fleet.providers.batches.backend import BatchBackend
 from fleet.providers.batches.claims import BatchClaims
 from fleet.providers.batches.openai import OpenAIBatches
+from fleet.providers.batches.sending import ProviderBatches
 from fleet.providers.headroom import OwnCount
 from fleet.providers.keys import EnvironmentKeyRing, KeyRing, KeyUnavailable
 from fleet.providers.openai.wire import OpenAIWire
@@ -93,8 +93,8 @@ def build_batches(
     claims: BatchClaims,
     now: Callable[[], float],
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> BatchBackend:
-    """Return the backend that runs `target` in its provider's batches; `now` is unix seconds.
+) -> ProviderBatches:
+    """Return the batches of `target` at its provider; `now` is unix seconds.
 
     Raises: BackendUnavailable as `build` does.
     """
@@ -104,7 +104,7 @@ def build_batches(
         api: BatchApi = AnthropicBatches(sdk, key)
     else:
         api = OpenAIBatches(target.provider, sdk, key, is_groq=way.provider.wire is WireFormat.GROQ)
-    return BatchBackend(target.provider, _wire(target, way.provider), api, claims, now, pause)
+    return ProviderBatches(target.provider, _wire(target, way.provider), api, claims, now, pause)
 
 
 def way_to(target: Target, settings: ProviderSettings) -> WayOut:

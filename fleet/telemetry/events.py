@@ -60,6 +60,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "engine_dead": "The process of an engine has ended; its replica ends too, so that Serve replaces it at once.",
     "engine_given_up": "An engine has had work and no output for too long and is killed; Serve replaces the replica.",
     "prompt_cache_refused": "A provider refuses marks and keys of its prompt cache; its target is called without.",
+    "batched_calls_not_found": "What has become of jobs in batches was not found out; they come back later.",
+    "batched_calls_not_sent": "Jobs were not sent in a batch; they come back when their leases end.",
     "provider_batch_adopted": "A provider has a batch whose process died; it is waited for and not sent again.",
     "provider_batch_in_unknown_state": "A batch is in a state that is not known; it counts as running.",
     "provider_batch_not_cancelled": "A batch that nobody waits for any more was not cancelled and ends by itself.",
@@ -254,13 +256,8 @@ ADVICE: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         (
-            *(
-                "batch_end_not_told",
-                "batch_targets_not_read",
-                "batch_waits_for_broker",
-                "batches_not_read",
-                "broker_error",
-            ),
+            *("batch_end_not_told", "batch_targets_not_read", "batch_waits_for_broker", "batches_not_read"),
+            "broker_error",
             *(
                 "broker_not_reconnected",
                 "cache_not_told",
@@ -287,6 +284,12 @@ ADVICE: Final[Mapping[str, str]] = {
         (
             *("rollouts_not_watched",),
             *("ages_not_read", "messages_not_opened", "money_not_reserved", "orphans_not_swept"),
+            *(
+                "batched_calls_not_found",
+                "batched_calls_not_sent",
+                "provider_batch_not_recorded",
+                "provider_batch_not_sent",
+            ),
             *("paid_calls_not_closed", "paid_calls_not_recorded", "suspects_not_recorded", "work_not_handed_back"),
         ),
         _BUG_OR_BROKER,
@@ -328,8 +331,6 @@ ADVICE: Final[Mapping[str, str]] = {
     "provider_batch_in_unknown_state": "Compare the word with the provider's reference, and report it.",
     "provider_batch_not_cancelled": "Cancel it at the provider if its rows cost much: they are booked as if they ran.",
     "provider_batch_not_read": "See whether the provider is up and the key may read files, if it goes on.",
-    "provider_batch_not_recorded": "Look at the broker; nothing is sent twice.",
-    "provider_batch_not_sent": "Report it with the line's stack.",
     "providers_not_called": "Correct what `settings` names: [how](../how-to/operations.md#the-way-to-providers).",
     "targets_away": "See whether Ray's head is there: [losing the head](../how-to/head-loss.md).",
     "replicas_not_read": "See whether Ray answers: `ray status`, `serve status`.",

@@ -22,6 +22,9 @@ DISCOUNT = 0.5
 FIRST_FALLBACK_SECONDS = 1.0
 FALLBACK_STEP = 1.25
 
+FIRST_LOOK_SECONDS, LAST_LOOK_SECONDS = 30.0, 600.0
+"""Pauses between looks for a batch."""
+
 NEXT_TO_NOTHING = 0.002
 """A share of the usual price that is worth no risk of a deadline."""
 
@@ -51,7 +54,7 @@ class Offer:
 
     `batch` is the completion law of batches there, `call` that of calls made at once. `finished_share` is the share of
     a batch's rows that were finished, and are paid, when it is given up. `promise` is the maximum probability that a
-    batch makes a job late.
+    batch makes a job late. `fallback_seconds` is the time to leave for a call at once, where that is not to be chosen.
     """
 
     slack_seconds: float
@@ -60,6 +63,7 @@ class Offer:
     batch: CompletionLaw | None = None
     finished_share: float = 0.2
     promise: float = 0.01
+    fallback_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,14 @@ def choose(offer: Offer) -> Verdict:
     return batch if batch.price < 1 else Verdict(Way.NOW, Why.NO_CHEAPER, miss=miss)
 
 
+def look_again_seconds(since_seconds: float, left_seconds: float) -> float:
+    """Return when to look again for a batch that was sent `since_seconds` ago, at most `left_seconds` from now.
+
+    The longer it takes the rarer: half of all batches end within minutes, and the rest of them over hours.
+    """
+    return max(1.0, min(FIRST_LOOK_SECONDS + since_seconds / 8, LAST_LOOK_SECONDS, left_seconds))
+
+
 def _batch(offer: Offer, law: CompletionLaw) -> Verdict | None:
     """Return the batch that keeps the promise and costs least; of those that cost next to the same, the safest.
 
@@ -103,9 +115,17 @@ def _batch(offer: Offer, law: CompletionLaw) -> Verdict | None:
 
 def _batches(offer: Offer, law: CompletionLaw) -> Iterator[Verdict]:
     """Yield the batch with each time at which it may be given up."""
-    seconds = FIRST_FALLBACK_SECONDS
-    while seconds < offer.slack_seconds:
+    for seconds in _fallbacks(offer):
         unfinished = law.beyond(offer.slack_seconds - seconds)
         price = DISCOUNT * (1 - unfinished) + unfinished * (1 + DISCOUNT * offer.finished_share)
         yield Verdict(Way.BATCH, Why.WITHIN_PROMISE, price, unfinished * offer.call.beyond(seconds), seconds)
+
+
+def _fallbacks(offer: Offer) -> Iterator[float]:
+    """Yield the times before the deadline at which a batch may be given up."""
+    seconds = offer.fallback_seconds or FIRST_FALLBACK_SECONDS
+    while seconds < offer.slack_seconds:
+        yield seconds
+        if offer.fallback_seconds is not None:
+            return
         seconds *= FALLBACK_STEP

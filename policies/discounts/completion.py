@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fleet.model.batched import Observed
+
 Z90 = 1.2815515655446004
 """The standard normal quantile at 0.9."""
 
@@ -37,14 +39,6 @@ BATCHES = Prior(median_seconds=420, p90_seconds=3600, never=0.02, weight=20)
 
 CALLS = Prior(median_seconds=5, p90_seconds=20, never=0.005, weight=20)
 """Calls made at once, waiting for a slot included; one in 200 gives no answer however long it is waited for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """A piece of work that took `seconds`; not `ended`: it had run so long when it was last seen, or given up."""
-
-    seconds: float
-    ended: bool
 
 
 class CompletionLaw:

@@ -36,6 +36,9 @@ _PRICES = (
 TIER = re.compile(r"[a-z_]{1,32}")
 """Pattern of a tier of service, such as flex."""
 
+WITH_BATCHES = frozenset({"openai", "anthropic", "groq"})
+"""The providers whose batches are known."""
+
 PRICE_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
 """Pattern of a price date: a day, or a month where nobody knows it better."""
 
@@ -134,7 +137,12 @@ def _check_same(target: Target, listed: Mapping[str, Target]) -> None:
 
 
 def _check_tier(target: Target, provider: Provider, path: str) -> None:
-    if not target.is_cloud or provider.wire is WireFormat.ANTHROPIC:
+    if target.is_batched:
+        if target.provider not in WITH_BATCHES:
+            raise ConfigError(path, f"batch belongs to targets of {', '.join(sorted(WITH_BATCHES))}")
+        if target.same_as is None:
+            raise ConfigError(path, "batch belongs to a target that is the `same_as` another")
+    elif not target.is_cloud or provider.wire is WireFormat.ANTHROPIC:
         raise ConfigError(path, "belongs to targets of providers that speak the OpenAI format")
     if not TIER.fullmatch(target.service_tier or ""):
         raise ConfigError(path, f"must match {TIER.pattern}")

@@ -47,6 +47,8 @@ def resolve(names: tuple[str, ...], path: str, catalogue: Catalogue) -> Ladder:
     for rung, name in enumerate(names):
         if name not in catalogue.targets:
             raise ConfigError(f"{path}.{rung}", f"{name!r} is not in the catalogue: {', '.join(catalogue.targets)}")
+        if catalogue.targets[name].is_batched:
+            raise ConfigError(f"{path}.{rung}", f"{name!r} runs in batches, which `discounts.batch` alone may choose")
         if name in names[:rung]:
             raise ConfigError(f"{path}.{rung}", f"{name!r} is on the ladder twice")
     return tuple(catalogue.targets[name] for name in names)

@@ -185,7 +185,8 @@ def _money(rules: Rules) -> Iterator[tuple[str, str]]:
     for path, share in (("money.alert_at", money.alert_at), ("money.cheap_at", money.cheap_at)):
         if not 0 < share <= 1:
             yield path, "must be more than 0, and at most 1"
-    clouds = (target.timeout_seconds for target in rules.catalogue.targets.values() if target.is_cloud)
+    targets = rules.catalogue.targets.values()
+    clouds = (target.timeout_seconds for target in targets if target.is_cloud and not target.is_batched)
     longest_seconds = max(clouds, default=0.0)
     if money.open_seconds <= longest_seconds:
         yield "money.open_seconds", f"must be more than the longest time-out of a cloud target, {longest_seconds:g}"

@@ -31,6 +31,7 @@ from queues.wire.subjects import (
     LARGE_RESULTS,
     LEDGER,
     LOAD,
+    PROVIDER_BATCHES,
     RESPONSES,
     RESULTS,
     SPEND,
@@ -161,9 +162,11 @@ def _dispatcher() -> User:
         CONTENT,
         CACHE,
         EXPERIMENTS,
+        PROVIDER_BATCHES,
     )
     written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
-    looked_up = (f"{API}.STREAM.MSG.GET.{stream}" for stream in (SPEND, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
+    cells = (SPEND, PROVIDER_BATCHES)
+    looked_up = (f"{API}.STREAM.MSG.GET.{name}" for name in (*cells, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
     # A tenant's consumer not in use makes room for others; one that has forgotten messages is made again.

@@ -38,6 +38,9 @@ CACHE = "KV_cache"
 EXPERIMENTS = "KV_experiments"
 """The stream under the key-value bucket `cache`."""
 
+PROVIDER_BATCHES = "KV_provider_batches"
+"""The stream under the key-value bucket `provider_batches`."""
+
 FILES = "FILES"
 BATCHES = "KV_batches"
 """The stream under the key-value bucket `batches`."""
@@ -154,6 +157,10 @@ def spend_subject(key: str) -> str:
     return f"$KV.spend.{key}"
 
 
+def provider_batches_subject(key: str) -> str:
+    return f"$KV.provider_batches.{key}"
+
+
 def key_subject(key_id: str) -> str:
     return f"$KV.keys.{key_id}"
 
@@ -227,6 +234,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     WEBHOOKS: (endpoint_subject("*", "*"),),
     CACHE: (cache_subject("*", "*"),),
     EXPERIMENTS: (experiment_subject(">"),),
+    PROVIDER_BATCHES: (provider_batches_subject(">"),),
 }
 """The subjects that each stream stores."""
 

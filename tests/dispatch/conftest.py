@@ -29,7 +29,7 @@ from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Sampling, Span
 from fleet.model.submission import Submission
-from fleet.ports import Recorder
+from fleet.ports import BatchedCalls, Recorder
 from fleet.settings.documents import load_rules
 from fleet.telemetry.story import spans_of
 from policies.rules.rules import Rules
@@ -179,6 +179,7 @@ class Bench:
     tracer: RecordingTracer | None = None
     serve: ScriptedCapacities | None = None
     recorder: Recorder | None = None
+    batches: dict[str, BatchedCalls] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.desk = MemoryDesk(self.broker, "acme")
@@ -210,6 +211,7 @@ class Bench:
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
         kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve, "recorder": self.recorder}
         kept |= {"cache": self.cache, "similar": self.similar, "trials": self.trials}
+        kept |= {"batches": self.batches}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

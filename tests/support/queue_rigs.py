@@ -65,6 +65,7 @@ STREAMS = (
     "KV_batches",
     "KV_cache",
     "KV_experiments",
+    "KV_provider_batches",
     "KV_responses",
     "KV_webhooks",
 )

@@ -65,6 +65,10 @@ class Exit:
         jobs, view = self._reservations.release(jobs), self._state.view()
         await self.leave(jobs, [self._decider.next_transition(each, view, now) for each in jobs])
 
+    def leave_alone(self, jobs: Sequence[InFlightJob]) -> None:
+        """Let jobs come back when their leases end; their money stays set aside, for it may have been spent."""
+        self._slots.free(jobs)
+
     def abandon(self, jobs: Sequence[InFlightJob]) -> None:
         """Let jobs come back when their leases end, with no money spent on them."""
         self._slots.free(self._reservations.release(jobs))

@@ -16,6 +16,7 @@ from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, Outcome
+from fleet.model.batched import Observed
 from fleet.model.cache_entry import CacheEntry, CacheKey
 from fleet.model.caching import CacheCalibration, Near
 from fleet.model.delivery import WorkOf
@@ -67,11 +68,13 @@ class FleetState:
         self.loads = Loads(rules)
         self._breakers = dict.fromkeys(self._available, Breaker())
         self._accounts = dict.fromkeys(self._available, Breaker())
-        self._unproven = {name for name in self._available if is_charged(rules.catalogue.targets[name])}
+        charged = (rules.catalogue.targets[name] for name in self._available)
+        self._unproven = {target.name for target in charged if is_charged(target) and not target.is_batched}
         self.routers: Mapping[RouterKey, Router] = {}
         self.entries: Mapping[CacheKey, CacheEntry] = {}
         self.near: Mapping[tuple[str, str], Near] = {}
         self.cache_promises: Mapping[tuple[str, str], CacheCalibration] = {}
+        self.batches: dict[str, tuple[Observed, ...]] = {}
         self.sojourns = Sojourns(self._available)
         self._money = money
         self.readings = self.outages = 0
@@ -85,7 +88,8 @@ class FleetState:
         """Return the snapshot to decide on, with targets that only other dispatchers serve unless `here` is set."""
         elsewhere = {} if here else self.elsewhere
         targets = {name: self._target_view(name, elsewhere.get(name)) for name in self._rules.catalogue.targets}
-        return View(targets, self.routers, self._money(), self.entries, self.near, self.cache_promises)
+        cached = (self.entries, self.near, self.cache_promises)
+        return View(targets, self.routers, self._money(), *cached, dict(self.batches))
 
     def _target_view(self, name: str, elsewhere: bool | None) -> TargetView:
         """Return a target's view; `elsewhere`: others serve it only for tenants' own keys; None: they do not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fleet.lab.simulation.engine import Engine
@@ -128,6 +128,8 @@ def simulate_jobs(
     seed: int,
 ) -> SimulationReport:
     """Simulate like `simulate`, with the caller's jobs, paces and answers."""
+    if rules.discounts.batch:  # the scenario says what goes into batches, and how long they take
+        rules = replace(rules, discounts=replace(rules.discounts, batch=False))
     engine = Engine(scenario, rules, paces, answers)
     upkeep = Upkeep(engine, seed)
     end = engine.run(jobs, until)

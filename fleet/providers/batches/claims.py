@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
+
+from fleet.model.money import Deposit, Quote, Reservation
 
 BATCH, ROW = "batch", "batchrow"
 """The first part of the keys of records and claims; the second is the target."""
@@ -56,6 +58,16 @@ class BatchRecord:
     revision: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class RowClaim:
+    """The batch that a row is in, and the money that was set aside for it, until somebody has taken it to settle it."""
+
+    row: str
+    record: BatchRecord
+    deposit: Deposit | None
+    revision: int
+
+
 class BatchClaims:
     """The records and claims of one target, shared by all dispatchers."""
 
@@ -63,20 +75,38 @@ class BatchClaims:
         self._cells = cells
         self._target = target
 
-    async def begin(self, name: str, rows: Sequence[str], now: float) -> BatchRecord | None:
+    async def begin(self, name: str, rows: Mapping[str, Deposit | None], now: float) -> BatchRecord | None:
         """Store a record with those rows that nobody else has claimed, and return it; None if none is left."""
         record = await self._write(BatchRecord(name, now))
         if record is None:
             return None
-        claimed = await asyncio.gather(*(self._claim(row, name) for row in rows))
+        claimed = await asyncio.gather(*(self._claim(row, name, deposit) for row, deposit in rows.items()))
         ours = tuple(row for row, is_ours in zip(rows, claimed, strict=True) if is_ours)
         return await self._write(replace(record, rows=ours)) if ours else None
 
-    async def of(self, row: str) -> BatchRecord | None:
-        """Return the record of the batch that has this row, if there is one that was not dropped."""
-        claim = await self._cells.read(f"{ROW}.{self._target}.{row}")
-        record = await self._record(claim.value.decode()) if claim.value else None
-        return None if record is None or record.stage is Stage.DROPPED else record
+    async def of(self, rows: Sequence[str]) -> Mapping[str, RowClaim]:
+        """Return the claims of those rows that have one, unless their batch was dropped."""
+        cells = await asyncio.gather(*(self._cells.read(self._row_key(row)) for row in rows))
+        claims = {
+            row: (*json.loads(cell.value), cell.revision) for row, cell in zip(rows, cells, strict=True) if cell.value
+        }
+        names = sorted({name for name, *_ in claims.values()})
+        records = dict(zip(names, await asyncio.gather(*map(self._record, names)), strict=True))
+        found: dict[str, RowClaim] = {}
+        for row, (name, money, revision) in claims.items():
+            record = records[name]
+            if record is not None and record.stage is not Stage.DROPPED:
+                deposit = None if money is None else Deposit(Reservation(*money[:3]), Quote(*money[3:]))
+                found[row] = RowClaim(row, record, deposit, revision)
+        return found
+
+    async def take_deposit(self, claim: RowClaim) -> Deposit | None:
+        """Return the money to settle, to one caller alone: whoever is given the row's outcome again gets None."""
+        if claim.deposit is None:
+            return None
+        value = json.dumps([claim.record.name, None]).encode()
+        taken = await self._cells.write(self._row_key(claim.row), value, claim.revision)
+        return None if taken is None else claim.deposit
 
     async def made(self, record: BatchRecord, batch_id: str) -> bool:
         """Add the provider's id; False if somebody has dropped the record, or added it before."""
@@ -86,14 +116,17 @@ class BatchClaims:
         """Say that this batch was never made; False if it was, or somebody else has said so."""
         return await self._write(replace(record, stage=Stage.DROPPED)) is not None
 
-    async def _claim(self, row: str, name: str) -> bool:
-        key = f"{ROW}.{self._target}.{row}"
-        cell = await self._cells.read(key)
+    def _row_key(self, row: str) -> str:
+        return f"{ROW}.{self._target}.{row}"
+
+    async def _claim(self, row: str, name: str, deposit: Deposit | None) -> bool:
+        cell = await self._cells.read(self._row_key(row))
         if cell.value:
-            before = await self._record(cell.value.decode())
+            before = await self._record(json.loads(cell.value)[0])
             if before is not None and before.stage is not Stage.DROPPED:
                 return False
-        return await self._cells.write(key, name.encode(), cell.revision) is not None
+        value = json.dumps([name, _written(deposit)]).encode()
+        return await self._cells.write(self._row_key(row), value, cell.revision) is not None
 
     async def _record(self, name: str) -> BatchRecord | None:
         cell = await self._cells.read(f"{BATCH}.{self._target}.{name}")
@@ -105,6 +138,13 @@ class BatchClaims:
         key = f"{BATCH}.{self._target}.{record.name}"
         revision = await self._cells.write(key, json.dumps(body).encode(), record.revision)
         return None if revision is None else replace(record, revision=revision)
+
+
+def _written(deposit: Deposit | None) -> list[Any] | None:
+    if deposit is None:
+        return None
+    reserved, quote = deposit.reservation, deposit.quote
+    return [reserved.tenant, reserved.amount, reserved.at, quote.cost, quote.output_tokens, quote.input_tokens]
 
 
 def _read(cell: Versioned) -> BatchRecord:

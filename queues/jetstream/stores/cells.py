@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,26 +36,30 @@ class Cells(Protocol):
 
 
 class JetStreamCells:
-    """Cells in the key-value bucket `spend`."""
+    """Cells in a key-value bucket: `spend`, unless another stream and its subjects are given."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, stream: str = SPEND, subject_of: Callable[[str], str] = spend_subject
+    ) -> None:
         self._connection = connection
+        self._stream = stream
+        self._subject_of = subject_of
 
     async def read(self, key: str) -> Cell:
-        [message] = await api.last_by_subject(self._connection, SPEND, [spend_subject(key)])
+        [message] = await api.last_by_subject(self._connection, self._stream, [self._subject_of(key)])
         # An operator's `nats kv del` leaves a marker without a value.
         return NOTHING if message is None else Cell(message.data, message.sequence)
 
     async def write(self, key: str, value: bytes, revision: int) -> int | None:
         headers = {EXPECTED_LAST_SUBJECT_SEQUENCE: str(revision)}
         try:
-            return await api.publish(self._connection, Message(spend_subject(key), value, headers))
+            return await api.publish(self._connection, Message(self._subject_of(key), value, headers))
         except api.Conflict:
             return None
 
     async def keys(self, prefix: str) -> Sequence[str]:
-        info = await api.stream_info(self._connection, SPEND, spend_subject(f"{prefix}.>"))
-        return sorted(subject.removeprefix(spend_subject("")) for subject in info.subjects)
+        info = await api.stream_info(self._connection, self._stream, self._subject_of(f"{prefix}.>"))
+        return sorted(subject.removeprefix(self._subject_of("")) for subject in info.subjects)
 
 
 class MemoryCells:

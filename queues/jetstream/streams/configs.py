@@ -26,6 +26,7 @@ from queues.wire.subjects import (
     LARGE_RESULTS,
     LEDGER,
     LOAD,
+    PROVIDER_BATCHES,
     RESPONSES,
     RESULTS,
     SPEND,
@@ -71,6 +72,9 @@ LOAD_MAX_AGE_SECONDS = 60.0
 RESPONSE_MAX_AGE_SECONDS = 2 * DAY
 """Seconds that the record of a response is kept: as long as its result, which may come a day later."""
 
+
+PROVIDER_BATCH_MAX_AGE_SECONDS = 3 * DAY
+"""Seconds that it is on record which row is in which batch: a batch ends within a day, and jobs may look later."""
 
 CACHE_MAX_AGE_SECONDS = 7 * DAY
 """Seconds that an answer is kept to be given again, at most."""
@@ -173,6 +177,7 @@ def _buckets(spec: TopologySpec) -> list[StreamConfig]:
         _stream(spec, RESPONSES, max_age=RESPONSE_MAX_AGE_SECONDS, **_LATEST_VALUE, **_RECORD),
         # Full, it lets the oldest go. An entry says itself how long it is kept.
         _stream(spec, CACHE, max_age=CACHE_MAX_AGE_SECONDS, **_CACHE, **_RECORD),
+        _stream(spec, PROVIDER_BATCHES, max_age=PROVIDER_BATCH_MAX_AGE_SECONDS, **_LATEST_VALUE, **_RECORD),
         _stream(spec, EXPERIMENTS, **_LATEST_VALUE, **_RECORD),
         # An endpoint that is deleted leaves nothing behind.
         _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),

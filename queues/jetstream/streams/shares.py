@@ -33,6 +33,7 @@ from queues.wire.subjects import (
     LARGE_RESULTS,
     LEDGER,
     LOAD,
+    PROVIDER_BATCHES,
     RESPONSES,
     RESULTS,
     SPEND,
@@ -47,7 +48,7 @@ MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
     RESULTS: 21,
-    FILES: 13,
+    FILES: 12,
     JOBS: 15,
     WORK: 15,
     LEDGER: 8,
@@ -58,6 +59,7 @@ PERCENT: Mapping[str, int] = {
     FEEDBACK: 3,
     CALIBRATIONS: 1,
     EXPERIMENTS: 1,
+    PROVIDER_BATCHES: 1,
     CANCELS: 2,
     CONTENT: 1,
     BATCHES: 1,
@@ -83,6 +85,7 @@ FLOORS: Mapping[str, int] = {
     RESPONSES: 64 * 1024,
     CACHE: 128 * 1024,
     EXPERIMENTS: 128 * 1024,
+    PROVIDER_BATCHES: 128 * 1024,
     WEBHOOKS: 64 * 1024,
 }
 """Minimum bytes for a few values, however small the server is."""

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.batch_lane import measure
+from fleet.model.batched import Observed
 from policies.discounts.choice import Offer, Way, Why, choose
-from policies.discounts.completion import BATCHES, CALLS, CompletionLaw, Observed, Prior
+from policies.discounts.completion import BATCHES, CALLS, CompletionLaw, Prior
 
 CALL = CompletionLaw((), CALLS)
 BATCH = CompletionLaw((), BATCHES)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.discounts.completion import BATCHES, CompletionLaw, Observed, Prior
+from fleet.model.batched import Observed
+from policies.discounts.completion import BATCHES, CompletionLaw, Prior
 
 NO_PRIOR = Prior(420, 3_600, 0.02, weight=1e-9)
 

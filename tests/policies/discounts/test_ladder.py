@@ -12,12 +12,13 @@ from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fitting import fit_all
 from fleet.model.action import Finish, Run, Wait
 from fleet.model.attempt import FailureKind
+from fleet.model.batched import Observed
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, OutputKind, Scorer
 from fleet.model.errors import ConfigError
 from fleet.model.job import Cloud, Job, Plan
 from fleet.model.reason import Reason
 from fleet.model.result import Status
-from fleet.model.view import View
+from fleet.model.view import Breaker, TargetView, View
 from policies.confidence.judge import judge
 from policies.confidence.signals import Evidence
 from policies.plan import next_action
@@ -168,7 +169,7 @@ def test_an_equal_names_an_original_of_a_provider(rules, named):
         catalogue_of((*rules.catalogue.targets.values(), other, replace(flex, same_as=named)))
 
 
-@pytest.mark.parametrize("switch", ["flex", "providers"])
+@pytest.mark.parametrize("switch", ["flex", "providers", "batch"])
 def test_a_switch_with_nothing_to_switch_on_is_refused(rules, switch):
     with pytest.raises(ConfigError, match=rf"discounts\.{switch}"):
         replace(rules, discounts=DiscountRules(**{switch: True}))
@@ -188,3 +189,84 @@ def test_labels_of_an_equal_fit_the_calibration_of_its_original(discounted, feat
     )
     found = fit_all([label], {}, discounted(), NOW)
     assert {outcome.key.target for outcome in found} == {"gpt-4o"}
+
+
+@pytest.fixture
+def batched(discounted: Callable[..., Rules]) -> Callable[..., Rules]:
+    """The same rules, with batches of gpt-4o in place of its other equals."""
+
+    def build(**changes: Any) -> Rules:
+        rules = discounted(flex=False)
+        batch = equal_of(rules, "gpt-4o-batch", "gpt-4o", 0.5, service_tier="batch", batch_wait_seconds=60.0)
+        catalogue = catalogue_of((*rules.catalogue.targets.values(), batch), rules.catalogue.providers)
+        return replace(rules, catalogue=catalogue, discounts=DiscountRules(batch=True, **changes))
+
+    return build
+
+
+@pytest.fixture
+def batch_view(open_view: View) -> Callable[..., View]:
+    def build(queued: int = 0, seen: tuple[Observed, ...] = ()) -> View:
+        targets = {**open_view.targets, "gpt-4o-batch": TargetView(queued=queued)}
+        return replace(open_view, targets=targets, batches={"gpt-4o-batch": seen})
+
+    return build
+
+
+STUCK = tuple(Observed(80_000.0, ended=False) for _ in range(400))
+
+
+@pytest.mark.parametrize(
+    ("left_seconds", "queued", "seen", "promise", "target"),
+    [
+        (12 * HOUR, 0, (), 0.01, "gpt-4o-batch"),
+        (600.0, 0, (), 0.01, "gpt-4o-batch"),
+        (179.0, 0, (), 0.01, "gpt-4o"),  # no time for a batch to be closed and two calls
+        (12 * HOUR, 32, (), 0.01, "gpt-4o"),  # as many wait as may
+        (12 * HOUR, 0, STUCK, 0.01, "gpt-4o"),  # no batch there has ended
+        (12 * HOUR, 0, (), 0.0001, "gpt-4o"),  # the promise would be broken
+    ],
+)
+def test_a_batch_is_taken_where_all_that_was_seen_of_them_keeps_the_promise(
+    batched, job, batch_view, left_seconds, queued, seen, promise, target
+):
+    rules = batched(promise=promise)
+    action = next_action(job(deadline_at=NOW + left_seconds), (), batch_view(queued, seen), NOW, rules)
+    assert isinstance(action, Run) and action.target == target
+
+
+@pytest.mark.parametrize(
+    ("left_seconds", "target"), [(12 * HOUR, "gpt-4o-batch"), (121.0, "gpt-4o-batch"), (119.0, "gpt-4o")]
+)
+def test_a_job_that_was_handed_to_batches_stays_until_only_the_time_of_two_calls_is_left(
+    batched, job, batch_view, left_seconds, target
+):
+    rules, sent = batched(), Run("gpt-4o-batch", Reason.CHEAPER)
+    view = batch_view(10_000, STUCK)  # what is seen meanwhile does not move a job that may be in a batch
+    shut = replace(view, targets={**view.targets, "gpt-4o-batch": TargetView(breaker=Breaker(5, 1, NOW + HOUR))})
+    for seen in (view, shut):
+        action = next_action(job(deadline_at=NOW + left_seconds), (), seen, NOW, rules, sent)
+        assert isinstance(action, Run) and action.target == target
+
+
+def test_the_flexible_tier_comes_before_a_batch_and_never_takes_a_job_out_of_one(batched, job, batch_view):
+    rules = replace(batched(), discounts=DiscountRules(flex=True, batch=True))
+    late = job(deadline_at=NOW + 12 * HOUR)
+    first = next_action(late, (), batch_view(), NOW, rules)
+    assert isinstance(first, Run) and first.target == "gpt-4o-flex"
+    sent = Run("gpt-4o-batch", Reason.CHEAPER)
+    assert next_action(late, (), batch_view(), NOW, rules, sent) == sent
+
+
+@pytest.mark.parametrize("changes", [{"same_as": None}, {"provider": "fleet"}])
+def test_batches_belong_to_an_equal_at_a_provider_that_has_them(rules, changes):
+    batch = equal_of(rules, "gpt-4o-batch", "gpt-4o", 0.5, service_tier="batch")
+    with pytest.raises(ConfigError, match=r"targets\.gpt-4o-batch\."):
+        catalogue_of((*rules.catalogue.targets.values(), replace(batch, **changes)), rules.catalogue.providers)
+
+
+def test_no_ladder_names_a_target_that_runs_in_batches(batched):
+    rules = batched()
+    phases = {name: replace(phase, simple=("gpt-4o-batch",)) for name, phase in rules.phases.items()}
+    with pytest.raises(ConfigError, match=r"phases\..*simple\.0"):
+        replace(rules, phases=phases)

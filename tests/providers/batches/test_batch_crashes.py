@@ -6,53 +6,22 @@ import asyncio
 from typing import Any
 
 import pytest
-from batch_bench import STARTED_AT, Bench, call
+from batch_bench import STARTED_AT, Bench, Steps, call
 
 from fleet.model.attempt import Answer
 from fleet.model.errors import QueueUnavailable
-from fleet.providers.batches.backend import MAKING_SECONDS
+from fleet.providers.batches.sending import MAKING_SECONDS
 from queues.jetstream.stores.cells import MemoryCells
 
 CALLS = [call(number) for number in range(3)]
 
 
-class Steps:
-    """Lets `allowed` half-steps happen and then none: each is the beginning or the end of a read, write or request."""
-
-    def __init__(self, allowed: int) -> None:
-        self._left = allowed
-        self.killed = asyncio.Event()
-
-    def of(self, part: Any) -> Any:
-        steps = self
-
-        class Stepped:
-            def __getattr__(self, name: str) -> Any:
-                inner = getattr(part, name)
-
-                async def step(*given: Any) -> Any:
-                    await steps.take()
-                    found = await inner(*given)
-                    await steps.take()
-                    return found
-
-                return step
-
-        return Stepped()
-
-    async def take(self) -> None:
-        if self._left == 0:
-            self.killed.set()
-            await asyncio.get_running_loop().create_future()  # a dead process does nothing any more
-        self._left -= 1
-
-
 async def killed_after(bench: Bench, allowed: int) -> bool:
     """Run the calls in a process that dies after so many half-steps; return False if it came to an end before."""
     steps = Steps(allowed)
-    backend = bench.backend(steps.of(bench.cells))
-    backend._api = steps.of(backend._api)
-    running = asyncio.create_task(bench.outcomes(CALLS, backend))
+    batches = bench.batches(steps.of(bench.cells))
+    batches._api = steps.of(batches._api)
+    running = asyncio.create_task(bench.outcomes(CALLS, batches))
     dying = asyncio.create_task(steps.killed.wait())
     await asyncio.wait({running, dying}, return_when=asyncio.FIRST_COMPLETED)
     dying.cancel()
@@ -103,7 +72,7 @@ async def test_a_batch_that_was_not_made_is_made_again_once_that_is_certain(benc
 
 async def test_a_process_that_was_only_slow_cancels_the_batch_that_others_have_sent_in_its_place(bench: Bench) -> None:
     bench.server.polls = 3
-    slow = bench.backend()
+    slow = bench.standing_still = bench.batches()
     resumed, held = asyncio.Event(), asyncio.Event()
     create = slow._api.create
 
@@ -137,3 +106,13 @@ async def test_without_the_broker_once_it_is_made_the_batch_is_waited_for_and_fo
     assert [type(each) for each in await bench.outcomes(CALLS)] == [Answer] * 3
     assert [type(each) for each in await bench.outcomes(CALLS)] == [Answer] * 3
     assert set(bench.server.charged.values()) == {1}
+
+
+async def test_a_process_whose_record_took_long_makes_no_batch(bench: Bench) -> None:
+    class Slow(MemoryCells):
+        async def write(self, key: str, value: bytes, revision: int) -> int | None:
+            bench.now += 40.0
+            return await super().write(key, value, revision)
+
+    assert await bench.batches(Slow()).send([(each, None) for each in CALLS]) == [False] * 3
+    assert not bench.server.asked

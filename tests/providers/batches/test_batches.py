@@ -11,7 +11,9 @@ from batch_server import BAD_REQUEST, CANCELLED, EXPIRED, GOOD, MISSING, ODD, SE
 from patience import eventually
 
 from fleet.model.attempt import Answer, Failure, FailureKind
+from fleet.model.batched import Observed
 from fleet.model.errors import QueueUnavailable
+from fleet.model.money import Deposit, Quote, Reservation
 from queues.jetstream.stores.cells import MemoryCells
 
 CALLS = [call(number) for number in range(3)]
@@ -110,26 +112,54 @@ async def test_a_batch_that_is_gone_fails_its_rows(bench):
 
 
 @pytest.mark.parametrize("state", ["paused", "completed"])
-async def test_a_batch_of_a_day_gives_way_in_the_time_of_the_call_and_is_cancelled(bench, state):
+async def test_a_batch_of_a_day_is_cancelled_once_nobody_waits_for_it(bench, state):
     bench.server.polls = 10**9
     bench.server.ends_as = state  # a word that nobody knows is no end
-    backend = bench.backend()
-    found = await bench.outcomes([call(1, timeout_seconds=0.2)], backend)
-    assert [each.kind for each in found] == [FailureKind.TIMEOUT]
-    assert sum("cancel" in each for each in bench.server.asked) == 1
+    batches = bench.batches()
+    assert await batches.send([(CALLS[0], None)]) == [True]
+    [looked] = await batches.look(CALLS[:1])
+    assert looked.outcome is None
+    bench.nobody_waits.set()
+    await eventually(lambda: any("cancel" in each for each in bench.server.asked))
+    await batches.close()
 
 
-async def test_a_call_that_is_called_off_leaves_the_others_their_batch(bench):
-    bench.server.polls = 10**9
-    backend = bench.backend()
-    running = asyncio.create_task(bench.outcomes(CALLS, backend))
-    await eventually(lambda: any("GET" in each for each in bench.server.asked))
-    await backend.stop([CALLS[0].id])
+async def test_a_batch_that_has_ended_is_read_once_and_never_cancelled(bench):
+    batches = bench.batches()
+    await batches.send([(each, None) for each in CALLS])
+    bench.now += 30
+    await batches.look(CALLS[:1])
+    bench.now += 30
+    for each in CALLS:
+        [looked] = await batches.look([each])
+        assert isinstance(looked.outcome, Answer)
+    assert sum("content" in each or "results" in each for each in bench.server.asked) in (1, 2)
+    bench.nobody_waits.set()
+    await asyncio.sleep(0)
+    await batches.close()
     assert not any("cancel" in each for each in bench.server.asked)
-    bench.server.polls = 0
-    found = await running
-    assert [type(each) for each in found] == [Failure, Answer, Answer]
-    assert found[0].kind is FailureKind.CANCELLED
+
+
+async def test_the_money_set_aside_comes_back_with_the_outcome_to_the_first_who_looks(bench):
+    deposit = Deposit(Reservation("acme", 1_500, bench.now), Quote(1_500, 64, 1_100))
+    assert await bench.batches().send([(CALLS[0], deposit)]) == [True]
+    [waiting] = await bench.batches().look(CALLS[:1])
+    assert (waiting.deposit, waiting.begun_at, waiting.size, waiting.outcome) == (None, bench.now, 1, None)
+    found = [(await bench.batches().look(CALLS[:1]))[0] for _ in range(2)]
+    assert [each.deposit for each in found] == [deposit, None]  # nobody settles it twice
+    assert found[0].outcome == found[1].outcome is not None
+
+
+async def test_what_was_seen_of_batches_says_how_long_they_took_and_how_long_they_run(bench):
+    batches = bench.batches()
+    await batches.send([(CALLS[0], None)])
+    bench.now += 30
+    await batches.look(CALLS[:1])
+    assert batches.observed() == (Observed(30.0, ended=False),)
+    bench.now += 30
+    await batches.look(CALLS[:1])
+    bench.now += 999
+    assert batches.observed() == (Observed(60.0, ended=True),)
 
 
 async def test_without_the_broker_nothing_is_sent(bench):
@@ -137,8 +167,8 @@ async def test_without_the_broker_nothing_is_sent(bench):
         async def write(self, key: str, value: bytes, revision: int) -> int | None:
             raise QueueUnavailable("away")
 
-    found = await bench.outcomes(CALLS, bench.backend(Away()))
-    assert {each.kind for each in found} == {FailureKind.OVERLOADED}
+    with pytest.raises(QueueUnavailable):
+        await bench.outcomes(CALLS, bench.batches(Away()))
     assert not bench.server.asked
 
 

@@ -73,6 +73,8 @@ class Assess:
     def _note(self, inflight: InFlightJob, outcome: Outcome, started_at: float, now: float) -> None:
         """Book what the call cost, and learn from it how the target is doing."""
         self._reservations.settle(inflight, outcome, self._target)
+        if self._target.is_batched:  # how long a batch takes, and which of its rows fail, says nothing of the next
+            return
         self._state.passed(self._target, inflight, outcome, started_at, now)
         has_own_key = own_key_for(inflight.job, self._target) is not None
         seconds = given_seconds(inflight, self._target, started_at, self._rules)

@@ -9,8 +9,9 @@ from statistics import NormalDist
 from fleet.lab.simulation.workload.ability import DRAWS, hashed
 from fleet.lab.simulation.workload.crowd import SimulatedJob
 from fleet.lab.simulation.workload.mechanisms import Discounts
+from fleet.model.batched import Observed
 from policies.discounts.choice import Offer, Verdict, Way, choose
-from policies.discounts.completion import BATCHES, CALLS, Z90, CompletionLaw, Observed
+from policies.discounts.completion import BATCHES, CALLS, Z90, CompletionLaw
 
 BATCH_DRAW = 59
 """The number of the draw that says how long a job's batch takes: attempts have the lower ones."""

@@ -50,7 +50,7 @@ def _without(mechanisms: Mechanisms, mechanism: SimulatedMechanism) -> Mechanism
 
 def at_full_price(rules: Rules) -> Rules:
     """Return rules that try no cheaper equal of a target."""
-    return replace(rules, discounts=replace(rules.discounts, flex=False, providers=False))
+    return replace(rules, discounts=replace(rules.discounts, flex=False, providers=False, batch=False))
 
 
 def straight(rules: Rules, target: str) -> Rules:

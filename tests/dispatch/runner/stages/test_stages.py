@@ -11,7 +11,7 @@ from jobs_in_flight import in_flight
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.maintenance.cancelling import LookedUp
 from fleet.dispatch.patience import ANSWER_SECONDS
-from fleet.dispatch.runner.batch import BatchRun
+from fleet.dispatch.runner.batch import BatchRun, RecordedCalls
 from fleet.dispatch.runner.stages.cancel import Cancel
 from fleet.dispatch.runner.stages.passed import Passed
 from fleet.dispatch.runner.stages.reserve_cost import ReserveCost
@@ -133,7 +133,7 @@ def keeping(*kept: InFlightJob):
 
 async def test_a_batch_passes_the_stages_in_order_and_frees_all_its_slots():
     watched = Watched()
-    await BatchRun(TARGET, watched, watched, keeping(A, B, C), keeping(A, C), watched, watched)(jobs)
+    await BatchRun(TARGET, watched, watched, (keeping(A, B, C), keeping(A, C)), RecordedCalls(watched, watched))(jobs)
     assert watched.seen == [("left", [D]), ("left", [B]), ("run", [A, C]), ("freed", jobs)]
 
 
@@ -142,5 +142,5 @@ async def test_a_bug_in_a_stage_frees_all_slots_of_its_batch():
         raise ZeroDivisionError
 
     watched = Watched()
-    await BatchRun(TARGET, watched, watched, keeping(A), buggy, watched, watched)(jobs)
+    await BatchRun(TARGET, watched, watched, (keeping(A), buggy), RecordedCalls(watched, watched))(jobs)
     assert watched.seen == [("left", [B, C, D]), ("freed", jobs)]
