@@ -47,6 +47,9 @@ LOST_SECONDS = 15.0
 CLOCKS_SECONDS = 300.0
 """How far an operator's clock may be ahead of the broker's; what was stored before the start is of no experiment."""
 
+SLICE = 32
+"""Messages read before other tasks get their turn: some two milliseconds where each is a line of an experiment."""
+
 TRIES = 5
 """Tries of a change while others change experiments too."""
 
@@ -111,10 +114,15 @@ class JetStreamExperiments:
         async for messages, missing in self._told(FEEDBACK, "feedback.>", since):
             yield [found for each in messages if (found := _verdict(each)) is not None], missing
 
-    def _told(self, stream: str, subject: str, since: float) -> AsyncIterator[tuple[list[Arrival], int]]:
+    async def _told(self, stream: str, subject: str, since: float) -> AsyncIterator[tuple[list[Arrival], int]]:
         # The start is by the clock of whoever started the experiment, what is stored by the broker's.
         start = max(0.0, since - CLOCKS_SECONDS)
-        return follow(self._connection, stream, subject, DeliverPolicy.BY_START_TIME, self._poll_seconds, start)
+        where = (stream, subject, DeliverPolicy.BY_START_TIME, self._poll_seconds, start)
+        async for messages, missing in follow(self._connection, *where):
+            for first in range(0, max(1, len(messages)), SLICE):
+                part = messages[first : first + SLICE]
+                yield part, missing + len(messages) - first - len(part)
+                await asyncio.sleep(0)
 
     async def close(self) -> None:
         await self._connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from patience import PATIENCE_SECONDS
@@ -12,13 +13,22 @@ from queue_rigs import JetStreamRig, jetstream_rig
 from structlog.testing import capture_logs
 
 from fleet.model.errors import QueueUnavailable
-from fleet.model.experiment import Arm, Experiment, Unit
+from fleet.model.experiment import Arm, Assignment, Experiment, Unit
+from fleet.model.job import Lane
+from fleet.model.reason import Reason
+from fleet.model.result import LedgerEntry, Status
+from queues.jetstream.client.connection import connect
 from queues.jetstream.stores import experiments
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
 
 TRIAL = Experiment("trial", Unit.TENANT, (Arm("candidate", 0.1, target="llama-8b"),))
+
+LINE = LedgerEntry(
+    *("job-0123456789abcdef", "acme", Lane.BULK, 1.0, Reason.CONFIDENT, "chat", "paid", Status.SUCCEEDED),
+    assigned=Assignment("trial", "candidate", 0.1),
+)
 
 Told = set[str] | None
 
@@ -30,8 +40,14 @@ async def rig(own_server: EmbeddedServer) -> AsyncIterator[JetStreamRig]:
 
 
 @pytest.fixture
-async def seen(rig: JetStreamRig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Queue[Told]]:
-    """The names in force, each time the watcher is told; it gives up at once where it can read nothing."""
+async def seen(
+    rig: JetStreamRig, own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[asyncio.Queue[Told]]:
+    """The names in force, each time the watcher is told; it gives up soon where it can read nothing.
+
+    A pull that reaches the server while it deletes the stream is never answered: the watcher's own connection waits for
+    that no longer than it must. It may be told more often that nothing is known, which changes no outcome.
+    """
     monkeypatch.setattr(experiments, "LOST_SECONDS", 0.0)
     monkeypatch.setattr(experiments, "PAUSE_SECONDS", 0.05)
     names: asyncio.Queue[Told] = asyncio.Queue()
@@ -39,10 +55,13 @@ async def seen(rig: JetStreamRig, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     def on_change(found: Mapping[str, Experiment] | None) -> None:
         names.put_nowait(None if found is None else set(found))
 
-    task = asyncio.create_task(rig.experiments().watch(on_change))
+    connection = await connect(own_server.url, timeout_seconds=0.5)
+    store = experiments.JetStreamExperiments(connection, poll_seconds=0.05)
+    task = asyncio.create_task(store.watch(on_change))
     yield names
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await store.close()
 
 
 async def until(seen: asyncio.Queue[Told], names: Told) -> None:
@@ -65,6 +84,21 @@ async def test_where_the_bucket_is_gone_nobody_knows_what_is_in_force_until_it_i
     await until(seen, set())
     await rig.experiments().change(lambda _: TRIAL)
     await until(seen, {"trial"})
+
+
+async def test_many_lines_come_in_slices_that_say_how_many_are_still_to_come(rig: JetStreamRig) -> None:
+    lines = [replace(LINE, job_id=f"job-{number:016}") for number in range(3 * experiments.SLICE + 1)]
+    await rig.queue.publish(lines)
+    told: list[tuple[int, int]] = []
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for found, missing in rig.experiments().lines(0.0):
+            told.append((len(found), missing))
+            if found and not missing:
+                break
+    assert sum(count for count, _ in told) == len(lines)
+    assert max(count for count, _ in told) == experiments.SLICE
+    assert told[0] == (0, len(lines))
+    assert [missing for _, missing in told] == sorted((missing for _, missing in told), reverse=True)
 
 
 async def test_a_record_of_a_stranger_is_left_out_and_named(rig: JetStreamRig) -> None:
