@@ -56,12 +56,9 @@ class Mechanism:
 
 AT_FULL_PRICE = "every input token at its full price"
 
-NOT_BUILT = (("batch_files", "Providers' batch files"),)
-
 
 def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...]:
     """Return every mechanism, left out one at a time. They overlap, so that their savings do not add up."""
-    absent = (Mechanism(name, title, Basis.ABSENT, 0, 0, "not in this version") for name, title in NOT_BUILT)
     found = (
         _patterns,
         _exact_cache,
@@ -71,13 +68,14 @@ def mechanisms(answered: AnsweredJobs, pricing: Pricing) -> tuple[Mechanism, ...
         _own_models,
         _provider_caches,
         _service_tiers,
+        _batches,
         _second_looks,
         _router,
         _comparisons,
         _trimming,
     )
     caches = _caches_by_provider(answered, pricing)
-    return (*(each(answered, pricing) for each in found), *caches, *absent)
+    return (*(each(answered, pricing) for each in found), *caches)
 
 
 def _patterns(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
@@ -166,7 +164,7 @@ def _saved_by_cache(target: Target, usage: Usage) -> NanoUsd:
 def _service_tiers(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
     name, title, saved = "service_tiers", "Cheaper tiers and providers of the same model", 0
     for target, usage in _cloud_calls(answered, pricing):
-        if target.service_tier is None and target.same_as is None:
+        if target.is_batched or (target.service_tier is None and target.same_as is None):
             continue
         usual = _usual(target, pricing)
         if usual is None:
@@ -174,6 +172,22 @@ def _service_tiers(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
             return Mechanism(name, title, Basis.UNKNOWN, None, None, why)
         saved += cost_of(priced(usage, usual)) - cost_of(priced(usage, target))
     return Mechanism(name, title, Basis.EXACT, saved, saved, "the same calls at the price of the usual target")
+
+
+def _batches(answered: AnsweredJobs, pricing: Pricing) -> Mechanism:
+    name, title = "batch_files", "Providers' batches"
+    calls = [(target, usage) for target, usage in _cloud_calls(answered, pricing) if target.is_batched]
+    if not calls and not pricing.rules.discounts.batch:
+        return Mechanism(name, title, Basis.ABSENT, 0, 0, "switched off in the rules")
+    usual = sum(cost_of(priced(usage, pricing.catalogue.original(target))) for target, usage in calls)
+    # What was booked there, and not what the tokens cost: rows that were given up are paid for as well.
+    saved = usual - sum(cost for target, cost in answered.cost.items() if _is_batched(target, pricing))
+    return Mechanism(name, title, Basis.EXACT, saved, saved, "the answers of batches are calls of the usual target")
+
+
+def _is_batched(name: str, pricing: Pricing) -> bool:
+    target = pricing.catalogue.get(name)
+    return target is not None and target.is_batched
 
 
 def _usual(target: Target, pricing: Pricing) -> Target | None:

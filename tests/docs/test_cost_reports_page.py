@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from fleet.cli.commands import app
 from fleet.reports.cost import BY
-from fleet.reports.mechanisms import NOT_BUILT
 from fleet.reports.shares import LEAST_JUDGED, MARGIN
 from fleet.settings.documents import shipped
 
@@ -61,7 +60,3 @@ def test_the_page_has_everything_that_costs_can_be_grouped_by() -> None:
 def test_the_page_states_the_margins_that_are_used() -> None:
     assert f"at most {100 * MARGIN:.0f} points less often" in TEXT
     assert f"at least {LEAST_JUDGED} judged answers" in TEXT
-
-
-def test_the_page_names_what_this_version_does_not_have() -> None:
-    assert ", ".join(title[0].lower() + title[1:] for _, title in NOT_BUILT).replace("providers' ", "") in TEXT

@@ -223,6 +223,26 @@ def test_a_cheaper_equal_at_another_provider_saved_the_difference_to_its_origina
     assert saved(report_of(accounts, with_equal), "service_tiers") == (Basis.EXACT, half, half)
 
 
+def test_batches_saved_the_difference_to_calls_at_once_less_what_given_up_rows_cost(
+    accounts: Accounts, rules: Rules
+) -> None:
+    batch = replace(
+        rules.catalogue.targets["big"],
+        name="big-batch",
+        same_as="big",
+        service_tier="batch",
+        input_usd_per_million_tokens=1.0,
+        output_usd_per_million_tokens=10.0,
+    )
+    catalogue = replace(rules.catalogue, targets={**rules.catalogue.targets, "big-batch": batch})
+    half = nano("big", 1000, 100) // 2
+    accounts.book(0, COMPLEX.lines(1, call("big-batch", Usage(1000, 100), cost_nano_usd=half)))
+    accounts.book(0, COMPLEX.lines(2, failed("big-batch", 300), call("big", Usage(1000, 100), number=2)))
+    report = report_of(accounts, replace(rules, catalogue=catalogue))
+    assert saved(report, "batch_files") == (Basis.EXACT, half - 300, half - 300)
+    assert saved(report, "service_tiers") == (Basis.EXACT, 0, 0)
+
+
 @pytest.mark.parametrize(
     "name", ["pattern_answers", "exact_cache", "together", "semantic_cache", "trimming", "batch_files"]
 )
