@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fleet.cli.connection import opened
@@ -30,8 +31,12 @@ async def trace(settings: Settings, output: Output, job_id: str, tenant: str | N
         if not ended:
             raise FleetError(f"job {job_id} has not ended yet: export it when it has")
         _export(lines)
-    output.object({"id": job_id, "tenant": lines[0].tenant, "ended": ended, "spans": _records(spans), "sent": export})
+    assigned = next((line.assigned for line in lines if line.assigned is not None), None)
+    told = {"id": job_id, "tenant": lines[0].tenant, "ended": ended, "assigned": assigned and asdict(assigned)}
+    output.object({**told, "spans": _records(spans), "sent": export})
     output.say(f"{job_id} of {lines[0].tenant}, trace {spans[0].trace_id:032x}")
+    if assigned is not None:
+        output.say(f"in arm {assigned.arm} of experiment {assigned.experiment}, drawn with {assigned.propensity:g}")
     for line in tree(spans):
         output.say(line)
     if not ended:

@@ -181,5 +181,6 @@ class _Plain(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for position, key in enumerate(keys):
             if key in keys[:position]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+                again = node.value[position][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", again)
         return super().construct_mapping(node, deep)

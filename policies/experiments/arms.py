@@ -46,16 +46,21 @@ def in_arm(rules: Rules, experiment: Experiment, arm: Arm) -> Rules:
     """
     changed = rules if arm.target is None else _with_target(rules, experiment, arm.target)
     if arm.cache is not None:
-        mode = CacheMode(arm.cache)
-        tasks = {
-            name: replace(task, cache=mode) if experiment.tasks is None or name in experiment.tasks else task
-            for name, task in changed.tasks.items()
-        }
-        changed = replace(changed, tasks=tasks)
+        changed = _cached_as(CacheMode(arm.cache), changed, experiment.tasks)
     elif changed is rules:
         changed = replace(rules)
     object.__setattr__(changed, "arm", f"{experiment.name}.{arm.name}")
     return changed
+
+
+def _cached_as(mode: CacheMode, rules: Rules, of: frozenset[str] | None) -> Rules:
+    """Return the rules with this cache mode for the tasks; without a cache, no question is compared there either."""
+    names = rules.tasks.keys() if of is None else of
+    tasks = {name: replace(task, cache=mode) if name in names else task for name, task in rules.tasks.items()}
+    cache = rules.cache
+    if mode is CacheMode.OFF:
+        cache = replace(cache, semantic=cache.semantic.without(names))
+    return replace(rules, tasks=tasks, cache=cache)
 
 
 def _with_target(rules: Rules, experiment: Experiment, target: str) -> Rules:

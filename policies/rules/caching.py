@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from fleet.model.caching import CacheCalibration, SemanticMode
@@ -43,6 +43,11 @@ class SemanticRules:
         modes = {*self.tasks.values(), *(mode for each in self.tenants.values() for mode in each.values())}
         return bool(modes - {SemanticMode.OFF})
 
+    def without(self, tasks: Collection[str]) -> SemanticRules:
+        """Return the rules with nothing said of these tasks, for which it is then off."""
+        tenants = {name: _left(modes, tasks) for name, modes in self.tenants.items()}
+        return replace(self, tasks=_left(self.tasks, tasks), tenants=tenants)
+
     def violations(self, tasks: Mapping[str, Task]) -> Mapping[str, str]:
         """Return the broken rules by the path of their field, under `cache.semantic`."""
         found = {
@@ -61,6 +66,10 @@ class SemanticRules:
                     f"needs `cache: repeatable` or `cache: any` at tasks.{task}: only what is kept can be found"
                 )
         return found
+
+
+def _left(modes: Mapping[str, SemanticMode], tasks: Collection[str]) -> Mapping[str, SemanticMode]:
+    return {task: mode for task, mode in modes.items() if task not in tasks}
 
 
 @dataclass(frozen=True, slots=True)

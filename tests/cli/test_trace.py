@@ -14,6 +14,7 @@ from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.store import LedgerStore
 from fleet.model.attempt import Answer, Attempt, Cached, EngineTimes, Hop, Judged, Usage
 from fleet.model.calibration import OutputKind
+from fleet.model.experiment import Assignment
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, LedgerStream, Status
@@ -110,6 +111,12 @@ def test_a_cached_answer_is_told_with_its_source_and_its_age_and_no_tokens(invok
     shown = invoke("trace", JOB).stdout
     assert "1. exact (cached), the answer of llama-8b to job-of-before-0123, 2.0 h old" in shown
     assert "tokens" not in shown
+
+
+def test_the_arm_of_an_experiment_is_told(invoke, invoke_json, told):
+    told(replace(END, assigned=Assignment("smaller-first", "candidate", 0.1)))
+    assert "in arm candidate of experiment smaller-first, drawn with 0.1" in invoke("trace", JOB).stdout.split("\n")[1]
+    assert invoke_json("trace", JOB)["assigned"]["arm"] == "candidate"
 
 
 def test_a_program_gets_the_spans_with_their_ids_and_the_names_of_the_conventions(invoke_json, told):

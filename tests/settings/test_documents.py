@@ -220,7 +220,7 @@ def test_a_cloud_target_without_a_price_is_refused_unless_it_is_said_to_be_free(
     [
         ('providers:\n  together:\n    headers: {X-Title: "sk-hidden\n', "quoted scalar, line 3, column 24"),
         ("targets:\n  - hidden: [\n", "line 3, column 1"),
-        ("a: 1\na: 2\n", "'a' is given twice, line 1, column 1"),
+        ("a: 1\na: 2\n", "'a' is given twice, line 2, column 1"),
         ("[" * 5000, "nested too deeply"),
     ],
 )

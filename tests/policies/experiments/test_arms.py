@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from fleet.model.caching import SemanticMode
 from fleet.model.errors import ConfigError
 from fleet.model.experiment import Arm, Experiment, Unit
 from policies.caching.exact import key_of
 from policies.experiments.arms import asked_in, check_document, in_arm, merged
 from policies.features.needs import needs_of
 from policies.routing.tiers import ladder
+from policies.rules.caching import SemanticRules
 from policies.rules.sections import CacheMode
+
+ASKED = "classify.intent"
 
 
 def of(arm: Arm, **changes: object) -> Experiment:
@@ -44,6 +48,17 @@ def test_a_cache_mode_is_of_the_experiments_tasks(rules):
     changed = in_arm(rules, of(arm, tasks=frozenset({"chat"})), arm)
     assert changed.tasks["chat"].cache is CacheMode.ANY
     assert changed.tasks["classify.intent"].cache is rules.tasks["classify.intent"].cache
+
+
+def test_an_arm_without_a_cache_compares_no_questions_of_its_tasks_either(rules):
+    tasks = {**rules.tasks, **{name: replace(rules.tasks[name], cache=CacheMode.ANY) for name in ("chat", ASKED)}}
+    shadow, guarantee = SemanticMode.SHADOW, SemanticMode.GUARANTEE
+    semantic = SemanticRules(tasks={"chat": shadow, ASKED: shadow}, tenants={"acme": {"chat": guarantee}})
+    caching = replace(rules, tasks=tasks, cache=replace(rules.cache, semantic=semantic))
+    arm = Arm("candidate", 0.1, cache="off")
+    changed = in_arm(caching, of(arm, tasks=frozenset({"chat"})), arm).cache.semantic
+    assert changed.mode_of("acme", "chat") is changed.mode_of("globex", "chat") is SemanticMode.OFF
+    assert changed.mode_of("acme", ASKED) is shadow
 
 
 def test_an_arm_shares_no_cached_answer_with_the_control(rules, job):
