@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from fleet.model.job import REQUEST_FIELDS
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 UNKNOWN = "is not a known field"
+OF_REQUEST = "is not a known field here: it stands in `request`, beside `messages`"
 
 _SHOULD = re.compile(r"^[A-Z]\w* should ")
 
@@ -30,3 +33,9 @@ def rule_of(details: ErrorDetails) -> str:
             return str(details["ctx"]["error"])
         case _:
             return _SHOULD.sub("must ", str(details["msg"])).replace(" after validation", "")
+
+
+def rule_in_job(details: ErrorDetails) -> str:
+    """Return the rule that a job breaks; a field of its request that stands beside it is told where it belongs."""
+    rule, place = rule_of(details), details["loc"]
+    return OF_REQUEST if rule == UNKNOWN and len(place) == 1 and place[0] in REQUEST_FIELDS else rule

@@ -26,7 +26,7 @@ from fleet.model.chat import without_nulls
 from fleet.model.errors import InvalidJob
 from fleet.model.job import JobOptions, Lane, Plan, Tier
 from fleet.model.submission import Submission, submission_of
-from fleet.validation import rule_of
+from fleet.validation import rule_in_job
 
 DEFAULT_TASK = "chat"
 """The task of an OpenAI batch line that names none in `body.metadata.task`."""
@@ -147,7 +147,7 @@ def read_line(run: bytes, number: int, line: bytes, now: float) -> BulkRow:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "request"
-        raise InvalidJob(field, rule_of(first)) from None
+        raise InvalidJob(field, rule_in_job(first)) from None
     custom_id = envelope.custom_id or envelope.id or default_custom_id(number)
     return BulkRow(number, custom_id, envelope.submission(job_id, now))
 

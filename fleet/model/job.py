@@ -6,12 +6,44 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from fleet.model.unguarded import unguarded
 
 ChatRequest = Mapping[str, Any]
 """The body of an OpenAI chat completion request, unchanged; validated where it came in."""
+
+REQUEST_FIELDS: Final = frozenset(
+    [
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "modalities",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    ]
+)
+"""Fields of a request that are no fields of a job, and are easily put beside the request."""
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 """Pattern of a job's id: one subject token, long enough that nobody meets another's id by accident."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from fleet.model.errors import InvalidJob
-from fleet.model.job import ChatRequest, JobOptions, JobTerms, Lane, Plan, Tier
+from fleet.model.job import REQUEST_FIELDS, ChatRequest, JobOptions, JobTerms, Lane, Plan, Tier
 
 _WORDS: Mapping[str, type[StrEnum]] = {"lane": Lane, "plan": Plan, "tier": Tier}
 CLOUD_WORDS = ("allow", "deny")
@@ -46,7 +46,8 @@ def submission_of(
     Raises: InvalidJob naming the field and the rule; TypeError for an option that does not exist.
     """
     if unknown := options.keys() - JobOptions.__annotations__:
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        hint = " (a field of the request goes into request=, beside messages)" if unknown & REQUEST_FIELDS else ""
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}{hint}")
     said = dict(options)
     for name, words in _WORDS.items():
         if name in said and (name, said[name]) != ("tier", None):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fleet.model.result import Problem
-from fleet.validation import UNKNOWN, rule_of
+from fleet.validation import UNKNOWN, rule_in_job, rule_of
 
 Model = TypeVar("Model")
 
@@ -63,7 +63,8 @@ def problem_of(error: ValidationError, body: object) -> Problem:
     first = paths[0]
     inside = [index for index, path in enumerate(paths) if path[: len(first)] == first]
     chosen = max(inside, key=lambda index: len(paths[index]))
-    path, rule = paths[chosen], _joined([_rule(errors[index]) for index in inside if paths[index] == paths[chosen]])
+    same = [index for index in inside if paths[index] == paths[chosen]]
+    path, rule = paths[chosen], _joined([_rule(errors[index], body) for index in same])
     if errors[chosen]["type"].startswith("union_tag"):
         path = [*path, errors[chosen]["ctx"]["discriminator"].strip("'")]
     return field_problem(".".join(str(step) for step in path), rule)
@@ -136,5 +137,8 @@ def _rule_of_unknown(location: tuple[int | str, ...]) -> str:
     return REFUSED.get(str(location[-1]), UNKNOWN) if is_known_elsewhere else UNKNOWN
 
 
-def _rule(details: ErrorDetails) -> str:
-    return _rule_of_unknown(details["loc"]) if details["type"] == "extra_forbidden" else rule_of(details)
+def _rule(details: ErrorDetails, body: Any) -> str:
+    if details["type"] != "extra_forbidden":
+        return rule_of(details)
+    is_job = isinstance(body, dict) and "task" in body
+    return rule_in_job(details) if is_job and len(details["loc"]) == 1 else _rule_of_unknown(details["loc"])

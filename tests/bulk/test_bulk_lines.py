@@ -96,6 +96,7 @@ def test_a_line_is_called_by_its_own_id_or_by_its_number(ids: dict[str, Any], cu
         (line({"task": "chat"}), "request", "either messages or a whole request"),
         (line({"task": "chat", "messages": HELLO, "request": {}}), "request", "either messages or a whole request"),
         (line({"task": "chat", "messages": HELLO, "priority": 1}), "priority", "is not a known field"),
+        (line({"task": "chat", "messages": HELLO, "temperature": 0}), "temperature", "it stands in `request`"),
         (line({"task": "chat", "messages": HELLO, "tier": "tiny"}), "tier", "must be 'simple'"),
         (
             line({"task": "chat", "messages": HELLO, "deadline_seconds": -1}),

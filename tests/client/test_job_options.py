@@ -16,11 +16,13 @@ from fleet.cli import jobs
 from fleet.cli.commands import app
 from fleet.client import submission
 from fleet.model.errors import InvalidJob
-from fleet.model.job import CLOUD_DENY, Job, JobOptions, JobTerms, Lane, Plan, Tier
+from fleet.model.job import CLOUD_DENY, REQUEST_FIELDS, Job, JobOptions, JobTerms, Lane, Plan, Tier
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Kept, Problem, Work
 from fleet.model.submission import Submission
 from queues.jetstream.stores.dead import REDRIVEN_FROM, redriven
+from queues.wire.chat import ChatCompletionRequest
+from queues.wire.job import JobRecord
 from queues.wire.work import encode_work
 
 OPTIONS = JobOptions.__annotations__
@@ -59,6 +61,17 @@ def test_every_option_but_the_id_and_the_lane_can_stand_in_a_line(name: str) -> 
     job = read_line(run_key("acme", "run"), 1, json.dumps(line).encode(), now=100.0).submission
 
     assert getattr(job, FIELDS.get(name, name)) not in (None, DEFAULTS[FIELDS.get(name, name)])
+
+
+def test_a_field_of_the_request_that_is_given_as_an_option_is_told_where_it_belongs() -> None:
+    given: dict[str, Any] = {"task": "chat", "messages": MESSAGES, "temperature": 0}
+    with pytest.raises(TypeError, match=r"temperature \(a field of the request goes into request=, beside messages\)"):
+        submission(**given)
+
+
+def test_what_may_stand_beside_a_request_by_mistake_is_what_requests_have_and_jobs_have_not() -> None:
+    of_requests, of_jobs = set(ChatCompletionRequest.model_fields), {"messages", *JobRecord.model_fields}
+    assert of_requests - of_jobs == REQUEST_FIELDS
 
 
 def test_a_line_cannot_choose_its_lane() -> None:

@@ -34,7 +34,8 @@ def _stream(found: Found) -> Iterator[RenderableType]:
     yield ""
     yield (
         f"{found['resamples']:,} draws of labels over {found['caches']} draws of what is cached; "
-        f"the nearest answer is right for {percent(found['reach'])}, no cached answer for {percent(found['unanswerable'])}"
+        f"the nearest answer is right for {percent(found['reach'])}, "
+        f"no cached answer for {percent(found['unanswerable'])}"
     )
 
 

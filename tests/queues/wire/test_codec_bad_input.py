@@ -93,6 +93,7 @@ NESTED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "jso
         ("metadata", {f"k{n}": "" for n in range(17)}, "metadata", "at most 16 items"),
         ("metadata", {"note": "x" * 257}, "metadata.note", "must have at most 256 characters"),
         ("priority", 9, "priority", "is not a known field"),
+        ("max_tokens", 9, "max_tokens", "is not a known field here: it stands in `request`, beside `messages`"),
         ("request", REMOVE, "request", "is required"),
         ("request", "Remind me.", "request", "must be a valid dictionary"),
         ("request.messages", REMOVE, "request.messages", "is required"),
