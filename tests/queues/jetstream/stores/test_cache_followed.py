@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from fleet.model.attempt import Answer, Attempt, Cached, Usage
 from fleet.model.cache_entry import UNTOLD, CacheEntry, CacheKey
+from fleet.model.caching import DisownedHit
 from fleet.model.errors import QueueRefused
 from fleet.model.feedback import Feedback, Verdict
 from fleet.model.reason import Reason
@@ -121,4 +122,5 @@ async def test_an_answer_called_bad_is_told_with_whose_it_was_and_which_cache_ga
         await desk.give_feedback(Feedback(job_id, "acme", Verdict.BAD, 0.0, id="feedback-00000001"))
         told = await asyncio.wait_for(anext(store.disowned()), PATIENCE_SECONDS)
         await desk.close()
-    assert told == ("acme", {job_id} if cached is None else {job_id, before}, task)
+    hit = None if task is None else DisownedHit(job_id, task, attempt.ended_at)
+    assert told == ("acme", {job_id} if cached is None else {job_id, before}, hit)
