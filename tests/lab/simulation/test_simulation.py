@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_fleet import End, NaiveFleet
+from sparing_fleet import EVERYTHING, QUESTIONS, THREAD
 
 from fleet.lab.simulation.engine import Engine
 from fleet.lab.simulation.report.tally import Tally
@@ -20,8 +21,7 @@ from fleet.lab.simulation.targets.pool import Pace
 from fleet.lab.simulation.upkeep import Upkeep
 from fleet.lab.simulation.workload.ability import answers_of
 from fleet.lab.simulation.workload.crowd import SimulatedJob, crowd
-from fleet.lab.simulation.workload.mechanisms import Mechanisms, PromptCaches, SemanticHits
-from fleet.lab.simulation.workload.prompts import Parts, Prompts
+from fleet.lab.simulation.workload.mechanisms import Mechanisms
 from fleet.lab.simulation.workload.scenario import (
     Ability,
     ArrivalProcess,
@@ -38,9 +38,7 @@ from fleet.lab.simulation.workload.scenario import (
 )
 from fleet.model.action import Finish, GiveUp
 from fleet.model.job import Lane, Plan
-from policies.rules.diet import DietMode, DietRules
 from policies.rules.rules import Rules
-from policies.rules.sections import CacheMode
 
 GOOD = ("succeeded", "best_effort")
 FIXED = ScalingSetup(by=ScalingKind.FIXED)
@@ -241,8 +239,8 @@ KINDS = st.builds(
     deadline_seconds=st.sampled_from([None, 0.5, 20.0]),
     cloud=st.booleans(),
     image=st.booleans(),
-    prompts=st.sampled_from([None, Prompts(distinct=3, wordings=2)]),
-    parts=st.sampled_from([None, Parts(20, 30, 20, turn=40, tool_use=0.01, alone=True, warm=0.5)]),
+    prompts=st.sampled_from([None, QUESTIONS]),
+    parts=st.sampled_from([None, THREAD]),
     input=st.sampled_from([Length(50), Length(9000, 1.0, max=30_000)]),
 )
 OWN = st.builds(
@@ -268,15 +266,7 @@ SCENARIOS = st.builds(
     paid=st.dictionaries(st.sampled_from(["groq-gpt-oss-120b", "gpt-4o"]), PAID, min_size=1),
     scaling=st.builds(ScalingSetup, by=st.sampled_from(ScalingKind)),
     daily_usd=st.sampled_from([0.01, 100.0]),
-    mechanisms=st.builds(
-        Mechanisms,
-        cache=st.sampled_from([{}, dict.fromkeys(("nudge.recognition", "coach.reply"), CacheMode.ANY)]),
-        coalesced=st.booleans(),
-        semantic=st.sampled_from([None, SemanticHits(0.5, 0.1)]),
-        alone=st.booleans(),
-        diet=st.sampled_from([{}, {"nudge.recognition": DietRules(DietMode.ON, DietMode.ON, 100, tool_jobs=5)}]),
-        prompt_caches=st.sampled_from([None, PromptCaches(frozenset({"gpt-4o"}), least_tokens=10)]),
-    ),
+    mechanisms=st.sampled_from([Mechanisms(), EVERYTHING, replace(EVERYTHING, coalesced=False, semantic=None)]),
 )
 
 
