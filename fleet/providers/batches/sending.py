@@ -204,7 +204,7 @@ class ProviderBatches:
         if not was_noted:  # we were slow, and somebody else has taken the rows over
             await self._cancel(batch_id)
         else:
-            self._start(self._cancelled_later(batch_id, max(each.call.timeout_seconds for each in rows)))
+            self._start(self._given_up_in(max(each.call.timeout_seconds for each in rows), batch_id, record))
         return was_noted
 
     def _certain(self, error: BaseException) -> Failure | None:
@@ -262,8 +262,10 @@ class ProviderBatches:
         self._ended[batch_id] = ended
         while len(self._ended) > KEPT_BATCHES:
             self._ended.popitem(last=False)
-        if record.name not in self._seen:
-            self._seen[record.name] = Observed(self._now() - record.begun_at, ended=bool(ended.rows))
+        self._remember(record, ended=bool(ended.rows))
+
+    def _remember(self, record: BatchRecord, ended: bool) -> None:
+        self._seen.setdefault(record.name, Observed(self._now() - record.begun_at, ended))
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
@@ -296,10 +298,14 @@ class ProviderBatches:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _cancelled_later(self, batch_id: str, seconds: float) -> None:
+    async def _given_up_in(self, seconds: float, batch_id: str, record: BatchRecord) -> None:
+        """Cancel the batch when nobody waits for it any more; how long it had run stays known."""
         await self._pause(seconds)
-        if batch_id not in self._ended:
-            await self._cancel(batch_id)
+        if batch_id in self._ended:
+            return
+        self._begun.pop(record.name, None)
+        self._remember(record, ended=False)
+        await self._cancel(batch_id)
 
     async def _cancel(self, batch_id: str) -> None:
         try:

@@ -119,8 +119,11 @@ async def test_a_batch_of_a_day_is_cancelled_once_nobody_waits_for_it(bench, sta
     assert await batches.send([(CALLS[0], None)]) == [True]
     [looked] = await batches.look(CALLS[:1])
     assert looked.outcome is None
+    bench.now += 7_200.0
     bench.nobody_waits.set()
     await eventually(lambda: any("cancel" in each for each in bench.server.asked))
+    bench.now += 99_999.0
+    assert batches.observed() == (Observed(7_200.0, ended=False),)  # nobody knows how long it would have run
     await batches.close()
 
 
