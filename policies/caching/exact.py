@@ -270,9 +270,11 @@ def _texts(value: Any) -> list[str]:
         kind = type(each)
         if kind is str:
             found.append(each)
+        elif kind is list or kind is tuple:
+            waiting += each
         elif kind is dict or isinstance(each, Mapping):
             waiting += each.values()
-        elif kind is list or isinstance(each, list | tuple):
+        elif isinstance(each, list | tuple):
             waiting += each
         elif isinstance(each, str):
             found.append(each)
