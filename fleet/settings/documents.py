@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -46,8 +46,13 @@ class _CatalogueFile:
     __pydantic_config__: ClassVar[Strict] = STRICT
 
 
+def _is_required(section: Field[Any]) -> bool:
+    return section.init and section.default is MISSING and section.default_factory is MISSING
+
+
 _ROWS = TypeAdapter(_CatalogueFile)
 _RULES = TypeAdapter(Rules)
+_SECTIONS = [each.name for each in fields(Rules) if each.name != "catalogue" and _is_required(each)]
 
 _YAML = "tag:yaml.org,2002:"
 
@@ -62,6 +67,11 @@ def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: st
     document = read_document(source)
     if "catalogue" in document:
         raise ConfigError("catalogue", f"belongs into a file of its own (in {source})")
+    if missing := [name for name in _SECTIONS if name not in document]:
+        begin = shipped("policies", "rules.yaml")
+        raise ConfigError(
+            missing[0], f"is required: rules are a whole file, begin with a copy of {begin} (in {source})"
+        )
     return rules_from(document, catalogue, source)
 
 

@@ -122,6 +122,13 @@ def test_a_mistake_in_the_rules_is_refused_with_its_place(tmp_path, path, value,
     assert str(file) in str(refused.value)
 
 
+def test_a_part_of_the_rules_is_told_to_begin_with_a_copy_of_all(tmp_path):
+    part = tmp_path / "part.yaml"
+    part.write_text("tasks: {chat: {tier: null, cache: any}}\n")
+    with pytest.raises(ConfigError, match=rf"^phase: is required: rules are a whole file.* copy of {SHIPPED_RULES} "):
+        load_rules(part, None, "local")
+
+
 @pytest.mark.parametrize(
     ("path", "value", "field"),
     [
