@@ -185,4 +185,4 @@ def _quality_notes(opinions: Opinions, has_feedback: bool) -> Iterator[str]:
     judged = opinions.good()
     if judged is None or judged.n < LEAST_JUDGED:
         count = 0 if judged is None else judged.n
-        yield f"{count:,} answers were judged by users or graders: too few to prove a model good enough."
+        yield f"Answers judged by users or graders: {count:,}, too few to prove a model good enough."

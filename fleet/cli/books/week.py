@@ -20,6 +20,8 @@ from fleet.cli.extras import needs_learn, needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.errors import QueueUnavailable
+from fleet.reports.dollars import shown
+from policies.money import nano_of
 
 if TYPE_CHECKING:
     from fleet.lab.learning.collected import LabelledAnswer
@@ -90,21 +92,28 @@ async def _labels(settings: Settings) -> Sequence[LabelledAnswer] | None:
 
 def _view(report: WeekReport) -> Iterator[RenderableType]:
     week = report.week
-    yield Text(
-        f"{week.since} to {week.until}: {report.answers:,} answers with a confidence, ${report.usd:,.4f}", "bold"
-    )
-    yield ""
-    yield table_of(FELL, [_fell(each) for each in report.fell[:SHOWN]], texts=3)
-    yield ""
-    yield table_of(SERVABLE, [_servable(each) for each in report.servable], texts=2)
-    yield ""
-    yield table_of(CHANGES, [_change(each) for each in report.changes], texts=4)
+    head = f"{week.since} to {week.until}: {report.answers:,} answers with a confidence, {_dollars(report.usd)}"
+    yield Text(head, "bold")
+    yield from _titled("What fell through", FELL, [_fell(each) for each in report.fell[:SHOWN]], texts=3)
+    yield from _titled("What would have served", SERVABLE, [_servable(each) for each in report.servable], texts=2)
+    yield from _titled("Changes", CHANGES, [_change(each) for each in report.changes], texts=4)
     yield ""
     yield from (line for each in report.changes if (line := _proposal(each)) is not None)
 
 
+def _titled(title: str, heads: Sequence[str], rows: list[tuple[str, ...]], texts: int) -> Iterator[RenderableType]:
+    yield ""
+    yield Text(title if rows else f"{title}: nothing", "bold")
+    if rows:
+        yield table_of(heads, rows, texts=texts)
+
+
+def _dollars(usd: float) -> str:
+    return shown(nano_of(usd))
+
+
 def _fell(row: FellThrough) -> tuple[str, ...]:
-    return row.task, row.target, row.reason, f"{row.jobs:,}", f"${row.usd:,.4f}"
+    return row.task, row.target, row.reason, f"{row.jobs:,}", _dollars(row.usd)
 
 
 def _servable(row: Servable) -> tuple[str, ...]:
@@ -119,7 +128,7 @@ def _percents(value: float, low: float, high: float) -> str:
 def _change(row: Change) -> tuple[str, ...]:
     saved = row.saved_usd
     verdict = _VERDICTS[row.verdict] + (f": {row.labels_missing:,} labels missing" if row.labels_missing else "")
-    money = f"${saved.value:,.4f} ({saved.low:,.4f} to {saved.high:,.4f})"
+    money = f"{_dollars(saved.value)} ({_dollars(saved.low)} to {_dollars(saved.high)})"
     return str(row.kind), row.task, row.target, verdict, money, f"at most {row.lost:.1%}"
 
 

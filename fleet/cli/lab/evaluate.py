@@ -155,6 +155,8 @@ def _table(path: Path, options: Mapping[str, Any]) -> EvaluationReport:
 
     if options["on"] is None:
         raise ConfigError("--on", "must name the file that the table is judged on")
+    if options["on"].resolve() == path.resolve():
+        raise ConfigError("--on", "must be another file than that of --table: a table knows its own questions")
     return evaluate_table(path, **_said(options))
 
 

@@ -33,8 +33,10 @@ def view(found: Found) -> Iterator[RenderableType]:
     yield ""
     yield _bills(found)
     yield ""
-    yield _mechanisms(found["mechanisms"])
+    yield _mechanisms([each for each in found["mechanisms"] if _does_anything(each)])
     yield ""
+    if idle := [TITLES[each["mechanism"]] for each in found["mechanisms"] if not _does_anything(each)]:
+        yield f"Without effect on this scenario, or not in it: {', '.join(idle)}."
     yield "Shares of the bill before. They overlap: do not add them up."
     known = ", ".join(f"{count / found['jobs']:.1%} {by}" for by, count in found["without_call"].items())
     yield f"Answered without a call, with all mechanisms: {known or 'none'}."
@@ -59,6 +61,10 @@ def _bill(bill: Found, before: Found) -> Iterator[str]:
     yield _holds(bill)
     yield f"{bill['quality']:.1%}"
     yield f"{bill['answered']:.1%}"
+
+
+def _does_anything(found: Found) -> bool:
+    return found["claimed"] is not None or any(found[name] for name in ("by_itself", "left_out", "quality"))
 
 
 def _mechanisms(found: list[Found]) -> Table:

@@ -178,5 +178,6 @@ def test_the_week_is_tables_for_people_and_one_json_object(
     assert [(row["target"], row["reason"], row["jobs"]) for row in found["fell"]] == [("small", "low_confidence", 1)]
     shown = invoke("report", "week", "--until", "2026-03-02").stdout
     assert "low_confidence" in shown and "100 labels missing" in shown
+    assert "What fell through\ntask" in shown and "Changes: nothing" in shown
     refused = invoke_json("report", "week", "--until", "tomorrow", exit_code=1)["error"]
     assert "--until: must be a day as YYYY-MM-DD" in refused

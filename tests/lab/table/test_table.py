@@ -146,3 +146,9 @@ def test_the_file_to_judge_on_must_be_named(write: Write) -> None:
     refused = CliRunner().invoke(app, ["evaluate", "--table", str(write("known.csv", 200, 1))])
     assert refused.exit_code != 0
     assert "--on: must name the file that the table is judged on" in refused.stderr
+
+
+def test_a_table_is_not_judged_on_its_own_questions(write: Write) -> None:
+    known = str(write("known.csv", 200, 1))
+    refused = CliRunner().invoke(app, ["evaluate", "--table", known, "--on", known])
+    assert "--on: must be another file than that of --table" in refused.stderr
