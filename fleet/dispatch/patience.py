@@ -33,6 +33,22 @@ async def insist(action: Callable[[], Awaitable[Value]], seconds: float) -> Valu
         await asyncio.sleep(PAUSE_SECONDS)
 
 
+async def until_done(
+    action: Callable[[], Awaitable[None]], stop: asyncio.Event, complain: Callable[[QueueUnavailable], None]
+) -> None:
+    """Run the action, retrying while the broker is away until `stop` is set; `complain` of the first failure alone."""
+    is_first = True
+    while True:
+        try:
+            return await action()
+        except QueueUnavailable as error:
+            if is_first:
+                complain(error)
+            is_first = False
+        if await pause(stop, PAUSE_SECONDS):
+            return None
+
+
 async def pause(until: asyncio.Event, seconds: float) -> bool:
     """Wait until the event happens, for at most `seconds`; return whether it happened."""
     try:

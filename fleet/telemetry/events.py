@@ -82,7 +82,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "calibrations_in_force": "The calibrations in force have changed; their versions are named.",
     "calibrations_not_read": "Calibrations were not read; those in force stay, and reading is tried again.",
     "drift_not_watched": "An answer was not counted for drift, because of a bug.",
-    "withdrawal_not_stored": "A withdrawal was not stored; it holds here, and others notice the drift themselves.",
+    "withdrawal_not_stored": "A withdrawal is not stored yet; it holds here, and is stored once the broker is back.",
     # experiments
     "experiment_left_out": "A stored experiment cannot be used here and is left out: its jobs go on as control.",
     "experiment_gone": "An experiment that a guardrail stops is not in the bucket any more.",
@@ -106,7 +106,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "cache_not_told": "Answers were not kept for the other dispatchers, or not dropped there; jobs are not affected.",
     "cache_promise_withdrawn": "A promise of the semantic cache is withdrawn: hits were wrong too often.",
     "cache_promises_in_force": "The promises of the semantic cache were read.",
-    "cache_withdrawal_not_stored": "A withdrawal of a cache's promise was not stored; it holds here.",
+    "cache_withdrawal_not_stored": "A withdrawn promise is not stored yet; it will be.",
     "cached_answer_not_compared": "A bug kept a model's answer from being compared with a cached one.",
     "encoder_loaded": "The encoder of the semantic cache is loaded.",
     "encoder_missing": "The semantic cache has no encoder, and does nothing; only exact repeats are answered.",

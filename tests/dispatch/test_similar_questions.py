@@ -17,6 +17,7 @@ from fleet.embedding.encoder import unit
 from fleet.embedding.nearest import EmbeddedQuestions
 from fleet.model.caching import AnswerScore, CacheCalibration, DisownedHit, SemanticMode
 from fleet.model.calibration import Looks, Threshold, ThresholdMode
+from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
@@ -103,7 +104,7 @@ def labels(bench) -> list[dict]:
 
 
 async def withdrawn(bench) -> str | None:
-    return (await bench.similar.promises.read_all())["acme", TASK].withdrawn
+    return await stored_withdrawal(bench.similar.promises)
 
 
 async def test_a_question_like_one_before_gets_its_answer_and_says_so(similar, encoder, sure):
@@ -326,3 +327,34 @@ async def test_a_promise_of_less_than_the_rules_ask_for_serves_nothing(similar, 
         await learned(similar, encoder, "how good is the film")
         second = await ask(similar, 2, "how good is that film")
     assert second.target == "llama-8b"
+
+
+async def test_a_withdrawal_is_stored_once_the_broker_is_back(bench, monkeypatch):
+    monkeypatch.setattr("fleet.dispatch.patience.PAUSE_SECONDS", 0.01)
+    store = AwayAtFirst()
+    await MemoryCachePromises.put(store, [PROMISE])
+    promises, stop = Promises(store, bench.rules), asyncio.Event()
+    watching = asyncio.create_task(promises.watch(stop))
+    await eventually(lambda: promises.in_force)
+    for number in range(8):
+        promises.disowned("acme", DisownedHit(f"job-{number}", TASK, served_at=1.0))
+    await eventually(lambda: stored_withdrawal(store))
+    stop.set()
+    await watching
+    assert store.refusals == 0
+
+
+class AwayAtFirst(MemoryCachePromises):
+    """Refuses the first few promises."""
+
+    refusals = 3
+
+    async def put(self, promises):
+        if self.refusals:
+            self.refusals -= 1
+            raise QueueUnavailable("away")
+        await super().put(promises)
+
+
+async def stored_withdrawal(store: MemoryCachePromises) -> str | None:
+    return (await store.read_all())["acme", TASK].withdrawn

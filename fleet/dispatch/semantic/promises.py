@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fleet.dispatch.patience import until_stopped
+from fleet.dispatch.patience import until_done, until_stopped
 from fleet.logs import get_logger
 from fleet.model.caching import CacheCalibration, DisownedHit, Near
 from fleet.model.errors import QueueUnavailable
@@ -36,6 +36,7 @@ class Promises:
         self._tests: dict[TaskKey, tuple[str, LossTest]] = {}
         self._disowned: set[tuple[str, str]] = set()
         self._telling: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
 
     @property
     def in_force(self) -> Mapping[TaskKey, CacheCalibration]:
@@ -50,6 +51,7 @@ class Promises:
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the store until `stop` is set; every change counts from the next decision on."""
         if self._store is not None:
+            self._stop = stop
             await until_stopped(self._store.watch(self._take), stop, self._telling)
 
     def _take(self, stored: CachePromises) -> None:
@@ -104,10 +106,15 @@ class Promises:
             task.add_done_callback(self._telling.discard)
 
     async def _tell(self, store: CachePromiseStore, ours: CacheCalibration) -> None:
-        try:
+        """Tell the others, however long the broker is away: what is not stored is back in force after a restart."""
+
+        async def put() -> None:
             there = (await store.read_all()).get((ours.tenant, ours.task))
             # A new promise may have been tested since, which is what a withdrawal asks for: do not undo it.
             if there is None or there.version + WITHDRAWN == ours.version:
                 await store.put([ours])
-        except QueueUnavailable as error:  # the others notice it themselves
+
+        def complain(error: QueueUnavailable) -> None:
             log.warning("cache_withdrawal_not_stored", tenant=ours.tenant, task=ours.task, error=str(error))
+
+        await until_done(put, self._stop, complain)

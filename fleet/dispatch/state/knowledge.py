@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from fleet.dispatch.in_flight import InFlightJob
-from fleet.dispatch.patience import until_stopped
+from fleet.dispatch.patience import until_done, until_stopped
 from fleet.dispatch.state.state import FleetState
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Attempt, Judged
 from fleet.model.calibration import Calibration, CalibrationKey, Guard
-from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.errors import ConfigError
 from fleet.model.experiment import Assignment
 from fleet.model.router import Router, RouterKey
 from fleet.model.target import Target
@@ -70,6 +70,7 @@ class Knowledge:
         self._losses: dict[CalibrationKey, tuple[str, LossTest]] = {}
         self._withdrawn: dict[CalibrationKey, Calibration] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
         self.loaded = asyncio.Event()
         """Set once the store has told what is in force."""
         self.calibrations = learned.prior
@@ -77,6 +78,7 @@ class Knowledge:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the store until `stop` is set; every change counts from the next answer on."""
+        self._stop = stop
         await until_stopped(self._store.watch(self._take), stop, self._telling)
 
     def _take(self, stored: Calibrations) -> None:
@@ -189,15 +191,23 @@ class Knowledge:
         task.add_done_callback(self._telling.discard)
 
     async def _tell(self, calibration: Calibration) -> None:
-        try:
+        """Tell the others, however long the broker is away: what is not stored is back in force after a restart."""
+
+        async def put() -> None:
             there = (await self._store.read_all()).get(calibration.key)
             # A new calibration may have been fitted since, which is what a withdrawal asks for: do not undo it.
             if there is None:
                 await self._store.put([calibration])
             elif there.version + WITHDRAWN == calibration.version:
                 await self._store.put([replace(calibration, looks=there.looks)])
-        except (QueueUnavailable, ConfigError) as error:  # the others notice the drift themselves
+
+        def complain(error: Exception) -> None:
             log.warning("withdrawal_not_stored", calibration=_words(calibration.key), error=str(error))
+
+        try:
+            await until_done(put, self._stop, complain)
+        except ConfigError as error:  # the others notice the drift themselves
+            complain(error)
 
 
 def _words(key: CalibrationKey) -> str:

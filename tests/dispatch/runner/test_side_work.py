@@ -18,6 +18,7 @@ from fleet.dispatch.state.state import FleetState
 from fleet.model.attempt import Answer, Attempt, Failure, Features, Usage
 from fleet.model.calibration import Calibration, CalibrationKey, Fit, Guard, Probe, Scorer
 from fleet.model.delivery import Delivery, Retry, Stored, WorkOf
+from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Job, Lane, Plan
 from fleet.model.money import Claim
 from fleet.model.reason import Reason
@@ -306,6 +307,24 @@ async def test_a_withdrawal_does_not_undo_a_calibration_that_was_put_in_force_me
     assert watched(bench, here).version == "c1" + WITHDRAWN
     await asyncio.gather(*here._telling)
     assert (await store.read_all())[new.key].version == "c2"
+
+
+async def test_a_withdrawal_is_stored_once_the_broker_is_back(bench, calibration, monkeypatch):
+    monkeypatch.setattr("fleet.dispatch.patience.PAUSE_SECONDS", 0.01)
+    store, old = MemoryCalibrations(), calibration()
+    await store.put([old])
+    refused = iter([QueueUnavailable("away")] * 3)
+    monkeypatch.setattr(store, "read_all", lambda: answered(next(refused, None), store))
+    here = Knowledge(Learned(store, {old.key: old}), FleetState([SMALL], bench.rules), bench.rules, [].append)
+    assert watched(bench, here).withdrawn is not None
+    await asyncio.gather(*here._telling)
+    assert (await MemoryCalibrations.read_all(store))[old.key].withdrawn is not None
+
+
+async def answered(refusal: QueueUnavailable | None, store: MemoryCalibrations) -> dict[CalibrationKey, Calibration]:
+    if refusal is not None:
+        raise refusal
+    return await MemoryCalibrations.read_all(store)
 
 
 async def test_what_is_stored_for_weights_of_yesterday_does_not_hide_what_came_with_todays(
