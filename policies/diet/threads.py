@@ -30,6 +30,9 @@ Step = tuple[int, int]
 
 _ALWAYS_KEPT = ("system", "developer")
 
+MOST_RANGES = 256
+"""Maximum ranges that are left out: each attempt has them on record, and a system message may stand in every turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thread:
@@ -132,12 +135,16 @@ def cut(thread: Thread, tokens: Sequence[int], budget: int, kept: float) -> Rang
             while now > budget * kept and dropped < newest:
                 now -= sizes[dropped]
                 dropped += 1
-    return joined(each for part in thread.droppable[:dropped] for each in part)
+    return _ranges_of(thread.droppable[:dropped])
+
+
+def _ranges_of(parts: Iterable[Ranges]) -> Ranges:
+    return joined(each for part in parts for each in part)[:MOST_RANGES]
 
 
 def fits(messages: Messages, tokens: Sequence[int], room: int) -> bool:
     """Return whether the thread has at most `room` tokens once everything that can go is left out."""
-    return sum(tokens) - sum(tokens_in(part, tokens) for part in thread_of(messages).droppable) <= room
+    return sum(tokens) - tokens_in(_ranges_of(thread_of(messages).droppable), tokens) <= room
 
 
 def tokens_in(ranges: Ranges, tokens: Sequence[int]) -> int:

@@ -19,6 +19,9 @@ from policies.rules.diet import DietRules
 DELTA: Final = 0.05
 """Probability at most, over all looks, that a tool is left out although it is called in `tool_use` of the jobs."""
 
+MOST_PLACES: Final = 256
+"""Maximum tools that are left out: each attempt has them on record, and a request may offer the same one for ever."""
+
 _BORDERS: Final = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -66,7 +69,7 @@ def left_out(request: ChatRequest, unused: frozenset[str]) -> tuple[int, ...]:
     if not candidates:
         return ()
     named = _named(request, frozenset(candidates.values()))
-    places = tuple(at for at, name in candidates.items() if name not in named)
+    places = tuple(at for at, name in candidates.items() if name not in named)[:MOST_PLACES]
     is_free = request.get("tool_choice") in (None, "auto", "none")
     return places if is_free or len(places) < len(tools) else ()
 

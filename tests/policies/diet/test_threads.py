@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from benchmarks.diet import drawn_thread, orphaned, trimmed
-from policies.diet.threads import cut, fits, thread_of, without
+from policies.diet.threads import MOST_RANGES, cut, fits, thread_of, without
 
 RULES = {"role": "system", "content": "Be brief."}
 EACH = 10
@@ -111,3 +111,14 @@ def test_rules_in_the_middle_stay():
 
 def test_a_thread_fits_if_what_always_stays_does():
     assert fits(chat(9), [EACH] * 20, 40) and not fits(chat(9), [EACH] * 20, 39)
+
+
+def test_a_thread_with_rules_in_every_turn_has_few_ranges_on_record_and_fits_by_no_more_than_those():
+    """Attempts carry them from message to message: 16,000 ranges made a job too large to be stored."""
+    turn = [user(), said(), {"role": "system", "content": ""}]
+    thread = [user(), said(), *2000 * turn, user()]
+    tokens = [5] * len(thread)
+    ranges = cut(thread_of(thread), tokens, 1000, 0.6)
+    assert len(ranges) == MOST_RANGES
+    left = 5 * len(without(thread, ranges))
+    assert fits(thread, tokens, left) and not fits(thread, tokens, left - 1)

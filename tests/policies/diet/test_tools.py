@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fleet.model.attempt import Answer, Usage
-from policies.diet.tools import DELTA, ToolUse, asks_for, left_out, seen_so_seldom
+from policies.diet.tools import DELTA, MOST_PLACES, ToolUse, asks_for, left_out, seen_so_seldom
 from policies.rules.diet import DietRules
 
 RULES = DietRules(tool_jobs=300, tool_use=0.02)
@@ -98,3 +98,8 @@ def test_one_call_of_an_unused_tool_starts_the_count_again():
 )
 def test_an_answer_asks_for_a_tool_by_calling_or_naming_it(message, wants):
     assert asks_for(Answer(message, "stop", Usage(), "m"), UNUSED) is wants
+
+
+def test_a_tool_that_is_offered_thousands_of_times_has_few_places_on_record():
+    request = {"messages": [{"role": "user", "content": "Hello."}], "tools": [tool("get_weather")] * 5000}
+    assert len(left_out(request, UNUSED)) == MOST_PLACES
