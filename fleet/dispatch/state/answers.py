@@ -9,6 +9,7 @@ never come again cost the broker next to nothing. Another dispatcher that is ask
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +28,9 @@ log = get_logger(__name__)
 
 MOST_ENTRIES = 200_000
 """Maximum answers in hand, over all tenants."""
+
+MOST_CHARACTERS = 100_000_000
+"""Maximum characters of the answers in hand, over all tenants: some 100 MB in most languages, 400 MB with emoji."""
 
 MOST_FLIGHTS = 10_000
 """Maximum requests of which it is remembered that one job asks a model for all. A peer may end it unheard."""
@@ -73,6 +77,8 @@ class Answers:
         self._tell_disowned = disowned
         self._entries: dict[CacheKey, CacheEntry] = {}
         self._of: dict[str, dict[str, None]] = {}
+        self._characters = Counter[str]()
+        self._all_characters = 0
         self._untold: dict[CacheKey, None] = {}
         self._asked_again: dict[CacheKey, None] = {}
         self._to_drop: list[CacheKey] = []
@@ -223,6 +229,7 @@ class Answers:
         of_tenant = self._of.setdefault(entry.tenant, {})
         of_tenant.pop(entry.key, None)
         of_tenant[entry.key] = None
+        self._count(entry.tenant, _length(entry) - _length(self._entries.get(key)))
         self._entries[key] = entry
         self._unkept.pop(key, None)
         self.land(key)
@@ -231,6 +238,13 @@ class Answers:
         if len(self._entries) > MOST_ENTRIES:
             tenant = max(self._of, key=lambda name: len(self._of[name]))
             self._remove((tenant, next(iter(self._of[tenant]))))
+        while self._all_characters > MOST_CHARACTERS:
+            [(tenant, _)] = self._characters.most_common(1)
+            self._remove((tenant, next(iter(self._of[tenant]))))
+
+    def _count(self, tenant: str, characters: int) -> None:
+        self._characters[tenant] += characters
+        self._all_characters += characters
 
     def _remove(self, key: CacheKey) -> None:
         if (entry := self._entries.pop(key, None)) is not None:
@@ -239,8 +253,17 @@ class Answers:
                 self._similar.drop(entry)
             tenant, of_request = key
             del self._of[tenant][of_request]
+            self._count(tenant, -_length(entry))
             if not self._of[tenant]:
-                del self._of[tenant]
+                del self._of[tenant], self._characters[tenant]
+
+
+def _length(entry: CacheEntry | None) -> int:
+    """Return the characters of an entry's answer, what its tools are called with included."""
+    if entry is None:
+        return 0
+    said = [entry.message.get("content"), *(str(call) for call in entry.message.get("tool_calls") or ())]
+    return sum(len(each) for each in said if isinstance(each, str))
 
 
 def _make_room(remembered: dict[CacheKey, Any]) -> None:

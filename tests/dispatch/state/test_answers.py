@@ -153,3 +153,18 @@ async def test_the_tenant_with_the_most_answers_makes_room_where_there_are_too_m
     for number in range(100):
         answers.keep(entry(f"{number:064x}"))
     assert len(answers.entries) == 10 and ("globex", REQUEST) in answers.entries
+
+
+async def test_long_answers_make_room_for_others_whosever_they_are_and_count_while_they_are_kept(monkeypatch):
+    monkeypatch.setattr(telling, "MOST_CHARACTERS", 100)
+    found = Answers(MemoryCache(), load_rules(None, None, "local"))
+    long = {"role": "assistant", "content": "x" * 40}
+    for number in range(6):
+        found.keep(entry(f"{number:064x}", job=number, message=long))
+        found.keep(entry(f"{number:064x}", job=number, message=long))
+    found.keep(entry(REQUEST, "globex"))
+    assert [key[-1] for tenant, key in found.entries if tenant == "acme"] == ["4", "5"]
+    assert ("globex", REQUEST) in found.entries
+    found.evict({f"job-{4:016d}"}, "acme")
+    found.keep(entry(OTHER, message=long))
+    assert len(found.entries) == 3
