@@ -15,7 +15,10 @@ from fleet.cli.output import Output, friendly
 if TYPE_CHECKING:
     from fleet.reports.diet import DietReport, DietRow
 
-_HEADS = ("task", "target", "calls", "left out", "could be", "restored", "compared", "unclear", "agreed", "95 %")
+_HEADS = ("task", "target", "calls", "left out", "could go", "restored", "compared", "unclear", "agreed", "95 %")
+_LEGEND = """left out, could go   tokens, estimated; what could go was only tried beside the whole call (shadow)
+restored             calls made again with all tools
+unclear              comparisons of long texts, which letters cannot judge"""
 
 
 def diet(
@@ -32,6 +35,8 @@ def diet(
         output.object(report.as_json())
         rows = [_cells(row) for row in report.rows]
         output.show(table_of(_HEADS, rows, texts=2, wrap_texts=False) if rows else "no call had a diet")
+        if rows:
+            output.show("", _LEGEND)
 
 
 def _report(since: str | None, until: str | None, tenant: str | None, ledger_url: str | None) -> DietReport:

@@ -128,7 +128,7 @@ async def show_list(
     found = sorted(await _found(cache, tenant, task, job), key=lambda entry: entry.answered_at)[-limit:]
     now = time.time()
     output.object({"answers": [_as_object(entry, body) for entry in found]})
-    table = Table("tenant", "task", "answered by", "for job", "age", "kept for", "accepted by", box=None)
+    table = Table("tenant", "task", "answered by", "for job", "age", "goes in", "calibration", box=None)
     for entry in found:
         age, left = (f"{seconds / 60:.0f} min" for seconds in (now - entry.answered_at, entry.expires_at - now))
         table.add_row(entry.tenant, entry.task, entry.target, entry.job_id, age, left, entry.calibration or "-")

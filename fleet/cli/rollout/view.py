@@ -11,7 +11,7 @@ from rich.table import Table
 from fleet.cli.output import Output
 from fleet.model.experiment import CONTROL, Experiment
 from policies.experiments.assignment import control_share
-from policies.experiments.evidence import Evidence, Standing
+from policies.experiments.evidence import MEASURED_FIRST, Evidence, Standing
 
 
 def show_all(experiments: Sequence[Experiment], output: Output) -> None:
@@ -43,6 +43,8 @@ def show_one(experiment: Experiment, evidence: Evidence, output: Output) -> None
             for each in standings:
                 table.add_row(arm.name, f"{kind}: {each.name}", *_row(each))
     output.show(table)
+    if evidence.jobs[CONTROL] < MEASURED_FIRST:
+        output.show(f"late, price and cheaper are not known before {MEASURED_FIRST} jobs of the control")
 
 
 def _row(standing: Standing) -> tuple[str, ...]:

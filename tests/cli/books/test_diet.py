@@ -37,4 +37,6 @@ def test_what_was_left_out_is_shown_with_the_share_that_agreed(
     [row] = invoke_json("report", "diet", *DAYS)["rows"]
     assert (row["task"], row["calls"], row["left_out_tokens"], row["comparisons"]) == ("chat", 1, 3000, 1)
     assert (row["agreed"]["share"], row["agreed"]["n"]) == (1.0, 1)
-    assert {"chat", "small", "3,000", "100.0%"} <= set(invoke("report", "diet", *DAYS).stdout.split())
+    shown = invoke("report", "diet", *DAYS).stdout
+    assert {"chat", "small", "3,000", "100.0%"} <= set(shown.split())
+    assert "tokens, estimated" in shown

@@ -133,6 +133,13 @@ def test_the_accounts_say_when_an_arm_may_be_promoted(begun: App, invoke: Invoke
     ]
     assert evidence["usd_per_job"] == pytest.approx(0.0004)
     assert evidence["may_promote"] is True
-    assert "promotes: cheaper" in invoke("rollout", "status", "smaller-first").stdout
+    shown = invoke("rollout", "status", "smaller-first").stdout
+    assert "promotes: cheaper" in shown and "not known before" not in shown
     won = invoke("rollout", "promote", "smaller-first")
     assert won.stdout == "smaller-first is promoted, candidate for all: as good and cheaper\n"
+
+
+def test_before_the_first_hundred_jobs_it_is_said_what_is_not_known_yet(begun: App, invoke: Invoke) -> None:
+    asyncio.run(MemoryQueue(begun.fleet.broker).publish([line(1, CONTROL, 0.001)]))
+    shown = invoke("rollout", "status", "smaller-first").stdout
+    assert "late, price and cheaper are not known before 100 jobs of the control" in shown
