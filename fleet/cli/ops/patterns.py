@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fleet.cli.options import AsJson, Tenant
 from fleet.cli.output import FAILED, Output, friendly
+from fleet.model.errors import InvalidJob
 
 if TYPE_CHECKING:
     from policies.caching.patterns import PatternRules
@@ -68,7 +69,10 @@ def try_(
 
     with friendly(as_json):
         settings = load(tenant=tenant)
-        answer = written_for(settings.tenant, task, message, rules_of(settings).patterns)
+        rules = rules_of(settings)
+        if task not in rules.tasks:
+            raise InvalidJob("task", f"must be one of {', '.join(rules.tasks)}")
+        answer = written_for(settings.tenant, task, message, rules.patterns)
         output = Output(as_json)
         output.object({"form": normal_form(message), "answer": answer})
         output.show(

@@ -71,6 +71,11 @@ def test_a_message_is_tried_without_sending_it(
     assert invoke_json("patterns", "try", "chat", message, "--tenant", tenant)["answer"] == answer
 
 
+def test_a_task_that_no_job_can_have_is_refused(invoke: Invoke, rules_of: Callable[..., None]) -> None:
+    rules_of("2026-11-28")
+    assert "wrong job: task: must be one of chat, " in invoke("patterns", "try", "chatt", "Hey").stderr
+
+
 def test_what_was_looked_for_is_said(invoke: Invoke, rules_of: Callable[..., None]) -> None:
     rules_of("2026-11-28")
     said = invoke("patterns", "try", "chat", "Hey, cancel my plan!", "--tenant", "acme").stdout
