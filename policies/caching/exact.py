@@ -193,9 +193,18 @@ def known_answer(job: Job, rungs: Ladder, entries: Entries, now: float, rules: R
     """Return the answer given before to the same request, while it is kept."""
     key = key_of(job, rules, rungs) if entries else None
     entry = None if key is None else entries.get((job.tenant, key))
-    if entry is None or not is_kept(entry, now, rules) or asks_something_personal(job, rules):
+    if entry is None or not may_answer(entry, job, now, rules) or asks_something_personal(job, rules):
         return None
     return Reply(EXACT, answer_in(entry), Reason.CACHED, whose(entry))
+
+
+def may_answer(entry: CacheEntry, job: Job, now: float, rules: Rules) -> bool:
+    """Return whether an answer is kept and another job's.
+
+    A job finds its own where its dispatcher died before its result was stored. What it paid is in no account yet, and a
+    known answer would hide it: it goes on as without a cache.
+    """
+    return entry.job_id != job.id and is_kept(entry, now, rules)
 
 
 def is_kept(entry: CacheEntry, now: float, rules: Rules) -> bool:

@@ -18,7 +18,7 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.target import SEMANTIC
 from fleet.model.view import View
-from policies.caching.exact import answer_in, is_kept, whose
+from policies.caching.exact import answer_in, may_answer, whose
 from policies.caching.signals import score
 from policies.features.agreement import agree
 from policies.rules.rules import Rules
@@ -76,7 +76,7 @@ def known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None
         return None
     found = decide(near, promise, mode, f"{job.tenant}.{job.id}", semantic.explored)
     entry = view.entries.get((job.tenant, near.entry)) if isinstance(found, Serve) else None
-    if not isinstance(found, Serve) or entry is None or not is_kept(entry, now, rules):
+    if not isinstance(found, Serve) or entry is None or not may_answer(entry, job, now, rules):
         return None
     told = replace(near, propensity=found.compared)
     return Reply(SEMANTIC, answer_in(entry), Reason.SIMILAR, whose(entry), near=told)

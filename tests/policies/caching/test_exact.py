@@ -27,6 +27,7 @@ from policies.rules.sections import CacheMode
 
 NOW = 1_002.0
 COLD = {"temperature": 0}
+ANOTHER = "job-another-0123456"
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_an_answer_is_given_again_until_it_is_too_old(caching, answered_job, vie
     asked, attempts = answered_job
     found = entry(asked, attempts, caching)
     actions = [
-        next_action(replace(asked, submitted_at=at), (), kept(found, view), at, caching)
+        next_action(replace(asked, id=ANOTHER, submitted_at=at), (), kept(found, view), at, caching)
         for at in (NOW, NOW + 86_399.0, NOW + 86_400.0)
     ]
     assert [type(action) for action in actions] == [Reply, Reply, Run]
@@ -176,7 +177,14 @@ def test_an_entry_that_claims_another_time_than_it_can_have_is_not_given(
     asked, attempts = answered_job
     rules = replace(caching, cache=CacheRules(keep_seconds=rules_seconds))
     claimed = replace(entry(asked, attempts, rules), answered_at=kept_at, expires_at=ends_at)
-    assert isinstance(next_action(asked, (), kept(claimed, view), NOW, rules), Run)
+    assert isinstance(next_action(replace(asked, id=ANOTHER), (), kept(claimed, view), NOW, rules), Run)
+
+
+def test_a_job_that_comes_back_is_not_given_its_own_answer_whose_price_is_in_no_account(caching, answered_job, view):
+    asked, attempts = answered_job
+    own = kept(entry(asked, attempts, caching), view)
+    assert isinstance(next_action(asked, (), own, NOW, caching), Run)
+    assert isinstance(next_action(replace(asked, id=ANOTHER), (), own, NOW, caching), Reply)
 
 
 @pytest.mark.parametrize("status", [Status.BEST_EFFORT])
@@ -239,7 +247,7 @@ def test_a_number_alone_is_nothing_personal(text):
 def test_an_answer_from_the_cache_or_cut_short_is_not_kept(caching, answered_job, view):
     asked, (attempt,) = answered_job
     cut = replace(attempt, outcome=replace(attempt.outcome, finish_reason="length"))
-    reply = next_action(asked, (), kept(entry(asked, (attempt,), caching), view), NOW, caching)
+    reply = next_action(replace(asked, id=ANOTHER), (), kept(entry(asked, (attempt,), caching), view), NOW, caching)
     again = replace(attempt, cached=reply.cached)
     assert entry(asked, (cut,), caching) is None and entry(asked, (again,), caching) is None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fleet.lab.simulation.saving.requests import Question, Requests
@@ -170,7 +170,7 @@ class KnownAnswers:
             return
         entries = self._entries[entry.tenant]
         entries.pop(key, None)
-        entries[key] = entry
+        entries[key] = replace(entry, job_id="")  # equal questions are one and the same job here
         if len(entries) > self._rules.cache.entries:
             oldest = next(iter(entries))
             del entries[oldest], self._right[oldest]
