@@ -224,7 +224,7 @@ class DispatcherProcess:
             capacities=self._capacities(CellColdStarts(cells), clock) if self._with_ray else None,
             recorder=counts,
             cache=JetStreamCache(connection),
-            similar=semantic_cache(self._settings, self._rules, connection),
+            similar=semantic_cache(self._settings, self._rules, connection, backends),
             trials=trials_of(self._settings, self._rules, connection),
             batches=batches,
         )

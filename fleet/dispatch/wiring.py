@@ -101,7 +101,8 @@ class Parts:
         self.isolation = Isolation()
         self.precedence = Precedence()
         self.reservations = CostReservations(spend, rules)
-        self.similar = LookUps(None if similar is None else similar.questions, rules, self.state.announce)
+        compared = (None, None) if similar is None else (similar.questions, similar.verifier)
+        self.similar = LookUps(compared[0], rules, self.state.announce, compared[1])
         self.promises = Promises(None if similar is None else similar.promises, rules)
         self.answers = Answers(cache, rules, self.similar, self.promises.disowned)
         self.state.entries, self.state.near = self.answers.entries, self.similar.near

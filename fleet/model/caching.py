@@ -57,7 +57,8 @@ class Near:
 
     `signals` are those of `policies.caching.signals`, whose cosines are by `encoder`. Where a model answered all the
     same, it is a label: `same` says whether both answers are the same, and `propensity` with which probability a
-    question with these signals had a model answer it. Both are None while that is not known.
+    question with these signals had a model answer it. Both are None while that is not known. `verified` is the
+    probability that both questions have the same answer, by the model named `verifier`, where one was asked.
     """
 
     entry: str
@@ -65,6 +66,8 @@ class Near:
     signals: tuple[float, ...]
     propensity: float | None = None
     same: bool | None = None
+    verifier: str | None = None
+    verified: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class CacheCalibration:
 
     `threshold.value` is a log-odds; infinity serves nothing, and `threshold.labels_missing` then says how many labels
     more it takes. It holds for vectors of `encoder`. Scores within `grey` (low, high), where it is given, are decided
-    with a verifier's word, which counts with the weight `verified`. Both are fixed before the threshold is tested.
+    with the word of `verifier`, which counts with the weight `verified`. All are fixed before the threshold is tested.
     `withdrawn` says why the promise was taken back, `looks` are the tests of its tenant and task so far. It was tested
     with labels made after `since`, which is when the last one that had to be withdrawn was tested.
     """
@@ -100,6 +103,7 @@ class CacheCalibration:
     threshold: Threshold
     grey: tuple[float, float] | None = None
     verified: float = 1.0
+    verifier: str | None = None
     withdrawn: str | None = None
     looks: Looks = NO_LOOKS
     since: float = 0.0

@@ -48,5 +48,12 @@ class CachePromiseStore(Protocol):
 class SameAnswerVerifier(Protocol):
     """A model that is asked in one token whether two questions have the same answer."""
 
-    async def same_answer(self, asked: str, cached: str) -> float | None:
-        """Return the probability of "yes", or None where no model could be asked in time. Never raises."""
+    @property
+    def name(self) -> str:
+        """The model and its revision: words of another one count for nothing."""
+
+    async def same_answers(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float | None]:
+        """Return for each pair the probability of "yes", None where the model said nothing usable in time.
+
+        Never raises.
+        """

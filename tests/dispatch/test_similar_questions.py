@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from dataclasses import replace
 
@@ -13,10 +14,13 @@ from patience import PATIENCE_SECONDS, eventually
 
 from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
 from fleet.dispatch.semantic.promises import Promises
+from fleet.dispatch.semantic.verifier import BackendVerifier
 from fleet.embedding.encoder import unit
 from fleet.embedding.nearest import EmbeddedQuestions
+from fleet.model.attempt import Answer, Failure, FailureKind, Features, Usage
 from fleet.model.caching import AnswerScore, CacheCalibration, DisownedHit, SemanticMode
 from fleet.model.calibration import Looks, Threshold, ThresholdMode
+from fleet.model.call import Call
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -358,3 +362,65 @@ class AwayAtFirst(MemoryCachePromises):
 
 async def stored_withdrawal(store: MemoryCachePromises) -> str | None:
     return (await store.read_all())["acme", TASK].withdrawn
+
+
+class Word:
+    """A verifier that says the same of all questions: a probability, nothing, or an error."""
+
+    name = "small m@1"
+
+    def __init__(self, word: float | Exception | None) -> None:
+        self.word = word
+        self.pairs: list[tuple[str, str]] = []
+
+    async def same_answers(self, pairs):
+        self.pairs += pairs
+        if isinstance(self.word, Exception):
+            raise self.word
+        return [self.word] * len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("word", "target"), [(0.99, "semantic"), (0.01, "llama-8b"), (None, "llama-8b"), (RuntimeError("bug"), "llama-8b")]
+)
+async def test_what_is_grey_is_served_only_with_the_verifiers_word(similar, encoder, sure, word, target):
+    verifier = Word(word)
+    similar.similar = replace(similar.similar, verifier=verifier)
+    await similar.similar.promises.put([replace(PROMISE, grey=(0.0, 1.0), verifier=verifier.name)])
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "how good is that film")
+    assert (second.status, second.target) == (Status.SUCCEEDED, target)
+    assert verifier.pairs == [("how good is that film", "how good is the film")]
+    if isinstance(word, float) and target == "llama-8b":
+        [label] = labels(similar)
+        assert (label["verifier"], label["verified"]) == (verifier.name, word)
+
+
+async def test_nobody_is_asked_about_questions_that_are_not_alike(similar, encoder, sure):
+    verifier = Word(0.99)
+    similar.similar = replace(similar.similar, verifier=verifier)
+    similar.backend("llama-8b", sure)
+    async with similar.running():
+        await ask(similar, 1, "how good is the film")
+        await learned(similar, encoder, "how good is the film")
+        second = await ask(similar, 2, "where can one buy tickets tonight please")
+    assert second.status is Status.SUCCEEDED and verifier.pairs == []
+
+
+async def test_a_model_is_asked_in_one_token_about_all_pairs_at_once(similar):
+    asked: list[Call] = []
+
+    class Backend:
+        async def run(self, calls):
+            asked.extend(calls)
+            yield [(1, Failure(FailureKind.TIMEOUT, "too slow"))]
+            yield [(0, Answer({"content": "yes"}, "length", Usage(), "m", Features(*[math.log(0.8)] * 5, 1, 0.0, 0.0)))]
+
+    verifier = BackendVerifier(Backend(), similar.rules.catalogue.targets["llama-8b"])
+    words = await verifier.same_answers([("a", "b"), ("c", "d")])
+    assert words == [pytest.approx(0.8), None]
+    assert [(call.request["max_tokens"], call.lane) for call in asked] == [(1, Lane.INTERACTIVE)] * 2
+    assert verifier.name.startswith("llama-8b ")

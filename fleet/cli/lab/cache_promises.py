@@ -37,8 +37,11 @@ async def _calibrate(settings: Settings, output: Output, dry_run: bool) -> None:
     """Fit, put in force and show. Raises: QueueUnavailable; ConfigError or FleetError if there is no encoder."""
     from fleet.app import open_cache, open_cache_promises, open_journal, rules_of
     from fleet.lab.caching.promise import collect, fit_promises
+    from policies.caching.verifying import name_of
 
-    rules = rules_of(settings).cache.semantic
+    fleet_rules = rules_of(settings)
+    rules = fleet_rules.cache.semantic
+    verifier = None if rules.verify is None else name_of(fleet_rules.catalogue.targets[rules.verify])
     async with opened(settings, open_journal) as journal:
         labels = await collect(journal)
     async with opened(settings, open_cache) as cache:
@@ -47,7 +50,7 @@ async def _calibrate(settings: Settings, output: Output, dry_run: bool) -> None:
         before = await store.read_all()
         encoder = load_encoder(settings)
         output.progress(f"testing {sum(map(len, labels.values())):,} labels")
-        outcomes = await asyncio.to_thread(fit_promises, labels, kept, *encoder, before, rules, time.time())
+        outcomes = await asyncio.to_thread(fit_promises, labels, kept, *encoder, before, rules, time.time(), verifier)
         changed = [each.promise for each in outcomes if each.promise is not None]
         if changed and not dry_run:
             await store.put(changed)

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 from fleet.dispatch.containment import contained
@@ -19,10 +19,11 @@ from fleet.logs import get_logger
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.caching import CachedQuestion, Near, Neighbour, Question
 from fleet.model.job import Job
-from fleet.ports import CachePromiseStore, NearestQuestions
+from fleet.ports import CachePromiseStore, NearestQuestions, SameAnswerVerifier
 from policies.caching.exact import answer_in
 from policies.caching.questions import question_in
 from policies.caching.signals import CANDIDATES, signals_of
+from policies.caching.verifying import is_asked
 from policies.features.agreement import identity
 from policies.rules.rules import Rules
 
@@ -57,13 +58,22 @@ class SemanticCache:
 
     questions: NearestQuestions
     promises: CachePromiseStore
+    verifier: SameAnswerVerifier | None = None
 
 
 class LookUps:
     """Follows what is kept, and compares questions with it; without `questions` there is nothing to compare with."""
 
-    def __init__(self, questions: NearestQuestions | None, rules: Rules, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        questions: NearestQuestions | None,
+        rules: Rules,
+        announce: Callable[[], None],
+        verifier: SameAnswerVerifier | None = None,
+    ) -> None:
         self._questions = questions
+        self._verifier = verifier
+        self._verifying: set[asyncio.Task[None]] = set()
         self._rules = rules
         self._announce = announce
         self._asked: deque[tuple[JobKey, Question]] = deque()
@@ -146,6 +156,8 @@ class LookUps:
                 for working in (self._compare(self._questions), self._learn(self._questions)):
                     group.create_task(until_stopped(working, stop, set()))
         finally:
+            for each in self._verifying:
+                each.cancel()
             self._questions.close()
 
     async def _compare(self, questions: NearestQuestions) -> None:
@@ -182,13 +194,46 @@ class LookUps:
                 found = await questions.nearest([question for _, question in asked], CANDIDATES)
                 # Some questions take milliseconds of words, too: the loop has others' jobs to carry meanwhile.
                 near = await asyncio.to_thread(_all_near, [each for _, each in asked], found, questions.encoder)
-            self._near.update((key, each) for (key, _), each in zip(asked, near, strict=True) if each is not None)
+            asked = self._verify(self._verifier, asked, near, found)
         except TimeoutError:
             asked += self._asked
             self._asked.clear()
             self._complain(len(asked))
         finally:
             self._land([key for key, _ in asked])
+
+    def _verify(
+        self,
+        verifier: SameAnswerVerifier | None,
+        asked: list[tuple[JobKey, Question]],
+        near: Sequence[Near | None],
+        found: Sequence[Sequence[Neighbour]],
+    ) -> list[tuple[JobKey, Question]]:
+        """Note what is near, and have the verifier asked about what is alike; return those that do not wait for it."""
+        alike: list[tuple[JobKey, tuple[str, str]]] = []
+        for (key, question), each, neighbours in zip(asked, near, found, strict=True):
+            if each is not None:
+                self._near[key] = each
+                if verifier is not None and is_asked(each):
+                    alike.append((key, (question.text, neighbours[0].text)))
+        if verifier is None or not alike:
+            return asked
+        task = asyncio.create_task(self._heard(verifier, alike))
+        self._verifying.add(task)
+        task.add_done_callback(self._verifying.discard)
+        waiting = {key for key, _ in alike}
+        return [each for each in asked if each[0] not in waiting]
+
+    async def _heard(self, verifier: SameAnswerVerifier, alike: Sequence[tuple[JobKey, tuple[str, str]]]) -> None:
+        """Note what the verifier says, and let the jobs go on, whatever comes of it."""
+        try:
+            with contained("questions_not_verified"):
+                words = await verifier.same_answers([pair for _, pair in alike])
+                for (key, _), word in zip(alike, words, strict=True):
+                    if word is not None and key in self._near:
+                        self._near[key] = replace(self._near[key], verifier=verifier.name, verified=word)
+        finally:
+            self._land([key for key, _ in alike])
 
     def _complain(self, jobs: int) -> None:
         """Say that jobs go on without, at most once a minute: a busy core is late again and again."""

@@ -25,11 +25,16 @@ from fleet.model.calibration import NO_LOOKS, Looks, Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.ports import CachePromises, Journal
 from policies.caching.exact import answer_in
+from policies.caching.semantic import score_of
+from policies.caching.verifying import GREY, is_asked
 from policies.features.agreement import identity
 from policies.rules.caching import SemanticRules
 
 MOST_ENTRIES = 2000
 """Cached questions on which a score is fitted, the newest ones: all are compared with all."""
+
+LOWEST = -1e6
+"""A score below all others."""
 
 TaskKey = tuple[str, str]
 """A tenant and a task of it."""
@@ -78,14 +83,19 @@ def fit_promises(
     before: CachePromises,
     rules: SemanticRules,
     at: float,
+    verifier: str | None = None,
 ) -> list[PromiseOutcome]:
-    """Test what may be promised to each tenant and task that the cache is on for and that has labels."""
+    """Test what may be promised to each tenant and task that the cache is on for and that has labels.
+
+    Where enough labels have the word of `verifier`, the promise is tested with it.
+    """
     used = {key: each for key, each in labels.items() if rules.mode_of(*key) is not SemanticMode.OFF}
     delta = rules.delta / max(1, len(used))
     found = []
     for (tenant, task), ours in sorted(used.items()):
         entries = [each for each in kept if (each.tenant, each.task) == (tenant, task) and each.scope is not None]
         case = _Case(tenant, task, _usable(ours, encoder_name, before.get((tenant, task))), entries, delta, rules)
+        case = case.verified_by(verifier, before.get((tenant, task)))
         found.append(case.outcome(encoder, encoder_name, before.get((tenant, task)), at))
     return found
 
@@ -113,6 +123,20 @@ class _Case:
     entries: Sequence[CacheEntry]
     delta: float
     rules: SemanticRules
+    verifier: str | None = None
+
+    def verified_by(self, verifier: str | None, before: CacheCalibration | None) -> _Case:
+        """Return the case of the labels with this verifier's word, if they are enough for a test; else this one.
+
+        Labels of questions that it is not asked about count as well: they are a miss, here and when it is served.
+        """
+        if verifier is None:
+            return self
+        heard = [each for each in self.labels if each.near.verifier == verifier or not is_asked(each.near)]
+        found = replace(self, labels=heard, verifier=verifier)
+        looks = NO_LOOKS if before is None else before.looks
+        p_value = p_value_for(found._weights())
+        return found if can_pass(len(heard), self.rules.risk, delta_at(looks.count + 1, self.delta), p_value) else self
 
     def outcome(
         self, encoder: Encoder, encoder_name: str, before: CacheCalibration | None, at: float
@@ -139,7 +163,8 @@ class _Case:
         threshold, served = self._tested(by, delta, weights)
         spent = Looks(looks.count + 1, len(self.labels), at)
         about = (f"cache-{at:.0f}", self.tenant, self.task, encoder_name)
-        named = CacheCalibration(*about, by, threshold, looks=spent, since=_since(before))
+        grey = None if self.verifier is None else GREY
+        named = CacheCalibration(*about, by, threshold, grey, verifier=self.verifier, looks=spent, since=_since(before))
         why = None if np.isfinite(threshold.value) else "no threshold keeps the promise"
         if why is not None and before is not None and stays:
             named, why = replace(before, looks=spent), "the one before stays: this test passed nothing"
@@ -165,9 +190,18 @@ class _Case:
         texts = [each.question or "" for each in chosen]
         return Entries(texts, [identity(answer_in(each)) for each in chosen], encoder.encode(texts))
 
+    def _scores(self, by: AnswerScore) -> Array:
+        """Return what each label is decided by: LOWEST for what is a miss without the verifier's word."""
+        if self.verifier is None:
+            return scores(np.array([each.near.signals for each in self.labels]), by)
+        limit = Threshold(ThresholdMode.GUARANTEE, 0.0, 0.0)
+        promise = CacheCalibration("", self.tenant, self.task, "", by, limit, GREY, verifier=self.verifier)
+        found = [score_of(each.near, promise) for each in self.labels]
+        return np.array([LOWEST if each is None else each for each in found])
+
     def _tested(self, by: AnswerScore, delta: float, weights: Array | None) -> tuple[Threshold, float]:
         """Return the threshold with a promise, and the share of these requests that it serves."""
-        values = scores(np.array([each.near.signals for each in self.labels]), by)
+        values = self._scores(by)
         wrong = np.array([not each.near.same for each in self.labels], dtype=np.float64)
         found = fit_threshold(values, wrong, self.rules.risk, delta, 1, weights)
         shares = np.ones(len(values)) if weights is None else weights

@@ -14,6 +14,7 @@ from fleet.model.attempt import Usage
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.caching import CacheCalibration, Near, SemanticMode
 from policies.caching.semantic import loss_of
+from policies.caching.verifying import GREY
 from policies.rules.caching import SemanticRules
 
 KEY = ("acme", "faq")
@@ -127,3 +128,39 @@ def test_labels_drawn_with_propensities_count_for_what_they_stand_for(encoder) -
     even, drawn = labels_for(encoder, 400), labels_for(encoder, 400, propensity=0.5)
     outcome = fitted(encoder, [*even, *drawn])
     assert outcome.promise is not None and outcome.labels == 800
+
+
+def heard(labels: list[CacheLabel], right: float, verifier: str = "8b m@1") -> list[CacheLabel]:
+    """The same labels, with the word of a verifier that is right so often."""
+    words = [right if each.near.same else 1.0 - right for each in labels]
+    nears = [replace(each.near, verifier=verifier, verified=word) for each, word in zip(labels, words, strict=True)]
+    return [replace(each, near=near) for each, near in zip(labels, nears, strict=True)]
+
+
+def test_the_word_of_a_verifier_that_knows_lets_more_be_served_under_the_same_promise(encoder) -> None:
+    plain = labels_for(encoder, 400)
+    [without] = fit_promises({KEY: heard(plain, 0.99)}, KEPT, encoder, "subjects", {}, RULES, NOW)
+    [verified] = fit_promises({KEY: heard(plain, 0.99)}, KEPT, encoder, "subjects", {}, RULES, NOW, "8b m@1")
+    assert without.promise is not None and verified.promise is not None
+    assert (without.promise.grey, verified.promise.grey) == (None, GREY)
+    assert verified.served > without.served
+    others = heard(labels_for(encoder, 1200)[400:], 0.99)
+    assert sum(loss_of(each.near, verified.promise) for each in others) <= RULES.risk * len(others)
+    unheard = [replace(each, near=replace(each.near, verified=None)) for each in others]
+    assert sum(loss_of(each.near, verified.promise) for each in unheard) == 0
+
+
+def test_a_verifier_that_guesses_breaks_no_promise(encoder) -> None:
+    labels = heard(labels_for(encoder, 400), 0.5)
+    promise = fit_promises({KEY: labels}, KEPT, encoder, "subjects", {}, RULES, NOW, "8b m@1")[0].promise
+    others = heard(labels_for(encoder, 1200)[400:], 0.5)
+    assert promise is not None
+    assert sum(loss_of(each.near, promise) for each in others) <= RULES.risk * len(others)
+
+
+def test_words_of_another_verifier_and_too_few_of_this_one_count_for_nothing(encoder) -> None:
+    others = heard(labels_for(encoder, 400), 0.99, "8b m@2")
+    few = [*heard(labels_for(encoder, 40), 0.99), *labels_for(encoder, 400)[40:]]
+    for labels in (others, few):
+        promise = fit_promises({KEY: labels}, KEPT, encoder, "subjects", {}, RULES, NOW, "8b m@1")[0].promise
+        assert promise is not None and promise.grey is None and math.isfinite(promise.threshold.value)

@@ -12,7 +12,7 @@ from fleet.model.caching import AnswerScore, CacheCalibration, Near, Neighbour, 
 from fleet.model.calibration import Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from policies.caching.questions import question_of
-from policies.caching.semantic import CacheDecision, Miss, MissReason, Serve, Verify, decide
+from policies.caching.semantic import CacheDecision, Miss, MissReason, Serve, decide, score_of
 from policies.caching.signals import SIGNALS, check, score, signals_of
 
 BY_COSINE = AnswerScore(0.0, {"cosine": 1.0}, ())
@@ -63,14 +63,24 @@ def test_too_few_labels_serve_nothing() -> None:
     assert decided(calibration=replace(CALIBRATION, threshold=nothing)) == Miss(MissReason.UNCALIBRATED, "e1")
 
 
-def test_a_grey_score_is_verified_and_its_word_decides() -> None:
-    grey = replace(CALIBRATION, grey=(0.5, 0.95))
-    assert decided(calibration=grey) == Verify("e1")
-    assert isinstance(decided(calibration=grey, same=0.9), Serve)
-    refused = decided(calibration=grey, same=0.0)
-    assert isinstance(refused, Miss)
-    assert refused.reason is MissReason.UNSURE
-    assert isinstance(decided(near(0.96), calibration=grey), Serve), "above the band nobody is asked"
+def test_a_grey_score_is_decided_with_the_verifiers_word() -> None:
+    by_word = replace(CALIBRATION, grey=(0.5, 0.95), verifier="8b m@1")
+
+    def with_word(word: float | None, verifier: str | None = "8b m@1") -> CacheDecision:
+        return decided(replace(CLOSE, verified=word, verifier=verifier), calibration=by_word)
+
+    assert isinstance(with_word(0.9), Serve)
+    refused = with_word(0.1)
+    assert isinstance(refused, Miss) and refused.reason is MissReason.UNSURE
+    unheard = Miss(MissReason.UNVERIFIED, "e1")
+    assert with_word(None) == with_word(0.99, "8b m@2") == with_word(0.99, None) == unheard
+    assert isinstance(decided(near(0.97), calibration=by_word), Serve)  # beyond the band nobody is needed
+    assert isinstance(decided(replace(CLOSE, verified=0.01, verifier="8b m@1")), Serve)  # not part of this promise
+
+
+def test_a_word_is_never_taken_as_proof() -> None:
+    found = score_of(replace(CLOSE, verified=1.0, verifier="v"), replace(CALIBRATION, grey=(0.0, 1.0), verifier="v"))
+    assert found is not None and found < 0.9 + 10
 
 
 def test_a_share_of_the_hits_is_compared_and_the_same_ones_each_time() -> None:

@@ -151,6 +151,8 @@ nears = st.none() | st.builds(
     signals=st.tuples(*[BY_TYPE[float]] * len(SIGNALS)),
     propensity=st.none() | st.floats(min_value=0, max_value=1, exclude_min=True),
     same=st.none() | st.booleans(),
+    verifier=st.none() | names,
+    verified=st.none() | shares,
 )
 attempts = drawn(Attempt, outcome=outcomes, judged=st.none() | judgements, hop=st.none() | hops, near=nears)
 histories = st.lists(attempts, max_size=3).map(
