@@ -250,7 +250,12 @@ ADVICE: Final[Mapping[str, str]] = {
                 "gateway_request_failed",
                 "intake_round_failed",
             ),
-            *("cached_answer_not_compared", "questions_not_compared", "questions_not_learned"),
+            *(
+                "cached_answer_not_compared",
+                "questions_not_compared",
+                "questions_not_learned",
+                "questions_not_verified",
+            ),
             *("judgement_failed", "message_not_taken_in", "metrics_export_failed", "scrape_failed", "spend_not_booked"),
             *("step_failed", "webhook_attempt_met_a_bug", "webhook_met_a_bug", "work_not_taken"),
         ),
