@@ -11,7 +11,7 @@ from fleet.dispatch.semantic.lookups import SemanticCache
 from fleet.dispatch.state.experiments import Trials
 from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.timekeeping import BrokerTime
-from fleet.dispatch.wiring import Parts
+from fleet.dispatch.wiring import Parts, Shared
 from fleet.logs import get_logger
 from fleet.model.snapshot import FleetSnapshot
 from fleet.ports import (
@@ -72,22 +72,10 @@ class Dispatcher:
         self._backends: dict[str, Backend | BatchedCalls] = {**backends, **batches}
         self._spend = spend
         self._capacities = capacities
+        loads = queue.loads() if loads is None else loads
+        shared = Shared(spend, learned, cancels, loads, recorder, cache, similar, trials)
         self._parts = parts = Parts(
-            queue,
-            self._time,
-            rules,
-            self._backends,
-            own_key_only,
-            tracer,
-            lease_seconds,
-            spend,
-            learned,
-            cancels,
-            queue.loads() if loads is None else loads,
-            recorder,
-            cache,
-            similar,
-            trials,
+            queue, self._time, rules, self._backends, own_key_only, tracer, lease_seconds, shared
         )
         targets = rules.catalogue.targets
         self._runners = [parts.runner(targets[name], backend) for name, backend in backends.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.intake.admission import Admission
@@ -69,6 +69,23 @@ from fleet.ports import (
 from policies.rules.rules import Rules
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a dispatcher shares with others: money, what is learned, wishes to cancel, loads, answers, experiments.
+
+    `recorder` counts what is done; it and what follows may be missing.
+    """
+
+    spend: SpendBook
+    learned: Learned
+    cancels: Cancels
+    loads: LoadBook
+    recorder: Recorder | None = None
+    cache: CacheStore | None = None
+    similar: SemanticCache | None = None
+    trials: Trials | None = None
+
+
 class Parts:
     """The parts shared by a dispatcher's other parts. They are handed out here; no part receives all of them."""
 
@@ -81,38 +98,28 @@ class Parts:
         own_key_only: Collection[str],
         tracer: Tracer | None,
         lease_seconds: float,
-        spend: SpendBook,
-        learned: Learned,
-        cancels: Cancels,
-        loads: LoadBook,
-        recorder: Recorder | None = None,
-        cache: CacheStore | None = None,
-        similar: SemanticCache | None = None,
-        trials: Trials | None = None,
+        shared: Shared,
     ) -> None:
-        self.queue = queue
-        self.clock = clock
-        self.rules = rules
-        self.state = FleetState(served, rules, own_key_only, spend.seen)
-        self.reporter = Reporter(loads, self._load, clock, rules)
-        self.peers = Peers(loads, queue, clock, self.reporter.id, rules.catalogue.targets, served)
+        similar, trials = shared.similar or SemanticCache(), shared.trials
+        self.queue, self.clock, self.rules = queue, clock, rules
+        self.state = FleetState(served, rules, own_key_only, shared.spend.seen)
+        self.reporter = Reporter(shared.loads, self._load, clock, rules)
+        self.peers = Peers(shared.loads, queue, clock, self.reporter.id, rules.catalogue.targets, served)
         self.leases = Leases(queue, lease_seconds, self.state.traffic.direct)
         self.spans = Spans(tracer, rules)
-        self.isolation = Isolation()
-        self.precedence = Precedence()
-        self.reservations = CostReservations(spend, rules)
-        compared = (None, None) if similar is None else (similar.questions, similar.verifier)
-        self.similar = LookUps(compared[0], rules, self.state.announce, compared[1])
-        self.promises = Promises(None if similar is None else similar.promises, rules)
-        self.answers = Answers(cache, rules, self.similar, self.promises.disowned)
+        self.isolation, self.precedence = Isolation(), Precedence()
+        self.reservations = CostReservations(shared.spend, rules)
+        self.similar = LookUps(similar.questions, rules, self.state.announce, similar.verifier)
+        self.promises = Promises(similar.promises, rules)
+        self.answers = Answers(shared.cache, rules, self.similar, self.promises.disowned)
         self.state.entries, self.state.near = self.answers.entries, self.similar.near
         self.state.cache_promises = self.promises.in_force
         self.experiments = Experiments(trials, rules)
-        self.knowledge = Knowledge(learned, self.state, rules, self.answers.withdraw, self.experiments.rules)
+        self.knowledge = Knowledge(shared.learned, self.state, rules, self.answers.withdraw, self.experiments.rules)
         self.diets = Diets(self.experiments.rules)
-        self.cancelling = Cancelling(cancels, queue, clock)
-        self.recorder = recorder
-        self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, recorder)
+        self.cancelling = Cancelling(shared.cancels, queue, clock)
+        self.recorder = shared.recorder
+        self.outbox = Outbox(queue, clock, self.state, self.leases, self.spans, shared.recorder)
         self.snapshots = Snapshots(queue, clock, self.state, self.knowledge, self.similar, self.promises)
         store = None if trials is None else trials.store
         self.rollouts = RolloutWatch(store, self.experiments, lambda: self.peers.is_first, clock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from dataclasses import replace
 
@@ -14,13 +13,10 @@ from patience import PATIENCE_SECONDS, eventually
 
 from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
 from fleet.dispatch.semantic.promises import Promises
-from fleet.dispatch.semantic.verifier import BackendVerifier
 from fleet.embedding.encoder import unit
 from fleet.embedding.nearest import EmbeddedQuestions
-from fleet.model.attempt import Answer, Failure, FailureKind, Features, Usage
 from fleet.model.caching import AnswerScore, CacheCalibration, DisownedHit, SemanticMode
 from fleet.model.calibration import Looks, Threshold, ThresholdMode
-from fleet.model.call import Call
 from fleet.model.errors import QueueUnavailable
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -408,19 +404,3 @@ async def test_nobody_is_asked_about_questions_that_are_not_alike(similar, encod
         await learned(similar, encoder, "how good is the film")
         second = await ask(similar, 2, "where can one buy tickets tonight please")
     assert second.status is Status.SUCCEEDED and verifier.pairs == []
-
-
-async def test_a_model_is_asked_in_one_token_about_all_pairs_at_once(similar):
-    asked: list[Call] = []
-
-    class Backend:
-        async def run(self, calls):
-            asked.extend(calls)
-            yield [(1, Failure(FailureKind.TIMEOUT, "too slow"))]
-            yield [(0, Answer({"content": "yes"}, "length", Usage(), "m", Features(*[math.log(0.8)] * 5, 1, 0.0, 0.0)))]
-
-    verifier = BackendVerifier(Backend(), similar.rules.catalogue.targets["llama-8b"])
-    words = await verifier.same_answers([("a", "b"), ("c", "d")])
-    assert words == [pytest.approx(0.8), None]
-    assert [(call.request["max_tokens"], call.lane) for call in asked] == [(1, Lane.INTERACTIVE)] * 2
-    assert verifier.name.startswith("llama-8b ")

@@ -54,10 +54,12 @@ Where = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class SemanticCache:
-    """What a dispatcher is given for it: the questions that are compared, and what is promised of their answers."""
+    """What a dispatcher is given for it, if anything: the questions that are compared, what is promised of their
+    answers, and the model that is asked about two questions.
+    """
 
-    questions: NearestQuestions
-    promises: CachePromiseStore
+    questions: NearestQuestions | None = None
+    promises: CachePromiseStore | None = None
     verifier: SameAnswerVerifier | None = None
 
 
