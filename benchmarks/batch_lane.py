@@ -49,7 +49,7 @@ SCENES: Mapping[str, tuple[Prior, tuple[float, float]]] = {
     "slow": (Prior(10_800, 43_200, 0.05, 1), LONG),
     "stuck": (Prior(420, 3_600, 0.60, 1), LONG),
 }
-"""What is tried: the true law of a provider's batches, whose weight means nothing here, and the range of slacks."""
+"""The cases tried: the true law of a provider's batches, whose weight means nothing here, and the range of slacks."""
 
 TRUE_CALLS = Prior(6, 25, 0.002, 1)
 

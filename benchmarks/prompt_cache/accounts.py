@@ -127,7 +127,7 @@ class Requests:
 
 @dataclass(slots=True)
 class Trial:
-    """What came of the calls, by provider."""
+    """The outcome of the calls, by provider."""
 
     accounts: dict[str, Account]
     invoices: Mapping[str, Invoice]

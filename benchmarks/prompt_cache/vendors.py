@@ -59,7 +59,7 @@ class Counted:
 
 @dataclass(slots=True)
 class Invoice:
-    """What a provider asks for: the exact sum, and each call's amount rounded to the nano-dollar."""
+    """The invoice of a provider: the exact sum, and each call's amount rounded to the nano-dollar."""
 
     total: Decimal = Decimal(0)
     uncached: Decimal = Decimal(0)

@@ -19,7 +19,7 @@ from fleet.model.errors import ConfigError
 CONFIG: Final = "adapter_config.json"
 TENSORS: Final = "adapter_model.safetensors"
 CARD: Final = "fleet.json"
-"""What the fleet adds: base, data and recipe of an adapter that it trained."""
+"""The file that the fleet adds: base, data and recipe of an adapter that it trained."""
 
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""

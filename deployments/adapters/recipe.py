@@ -1,4 +1,4 @@
-"""How an adapter is trained."""
+"""Describes how an adapter is trained."""
 
 from __future__ import annotations
 

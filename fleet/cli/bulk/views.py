@@ -1,4 +1,4 @@
-"""How a batch is shown: for people and as JSON."""
+"""Shows a batch, to people and as JSON."""
 
 from __future__ import annotations
 

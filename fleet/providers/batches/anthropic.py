@@ -19,6 +19,8 @@ from typing import Any
 from fleet.logs import get_logger
 from fleet.model.attempt import Failure, FailureKind
 from fleet.providers.batches.api import (
+    CLOCKS_SECONDS,
+    PAGE,
     PATIENCE_SECONDS,
     UNFINISHED,
     BatchRefused,
@@ -32,7 +34,6 @@ from fleet.providers.batches.api import (
     lines,
     read,
 )
-from fleet.providers.batches.openai import CLOCKS_SECONDS, PAGE
 from fleet.providers.failures import failure_of
 from fleet.providers.sdk import Reply, Sdk
 

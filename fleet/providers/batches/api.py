@@ -13,6 +13,12 @@ from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.providers.failures import failure_of
 from fleet.providers.sdk import Reply
 
+CLOCKS_SECONDS = 300.0
+"""How far a provider's clock may be off ours."""
+
+PAGE = 100
+"""Batches that a list returns at a time."""
+
 PATIENCE_SECONDS = 60.0
 """The time for one request about a batch, the upload of its rows included."""
 

@@ -16,7 +16,9 @@ from typing import Any
 from fleet.logs import get_logger
 from fleet.model.attempt import Failure, FailureKind
 from fleet.providers.batches.api import (
+    CLOCKS_SECONDS,
     ID,
+    PAGE,
     PATIENCE_SECONDS,
     UNFINISHED,
     BatchRefused,
@@ -44,11 +46,6 @@ RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 CUT_SHORT = frozenset({"expired", "cancelled"})
 NOT_RUN = frozenset({"batch_expired", "batch_cancelled"})
 """Codes of rows that were not run."""
-
-CLOCKS_SECONDS = 300.0
-"""How far a provider's clock may be off ours."""
-
-PAGE = 100
 
 
 class OpenAIBatches:
