@@ -19,7 +19,7 @@ class Call:
     The call can be stopped by its `id`. `lane` is its job's: a model that has to choose runs interactive calls first.
     `cache_salt` keeps the prompt apart from those of other tenants in the cache of an engine of the fleet's own.
     `cache_scope` says whose prompts are taken together where the call may be marked for a provider's cache; None: it
-    may not.
+    may not. `adapter` is the digest of what the model answers with, beside its own weights.
     """
 
     request: ChatRequest
@@ -29,6 +29,7 @@ class Call:
     lane: Lane = Lane.STANDARD
     cache_salt: str | None = None
     cache_scope: str | None = None
+    adapter: str | None = None
 
     @property
     def priority(self) -> int:

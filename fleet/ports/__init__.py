@@ -20,9 +20,18 @@ from fleet.ports.dispatching import (
 )
 from fleet.ports.jobs import Cancels, EventOutbox, JobDesk, JobQueue
 from fleet.ports.records import DeadLetters, Journal, LedgerFeed
-from fleet.ports.stores import CacheStore, CalibrationStore, Disowned, ExperimentStore, KeyStore, ResponseStore
+from fleet.ports.stores import (
+    AdapterStore,
+    CacheStore,
+    CalibrationStore,
+    Disowned,
+    ExperimentStore,
+    KeyStore,
+    ResponseStore,
+)
 
 __all__ = [
+    "AdapterStore",
     "AllBatches",
     "Backend",
     "BatchStore",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from fleet.model.adapter import RegisteredAdapter
 from fleet.model.api_key import ApiKey
 from fleet.model.cache_entry import CacheEntry, CacheKey
 from fleet.model.caching import DisownedHit
@@ -97,6 +98,30 @@ class ExperimentStore(Protocol):
 
     def verdicts(self, since: float) -> AsyncGenerator[tuple[Sequence[Feedback], int], None]:
         """Yield what was said of answers, in the same way."""
+
+    async def close(self) -> None: ...
+
+
+class AdapterStore(Protocol):
+    """The adapters and their files. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[str, RegisteredAdapter]:
+        """Return every adapter by its name; those that cannot be read are left out and logged."""
+
+    async def change(self, change: Callable[[Mapping[str, RegisteredAdapter]], RegisteredAdapter]) -> RegisteredAdapter:
+        """Store and return what `change` makes of those there are; it is called again if another change came first."""
+
+    async def remove(self, name: str) -> None:
+        """Remove an adapter, if there is one, and the files of versions that no other adapter has."""
+
+    async def watch(self, on_change: Callable[[Mapping[str, RegisteredAdapter]], None]) -> None:
+        """Pass all adapters to `on_change`, now and at once after each change, until cancelled, outages or not."""
+
+    async def put_files(self, digest: str, files: Mapping[str, bytes]) -> None:
+        """Keep the files of a version, by name. Raises: ConfigError if they are larger than the store."""
+
+    async def files(self, digest: str) -> Mapping[str, bytes] | None:
+        """Return the files of a version by name, checked against what was stored; None if they are not there."""
 
     async def close(self) -> None: ...
 
