@@ -17,7 +17,8 @@ import policies.capacity
 from deployments.profiles import ModelProfile, Profile, models
 from policies.capacity.architecture import architecture_of
 from policies.capacity.machines import Gpu, Machines
-from policies.capacity.memory import KvDtype, Quantization, ReplicaMemory, memory_of
+from policies.capacity.memory import KvDtype, ReplicaMemory, memory_of
+from policies.capacity.quantization import Quantization
 
 CAPACITY: Final = Path(policies.capacity.__file__).parent
 

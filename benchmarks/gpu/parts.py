@@ -16,7 +16,8 @@ from benchmarks.gpu import engines
 from benchmarks.gpu.made import RANK, TINY, adapter, made
 from fleet.settings.capacity import load_machines, read_model
 from policies.capacity.machines import Gpu
-from policies.capacity.memory import GIB, KvDtype, Quantization, kv_token_bytes, memory_of
+from policies.capacity.memory import GIB, KvDtype, kv_token_bytes, memory_of
+from policies.capacity.quantization import Quantization
 from policies.capacity.roofline import JobShape, Replica, speed_of
 
 SPAWNED: Final = "FLEET_BENCH_SPAWNED"

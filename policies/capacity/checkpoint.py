@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleet.model.errors import ConfigError
-from policies.capacity.memory import GROUP, Quantization
+from policies.capacity.quantization import GROUP, Quantization
 
 Section = Mapping[str, Any]
 

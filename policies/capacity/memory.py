@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from policies.capacity.architecture import Architecture
 from policies.capacity.machines import Gpu
-
-if TYPE_CHECKING:  # it reads how its weights are kept from here
-    from policies.capacity.architecture import Architecture
+from policies.capacity.quantization import GROUP, Quantization
 
 GIB = 2**30
 
@@ -18,9 +16,6 @@ UTILIZATION = 0.9
 
 BLOCK_TOKENS = 16
 """Tokens of a block; vLLM hands out the KV cache in such blocks."""
-
-GROUP = 128
-"""Weights that share a scale and a zero in the usual 4-bit checkpoints (AWQ and GPTQ, group size 128)."""
 
 CONTEXT_GIB = 0.5
 """Memory of CUDA's own context and libraries on each card."""
@@ -33,45 +28,6 @@ NCCL_GIB = 0.75
 
 _WIDE = 2
 """Bytes of a weight, an activation or a KV entry in bf16."""
-
-
-class Quantization(StrEnum):
-    """The form of the layers' weights; embeddings, norms and the router of experts stay in bf16."""
-
-    BF16 = "bf16"
-    FP8 = "fp8"
-    INT8 = "int8"
-    AWQ = "awq"
-    GPTQ = "gptq"
-    W8A16 = "w8a16"
-    BITSANDBYTES = "bitsandbytes"
-
-    @property
-    def weight_bytes(self) -> float:
-        """Bytes of one weight with its share of scales.
-
-        8 bits: a scale per row, too little to count. 4 bits: a 16-bit scale and a 4-bit zero per group of 128; `w8a16`
-        has 8-bit weights in such groups, or by row. bitsandbytes: 4 bits and a 32-bit scale per 64 weights.
-        """
-        match self:
-            case Quantization.BF16:
-                return _WIDE
-            case Quantization.FP8 | Quantization.INT8:
-                return 1.0
-            case Quantization.AWQ | Quantization.GPTQ:
-                return 0.5 + (2.0 + 0.5) / GROUP
-            case Quantization.W8A16:
-                return 1.0 + (2.0 + 1.0) / GROUP
-            case Quantization.BITSANDBYTES:
-                return 0.5 + 4.0 / 64
-
-    @property
-    def is_grouped(self) -> bool:
-        return self in (Quantization.AWQ, Quantization.GPTQ, Quantization.W8A16)
-
-
-OFFERED = (Quantization.BF16, Quantization.FP8, Quantization.INT8, Quantization.AWQ, Quantization.GPTQ)
-"""Forms that a 16-bit checkpoint may be quantised to; the others are planned only where a checkpoint has them."""
 
 
 class KvDtype(StrEnum):

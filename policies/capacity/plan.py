@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from policies.capacity.architecture import Architecture
 from policies.capacity.machines import InstanceType, Machines
-from policies.capacity.memory import OFFERED, KvDtype, Quantization, ReplicaMemory, cannot_split, memory_of
+from policies.capacity.memory import KvDtype, ReplicaMemory, cannot_split, memory_of
+from policies.capacity.quantization import OFFERED, Quantization
 from policies.capacity.roofline import JobShape, Replica, Speed, speed_of
 
 FETCH_MB_PER_SECOND = 300.0

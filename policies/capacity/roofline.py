@@ -13,7 +13,8 @@ from enum import StrEnum
 
 from policies.capacity.architecture import Architecture
 from policies.capacity.machines import Gpu, Link
-from policies.capacity.memory import KvDtype, Quantization, kv_token_bytes
+from policies.capacity.memory import KvDtype, kv_token_bytes
+from policies.capacity.quantization import Quantization
 
 BF16_EFFICIENCY = 0.6
 """The share of a card's bf16 peak that its matrix products reach."""

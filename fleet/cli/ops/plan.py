@@ -14,8 +14,8 @@ from fleet.cli.output import FAILED, Output, friendly
 
 if TYPE_CHECKING:
     from policies.capacity.machines import Machines
-    from policies.capacity.memory import Quantization
     from policies.capacity.plan import Served, ServingOption, Wish
+    from policies.capacity.quantization import Quantization
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Known = TypeVar("Known")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from fleet.model.errors import ConfigError
 from fleet.settings.capacity import load_machines, read_model
 from policies.capacity.checkpoint import count_in, stored_as
-from policies.capacity.memory import Quantization
 from policies.capacity.plan import Served, Wish, overview
+from policies.capacity.quantization import Quantization
 from policies.capacity.roofline import JobShape
 
 LLAMA = {

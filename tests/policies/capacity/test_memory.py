@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fleet.settings.capacity import load_machines, load_models
 from policies.capacity.architecture import Architecture
-from policies.capacity.memory import GIB, KvDtype, Quantization, ReplicaMemory, cannot_split, kv_token_bytes, memory_of
+from policies.capacity.memory import GIB, KvDtype, ReplicaMemory, cannot_split, kv_token_bytes, memory_of
+from policies.capacity.quantization import Quantization
 
 MODELS = {name: served.architecture for name, served in load_models().items()}
 GPUS = load_machines(None).gpus

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from fleet.model.errors import ConfigError
 from fleet.settings.capacity import load_machines, load_models
 from policies.capacity.machines import Gpu, InstanceType, Link, Machines, checked
-from policies.capacity.memory import KvDtype, Quantization
+from policies.capacity.memory import KvDtype
 from policies.capacity.plan import ServingOption, Wish, best, overview, price_of, rows_of, what_fits
+from policies.capacity.quantization import Quantization
 from policies.capacity.roofline import Bound, JobShape, Replica, Speed, distinct_experts, speed_of
 
 MACHINES = load_machines(None)

@@ -14,7 +14,8 @@ import math
 import pytest
 
 from fleet.settings.capacity import load_machines, load_models
-from policies.capacity.memory import KvDtype, Quantization, memory_of
+from policies.capacity.memory import KvDtype, memory_of
+from policies.capacity.quantization import Quantization
 from policies.capacity.roofline import JobShape, Replica, speed_of
 
 MACHINES = load_machines(None)
