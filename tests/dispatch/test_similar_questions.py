@@ -9,15 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cache_entries import entry
+from cache_promise import PROMISE, TASK, stored_withdrawal
 from patience import PATIENCE_SECONDS, eventually
 
 from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
-from fleet.dispatch.semantic.promises import Promises
 from fleet.embedding.encoder import unit
 from fleet.embedding.nearest import EmbeddedQuestions
-from fleet.model.caching import AnswerScore, CacheCalibration, DisownedHit, SemanticMode
-from fleet.model.calibration import Looks, Threshold, ThresholdMode
-from fleet.model.errors import QueueUnavailable
+from fleet.model.caching import DisownedHit, SemanticMode
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import Status
@@ -27,16 +25,6 @@ from policies.rules.caching import SemanticRules
 from policies.rules.sections import CacheMode
 from queues.jetstream.stores.promises import MemoryCachePromises
 from queues.memory import MemoryDesk
-
-TASK = "classify.sentiment"
-PROMISE = CacheCalibration(
-    "v1",
-    "acme",
-    TASK,
-    "words",
-    AnswerScore(0.0, {"cosine": 1.0}, ()),
-    Threshold(ThresholdMode.GUARANTEE, 0.7, 0.9, 0.01, 0.1),
-)
 
 
 class WordEncoder:
@@ -306,18 +294,6 @@ async def test_questions_that_come_and_go_before_they_are_learned_are_forgotten(
     assert encoder.texts == ["how good is the film"]
 
 
-@pytest.mark.parametrize(
-    ("told", "served_at"),
-    [pytest.param([1] * 50, 101.0, id="one hit, over and over"), pytest.param(range(50), 99.0, id="older hits")],
-)
-async def test_a_hit_called_bad_counts_once_and_against_its_own_promise(bench, told, served_at):
-    promises = Promises(None, bench.rules)
-    promises._take({("acme", TASK): replace(PROMISE, looks=Looks(1, 300, at=100.0))})
-    for number in told:
-        promises.disowned("acme", DisownedHit(f"job-{number}", TASK, served_at))
-    assert promises.in_force["acme", TASK].withdrawn is None
-
-
 async def test_a_promise_of_less_than_the_rules_ask_for_serves_nothing(similar, encoder, sure):
     loose = replace(PROMISE, threshold=replace(PROMISE.threshold, risk=0.05))
     await similar.similar.promises.put([loose])
@@ -327,37 +303,6 @@ async def test_a_promise_of_less_than_the_rules_ask_for_serves_nothing(similar, 
         await learned(similar, encoder, "how good is the film")
         second = await ask(similar, 2, "how good is that film")
     assert second.target == "llama-8b"
-
-
-async def test_a_withdrawal_is_stored_once_the_broker_is_back(bench, monkeypatch):
-    monkeypatch.setattr("fleet.dispatch.patience.PAUSE_SECONDS", 0.01)
-    store = AwayAtFirst()
-    await MemoryCachePromises.put(store, [PROMISE])
-    promises, stop = Promises(store, bench.rules), asyncio.Event()
-    watching = asyncio.create_task(promises.watch(stop))
-    await eventually(lambda: promises.in_force)
-    for number in range(8):
-        promises.disowned("acme", DisownedHit(f"job-{number}", TASK, served_at=1.0))
-    await eventually(lambda: stored_withdrawal(store))
-    stop.set()
-    await watching
-    assert store.refusals == 0
-
-
-class AwayAtFirst(MemoryCachePromises):
-    """Refuses the first few promises."""
-
-    refusals = 3
-
-    async def put(self, promises):
-        if self.refusals:
-            self.refusals -= 1
-            raise QueueUnavailable("away")
-        await super().put(promises)
-
-
-async def stored_withdrawal(store: MemoryCachePromises) -> str | None:
-    return (await store.read_all())["acme", TASK].withdrawn
 
 
 class Word:
