@@ -6,6 +6,7 @@ FleetError
 │   └── DuplicateJob   it had to be new, and its id was there already
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── InvalidExperiment  an experiment cannot start, or take this step; names the field and the rule
+├── InvalidTurn        a turn of the learning loop cannot begin, or take this step; names the field and the rule
 ├── InvalidWebhook     a webhook endpoint cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
 │   ├── Unreachable    no connection came about: nothing listens, nothing is said, or the name is not known
@@ -54,6 +55,10 @@ class InvalidFeedback(FieldError):
 
 class InvalidExperiment(FieldError):
     """An experiment cannot start beside the others, or take this step as it stands."""
+
+
+class InvalidTurn(FieldError):
+    """A turn of the learning loop cannot begin beside the others, or take this step as it stands."""
 
 
 class InvalidWebhook(FieldError):

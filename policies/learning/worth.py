@@ -1,0 +1,64 @@
+"""The choice of what to teach: which task of which tenants, to which target, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fleet.model.experiment import Experiment
+from fleet.model.turn import Turn
+from policies.learning.turns import barred
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one target may learn of one task: so many `pairs` of a question and the answer of a stronger target.
+
+    All are of jobs that the target answered, that went on to the stronger one, and that nobody complained about.
+    """
+
+    target: str
+    task: str
+    tenants: frozenset[str]
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A lesson, and why no turn begins with it; None: one does."""
+
+    lesson: Lesson
+    why_not: str | None
+
+
+def judge(
+    lessons: Iterable[Lesson],
+    teachable: frozenset[str],
+    goal: int,
+    turns: Iterable[Turn],
+    experiments: Iterable[Experiment],
+    now: float,
+) -> Sequence[Judged]:
+    """Say of each lesson whether a turn begins with it, the one with most pairs first; each task has one turn.
+
+    `teachable` are the targets that take adapters, `goal` is the number of pairs wanted (rules: training).
+    """
+    turns, experiments = tuple(turns), tuple(experiments)
+    found: list[Judged] = []
+    chosen: dict[str, Lesson] = {}
+    for lesson in sorted(lessons, key=lambda each: (-each.pairs, each.task, each.target)):
+        why = _why_not(lesson, teachable, goal) or barred(lesson.task, lesson.tenants, turns, experiments, now)
+        if why is None and (first := chosen.get(lesson.task)) is not None and first.tenants & lesson.tenants:
+            why = f"{first.target} is taught it first: one change at a time"
+        if why is None:
+            chosen[lesson.task] = lesson
+        found.append(Judged(lesson, why))
+    return found
+
+
+def _why_not(lesson: Lesson, teachable: frozenset[str], goal: int) -> str | None:
+    if lesson.target not in teachable:
+        return f"{lesson.target} takes no adapters"
+    if lesson.pairs < goal:
+        return f"{lesson.pairs:,} pairs of {goal:,} wanted (rules: training.goal)"
+    return None
