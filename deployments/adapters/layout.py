@@ -15,11 +15,18 @@ from typing import Any, Final
 
 from deployments.adapters.base import Base
 from fleet.model.errors import ConfigError
+from fleet.model.sources import Sources
 
 CONFIG: Final = "adapter_config.json"
 TENSORS: Final = "adapter_model.safetensors"
 CARD: Final = "fleet.json"
 """The file that the fleet adds: base, data and recipe of an adapter that it trained."""
+
+SOURCES: Final = "sources.json"
+"""The file that says, as salted hashes, whose rows an adapter was trained on: by it an erasure finds the adapter."""
+
+FILES: Final = (CONFIG, TENSORS, SOURCES)
+"""The files of an adapter that are kept where it is registered; the last is there if it is known."""
 
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""
@@ -46,13 +53,18 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter in a folder. `digest` is the SHA-256 over its configuration and tensors; `card` is the fleet's own."""
+    """An adapter in a folder.
+
+    `digest` is the SHA-256 over its configuration and tensors. `card` is the fleet's own, and `sources` says whose rows
+    it was trained on; both are None where nobody knows.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
     digest: str
     card: Mapping[str, Any] | None
+    sources: Sources | None = None
 
     @property
     def rank(self) -> int:
@@ -70,7 +82,9 @@ def read_adapter(folder: Path) -> Adapter:
         raise ConfigError(str(folder / TENSORS), f"has {size:,} bytes; an adapter has at most {MOST_BYTES:,}")
     config = _object(folder / CONFIG)
     card = _object(folder / CARD) if (folder / CARD).is_file() else None
-    return Adapter(folder, config, _header(folder / TENSORS), _digest(folder), card)
+    path = folder / SOURCES
+    sources = Sources.from_json(path.read_bytes(), str(path)) if path.is_file() else None
+    return Adapter(folder, config, _header(folder / TENSORS), _digest(folder), card, sources)
 
 
 def check_adapter(adapter: Adapter, base: Base) -> None:

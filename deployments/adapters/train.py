@@ -19,9 +19,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from deployments.adapters.base import Base
 from deployments.adapters.examples import IGNORED, Example, Examples, read_examples
-from deployments.adapters.layout import CARD, CONFIG, Adapter, check_adapter, read_adapter
+from deployments.adapters.layout import CARD, CONFIG, SOURCES, Adapter, check_adapter, read_adapter
 from deployments.adapters.recipe import MODULES, Recipe
 from fleet.model.errors import ConfigError
+from fleet.model.sources import Sources
 
 SAVED_EVERY: Final = 50
 """Steps between two savings of what has been learned so far."""
@@ -40,9 +41,17 @@ class Step:
 
 
 def train(
-    base: Base, data: Path, out: Path, recipe: Recipe, task: str, said: Callable[[Step], None] = lambda step: None
+    base: Base,
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    task: str,
+    said: Callable[[Step], None] = lambda step: None,
+    sources: Sources | None = None,
 ) -> Adapter:
     """Train an adapter of `base` for `task` on the chats in `data`, and write it into the folder `out`.
+
+    `sources` says whose rows these are, if anybody knows; it is kept with the adapter.
 
     A training that was interrupted goes on where it was saved last, if base, data and recipe are the same; its result
     is the same as without the interruption. Raises: ConfigError naming what is wrong; OSError.
@@ -64,7 +73,7 @@ def train(
         said(Step(number + 1, loss))
         if (number + 1) % SAVED_EVERY == 0 and number + 1 < recipe.steps:
             _save(out / UNFINISHED, model, optimizer, card, number + 1)
-    return _finished(model, out, {**card, "loss": round(loss, 6)}, base)
+    return _finished(model, out, {**card, "loss": round(loss, 6)}, base, sources)
 
 
 def _card(base: Base, examples: Examples, recipe: Recipe, task: str) -> dict[str, Any]:
@@ -168,7 +177,7 @@ def _save(path: Path, model: Any, optimizer: torch.optim.Optimizer, card: dict[s
     new.replace(path)
 
 
-def _finished(model: Any, out: Path, card: dict[str, Any], base: Base) -> Adapter:
+def _finished(model: Any, out: Path, card: dict[str, Any], base: Base, sources: Sources | None) -> Adapter:
     """Write the adapter, check it as the engine would, and drop what was saved on the way."""
     made = out / "made"
     shutil.rmtree(made, ignore_errors=True)
@@ -179,6 +188,8 @@ def _finished(model: Any, out: Path, card: dict[str, Any], base: Base) -> Adapte
     }  # no path of this machine
     (made / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (made / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    if sources is not None:
+        (made / SOURCES).write_bytes(sources.to_json())
     check_adapter(read_adapter(made), base)
     for path in made.iterdir():
         path.replace(out / path.name)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fleet.settings.environment import Settings
     from policies.rules.rules import Rules
 
-DAY_SECONDS = 86_400.0
-
 data_app = typer.Typer(help="Training data of what was collected.", no_args_is_help=True)
 
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; repeatable.")]
@@ -168,13 +166,14 @@ def erased(
     Without a name it asks the content store: what it has no more, and would still keep, was erased.
     """
     with _prepared(as_json):
+        from fleet.cli.data.reading import gone_from_store
         from fleet.cli.data.view import erased_view
         from fleet.lab.data.folder import lines_of, read_map, write_without
 
         mapped = read_map(folder)
         if tenant is None and person is None and not job:
             settings = settings_for(None, content_url=content_url)
-            is_gone, unknown = _gone_from_store(settings, [each.source for each in mapped], time.time())
+            is_gone, unknown = gone_from_store(settings, [each.source for each in mapped], time.time())
         else:
             is_gone, unknown = _named(tenant, person, frozenset(job or ())), 0
         gone = lines_of(mapped, is_gone)
@@ -199,15 +198,3 @@ def _named(tenant: str | None, person: str | None, jobs: frozenset[str]) -> Call
         )
 
     return is_gone
-
-
-def _gone_from_store(settings: Settings, sources: Sequence[Source], now: float) -> tuple[Callable[[Source], bool], int]:
-    """Return which sources the store has no more and would still keep, and how many are too old for it to say."""
-    from fleet.cli.data.reading import content_reader
-
-    kept_since = now - settings.content_keep_days * DAY_SECONDS
-    with content_reader(settings) as reader:
-        there = reader.there((each.tenant, each.job_id) for each in sources)
-    missing = {(each.tenant, each.job_id): each.at for each in sources if (each.tenant, each.job_id) not in there}
-    unknown = sum(at < kept_since for at in missing.values())
-    return lambda each: missing.get((each.tenant, each.job_id), kept_since - 1.0) >= kept_since, unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from fleet.content.reading import ContentReader
     from fleet.content.vault import Vault
     from fleet.lab.data.choosing import Chooser
-    from fleet.lab.data.examples import Example, Unusable
+    from fleet.lab.data.examples import Example, Source, Unusable
     from fleet.settings.environment import Settings
     from policies.rules.rules import Rules
+
+DAY_SECONDS = 86_400.0
 
 NOBODY_AGREED = "must name a tenant that agreed to have models trained on what is collected of it (rules: training)"
 
@@ -97,3 +99,16 @@ def content_reader(settings: Settings) -> Iterator[ContentReader]:
 
     with open_content_reader(settings.content_address) as reader:
         yield reader
+
+
+def gone_from_store(settings: Settings, sources: Sequence[Source], now: float) -> tuple[Callable[[Source], bool], int]:
+    """Return which sources the store has no more and would still keep, and how many are too old for it to say.
+
+    Raises: LedgerUnavailable if there is no store; ConfigError.
+    """
+    kept_since = now - settings.content_keep_days * DAY_SECONDS
+    with content_reader(settings) as reader:
+        there = reader.there((each.tenant, each.job_id) for each in sources)
+    missing = {(each.tenant, each.job_id): each.at for each in sources if (each.tenant, each.job_id) not in there}
+    unknown = sum(at < kept_since for at in missing.values())
+    return lambda each: missing.get((each.tenant, each.job_id), kept_since - 1.0) >= kept_since, unknown

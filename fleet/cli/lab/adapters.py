@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_train
 from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
@@ -52,10 +53,13 @@ def train(
     with friendly(as_json), needs_train("fleet adapters train"):
         found = _base(base, weights)
         from deployments.adapters.recipe import Recipe
+        from fleet.cli.data.lineage import sources_of
+
+        sources = sources_of(data, settings_for(None), output.progress)
         from deployments.adapters.train import train as trained
 
         recipe = Recipe(rank, 2 * rank, rate, steps, batch, at_once or batch, seed)
-        adapter = trained(found, data, out, recipe, task, Progress(output, steps))
+        adapter = trained(found, data, out, recipe, task, Progress(output, steps), sources)
         output.object(_as_object(adapter))
         output.show(f"{adapter.digest[:12]}  {task} for {base}, rank {adapter.rank}, in {out}")
 

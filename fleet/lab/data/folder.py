@@ -8,6 +8,7 @@ datasheet.json, DATASHEET.md    what it is made of
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -113,6 +114,23 @@ def _without(sheet: dict[str, Any], data: Mapping[str, bytes], erased: int) -> M
     files = {name: described(each) for name, each in data.items()}
     rows = {name.removesuffix(".jsonl"): files[name]["lines"] for name in DATA}
     return {**sheet, "rows": rows, "files": files, "erased": sheet.get("erased", 0) + erased}
+
+
+def sources_in(data: Path) -> list[Source] | None:
+    """Return the jobs that the lines of a data file came of; None if it lies in no export.
+
+    Raises: ConfigError where the file is not as it was exported: its lines could not be told from each other; OSError.
+    """
+    if data.name not in DATA or not (data.parent / SHEET).is_file():
+        return None
+    try:
+        told = json.loads((data.parent / SHEET).read_bytes())["files"][data.name]["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(str(data.parent / SHEET), "must be a datasheet as an export writes it") from None
+    with data.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != told:
+            raise ConfigError(str(data), f"has other bytes than {SHEET} says: nobody could tell whose lines it has")
+    return [each.source for each in read_map(data.parent) if each.file == data.name]
 
 
 def lines_of(mapped: Sequence[MappedLine], is_gone: Callable[[Source], bool]) -> list[MappedLine]:

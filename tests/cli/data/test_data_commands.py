@@ -17,6 +17,8 @@ from fake_app import App
 from training_examples import LARGE, SMALL, TASK, content, given, said
 from typer.testing import Result
 
+from fleet.cli.connection import settings_for
+from fleet.cli.data.lineage import sources_of
 from fleet.content.erasing import ContentEraser
 from fleet.content.store import ContentStore
 from fleet.content.vault import Vault
@@ -133,6 +135,34 @@ def test_an_export_is_scrubbed_and_an_erased_person_can_be_taken_out_of_it(
     assert "have to go" in invoke("data", "erased", str(folder), "-o", str(rest)).stdout
     assert "p-ada" not in "".join(path.read_text() for path in rest.iterdir())
     assert invoke_json("data", "erased", str(rest)) == {"lines": [], "unknown": 0}
+
+
+@pytest.mark.usefixtures("agreed")
+def test_an_adapter_is_trained_on_an_export_only_while_nobody_of_it_was_erased(
+    invoke: Invoke, invoke_json: InvokeJson, collect: Collect, tmp_path: Path, address: str
+) -> None:
+    collect(*(asked(number) for number in range(1, 31)))
+    data = tmp_path / "export" / "train.jsonl"
+    invoke_json("data", "export", "--task", TASK, "--format", "openai-sft", "-o", str(data.parent))
+    said_so: list[str] = []
+    sources = sources_of(data, settings_for(None), said_so.append)
+    assert sources is not None
+    assert (sources.has("acme", None), sources.has("globex", None), said_so) == (True, False, [])
+    ContentEraser(address).erase("acme", None)
+    train = ("adapters", "train", str(data), "--task", TASK, "-o", str(tmp_path / "adapter"))
+    refused = invoke(*train)
+    assert refused.exit_code == 1
+    rows = len(data.read_text().splitlines())
+    assert f"train.jsonl: has rows of {rows} jobs that were erased since: `fleet data erased" in refused.stderr
+    assert not (tmp_path / "adapter").exists()
+    data.write_text(data.read_text().replace("w31", "w32"))
+    assert "train.jsonl: has other bytes than datasheet.json says" in invoke(*train).stderr
+
+
+def test_where_nobody_can_say_whose_rows_they_are_it_is_said(tmp_path: Path) -> None:
+    said_so: list[str] = []
+    assert sources_of(tmp_path / "train.jsonl", settings_for(None), said_so.append) is None
+    assert "lies in no export of `fleet data`: no erasure will find what is trained on it" in said_so[0]
 
 
 @pytest.mark.usefixtures("agreed")
