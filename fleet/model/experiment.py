@@ -22,6 +22,7 @@ class Unit(StrEnum):
 
     TENANT = "tenant"
     CONVERSATION = "conversation"
+    JOB = "job"
 
 
 class Stage(StrEnum):

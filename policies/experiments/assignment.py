@@ -7,7 +7,7 @@ one, and nobody moves from one arm into the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 from fleet.model.experiment import CONTROL, Arm, Assignment, Experiment, Stage, Unit
@@ -18,7 +18,7 @@ def assigned(job: Job, experiments: Iterable[Experiment]) -> Assignment | None:
     """Return the arm of the one experiment that the job takes part in; None where there is none."""
     for experiment in experiments:
         if takes_part(experiment, job.tenant, job.task):
-            unit = unit_of(experiment, job.tenant, job.metadata)
+            unit = unit_of(experiment, job)
             return None if unit is None else drawn(experiment, unit)
     return None
 
@@ -34,12 +34,16 @@ def _holds(names: frozenset[str] | None, name: str) -> bool:
     return names is None or name in names
 
 
-def unit_of(experiment: Experiment, tenant: str, metadata: Mapping[str, str]) -> str | None:
+def unit_of(experiment: Experiment, job: Job) -> str | None:
     """Return the unit a job belongs to; None for one that names no conversation, and so takes no part."""
-    if experiment.unit is Unit.TENANT:
-        return tenant
-    conversation = metadata.get(experiment.unit_field)
-    return None if conversation is None else f"{tenant}.{conversation}"
+    match experiment.unit:
+        case Unit.TENANT:
+            return job.tenant
+        case Unit.JOB:
+            return f"{job.tenant}.{job.id}"
+        case Unit.CONVERSATION:
+            conversation = job.metadata.get(experiment.unit_field)
+            return None if conversation is None else f"{job.tenant}.{conversation}"
 
 
 def drawn(experiment: Experiment, unit: str) -> Assignment:

@@ -59,6 +59,14 @@ def test_a_conversation_stays_in_its_arm_and_a_job_without_one_takes_no_part(job
     assert assigned(job(), [talks]) is None
 
 
+def test_each_job_is_drawn_by_its_id_where_that_is_the_unit(job):
+    single = with_shares(0.1, unit=Unit.JOB)
+    ids = [f"job-{number:016}" for number in range(2_000)]
+    drawn_first, drawn_again = ([assigned(job(id=each), [single]) for each in ids] for _ in range(2))
+    assert drawn_first == drawn_again
+    assert sum(each.arm == "candidate" for each in drawn_first) == pytest.approx(200, abs=50)
+
+
 def test_a_job_takes_part_only_where_the_experiment_is(job):
     scoped = replace(TRIAL, tasks=frozenset({"chat"}), tenants=frozenset({"acme"}))
     assert assigned(job("chat"), [scoped]) is not None
