@@ -7,6 +7,7 @@ FleetError
 ├── InvalidFeedback    feedback cannot be accepted; names the field and the rule
 ├── InvalidExperiment  an experiment cannot start, or take this step; names the field and the rule
 ├── InvalidTurn        a turn of the learning loop cannot begin, or take this step; names the field and the rule
+├── InvalidAdapter     an adapter cannot be registered, or take this step; names the field and the rule
 ├── InvalidWebhook     a webhook endpoint cannot be accepted; names the field and the rule
 ├── QueueUnavailable   the broker did not confirm; the step will be repeated
 │   ├── Unreachable    no connection came about: nothing listens, nothing is said, or the name is not known
@@ -59,6 +60,10 @@ class InvalidExperiment(FieldError):
 
 class InvalidTurn(FieldError):
     """A turn of the learning loop cannot begin beside the others, or take this step as it stands."""
+
+
+class InvalidAdapter(FieldError):
+    """An adapter cannot be registered beside the others, or take this step as it stands."""
 
 
 class InvalidWebhook(FieldError):

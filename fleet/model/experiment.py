@@ -65,7 +65,8 @@ class Arm:
     """An arm beside the control, for the share of units from 0 to 1.
 
     `rules` are the parts of a rules document that differ in it, `target` takes the place of the first rung of ladders,
-    `prompt` is a system prompt set before the request's own, and `cache` the cache mode of its tasks.
+    `prompt` is a system prompt set before the request's own, and `cache` the cache mode of its tasks. `adapter` is the
+    digest of a registered version that answers where that adapter's jobs would get another one or none.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Arm:
     target: str | None = None
     prompt: str | None = None
     cache: str | None = None
+    adapter: str | None = None
 
 
 @unguarded

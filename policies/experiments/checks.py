@@ -85,10 +85,11 @@ def started(experiment: Experiment, others: Iterable[Experiment], now: float) ->
 
 
 def _overlap(one: Experiment, other: Experiment) -> bool:
-    return _meet(one.tenants, other.tenants) and _meet(one.tasks, other.tasks)
+    return meet(one.tenants, other.tenants) and meet(one.tasks, other.tasks)
 
 
-def _meet(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
+def meet(one: frozenset[str] | None, other: frozenset[str] | None) -> bool:
+    """Return whether a name can be in both; None is every name."""
     return one is None or other is None or bool(one & other)
 
 
