@@ -6,7 +6,6 @@ What vLLM refuses when it loads an adapter is refused here, by name, before anyb
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from deployments.adapters.base import Base
+from deployments.adapters.strict import opened, read_json
+from deployments.adapters.tensors import DTYPES, Tensor, is_finite, read_header
 from fleet.model.errors import ConfigError
 from fleet.model.sources import Sources
 
@@ -31,24 +32,18 @@ FILES: Final = (CONFIG, TENSORS, SOURCES)
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""
 
+STRONGEST: Final = 1000
+"""Maximum of alpha over rank: by so much an adapter is multiplied. Usual are 1 to 4, with rsLoRA up to 32."""
+
+MOST_SOURCES: Final = 64 * 1024**2
+
 MOST_BYTES: Final = 512 * 1024**2
 """Maximum size of an adapter's file: one of rank 64 for an 8B in 32 bits has about 670 MB, in 16 half of it."""
 
-DTYPES: Final = {"F32": 4, "F16": 2, "BF16": 2}
-"""The types of numbers an adapter may have, and their bytes."""
-
-_MOST_HEADER = 16 * 1024**2
 _NAME = re.compile(
-    r"base_model\.model\.model\.layers\.(?P<layer>\d+)\.(?:self_attn|mlp)\.(?P<module>\w+)\.lora_(?P<side>[AB])\.weight"
+    r"base_model\.model\.model\.layers\.(?P<layer>0|[1-9][0-9]{0,3})\.(?:self_attn|mlp)\."
+    r"(?P<module>(?<=self_attn\.)[qkvo]_proj|(?<=mlp\.)(?:gate|up|down)_proj)\.lora_(?P<side>[AB])\.weight"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """The type and shape of a tensor, as the file's header says."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +64,7 @@ class Adapter:
     @property
     def rank(self) -> int:
         rank = self.config.get("r")
-        return rank if isinstance(rank, int) else 0
+        return rank if type(rank) is int else 0
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -80,11 +75,15 @@ def read_adapter(folder: Path) -> Adapter:
     size = (folder / TENSORS).stat().st_size
     if size > MOST_BYTES:
         raise ConfigError(str(folder / TENSORS), f"has {size:,} bytes; an adapter has at most {MOST_BYTES:,}")
-    config = _object(folder / CONFIG)
-    card = _object(folder / CARD) if (folder / CARD).is_file() else None
-    path = folder / SOURCES
-    sources = Sources.from_json(path.read_bytes(), str(path)) if path.is_file() else None
-    return Adapter(folder, config, _header(folder / TENSORS), _digest(folder), card, sources)
+    config = read_json(folder / CONFIG)
+    card = read_json(folder / CARD) if (folder / CARD).exists() else None
+    sources = _sources(folder / SOURCES) if (folder / SOURCES).exists() else None
+    return Adapter(folder, config, read_header(folder / TENSORS), _digest(folder), card, sources)
+
+
+def _sources(path: Path) -> Sources:
+    with opened(path) as file:
+        return Sources.from_json(file.read(MOST_SOURCES), str(path))
 
 
 def check_adapter(adapter: Adapter, base: Base) -> None:
@@ -111,16 +110,24 @@ def violations(adapter: Adapter, base: Base) -> Iterator[tuple[str, str]]:
             yield name, f"must be empty or false: the engine serves plain LoRA; not {config[name]!r}"
     if config.get("bias", "none") != "none":
         yield "bias", f"must be none, not {config['bias']!r}"
-    strange = sorted(_named(config.get("target_modules")) - set(base.shapes))
-    if strange:
+    if strange := [each for each in _named(config.get("target_modules")) if each not in base.shapes]:
         yield "target_modules", f"must be some of {', '.join(base.shapes)}; {', '.join(strange)} is not"
+    alpha = config.get("lora_alpha")
+    if (
+        isinstance(alpha, bool)
+        or not isinstance(alpha, int | float)
+        or not 0 < alpha <= STRONGEST * max(1, adapter.rank)
+    ):
+        yield "lora_alpha", f"must be a number above 0, at most {STRONGEST} times `r`; not {str(alpha)[:40]}"
+    if type(config.get("use_rslora", False)) is not bool:
+        yield "use_rslora", f"must be true or false, not {str(config['use_rslora'])[:40]}"
     if adapter.card is not None and adapter.card.get("base_digest") != base.digest:
         yield "base_digest", f"is of another model than {base.target}: an adapter fits the base it was trained on alone"
     yield from _of_tensors(adapter, base)
 
 
-def _named(modules: Any) -> set[str]:
-    return set(modules) if isinstance(modules, list) else {str(modules)}
+def _named(modules: Any) -> list[str]:
+    return [str(each)[:80] for each in (modules if isinstance(modules, list) else [modules])]
 
 
 def _of_tensors(adapter: Adapter, base: Base) -> Iterator[tuple[str, str]]:
@@ -139,43 +146,21 @@ def _of_tensors(adapter: Adapter, base: Base) -> Iterator[tuple[str, str]]:
             wanted = (adapter.rank, inner) if found["side"] == "A" else (outer, adapter.rank)
             if tensor.shape != wanted:
                 yield name, f"must have the shape {wanted} for {base.target}, not {tensor.shape}"
+            elif _other_half(name) not in adapter.tensors:
+                yield name, "must have its other half beside it: A and B are multiplied"
+            elif not is_finite(adapter.folder / TENSORS, tensor):
+                yield name, "must hold finite numbers, and has some that are infinite or none"
 
 
-def _object(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ConfigError(str(path), f"must be JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise ConfigError(str(path), "must be a JSON object")
-    return found
-
-
-def _header(path: Path) -> Mapping[str, Tensor]:
-    """Return the tensors that the file's header names, whose bytes have to be there."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 0 < length <= _MOST_HEADER:
-            raise ConfigError(str(path), "must be a safetensors file: its header has no sensible length")
-        try:
-            header = json.loads(file.read(length))
-            found = {
-                name: (Tensor(row["dtype"], tuple(row["shape"])), row["data_offsets"][1])
-                for name, row in header.items()
-                if name != "__metadata__"
-            }
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            raise ConfigError(str(path), "must be a safetensors file: its header cannot be read") from None
-    end = max((end for _, end in found.values()), default=0)
-    if path.stat().st_size != 8 + length + end:
-        raise ConfigError(str(path), "is cut off: it has other bytes than its header says")
-    return {name: tensor for name, (tensor, _) in found.items()}
+def _other_half(name: str) -> str:
+    stem, _, side = name.removesuffix(".weight").rpartition("_")
+    return f"{stem}_{'B' if side == 'A' else 'A'}.weight"
 
 
 def _digest(folder: Path) -> str:
     """Return the digest of what an engine reads; the card says where it came from, not what it is."""
     whole = hashlib.sha256()
     for name in (CONFIG, TENSORS):
-        with (folder / name).open("rb") as file:
+        with opened(folder / name) as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
