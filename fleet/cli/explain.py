@@ -58,6 +58,7 @@ def _decision(attempt: Attempt) -> dict[str, Any]:
         "attempt": attempt.number,
         "target": attempt.target,
         "region": attempt.region,
+        "adapter": attempt.adapter,
         "reason": attempt.reason.value,
         "meaning": MEANINGS[attempt.reason],
         "features": answer and features_record(answer.features),
@@ -99,6 +100,8 @@ def _facts(attempt: Attempt, job_id: str) -> Table:
             facts.add_row("tokens", _tokens(answer.usage))
     if attempt.diet is not None:
         facts.add_row("left out", _left_out(attempt.diet))
+    if attempt.adapter is not None:
+        facts.add_row("adapter", attempt.adapter)
     if attempt.region is not None:
         facts.add_row("region", attempt.region)
     if attempt.repeated:

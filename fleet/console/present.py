@@ -217,6 +217,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "tokens": _tokens(outcome) if isinstance(outcome, Answer) and has_called else None,
         "model": outcome.model if isinstance(outcome, Answer) and has_called else None,
         "region": attempt.region,
+        "adapter": attempt.adapter,
         "repeated": attempt.repeated,
     }
 
@@ -267,6 +268,7 @@ def _calibration(key: CalibrationKey, each: Calibration) -> dict[str, Any]:
     threshold = each.threshold
     return {
         "target": key.target,
+        "adapter": key.adapter or None,
         "family": "all others" if key.family == "*" else key.family,
         "kind": "all others" if key.kind == "*" else key.kind,
         "tone": tone,

@@ -148,6 +148,7 @@ def _columns_of(attempt: Mapping[str, Any]) -> Row:
         "avoided_at": _number(cached.get("answered_at")),
         **{f"avoided_{name}": _count(avoided.get(name)) for name in ("input_tokens", "output_tokens")},
         **_columns_of_diet(diet),
+        "adapter": _text(attempt.get("adapter"), WORD_CHARS),
     }
 
 

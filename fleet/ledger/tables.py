@@ -77,6 +77,7 @@ entries = Table(
     Column("spare_tokens", BigInteger, doc="the same of those it could have left out and did not"),
     Column("diet_agreed", Boolean, doc="whether two calls, with and without a diet, were answered alike"),
     Column("avoided_at", Double, doc="unix seconds when the answer was made that was given again"),
+    Column("adapter", Text, doc="digest of the adapter that the model answered with; null without one"),
     Column("body", LargeBinary, doc="the message as it came; null once erased"),
     Column("salt", LargeBinary, doc="16 random bytes; null once erased"),
     Column("commitment", LargeBinary, nullable=False, doc="SHA-256 of salt, names and body"),

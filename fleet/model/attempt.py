@@ -228,7 +228,8 @@ class Attempt:
     message of the run came to it. Attempts of earlier versions lack these three. `cached` says where an answer comes
     from that no model gave this time. `avoided` estimates the tokens that a model would have taken for an answer that
     is written down; those of a cached one are known. `diet` is what its call left out of the job's request, `near` what
-    the semantic cache had nearest, where it was asked.
+    the semantic cache had nearest, where it was asked. `adapter` is the digest of the adapter that the model answered
+    with; None: by its own weights alone.
     """
 
     number: int
@@ -250,3 +251,4 @@ class Attempt:
     avoided: Usage | None = None
     diet: Diet | None = None
     near: Near | None = None
+    adapter: str | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from fleet.model.adapter import ADAPTER_DIGEST
 
 ANY = "*"
 """The task family or output kind that stands for all that have no calibration of their own."""
@@ -95,11 +98,25 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class CalibrationKey:
-    """The scope of a calibration: a target's answers of one `kind` to tasks of one `family` (or `ANY`)."""
+    """The scope of a calibration: a target's answers of one `kind` to tasks of one `family` (or `ANY`).
+
+    `adapter` is the digest of the adapter they were given with; empty: by the model's own weights alone.
+    """
 
     target: str
     family: str = ANY
     kind: str = ANY
+    adapter: str = ""
+
+    def __str__(self) -> str:
+        """Return the key in words, such as `llama-8b/classify.intent/token`, then the adapter if there is one."""
+        return "/".join(part for part in (self.target, self.family, self.kind, self.adapter) if part)
+
+    @staticmethod
+    def of(parts: Sequence[str]) -> CalibrationKey | None:
+        """Return the key of these parts, of which the fourth may be missing; None if they make none."""
+        whole = len(parts) == 3 or (len(parts) == 4 and ADAPTER_DIGEST.fullmatch(parts[3]) is not None)
+        return CalibrationKey(*parts) if whole and all(parts) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ PUBLIC = (
     "spare_tokens",
     "diet_agreed",
     "avoided_at",
+    "adapter",
 )
 """The columns in a leaf, beside the commitment. A later column goes to the end; where it is null no leaf changes."""
 

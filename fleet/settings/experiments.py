@@ -25,6 +25,7 @@ class _ArmFile:
     target: str | None = None
     prompt: str | None = None
     cache: str | None = None
+    adapter: str | None = None
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 
@@ -55,7 +56,7 @@ def load_experiment(path: Path) -> Experiment:
     document = read_document(path)
     file = named(path, lambda: _FILE.validate_python(document))
     arms = tuple(
-        Arm(name, arm.share, _rules(arm.rules, path), arm.target, arm.prompt, arm.cache)
+        Arm(name, arm.share, _rules(arm.rules, path), arm.target, arm.prompt, arm.cache, arm.adapter)
         for name, arm in file.arms.items()
     )
     return Experiment(

@@ -58,6 +58,7 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "plan": "fleet.plan",
     "target": "fleet.target",
     "region": "fleet.region",
+    "adapter": "fleet.adapter",
     "from_target": "fleet.from_target",
     "attempt": "fleet.attempt.number",
     "attempts": "fleet.attempts",

@@ -198,6 +198,7 @@ def _call(trace: _Trace, line: LedgerEntry, attempt: Attempt) -> Span:
         "requested_model": attempt.requested_model,
         **_choice(attempt),
         "region": attempt.region,
+        "adapter": attempt.adapter,
         "batch": None if attempt.hop is None else attempt.hop.batch,
         "confidence": attempt.confidence,
         "threshold": None if judged is None or math.isinf(judged.threshold) else judged.threshold,

@@ -25,16 +25,18 @@ Judgement = tuple[float | None, Judged]
 """A confidence in [0, 1], None where there is no way to tell, and the requirements it is held against."""
 
 
-def judge(answer: Answer, job: Job, target: Target, calibrations: Calibrations, rules: Rules) -> Judgement:
+def judge(
+    answer: Answer, job: Job, target: Target, calibrations: Calibrations, rules: Rules, adapter: str | None = None
+) -> Judgement:
     """Return confidence 0 if the answer fails a gate; else the calibrated probability that it is good.
 
     Without a calibration of this model, or one fitted on such requests, the confidence is the raw score of
     `rules.confidence.method`, which ranks answers and is no probability; without log-probabilities the prior of the
     target, if the rules name one; 0 where the engine's log-probabilities are no numbers. A target that is the same as
-    another is judged as that one.
+    another is judged as that one, and an answer given with an adapter by calibrations of that adapter alone.
     """
     kind, target = kind_of(answer, job.request), rules.catalogue.original(target)
-    calibration = calibration_for(target, job.task, kind, calibrations)
+    calibration = calibration_for(target, job.task, kind, calibrations, adapter)
     if calibration is not None and not is_familiar(calibration, job):
         return _unfamiliar(answer, job, kind, target, rules)
     judged = _held_against(job, kind, calibration, rules)
@@ -71,7 +73,7 @@ def judge_again(
     if asked is None or asked.judged is None or asked.confidence is None or evidence is None:
         return None
     target = rules.catalogue.original(rules.catalogue.targets[asked.target])
-    calibration = calibration_for(target, job.task, asked.judged.kind, calibrations)
+    calibration = calibration_for(target, job.task, asked.judged.kind, calibrations, asked.adapter)
     confidence = _with_evidence(asked.confidence, evidence, probe, calibration)
     return confidence, replace(asked.judged, probe=probes.next_probe(probe, attempts, evidence))
 

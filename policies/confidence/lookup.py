@@ -28,27 +28,34 @@ def kind_of(answer: Answer, request: ChatRequest) -> OutputKind:
     return OutputKind.SHORT if answer.usage.answer_tokens <= SHORT_TOKENS else OutputKind.LONG
 
 
-def fallbacks(target: str, task: str, kind: str) -> Iterator[CalibrationKey]:
-    """Yield keys from the most to the least specific; `classify.intent` belongs to the family `classify.*`."""
+def fallbacks(target: str, task: str, kind: str, adapter: str = "") -> Iterator[CalibrationKey]:
+    """Yield keys from the most to the least specific; `classify.intent` belongs to the family `classify.*`.
+
+    All are of one adapter, or of none: it is another model, of which a calibration of the base says nothing.
+    """
     family = task.partition(".")[0] + ".*"
-    yield CalibrationKey(target, task, kind)
-    yield CalibrationKey(target, family, kind)
-    yield CalibrationKey(target, ANY, kind)
-    yield CalibrationKey(target, ANY, ANY)
+    yield CalibrationKey(target, task, kind, adapter)
+    yield CalibrationKey(target, family, kind, adapter)
+    yield CalibrationKey(target, ANY, kind, adapter)
+    yield CalibrationKey(target, ANY, ANY, adapter)
 
 
 def calibration_for(
-    target: Target, task: str, kind: OutputKind, calibrations: Mapping[CalibrationKey, Calibration]
+    target: Target,
+    task: str,
+    kind: OutputKind,
+    calibrations: Mapping[CalibrationKey, Calibration],
+    adapter: str | None = None,
 ) -> Calibration | None:
     """Return the most specific calibration that fits and knows the task, or else the most specific that fits.
 
     So a narrower one put in force beside a wider one takes no task away from it. None: there is no calibration for this
-    model as it is deployed now.
+    model as it is deployed now, with this adapter.
     """
     if not calibrations:
         return None
     first = None
-    for key in fallbacks(target.name, task, kind):
+    for key in fallbacks(target.name, task, kind, adapter or ""):
         found = calibrations.get(key)
         if found is None or not is_of(found, target):
             continue

@@ -47,10 +47,7 @@ def in_arm(rules: Rules, experiment: Experiment, arm: Arm) -> Rules:
     changed = rules if arm.target is None else _with_target(rules, experiment, arm.target)
     if arm.cache is not None:
         changed = _cached_as(CacheMode(arm.cache), changed, experiment.tasks)
-    elif changed is rules:
-        changed = replace(rules)
-    object.__setattr__(changed, "arm", f"{experiment.name}.{arm.name}")
-    return changed
+    return replace(changed, arm=f"{experiment.name}.{arm.name}")
 
 
 def _cached_as(mode: CacheMode, rules: Rules, of: frozenset[str] | None) -> Rules:

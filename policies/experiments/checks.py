@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from fleet.model.adapter import ADAPTER_DIGEST
 from fleet.model.errors import ConfigError, InvalidExperiment
 from fleet.model.experiment import CONTROL, EXPERIMENT_NAME, Arm, Experiment, Stage
 from fleet.model.job import TENANT
@@ -46,8 +47,8 @@ def _of_arm(arm: Arm, rules: Rules) -> Iterator[tuple[str, str]]:
         yield "name", f"must match {EXPERIMENT_NAME.pattern} and not be {CONTROL!r}, which is the arm of all others"
     if not 0 <= arm.share <= 1:
         yield "share", "must be between 0 and 1"
-    if (arm.rules or arm.target or arm.prompt or arm.cache) is None:
-        yield "rules", "must differ from the control: name rules, a target, a prompt or a cache mode"
+    if (arm.rules or arm.target or arm.prompt or arm.cache or arm.adapter) is None:
+        yield "rules", "must differ from the control: name rules, a target, a prompt, a cache mode or an adapter"
     known = rules.catalogue.targets
     if arm.target is not None and arm.target not in known:
         yield "target", f"{arm.target!r} is not in the catalogue: {', '.join(known)}"
@@ -55,6 +56,8 @@ def _of_arm(arm: Arm, rules: Rules) -> Iterator[tuple[str, str]]:
         yield "prompt", f"must have at least one and at most {MOST_PROMPT_CHARACTERS} characters"
     if arm.cache is not None and arm.cache not in list(CacheMode):
         yield "cache", f"{arm.cache!r} is none of {', '.join(CacheMode)}"
+    if arm.adapter is not None and ADAPTER_DIGEST.fullmatch(arm.adapter) is None:
+        yield "adapter", f"{arm.adapter!r} must be the digest of a registered version, 64 hex digits"
 
 
 def _scope(experiment: Experiment, rules: Rules) -> Iterator[tuple[str, str]]:

@@ -73,11 +73,11 @@ class Rules:
     patterns: PatternRules = field(default_factory=PatternRules)
     discounts: DiscountRules = field(default_factory=DiscountRules)
     training: TrainingRules = field(default_factory=TrainingRules)
+    arm: str | None = None
+    """The arm of an experiment that these rules are of, as `<experiment>.<arm>`; None outside one, and in documents."""
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
     cheaper_ways: Mapping[str, Ladder] = field(init=False, repr=False, compare=False)
-    arm: str | None = field(init=False, default=None)
-    """The arm of an experiment that these rules are of, as `<experiment>.<arm>`; None outside one."""
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

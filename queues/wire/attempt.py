@@ -89,7 +89,8 @@ class AttemptRecord(Written):
     `repeated`: a paid call that was begun before and not finished; the one before may have been charged as well.
     `region` is where the target processes content, null where nobody has stated it. `cached` is there where the answer
     is that of another job, `avoided` where it is written down: an estimate of what a model would have taken. `diet` is
-    there where the call left something out of its job's request.
+    there where the call left something out of its job's request, `adapter` (a digest) where the model answered with
+    one.
     """
 
     number: int
@@ -111,6 +112,7 @@ class AttemptRecord(Written):
     cached: CachedRecord | None = None
     avoided: UsageRecord | None = None
     diet: DietRecord | None = None
+    adapter: str | None = None
 
 
 class HopRecord(Written):
@@ -202,7 +204,9 @@ CarriedAttempt = create_model(
 )
 
 _write_tried = writer(
-    Attempt, AttemptRecord, apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided", "diet", "near")
+    Attempt,
+    AttemptRecord,
+    apart=("outcome", "provider", "requested_model", "hop", "cached", "avoided", "diet", "near", "adapter"),
 )
 _write_cached = writer(Cached, CachedRecord, apart=("usage",))
 _write_hop = writer(Hop, HopRecord)
@@ -284,6 +288,8 @@ def _tried_record(attempt: Attempt) -> Fields:
         record["avoided"] = usage_record(attempt.avoided)
     if attempt.diet is not None:
         record["diet"] = diet_record(attempt.diet)
+    if attempt.adapter is not None:
+        record["adapter"] = attempt.adapter
     return record
 
 

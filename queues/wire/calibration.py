@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from fleet.model.adapter import ADAPTER_DIGEST
 from fleet.model.calibration import (
     ANY,
     Calibration,
@@ -56,6 +57,7 @@ def _a_band(band: tuple[float, float]) -> tuple[float, float]:
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Family = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}(\.\*)?)$")]
+Adapter = Annotated[str, Field(pattern=f"^({ADAPTER_DIGEST.pattern})?$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 InsideShare = Annotated[float, Field(gt=0, lt=1)]
 
@@ -133,6 +135,7 @@ class CalibrationRecord(Strict):
     good: Share | None = None
     looks: LooksRecord = LooksRecord()
     familiar: FamiliarityRecord | None = None
+    adapter: Adapter = ""
 
 
 class Document(Strict):
@@ -175,7 +178,7 @@ def decode_document(body: bytes) -> dict[CalibrationKey, Calibration]:
     for number, record in enumerate(_validated(_DOCUMENT, body).calibrations):
         calibration = _calibration(record, f"calibrations.{number}.")
         if calibration.key in found:
-            raise ConfigError(f"calibrations.{number}", "is there twice: target, family and kind must differ")
+            raise ConfigError(f"calibrations.{number}", "is there twice: target, family, kind or adapter must differ")
         found[calibration.key] = calibration
     return found
 
@@ -198,6 +201,7 @@ def _record(calibration: Calibration) -> dict[str, Any]:
         "target": key.target,
         "family": key.family,
         "kind": str(key.kind),
+        **({"adapter": key.adapter} if key.adapter else {}),
         **_write_calibration(calibration),
         "scorer": _scorer_record(calibration.scorer),
         "threshold": _threshold_record(calibration.threshold),
@@ -252,7 +256,7 @@ def _calibration(record: CalibrationRecord, path: str) -> Calibration:
     if not PROBED.isdisjoint(record.scorer.weights):
         raise ConfigError(f"{path}scorer.weights", f"must not read {', '.join(sorted(PROBED))}: most answers lack them")
     held: dict[str, Any] = dict(record)
-    key = CalibrationKey(held.pop("target"), held.pop("family"), str(held.pop("kind")))
+    key = CalibrationKey(held.pop("target"), held.pop("family"), str(held.pop("kind")), held.pop("adapter"))
     probe_scorer, threshold = record.probe_scorer, record.threshold
     held["scorer"] = _scorer(record.scorer, f"{path}scorer")
     held["threshold"] = None if threshold is None else _threshold(threshold, f"{path}threshold")

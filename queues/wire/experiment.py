@@ -23,6 +23,7 @@ class ArmRecord(Written):
     target: str | None = None
     prompt: str | None = None
     cache: str | None = None
+    adapter: str | None = None
 
 
 class ExperimentRecord(Written):

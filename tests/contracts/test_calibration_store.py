@@ -64,6 +64,16 @@ async def test_only_the_latest_of_a_key_is_in_force(rig: Rig) -> None:
     assert await versions(store) == {KEY: "v2", OTHERS[0]: "v1"}
 
 
+async def test_an_adapters_calibration_stands_beside_that_of_its_base(rig: Rig) -> None:
+    store, own = rig.calibrations(), replace(KEY, adapter="ab" * 32)
+    await store.put([calibration("v1"), calibration("a1", own)])
+    await store.put([calibration("a2", own)])
+
+    assert await versions(store) == {KEY: "v1", own: "a2"}
+    assert (await store.roll_back(own)).version == "a1+rolled-back"
+    assert await versions(store) == {KEY: "v1", own: "a1+rolled-back"}
+
+
 async def test_rolling_back_goes_one_further_each_time_and_says_so(rig: Rig) -> None:
     store = rig.calibrations()
     for version in ("v1", "v2", "v3"):

@@ -72,6 +72,11 @@ def test_a_row_says_which_way_its_job_came() -> None:
     assert (found["submitted_at"], found["traceparent"]) == (NOON - 3, booked.traceparent)
 
 
+def test_a_row_says_which_adapter_answered() -> None:
+    assert row(line_of(1, entry(tried=replace(attempt(), adapter="ab" * 32))))["adapter"] == "ab" * 32
+    assert row(line_of(1, entry()))["adapter"] is None
+
+
 def test_a_row_says_which_arm_of_an_experiment_its_job_is_in() -> None:
     assigned = replace(entry(), assigned=Assignment("cheaper-first", "candidate", 0.1))
     found = row(line_of(1, assigned))

@@ -14,7 +14,7 @@ import typer
 
 from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_learn
-from fleet.cli.lab.calibration_view import as_json, key_of, unused_lines, view, words_of
+from fleet.cli.lab.calibration_view import as_json, key_of, unused_lines, view
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import FAILED, Output, friendly
 from fleet.files import check_output
@@ -183,5 +183,5 @@ async def _roll_back(settings: Settings, output: Output, words: str, dry_run: bo
         before = (await store.read_all()).get(key)
         earlier = None if dry_run else await store.roll_back(key)
     versions = {"before": before and before.version, "after": earlier and earlier.version}
-    output.object({"key": words_of(key), **versions})
-    output.say(f"{words_of(key)}: {versions['before']} → {versions['after'] or 'the one before it'}")
+    output.object({"key": str(key), **versions})
+    output.say(f"{key}: {versions['before']} → {versions['after'] or 'the one before it'}")

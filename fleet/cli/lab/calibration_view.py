@@ -18,20 +18,16 @@ if TYPE_CHECKING:
     from fleet.lab.learning.fitting import FitOutcome
 
 
-def words_of(key: CalibrationKey) -> str:
-    """Return the key in words, such as `llama-8b/classify.intent/token`; `*` stands for any."""
-    return f"{key.target}/{key.family}/{key.kind}"
-
-
 def key_of(words: str) -> CalibrationKey:
     """Return the key that the words name.
 
     Raises: ConfigError if they name none.
     """
-    parts = words.split("/")
-    if len(parts) != 3 or not all(parts):
-        raise ConfigError("--roll-back", "must be <target>/<family>/<kind>, such as 'llama-8b/*/*'")
-    return CalibrationKey(*parts)
+    key = CalibrationKey.of(words.split("/"))
+    if key is None:
+        rule = "must be <target>/<family>/<kind>, such as 'llama-8b/*/*', and /<digest> for an adapter's"
+        raise ConfigError("--roll-back", rule)
+    return key
 
 
 def view(outcomes: Sequence[FitOutcome]) -> Table:
@@ -43,7 +39,7 @@ def view(outcomes: Sequence[FitOutcome]) -> Table:
     for each in outcomes:
         state = ("accepted", "green") if each.accepted else ("refused", "red")
         table.add_row(
-            Text.assemble((words_of(each.key), "bold"), "  ", state, f": {each.reason}{_guard(each)}{_lost(each)}")
+            Text.assemble((str(each.key), "bold"), "  ", state, f": {each.reason}{_guard(each)}{_lost(each)}")
         )
         table.add_row(Padding(Text("; ".join(_numbers(each)), style="dim"), (0, 0, 0, 4)))
     return table
@@ -111,7 +107,7 @@ def _record(outcome: FitOutcome) -> dict[str, Any]:
     threshold = None if found is None else found.threshold
     finite = threshold is not None and threshold.value < math.inf
     return {
-        "key": words_of(outcome.key),
+        "key": str(outcome.key),
         "labels": outcome.labels,
         "accepted": outcome.accepted,
         "reason": outcome.reason,

@@ -103,7 +103,9 @@ class Knowledge:
         """Return the calibrations that answers are judged by here; False where the promise is withdrawn."""
         return {key: each.withdrawn is None for key, each in self.calibrations.items() if self._is_deployed(each)}
 
-    def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
+    def judge(
+        self, inflight: InFlightJob, answer: Answer, target: Target, adapter: str | None = None
+    ) -> tuple[float | None, Judged | None]:
         """Return an answer's confidence and how it was judged; for a probe's reply, those of the answer it probes.
 
         Both are None where the probe brought nothing.
@@ -112,25 +114,27 @@ class Knowledge:
         if inflight.probe is not None:
             again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, rules)
             return again or (None, None)
-        confidence, judged = judge(answer, inflight.job, target, self.calibrations, rules)
+        confidence, judged = judge(answer, inflight.job, target, self.calibrations, rules, adapter)
         if confidence and inflight.shadow is None:
-            self._watch(inflight, target, confidence, judged)
+            self._watch(inflight, target, confidence, judged, adapter)
         return confidence, judged
 
-    def _watch(self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged) -> None:
+    def _watch(
+        self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged, adapter: str | None
+    ) -> None:
         """Watch for drift. An odd calibration, or a bug of ours, costs no job its answer."""
         # Where a guard gives all answers the same confidence, a histogram of it shows no drift.
         if judged.calibration is None or judged.guard is Guard.NO_BETTER_THAN_MIXING:
             return
         try:
-            self._observe(inflight.job.task, target, confidence, judged)
+            self._observe(inflight.job.task, target, confidence, judged, adapter)
         except Exception:
             log.exception("drift_not_watched", target=target.name, version=judged.calibration)
 
-    def _observe(self, task: str, target: Target, confidence: float, judged: Judged) -> None:
+    def _observe(self, task: str, target: Target, confidence: float, judged: Judged, adapter: str | None) -> None:
         """Count an answer in the histogram of the calibration that judged it; gate failures are left out."""
         original = self._rules.catalogue.original(target)
-        calibration = calibration_for(original, task, judged.kind, self.calibrations)
+        calibration = calibration_for(original, task, judged.kind, self.calibrations, adapter)
         if calibration is None:
             return
         version, drift, looks = self._drifts.get(calibration.key, ("", DriftDetector(), 0))
@@ -176,12 +180,13 @@ class Knowledge:
         if target is None:
             return None
         original = self._rules.catalogue.original(target)
-        found = calibration_for(original, inflight.job.task, attempt.judged.kind, self.calibrations)
+        kind, adapter = attempt.judged.kind, attempt.adapter
+        found = calibration_for(original, inflight.job.task, kind, self.calibrations, adapter)
         return found if found is not None and found.version == attempt.judged.calibration else None
 
     def _withdraw(self, calibration: Calibration, why: str) -> None:
         """Withdraw a calibration here at once; every other dispatcher learns of it through the store."""
-        log.warning("calibration_withdrawn", calibration=_words(calibration.key), version=calibration.version, why=why)
+        log.warning("calibration_withdrawn", calibration=str(calibration.key), version=calibration.version, why=why)
         ours = replace(calibration, withdrawn=why, version=calibration.version + WITHDRAWN)
         self._withdrawn[calibration.key] = ours
         self._tell_withdrawn(calibration.version)
@@ -202,13 +207,9 @@ class Knowledge:
                 await self._store.put([replace(calibration, looks=there.looks)])
 
         def complain(error: Exception) -> None:
-            log.warning("withdrawal_not_stored", calibration=_words(calibration.key), error=str(error))
+            log.warning("withdrawal_not_stored", calibration=str(calibration.key), error=str(error))
 
         try:
             await until_done(put, self._stop, complain)
         except ConfigError as error:  # the others notice the drift themselves
             complain(error)
-
-
-def _words(key: CalibrationKey) -> str:
-    return f"{key.target} {key.family} {key.kind}"

@@ -43,7 +43,7 @@ class LabelledAnswer:
 
     `propensity` is the probability with which a comparison was drawn; without one, `weight` counts as it is. `at` is
     when the last opinion of it was stored, in unix seconds; None where that is unknown. `request` is what was asked, if
-    known: the ledger keeps no prompt.
+    known: the ledger keeps no prompt. `adapter` is the digest of the adapter it was given with, empty without one.
     """
 
     target: str
@@ -58,6 +58,7 @@ class LabelledAnswer:
     weight: float = 1.0
     at: float | None = field(default=None, compare=False)
     request: ChatRequest | None = field(default=None, compare=False, repr=False)
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ def _label(target: str, opinions: Opinions, case: _LedgerJob, models: Mapping[st
         strong=strong,
         propensity=None if shadow is None else shadow.propensity,
         at=max(said.at for (whose, _), said in opinions.items() if whose in (target, strong)),
+        adapter=attempt.adapter or "",
     )
 
 

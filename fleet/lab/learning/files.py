@@ -7,7 +7,8 @@
 
 `target`, `task`, `kind`, `features` and `good` are required; `weight`, from 0.001 to 1000, is 1 unless given. `job`
 keeps answers to the same question on the same side of the split into labels that fit and labels that judge; without it
-each line is its own. `messages`, those of the request, teach the calibration which texts it has seen.
+each line is its own. `messages`, those of the request, teach the calibration which texts it has seen. `adapter` is the
+digest of the adapter that the target answered with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fleet.lab.learning.collected import LabelledAnswer
+from fleet.model.adapter import ADAPTER_DIGEST
 from fleet.model.attempt import Features
 from fleet.model.calibration import OutputKind
 from fleet.model.errors import ConfigError
@@ -61,6 +63,7 @@ class LabelRecord(_Strict):
     weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     job: Annotated[str, Field(min_length=1)] | None = None
     messages: list[dict[str, Any]] | None = None
+    adapter: Annotated[str, Field(pattern=f"^{ADAPTER_DIGEST.pattern}$")] | None = None
 
 
 def read_labels(path: Path) -> tuple[LabelledAnswer, ...]:
@@ -92,4 +95,5 @@ def _label(number: int, line: bytes) -> LabelledAnswer:
         strong=read.strong,
         weight=read.weight,
         request=None if read.messages is None else {"messages": read.messages},
+        adapter=read.adapter or "",
     )

@@ -111,15 +111,15 @@ def names_of(tasks: Sequence[str], most: int = 3) -> str:
 def grouped(labels: Iterable[LabelledAnswer]) -> Groups:
     """Group the labels under each key that covers them and is worth a calibration of its own.
 
-    Those are every kind of answer to a task, all answers of a target, and keys between if they bring together more than
-    any narrower key does.
+    Those are every kind of answer to a task, all answers of a target with one adapter or none, and keys between if they
+    bring together more than any narrower key does.
     """
     leaves: defaultdict[CalibrationKey, list[LabelledAnswer]] = defaultdict(list)
     for label in labels:
-        leaves[CalibrationKey(label.target, label.task, label.kind)].append(label)
+        leaves[CalibrationKey(label.target, label.task, label.kind, label.adapter)].append(label)
     under: defaultdict[CalibrationKey, set[CalibrationKey]] = defaultdict(set)
     for leaf in leaves:
-        for key in fallbacks(leaf.target, leaf.family, leaf.kind):
+        for key in fallbacks(leaf.target, leaf.family, leaf.kind, leaf.adapter):
             under[key].add(leaf)
     worth = {key: found for key, found in under.items() if _is_worth_it(key, found, under)}
     return {key: [each for leaf in sorted(found) for each in leaves[leaf]] for key, found in worth.items()}
@@ -128,7 +128,7 @@ def grouped(labels: Iterable[LabelledAnswer]) -> Groups:
 def _is_worth_it(
     key: CalibrationKey, leaves: Collection[CalibrationKey], under: Mapping[CalibrationKey, Collection[CalibrationKey]]
 ) -> bool:
-    if key in leaves or key == CalibrationKey(key.target):
+    if key in leaves or key == CalibrationKey(key.target, adapter=key.adapter):
         return True
     narrower = (found for other, found in under.items() if key in _wider(other))
     return all(found != leaves for found in narrower)
@@ -136,7 +136,7 @@ def _is_worth_it(
 
 def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> FitOutcome:
     labels, target = groups[key], rules.catalogue.targets[key.target]
-    rng = np.random.default_rng(zlib.crc32(repr(key).encode()))
+    rng = np.random.default_rng(_seed(key))
     before = in_force.get(key)
     look = look_at(labels, before, target, goal_of(target, rules), now)
     if look.too_soon is not None:
@@ -159,6 +159,11 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
     reason = verdict.reason.replace("_", " ")
     limits = limits_of(named, weighted(labels))
     return FitOutcome(key, len(labels), verdict.accepted, reason, named, verdict, counted, limits)
+
+
+def _seed(key: CalibrationKey) -> int:
+    """Return a number of the key's own; those without an adapter have kept theirs since there were none."""
+    return zlib.crc32(repr(key).replace(", adapter=''", "").encode())
 
 
 def _familiar(labels: Sequence[LabelledAnswer], key: CalibrationKey, current: Calibration | None) -> Familiarity:
@@ -209,7 +214,7 @@ def _parent(
 
 def _wider(key: CalibrationKey) -> Iterator[CalibrationKey]:
     """Return the wider keys that cover this one, nearest first."""
-    return (each for each in fallbacks(key.target, key.family, key.kind) if each != key)
+    return (each for each in fallbacks(key.target, key.family, key.kind, key.adapter) if each != key)
 
 
 def _judging_now(

@@ -91,6 +91,7 @@ LABELS: Final[Mapping[str, str]] = {
     "of a webhook: `delivered`, `failed`, `gone`",
     "scope": "`fleet`",
     "task": "the task family of a calibration; `*` stands for all",
+    "adapter": "of a calibration: the digest of the adapter that answers; empty, for the base",
     "kind": "of a calibration: the kind of output, `*` stands for all; of a cache: `exact`, `semantic`",
     "state": "of a promise of the semantic cache: `serving`, `withdrawn`",
     GEN_AI_OPERATION: "`chat`",
@@ -235,14 +236,14 @@ CALIBRATION: Final = _gauge(
     "fleet.calibration_in_force",
     "1",
     "Whether a calibration with its promise judges the target's answers.",
-    *("target", "task", "kind"),
+    *("target", "task", "kind", "adapter"),
     shared=True,
 )
 PROMISE_WITHDRAWN: Final = _gauge(
     "fleet.promise_withdrawn",
     "1",
     "Whether the calibration's promise is withdrawn, as traffic has moved away from it.",
-    *("target", "task", "kind"),
+    *("target", "task", "kind", "adapter"),
     shared=True,
 )
 

@@ -61,5 +61,5 @@ def _place(work: WorkOf) -> tuple[str, str]:
     return work.target, work.lane
 
 
-def _key(key: CalibrationKey) -> tuple[str, str, str]:
-    return key.target, key.family, key.kind
+def _key(key: CalibrationKey) -> tuple[str, str, str, str]:
+    return key.target, key.family, key.kind, key.adapter

@@ -46,8 +46,12 @@ _ESCAPED = re.compile(r"=([0-9A-F]{2})")
 
 
 def store_key(key: CalibrationKey) -> str:
-    """Return `<target>.<family>.<kind>`, one token each; any other character becomes `=` and two hex digits."""
-    return ".".join(_UNSAFE.sub(_escape, part) for part in (key.target, key.family, str(key.kind)))
+    """Return `<target>.<family>.<kind>`, one token each, and the adapter's digest as a fourth where there is one.
+
+    Any other character becomes `=` and two hex digits.
+    """
+    parts = (key.target, key.family, str(key.kind), key.adapter)
+    return ".".join(_UNSAFE.sub(_escape, part) for part in parts if part)
 
 
 def calibration_key(key: str) -> CalibrationKey:
@@ -56,9 +60,11 @@ def calibration_key(key: str) -> CalibrationKey:
     Raises: ConfigError if there is none.
     """
     parts = [_ESCAPED.sub(lambda match: chr(int(match[1], 16)), part) for part in key.split(".")]
-    if len(parts) != 3 or not all(parts):
-        raise ConfigError("key", "must be <target>.<family>.<kind>, with dots inside written as =2E and * as =2A")
-    return CalibrationKey(*parts)
+    found = CalibrationKey.of(parts)
+    if found is None:
+        rule = "must be <target>.<family>.<kind>, or with .<adapter>, dots inside written as =2E and * as =2A"
+        raise ConfigError("key", rule)
+    return found
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -208,7 +214,7 @@ def _one_before(key: CalibrationKey, history: Sequence[StoredMessage]) -> Calibr
     # An original that the history has already forgotten had nothing before it that is still there.
     at = versions.index(in_force) if in_force in versions else 0
     if at == 0:
-        raise ConfigError("key", f"{key.target} {key.family} {key.kind} has no earlier calibration to go back to")
+        raise ConfigError("key", f"{key} has no earlier calibration to go back to")
     earlier = found[at - 1]
     # The part of the promise's delta spent since is spent, whichever threshold is in force.
     return replace(earlier, version=_original(earlier.version) + ROLLED_BACK, looks=found[-1].looks)

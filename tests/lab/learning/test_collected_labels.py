@@ -78,6 +78,10 @@ async def test_a_users_word_labels_the_answer_that_was_delivered() -> None:
     assert label == LabelledAnswer(SMALL, "chat", OutputKind.SHORT, f"acme.{JOB}", Evidence(features(-1.0)), good=True)
 
 
+async def test_a_label_is_of_the_adapter_that_the_answer_was_given_with() -> None:
+    assert (await only_label(entry(attempt(1, adapter="ab" * 32)), said(GOOD))).adapter == "ab" * 32
+
+
 @pytest.mark.parametrize(
     ("verdict", "changed", "good"),
     [

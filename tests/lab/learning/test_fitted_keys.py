@@ -99,6 +99,23 @@ def test_a_wider_key_is_there_where_it_brings_more_together(
     assert len(groups[key()]) == len(labels)
 
 
+def test_answers_with_an_adapter_are_fitted_apart_from_those_of_the_base() -> None:
+    groups = grouped([one(1), one(2, adapter="ab" * 32), one(3, "chat", adapter="ab" * 32)])
+
+    own = {found: len(labels) for found, labels in groups.items() if found.adapter}
+    base = {found: len(labels) for found, labels in groups.items() if not found.adapter}
+    assert base == {key(): 1, key("classify.intent", TOKEN): 1}
+    assert own == {
+        replace(found, adapter="ab" * 32): count
+        for found, count in {
+            key(): 2,
+            key(ANY, TOKEN): 2,
+            key("classify.intent", TOKEN): 1,
+            key("chat", TOKEN): 1,
+        }.items()
+    }
+
+
 def test_comparisons_weigh_by_how_rarely_their_like_was_drawn_and_a_users_word_like_the_commonest() -> None:
     labels = [one(1, propensity=0.02), one(2, propensity=0.01), one(3, propensity=0.0001), one(4), one(5, weight=3.0)]
 

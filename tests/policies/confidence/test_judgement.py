@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.model.action import Finish, Run
-from fleet.model.attempt import Answer, Usage
+from fleet.model.attempt import Answer, Judged, Usage
 from fleet.model.calibration import (
     ANY,
     Calibration,
@@ -14,16 +14,19 @@ from fleet.model.calibration import (
     Fit,
     Guard,
     OutputKind,
+    Probe,
     Scorer,
     Threshold,
     ThresholdMode,
 )
 from fleet.model.reason import Reason
-from policies.confidence.judge import judge
+from policies.confidence.judge import judge, judge_again
 from policies.confidence.lookup import calibration_for, kind_of
 from policies.plan import next_action
 
 SMALL = "llama-8b"
+ADAPTER = "ab" * 32
+PROMISED = Threshold(ThresholdMode.GUARANTEE, 0.5, 0.9, 0.05, 0.1)
 
 
 @pytest.fixture
@@ -95,6 +98,35 @@ def test_the_most_particular_calibration_speaks(target, calibration, families, c
 def test_a_calibration_of_another_model_weights_or_log_probabilities_says_nothing(target, calibration, change):
     there = known(calibration(**change))
     assert calibration_for(target, "nudge.recognition", OutputKind.SHORT, there) is None
+
+
+@pytest.mark.parametrize(("fitted_on", "answered_with"), [("", ADAPTER), (ADAPTER, None), (ADAPTER, "0" * 64)])
+def test_a_calibration_of_another_adapter_or_of_the_base_says_nothing(target, calibration, fitted_on, answered_with):
+    fitted = calibration()
+    there = known(replace(fitted, key=replace(fitted.key, adapter=fitted_on)))
+    assert calibration_for(target, "nudge.recognition", OutputKind.SHORT, there, fitted_on or None) is not None
+    assert calibration_for(target, "nudge.recognition", OutputKind.SHORT, there, answered_with) is None
+
+
+def test_an_adapters_answer_escalates_under_a_promise_that_only_the_base_has(job, target, calibration, said, rules):
+    there, promised = known(calibration(threshold=PROMISED)), in_mode(rules, ThresholdMode.GUARANTEE)
+    _, of_base = judge(said(), job(), target, there, promised)
+    _, of_adapter = judge(said(), job(), target, there, promised, ADAPTER)
+    assert (of_base.threshold, of_base.calibration) == (0.5, "v-nudge.recognition-short")
+    assert (of_adapter.threshold, of_adapter.calibration) == (math.inf, None)
+
+
+def test_a_second_look_is_judged_by_the_calibration_of_the_adapter_that_answered(
+    job, target, calibration, said, rules, answered
+):
+    own = calibration(probe=Probe.P_TRUE, probe_scorer=Scorer(Fit.PLATT, ("p_true_logit",), (0.0,), math.log(4.0)))
+    there = known(replace(own, key=replace(own.key, adapter=ADAPTER)))
+    asked = replace(answered(1, SMALL, 0.5), judged=Judged(0.6, OutputKind.SHORT), adapter=ADAPTER)
+    yes = said("yes", tokens=1)
+    seen = judge_again(Probe.P_TRUE, [asked], yes, job(), there, rules)
+    unlike = judge_again(Probe.P_TRUE, [replace(asked, adapter=None)], yes, job(), there, rules)
+    assert seen is not None and seen[0] == pytest.approx(0.8)
+    assert unlike is not None and unlike[0] != pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(("tokens", "kind"), [(1, "token"), (3, "token"), (4, "short"), (32, "short"), (33, "long")])

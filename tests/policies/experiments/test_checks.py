@@ -33,6 +33,11 @@ def refusal(do, *arguments) -> tuple[str, str]:
         ({"arms": (replace(ARM, target="gpt-9"),)}, "arms.candidate.target", "'gpt-9' is not in the catalogue"),
         ({"arms": (replace(ARM, prompt=""),)}, "arms.candidate.prompt", "at least one"),
         ({"arms": (replace(ARM, cache="sometimes"),)}, "arms.candidate.cache", "none of off, repeatable, any"),
+        (
+            {"arms": (replace(ARM, adapter="tone"),)},
+            "arms.candidate.adapter",
+            "must be the digest of a registered version",
+        ),
         ({"tasks": frozenset({"sing"})}, "tasks", "'sing' is not among the tasks"),
         ({"tasks": frozenset()}, "tasks", "at least one name"),
         ({"tenants": frozenset({"a b"})}, "tenants", "'a b' must match"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.model.adapter import ADAPTER_DIGEST
 from fleet.model.calibration import (
     ANY,
     NO_LOOKS,
@@ -43,7 +44,8 @@ inside = st.floats(min_value=0.001, max_value=0.999)
 weights = st.floats(min_value=-1e6, max_value=1e6)
 names = st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True)
 families = st.just(ANY) | st.from_regex(r"[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,20}(\.\*)?", fullmatch=True)
-keys = st.builds(CalibrationKey, names, families, st.sampled_from([*map(str, OutputKind), ANY]))
+digests = st.just("") | st.from_regex(ADAPTER_DIGEST, fullmatch=True)
+keys = st.builds(CalibrationKey, names, families, st.sampled_from([*map(str, OutputKind), ANY]), digests)
 
 
 @st.composite
@@ -115,9 +117,16 @@ def test_a_document_is_the_same_text_in_whatever_order_and_reads_back(found: lis
 
 
 @given(keys)
-def test_a_key_is_three_tokens_of_the_store_and_can_be_told_from_them(key: CalibrationKey) -> None:
-    assert store_key(key).count(".") == 2
+def test_a_key_is_a_token_of_the_store_for_each_part_and_can_be_told_from_them(key: CalibrationKey) -> None:
+    assert store_key(key).count(".") == (3 if key.adapter else 2)
     assert calibration_key(store_key(key)) == key
+
+
+@given(calibrations())
+def test_only_a_calibration_of_an_adapter_names_one_so_that_older_dispatchers_read_the_others(
+    found: Calibration,
+) -> None:
+    assert ("adapter" in json.loads(encode_calibration(found))) == bool(found.key.adapter)
 
 
 def test_dots_and_stars_are_escaped_where_they_stand_in_a_name() -> None:
