@@ -35,7 +35,12 @@ def arm_rules(settings: Settings, rules: Rules) -> ArmRules:
 
 def read_experiment(path: Path, settings: Settings, rules: Rules) -> Experiment:
     """Return the experiment in a file. Raises: ConfigError if it, or an arm of it, does not fit these rules."""
-    experiment, of_arm = load_experiment(path), arm_rules(settings, rules)
+    return checked(load_experiment(path), settings, rules)
+
+
+def checked(experiment: Experiment, settings: Settings, rules: Rules) -> Experiment:
+    """Return the experiment. Raises: ConfigError if it, or an arm of it, does not fit these rules."""
+    of_arm = arm_rules(settings, rules)
     check(experiment, rules)
     for arm in experiment.arms:
         of_arm(experiment, arm)

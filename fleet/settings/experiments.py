@@ -53,7 +53,11 @@ def load_experiment(path: Path) -> Experiment:
 
     Raises: ConfigError; `field` is the dotted path inside the file, `rule` ends with the file.
     """
-    document = read_document(path)
+    return experiment_in(read_document(path), path)
+
+
+def experiment_in(document: Mapping[str, Any], path: Path) -> Experiment:
+    """Return the experiment in a document that came from the file `path`, or might. Raises: as `load_experiment`."""
     file = named(path, lambda: _FILE.validate_python(document))
     arms = tuple(
         Arm(name, arm.share, _rules(arm.rules, path), arm.target, arm.prompt, arm.cache, arm.adapter)

@@ -39,7 +39,7 @@ def judge(
     calibration = calibration_for(target, job.task, kind, calibrations, adapter)
     if calibration is not None and not is_familiar(calibration, job):
         return _unfamiliar(answer, job, kind, target, rules)
-    judged = _held_against(job, kind, calibration, rules)
+    judged = _held_against(job, kind, calibration, target, rules)
     if first_failed(answer, job.request, rules.confidence.gates) is not None:
         return 0.0, judged
     confidence = _confidence(answer.features, target, calibration, rules)
@@ -121,12 +121,14 @@ def _raw_score(features: Features, method: ConfidenceMethod) -> float:
     return math.exp(min(logprob, 0.0))
 
 
-def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, rules: Rules) -> Judged:
-    mode = rules.confidence.mode
+def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, target: Target, rules: Rules) -> Judged:
+    mode, own = rules.confidence.mode, _keep_from(job, target, rules)
     if calibration is None:
-        return Judged(_unfitted(mode, job, rules), kind)
+        return Judged(_unfitted(mode, job, rules) if own is None else own, kind)
     fitted = calibration.threshold
-    if mode is ThresholdMode.FIXED or fitted is None or fitted.mode is not mode:
+    if own is not None:
+        threshold = own
+    elif mode is ThresholdMode.FIXED or fitted is None or fitted.mode is not mode:
         threshold = _unfitted(mode, job, rules)
     else:
         threshold = fitted.value
@@ -134,6 +136,12 @@ def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, r
     if calibration.withdrawn is not None and fitted is not None and fitted.mode is mode:
         withdrawn, threshold = True, max(threshold, fitted.safer)
     return Judged(threshold, kind, calibration.version, _guard_in(calibration, rules), withdrawn)
+
+
+def _keep_from(job: Job, target: Target, rules: Rules) -> float | None:
+    """Return the confidence that the rules of the task want of this target's answers; None where they name none."""
+    task = rules.tasks.get(job.task)
+    return None if task is None or not task.keep_from else task.keep_from.get(target.name)
 
 
 def _unfitted(mode: ThresholdMode, job: Job, rules: Rules) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from fleet.model.calibration import ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.job import TENANT, Lane, Plan
 from fleet.model.target import FLEET
@@ -169,6 +170,21 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
     for task in confidence.probes:
         if task not in rules.tasks:
             yield f"confidence.probes.{task}", "is not among the tasks"
+    for task, of_task in rules.tasks.items():
+        for target, needed in of_task.keep_from.items():
+            yield from _keep_from(f"tasks.{task}.keep_from.{target}", target, needed, rules)
+
+
+def _keep_from(path: str, target: str, needed: float, rules: Rules) -> Iterator[tuple[str, str]]:
+    if target not in rules.catalogue.targets:
+        yield path, "is not in the catalogue"
+    if not 0 <= needed <= 1:
+        yield path, "must be between 0 and 1"
+    if rules.confidence.mode is ThresholdMode.GUARANTEE:
+        yield (
+            path,
+            "does not go with confidence.mode guarantee, whose thresholds are those that `fleet calibrate` tested",
+        )
 
 
 def _money(rules: Rules) -> Iterator[tuple[str, str]]:

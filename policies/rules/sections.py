@@ -90,7 +90,8 @@ class Task:
     """Rules of one task. `tier` None: the complexity of the request decides. `critical` jobs take that ladder.
 
     `collect`: what is asked and answered goes to the content store, encrypted. `cache`: which answers are given again.
-    `diet`: what its calls may leave out.
+    `diet`: what its calls may leave out. `keep_from`: the confidence that an answer of a target needs, in place of the
+    plan's or the calibration's; there is none in mode guarantee.
     """
 
     tier: Tier | None
@@ -98,6 +99,7 @@ class Task:
     collect: bool = False
     cache: CacheMode = CacheMode.OFF
     diet: DietRules = NO_DIET
+    keep_from: Mapping[str, float] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
@@ -19,7 +19,10 @@ from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_learn, needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
-from fleet.model.errors import QueueUnavailable
+from fleet.cli.rollout.proposed import DryRun, OfUnit, Share, start_proposed
+from fleet.lab.trials import Trial
+from fleet.model.errors import ConfigError, QueueUnavailable
+from fleet.model.experiment import Unit
 from fleet.reports.dollars import shown
 from policies.money import nano_of
 
@@ -29,13 +32,14 @@ if TYPE_CHECKING:
     from fleet.lab.weekly.fell import FellThrough, Servable
     from fleet.reports.week import WeekReport
     from fleet.settings.environment import Settings
+    from policies.rules.rules import Rules
 
 SHOWN = 12
 """Rows of what fell through that are shown; all are in the JSON."""
 
 FELL = ("task", "target", "reason", "jobs", "cost after it")
 SERVABLE = ("task", "target", "doubted", "judged", "would have served")
-CHANGES = ("change", "task", "target", "verdict", "saved a week", "kept wrongly")
+CHANGES = ("no.", "change", "task", "target", "verdict", "saved a week", "kept wrongly")
 
 _VERDICTS = {
     "proposed": "proposed",
@@ -49,16 +53,24 @@ def week(
     until: Until = None,
     window: Annotated[int, typer.Option(min=7, help="Days of comparisons by which kept answers are judged.")] = 56,
     tenant: OneTenant = None,
+    start: Annotated[int | None, typer.Option(metavar="NO.", help="Start this change as an experiment.")] = None,
+    share: Share = 0.1,
+    unit: OfUnit = Unit.TENANT,
+    dry_run: DryRun = False,
     nats_url: NatsUrl = None,
     ledger_url: LedgerUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what fell through to dearer targets in the seven days up to --until, and what each change would save."""
     with friendly(as_json), needs_ledger("fleet report"), needs_learn("fleet report week"):
+        from fleet.app import rules_of
+
         settings = settings_for(nats_url, ledger_url=ledger_url)
-        labels = asyncio.run(_labels(settings))
-        report = _report(settings, until, window, tenant, labels or ())
-        output = Output(as_json)
+        labels, rules = asyncio.run(_labels(settings)), rules_of(settings)
+        report, output = _report(settings, until, window, tenant, labels or (), rules), Output(as_json)
+        if start is not None:
+            start_proposed(_experiment(report, start, Trial(share, unit), rules), settings, rules, output, dry_run)
+            return
         output.object(report.as_json())
         output.show(*_view(report))
         if labels is None:
@@ -66,16 +78,27 @@ def week(
 
 
 def _report(
-    settings: Settings, until: str | None, window: int, tenant: str | None, labels: Sequence[LabelledAnswer]
+    settings: Settings,
+    until: str | None,
+    window: int,
+    tenant: str | None,
+    labels: Sequence[LabelledAnswer],
+    rules: Rules,
 ) -> WeekReport:
-    from fleet.app import rules_of
+    """Make the report. Raises: ConfigError for a week without traffic; LedgerUnavailable, DamagedArchive."""
     from fleet.reports.books import open_books
     from fleet.reports.periods import days_until
     from fleet.reports.week import week_report
 
     now = time.time()
     with open_books(settings.ledger_address, settings.archive_dir, tenant) as books:
-        return week_report(books, days_until(until, 7, now), days_until(until, window, now), rules_of(settings), labels)
+        found = week_report(books, days_until(until, 7, now), days_until(until, window, now), rules, labels)
+    if not found.answers:
+        days = f"{found.week.since} to {found.week.until}"
+        raise ConfigError(
+            "--until", f"must end a week with traffic: the accounts of {days} have no answer with a confidence"
+        )
+    return found
 
 
 async def _labels(settings: Settings) -> Sequence[LabelledAnswer] | None:
@@ -96,9 +119,11 @@ def _view(report: WeekReport) -> Iterator[RenderableType]:
     yield Text(head, "bold")
     yield from _titled("What fell through", FELL, [_fell(each) for each in report.fell[:SHOWN]], texts=3)
     yield from _titled("What would have served", SERVABLE, [_servable(each) for each in report.servable], texts=2)
-    yield from _titled("Changes", CHANGES, [_change(each) for each in report.changes], texts=4)
+    changes = [(str(number), *_change(each)) for number, each in enumerate(report.changes, 1)]
+    yield from _titled("Changes", CHANGES, changes, texts=5)
     yield ""
-    yield from (line for each in report.changes if (line := _proposal(each)) is not None)
+    lines = (_proposal(number, each) for number, each in enumerate(report.changes, 1))
+    yield from (line for line in lines if line is not None)
 
 
 def _titled(title: str, heads: Sequence[str], rows: list[tuple[str, ...]], texts: int) -> Iterator[RenderableType]:
@@ -132,10 +157,19 @@ def _change(row: Change) -> tuple[str, ...]:
     return str(row.kind), row.task, row.target, verdict, money, f"at most {row.lost:.1%}"
 
 
-def _proposal(row: Change) -> str | None:
+def _proposal(number: int, row: Change) -> str | None:
     """Say what to do, for a change that is proposed."""
     if row.verdict != "proposed":
         return None
+    try_it = f"try it: `fleet report week --start {number}`"
     if row.threshold is None:
-        return f"Leave {row.target} out of the ladder of {row.task}: `phases.<phase>.tasks` in the rules."
-    return f"Keep answers of {row.target} to {row.task} from a confidence of {row.threshold:.3f} on: `fleet calibrate`."
+        return f"{number}. Leave {row.target} out of the ladder of {row.task}; {try_it}."
+    return (
+        f"{number}. Keep answers of {row.target} to {row.task} from a confidence of {row.threshold:.3f} on; {try_it}."
+    )
+
+
+def _experiment(report: WeekReport, start: int, trial: Trial, rules: Rules) -> dict[str, Any]:
+    from fleet.reports.proposals import experiment_for
+
+    return experiment_for(start, report.changes, report.week.until, trial, rules)

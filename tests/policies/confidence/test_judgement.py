@@ -19,6 +19,7 @@ from fleet.model.calibration import (
     Threshold,
     ThresholdMode,
 )
+from fleet.model.errors import ConfigError
 from fleet.model.reason import Reason
 from policies.confidence.judge import judge, judge_again
 from policies.confidence.lookup import calibration_for, kind_of
@@ -252,3 +253,30 @@ def test_at_the_end_of_the_ladder_the_likeliest_calibrated_answer_is_delivered(
     uncalibrated = replace(weak, judged=replace(judged, calibration=None))
     action = next_action(job(), (uncalibrated, strong), alone, 1_002.0, rules)
     assert isinstance(action, Finish) and action.attempt == 2
+
+
+# --- a threshold of the task's own
+
+
+def keeping(rules, needed, task="nudge.recognition"):
+    tasks = {**rules.tasks, task: replace(rules.tasks[task], keep_from={SMALL: needed})}
+    return replace(rules, tasks=tasks)
+
+
+@pytest.mark.parametrize("mode", [ThresholdMode.FIXED, ThresholdMode.BUDGET])
+def test_a_task_may_name_the_confidence_that_it_needs(job, target, calibration, said, rules, mode):
+    asked, fitted = job(task="nudge.recognition"), calibration(threshold=Threshold(mode, 0.9, 0.95))
+    changed = keeping(in_mode(rules, mode), 0.31)
+    for there in ({}, known(fitted)):
+        assert judge(said(), asked, target, there, changed)[1].threshold == 0.31
+        other = replace(asked, task="nudge.reminder")
+        assert judge(said(), other, target, there, changed)[1].threshold != 0.31
+    withdrawn = known(replace(fitted, withdrawn="drift"))
+    assert judge(said(), asked, target, withdrawn, changed)[1].threshold == 0.95
+
+
+def test_a_promised_threshold_is_nobody_s_to_name(rules):
+    with pytest.raises(ConfigError, match=r"tasks.nudge.recognition.keep_from.llama-8b: does not go with"):
+        keeping(in_mode(rules, ThresholdMode.GUARANTEE), 0.3)
+    with pytest.raises(ConfigError, match="must be between 0 and 1"):
+        keeping(rules, 1.2)

@@ -1,0 +1,61 @@
+"""Turns a change that the weekly report proposes into an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fleet.lab.trials import Trial, climbing, keep_from, ladder_of, name_of
+from fleet.lab.weekly.changes import Change, Kind, Verdict
+from fleet.model.calibration import ThresholdMode
+from fleet.model.errors import ConfigError
+from policies.rules.rules import Rules
+
+_REFUSED = {
+    Verdict.NO_SAVING: "is not sure to save anything",
+    Verdict.BREAKS_PROMISE: "is not sure to keep the promise",
+    Verdict.LABELS_MISSING: "cannot be judged by this week's data",
+}
+
+
+def experiment_for(number: int, changes: Sequence[Change], day: str, trial: Trial, rules: Rules) -> dict[str, Any]:
+    """Return the document of an experiment with change `number` (from 1) of a week that ended with `day`.
+
+    Raises: ConfigError that names --start if the week does not speak for the change, or the rules where they cannot
+    express it.
+    """
+    if not 1 <= number <= len(changes):
+        rule = f"be one of the {len(changes)} changes of the report" if changes else "be left out: there is no change"
+        raise ConfigError("--start", f"must {rule}, not {number}")
+    change = changes[number - 1]
+    if change.verdict is not Verdict.PROPOSED:
+        missing = f": {change.labels_missing} judged answers are missing" if change.labels_missing else ""
+        raise ConfigError("--start", f"change {number} {_REFUSED[change.verdict]}{missing}")
+    name = name_of(f"{change.kind}-{change.task}-{change.target}", day)
+    return trial.of(name, [change.task], rules_of_change(change, rules))
+
+
+def rules_of_change(change: Change, rules: Rules) -> dict[str, Any]:
+    """Return what the change is in the rules. Raises: ConfigError where they cannot express it."""
+    match change.kind:
+        case Kind.THRESHOLD:
+            if rules.confidence.mode is ThresholdMode.GUARANTEE:
+                raise ConfigError(
+                    "confidence.mode", "is guarantee: `fleet calibrate` tests lower thresholds, and counts the tests"
+                )
+            assert change.threshold is not None, "a threshold that is proposed is known"
+            return keep_from(change.task, change.target, change.threshold)
+        case Kind.TABLE:
+            return climbing(change.task, _without(change, rules), rules)
+
+
+def _without(change: Change, rules: Rules) -> list[str]:
+    ladder = ladder_of(change.task, rules)
+    left = [name for name in ladder if name != change.target]
+    if len(left) == len(ladder):
+        raise ConfigError(
+            "--start", f"{change.target} is no longer on the ladder of {change.task}: {', '.join(ladder)}"
+        )
+    if not left:
+        raise ConfigError("--start", f"{change.target} is the only target on the ladder of {change.task}")
+    return left

@@ -1,0 +1,71 @@
+"""`fleet report week`: a change becomes an experiment with one command, and a week without traffic is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accounts import Accounts, JobOf, call, catalogue_file, rules_file
+from fake_app import App
+from typer.testing import Result
+
+Invoke = Callable[..., Result]
+InvokeJson = Callable[..., dict[str, Any]]
+
+WEEK = ("report", "week", "--until", "2026-03-07")
+
+
+@pytest.fixture
+def climbed(fake_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    """A week in which the small model answered all jobs and kept none."""
+    monkeypatch.setenv("FLEET_RULES_PATH", str(rules_file(tmp_path)))
+    monkeypatch.setenv("FLEET_CATALOGUE_PATH", str(catalogue_file(tmp_path)))
+    accounts, small = Accounts(tmp_path / "data"), replace(call("small"), confidence=0.4)
+    accounts.book(1, [line for n in range(200) for line in JobOf().lines(n, small, call("large", number=2))])
+    return fake_app
+
+
+def stored(app: App) -> dict[str, Any]:
+    return dict(asyncio.run(app.experiments.read_all()))
+
+
+def test_a_proposal_is_started_with_one_command(climbed: App, invoke: Invoke, invoke_json: InvokeJson) -> None:
+    changes = invoke_json(*WEEK)["changes"]
+    [number] = [place for place, each in enumerate(changes, 1) if each["verdict"] == "proposed"]
+    assert f"try it: `fleet report week --start {number}`" in invoke(*WEEK).stdout
+    shown = invoke(*WEEK, "--start", str(number), "--dry-run", "--share", "0.2")
+    assert "share: 0.2" in shown.stdout
+    assert stored(climbed) == {}
+    started = invoke_json(*WEEK, "--start", str(number), "--unit", "conversation")
+    assert (started["stage"], started["unit"]) == ("running", "conversation")
+    [experiment] = stored(climbed).values()
+    assert experiment.arms[0].rules == {"phases": {"only": {"tasks": {"classify.intent": ["large", "mini", "big"]}}}}
+    again = invoke(*WEEK, "--start", str(number))
+    assert again.exit_code == 1 and "is taken" in again.stderr
+
+
+def test_a_change_that_the_week_does_not_speak_for_is_not_started(climbed: App, invoke: Invoke) -> None:
+    """The first change is a lower threshold: nothing says how good the answers were that it would keep."""
+    refused = invoke(*WEEK, "--start", "1")
+    assert refused.exit_code == 1
+    assert "change 1 cannot be judged by this week's data: 100 judged answers are missing" in refused.stderr
+    assert stored(climbed) == {}
+
+
+def test_a_share_that_makes_no_sense_is_refused_before_anything_starts(
+    climbed: App, invoke: Invoke, invoke_json: InvokeJson
+) -> None:
+    verdicts = [each["verdict"] for each in invoke_json(*WEEK)["changes"]]
+    refused = invoke(*WEEK, "--start", str(verdicts.index("proposed") + 1), "--share", "1.5")
+    assert "arms.candidate.share: must be between 0 and 1" in refused.stderr
+    assert stored(climbed) == {}
+
+
+def test_a_week_without_traffic_is_refused(climbed: App, invoke: Invoke) -> None:
+    refused = invoke("report", "week", "--until", "2026-04-30")
+    assert refused.exit_code == 1
+    assert "--until: must end a week with traffic: the accounts of 2026-04-24 to 2026-04-30" in refused.stderr
