@@ -32,8 +32,8 @@ class Router:
     training, `lowest` to `highest`, or if a smaller share than `fewest_known` of its words is in `terms`.
 
     `labels` is the training size. `apgr` and `length_apgr` (the order by prompt length alone) are cross-validated on
-    these labels, with 95 % bootstrap intervals; None where the gap is too small to share out. `version` is made of
-    the content.
+    these labels, with 95 % bootstrap intervals; None where the gap is too small to share out. `table_apgr` is that of
+    the order by the gain of each prompt's task; None also where tasks were not known. `version` is made of the content.
     """
 
     version: str
@@ -58,6 +58,7 @@ class Router:
     apgr_ci: Interval | None
     length_apgr: float | None
     length_apgr_ci: Interval | None
+    table_apgr: float | None = None
 
 
 def to_plain(router: Router) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def from_plain(values: Mapping[str, Any]) -> Router:
     Raises: ConfigError naming the field that is missing or unknown.
     """
     names = {field.name for field in fields(Router)}
-    for name in sorted(names ^ values.keys()):
+    for name in sorted(names - {"table_apgr"} ^ values.keys() - {"table_apgr"}):  # earlier versions lack it
         raise ConfigError(f"router.{name}", "is missing" if name in names else "is not a field of a router")
     terms = {term: _frozen(pair) for term, pair in values["terms"].items()}
     return Router(**{name: _frozen(value) for name, value in values.items()} | {"terms": terms})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.files import write_whole
+from fleet.model.calibration import ANY
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router, RouterKey, from_plain, to_plain
 from fleet.settings.documents import named, read_bytes
@@ -51,6 +52,10 @@ def _row(path: str, row: Any, catalogue: Catalogue) -> tuple[RouterKey, Router]:
             raise ConfigError(f"{path}.router.{name}", f"must be one of {', '.join(catalogue.targets)}")
     if not ruling.on:
         raise ConfigError(path, f"must be good enough to decide; {ruling.reason}")
+    if family.endswith(ANY) and router.table_apgr is None:
+        raise ConfigError(
+            path, f"must have been held against the table of tasks, as {family} is more than one: fit it again"
+        )
     return (router.weak, family), router
 
 

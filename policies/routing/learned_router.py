@@ -92,9 +92,10 @@ class RouterDecision:
 
 
 def switch_on(fitted: Router) -> RouterDecision:
-    """Switch a router on only if it surely beats sorting by length, on labels it had not seen.
+    """Switch a router on only if it surely beats sorting by length, and by task, on labels it had not seen.
 
-    That is: the 95 % lower bound of its APGR is above the length order's, on LABELS_TO_SWITCH_ON labels or more.
+    That is: the 95 % lower bound of its APGR is above the length order's, and above that of a table with one gain for
+    each task where tasks are known, on LABELS_TO_SWITCH_ON labels or more.
     """
     if fitted.labels < LABELS_TO_SWITCH_ON:
         return RouterDecision(False, f"{fitted.labels} labels: it takes {LABELS_TO_SWITCH_ON} or more")
@@ -103,4 +104,8 @@ def switch_on(fitted: Router) -> RouterDecision:
     compared = f"APGR is at least {fitted.apgr_ci[0]:.3f}, by prompt length alone {fitted.length_apgr:.3f}"
     if fitted.apgr_ci[0] <= fitted.length_apgr:
         return RouterDecision(False, f"not surely better than prompt length: {compared}")
+    if fitted.table_apgr is not None:
+        compared = f"{compared}, by the table of tasks {fitted.table_apgr:.3f}"
+        if fitted.apgr_ci[0] <= fitted.table_apgr:
+            return RouterDecision(False, f"not surely better than the table of tasks: {compared}")
     return RouterDecision(True, f"better than prompt length: {compared}")

@@ -40,6 +40,8 @@ def changed(**changes):
         (changed(strong="unknown"), "routers.0.router.strong"),
         (changed(labels=499), "routers.0"),
         (changed(apgr_ci=[0.55, 0.75]), "routers.0"),
+        (changed(table_apgr=None), "routers.0"),
+        (changed(table_apgr=0.66), "routers.0"),
     ],
 )
 def test_a_file_that_cannot_be_used_names_the_field_the_rule_and_the_file(tmp_path, change, field):

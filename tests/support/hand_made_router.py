@@ -33,4 +33,5 @@ by_hand = Router(
     apgr_ci=(0.65, 0.75),
     length_apgr=0.6,
     length_apgr_ci=(0.55, 0.65),
+    table_apgr=0.62,
 )

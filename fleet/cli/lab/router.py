@@ -18,14 +18,14 @@ _FAMILY = re.compile(r"\*|[A-Za-z0-9_:-][A-Za-z0-9_.:-]{0,63}(\.\*)?")
 
 
 def router(
-    file: Annotated[Path, typer.Argument(help="Labelled prompts as CSV: prompt, weak_correct, strong_correct.")],
+    file: Annotated[Path, typer.Argument(help="Labelled prompts as CSV: prompt, weak_correct, strong_correct, task.")],
     weak: Annotated[str, typer.Option(help="The target whose answers weak_correct judges, such as llama-8b.")],
     strong: Annotated[str, typer.Option(help="The target whose answers strong_correct judges.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Add it to the routers in this file.")],
     task: Annotated[str, typer.Option(help="Whose prompts: a task, a family such as classify.*, or *.")] = "*",
     as_json: AsJson = False,
 ) -> None:
-    """Fit a router before generation; written only if it surely beats prompt length (see fleet evaluate --router)."""
+    """Fit a router before generation; written only if it surely beats prompt length and a table of tasks."""
     said = Output(as_json)
     with friendly(as_json), needs_learn("fleet router"):
         check_output("--output", output, (file,))
@@ -54,8 +54,11 @@ def _fit(said: Output, file: Path, weak: str, strong: str, task: str, output: Pa
     if not _FAMILY.fullmatch(task):
         raise ConfigError("--task", f"must be a task, a family such as classify.*, or *; got {task!r}")
     rows = read_labelled(file, with_answer=False)
-    rng = np.random.default_rng(SEED)
-    fitted = fit_router(rows.prompts, rows.weak_good.tolist(), rows.strong_good.tolist(), rng, weak=weak, strong=strong)
+    if task.endswith("*") and rows.tasks is None:
+        rule = f"must be there for a router of {task}: it has to beat the table of the tasks in it"
+        raise ConfigError(f"{file}, column task", rule)
+    rng, good = np.random.default_rng(SEED), (rows.weak_good.tolist(), rows.strong_good.tolist())
+    fitted = fit_router(rows.prompts, *good, rng, tasks=rows.tasks, weak=weak, strong=strong)
     ruling = switch_on(fitted)
     if ruling.on:
         there = load_routers(output, catalogue) if output.exists() else {}

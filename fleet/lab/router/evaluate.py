@@ -12,11 +12,13 @@ import numpy.typing as npt
 from fleet.lab.evaluation.drawing import Drawing, PlottedCurve, Reliability
 from fleet.lab.evaluation.report import PolicyRow
 from fleet.lab.evaluation.verdict import undefined
+from fleet.lab.metrics.curve import Array
 from fleet.lab.metrics.metrics import reliability
 from fleet.lab.router.files import LabelledPrompts, read_labelled
 from fleet.lab.router.fit import fit_router
 from fleet.lab.router.report import RouterReport
 from fleet.lab.router.split import GRID, Order, RouterScores, judge, mean, mean_of, middle
+from fleet.lab.router.tasks import gains_by_task
 from fleet.model.errors import ConfigError
 from fleet.model.router import Router
 from policies.routing.learned_router import RouterDecision, switch_on
@@ -58,8 +60,15 @@ def _split(file: LabelledPrompts, asked: LabelledPrompts | None, labels: int, se
     known = file.rows(order[:labels])
     test = file.rows(_unseen(file.prompts, order, labels)) if asked is None else asked
     weak, strong = known.weak_good.tolist(), known.strong_good.tolist()
-    router = fit_router(known.prompts, weak, strong, rng, answers=known.answers)
-    return router, judge(router, test, rng)
+    router = fit_router(known.prompts, weak, strong, rng, answers=known.answers, tasks=known.tasks)
+    return router, judge(router, test, rng, _by_task(known, test))
+
+
+def _by_task(known: LabelledPrompts, test: LabelledPrompts) -> Array | None:
+    """Return the order of the table of tasks, as `judge` takes it; None where tasks are not known."""
+    if known.tasks is None or test.tasks is None:
+        return None
+    return -gains_by_task(known.tasks, known.strong_good - known.weak_good, test.tasks)
 
 
 def _equal_prompts_together(prompts: Sequence[str], order: Rows) -> Rows:
@@ -90,6 +99,8 @@ def _report(
     refusal = _refusal(splits)
     verdicts = [switch_on(router) for router in routers]
     used, length = middle([one.router for one in splits]), middle([one.length for one in splits])
+    tables = [one.table for one in splits if one.table is not None]
+    table = middle(tables) if tables else None
     shown = used if refusal is None else _silent(used)
     verdict = verdicts[0] if refusal is None else RouterDecision(False, refusal)
     return RouterReport(
@@ -106,6 +117,7 @@ def _report(
         length_apgr=length.apgr,
         length_apgr_ci=length.apgr_ci,
         length_apgr_sd=length.apgr_sd,
+        table_apgr=None if table is None else table.apgr,
         cpt50=shown.cpt50,
         cpt80=shown.cpt80,
         cpt95=shown.cpt95,
@@ -114,11 +126,11 @@ def _report(
         violation_rate=None,
         out_of_distribution=mean_of([one.unlike for one in splits]),
         refused=refusal is not None,
-        reason=refusal or _conclusion(shown, length, verdicts),
+        reason=refusal or _conclusion(shown, length, table, verdicts),
         switch_on=verdict.on,
         switch_on_reason=verdict.reason,
         switch_on_share=mean_of([float(verdict.on) for verdict in verdicts]),
-        rows=_rows(splits, shown, length),
+        rows=_rows(splits, shown, length, table),
         **{name: mean_of([getattr(one, name) for one in splits]) for name in _AVERAGED},
         drawing=_drawing(
             f"{(asked or file).name}: a router trained on {routers[0].labels} prompts", splits, used, length
@@ -140,22 +152,25 @@ def _silent(order: Order) -> Order:
     return replace(order, apgr=None, apgr_ci=None, apgr_sd=None, cpt50=None, cpt80=None, cpt95=None)
 
 
-def _conclusion(used: Order, length: Order, verdicts: Sequence[RouterDecision]) -> str:
+def _conclusion(used: Order, length: Order, table: Order | None, verdicts: Sequence[RouterDecision]) -> str:
     """Conclude by the first training; where others disagree, say also how many would switch on."""
     verdict, on = verdicts[0], sum(verdict.on for verdict in verdicts)
     state = "it may be switched on" if verdict.on else "it stays off"
     if 0 < on < len(verdicts):
         state += f" (only {on} of {len(verdicts)} trainings would switch on)"
     router, baseline = (f"{order.apgr:.3f}" for order in (used, length))
+    by_task = "" if table is None else f", the table of their tasks with {table.apgr:.3f}"
     return (
-        f"the router orders prompts with APGR {router}, their length alone with {baseline}; {state}: {verdict.reason}"
+        f"the router orders prompts with APGR {router}, their length alone with {baseline}{by_task}; "
+        f"{state}: {verdict.reason}"
     )
 
 
-def _rows(splits: Sequence[RouterScores], router: Order, length: Order) -> tuple[PolicyRow, ...]:
+def _rows(splits: Sequence[RouterScores], router: Order, length: Order, table: Order | None) -> tuple[PolicyRow, ...]:
     n = splits[0].n
     random = middle([one.random for one in splits])
-    ordered = (("random", random), ("length", length), ("router", router))
+    by_task = () if table is None else (("table", table),)
+    ordered = (("random", random), ("length", length), *by_task, ("router", router))
     return (
         PolicyRow("always-weak", n, mean_of([one.weak for one in splits]), None, 0.0),
         *(_row(name, n, order) for name, order in ordered),

@@ -6,6 +6,7 @@ One row per prompt, with a header. Columns:
     weak_correct      how good the weak target's answer was, from 0 to 1
     strong_correct    the same of the strong target
     weak_response     the weak target's answer; needed only for a scorer that reads it, and may be empty
+    task              the task of the prompt; may be left out. A router must beat the table of tasks, where there is one
 
 Other columns are ignored.
 """
@@ -26,17 +27,20 @@ from fleet.lab.metrics.curve import Array
 from fleet.model.errors import ConfigError
 
 _GOODNESS = ("weak_correct", "strong_correct")
+TASK = "task"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledPrompts:
-    """The columns of a file of labelled prompts; `answers` are the weak target's (None: not read)."""
+    """The columns of a file of labelled prompts; `answers` are the weak target's (None: not read), `tasks` None
+    where the file has none."""
 
     name: str
     prompts: list[str]
     weak_good: Array
     strong_good: Array
     answers: list[str] | None
+    tasks: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -44,8 +48,9 @@ class LabelledPrompts:
     def rows(self, which: npt.NDArray[np.int64]) -> LabelledPrompts:
         """Return the same file with some of its rows."""
         answers = None if self.answers is None else [self.answers[row] for row in which]
+        tasks = None if self.tasks is None else [self.tasks[row] for row in which]
         prompts = [self.prompts[row] for row in which]
-        return LabelledPrompts(self.name, prompts, self.weak_good[which], self.strong_good[which], answers)
+        return LabelledPrompts(self.name, prompts, self.weak_good[which], self.strong_good[which], answers, tasks)
 
 
 def read_labelled(path: Path, with_answer: bool) -> LabelledPrompts:
@@ -59,6 +64,7 @@ def read_labelled(path: Path, with_answer: bool) -> LabelledPrompts:
         try:
             lines = csv.reader(file, strict=True)
             header = next(lines, [])
+            wanted += (TASK,) if TASK in header else ()
             places = _places(path, header, wanted)
             rows = [_row(path, lines.line_num, row, len(header), places) for row in lines if row]
         except (UnicodeDecodeError, csv.Error) as error:
@@ -67,7 +73,7 @@ def read_labelled(path: Path, with_answer: bool) -> LabelledPrompts:
         _refuse(path, "must have at least one row under its header")
     columns = {name: [row[name] for row in rows] for name in wanted}
     weak, strong = (np.array(columns[name], dtype=np.float64) for name in _GOODNESS)
-    return LabelledPrompts(path.name, columns["prompt"], weak, strong, columns.get("weak_response"))
+    return LabelledPrompts(path.name, columns["prompt"], weak, strong, columns.get("weak_response"), columns.get(TASK))
 
 
 def _places(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
@@ -87,8 +93,9 @@ def _row(path: Path, line: int, row: Sequence[str], width: int, places: Mapping[
     if len(row) != width:
         _refuse(path, f"must have {width} fields like the header, not {len(row)}", line=line)
     fields = {name: row[place] for name, place in places.items()}
-    if not fields["prompt"].strip():
-        _refuse(path, "must not be empty", "prompt", line)
+    for name in ("prompt", TASK):
+        if name in fields and not fields[name].strip():
+            _refuse(path, "must not be empty", name, line)
     for name in _GOODNESS:
         if not _is_goodness(fields[name]):
             _refuse(path, f"must be a number from 0 to 1, not {fields[name][:40]!r}", name, line)

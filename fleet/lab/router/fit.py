@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from fleet.lab.metrics.curve import Array, apgr, length_score, router
 from fleet.lab.metrics.metrics import bootstrap_ci
 from fleet.lab.router.parts import FittedParts, Rows, Texts, fit_parts, plain_terms, plain_trees, rounded
+from fleet.lab.router.tasks import gains_by_task
 from fleet.model.errors import ConfigError
 from fleet.model.router import Interval, Router, to_plain
 from policies.features.answer import ANSWER_FEATURES
@@ -45,6 +46,7 @@ class Labels:
     weak_good: Array
     strong_good: Array
     answers: Sequence[str] | None
+    tasks: Sequence[str] | None = None
 
     @property
     def gain(self) -> Array:
@@ -67,6 +69,7 @@ class _Unseen:
     gains: Array
     outside: Array
     known: Array
+    by_task: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +91,23 @@ def fit_router(
     rng: np.random.Generator,
     *,
     answers: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
     weak: str = "weak",
     strong: str = "strong",
 ) -> Router:
     """Fit a router for this pair of targets; with the weak target's `answers`, a scorer of answers.
+
+    With the prompts' `tasks` it is also held against the table of tasks.
 
     Goodness is in [0, 1]. Blend, calibration, out-of-distribution limits and the reported APGR all come from five-fold
     cross-validation on these labels, in which equal prompts share a fold.
     Raises: ConfigError naming the field and the rule, for labels that are too few, unequal in number, not in [0, 1], of
     one kind only, or for prompts without words in common.
     """
-    return fit_with_parts(prompts, weak_good, strong_good, rng, answers=answers, weak=weak, strong=strong)[0]
+    fitted = fit_with_parts(
+        prompts, weak_good, strong_good, rng, answers=answers, tasks=tasks, weak=weak, strong=strong
+    )
+    return fitted[0]
 
 
 def fit_with_parts(
@@ -108,18 +117,21 @@ def fit_with_parts(
     rng: np.random.Generator,
     *,
     answers: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
     weak: str = "weak",
     strong: str = "strong",
 ) -> tuple[Router, FittedParts, Blend]:
     """Fit a router like `fit_router`; return also the scikit-learn models it was exported from."""
-    labels = _checked(prompts, weak_good, strong_good, answers)
+    labels = replace(_checked(prompts, weak_good, strong_good, answers), tasks=tasks)
     texts = Texts.of(prompts, answers)
     unseen = _cross_fit(labels, texts, rng)
     blend = _blend(unseen.gains, labels)
     parts = fit_parts(texts, labels.gain, labels.smallest_leaf, _seed(rng))
     judged, length = _held_out(blend.log_odds(unseen.gains), labels, rng)
+    table = None if tasks is None else _apgr(-unseen.by_task, labels.weak_good, labels.strong_good)
     fitted = replace(_exported(labels, parts, blend, unseen), weak=weak, strong=strong)
     fitted = replace(fitted, apgr=judged[0], apgr_ci=judged[1], length_apgr=length[0], length_apgr_ci=length[1])
+    fitted = replace(fitted, table_apgr=table)
     return replace(fitted, version=_version_of(fitted)), parts, blend
 
 
@@ -150,7 +162,7 @@ def _goodness(name: str, values: Sequence[float]) -> Array:
 
 def _cross_fit(labels: Labels, texts: Texts, rng: np.random.Generator) -> _Unseen:
     fold = _folds(labels.prompts, rng)
-    seen = _Unseen(*(np.zeros(shape) for shape in ((len(fold), 3), len(fold), len(fold))))
+    seen = _Unseen(*(np.zeros(shape) for shape in ((len(fold), 3), len(fold), len(fold), len(fold))))
     for number in range(_FOLDS):
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         parts, judged = (
@@ -160,6 +172,9 @@ def _cross_fit(labels: Labels, texts: Texts, rng: np.random.Generator) -> _Unsee
         seen.gains[outside] = parts.gains(judged)
         seen.outside[outside] = parts.outside(judged)
         seen.known[outside] = parts.known_share(judged)
+        if labels.tasks is not None:
+            known, asked = ([labels.tasks[row] for row in rows] for rows in (inside, outside))
+            seen.by_task[outside] = gains_by_task(known, labels.gain[inside], asked)
     return seen
 
 

@@ -17,6 +17,7 @@ class RouterReport:
     training, not the mean; `apgr_sd` is the standard deviation over seeds. A prompt out of distribution gets no
     verdict: it is ordered as if nothing were known about it; `apgr_if_used` is the APGR without that caution.
     AUROC, Brier score and ECE are those of P(the small model suffices): weak is at least as good as strong.
+    `table_apgr` is the order by the mean gain of each prompt's task, None where the file names no tasks.
     `kept_wrong` and the quality of rows are at half the prompts sent to the strong target.
 
     `out_of_distribution` is the share of such prompts. `refused` is set where it is too high for the router to be
@@ -41,6 +42,7 @@ class RouterReport:
     length_apgr: float | None
     length_apgr_ci: Interval | None
     length_apgr_sd: float | None
+    table_apgr: float | None
     cpt50: float | None
     cpt80: float | None
     cpt95: float | None

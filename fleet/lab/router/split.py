@@ -51,6 +51,7 @@ class RouterScores:
     forced: Order
     length: Order
     random: Order
+    table: Order | None
     chance: Array
     suffices: Array
     unlike: float
@@ -66,8 +67,10 @@ class RouterScores:
         return len(self.chance)
 
 
-def judge(router: Router, test: LabelledPrompts, rng: np.random.Generator) -> RouterScores:
-    """Judge the router on every prompt of the test set."""
+def judge(
+    router: Router, test: LabelledPrompts, rng: np.random.Generator, by_task: Array | None = None
+) -> RouterScores:
+    """Judge the router on every prompt of the test set, beside other orders; higher `by_task` keeps the weak answer."""
     answers: Sequence[str | None] = test.answers or [None] * len(test)
     readings = [read(router, prompt, answer) for prompt, answer in zip(test.prompts, answers, strict=True)]
     forced = np.array([reading.suffices for reading in readings])
@@ -87,6 +90,7 @@ def judge(router: Router, test: LabelledPrompts, rng: np.random.Generator) -> Ro
         forced=_order(forced, test, rng),
         length=_order(length, test, rng),
         random=_order(curves.random_score(len(test)), test, rng),
+        table=None if by_task is None else _order(by_task, test, rng),
         chance=chance,
         suffices=suffices,
         unlike=float(1 - familiar.mean()),

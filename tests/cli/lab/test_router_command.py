@@ -14,17 +14,19 @@ HARD = ("prove the theorem by induction", "derive the gradient of this loss", "i
 def labelled(tmp_path):
     """A file of prompts of which the small model fails the hard ones; their length tells nothing."""
 
-    def write(rows, sorted_by_words=True):
+    def write(rows, sorted_by_words=True, tasks=None):
         rng = random.Random(3)
         path = tmp_path / "prompts.csv"
         with path.open("w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(("prompt", "weak_correct", "strong_correct"))
+            table.writerow(("prompt", "weak_correct", "strong_correct", *(("task",) if tasks else ())))
             for number in range(rows):
                 is_hard = rng.random() < 0.5
                 filler = " please" * rng.randrange(12)
                 fails = is_hard if sorted_by_words else rng.random() < 0.5
-                table.writerow((f"{rng.choice(HARD if is_hard else EASY)}{filler} {number % 7}", int(not fails), 1))
+                task = () if tasks is None else (tasks[int(is_hard)],)
+                prompt = f"{rng.choice(HARD if is_hard else EASY)}{filler} {number % 7}"
+                table.writerow((prompt, int(not fails), 1, *task))
         return path
 
     return write
@@ -36,7 +38,8 @@ def test_a_router_that_beats_prompt_length_is_written_and_can_be_loaded(invoke_j
     said = invoke_json(*arguments, "--task", "chat")
     assert (said["on"], said["labels"]) == (True, 600)
     assert [row["task"] for row in json.loads(output.read_text())["routers"]] == ["chat"]
-    invoke_json(*arguments, "--task", "nudge.*")
+    mixed = str(labelled(600, tasks=("nudge.reminder", "nudge.reminder")))
+    invoke_json(arguments[0], mixed, *arguments[2:], "--task", "nudge.*")
     assert [row["task"] for row in json.loads(output.read_text())["routers"]] == ["chat", "nudge.*"]
 
 
@@ -44,7 +47,8 @@ def test_a_router_that_beats_prompt_length_is_written_and_can_be_loaded(invoke_j
 def test_too_few_labels_or_words_that_tell_nothing_write_nothing(invoke_json, labelled, tmp_path, rows, by_words):
     output = tmp_path / "routers.json"
     path = str(labelled(rows, by_words))
-    said = invoke_json("router", path, "--weak", "llama-8b", "--strong", "llama-70b", "-o", str(output), exit_code=1)
+    arguments = ("router", path, "--weak", "llama-8b", "--strong", "llama-70b", "--task", "chat", "-o", str(output))
+    said = invoke_json(*arguments, exit_code=1)
     assert said["on"] is False and said["reason"]
     assert not output.exists()
 
@@ -64,3 +68,18 @@ def test_a_wrong_option_is_named(invoke, labelled, tmp_path, weak, strong, task,
     assert result.exit_code == 1
     assert f"{option}: {rule}" in result.stderr
     assert not output.exists()
+
+
+def test_a_router_that_only_knows_the_task_from_the_words_is_not_written(invoke_json, labelled, tmp_path):
+    output, asked = tmp_path / "routers.json", str(labelled(600, tasks=("nudge.easy", "nudge.hard")))
+    arguments = ("router", asked, "--weak", "llama-8b", "--strong", "llama-70b", "-o", str(output), "--task", "nudge.*")
+    said = invoke_json(*arguments, exit_code=1)
+    assert "not surely better than the table of tasks" in said["reason"]
+    assert not output.exists()
+
+
+def test_a_router_of_many_tasks_needs_to_know_them(invoke, labelled, tmp_path):
+    output = tmp_path / "routers.json"
+    arguments = ("router", str(labelled(600)), "--weak", "llama-8b", "--strong", "llama-70b", "-o", str(output))
+    refused = invoke(*arguments)
+    assert refused.exit_code == 1 and "column task: must be there for a router of *" in refused.stderr
