@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from jinja2 import TemplateError
+
+from deployments.adapters.strict import strict_json
 from fleet.model.errors import ConfigError
 
 FEWEST: Final = 10
 IGNORED: Final = -100
 """The target of a token that is not to be learned."""
 
+MOST_LINE_BYTES: Final = 8 * 1024**2
+"""Maximum bytes of a line: ten times what the longest context takes."""
+
+MOST_MESSAGES: Final = 1_000
+
 Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """The messages of a line, and the tools that were offered, which the model's template shows it."""
+
+    messages: Sequence[Message]
+    tools: Sequence[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +57,8 @@ def read_examples(path: Path, tokenizer: Any, most_tokens: int) -> Examples:
     Raises: ConfigError that names file, line and rule, or says that too few are left; OSError if it cannot be read.
     """
     found, too_long = [], 0
-    for line, messages in _chats(path):
-        example = _example(f"{path}, line {line}", messages, tokenizer)
+    for line, chat in _chats(path):
+        example = _example(f"{path}, line {line}", chat, tokenizer)
         if len(example.tokens) > most_tokens:
             too_long += 1
         else:
@@ -54,36 +70,64 @@ def read_examples(path: Path, tokenizer: Any, most_tokens: int) -> Examples:
         return Examples(found, hashlib.file_digest(file, "sha256").hexdigest(), too_long)
 
 
-def _chats(path: Path) -> Iterator[tuple[int, Sequence[Message]]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
+def _chats(path: Path) -> Iterator[tuple[int, Chat]]:
+    with path.open("rb") as file:
+        for number in count(1):
+            if not (line := file.readline(MOST_LINE_BYTES + 1)):
+                return
             where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise ConfigError(where, "must be a JSON object") from None
-            messages = row.get("messages") if isinstance(row, dict) else None
-            if not isinstance(messages, list) or not messages:
-                raise ConfigError(where, "must have a list `messages`")
-            for index, message in enumerate(messages):
-                if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-                    raise ConfigError(f"{where}, messages[{index}].content", "must be text")
-                if message.get("role") not in ("system", "user", "assistant"):
-                    raise ConfigError(f"{where}, messages[{index}].role", "must be system, user or assistant")
-            if messages[-1]["role"] != "assistant":
-                raise ConfigError(where, "must end with a message of the assistant: that is what is learned")
-            yield number, messages
+            if len(line) > MOST_LINE_BYTES:
+                raise ConfigError(where, f"must have at most {MOST_LINE_BYTES:,} bytes")
+            yield number, _chat(where, strict_json(line, where, "a JSON object"))
 
 
-def _example(where: str, messages: Sequence[Message], tokenizer: Any) -> Example:
+def _chat(where: str, row: dict[str, Any]) -> Chat:
+    messages, tools = row.get("messages"), row.get("tools")
+    if not isinstance(messages, list) or not messages:
+        raise ConfigError(where, "must have a list `messages`")
+    if len(messages) > MOST_MESSAGES:
+        raise ConfigError(f"{where}, messages", f"must be at most {MOST_MESSAGES:,}, not {len(messages):,}")
+    if tools is not None and not (isinstance(tools, list) and all(isinstance(each, dict) for each in tools)):
+        raise ConfigError(f"{where}, tools", "must be a list of objects")
+    for index, message in enumerate(messages):
+        for field, rule in _violations(message):
+            raise ConfigError(f"{where}, messages[{index}]{field}", rule)
+    if messages[-1]["role"] != "assistant":
+        raise ConfigError(where, "must end with a message of the assistant: that is what is learned")
+    return Chat(messages, tools or None)
+
+
+def _violations(message: Any) -> Iterator[tuple[str, str]]:
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, str):
+        yield ".content", "must be text"
+    elif not content.strip():
+        yield ".content", "must not be empty"
+    elif not _is_whole(content):
+        yield ".content", "must be text, and has half of a character (a lone surrogate)"
+    elif message.get("role") not in ("system", "user", "assistant"):
+        yield ".role", "must be system, user or assistant"
+    elif type(message.get("weight", 1)) is not int or message.get("weight", 1) not in (0, 1):
+        yield ".weight", "must be 0 or 1"
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _example(where: str, chat: Chat, tokenizer: Any) -> Example:
     """Return the chat as tokens; each answer of the assistant is learned unless its `weight` is 0."""
     tokens: list[int] = []
     targets: list[int] = []
-    for index, message in enumerate(messages):
+    for index, message in enumerate(chat.messages):
         if message["role"] != "assistant":
             continue
-        asked = _tokens(tokenizer, messages[:index], ask=True)
-        answered = _tokens(tokenizer, messages[: index + 1], ask=False)
+        asked = _tokens(where, tokenizer, chat, index, ask=True)
+        answered = _tokens(where, tokenizer, chat, index + 1, ask=False)
         if asked[: len(tokens)] != tokens or answered[: len(asked)] != asked:
             raise ConfigError(where, "cannot be learned: the model's chat template rewrites what was said before")
         answer = answered[len(asked) :]
@@ -93,6 +137,10 @@ def _example(where: str, messages: Sequence[Message], tokenizer: Any) -> Example
     return Example(tokens, targets)
 
 
-def _tokens(tokenizer: Any, messages: Sequence[Message], ask: bool) -> list[int]:
-    plain = [{"role": each["role"], "content": each["content"]} for each in messages]
-    return list(tokenizer.apply_chat_template(plain, add_generation_prompt=ask, tokenize=True, return_dict=False))
+def _tokens(where: str, tokenizer: Any, chat: Chat, until: int, ask: bool) -> list[int]:
+    plain = [{"role": each["role"], "content": each["content"]} for each in chat.messages[:until]]
+    form = {"add_generation_prompt": ask, "tokenize": True, "return_dict": False}
+    try:
+        return list(tokenizer.apply_chat_template(plain, tools=chat.tools, **form))
+    except TemplateError as error:
+        raise ConfigError(where, f"cannot be learned: the model's chat template refuses it ({error})") from None

@@ -26,6 +26,9 @@ CARD: Final = "fleet.json"
 SOURCES: Final = "sources.json"
 """The file that says, as salted hashes, whose rows an adapter was trained on: by it an erasure finds the adapter."""
 
+UNFINISHED: Final = "training.pt"
+"""The file of a training that was interrupted, which goes on from there."""
+
 FILES: Final = (CONFIG, TENSORS, SOURCES)
 """The files of an adapter that are kept where it is registered; the last is there if it is known."""
 
@@ -72,6 +75,10 @@ def read_adapter(folder: Path) -> Adapter:
     for name in (CONFIG, TENSORS):
         if not (folder / name).is_file():
             raise ConfigError(str(folder), f"must hold {CONFIG} and {TENSORS}, the layout of peft; {name} is missing")
+    if (folder / UNFINISHED).exists():
+        raise ConfigError(
+            str(folder), f"holds a training that was not finished ({UNFINISHED}): start it again, it goes on"
+        )
     size = (folder / TENSORS).stat().st_size
     if size > MOST_BYTES:
         raise ConfigError(str(folder / TENSORS), f"has {size:,} bytes; an adapter has at most {MOST_BYTES:,}")

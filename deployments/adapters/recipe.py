@@ -10,6 +10,9 @@ from fleet.model.errors import ConfigError
 
 MODULES: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
+MOST_SEED: Final = 2**32 - 1
+MOST_BATCH: Final = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -36,6 +39,10 @@ class Recipe:
             )
         if not 0.0 < self.rate < 1.0:
             raise ConfigError("--rate", "must be above 0 and below 1")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ConfigError("--seed", f"must be from 0 to {MOST_SEED:,}")
+        if self.batch > MOST_BATCH:
+            raise ConfigError("--batch", f"must be at most {MOST_BATCH:,}")
         if self.batch % self.at_once:
             raise ConfigError("--at-once", f"must divide the batch of {self.batch}")
 

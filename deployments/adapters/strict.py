@@ -36,7 +36,7 @@ def strict_json(data: bytes, where: str, wanted: str) -> dict[str, Any]:
     Raises: ConfigError that names `where`, what was `wanted` and why it is none.
     """
     try:
-        found = json.loads(data, object_pairs_hook=_once, parse_constant=_no_number)
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise ConfigError(where, f"must be {wanted} ({why})") from None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -19,8 +22,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from deployments.adapters.base import Base
 from deployments.adapters.examples import IGNORED, Example, Examples, read_examples
-from deployments.adapters.layout import CARD, CONFIG, SOURCES, Adapter, check_adapter, read_adapter
+from deployments.adapters.layout import CARD, CONFIG, SOURCES, UNFINISHED, Adapter, check_adapter, read_adapter
 from deployments.adapters.recipe import MODULES, Recipe
+from fleet.files import replace_whole, sync
 from fleet.model.errors import ConfigError
 from fleet.model.sources import Sources
 
@@ -28,8 +32,6 @@ SAVED_EVERY: Final = 50
 """Steps between two savings of what has been learned so far."""
 
 LONGEST_NORM: Final = 1.0
-
-UNFINISHED: Final = "training.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,13 @@ def train(
     model = _adapted(base, recipe)
     optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad], weight_decay=0.0)
     first = _restore(model, optimizer, state)
+    if state is None:
+        _save(out / UNFINISHED, model, optimizer, card, first)
     loss = float("nan")
     for number, batch in enumerate(_batches(examples.all, recipe, first), start=first):
         loss = _step(model, optimizer, batch, recipe, number)
+        if not math.isfinite(loss):
+            raise ConfigError("--rate", f"is too high for these examples: the loss is {loss} at step {number + 1}")
         said(Step(number + 1, loss))
         if (number + 1) % SAVED_EVERY == 0 and number + 1 < recipe.steps:
             _save(out / UNFINISHED, model, optimizer, card, number + 1)
@@ -90,9 +96,10 @@ def _card(base: Base, examples: Examples, recipe: Recipe, task: str) -> dict[str
 
 def _state_in(out: Path, card: dict[str, Any]) -> dict[str, Any] | None:
     """Return what an interrupted training left in the folder; an adapter there is never written over."""
-    unfinished = out / UNFINISHED
-    if unfinished.is_file():
-        state: dict[str, Any] = torch.load(unfinished, weights_only=True)
+    for path in out.glob(f".{UNFINISHED}.*"):  # a saving that was killed
+        path.unlink()
+    if (out / UNFINISHED).is_file():
+        state = _loaded(out / UNFINISHED)
         differs = [name for name in card if state["card"].get(name) != card[name]]
         if differs:
             rule = f"holds an unfinished training that differs in {', '.join(differs)}: finish or remove it first"
@@ -102,6 +109,15 @@ def _state_in(out: Path, card: dict[str, Any]) -> dict[str, Any] | None:
         raise ConfigError(str(out), "must be a new or an empty folder")
     out.mkdir(parents=True, exist_ok=True)
     return None
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        return {name: state[name] for name in ("card", "step", "adapter", "optimizer")}
+    except (RuntimeError, UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
+        rule = "must be a training as it was saved, and cannot be read: remove it"
+        raise ConfigError(str(path), rule) from error
 
 
 def _adapted(base: Base, recipe: Recipe) -> Any:
@@ -171,10 +187,8 @@ def _padded(rows: Sequence[Sequence[int]], padding: int, device: Any) -> Tensor:
 
 def _save(path: Path, model: Any, optimizer: torch.optim.Optimizer, card: dict[str, Any], step: int) -> None:
     """Save what has been learned so far; whoever is killed meanwhile finds what was saved before."""
-    new = path.with_suffix(".new")
     state = {"card": card, "step": step, "adapter": get_peft_model_state_dict(model)}
-    torch.save({**state, "optimizer": optimizer.state_dict()}, new)
-    new.replace(path)
+    replace_whole(path, partial(torch.save, {**state, "optimizer": optimizer.state_dict()}))
 
 
 def _finished(model: Any, out: Path, card: dict[str, Any], base: Base, sources: Sources | None) -> Adapter:
@@ -183,9 +197,8 @@ def _finished(model: Any, out: Path, card: dict[str, Any], base: Base, sources: 
     shutil.rmtree(made, ignore_errors=True)
     model.save_pretrained(made, save_embedding_layers=False)
     (made / "README.md").unlink()  # a form to fill in
-    config = json.loads((made / CONFIG).read_bytes()) | {
-        "base_model_name_or_path": base.target
-    }  # no path of this machine
+    # The name of the base, and no path of this machine.
+    config = json.loads((made / CONFIG).read_bytes()) | {"base_model_name_or_path": base.target}
     (made / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (made / CARD).write_text(json.dumps(card, indent=2) + "\n")
     if sources is not None:
@@ -194,5 +207,6 @@ def _finished(model: Any, out: Path, card: dict[str, Any], base: Base, sources: 
     for path in made.iterdir():
         path.replace(out / path.name)
     made.rmdir()
-    (out / UNFINISHED).unlink(missing_ok=True)
+    sync(out)
+    (out / UNFINISHED).unlink()
     return read_adapter(out)
