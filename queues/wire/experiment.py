@@ -8,9 +8,7 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from fleet.model.experiment import EXPERIMENT_NAME, Arm, Experiment, Guardrail, Stage, Unit
-from queues.wire.letters import Message
 from queues.wire.record import Version, Written, read
-from queues.wire.subjects import experiment_subject
 
 Name = Annotated[str, Field(pattern=f"^{EXPERIMENT_NAME.pattern}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,8 +58,3 @@ def decode_experiment(body: bytes) -> Experiment:
     del held["schema_"]
     names = {name: None if held[name] is None else frozenset(held[name]) for name in ("tenants", "tasks")}
     return Experiment(**{**held, **names, "arms": tuple(Arm(**vars(arm)) for arm in record.arms)})
-
-
-def experiment_message(experiment: Experiment, headers: dict[str, str] | None = None) -> Message:
-    """Return the message that puts an experiment in force as it is given."""
-    return Message(experiment_subject(experiment.name), encode_experiment(experiment), headers)

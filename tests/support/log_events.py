@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleet.telemetry.events import ADVICE, MEANINGS
+from fleet.telemetry.advice import ADVICE
+from fleet.telemetry.events import MEANINGS
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("fleet", "policies", "queues", "deployments")

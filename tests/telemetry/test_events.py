@@ -10,7 +10,8 @@ import pytest
 from log_events import PACKAGES, ROOT, Logged, logged, logged_in, page
 
 from fleet.logs import RESERVED, WITHHELD
-from fleet.telemetry.events import ADVICE, MEANINGS
+from fleet.telemetry.advice import ADVICE
+from fleet.telemetry.events import MEANINGS
 
 PAGE = ROOT / "docs" / "reference" / "events.md"
 

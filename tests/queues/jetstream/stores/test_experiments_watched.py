@@ -18,7 +18,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
 from queues.jetstream.client.connection import connect
-from queues.jetstream.stores import experiments
+from queues.jetstream.stores import bucket, experiments
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
 from queues.server.embedded import EmbeddedServer
@@ -48,8 +48,8 @@ async def seen(
     A pull that reaches the server while it deletes the stream is never answered: the watcher's own connection waits for
     that no longer than it must. It may be told more often that nothing is known, which changes no outcome.
     """
-    monkeypatch.setattr(experiments, "LOST_SECONDS", 0.0)
-    monkeypatch.setattr(experiments, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(bucket, "LOST_SECONDS", 0.0)
+    monkeypatch.setattr(bucket, "PAUSE_SECONDS", 0.05)
     names: asyncio.Queue[Told] = asyncio.Queue()
 
     def on_change(found: Mapping[str, Experiment] | None) -> None:
