@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ ADAPTER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 ADAPTER_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 """Pattern of what names a version for good: the SHA-256 over its configuration and tensors."""
+
+ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
+"""The files of a version in the layout of peft: configuration and tensors."""
 
 
 class Alias(StrEnum):
@@ -71,3 +75,8 @@ class RegisteredAdapter:
     def at(self, alias: Alias) -> AdapterVersion | None:
         """Return the version that an alias names."""
         return self.version(self.aliases.get(alias, ""))
+
+
+def adapter_digest(files: Mapping[str, bytes]) -> str:
+    """Return the digest of a version with these files: the SHA-256 over those of configuration and tensors."""
+    return hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in ADAPTER_FILES)).hexdigest()

@@ -109,16 +109,22 @@ class AdapterStore(Protocol):
         """Return every adapter by its name; those that cannot be read are left out and logged."""
 
     async def change(self, change: Callable[[Mapping[str, RegisteredAdapter]], RegisteredAdapter]) -> RegisteredAdapter:
-        """Store and return what `change` makes of those there are; it is called again if another change came first."""
+        """Store and return what `change` makes of those there are; it is called again if another change came first.
 
-    async def remove(self, name: str) -> None:
-        """Remove an adapter, if there is one, and the files of versions that no other adapter has."""
+        The files of versions that no adapter has any more go.
+        """
+
+    async def remove(self, name: str, check: Callable[[Mapping[str, RegisteredAdapter]], None] = ...) -> None:
+        """Remove an adapter, after `check` has seen all there are, and the files of versions that no other has."""
 
     async def watch(self, on_change: Callable[[Mapping[str, RegisteredAdapter]], None]) -> None:
         """Pass all adapters to `on_change`, now and at once after each change, until cancelled, outages or not."""
 
     async def put_files(self, digest: str, files: Mapping[str, bytes]) -> None:
-        """Keep the files of a version, by name. Raises: ConfigError if they are larger than the store."""
+        """Keep the files of a version, by name, for good.
+
+        Raises: ConfigError if they are not what the digest says, or larger than the store.
+        """
 
     async def files(self, digest: str) -> Mapping[str, bytes] | None:
         """Return the files of a version by name, checked against what was stored; None if they are not there."""

@@ -22,6 +22,9 @@ from queues.jetstream.codes import WRITTEN_MEANWHILE, Code
 from queues.wire.letters import Message
 from queues.wire.subjects import API, consumer_of, stream_of
 
+PURGED_AT_ONCE = 256
+"""Subjects purged at once."""
+
 NO_RESPONDERS = "503"
 NOT_FOUND = "404"
 """The statuses of a direct get that is answered by nobody, and of one that finds nothing."""
@@ -143,6 +146,24 @@ async def delete(connection: Connection, stream: str, sequence: int) -> bool:
     """Delete a message and overwrite its bytes; return whether there was one. Raises: QueueUnavailable."""
     [reply] = await connection.exchange([deletion(stream, sequence)])
     return _found(reply, stream) is not None
+
+
+async def purge(connection: Connection, places: Sequence[tuple[str, str]], before: int | None = None) -> int:
+    """Remove the messages on these subjects of streams, those before number `before`; return how many there were.
+
+    Raises: QueueUnavailable.
+    """
+    which = {} if before is None else {"seq": before}
+    purged = 0
+    for start in range(0, len(places), PURGED_AT_ONCE):
+        portion = places[start : start + PURGED_AT_ONCE]
+        asked = [
+            Message(f"{API}.STREAM.PURGE.{stream}", to_json({"filter": subject, **which}))
+            for stream, subject in portion
+        ]
+        for (stream, _), reply in zip(portion, await connection.exchange(asked), strict=True):
+            purged += int(_checked(reply, stream)["purged"])
+    return purged
 
 
 async def publish(connection: Connection, message: Message) -> int:

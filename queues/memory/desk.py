@@ -11,7 +11,8 @@ from fleet.model.result import Result
 from fleet.model.submission import Submission
 from queues.memory.broker import MemoryBroker
 from queues.wire.letters import accepted, cancel_message, feedback_message, submission_message
-from queues.wire.parcels import belongs_to, chunk_subjects, unpacked
+from queues.wire.objects import chunk_subjects
+from queues.wire.parcels import belongs_to, unpacked
 from queues.wire.result import receipt_in, result_in
 from queues.wire.subjects import checked_job_id, result_subject
 
@@ -39,7 +40,7 @@ class MemoryDesk:
             return None
         found = [self._broker.last(subject) for subject in chunk_subjects(receipt)]
         chunks = [message.data for message in found if message is not None]
-        return unpacked(body, receipt, chunks) if len(chunks) == len(found) else None
+        return unpacked(body, receipt, b"".join(chunks)) if len(chunks) == len(found) else None
 
     async def stored(self, job_ids: Sequence[str]) -> Sequence[Result | None]:
         return [await self.result(each) if JOB_ID.fullmatch(each) else None for each in job_ids]

@@ -15,6 +15,8 @@ from fleet.model.job import TENANT, Lane
 from queues.jetstream.client.login import inbox_of
 from queues.wire.job import INVALID_TENANT
 from queues.wire.subjects import (
+    ADAPTER_FILES,
+    ADAPTERS,
     API,
     BATCHES,
     CACHE,
@@ -166,14 +168,15 @@ def _dispatcher() -> User:
     )
     written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
     cells = (SPEND, PROVIDER_BATCHES)
-    looked_up = (f"{API}.STREAM.MSG.GET.{name}" for name in (*cells, LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS))
+    told = (LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS, ADAPTER_FILES)
+    looked_up = (f"{API}.STREAM.MSG.GET.{name}" for name in (*cells, *told))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
     # A tenant's consumer not in use makes room for others; one that has forgotten messages is made again.
     consumers = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
-    direct = f"{API}.DIRECT.GET.{RESULTS}.>"
+    direct = (f"{API}.DIRECT.GET.{RESULTS}.>", f"{API}.DIRECT.GET.{ADAPTER_FILES}.>")
     followed = (*_reads(CALIBRATIONS), *_reads(CANCELS), *_learns())
-    read = (f"{API}.STREAM.INFO.*", *looked_up, direct, *followed, *strays, *consumers)
+    read = (f"{API}.STREAM.INFO.*", *looked_up, *direct, *followed, *strays, *consumers)
     return _user(
         "dispatcher",
         "takes jobs, stores results; cannot create, purge or delete a stream",
@@ -183,11 +186,11 @@ def _dispatcher() -> User:
 
 
 def _learns() -> Iterator[str]:
-    """Yield the rights to follow what may be answered again, what users say of answers, and what arms of roll-outs do.
+    """Yield the rights to follow adapters, what may be answered again, what users say, and what arms of roll-outs do.
 
     The accounts are read by the dispatcher that watches roll-outs: any may be that one.
     """
-    for stream in (CACHE, FEEDBACK, EXPERIMENTS, LEDGER):
+    for stream in (CACHE, FEEDBACK, EXPERIMENTS, ADAPTERS, LEDGER):
         yield from _reads(stream)
 
 

@@ -35,8 +35,13 @@ KEYS = "KV_keys"
 """The stream under the key-value bucket `keys`."""
 
 CACHE = "KV_cache"
-EXPERIMENTS = "KV_experiments"
 """The stream under the key-value bucket `cache`."""
+
+EXPERIMENTS = "KV_experiments"
+"""The stream under the key-value bucket `experiments`."""
+
+ADAPTERS = "KV_adapters"
+"""The stream under the key-value bucket `adapters`."""
 
 PROVIDER_BATCHES = "KV_provider_batches"
 """The stream under the key-value bucket `provider_batches`."""
@@ -54,6 +59,10 @@ WEBHOOKS = "KV_webhooks"
 LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
 """The stream under the object store `results-large`."""
+
+ADAPTER_FILES_BUCKET = "adapters"
+ADAPTER_FILES = f"OBJ_{ADAPTER_FILES_BUCKET}"
+"""The stream under the object store `adapters`."""
 
 _STREAMS = {
     "jobs": JOBS,
@@ -141,12 +150,12 @@ def delivery_subject(tenant: str, endpoint_id: str, event_id: str) -> str:
     return f"events.{tenant}.{endpoint_id}.{event_id}"
 
 
-def object_chunk_subject(name: str, number: int | str) -> str:
-    return f"$O.{LARGE_RESULTS_BUCKET}.C.{name}.{number}"
+def object_chunk_subject(name: str, number: int | str, bucket: str = LARGE_RESULTS_BUCKET) -> str:
+    return f"$O.{bucket}.C.{name}.{number}"
 
 
-def object_meta_subject(name: str) -> str:
-    return f"$O.{LARGE_RESULTS_BUCKET}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+def object_meta_subject(name: str, bucket: str = LARGE_RESULTS_BUCKET) -> str:
+    return f"$O.{bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
 
 def calibration_subject(key: str) -> str:
@@ -175,6 +184,10 @@ def cache_subject(tenant: str, key: str) -> str:
 
 def experiment_subject(name: str) -> str:
     return f"$KV.experiments.{name}"
+
+
+def adapter_subject(name: str) -> str:
+    return f"$KV.adapters.{name}"
 
 
 def load_subject(key: str) -> str:
@@ -234,6 +247,8 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     WEBHOOKS: (endpoint_subject("*", "*"),),
     CACHE: (cache_subject("*", "*"),),
     EXPERIMENTS: (experiment_subject(">"),),
+    ADAPTERS: (adapter_subject(">"),),
+    ADAPTER_FILES: tuple(f"$O.{ADAPTER_FILES_BUCKET}.{kind}.>" for kind in "CM"),
     PROVIDER_BATCHES: (provider_batches_subject(">"),),
 }
 """The subjects that each stream stores."""

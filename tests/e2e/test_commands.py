@@ -42,6 +42,8 @@ def test_status_shows_every_model_running(fleet):
         "KV_webhooks",
         "KV_cache",
         "KV_experiments",
+        "KV_adapters",
+        "OBJ_adapters",
         "KV_provider_batches",
     }
 

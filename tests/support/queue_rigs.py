@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fleet.model.delivery import Stored
 from fleet.ports import (
+    AdapterStore,
     AllBatches,
     BatchStore,
     CachePromiseStore,
@@ -30,6 +31,7 @@ from queues.batches.shelf import rewrite
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.queue import JetStreamQueue, store
+from queues.jetstream.stores.adapters import JetStreamAdapters, MemoryAdapters
 from queues.jetstream.stores.cache import JetStreamCache, MemoryCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations, MemoryCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels, MemoryCancels
@@ -65,6 +67,8 @@ STREAMS = (
     "KV_batches",
     "KV_cache",
     "KV_experiments",
+    "KV_adapters",
+    "OBJ_adapters",
     "KV_provider_batches",
     "KV_responses",
     "KV_webhooks",
@@ -94,6 +98,9 @@ class Rig(Protocol):
 
     def experiments(self) -> ExperimentStore:
         """Return, at each call, another holder of the same experiments."""
+
+    def adapters(self) -> AdapterStore:
+        """Return, at each call, another holder of the same adapters."""
 
     def keys(self) -> KeyStore:
         """Return, at each call, another holder of the same keys."""
@@ -155,6 +162,7 @@ class MemoryRig(_OnShelf):
         self._cache = MemoryCache()
         self._cache_promises = MemoryCachePromises()
         self._experiments = MemoryExperiments(self.broker)
+        self._adapters = MemoryAdapters()
         self._endpoints = MemoryEndpoints()
         self._events = MemoryEvents(lease_seconds=ack_wait_seconds)
 
@@ -178,6 +186,9 @@ class MemoryRig(_OnShelf):
 
     def experiments(self) -> MemoryExperiments:
         return self._experiments
+
+    def adapters(self) -> MemoryAdapters:
+        return self._adapters
 
     def keys(self) -> MemoryKeys:
         return self._keys
@@ -235,6 +246,9 @@ class JetStreamRig(_OnShelf):
 
     def experiments(self) -> JetStreamExperiments:
         return JetStreamExperiments(self.connection, poll_seconds=0.05)
+
+    def adapters(self) -> JetStreamAdapters:
+        return JetStreamAdapters(self.connection, poll_seconds=0.05)
 
     def keys(self) -> JetStreamKeys:
         return JetStreamKeys(self.connection, poll_seconds=0.02)

@@ -10,23 +10,18 @@ from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 
-from pydantic_core import from_json, to_json
-
 from fleet.model.cache_entry import UNTOLD
 from fleet.model.erasure import Erasure
 from fleet.model.feedback import Witness
 from queues.jetstream import api
 from queues.jetstream.api import StoredMessage
-from queues.jetstream.causes import refused
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.stores.journal import recorded
 from queues.wire.cache import dropped
 from queues.wire.erasure import erasure_message
-from queues.wire.letters import Message
 from queues.wire.record import fields_in
 from queues.wire.subjects import (
-    API,
     BATCHES,
     CACHE,
     CANCELS,
@@ -209,17 +204,7 @@ class JetStreamErasing:
 
     async def _purge(self, subjects: Sequence[tuple[str, str]], before: int | None = None) -> int:
         """Purge these subjects of their streams, of messages before number `before`."""
-        which = {} if before is None else {"seq": before}
-        purged = 0
-        for start in range(0, len(subjects), AT_ONCE):
-            portion = subjects[start : start + AT_ONCE]
-            asked = [
-                Message(f"{API}.STREAM.PURGE.{stream}", to_json({"filter": subject, **which}))
-                for stream, subject in portion
-            ]
-            for (stream, _), reply in zip(portion, await self._connection.exchange(asked), strict=True):
-                purged += _purged(stream, reply.data)
-        return purged
+        return await api.purge(self._connection, subjects, before)
 
     async def _delete(self, places: Sequence[tuple[str, int]]) -> int:
         """Delete messages and overwrite their bytes; return how many were there."""
@@ -249,10 +234,3 @@ class JetStreamCounting(JetStreamErasing):
 
 def _meta(name: str) -> tuple[str, str]:
     return LARGE_RESULTS, object_meta_subject(name)
-
-
-def _purged(stream: str, data: bytes) -> int:
-    answer = from_json(data)
-    if "error" in answer:
-        raise refused(stream, answer["error"].get("err_code"), answer["error"].get("description"))
-    return int(answer["purged"])

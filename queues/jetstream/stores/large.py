@@ -1,4 +1,4 @@
-"""Reads results whose answer lies in the object store."""
+"""Reads objects, and results whose answer is one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import asyncio
 from fleet.model.result import Result
 from queues.jetstream import api
 from queues.jetstream.client.connection import Connection
-from queues.wire.parcels import belongs_to, chunk_subjects, unpacked
-from queues.wire.result import receipt_in, result_in
+from queues.wire.objects import chunk_subjects
+from queues.wire.parcels import belongs_to, unpacked
+from queues.wire.result import Receipt, receipt_in, result_in
 from queues.wire.subjects import LARGE_RESULTS
 
 CHUNKS_AT_ONCE = 32
@@ -29,22 +30,29 @@ async def whole_result(connection: Connection, tenant: str, body: bytes) -> Resu
         return result_in(body)
     if not belongs_to(receipt, tenant):
         return None
-    subjects, chunks = chunk_subjects(receipt), list[bytes]()
+    content = await content_of(connection, LARGE_RESULTS, receipt)
+    return None if content is None else unpacked(body, receipt, content)
+
+
+async def content_of(connection: Connection, stream: str, receipt: Receipt) -> bytes | None:
+    """Return the content of an object, as it lies there, or None if a part of it is gone. Raises: QueueUnavailable."""
+    subjects, content = chunk_subjects(receipt), bytearray()
     for start in range(0, len(subjects), CHUNKS_AT_ONCE):
-        portion = await _portion(connection, subjects[start : start + CHUNKS_AT_ONCE])
+        portion = await _portion(connection, stream, subjects[start : start + CHUNKS_AT_ONCE])
         if portion is None:
             return None
-        chunks += portion
-    return unpacked(body, receipt, chunks)
+        for chunk in portion:
+            content += chunk
+    return bytes(content)
 
 
-async def _portion(connection: Connection, subjects: list[str]) -> list[bytes] | None:
+async def _portion(connection: Connection, stream: str, subjects: list[str]) -> list[bytes] | None:
     """Return the chunks under these subjects, or None if one is gone.
 
     Raises: QueueUnavailable if they cannot be read.
     """
     for tried in range(1, TRIES + 1):
-        found = await api.direct_get(connection, LARGE_RESULTS, subjects)
+        found = await api.direct_get(connection, stream, subjects)
         chunks = [chunk for chunk in found if chunk is not None]
         if len(chunks) == len(found):
             return chunks

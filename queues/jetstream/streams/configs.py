@@ -11,6 +11,8 @@ from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, 
 
 from fleet.model.job import Lane
 from queues.wire.subjects import (
+    ADAPTER_FILES,
+    ADAPTERS,
     BATCHES,
     CACHE,
     CALIBRATIONS,
@@ -179,6 +181,9 @@ def _buckets(spec: TopologySpec) -> list[StreamConfig]:
         _stream(spec, CACHE, max_age=CACHE_MAX_AGE_SECONDS, **_CACHE, **_RECORD),
         _stream(spec, PROVIDER_BATCHES, max_age=PROVIDER_BATCH_MAX_AGE_SECONDS, **_LATEST_VALUE, **_RECORD),
         _stream(spec, EXPERIMENTS, **_LATEST_VALUE, **_RECORD),
+        _stream(spec, ADAPTERS, **_LATEST_VALUE, **_RECORD),
+        # The files of a version that no adapter has any more are purged.
+        _stream(spec, ADAPTER_FILES, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
         # An endpoint that is deleted leaves nothing behind.
         _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
     ]

@@ -18,6 +18,8 @@ from queues.jetstream.client.client import PermissionRefused
 from queues.jetstream.codes import Code
 from queues.jetstream.streams import measuring
 from queues.wire.subjects import (
+    ADAPTER_FILES,
+    ADAPTERS,
     BATCHES,
     CACHE,
     CALIBRATIONS,
@@ -47,11 +49,12 @@ log = get_logger(__name__)
 MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
-    RESULTS: 21,
-    FILES: 12,
-    JOBS: 15,
-    WORK: 15,
+    RESULTS: 18,
+    FILES: 10,
+    JOBS: 14,
+    WORK: 14,
     LEDGER: 8,
+    ADAPTER_FILES: 6,
     LARGE_RESULTS: 4,
     CACHE: 2,
     STARTS: 4,
@@ -59,6 +62,7 @@ PERCENT: Mapping[str, int] = {
     FEEDBACK: 3,
     CALIBRATIONS: 1,
     EXPERIMENTS: 1,
+    ADAPTERS: 1,
     PROVIDER_BATCHES: 1,
     CANCELS: 2,
     CONTENT: 1,
@@ -85,6 +89,7 @@ FLOORS: Mapping[str, int] = {
     RESPONSES: 64 * 1024,
     CACHE: 128 * 1024,
     EXPERIMENTS: 128 * 1024,
+    ADAPTERS: 128 * 1024,
     PROVIDER_BATCHES: 128 * 1024,
     WEBHOOKS: 64 * 1024,
 }
@@ -192,7 +197,7 @@ def settings(config: StreamConfig, size: int | None) -> dict[str, Any]:
     """Return the settings that bound this stream to the size; empty if it keeps its bound."""
     if size is None:
         return {}
-    keeps_whole = config.name in (LARGE_RESULTS, FILES, *FLOORS) or size >= LARGE_SHARE
+    keeps_whole = config.name in (LARGE_RESULTS, ADAPTER_FILES, FILES, *FLOORS) or size >= LARGE_SHARE
     largest = -1 if keeps_whole else size // 2
     return {
         "max_bytes": size,

@@ -53,6 +53,7 @@ class Attempt:
 
 
 PUBLISH = "-ERR 'Permissions Violation for Publish to"
+ADAPTER_PART = "$JS.API.DIRECT.GET.OBJ_adapters.$O.adapters.C.x.0"
 LISTEN = "-ERR 'Permissions Violation for Subscription to"
 
 ATTEMPTS = [
@@ -223,6 +224,11 @@ ATTEMPTS = [
     Attempt("webhooks", "submit a job", "jobs.bulk.beta", PUBLISH),
     Attempt("webhooks", "write a result", RESULT_OF_BETA, PUBLISH),
     Attempt("dispatcher", "stop a roll-out", "$KV.experiments.trial", '{"stream":"KV_experiments"'),
+    Attempt("dispatcher", "follow the adapters", "$JS.API.CONSUMER.CREATE.KV_adapters", "consumer_create_response"),
+    Attempt("dispatcher", "promote an adapter", "$KV.adapters.scheduler", PUBLISH),
+    Attempt("dispatcher", "read a part of an adapter", ADAPTER_PART, "404", body=b""),
+    Attempt("dispatcher", "write a part of an adapter", "$O.adapters.C.x.0", PUBLISH),
+    Attempt("gateway", "promote an adapter", "$KV.adapters.scheduler", PUBLISH),
     Attempt("flags", "follow the experiments", "$JS.API.CONSUMER.CREATE.KV_experiments", "consumer_create_response"),
     Attempt("flags", "stop a roll-out", "$KV.experiments.trial", PUBLISH),
     Attempt("flags", "read the accounts", "$JS.API.CONSUMER.CREATE.LEDGER", PUBLISH),

@@ -162,6 +162,8 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
         "KV_webhooks",
         "KV_cache",
         "KV_experiments",
+        "KV_adapters",
+        "OBJ_adapters",
         "KV_provider_batches",
     )
     empty = dict.fromkeys((*queues, *records, *buckets), 0)
