@@ -15,6 +15,7 @@ from fleet.cli.books.cost import cost
 from fleet.cli.books.erase import erase
 from fleet.cli.books.ledger import ledger_app
 from fleet.cli.books.report import report_app
+from fleet.cli.books.table import table
 from fleet.cli.bulk.commands import bulk_app
 from fleet.cli.connection import settings_for
 from fleet.cli.data.commands import data_app
@@ -73,6 +74,7 @@ app.command()(erase)
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(router)
+app.command()(table)
 app.command()(plan)
 app.command()(scale)
 app.command()(console)

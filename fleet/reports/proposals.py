@@ -46,10 +46,11 @@ def rules_of_change(change: Change, rules: Rules) -> dict[str, Any]:
             assert change.threshold is not None, "a threshold that is proposed is known"
             return keep_from(change.task, change.target, change.threshold)
         case Kind.TABLE:
-            return climbing(change.task, _without(change, rules), rules)
+            return climbing(change.task, without(change, rules), rules)
 
 
-def _without(change: Change, rules: Rules) -> list[str]:
+def without(change: Change, rules: Rules) -> list[str]:
+    """Return the ladder of the change's task without its target. Raises: ConfigError where that is none."""
     ladder = ladder_of(change.task, rules)
     left = [name for name in ladder if name != change.target]
     if len(left) == len(ladder):
@@ -57,5 +58,5 @@ def _without(change: Change, rules: Rules) -> list[str]:
             "--start", f"{change.target} is no longer on the ladder of {change.task}: {', '.join(ladder)}"
         )
     if not left:
-        raise ConfigError("--start", f"{change.target} is the only target on the ladder of {change.task}")
+        raise ConfigError(f"tasks.{change.task}", f"{change.target} is the only target on the ladder of {change.task}")
     return left

@@ -63,14 +63,7 @@ def week_report(
 
     Raises: LedgerUnavailable, DamagedArchive.
     """
-    judged = {(each.job, each.target): each for each in labels if each.propensity is not None}
-    reader = _Reader(Pricing(rules, rules.catalogue, {}), judged)
-    old: defaultdict[Place, list[OneAnswer]] = defaultdict(list)
-    new: defaultdict[Place, list[OneAnswer]] = defaultdict(list)
-    for book in books.of(window):
-        for place, answer in reader.answers(books.lines(book, COLUMNS)):
-            (new if book.day >= week.since else old)[place].append(answer)
-    weeks = [_week(place, answers, old[place], rules) for place, answers in sorted(new.items())]
+    weeks = weeks_of(books, week.since, window, rules, labels)
     return WeekReport(
         week,
         window,
@@ -80,6 +73,23 @@ def week_report(
         servable=tuple(servable(each) for each in weeks if each.doubted.any()),
         changes=tuple(changes(weeks)),
     )
+
+
+def weeks_of(
+    books: ReportBooks, since: str, window: Period, rules: Rules, labels: Iterable[LabelledAnswer]
+) -> list[WeekOfAnswers]:
+    """Return the answers from the day `since` on, by target and task; those before it in the window judge kept ones.
+
+    Raises: LedgerUnavailable, DamagedArchive.
+    """
+    judged = {(each.job, each.target): each for each in labels if each.propensity is not None}
+    reader = _Reader(Pricing(rules, rules.catalogue, {}), judged)
+    old: defaultdict[Place, list[OneAnswer]] = defaultdict(list)
+    new: defaultdict[Place, list[OneAnswer]] = defaultdict(list)
+    for book in books.of(window):
+        for place, answer in reader.answers(books.lines(book, COLUMNS)):
+            (new if book.day >= since else old)[place].append(answer)
+    return [_week(place, answers, old[place], rules) for place, answers in sorted(new.items())]
 
 
 def _week(place: Place, answers: list[OneAnswer], older: list[OneAnswer], rules: Rules) -> WeekOfAnswers:

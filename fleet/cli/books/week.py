@@ -41,7 +41,7 @@ FELL = ("task", "target", "reason", "jobs", "cost after it")
 SERVABLE = ("task", "target", "doubted", "judged", "would have served")
 CHANGES = ("no.", "change", "task", "target", "verdict", "saved a week", "kept wrongly")
 
-_VERDICTS = {
+VERDICTS = {
     "proposed": "proposed",
     "no_saving": "not sure to save",
     "breaks_promise": "not sure to keep the promise",
@@ -66,7 +66,7 @@ def week(
         from fleet.app import rules_of
 
         settings = settings_for(nats_url, ledger_url=ledger_url)
-        labels, rules = asyncio.run(_labels(settings)), rules_of(settings)
+        labels, rules = asyncio.run(labels_in(settings)), rules_of(settings)
         report, output = _report(settings, until, window, tenant, labels or (), rules), Output(as_json)
         if start is not None:
             start_proposed(_experiment(report, start, Trial(share, unit), rules), settings, rules, output, dry_run)
@@ -101,7 +101,7 @@ def _report(
     return found
 
 
-async def _labels(settings: Settings) -> Sequence[LabelledAnswer] | None:
+async def labels_in(settings: Settings) -> Sequence[LabelledAnswer] | None:
     """Return every judged answer; None if no broker answers."""
     from fleet.app import open_journal
     from fleet.lab.learning.collected import collect
@@ -115,7 +115,7 @@ async def _labels(settings: Settings) -> Sequence[LabelledAnswer] | None:
 
 def _view(report: WeekReport) -> Iterator[RenderableType]:
     week = report.week
-    head = f"{week.since} to {week.until}: {report.answers:,} answers with a confidence, {_dollars(report.usd)}"
+    head = f"{week.since} to {week.until}: {report.answers:,} answers with a confidence, {dollars(report.usd)}"
     yield Text(head, "bold")
     yield from _titled("What fell through", FELL, [_fell(each) for each in report.fell[:SHOWN]], texts=3)
     yield from _titled("What would have served", SERVABLE, [_servable(each) for each in report.servable], texts=2)
@@ -133,27 +133,27 @@ def _titled(title: str, heads: Sequence[str], rows: list[tuple[str, ...]], texts
         yield table_of(heads, rows, texts=texts)
 
 
-def _dollars(usd: float) -> str:
+def dollars(usd: float) -> str:
     return shown(nano_of(usd))
 
 
 def _fell(row: FellThrough) -> tuple[str, ...]:
-    return row.task, row.target, row.reason, f"{row.jobs:,}", _dollars(row.usd)
+    return row.task, row.target, row.reason, f"{row.jobs:,}", dollars(row.usd)
 
 
 def _servable(row: Servable) -> tuple[str, ...]:
-    share = f"{row.labels_missing:,} labels missing" if row.share is None else _percents(**asdict(row.share))
+    share = f"{row.labels_missing:,} labels missing" if row.share is None else percents(**asdict(row.share))
     return row.task, row.target, f"{row.jobs:,}", f"{row.judged:,}", share
 
 
-def _percents(value: float, low: float, high: float) -> str:
+def percents(value: float, low: float, high: float) -> str:
     return f"{value:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _change(row: Change) -> tuple[str, ...]:
     saved = row.saved_usd
-    verdict = _VERDICTS[row.verdict] + (f": {row.labels_missing:,} labels missing" if row.labels_missing else "")
-    money = f"{_dollars(saved.value)} ({_dollars(saved.low)} to {_dollars(saved.high)})"
+    verdict = VERDICTS[row.verdict] + (f": {row.labels_missing:,} labels missing" if row.labels_missing else "")
+    money = f"{dollars(saved.value)} ({dollars(saved.low)} to {dollars(saved.high)})"
     return str(row.kind), row.task, row.target, verdict, money, f"at most {row.lost:.1%}"
 
 

@@ -75,7 +75,7 @@ def evaluate(
     with friendly(as_json), needs_learn("fleet evaluate"), needs_cache("fleet evaluate"):
         check_output("--plot", plot, (replay, stream, router, ask, save, cache, traps, table, on))
         check_output("--save", save, ())
-        promise = _promise(guarantee)
+        promise = promise_in(guarantee)
         recorded = {"labels": labels, "guarantee": promise, "resamples": resamples, "stream": stream}
         tried = {"labels": labels, "guarantee": promise, "resamples": resamples, "cached": cached}
         routed = {"train": train, "seeds": seeds, "with_answer": with_answer or None, "ask": ask}
@@ -116,7 +116,8 @@ def _the_one(
     return run
 
 
-def _promise(text: str | None) -> tuple[float, float] | None:
+def promise_in(text: str | None) -> tuple[float, float] | None:
+    """Return the promise that --guarantee names. Raises: ConfigError."""
     if text is None:
         return None
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from fleet.lab.table import rivals
 from fleet.lab.table.files import Indices, Pool, joined, read_pools
 from fleet.lab.table.fit import WORTH, best_single, goodness, price_share, tables
-from fleet.lab.table.promise import promised_table, violations
+from fleet.lab.table.promise import checked, promised_table, violations
 from fleet.lab.table.report import TablePoint, TablePromise, TableReport
 from fleet.model.errors import ConfigError
 
@@ -58,9 +58,7 @@ def evaluate_table(
 def _promised(
     known: Pool, asked: Pool, guarantee: tuple[float, float], resamples: int
 ) -> tuple[Indices, int, TablePromise]:
-    risk, delta = guarantee
-    if not (0.0 < risk < 1.0 and 0.0 < delta < 1.0):
-        raise ConfigError("--guarantee", f"must be two numbers between 0 and 1, not {risk:g},{delta:g}")
+    risk, delta = checked(guarantee)
     rng = np.random.default_rng(_SEED)
     found = promised_table(known, risk, delta, rng)
     broken = violations(joined(known, asked), len(known), risk, delta, resamples, rng)

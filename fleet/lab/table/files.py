@@ -12,7 +12,7 @@ The columns `id`, `origin` and `metric` are ignored; every other one is a model.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +34,8 @@ _SIZE = re.compile(r"(\d+)b(?![a-z0-9])")
 class Pool:
     """The answers of `models` to `questions`: `good[row, model]` is in [0, 1], and `task[row]` counts into `tasks`.
 
-    `price[model]` is the billions of its parameters: what an answer costs where machines are rented, up to a factor.
+    `price[model]` is what an answer costs, up to a factor: by default the billions of the model's parameters, as where
+    machines are rented.
     """
 
     name: str
@@ -67,6 +68,17 @@ def read_pools(first: Path, second: Path) -> tuple[Pool, Pool]:
     return _counted(one, tasks), _counted(other, tasks)
 
 
+def read_targets(path: Path, prices: Mapping[str, float]) -> Pool:
+    """Read a file whose models are targets with these prices. Raises: as `read_pools`."""
+
+    def price_of(path: Path, target: str) -> float:
+        if target not in prices:
+            refuse(path, f"must be a target: {', '.join(prices)}", 1, target)
+        return prices[target]
+
+    return _read(path, price_of)
+
+
 def joined(one: Pool, other: Pool) -> Pool:
     """Return one pool with the rows of both, which were read together."""
     return replace(
@@ -83,7 +95,7 @@ def _counted(pool: Pool, tasks: tuple[str, ...]) -> Pool:
     return replace(pool, tasks=tasks, task=places[pool.task])
 
 
-def _read(path: Path) -> Pool:
+def _read(path: Path, price_of: Callable[[Path, str], float] | None = None) -> Pool:
     wanted, rows = read_chosen(path, lambda header: (*_TEXTS, *_models(path, header)))
     models = tuple(wanted[len(_TEXTS) :])
     for line, (task, question, *_) in rows:
@@ -93,7 +105,7 @@ def _read(path: Path) -> Pool:
     return Pool(
         path.name,
         models,
-        np.array([_size(path, name) for name in models]),
+        np.array([(price_of or _size)(path, name) for name in models]),
         tasks,
         np.array([tasks.index(fields[0]) for _, fields in rows], dtype=np.intp),
         [fields[1] for _, fields in rows],

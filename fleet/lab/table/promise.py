@@ -17,6 +17,7 @@ from fleet.lab.metrics.bounds import betting
 from fleet.lab.metrics.curve import Array
 from fleet.lab.table.files import Indices, Pool
 from fleet.lab.table.fit import WORTH, best_single, goodness, tables
+from fleet.model.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,13 @@ class PromisedTable:
     chosen: Indices
     single: int
     passed: bool
+
+
+def checked(promise: tuple[float, float]) -> tuple[float, float]:
+    """Return the promise (risk, delta). Raises: ConfigError that names --guarantee."""
+    if not all(0.0 < each < 1.0 for each in promise):
+        raise ConfigError("--guarantee", "must be two numbers between 0 and 1, not {:g},{:g}".format(*promise))
+    return promise
 
 
 def promised_table(pool: Pool, risk: float, delta: float, rng: np.random.Generator) -> PromisedTable:

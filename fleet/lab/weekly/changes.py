@@ -68,7 +68,7 @@ def changes(weeks: Sequence[WeekOfAnswers]) -> list[Change]:
     asked = [(_money_in(kind, week), kind, week) for week in weeks for kind in Kind]
     worth = sorted((each for each in asked if each[0] > 0.0), key=lambda each: -each[0])[:MOST_TESTED]
     alpha = ALPHA / MOST_TESTED
-    found = [_threshold(week, alpha) if kind is Kind.THRESHOLD else _table(week, alpha) for _, kind, week in worth]
+    found = [_threshold(week, alpha) if kind is Kind.THRESHOLD else skipped(week, alpha) for _, kind, week in worth]
     return sorted(found, key=lambda each: -each.saved_usd.value)
 
 
@@ -78,7 +78,7 @@ def _money_in(kind: Kind, week: WeekOfAnswers) -> float:
         return 0.0
     if kind is Kind.THRESHOLD:
         return float(week.above_usd[week.doubted].sum())
-    return float(_saved_by_skipping(week).sum())
+    return float(saved_by_skipping(week).sum())
 
 
 def _threshold(week: WeekOfAnswers, alpha: float) -> Change:
@@ -113,16 +113,17 @@ def _missing(week: WeekOfAnswers) -> int:
     return max(0, *(int(np.ceil(FEWEST - each.effective)) for each in (week.went_on, week.stayed)))
 
 
-def _table(week: WeekOfAnswers, alpha: float) -> Change:
-    """Send every job to the next target at once: what this one charges is saved, what it kept is paid above."""
-    saved = _total(_saved_by_skipping(week), alpha / 2)
+def skipped(week: WeekOfAnswers, alpha: float) -> Change:
+    """Try to send every job to the next target at once: what this one charges is saved, what it kept is paid above."""
+    saved = _total(saved_by_skipping(week), alpha / 2)
     lost = upper_share(week.stayed.gained, week.stayed.weights, alpha / 2) * float(week.kept.mean())
     missing = max(0, int(np.ceil(FEWEST - week.stayed.effective))) if week.kept.any() else 0
     verdict = _verdict(lost <= week.risk or not week.kept.any(), saved, missing)
     return Change(Kind.TABLE, week.target, week.task, verdict, len(week), saved, lost, None, missing)
 
 
-def _saved_by_skipping(week: WeekOfAnswers) -> Array:
+def saved_by_skipping(week: WeekOfAnswers) -> Array:
+    """Return what each job saves in dollars if it goes to the next target at once."""
     saved: Array = week.own_usd - np.where(week.kept, week.next_usd, 0.0)
     return saved
 
