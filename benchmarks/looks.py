@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from benchmarks.report import show
 from fleet.lab.evaluation.files import read_replay
-from fleet.lab.learning.looks import can_pass, delta_at, is_due
-from fleet.lab.learning.thresholds import grid_of, learn_then_test_many, losses_of
+from fleet.lab.learning.looks import delta_at, is_due
+from fleet.lab.learning.thresholds import grid_of, labels_missing, learn_then_test_many, losses_of
 from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus, largest_passing
 from fleet.model.calibration import Looks
 
@@ -62,7 +62,7 @@ def _spent(most: int, step: int) -> Iterator[Test]:
     looks = Looks()
     for n in range(step, most + 1, step):
         delta = delta_at(looks.count + 1, DELTA)
-        if is_due(looks, n - looks.labels, n) and can_pass(n, RISK, delta):
+        if is_due(looks, n - looks.labels, n) and not labels_missing(np.ones(n), RISK, delta):
             looks = Looks(looks.count + 1, n)
             yield Test(n, delta, binomial)
 

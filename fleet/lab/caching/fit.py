@@ -16,7 +16,7 @@ from fleet.embedding.encoder import Vectors
 from fleet.lab.caching.entries import Entries, ask
 from fleet.lab.learning.sample import Array
 from fleet.lab.learning.thresholds import learn_then_test
-from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus
+from fleet.lab.metrics.bounds import binomial
 from fleet.lab.metrics.logistic import ridge_logistic
 from fleet.model.caching import AnswerScore
 from fleet.model.calibration import Threshold
@@ -112,15 +112,7 @@ def fit_threshold(
     split over all tenants and tasks, so that the promise holds for all of them together.
     """
     values = np.asarray(found, dtype=np.float64)
-    return learn_then_test(
-        values, wrong, steps_of(values), risk, delta / tenants_and_tasks, p_value_for(weights), weights
-    )
-
-
-def p_value_for(weights: Array | None) -> PValue:
-    """Return the exact tail where labels weigh the same, else the bound that holds for every weight."""
-    even = weights is None or float(weights.min()) == float(weights.max())
-    return binomial if even else hoeffding_bentkus
+    return learn_then_test(values, wrong, steps_of(values), risk, delta / tenants_and_tasks, binomial, weights)
 
 
 def steps_of(values: Array) -> Array:

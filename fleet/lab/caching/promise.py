@@ -15,10 +15,10 @@ import numpy as np
 
 from fleet.embedding.encoder import Encoder
 from fleet.lab.caching.entries import Entries
-from fleet.lab.caching.fit import fit_score, fit_threshold, p_value_for, scores
-from fleet.lab.learning.looks import can_pass, delta_at, is_due
+from fleet.lab.caching.fit import fit_score, fit_threshold, scores
+from fleet.lab.learning.looks import delta_at, is_due
 from fleet.lab.learning.sample import Array
-from fleet.lab.metrics.bounds import smallest_n
+from fleet.lab.learning.thresholds import labels_missing
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.caching import AnswerScore, CacheCalibration, Near, SemanticMode
 from fleet.model.calibration import NO_LOOKS, Looks, Threshold, ThresholdMode
@@ -135,8 +135,7 @@ class _Case:
         heard = [each for each in self.labels if each.near.verifier == verifier or not is_asked(each.near)]
         found = replace(self, labels=heard, verifier=verifier)
         looks = NO_LOOKS if before is None else before.looks
-        p_value = p_value_for(found._weights())
-        return found if can_pass(len(heard), self.rules.risk, delta_at(looks.count + 1, self.delta), p_value) else self
+        return self if found._missing(delta_at(looks.count + 1, self.delta)) else found
 
     def outcome(
         self, encoder: Encoder, encoder_name: str, before: CacheCalibration | None, at: float
@@ -144,9 +143,7 @@ class _Case:
         told = PromiseOutcome(self.tenant, self.task, len(self.labels), len(self.entries))
         looks = NO_LOOKS if before is None else before.looks
         delta, weights = delta_at(looks.count + 1, self.delta), self._weights()
-        if not can_pass(len(self.labels), self.rules.risk, delta, p_value_for(weights)):
-            needed = smallest_n(0.0, self.rules.risk, delta, p_value_for(weights)) or 0
-            missing = max(0, needed - len(self.labels))
+        if missing := self._missing(delta):
             empty = self._empty(encoder_name, missing, at) if before is None or not before.looks.count else None
             return replace(told, promise=empty, labels_missing=missing, why="too few labels")
         stays = before is not None and before.withdrawn is None and self.rules.covers(before)
@@ -176,10 +173,13 @@ class _Case:
         score = AnswerScore(0.0, {}, ())
         return CacheCalibration(f"cache-{at:.0f}", self.tenant, self.task, encoder_name, score, limit)
 
-    def _weights(self) -> Array | None:
-        """Return one over the propensity of each label; None where all are alike."""
-        found = np.array([1.0 / (each.near.propensity or 1.0) for each in self.labels])
-        return None if not len(found) or found.min() == found.max() else found
+    def _missing(self, delta: float) -> int:
+        """Return how many labels are missing before anything can be promised at this delta."""
+        return labels_missing(self._weights(), self.rules.risk, delta)
+
+    def _weights(self) -> Array:
+        """Return one over the propensity of each label."""
+        return np.array([1.0 / (each.near.propensity or 1.0) for each in self.labels])
 
     def _newest(self, encoder: Encoder) -> Entries:
         """Return the newest entries of the scope that has most: only questions of one scope are ever compared."""
@@ -199,10 +199,9 @@ class _Case:
         found = [score_of(each.near, promise) for each in self.labels]
         return np.array([LOWEST if each is None else each for each in found])
 
-    def _tested(self, by: AnswerScore, delta: float, weights: Array | None) -> tuple[Threshold, float]:
+    def _tested(self, by: AnswerScore, delta: float, weights: Array) -> tuple[Threshold, float]:
         """Return the threshold with a promise, and the share of these requests that it serves."""
         values = self._scores(by)
         wrong = np.array([not each.near.same for each in self.labels], dtype=np.float64)
         found = fit_threshold(values, wrong, self.rules.risk, delta, 1, weights)
-        shares = np.ones(len(values)) if weights is None else weights
-        return found, float(((values >= found.value) * shares).sum() / shares.sum())
+        return found, float(((values >= found.value) * weights).sum() / weights.sum())

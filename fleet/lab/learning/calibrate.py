@@ -14,7 +14,7 @@ from fleet.lab.learning.labels import LARGEST_WEIGHT, Label
 from fleet.lab.learning.looks import delta_at
 from fleet.lab.learning.sample import Array, Rows, Sample, evened
 from fleet.lab.metrics import metrics
-from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus
+from fleet.lab.metrics.bounds import binomial, hoeffding_bentkus
 from fleet.model.calibration import Calibration, CalibrationKey, Guard, Probe, Scorer, Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
@@ -165,15 +165,10 @@ def _guaranteed(
         thresholds.grid_of(confidences),
         goal.risk,
         delta,
-        hoeffding_bentkus if goal.look is None else _exact_for(sample.weights),
+        hoeffding_bentkus if goal.look is None else binomial,
         weights=sample.weights[rows],
     )
     return scorer, replace(found, delta=goal.delta)
-
-
-def _exact_for(weights: Array) -> PValue:
-    """Return the exact tail where it holds: a test that shares its delta with others cannot afford a looser bound."""
-    return binomial if weights.min() == weights.max() else hoeffding_bentkus
 
 
 def _confidences(scorer: Scorer, labels: Sequence[Label]) -> Array:

@@ -15,7 +15,7 @@ from fleet.lab.learning import refit
 from fleet.lab.learning.calibrate import Goal, UnusableLabels, calibrate
 from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.familiarity import FEWEST_OF_A_TASK, familiarity, tasks_lost
-from fleet.lab.learning.labels import Label, weight_of
+from fleet.lab.learning.labels import weighted
 from fleet.lab.learning.limits import EscalationLimits, limits_of
 from fleet.lab.learning.looking import look_at
 from fleet.model.calibration import ANY, NO_LOOKS, Calibration, CalibrationKey, Familiarity, ThresholdMode
@@ -238,23 +238,6 @@ def _serves(calibration: Calibration, goal: Goal) -> bool:
         return False
     promised = (threshold.risk, threshold.delta, threshold.labels_missing)
     return goal.mode is ThresholdMode.BUDGET or promised == (goal.risk, goal.delta, 0)
-
-
-def weighted(labels: Sequence[LabelledAnswer]) -> list[Label]:
-    """Return the labels with their weights: for comparisons, by how rarely such ones were drawn among these.
-
-    How likely a user speaks up is unknown, so such a label counts like the most often drawn comparison.
-    """
-    most = max((each.propensity for each in labels if each.propensity is not None), default=1.0)
-    return [
-        Label(
-            each.evidence,
-            each.good,
-            each.strong_good,
-            each.weight if each.propensity is None else weight_of(each.propensity, most),
-        )
-        for each in labels
-    ]
 
 
 def strong_of(labels: Iterable[LabelledAnswer]) -> str | None:

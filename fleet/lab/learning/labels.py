@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fleet.lab.learning.collected import LabelledAnswer
 from fleet.model.errors import ConfigError
 from policies.confidence.signals import Evidence
 
@@ -35,6 +37,23 @@ def weight_of(propensity: float, most: float = 1.0) -> float:
     if not 0.0 < propensity <= most <= 1.0:
         raise ConfigError("propensity", "must be above 0 and at most the largest one, itself at most 1")
     return min(most / propensity, LARGEST_WEIGHT)
+
+
+def weighted(labels: Sequence[LabelledAnswer]) -> list[Label]:
+    """Return the labels with their weights: for comparisons, by how rarely such ones were drawn among these.
+
+    How likely a user speaks up is unknown, so such a label counts like the most often drawn comparison.
+    """
+    most = max((each.propensity for each in labels if each.propensity is not None), default=1.0)
+    return [
+        Label(
+            each.evidence,
+            each.good,
+            each.strong_good,
+            each.weight if each.propensity is None else weight_of(each.propensity, most),
+        )
+        for each in labels
+    ]
 
 
 def check_weight(label: Label, field: str) -> None:

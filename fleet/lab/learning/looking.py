@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from fleet.lab.learning import looks
 from fleet.lab.learning.calibrate import Goal
 from fleet.lab.learning.collected import LabelledAnswer
+from fleet.lab.learning.labels import weighted
 from fleet.lab.learning.refit import heldout
+from fleet.lab.learning.thresholds import labels_missing
 from fleet.model.calibration import NO_LOOKS, Calibration, Looks, ThresholdMode
 from fleet.model.target import Target
 from policies.confidence.lookup import is_of
@@ -47,8 +49,8 @@ def look_at(
         wanted = math.ceil(looks.GROWTH * len(labels))
         return PlannedTest(goal, looked, f"too few new labels for another test of the promise: {fresh:,} of {wanted:,}")
     next_one = replace(goal, look=looked.count + 1)
-    testing = sum(not heldout(label.job) for label in labels)
-    if not looks.can_pass(testing, next_one.risk, next_one.spent):
+    testing = [label.weight for label, each in zip(weighted(labels), labels, strict=True) if not heldout(each.job)]
+    if labels_missing(testing, next_one.risk, next_one.spent):
         return PlannedTest(next_one, looked)
     return PlannedTest(next_one, Looks(looked.count + 1, len(labels), now, digest))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 
-from fleet.lab.metrics.bounds import PValue, hoeffding_bentkus, smallest_n
 from fleet.model.calibration import Looks
 
 GROWTH = 0.25
@@ -28,9 +27,3 @@ def delta_at(look: int, delta: float) -> float:
 def is_due(looks: Looks, fresh: int, labels: int) -> bool:
     """Return whether enough of the labels are new since the last test; the first test need not wait."""
     return looks.count == 0 or fresh >= math.ceil(GROWTH * labels)
-
-
-def can_pass(labels: int, risk: float, delta: float, p_value: PValue = hoeffding_bentkus) -> bool:
-    """Return whether so many labels can pass a test at all; one that nothing could pass spends nothing."""
-    needed = smallest_n(0.0, risk, delta, p_value)
-    return needed is not None and labels >= needed

@@ -11,7 +11,7 @@ from fleet.lab.metrics.curve import Array
 
 _PRECISION = 1e-6
 _MOST = 10_000_000
-_BOLDEST = 0.75
+BOLDEST = 0.75
 """Share of what could be lost in one round that a bet stakes at most."""
 
 PValue = Callable[[float, int, float], float]
@@ -50,7 +50,7 @@ def betting(losses: Array, risk: float, delta: float) -> float:
     means = (0.5 + np.cumsum(losses)) / (n + 1)
     variances = (0.25 + np.cumsum((losses - means) ** 2)) / (n + 1)
     before = np.concatenate(([0.25], variances[:-1]))
-    stakes = np.minimum(np.sqrt(2.0 * math.log(1.0 / delta) / (before * len(losses))), _BOLDEST / (1.0 - risk))
+    stakes = np.minimum(np.sqrt(2.0 * math.log(1.0 / delta) / (before * len(losses))), BOLDEST / (1.0 - risk))
     wealth = np.cumsum(np.log1p(stakes * (risk - losses)))
     return min(1.0, math.exp(-float(wealth.max(initial=0.0))))
 

@@ -19,8 +19,8 @@ from fleet.lab.learning.fitting import (
     in_force_after,
     strong_of,
     version_of,
-    weighted,
 )
+from fleet.lab.learning.labels import weighted
 from fleet.lab.learning.refit import heldout
 from fleet.model.attempt import Features
 from fleet.model.calibration import ANY, Calibration, CalibrationKey, Fit, OutputKind, Scorer, ThresholdMode

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from fleet.lab.learning.looks import can_pass, delta_at, is_due
+from fleet.lab.learning.looks import delta_at, is_due
+from fleet.lab.learning.thresholds import labels_missing
 from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus, largest_passing
 from fleet.model.calibration import NO_LOOKS, Looks
 
@@ -24,7 +25,7 @@ def spent(most: int, step: int) -> dict[int, float]:
     looks, found = NO_LOOKS, {}
     for n in range(step, most + 1, step):
         delta = delta_at(looks.count + 1, DELTA)
-        if is_due(looks, n - looks.labels, n) and can_pass(n, RISK, delta):
+        if is_due(looks, n - looks.labels, n) and not labels_missing(np.ones(n), RISK, delta):
             looks, found[n] = Looks(looks.count + 1, n), delta
     return found
 
@@ -64,4 +65,4 @@ def test_another_test_is_due_once_a_quarter_of_the_labels_is_new(
 
 
 def test_what_so_few_labels_cannot_pass_is_no_test() -> None:
-    assert [can_pass(n, RISK, DELTA / 2) for n in (58, 59)] == [False, True]
+    assert [labels_missing(np.ones(n), RISK, DELTA / 2) for n in (0, 58, 59)] == [59, 1, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fleet.lab.learning.thresholds import (
     budget_threshold,
     fixed_threshold,
     grid_of,
+    labels_missing,
     learn_then_test,
     learn_then_test_many,
     losses_of,
@@ -77,21 +79,73 @@ def test_the_promise_holds_with_the_labels_own_confidences_as_grid() -> None:
     assert (risk_of(np.array(found), confidences, losses) > RISK).mean() <= DELTA
 
 
-def test_the_promise_holds_for_labels_drawn_unevenly_if_they_carry_weights() -> None:
-    """Answers that escalate anyway are drawn four times as often, so that losses look rarer than they are."""
+def uneven(repeats: int, labels: int, ratio: float = 4.0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Confidences, losses and weights of labels; those that escalate anyway are drawn `ratio` times as often."""
     confidences, losses = population(5)
-    chance = np.where(confidences < 0.4, 1.0, 0.25)
+    chance = np.where(confidences < 0.4, 1.0, 1.0 / ratio)
     rng = np.random.default_rng(6)
+    for _ in range(repeats):
+        rows = rng.choice(len(losses), size=labels, p=chance / chance.sum())
+        # In the order of tasks, say, and so not by chance.
+        rows = rows[np.argsort(confidences[rows])]
+        yield confidences[rows], losses[rows], 1.0 / chance[rows]
+
+
+def test_the_promise_holds_for_labels_drawn_unevenly_if_they_carry_weights() -> None:
+    """Losses look rarer than they are, where answers that escalate anyway are drawn more often."""
+    confidences, losses = population(5)
     grid = grid_of(confidences)
     weighted, plain = [], []
-    for _ in range(400):
-        rows = rng.choice(len(losses), size=400, p=chance / chance.sum())
-        given_labels = confidences[rows], losses[rows], grid, RISK, DELTA
-        weighted.append(learn_then_test(*given_labels, weights=1.0 / chance[rows]).value)
-        plain.append(learn_then_test(*given_labels).value)
+    for stated, lost, weights in uneven(600, 400):
+        weighted.append(learn_then_test(stated, lost, grid, RISK, DELTA, weights=weights).value)
+        plain.append(learn_then_test(stated, lost, grid, RISK, DELTA).value)
     assert (risk_of(np.array(weighted), confidences, losses) > RISK).mean() <= DELTA
     assert (risk_of(np.array(plain), confidences, losses) > RISK).mean() > 0.5
     assert np.isfinite(weighted).mean() > 0.9
+
+
+def test_the_promise_of_uneven_labels_holds_where_every_threshold_that_passes_breaks_it() -> None:
+    """All answers share one confidence and lose a hair too much, so the test of a single sum decides."""
+    rng = np.random.default_rng(11)
+    weights = np.tile([2.0, 1.0, 1.0], 200)
+    passed = [
+        learn_then_test(np.ones(600), rng.random(600) < 0.0505, [1.0], RISK, DELTA, weights=weights).value < math.inf
+        for _ in range(600)
+    ]
+    assert 0.0 < np.mean(passed) <= DELTA
+
+
+@pytest.mark.parametrize("labels", [400, 1_000])
+def test_a_bet_on_uneven_labels_escalates_less_than_hoeffding_bentkus(labels: int) -> None:
+    grid = grid_of(population(5)[0])
+    bets, bounds = [], []
+    for stated, lost, weights in uneven(30, labels):
+        bets.append(learn_then_test(stated, lost, grid, RISK, DELTA, weights=weights).value)
+        bounds.append(by_hoeffding_bentkus(stated, lost, weights, grid))
+    # Confidences are evenly spread, so that a threshold is the share that escalates.
+    escalated, before = (np.minimum(found, 1.0).mean() for found in (bets, bounds))
+    assert escalated < before - 0.05
+
+
+def by_hoeffding_bentkus(stated: np.ndarray, lost: np.ndarray, weights: np.ndarray, grid: np.ndarray) -> float:
+    found, scale = math.inf, weights / weights.max()
+    for step in grid[::-1]:
+        tested = RISK + scale * (lost * (stated >= step) - RISK)
+        if hoeffding_bentkus(float(tested.mean()), len(lost), RISK) > DELTA:
+            break
+        found = float(step)
+    return found
+
+
+def test_a_bet_that_loses_on_few_losses_is_not_saved_by_a_grid_that_leaps_over_them() -> None:
+    """Every set of losses on the way down is tested, also those between two steps of a coarse grid."""
+    rng = np.random.default_rng(12)
+    confidences, weights = np.sort(rng.random(500)), np.tile([3.0, 1.0], 250)
+    losses = (rng.random(500) < 0.3 * (1.0 - confidences)).astype(float)
+    fine = learn_then_test(confidences, losses, confidences, RISK, DELTA, weights=weights).value
+    for step in (0.2, 0.4, 0.8, 0.95):
+        coarse = learn_then_test(confidences, losses, [step], RISK, DELTA, weights=weights).value
+        assert coarse == (step if step >= fine else math.inf)
 
 
 def test_the_exact_binomial_escalates_less_than_hoeffding_bentkus() -> None:
@@ -137,12 +191,18 @@ def test_as_many_labels_as_were_missing_are_enough_if_they_lose_as_much() -> Non
 
 
 def test_labels_of_small_weight_count_little_so_that_more_of_them_are_missing() -> None:
-    weights = np.tile([5.0, 1.0, 1.0, 1.0, 1.0], 12)
-    missing = learn_then_test(np.ones(60), np.zeros(60), [1.0], RISK, DELTA, weights=weights).labels_missing
-    assert 100 < missing < 1_000
-    many = np.tile(weights, math.ceil((60 + missing) / 60))
+    few = np.tile([20.0, 1.0, 1.0, 1.0, 1.0], 12)
+    missing = learn_then_test(np.ones(60), np.zeros(60), [1.0], RISK, DELTA, weights=few).labels_missing
+    assert missing == labels_missing(few, RISK, DELTA) > 100
+    many = np.resize(few, round(1.2 * (60 + missing)))
     enough = learn_then_test(np.ones(len(many)), np.zeros(len(many)), [1.0], RISK, DELTA, weights=many)
-    assert (enough.value, enough.labels_missing) == (1.0, 0)
+    assert (enough.value, enough.labels_missing, labels_missing(many, RISK, DELTA)) == (1.0, 0, 0)
+
+
+def test_uneven_labels_that_lose_too_much_are_not_waited_for() -> None:
+    weights, losses = np.tile([2.0, 1.0], 200), np.tile([1.0, 0.0, 0.0, 0.0], 100)
+    found = learn_then_test(np.ones(400), losses, [1.0], RISK, DELTA, weights=weights)
+    assert (found.value, found.labels_missing) == (math.inf, 0)
 
 
 def test_where_even_the_surest_answers_lose_too_much_no_number_of_labels_is_promised() -> None:
@@ -210,7 +270,6 @@ def test_only_an_error_the_strong_target_would_have_avoided_is_a_loss(weak: bool
         ({"delta": 1.0}, "delta"),
         ({"weights": [1.0]}, "weights"),
         ({"weights": [1.0, 0.0]}, "weights"),
-        ({"weights": [1.0, 2.0], "p_value": binomial}, "weights"),
     ],
 )
 def test_what_cannot_be_tested_is_refused_by_field(changes: dict[str, object], field: str) -> None:
