@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.adapters.commands import adapters_app
 from fleet.cli.books import receipts
 from fleet.cli.books.content import content_app
 from fleet.cli.books.cost import cost
@@ -19,7 +20,6 @@ from fleet.cli.books.table import table
 from fleet.cli.bulk.commands import bulk_app
 from fleet.cli.connection import settings_for
 from fleet.cli.data.commands import data_app
-from fleet.cli.lab.adapters import adapters_app
 from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
 from fleet.cli.lab.router import router

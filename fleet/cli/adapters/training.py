@@ -1,4 +1,4 @@
-"""`fleet adapters`: teach a base model one task, and check an adapter that was trained elsewhere."""
+"""`fleet adapters train` and `check`: teach a base model one task, and check an adapter that was trained elsewhere."""
 
 from __future__ import annotations
 
@@ -19,19 +19,12 @@ if TYPE_CHECKING:
     from deployments.adapters.layout import Adapter
     from deployments.adapters.train import Step
 
-adapters_app = typer.Typer(help="Adapters: weights that teach one of the fleet's models a task.", no_args_is_help=True)
-
 REPORT_SECONDS = 5.0
 
 BaseTarget = Annotated[str, typer.Option("--base", metavar="TARGET", help="The fleet's model that is taught.")]
 Weights = Annotated[Path | None, typer.Option(help="The folder of its weights, where they are not shipped.")]
 
 
-@adapters_app.callback()
-def _adapters() -> None: ...
-
-
-@adapters_app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="Chats to learn from, as JSON lines with `messages`.")],
     task: Annotated[str, typer.Option(help="The task it is for.")],
@@ -64,7 +57,6 @@ def train(
         output.show(f"{adapter.digest[:12]}  {task} for {base}, rank {adapter.rank}, in {out}")
 
 
-@adapters_app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="The adapter, in the layout of peft.")],
     base: BaseTarget = "llama-8b",
