@@ -80,13 +80,23 @@ class Chooser:
 
 
 def _barred(content: Content, given: GivenAnswer) -> Unusable | None:
-    if content.status != Status.SUCCEEDED:
+    if content.status != Status.SUCCEEDED and not _is_unjudged(content, given):
         return Unusable.NOT_SUCCEEDED
     if given.confidence == 0.0:  # the mark of an answer that no gate lets through
         return Unusable.FAILED_CHECKS
     if not all(map(is_text, (*_messages(content), content.message))):
         return Unusable.NOT_TEXT
     return None
+
+
+def _is_unjudged(content: Content, given: GivenAnswer) -> bool:
+    """Return whether a stronger target's answer was a best effort only because no calibration could judge it.
+
+    So every answer that escalates ends where the rules promise something and the last target has no calibration of its
+    own. Comparisons take such answers for right as well.
+    """
+    judged = given.calibration is not None or given.threshold is not None or given.confidence is None
+    return content.status == Status.BEST_EFFORT and not judged and bool(_weaker(content))
 
 
 def _example(content: Content, given: GivenAnswer, origin: Origin, judged: GivenAnswer | None = None) -> Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from training_examples import LARGE, SMALL, agreed_rules, content, given, said
@@ -42,6 +43,14 @@ CASES = [
         Origin.BAD,
         "Both: laptop",
         None,
+    ),
+    (
+        "a best effort that no calibration could judge",
+        content(1, WEAK_OTHER, replace(DELIVERED, confidence=0.9), status="best_effort"),
+        [],
+        Origin.ESCALATED,
+        "Both: laptop",
+        "Both: payroll",
     ),
     ("good", content(1), [said(1, GOOD)], Origin.GOOD, "Both: laptop", None),
     (
@@ -127,6 +136,18 @@ NO_USE = [
     ("a grader alone", content(1), [said(1, GOOD, JUDGE)], Unusable.GRADED),
     ("an edit without text", content(1), [said(1, EDITED)], Unusable.NO_TEXT),
     ("best effort", content(1, status="best_effort"), [said(1, GOOD)], Unusable.NOT_SUCCEEDED),
+    (
+        "a best effort that was doubted",
+        content(1, WEAK_OTHER, replace(DELIVERED, confidence=0.6, threshold=0.7), status="best_effort"),
+        [],
+        Unusable.NOT_SUCCEEDED,
+    ),
+    (
+        "a best effort of the first target",
+        content(1, given(SMALL, confidence=0.9), status="best_effort"),
+        [],
+        Unusable.NOT_SUCCEEDED,
+    ),
     ("no gate lets it through", content(1, given(SMALL, confidence=0.0)), [said(1, GOOD)], Unusable.FAILED_CHECKS),
     ("of an earlier version", content(1, answers=(), status=None), [said(1, GOOD)], Unusable.NO_PROVENANCE),
     ("given before", content(1, target="exact", answers=()), [said(1, GOOD)], Unusable.NO_MODEL),
