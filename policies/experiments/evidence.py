@@ -135,7 +135,7 @@ class Evidence:
         first.append(job)
         if len(first) == MEASURED_FIRST:
             self._late_seconds = sorted(each.seconds for each in first)[int(0.95 * MEASURED_FIRST)]
-            self._dear_usd = max(SMALLEST_PRICE_USD, 2.0 * max(each.cost_usd for each in first))
+            self._dear_usd = 2.0 * max(each.cost_usd for each in first) or SMALLEST_PRICE_USD
             self._first = None
 
     def _compare(self, arm: _Arm, job: Observed) -> None:

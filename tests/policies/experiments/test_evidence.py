@@ -65,6 +65,16 @@ def test_an_arm_that_is_as_good_and_cheaper_may_be_promoted_and_one_that_is_only
     assert not same.may_promote("candidate")
 
 
+def test_what_is_cheaper_is_seen_however_little_jobs_cost():
+    thousandth = lambda job, usd: replace(job, cost_usd=usd / 1000)  # noqa: E731
+    evidence, rng = Evidence(TRIAL), random.Random(1)
+    for _ in range(3_000):
+        is_candidate = rng.random() < 0.3
+        job = replace(SAME, arm="candidate" if is_candidate else CONTROL, good=0.9 + 0.1 * rng.random())
+        evidence.observe(thousandth(job, 0.0005 if is_candidate else 0.001))
+    assert evidence.may_promote("candidate")
+
+
 def test_a_guardrail_that_is_turned_off_stops_nothing_and_a_tolerance_is_granted():
     worse = lambda job, rng: replace(job, cost_usd=0.0015)  # noqa: E731
     off = replace(TRIAL, tolerances={Guardrail.PRICE: None})
