@@ -15,16 +15,15 @@ from typing import Any, Final
 from deployments.adapters.base import Base
 from deployments.adapters.strict import opened, read_json
 from deployments.adapters.tensors import DTYPES, Tensor, is_finite, read_header
+from fleet.model.adapter import ADAPTER_FILES, ADAPTER_SOURCES
 from fleet.model.errors import ConfigError
 from fleet.model.sources import Sources
 
-CONFIG: Final = "adapter_config.json"
-TENSORS: Final = "adapter_model.safetensors"
+CONFIG, TENSORS = ADAPTER_FILES
 CARD: Final = "fleet.json"
 """The file that the fleet adds: base, data and recipe of an adapter that it trained."""
 
-SOURCES: Final = "sources.json"
-"""The file that says, as salted hashes, whose rows an adapter was trained on: by it an erasure finds the adapter."""
+SOURCES: Final = ADAPTER_SOURCES
 
 UNFINISHED: Final = "training.pt"
 """The file of a training that was interrupted, which goes on from there."""

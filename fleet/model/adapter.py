@@ -20,6 +20,9 @@ ADAPTER_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 """The files of a version in the layout of peft: configuration and tensors."""
 
+ADAPTER_SOURCES: Final = "sources.json"
+"""The file that says whose rows a version was trained on (`fleet.model.sources`), where anybody knows."""
+
 
 class Alias(StrEnum):
     """The names that move from version to version.

@@ -15,7 +15,7 @@ from fleet.model.job import TENANT, Lane
 from queues.jetstream.client.login import inbox_of
 from queues.wire.job import INVALID_TENANT
 from queues.wire.subjects import (
-    ADAPTER_FILES,
+    ADAPTER_OBJECTS,
     ADAPTERS,
     API,
     BATCHES,
@@ -168,13 +168,13 @@ def _dispatcher() -> User:
     )
     written = (*(subject for stream in streams for subject in SUBJECTS[stream]), feedback_subject("*", Witness.SHADOW))
     cells = (SPEND, PROVIDER_BATCHES)
-    told = (LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS, ADAPTER_FILES)
+    told = (LOAD, RESULTS, STARTS, JOBS, WORK, CANCELS, ADAPTER_OBJECTS)
     looked_up = (f"{API}.STREAM.MSG.GET.{name}" for name in (*cells, *told))
     # Lanes have a consumer per tenant; a message under a name that is no tenant's has none, and is found and removed.
     strays = (f"{API}.STREAM.MSG.DELETE.{JOBS}",)
     # A tenant's consumer not in use makes room for others; one that has forgotten messages is made again.
     consumers = (f"{API}.CONSUMER.{right}.{name}.*" for right in ("INFO", "DELETE") for name in (JOBS, WORK))
-    direct = (f"{API}.DIRECT.GET.{RESULTS}.>", f"{API}.DIRECT.GET.{ADAPTER_FILES}.>")
+    direct = (f"{API}.DIRECT.GET.{RESULTS}.>", f"{API}.DIRECT.GET.{ADAPTER_OBJECTS}.>")
     followed = (*_reads(CALIBRATIONS), *_reads(CANCELS), *_learns())
     read = (f"{API}.STREAM.INFO.*", *looked_up, *direct, *followed, *strays, *consumers)
     return _user(

@@ -60,8 +60,8 @@ LARGE_RESULTS_BUCKET = "results-large"
 LARGE_RESULTS = f"OBJ_{LARGE_RESULTS_BUCKET}"
 """The stream under the object store `results-large`."""
 
-ADAPTER_FILES_BUCKET = "adapters"
-ADAPTER_FILES = f"OBJ_{ADAPTER_FILES_BUCKET}"
+ADAPTER_OBJECTS_BUCKET = "adapters"
+ADAPTER_OBJECTS = f"OBJ_{ADAPTER_OBJECTS_BUCKET}"
 """The stream under the object store `adapters`."""
 
 _STREAMS = {
@@ -248,7 +248,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     CACHE: (cache_subject("*", "*"),),
     EXPERIMENTS: (experiment_subject(">"),),
     ADAPTERS: (adapter_subject(">"),),
-    ADAPTER_FILES: tuple(f"$O.{ADAPTER_FILES_BUCKET}.{kind}.>" for kind in "CM"),
+    ADAPTER_OBJECTS: tuple(f"$O.{ADAPTER_OBJECTS_BUCKET}.{kind}.>" for kind in "CM"),
     PROVIDER_BATCHES: (provider_batches_subject(">"),),
 }
 """The subjects that each stream stores."""

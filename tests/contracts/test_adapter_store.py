@@ -110,7 +110,7 @@ async def test_a_watcher_is_told_what_there_is_and_then_of_every_change(rig: Rig
 async def test_files_come_back_as_they_were_stored(rig: Rig) -> None:
     store = rig.adapters()
     assert await store.files(OLD.digest) is None
-    for version, files in ((OLD, FILES), (NEW, LARGE)):
+    for version, files in ((OLD, FILES), (NEW, LARGE), (NEW, {**LARGE, "sources.json": b"{}"})):
         await store.put_files(version.digest, files)
         await store.put_files(version.digest, files)
         assert await rig.adapters().files(version.digest) == files

@@ -11,7 +11,7 @@ from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, 
 
 from fleet.model.job import Lane
 from queues.wire.subjects import (
-    ADAPTER_FILES,
+    ADAPTER_OBJECTS,
     ADAPTERS,
     BATCHES,
     CACHE,
@@ -183,7 +183,7 @@ def _buckets(spec: TopologySpec) -> list[StreamConfig]:
         _stream(spec, EXPERIMENTS, **_LATEST_VALUE, **_RECORD),
         _stream(spec, ADAPTERS, **_LATEST_VALUE, **_RECORD),
         # The files of a version that no adapter has any more are purged.
-        _stream(spec, ADAPTER_FILES, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
+        _stream(spec, ADAPTER_OBJECTS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
         # An endpoint that is deleted leaves nothing behind.
         _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
     ]

@@ -18,7 +18,7 @@ from queues.jetstream.client.client import PermissionRefused
 from queues.jetstream.codes import Code
 from queues.jetstream.streams import measuring
 from queues.wire.subjects import (
-    ADAPTER_FILES,
+    ADAPTER_OBJECTS,
     ADAPTERS,
     BATCHES,
     CACHE,
@@ -54,7 +54,7 @@ PERCENT: Mapping[str, int] = {
     JOBS: 14,
     WORK: 14,
     LEDGER: 8,
-    ADAPTER_FILES: 6,
+    ADAPTER_OBJECTS: 6,
     LARGE_RESULTS: 4,
     CACHE: 2,
     STARTS: 4,
@@ -197,7 +197,7 @@ def settings(config: StreamConfig, size: int | None) -> dict[str, Any]:
     """Return the settings that bound this stream to the size; empty if it keeps its bound."""
     if size is None:
         return {}
-    keeps_whole = config.name in (LARGE_RESULTS, ADAPTER_FILES, FILES, *FLOORS) or size >= LARGE_SHARE
+    keeps_whole = config.name in (LARGE_RESULTS, ADAPTER_OBJECTS, FILES, *FLOORS) or size >= LARGE_SHARE
     largest = -1 if keeps_whole else size // 2
     return {
         "max_bytes": size,
