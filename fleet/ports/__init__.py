@@ -28,6 +28,7 @@ from fleet.ports.stores import (
     ExperimentStore,
     KeyStore,
     ResponseStore,
+    TurnStore,
 )
 
 __all__ = [
@@ -61,4 +62,5 @@ __all__ = [
     "SameAnswerVerifier",
     "SpendBook",
     "Tracer",
+    "TurnStore",
 ]

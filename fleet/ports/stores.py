@@ -13,6 +13,7 @@ from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.experiment import Experiment
 from fleet.model.feedback import Feedback
 from fleet.model.result import LedgerEntry
+from fleet.model.turn import Turn
 
 
 class ResponseStore(Protocol):
@@ -128,6 +129,18 @@ class AdapterStore(Protocol):
 
     async def files(self, digest: str) -> Mapping[str, bytes] | None:
         """Return the files of a version by name, checked against what was stored; None if they are not there."""
+
+    async def close(self) -> None: ...
+
+
+class TurnStore(Protocol):
+    """The turns of the learning loop. Every method raises `QueueUnavailable` if the broker does not answer."""
+
+    async def read_all(self) -> Mapping[str, Turn]:
+        """Return every turn by its name; those that cannot be read are left out and logged."""
+
+    async def change(self, change: Callable[[Mapping[str, Turn]], Turn]) -> Turn:
+        """Store and return what `change` makes of those there are; it is called again if another change came first."""
 
     async def close(self) -> None: ...
 

@@ -148,6 +148,7 @@ ADVICE: Final[Mapping[str, str]] = {
     # answers that are given again
     "cache_entries_unreadable": "Find out who else writes to the bucket: only dispatchers may (`fleet nats-config`).",
     # stored records
+    "turn_left_out": "Have all processes run one version, and look at it: `fleet learn status`.",
     "adapter_left_out": "Have all processes run one version, or remove it and register it again: `fleet adapters`.",
     "key_left_out": "Withdraw the key and make another: [API keys](../how-to/keys.md).",
     # contents

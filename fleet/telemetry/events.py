@@ -156,6 +156,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "store_room_small": "The broker has little room: jobs and answers beyond what is named are refused.",
     "subscription_not_ended": "A subscription was not ended; the broker ends it with the connection.",
     # stored records
+    "turn_left_out": "A stored turn of the learning loop cannot be read and is left out: it is not gone on with.",
     "adapter_left_out": "A stored adapter cannot be read and is left out: the base answers its jobs.",
     "bucket_not_read": "A bucket that is followed was not read; what is in force stays, and reading is tried again.",
     "key_left_out": "A stored API key cannot be read, and opens nothing.",

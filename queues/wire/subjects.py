@@ -43,6 +43,9 @@ EXPERIMENTS = "KV_experiments"
 ADAPTERS = "KV_adapters"
 """The stream under the key-value bucket `adapters`."""
 
+TURNS = "KV_turns"
+"""The stream under the key-value bucket `turns`."""
+
 PROVIDER_BATCHES = "KV_provider_batches"
 """The stream under the key-value bucket `provider_batches`."""
 
@@ -190,6 +193,10 @@ def adapter_subject(name: str) -> str:
     return f"$KV.adapters.{name}"
 
 
+def turn_subject(name: str) -> str:
+    return f"$KV.turns.{name}"
+
+
 def load_subject(key: str) -> str:
     return f"$KV.load.{key}"
 
@@ -249,6 +256,7 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     EXPERIMENTS: (experiment_subject(">"),),
     ADAPTERS: (adapter_subject(">"),),
     ADAPTER_OBJECTS: tuple(f"$O.{ADAPTER_OBJECTS_BUCKET}.{kind}.>" for kind in "CM"),
+    TURNS: (turn_subject(">"),),
     PROVIDER_BATCHES: (provider_batches_subject(">"),),
 }
 """The subjects that each stream stores."""

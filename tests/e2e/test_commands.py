@@ -44,6 +44,7 @@ def test_status_shows_every_model_running(fleet):
         "KV_experiments",
         "KV_adapters",
         "OBJ_adapters",
+        "KV_turns",
         "KV_provider_batches",
     }
 

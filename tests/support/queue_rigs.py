@@ -24,6 +24,7 @@ from fleet.ports import (
     Journal,
     KeyStore,
     LedgerFeed,
+    TurnStore,
 )
 from fleet.webhooks.ports import EndpointStore, EventFeed
 from queues.batches import EveryBatch, JetStreamShelf, MemoryShelf, Shelf, TenantBatches, TenantFiles
@@ -41,6 +42,7 @@ from queues.jetstream.stores.journal import JetStreamJournal, MemoryJournal
 from queues.jetstream.stores.keys import JetStreamKeys, MemoryKeys
 from queues.jetstream.stores.ledger import JetStreamLedger, MemoryLedger
 from queues.jetstream.stores.promises import JetStreamCachePromises, MemoryCachePromises
+from queues.jetstream.stores.turns import JetStreamTurns, MemoryTurns
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
 from queues.jetstream.webhooks.endpoints import JetStreamEndpoints
@@ -69,6 +71,7 @@ STREAMS = (
     "KV_experiments",
     "KV_adapters",
     "OBJ_adapters",
+    "KV_turns",
     "KV_provider_batches",
     "KV_responses",
     "KV_webhooks",
@@ -101,6 +104,9 @@ class Rig(Protocol):
 
     def adapters(self) -> AdapterStore:
         """Return, at each call, another holder of the same adapters."""
+
+    def turns(self) -> TurnStore:
+        """Return, at each call, another holder of the same turns."""
 
     def keys(self) -> KeyStore:
         """Return, at each call, another holder of the same keys."""
@@ -163,6 +169,7 @@ class MemoryRig(_OnShelf):
         self._cache_promises = MemoryCachePromises()
         self._experiments = MemoryExperiments(self.broker)
         self._adapters = MemoryAdapters()
+        self._turns = MemoryTurns()
         self._endpoints = MemoryEndpoints()
         self._events = MemoryEvents(lease_seconds=ack_wait_seconds)
 
@@ -189,6 +196,9 @@ class MemoryRig(_OnShelf):
 
     def adapters(self) -> MemoryAdapters:
         return self._adapters
+
+    def turns(self) -> MemoryTurns:
+        return self._turns
 
     def keys(self) -> MemoryKeys:
         return self._keys
@@ -249,6 +259,9 @@ class JetStreamRig(_OnShelf):
 
     def adapters(self) -> JetStreamAdapters:
         return JetStreamAdapters(self.connection, poll_seconds=0.05)
+
+    def turns(self) -> JetStreamTurns:
+        return JetStreamTurns(self.connection, poll_seconds=0.05)
 
     def keys(self) -> JetStreamKeys:
         return JetStreamKeys(self.connection, poll_seconds=0.02)

@@ -34,6 +34,7 @@ from queues.wire.subjects import (
     SPEND,
     STARTS,
     SUBJECTS,
+    TURNS,
     WEBHOOKS,
     WORK,
     arrival_subject,
@@ -184,6 +185,7 @@ def _buckets(spec: TopologySpec) -> list[StreamConfig]:
         _stream(spec, ADAPTERS, **_LATEST_VALUE, **_RECORD),
         # The files of a version that no adapter has any more are purged.
         _stream(spec, ADAPTER_OBJECTS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
+        _stream(spec, TURNS, **_LATEST_VALUE, **_RECORD),
         # An endpoint that is deleted leaves nothing behind.
         _stream(spec, WEBHOOKS, **{**_LATEST_VALUE, "deny_delete": False}, **_RECORD),
     ]

@@ -40,6 +40,7 @@ from queues.wire.subjects import (
     RESULTS,
     SPEND,
     STARTS,
+    TURNS,
     WEBHOOKS,
     WORK,
 )
@@ -49,7 +50,7 @@ log = get_logger(__name__)
 MB = 1_000_000
 
 PERCENT: Mapping[str, int] = {
-    RESULTS: 18,
+    RESULTS: 17,
     FILES: 10,
     JOBS: 14,
     WORK: 14,
@@ -63,6 +64,7 @@ PERCENT: Mapping[str, int] = {
     CALIBRATIONS: 1,
     EXPERIMENTS: 1,
     ADAPTERS: 1,
+    TURNS: 1,
     PROVIDER_BATCHES: 1,
     CANCELS: 2,
     CONTENT: 1,
@@ -90,6 +92,7 @@ FLOORS: Mapping[str, int] = {
     CACHE: 128 * 1024,
     EXPERIMENTS: 128 * 1024,
     ADAPTERS: 128 * 1024,
+    TURNS: 128 * 1024,
     PROVIDER_BATCHES: 128 * 1024,
     WEBHOOKS: 64 * 1024,
 }

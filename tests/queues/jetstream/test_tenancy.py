@@ -228,6 +228,7 @@ ATTEMPTS = [
     Attempt("dispatcher", "promote an adapter", "$KV.adapters.scheduler", PUBLISH),
     Attempt("dispatcher", "read a part of an adapter", ADAPTER_PART, "404", body=b""),
     Attempt("dispatcher", "write a part of an adapter", "$O.adapters.C.x.0", PUBLISH),
+    Attempt("dispatcher", "change a turn of the learning loop", "$KV.turns.schedule-1", PUBLISH),
     Attempt("gateway", "promote an adapter", "$KV.adapters.scheduler", PUBLISH),
     Attempt("flags", "follow the experiments", "$JS.API.CONSUMER.CREATE.KV_experiments", "consumer_create_response"),
     Attempt("flags", "stop a roll-out", "$KV.experiments.trial", PUBLISH),

@@ -164,6 +164,7 @@ async def test_sizes_are_those_of_the_fleets_own_streams(connection: Connection)
         "KV_experiments",
         "KV_adapters",
         "OBJ_adapters",
+        "KV_turns",
         "KV_provider_batches",
     )
     empty = dict.fromkeys((*queues, *records, *buckets), 0)
