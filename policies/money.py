@@ -244,6 +244,7 @@ def _may_be_charged(kind: FailureKind) -> bool:
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
             | FailureKind.ACCOUNT
+            | FailureKind.ADAPTER
             # Not made this time. Money set aside for the calls before stays reserved, and counts as spent.
             | FailureKind.INTERRUPTED
         ):

@@ -105,7 +105,7 @@ def _known_answer(case: _Situation) -> Reply | None:
     written = patterns.answer_to(job, rules.patterns)
     if written is not None and routing.pinned_target(job) is None:
         return patterns.reply(job.request, written, rules.estimates)
-    found = exact.known_answer(job, case.rungs, case.view.entries, case.now, rules)
+    found = exact.known_answer(job, case.rungs, case.view, case.now, rules)
     return found or semantic.known_answer(job, case.view, case.now, rules)
 
 
@@ -239,7 +239,7 @@ def _run(case: _Situation, target: Target, asleep: list[Asleep], reason: Reason)
         if cold.worth_waiting_for(each, target, case.demand, case.deadline_at, case.rules):
             return cold.wait_for(each, case.deadline_at, case.now)
     if case.attempts and target.name == case.attempts[-1].target:
-        return _retry(case, target)
+        return Run(target.name, Reason.ADAPTER_FAILED) if _has_failed_adapter(case) else _retry(case, target)
     cheaper = reason is Reason.ROUTED and target.same_as in {rung.name for rung in case.rungs}
     return Run(target.name, Reason.CHEAPER if cheaper else reason)
 
@@ -260,9 +260,13 @@ def _rungs_left(case: _Situation) -> Iterator[Target]:
     answered = case.rules.catalogue.same(answers)
     lowest = max((rung + 1 for rung, target in enumerate(case.rungs) if target.name in answered), default=0)
     last = case.attempts[-1].target
-    if _retry_pays(case):
+    if _retry_pays(case) or _has_failed_adapter(case):
         yield from (target for target in case.rungs[lowest:] if target.name == last)
     yield from (target for target in case.rungs[lowest:] if target.name not in tried)
+
+
+def _has_failed_adapter(case: _Situation) -> bool:
+    return retry.failed_adapter(case.attempts[-1])
 
 
 def _retry_pays(case: _Situation) -> bool:

@@ -25,6 +25,7 @@ class FailureKind(StrEnum):
     """Reasons why a target gave no answer; every backend maps its own errors onto these.
 
     AUTHENTICATION is a key that is no good, ACCOUNT what its account may not do: no credit, no such model for it.
+    ADAPTER is an adapter that the model could not load; the model itself is well.
     """
 
     RATE_LIMITED = "rate_limited"
@@ -38,6 +39,7 @@ class FailureKind(StrEnum):
     INVALID_REQUEST = "invalid_request"
     AUTHENTICATION = "authentication"
     ACCOUNT = "account"
+    ADAPTER = "adapter"
     INTERNAL = "internal"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"

@@ -23,7 +23,8 @@ class CacheEntry:
 
     `calibration` is the version that accepted it, None for an answer that none was asked about: with the promise, the
     entry goes. `usage` is what the answer took. `question` is the text that was asked and `scope` the key of all else
-    that goes for it, where the semantic cache may find it: only questions of one scope are compared.
+    that goes for it, where the semantic cache may find it: only questions of one scope are compared. `adapter` is the
+    digest of the one that answered: with it, the entry goes.
     """
 
     tenant: str
@@ -40,3 +41,4 @@ class CacheEntry:
     calibration: str | None = None
     question: str | None = None
     scope: str | None = None
+    adapter: str | None = None

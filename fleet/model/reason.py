@@ -20,6 +20,7 @@ class Reason(StrEnum):
     RETRY = "retry"
     GREY_BAND = "grey_band"
     TOOLS_RESTORED = "tools_restored"
+    ADAPTER_FAILED = "adapter_failed"
     NOT_CALIBRATED = "not_calibrated"
     UNFAMILIAR = "unfamiliar"
     GUARANTEE_WITHDRAWN = "guarantee_withdrawn"
@@ -72,6 +73,7 @@ MEANINGS: Mapping[Reason, str] = {
     Reason.RETRY: "the same target again, after its pause",
     Reason.GREY_BAND: "a second look: the answer before was too close to its threshold to call",
     Reason.TOOLS_RESTORED: "the answer before lacked a tool, or was unusable, and some tools had been left out",
+    Reason.ADAPTER_FAILED: "the same target by its own weights: its adapter could not be used",
     Reason.SHADOW: "compared with a stronger target, or with and without a diet, to learn from",
     Reason.BACKOFF: "waiting before the same target is tried again",
     Reason.BREAKER_OPEN: "waiting for a target that keeps failing",

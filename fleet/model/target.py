@@ -109,6 +109,13 @@ class Serving:
     usd_per_hour: float
 
 
+@dataclass(frozen=True, slots=True)
+class ServedAdapters:
+    """What a target of the fleet's own takes beside its weights: at most `at_once` different adapters at a time."""
+
+    at_once: int
+
+
 class Effort(StrEnum):
     """How hard a model thinks before it answers, weakest first. These are the words of `reasoning_effort`."""
 
@@ -155,6 +162,7 @@ class Target:
     dearest that providers are known to ask (see `cached_input_usd` and those after it). `reasoning` is for targets that
     can.
     `same_as` names another target that gives the same answers, being the same model: see `policies.discounts`.
+    `adapters` says that it answers with adapters where jobs ask for them; None: it takes none.
     """
 
     name: str
@@ -180,6 +188,7 @@ class Target:
     reasoning: Reasoning | None = None
     cache_write_1h_usd_per_million_tokens: float | None = None
     same_as: str | None = None
+    adapters: ServedAdapters | None = None
 
     @property
     def is_cloud(self) -> bool:

@@ -77,7 +77,8 @@ class View:
     """`entries` is what the cache holds, by tenant and key.
 
     `near` is what it has nearest to the questions of jobs, by tenant and job, and `promises` what is promised of such
-    answers, by tenant and task. `batches` is what was seen of providers' batches, by target.
+    answers, by tenant and task. `batches` is what was seen of providers' batches, by target. `adapters` are the digests
+    that may be relied on.
     """
 
     targets: Mapping[str, TargetView] = field(default_factory=dict)
@@ -87,3 +88,4 @@ class View:
     near: Mapping[tuple[str, str], Near] = field(default_factory=dict)
     promises: Mapping[tuple[str, str], CacheCalibration] = field(default_factory=dict)
     batches: Mapping[str, tuple[Observed, ...]] = field(default_factory=dict)
+    adapters: frozenset[str] = frozenset()

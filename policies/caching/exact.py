@@ -22,6 +22,7 @@ from fleet.model.job import Job
 from fleet.model.reason import Reason
 from fleet.model.result import Status
 from fleet.model.target import EXACT
+from fleet.model.view import View
 from policies.caching.canonical import canonical
 from policies.caching.personal import is_personal
 from policies.features.needs import needs_of
@@ -189,22 +190,23 @@ def asks_something_personal(job: Job, rules: Rules) -> bool:
     return is_personal(_texts(job.request.get("messages")), rules.complexity.personal_words)
 
 
-def known_answer(job: Job, rungs: Ladder, entries: Entries, now: float, rules: Rules) -> Reply | None:
+def known_answer(job: Job, rungs: Ladder, view: View, now: float, rules: Rules) -> Reply | None:
     """Return the answer given before to the same request, while it is kept."""
-    key = key_of(job, rules, rungs) if entries else None
-    entry = None if key is None else entries.get((job.tenant, key))
-    if entry is None or not may_answer(entry, job, now, rules) or asks_something_personal(job, rules):
+    key = key_of(job, rules, rungs) if view.entries else None
+    entry = None if key is None else view.entries.get((job.tenant, key))
+    if entry is None or not may_answer(entry, job, view, now, rules) or asks_something_personal(job, rules):
         return None
     return Reply(EXACT, answer_in(entry), Reason.CACHED, whose(entry))
 
 
-def may_answer(entry: CacheEntry, job: Job, now: float, rules: Rules) -> bool:
-    """Return whether an answer is kept and another job's.
+def may_answer(entry: CacheEntry, job: Job, view: View, now: float, rules: Rules) -> bool:
+    """Return whether an answer is kept, another job's, and not one of an adapter that was rolled back or withdrawn.
 
     A job finds its own where its dispatcher died before its result was stored. What it paid is in no account yet, and a
     known answer would hide it: it goes on as without a cache.
     """
-    return entry.job_id != job.id and is_kept(entry, now, rules)
+    is_of_adapter_gone = entry.adapter is not None and entry.adapter not in view.adapters
+    return entry.job_id != job.id and not is_of_adapter_gone and is_kept(entry, now, rules)
 
 
 def is_kept(entry: CacheEntry, now: float, rules: Rules) -> bool:
@@ -269,6 +271,7 @@ def entry_of(
         calibration=None if judged is None else judged.calibration,
         question=None if question is None else question.text,
         scope=None if question is None else question.scope,
+        adapter=kept.adapter,
     )
 
 

@@ -71,7 +71,7 @@ def known_answer(job: Job, view: View, now: float, rules: Rules) -> Reply | None
         return None
     found = decide(near, promise, mode, f"{job.tenant}.{job.id}", semantic.explored)
     entry = view.entries.get((job.tenant, near.entry)) if isinstance(found, Serve) else None
-    if not isinstance(found, Serve) or entry is None or not may_answer(entry, job, now, rules):
+    if not isinstance(found, Serve) or entry is None or not may_answer(entry, job, view, now, rules):
         return None
     told = replace(near, propensity=found.compared)
     return Reply(SEMANTIC, answer_in(entry), Reason.SIMILAR, whose(entry), near=told)

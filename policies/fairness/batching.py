@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fleet.model.job import Lane
 from fleet.model.target import Target
 
@@ -48,6 +50,27 @@ def take_now(waiting: int, oldest_wait_seconds: float, free_slots: int, idle: bo
     """
     ripe = idle or waiting >= target.batch_size or oldest_wait_seconds >= target.batch_wait_seconds
     return max(0, min(waiting, target.batch_size, free_slots)) if ripe else 0
+
+
+def together(adapters: Sequence[str | None], count: int, at_once: int) -> list[int]:
+    """Return the places of at most `count` jobs for one micro-batch, given the adapters they ask for, oldest first.
+
+    At most `at_once` different adapters are among them, and equal ones are next to each other. The oldest is always
+    among them, so that each job goes after as many batches as jobs were before it, however rare its adapter is.
+    """
+    found: dict[str | None, list[int]] = {}
+    different, left = at_once, count
+    for place, adapter in enumerate(adapters):
+        if not left:
+            break
+        if adapter not in found:
+            if adapter is not None and not different:
+                continue
+            different -= adapter is not None
+            found[adapter] = []
+        found[adapter].append(place)
+        left -= 1
+    return [place for places in found.values() for place in places]
 
 
 def may_bring(lane: Lane, own_bytes: int, all_bytes: int, targets: int) -> bool:

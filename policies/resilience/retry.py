@@ -28,6 +28,7 @@ def is_retryable(kind: FailureKind) -> bool:
             | FailureKind.INVALID_REQUEST
             | FailureKind.AUTHENTICATION
             | FailureKind.ACCOUNT
+            | FailureKind.ADAPTER
             | FailureKind.CANCELLED
             | FailureKind.INTERRUPTED
         ):
@@ -62,6 +63,12 @@ def may_retry(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
         and is_retryable(last.outcome.kind)
         and tries_on(last.target, attempts) < rules.retry.max_tries
     )
+
+
+def failed_adapter(attempt: Attempt) -> bool:
+    """Return whether the model could not use its adapter: its base may answer the same request at once."""
+    outcome = attempt.outcome
+    return attempt.adapter is not None and isinstance(outcome, Failure) and outcome.kind is FailureKind.ADAPTER
 
 
 def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rules) -> float:

@@ -25,7 +25,8 @@ class CacheEntryRecord(Written):
     """An answer that may be given again, under `<tenant>.<key>`, from `answered_at` to `expires_at` (unix seconds).
 
     `job_id` and `target` say whose answer it is, `calibration` which calibration accepted it, `usage` what it took.
-    `question`, and `scope`, the key of all else that is asked, are there where the semantic cache may find it.
+    `question`, and `scope`, the key of all else that is asked, are there where the semantic cache may find it,
+    `adapter` (a digest) where one answered.
     """
 
     schema_: Version
@@ -43,6 +44,7 @@ class CacheEntryRecord(Written):
     calibration: str | None = None
     question: str | None = None
     scope: RequestKey | None = None
+    adapter: str | None = None
 
 
 _write = writer(CacheEntry, CacheEntryRecord, apart=("usage",))
@@ -52,6 +54,8 @@ def encode_cache_entry(entry: CacheEntry) -> bytes:
     record = {**_write(entry), "usage": usage_record(entry.usage)}
     if entry.scope is None:
         del record["question"], record["scope"]
+    if entry.adapter is None:
+        del record["adapter"]
     return to_json(record, fallback=dict)
 
 

@@ -26,6 +26,10 @@ JobKey = tuple[str, str]
 """A tenant and a job id: two tenants may use the same id."""
 
 
+Ran = tuple[str, str | None]
+"""A target, and the digest of the adapter that it answered with."""
+
+
 class Unused(StrEnum):
     """The reason why feedback made no label."""
 
@@ -86,10 +90,10 @@ async def collect(journal: Journal) -> CollectedLabels:
     """Return every label the journal holds. Raises: QueueUnavailable."""
     said = await feedback_by_job(journal)
     done: defaultdict[JobKey, list[LedgerEntry]] = defaultdict(list)
-    models: dict[str, str] = {}
+    models: dict[Ran, str] = {}
     async for entry in journal.ledger():
         if entry.attempt is not None and isinstance(entry.attempt.outcome, Answer):
-            models[entry.attempt.target] = entry.attempt.outcome.model
+            models[entry.attempt.target, entry.attempt.adapter] = entry.attempt.outcome.model
         if (entry.tenant, entry.job_id) in said:
             done[entry.tenant, entry.job_id].append(entry)
     found = [each for key, feedback in said.items() for each in labels_of(feedback, done.get(key, ()), models)]
@@ -107,11 +111,12 @@ async def feedback_by_job(journal: Journal) -> Mapping[JobKey, Sequence[Feedback
 
 
 def labels_of(
-    said: Sequence[Feedback], entries: Sequence[LedgerEntry], models: Mapping[str, str]
+    said: Sequence[Feedback], entries: Sequence[LedgerEntry], models: Mapping[Ran, str]
 ) -> Iterator[LabelledAnswer | Unused]:
     """Yield a label, or why there is none, for each answer of one job that its feedback (oldest first) is about.
 
-    `models` names the model that each target has run last: answers of another one say nothing about it.
+    `models` names the model that each target has run last, with each adapter and without: answers of another one say
+    nothing about it.
     """
     case = _LedgerJob.of(entries)
     if case is None:
@@ -157,11 +162,11 @@ def _opinions(said: Iterable[Feedback], case: _LedgerJob) -> Opinions:
     return {(feedback.target or case.delivered, feedback.source): feedback for feedback in said}
 
 
-def _label(target: str, opinions: Opinions, case: _LedgerJob, models: Mapping[str, str]) -> LabelledAnswer | Unused:
+def _label(target: str, opinions: Opinions, case: _LedgerJob, models: Mapping[Ran, str]) -> LabelledAnswer | Unused:
     attempt = case.answers.get(target)
     if attempt is None or not isinstance(attempt.outcome, Answer):
         return Unused.NO_SUCH_ANSWER
-    if models.get(target) != attempt.outcome.model:
+    if models.get((target, attempt.adapter)) != attempt.outcome.model:
         return Unused.OTHER_MODEL
     features = attempt.outcome.features
     if features is None or attempt.judged is None or not _is_finite(features):

@@ -82,6 +82,18 @@ async def test_a_label_is_of_the_adapter_that_the_answer_was_given_with() -> Non
     assert (await only_label(entry(attempt(1, adapter="ab" * 32)), said(GOOD))).adapter == "ab" * 32
 
 
+async def test_answers_with_an_adapter_and_without_do_not_take_each_other_for_another_model() -> None:
+    own = attempt(1, adapter="ab" * 32)
+    adapted = replace(own, outcome=replace(own.outcome, model="model-of-llama-8b+abababababab"))
+    others = [
+        entry(replace(adapted, number=2), job_id="job-1123456789ab"),
+        entry(attempt(1), job_id="job-2123456789ab"),
+    ]
+    label = await only_label(entry(attempt(1)), *others, said(GOOD))
+
+    assert (label.adapter, label.good) == ("", True)
+
+
 @pytest.mark.parametrize(
     ("verdict", "changed", "good"),
     [

@@ -18,6 +18,7 @@ from fleet.model.action import Finish, GiveUp
 from fleet.model.attempt import Attempt
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.job import Job
+from fleet.model.view import View
 from policies.caching import exact, patterns
 from policies.caching.questions import question_of
 from policies.features.needs import needs_of
@@ -82,7 +83,7 @@ class KnownAnswers:
         if asked.key is None:
             return None
         entries = self._entries[asked.job.tenant]
-        is_kept = exact.known_answer(asked.job, asked.rungs, entries, now, self._rules) is not None
+        is_kept = exact.known_answer(asked.job, asked.rungs, View(entries=entries), now, self._rules) is not None
         if is_kept and self._mechanisms.exact:
             is_new = entries[asked.key].answered_at > job.arrived_at
             by = KnownBy.COALESCED if is_new else KnownBy.EXACT
