@@ -36,6 +36,7 @@ from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.cold_starts import CellColdStarts
 from queues.jetstream.queue import JetStreamQueue
+from queues.jetstream.stores.adapters import JetStreamAdapters
 from queues.jetstream.stores.cache import JetStreamCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.cancels import JetStreamCancels
@@ -226,6 +227,7 @@ class DispatcherProcess:
             cache=JetStreamCache(connection),
             similar=semantic_cache(self._settings, self._rules, connection, backends),
             trials=trials_of(self._settings, self._rules, connection),
+            adapters=JetStreamAdapters(connection),
             batches=batches,
         )
         if self._draining:

@@ -15,6 +15,7 @@ from fleet.dispatch.wiring import Parts, Shared
 from fleet.logs import get_logger
 from fleet.model.snapshot import FleetSnapshot
 from fleet.ports import (
+    AdapterStore,
     Backend,
     BatchedCalls,
     CacheStore,
@@ -43,8 +44,9 @@ class Dispatcher:
     and of the targets served; its default is the book kept beside the queue. Without `capacities` no target counts as
     cold. `recorder` counts what happens to jobs; without one nobody asks for the ages of what waits.
     `cache` keeps answers to give them again; without it every job is answered anew. `similar` compares questions that
-    are only alike; without it such answers are never given. `trials` says which jobs are answered otherwise on trial.
-    `batches` holds the targets whose calls go out in batches of their provider.
+    are only alike; without it such answers are never given. `trials` says which jobs are answered otherwise on trial,
+    `adapters` which are answered with an adapter. `batches` holds the targets whose calls go out in batches of their
+    provider.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Dispatcher:
         cache: CacheStore | None = None,
         similar: SemanticCache | None = None,
         trials: Trials | None = None,
+        adapters: AdapterStore | None = None,
         batches: Mapping[str, BatchedCalls] = MappingProxyType({}),
     ) -> None:
         self._time = BrokerTime(clock)
@@ -73,7 +76,7 @@ class Dispatcher:
         self._spend = spend
         self._capacities = capacities
         loads = queue.loads() if loads is None else loads
-        shared = Shared(spend, learned, cancels, loads, recorder, cache, similar, trials)
+        shared = Shared(spend, learned, cancels, loads, recorder, cache, similar, trials, adapters)
         self._parts = parts = Parts(
             queue, self._time, rules, self._backends, own_key_only, tracer, lease_seconds, shared
         )
@@ -123,6 +126,7 @@ class Dispatcher:
         yield parts.promises.watch(self._stop)
         yield parts.experiments.watch(self._stop)
         yield parts.rollouts.run(self._stop)
+        yield parts.adapters.watch(self._stop)
         yield parts.cancelling.watch(self._stop)
         if self._capacities is not None:
             yield parts.state.replicas.watch(self._capacities, parts.clock, self._stop)
@@ -138,8 +142,9 @@ class Dispatcher:
             while not (known.is_set() or self._stop.is_set()):
                 if not await first_of((known, self._stop), LOAD_SECONDS):
                     log.warning("waiting_for_state", state=name)
-        # No job needs these: where they are not to be had, all go on as control.
-        await first_of((self._parts.experiments.loaded, self._stop), LOAD_SECONDS)
+        # No job needs these: where they are not to be had, all go on as control, and the base answers.
+        wished = (self._parts.experiments.loaded, self._parts.adapters.loaded)
+        await asyncio.gather(*(first_of((each, self._stop), LOAD_SECONDS) for each in wished))
 
     async def _serve(self) -> None:
         self._serving = True

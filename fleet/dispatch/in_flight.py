@@ -58,6 +58,8 @@ class InFlightJob:
     """What the semantic cache had nearest when the job came in."""
     assigned: Assignment | None = None
     """The arm of an experiment that the job was drawn into."""
+    adapter: str | None = None
+    """The digest of the adapter that its call asks for, once it is in a micro-batch."""
     submitted: Job | None = None
     """The job as its publisher sent it, where its arm asks something else."""
 

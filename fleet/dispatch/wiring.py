@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fleet.dispatch.decide import Decider
 from fleet.dispatch.intake.admission import Admission
@@ -43,6 +44,7 @@ from fleet.dispatch.runner.turns import Turns
 from fleet.dispatch.semantic.lookups import LookUps, SemanticCache
 from fleet.dispatch.semantic.promises import Promises
 from fleet.dispatch.spans import Spans
+from fleet.dispatch.state.adapters import Adapters
 from fleet.dispatch.state.answers import Answers
 from fleet.dispatch.state.experiments import Experiments, Trials
 from fleet.dispatch.state.knowledge import Knowledge, Learned
@@ -55,6 +57,7 @@ from fleet.model.job import Lane
 from fleet.model.scaling import Load
 from fleet.model.target import Target
 from fleet.ports import (
+    AdapterStore,
     Backend,
     BatchedCalls,
     CacheStore,
@@ -73,7 +76,7 @@ from policies.rules.rules import Rules
 class Shared:
     """What a dispatcher shares with others: money, what is learned, wishes to cancel, loads, answers, experiments.
 
-    `recorder` counts what is done; it and what follows may be missing.
+    `recorder` counts what is done; it and what follows, the registered adapters too, may be missing.
     """
 
     spend: SpendBook
@@ -84,6 +87,7 @@ class Shared:
     cache: CacheStore | None = None
     similar: SemanticCache | None = None
     trials: Trials | None = None
+    adapters: AdapterStore | None = None
 
 
 class Parts:
@@ -115,6 +119,7 @@ class Parts:
         self.state.entries, self.state.near = self.answers.entries, self.similar.near
         self.state.cache_promises = self.promises.in_force
         self.experiments = Experiments(trials, rules)
+        self.adapters = Adapters(shared.adapters, self.state, self.experiments.adapter)
         self.knowledge = Knowledge(shared.learned, self.state, rules, self.answers.withdraw, self.experiments.rules)
         self.diets = Diets(self.experiments.rules)
         self.cancelling = Cancelling(shared.cancels, queue, clock)
@@ -186,13 +191,13 @@ class _AtTarget:
     def __init__(self, parts: Parts, target: Target) -> None:
         clock, rules, state, reservations = parts.clock, parts.rules, parts.state, parts.reservations
         self.target = target
-        self.buffer = Buffer(target)
+        self.buffer = Buffer(target, None if target.adapters is None else partial(parts.adapters.of_call, target))
         self.slots = Slots(target, state.traffic, parts.leases, self.buffer.changed.set)
         self.here = TargetDecider(target, parts.decider, state, clock)
         self.leaving = Exit(parts.outbox, self.slots, reservations, self.here, state)
         self.intents = IntentLog(target, parts.queue, clock, parts.cancelling.answered)
         self.turns = Turns(target, clock, parts.isolation, self.here, reservations, self.leaving)
-        judging = (parts.knowledge, parts.decider, self.leaving, parts.precedence, parts.diets)
+        judging = (parts.knowledge, parts.decider, self.leaving, parts.precedence, parts.diets, parts.adapters)
         self.assess = Assess(target, rules, clock, state, reservations, *judging)
         self.cancel = Cancel(parts.cancelling, self.intents, self.here, state, clock)
         self.reserve_cost = ReserveCost(target, reservations, self.here, state, clock)

@@ -124,6 +124,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "verifier_missing": "Deploy the model, or name another one in `cache.semantic.verify`.",
     "questions_compared_too_slowly": "Give dispatchers more of a core; none of their jobs is lost.",
     "calibration_withdrawn": "Collect labels: [FleetPromiseWithdrawn](../how-to/alerts.md#fleetpromisewithdrawn).",
+    # adapters
+    "adapter_not_used": "Roll it back, or mend what `why` names: `fleet adapters rollback`.",
     # experiments
     "experiment_gone": "Nothing: its jobs go on as control.",
     "rollout_stopped": "See what its jobs said: `fleet rollout status NAME`.",

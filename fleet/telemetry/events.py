@@ -84,6 +84,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "calibrations_not_read": "Calibrations were not read; those in force stay, and reading is tried again.",
     "drift_not_watched": "An answer was not counted for drift, because of a bug.",
     "withdrawal_not_stored": "A withdrawal is not stored yet; it holds here, and is stored once the broker is back.",
+    # adapters
+    "adapter_not_used": "A model could not use an adapter; for a minute nobody asks for it, and the base answers.",
+    "adapters_in_force": "The adapters that answer have changed; their digests are named.",
     # experiments
     "experiment_left_out": "A stored experiment cannot be used here and is left out: its jobs go on as control.",
     "experiment_gone": "An experiment that a guardrail stops is not in the bucket any more.",

@@ -29,7 +29,7 @@ from fleet.model.router import Router, RouterKey
 from fleet.model.scaling import Capacity, Load
 from fleet.model.span import Sampling, Span
 from fleet.model.submission import Submission
-from fleet.ports import BatchedCalls, Recorder
+from fleet.ports import AdapterStore, BatchedCalls, Recorder
 from fleet.settings.documents import load_rules
 from fleet.telemetry.story import spans_of
 from policies.rules.rules import Rules
@@ -192,6 +192,7 @@ class Bench:
         self.cache = WatchedCache()
         self.similar: SemanticCache | None = None
         self.trials: Trials | None = None
+        self.adapters: AdapterStore | None = None
 
     def backend(self, target: str, script: Script, open_gate: bool = True) -> ScriptedBackend:
         backend = ScriptedBackend(script)
@@ -211,7 +212,7 @@ class Bench:
         kept = {"spend": spend, "learned": Learned(self.calibrations, routers=self.routers)}
         kept |= {"cancels": self.cancels, "loads": self.loads, "capacities": self.serve, "recorder": self.recorder}
         kept |= {"cache": self.cache, "similar": self.similar, "trials": self.trials}
-        kept |= {"batches": self.batches}
+        kept |= {"batches": self.batches, "adapters": self.adapters}
         return Dispatcher(queue or self.queue, self.backends, self.rules, self.broker, self.tracer, **kept)
 
     @asynccontextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.model.job import Lane
 from fleet.model.target import Target
 from fleet.model.unguarded import unguarded
-from policies.fairness.batching import take_now
+from policies.fairness.batching import take_now, together
 
 
 @unguarded
@@ -27,8 +27,10 @@ class BufferedJob:
 class Buffer:
     """Waiting jobs by lane, in order of service. Bounded: `room` says how many more a lane may bring."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, adapter_of: Callable[[InFlightJob, float], str | None] | None = None) -> None:
+        """Make an empty buffer; `adapter_of` says which adapter a job's call asks for now, where there are any."""
         self._target = target
+        self._adapter_of = adapter_of
         self._lanes: dict[Lane, deque[BufferedJob]] = {lane: deque() for lane in Lane}
         self.changed = asyncio.Event()
         self._room = asyncio.Condition()
@@ -64,13 +66,30 @@ class Buffer:
                 continue
             count = take_now(len(waiting), now - waiting[0].since, free[lane], idle, self._target)
             if count:
-                return await self._pop(waiting, count)
+                return await self._pop(waiting, count, now)
         return []
 
-    async def _pop(self, waiting: deque[BufferedJob], count: int) -> list[InFlightJob]:
-        jobs = [waiting.popleft().inflight for _ in range(count)]
+    async def _pop(self, waiting: deque[BufferedJob], count: int, now: float | None = None) -> list[InFlightJob]:
+        """Take out the first jobs; those for a batch at `now` with their adapters, of which only so many may differ."""
+        chosen = [] if now is None else self._adapters_of(waiting, now)
+        if any(chosen):
+            jobs = self._together(waiting, count, chosen)
+        else:
+            jobs = [waiting.popleft().inflight for _ in range(count)]
         async with self._room:
             self._room.notify_all()
+        return jobs
+
+    def _adapters_of(self, waiting: Iterable[BufferedJob], now: float) -> list[str | None]:
+        choose = self._adapter_of
+        return [] if choose is None else [choose(each.inflight, now) for each in waiting]
+
+    def _together(self, waiting: deque[BufferedJob], count: int, adapters: Sequence[str | None]) -> list[InFlightJob]:
+        assert self._target.adapters is not None
+        places = together(adapters, count, self._target.adapters.at_once)
+        jobs = [replace(waiting[place].inflight, adapter=adapters[place]) for place in places]
+        for place in sorted(places, reverse=True):
+            del waiting[place]
         return jobs
 
     def due_in(self, free: Mapping[Lane, int], now: float) -> float | None:

@@ -17,7 +17,8 @@ def call_of(inflight: InFlightJob, target: Target, now: float, rules: Rules) -> 
     job, request = inflight.job, request_of(inflight, target)
     own_key, seconds = own_key_for(job, target), given_seconds(inflight, target, now, rules)
     salt, scope = rules.prefix_cache.salt_of(job.tenant), rules.prefix_cache.scope_of(job.tenant)
-    return Call(request, seconds, own_key, inflight.call_id, job.lane, salt, scope if target.is_cloud else None)
+    scope = scope if target.is_cloud else None
+    return Call(request, seconds, own_key, inflight.call_id, job.lane, salt, scope, inflight.adapter)
 
 
 def given_seconds(inflight: InFlightJob, target: Target, started_at: float, rules: Rules) -> float:
@@ -41,4 +42,4 @@ def attempt_of(
     tried = (batch.started_at, ended_at, outcome, confidence, cost, judged, inflight.probe, inflight.repeated)
     hop = Hop(delivery.stored_at, inflight.taken_at, delivery.deliveries, batch.id, batch.size)
     whom = (target.region, target.provider, target.model)
-    return Attempt(number, name, inflight.reason, *tried, *whom, hop, diet=inflight.diet)
+    return Attempt(number, name, inflight.reason, *tried, *whom, hop, diet=inflight.diet, adapter=inflight.adapter)

@@ -103,9 +103,7 @@ class Knowledge:
         """Return the calibrations that answers are judged by here; False where the promise is withdrawn."""
         return {key: each.withdrawn is None for key, each in self.calibrations.items() if self._is_deployed(each)}
 
-    def judge(
-        self, inflight: InFlightJob, answer: Answer, target: Target, adapter: str | None = None
-    ) -> tuple[float | None, Judged | None]:
+    def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
         """Return an answer's confidence and how it was judged; for a probe's reply, those of the answer it probes.
 
         Both are None where the probe brought nothing.
@@ -114,27 +112,26 @@ class Knowledge:
         if inflight.probe is not None:
             again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, rules)
             return again or (None, None)
-        confidence, judged = judge(answer, inflight.job, target, self.calibrations, rules, adapter)
+        confidence, judged = judge(answer, inflight.job, target, self.calibrations, rules, inflight.adapter)
         if confidence and inflight.shadow is None:
-            self._watch(inflight, target, confidence, judged, adapter)
+            self._watch(inflight, target, confidence, judged)
         return confidence, judged
 
-    def _watch(
-        self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged, adapter: str | None
-    ) -> None:
+    def _watch(self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged) -> None:
         """Watch for drift. An odd calibration, or a bug of ours, costs no job its answer."""
         # Where a guard gives all answers the same confidence, a histogram of it shows no drift.
         if judged.calibration is None or judged.guard is Guard.NO_BETTER_THAN_MIXING:
             return
         try:
-            self._observe(inflight.job.task, target, confidence, judged, adapter)
+            self._observe(inflight, target, confidence, judged)
         except Exception:
             log.exception("drift_not_watched", target=target.name, version=judged.calibration)
 
-    def _observe(self, task: str, target: Target, confidence: float, judged: Judged, adapter: str | None) -> None:
+    def _observe(self, inflight: InFlightJob, target: Target, confidence: float, judged: Judged) -> None:
         """Count an answer in the histogram of the calibration that judged it; gate failures are left out."""
         original = self._rules.catalogue.original(target)
-        calibration = calibration_for(original, task, judged.kind, self.calibrations, adapter)
+        task, kind = inflight.job.task, judged.kind
+        calibration = calibration_for(original, task, kind, self.calibrations, inflight.adapter)
         if calibration is None:
             return
         version, drift, looks = self._drifts.get(calibration.key, ("", DriftDetector(), 0))

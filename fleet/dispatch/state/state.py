@@ -74,6 +74,7 @@ class FleetState:
         self.entries: Mapping[CacheKey, CacheEntry] = {}
         self.near: Mapping[tuple[str, str], Near] = {}
         self.cache_promises: Mapping[tuple[str, str], CacheCalibration] = {}
+        self.adapters: frozenset[str] = frozenset()
         self.batches: dict[str, tuple[Observed, ...]] = {}
         self.sojourns = Sojourns(self._available)
         self._money = money
@@ -89,7 +90,7 @@ class FleetState:
         elsewhere = {} if here else self.elsewhere
         targets = {name: self._target_view(name, elsewhere.get(name)) for name in self._rules.catalogue.targets}
         cached = (self.entries, self.near, self.cache_promises)
-        return View(targets, self.routers, self._money(), *cached, dict(self.batches))
+        return View(targets, self.routers, self._money(), *cached, dict(self.batches), self.adapters)
 
     def _target_view(self, name: str, elsewhere: bool | None) -> TargetView:
         """Return a target's view; `elsewhere`: others serve it only for tenants' own keys; None: they do not."""

@@ -13,6 +13,7 @@ from fleet.dispatch.runner.call import attempt_of, given_seconds
 from fleet.dispatch.runner.cost_reservations import CostReservations, believed
 from fleet.dispatch.runner.slots import Exit
 from fleet.dispatch.runner.stages.diet import Diets
+from fleet.dispatch.state.adapters import Adapters
 from fleet.dispatch.state.knowledge import Knowledge
 from fleet.dispatch.state.state import FleetState
 from fleet.model.attempt import Answer, Attempt, Outcome
@@ -39,6 +40,7 @@ class Assess:
         leaving: Exit,
         precedence: Precedence,
         diets: Diets,
+        adapters: Adapters,
     ) -> None:
         self._target = target
         self._rules = rules
@@ -50,6 +52,7 @@ class Assess:
         self._exit = leaving
         self._precedence = precedence
         self._diets = diets
+        self._adapters = adapters
 
     async def __call__(self, done: Sequence[tuple[InFlightJob, Outcome]], batch: MicroBatch) -> None:
         """Conclude jobs of one batch. A bug in one group leaves the others alone."""
@@ -79,6 +82,7 @@ class Assess:
         has_own_key = own_key_for(inflight.job, self._target) is not None
         seconds = given_seconds(inflight, self._target, started_at, self._rules)
         self._state.record(self._target, outcome, seconds, now, has_own_key)
+        self._adapters.observe(inflight, outcome, self._target, now)
 
     def _judge(self, inflight: InFlightJob, outcome: Outcome, view: View, batch: MicroBatch, now: float) -> Transition:
         try:

@@ -41,9 +41,9 @@ class Stage:
         knowledge = SimpleNamespace(judge=lambda *_: (0.75, None))
         self.traffic = Traffic([TARGET], RULES.estimates)
         self.precedence = Precedence()
-        self.run = Assess(
-            TARGET, RULES, clock, self, self, knowledge, self, self, self.precedence, Diets(lambda _: RULES)
-        )
+        adapters = SimpleNamespace(observe=lambda *_: None)
+        judging = (knowledge, self, self, self.precedence, Diets(lambda _: RULES), adapters)
+        self.run = Assess(TARGET, RULES, clock, self, self, *judging)
 
     def settle(self, inflight: InFlightJob, outcome: Outcome, target: object) -> None:
         self.settled.append((inflight, outcome))
