@@ -48,6 +48,12 @@ ROUTED_BY_PREFIX: Final = {"request_router_config": {"request_router_class": "de
 
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
+RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks of adapters for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""
+
+KEPT_FOR_EACH_PLACE: Final = 4
+"""Adapters that an engine keeps loaded for each that it serves at once: one of rank 16 for an 8B takes 80 MB."""
+
 COMMIT: Final = r"^[0-9a-f]{40}$"
 """A commit of a repository of the hub. A branch may change under a fleet that runs."""
 
@@ -57,6 +63,21 @@ class Profile(StrEnum):
 
     LOCAL = "local"
     GPU = "gpu"
+
+
+def _has_kernels(rank: int) -> int:
+    if rank not in RANKS:
+        raise ValueError(f"must be one of {', '.join(map(str, RANKS))}, for which the engine has kernels")
+    return rank
+
+
+class AdapterSlots(BaseModel):
+    """How many different adapters an engine answers with at once, and the highest rank that they may have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at_once: int = Field(default=4, gt=0)
+    rank: Annotated[int, AfterValidator(_has_kernels)] = 16
 
 
 def _bounds(replicas: tuple[int, int]) -> tuple[int, int]:
@@ -70,7 +91,7 @@ class ModelProfile(BaseModel):
     """A model on one kind of machine, as described in `profiles.yaml`.
 
     `revision` is the commit of a model of the hub, and has to be there for one. `replicas` is the minimum and maximum;
-    with a minimum of 0 nothing is started before there is work for it.
+    with a minimum of 0 nothing is started before there is work for it. Without `adapters` the engine serves none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +105,7 @@ class ModelProfile(BaseModel):
     in_flight: int = Field(gt=0)
     engine_metrics: bool
     environment: Mapping[str, str] = Field(default_factory=dict)
+    adapters: AdapterSlots | None = None
 
     @model_validator(mode="after")
     def _is_pinned(self) -> ModelProfile:
@@ -137,7 +159,7 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
 
     return LLMConfig(
         model_loading_config={"model_id": target, "model_source": described.weights},
-        engine_kwargs={**described.engine, **_pinned(described), **EVERY_ENGINE},
+        engine_kwargs=engine_arguments(described),
         # The workers of a replica talk with each other at every layer: all in one machine, or not at all.
         placement_group_config={"bundle_per_worker": dict(described.worker), "strategy": "STRICT_PACK"},
         runtime_env={"env_vars": dict(described.environment)},
@@ -145,6 +167,18 @@ def llm_config(target: str, described: ModelProfile) -> LLMConfig:
         callback_config=_callback(described),
         log_engine_metrics=described.engine_metrics,
     )
+
+
+def engine_arguments(described: ModelProfile) -> dict[str, Any]:
+    """Return the arguments of a model's engine and of its OpenAI front end."""
+    return {**described.engine, **_pinned(described), **EVERY_ENGINE, **_adapters(described.adapters)}
+
+
+def _adapters(slots: AdapterSlots | None) -> dict[str, Any]:
+    if slots is None:
+        return {}
+    kept = slots.at_once * KEPT_FOR_EACH_PLACE
+    return {"enable_lora": True, "max_loras": slots.at_once, "max_lora_rank": slots.rank, "max_cpu_loras": kept}
 
 
 def _pinned(described: ModelProfile) -> dict[str, Any]:

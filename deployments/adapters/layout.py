@@ -15,6 +15,7 @@ from typing import Any, Final
 from deployments.adapters.base import Base
 from deployments.adapters.strict import opened, read_json
 from deployments.adapters.tensors import DTYPES, Tensor, is_finite, read_header
+from deployments.profiles import RANKS
 from fleet.model.adapter import ADAPTER_FILES, ADAPTER_SOURCES
 from fleet.model.errors import ConfigError
 from fleet.model.sources import Sources
@@ -30,9 +31,6 @@ UNFINISHED: Final = "training.pt"
 
 FILES: Final = (CONFIG, TENSORS, SOURCES)
 """The files of an adapter that are kept where it is registered; the last is there if it is known."""
-
-RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""
 
 STRONGEST: Final = 1000
 """Maximum of alpha over rank: by so much an adapter is multiplied. Usual are 1 to 4, with rsLoRA up to 32."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.adapters.layout import RANKS
+from deployments.profiles import RANKS
 from fleet.model.errors import ConfigError
 
 MODULES: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

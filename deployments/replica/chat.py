@@ -15,6 +15,7 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.entrypoints.serve.engine.protocol import ErrorInfo
 from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
 from vllm.logprobs import FlatLogprobs
+from vllm.lora.request import LoRARequest
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.metrics.stats import RequestStateStats
@@ -32,6 +33,9 @@ FLEET_DECIDES = {"stream": False, "stream_options": None, "logprobs": None, "top
 
 CONTEXT_TOKENS = 5
 """Tokens of the prompt that help decode the first generated token; vLLM's own incremental decoder uses as many."""
+
+DIGEST_CHARACTERS = 12
+"""Characters of an adapter's digest in the name of what answered: `llama-8b+0123456789ab`."""
 
 BROKEN_OFF = ("abort", "error")
 """Finish reasons of vLLM that mean there is no answer."""
@@ -57,12 +61,17 @@ class Chat:
         self._model = model
         self._confidence = confidence
 
-    async def answer(self, body: Mapping[str, Any], timeout_seconds: float) -> Outcome:
-        """Return the outcome of one OpenAI chat body; whatever goes wrong with it is a `Failure`."""
+    async def answer(
+        self, body: Mapping[str, Any], timeout_seconds: float, adapter: LoRARequest | None = None
+    ) -> Outcome:
+        """Return the outcome of one OpenAI chat body; whatever goes wrong with it is a `Failure`.
+
+        The engine has to have loaded the `adapter`.
+        """
         try:
             async with asyncio.timeout(timeout_seconds):
                 request = self._request(body)
-                return await (self._through_openai(request) if request.tools else self._straight(request))
+                return await (self._through_openai if request.tools else self._straight)(request, adapter)
         except TimeoutError:
             return Failure(FailureKind.TIMEOUT, f"no answer within {timeout_seconds:g} s")
         except Exception as error:
@@ -73,7 +82,7 @@ class Chat:
             raise ValueError("n: a job has one answer")
         return ChatCompletionRequest.model_validate({**tidy(body), **FLEET_DECIDES, "model": self._model})
 
-    async def _straight(self, request: ChatCompletionRequest) -> Outcome:
+    async def _straight(self, request: ChatCompletionRequest, adapter: LoRARequest | None) -> Outcome:
         rendered = await self._serving.render_chat_request(request)
         if not isinstance(rendered, tuple):
             return failure_of_response(rendered.error)
@@ -81,11 +90,11 @@ class Chat:
         params = self._sampling(request, len(prompt["prompt_token_ids"]))
         final: RequestOutput | None = None
         name, priority = f"chat-{request.request_id}", request.priority
-        async for output in self._client.generate(prompt, params, name, priority=priority):
+        async for output in self._client.generate(prompt, params, name, lora_request=adapter, priority=priority):
             final = output
         if final is None or final.outputs[0].finish_reason in BROKEN_OFF:
             return Failure(FailureKind.INTERNAL, "the engine broke the generation off")
-        return self._answer(request, final, final.outputs[0])
+        return self._answer(request, final, final.outputs[0], adapter)
 
     def _sampling(self, request: ChatCompletionRequest, prompt_tokens: int) -> SamplingParams:
         limit = get_max_tokens(
@@ -119,18 +128,29 @@ class Chat:
         whole = self._decode(context + ids, skip_special_tokens=request.skip_special_tokens)
         return whole[len(before) :].rstrip("\ufffd")
 
-    def _answer(self, request: ChatCompletionRequest, final: RequestOutput, output: CompletionOutput) -> Answer:
+    def _answer(
+        self,
+        request: ChatCompletionRequest,
+        final: RequestOutput,
+        output: CompletionOutput,
+        adapter: LoRARequest | None,
+    ) -> Answer:
         prompt_ids = final.prompt_token_ids or ()
         return Answer(
             message={"role": "assistant", "content": output.text or self._text(request, prompt_ids, output)},
             finish_reason=output.finish_reason or "stop",
             usage=Usage(len(prompt_ids), len(output.token_ids), final.num_cached_tokens or 0),
-            model=self._model,
+            model=self._name_with(adapter),
             features=features_of(output.logprobs) if isinstance(output.logprobs, FlatLogprobs) else None,
             engine=None if final.metrics is None else times_of(final.metrics),
         )
 
-    async def _through_openai(self, request: ChatCompletionRequest) -> Outcome:
+    def _name_with(self, adapter: LoRARequest | None) -> str:
+        return self._model if adapter is None else f"{self._model}+{adapter.lora_name[:DIGEST_CHARACTERS]}"
+
+    async def _through_openai(self, request: ChatCompletionRequest, adapter: LoRARequest | None) -> Outcome:
+        if adapter is not None:
+            request.model = adapter.lora_name
         if self._confidence:
             request.logprobs, request.top_logprobs = True, CANDIDATES
         response = await anext(aiter(self._engine.chat(request)))
@@ -146,7 +166,7 @@ class Chat:
             message={name: value for name, value in said.items() if value != []},
             finish_reason=choice.finish_reason,
             usage=Usage(response.usage.prompt_tokens, response.usage.completion_tokens or 0, cached),
-            model=self._model,
+            model=self._name_with(adapter),
             features=_features_of_choice(choice.logprobs),
         )
 

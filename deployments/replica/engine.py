@@ -7,8 +7,10 @@ from typing import Any
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
+from deployments.adapters.base import LLAMA
 from deployments.replica.compilers import require_compilers
 from deployments.replica.precedence import scheduler_for
+from fleet.model.errors import ConfigError
 
 
 class WeightsAreHere(CallbackBase):  # type: ignore[misc]  # Ray ships no types
@@ -61,10 +63,22 @@ class FleetEngine(VLLMEngine):  # type: ignore[misc]  # Ray ships no types
             process.kill()
 
     def _start_async_llm_engine(self, engine_args: Any, engine_config: Any, placement_group: Any) -> Any:
-        if engine_config.device_config.device_type == "cpu":
-            engine_config.parallel_config.distributed_executor_backend = "uni"
-        else:
-            require_compilers()  # all cards of a replica are in this machine
-        scheduling = engine_config.scheduler_config
-        scheduling.scheduler_cls = scheduler_for(scheduling.async_scheduling)
+        prepare(engine_config)
         return super()._start_async_llm_engine(engine_args, engine_config, placement_group)
+
+
+def prepare(engine_config: Any) -> None:
+    """Set what is the same for every engine of the fleet: where its worker lives, and who goes first.
+
+    Raises: BackendUnavailable if an engine on a card could not compile its kernels here; ConfigError if it is to serve
+    adapters and cannot.
+    """
+    kind = engine_config.model_config.hf_config.model_type
+    if engine_config.lora_config is not None and kind != LLAMA:
+        raise ConfigError("adapters", f"belong to models of type {LLAMA}, and this one is of type {kind}")
+    if engine_config.device_config.device_type == "cpu":
+        engine_config.parallel_config.distributed_executor_backend = "uni"
+    else:
+        require_compilers()  # all cards of a replica are in this machine
+    scheduling = engine_config.scheduler_config
+    scheduling.scheduler_cls = scheduler_for(scheduling.async_scheduling)

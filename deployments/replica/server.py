@@ -6,14 +6,15 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 from ray.serve.llm import LLMConfig, LLMServer
 
 from deployments.loopback import keep_replica_on_loopback
-from deployments.replica.chat import Chat
+from deployments.replica.adapters import adapted_chat
 from deployments.replica.engine import FleetEngine
 from deployments.replica.grouping import as_finished
 from deployments.replica.health import EngineHealth, StallDetector, silence_seconds
@@ -60,7 +61,7 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         Raises: BackendUnavailable if it cannot answer.
         """
         await super().start()
-        self._chat = Chat(self.engine, self._llm_config.model_id, self._confidence)
+        self._chat = adapted_chat(self.engine, self._llm_config.model_id, self._confidence)
         _require_raw_logprobs(self.engine._engine_client.vllm_config.model_config.logprobs_mode)
         for size in WARM_UP_BATCHES:
             requests = [_warm_up_request(number) for number in range(size)]
@@ -110,14 +111,29 @@ class FleetLLMServer(LLMServer):  # type: ignore[misc]  # Ray ships no types
         await self.engine.start()
 
     async def answer_batch(
-        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        timeouts_seconds: Sequence[float],
+        ids: Sequence[str],
+        adapters: Sequence[str | None] | None = None,
+        files: Mapping[str, Sequence[Awaitable[Mapping[str, bytes]]]] = MappingProxyType({}),
     ) -> AsyncGenerator[Group, None]:
         """Yield the outcome of each OpenAI chat body with its index, in groups as they finish.
 
-        `ids` are the ids that `stop_calls` takes; a stopped call's outcome is a `Failure`.
+        `ids` are the ids that `stop_calls` takes; a stopped call's outcome is a `Failure`. `adapters` are the digests
+        of what each is answered with, None: of none. `files` has one of Ray's references by digest, in a list, because
+        Ray would fetch what it finds by itself: they are read only where an adapter is not loaded yet.
         """
-        calls = zip(requests, timeouts_seconds, ids, strict=True)
-        work = [self._calls.run(call_id, self._chat.answer(body, seconds)) for body, seconds, call_id in calls]
+
+        async def read(digest: str) -> Mapping[str, bytes] | None:
+            return await files[digest][0] if digest in files else None
+
+        digests = [None] * len(requests) if adapters is None else adapters
+        calls = zip(requests, timeouts_seconds, ids, digests, strict=True)
+        work = [
+            self._calls.run(call_id, self._chat.answer(body, seconds, digest, read))
+            for body, seconds, call_id, digest in calls
+        ]
         async with aclosing(as_finished(work)) as groups:
             async for group in groups:
                 yield group

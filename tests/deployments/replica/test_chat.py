@@ -69,8 +69,10 @@ class Engine:
         self.request = request
         return self.rendered
 
-    async def generate(self, prompt: Any, params: Any, request_id: str, priority: int) -> AsyncIterator[Any]:
-        self.params, self.priority = params, priority
+    async def generate(
+        self, prompt: Any, params: Any, request_id: str, *, lora_request: Any, priority: int
+    ) -> AsyncIterator[Any]:
+        self.params, self.priority, self.adapter = params, priority, lora_request
         if self.raising == "never":
             await asyncio.Event().wait()
         if self.raising is not None:
