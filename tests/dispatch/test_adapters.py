@@ -142,16 +142,33 @@ async def test_a_job_whose_adapter_cannot_be_used_is_answered_by_the_base_at_onc
     assert [event["digest"] for event in logged if event["event"] == "adapter_not_used"] == [OLD]
 
 
-async def test_an_adapter_that_works_again_is_used_again(bench, adapters, sure):
+async def test_a_job_that_an_adapter_has_failed_goes_on_without_any(bench, adapters, sure, unsure, with_target):
+    with_target("llama-70b", adapters=ServedAdapters(2))
+    bench.backend(SMALL, lambda call: unsure(call) if call.adapter is None else BROKEN)
+    large = bench.backend("llama-70b", sure)
+    adapters.tell("own", OLD)
+    adapters.tell("large", NEW, target="llama-70b")
+    async with bench.running():
+        failed, next_one = await answered(bench, 1), await answered(bench, 2)
+    assert [each.adapter for each in failed.attempts] == [OLD, None, None]
+    assert [each.adapter for each in next_one.attempts] == [None, NEW]
+    assert asked_for(large) == [[None], [NEW]]
+
+
+async def test_an_adapter_that_works_again_is_used_again_and_its_next_failure_is_news(bench, adapters, sure):
     works: list[bool] = []
     bench.backend(SMALL, lambda call: sure(call) if call.adapter is None or works else BROKEN)
     adapters.tell("own", OLD)
-    async with bench.running():
-        await answered(bench, 1)
-        works.append(True)
-        bench.broker.ahead_seconds += 61.0
-        found = [await answered(bench, number) for number in (2, 3)]
+    with capture_logs() as logged:
+        async with bench.running():
+            await answered(bench, 1)
+            works.append(True)
+            bench.broker.ahead_seconds += 61.0
+            found = [await answered(bench, number) for number in (2, 3)]
+            works.clear()
+            await answered(bench, 4)
     assert [each.attempts[-1].adapter for each in found] == [OLD, OLD]
+    assert [event["event"] for event in logged].count("adapter_not_used") == 2
 
 
 async def test_a_broken_adapter_does_not_shut_its_target(bench, adapters, sure):
@@ -218,6 +235,9 @@ async def test_under_a_promise_of_the_base_an_adapters_answers_escalate_until_it
         await bench.calibrations.put([calibrated(OLD)])
         await eventually(lambda: len(dispatcher._parts.knowledge.calibrations) == 2)
         kept = await answered(bench, 3)
+        assert {key.adapter for key in dispatcher.snapshot().calibrations} == {"", OLD}
+        adapters.tell("own", None)
+        await eventually(lambda: {key.adapter for key in dispatcher.snapshot().calibrations} == {""})
     assert [len(each.attempts) for each in (base, escalated, kept)] == [1, 2, 1]
     assert [each.attempts[0].judged.calibration for each in (base, escalated, kept)] == ["v-", None, f"v-{OLD[:1]}"]
 

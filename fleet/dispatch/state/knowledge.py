@@ -75,6 +75,7 @@ class Knowledge:
         """Set once the store has told what is in force."""
         self.calibrations = learned.prior
         state.routers = learned.routers
+        self._state = state
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the store until `stop` is set; every change counts from the next answer on."""
@@ -100,8 +101,13 @@ class Knowledge:
         return target is not None and is_of(stored, target)
 
     def promises(self) -> dict[CalibrationKey, bool]:
-        """Return the calibrations that answers are judged by here; False where the promise is withdrawn."""
-        return {key: each.withdrawn is None for key, each in self.calibrations.items() if self._is_deployed(each)}
+        """Return the calibrations that answers are judged by here; False where the promise is withdrawn.
+
+        One of an adapter that no alias names any more judges nothing, and nobody has to mend it.
+        """
+        known = {"", *self._state.adapters}
+        judging = (each for each in self.calibrations.values() if each.key.adapter in known and self._is_deployed(each))
+        return {each.key: each.withdrawn is None for each in judging}
 
     def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
         """Return an answer's confidence and how it was judged; for a probe's reply, those of the answer it probes.
