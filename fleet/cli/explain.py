@@ -114,7 +114,9 @@ def _facts(attempt: Attempt, job_id: str) -> Table:
 def _left_out(diet: Diet) -> str:
     messages = sum(stop - start for start, stop in diet.messages)
     parts = (messages and f"{messages} messages", diet.tools and f"{len(diet.tools)} tools")
-    told = f"{' and '.join(part for part in parts if part)}, about {diet.tokens} tokens"
+    told = f"{' and '.join(part for part in parts if part) or 'nothing'}, about {diet.tokens} tokens"
+    if diet.answer_tokens:
+        told += f"; an answer of at most {diet.answer_tokens} tokens"
     return f"nothing; could be {told}" if diet.shadow else told
 
 

@@ -10,7 +10,7 @@ the time that its target's cache lives goes out as it did then; unless it no lon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from fleet.model.attempt import Answer, Attempt
 from fleet.model.diet import Diet, Ranges
 from fleet.model.job import ChatRequest, Job
 from fleet.model.target import Target
-from policies.diet import threads, tools
+from policies.diet import budgets, threads, tools
 from policies.diet.counting import json_tokens, message_tokens
 from policies.rules.diet import NO_DIET, DietMode, DietRules
 from policies.rules.rules import Rules
@@ -61,16 +61,18 @@ def diet_of(
     of_task = rules_for(job, rules)
     if of_task.is_off:
         return None
+    budget = of_task.answers.get(rules.catalogue.original(target).name)
     was_answered = any(_is_answered_on_diet(each) for each in attempts)
     thread = _Thread(job.request, target, sent, now, rules)
     for mode in (DietMode.ON, DietMode.SHADOW):
         left_out = thread.left_out(of_task, was_answered) if of_task.threads is mode else ()
         dropped = tools.left_out(job.request, unused) if of_task.tools is mode and not was_answered else ()
-        if left_out or dropped:
-            counted = threads.tokens_in(left_out, thread.tokens)
-            return Diet(
-                left_out, counted, dropped, _tokens_of_tools(job.request, dropped, rules), mode is not DietMode.ON
-            )
+        short = budget if mode is DietMode.ON else None
+        if left_out or dropped or short:
+            counted = threads.tokens_in(left_out, thread.tokens) if left_out else 0
+            tool_tokens = _tokens_of_tools(job.request, dropped, rules)
+            found = Diet(left_out, counted, dropped, tool_tokens, mode is not DietMode.ON)
+            return found if short is None else replace(found, answer_tokens=short.tokens, answer_words=short.words or 0)
     return None
 
 
@@ -84,7 +86,8 @@ def diet_of_probe(job: Job, attempts: tuple[Attempt, ...]) -> Diet | None:
 
 def _is_answered_on_diet(attempt: Attempt) -> bool:
     diet = attempt.diet
-    return diet is not None and not diet.shadow and isinstance(attempt.outcome, Answer)
+    left_out = diet is not None and not diet.shadow and bool(diet.messages or diet.tools)
+    return left_out and isinstance(attempt.outcome, Answer)
 
 
 class _Thread:
@@ -136,7 +139,7 @@ def _tokens_of_tools(request: ChatRequest, places: tuple[int, ...], rules: Rules
 
 
 def on_diet(request: ChatRequest, diet: Diet | None) -> ChatRequest:
-    """Return the request without what the diet leaves out."""
+    """Return the request without what the diet leaves out, and with the limits of its answer."""
     if diet is None or diet.shadow:
         return request
     kept: dict[str, Any] = dict(request)
@@ -147,7 +150,7 @@ def on_diet(request: ChatRequest, diet: Diet | None) -> ChatRequest:
         if not kept["tools"]:
             for name in ("tools", "tool_choice", "parallel_tool_calls"):
                 kept.pop(name, None)
-    return kept
+    return budgets.within(kept, diet) if diet.has_budget else kept
 
 
 def lacks_tools(job: Job, attempts: tuple[Attempt, ...]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -17,12 +17,23 @@ class DietMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerBudget:
+    """The most that an answer may have: `tokens`, at which it is cut off, and `words`, which the model is told."""
+
+    tokens: int
+    words: int | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
 class DietRules:
     """Rules of one task's diet.
 
     A thread of more than `thread_tokens` is cut to the share `trim_to` of that, in whole turns. A tool is left out once
     it is known, by `tool_jobs` answers or more, to be called in less than the share `tool_use` of them. The share
-    `compared` of the calls with a diet is made once more the other way, and the two answers are compared.
+    `compared` of the calls with a diet is made once more the other way, and the two answers are compared. `answers`
+    has the targets whose answers are to be short.
     """
 
     threads: DietMode = DietMode.OFF
@@ -32,16 +43,17 @@ class DietRules:
     tool_use: float = 0.02
     tool_jobs: int = 300
     compared: float = 0.05
+    answers: Mapping[str, AnswerBudget] = field(default_factory=dict)
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     @property
     def is_on(self) -> bool:
-        return self.threads is DietMode.ON or self.tools is DietMode.ON
+        return self.threads is DietMode.ON or self.tools is DietMode.ON or bool(self.answers)
 
     @property
     def is_off(self) -> bool:
-        return self.threads is DietMode.OFF and self.tools is DietMode.OFF
+        return self.threads is DietMode.OFF and self.tools is DietMode.OFF and not self.answers
 
 
 NO_DIET = DietRules()
@@ -55,5 +67,10 @@ def violations(rules: DietRules) -> Iterator[tuple[str, str]]:
     for name in ("trim_to", "tool_use"):
         if not 0 < getattr(rules, name) < 1:
             yield name, "must be more than 0 and less than 1"
+    for target, budget in rules.answers.items():
+        if budget.tokens < 1:
+            yield f"answers.{target}.tokens", "must be at least 1"
+        if budget.words is not None and budget.words < 1:
+            yield f"answers.{target}.words", "must be at least 1; leave it out to say nothing to the model"
     if not 0 <= rules.compared <= 1:
         yield "compared", "must be between 0 and 1"

@@ -10,7 +10,7 @@ from typing import ClassVar
 from fleet.model.calibration import ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.job import TENANT, Lane, Plan
-from fleet.model.target import FLEET
+from fleet.model.target import FLEET, Effort, Target
 from policies.caching import patterns
 from policies.caching.patterns import PatternRules
 from policies.rules import diet, discounts
@@ -127,6 +127,8 @@ def _violations(rules: Rules) -> Iterator[tuple[str, str]]:
     for task, of_task in rules.tasks.items():
         for path, rule in diet.violations(of_task.diet):
             yield f"tasks.{task}.diet.{path}", rule
+        for target in of_task.diet.answers:
+            yield from _answers(f"tasks.{task}.diet.answers.{target}", rules.catalogue.get(target))
     for path, rule in rules.cache.semantic.violations(rules.tasks, rules.catalogue.targets).items():
         yield f"cache.semantic.{path}", rule
     for path, rule in patterns.violations(rules.patterns, rules.tasks):
@@ -173,6 +175,13 @@ def _shares(rules: Rules) -> Iterator[tuple[str, str]]:
     for task, of_task in rules.tasks.items():
         for target, needed in of_task.keep_from.items():
             yield from _keep_from(f"tasks.{task}.keep_from.{target}", target, needed, rules)
+
+
+def _answers(path: str, target: Target | None) -> Iterator[tuple[str, str]]:
+    if target is None:
+        yield path, "is not in the catalogue"
+    elif target.reasoning is not None and Effort.NONE not in target.reasoning.efforts:
+        yield path, "must be a target that can answer without thinking: the budget would be thought away"
 
 
 def _keep_from(path: str, target: str, needed: float, rules: Rules) -> Iterator[tuple[str, str]]:

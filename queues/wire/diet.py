@@ -12,7 +12,8 @@ class DietRecord(Written):
     """What a call left out, or with `shadow` could have: messages and tools by their places in the request.
 
     `messages` are ranges, each from its first to before its second place; the tokens are estimates. `agreed` is there
-    in a comparison of two calls, one with the diet and one without, whose answers can be compared.
+    in a comparison of two calls, one with the diet and one without, whose answers can be compared. `answer_tokens` and
+    `answer_words` are the most that the answer was to have.
     """
 
     messages: Sequence[tuple[Count, Count]] = ()
@@ -21,9 +22,11 @@ class DietRecord(Written):
     tool_tokens: Count = 0
     shadow: bool = False
     agreed: bool | None = None
+    answer_tokens: Count = 0
+    answer_words: Count = 0
 
 
-_NAMES = ("messages", "message_tokens", "tools", "tool_tokens", "shadow")
+_NAMES = ("messages", "message_tokens", "tools", "tool_tokens", "shadow", "answer_tokens", "answer_words")
 
 
 def diet_record(diet: Diet) -> Fields:

@@ -62,6 +62,18 @@ def test_every_task_of_the_stand_in_models_has_the_same_tier_in_the_rules():
         ("tasks/chat/diet", {"trim_to": 1.0}, "tasks.chat.diet.trim_to"),
         ("tasks/chat/diet", {"thread_tokens": 0}, "tasks.chat.diet.thread_tokens"),
         ("tasks/chat/diet", {"compared": 1.5}, "tasks.chat.diet.compared"),
+        ("tasks/chat/diet", {"answers": {"llama-8b": {"tokens": 0}}}, "tasks.chat.diet.answers.llama-8b.tokens"),
+        (
+            "tasks/chat/diet",
+            {"answers": {"llama-8b": {"tokens": 9, "words": 0}}},
+            "tasks.chat.diet.answers.llama-8b.words",
+        ),
+        ("tasks/chat/diet", {"answers": {"llama-9b": {"tokens": 9}}}, "tasks.chat.diet.answers.llama-9b"),
+        (
+            "tasks/chat/diet",
+            {"answers": {"groq-gpt-oss-120b": {"tokens": 9}}},
+            "tasks.chat.diet.answers.groq-gpt-oss-120b",
+        ),
         ("retry/max_tries", 0, "retry.max_tries"),
         ("retry/base_seconds", float("nan"), "retry.base_seconds"),
         ("retry/max_tries", "many", "retry.max_tries"),

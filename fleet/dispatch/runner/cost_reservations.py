@@ -19,9 +19,10 @@ from fleet.ports import SpendBook
 from policies import money
 from policies.budget import cost_usd, own_key_for, spent_usd
 from policies.confidence.probes import request_for
+from policies.diet.budgets import limits_of
 from policies.diet.decision import on_diet
 from policies.features.needs import needs_of
-from policies.reasoning import with_room
+from policies.reasoning import room_for, with_room
 from policies.rules.rules import Rules
 from policies.rules.sections import MoneyRules
 
@@ -108,7 +109,12 @@ def cost_of(inflight: InFlightJob, outcome: Outcome, target: Target) -> float:
 def request_of(inflight: InFlightJob, target: Target) -> ChatRequest:
     """Return the request to send: the job's or the probe's, with its output limited to what the deposit covers."""
     asked, deposit = _asked(inflight), inflight.deposit
-    return with_room(asked, target) if deposit is None else money.capped(asked, deposit.quote.output_tokens)
+    if deposit is None:
+        return with_room(asked, target)
+    covered = deposit.quote.output_tokens
+    if inflight.diet is not None and inflight.diet.has_budget:  # which the deposit may have been taken without
+        covered = min(covered, *(limit + room_for(asked, target) for limit in limits_of(asked)))
+    return money.capped(asked, covered)
 
 
 def _asked(inflight: InFlightJob) -> ChatRequest:

@@ -112,13 +112,15 @@ class Knowledge:
     def judge(self, inflight: InFlightJob, answer: Answer, target: Target) -> tuple[float | None, Judged | None]:
         """Return an answer's confidence and how it was judged; for a probe's reply, those of the answer it probes.
 
-        Both are None where the probe brought nothing.
+        Both are None where the probe brought nothing. A calibration says nothing of answers that had to be short.
         """
         rules = self._rules_of(inflight.assigned)
+        is_short = inflight.diet is not None and inflight.diet.has_budget
+        calibrations = {} if is_short else self.calibrations
         if inflight.probe is not None:
-            again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, self.calibrations, rules)
+            again = judge_again(inflight.probe, inflight.attempts, answer, inflight.job, calibrations, rules)
             return again or (None, None)
-        confidence, judged = judge(answer, inflight.job, target, self.calibrations, rules, inflight.adapter)
+        confidence, judged = judge(answer, inflight.job, target, calibrations, rules, inflight.adapter)
         if confidence and inflight.shadow is None:
             self._watch(inflight, target, confidence, judged)
         return confidence, judged

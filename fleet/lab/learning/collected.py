@@ -36,6 +36,7 @@ class Unused(StrEnum):
     NO_LEDGER_ENTRY = "the ledger has no such job (any more)"
     NO_SUCH_ANSWER = "the job has no answer of that target"
     NO_FEATURES = "the answer came without log-probabilities"
+    SHORT = "the answer had to be short (rules: diet)"
     OTHER_MODEL = "the target has run another model since"
     UNDECIDED = "a comparison with an answer that was not good says nothing"
     FOR_TRAINING = "the job is one that models are trained on (rules: training)"
@@ -168,6 +169,8 @@ def _label(target: str, opinions: Opinions, case: _LedgerJob, models: Mapping[Ra
         return Unused.NO_SUCH_ANSWER
     if models.get((target, attempt.adapter)) != attempt.outcome.model:
         return Unused.OTHER_MODEL
+    if attempt.diet is not None and attempt.diet.has_budget:
+        return Unused.SHORT
     features = attempt.outcome.features
     if features is None or attempt.judged is None or not _is_finite(features):
         return Unused.NO_FEATURES

@@ -16,7 +16,7 @@ from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry
 from fleet.model.submission import Submission
 from fleet.model.target import Capability
-from policies.rules.diet import DietMode, DietRules
+from policies.rules.diet import AnswerBudget, DietMode, DietRules
 
 SMALL, TASK = "llama-8b", "classify.sentiment"
 SURE = Features(-0.01, -0.01, -0.01, -0.01, -0.01, 1, 5.0, 0.01)
@@ -143,3 +143,40 @@ def test_both_comparisons_of_a_job_have_lines_of_their_own_in_the_ledger():
     told = (Lane.BULK, 2.0, Reason.SHADOW, TASK, "paid", None)
     lines = [LedgerEntry("job-0000000000000001", "acme", *told, attempt) for attempt in (with_a_stronger, of_diet)]
     assert [entry.line for entry in lines] == ["2", "2.diet"]
+
+
+CLOUD = "gpt-4o"
+
+
+async def test_a_short_answer_is_limited_recorded_and_judged_by_no_calibration(bench, on):
+    on(answers={SMALL: AnswerBudget(6, 5)})
+    backend = bench.backend(SMALL, lambda call: says("positive"))
+    request = {"messages": [{"role": "user", "content": "Is it well?"}], "max_tokens": 40}
+    async with bench.running():
+        result = await submit(bench, 1, request)
+    [attempt], [call] = result.attempts, sent(backend)
+    assert call["max_tokens"] == 6 and call["messages"][0]["content"] == "Answer in at most 5 words."
+    assert (attempt.diet.answer_tokens, attempt.diet.answer_words) == (6, 5)
+    assert attempt.judged.calibration is None and attempt.confidence == pytest.approx(0.99, abs=0.01)
+    [line] = bench.ledger()
+    assert line["attempt"]["diet"] == {"answer_tokens": 6, "answer_words": 5}
+
+
+async def test_a_short_answer_that_is_cut_off_is_not_delivered(bench, on):
+    on(answers={SMALL: AnswerBudget(6)})
+    bench.backend(SMALL, lambda call: replace(says("It is, and I"), finish_reason="length", usage=Usage(10, 6)))
+    bench.backend("mixtral-8x7b", lambda call: says("positive"))
+    async with bench.running():
+        result = await submit(bench, 1, {"messages": LONG["messages"]})
+    assert [each.target for each in result.attempts] == [SMALL, "mixtral-8x7b"]
+    assert result.attempts[1].diet is None and result.answer.text == "positive"
+
+
+async def test_a_short_answer_is_paid_for_within_what_was_set_aside(bench, on):
+    on(answers={CLOUD: AnswerBudget(6)})
+    backend = bench.backend(CLOUD, lambda call: says("positive"))
+    request = {"messages": [{"role": "user", "content": "Is it well?"}], "model": CLOUD, "max_completion_tokens": 90}
+    async with bench.running():
+        await submit(bench, 1, request)
+    [call] = sent(backend)
+    assert call["max_completion_tokens"] == 6 and "max_tokens" not in call

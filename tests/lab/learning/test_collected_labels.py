@@ -11,6 +11,7 @@ import pytest
 from fleet.lab.learning.collected import CollectedLabels, LabelledAnswer, Unused, collect, is_good, resolved
 from fleet.model.attempt import Answer, Attempt, Failure, FailureKind, Features, Judged, Usage
 from fleet.model.calibration import OutputKind, Probe
+from fleet.model.diet import Diet
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
@@ -76,6 +77,12 @@ async def test_a_users_word_labels_the_answer_that_was_delivered() -> None:
     label = await only_label(entry(attempt(1)), said(GOOD))
 
     assert label == LabelledAnswer(SMALL, "chat", OutputKind.SHORT, f"acme.{JOB}", Evidence(features(-1.0)), good=True)
+
+
+async def test_an_answer_that_had_to_be_short_makes_no_label_of_others() -> None:
+    short = entry(attempt(1, diet=Diet(answer_tokens=64)))
+    assert (await collected(short, said(GOOD))).unused == {Unused.SHORT: 1}
+    assert (await only_label(entry(attempt(1, diet=Diet(answer_tokens=64, shadow=True))), said(GOOD))).good
 
 
 async def test_a_label_is_of_the_adapter_that_the_answer_was_given_with() -> None:

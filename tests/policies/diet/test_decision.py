@@ -10,7 +10,7 @@ from fleet.model.attempt import Answer, Usage
 from fleet.model.calibration import Probe
 from fleet.model.diet import Diet
 from policies.diet.decision import Sent, diet_of, diet_of_probe, lacks_tools, may_fit, on_diet
-from policies.rules.diet import DietMode, DietRules
+from policies.rules.diet import AnswerBudget, DietMode, DietRules
 
 NOW = 10_000.0
 TOOLS = [{"type": "function", "function": {"name": name, "description": "word " * 50}} for name in ("look_up", "book")]
@@ -117,3 +117,41 @@ def test_a_second_look_is_on_the_diet_of_its_answer_unless_the_request_has_chang
     assert diet_of_probe(replace(long_job, request=longer), attempts) is None
     tried = replace(attempts[0], diet=replace(cut, shadow=True))
     assert diet_of_probe(long_job, (tried, look)) is None
+
+
+SHORT = {"gpt-4o": AnswerBudget(128, 60)}
+
+
+def test_a_short_answer_is_asked_of_the_targets_that_are_named(long_job, on, rules):
+    target = rules.catalogue.targets["gpt-4o"]
+    found = diet(long_job, target, on(answers=SHORT))
+    assert found == Diet(answer_tokens=128, answer_words=60) and found.has_budget and found.tokens == 0
+    assert diet(long_job, rules.catalogue.targets["llama-70b"], on(answers=SHORT)) is None
+    both = diet(long_job, target, on("on", answers=SHORT))
+    assert both.messages and both.answer_tokens == 128
+
+
+def test_a_short_answer_leaves_nothing_out_so_the_next_call_may(long_job, target, on, answered):
+    before = replace(answered(1, "llama-8b", 0.2), diet=Diet(answer_tokens=128))
+    assert diet(long_job, target, on("on"), attempts=(before,)).messages
+
+
+@pytest.mark.parametrize(
+    ("asked", "limits"),
+    [
+        ({}, {"max_tokens": 128}),
+        ({"max_tokens": 500}, {"max_tokens": 128}),
+        ({"max_tokens": 20}, {"max_tokens": 20}),
+        ({"max_completion_tokens": 500}, {"max_completion_tokens": 128}),
+    ],
+)
+def test_a_short_answer_is_limited_and_the_model_is_told(asked, limits):
+    request = {"messages": [{"role": "user", "content": "Why?"}], **asked}
+    short = on_diet(request, Diet(answer_tokens=128, answer_words=60))
+    assert {name: value for name, value in short.items() if name != "messages"} == limits
+    assert short["messages"] == [{"role": "system", "content": "Answer in at most 60 words."}, *request["messages"]]
+    prompted = {"messages": [{"role": "system", "content": "Be kind."}, *request["messages"]]}
+    told = on_diet(prompted, Diet(answer_tokens=128, answer_words=60))["messages"]
+    assert [each["content"] for each in told] == ["Be kind.\n\nAnswer in at most 60 words.", "Why?"]
+    assert on_diet(request, Diet(answer_tokens=128))["messages"] == request["messages"]
+    assert on_diet(request, Diet(answer_tokens=128, shadow=True)) is request
