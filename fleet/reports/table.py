@@ -70,39 +70,64 @@ def task_table(
     return TaskTable(window, risk, delta, rungs, changes, ladders, unsaid)
 
 
-def prices_of(rules: Rules) -> dict[str, float]:
-    """Return what an answer of each target costs in dollars, at a prompt and an answer of usual length."""
-    usage = Usage(USUAL_INPUT_TOKENS, rules.estimates.output_tokens)
-    return {name: max(cost_usd(usage, target), LEAST_USD) for name, target in rules.catalogue.targets.items()}
+@dataclass(frozen=True, slots=True)
+class FirstRung:
+    """The first rung of a ladder: a target, and the most tokens of its answers; None for as many as asked."""
+
+    target: str
+    tokens: int | None = None
+
+    @staticmethod
+    def named(name: str) -> FirstRung:
+        """Return the rung of a name such as `llama-8b` or `llama-8b@128`."""
+        target, at, tokens = name.rpartition("@")
+        return FirstRung(target, int(tokens)) if at and tokens.isdecimal() and int(tokens) > 0 else FirstRung(name)
+
+    def usd(self, rules: Rules) -> float | None:
+        """Return what an answer costs at a prompt of usual length; None if the catalogue has no such target."""
+        target = rules.catalogue.get(self.target)
+        if target is None:
+            return None
+        usual = rules.estimates.output_tokens
+        return max(LEAST_USD, cost_usd(Usage(USUAL_INPUT_TOKENS, min(usual, self.tokens or usual)), target))
 
 
 def began_at(chosen: Mapping[str, str], rules: Rules) -> tuple[dict[str, Ladder], dict[str, str]]:
-    """Return the ladders that begin with the target chosen for each task, where they differ from those in force.
+    """Return the ladders that begin with the rung chosen for each task, where that is not what is in force.
 
-    Above it come the rungs of the ladder in force: those after it, or if it is not on that ladder the dearer ones. The
-    second mapping says for other tasks why the rules cannot change their ladder alone.
+    The first name of a ladder may have a budget (`llama-8b@128`). Above it come the rungs of the ladder in force: those
+    after it, or if it is not on that ladder the dearer ones. The second mapping says for other tasks why the rules
+    cannot change their ladder alone.
     """
     found: dict[str, Ladder] = {}
     unsaid: dict[str, str] = {}
-    for task, target in chosen.items():
+    for task, name in chosen.items():
+        first = FirstRung.named(name)
         try:
             ladder = ladder_of(task, rules)
         except ConfigError as error:
             unsaid[task] = str(error)
             continue
-        above = ladder[ladder.index(target) + 1 :] if target in ladder else _dearer(ladder, target, prices_of(rules))
-        if (target, *above) != ladder:
-            found[task] = (target, *above)
+        there = first.target in ladder
+        above = ladder[ladder.index(first.target) + 1 :] if there else _dearer(ladder, first.target, rules)
+        if (name, *above) != ladder:
+            found[task] = (name, *above)
     return found, unsaid
 
 
-def _dearer(ladder: Ladder, target: str, price: Mapping[str, float]) -> tuple[str, ...]:
-    return tuple(name for name in ladder if price[name] > price[target])
+def _dearer(ladder: Ladder, target: str, rules: Rules) -> tuple[str, ...]:
+    least = FirstRung(target).usd(rules) or 0.0
+    return tuple(name for name in ladder if (FirstRung(name).usd(rules) or 0.0) > least)
 
 
 def experiment_of(ladders: Mapping[str, Ladder], day: str, trial: Trial, rules: Rules) -> dict[str, Any]:
     """Return the document of one experiment with all these ladders. Raises: ConfigError if there is none."""
     if not ladders:
         raise ConfigError("--start", "must be left out: no ladder is proposed")
-    tasks = {task: list(ladder) for task, ladder in ladders.items()}
-    return trial.of(name_of("table", day), list(ladders), {"phases": {rules.phase: {"tasks": tasks}}})
+    first = {task: FirstRung.named(ladder[0]) for task, ladder in ladders.items()}
+    climbed = {task: [first[task].target, *ladder[1:]] for task, ladder in ladders.items()}
+    changes: dict[str, Any] = {"phases": {rules.phase: {"tasks": climbed}}}
+    short = {task: {rung.target: {"tokens": rung.tokens}} for task, rung in first.items() if rung.tokens}
+    if short:
+        changes["tasks"] = {task: {"diet": {"answers": answers}} for task, answers in short.items()}
+    return trial.of(name_of("table", day), list(ladders), changes)

@@ -14,7 +14,7 @@ from fleet.lab.weekly.changes import Verdict
 from fleet.model.calibration import OutputKind
 from fleet.model.errors import ConfigError
 from fleet.reports.periods import Period
-from fleet.reports.table import TaskTable, began_at, experiment_of, prices_of, task_table
+from fleet.reports.table import FirstRung, TaskTable, began_at, experiment_of, task_table
 from policies.rules.rules import Rules
 
 WINDOW = Period("2026-02-01", "2026-03-14")
@@ -88,7 +88,17 @@ def test_ladders_begin_with_the_target_chosen(rules: Rules) -> None:
     ladders, unsaid = began_at(chosen, rules)
     assert ladders == {TASK: ("large", "mini", "big"), "plan.schedule": ("small", "large", "mini", "big")}
     assert set(unsaid) == {"chat", "play.chess"}
-    assert prices_of(rules)["small"] < prices_of(rules)["mini"] < prices_of(rules)["large"]
+
+
+def test_a_first_rung_may_have_a_budget_of_tokens(rules: Rules) -> None:
+    ladders, _ = began_at({TASK: "small@40", "plan.schedule": "large@64"}, rules)
+    assert ladders == {TASK: ("small@40", "large", "mini", "big"), "plan.schedule": ("large@64", "mini", "big")}
+    changes = experiment_of(ladders, "2026-03-14", Trial(), rules)["arms"]["candidate"]["rules"]
+    assert changes["phases"]["only"]["tasks"][TASK] == ["small", "large", "mini", "big"]
+    assert changes["tasks"][TASK] == {"diet": {"answers": {"small": {"tokens": 40}}}}
+    short, whole = (FirstRung.named(name).usd(rules) for name in ("small@40", "small"))
+    assert short is not None and whole is not None and short < whole
+    assert FirstRung.named("gone@40").usd(rules) is FirstRung.named("small@0").usd(rules) is None
 
 
 @pytest.mark.parametrize("promise", [(0.0, 0.1), (0.05, 1.0)])

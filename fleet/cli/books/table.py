@@ -106,9 +106,9 @@ class _Found:
     @classmethod
     def of_file(cls, file: Path, rules: Rules, promise: tuple[float, float]) -> _Found:
         from fleet.lab.table.answers import table_of_answers
-        from fleet.reports.table import began_at, prices_of
+        from fleet.reports.table import FirstRung, began_at
 
-        found = table_of_answers(file, prices_of(rules), promise)
+        found = table_of_answers(file, lambda name: FirstRung.named(name).usd(rules), promise)
         ladders, unsaid = began_at(found.chosen if found.passed else {}, rules)
         return cls(ladders, {**found.as_json(), "ladders": ladders, "unsaid": unsaid}, _view_of_file(found, unsaid))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,14 @@ class ChosenTable:
         return asdict(self)
 
 
-def table_of_answers(path: Path, prices: Mapping[str, float], promise: tuple[float, float]) -> ChosenTable:
-    """Fit the table on half of the rows and test it on the others; `prices` are dollars of an answer of each target.
+def table_of_answers(path: Path, price: Callable[[str], float | None], promise: tuple[float, float]) -> ChosenTable:
+    """Fit the table on half of the rows and test it on the others.
+
+    `price` gives dollars for an answer of a target; None if there is no such target.
 
     Raises: ConfigError that names the file, line, column and rule; OSError if the file cannot be read.
     """
-    pool, (risk, delta) = read_targets(path, prices), checked(promise)
+    pool, (risk, delta) = read_targets(path, price), checked(promise)
     if len(pool) < FEWEST_ROWS:
         raise ConfigError(str(path), f"must have at least {FEWEST_ROWS} rows to fit a table, not {len(pool)}")
     found = promised_table(pool, risk, delta, np.random.default_rng(_SEED))

@@ -12,7 +12,7 @@ The columns `id`, `origin` and `metric` are ignored; every other one is a model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,13 +68,19 @@ def read_pools(first: Path, second: Path) -> tuple[Pool, Pool]:
     return _counted(one, tasks), _counted(other, tasks)
 
 
-def read_targets(path: Path, prices: Mapping[str, float]) -> Pool:
-    """Read a file whose models are targets with these prices. Raises: as `read_pools`."""
+def read_targets(path: Path, price: Callable[[str], float | None]) -> Pool:
+    """Read a file whose models are targets; `price` is None for a name that is none. Raises: as `read_pools`."""
 
     def price_of(path: Path, target: str) -> float:
-        if target not in prices:
-            refuse(path, f"must be a target: {', '.join(prices)}", 1, target)
-        return prices[target]
+        found = price(target)
+        if found is None:
+            refuse(
+                path,
+                "must be a target of the catalogue, perhaps with most tokens of an answer: llama-8b@128",
+                1,
+                target,
+            )
+        return found
 
     return _read(path, price_of)
 

@@ -70,7 +70,7 @@ def test_the_accounts_become_ladders(fleet: App, invoke: Invoke, invoke_json: In
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("large", "largest"), "column largest: must be a target: small, large, mini, big"),
+        (("large", "largest"), "line 1, column largest: must be a target of the catalogue"),
         (("question 0", " "), "line 2, column question: must not be empty"),
         (("plan.schedule,question 0", ",question 0"), "line 2, column task: must not be empty"),
     ],
