@@ -65,7 +65,7 @@ def test_an_experiment_goes_from_start_to_stop(begun: App, invoke: Invoke, invok
     [
         (("rules: candidate.yaml", "target: gpt-9"), "arms.candidate.target: 'gpt-9' is not in the catalogue"),
         (("share: 0.1", "share: 1.5"), "arms.candidate.share: must be between 0 and 1"),
-        (("unit: tenant", "unit: job"), "unit: "),
+        (("unit: tenant", "unit: planet"), "unit: "),
         (("rules: candidate.yaml", "rules: missing.yaml"), "missing.yaml: cannot be read"),
         (
             ("rules: candidate.yaml", "rules: {money: {daily_usd: 1}}"),
