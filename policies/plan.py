@@ -94,7 +94,7 @@ def _admit(job: Job, view: View, now: float, rules: Rules, sent: Sent | None) ->
         return known
     if (batched := _in_batch(case)) is not None:
         return batched
-    if foresight.passes_over(job, case.rungs, view.routers, rules):
+    if foresight.passes_over(job, case.rungs, view, rules):
         return _start_above(case)
     return _climb(case, Reason.ROUTED if routing.pinned_target(job) is None else Reason.PINNED)
 

@@ -119,7 +119,7 @@ class Parts:
         self.state.entries, self.state.near = self.answers.entries, self.similar.near
         self.state.cache_promises = self.promises.in_force
         self.experiments = Experiments(trials, rules)
-        self.adapters = Adapters(shared.adapters, self.state, self.experiments.adapter)
+        self.adapters = Adapters(shared.adapters, self.state, self.experiments.rules)
         self.knowledge = Knowledge(shared.learned, self.state, rules, self.answers.withdraw, self.experiments.rules)
         self.diets = Diets(self.experiments.rules)
         self.cancelling = Cancelling(shared.cancels, queue, clock)

@@ -83,3 +83,27 @@ class RegisteredAdapter:
 def adapter_digest(files: Mapping[str, bytes]) -> str:
     """Return the digest of a version with these files: the SHA-256 over those of configuration and tensors."""
     return hashlib.sha256(b"".join(hashlib.sha256(files[name]).digest() for name in ADAPTER_FILES)).hexdigest()
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
+class AdapterScope:
+    """What may answer where an adapter is for: its stable version, and for jobs on trial any that an alias names."""
+
+    stable: str | None
+    named: frozenset[str]
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
+class AdapterIndex:
+    """The registered adapters as decisions look them up: by target, task, and tenant (None: all tenants).
+
+    `named` are the digests that an alias of any of them names; no other may be relied on any more.
+    """
+
+    scopes: Mapping[tuple[str, str, str | None], AdapterScope] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+
+
+NO_ADAPTERS: Final = AdapterIndex()

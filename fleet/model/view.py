@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fleet.model.adapter import NO_ADAPTERS, AdapterIndex
 from fleet.model.batched import Observed
 from fleet.model.cache_entry import CacheEntry
 from fleet.model.caching import CacheCalibration, Near
@@ -77,8 +78,8 @@ class View:
     """`entries` is what the cache holds, by tenant and key.
 
     `near` is what it has nearest to the questions of jobs, by tenant and job, and `promises` what is promised of such
-    answers, by tenant and task. `batches` is what was seen of providers' batches, by target. `adapters` are the digests
-    that may be relied on.
+    answers, by tenant and task. `batches` is what was seen of providers' batches, by target. `adapters` are those
+    registered.
     """
 
     targets: Mapping[str, TargetView] = field(default_factory=dict)
@@ -88,4 +89,4 @@ class View:
     near: Mapping[tuple[str, str], Near] = field(default_factory=dict)
     promises: Mapping[tuple[str, str], CacheCalibration] = field(default_factory=dict)
     batches: Mapping[str, tuple[Observed, ...]] = field(default_factory=dict)
-    adapters: frozenset[str] = frozenset()
+    adapters: AdapterIndex = NO_ADAPTERS

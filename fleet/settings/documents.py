@@ -77,8 +77,8 @@ def load_rules(rules_path: Path | None, catalogue_path: Path | None, profile: st
 
 def rules_from(document: Mapping[str, Any], catalogue: Catalogue, source: Path | str) -> Rules:
     """Return the rules in a document that came from `source`, which its errors name. Raises: ConfigError."""
-    if "arm" in document:
-        raise ConfigError("arm", f"is no part of rules: experiments have arms (in {source})")
+    for name in {"arm", "adapter"} & document.keys():
+        raise ConfigError(name, f"is no part of rules: experiments say it (in {source})")
     return named(source, lambda: _RULES.validate_python({**document, "catalogue": catalogue}))
 
 

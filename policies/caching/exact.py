@@ -205,7 +205,7 @@ def may_answer(entry: CacheEntry, job: Job, view: View, now: float, rules: Rules
     A job finds its own where its dispatcher died before its result was stored. What it paid is in no account yet, and a
     known answer would hide it: it goes on as without a cache.
     """
-    is_of_adapter_gone = entry.adapter is not None and entry.adapter not in view.adapters
+    is_of_adapter_gone = entry.adapter is not None and entry.adapter not in view.adapters.named
     return entry.job_id != job.id and not is_of_adapter_gone and is_kept(entry, now, rules)
 
 

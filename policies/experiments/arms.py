@@ -39,7 +39,7 @@ def check_document(document: Mapping[str, Any], changes: Mapping[str, Any], path
 
 
 def in_arm(rules: Rules, experiment: Experiment, arm: Arm) -> Rules:
-    """Return the rules of an arm: those given, with the arm's target and cache mode.
+    """Return the rules of an arm: those given, with the arm's target, cache mode and adapter.
 
     The target takes the place of the first rung, for the experiment's tasks or, without any, on the ladders of all
     tiers and tasks; ladders of critical jobs and of images stay. Raises: ConfigError if the target is not known.
@@ -47,7 +47,7 @@ def in_arm(rules: Rules, experiment: Experiment, arm: Arm) -> Rules:
     changed = rules if arm.target is None else _with_target(rules, experiment, arm.target)
     if arm.cache is not None:
         changed = _cached_as(CacheMode(arm.cache), changed, experiment.tasks)
-    return replace(changed, arm=f"{experiment.name}.{arm.name}")
+    return replace(changed, arm=f"{experiment.name}.{arm.name}", adapter=arm.adapter)
 
 
 def _cached_as(mode: CacheMode, rules: Rules, of: frozenset[str] | None) -> Rules:

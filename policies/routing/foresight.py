@@ -7,20 +7,25 @@ from collections.abc import Mapping
 from fleet.model.calibration import ANY
 from fleet.model.job import Job
 from fleet.model.router import Router, RouterKey
+from fleet.model.view import View
+from policies.adapters.routing import digest_for
 from policies.routing.learned_router import suffices
 from policies.routing.tiers import asked_text, pinned_target
 from policies.rules.ladders import Ladder
 from policies.rules.rules import Rules
 
 
-def passes_over(job: Job, rungs: Ladder, routers: Mapping[RouterKey, Router], rules: Rules) -> bool:
+def passes_over(job: Job, rungs: Ladder, view: View, rules: Rules) -> bool:
     """Return whether a router for this pair of rungs knows such prompts and gives the first rung too little chance.
 
-    A job that names a target, or asks for a better answer than a target gave, has decided already.
+    A job that names a target, or asks for a better answer than a target gave, has decided already. What a router has
+    learned is about the first rung's own weights: it says nothing of a job that an adapter answers there.
     """
-    if not rules.router.enabled or not routers or len(rungs) < 2 or pinned_target(job) is not None or job.above:
+    if not rules.router.enabled or not view.routers or len(rungs) < 2 or pinned_target(job) is not None or job.above:
         return False
-    router = _router_for(job.task, rungs, routers)
+    if digest_for(rungs[0], job.tenant, job.task, view.adapters, rules.adapter) is not None:
+        return False
+    router = _router_for(job.task, rungs, view.routers)
     if router is None:
         return False
     chance = suffices(router, asked_text(job.request))

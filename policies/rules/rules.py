@@ -76,6 +76,8 @@ class Rules:
     training: TrainingRules = field(default_factory=TrainingRules)
     arm: str | None = None
     """The arm of an experiment that these rules are of, as `<experiment>.<arm>`; None outside one, and in documents."""
+    adapter: str | None = None
+    """The digest of the adapter that jobs of the arm try; None outside an arm, and in documents."""
     routes: Routes = field(init=False, repr=False, compare=False)
     lane_seconds: Mapping[Lane, float] = field(init=False, repr=False, compare=False)
     cheaper_ways: Mapping[str, Ladder] = field(init=False, repr=False, compare=False)

@@ -116,10 +116,10 @@ async def test_a_roll_back_counts_from_the_next_call_on(bench, adapters, sure):
     async with bench.running() as dispatcher:
         before = await answered(bench, 1)
         adapters.tell("own", OLD)
-        await eventually(lambda: dispatcher._parts.state.adapters == {OLD})
+        await eventually(lambda: dispatcher._parts.state.adapters.named == {OLD})
         after = await answered(bench, 2)
         adapters.tell("own", None)
-        await eventually(lambda: not dispatcher._parts.state.adapters)
+        await eventually(lambda: not dispatcher._parts.state.adapters.named)
         at_last = await answered(bench, 3)
     assert [each.attempts[0].adapter for each in (before, after, at_last)] == [NEW, OLD, None]
 
@@ -252,7 +252,7 @@ async def test_an_answer_of_an_adapter_that_was_rolled_back_is_not_given_again(b
         await answered(bench, 1, **same)
         again = await answered(bench, 2, **same)
         adapters.tell("own", None)
-        await eventually(lambda: not dispatcher._parts.state.adapters)
+        await eventually(lambda: not dispatcher._parts.state.adapters.named)
         await answered(bench, 3, **same)
         of_base = await answered(bench, 4, **same)
     assert (again.target, of_base.target) == ("exact", "exact")

@@ -9,7 +9,7 @@ import yaml
 from fleet.model.errors import ConfigError
 from fleet.model.target import Target
 from fleet.settings import documents
-from fleet.settings.documents import load_catalogue, load_rules
+from fleet.settings.documents import load_catalogue, load_rules, read_document, rules_from, shipped
 
 SHIPPED_RULES = documents.shipped("policies", "rules.yaml")
 SHIPPED_CATALOGUE = documents.shipped("deployments", "catalogue.yaml")
@@ -271,3 +271,10 @@ def test_a_mode_that_is_called_off_needs_no_quotes(tmp_path):
     read = load_rules(rules, None, "gpu")
     assert (read.tasks["chat"].cache, read.tasks["chat"].diet.threads) == ("off", "on")
     assert read.cache.enabled is False
+
+
+@pytest.mark.parametrize("name", ["arm", "adapter"])
+def test_a_rules_document_cannot_say_what_only_an_experiment_says(name):
+    document = {**read_document(shipped("policies", "rules.yaml")), name: "trial.candidate"}
+    with pytest.raises(ConfigError, match=rf"^{name}: is no part of rules"):
+        rules_from(document, load_catalogue(None, "local"), "rules.yaml")

@@ -17,9 +17,10 @@ from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
 from fleet.model.experiment import Assignment
 from fleet.model.target import Target
 from fleet.ports import AdapterStore
-from policies.adapters.routing import AdapterRoutes
+from policies.adapters.routing import digest_for, indexed
 from policies.confidence.probes import last_answer
 from policies.resilience.retry import failed_adapter
+from policies.rules.rules import Rules
 
 PAUSE_SECONDS = 60.0
 """Time for which no call asks for an adapter that could not be loaded; each that does costs its job a second call."""
@@ -31,13 +32,12 @@ class Adapters:
     """Follows the registered adapters, and chooses among them for the calls of a dispatcher."""
 
     def __init__(
-        self, store: AdapterStore | None, state: FleetState, on_trial: Callable[[Assignment | None], str | None]
+        self, store: AdapterStore | None, state: FleetState, rules_of: Callable[[Assignment | None], Rules]
     ) -> None:
-        """Make the keeper; `on_trial` returns the digest that an arm names. Without a store, the base answers all."""
+        """Make the keeper; `rules_of` gives the rules of an arm. Without a store, the base answers all."""
         self._store = store
         self._state = state
-        self._on_trial = on_trial
-        self._routes = AdapterRoutes()
+        self._rules_of = rules_of
         self._stable: Mapping[str, str] = {}
         self._paused_until: dict[str, float] = {}
         self._begun: set[asyncio.Task[None]] = set()
@@ -52,11 +52,11 @@ class Adapters:
             await until_stopped(self._store.watch(self._take), stop, self._begun)
 
     def _take(self, adapters: Mapping[str, RegisteredAdapter]) -> None:
-        self._routes = AdapterRoutes(adapters.values())
+        self._state.adapters = indexed(adapters.values())
         stable = {name: each.aliases[Alias.STABLE] for name, each in adapters.items() if Alias.STABLE in each.aliases}
         if stable != self._stable:
             log.info("adapters_in_force", adapters={name: digest[:12] for name, digest in stable.items()})
-        self._stable, self._state.adapters = stable, self._routes.named
+        self._stable = stable
         self.loaded.set()
 
     def of_call(self, target: Target, inflight: InFlightJob, now: float) -> str | None:
@@ -75,8 +75,8 @@ class Adapters:
                     return kept.adapter
             if any(failed_adapter(each) for each in inflight.attempts):
                 return None
-        job = inflight.job
-        digest = self._routes.digest(target.name, job.tenant, job.task, self._on_trial(inflight.assigned))
+        job, on_trial = inflight.job, self._rules_of(inflight.assigned).adapter
+        digest = digest_for(target, job.tenant, job.task, self._state.adapters, on_trial)
         return None if digest is None or now < self._paused_until.get(digest, 0.0) else digest
 
     def observe(self, inflight: InFlightJob, outcome: Outcome, target: Target, now: float) -> None:

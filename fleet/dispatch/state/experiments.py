@@ -101,11 +101,6 @@ class Experiments:
         asked = replace(job, request=asked_in(of_arm[0], job.request))
         return replace(inflight, job=asked, submitted=job, assigned=found)
 
-    def adapter(self, arm: Assignment | None) -> str | None:
-        """Return the digest that the arm names; None where it names none, is stopped or unknown."""
-        found = None if arm is None else self._of_arm.get((arm.experiment, arm.arm))
-        return None if found is None else found[0].adapter
-
     def rules(self, arm: Assignment | None) -> Rules:
         """Return the rules that a job in this arm is decided by; those in force where the arm is stopped or unknown."""
         if arm is None:

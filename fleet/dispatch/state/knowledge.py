@@ -105,7 +105,7 @@ class Knowledge:
 
         One of an adapter that no alias names any more judges nothing, and nobody has to mend it.
         """
-        known = {"", *self._state.adapters}
+        known = {"", *self._state.adapters.named}
         judging = (each for each in self.calibrations.values() if each.key.adapter in known and self._is_deployed(each))
         return {each.key: each.withdrawn is None for each in judging}
 

@@ -15,6 +15,7 @@ from fleet.dispatch.state.sojourns import Sojourns
 from fleet.dispatch.state.traffic import LOOK_AGAIN_SECONDS, Traffic
 from fleet.dispatch.timekeeping import BrokerTime
 from fleet.logs import get_logger
+from fleet.model.adapter import NO_ADAPTERS
 from fleet.model.attempt import Answer, Failure, Outcome
 from fleet.model.batched import Observed
 from fleet.model.cache_entry import CacheEntry, CacheKey
@@ -74,7 +75,7 @@ class FleetState:
         self.entries: Mapping[CacheKey, CacheEntry] = {}
         self.near: Mapping[tuple[str, str], Near] = {}
         self.cache_promises: Mapping[tuple[str, str], CacheCalibration] = {}
-        self.adapters: frozenset[str] = frozenset()
+        self.adapters = NO_ADAPTERS
         self.batches: dict[str, tuple[Observed, ...]] = {}
         self.sojourns = Sojourns(self._available)
         self._money = money

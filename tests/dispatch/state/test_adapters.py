@@ -14,11 +14,14 @@ from fleet.model.attempt import Answer, Attempt, Usage
 from fleet.model.calibration import Probe
 from fleet.model.reason import Reason
 from fleet.model.result import Shadow
+from fleet.model.target import ServedAdapters
 from fleet.settings.documents import load_rules
 from queues.jetstream.stores.adapters import MemoryAdapters
 
-TARGETS = load_rules(None, None, "local").catalogue.targets
-SMALL, LARGE = TARGETS["llama-8b"], TARGETS["llama-70b"]
+RULES = load_rules(None, None, "local")
+SMALL, LARGE = (
+    replace(RULES.catalogue.targets[name], adapters=ServedAdapters(2)) for name in ("llama-8b", "llama-70b")
+)
 STABLE, EARLIER, OF_LARGE = (letter * 64 for letter in "abc")
 SAID = Answer({"role": "assistant", "content": "yes"}, "stop", Usage(3, 1), "llama")
 KEPT = Attempt(1, "llama-8b", Reason.ROUTED, 1.0, 2.0, SAID, 0.7, adapter=EARLIER)
@@ -29,7 +32,7 @@ OF_DIET = Shadow("job-1", "llama-8b", 1, 1.0, of_diet=True)
 @pytest.fixture
 async def adapters() -> Adapters:
     """What a dispatcher has heard: each of the two targets has a stable version for the job."""
-    found = Adapters(MemoryAdapters(), SimpleNamespace(), lambda arm: None)
+    found = Adapters(MemoryAdapters(), SimpleNamespace(), lambda arm: RULES)
     registered = [
         RegisteredAdapter(name, target, frozenset({"nudge"}), aliases={Alias.STABLE: digest})
         for name, target, digest in (("small", "llama-8b", STABLE), ("large", "llama-70b", OF_LARGE))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 
 from fleet.model.adapter import AdapterVersion, Alias, RegisteredAdapter
-from policies.adapters.routing import AdapterRoutes
+from fleet.model.target import ServedAdapters
+from fleet.settings.documents import load_rules
+from policies.adapters.routing import digest_for, indexed
 
 OLD, NEW, TRIED, FOREIGN = (letter * 64 for letter in "abcd")
 
@@ -25,12 +30,21 @@ def adapter(
     )
 
 
-ROUTES = AdapterRoutes(
-    [
-        adapter("own", OLD, NEW, TRIED, tenants=OWNERS, stable=NEW, previous=OLD, candidate=TRIED),
-        adapter("all", FOREIGN, target="llama-70b", stable=FOREIGN),
-    ]
+TARGETS = {
+    name: replace(target, adapters=None if name == "mixtral-8x7b" else ServedAdapters(2))
+    for name, target in load_rules(None, None, "local").catalogue.targets.items()
+}
+THERE = (
+    adapter("own", OLD, NEW, TRIED, tenants=OWNERS, stable=NEW, previous=OLD, candidate=TRIED),
+    adapter("all", FOREIGN, target="llama-70b", stable=FOREIGN),
+    adapter("unserved", FOREIGN, target="mixtral-8x7b", stable=FOREIGN),
 )
+
+
+def chosen(
+    target: str, tenant: str, task: str, on_trial: str | None = None, there: Iterable[RegisteredAdapter] = THERE
+) -> str | None:
+    return digest_for(TARGETS[target], tenant, task, indexed(there), on_trial)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +54,14 @@ ROUTES = AdapterRoutes(
         ("llama-8b", "birch", "chat", NEW),
         ("llama-8b", "cedar", "plan.schedule", None),
         ("llama-8b", "acme", "classify.intent", None),
-        ("mixtral", "acme", "plan.schedule", None),
+        ("mixtral-8x7b", "acme", "plan.schedule", None),
         ("llama-70b", "cedar", "chat", FOREIGN),
     ],
 )
-def test_an_adapter_answers_the_jobs_of_its_target_tenants_and_tasks(
+def test_an_adapter_answers_the_jobs_of_its_target_tenants_and_tasks_where_the_target_takes_any(
     target: str, tenant: str, task: str, digest: str | None
 ) -> None:
-    assert ROUTES.digest(target, tenant, task) == digest
+    assert chosen(target, tenant, task) == digest
 
 
 @pytest.mark.parametrize(
@@ -56,21 +70,20 @@ def test_an_adapter_answers_the_jobs_of_its_target_tenants_and_tasks(
 def test_an_arm_gives_its_jobs_another_version_of_their_own_adapter_and_no_other(
     tenant: str, on_trial: str, digest: str | None
 ) -> None:
-    assert ROUTES.digest("llama-8b", tenant, "chat", on_trial) == digest
+    assert chosen("llama-8b", tenant, "chat", on_trial) == digest
 
 
 def test_an_adapter_without_a_stable_version_answers_on_trial_alone() -> None:
-    routes = AdapterRoutes([adapter("new", TRIED, candidate=TRIED)])
-    assert routes.digest("llama-8b", "acme", "chat") is None
-    assert routes.digest("llama-8b", "acme", "chat", TRIED) == TRIED
+    there = [adapter("new", TRIED, candidate=TRIED)]
+    assert chosen("llama-8b", "acme", "chat", there=there) is None
+    assert chosen("llama-8b", "acme", "chat", TRIED, there) == TRIED
 
 
 def test_what_was_rolled_back_or_withdrawn_answers_in_no_arm_either() -> None:
-    rolled_back = AdapterRoutes([adapter("own", OLD, NEW, stable=OLD)])
-    withdrawn = AdapterRoutes([adapter("own", OLD, NEW)])
-    assert rolled_back.digest("llama-8b", "acme", "chat", NEW) == OLD
-    assert withdrawn.digest("llama-8b", "acme", "chat", NEW) is None
+    rolled_back, withdrawn = [adapter("own", OLD, NEW, stable=OLD)], [adapter("own", OLD, NEW)]
+    assert chosen("llama-8b", "acme", "chat", NEW, rolled_back) == OLD
+    assert chosen("llama-8b", "acme", "chat", NEW, withdrawn) is None
 
 
 def test_only_what_an_alias_names_may_be_relied_on() -> None:
-    assert AdapterRoutes([adapter("own", OLD, NEW, TRIED, stable=NEW, candidate=TRIED)]).named == {NEW, TRIED}
+    assert indexed([adapter("own", OLD, NEW, TRIED, stable=NEW, candidate=TRIED)]).named == {NEW, TRIED}

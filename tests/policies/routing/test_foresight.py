@@ -6,7 +6,10 @@ import pytest
 from hand_made_router import by_hand
 
 from fleet.model.action import Run
+from fleet.model.adapter import Alias, RegisteredAdapter
 from fleet.model.reason import Reason
+from fleet.model.target import ServedAdapters
+from policies.adapters.routing import indexed
 from policies.plan import next_action
 
 SMALL, NEXT = "llama-8b", "mixtral-8x7b"
@@ -17,9 +20,14 @@ HOPELESS, EASY, STRANGE = "prove prove", "hello hello", "zymurgy quokka"
 def start(job, view, rules):
     """The first action for a prompt, with a router for some tasks."""
 
+    targets = rules.catalogue.targets
+    small = {SMALL: replace(targets[SMALL], adapters=ServedAdapters(1))}
+    serving = replace(rules, catalogue=replace(rules.catalogue, targets={**targets, **small}))
+
     def decide(text, family="*", enabled=True, router=by_hand, without=(), skip_below=0.4, shut=None, **changes):
-        allowed = replace(rules, router=replace(rules.router, enabled=enabled, skip_below=skip_below))
-        seen = replace(view(without, **(shut or {})), routers={(SMALL, family): router})
+        allowed = replace(serving, router=replace(rules.router, enabled=enabled, skip_below=skip_below))
+        adapters = indexed(changes.pop("adapters", ()))
+        seen = replace(view(without, **(shut or {})), routers={(SMALL, family): router}, adapters=adapters)
         return next_action(job(text=text, **changes), (), seen, 1_000.0, allowed)
 
     return decide
@@ -28,6 +36,12 @@ def start(job, view, rules):
 def test_a_prompt_the_small_model_nearly_always_fails_starts_one_rung_up(start):
     assert start(HOPELESS) == Run(NEXT, Reason.PREDICTED)
     assert start(EASY) == Run(SMALL, Reason.ROUTED)
+
+
+@pytest.mark.parametrize(("target", "passes_over"), [(SMALL, False), (NEXT, True)])
+def test_a_router_says_nothing_of_a_job_that_an_adapter_answers_on_the_first_rung(start, target, passes_over):
+    own = RegisteredAdapter("own", target, frozenset({"nudge.recognition"}), aliases={Alias.STABLE: "a" * 64})
+    assert (start(HOPELESS, adapters=[own]).reason is Reason.PREDICTED) == passes_over
 
 
 def test_a_router_is_off_unless_the_rules_switch_it_on(start):
