@@ -15,9 +15,11 @@ from fleet.lab.learning.fitting import goal_of
 from fleet.lab.weekly.answers import OneAnswer, WeekOfAnswers
 from fleet.lab.weekly.changes import Change, changes
 from fleet.lab.weekly.fell import FellThrough, Servable, fell_through, servable
+from fleet.lab.weekly.redraws import redrawn
 from fleet.ledger.tables import TOKENS
 from fleet.model.attempt import Usage
 from fleet.model.reason import Reason
+from fleet.model.redraw import is_redraw
 from fleet.model.result import Status
 from fleet.model.target import WITHOUT_CALL
 from fleet.reports.answered import JobKey, PricedKind
@@ -63,14 +65,15 @@ def week_report(
 
     Raises: LedgerUnavailable, DamagedArchive.
     """
-    weeks = weeks_of(books, week.since, window, rules, labels)
+    labels = list(labels)
+    weeks, redraws = weeks_of(books, week.since, window, rules, labels), redrawn(labels)
     return WeekReport(
         week,
         window,
         answers=sum(map(len, weeks)),
         usd=sum(each.usd for each in weeks),
         fell=tuple(sorted((row for each in weeks for row in fell_through(each)), key=lambda row: -row.usd)),
-        servable=tuple(servable(each) for each in weeks if each.doubted.any()),
+        servable=tuple(servable(each, redraws[each.target, each.task]) for each in weeks if each.doubted.any()),
         changes=tuple(changes(weeks)),
     )
 
@@ -111,6 +114,8 @@ class _Reader:
         """Yield every answer with a confidence of the jobs that end in these lines, comparisons aside."""
         own = lines.filter(pc.invert(pc.fill_null(pc.equal(lines["reason"], str(Reason.SHADOW)), False)))
         for row in own.to_pylist():
+            if is_redraw(row["job_id"]):
+                continue
             key = row["tenant"], row["job_id"]
             self.open[key].append(row)
             if row["status"] is not None:

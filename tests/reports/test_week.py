@@ -12,6 +12,7 @@ from fleet.lab.learning.collected import LabelledAnswer
 from fleet.model.attempt import Attempt
 from fleet.model.calibration import OutputKind
 from fleet.model.reason import Reason
+from fleet.model.redraw import redraw_of
 from fleet.model.result import Status
 from fleet.reports.periods import Period, days_until
 from fleet.reports.week import WeekReport, week_report
@@ -62,6 +63,15 @@ def test_known_answers_comparisons_and_best_efforts_are_nobodys_decision(account
     found = report_of(accounts, rules)
     assert (found.answers, found.fell) == (1, ())
     assert found.usd == pytest.approx(SMALL)
+
+
+def test_a_question_asked_again_is_no_traffic_and_tells_what_is_chance(accounts: Accounts, rules: Rules) -> None:
+    second = redraw_of("acme", job_id_of(1))
+    accounts.book(IN_WEEK, SIMPLE.lines(1, *climbed()))
+    accounts.book(IN_WEEK, [replace(line, job_id=second) for line in SIMPLE.lines(2, *climbed())])
+    first = label(1, good=False)
+    found = report_of(accounts, rules, first, replace(first, job=f"acme.{second}"))
+    assert (found.answers, found.servable[0].redrawn, found.servable[0].redraws_missing) == (2, 1, 19)
 
 
 def test_a_job_that_ends_after_midnight_is_one_job(accounts: Accounts, rules: Rules) -> None:

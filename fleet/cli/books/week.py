@@ -38,7 +38,7 @@ SHOWN = 12
 """Rows of what fell through that are shown; all are in the JSON."""
 
 FELL = ("task", "target", "reason", "jobs", "cost after it")
-SERVABLE = ("task", "target", "doubted", "judged", "would have served")
+SERVABLE = ("task", "target", "doubted", "judged", "would have served", "lost", "of it again")
 CHANGES = ("no.", "change", "task", "target", "verdict", "saved a week", "kept wrongly")
 
 VERDICTS = {
@@ -54,6 +54,10 @@ def week(
     window: Annotated[int, typer.Option(min=7, help="Days of comparisons by which kept answers are judged.")] = 56,
     tenant: OneTenant = None,
     start: Annotated[int | None, typer.Option(metavar="NO.", help="Start this change as an experiment.")] = None,
+    redraw: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Ask up to N decisive questions of a tenant again: what is chance?"),
+    ] = None,
     share: Share = 0.1,
     unit: OfUnit = Unit.TENANT,
     dry_run: DryRun = False,
@@ -68,6 +72,9 @@ def week(
         settings = settings_for(nats_url, ledger_url=ledger_url)
         labels, rules = asyncio.run(labels_in(settings)), rules_of(settings)
         report, output = _report(settings, until, window, tenant, labels or (), rules), Output(as_json)
+        if redraw is not None:
+            _redraw(settings, tenant, labels or (), report, redraw, rules, output)
+            return
         if start is not None:
             start_proposed(_experiment(report, start, Trial(share, unit), rules), settings, rules, output, dry_run)
             return
@@ -143,7 +150,9 @@ def _fell(row: FellThrough) -> tuple[str, ...]:
 
 def _servable(row: Servable) -> tuple[str, ...]:
     share = f"{row.labels_missing:,} labels missing" if row.share is None else percents(**asdict(row.share))
-    return row.task, row.target, f"{row.jobs:,}", f"{row.judged:,}", share
+    lost = "-" if row.share is None else f"{1.0 - row.share.value:.1%}"
+    again = f"{row.redraws_missing:,} redraws missing" if row.again is None else percents(**asdict(row.again))
+    return row.task, row.target, f"{row.jobs:,}", f"{row.judged:,}", share, lost, again
 
 
 def percents(value: float, low: float, high: float) -> str:
@@ -167,6 +176,26 @@ def _proposal(number: int, row: Change) -> str | None:
     return (
         f"{number}. Keep answers of {row.target} to {row.task} from a confidence of {row.threshold:.3f} on; {try_it}."
     )
+
+
+def _redraw(
+    settings: Settings,
+    tenant: str | None,
+    labels: Sequence[LabelledAnswer],
+    report: WeekReport,
+    most: int,
+    rules: Rules,
+    output: Output,
+) -> None:
+    """Ask questions again. Raises: as `ask_again`."""
+    from fleet.cli.data.redraw import ask_again
+
+    whose = settings if tenant is None else settings.model_copy(update={"tenant": tenant})
+    asked, gone = asyncio.run(ask_again(whose, labels, report.week, most, rules))
+    output.object({"asked": asked, "not_collected": gone})
+    missed = f"; {gone:,} more were not collected, or are erased" if gone else ""
+    output.say(f"{asked:,} questions are asked again, in the lane bulk{missed}")
+    output.say("the report counts them once they are answered and compared")
 
 
 def _experiment(report: WeekReport, start: int, trial: Trial, rules: Rules) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fleet.model.calibration import OutputKind
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import ChatRequest
 from fleet.model.reason import Reason
+from fleet.model.redraw import is_redraw
 from fleet.model.result import LedgerEntry
 from fleet.ports import Journal
 from policies.confidence.signals import Evidence
@@ -39,6 +40,7 @@ class Unused(StrEnum):
     SHORT = "the answer had to be short (rules: diet)"
     OTHER_MODEL = "the target has run another model since"
     UNDECIDED = "a comparison with an answer that was not good says nothing"
+    REDRAW = "the question was asked again to see what is chance"
     FOR_TRAINING = "the job is one that models are trained on (rules: training)"
 
 
@@ -75,14 +77,16 @@ class CollectedLabels:
     unreadable: int = 0
 
     def for_calibration(self, rules: TrainingRules) -> CollectedLabels:
-        """Return the labels without those of jobs that models are trained on."""
-        labels = tuple(each for each in self.labels if not rules.has(*_key_of(each.job)))
-        left_out = len(self.labels) - len(labels)
-        unused = Counter(self.unused) + Counter({Unused.FOR_TRAINING: left_out})
+        """Return the labels without those of jobs that models are trained on, and of questions asked again."""
+        own = [each for each in self.labels if not is_redraw(key_of(each.job)[1])]
+        labels = tuple(each for each in own if not rules.has(*key_of(each.job)))
+        left_out = {Unused.REDRAW: len(self.labels) - len(own), Unused.FOR_TRAINING: len(own) - len(labels)}
+        unused = Counter(self.unused) + Counter(left_out)
         return CollectedLabels(labels, unused, self.unreadable)
 
 
-def _key_of(job: str) -> JobKey:
+def key_of(job: str) -> JobKey:
+    """Return the tenant and the id of a label's job."""
     tenant, _, job_id = job.partition(".")
     return tenant, job_id
 

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accounts import Accounts, JobOf, call, catalogue_file, rules_file
+from accounts import Accounts, JobOf, call, catalogue_file, job_id_of, rules_file
 from fake_app import App
+from labelled import evidence
 from typer.testing import Result
+
+from fleet.cli.books import week
+from fleet.cli.data import redraw
+from fleet.content.store import ContentStore
+from fleet.content.vault import Vault
+from fleet.lab.learning.collected import LabelledAnswer
+from fleet.ledger.database import database_url, engine_for
+from fleet.model.calibration import OutputKind
+from fleet.model.content import Content, GivenAnswer
+from fleet.model.reason import Reason
+from fleet.model.redraw import redraw_of
 
 Invoke = Callable[..., Result]
 InvokeJson = Callable[..., dict[str, Any]]
@@ -69,3 +84,60 @@ def test_a_week_without_traffic_is_refused(climbed: App, invoke: Invoke) -> None
     refused = invoke("report", "week", "--until", "2026-04-30")
     assert refused.exit_code == 1
     assert "--until: must end a week with traffic: the accounts of 2026-04-24 to 2026-04-30" in refused.stderr
+
+
+NOON = 1_772_452_800.0
+"""2026-03-02, in unix seconds."""
+
+
+class Recorder:
+    """A client that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.submitted: list[dict[str, Any]] = []
+
+    async def submit(self, **job: Any) -> str:
+        self.submitted.append(job)
+        return str(job["id"])
+
+
+@pytest.fixture
+def client(climbed: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """Two decisive answers of the week, of which one was collected, and a client that keeps what is asked again."""
+    recorder = Recorder()
+
+    @asynccontextmanager
+    async def opened(_: object) -> AsyncIterator[Recorder]:
+        yield recorder
+
+    async def labels(_: object) -> list[LabelledAnswer]:
+        of = partial(LabelledAnswer, "small", "classify.intent", OutputKind.TOKEN, propensity=1.0, at=NOON)
+        jobs = (f"acme.{job_id_of(number)}" for number in (1, 2))
+        return [of(job, evidence(-0.1), False, True, "large") for job in jobs]
+
+    monkeypatch.setattr(week, "labels_in", labels)
+    monkeypatch.setattr(redraw, "open_client", opened)
+    monkeypatch.setenv("FLEET_CONTENT_KEY", base64.b64encode(bytes(32)).decode())
+    engine = engine_for(database_url(f"sqlite:///{tmp_path / 'data' / 'content.sqlite3'}"))
+    store = ContentStore(engine, Vault(bytes(32)))
+    store.open()
+    given = tuple(GivenAnswer(target, "m", Reason.ROUTED, provider) for target, provider in SEEN)
+    store.write([Content(job_id_of(1), "acme", "classify.intent", 5.0, QUESTION, {}, "mini", "ada", answers=given)])
+    engine.dispose()
+    return recorder
+
+
+QUESTION = {"messages": [{"role": "user", "content": "Is it well?"}]}
+SEEN = (("small", "fleet"), ("mini", "openai"))
+
+
+def test_decisive_questions_are_asked_again_by_those_who_saw_them(
+    client: Recorder, invoke: Invoke, invoke_json: InvokeJson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke_json(*WEEK, "--redraw", "5", "--tenant", "acme") == {"asked": 1, "not_collected": 1}
+    [job] = client.submitted
+    assert job["id"] == redraw_of("acme", job_id_of(1)) and job["request"] == QUESTION
+    assert (job["cloud"], job["person"], job["lane"], job["regions"]) == (["openai"], "ada", "bulk", None)
+    monkeypatch.setenv("FLEET_TENANT", "globex")
+    refused = invoke(*WEEK, "--redraw", "5")
+    assert refused.exit_code == 1 and "--redraw: must find decisive answers of globex" in refused.stderr
