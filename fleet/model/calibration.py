@@ -71,8 +71,9 @@ class ThresholdMode(StrEnum):
 class Threshold:
     """Answers with less confidence than `value` escalate; infinity escalates all.
 
-    In mode guarantee: with probability 1 - `delta` over the labels, none of the thresholds that a key ever gets keeps
-    more than `risk` of all requests with an answer that is wrong where `strong` would have been right.
+    In mode guarantee: with probability 1 - `delta` over the labels, none of the thresholds ever in force for a key,
+    through refits, roll-backs and changes of adapter, keeps more than `risk` of the requests it judges with an answer
+    that is wrong where `strong` would have been right.
     `labels_missing` says how many more labels it takes before any answer can be kept. `safer` is the value to fall
     back to when the guarantee is withdrawn.
     """
@@ -112,6 +113,11 @@ class CalibrationKey:
         """Return the key in words, such as `llama-8b/classify.intent/token`, then the adapter if there is one."""
         return "/".join(part for part in (self.target, self.family, self.kind, self.adapter) if part)
 
+    @property
+    def without_adapter(self) -> CalibrationKey:
+        """The key of the same answers, whichever adapter they are given with: one promise holds over all of these."""
+        return CalibrationKey(self.target, self.family, self.kind)
+
     @staticmethod
     def of(parts: Sequence[str]) -> CalibrationKey | None:
         """Return the key of these parts, of which the fourth may be missing; None if they make none."""
@@ -123,8 +129,9 @@ class CalibrationKey:
 class Looks:
     """The tests of a key's promise so far, over all its calibrations: each test spends some of its delta.
 
-    `count` is how many there were, `labels` how many labels the last test had, `digest` which labels and what they
-    said, and `at` when that test was, in unix seconds.
+    `count` is the number of its last test, from 1, in one sequence with those of all other adapters of the key.
+    `labels` is how many labels that test had, `digest` which labels and what they said, and `at` when it was, in unix
+    seconds.
     """
 
     count: int = 0

@@ -79,7 +79,7 @@ def fit_sample(sample: Sample, start: Scorer) -> Scorer:
     platt = partial(_platt, start=start)
     if sample.size < FOR_LOGISTIC:
         return platt(sample)
-    linear = _best_linear(sample, platt, start)
+    linear = _best_linear(sample, platt, start) if may_mix(sample, start) else platt
     if sample.size < FOR_ISOTONIC:
         return linear(sample)
     curved = partial(_isotonic, linear=linear)

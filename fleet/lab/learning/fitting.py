@@ -17,7 +17,7 @@ from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.familiarity import FEWEST_OF_A_TASK, familiarity, tasks_lost
 from fleet.lab.learning.labels import weighted
 from fleet.lab.learning.limits import EscalationLimits, limits_of
-from fleet.lab.learning.looking import look_at
+from fleet.lab.learning.looking import look_at, tests_so_far
 from fleet.model.calibration import ANY, NO_LOOKS, Calibration, CalibrationKey, Familiarity, ThresholdMode
 from fleet.model.errors import ConfigError
 from fleet.model.target import Capability, Target
@@ -77,14 +77,17 @@ def fit_all(
             if name is not None and name not in known:
                 raise ConfigError(f"labels.{field}", f"{name!r} must be one of {', '.join(known)}")
     groups = grouped(replace(each, target=rules.catalogue.original(known[each.target]).name) for each in labels)
-    found = []
+    found: list[FitOutcome] = []
+    spent = tests_so_far(in_force.values())
     for key in sorted(groups):
         before = in_force.get(key)
         lost = _lost(key, groups[key], before, known[key.target])
         if lost and not allow_fewer_tasks and (before is None or before.withdrawn is None):
             found.append(FitOutcome(key, len(groups[key]), False, _stays(lost), waits=True, lost=lost))
         else:
-            found.append(replace(_fit_one(key, groups, in_force, rules, now), lost=lost))
+            outcome = _fit_one(key, groups, in_force, rules, now, spent[key.without_adapter])
+            spent |= tests_so_far([outcome.to_store] if outcome.to_store else ())
+            found.append(replace(outcome, lost=lost))
     return found
 
 
@@ -134,11 +137,13 @@ def _is_worth_it(
     return all(found != leaves for found in narrower)
 
 
-def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float) -> FitOutcome:
+def _fit_one(
+    key: CalibrationKey, groups: Groups, in_force: Calibrations, rules: Rules, now: float, spent: int
+) -> FitOutcome:
     labels, target = groups[key], rules.catalogue.targets[key.target]
     rng = np.random.default_rng(_seed(key))
     before = in_force.get(key)
-    look = look_at(labels, before, target, goal_of(target, rules), now)
+    look = look_at(labels, before, target, goal_of(target, rules), now, spent)
     if look.too_soon is not None:
         return FitOutcome(key, len(labels), False, look.too_soon, waits=True)
     goal = look.goal
@@ -154,8 +159,9 @@ def _fit_one(key: CalibrationKey, groups: Groups, in_force: Calibrations, rules:
     except ConfigError as error:
         return FitOutcome(key, len(labels), False, f"{error.field}: {error.rule}", found)
     found = replace(found, familiar=_familiar(labels, key, current))
-    named = replace(found, version=version_of(found), looks=look.looks)
-    counted = None if before is None or before.looks == look.looks else replace(before, looks=look.looks)
+    looks = look.looks_after(found.threshold)
+    named = replace(found, version=version_of(found), looks=looks)
+    counted = None if before is None or before.looks == looks else replace(before, looks=looks)
     reason = verdict.reason.replace("_", " ")
     limits = limits_of(named, weighted(labels))
     return FitOutcome(key, len(labels), verdict.accepted, reason, named, verdict, counted, limits)

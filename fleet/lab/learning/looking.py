@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.lab.learning import looks
@@ -13,7 +14,7 @@ from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.labels import weighted
 from fleet.lab.learning.refit import heldout
 from fleet.lab.learning.thresholds import labels_missing
-from fleet.model.calibration import NO_LOOKS, Calibration, Looks, ThresholdMode
+from fleet.model.calibration import NO_LOOKS, Calibration, CalibrationKey, Looks, Threshold, ThresholdMode
 from fleet.model.target import Target
 from policies.confidence.lookup import is_of
 
@@ -22,18 +23,27 @@ from policies.confidence.lookup import is_of
 class PlannedTest:
     """A test that may be made: its goal, and the `looks` of the key once it is made.
 
-    `too_soon` says why it had better wait; nothing is spent then.
+    `too_soon` says why it had better wait; nothing is spent then. `unless_passed` are the looks after a test that so
+    few labels can hardly pass, which is counted only if they do.
     """
 
     goal: Goal
     looks: Looks = NO_LOOKS
     too_soon: str | None = None
+    unless_passed: Looks | None = None
+
+    def looks_after(self, threshold: Threshold | None) -> Looks:
+        """Return the looks of the key after a test that found this threshold."""
+        passed = threshold is not None and threshold.value < math.inf
+        return self.looks if passed or self.unless_passed is None else self.unless_passed
 
 
 def look_at(
-    labels: Sequence[LabelledAnswer], before: Calibration | None, target: Target, goal: Goal, now: float
+    labels: Sequence[LabelledAnswer], before: Calibration | None, target: Target, goal: Goal, now: float, spent: int = 0
 ) -> PlannedTest:
     """Return the next test of a promise; nothing is spent in the other modes, which promise nothing.
+
+    `spent` is the number of the last test of this promise with any adapter: see `tests_so_far`.
 
     The same labels again are the same test again, which spends nothing, however often it is made; nor does a test
     that so few labels cannot pass. A test that left nothing in force, and so kept no answer, is not counted.
@@ -48,11 +58,25 @@ def look_at(
     if not looks.is_due(looked, fresh, len(labels)) and _holds(before, target, goal):
         wanted = math.ceil(looks.GROWTH * len(labels))
         return PlannedTest(goal, looked, f"too few new labels for another test of the promise: {fresh:,} of {wanted:,}")
-    next_one = replace(goal, look=looked.count + 1)
+    number = max(looked.count, spent) + 1
+    next_one = replace(goal, look=number)
     testing = [label.weight for label, each in zip(weighted(labels), labels, strict=True) if not heldout(each.job)]
-    if labels_missing(testing, next_one.risk, next_one.spent):
-        return PlannedTest(next_one, looked)
-    return PlannedTest(next_one, Looks(looked.count + 1, len(labels), now, digest))
+    hardly = labels_missing(testing, next_one.risk, next_one.spent) > 0
+    made = Looks(number, len(labels), now, digest)
+    return PlannedTest(next_one, made, unless_passed=looked if hardly else None)
+
+
+def tests_so_far(calibrations: Iterable[Calibration]) -> Counter[CalibrationKey]:
+    """Return for each key, without its adapter, the number of the last test of its promise.
+
+    An adapter is another model with a key of its own, but it answers the same jobs: their promise is one, so its tests
+    are numbered through whichever adapter they are of, and a swap of adapters does not give back what was spent.
+    """
+    found: Counter[CalibrationKey] = Counter()
+    for each in calibrations:
+        key = each.key.without_adapter
+        found[key] = max(found[key], each.looks.count)
+    return found
 
 
 def digest_of(labels: Sequence[LabelledAnswer]) -> str:

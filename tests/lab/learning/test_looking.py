@@ -9,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fleet.lab.learning.calibrate import Goal
 from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fitting import FitOutcome, fit_all, in_force_after
+from fleet.lab.learning.looking import PlannedTest
 from fleet.model.attempt import Features
-from fleet.model.calibration import Calibration, CalibrationKey, Looks, OutputKind, ThresholdMode
+from fleet.model.calibration import Calibration, CalibrationKey, Looks, OutputKind, Threshold, ThresholdMode
 from fleet.settings.documents import load_rules
 from policies.confidence.signals import Evidence
 from policies.rules.rules import Rules
@@ -106,6 +108,15 @@ def test_so_few_labels_that_nothing_could_pass_spend_nothing(rules: Rules) -> No
     assert force[KEY].threshold.value == math.inf
 
 
+def test_a_test_that_can_hardly_be_passed_is_counted_where_it_was_passed_all_the_same() -> None:
+    goal, before, after = Goal(ThresholdMode.GUARANTEE, look=1), Looks(), Looks(1, 60)
+    planned = PlannedTest(goal, after, unless_passed=before)
+
+    found = [planned.looks_after(Threshold(goal.mode, value, math.inf, 0.05, 0.1)) for value in (0.9, math.inf)]
+
+    assert found == [after, before]
+
+
 def test_a_withdrawn_promise_is_tested_again_and_the_same_labels_are_the_same_test(rules: Rules) -> None:
     _, force = fitted([*labels(400)], {}, rules)
     withdrawn = {**force, KEY: replace(force[KEY], withdrawn="drift")}
@@ -123,3 +134,42 @@ def test_where_nothing_is_promised_nothing_is_spent(rules: Rules) -> None:
     _, force = fitted([*labels(400)], {}, fixed)
 
     assert force[KEY].looks == Looks()
+
+
+NEW, NEWER = "a" * 64, "b" * 64
+
+
+def of_adapter(digest: str, found: list[LabelledAnswer]) -> list[LabelledAnswer]:
+    return [replace(each, adapter=digest) for each in found]
+
+
+def with_adapter(digest: str) -> CalibrationKey:
+    return replace(KEY, adapter=digest)
+
+
+def test_tests_are_numbered_through_whichever_adapter_they_are_of(rules: Rules) -> None:
+    """An adapter's first test would be a first one again, if the key it replaces were forgotten."""
+    _, force = fitted([*labels(200)], {}, rules)
+    force = in_force_after(force, fit_all(of_adapter(NEW, [*labels(200, 300)]), force, rules, NOW))
+    _, force = fitted([*labels(200), *labels(200, 600)], force, rules)
+    force = in_force_after(force, fit_all(of_adapter(NEWER, [*labels(200, 900)]), force, rules, NOW))
+
+    assert [force[with_adapter(digest)].looks.count for digest in ("", NEW, NEWER)] == [3, 2, 4]
+
+
+def test_two_adapters_that_are_tested_at_once_do_not_share_a_number(rules: Rules) -> None:
+    found = [*labels(200), *of_adapter(NEW, [*labels(200, 300)]), *of_adapter(NEWER, [*labels(200, 600)])]
+
+    force = in_force_after({}, fit_all(found, {}, rules, NOW))
+
+    assert sorted(each.looks.count for key, each in force.items() if key.family == KEY.family) == [1, 2, 3]
+
+
+def test_another_adapters_test_does_not_make_the_labels_of_this_one_old(rules: Rules) -> None:
+    _, force = fitted([*labels(200)], {}, rules)
+    force = in_force_after(force, fit_all(of_adapter(NEW, [*labels(400, 300)]), force, rules, NOW))
+
+    found, after = fitted([*labels(260)], force, rules)
+
+    assert (found.waits, after[KEY].looks.count) == (True, 1)
+    assert fitted([*labels(270)], force, rules)[1][KEY].looks.count == 3

@@ -49,6 +49,18 @@ def test_at_the_whole_delta_each_time_more_would_be_broken() -> None:
     assert ever_wrong(dict.fromkeys(range(50, 3_001, 50), DELTA), hoeffding_bentkus, 0.0505) > 1.5 * DELTA
 
 
+def test_a_dozen_adapters_break_no_more_promises_together_than_one() -> None:
+    """Each has labels of its own, loses a hair too much, and is tested once: as the next of them all, or as a first."""
+    random = np.random.default_rng(2)
+    losses = random.binomial(400, 0.0505, (2_000, 12))
+    through, apart = (
+        [largest_passing(400, RISK, delta_at(look, DELTA), binomial) for look in looks]
+        for looks in (range(1, 13), [1] * 12)
+    )
+    assert 0.5 * DELTA < (losses <= through).any(axis=1).mean() <= DELTA
+    assert (losses <= apart).any(axis=1).mean() > 2 * DELTA
+
+
 @pytest.mark.parametrize(
     ("looks", "fresh", "labels", "due"),
     [
