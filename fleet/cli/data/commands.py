@@ -90,6 +90,10 @@ def export(
         list[Path] | None,
         typer.Option(help="JSON lines of an evaluation: nothing like them is trained on; repeatable."),
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="Also hold out rows of this task, to see what a training does to it; repeatable."),
+    ] = None,
     licences: LicencesFile = None,
     validation: Validation = 0.1,
     most: Most = None,
@@ -111,7 +115,8 @@ def export(
         settings, output = settings_for(nats_url, content_url=content_url), Output(as_json)
         rules = rules_of(settings)
         words = frozenset[str]() if allow_personal_words else rules.complexity.personal_words
-        wish = Wish(tuple(dict.fromkeys(task)), form, destination, validation, most, seed, words, trust_graders)
+        tasks, others = (tuple(dict.fromkeys(names)) for names in (task, beside or ()))
+        wish = Wish(tasks, form, destination, validation, most, seed, words, trust_graders, others)
         sheet = _export(settings, rules, wish, folder, against or [], licences, output)
         output.object(sheet)
         output.show(*export_view(sheet, str(folder)))
@@ -133,12 +138,14 @@ def _export(
     from fleet.lab.data.licences import load_licences
     from fleet.settings.documents import read_bytes, shipped
 
-    for name in wish.tasks:
-        if name not in rules.tasks:
-            raise ConfigError("--task", f"{name!r} is not among the tasks of the rules")
+    for option, names in (("--task", wish.tasks), ("--beside", wish.beside)):
+        for name in names:
+            if name not in rules.tasks:
+                raise ConfigError(option, f"{name!r} is not among the tasks of the rules")
     table = load_licences(licences)
     judging = [text for path in against for text in read_judging(path)]
-    chosen = asyncio.run(choose(settings, rules, wish.tasks, "data export", trust_graders=wish.trust_graders))
+    asked_for = (*wish.tasks, *wish.beside)
+    chosen = asyncio.run(choose(settings, rules, asked_for, "data export", trust_graders=wish.trust_graders))
     output.progress(f"cleaning {len(chosen.examples):,} examples")
     prepared = prepare(chosen.examples, chosen.reasons, [*judging, *chosen.for_calibration], table, wish)
     source = settings.rules_path or shipped("policies", "rules.yaml")

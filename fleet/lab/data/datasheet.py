@@ -22,13 +22,20 @@ def sheet_of(
     used = {licences.of(each.teacher) for each in rows}
     return {
         "tasks": list(wish.tasks),
+        "beside": list(wish.beside),
         "format": str(wish.form),
         "destination": wish.destination,
         "seed": wish.seed,
         "trust_graders": wish.trust_graders,
         "personal_words": sorted(wish.words),
         **about,
-        "rows": {name: len(getattr(prepared, name)) for name in ("train", "validation", "evaluation", "review")},
+        "rows": {
+            "train": len(prepared.train),
+            "validation": len(prepared.validation),
+            "evaluation": len(prepared.evaluation),
+            "heldout": len(prepared.held_out),
+            "review": len(prepared.review),
+        },
         "steps": [
             {"name": s.name, "given": s.given, "left": s.left, "dropped": dict(s.dropped), "note": s.note}
             for s in prepared.steps
@@ -74,6 +81,7 @@ def markdown(sheet: Mapping[str, Any]) -> str:
         "",
         f"{rows['train']:,} rows to train {sheet['destination']} models on, {rows['validation']:,} to validate with, "
         f"in the format {sheet['format']}; {rows['evaluation']:,} were answered badly, to evaluate with. "
+        f"{rows['heldout']:,} are held out to try adapters on{_beside(sheet)}. "
         f"{rows['review']:,} were held back: `review.jsonl` is for somebody to read.",
         f"Made at {sheet['made_at']} by rules {sheet['rules'][:12]}, seed {sheet['seed']}.",
         "",
@@ -100,6 +108,10 @@ def markdown(sheet: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _beside(sheet: Mapping[str, Any]) -> str:
+    return f", those of {', '.join(sheet['beside'])} among them" if sheet["beside"] else ""
 
 
 def _step(step: Mapping[str, Any]) -> str:

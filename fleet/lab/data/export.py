@@ -20,6 +20,7 @@ class Wish:
 
     `validation` is the share of rows that are held out, `most` the maximum of rows of a task that are trained on, and
     `words` are the personal words that hold an example back. `trust_graders`: a grader's word counted as a user's.
+    Nothing of the tasks `beside` is trained on: their rows show what a training does to them.
     """
 
     tasks: tuple[str, ...]
@@ -30,6 +31,7 @@ class Wish:
     seed: int = 1
     words: frozenset[str] = frozenset()
     trust_graders: bool = False
+    beside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
@@ -37,13 +39,15 @@ class Wish:
             raise ConfigError("--validation", "must be at least 0 and less than 1")
         if not self.destination.isidentifier() or self.destination == "any":
             raise ConfigError("--destination", "must be one word, the family of the base model, such as llama")
+        if both := sorted({*self.tasks} & {*self.beside}):
+            raise ConfigError("--beside", f"{both[0]} is trained on")
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The rows to train on, to validate and to evaluate with, what somebody should read, and what each step did.
 
-    Those to evaluate with were called bad.
+    Those to evaluate with were called bad; those `beside` are of other tasks.
     """
 
     train: Sequence[Example]
@@ -52,6 +56,12 @@ class Prepared:
     review: Sequence[tuple[str, Example]]
     steps: Sequence[Step]
     replaced: Mapping[str, int]
+    beside: Sequence[Example] = ()
+
+    @property
+    def held_out(self) -> Sequence[Example]:
+        """Every row with a good answer that nothing is trained on."""
+        return [*self.validation, *self.beside]
 
 
 class NothingToExport(FleetError):
@@ -81,19 +91,21 @@ def prepare(
     worked = Worked(sorted(examples, key=lambda each: (each.source.tenant, each.source.job_id)))
     given = len(examples) + sum(unusable.values())
     worked.steps.append(Step("eligibility", given, len(examples), {str(why): n for why, n in unusable.items() if n}))
+    beside = Worked(steps.other_tasks(worked, wish.beside)) if wish.beside else Worked([])
     evaluation = Worked(steps.evaluating(worked))
     steps.fitting(worked, wish.form)
     steps.licensed(worked, licences, wish.destination, wish.form)
     replaced = steps.scrub(worked, wish.words)
     steps.distinct(worked)
-    steps.scrub(evaluation, wish.words)
-    steps.distinct(evaluation)
-    steps.decontaminate(worked, [*judging, *(each.prompt for each in evaluation.rows)])
+    for aside in (evaluation, beside):
+        steps.scrub(aside, wish.words)
+        steps.distinct(aside)
+    steps.decontaminate(worked, [*judging, *(each.prompt for each in (*evaluation.rows, *beside.rows))])
     steps.trusted(worked)
     steps.checked(worked, wish.form)
     validation = steps.split(worked, wish.validation, wish.seed)
     steps.balance(worked, wish.most)
     if len(worked.rows) < FEWEST_LINES:
         raise NothingToExport(len(worked.rows), worked.steps)
-    review = [*worked.review, *evaluation.review]
-    return Prepared(worked.rows, validation, evaluation.rows, review, worked.steps, replaced)
+    review = [*worked.review, *evaluation.review, *beside.review]
+    return Prepared(worked.rows, validation, evaluation.rows, review, worked.steps, replaced, beside.rows)

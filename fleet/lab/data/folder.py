@@ -1,6 +1,7 @@
 """The folder of an export: its files, and what of it has to go once somebody is erased.
 
 train.jsonl, validation.jsonl   what trainers read
+heldout.jsonl                   rows that nothing is trained on, each with its task: what an adapter is tried on
 review.jsonl                    what somebody should read, each with the reason
 erasure-map.jsonl               the jobs that each line came of, and whom they were about
 datasheet.json, DATASHEET.md    what it is made of
@@ -20,13 +21,14 @@ from fleet.files import OWNER_ONLY, write_secret
 from fleet.lab.data.datasheet import described, markdown, sheet_of
 from fleet.lab.data.examples import Example, Source
 from fleet.lab.data.export import Prepared, Wish
-from fleet.lab.data.formats import DataFormat, evaluation_line_of, line_of
+from fleet.lab.data.formats import DataFormat, evaluation_line_of, line_of, question_line_of
 from fleet.lab.data.licences import Licences
 from fleet.model.errors import ConfigError
 
 TRAIN, VALIDATION, EVALUATION, REVIEW = "train.jsonl", "validation.jsonl", "evaluation.jsonl", "review.jsonl"
 MAP, SHEET, PAGE = "erasure-map.jsonl", "datasheet.json", "DATASHEET.md"
-DATA = (TRAIN, VALIDATION, EVALUATION, REVIEW)
+HELD_OUT = "heldout.jsonl"
+DATA = (TRAIN, VALIDATION, EVALUATION, HELD_OUT, REVIEW)
 
 Lines = Mapping[str, Sequence[bytes]]
 """The lines of each data file, without their ends."""
@@ -49,6 +51,7 @@ def write_export(
         TRAIN: [(each, line_of(each, wish.form)) for each in prepared.train],
         VALIDATION: [(each, line_of(each, wish.form)) for each in prepared.validation],
         EVALUATION: [(each, evaluation_line_of(each)) for each in prepared.evaluation],
+        HELD_OUT: [(each, question_line_of(each)) for each in prepared.held_out],
         REVIEW: [(each, _reviewed(each, why, wish.form)) for why, each in prepared.review],
     }
     lines = {name: [_json(line) for _, line in rows] for name, rows in files.items()}

@@ -50,6 +50,13 @@ def line_of(example: Example, form: DataFormat) -> Line:
             return {"prompt": asked, "chosen": [answer], "rejected": [_plain(example.rejected or {})], **tools}
 
 
+def question_line_of(example: Example) -> Line:
+    """Return what was asked, the answer that is right and the task: what an adapter is tried on."""
+    rejected = {} if example.rejected is None else {"rejected": "\n".join(texts_in(example.rejected))}
+    messages = [_plain(each) for each in (*example.messages, example.answer)]
+    return {"task": example.task, "messages": messages, **_tools(example), **rejected}
+
+
 def evaluation_line_of(example: Example) -> Line:
     """Return what was asked, and the answer that was called bad."""
     asked = [_plain(each) for each in example.messages]

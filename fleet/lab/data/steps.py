@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -74,6 +74,13 @@ def evaluating(worked: Worked) -> list[Example]:
     bad = [each for each in worked.rows if each.origin is Origin.BAD]
     worked.keep("evaluation", lambda each: "called bad: to evaluate with" if each.origin is Origin.BAD else None)
     return bad
+
+
+def other_tasks(worked: Worked, tasks: Collection[str]) -> list[Example]:
+    """Take the rows of tasks that are not trained on out of the rows, and return those with a good answer."""
+    beside = [each for each in worked.rows if each.task in tasks and each.origin.is_learnt]
+    worked.keep("other tasks", lambda each: "of a task that is only held out" if each.task in tasks else None)
+    return beside
 
 
 def licensed(worked: Worked, licences: Licences, destination: str, form: DataFormat) -> None:

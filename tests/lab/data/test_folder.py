@@ -70,6 +70,9 @@ def test_the_sheet_has_digests_counts_and_terms_and_nobody_else_may_read_it(fold
         assert told["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     assert sheet["rows"]["train"] + sheet["rows"]["validation"] == 41
     assert (sheet["rows"]["evaluation"], sheet["rows"]["review"]) == (1, 1)
+    held_out, validation = lines(folder, "heldout.jsonl"), lines(folder, "validation.jsonl")
+    assert sheet["rows"]["heldout"] == len(held_out) == len(validation) > 0
+    assert [(each["task"], each["messages"]) for each in held_out] == [(TASK, each["messages"]) for each in validation]
     [bad] = lines(folder, "evaluation.jsonl")
     assert (bad["messages"][-1]["role"], bad["bad_answer"]["content"]) == ("user", "answer 60")
     assert sheet["steps"][0] == {"name": "eligibility", "given": 43, "left": 43, "dropped": {}, "note": ""}
@@ -82,7 +85,9 @@ def test_whoever_is_erased_takes_their_lines_along_and_no_others(folder: Path, t
     gone, sheet = write_without(folder, tmp_path / "rest", lambda each: each.person == "p-7")
     numbers = {number_in(line) for name in DATA[:2] for line in lines(tmp_path / "rest", name)}
     assert numbers == set(range(40)) - {7}
-    assert [lines(tmp_path / "rest", name) for name in DATA[2:]] == [[], []]
+    assert [lines(tmp_path / "rest", name) for name in ("evaluation.jsonl", "review.jsonl")] == [[], []]
+    held_out = [number_in(line) for line in lines(tmp_path / "rest", "heldout.jsonl")]
+    assert held_out == [number_in(line) for line in lines(tmp_path / "rest", "validation.jsonl")]
     assert {each.source.job_id for each in gone} == {source(number).job_id for number in (7, 50, 60, 90, 91)}
     assert (sheet["erased"], sheet["rows"]["train"] + sheet["rows"]["validation"]) == (4, 39)
     again, _ = write_without(tmp_path / "rest", tmp_path / "again", lambda each: each.person == "p-7")

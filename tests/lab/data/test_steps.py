@@ -174,3 +174,16 @@ def test_nothing_to_export_is_refused_with_the_count_of_every_step() -> None:
 def test_a_wish_that_makes_no_sense_is_refused(changes: dict[str, object], rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         prepared([], **changes)
+
+
+def test_rows_of_other_tasks_are_held_out_and_nothing_like_them_is_trained_on() -> None:
+    other = "nudge.onboarding"
+    rows = [example(number) for number in range(12)]
+    beside = [example(50, PROMPT, task=other), example(51, "Welcome!", task=other, origin=Origin.BAD)]
+    found = prepared([*rows, *beside, example(13, PROMPT)], beside=(other,))
+    assert (jobs(found.train), jobs(found.held_out)) == (list(range(12)), [50])
+    assert found.held_out[0].task == other
+    [step] = [each for each in found.steps if each.name == "other tasks"]
+    assert step.dropped == {"of a task that is only held out": 2}
+    with pytest.raises(ConfigError, match=f"--beside: {TASK} is trained on"):
+        prepared(rows, beside=(TASK,))
