@@ -55,8 +55,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """All findings on an adapter; `calibrations` are those by which its answers may be judged. `data` has digests."""
+    """All findings on the adapter of a digest, if it serves these tasks and no others.
 
+    `calibrations` are those by which its answers may be judged; `data` has digests of what it was tried with.
+    """
+
+    adapter: str
+    serves: frozenset[str]
     findings: Sequence[Finding]
     calibrations: Sequence[Calibration]
     data: Mapping[str, Any]
@@ -72,7 +77,13 @@ class GateReport:
 
     def as_evidence(self) -> dict[str, Any]:
         """Return the report as a version of an adapter keeps it."""
-        return {"passed": self.passed, "gates": [each.as_json() for each in self.findings], "data": dict(self.data)}
+        return {
+            "adapter": self.adapter,
+            "serves": sorted(self.serves),
+            "passed": self.passed,
+            "gates": [each.as_json() for each in self.findings],
+            "data": dict(self.data),
+        }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -84,7 +84,8 @@ def judge(trial: Trial, limits: Limits, promised: Promised) -> GateReport:
     served = {trial.task, *trial.serves}
     recalibrated = recalibrate(_served(trial.pairs, served), _served(trial.calibrating, served), promised)
     found += [promise(task, recalibrated, promised) for task in sorted(served)]
-    return GateReport(found, list(recalibrated.adapter.values()), _digests(trial))
+    calibrations = list(recalibrated.adapter.values())
+    return GateReport(promised.adapter, frozenset(served), found, calibrations, _about(trial))
 
 
 def _served(pairs: Sequence[Pair], tasks: Collection[str]) -> list[Pair]:
@@ -221,10 +222,9 @@ def speed(trial: Trial, limits: Limits) -> Finding:
     return Finding(GateName.SPEED, ratio <= limits.slowdown, why + " times as long", n=n, value=ratio)
 
 
-def _digests(trial: Trial) -> Mapping[str, Any]:
+def _about(trial: Trial) -> Mapping[str, Any]:
     return {
         "training": trial.training.digest,
         "questions": len(trial.pairs),
         "calibrating": len(trial.calibrating),
-        "serves": sorted(trial.serves | {trial.task}),
     }

@@ -65,7 +65,8 @@ def test_a_good_adapter_passes_with_its_evidence(good: list[Pair]) -> None:
     assert report.stopped_by == []
     evidence = report.as_evidence()
     assert evidence["passed"] is True
-    assert evidence["data"] == {"training": "d1", "questions": 500, "calibrating": 0, "serves": [OTHER, TASK]}
+    assert (evidence["adapter"], evidence["serves"]) == (DIGEST, [OTHER, TASK])
+    assert evidence["data"] == {"training": "d1", "questions": 500, "calibrating": 0}
     [improves] = [each for each in evidence["gates"] if each["name"] == f"improves:{TASK}"]
     assert improves["n"] == 250
     assert 0.5 < improves["low"] < improves["value"] < improves["high"]
