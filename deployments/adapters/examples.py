@@ -94,6 +94,8 @@ def _chat(where: str, row: dict[str, Any]) -> Chat:
             raise ConfigError(f"{where}, messages[{index}]{field}", rule)
     if messages[-1]["role"] != "assistant":
         raise ConfigError(where, "must end with a message of the assistant: that is what is learned")
+    if not any(each["role"] == "assistant" and each.get("weight", 1) for each in messages):
+        raise ConfigError(f"{where}, messages", "must have an answer to learn, and all have the weight 0")
     return Chat(messages, tools or None)
 
 

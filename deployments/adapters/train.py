@@ -197,8 +197,9 @@ def _finished(model: Any, out: Path, card: dict[str, Any], base: Base, sources: 
     shutil.rmtree(made, ignore_errors=True)
     model.save_pretrained(made, save_embedding_layers=False)
     (made / "README.md").unlink()  # a form to fill in
-    # The name of the base, and no path of this machine.
-    config = json.loads((made / CONFIG).read_bytes()) | {"base_model_name_or_path": base.target}
+    # The name of the base, and no path of this machine; peft writes the modules in another order in every process.
+    ours = {"base_model_name_or_path": base.target, "target_modules": list(MODULES)}
+    config = json.loads((made / CONFIG).read_bytes()) | ours
     (made / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (made / CARD).write_text(json.dumps(card, indent=2) + "\n")
     if sources is not None:

@@ -58,6 +58,7 @@ def chat(*messages: Any, **more: Any) -> bytes:
         (chat(ASKED, {"role": "assistant", "content": "\ud800"}), "messages[1].content: must be text, and has half"),
         (chat({**ASKED, "weight": "0"}), "messages[0].weight: must be 0 or 1"),
         (chat({**ASKED, "weight": 0.5}), "messages[0].weight: must be 0 or 1"),
+        (chat(ASKED, {"role": "assistant", "content": "x", "weight": 0}), "messages: must have an answer to learn"),
         (chat(*[ASKED] * 1_001), "line 1, messages: must be at most 1,000, not 1,001"),
         (chat(ASKED, tools={"type": "function"}), "line 1, tools: must be a list of objects"),
     ],

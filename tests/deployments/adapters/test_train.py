@@ -14,7 +14,7 @@ import deployments.adapters.train as training
 from deployments.adapters.base import Base
 from deployments.adapters.examples import IGNORED, read_examples
 from deployments.adapters.layout import UNFINISHED, read_adapter
-from deployments.adapters.recipe import Recipe
+from deployments.adapters.recipe import MODULES, Recipe
 from deployments.adapters.train import Step, train
 from fleet.cli import app
 from fleet.model.errors import ConfigError
@@ -65,7 +65,9 @@ def test_an_adapter_says_where_it_comes_from_and_not_where_it_was_made(base: Bas
     card = json.loads((trained / "fleet.json").read_text())
     assert (card["base"], card["base_digest"], card["task"]) == ("llama-8b", base.digest, "plan.schedule")
     assert (card["examples"], card["recipe"]["rank"]) == (20, 8)
-    assert json.loads((trained / "adapter_config.json").read_text())["base_model_name_or_path"] == "llama-8b"
+    config = json.loads((trained / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "llama-8b"
+    assert config["target_modules"] == list(MODULES)  # in one order: it is part of what the digest is of
     assert sorted(path.name for path in trained.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
