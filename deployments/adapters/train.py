@@ -173,15 +173,15 @@ def _step(model: Any, optimizer: torch.optim.Optimizer, batch: Sequence[Example]
 
 def _loss(model: Any, examples: Sequence[Example]) -> Tensor:
     """Return the summed cross entropy of what the assistant said. Padding is at the right, which no token looks at."""
-    tokens = _padded([each.tokens for each in examples], 0, model.device)
-    targets = _padded([each.targets for each in examples], IGNORED, model.device)
+    tokens = padded([each.tokens for each in examples], 0, model.device)
+    targets = padded([each.targets for each in examples], IGNORED, model.device)
     logits = model(tokens, use_cache=False).logits[:, :-1].float()
     return functional.cross_entropy(
         logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
     )
 
 
-def _padded(rows: Sequence[Sequence[int]], padding: int, device: Any) -> Tensor:
+def padded(rows: Sequence[Sequence[int]], padding: int, device: Any) -> Tensor:
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=padding).to(device)
 
 

@@ -44,7 +44,7 @@ def train(
     """Train an adapter of one of the fleet's models for a task."""
     output = Output(as_json)
     with friendly(as_json), needs_train("fleet adapters train"):
-        found = _base(base, weights)
+        found = base_of_target(base, weights)
         from deployments.adapters.recipe import Recipe
         from fleet.cli.data.lineage import sources_of
 
@@ -69,12 +69,13 @@ def check(
         from deployments.adapters.layout import check_adapter, read_adapter
 
         adapter = read_adapter(folder)
-        check_adapter(adapter, _base(base, weights))
+        check_adapter(adapter, base_of_target(base, weights))
         output.object(_as_object(adapter))
         output.show(f"{adapter.digest[:12]}  fits {base}: rank {adapter.rank}, {len(adapter.tensors)} tensors")
 
 
-def _base(target: str, weights: Path | None) -> Base:
+def base_of_target(target: str, weights: Path | None) -> Base:
+    """Read the base model of a target where the profile has it, or in a folder. Raises: ConfigError, OSError."""
     from deployments.adapters.base import base_of
     from deployments.profiles import Profile
     from fleet.settings.environment import load

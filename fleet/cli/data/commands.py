@@ -165,6 +165,9 @@ def erased(
     person: Annotated[str | None, typer.Option(help="Whatever was about this person.")] = None,
     job: Annotated[list[str] | None, typer.Option("--job", help="Whatever came of this job; repeatable.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the rest into this new folder.")] = None,
+    members: Annotated[
+        Path | None, typer.Option("--gone", help="Write the lines of train.jsonl that go into this file, for a probe.")
+    ] = None,
     content_url: ContentUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -175,7 +178,8 @@ def erased(
     with _prepared(as_json):
         from fleet.cli.data.reading import gone_from_store
         from fleet.cli.data.view import erased_view
-        from fleet.lab.data.folder import lines_of, read_map, write_without
+        from fleet.files import write_secret
+        from fleet.lab.data.folder import lines_of, lines_that_go, read_map, write_without
 
         mapped = read_map(folder)
         if tenant is None and person is None and not job:
@@ -184,6 +188,8 @@ def erased(
         else:
             is_gone, unknown = _named(tenant, person, frozenset(job or ())), 0
         gone = lines_of(mapped, is_gone)
+        if members is not None:
+            write_secret(members, lines_that_go(folder, gone))
         if output is not None:
             write_without(folder, output, is_gone)
         shown = Output(as_json)

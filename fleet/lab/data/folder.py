@@ -142,6 +142,13 @@ def lines_of(mapped: Sequence[MappedLine], is_gone: Callable[[Source], bool]) ->
     return [each for each in mapped if (each.file, each.line) in which]
 
 
+def lines_that_go(folder: Path, gone: Sequence[MappedLine]) -> bytes:
+    """Return the lines among these that were trained on, as they stand in the export. Raises: OSError."""
+    numbers = {each.line for each in gone if each.file == TRAIN}
+    lines = (folder / TRAIN).read_bytes().splitlines(keepends=True)
+    return b"".join(line for number, line in enumerate(lines, start=1) if number in numbers)
+
+
 def check_new(folder: Path) -> None:
     """Refuse a folder that is there and has something in it. Raises: ConfigError."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

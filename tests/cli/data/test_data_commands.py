@@ -132,7 +132,12 @@ def test_an_export_is_scrubbed_and_an_erased_person_can_be_taken_out_of_it(
     [*lines] = invoke_json("data", "erased", str(folder), exit_code=1)["lines"]
     assert lines == invoke_json("data", "erased", str(folder), "--person", "p-ada", exit_code=1)["lines"]
     assert len(lines) == 4
-    assert "have to go" in invoke("data", "erased", str(folder), "-o", str(rest)).stdout
+    goes = tmp_path / "gone.jsonl"
+    assert "have to go" in invoke("data", "erased", str(folder), "-o", str(rest), "--gone", str(goes)).stdout
+    trained = {each["line"] for each in lines if each["file"] == "train.jsonl"}
+    was = (folder / "train.jsonl").read_text().splitlines()
+    assert goes.read_text().splitlines() == [was[line - 1] for line in sorted(trained)]
+    assert goes.stat().st_mode & 0o077 == 0
     assert "p-ada" not in "".join(path.read_text() for path in rest.iterdir())
     assert invoke_json("data", "erased", str(rest)) == {"lines": [], "unknown": 0}
 
