@@ -40,6 +40,7 @@ Traps = Annotated[Path | None, typer.Option(help="Pairs of questions as CSV: is 
 Cached = Annotated[int | None, typer.Option(min=1, help="With --cache: cached rows of each class; 15.")]
 Table = Annotated[Path | None, typer.Option(help="Answers of many models as CSV: which one for which task?")]
 On = Annotated[Path | None, typer.Option(help="With --table: the file that it is judged on.")]
+Price = Annotated[float | None, typer.Option(min=0.0, help="With --table: its most, as a share of the best model's.")]
 Live = Annotated[bool, typer.Option("--live", help="Start a fleet and measure its own models on their held-out tasks.")]
 
 
@@ -65,6 +66,7 @@ def evaluate(
     traps: Traps = None,
     table: Table = None,
     on: On = None,
+    price: Price = None,
     live: Live = False,
     jobs: Annotated[int | None, typer.Option(min=100, help="Examples per model with --live; 1800.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the calibrations fitted with --live here.")] = None,
@@ -79,7 +81,7 @@ def evaluate(
         recorded = {"labels": labels, "guarantee": promise, "resamples": resamples, "stream": stream}
         tried = {"labels": labels, "guarantee": promise, "resamples": resamples, "cached": cached}
         routed = {"train": train, "seeds": seeds, "with_answer": with_answer or None, "ask": ask}
-        chosen = {"on": on, "guarantee": promise, "resamples": resamples}
+        chosen = {"on": on, "guarantee": promise, "resamples": resamples, "price": price}
         given: Mapping[str, Mapping[str, object]] = {
             "--replay": recorded,
             "--router": routed,

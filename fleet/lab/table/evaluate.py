@@ -9,7 +9,7 @@ import numpy as np
 
 from fleet.lab.table import rivals
 from fleet.lab.table.files import Indices, Pool, joined, read_pools
-from fleet.lab.table.fit import WORTH, best_single, goodness, price_share, tables
+from fleet.lab.table.fit import WORTH, best_single, goodness, price_share, table_at, tables
 from fleet.lab.table.promise import checked, promised_table, violations
 from fleet.lab.table.report import TablePoint, TablePromise, TableReport
 from fleet.model.errors import ConfigError
@@ -20,11 +20,16 @@ _SEED = 16
 
 
 def evaluate_table(
-    path: Path, on: Path, guarantee: tuple[float, float] | None = None, resamples: int = RESAMPLES
+    path: Path,
+    on: Path,
+    guarantee: tuple[float, float] | None = None,
+    resamples: int = RESAMPLES,
+    price: float | None = None,
 ) -> TableReport:
     """Fit a table to the rows of `path` and judge it on those of `on`.
 
-    Without a guarantee it is the table of the best answers. With one (risk, delta) it is the cheapest that passes the
+    Without a guarantee it is the table of the best answers, with `price` the one that costs at most this share of the
+    best single model's price. With a guarantee (risk, delta) it is the cheapest that passes the
     test; the promise is then tried on `resamples` draws of as many labels, with replacement, from both files together.
     Raises: ConfigError that names the file, line, column and rule, or the option; OSError if a file cannot be read.
     """
@@ -32,9 +37,9 @@ def evaluate_table(
     if len(known) < FEWEST_ROWS:
         raise ConfigError(str(path), f"must have at least {FEWEST_ROWS} rows to fit a table, not {len(known)}")
     single, choices = best_single(known), tables(known)
-    chosen, promise = choices[0], None
+    chosen, promise = choices[0] if price is None else table_at(known, price), None
     if guarantee is not None:
-        chosen, single, promise = _promised(known, asked, guarantee, resamples)
+        chosen, single, promise = _promised(known, asked, guarantee, resamples, price)
     return TableReport(
         file=known.name,
         asked=asked.name,
@@ -56,12 +61,12 @@ def evaluate_table(
 
 
 def _promised(
-    known: Pool, asked: Pool, guarantee: tuple[float, float], resamples: int
+    known: Pool, asked: Pool, guarantee: tuple[float, float], resamples: int, most: float | None
 ) -> tuple[Indices, int, TablePromise]:
     risk, delta = checked(guarantee)
     rng = np.random.default_rng(_SEED)
-    found = promised_table(known, risk, delta, rng)
-    broken = violations(joined(known, asked), len(known), risk, delta, resamples, rng)
+    found = promised_table(known, risk, delta, rng, most)
+    broken = violations(joined(known, asked), len(known), guarantee, resamples, rng, most)
     promise = TablePromise(risk, delta, found.passed, resamples, fmean(broken))
     return found.chosen, found.single, promise
 

@@ -16,7 +16,7 @@ import numpy as np
 from fleet.lab.metrics.bounds import betting
 from fleet.lab.metrics.curve import Array
 from fleet.lab.table.files import Indices, Pool
-from fleet.lab.table.fit import WORTH, best_single, goodness, tables
+from fleet.lab.table.fit import WORTH, best_single, goodness, price_share, table_at, tables
 from fleet.model.errors import ConfigError
 
 
@@ -39,18 +39,33 @@ def checked(promise: tuple[float, float]) -> tuple[float, float]:
     return promise
 
 
-def promised_table(pool: Pool, risk: float, delta: float, rng: np.random.Generator) -> PromisedTable:
-    """Fit on a random half of the rows, test on the other, and return the cheapest table that keeps the promise."""
+def promised_table(
+    pool: Pool, risk: float, delta: float, rng: np.random.Generator, most: float | None = None
+) -> PromisedTable:
+    """Fit on a random half of the rows, test on the other, and return the cheapest table that keeps the promise.
+
+    With `most` the path ends at the best table that costs at most this share of the single model's price.
+    """
     order = rng.permutation(len(pool))
     fitted, tested = pool.rows(order[: len(pool) // 2]), pool.rows(order[len(pool) // 2 :])
     single = best_single(fitted)
     found = PromisedTable(np.full(len(pool.tasks), single, dtype=np.intp), single, passed=False)
-    for table in tables(fitted, WORTH):
+    for table in _path(fitted, single, most):
         losses = loss(tested, table, single)
         if betting((losses + 1.0) / 2.0, (risk + 1.0) / 2.0, delta) > delta:
             break
         found = PromisedTable(table, single, passed=True)
     return found
+
+
+def _path(pool: Pool, single: int, most: float | None) -> Iterator[Indices]:
+    for table in tables(pool, WORTH):
+        if most is not None and price_share(pool, table[pool.task], single) <= most:
+            yield table_at(pool, most)
+            return
+        yield table
+    if most is not None:
+        yield table_at(pool, most)
 
 
 def loss(pool: Pool, table: Indices, single: int) -> Array:
@@ -59,10 +74,16 @@ def loss(pool: Pool, table: Indices, single: int) -> Array:
 
 
 def violations(
-    pool: Pool, labels: int, risk: float, delta: float, resamples: int, rng: np.random.Generator
+    pool: Pool,
+    labels: int,
+    promise: tuple[float, float],
+    resamples: int,
+    rng: np.random.Generator,
+    most: float | None = None,
 ) -> Iterator[bool]:
     """Draw `labels` rows with replacement, choose a table by them, and yield whether the pool breaks its promise."""
+    risk, delta = promise
     for _ in range(resamples):
         drawn = pool.rows(rng.integers(len(pool), size=labels))
-        found = promised_table(drawn, risk, delta, rng)
+        found = promised_table(drawn, risk, delta, rng, most)
         yield float(loss(pool, found.chosen, found.single).mean()) > risk
