@@ -43,7 +43,7 @@ class DietRules:
     tool_use: float = 0.02
     tool_jobs: int = 300
     compared: float = 0.05
-    answers: Mapping[str, AnswerBudget] = field(default_factory=dict)
+    answers: Mapping[str, AnswerBudget] = field(default_factory=dict, hash=False)
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -99,7 +99,7 @@ class Task:
     collect: bool = False
     cache: CacheMode = CacheMode.OFF
     diet: DietRules = NO_DIET
-    keep_from: Mapping[str, float] = field(default_factory=dict)
+    keep_from: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     __pydantic_config__: ClassVar[Strict] = STRICT
 

@@ -22,7 +22,7 @@ from policies.caching.personal import is_personal
 from policies.caching.questions import question_in
 from policies.plan import next_action
 from policies.rules.caching import CacheRules, SemanticRules
-from policies.rules.diet import DietMode, DietRules
+from policies.rules.diet import AnswerBudget, DietMode, DietRules
 from policies.rules.sections import CacheMode
 
 NOW = 1_002.0
@@ -75,6 +75,15 @@ def test_a_diet_that_is_on_makes_another_request(caching, job, mode, is_same):
     task = replace(caching.tasks["chat"], diet=DietRules(threads=mode))
     dieted = replace(caching, tasks={**caching.tasks, "chat": task})
     assert (key_of(job("chat"), dieted) == key_of(job("chat"), caching)) is is_same
+
+
+def test_short_answers_are_kept_apart_from_whole_ones_and_from_shorter_ones(caching, job):
+    def keyed(**answers):
+        task = replace(caching.tasks["chat"], diet=DietRules(answers=answers))
+        return key_of(job("chat"), replace(caching, tasks={**caching.tasks, "chat": task}))
+
+    keys = {keyed(), keyed(**{"llama-8b": AnswerBudget(64)}), keyed(**{"llama-8b": AnswerBudget(64, 40)})}
+    assert None not in keys and len(keys) == 3
 
 
 def test_another_model_on_the_ladder_makes_another_request(caching, job):
