@@ -110,13 +110,17 @@ def _once(questions: Iterable[Question]) -> list[Question]:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The adapter that is tried, its base as it is served, the rules that judge its answers, and when."""
+    """The adapter that is tried, its base as it is served, the rules that judge its answers, and when.
+
+    `is_local`: by the stand-ins, on a CPU.
+    """
 
     base: Base
     described: ModelProfile
     adapter: Adapter
     rules: Rules
     now: float
+    is_local: bool = True
 
 
 def tried(

@@ -7,13 +7,15 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fleet.cli.adapters.training import BaseTarget, Weights
-from fleet.cli.adapters.trial import HELD_OUT, TRAIN
+from fleet.cli.adapters.trial import HELD_OUT, TRAIN, Subject, Wanted, tried
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_learn
 from fleet.cli.options import AsJson
@@ -23,7 +25,6 @@ from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from deployments.adapters.layout import Adapter
-    from fleet.cli.adapters.trial import Wanted
     from fleet.lab.gates.findings import GateReport
     from fleet.lab.gates.gates import Limits
     from fleet.lab.gates.outcomes import Pair
@@ -59,44 +60,66 @@ def try_adapter(
     weights: Weights = None,
     evidence: Annotated[Path | None, typer.Option("-o", "--output", help="Write the findings here, as JSON.")] = None,
     answers: Annotated[Path | None, typer.Option(help="Write both answers to each question here.")] = None,
+    calibrations: Annotated[Path | None, typer.Option(help="Write the calibrations of its answers here.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether an adapter may answer jobs: every gate, with its number and interval. Exit 1 where one stops it."""
-    output = Output(as_json)
+    output, written = Output(as_json), Written(evidence, answers, calibrations)
     with friendly(as_json), needs_learn("fleet adapters try"):
-        from deployments.adapters.base import base_of
-        from deployments.adapters.layout import check_adapter, read_adapter
-        from deployments.profiles import Profile, model
-        from fleet.app import rules_of
-        from fleet.cli.adapters.trial import Subject, Wanted, tried
         from fleet.cli.adapters.trying_view import view
 
-        read = [data / name for name in (TRAIN, HELD_OUT)] + [
-            *(questions or ()),
-            *(calibration or ()),
-            *(against or ()),
-        ]
-        for option, path in (("--output", evidence), ("--answers", answers)):
-            check_output(option, path, read)
-        settings = settings_for(None)
-        profile, rules = Profile(settings.profile), rules_of(settings)
-        adapter, found = read_adapter(folder), base_of(base, profile, weights)
-        check_adapter(adapter, found)
-        limits = _limits(margin, slowdown, profile is Profile.LOCAL)
-        files = (tuple(each or ()) for each in (questions, calibration, against))
-        wanted = Wanted(task or _task_of(adapter), frozenset(serves or ()), data, limits, *files)
-        _check_tasks(wanted, rules.tasks)
-        subject = Subject(found, model(profile, base), adapter, rules, time.time())
+        files = [tuple(each or ()) for each in (questions, calibration, against)]
+        written.check([data / TRAIN, data / HELD_OUT, *chain.from_iterable(files)])
+        subject = _subject(folder, base, weights)
+        limits = _limits(margin, slowdown, subject.is_local)
+        wanted = Wanted(task or _task_of(subject.adapter), frozenset(serves or ()), data, limits, *files)
+        _check_tasks(wanted, subject.rules.tasks)
         report, pairs = _quietly(as_json, lambda said: tried(wanted, subject, said))
-        shown = report.as_evidence()
-        if evidence is not None:
-            evidence.write_text(json.dumps(shown, indent=2) + "\n")
-        if answers is not None:
-            write_secret(answers, "".join(json.dumps(each) + "\n" for each in _answers(pairs)).encode())
-        output.object(shown)
+        written.write(report, pairs)
+        output.object(report.as_evidence())
         output.show(*view(report))
     if not report.passed:
         raise typer.Exit(FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The files that a trial is written to, each only if it is wanted."""
+
+    evidence: Path | None
+    answers: Path | None
+    calibrations: Path | None
+
+    def check(self, inputs: Sequence[Path]) -> None:
+        """Raises: ConfigError if one of them is an input, or a folder."""
+        check_output("--output", self.evidence, inputs)
+        check_output("--answers", self.answers, inputs)
+        check_output("--calibrations", self.calibrations, inputs)
+
+    def write(self, report: GateReport, pairs: Sequence[Pair]) -> None:
+        """Raises: OSError."""
+        from fleet.app import save_calibrations
+
+        if self.evidence is not None:
+            self.evidence.write_text(json.dumps(report.as_evidence(), indent=2) + "\n")
+        if self.answers is not None:
+            write_secret(self.answers, "".join(json.dumps(each) + "\n" for each in _answers(pairs)).encode())
+        if self.calibrations is not None:
+            save_calibrations(self.calibrations, report.calibrations)
+
+
+def _subject(folder: Path, target: str, weights: Path | None) -> Subject:
+    """Read the adapter, and check that the engine of its base can serve it. Raises: ConfigError, OSError."""
+    from deployments.adapters.base import base_of
+    from deployments.adapters.layout import check_adapter, read_adapter
+    from deployments.profiles import Profile, model
+    from fleet.app import rules_of
+
+    settings = settings_for(None)
+    profile = Profile(settings.profile)
+    adapter, base = read_adapter(folder), base_of(target, profile, weights)
+    check_adapter(adapter, base)
+    return Subject(base, model(profile, target), adapter, rules_of(settings), time.time(), profile is Profile.LOCAL)
 
 
 def _quietly(as_json: bool, do: Callable[[Said], Tried]) -> Tried:

@@ -57,7 +57,7 @@ class Finding:
 class GateReport:
     """All findings on the adapter of a digest, if it serves these tasks and no others.
 
-    `calibrations` are those by which its answers may be judged; `data` has digests of what it was tried with.
+    `calibrations` of its answers are as the rules have them; `data` has digests of what it was tried with.
     """
 
     adapter: str

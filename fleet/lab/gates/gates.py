@@ -84,8 +84,7 @@ def judge(trial: Trial, limits: Limits, promised: Promised) -> GateReport:
     served = {trial.task, *trial.serves}
     recalibrated = recalibrate(_served(trial.pairs, served), _served(trial.calibrating, served), promised)
     found += [promise(task, recalibrated, promised) for task in sorted(served)]
-    calibrations = list(recalibrated.adapter.values())
-    return GateReport(promised.adapter, frozenset(served), found, calibrations, _about(trial))
+    return GateReport(promised.adapter, frozenset(served), found, recalibrated.to_store, _about(trial))
 
 
 def _served(pairs: Sequence[Pair], tasks: Collection[str]) -> list[Pair]:

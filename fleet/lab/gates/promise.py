@@ -49,12 +49,14 @@ class Promised:
 class Recalibrated:
     """The calibrations of the adapter and of its base, fitted on the same questions, and the questions that test them.
 
-    `refused` says why there is none where one was not good enough.
+    Those have a promise, whatever the rules ask for; `to_store` are the adapter's as the rules have them. `refused`
+    says why there is none where one was not good enough.
     """
 
     adapter: Calibrations
     base: Calibrations
     testing: Sequence[Pair]
+    to_store: Sequence[Calibration]
     refused: str = ""
 
 
@@ -71,7 +73,9 @@ def recalibrate(pairs: Sequence[Pair], calibrating: Sequence[Pair], promised: Pr
     testing = pairs if calibrating else [each for each in pairs if heldout(each.question.digest)]
     fits, base_fits = (fit_all(labels, {}, rules, promised.now) for labels in (adapter, base))
     refused = ", ".join(dict.fromkeys(each.reason for each in fits if not each.accepted))
-    return Recalibrated(_accepted(fits), _accepted(base_fits), testing, refused)
+    promising = _accepted(fits)
+    stored = promising if promised.is_made else _accepted(fit_all(adapter, {}, promised.rules, promised.now))
+    return Recalibrated(promising, _accepted(base_fits), testing, list(stored.values()), refused)
 
 
 def _labels(tried: Sequence[tuple[Pair, Tried]], promised: Promised, adapter: str) -> list[LabelledAnswer]:

@@ -140,7 +140,8 @@ def invoke(*arguments: object) -> Result:
 def test_the_command_says_what_stops_an_adapter_and_keeps_the_evidence(
     trained: Path, export: Path, tmp_path: Path
 ) -> None:
-    alone = invoke(trained, "--data", export, "-o", tmp_path / "evidence.json", "--answers", tmp_path / "said.jsonl")
+    written = ("-o", tmp_path / "evidence.json", "--answers", tmp_path / "said.jsonl", "--calibrations", tmp_path / "c")
+    alone = invoke(trained, "--data", export, *written)
     assert alone.exit_code == 0, alone.output
     assert "passes every gate" in alone.stdout
     evidence = json.loads((tmp_path / "evidence.json").read_text())
@@ -148,6 +149,7 @@ def test_the_command_says_what_stops_an_adapter_and_keeps_the_evidence(
     assert evidence["adapter"] == read_adapter(trained).digest
     assert evidence["serves"] == [TASK]
     assert evidence["data"]["files"] == {"heldout.jsonl": digest(export / "heldout.jsonl")}
+    assert (tmp_path / "c").is_file()
     assert len((tmp_path / "said.jsonl").read_text().splitlines()) == 260
     shared = invoke(trained, "--data", export, "--serves", OTHER, "-o", tmp_path / "shared.json")
     assert shared.exit_code == 1

@@ -240,3 +240,11 @@ def test_a_fleet_that_promises_nothing_is_not_stopped_by_its_promise(rng: random
     found = promise(TASK, recalibrate(drawn(TASK, 40, 0.2, 0.8, rng), (), nothing), nothing)
     assert (found.passed, found.required) == (False, False)
     assert found.missing > 0
+
+
+def test_calibrations_to_store_are_as_the_rules_have_them(rng: random.Random) -> None:
+    pairs = drawn(TASK, 300, 0.2, 0.8, rng)
+    fixed = recalibrate(pairs, (), promised(mode=ThresholdMode.FIXED))
+    assert [each.threshold for each in fixed.to_store] == [None] * len(fixed.to_store) != []
+    kept = recalibrate(pairs, (), promised())
+    assert {each.threshold.mode for each in kept.to_store if each.threshold} == {ThresholdMode.GUARANTEE}
