@@ -13,17 +13,16 @@ from fleet.cli.adapters.training import BaseTarget, Weights, base_of_target
 from fleet.cli.extras import needs_learn, needs_train
 from fleet.cli.options import AsJson
 from fleet.cli.output import FAILED, Output, friendly
-from fleet.lab.gates.membership import LIMIT, Membership
 from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from fleet.lab.gates.membership import Probed
 
-SAID: Final[Mapping[Membership, str]] = {
-    Membership.TOLD_APART: "told apart: the adapter knows these rows, or some very like them",
-    Membership.AT_CHANCE: "at chance: the adapter does not tell these rows from others",
-    Membership.TOO_FEW: "nobody can say: it takes more rows, or others of the same kind",
-    Membership.UNLIKE: "nobody can say: the others are more like what was learnt, so they are of another kind",
+SAID: Final[Mapping[str, str]] = {
+    "told_apart": "told apart: the adapter knows these rows, or some very like them",
+    "at_chance": "at chance: the adapter does not tell these rows from others",
+    "too_few": "nobody can say: it takes more rows, or others of the same kind",
+    "unlike": "nobody can say: the others are more like what was learnt, so they are of another kind",
 }
 
 
@@ -34,8 +33,11 @@ def probe(
     base: BaseTarget = "llama-8b",
     weights: Weights = None,
     limit: Annotated[
-        float, typer.Option(min=0.5, max=1.0, help="Rows are at chance if the upper bound of the AUC is below this.")
-    ] = LIMIT,
+        float | None,
+        typer.Option(
+            min=0.5, max=1.0, help="Rows are at chance if the upper bound of the AUC is below this; else 0.6."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Test whether an adapter tells rows from others that it never saw. Exits 1 unless it is at chance."""
@@ -48,13 +50,14 @@ def probe(
         adapter = read_adapter(folder)
         check_adapter(adapter, found)
         from deployments.adapters.losses import eased
-        from fleet.lab.gates.membership import probed
+        from fleet.lab.gates.membership import LIMIT, Membership, probed
 
         asked, never = eased(found, adapter, (members, others))
-        result = probed(asked, never, limit)
+        result = probed(asked, never, LIMIT if limit is None else limit)
+        at_chance = result.verdict is Membership.AT_CHANCE
         output.object({"digest": adapter.digest, **asdict(result)})
         output.show(f"{adapter.digest[:12]}  {_told(result)}")
-    if result.verdict is not Membership.AT_CHANCE:
+    if not at_chance:
         raise typer.Exit(FAILED)
 
 
