@@ -8,6 +8,7 @@ from fleet.app.batches import run_batches
 from fleet.app.broker import (
     apply_topology,
     login_of,
+    open_adapters,
     open_batches,
     open_cache,
     open_cache_promises,
@@ -46,6 +47,7 @@ __all__ = [
     "evidence_on",
     "load_calibrations",
     "login_of",
+    "open_adapters",
     "open_batches",
     "open_cache",
     "open_cache_promises",

@@ -130,6 +130,9 @@ class AdapterStore(Protocol):
     async def files(self, digest: str) -> Mapping[str, bytes] | None:
         """Return the files of a version by name, checked against what was stored; None if they are not there."""
 
+    async def sources(self, digest: str) -> bytes | None:
+        """Return what says whose rows a version was trained on (`fleet.model.sources`); None if nothing does."""
+
     async def close(self) -> None: ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -216,6 +216,13 @@ def rolled_back(adapter: RegisteredAdapter, seen: str | None, why: str, now: flo
 def withdrawn(adapter: RegisteredAdapter, why: str, now: float) -> RegisteredAdapter:
     """Return the adapter without any alias, so that the base answers; its versions stay."""
     return _moved(adapter, {}, why, now)
+
+
+def without(adapter: RegisteredAdapter, digests: Collection[str], why: str, now: float) -> RegisteredAdapter:
+    """Return the adapter without these versions, nor any alias of theirs: where one was stable, the base answers."""
+    left = tuple(each for each in adapter.versions if each.digest not in digests)
+    aliases = {alias: digest for alias, digest in adapter.aliases.items() if digest not in digests}
+    return _moved(replace(adapter, versions=left), aliases, why, now)
 
 
 def check_removal(adapter: RegisteredAdapter, experiments: Iterable[Experiment], forced: bool = False) -> None:

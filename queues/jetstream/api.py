@@ -148,12 +148,14 @@ async def delete(connection: Connection, stream: str, sequence: int) -> bool:
     return _found(reply, stream) is not None
 
 
-async def purge(connection: Connection, places: Sequence[tuple[str, str]], before: int | None = None) -> int:
+async def purge(
+    connection: Connection, places: Sequence[tuple[str, str]], before: int | None = None, keep: int = 0
+) -> int:
     """Remove the messages on these subjects of streams, those before number `before`; return how many there were.
 
-    Raises: QueueUnavailable.
+    Instead of a number, `keep` says how many of the latest stay. Raises: QueueUnavailable.
     """
-    which = {} if before is None else {"seq": before}
+    which = {"keep": keep} if before is None else {"seq": before}
     purged = 0
     for start in range(0, len(places), PURGED_AT_ONCE):
         portion = places[start : start + PURGED_AT_ONCE]

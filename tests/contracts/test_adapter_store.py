@@ -114,6 +114,7 @@ async def test_files_come_back_as_they_were_stored(rig: Rig) -> None:
         await store.put_files(version.digest, files)
         await store.put_files(version.digest, files)
         assert await rig.adapters().files(version.digest) == files
+        assert await rig.adapters().sources(version.digest) == files.get("sources.json")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,7 @@ from fleet.model.errors import FleetError
 if TYPE_CHECKING:
     from fleet.ledger.audit.erase import Subject
     from fleet.ledger.audit.eraser import Erased, Eraser
+    from fleet.ledger.audit.learned import Learned
     from fleet.settings.environment import Settings
 
 
@@ -30,11 +32,15 @@ def erase(
     ] = None,
     person: Annotated[str | None, typer.Option(help="Erase every job about this person, as jobs name it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be erased, and erase nothing.")] = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Also withdraw the calibrations that may have been fitted on their jobs.")
+    ] = False,
     nats_url: NatsUrl = None,
     ledger_url: LedgerUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase a tenant or a person: results, feedback, dead letters, content, and what the accounts say of them.
+    """Erase a tenant or a person: results, feedback, dead letters, cached answers, content, adapters that were trained
+    on their rows, and what the accounts say of them.
 
     Exits 1 if nothing about them is found.
     """
@@ -44,11 +50,12 @@ def erase(
         from fleet.ledger.audit.erase import Subject
 
         subject = Subject(tenant, person)
-        asyncio.run(_erase(settings_for(nats_url, ledger_url=ledger_url), Output(as_json), subject, dry_run))
+        settings = settings_for(nats_url, ledger_url=ledger_url)
+        asyncio.run(_erase(settings, Output(as_json), subject, dry_run, withdraw))
 
 
-async def _erase(settings: Settings, output: Output, subject: Subject, dry_run: bool) -> None:
-    async with _eraser(settings) as eraser:
+async def _erase(settings: Settings, output: Output, subject: Subject, dry_run: bool, withdraw: bool) -> None:
+    async with _eraser(settings, withdraw) as eraser:
         done = await (eraser.count(subject) if dry_run else eraser.erase(subject, output.progress))
     if done.is_nothing(subject):
         raise FleetError(f"nothing is found about {_named(subject)}: misspelt, erased already, or never seen")
@@ -56,12 +63,25 @@ async def _erase(settings: Settings, output: Output, subject: Subject, dry_run: 
     output.say(f"{_counted(done)} {'would be erased' if dry_run else 'erased'}")
     if done.contents is None:
         output.say("no content store: FLEET_CONTENT_URL names one that is elsewhere")
+    for line in _of_learned(done.learned, dry_run, withdraw):
+        output.say(line)
     for erasure in done.erasures:
         output.say(f"recorded as {erasure}")
     if done.unfinished:
         output.say(
             f"{done.unfinished:,} jobs still wait or run, and will leave results: erase again when they have ended"
         )
+
+
+def _of_learned(learned: Learned, dry_run: bool, withdraw: bool) -> Iterator[str]:
+    done = "would be " if dry_run else ""
+    for name in learned.adapters:
+        yield f"adapter {name} was trained on their rows: {done}removed, the base answers; train it anew without them"
+    if learned.unknown:
+        yield f"nobody can say whose rows these adapters were trained on: {', '.join(learned.unknown)}"
+    for key in learned.calibrations:
+        told = f"{done}withdrawn" if withdraw else "numbers only stay; --withdraw takes it back"
+        yield f"calibration {key} may have been fitted on their jobs: {told}, `fleet calibrate` fits it anew"
 
 
 def _named(subject: Subject) -> str:
@@ -75,18 +95,21 @@ def _counted(done: Erased) -> str:
 
 
 @asynccontextmanager
-async def _eraser(settings: Settings) -> AsyncIterator[Eraser]:
-    from fleet.app import open_erasing
+async def _eraser(settings: Settings, withdraw: bool) -> AsyncIterator[Eraser]:
+    from fleet.app import open_adapters, open_calibrations, open_erasing
     from fleet.content.erasing import ContentEraser
     from fleet.ledger.archive import rewrite
     from fleet.ledger.audit.eraser import Eraser
+    from fleet.ledger.audit.learned import Knowledge
     from fleet.ledger.database import check_migrated, database_url, engine_for
 
     engine = engine_for(database_url(settings.ledger_address))
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(engine.dispose)
         await asyncio.to_thread(check_migrated, engine)
-        async with opened(settings, open_erasing) as broker:
-            contents = ContentEraser(settings.content_address)
-            yield Eraser(broker, engine, contents, partial(rewrite, engine, settings.archive_dir))
-    finally:
-        engine.dispose()
+        broker = await stack.enter_async_context(opened(settings, open_erasing))
+        adapters = await stack.enter_async_context(opened(settings, open_adapters))
+        calibrations = await stack.enter_async_context(opened(settings, open_calibrations))
+        knowledge = Knowledge(adapters, calibrations, time.time, broker if withdraw else None)
+        contents = ContentEraser(settings.content_address)
+        yield Eraser(broker, engine, contents, knowledge, partial(rewrite, engine, settings.archive_dir))

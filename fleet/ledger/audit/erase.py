@@ -60,6 +60,24 @@ def lines_of(engine: Engine, subject: Subject) -> list[LineToErase]:
         return [LineToErase(*row) for row in connection.execute(wanted.order_by(entries.c.seq))]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A task that a target answered for the subject, for the first time at `since` (unix seconds)."""
+
+    target: str
+    task: str
+    since: float
+
+
+def answered(engine: Engine, subject: Subject) -> list[Answered]:
+    """Return what was answered for the subject, by target and task. Raises: LedgerUnavailable."""
+    columns = entries.c.target, entries.c.task
+    known = (each.is_not(None) for each in columns)
+    wanted = sa.select(*columns, sa.func.min(entries.c.at)).where(subject.condition, *known).group_by(*columns)
+    with translated(engine.url), engine.connect() as connection:
+        return [Answered(*row) for row in connection.execute(wanted)]
+
+
 def count_sums(engine: Engine, subject: Subject) -> int:
     """Return how many sums name the tenant, which outlive its rows; sums name no person. Raises: LedgerUnavailable."""
     if subject.person is not None:

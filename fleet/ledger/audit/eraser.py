@@ -1,4 +1,5 @@
-"""Erases a tenant or a person everywhere: on the broker, in the ledger, in the archive of its days, in the contents.
+"""Erases a tenant or a person everywhere: on the broker, in the ledger and the archive of its days, in the contents, in
+what was learned from them.
 
 Every step can be repeated, and the whole is to be repeated after a crash: what is erased already is passed over.
 """
@@ -15,7 +16,8 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from fleet.ledger.audit import erase as ledger
-from fleet.ledger.audit.erase import ERASED, LineToErase, Subject
+from fleet.ledger.audit.erase import ERASED, Answered, LineToErase, Subject
+from fleet.ledger.audit.learned import NOTHING_LEARNED, ErasableKnowledge, Learned
 from fleet.ledger.locks import LockName, held_async, lock_on
 from fleet.ledger.reading import LedgerReader
 from fleet.model.erasure import Erasure
@@ -71,6 +73,16 @@ class NoContents:
         return None
 
 
+class NoKnowledge:
+    """Stands where nothing is learned."""
+
+    async def count(self, subject: Subject, lines: Sequence[LineToErase], answered: Sequence[Answered]) -> Learned:
+        return NOTHING_LEARNED
+
+    async def erase(self, subject: Subject, lines: Sequence[LineToErase], answered: Sequence[Answered]) -> Learned:
+        return NOTHING_LEARNED
+
+
 RewriteArchive = Callable[[str | None, str], None]
 """Writes the files of erased days again. With a tenant, whose new name comes second, also those without rows."""
 
@@ -80,8 +92,8 @@ class Erased:
     """The counts of erased rows of the ledger, messages of the broker and contents, or of what would be erased.
 
     `sums` of the ledger named the tenant; they outlive its rows. `contents` is None where there is no content store.
-    `unfinished` jobs of the tenant still wait or run, and will leave results. `erasures` are the ids under which the
-    rows are on record.
+    `unfinished` jobs of the tenant still wait or run, and will leave results. `learned` is what was learned from the
+    rows. `erasures` are the ids under which the rows are on record.
     """
 
     rows: int
@@ -90,6 +102,7 @@ class Erased:
     contents: int | None
     unfinished: int
     erasures: tuple[str, ...] = ()
+    learned: Learned = NOTHING_LEARNED
 
     def is_nothing(self, subject: Subject) -> bool:
         """Return whether nothing at all is known of the subject, as where its name is misspelt.
@@ -97,7 +110,7 @@ class Erased:
         Of a person alone the jobs that still wait or run say nothing: they are the whole tenant's.
         """
         waiting = self.unfinished if subject.person is None else 0
-        return not (self.rows or self.sums or self.messages or self.contents or waiting)
+        return not (self.rows or self.sums or self.messages or self.contents or self.learned.adapters or waiting)
 
 
 class Eraser:
@@ -108,12 +121,14 @@ class Eraser:
         broker: ErasingBroker,
         engine: Engine,
         contents: ErasableContents | None = None,
+        knowledge: ErasableKnowledge | None = None,
         archive: RewriteArchive = lambda tenant, name: None,
         writer_seconds: float = WRITER_SECONDS,
     ) -> None:
         self._broker = broker
         self._engine = engine
         self._contents = contents or NoContents()
+        self._knowledge = knowledge or NoKnowledge()
         self._archive = archive
         self._writer_seconds = writer_seconds
 
@@ -135,6 +150,9 @@ class Eraser:
         await self._record(await asyncio.to_thread(ledger.unrecorded, self._engine))
         lines = await asyncio.to_thread(ledger.lines_of, self._engine, subject)
         sums = await asyncio.to_thread(ledger.count_sums, self._engine, subject)
+        on_progress("erasing what was learned")  # while the rows still say whose they are
+        answered = await asyncio.to_thread(ledger.answered, self._engine, subject)
+        learned = await self._knowledge.erase(subject, lines, answered)
         on_progress("erasing messages")
         messages = await self._erase_messages(self._broker, subject, lines)
         on_progress("erasing accounts")
@@ -147,7 +165,7 @@ class Eraser:
         await asyncio.to_thread(self._archive, *_renamed(subject, erasures))
         await self._record(erasures)
         rows, ids = sum(each.rows for each in erasures), tuple(each.id for each in erasures)
-        return Erased(rows, sums, messages, contents, await self._unfinished(subject), ids)
+        return Erased(rows, sums, messages, contents, await self._unfinished(subject), ids, learned)
 
     async def count(self, subject: Subject) -> Erased:
         """Return what `erase` would erase now, by the ledger as it is: lines that its writer has not written yet count
@@ -162,7 +180,9 @@ class Eraser:
         messages = await self._erase_messages(broker, subject, lines)
         messages += await self._erase_lines(broker, subject, lines, await broker.last_line())
         contents = await asyncio.to_thread(self._contents.count, subject.tenant, subject.person)
-        return Erased(len(lines), sums, messages, contents, await self._unfinished(subject))
+        answered = await asyncio.to_thread(ledger.answered, self._engine, subject)
+        learned = await self._knowledge.count(subject, lines, answered)
+        return Erased(len(lines), sums, messages, contents, await self._unfinished(subject), learned=learned)
 
     async def _unfinished(self, subject: Subject) -> int:
         return 0 if subject.tenant is None else await self._broker.unfinished(subject.tenant)

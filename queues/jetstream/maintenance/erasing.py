@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from fleet.model.cache_entry import UNTOLD
+from fleet.model.calibration import CalibrationKey
 from fleet.model.erasure import Erasure
 from fleet.model.feedback import Witness
 from queues.jetstream import api
 from queues.jetstream.api import StoredMessage
 from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.client.login import ANONYMOUS, Login
+from queues.jetstream.stores.calibrations import promises_subject, store_key
 from queues.jetstream.stores.journal import recorded
 from queues.wire.cache import dropped
 from queues.wire.erasure import erasure_message
@@ -24,6 +26,7 @@ from queues.wire.record import fields_in
 from queues.wire.subjects import (
     BATCHES,
     CACHE,
+    CALIBRATIONS,
     CANCELS,
     CONTENT,
     DEAD,
@@ -41,6 +44,7 @@ from queues.wire.subjects import (
     WORK,
     batches_subject,
     cache_subject,
+    calibration_subject,
     cancel_subject,
     content_subject,
     dead_subject,
@@ -105,6 +109,7 @@ class JetStreamErasing:
             (WEBHOOKS, endpoint_subject(tenant, "*")),
             (BATCHES, batches_subject(f"{tenant}.>")),
             (CACHE, cache_subject(tenant, "*")),
+            (CALIBRATIONS, promises_subject(tenant)),
             (FILES, file_chunk_subject(tenant, "*", "*", "*")),
         ]
         objects = [name for name in await self._large_answers() if name.startswith(f"{tenant}.")]
@@ -132,6 +137,11 @@ class JetStreamErasing:
         ]
         objects = [name for name in await self._large_answers() if tuple(name.split(".")[:2]) in jobs]
         return await self._purge([*subjects, *map(_meta, objects)]) + await self._delete_about(jobs, _BODIES)
+
+    async def forget_before(self, keys: Iterable[CalibrationKey]) -> int:
+        """Erase what these calibrations were before the one in force."""
+        subjects = [(CALIBRATIONS, calibration_subject(store_key(key))) for key in keys]
+        return await api.purge(self._connection, subjects, keep=1)
 
     async def erase_tenants_lines(self, tenant: str, last: int) -> int:
         """Erase the tenant's lines of accounts up to number `last`: those that have been written down."""

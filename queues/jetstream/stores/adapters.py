@@ -66,6 +66,10 @@ class _Files(ABC):
             raise PartMissing(f"the files of adapter {digest[:12]} are not those that were stored")
         return files
 
+    async def sources(self, digest: str) -> bytes | None:
+        receipt = (await self._receipts(digest)).get(f"{digest}.{ADAPTER_SOURCES}")
+        return None if receipt is None else await self._content(receipt)
+
     async def _receipts(self, digest: str) -> Mapping[str, Receipt]:
         """Return the receipts of a version's objects by name, of those that are there."""
         if ADAPTER_DIGEST.fullmatch(digest) is None:

@@ -54,6 +54,11 @@ def store_key(key: CalibrationKey) -> str:
     return ".".join(_UNSAFE.sub(_escape, part) for part in parts if part)
 
 
+def promises_subject(tenant: str) -> str:
+    """Return the subjects of all that the semantic cache promises a tenant."""
+    return f"{PROMISES}{_UNSAFE.sub(_escape, tenant)}.*"
+
+
 def calibration_key(key: str) -> CalibrationKey:
     """Return the key that `store_key` turned into this text.
 

@@ -12,6 +12,7 @@ from typer.testing import Result
 from fleet.cli.books import erase as command
 from fleet.ledger.audit.erase import Subject
 from fleet.ledger.audit.eraser import Erased
+from fleet.ledger.audit.learned import Learned
 
 NOTHING = Erased(0, 0, 0, None, 0)
 
@@ -37,7 +38,9 @@ def eraser(monkeypatch: pytest.MonkeyPatch) -> Eraser:
     made = Eraser()
 
     @asynccontextmanager
-    async def opened(settings: object) -> AsyncIterator[Eraser]:
+    async def opened(settings: object, withdraw: bool) -> AsyncIterator[Eraser]:
+        if withdraw:
+            made.asked.append(("withdraw", Subject()))
         yield made
 
     monkeypatch.setattr(command, "_eraser", opened)
@@ -69,3 +72,21 @@ def test_a_misspelt_name_fails_and_is_said_back(
     done = invoke("erase", "--tenant", "acmee", "--person", "annna", *option)
     assert done.exit_code == 1
     assert "nothing is found about person annna of tenant acmee" in done.stderr
+
+
+LEARNED = Learned(("scheduler 0123456789ab",), ("foreign ba9876543210",), ("llama-8b/plan.*/token",))
+
+
+def test_what_was_learned_from_them_is_told_with_what_becomes_of_it(
+    eraser: Eraser, invoke: Callable[..., Result]
+) -> None:
+    eraser.erased = Erased(3, 1, 12, 2, 0, learned=LEARNED)
+    said = invoke("erase", "--tenant", "acme").stdout
+    assert "adapter scheduler 0123456789ab was trained on their rows: removed, the base answers" in said
+    assert "nobody can say whose rows these adapters were trained on: foreign ba9876543210" in said
+    assert "calibration llama-8b/plan.*/token may have been fitted on their jobs: numbers only stay" in said
+    assert eraser.asked == [("erase", Subject("acme"))]
+    said = invoke("erase", "--tenant", "acme", "--withdraw", "--dry-run").stdout
+    assert "their rows: would be removed" in said
+    assert "may have been fitted on their jobs: would be withdrawn" in said
+    assert ("withdraw", Subject()) in eraser.asked

@@ -24,6 +24,7 @@ from fleet.ledger.store import LedgerStore
 from fleet.ledger.writer import LedgerWriter
 from fleet.model.attempt import Answer, Usage
 from fleet.model.cache_entry import UNTOLD
+from fleet.model.calibration import CalibrationKey
 from fleet.model.content import Content
 from fleet.model.errors import ConfigError, FleetError
 from fleet.model.feedback import Feedback, Verdict, Witness
@@ -32,12 +33,14 @@ from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Problem, Result, Start, Status
 from fleet.model.submission import Submission
 from queues.jetstream.maintenance.erasing import JetStreamErasing
+from queues.jetstream.stores.calibrations import promises_subject, store_key
 from queues.jetstream.stores.ledger import JetStreamLedger
 from queues.server.embedded import EmbeddedServer
 from queues.wire.letters import message_of
 from queues.wire.subjects import (
     batches_subject,
     cache_subject,
+    calibration_subject,
     delivery_subject,
     endpoint_subject,
     event_subject,
@@ -103,6 +106,7 @@ class Scene:
             response_subject(tenant, job(tenant, 1)),
             endpoint_subject(tenant, "we_1"),
             cache_subject(tenant, "0f" * 32),
+            promises_subject(tenant).replace("*", "plan"),
             event_subject(tenant),
             delivery_subject(tenant, "we_1", "evt_1"),
         ):
@@ -130,7 +134,7 @@ class Scene:
 
 
 EVERYWHERE = {"RESULTS", "LEDGER", "DEAD", "FEEDBACK", "STARTS", "CANCELS", "CONTENT"}
-KEPT = {"KV_cache", "FILES", "KV_batches", "KV_responses", "KV_webhooks", "EVENTS"}
+KEPT = {"KV_cache", "KV_calibrations", "FILES", "KV_batches", "KV_responses", "KV_webhooks", "EVENTS"}
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +186,16 @@ async def test_nothing_of_an_erased_person_is_left_and_the_tenants_other_jobs_ar
         assert await scene.found(kept) == EVERYWHERE
     assert await scene.found(ANNA) == {"LEDGER", "CONTENT"}  # the other tenant's line
     assert scene.faults() == []
+
+
+async def test_what_calibrations_were_before_the_one_in_force_is_erased(scene: Scene) -> None:
+    key = CalibrationKey("llama-8b", "plan.*", "token")
+    subject = calibration_subject(store_key(key))
+    for words in (b"anna lives here", b"numbers"):
+        await scene.rig.inject(subject, words)
+    assert await JetStreamErasing(scene.rig.connection).forget_before([key]) == 1
+    assert await scene.found("anna lives here") == set()
+    assert await scene.found("numbers") == {"KV_calibrations"}
 
 
 async def test_a_person_is_erased_from_a_stream_that_went_back_and_no_other_line_is(scene: Scene) -> None:
