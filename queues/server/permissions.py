@@ -84,7 +84,9 @@ def fleet_users() -> tuple[User, ...]:
         _bulk(),
         _gateway(),
         _webhooks(),
-        _user("flags", "follows the experiments, for services that ask which arm is whose", tuple(_reads(EXPERIMENTS))),
+        _user(
+            "flags", "follows the experiments, for services that ask which arm is whose", tuple(_follows(EXPERIMENTS))
+        ),
     )
 
 
@@ -287,6 +289,12 @@ def _pulls(stream: str) -> Iterator[str]:
     yield f"{API}.CONSUMER.CREATE.{stream}.>"
     yield f"{API}.CONSUMER.MSG.NEXT.{stream}.*"
     yield f"$JS.ACK.{stream}.>"
+
+
+def _follows(stream: str) -> Iterator[str]:
+    """Yield the rights to read a stream, and to see that it was purged."""
+    yield from _reads(stream)
+    yield f"{API}.STREAM.INFO.{stream}"
 
 
 def _reads(stream: str) -> Iterator[str]:

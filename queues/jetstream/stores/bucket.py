@@ -143,12 +143,21 @@ class JetStreamBucket(Generic[T]):
                     if missing <= 0 and (messages or not told):
                         told = True
                         on_change(self.kind.readable(known.items()))
+                    elif not messages and await self._holds_less(known):
+                        break
             except QueueUnavailable as error:
                 log.debug("bucket_not_read", bucket=self.kind.stream, error=str(error))
             if heard_at is not None and loop.time() - heard_at > LOST_SECONDS:
                 heard_at = None
                 on_change(None)
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _holds_less(self, known: Mapping[str, bytes]) -> bool:
+        """Return whether the bucket has lost what it told: what is purged by hand goes without a word."""
+        try:
+            return (await api.stream_info(self._connection, self.kind.stream)).messages < len(known)
+        except QueueUnavailable:  # an older configuration lets this user look at nothing
+            return False
 
     async def close(self) -> None:
         await self._connection.close()

@@ -86,6 +86,17 @@ async def test_where_the_bucket_is_gone_nobody_knows_what_is_in_force_until_it_i
     await until(seen, {"trial"})
 
 
+async def test_a_bucket_that_is_purged_by_hand_is_seen_to_be_empty(
+    rig: JetStreamRig, seen: asyncio.Queue[Told]
+) -> None:
+    await rig.experiments().change(lambda _: TRIAL)
+    await until(seen, {"trial"})
+    await rig.connection.nats.jetstream().purge_stream("KV_experiments")
+    await until(seen, set())
+    await rig.experiments().change(lambda _: TRIAL)
+    await until(seen, {"trial"})
+
+
 async def test_many_lines_come_in_slices_that_say_how_many_are_still_to_come(rig: JetStreamRig) -> None:
     lines = [replace(LINE, job_id=f"job-{number:016}") for number in range(3 * experiments.SLICE + 1)]
     await rig.queue.publish(lines)
