@@ -96,7 +96,7 @@ def _counted(done: Erased) -> str:
 
 @asynccontextmanager
 async def _eraser(settings: Settings, withdraw: bool) -> AsyncIterator[Eraser]:
-    from fleet.app import open_adapters, open_calibrations, open_erasing
+    from fleet.app import open_adapters, open_calibrations, open_erasing, open_experiments
     from fleet.content.erasing import ContentEraser
     from fleet.ledger.archive import rewrite
     from fleet.ledger.audit.eraser import Eraser
@@ -110,6 +110,7 @@ async def _eraser(settings: Settings, withdraw: bool) -> AsyncIterator[Eraser]:
         broker = await stack.enter_async_context(opened(settings, open_erasing))
         adapters = await stack.enter_async_context(opened(settings, open_adapters))
         calibrations = await stack.enter_async_context(opened(settings, open_calibrations))
-        knowledge = Knowledge(adapters, calibrations, time.time, broker if withdraw else None)
+        experiments = await stack.enter_async_context(opened(settings, open_experiments))
+        knowledge = Knowledge(adapters, calibrations, experiments, time.time, broker if withdraw else None)
         contents = ContentEraser(settings.content_address)
         yield Eraser(broker, engine, contents, knowledge, partial(rewrite, engine, settings.archive_dir))

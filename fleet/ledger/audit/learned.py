@@ -17,8 +17,9 @@ from fleet.model.adapter import RegisteredAdapter
 from fleet.model.calibration import Calibration, CalibrationKey
 from fleet.model.errors import ConfigError, InvalidAdapter
 from fleet.model.sources import Sources
-from fleet.ports import AdapterStore, CalibrationStore
+from fleet.ports import AdapterStore, CalibrationStore, ExperimentStore
 from policies.adapters.steps import found, without
+from policies.experiments.checks import stopped
 
 WHY = "rows that it was trained on were erased"
 WHY_CALIBRATION = "jobs that it may have been fitted on were erased"
@@ -61,11 +62,13 @@ class Knowledge:
         self,
         adapters: AdapterStore,
         calibrations: CalibrationStore,
+        experiments: ExperimentStore,
         now: Callable[[], float],
         history: Calibrations | None = None,
     ) -> None:
         self._adapters = adapters
         self._calibrations = calibrations
+        self._experiments = experiments
         self._now = now
         self._history = history
 
@@ -78,6 +81,7 @@ class Knowledge:
     async def erase(self, subject: Subject, lines: Sequence[LineToErase], answered: Sequence[Answered]) -> Learned:
         learned = await self.count(subject, lines, answered)
         for name, digests in (await self._trained(subject, lines))[0].items():
+            await self._stop_trials(digests)
             await self._withdraw(name, digests)
         if self._history is not None:
             touched = fitted_on(await self._calibrations.read_all(), answered)
@@ -111,6 +115,12 @@ class Knowledge:
             return None
         jobs = (sources.has_job(line.tenant, line.job_id) for line in lines)
         return sources.has(subject.tenant, subject.person) or any(jobs)
+
+    async def _stop_trials(self, digests: Collection[str]) -> None:
+        """Stop the roll-outs that give jobs one of these versions: their arms would be the base's."""
+        for trial in (await self._experiments.read_all()).values():
+            if any(arm.adapter in digests for arm in trial.arms):
+                await self._experiments.change(lambda there, trial=trial: stopped(there[trial.name], WHY, self._now()))  # type: ignore[misc]
 
     async def _withdraw(self, name: str, digests: Collection[str]) -> None:
         """Take the versions out of the registry, from which their files go as well; with its last, an adapter goes."""

@@ -12,9 +12,11 @@ from fleet.ledger.audit.erase import Answered, LineToErase, Subject
 from fleet.ledger.audit.learned import WHY_CALIBRATION, Knowledge, Learned
 from fleet.model.adapter import AdapterVersion, Alias, RegisteredAdapter, adapter_digest
 from fleet.model.calibration import Calibration, CalibrationKey, Familiarity, Fit, Region, Scorer
+from fleet.model.experiment import Arm, Experiment, Stage, Unit
 from fleet.model.sources import Sources
 from queues.jetstream.stores.adapters import MemoryAdapters
 from queues.jetstream.stores.calibrations import MemoryCalibrations
+from queues.jetstream.stores.experiments import MemoryExperiments
 
 ANNA = "person-anna"
 REGION = Region(
@@ -50,10 +52,12 @@ class Fleet:
     def __init__(self) -> None:
         self.adapters = MemoryAdapters()
         self.calibrations = MemoryCalibrations()
+        self.experiments = MemoryExperiments()
         self.history = History()
 
     def knowledge(self, withdraws: bool = False) -> Knowledge:
-        return Knowledge(self.adapters, self.calibrations, lambda: 9.0, self.history if withdraws else None)
+        history = self.history if withdraws else None
+        return Knowledge(self.adapters, self.calibrations, self.experiments, lambda: 9.0, history)
 
     async def register(self, name: str, *rows: tuple[str, str, str | None], **scope: Any) -> str:
         """Register another version of an adapter, trained on these rows; without any, nobody knows on which."""
@@ -111,6 +115,17 @@ async def test_of_an_adapter_the_versions_without_the_rows_stay_and_the_base_ans
     [adapter] = (await fleet.adapters.read_all()).values()
     assert ([each.digest for each in adapter.versions], dict(adapter.aliases)) == ([before], {})
     assert (adapter.why, adapter.changed_at) == ("rows that it was trained on were erased", 9.0)
+
+
+async def test_a_roll_out_of_the_version_is_stopped_and_no_other_is(fleet: Fleet) -> None:
+    knows, other = await fleet.register("knows", ROW), await fleet.register("other", OTHER)
+    for name, digest in (("trial", knows), ("another", other)):
+        trial = Experiment(name, Unit.JOB, (Arm("candidate", 0.1, adapter=digest),))
+        await fleet.experiments.change(lambda _, trial=trial: trial)  # type: ignore[misc]
+    await fleet.knowledge().erase(Subject(person=ANNA), [], [])
+    stages = {name: (each.stage, each.why) for name, each in (await fleet.experiments.read_all()).items()}
+    assert stages["trial"] == (Stage.STOPPED, "rows that it was trained on were erased")
+    assert stages["another"][0] is not Stage.STOPPED
 
 
 async def test_an_adapter_of_the_tenant_alone_goes_whatever_it_knows(fleet: Fleet) -> None:
