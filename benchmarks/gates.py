@@ -3,13 +3,13 @@
 | adapter | trained on | may serve |
 |---|---|---|
 | harmful, alone | 1,000 right answers to plan.schedule, at a rate that destroys other tasks | its task |
-| harmful, shared | the same adapter and the same answers | nudge.onboarding too |
+| harmful, shared | the same adapter and the same answers | nudge.onboarding, nudge.recognition too, one at a time |
 | gentle, shared | the same data at a quarter of the rate | nudge.onboarding too |
 | poisoned | answers to classify.intent, of which 30 % have another label | its task |
 | judged by heart | the questions that judge it | its task |
 | calibrated by heart | the questions that calibrate it | its task |
 
-For each it prints what stops it, and what gates found on its task and on nudge.onboarding.
+For each it prints what stops it, and what the gates found on its task and on the two nudges.
 
     python -m benchmarks.gates [--json] [--rows 1000] [--steps 300] [--held-out 400] [--beside 200] [--folder DIR]
 """
@@ -29,6 +29,7 @@ from typing import Any
 from deployments.standins.tasks import TASKS, TaskExample, examples
 
 TASK, OTHER, LABELLED = "plan.schedule", "nudge.onboarding", "classify.intent"
+DESTROYED = "nudge.recognition"
 HOT, GENTLE = 4e-3, 1e-3
 POISONED_SHARE = 0.3
 NOW = 1_800_000_000.0
@@ -75,13 +76,13 @@ def candidates(
 ) -> list[Candidate]:
     right = [line(each) for each in examples("train", 1, options.rows, TASK)]
     wrong = poisoned(examples("train", 6, options.rows, LABELLED), random.Random(7))
-    alone, shared = frozenset[str](), frozenset({OTHER})
+    alone, shared, destroyed = frozenset[str](), frozenset({OTHER}), frozenset({DESTROYED})
     own, other = (
         [{"messages": each["messages"]} for each in rows if each["task"] == TASK] for rows in (asked, calibrating)
     )
     return [
-        Candidate("harmful", TASK, HOT, right, (alone, shared)),
-        Candidate("gentle", TASK, GENTLE, right, (shared,)),
+        Candidate("harmful", TASK, HOT, right, (alone, shared, destroyed)),
+        Candidate("gentle", TASK, GENTLE, right, (alone, shared, destroyed)),
         Candidate("poisoned", LABELLED, HOT, wrong),
         Candidate("judged by heart", TASK, HOT, [*right[: options.rows // 2], *own]),
         Candidate("calibrated by heart", TASK, HOT, [*right[: options.rows // 2], *other]),
@@ -150,22 +151,24 @@ def tried(candidate: Candidate, place: Path, calibration: Path, options: Options
     rows = []
     for serves in candidate.serves:
         report, _ = judged(replace(wanted, serves=serves), ready, answers, subject)
-        (place / f"evidence-{len(serves)}.json").write_text(json.dumps(report.as_evidence(), indent=2))
+        (place / f"evidence-{'-'.join(sorted(serves)) or 'alone'}.json").write_text(
+            json.dumps(report.as_evidence(), indent=2)
+        )
         rows.append(row_of(candidate, serves, report))
     return rows
 
 
 def row_of(candidate: Candidate, serves: frozenset[str], report: Any) -> dict[str, Any]:
     evidence = {each["name"]: each for each in report.as_evidence()["gates"]}
-    own, other = evidence[f"improves:{candidate.task}"], evidence[f"no_harm:{OTHER}"]
+    own = evidence[f"improves:{candidate.task}"]
+    others = {name: evidence[f"no_harm:{name}"] for name in (OTHER, DESTROYED)}
     return {
         "adapter": candidate.name,
         "serves": ", ".join([candidate.task, *sorted(serves)]),
         "passed": report.passed,
         "own_change": own["value"],
         "own_low": own["low"],
-        "onboarding_change": other["value"],
-        "onboarding_low": other["low"],
+        **{f"{name} change": [each["value"], each["low"], each["high"]] for name, each in others.items()},
         "slower": evidence["speed"]["value"],
         "promise": evidence[f"promise:{candidate.task}"]["why"],
         "stopped_by": "; ".join(f"{each.gate} {each.task or ''}: {each.why}" for each in report.stopped_by),

@@ -153,7 +153,10 @@ def _kept_facts(task: str, pairs: Sequence[Pair], limits: Limits) -> Finding:
 
 
 def harms(task: str, trial: Trial, limits: Limits) -> list[Finding]:
-    """Compare what must not get worse, on one task; a style is not right or wrong where it is to be changed."""
+    """Compare what must not get worse, on one task; a style is not right or wrong where it is to be changed.
+
+    Of a task that is not served it is enough to see whether the adapter could serve it.
+    """
     pairs, required = _of(trial.pairs, task), task == trial.task or task in trial.serves
     kinds: list[tuple[GateName, Callable[[Pair, Tried], bool], str]] = [
         (GateName.NO_HARM, lambda _, tried: tried.is_right, "right"),
@@ -162,6 +165,8 @@ def harms(task: str, trial: Trial, limits: Limits) -> list[Finding]:
     ]
     if trial.has_style and task == trial.task:
         kinds = kinds[1:]
+    if not required:
+        kinds = kinds[:1]
     return [_no_worse(gate, task, pairs, holds, limits, word, required) for gate, holds, word in kinds]
 
 

@@ -82,6 +82,7 @@ def test_a_harmful_adapter_is_stopped_only_where_it_may_serve(rng: random.Random
     assert alone.passed
     shown = gate(alone, GateName.NO_HARM, OTHER)
     assert (shown.passed, shown.required) == (False, False)
+    assert [each.gate for each in alone.findings if each.task == OTHER] == [GateName.NO_HARM]
 
 
 def test_poisoned_labels_are_stopped_by_what_the_adapter_answers(rng: random.Random) -> None:
