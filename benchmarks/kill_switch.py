@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
@@ -28,7 +28,7 @@ from fleet.settings.documents import load_rules
 from policies.experiments.arms import in_arm
 from policies.experiments.checks import started, stopped
 from policies.rules.rules import Rules
-from queues.jetstream.client.connection import connect
+from queues.jetstream.client.connection import Connection, connect
 from queues.jetstream.stores.experiments import JetStreamExperiments
 from queues.jetstream.streams.configs import TopologySpec
 from queues.jetstream.streams.topology import apply
@@ -65,12 +65,7 @@ async def until(experiments: Experiments, target: str) -> float:
 async def measure(dispatchers: int, rounds: int) -> dict[str, float]:
     rules = load_rules(None, None, "local")
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        server = stack.enter_context(EmbeddedServer(Path(folder)))
-        connections = [await connect(server.url) for _ in range(dispatchers + 1)]
-        for each in connections:
-            stack.push_async_callback(each.close)
-        await apply(connections[0].nats.jetstream(), TopologySpec())
+        connections = await connected(stack, dispatchers + 1)
         operator = JetStreamExperiments(connections[0])
         parts = [_part(JetStreamExperiments(each), rules) for each in connections[1:]]
         stop = asyncio.Event()
@@ -78,12 +73,28 @@ async def measure(dispatchers: int, rounds: int) -> dict[str, float]:
         seconds = [await _round(operator, parts, f"trial-{number}", rules) for number in range(rounds)]
         stop.set()
         await asyncio.gather(*watching)
+    return figures(dispatchers, seconds)
+
+
+def figures(dispatchers: int, seconds: Sequence[float]) -> dict[str, float]:
+    """Return what the rounds say of the last dispatcher."""
     return {
         "dispatchers": float(dispatchers),
-        "rounds": float(rounds),
+        "rounds": float(len(seconds)),
         "last_dispatcher_ms_median": 1000 * median(seconds),
         "last_dispatcher_ms_max": 1000 * max(seconds),
     }
+
+
+async def connected(stack: AsyncExitStack, count: int) -> list[Connection]:
+    """Return connections to a new broker that has the fleet's streams; `stack` ends both."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    server = stack.enter_context(EmbeddedServer(Path(folder)))
+    connections = [await connect(server.url) for _ in range(count)]
+    for each in connections:
+        stack.push_async_callback(each.close)
+    await apply(connections[0].nats.jetstream(), TopologySpec())
+    return connections
 
 
 def _part(store: JetStreamExperiments, rules: Rules) -> Experiments:
@@ -101,14 +112,17 @@ async def _round(operator: JetStreamExperiments, parts: Sequence[Experiments], n
     return max(await asyncio.gather(*waiting)) - begun_at
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(
+    measured: Callable[[int, int], Awaitable[dict[str, float]]], about: str | None, arguments: Sequence[str] | None
+) -> None:
+    """Measure with the number of dispatchers and of rounds that the command line says, and show it."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--dispatchers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args(arguments)
-    show(asyncio.run(measure(given.dispatchers, given.rounds)), given.json)
+    show(asyncio.run(measured(given.dispatchers, given.rounds)), given.json)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, None)

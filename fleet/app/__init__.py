@@ -4,11 +4,11 @@ Ray is loaded only where a self-hosted target or the local fleet is asked for; a
 dispatcher with cloud targets alone never need it.
 """
 
+from fleet.app.adapters import open_adapters, register_adapter
 from fleet.app.batches import run_batches
 from fleet.app.broker import (
     apply_topology,
     login_of,
-    open_adapters,
     open_batches,
     open_cache,
     open_cache_promises,
@@ -62,6 +62,7 @@ __all__ = [
     "open_ledger_feed",
     "read_experiment",
     "read_status",
+    "register_adapter",
     "rules_of",
     "run_batches",
     "run_dispatcher",

@@ -14,7 +14,6 @@ from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.consuming.contents import JetStreamContents
 from queues.jetstream.desk import JetStreamDesk
 from queues.jetstream.maintenance.erasing import JetStreamErasing
-from queues.jetstream.stores.adapters import JetStreamAdapters
 from queues.jetstream.stores.cache import JetStreamCache
 from queues.jetstream.stores.calibrations import JetStreamCalibrations
 from queues.jetstream.stores.dead import JetStreamDeadLetters
@@ -45,9 +44,6 @@ open_erasing = JetStreamErasing.connect
 
 open_calibrations = JetStreamCalibrations.connect
 """Connects to the calibrations in force."""
-
-open_adapters = JetStreamAdapters.connect
-"""Connects to the adapters of the fleet."""
 
 open_cache = JetStreamCache.connect
 """Connects to the answers of all tenants that may be given again."""

@@ -109,6 +109,32 @@ def _with_room(adapter: RegisteredAdapter) -> tuple[AdapterVersion, ...]:
     return tuple(each for each in adapter.versions if each is not oldest)
 
 
+def scoped(
+    there: Adapters,
+    name: str,
+    target: str | None,
+    tasks: frozenset[str] | None,
+    tenants: frozenset[str] | None,
+    trained_for: str | None = None,
+) -> RegisteredAdapter:
+    """Return the adapter of this name with the scope given, or else the one it was registered with.
+
+    Without either it is of all tenants, for the task that it was trained for. Raises: InvalidAdapter if nobody says
+    of which target, or for which tasks, it is.
+    """
+    known = there.get(name)
+    alone = None if trained_for is None else frozenset({trained_for})
+    if known is None:
+        known = RegisteredAdapter(name, target or "", alone or frozenset(), None)
+    elif alone is not None and not alone <= known.tasks:
+        known = replace(known, tasks=alone)
+    scope = RegisteredAdapter(name, target or known.target, tasks or known.tasks, tenants or known.tenants)
+    for field, said in (("target", scope.target), ("tasks", scope.tasks)):
+        if not said:
+            raise InvalidAdapter(field, "must be given: the adapter does not say what it is for")
+    return scope
+
+
 def found(there: Adapters, name: str) -> RegisteredAdapter:
     """Return the adapter of this name. Raises: InvalidAdapter if there is none."""
     if (adapter := there.get(name)) is None:
@@ -123,6 +149,25 @@ def version_of(adapter: RegisteredAdapter, digest: str) -> AdapterVersion:
         known = ", ".join(each.digest[:12] for each in adapter.versions)
         raise InvalidAdapter("digest", f"{digest[:12]!r} is no version of {adapter.name!r}: {known or 'it has none'}")
     return alike[0]
+
+
+def entered(
+    there: Adapters,
+    adapter: RegisteredAdapter,
+    version: AdapterVersion,
+    experiments: Iterable[Experiment],
+    why: str,
+    now: float,
+) -> RegisteredAdapter:
+    """Return the adapter with this version, which is its candidate unless it is stable.
+
+    Raises: InvalidAdapter, also if a roll-out tries another version: no arm has one that no alias names.
+    """
+    done = registered(there, adapter, version, now)
+    if version.digest in (done.aliases.get(Alias.STABLE), done.aliases.get(Alias.CANDIDATE)):
+        return done
+    _check_untried(done, experiments)
+    return nominated(done, version.digest, why, now)
 
 
 def nominated(adapter: RegisteredAdapter, digest: str, why: str, now: float) -> RegisteredAdapter:
@@ -140,6 +185,8 @@ def with_evidence(
     version = version_of(adapter, digest)
     for field, rule in _too_long("evidence", evidence):
         raise InvalidAdapter(field, rule)
+    if evidence.get("adapter", version.digest) != version.digest:
+        raise InvalidAdapter("evidence", f"is of another adapter than {version.digest[:12]}")
     tried = replace(version, evidence=evidence)
     versions = tuple(tried if each is version else each for each in adapter.versions)
     return replace(adapter, versions=versions, changed_at=now)
@@ -149,27 +196,40 @@ def promoted(
     adapter: RegisteredAdapter,
     digest: str | None,
     experiments: Iterable[Experiment],
-    why: str,
+    why: str | None,
     now: float,
     forced: bool = False,
 ) -> RegisteredAdapter:
     """Return the adapter with a version, or without a digest its candidate, as the one that answers.
 
-    Raises: InvalidAdapter if a roll-out tries a version, or if no gates were passed and it is not `forced`.
+    Without `why`, its gates are the reason, or that they are passed over. Raises: InvalidAdapter if a roll-out tries a
+    version, or if no gates were passed and it is not `forced`.
     """
     version = _candidate(adapter) if digest is None else version_of(adapter, digest)
     stable = adapter.at(Alias.STABLE)
     if stable == version:
         raise InvalidAdapter("digest", f"{version.digest[:12]} is stable already")
     _check_untried(adapter, experiments, version.digest)
-    if not forced and (version.evidence is None or version.evidence.get("passed") is not True):
-        lacks = "nobody has tried it" if version.evidence is None else "its gates did not pass"
+    lacks = _lacks(adapter, version)
+    if lacks is not None and not forced:
         raise InvalidAdapter("evidence", f"must say that {version.digest[:12]} passed its gates: {lacks}")
     aliases = {Alias.STABLE: version.digest} | ({} if stable is None else {Alias.PREVIOUS: stable.digest})
     candidate = adapter.at(Alias.CANDIDATE)
     if candidate is not None and candidate != version:
         aliases[Alias.CANDIDATE] = candidate.digest
-    return _moved(adapter, aliases, why, now)
+    because = "passed its gates" if lacks is None else f"forced: {lacks}"
+    return _moved(adapter, aliases, why or because, now)
+
+
+def _lacks(adapter: RegisteredAdapter, version: AdapterVersion) -> str | None:
+    """Return what the evidence for a version lacks, or None."""
+    found = version.evidence
+    if found is None:
+        return "nobody has tried it"
+    if found.get("passed") is not True:
+        return "its gates did not pass"
+    untried = adapter.tasks - frozenset(found.get("serves", adapter.tasks))
+    return f"nobody has tried it on {', '.join(sorted(untried))}" if untried else None
 
 
 def _candidate(adapter: RegisteredAdapter) -> AdapterVersion:

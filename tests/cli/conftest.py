@@ -17,7 +17,15 @@ import typer.testing
 from fake_app import App
 from typer.testing import CliRunner, Result
 
-from fleet.app import evidence_on, load_calibrations, login_of, read_experiment, rules_of, save_calibrations
+from fleet.app import (
+    evidence_on,
+    load_calibrations,
+    login_of,
+    read_experiment,
+    register_adapter,
+    rules_of,
+    save_calibrations,
+)
 from fleet.cli.commands import app
 
 FAKED = (
@@ -31,6 +39,7 @@ FAKED = (
     "open_cache",
     "open_cache_promises",
     "open_experiments",
+    "open_adapters",
     "shipped_calibrations",
     "start",
     "read_status",
@@ -38,6 +47,17 @@ FAKED = (
     "run_dispatcher",
 )
 """What of `fleet.app` needs a fleet."""
+
+REAL = (
+    login_of,
+    rules_of,
+    load_calibrations,
+    save_calibrations,
+    read_experiment,
+    evidence_on,
+    register_adapter,
+)
+"""What of it needs none."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -59,7 +79,7 @@ def fake_app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> App:
     module = ModuleType("fleet.app")
     for name in FAKED:
         setattr(module, name, getattr(fake, name))
-    for real in (login_of, rules_of, load_calibrations, save_calibrations, read_experiment, evidence_on):
+    for real in REAL:
         setattr(module, real.__name__, real)
     monkeypatch.setitem(sys.modules, "fleet.app", module)
     console = ModuleType("fleet.console.serving")

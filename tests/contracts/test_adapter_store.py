@@ -115,6 +115,8 @@ async def test_files_come_back_as_they_were_stored(rig: Rig) -> None:
         await store.put_files(version.digest, files)
         assert await rig.adapters().files(version.digest) == files
         assert await rig.adapters().sources(version.digest) == files.get("sources.json")
+    await store.put_files(NEW.digest, {**LARGE, "sources.json": b"of others"})
+    assert await store.files(NEW.digest) == {**LARGE, "sources.json": b"{}"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from fleet.settings.environment import Settings
 from queues.batches import MemoryShelf, TenantBatches, TenantFiles
 from queues.jetstream.client.login import ANONYMOUS, Login
 from queues.jetstream.client.unreachable import unreachable
+from queues.jetstream.stores.adapters import MemoryAdapters
 from queues.jetstream.stores.cache import MemoryCache
 from queues.jetstream.stores.calibrations import MemoryCalibrations
 from queues.jetstream.stores.dead import MemoryDeadLetters
@@ -80,6 +81,7 @@ class App:
     failure: FleetError | None = None
     shelf: MemoryShelf = field(init=False)
     experiments: MemoryExperiments = field(init=False)
+    adapters: MemoryAdapters = field(default_factory=MemoryAdapters)
 
     def __post_init__(self) -> None:
         self.shelf = MemoryShelf(self.fleet.broker)
@@ -122,6 +124,11 @@ class App:
             raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
         self.fleet.broker.wake()  # its event belongs to the loop of the command before
         return self.experiments
+
+    async def open_adapters(self, nats_url: str, login: Login) -> MemoryAdapters:
+        if not self.is_up:
+            raise unreachable(nats_url, ConnectionRefusedError(), 5.0)
+        return self.adapters
 
     async def open_keys(self, nats_url: str, login: Login) -> MemoryKeys:
         if not self.is_up:

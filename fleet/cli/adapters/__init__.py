@@ -1,1 +1,1 @@
-"""The commands that try adapters."""
+"""The commands about adapters: trained, checked, tried, registered, promoted, rolled back."""

@@ -99,7 +99,13 @@ def test_a_named_version_is_promoted_past_the_candidate():
 
 
 @pytest.mark.parametrize(
-    ("evidence", "rule"), [(None, "nobody has tried it"), ({}, "did not pass"), ({"passed": False}, "did not pass")]
+    ("evidence", "rule"),
+    [
+        (None, "nobody has tried it"),
+        ({}, "did not pass"),
+        ({"passed": False}, "did not pass"),
+        ({"passed": True, "serves": ["chat"]}, "nobody has tried it on plan.schedule"),
+    ],
 )
 def test_without_passed_gates_nothing_is_promoted_but_by_force(evidence, rule):
     untried = replace(SERVED, versions=(OLD, replace(NEW, evidence=evidence)))
@@ -168,7 +174,9 @@ def test_a_version_is_nominated_in_place_of_the_candidate():
 def test_evidence_is_kept_for_its_version_and_moves_nothing():
     done = steps.with_evidence(SERVED, NEW.digest, {"passed": False}, 3.0)
     assert (done.versions, done.aliases) == ((OLD, replace(NEW, evidence={"passed": False})), SERVED.aliases)
-    assert refusal(steps.with_evidence, SERVED, NEW.digest, {"x": "y" * 20_000}, 3.0)[0] == "evidence"
+    for wrong in ({"x": "y" * 20_000}, {"passed": True, "adapter": OLD.digest}):
+        assert refusal(steps.with_evidence, SERVED, NEW.digest, wrong, 3.0)[0] == "evidence"
+    assert steps.with_evidence(SERVED, NEW.digest, {"adapter": NEW.digest}, 3.0).versions[1].evidence
 
 
 def test_a_roll_back_goes_to_what_was_stable_before_and_then_to_the_base():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -42,14 +43,29 @@ async def test_files_larger_than_the_store_are_refused_before_a_part_is_stored(r
     assert await rig.adapters().files(DIGEST) == FILES
 
 
-async def test_files_of_which_a_part_is_gone_are_not_there_until_they_are_stored_again(
-    rig: JetStreamRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_files_of_which_a_part_is_gone_are_not_there(rig: JetStreamRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queues.jetstream.stores.large.LAG_SECONDS", 0.0)
     store = rig.adapters()
-    await store.put_files(DIGEST, FILES)
-    await rig.connection.nats.jetstream().purge_stream("OBJ_adapters", subject=f"{PART}.1")
+    await store.put_files(DIGEST, {**FILES, "sources.json": b"{}"})
+    js = rig.connection.nats.jetstream()
+    await js.purge_stream("OBJ_adapters", subject=f"$O.adapters.C.{DIGEST}.sources.json.0")
     assert await store.files(DIGEST) is None
+    await rig.inject(f"$O.adapters.C.{DIGEST}.sources.json.0", b"{}")
+    assert await store.files(DIGEST) is not None
+    await js.purge_stream("OBJ_adapters", subject=f"{PART}.1")
+    assert await store.files(DIGEST) is None
+
+
+async def test_who_watches_keeps_what_was_known_while_nobody_can_read() -> None:
+    store = MemoryAdapters()
+    seen: list[object] = []
+    watching = asyncio.create_task(store.watch(seen.append))
+    await asyncio.sleep(0)
+    store.lose()
+    await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert seen == [{}]
 
 
 async def test_other_bytes_than_those_stored_are_never_handed_out(rig: JetStreamRig) -> None:
