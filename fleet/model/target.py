@@ -113,7 +113,7 @@ class Serving:
 class ServedAdapters:
     """What a target of the fleet's own takes beside its weights: at most `at_once` different adapters at a time."""
 
-    at_once: int
+    at_once: int = 4
 
 
 class Effort(StrEnum):

@@ -18,6 +18,7 @@ from fleet.model.target import (
     Effort,
     Provider,
     Reasoning,
+    ServedAdapters,
     Serving,
     Target,
     WireFormat,
@@ -79,6 +80,20 @@ class Catalogue:
         """Return every target of `provider`, cheapest output first."""
         mine = (target for target in self.targets.values() if target.provider == provider)
         return tuple(sorted(mine, key=lambda target: target.output_usd_per_million_tokens))
+
+
+def with_adapters(catalogue: Catalogue, names: Iterable[str]) -> Catalogue:
+    """Return the catalogue with these of the fleet's own targets taking adapters, as many as by default.
+
+    What a row says of its adapters stays. Raises: ConfigError if one is no such target.
+    """
+    own = {name: target for name, target in catalogue.targets.items() if not target.is_cloud}
+    targets = dict(catalogue.targets)
+    for name in names:
+        if (target := own.get(name)) is None:
+            raise ConfigError("adapters", f"{name!r} is none of the fleet's own models: {', '.join(own)}")
+        targets[name] = replace(target, adapters=target.adapters or ServedAdapters())
+    return replace(catalogue, targets=targets)
 
 
 def catalogue_of(
@@ -173,6 +188,10 @@ def _check(target: Target, path: str) -> None:
         _check_serving(target, target.serving, f"{path}.serving")
     if target.reasoning is not None:
         _check_reasoning(target, target.reasoning, f"{path}.reasoning")
+    if target.adapters is not None and target.is_cloud:
+        raise ConfigError(f"{path}.adapters", f"belongs to targets of provider {FLEET}")
+    if target.adapters is not None and target.adapters.at_once < 1:
+        raise ConfigError(f"{path}.adapters.at_once", "must be at least 1")
 
 
 def _check_serving(target: Target, serving: Serving, path: str) -> None:

@@ -1,5 +1,6 @@
 """The shipped files load; anything wrong in a file is refused with its place and its rule."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 import yaml
 
 from fleet.model.errors import ConfigError
-from fleet.model.target import Target
+from fleet.model.target import ServedAdapters, Target
 from fleet.settings import documents
 from fleet.settings.documents import load_catalogue, load_rules, read_document, rules_from, shipped
+from policies.rules.catalogue import catalogue_of, with_adapters
 
 SHIPPED_RULES = documents.shipped("policies", "rules.yaml")
 SHIPPED_CATALOGUE = documents.shipped("deployments", "catalogue.yaml")
@@ -278,3 +280,30 @@ def test_a_rules_document_cannot_say_what_only_an_experiment_says(name):
     document = {**read_document(shipped("policies", "rules.yaml")), name: "trial.candidate"}
     with pytest.raises(ConfigError, match=rf"^{name}: is no part of rules"):
         rules_from(document, load_catalogue(None, "local"), "rules.yaml")
+
+
+def test_models_that_serve_adapters_are_named_by_the_operator_and_a_row_says_how_many():
+    catalogue = load_catalogue(None, "local")
+    rows = {**catalogue.targets, "llama-70b": replace(catalogue.targets["llama-70b"], adapters=ServedAdapters(2))}
+    found = with_adapters(replace(catalogue, targets=rows), ["llama-8b", "llama-70b"]).targets
+    taking = {name: target.adapters.at_once for name, target in found.items() if target.adapters is not None}
+    assert taking == {"llama-8b": 4, "llama-70b": 2}
+
+
+@pytest.mark.parametrize("name", ["llama-9b", "groq-gpt-oss-20b"])
+def test_what_is_no_model_of_the_fleets_own_serves_no_adapters(name):
+    with pytest.raises(ConfigError, match=f"^adapters: '{name}' is none of the fleet's own models: llama-8b"):
+        with_adapters(load_catalogue(None, "local"), [name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"adapters": ServedAdapters(0)}, "adapters.at_once"),
+        ({"adapters": ServedAdapters(), "provider": "openai", "serving": None, "free": True}, "adapters"),
+    ],
+)
+def test_a_row_about_adapters_that_makes_no_sense_is_refused(changes, field):
+    target = replace(load_catalogue(None, "local").targets["llama-8b"], **changes)
+    with pytest.raises(ConfigError, match=rf"^targets\.llama-8b\.{field}: "):
+        catalogue_of([target])
