@@ -130,6 +130,12 @@ class AdapterStore(Protocol):
     async def files(self, digest: str) -> Mapping[str, bytes] | None:
         """Return the files of a version by name, checked against what was stored; None if they are not there."""
 
+    async def sweep(self) -> Collection[str]:
+        """Remove the files of versions that no adapter has, as a crash leaves them; return their digests.
+
+        Whoever registers a version meanwhile stores its files again.
+        """
+
     async def sources(self, digest: str) -> bytes | None:
         """Return what says whose rows a version was trained on (`fleet.model.sources`); None if nothing does."""
 

@@ -159,6 +159,17 @@ async def test_with_an_adapter_go_the_files_that_no_other_has(rig: Rig) -> None:
     assert await store.files(NEW.digest) is None
 
 
+async def test_files_that_no_adapter_has_are_swept_away_and_no_others(rig: Rig) -> None:
+    store = rig.adapters()
+    await store.put_files(OLD.digest, FILES)
+    await store.put_files(NEW.digest, LARGE)
+    await store.change(lambda there: steps.registered(there, SCOPE, OLD, 2.0))
+    assert set(await rig.adapters().sweep()) == {NEW.digest}
+    assert await store.files(NEW.digest) is None
+    assert await store.files(OLD.digest) == FILES
+    assert set(await store.sweep()) == set()
+
+
 async def test_a_removal_that_is_refused_removes_nothing(rig: Rig) -> None:
     store = rig.adapters()
     await store.put_files(OLD.digest, FILES)

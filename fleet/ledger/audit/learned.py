@@ -83,6 +83,7 @@ class Knowledge:
         for name, digests in (await self._trained(subject, lines))[0].items():
             await self._stop_trials(digests)
             await self._withdraw(name, digests)
+        await self._adapters.sweep()  # an erasure that a crash ended may have left files
         if self._history is not None:
             touched = fitted_on(await self._calibrations.read_all(), answered)
             await self._calibrations.put([withdrawn(each) for each in touched])

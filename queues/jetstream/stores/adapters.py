@@ -130,6 +130,15 @@ class JetStreamAdapters(_Files, JetStreamBucket[RegisteredAdapter]):
         # A version that was stable when the broker was heard last answers on.
         await super().watch(lambda known: None if known is None else on_change(known))
 
+    async def sweep(self) -> Collection[str]:
+        pattern, kept, offset = object_chunk_subject("*", ">", ADAPTER_OBJECTS_BUCKET), set[str](), 0
+        while (info := await api.stream_info(self._connection, ADAPTER_OBJECTS, pattern, offset)).subjects:
+            kept |= {_digest_in(subject) for subject in info.subjects}
+            offset += len(info.subjects)
+        left = kept - _named(await self.read_all())
+        await self._drop(left)
+        return left
+
     async def _metas(self, asked: Sequence[str]) -> Sequence[bytes]:
         # The leader of the stream says it: another server may lag.
         found = await api.last_by_subject(self._connection, ADAPTER_OBJECTS, asked)
@@ -177,6 +186,12 @@ class MemoryAdapters(_Files, MemoryBucket[RegisteredAdapter]):
 
     async def watch(self, on_change: Callable[[Adapters], None]) -> None:
         await super().watch(lambda known: None if known is None else on_change(known))
+
+    async def sweep(self) -> Collection[str]:
+        chunks = object_chunk_subject("", "", ADAPTER_OBJECTS_BUCKET).rstrip(".")
+        left = {_digest_in(each) for each in self._parts if each.startswith(chunks)} - _named(await self.read_all())
+        self._drop(left)
+        return left
 
     async def _metas(self, asked: Sequence[str]) -> Sequence[bytes]:
         return [self._parts.get(subject, b"") for subject in asked]
@@ -226,5 +241,13 @@ def _check_room(objects: Sequence[tuple[Receipt, bytes]], left: int, room: int) 
 
 def _unnamed(before: Adapters, after: Adapters) -> Collection[str]:
     """Return the digests of versions that no adapter has any more."""
-    named = {version.digest for each in after.values() for version in each.versions}
-    return {version.digest for each in before.values() for version in each.versions} - named
+    return _named(before) - _named(after)
+
+
+def _named(adapters: Adapters) -> set[str]:
+    return {version.digest for each in adapters.values() for version in each.versions}
+
+
+def _digest_in(subject: str) -> str:
+    """Return the digest of the version that a part of a file is of."""
+    return subject.split(".")[3]
