@@ -20,6 +20,7 @@ from vllm.lora.request import LoRARequest
 from deployments.adapters.layout import CONFIG, TENSORS, read_adapter
 from deployments.replica.chat import Chat
 from fleet.logs import get_logger
+from fleet.model.adapter import ReadFiles
 from fleet.model.attempt import Failure, FailureKind, Outcome
 from fleet.model.errors import ConfigError
 
@@ -30,9 +31,6 @@ WARM_UP_SECONDS: Final = 60.0
 
 WARM_UP: Final[Mapping[str, Any]] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
 """The request that runs once with each adapter, before any job does."""
-
-ReadFiles = Callable[[str], Awaitable[Mapping[str, bytes] | None]]
-"""Returns the files of an adapter of this digest by name; None if there are none."""
 
 log = get_logger("ray.serve")
 

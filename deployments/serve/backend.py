@@ -11,6 +11,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
+from deployments.serve.files import AdapterFiles, References
 from fleet.interruption import is_own, raise_own
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
@@ -41,7 +42,11 @@ class AnswerBatch(Protocol):
     """The streaming remote method of a Serve handle."""
 
     def remote(
-        self, requests: Sequence[Mapping[str, Any]], timeouts_seconds: Sequence[float], ids: Sequence[str]
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        timeouts_seconds: Sequence[float],
+        ids: Sequence[str],
+        *adapted: Any,
     ) -> ResponseStream: ...
 
     def options(self, *, session_id: str) -> AnswerBatch: ...
@@ -54,9 +59,11 @@ StopCalls = Callable[[Collection[str]], Awaitable[object]]
 class RayServeBackend:
     """Runs calls on the replicas behind a Serve handle. Safe for many micro-batches at once."""
 
-    def __init__(self, answer_batch: AnswerBatch, stop_calls: StopCalls) -> None:
+    def __init__(self, answer_batch: AnswerBatch, stop_calls: StopCalls, files: AdapterFiles | None = None) -> None:
+        """Make a backend; without `files`, only adapters that a replica has loaded already can answer."""
         self._answer_batch = answer_batch
         self._stop_calls = stop_calls
+        self._files = files
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Group]:
         """Yield the outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
@@ -64,13 +71,17 @@ class RayServeBackend:
         late: set[int] = set()
         stream = None
         try:
+            adapted = await self._adapted(calls)
             stream = self._routed(calls).remote(
                 [_body(call) for call in calls],
                 [call.timeout_seconds for call in calls],
                 [call.id for call in calls],
+                *adapted,
             )
             async with aclosing(_until_late(stream, open_calls, late)) as groups:
                 async for group in groups:
+                    if adapted:
+                        self._forget_what_failed(calls, group)
                     yield group
         except BaseException as error:
             if isinstance(error, GeneratorExit) or is_own(error, asyncio.current_task()):
@@ -81,6 +92,20 @@ class RayServeBackend:
         finally:
             if stream is not None and (open_calls or late):
                 stream.cancel()
+
+    async def _adapted(self, calls: Sequence[Call]) -> tuple[Sequence[str | None], References] | tuple[()]:
+        """Return the adapters of the calls, and the references to their files; nothing where no call has one."""
+        digests = dict.fromkeys(call.adapter for call in calls if call.adapter is not None)
+        if not digests:
+            return ()
+        return [call.adapter for call in calls], {} if self._files is None else await self._files.of(digests)
+
+    def _forget_what_failed(self, calls: Sequence[Call], group: Group) -> None:
+        """Read an adapter's files again at its next use if a replica could not load them."""
+        failed = [index for index, outcome in group if isinstance(outcome, Failure)]
+        for index in failed:
+            if self._files is not None and (digest := calls[index].adapter) is not None:
+                self._files.forget(digest)
 
     def _routed(self, calls: Sequence[Call]) -> AnswerBatch:
         """Return the method for a micro-batch: rows of a file come sorted, so that the first row stands for all."""
@@ -106,15 +131,15 @@ def _body(call: Call) -> dict[str, Any]:
     return {**call.request, **salt, "priority": call.priority}
 
 
-def ray_serve_backend(target: str) -> RayServeBackend:
-    """Return the backend of a deployed target. Serve must be running in this cluster."""
+def ray_serve_backend(target: str, files: AdapterFiles | None = None) -> RayServeBackend:
+    """Return the backend of a deployed target. Serve must be running in this cluster. Targets may share `files`."""
     # Serve builds applications side by side: the model's may be there later than the dispatcher.
     handle = serve.get_deployment_handle(target, app_name=target, _check_exists=False)
 
     async def stop_calls(ids: Collection[str]) -> object:
         return await handle.broadcast("stop_calls", list(ids)).results_async(timeout_s=GRACE_SECONDS)
 
-    return RayServeBackend(handle.options(stream=True, method_name="answer_batch"), stop_calls)
+    return RayServeBackend(handle.options(stream=True, method_name="answer_batch"), stop_calls, files)
 
 
 async def _until_late(

@@ -18,9 +18,10 @@ from fleet.dispatch.garbage import spare_what_stays
 from fleet.dispatch.runner.cost_reservations import alerts
 from fleet.dispatch.state.knowledge import Learned
 from fleet.dispatch.state.starts import LearnedCapacities
+from fleet.model.adapter import ReadFiles
 from fleet.model.errors import ConfigError, LoginRefused
 from fleet.model.target import Target
-from fleet.ports import Backend, BatchedCalls, Capacities, Clock
+from fleet.ports import AdapterStore, Backend, BatchedCalls, Capacities, Clock
 from fleet.providers.batches.claims import BatchClaims
 from fleet.providers.keys import EnvironmentKeyRing
 from fleet.settings.documents import load_rules
@@ -135,17 +136,19 @@ def key_variables(rules: Rules) -> list[str]:
     return [key_variable_of(name, rules.catalogue.providers[name]) for name in used]
 
 
-def fleet_backends(rules: Rules) -> dict[str, Backend]:
+def fleet_backends(rules: Rules, read_files: ReadFiles) -> dict[str, Backend]:
     """Return a backend for every self-hosted target of the catalogue that is deployed on our Ray cluster.
 
-    A target without a replica is included: its jobs are what a replica is started for.
+    A target without a replica is included: its jobs are what a replica is started for. `read_files` has the adapters'.
     """
     from deployments import cluster
     from deployments.serve.backend import ray_serve_backend
+    from deployments.serve.files import AdapterFiles
 
     deployed = cluster.status()
     own = [target.name for target in rules.catalogue.targets.values() if not target.is_cloud]
-    return {name: ray_serve_backend(name) for name in own if name in deployed}
+    files = AdapterFiles(read_files)
+    return {name: ray_serve_backend(name, files) for name in own if name in deployed}
 
 
 def fleet_capacities() -> Capacities:
@@ -170,6 +173,7 @@ class DispatcherProcess:
         self._routers = learned_routers(settings, self._rules)
         keeping = (settings.trace_expensive_usd, settings.notable_traces_per_second)
         self._tracer = tracing.tracer_from_environment(os.environ, *keeping)
+        self._adapters: AdapterStore | None = None
         self._dispatcher: Dispatcher | None = None
         self._draining = False
 
@@ -183,6 +187,7 @@ class DispatcherProcess:
         login = login_of(self._settings)
         connection = await connect(url, name="fleet-dispatcher", login=login, on_closed=closed.set)
         try:
+            self._adapters = JetStreamAdapters(connection)
             backends = self._backends()
             await apply(connection.nats.jetstream(), TopologySpec())
             await unless_closed(closed, self._serve(connection, backends))
@@ -194,11 +199,14 @@ class DispatcherProcess:
     def _backends(self) -> dict[str, Backend]:
         backends = cloud_backends(self._settings, self._rules)
         if self._with_ray:
-            backends |= fleet_backends(self._rules)
+            backends |= fleet_backends(self._rules, self._read_files)
         if not backends:
             keys = ", ".join(key_variables(self._rules))
             raise ConfigError(keys, "one of them must be set where the fleet has no model of its own, as without Ray")
         return backends
+
+    async def _read_files(self, digest: str) -> Mapping[str, bytes] | None:
+        return None if self._adapters is None else await self._adapters.files(digest)
 
     async def _serve(self, connection: Connection, backends: Mapping[str, Backend]) -> None:
         lease_seconds = self._settings.lease_seconds
@@ -227,7 +235,7 @@ class DispatcherProcess:
             cache=JetStreamCache(connection),
             similar=semantic_cache(self._settings, self._rules, connection, backends),
             trials=trials_of(self._settings, self._rules, connection),
-            adapters=JetStreamAdapters(connection),
+            adapters=self._adapters,
             batches=batches,
         )
         if self._draining:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -22,6 +22,10 @@ ADAPTER_FILES: Final = ("adapter_config.json", "adapter_model.safetensors")
 
 ADAPTER_SOURCES: Final = "sources.json"
 """The file that says whose rows a version was trained on (`fleet.model.sources`), where anybody knows."""
+
+
+ReadFiles = Callable[[str], Awaitable[Mapping[str, bytes] | None]]
+"""Returns the files of the version of this digest by name; None if there are none."""
 
 
 class Alias(StrEnum):

@@ -106,6 +106,7 @@ ADVICE: Final[Mapping[str, str]] = {
     # targets
     "account_unusable": "Mend the key or the account: [cloud outage](../how-to/operations.md#cloud-outage).",
     "ambient_proxy_not_used": "Name a proxy that is needed: [how](../how-to/operations.md#the-way-to-providers).",
+    "adapter_files_not_read": "If it does not end by itself: [broker loss](../how-to/operations.md#broker-loss).",
     "adapter_refused": "Roll it back, or mend what `why` says: [how](../how-to/adapters.md#when-one-cannot-be-loaded).",
     "engine_dead": "Nothing, once. Again on one machine: [GPU loss](../how-to/operations.md#gpu-loss).",
     "engine_given_up": "Nothing, once. Again on one machine: [GPU loss](../how-to/operations.md#gpu-loss).",

@@ -58,6 +58,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     # targets
     "account_unusable": "A provider refuses the fleet's account, as for a wrong key; its target is shut for a while.",
     "ambient_proxy_not_used": "The environment names proxies that calls to providers do not use.",
+    "adapter_files_not_read": "The files of an adapter could not be read from the broker; the base answers meanwhile.",
     "adapter_refused": "An engine could not load an adapter; calls for it fail, and for half a minute it is not tried.",
     "engine_dead": "The process of an engine has ended; its replica ends too, so that Serve replaces it at once.",
     "engine_given_up": "An engine has had work and no output for too long and is killed; Serve replaces the replica.",

@@ -40,7 +40,7 @@ class ScriptedHandle:
     """The remote method of a Serve handle, answering from a script."""
 
     script: Sequence[Any] | Exception
-    sent: list[tuple[Sequence[Any], Sequence[float], Sequence[str]]] = field(default_factory=list)
+    sent: list[tuple[Any, ...]] = field(default_factory=list)
     stream: ScriptedStream | None = None
     sessions: list[str] = field(default_factory=list)
 
@@ -48,8 +48,10 @@ class ScriptedHandle:
         self.sessions.append(session_id)
         return self
 
-    def remote(self, requests: Sequence[Any], timeouts_seconds: Sequence[float], ids: Sequence[str]) -> ScriptedStream:
-        self.sent.append((requests, timeouts_seconds, ids))
+    def remote(
+        self, requests: Sequence[Any], timeouts_seconds: Sequence[float], ids: Sequence[str], *adapted: Any
+    ) -> ScriptedStream:
+        self.sent.append((requests, timeouts_seconds, ids, *adapted))
         if isinstance(self.script, Exception):
             raise self.script
         self.stream = ScriptedStream(self.script)
