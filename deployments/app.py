@@ -14,7 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from deployments.host import ServedWorkerHost, resolve
-from deployments.profiles import GRACE_SECONDS, HEALTH_CHECK_SECONDS, ModelProfile, Profile, llm_config, model
+from deployments.profiles import (
+    GRACE_SECONDS,
+    HEALTH_CHECK_SECONDS,
+    AdapterSlots,
+    ModelProfile,
+    Profile,
+    llm_config,
+    model,
+    serving,
+)
 from deployments.serve.declared import CONSOLE, DISPATCHER, GATEWAY
 
 HOST_CPUS = 0.1
@@ -31,7 +40,7 @@ MAX_GATEWAY_REQUESTS = 2000
 
 
 class ModelArguments(BaseModel):
-    """The `args` of a model in a deploy file. `source` replaces the profile's weights."""
+    """The `args` of a model in a deploy file; `source` and `adapters` take the place of what the profile says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,17 +48,20 @@ class ModelArguments(BaseModel):
     profile: Profile
     confidence: bool = True
     source: str | None = None
+    adapters: AdapterSlots | None = None
 
 
 def build_model(args: Mapping[str, Any]) -> serve.Application:
     """Return the application of one model.
 
-    Raises: ConfigError if the profile has no such target.
+    Raises: ConfigError if the profile has no such target, or it cannot serve adapters.
     """
     chosen = ModelArguments.model_validate(args)
     described = model(chosen.profile, chosen.target)
     if chosen.source is not None:
         described = described.model_copy(update={"source": chosen.source})
+    if chosen.adapters is not None:
+        described = serving(chosen.target, described, chosen.adapters)
     return application(chosen.target, described, chosen.confidence)
 
 

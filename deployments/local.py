@@ -15,14 +15,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from deployments import cluster
-from deployments.profiles import Profile, models
+from deployments.profiles import AdapterSlots, Profile, models
 from deployments.serve.declared import Declared
 from fleet.model.errors import FleetError
 
@@ -41,7 +41,10 @@ _one_line_at_a_time = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Says what to run, with `folder` for what Ray writes: `factory` makes the dispatcher, scaling reads `readings`."""
+    """Says what to run, with `folder` for what Ray writes: `factory` makes the dispatcher, scaling reads `readings`.
+
+    The engines of the models named in `adapters` serve adapters.
+    """
 
     profile: str
     dashboard: bool
@@ -51,6 +54,7 @@ class Order:
     factory: str
     readings: str
     least: int | None
+    adapters: Sequence[str] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -132,7 +136,8 @@ def main() -> None:
 
 def _declared(order: Order) -> Declared:
     host = {"factory": order.factory}
-    return Declared(Profile(order.profile), host=host, readings=order.readings, least=order.least)
+    adapters = dict.fromkeys(order.adapters, AdapterSlots())
+    return Declared(Profile(order.profile), None, True, host, order.readings, order.least, adapters)
 
 
 def _private_stdout() -> IO[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -47,6 +48,9 @@ ROUTED_BY_PREFIX: Final = {"request_router_config": {"request_router_class": "de
 
 
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+LLAMA: Final = "llama"
+"""The architecture whose adapters the fleet serves; vLLM's kernels for mixtures of experts are for CUDA alone."""
 
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks of adapters for which vLLM has kernels (`vllm.config.lora.MaxLoRARanks`)."""
@@ -151,6 +155,18 @@ def model(profile: Profile, target: str) -> ModelProfile:
     if target not in known:
         raise ConfigError("target", f"must be one of {', '.join(known)} in profile {profile.value}")
     return known[target]
+
+
+def serving(target: str, described: ModelProfile, slots: AdapterSlots) -> ModelProfile:
+    """Return the model with an engine that serves adapters.
+
+    Raises: ConfigError if its shipped weights are of a type that takes none; those of the hub are checked at the start.
+    """
+    if described.shipped:
+        kind = json.loads((Path(described.weights) / "config.json").read_bytes())["model_type"]
+        if kind != LLAMA:
+            raise ConfigError("adapters", f"are for models of type {LLAMA}, and {target} is of type {kind}")
+    return described.model_copy(update={"adapters": slots})
 
 
 def llm_config(target: str, described: ModelProfile) -> LLMConfig:

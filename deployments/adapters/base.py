@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deployments.profiles import Profile, model
+from deployments.profiles import LLAMA, Profile, model
 from fleet.model.errors import ConfigError
-
-LLAMA: Final = "llama"
-"""The architecture whose adapters the fleet serves; vLLM's kernels for mixtures of experts are for CUDA alone."""
 
 WEIGHTS: Final = ("config.json", "tokenizer.json", "*.safetensors")
 """The files that make a model what it is."""

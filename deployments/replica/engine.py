@@ -7,7 +7,7 @@ from typing import Any
 from ray.llm._internal.common.callbacks.base import CallbackBase
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 
-from deployments.adapters.base import LLAMA
+from deployments.profiles import LLAMA
 from deployments.replica.compilers import require_compilers
 from deployments.replica.precedence import scheduler_for
 from fleet.model.errors import ConfigError

@@ -9,10 +9,10 @@ policy has to be in the configuration from the start.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from deployments.profiles import ModelProfile, Profile, model, models
+from deployments.profiles import AdapterSlots, ModelProfile, Profile, model, models, serving
 
 DISPATCHER: Final = "dispatcher"
 
@@ -28,7 +28,8 @@ class Declared:
     """The applications to run. `targets` None means all of the profile; `host` are the dispatcher's arguments, if any.
 
     `readings` is `module:function` of the readings that the scaling rules use (`deployments.scaling`); None leaves
-    the number of replicas to Serve's own policy. `least` replaces the minimum number of replicas of every model.
+    the number of replicas to Serve's own policy. `least` replaces the minimum number of replicas of every model, and
+    `adapters` says, by target, how many adapters its engine serves in place of what the profile says.
     """
 
     profile: Profile
@@ -37,12 +38,15 @@ class Declared:
     host: Mapping[str, Any] | None = None
     readings: str | None = None
     least: int | None = None
+    adapters: Mapping[str, AdapterSlots] = field(default_factory=dict)
 
     def applications(self) -> list[dict[str, Any]]:
         """Return the `applications` of a `ServeDeploySchema`, as plain JSON.
 
-        Raises: ConfigError if the profile has no such target.
+        Raises: ConfigError if the profile has no such target, or one of `adapters` can serve none.
         """
+        for name, slots in self.adapters.items():
+            serving(name, model(self.profile, name), slots)
         chosen = models(self.profile) if self.targets is None else self.targets
         found = [self._model(name, model(self.profile, name)) for name in chosen]
         return found if self.host is None else [*found, self._dispatcher(self.host)]
@@ -51,6 +55,8 @@ class Declared:
         args: dict[str, Any] = {"target": target, "profile": self.profile.value}
         if not self.confidence:
             args["confidence"] = False
+        if target in self.adapters:
+            args["adapters"] = self.adapters[target].model_dump()
         return {
             "name": target,
             "route_prefix": f"/{target}",

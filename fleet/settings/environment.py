@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     `ray_dashboard_url` None means the dashboard of a fleet on this machine.
     `lease_seconds` is how long a delivery stays with a dispatcher that says nothing.
     `least_replicas` is the minimum of replicas of every model of a local fleet, in place of the profile's; with 0
-    each model starts when there is work for it.
+    each model starts when there is work for it. `adapters` names models of a local fleet whose engines serve adapters.
     `encoder_path` is a folder with an encoder of one's own, None the encoder of the extra `cache`.
     `ledger_url` is the database of the accounts, None a file in `data_dir`; it may hold a password and is not shown.
     `ledger_keep_days` is how long its rows are kept; 0 is for ever. `ledger_name` is the name of the log over them, and
@@ -182,6 +182,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     lease_seconds: PositiveFloat = DEFAULT_LEASE_SECONDS
     least_replicas: NonNegativeInt | None = None
+    adapters: str = ""
     ledger_url: str | None = Field(default=None, repr=False)
     ledger_keep_days: NonNegativeInt = DEFAULT_LEDGER_KEEP_DAYS
     ledger_archive_dir: Path | None = None

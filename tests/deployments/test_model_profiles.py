@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from when_used import WhenUsed
 
 from deployments import profiles
-from deployments.profiles import HERE, Profile, llm_config, model, models
+from deployments.profiles import HERE, AdapterSlots, Profile, engine_arguments, llm_config, model, models, serving
 from fleet.model.errors import ConfigError
 from fleet.settings.documents import load_rules
 
@@ -155,3 +155,27 @@ def test_a_description_cannot_be_changed():
 def test_what_runs_has_time_to_end_where_its_replica_goes(profile):
     targets = load_rules(None, None, profile).catalogue.targets.values()
     assert max(target.timeout_seconds for target in targets) < profiles.GRACE_SECONDS
+
+
+def test_an_engine_keeps_more_adapters_than_it_serves_at_once_and_ray_takes_its_arguments():
+    described = serving("llama-8b", model(Profile.LOCAL, "llama-8b"), AdapterSlots(at_once=3, rank=32))
+
+    arguments = llm_config("llama-8b", described).get_engine_config().get_initialization_kwargs()
+
+    assert {name: value for name, value in arguments.items() if "lora" in name} == {
+        "enable_lora": True,
+        "max_loras": 3,
+        "max_lora_rank": 32,
+        "max_cpu_loras": 12,
+    }
+
+
+@pytest.mark.parametrize(("profile", "target"), [(profile, target) for profile in Profile for target in TARGETS])
+def test_no_engine_pays_for_adapters_unless_it_is_told_to_serve_them(profile, target):
+    assert not any("lora" in name for name in engine_arguments(model(profile, target)))
+
+
+@pytest.mark.parametrize("slots", [{"at_once": 0}, {"rank": 24}, {"rank": "high"}, {"ranks": 8}])
+def test_slots_that_no_engine_has_are_refused(slots):
+    with pytest.raises(ValidationError):
+        AdapterSlots.model_validate(slots)

@@ -14,7 +14,7 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 import deployments
 from deployments.app import HostArguments, ModelArguments, build_console, build_gateway, build_host, build_model
 from deployments.placement import CPU_NODE
-from deployments.profiles import Profile, models
+from deployments.profiles import AdapterSlots, Profile, models
 from deployments.serve.declared import DISPATCHER, Declared
 from fleet.app.local import DISPATCHER_FACTORY, READINGS_FACTORY
 from fleet.model.errors import ConfigError
@@ -151,3 +151,32 @@ def test_what_has_no_model_runs_where_its_resource_is_offered(build):
 def test_the_dispatchers_of_the_gpu_deploy_file_ask_for_a_node_without_cards():
     *_, dispatcher = deploy_file(Profile.GPU).applications
     assert HostArguments.model_validate(dispatcher.args).node == CPU_NODE
+
+
+def test_an_engine_serves_adapters_where_that_is_asked_for_and_its_application_is_built_anew_for_it():
+    plain_, adapted = (
+        Declared(Profile.LOCAL, ["llama-8b"], adapters=adapters).applications()[0]
+        for adapters in ({}, {"llama-8b": AdapterSlots(at_once=2)})
+    )
+
+    assert "adapters" not in plain_["args"]
+    assert adapted["args"]["adapters"] == {"at_once": 2, "rank": 16}
+    versions = [get_app_code_version(ServeApplicationSchema(**each)) for each in (plain_, adapted)]
+    assert versions[0] != versions[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("mixtral-8x7b", "adapters: are for models of type llama, and mixtral-8x7b is of type mixtral"),
+        ("gpt", "target: must be one of llama-8b, mixtral-8x7b, llama-70b in profile local"),
+    ],
+)
+def test_a_model_that_can_serve_no_adapters_is_refused_by_name(target, problem):
+    with pytest.raises(ConfigError, match=problem):
+        Declared(Profile.LOCAL, adapters={target: AdapterSlots()}).applications()
+
+
+def test_a_deploy_file_is_refused_where_its_model_can_serve_no_adapters():
+    with pytest.raises(ConfigError, match="adapters: are for models of type llama"):
+        build_model({"target": "mixtral-8x7b", "profile": "local", "adapters": {"at_once": 2}})
