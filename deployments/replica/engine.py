@@ -78,6 +78,8 @@ def prepare(engine_config: Any) -> None:
         raise ConfigError("adapters", f"belong to models of type {LLAMA}, and this one is of type {kind}")
     if engine_config.device_config.device_type == "cpu":
         engine_config.parallel_config.distributed_executor_backend = "uni"
+        if engine_config.lora_config is not None:
+            engine_config.parallel_config.worker_cls = "deployments.replica.cpu.AdapterWorker"
     else:
         require_compilers()  # all cards of a replica are in this machine
     scheduling = engine_config.scheduler_config

@@ -49,8 +49,8 @@ async def offline_chat(target: str, described: ModelProfile, confidence: bool = 
 
 async def _started(target: str, described: ModelProfile) -> OfflineEngine:
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
-    from vllm.entrypoints.openai.api_server import init_app_state
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.executor.abstract import Executor
@@ -65,5 +65,6 @@ async def _started(target: str, described: ModelProfile) -> OfflineEngine:
     prepare(config)
     client = AsyncLLM(vllm_config=config, executor_class=Executor.get_class(config), log_stats=True)
     state = Namespace()
-    await init_app_state(client, state, Namespace(**{**vars(front), **vars(args)}))
+    tasks = await client.get_supported_tasks()
+    await init_app_state(client, state, Namespace(**{**vars(front), **vars(args)}), tasks)
     return OfflineEngine(client, state)
