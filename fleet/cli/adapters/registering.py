@@ -54,7 +54,9 @@ def register(
         target = base or _word(card, "base") or "llama-8b"
         found = base_of_target(target, weights)
         check_adapter(adapter, found)
-        rules = rules_of(settings_for(nats_url))
+        settings = settings_for(nats_url)
+        _check_rank(adapter.rank, target, settings.profile)
+        rules = rules_of(settings)
         version, files = _version(adapter, found.digest, evidence)
 
         def scope(there: Mapping[str, RegisteredAdapter]) -> RegisteredAdapter:
@@ -69,6 +71,16 @@ def register(
                 show_step(await register_adapter(store, scope, version, files, there, "registered"), output)
 
         asyncio.run(do())
+
+
+def _check_rank(rank: int, target: str, profile: str) -> None:
+    """Raise ConfigError if the engines of the target have no room for an adapter of this rank."""
+    from deployments.profiles import AdapterSlots, Profile, model
+
+    highest = (model(Profile(profile), target).adapters or AdapterSlots()).rank
+    if rank > highest:
+        rule = f"must be at most {highest}, the highest that the engines of {target} serve (`rank` in profiles)"
+        raise ConfigError("r", f"{rule}; not {rank}")
 
 
 def _word(card: Mapping[str, Any], name: str) -> str | None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli.adapters.registry_view import show_all, show_one, show_step
 from fleet.cli.adapters.store import adapters_at, with_experiments
+from fleet.cli.connection import settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.model.adapter import Alias
 from policies.adapters import steps
 from policies.experiments import checks
+
+if TYPE_CHECKING:
+    from fleet.settings.environment import Settings
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The adapter's name, as it was registered.")]
 Why = Annotated[str, typer.Option(help="The reason, for whoever looks later.")]
@@ -53,17 +57,25 @@ def promote(
     """Let a version that passed its gates answer: at once, in every dispatcher."""
 
     async def do() -> None:
+        output = Output(as_json)
         async with with_experiments(nats_url) as (store, experiments):
             running = (await experiments.read_all()).values()
-            show_step(
-                await store.change(
-                    lambda there: steps.promoted(steps.found(there, name), digest, running, why, time.time(), force)
-                ),
-                Output(as_json),
+            done = await store.change(
+                lambda there: steps.promoted(steps.found(there, name), digest, running, why, time.time(), force)
             )
+        show_step(done, output)
+        if not _takes_adapters(done.target, settings_for(nats_url)):
+            output.progress(f"the base answers on until {done.target} takes adapters: its row in the catalogue says so")
 
     with friendly(as_json):
         asyncio.run(do())
+
+
+def _takes_adapters(target: str, settings: Settings) -> bool:
+    from fleet.app import rules_of
+
+    row = rules_of(settings).catalogue.targets.get(target)
+    return (row is not None and row.adapters is not None) or target in settings.adapters.split(",")
 
 
 def rollback(

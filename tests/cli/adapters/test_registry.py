@@ -143,6 +143,7 @@ def test_a_version_takes_the_scope_it_was_registered_with(
     ("made", "options", "said"),
     [
         ({"rank": 24}, (), "r: must be one of 1, 8, 16"),
+        ({"rank": 64}, (), "r: must be at most 16, the highest that the engines of llama-8b serve"),
         ({"base_digest": "0" * 64}, (), "base_digest: is of another model than llama-8b"),
         ({}, ("--base", "mixtral-8x7b"), "is of type 'mixtral'"),
         ({"base": "llama-70b"}, (), "base_digest: is of another model than llama-70b"),
@@ -203,6 +204,16 @@ def test_a_name_that_is_none_is_refused_with_those_there_are(
 ) -> None:
     command, *options = step
     assert "name: 'rival' is none of the adapters: scheduler" in refusal(invoke, command, "rival", *options)
+
+
+def test_who_promotes_for_a_target_that_takes_no_adapters_is_told(
+    served: App, invoke: Invoke, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the base answers on until llama-8b takes adapters" in invoke("adapters", "promote", "scheduler").stderr
+    monkeypatch.setenv("FLEET_ADAPTERS", "llama-8b")
+    invoke("adapters", "rollback", "scheduler")
+    again = invoke("adapters", "promote", "scheduler", "--digest", read_adapter(second).digest)
+    assert (again.exit_code, again.stderr) == (0, "")
 
 
 def test_a_digest_that_is_none_is_refused(served: App, invoke: Invoke, digest: str) -> None:
