@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import replace
 
 from fleet import logs, providers
 from fleet.app.broker import login_of
@@ -32,6 +33,7 @@ from fleet.telemetry import tracing
 from fleet.telemetry.metrics.counts import JobCounts
 from fleet.telemetry.metrics.families import Family
 from fleet.telemetry.metrics.gauges import gauges
+from policies.rules.catalogue import with_adapters
 from policies.rules.providers import key_variable_of
 from policies.rules.rules import Rules
 from queues.jetstream.client.connection import Connection, connect
@@ -57,9 +59,12 @@ class SystemClock:
 def rules_of(settings: Settings) -> Rules:
     """Return the rules and the catalogue that these settings ask for.
 
-    Raises: ConfigError if a file cannot be used.
+    Raises: ConfigError if a file cannot be used, or a model with adapters is none of the fleet's own.
     """
-    return load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
+    rules = load_rules(settings.rules_path, settings.catalogue_path, settings.profile)
+    if not settings.models_with_adapters:
+        return rules
+    return replace(rules, catalogue=with_adapters(rules.catalogue, settings.models_with_adapters))
 
 
 def prior_calibrations(settings: Settings, rules: Rules) -> Calibrations:

@@ -231,6 +231,11 @@ class Settings(BaseSettings):
         return self.ledger_url or f"sqlite:///{self.data_dir.absolute() / LEDGER_FILE}"
 
     @property
+    def models_with_adapters(self) -> tuple[str, ...]:
+        """The models that `adapters` names."""
+        return tuple(name.strip() for name in self.adapters.split(",") if name.strip())
+
+    @property
     def content_address(self) -> str:
         """The database of contents. It may hold a password."""
         return self.content_url or f"sqlite:///{self.data_dir.absolute() / CONTENT_FILE}"

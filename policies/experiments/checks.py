@@ -59,7 +59,7 @@ def _of_arm(arm: Arm, rules: Rules) -> Iterator[tuple[str, str]]:
     if arm.adapter is not None and ADAPTER_DIGEST.fullmatch(arm.adapter) is None:
         yield "adapter", f"{arm.adapter!r} must be the digest of a registered version, 64 hex digits"
     elif arm.adapter is not None and all(target.adapters is None for target in known.values()):
-        yield "adapter", "cannot answer: no target of the catalogue takes adapters"
+        yield "adapter", "cannot answer: no target takes adapters (`adapters` in its row, or FLEET_ADAPTERS)"
 
 
 def _scope(experiment: Experiment, rules: Rules) -> Iterator[tuple[str, str]]:

@@ -223,7 +223,7 @@ def models(settings: Settings, nats_url: str, ports: Ports, lock: int, on_progre
         factory=DISPATCHER_FACTORY,
         readings=READINGS_FACTORY,
         least=settings.least_replicas,
-        adapters=tuple(name.strip() for name in settings.adapters.split(",") if name.strip()),
+        adapters=settings.models_with_adapters,
     )
     told = {**os.environ, **environment(settings, nats_url)}
     return Models(order, settings.data_dir, told, lock, on_progress)
