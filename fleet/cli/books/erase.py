@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli.books.ledger import LedgerUrl
 from fleet.cli.connection import opened, settings_for
-from fleet.cli.extras import needs_ledger
+from fleet.cli.extras import needs_learn, needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
-from fleet.model.errors import FleetError
+from fleet.model.errors import ConfigError, FleetError
 
 if TYPE_CHECKING:
     from fleet.ledger.audit.erase import Subject
@@ -35,6 +36,10 @@ def erase(
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Also withdraw the calibrations that may have been fitted on their jobs.")
     ] = False,
+    exports: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder with exports of `fleet data`: say which have rows of theirs; repeatable."),
+    ] = None,
     nats_url: NatsUrl = None,
     ledger_url: LedgerUrl = None,
     as_json: AsJson = False,
@@ -51,20 +56,46 @@ def erase(
 
         subject = Subject(tenant, person)
         settings = settings_for(nats_url, ledger_url=ledger_url)
-        asyncio.run(_erase(settings, Output(as_json), subject, dry_run, withdraw))
+        held = _exports_with(subject, exports or [])
+        asyncio.run(_erase(settings, Output(as_json), subject, held, dry_run, withdraw))
 
 
-async def _erase(settings: Settings, output: Output, subject: Subject, dry_run: bool, withdraw: bool) -> None:
+def _exports_with(subject: Subject, folders: Sequence[Path]) -> Mapping[str, int]:
+    """Return the exports that have rows of the subject, and how many. Raises: ConfigError naming a folder; OSError."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError("--exports", f"{folder} must be a folder")
+    if not folders:
+        return {}
+    with needs_learn("fleet erase --exports"):
+        from fleet.lab.data.folder import exports_in, lines_of, read_map
+
+    found: dict[str, int] = {}
+    for export in (each for folder in folders for each in exports_in(folder)):
+        of_them = lines_of(
+            read_map(export),
+            lambda each: subject.tenant in (None, each.tenant) and subject.person in (None, each.person),
+        )
+        if of_them:
+            found[str(export)] = len({(each.file, each.line) for each in of_them})
+    return found
+
+
+async def _erase(
+    settings: Settings, output: Output, subject: Subject, held: Mapping[str, int], dry_run: bool, withdraw: bool
+) -> None:
     async with _eraser(settings, withdraw) as eraser:
         done = await (eraser.count(subject) if dry_run else eraser.erase(subject, output.progress))
-    if done.is_nothing(subject):
+    if done.is_nothing(subject) and not held:
         raise FleetError(f"nothing is found about {_named(subject)}: misspelt, erased already, or never seen")
-    output.object(asdict(done))
+    output.object({**asdict(done), "exports": held})
     output.say(f"{_counted(done)} {'would be erased' if dry_run else 'erased'}")
     if done.contents is None:
         output.say("no content store: FLEET_CONTENT_URL names one that is elsewhere")
     for line in _of_learned(done.learned, dry_run, withdraw):
         output.say(line)
+    for export, lines in held.items():
+        output.say(f"{export}: {lines:,} lines are theirs: `fleet data erased` writes the rest; delete this one")
     for erasure in done.erasures:
         output.say(f"recorded as {erasure}")
     if done.unfinished:

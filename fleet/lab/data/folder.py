@@ -119,6 +119,11 @@ def _without(sheet: dict[str, Any], data: Mapping[str, bytes], erased: int) -> M
     return {**sheet, "rows": rows, "files": files, "erased": sheet.get("erased", 0) + erased}
 
 
+def exports_in(folder: Path) -> list[Path]:
+    """Return the folders of exports in a folder, at whichever depth, the folder itself included."""
+    return sorted(path.parent for path in folder.rglob(SHEET) if (path.parent / MAP).is_file())
+
+
 def sources_in(data: Path) -> list[Source] | None:
     """Return the jobs that the lines of a data file came of; None if it lies in no export.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +92,25 @@ def test_what_was_learned_from_them_is_told_with_what_becomes_of_it(
     assert "their rows: would be removed" in said
     assert "may have been fitted on their jobs: would be withdrawn" in said
     assert ("withdraw", Subject()) in eraser.asked
+
+
+def test_exports_with_rows_of_theirs_are_named_and_no_others(
+    eraser: Eraser, invoke: Callable[..., Result], invoke_json: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    for name, person in (("turn-1/data", "anna"), ("turn-2/data", "ben")):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "datasheet.json").write_text("{}")
+        source = {"tenant": "acme", "job_id": "job-1", "at": 1.0, "person": person}
+        lines = [{"file": "train.jsonl", "line": line, "source": source} for line in (1, 1, 2)]
+        (folder / "erasure-map.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ask = ("erase", "--person", "anna", "--exports", str(tmp_path))
+    assert invoke_json(*ask)["exports"] == {str(tmp_path / "turn-1" / "data"): 2}
+    said = invoke(*ask).stdout
+    assert "turn-1/data: 2 lines are theirs" in said
+    assert "turn-2" not in said
+    assert invoke("erase", "--person", "carl", "--exports", str(tmp_path)).exit_code == 1
+    asked = len(eraser.asked)
+    misspelt = invoke("erase", "--person", "anna", "--exports", str(tmp_path / "turn-3"))
+    assert "--exports: " in misspelt.stderr
+    assert len(eraser.asked) == asked  # nothing is erased then
