@@ -177,6 +177,8 @@ class Calibration:
     probe has been asked, `grey` is the band of confidence [low, high) in which asking pays. `withdrawn` says why its
     promise no longer holds, `good` is the share of good answers among the labels. `looks` are those of its key.
     `familiar` is what it was fitted on: it says nothing about anything else (None: it covers all of its key's scope).
+    `value_scorer` gives the probability that asking `strong` is of no value: that not this answer is wrong and that one
+    right. Where there is one, the threshold of a promise is held against it in place of P(good).
     """
 
     key: CalibrationKey
@@ -200,3 +202,9 @@ class Calibration:
     good: float | None = None
     looks: Looks = NO_LOOKS
     familiar: Familiarity | None = None
+    value_scorer: Scorer | None = None
+
+    @property
+    def sorter(self) -> Scorer:
+        """The scorer whose probability a threshold of mode guarantee is held against."""
+        return self.scorer if self.value_scorer is None else self.value_scorer

@@ -43,6 +43,7 @@ def judge(
     if first_failed(answer, job.request, rules.confidence.gates) is not None:
         return 0.0, judged
     confidence = _confidence(answer.features, target, calibration, rules)
+    judged = _by_value(confidence, judged, answer.features, calibration, rules)
     return confidence, _with_probe(confidence, judged, job, calibration, rules)
 
 
@@ -136,6 +137,31 @@ def _held_against(job: Job, kind: OutputKind, calibration: Calibration | None, t
     if calibration.withdrawn is not None and fitted is not None and fitted.mode is mode:
         withdrawn, threshold = True, max(threshold, fitted.safer)
     return Judged(threshold, kind, calibration.version, _guard_in(calibration, rules), withdrawn)
+
+
+def _by_value(
+    confidence: float | None, judged: Judged, features: Features | None, calibration: Calibration | None, rules: Rules
+) -> Judged:
+    """Hold this answer against a threshold of its own, where a promise sorts answers by the value of a stronger one.
+
+    What the answer has more or less than the calibration's threshold asks for, its confidence has more or less than
+    this one. So the confidence stays the chance that the answer is good, and whoever compares the two decides alike.
+    """
+    scorer = None if calibration is None else calibration.value_scorer
+    in_mode = rules.confidence.mode is ThresholdMode.GUARANTEE
+    if not in_mode or scorer is None or confidence is None or features is None or not _is_finite(features):
+        return judged
+    if math.isinf(judged.threshold):
+        return judged
+    missing = judged.threshold - probability(scorer, Evidence(features))
+    return replace(judged, threshold=_raised(confidence, missing))
+
+
+def _raised(confidence: float, missing: float) -> float:
+    """Return a threshold that the confidence is so far from: in [0, 1], or a hair above a confidence of 1."""
+    if missing <= 0.0:
+        return max(confidence + missing, 0.0)
+    return max(min(confidence + missing, 1.0), math.nextafter(confidence, math.inf))
 
 
 def _keep_from(job: Job, target: Target, rules: Rules) -> float | None:

@@ -136,6 +136,7 @@ class CalibrationRecord(Strict):
     looks: LooksRecord = LooksRecord()
     familiar: FamiliarityRecord | None = None
     adapter: Adapter = ""
+    value_scorer: ScorerRecord | None = None
 
 
 class Document(Strict):
@@ -145,7 +146,7 @@ class Document(Strict):
 
 _RECORD = TypeAdapter(CalibrationRecord)
 _DOCUMENT = TypeAdapter(Document)
-_write_calibration = writer(Calibration, CalibrationRecord, apart=("key",))
+_write_calibration = writer(Calibration, CalibrationRecord, apart=("key", "value_scorer"))
 _write_threshold = writer(Threshold, ThresholdRecord)
 
 
@@ -196,7 +197,7 @@ def _validated(adapter: TypeAdapter[Any], body: bytes) -> Any:
 
 
 def _record(calibration: Calibration) -> dict[str, Any]:
-    key, probe_scorer = calibration.key, calibration.probe_scorer
+    key, probe_scorer, value_scorer = calibration.key, calibration.probe_scorer, calibration.value_scorer
     return {
         "target": key.target,
         "family": key.family,
@@ -208,6 +209,8 @@ def _record(calibration: Calibration) -> dict[str, Any]:
         "probe_scorer": None if probe_scorer is None else _scorer_record(probe_scorer),
         "looks": asdict(calibration.looks),
         "familiar": _familiarity_record(calibration.familiar),
+        # Readers of before know no such field, and need none where there is no such scorer.
+        **({} if value_scorer is None else {"value_scorer": _scorer_record(value_scorer)}),
     }
 
 
@@ -253,14 +256,17 @@ def _calibration(record: CalibrationRecord, path: str) -> Calibration:
         raise ConfigError(f"{path}probe_scorer", "must be there if and only if probe is")
     if record.edges and not record.labels:
         raise ConfigError(f"{path}labels", "must be at least 1 where there are edges: they are taken from labels")
-    if not PROBED.isdisjoint(record.scorer.weights):
-        raise ConfigError(f"{path}scorer.weights", f"must not read {', '.join(sorted(PROBED))}: most answers lack them")
+    for name, scorer in (("scorer", record.scorer), ("value_scorer", record.value_scorer)):
+        if scorer is not None and not PROBED.isdisjoint(scorer.weights):
+            rule = f"must not read {', '.join(sorted(PROBED))}: most answers lack them"
+            raise ConfigError(f"{path}{name}.weights", rule)
     held: dict[str, Any] = dict(record)
     key = CalibrationKey(held.pop("target"), held.pop("family"), str(held.pop("kind")), held.pop("adapter"))
-    probe_scorer, threshold = record.probe_scorer, record.threshold
+    probe_scorer, value_scorer, threshold = record.probe_scorer, record.value_scorer, record.threshold
     held["scorer"] = _scorer(record.scorer, f"{path}scorer")
     held["threshold"] = None if threshold is None else _threshold(threshold, f"{path}threshold")
     held["probe_scorer"] = None if probe_scorer is None else _scorer(probe_scorer, f"{path}probe_scorer")
+    held["value_scorer"] = None if value_scorer is None else _scorer(value_scorer, f"{path}value_scorer")
     held["looks"] = Looks(**dict(record.looks))
     held["familiar"] = _familiarity(record)
     return Calibration(key, **held)

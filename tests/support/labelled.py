@@ -38,3 +38,15 @@ def of_two_signals(n: int, rng: np.random.Generator) -> list[Label]:
         Label(evidence(float(lp), margin=float(m), count=20), bool(g), bool(s))
         for lp, m, g, s in zip(logprobs, margin, good, strong, strict=True)
     ]
+
+
+def often_hopeless(n: int, rng: np.random.Generator) -> list[Label]:
+    """Return labels of long answers: where the margin is small a wrong one is mostly wrong of the strong target too."""
+    token, margin = rng.normal(0.5, 1.5, n), rng.normal(0.0, 1.5, n)
+    good = rng.random(n) < 1.0 / (1.0 + np.exp(-(token + 0.8 * margin)))
+    strong = rng.random(n) < np.where(good, 0.97, 1.0 / (1.0 + np.exp(-(2.5 * margin + 0.5))))
+    logprobs = -np.log1p(np.exp(-token))
+    return [
+        Label(evidence(float(lp), margin=float(m), count=20), bool(g), bool(s))
+        for lp, m, g, s in zip(logprobs, margin, good, strong, strict=True)
+    ]

@@ -53,6 +53,8 @@ def _numbers(outcome: FitOutcome) -> Iterator[str]:
         yield f"ECE {_number(verdict.ece)} (perfect {_number(verdict.ece_floor)})"
     if found is not None:
         yield f"threshold {_threshold(found.threshold)}"
+    if found is not None and found.value_scorer is not None:
+        yield f"answers sorted by the value of asking {found.strong or 'a stronger one'}"
     if (limits := outcome.limits) is not None:
         yield (
             f"escalates {limits.promised:.0%} of these labels: a threshold on this score must escalate"
@@ -119,6 +121,7 @@ def _record(outcome: FitOutcome) -> dict[str, Any]:
         "brier": None if verdict is None else verdict.brier,
         "ece": None if verdict is None else verdict.ece,
         "ece_floor": None if verdict is None else verdict.ece_floor,
+        "sorted_by": None if found is None else "good" if found.value_scorer is None else "value",
         "mode": None if threshold is None else str(threshold.mode),
         "threshold": threshold.value if threshold is not None and finite else None,
         "escalates_all": threshold is not None and not finite,

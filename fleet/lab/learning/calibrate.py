@@ -75,7 +75,7 @@ def calibrate(
     try:
         start = fit.start_of(base, origin)
         sample = fit.checked(labels, start)
-        scorer, threshold = _scorer_and_threshold(sample, labels, start, goal, rng)
+        scorer, value, threshold = _scorers_and_threshold(sample, labels, start, goal, rng)
         probe, probe_scorer = _second_look(asked, scorer)
     except ConfigError as error:
         return UnusableLabels(error.field, error.rule)
@@ -93,13 +93,14 @@ def calibrate(
         scorer,
         strong,
         threshold,
-        _guard(confidences, labels, threshold, even, rng),
+        _guard(confidences if value is None else _confidences(value, labels), labels, threshold, even, rng),
         _inner_deciles(confidences[even]),
         float(np.average((stated - sample.good) ** 2, weights=sample.weights)),
         metrics.ece(stated, sample.good, weights=sample.weights),
         probe,
         probe_scorer,
         good=float(np.average(sample.good, weights=sample.weights)),
+        value_scorer=value,
     )
 
 
@@ -126,24 +127,28 @@ def _second_look(labels: Sequence[Label], first: Scorer) -> tuple[Probe | None, 
     return None, None
 
 
-def _scorer_and_threshold(
+def _scorers_and_threshold(
     sample: Sample, labels: Sequence[Label], start: Scorer, goal: Goal, rng: np.random.Generator
-) -> tuple[Scorer, Threshold | None]:
+) -> tuple[Scorer, Scorer | None, Threshold | None]:
     scorer = fit.fit_sample(sample, start)
     match goal.mode:
         case ThresholdMode.FIXED:
-            return scorer, None
+            return scorer, None, None
         case ThresholdMode.BUDGET:
             rows = evened(sample.weights, rng)
-            return scorer, thresholds.budget_threshold(_confidences(scorer, labels)[rows], goal.escalation_rate)
+            found = thresholds.budget_threshold(_confidences(scorer, labels)[rows], goal.escalation_rate)
+            return scorer, None, found
         case ThresholdMode.GUARANTEE:
             return _guaranteed(scorer, sample, labels, start, goal)
 
 
 def _guaranteed(
     scorer: Scorer, sample: Sample, labels: Sequence[Label], start: Scorer, goal: Goal
-) -> tuple[Scorer, Threshold]:
+) -> tuple[Scorer, Scorer | None, Threshold]:
     """Choose a threshold on labels that have not decided in which order it cuts the answers.
+
+    The order is that of P(good) or, where the labels show that it sorts better, of the value of asking the stronger
+    target: a second scorer, which is returned beside the first.
 
     A scorer that leaves the start's order as it is (temperature, Platt, knots) may be fitted on the very labels that
     choose the threshold: each step of the test keeps the same answers whatever the fit, only its number differs. A mix
@@ -155,10 +160,13 @@ def _guaranteed(
             "labels.weight", f"must be below {LARGEST_WEIGHT:g} for a guarantee: a clipped one counts too little"
         )
     rows = np.arange(len(labels))
-    if fit.rank_of(scorer) != fit.rank_of(start):
-        scorer, rows = fit.fit_sample(sample.take(rows[::2]), start), rows[1::2]
+    value = _value_scorer(sample, labels, rows, scorer)
+    if value is not None or fit.rank_of(scorer) != fit.rank_of(start):
+        half, rows = rows[::2], rows[1::2]
+        scorer = fit.fit_sample(sample.take(half), start)
+        value = _value_scorer(sample, labels, half, scorer)
     delta = goal.spent / 2 if fit.may_mix(sample, start) else goal.spent
-    confidences = _confidences(scorer, labels)[rows]
+    confidences = _confidences(value or scorer, labels)[rows]
     found = thresholds.learn_then_test(
         confidences,
         _losses(labels)[rows],
@@ -168,7 +176,15 @@ def _guaranteed(
         hoeffding_bentkus if goal.look is None else binomial,
         weights=sample.weights[rows],
     )
-    return scorer, replace(found, delta=goal.delta)
+    return scorer, value, replace(found, delta=goal.delta)
+
+
+def _value_scorer(sample: Sample, labels: Sequence[Label], rows: Rows, scorer: Scorer) -> Scorer | None:
+    """Fit the value of asking the stronger target on those of the labels that know both answers."""
+    known = rows[[labels[row].strong_good is not None for row in rows]]
+    if len(known) < fit.FOR_LOGISTIC:
+        return None
+    return fit.fit_value(sample.take(known), _losses([labels[row] for row in known]), scorer)
 
 
 def _confidences(scorer: Scorer, labels: Sequence[Label]) -> Array:

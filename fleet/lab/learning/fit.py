@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -85,6 +86,20 @@ def fit_sample(sample: Sample, start: Scorer) -> Scorer:
     curved = partial(_isotonic, linear=linear)
     errors = [(crossed(fitter, sample) - sample.good) ** 2 for fitter in (linear, curved)]
     return curved(sample) if _beats(errors[1], errors[0], sample.weights) else linear(sample)
+
+
+def fit_value(sample: Sample, lost: Array, scorer: Scorer) -> Scorer | None:
+    """Fit the probability that keeping an answer loses nothing, where that sorts answers better than `scorer` does.
+
+    `lost` is 1.0 where the answer was wrong and the stronger one right. The order is that of P(good), unless one of
+    several signals has a clearly lower cross-validated log-loss of losing nothing ("clearly" as in `fit`). None: it has
+    not, or the stronger answer was right wherever this one was wrong, so that nothing is left to learn.
+    """
+    kept_well = 1.0 - lost
+    if kept_well.min() == kept_well.max() or np.array_equal(kept_well, sample.good):
+        return None
+    found = fit_sample(replace(sample, good=kept_well), start_of(BASE, scorer))
+    return None if rank_of(found) == rank_of(scorer) else found
 
 
 def rank_of(scorer: Scorer) -> tuple[tuple[str, float], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from fleet.lab.learning.labels import Label
 from fleet.lab.learning.thresholds import losses_of
-from fleet.model.calibration import Calibration, ThresholdMode
+from fleet.model.calibration import Calibration
 from policies.confidence.scorer import probability
 
 
@@ -31,14 +31,14 @@ class EscalationLimits:
 def limits_of(calibration: Calibration, labels: Sequence[Label]) -> EscalationLimits | None:
     """Return the limits by these labels, weighted; None where nothing is promised, or no label is there."""
     threshold = calibration.threshold
-    if not labels or threshold is None or threshold.mode is not ThresholdMode.GUARANTEE or threshold.risk is None:
+    if not labels or threshold is None or threshold.risk is None or threshold.delta is None:
         return None
-    stated = np.array([probability(calibration.scorer, label.evidence) for label in labels])
+    stated = np.array([probability(calibration.sorter, label.evidence) for label in labels])
     weights = np.array([label.weight for label in labels])
     lost = losses_of([label.good for label in labels], [label.strong_good is not False for label in labels])
     share = weights / weights.sum()
-    steps = np.unique(stated)
-    kept_loss = np.array([share[stated >= step] @ lost[stated >= step] for step in steps])
+    steps, step_of = np.unique(stated, return_inverse=True)
+    kept_loss = np.cumsum(np.bincount(step_of, share * lost)[::-1])[::-1]
     allowed = steps[kept_loss <= threshold.risk]
     least = allowed[0] if len(allowed) else np.inf
     return EscalationLimits(

@@ -280,3 +280,54 @@ def test_a_promised_threshold_is_nobody_s_to_name(rules):
         keeping(in_mode(rules, ThresholdMode.GUARANTEE), 0.3)
     with pytest.raises(ConfigError, match="must be between 0 and 1"):
         keeping(rules, 1.2)
+
+
+# --- a promise that sorts answers by the value of a stronger one
+
+WORTH = Scorer(Fit.LOGISTIC, ("margin",), (1.0,), 0.0)
+"""With a margin of 0, 0.5 that nothing is lost by keeping; with 3.0, 0.95."""
+
+
+@pytest.mark.parametrize(("margin", "kept"), [(3.0, True), (1.0, True), (0.0, True), (-0.001, False), (-2.0, False)])
+@pytest.mark.parametrize("good", [0.0, 4.0, -4.0, 60.0])
+def test_by_value_an_answer_is_held_against_a_threshold_of_its_own(
+    calibration, said, target, job, rules, margin, kept, good
+):
+    strict = in_mode(rules, ThresholdMode.GUARANTEE)
+    plain = calibration(intercept=good, threshold=PROMISED)
+    sorted_by_value = replace(plain, value_scorer=WORTH)
+
+    before, _ = judge(said(margin=margin), job(), target, known(plain), strict)
+    confidence, judged = judge(said(margin=margin), job(), target, known(sorted_by_value), strict)
+
+    assert confidence == before
+    assert (confidence >= judged.threshold) is kept
+    assert 0.0 <= judged.threshold <= math.nextafter(1.0, 2.0)
+
+
+def test_by_value_nothing_unusable_is_kept_and_a_threshold_that_nothing_reaches_stays(
+    calibration, said, target, job, rules
+):
+    strict = in_mode(rules, ThresholdMode.GUARANTEE)
+    escalating = replace(PROMISED, value=math.inf, safer=math.inf)
+    for answer, limit in ((said(text="", margin=9.0), PROMISED), (said(margin=9.0), escalating)):
+        confidence, judged = judge(
+            answer, job(), target, known(calibration(threshold=limit, value_scorer=WORTH)), strict
+        )
+        assert confidence < judged.threshold == limit.value
+
+
+def test_by_value_a_withdrawn_promise_is_held_against_its_safer_threshold(calibration, said, target, job, rules):
+    strict = in_mode(rules, ThresholdMode.GUARANTEE)
+    withdrawn = known(calibration(threshold=PROMISED, value_scorer=WORTH, withdrawn="drift"))
+
+    found = [judge(said(margin=margin), job(), target, withdrawn, strict) for margin in (2.0, 2.3)]
+
+    assert [confidence >= judged.threshold for confidence, judged in found] == [False, True]
+
+
+def test_in_a_mode_that_promises_nothing_the_value_is_not_asked(calibration, said, target, job, rules):
+    fixed = in_mode(rules, ThresholdMode.FIXED)
+    with_value, without = (calibration(threshold=PROMISED, value_scorer=scorer) for scorer in (WORTH, None))
+
+    assert judge(said(), job(), target, known(with_value), fixed) == judge(said(), job(), target, known(without), fixed)

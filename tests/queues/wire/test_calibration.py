@@ -91,6 +91,7 @@ def calibrations(draw: st.DrawFn) -> Calibration:
         withdrawn=draw(st.none() | st.just("drift of the confidence")),
         good=draw(st.none() | shares),
         looks=Looks(*(draw(st.integers(0, 10**6)) for _ in range(2)), draw(st.floats(0, 4e9)), draw(st.just("ab12"))),
+        value_scorer=draw(st.none() | scorers(tuple(set(SIGNALS) - PROBED))),
     )
 
 
@@ -127,6 +128,7 @@ def test_only_a_calibration_of_an_adapter_names_one_so_that_older_dispatchers_re
     found: Calibration,
 ) -> None:
     assert ("adapter" in json.loads(encode_calibration(found))) == bool(found.key.adapter)
+    assert ("value_scorer" in json.loads(encode_calibration(found))) == (found.value_scorer is not None)
 
 
 def test_dots_and_stars_are_escaped_where_they_stand_in_a_name() -> None:
@@ -204,6 +206,13 @@ NAN = float("nan")
         ("threshold.risk", None, "threshold.risk", "is required in mode guarantee"),
         ("threshold.delta", None, "threshold.delta", "is required in mode guarantee"),
         ("probe", "p_true", "probe_scorer", "if and only if probe is"),
+        (
+            "value_scorer",
+            {"fit": "platt", "intercept": 0, "weights": {"agreement": 1.0}},
+            "value_scorer.weights",
+            "must",
+        ),
+        ("value_scorer", {"fit": "platt", "intercept": 0, "weights": {"mood": 1.0}}, "value_scorer.signals", "must be"),
     ],
 )
 def test_a_wrong_field_is_named_with_the_rule_it_breaks(path: str, value: Any, field: str, rule: str) -> None:
