@@ -60,6 +60,7 @@ def _numbers(outcome: FitOutcome) -> Iterator[str]:
             f"escalates {limits.promised:.0%} of these labels: a threshold on this score must escalate"
             f" {limits.this_score:.0%}, a judge without a mistake {limits.any_judge:.0%}"
         )
+        yield f"with so many labels no threshold can promise a risk below {limits.least_risk:.1%}"
 
 
 def _number(value: float | None) -> str:
@@ -129,5 +130,6 @@ def _record(outcome: FitOutcome) -> dict[str, Any]:
         "escalates": None if limits is None else limits.promised,
         "escalates_at_least": None if limits is None else limits.this_score,
         "any_judge_escalates_at_least": None if limits is None else limits.any_judge,
+        "least_risk": None if limits is None else limits.least_risk,
         "guard": None if found is None or found.guard is None else str(found.guard),
     }

@@ -145,7 +145,8 @@ def _fit_one(
     before = in_force.get(key)
     look = look_at(labels, before, target, goal_of(target, rules), now, spent)
     if look.too_soon is not None:
-        return FitOutcome(key, len(labels), False, look.too_soon, waits=True)
+        limits = None if before is None else limits_of(before, weighted(labels))
+        return FitOutcome(key, len(labels), False, look.too_soon, limits=limits, waits=True)
     goal = look.goal
     parent = _parent(key, groups, target, now, rng)
     found = _calibrated(key, target, [each for each in labels if not refit.heldout(each.job)], goal, parent, now, rng)

@@ -20,12 +20,14 @@ class EscalationLimits:
     `any_judge` is the least for anybody who told good answers from bad without a mistake: one escalation takes back at
     most one loss, so it is the loss of keeping everything, less the risk. `this_score` is the least for a threshold on
     this score, if these labels were all there is to know. `promised` is what the tested threshold escalates: what it
-    escalates more is the price of not knowing better.
+    escalates more is the price of not knowing better. `least_risk` is the smallest risk that so many labels could prove
+    of any threshold that keeps answers, if not one of them were a loss.
     """
 
     any_judge: float
     this_score: float
     promised: float
+    least_risk: float
 
 
 def limits_of(calibration: Calibration, labels: Sequence[Label]) -> EscalationLimits | None:
@@ -45,4 +47,6 @@ def limits_of(calibration: Calibration, labels: Sequence[Label]) -> EscalationLi
         any_judge=max(0.0, float(share @ lost) - threshold.risk),
         this_score=float(share[stated < least].sum()),
         promised=float(share[stated < threshold.value].sum()),
+        # The risk r at which (1 - r)^n, the chance that n answers of such a risk show no loss, is delta.
+        least_risk=1.0 - threshold.delta ** (1.0 / len(labels)),
     )

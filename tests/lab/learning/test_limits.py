@@ -10,8 +10,9 @@ import pytest
 from fleet.lab.learning.calibrate import Goal, calibrate
 from fleet.lab.learning.labels import Label
 from fleet.lab.learning.limits import limits_of
+from fleet.lab.learning.thresholds import labels_missing
 from fleet.model.attempt import Features
-from fleet.model.calibration import Calibration, CalibrationKey, ThresholdMode
+from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer, ThresholdMode
 from fleet.model.target import Target
 from fleet.settings.documents import load_rules
 from policies.confidence.signals import Evidence
@@ -77,3 +78,22 @@ def test_without_a_promise_there_are_no_limits(small: Target) -> None:
     found = calibrate(CalibrationKey(SMALL), small, known, LARGE, goal, None, 0.0, "v", np.random.default_rng(1))
     assert isinstance(found, Calibration) and limits_of(found, known) is None
     assert limits_of(fitted(small, known), []) is None
+
+
+@pytest.mark.parametrize(("count", "least"), [(45, 0.0499), (230, 0.00996), (2_000, 0.00115)])
+def test_no_threshold_can_promise_less_than_so_many_labels_without_a_loss_prove(
+    small: Target, count: int, least: float
+) -> None:
+    found = limits_of(fitted(small, labels(800, 2)), labels(count, 8))
+    assert found is not None and found.least_risk == pytest.approx(least, rel=0.01)
+    assert labels_missing(np.ones(count), found.least_risk * 1.001, 0.1) == 0
+    assert labels_missing(np.ones(count), found.least_risk * 0.99, 0.1) > 0
+
+
+def test_the_limits_are_those_of_the_score_that_sorts(small: Target) -> None:
+    known = labels(800, 2)
+    found = fitted(small, known)
+    upside_down = replace(found, value_scorer=Scorer(Fit.PLATT, ("min_logit",), (-1.0,), 0.0))
+    plain, worse = (limits_of(each, known) for each in (found, upside_down))
+    assert plain is not None and worse is not None
+    assert worse.this_score > plain.this_score and worse.any_judge == plain.any_judge

@@ -73,6 +73,7 @@ def test_with_a_few_new_labels_it_waits_for_more_and_says_how_many(rules: Rules)
     found, after = fitted([*labels(440)], force, rules)
 
     assert (found.reason, found.waits) == ("too few new labels for another test of the promise: 40 of 110", True)
+    assert found.limits is not None and found.limits.any_judge < found.limits.promised < 1.0
     assert after == force
 
 
