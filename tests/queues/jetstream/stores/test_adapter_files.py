@@ -68,6 +68,7 @@ async def test_who_watches_keeps_what_was_known_while_nobody_can_read() -> None:
     assert seen == [{}]
 
 
+@pytest.mark.proves("Files of an adapter that are not those of its digest are never handed out", how="real")
 async def test_other_bytes_than_those_stored_are_never_handed_out(rig: JetStreamRig) -> None:
     store = rig.adapters()
     await store.put_files(DIGEST, FILES)
