@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deployments.cluster import ApplicationStatus
-from deployments.local import REPEAT_SECONDS, Health, Progress
+from deployments.local import REPEAT_SECONDS, Health, Order, Progress, _declared
 
 
 class Told(list[dict[str, Any]]):
@@ -38,3 +38,12 @@ def test_an_unhealthy_application_is_told_of_once_and_so_is_its_recovery() -> No
     for word in ("RUNNING", "UNHEALTHY", "UNHEALTHY", "DEPLOYING", "RUNNING", "RUNNING"):
         health.look(status(word))
     assert told == [{"ill": "llama-8b"}, {"well": "llama-8b"}]
+
+
+def test_the_engines_that_an_order_names_are_started_for_adapters() -> None:
+    order = Order("local", False, 0, 0, "", "fleet.app:made", "fleet.app:read", None, ["llama-8b"])
+
+    arguments = {each["name"]: each["args"] for each in _declared(order).applications()}
+
+    assert arguments["llama-8b"]["adapters"] == {"at_once": 4, "rank": 16}
+    assert "adapters" not in arguments["llama-70b"]

@@ -234,6 +234,7 @@ def environment(settings: Settings, nats_url: str) -> dict[str, str]:
     chosen = {
         "FLEET_NATS_URL": nats_url,
         "FLEET_PROFILE": settings.profile,
+        "FLEET_ADAPTERS": settings.adapters,
         "FLEET_LEASE_SECONDS": str(settings.lease_seconds),
         "FLEET_LOG_LEVEL": settings.log_level,
         "FLEET_METRICS_HOST": settings.metrics_host,
