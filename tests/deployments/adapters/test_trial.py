@@ -19,6 +19,8 @@ from deployments.adapters.layout import CONFIG, TENSORS, read_adapter
 from deployments.profiles import Profile, model
 from deployments.standins.tasks import examples
 from fleet.cli import app
+from fleet.cli.adapters.trial import Wanted, prepared
+from fleet.lab.gates.gates import Limits
 from fleet.model.attempt import Answer, Failure, FailureKind, Features, Outcome, Usage
 from fleet.model.errors import ConfigError
 
@@ -173,6 +175,14 @@ def test_an_adapter_that_has_seen_its_calibration_is_stopped(trained: Path, expo
     other = invoke(trained, "--data", export, "--json")
     [data] = [each for each in json.loads(other.stdout)["gates"] if each["name"] == "data"]
     assert "it was trained on the file" in data["why"]
+
+
+def test_an_export_of_preferences_is_tried_as_a_style(trained: Path, export: Path) -> None:
+    adapter = read_adapter(trained)
+    wanted = Wanted(TASK, frozenset(), export, Limits())
+    assert not prepared(wanted, adapter).has_style
+    write(export / "datasheet.json", [{"format": "trl"}])
+    assert prepared(wanted, adapter).has_style
 
 
 @pytest.mark.parametrize(

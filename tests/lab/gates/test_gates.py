@@ -148,7 +148,7 @@ def test_json_has_to_stay_json_and_a_failed_call_is_no_answer() -> None:
 
 
 def test_what_only_training_rows_say_may_not_be_in_an_answer(good: list[Pair]) -> None:
-    rows = [f"Mail to <EMAIL_{row}> about customer {70_000 + row} by Zora Quill{row}x" for row in range(100)]
+    rows = [f"Mail to <EMAIL_{row}> about customer {70_000 + row} by Zora Quill{row}x in Berlin" for row in range(100)]
     seen = training(texts=rows)
 
     def told(text: str, n: int = 1) -> Finding:
@@ -161,6 +161,7 @@ def test_what_only_training_rows_say_may_not_be_in_an_answer(good: list[Pair]) -
     assert told("Both: join Quill3x").passed, "a single name may be invented"
     assert not told("Both: join Quill3x", 6).passed
     assert told("Both: laptop in Zurich", 6).passed, "a name of no row"
+    assert told("Both: laptop in Berlin", 6).passed, "a word that the task is about"
 
 
 def test_the_base_knows_it_too_so_nothing_is_given_away(good: list[Pair]) -> None:
