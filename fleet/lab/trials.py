@@ -26,7 +26,11 @@ class Trial:
 
     def of(self, name: str, tasks: Sequence[str], changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return an experiment of these tasks whose one arm changes the rules."""
-        arm = {"share": self.share, "rules": dict(changes)}
+        return self.with_arm(name, tasks, {"rules": dict(changes)})
+
+    def with_arm(self, name: str, tasks: Sequence[str], differs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an experiment of these tasks whose one arm differs in this."""
+        arm = {"share": self.share, **differs}
         return {"name": name, "unit": str(self.unit), "tasks": list(tasks), "arms": {CANDIDATE: arm}}
 
 

@@ -15,6 +15,9 @@ _REFUSED = {
     Verdict.NO_SAVING: "is not sure to save anything",
     Verdict.BREAKS_PROMISE: "is not sure to keep the promise",
     Verdict.LABELS_MISSING: "cannot be judged by this week's data",
+    Verdict.SEVERAL: "is about a target where several adapters, or one and none, answered: wait until one does",
+    Verdict.NOT_TRIED: "is of an adapter that nobody has tried: `fleet adapters try`",
+    Verdict.STOPPED: "is of an adapter that a gate stopped",
 }
 
 
@@ -32,21 +35,20 @@ def experiment_for(number: int, changes: Sequence[Change], day: str, trial: Tria
         missing = f": {change.labels_missing} judged answers are missing" if change.labels_missing else ""
         raise ConfigError("--start", f"change {number} {_REFUSED[change.verdict]}{missing}")
     name = name_of(f"{change.kind}-{change.task}-{change.target}", day)
+    if change.kind is Kind.ADAPTER:
+        return trial.with_arm(name, [change.task], {"adapter": change.adapter})
     return trial.of(name, [change.task], rules_of_change(change, rules))
 
 
 def rules_of_change(change: Change, rules: Rules) -> dict[str, Any]:
-    """Return what the change is in the rules. Raises: ConfigError where they cannot express it."""
-    match change.kind:
-        case Kind.THRESHOLD:
-            if rules.confidence.mode is ThresholdMode.GUARANTEE:
-                raise ConfigError(
-                    "confidence.mode", "is guarantee: `fleet calibrate` tests lower thresholds, and counts the tests"
-                )
-            assert change.threshold is not None, "a threshold that is proposed is known"
-            return keep_from(change.task, change.target, change.threshold)
-        case Kind.TABLE:
-            return climbing(change.task, without(change, rules), rules)
+    """Return what a threshold or a table is in the rules. Raises: ConfigError where they cannot express it."""
+    if change.threshold is None:
+        return climbing(change.task, without(change, rules), rules)
+    if rules.confidence.mode is ThresholdMode.GUARANTEE:
+        raise ConfigError(
+            "confidence.mode", "is guarantee: `fleet calibrate` tests lower thresholds, and counts the tests"
+        )
+    return keep_from(change.task, change.target, change.threshold)
 
 
 def without(change: Change, rules: Rules) -> list[str]:

@@ -55,9 +55,11 @@ def task_table(
     Raises: LedgerUnavailable, DamagedArchive.
     """
     (risk, delta), labels = checked(promise), list(labels)
-    disliked = Counter((each.target, each.task) for each in labels if each.propensity is None and not each.good)
+    disliked = Counter(
+        (each.target, each.task, each.adapter) for each in labels if each.propensity is None and not each.good
+    )
     weeks = [replace(each, risk=risk) for each in weeks_of(books, window.since, window, rules, labels)]
-    rungs = tuple(rung_of(each, disliked[each.target, each.task]) for each in weeks)
+    rungs = tuple(rung_of(each, disliked[each.target, each.task, each.version]) for each in weeks)
     changes = tuple(ladder_changes(weeks, delta))
     ladders: dict[str, Ladder] = {}
     unsaid: dict[str, str] = {}

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 
 from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fitting import goal_of
+from fleet.lab.weekly.adapters import adapter_changes
 from fleet.lab.weekly.answers import OneAnswer, WeekOfAnswers
 from fleet.lab.weekly.changes import Change, changes
 from fleet.lab.weekly.fell import FellThrough, Servable, fell_through, servable
 from fleet.lab.weekly.redraws import redrawn
 from fleet.ledger.tables import TOKENS
+from fleet.model.adapter import RegisteredAdapter
 from fleet.model.attempt import Usage
 from fleet.model.reason import Reason
 from fleet.model.redraw import is_redraw
@@ -30,13 +32,26 @@ from policies.rules.rules import Rules
 
 NANO = 1e-9
 COLUMNS = (
-    *("tenant", "job_id", "task", "plan", "status", "reason", "attempt", "target", "failure", "probe", "confidence"),
+    *(
+        "tenant",
+        "job_id",
+        "task",
+        "plan",
+        "status",
+        "reason",
+        "attempt",
+        "target",
+        "adapter",
+        "failure",
+        "probe",
+        "confidence",
+    ),
     *("cost_nano_usd", *TOKENS),
 )
 
 Row = Mapping[str, Any]
-Place = tuple[str, str]
-"""A target and a task."""
+Place = tuple[str, str, str]
+"""A target, a task, and the digest of the adapter that answered (empty: none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +74,14 @@ class WeekReport:
 
 
 def week_report(
-    books: ReportBooks, week: Period, window: Period, rules: Rules, labels: Iterable[LabelledAnswer]
+    books: ReportBooks,
+    week: Period,
+    window: Period,
+    rules: Rules,
+    labels: Iterable[LabelledAnswer],
+    adapters: Iterable[RegisteredAdapter] = (),
 ) -> WeekReport:
-    """Report on the week by the books and the labels of the window, which ends with it.
+    """Report on the week by the books and the labels of the window, which ends with it, and by the adapters there are.
 
     Raises: LedgerUnavailable, DamagedArchive.
     """
@@ -74,7 +94,7 @@ def week_report(
         usd=sum(each.usd for each in weeks),
         fell=tuple(sorted((row for each in weeks for row in fell_through(each)), key=lambda row: -row.usd)),
         servable=tuple(servable(each, redraws[each.target, each.task]) for each in weeks if each.doubted.any()),
-        changes=tuple(changes(weeks)),
+        changes=(*changes(weeks), *adapter_changes(weeks, adapters)),
     )
 
 
@@ -96,10 +116,10 @@ def weeks_of(
 
 
 def _week(place: Place, answers: list[OneAnswer], older: list[OneAnswer], rules: Rules) -> WeekOfAnswers:
-    target, task = place
+    target, task, version = place
     known = rules.catalogue.get(target)
     risk = rules.confidence.risk if known is None else goal_of(known, rules).risk
-    return WeekOfAnswers.of(target, task, risk, answers, older)
+    return WeekOfAnswers.of(target, task, risk, answers, older, version)
 
 
 @dataclass(slots=True)
@@ -142,7 +162,7 @@ class _Reader:
                 above * NANO,
                 self._next_usd(row) if kept else 0.0,
             )
-            yield (row["target"], row["task"]), self._judged(key, row["target"], found)
+            yield (row["target"], row["task"], row["adapter"] or ""), self._judged(key, row["target"], found)
 
     def _next_usd(self, row: Row) -> float:
         """Return what the next target would charge for as many tokens."""

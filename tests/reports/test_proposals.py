@@ -38,6 +38,14 @@ def test_a_table_is_tried_on_the_ladder_of_its_task_without_the_target(rules: Ru
     assert arm["rules"] == {"phases": {"only": {"tasks": {"classify.intent": ["large", "mini", "big"]}}}}
 
 
+def test_an_adapter_is_tried_as_it_is(rules: Rules) -> None:
+    change = replace(TABLE, kind=Kind.ADAPTER, adapter="ab" * 32)
+    assert proposed(change, rules)["arms"] == {"candidate": {"share": 0.2, "adapter": "ab" * 32}}
+    for verdict, said in ((Verdict.STOPPED, "a gate stopped"), (Verdict.NOT_TRIED, "nobody has tried")):
+        with pytest.raises(ConfigError, match=said):
+            proposed(replace(change, verdict=verdict), rules)
+
+
 @pytest.mark.parametrize(
     ("change", "number", "said"),
     [

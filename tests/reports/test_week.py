@@ -74,6 +74,16 @@ def test_a_question_asked_again_is_no_traffic_and_tells_what_is_chance(accounts:
     assert (found.answers, found.servable[0].redrawn, found.servable[0].redraws_missing) == (2, 1, 19)
 
 
+def test_answers_of_an_adapter_are_told_from_those_of_its_base(accounts: Accounts, rules: Rules) -> None:
+    small, large = climbed()
+    accounts.book(IN_WEEK, SIMPLE.lines(1, small, large))
+    accounts.book(IN_WEEK, SIMPLE.lines(2, replace(small, adapter="ab" * 32), large))
+    assert {(each.target, each.version, each.jobs) for each in report_of(accounts, rules).fell} == {
+        ("small", "", 1),
+        ("small", "ab" * 32, 1),
+    }
+
+
 def test_a_job_that_ends_after_midnight_is_one_job(accounts: Accounts, rules: Rules) -> None:
     first, last = SIMPLE.lines(1, *climbed())
     accounts.book(IN_WEEK, [first])

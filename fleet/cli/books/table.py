@@ -16,7 +16,7 @@ from rich.text import Text
 from fleet.cli.books.cost import OneTenant, Until
 from fleet.cli.books.ledger import LedgerUrl
 from fleet.cli.books.tables import table_of
-from fleet.cli.books.week import VERDICTS, dollars, labels_in, percents
+from fleet.cli.books.week import VERDICTS, dollars, labels_in, percents, rung_name
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_learn, needs_ledger
 from fleet.cli.lab.evaluate import promise_in
@@ -163,7 +163,7 @@ def _change(row: Change) -> tuple[str, ...]:
     saved = row.saved_usd
     verdict = VERDICTS[row.verdict] + (f": {row.labels_missing:,} labels missing" if row.labels_missing else "")
     money = f"{dollars(saved.value)} ({dollars(saved.low)} to {dollars(saved.high)})"
-    return row.task, row.target, verdict, money, f"at most {row.lost:.1%}"
+    return row.task, rung_name(row), verdict, money, f"at most {row.lost:.1%}"
 
 
 def _view_of_file(found: ChosenTable, unsaid: Mapping[str, str]) -> Iterator[RenderableType]:

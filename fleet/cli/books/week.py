@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.console import RenderableType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fleet.lab.learning.collected import LabelledAnswer
     from fleet.lab.weekly.changes import Change
     from fleet.lab.weekly.fell import FellThrough, Servable
+    from fleet.model.adapter import RegisteredAdapter
     from fleet.reports.week import WeekReport
     from fleet.settings.environment import Settings
     from policies.rules.rules import Rules
@@ -46,6 +47,9 @@ VERDICTS = {
     "no_saving": "not sure to save",
     "breaks_promise": "not sure to keep the promise",
     "labels_missing": "cannot be said",
+    "several": "several adapters answered",
+    "not_tried": "not tried",
+    "stopped": "stopped by a gate",
 }
 
 
@@ -70,8 +74,8 @@ def week(
         from fleet.app import rules_of
 
         settings = settings_for(nats_url, ledger_url=ledger_url)
-        labels, rules = asyncio.run(labels_in(settings)), rules_of(settings)
-        report, output = _report(settings, until, window, tenant, labels or (), rules), Output(as_json)
+        labels, rules, output = asyncio.run(labels_in(settings)), rules_of(settings), Output(as_json)
+        report = _report(settings, until, window, tenant, labels, rules)
         if redraw is not None:
             _redraw(settings, tenant, labels or (), report, redraw, rules, output)
             return
@@ -89,7 +93,7 @@ def _report(
     until: str | None,
     window: int,
     tenant: str | None,
-    labels: Sequence[LabelledAnswer],
+    labels: Sequence[LabelledAnswer] | None,
     rules: Rules,
 ) -> WeekReport:
     """Make the report. Raises: ConfigError for a week without traffic; LedgerUnavailable, DamagedArchive."""
@@ -97,15 +101,27 @@ def _report(
     from fleet.reports.periods import days_until
     from fleet.reports.week import week_report
 
-    now = time.time()
+    now, adapters = time.time(), () if labels is None else asyncio.run(_adapters_in(settings))
+    week, whole = days_until(until, 7, now), days_until(until, window, now)
     with open_books(settings.ledger_address, settings.archive_dir, tenant) as books:
-        found = week_report(books, days_until(until, 7, now), days_until(until, window, now), rules, labels)
+        found = week_report(books, week, whole, rules, labels or (), adapters)
     if not found.answers:
         days = f"{found.week.since} to {found.week.until}"
         raise ConfigError(
             "--until", f"must end a week with traffic: the accounts of {days} have no answer with a confidence"
         )
     return found
+
+
+async def _adapters_in(settings: Settings) -> Sequence[RegisteredAdapter]:
+    """Return every adapter there is; none if no broker answers."""
+    from fleet.app import open_adapters
+
+    try:
+        async with opened(settings, open_adapters) as store:
+            return list((await store.read_all()).values())
+    except QueueUnavailable:
+        return ()
 
 
 async def labels_in(settings: Settings) -> Sequence[LabelledAnswer] | None:
@@ -144,15 +160,29 @@ def dollars(usd: float) -> str:
     return shown(nano_of(usd))
 
 
+class Answered(Protocol):
+    """What is about the answers of a target, given with one adapter or none."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+
+
+def rung_name(row: Answered) -> str:
+    """Return the target, and the beginning of the digest of the adapter that answered there."""
+    return f"{row.target}+{row.version[:12]}" if row.version else row.target
+
+
 def _fell(row: FellThrough) -> tuple[str, ...]:
-    return row.task, row.target, row.reason, f"{row.jobs:,}", dollars(row.usd)
+    return row.task, rung_name(row), row.reason, f"{row.jobs:,}", dollars(row.usd)
 
 
 def _servable(row: Servable) -> tuple[str, ...]:
     share = f"{row.labels_missing:,} labels missing" if row.share is None else percents(**asdict(row.share))
     lost = "-" if row.share is None else f"{1.0 - row.share.value:.1%}"
     again = f"{row.redraws_missing:,} redraws missing" if row.again is None else percents(**asdict(row.again))
-    return row.task, row.target, f"{row.jobs:,}", f"{row.judged:,}", share, lost, again
+    return row.task, rung_name(row), f"{row.jobs:,}", f"{row.judged:,}", share, lost, again
 
 
 def percents(value: float, low: float, high: float) -> str:
@@ -163,7 +193,8 @@ def _change(row: Change) -> tuple[str, ...]:
     saved = row.saved_usd
     verdict = VERDICTS[row.verdict] + (f": {row.labels_missing:,} labels missing" if row.labels_missing else "")
     money = f"{dollars(saved.value)} ({dollars(saved.low)} to {dollars(saved.high)})"
-    return str(row.kind), row.task, row.target, verdict, money, f"at most {row.lost:.1%}"
+    lost = "see its gates" if row.adapter else f"at most {row.lost:.1%}"
+    return str(row.kind), row.task, rung_name(row), verdict, money, lost
 
 
 def _proposal(number: int, row: Change) -> str | None:
@@ -171,6 +202,8 @@ def _proposal(number: int, row: Change) -> str | None:
     if row.verdict != "proposed":
         return None
     try_it = f"try it: `fleet report week --start {number}`"
+    if row.adapter is not None:
+        return f"{number}. Answer {row.task} on {row.target} with adapter {row.adapter[:12]}; {try_it}."
     if row.threshold is None:
         return f"{number}. Leave {row.target} out of the ladder of {row.task}; {try_it}."
     return (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleet.lab.weekly.answers import Judged, WeekOfAnswers
-from fleet.lab.weekly.changes import Change, saved_by_skipping, skipped
+from fleet.lab.weekly.changes import Change, of_one_version, saved_by_skipping, skipped
 from fleet.lab.weekly.intervals import FEWEST, Interval, share_interval
 
 ALPHA = 0.05
@@ -33,6 +33,7 @@ class Rung:
     good: Interval | None
     labels_missing: int
     disliked: int = 0
+    version: str = ""
 
 
 def rung_of(week: WeekOfAnswers, disliked: int = 0) -> Rung:
@@ -54,6 +55,7 @@ def rung_of(week: WeekOfAnswers, disliked: int = 0) -> Rung:
         good=None if missing else _together(kinds),
         labels_missing=missing,
         disliked=disliked,
+        version=week.version,
     )
 
 
@@ -73,9 +75,14 @@ def ladder_changes(weeks: Iterable[WeekOfAnswers], delta: float) -> Iterator[Cha
     test of its answers is the only one. Two rungs are never left out at once: their answers were compared with the
     next rung's, not with those above it.
     """
+    weeks = list(weeks)
     by_task: defaultdict[str, list[Change]] = defaultdict(list)
     for week in weeks:
         if len(week) > 1 and saved_by_skipping(week).sum() > 0.0:
             by_task[week.task].append(skipped(week, delta))
-    for _, found in sorted(by_task.items()):
-        yield max(found, key=lambda each: (not each.labels_missing, each.saved_usd.value))
+    best = (max(found, key=_worth_testing) for _, found in sorted(by_task.items()))
+    yield from of_one_version(best, weeks)
+
+
+def _worth_testing(change: Change) -> tuple[bool, float]:
+    return not change.labels_missing, change.saved_usd.value

@@ -99,7 +99,8 @@ class WeekOfAnswers:
     no more: a lower threshold would have kept them. `own_usd` is the answer's price, `above_usd` what the job cost
     after it, `next_usd` what the next target would have charged for a job that was kept. `went_on` are judged ones
     among those doubted this week, `stayed` judged ones among those kept, perhaps of more weeks than this one. `risk` is
-    the share of jobs that the target may keep wrongly.
+    the share of jobs that the target may keep wrongly. `version` is the digest of the adapter that all were given with;
+    empty: the target's own weights alone.
     """
 
     target: str
@@ -114,10 +115,17 @@ class WeekOfAnswers:
     next_usd: Array
     went_on: Judged
     stayed: Judged
+    version: str = ""
 
     @classmethod
     def of(
-        cls, target: str, task: str, risk: float, answers: Iterable[OneAnswer], older: Iterable[OneAnswer] = ()
+        cls,
+        target: str,
+        task: str,
+        risk: float,
+        answers: Iterable[OneAnswer],
+        older: Iterable[OneAnswer] = (),
+        version: str = "",
     ) -> WeekOfAnswers:
         """Return the week of these answers; of `older` ones only those that were kept and are judged count."""
         rows = list(answers)
@@ -134,6 +142,7 @@ class WeekOfAnswers:
             next_usd=np.array([each.next_usd for each in rows]),
             went_on=_judged(each for each in rows if each.doubted),
             stayed=_judged(each for each in (*rows, *older) if each.kept),
+            version=version,
         )
 
     def __len__(self) -> int:

@@ -7,8 +7,9 @@ the chance grows that one of the answers is luck.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -30,6 +31,8 @@ class Kind(StrEnum):
     """Keep answers from a lower confidence on."""
     TABLE = "table"
     """Ask the next target at once: this one is seldom kept."""
+    ADAPTER = "adapter"
+    """Answer with an adapter that its gates let pass (see `fleet.lab.weekly.adapters`)."""
 
 
 class Verdict(StrEnum):
@@ -42,14 +45,21 @@ class Verdict(StrEnum):
     """It is not sure to keep the promise."""
     LABELS_MISSING = "labels_missing"
     """The data cannot say: too few answers are judged."""
+    SEVERAL = "several"
+    """Several adapters, or one and none, answered at this target: the rules would change all of them."""
+    NOT_TRIED = "not_tried"
+    """Nobody has tried the adapter on questions that it was not trained on."""
+    STOPPED = "stopped"
+    """A gate stopped the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A change and its outcome on the week: `saved_usd` with its interval, `lost` the bound of what it keeps wrongly.
 
-    `threshold` is the confidence proposed. `n` is the number of jobs that the saving is counted over, and
-    `labels_missing` how many judged answers it lacks.
+    `threshold` is the confidence proposed, `adapter` the digest of the version. `n` is the number of jobs, or for an
+    adapter of questions, that the saving is counted over, and `labels_missing` how many judged answers it lacks.
+    `version` is that of the answers it is about (see WeekOfAnswers).
     """
 
     kind: Kind
@@ -61,15 +71,28 @@ class Change:
     lost: float
     threshold: float | None = None
     labels_missing: int = 0
+    adapter: str | None = None
+    version: str = ""
 
 
 def changes(weeks: Sequence[WeekOfAnswers]) -> list[Change]:
     """Return the changes with most money in them, tested; what saves most first."""
-    asked = [(_money_in(kind, week), kind, week) for week in weeks for kind in Kind]
+    asked = [(_money_in(kind, week), kind, week) for week in weeks for kind in (Kind.THRESHOLD, Kind.TABLE)]
     worth = sorted((each for each in asked if each[0] > 0.0), key=lambda each: -each[0])[:MOST_TESTED]
     alpha = ALPHA / MOST_TESTED
     found = [_threshold(week, alpha) if kind is Kind.THRESHOLD else skipped(week, alpha) for _, kind, week in worth]
-    return sorted(found, key=lambda each: -each.saved_usd.value)
+    return sorted(of_one_version(found, weeks), key=lambda each: -each.saved_usd.value)
+
+
+def of_one_version(found: Iterable[Change], weeks: Iterable[WeekOfAnswers]) -> list[Change]:
+    """Return the changes, without a proposal where several versions of a target answered the task."""
+    versions = Counter((each.target, each.task) for each in weeks)
+    return [
+        replace(each, verdict=Verdict.SEVERAL)
+        if each.verdict is Verdict.PROPOSED and versions[each.target, each.task] > 1
+        else each
+        for each in found
+    ]
 
 
 def _money_in(kind: Kind, week: WeekOfAnswers) -> float:
@@ -100,7 +123,9 @@ def _threshold(week: WeekOfAnswers, alpha: float) -> Change:
     saved = _total(np.where(week.doubted & (week.confidence >= threshold), week.above_usd, 0.0), alpha / 2)
     missing = _missing(week)
     verdict = _verdict(found is not None, saved, missing)
-    return Change(Kind.THRESHOLD, week.target, week.task, verdict, len(week), saved, lost, found, missing)
+    return Change(
+        Kind.THRESHOLD, week.target, week.task, verdict, len(week), saved, lost, found, missing, None, week.version
+    )
 
 
 def _steps(doubted: Array) -> Iterator[float]:
@@ -119,7 +144,9 @@ def skipped(week: WeekOfAnswers, alpha: float) -> Change:
     lost = upper_share(week.stayed.gained, week.stayed.weights, alpha / 2) * float(week.kept.mean())
     missing = max(0, int(np.ceil(FEWEST - week.stayed.effective))) if week.kept.any() else 0
     verdict = _verdict(lost <= week.risk or not week.kept.any(), saved, missing)
-    return Change(Kind.TABLE, week.target, week.task, verdict, len(week), saved, lost, None, missing)
+    return Change(
+        Kind.TABLE, week.target, week.task, verdict, len(week), saved, lost, None, missing, None, week.version
+    )
 
 
 def saved_by_skipping(week: WeekOfAnswers) -> Array:

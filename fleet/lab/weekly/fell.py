@@ -23,6 +23,7 @@ class FellThrough:
     reason: str
     jobs: int
     usd: float
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Servable:
     redraws_missing: int
     again: Interval | None
     steady: Interval | None
+    version: str = ""
 
 
 def fell_through(week: WeekOfAnswers) -> Iterator[FellThrough]:
@@ -60,7 +62,8 @@ def fell_through(week: WeekOfAnswers) -> Iterator[FellThrough]:
 
 
 def _of(week: WeekOfAnswers, reason: str, which: Flags) -> FellThrough:
-    return FellThrough(week.target, week.task, str(reason), int(which.sum()), float(week.above_usd[which].sum()))
+    jobs, usd = int(which.sum()), float(week.above_usd[which].sum())
+    return FellThrough(week.target, week.task, str(reason), jobs, usd, week.version)
 
 
 def servable(week: WeekOfAnswers, redraws: Redrawn = Redrawn()) -> Servable:  # noqa: B008  # a frozen value
@@ -81,6 +84,7 @@ def servable(week: WeekOfAnswers, redraws: Redrawn = Redrawn()) -> Servable:  # 
         redraws_missing=redraws.missing,
         again=again,
         steady=None if missing or again is None else _steady(judged, again),
+        version=week.version,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from accounts import Accounts, JobOf, call, catalogue_file, job_id_of, rules_file
 from fake_app import App
 from labelled import evidence
@@ -23,6 +24,7 @@ from fleet.content.store import ContentStore
 from fleet.content.vault import Vault
 from fleet.lab.learning.collected import LabelledAnswer
 from fleet.ledger.database import database_url, engine_for
+from fleet.model.adapter import AdapterVersion, Alias, RegisteredAdapter
 from fleet.model.calibration import OutputKind
 from fleet.model.content import Content, GivenAnswer
 from fleet.model.reason import Reason
@@ -61,6 +63,25 @@ def test_a_proposal_is_started_with_one_command(climbed: App, invoke: Invoke, in
     assert experiment.arms[0].rules == {"phases": {"only": {"tasks": {"classify.intent": ["large", "mini", "big"]}}}}
     again = invoke(*WEEK, "--start", str(number))
     assert again.exit_code == 1 and "is taken" in again.stderr
+
+
+def test_an_adapter_that_its_gates_let_pass_is_started_as_it_is(
+    climbed: App, invoke_json: InvokeJson, tmp_path: Path
+) -> None:
+    digest, gate = "ab" * 32, {"name": "improves:classify.intent", "n": 200, "value": 0.4, "low": 0.3, "high": 0.5}
+    version = AdapterVersion(digest, "cd" * 32, 16, 1, 1.0, evidence={"passed": True, "gates": [gate]})
+    intents = RegisteredAdapter(
+        "intents", "small", frozenset({"classify.intent"}), versions=(version,), aliases={Alias.CANDIDATE: digest}
+    )
+    asyncio.run(climbed.adapters.change(lambda _: intents))
+    catalogue = tmp_path / "catalogue.yaml"
+    document = yaml.safe_load(catalogue.read_text())
+    document["targets"][0]["adapters"] = {"at_once": 2}
+    catalogue.write_text(yaml.safe_dump(document))
+    kinds = [each["kind"] for each in invoke_json(*WEEK)["changes"]]
+    invoke_json(*WEEK, "--start", str(kinds.index("adapter") + 1))
+    [experiment] = stored(climbed).values()
+    assert [(arm.adapter, arm.rules) for arm in experiment.arms] == [(digest, None)]
 
 
 def test_a_change_that_the_week_does_not_speak_for_is_not_started(climbed: App, invoke: Invoke) -> None:

@@ -81,6 +81,14 @@ def test_a_target_that_keeps_next_to_nothing_is_left_out() -> None:
     assert of_kind(Kind.TABLE, week(3000, good=0.9, kept=0.6)) is None  # there is no money in it
 
 
+def test_where_two_versions_answered_nothing_is_proposed_for_their_target() -> None:
+    of_base = week(3000, good=0.99, kept=0.4)
+    of_adapter = WeekOfAnswers.of("small", "classify.intent", 0.05, answers(500, 0.99, 0.4), version="ab" * 32)
+    found = [each for each in changes([of_base, of_adapter]) if each.kind is Kind.THRESHOLD]
+    assert Verdict.SEVERAL in {each.verdict for each in found} <= {Verdict.SEVERAL, Verdict.LABELS_MISSING}
+    assert {each.version for each in found} == {"", "ab" * 32}
+
+
 def test_what_fell_through_is_counted_by_reason_and_money() -> None:
     rows = [
         *answers(1000, 0.7, 0.5),
