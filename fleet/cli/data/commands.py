@@ -94,6 +94,9 @@ def export(
         list[str] | None,
         typer.Option(help="Also hold out rows of this task, to see what a training does to it; repeatable."),
     ] = None,
+    tenant: Annotated[
+        list[str] | None, typer.Option(help="Only what this tenant agreed to; repeatable. Else all that agreed.")
+    ] = None,
     licences: LicencesFile = None,
     validation: Validation = 0.1,
     most: Most = None,
@@ -107,13 +110,14 @@ def export(
     """Write training data: cleaned, split, and with a datasheet. Nothing is written where too little is left."""
     with _prepared(as_json):
         from fleet.app import rules_of
+        from fleet.cli.data.reading import of_tenants
         from fleet.cli.data.view import export_view
         from fleet.lab.data.export import Wish
         from fleet.lab.data.folder import check_new
 
         check_new(folder)
         settings, output = settings_for(nats_url, content_url=content_url), Output(as_json)
-        rules = rules_of(settings)
+        rules = of_tenants(rules_of(settings), tenant)
         words = frozenset[str]() if allow_personal_words else rules.complexity.personal_words
         tasks, others = (tuple(dict.fromkeys(names)) for names in (task, beside or ()))
         wish = Wish(tasks, form, destination, validation, most, seed, words, trust_graders, others)

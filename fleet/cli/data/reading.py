@@ -6,7 +6,7 @@ import getpass
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleet.cli.connection import opened
@@ -44,6 +44,19 @@ class Chosen:
 
         counts = sum((Counter(each) for each in self.unusable.values()), Counter({Unusable.TENANT: self.not_agreed}))
         return +counts
+
+
+def of_tenants(rules: Rules, tenants: Collection[str] | None) -> Rules:
+    """Return the rules as if nobody but these tenants had agreed; None: all who did.
+
+    Raises: ConfigError if one of them did not agree.
+    """
+    if tenants is None:
+        return rules
+    for name in sorted(tenants):
+        if name not in rules.training.tenants:
+            raise ConfigError("--tenant", f"{name!r} is not among the tenants that agreed (rules: training.tenants)")
+    return replace(rules, training=replace(rules.training, tenants=frozenset(tenants)))
 
 
 async def choose(

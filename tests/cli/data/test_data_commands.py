@@ -198,4 +198,5 @@ def test_nothing_to_export_is_refused_with_its_counts_and_leaves_no_folder(
     )
     assert "evaluation: 1 called bad: to evaluate with" in done.stderr
     assert not (tmp_path / "export").exists()
+    assert "--tenant: 'globex' is not among the tenants" in invoke(*export, TASK, "--tenant", "globex").stderr
     assert "--task: 'plan.scedule' is not among the tasks of the rules" in invoke(*export, "plan.scedule").stderr
