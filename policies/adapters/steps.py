@@ -273,6 +273,15 @@ def rolled_back(adapter: RegisteredAdapter, seen: str | None, why: str, now: flo
     return _moved(adapter, aliases, why, now)
 
 
+def dismissed(adapter: RegisteredAdapter, digest: str, why: str, now: float) -> RegisteredAdapter:
+    """Return the adapter with this version on trial no more; what is stable stays, and so does another candidate."""
+    if adapter.aliases.get(Alias.CANDIDATE) != digest:
+        return adapter
+    return _moved(
+        adapter, {name: each for name, each in adapter.aliases.items() if name is not Alias.CANDIDATE}, why, now
+    )
+
+
 def withdrawn(adapter: RegisteredAdapter, why: str, now: float) -> RegisteredAdapter:
     """Return the adapter without any alias, so that the base answers; its versions stay."""
     return _moved(adapter, {}, why, now)

@@ -200,6 +200,12 @@ def test_of_two_who_roll_back_at_once_the_second_is_told():
     assert "by somebody else a moment ago: 111111111111 is stable, so look again" in rule
 
 
+def test_a_version_that_is_dismissed_is_on_trial_no_more_and_another_stays():
+    after = steps.dismissed(SERVED, NEW.digest, "worse", 5.0)
+    assert (after.aliases, after.why) == ({Alias.STABLE: OLD.digest}, "worse")
+    assert steps.dismissed(SERVED, OTHER.digest, "worse", 5.0) is SERVED
+
+
 def test_what_is_withdrawn_has_its_versions_and_a_reason_left():
     done = steps.withdrawn(replace(SERVED, aliases={**SERVED.aliases, Alias.PREVIOUS: OTHER.digest}), "erased", 4.0)
     assert (done.aliases, done.versions, done.why, done.changed_at) == ({}, SERVED.versions, "erased", 4.0)
