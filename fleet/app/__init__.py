@@ -23,6 +23,7 @@ from fleet.app.broker import (
 )
 from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
 from fleet.app.experiments import evidence_on, open_experiments, read_experiment
+from fleet.app.learning import open_turns
 from fleet.app.local import Fleet, start
 from fleet.app.models import Checked, Presence, check_catalogue
 from fleet.app.status import FleetStatus, SpendStatus, TargetStatus
@@ -60,6 +61,7 @@ __all__ = [
     "open_journal",
     "open_keys",
     "open_ledger_feed",
+    "open_turns",
     "read_experiment",
     "read_status",
     "register_adapter",

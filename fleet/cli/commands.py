@@ -24,6 +24,7 @@ from fleet.cli.lab.calibrate import calibrate
 from fleet.cli.lab.evaluate import evaluate
 from fleet.cli.lab.router import router
 from fleet.cli.lab.simulate import simulate
+from fleet.cli.learn.commands import learn_app
 from fleet.cli.ops.cache import cache_app
 from fleet.cli.ops.catalogue import catalogue_app
 from fleet.cli.ops.console import console
@@ -60,6 +61,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(report_app, name="report")
 app.add_typer(content_app, name="content")
 app.add_typer(data_app, name="data")
+app.add_typer(learn_app, name="learn")
 app.add_typer(cache_app, name="cache")
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(gateway_app, name="gateway")

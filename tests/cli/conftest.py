@@ -40,6 +40,7 @@ FAKED = (
     "open_cache_promises",
     "open_experiments",
     "open_adapters",
+    "open_turns",
     "shipped_calibrations",
     "start",
     "read_status",

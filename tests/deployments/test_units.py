@@ -28,6 +28,7 @@ def test_there_is_a_unit_for_each_part_that_runs_on_a_machine_of_its_own():
         "fleet-content",
         "fleet-dispatcher",
         "fleet-gateway",
+        "fleet-learn",
         "fleet-ledger",
         "fleet-ledger-verify",
         "fleet-spot",
@@ -177,6 +178,6 @@ def test_a_unit_takes_its_keys_as_the_page_says(units, tmp_path, name, page):
     assert {variable.removeprefix("FLEET_").lower() for variable in told} <= set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", ["batches", "console", "dispatcher", "gateway", "webhooks"])
+@pytest.mark.parametrize("name", ["batches", "console", "dispatcher", "gateway", "learn", "webhooks"])
 def test_a_unit_that_reads_the_catalogue_reads_that_of_servers(name):
     assert environment(FOLDER / f"fleet-{name}.service")["FLEET_PROFILE"] == "gpu"

@@ -29,6 +29,7 @@ from queues.jetstream.stores.journal import MemoryJournal
 from queues.jetstream.stores.keys import MemoryKeys
 from queues.jetstream.stores.ledger import MemoryLedger
 from queues.jetstream.stores.promises import MemoryCachePromises
+from queues.jetstream.stores.turns import MemoryTurns
 from queues.jetstream.streams.topology import Change, ChangeKind
 from queues.memory import MemoryBroker, MemoryDesk
 
@@ -73,6 +74,7 @@ class App:
     calibrations: MemoryCalibrations = field(default_factory=MemoryCalibrations)
     keys: MemoryKeys = field(default_factory=MemoryKeys)
     cache: MemoryCache = field(default_factory=MemoryCache)
+    turns: MemoryTurns = field(default_factory=MemoryTurns)
     cache_promises: MemoryCachePromises = field(default_factory=MemoryCachePromises)
     shipped: Mapping[CalibrationKey, Calibration] = field(default_factory=dict)
     after_start: Callable[[], None] = lambda: None
@@ -118,6 +120,9 @@ class App:
 
     async def open_calibrations(self, nats_url: str, login: Login) -> MemoryCalibrations:
         return self.calibrations
+
+    async def open_turns(self, nats_url: str, login: Login) -> MemoryTurns:
+        return self.turns
 
     async def open_experiments(self, nats_url: str, login: Login) -> MemoryExperiments:
         if not self.is_up:

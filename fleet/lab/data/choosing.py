@@ -144,7 +144,9 @@ def _escalated(content: Content, given: GivenAnswer) -> Example | None:
     if not weaker:
         return None
     same = _same(content, given, weaker[-1])
-    found = replace(_example(content, given, Origin.AGREED if same else Origin.ESCALATED), confidence=None)
+    doubted = tuple(dict.fromkeys(each.target for each in weaker))
+    origin = Origin.AGREED if same else Origin.ESCALATED
+    found = replace(_example(content, given, origin), confidence=None, doubted=doubted)
     return found if same else _other_over(found, content, given, weaker[-1])
 
 

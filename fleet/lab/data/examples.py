@@ -83,7 +83,8 @@ class Example:
 
     An edited answer has the teacher whose answer was edited. `confidence` is the calibrated probability that the answer
     of which something was said is good, None where there is none; `said_good` is what was said of it. The first of its
-    `sources` is the job whose answer is learnt.
+    `sources` is the job whose answer is learnt. `doubted` are the weaker targets whose answers were not trusted, in the
+    order in which they were asked.
     """
 
     task: str
@@ -98,6 +99,7 @@ class Example:
     parallel_tool_calls: bool | None = None
     confidence: float | None = None
     said_good: bool = True
+    doubted: tuple[str, ...] = ()
 
     @property
     def source(self) -> Source:
