@@ -107,7 +107,9 @@ seconds = st.floats(0, 20)
 def attempt_of(number: int, run: Run, now: float, took: float, outcome: tuple[object, float | None]) -> Attempt:
     what, value = outcome
     if isinstance(what, FailureKind):
-        return Attempt(number, run.target, run.reason, now, now + took, Failure(what, "no reply", value))
+        adapter = "a" * 64 if what is FailureKind.ADAPTER and run.reason is not Reason.ADAPTER_FAILED else None
+        failure = Failure(what, "no reply", value)
+        return Attempt(number, run.target, run.reason, now, now + took, failure, adapter=adapter)
     answer = Answer({"role": "assistant", "content": "Yes."}, "stop", Usage(10, 5), run.target)
     return Attempt(number, run.target, run.reason, now, now + took, answer, value, cost_usd=1e-6)
 
