@@ -101,11 +101,13 @@ class RayServeBackend:
         return [call.adapter for call in calls], {} if self._files is None else await self._files.of(digests)
 
     def _forget_what_failed(self, calls: Sequence[Call], group: Group) -> None:
-        """Read an adapter's files again at its next use if a replica could not load them."""
-        failed = [index for index, outcome in group if isinstance(outcome, Failure)]
-        for index in failed:
-            if self._files is not None and (digest := calls[index].adapter) is not None:
-                self._files.forget(digest)
+        """Read an adapter's files again at its next use if a replica could not load them.
+
+        A call that failed otherwise says nothing of them: to read 80 MB for each that is late would make more late.
+        """
+        for index, outcome in group:
+            if isinstance(outcome, Failure) and outcome.kind is FailureKind.ADAPTER and self._files is not None:
+                self._files.forget(calls[index].adapter or "")
 
     def _routed(self, calls: Sequence[Call]) -> AnswerBatch:
         """Return the method for a micro-batch: rows of a file come sorted, so that the first row stands for all."""

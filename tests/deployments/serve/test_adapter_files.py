@@ -125,7 +125,10 @@ async def test_those_used_last_are_kept(monkeypatch):
     assert store.reads == [FIRST, third, FIRST]
 
 
-@pytest.mark.parametrize(("outcome", "reads"), [(Failure(FailureKind.ADAPTER, "lost"), 2), (ANSWER, 1)])
+@pytest.mark.parametrize(
+    ("outcome", "reads"),
+    [(Failure(FailureKind.ADAPTER, "lost"), 2), (Failure(FailureKind.TIMEOUT, "late"), 1), (ANSWER, 1)],
+)
 async def test_files_that_a_replica_could_not_load_are_read_again(scripted_handle, outcome, reads):
     store = Store()
     for _ in range(2):
