@@ -52,7 +52,7 @@ class Sources:
         try:
             row = json.loads(data)
             salt, marks = bytes.fromhex(row["salt"]), frozenset(row["sources"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(where, "must have a `salt` and `sources`, as a training writes them") from None
         if len(salt) != SALT_BYTES or not all(isinstance(each, str) and len(each) == _MARK for each in marks):
             raise ConfigError(where, f"must have a salt of {SALT_BYTES} bytes and hashes of {_MARK} hex digits")

@@ -73,18 +73,23 @@ def _reviewed(example: Example, why: str, form: DataFormat) -> Mapping[str, Any]
 
 
 def read_map(folder: Path) -> list[MappedLine]:
-    """Return the lines that the erasure map of an export names. Raises: ConfigError, OSError."""
-    return list(_mapped(folder / MAP))
+    """Return the lines that the erasure map of an export names.
+
+    Raises: ConfigError, also where a file is not as it was exported; OSError.
+    """
+    if not (folder / MAP).is_file():
+        raise ConfigError(str(folder), f"must be the folder of an export, with its {MAP}")
+    mapped = list(_mapped(folder / MAP))
+    _check(folder, {MAP, *(each.file for each in mapped)} & {MAP, *DATA})
+    return mapped
 
 
 def _mapped(path: Path) -> Iterator[MappedLine]:
-    if not path.is_file():
-        raise ConfigError(str(path.parent), f"must be the folder of an export, with its {MAP}")
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
             yield MappedLine(row["file"], row["line"], Source(**row["source"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ConfigError(f"{path}, line {number}", "must be a line as an export writes it") from None
 
 
@@ -107,7 +112,7 @@ def write_without(
     left = [each for each in mapped if (each.file, each.line) not in dropped]
     moved = [MappedLine(each.file, places[each.file, each.line], each.source) for each in left]
     data = _bytes_of(lines, moved)
-    sheet = _without(json.loads((folder / SHEET).read_bytes()), data, len(dropped))
+    sheet = _without(_object(folder / SHEET), data, len(dropped))
     _write(output, data, sheet)
     return gone, sheet
 
@@ -131,14 +136,33 @@ def sources_in(data: Path) -> list[Source] | None:
     """
     if data.name not in DATA or not (data.parent / SHEET).is_file():
         return None
-    try:
-        told = json.loads((data.parent / SHEET).read_bytes())["files"][data.name]["sha256"]
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(str(data.parent / SHEET), "must be a datasheet as an export writes it") from None
-    with data.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != told:
-            raise ConfigError(str(data), f"has other bytes than {SHEET} says: nobody could tell whose lines it has")
     return [each.source for each in read_map(data.parent) if each.file == data.name]
+
+
+def _check(folder: Path, names: Iterable[str]) -> None:
+    """Check that the files of an export are as they were written: the map says whose lines they have by number.
+
+    Raises: ConfigError naming the file; OSError.
+    """
+    try:
+        told = {name: _object(folder / SHEET)["files"][name]["sha256"] for name in names}
+    except (KeyError, TypeError):
+        raise ConfigError(str(folder / SHEET), "must be a datasheet as an export writes it") from None
+    for name, digest in told.items():
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                rule = f"has other bytes than {SHEET} says: nobody could tell whose lines it has"
+                raise ConfigError(str(folder / name), rule)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(str(path), "must be a datasheet as an export writes it")
+    return found
 
 
 def lines_of(mapped: Sequence[MappedLine], is_gone: Callable[[Source], bool]) -> list[MappedLine]:

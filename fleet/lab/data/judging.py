@@ -26,7 +26,7 @@ def _texts(path: Path) -> Iterator[str]:
             continue
         try:
             asked = _asked(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ConfigError(f"{path}, line {number}", "must be a JSON object") from None
         if not asked:
             raise ConfigError(f"{path}, line {number}", "must have `messages`, `input.messages` or `prompt`")

@@ -79,7 +79,7 @@ def _questions(path: Path, task: str | None) -> Iterator[Question]:
 def _question(where: str, line: bytes, task: str | None) -> Question:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ConfigError(where, "must be a JSON object") from None
     if not isinstance(row, dict):
         raise ConfigError(where, "must be a JSON object")
@@ -118,5 +118,5 @@ def _trained(number: int, line: bytes) -> tuple[str, str]:
         messages = [*asked, *learnt, *rejected]
         prompt = prompt_of(asked[:-1] if asked[-1]["role"] == "assistant" else asked)
         return prompt, "\n".join(text for each in messages for text in texts_of(each))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise ConfigError(f"training data, line {number}", "must be a line as `fleet data export` writes it") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -100,10 +101,13 @@ def test_exports_with_rows_of_theirs_are_named_and_no_others(
     for name, person in (("turn-1/data", "anna"), ("turn-2/data", "ben")):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        (folder / "datasheet.json").write_text("{}")
         source = {"tenant": "acme", "job_id": "job-1", "at": 1.0, "person": person}
         lines = [{"file": "train.jsonl", "line": line, "source": source} for line in (1, 1, 2)]
-        (folder / "erasure-map.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        files = {"train.jsonl": b"{}\n{}\n", "erasure-map.jsonl": "\n".join(map(json.dumps, lines)).encode()}
+        for path, data in files.items():
+            (folder / path).write_bytes(data)
+        told = {path: {"sha256": hashlib.sha256(data).hexdigest()} for path, data in files.items()}
+        (folder / "datasheet.json").write_text(json.dumps({"files": told}))
     ask = ("erase", "--person", "anna", "--exports", str(tmp_path))
     assert invoke_json(*ask)["exports"] == {str(tmp_path / "turn-1" / "data"): 2}
     said = invoke(*ask).stdout

@@ -101,10 +101,34 @@ def test_no_export_is_written_over(folder: Path) -> None:
         write_export(folder, prepared(), WISH, load_licences(None), ABOUT)
 
 
-@pytest.mark.parametrize(("text", "rule"), [(None, "the folder of an export"), ("{}\n", "line 1: must be a line")])
+def test_a_file_that_was_changed_after_the_export_is_refused_for_the_map_counts_its_lines(
+    folder: Path, tmp_path: Path
+) -> None:
+    train = folder / "train.jsonl"
+    first, *rest = train.read_bytes().splitlines(keepends=True)
+    train.write_bytes(b"".join(rest))
+    with pytest.raises(ConfigError, match=r"train.jsonl: has other bytes than datasheet.json says"):
+        write_without(folder, tmp_path / "rest", lambda each: each.person == "p-7")
+    assert not (tmp_path / "rest").exists()
+    train.write_bytes(b"".join([first, *rest]))
+    (folder / "erasure-map.jsonl").write_bytes((folder / "erasure-map.jsonl").read_bytes().replace(b"p-7", b"p-8"))
+    with pytest.raises(ConfigError, match=r"erasure-map.jsonl: has other bytes"):
+        read_map(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (None, "the folder of an export"),
+        ("{}\n", "line 1: must be a line"),
+        ("[" * 100_000, "line 1: must be a line"),
+        ("", "datasheet.json: must be a datasheet"),
+    ],
+)
 def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, text: str | None, rule: str) -> None:
     if text is not None:
         (tmp_path / "erasure-map.jsonl").write_text(text)
+        (tmp_path / "datasheet.json").write_text("{}")
     with pytest.raises(ConfigError, match=rule):
         read_map(tmp_path)
 
