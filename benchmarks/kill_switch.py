@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
@@ -113,7 +113,9 @@ async def _round(operator: JetStreamExperiments, parts: Sequence[Experiments], n
 
 
 def run(
-    measured: Callable[[int, int], Awaitable[dict[str, float]]], about: str | None, arguments: Sequence[str] | None
+    measured: Callable[[int, int], Coroutine[None, None, dict[str, float]]],
+    about: str | None,
+    arguments: Sequence[str] | None,
 ) -> None:
     """Measure with the number of dispatchers and of rounds that the command line says, and show it."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -121,7 +123,7 @@ def run(
     parser.add_argument("--dispatchers", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args(arguments)
-    show(asyncio.run(measured(given.dispatchers, given.rounds)), given.json)  # type: ignore[arg-type]
+    show(asyncio.run(measured(given.dispatchers, given.rounds)), given.json)
 
 
 if __name__ == "__main__":

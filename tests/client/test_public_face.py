@@ -15,7 +15,15 @@ from fleet.model import errors
 AMONG_DISPATCHERS = {"Diet", "EngineTimes", "Headroom", "Hop", "Judged", "Near"}
 """What an attempt carries from one dispatcher to the next, and into the ledger. It means nothing to a publisher."""
 
-NOT_FOR_PUBLISHERS = {"BackendUnavailable", "InvalidExperiment", "InvalidWebhook", "LedgerUnavailable", "PartMissing"}
+NOT_FOR_PUBLISHERS = {
+    "BackendUnavailable",
+    "InvalidAdapter",
+    "InvalidExperiment",
+    "InvalidTurn",
+    "InvalidWebhook",
+    "LedgerUnavailable",
+    "PartMissing",
+}
 
 
 def named(annotation: object) -> set[str]:
