@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ UNLIKE_TRAINING = 0.20
 Rows = npt.NDArray[np.int64]
 
 _HALF = 0.5
+_OF_ORDER = ("apgr", "apgr_ci", "apgr_sd", "cpt50", "cpt80", "cpt95")
 _AVERAGED = ("weak", "strong", "oracle", "brier", "brier_constant", "ece", "ece_floor", "kept_wrong")
 
 
@@ -110,17 +112,11 @@ def _report(
         train=routers[0].labels,
         seeds=len(splits),
         n=splits[0].n,
-        apgr=shown.apgr,
-        apgr_ci=shown.apgr_ci,
-        apgr_sd=shown.apgr_sd,
         apgr_if_used=middle([one.forced for one in splits]).apgr,
         length_apgr=length.apgr,
         length_apgr_ci=length.apgr_ci,
         length_apgr_sd=length.apgr_sd,
         table_apgr=None if table is None else table.apgr,
-        cpt50=shown.cpt50,
-        cpt80=shown.cpt80,
-        cpt95=shown.cpt95,
         auroc=mean([one.auroc for one in splits]),
         escalation_rate=_HALF,
         violation_rate=None,
@@ -131,11 +127,17 @@ def _report(
         switch_on_reason=verdict.reason,
         switch_on_share=mean_of([float(verdict.on) for verdict in verdicts]),
         rows=_rows(splits, shown, length, table),
-        **{name: mean_of([getattr(one, name) for one in splits]) for name in _AVERAGED},
+        **_figures(shown, splits),
         drawing=_drawing(
             f"{(asked or file).name}: a router trained on {routers[0].labels} prompts", splits, used, length
         ),
     )
+
+
+def _figures(shown: Order, splits: Sequence[RouterScores]) -> dict[str, Any]:
+    """Return the fields of the report that are called as those of an order and of its scores."""
+    means = {name: mean_of([getattr(one, name) for one in splits]) for name in _AVERAGED}
+    return {name: getattr(shown, name) for name in _OF_ORDER} | means
 
 
 def _refusal(splits: Sequence[RouterScores]) -> str | None:
