@@ -18,6 +18,7 @@ ADVICE: Final[Mapping[str, str]] = {
             *("answers_not_concluded", "arrivals_not_heard", "backend_raised", "batch_failed", "batch_run_failed"),
             *(
                 "answer_not_remembered",
+                "adapter_not_chosen",
                 "diet_not_made",
                 "diet_not_observed",
                 "call_not_stopped",

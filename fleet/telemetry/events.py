@@ -87,6 +87,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "drift_not_watched": "An answer was not counted for drift, because of a bug.",
     "withdrawal_not_stored": "A withdrawal is not stored yet; it holds here, and is stored once the broker is back.",
     # adapters
+    "adapter_not_chosen": "A bug kept a call from asking for its adapter; the base answered.",
     "adapter_not_used": "A model could not use an adapter; for a minute nobody asks for it, and the base answers.",
     "adapters_in_force": "The adapters that answer have changed; their digests are named.",
     # experiments

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from fleet.dispatch.containment import contained
 from fleet.dispatch.in_flight import InFlightJob
 from fleet.dispatch.patience import until_stopped
 from fleet.dispatch.state.state import FleetState
@@ -63,8 +64,13 @@ class Adapters:
         """Return the digest that the job's call on the target asks for; None: the base answers.
 
         A second look asks whoever gave the answer, and so does a comparison on one target. A job that an adapter has
-        failed goes on without any.
+        failed goes on without any. A bug here costs no answer, and no neighbour in the micro-batch.
         """
+        with contained("adapter_not_chosen", inflight.delivery):
+            return self._chosen(target, inflight, now)
+        return None
+
+    def _chosen(self, target: Target, inflight: InFlightJob, now: float) -> str | None:
         if inflight.attempts:
             if inflight.probe is not None:
                 asked = last_answer(inflight.attempts)

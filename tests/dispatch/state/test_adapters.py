@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from jobs_in_flight import in_flight
+from structlog.testing import capture_logs
 
 from fleet.dispatch.state.adapters import Adapters
 from fleet.model.adapter import Alias, RegisteredAdapter
@@ -56,3 +57,10 @@ async def adapters() -> Adapters:
 )
 async def test_a_call_asks_for_the_adapter_that_it_is_about(adapters, changes, target, digest) -> None:
     assert adapters.of_call(target, replace(BEFORE, **changes), 3.0) == digest
+
+
+async def test_a_bug_in_the_choice_leaves_the_call_to_the_base(adapters) -> None:
+    of_no_attempt = replace(BEFORE, shadow=replace(OF_DIET, attempt=9))
+    with capture_logs() as logged:
+        assert adapters.of_call(SMALL, of_no_attempt, 3.0) is None
+    assert [(each["event"], each["tenant"]) for each in logged] == [("adapter_not_chosen", "acme")]
