@@ -111,9 +111,13 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class ServedAdapters:
-    """What a target of the fleet's own takes beside its weights: at most `at_once` different adapters at a time."""
+    """What a target of the fleet's own takes beside its weights: at most `at_once` different adapters at a time.
+
+    `speed` is what its engine does then, adapters or not, as a share of its `serving.tokens_per_second`.
+    """
 
     at_once: int = 4
+    speed: float = 0.8
 
 
 class Effort(StrEnum):

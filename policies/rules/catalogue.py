@@ -192,6 +192,8 @@ def _check(target: Target, path: str) -> None:
         raise ConfigError(f"{path}.adapters", f"belongs to targets of provider {FLEET}")
     if target.adapters is not None and target.adapters.at_once < 1:
         raise ConfigError(f"{path}.adapters.at_once", "must be at least 1")
+    if target.adapters is not None and not 0 < target.adapters.speed <= 1:
+        raise ConfigError(f"{path}.adapters.speed", "must be more than 0, and at most 1")
 
 
 def _check_serving(target: Target, serving: Serving, path: str) -> None:

@@ -56,7 +56,9 @@ def decide(
         return _unseen(reading, memory, target, bounds, rules, now)
     if memory.at is None:
         memory = replace(memory, window=(*memory.window, (now, reading.there)))
-    serving = replace(target.serving, cold_seconds=cold_seconds(target, reading.capacity))
+    share = 1.0 if target.adapters is None else target.adapters.speed
+    speed, seconds = target.serving.tokens_per_second * share, cold_seconds(target, reading.capacity)
+    serving = replace(target.serving, tokens_per_second=speed, cold_seconds=seconds)
     lanes, has_work, memory = _look(reading, reading.depths, memory, target, serving, rules, now)
     need = _need(lanes, reading, memory, target, serving, rules, now)
     there = reading.there

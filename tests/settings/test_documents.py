@@ -300,6 +300,8 @@ def test_what_is_no_model_of_the_fleets_own_serves_no_adapters(name):
     ("changes", "field"),
     [
         ({"adapters": ServedAdapters(0)}, "adapters.at_once"),
+        ({"adapters": ServedAdapters(speed=0.0)}, "adapters.speed"),
+        ({"adapters": ServedAdapters(speed=1.1)}, "adapters.speed"),
         ({"adapters": ServedAdapters(), "provider": "openai", "serving": None, "free": True}, "adapters"),
     ],
 )

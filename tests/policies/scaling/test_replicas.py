@@ -8,7 +8,7 @@ from fleet.model.delivery import Depths, JobsOf, WorkOf
 from fleet.model.errors import ConfigError
 from fleet.model.job import Lane
 from fleet.model.scaling import Capacity, ColdStart, LaneLoad, Load, ScalingDecision, ScalingReason
-from fleet.model.target import Serving
+from fleet.model.target import ServedAdapters, Serving
 from policies.scaling.reading import ReplicaBounds, ScalingInputs
 from policies.scaling.replicas import ScalerState, decide
 
@@ -75,6 +75,14 @@ def seen(depths, running=0, starting=0, ongoing=0.0, loads=(REPORT,), starting_a
 def test_a_backlog_gets_the_replicas_its_deadlines_need(choose, jobs, slack, running, decision):
     reading = seen(work(jobs), running, loads=[load(slack=slack)])
     assert choose(reading)[0] == ScalingDecision(*decision)
+
+
+def test_an_engine_that_serves_adapters_is_slower_and_more_of_them_are_needed(target, rules):
+    reading, adapted = seen(work(13_000), 1), replace(target, adapters=ServedAdapters(speed=0.5))
+
+    decision, _ = decide(reading, ScalerState(), adapted, BOUNDS, rules, NOW)
+
+    assert decision == ScalingDecision(7, ScalingReason.DEADLINE)
 
 
 def test_no_replica_is_started_that_by_what_was_learned_would_come_too_late(choose):
