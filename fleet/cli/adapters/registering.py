@@ -74,12 +74,16 @@ def register(
 
 
 def _check_rank(rank: int, target: str, profile: str) -> None:
-    """Raise ConfigError if the engines of the target have no room for an adapter of this rank."""
+    """Raise ConfigError if the engines of the target have no room for this rank, as far as a profile says.
+
+    On a cluster the deploy file may say more, which nobody knows here.
+    """
     from deployments.profiles import AdapterSlots, Profile, model
 
-    highest = (model(Profile(profile), target).adapters or AdapterSlots()).rank
-    if rank > highest:
-        rule = f"must be at most {highest}, the highest that the engines of {target} serve (`rank` in profiles)"
+    usual = AdapterSlots() if profile == Profile.LOCAL else None
+    slots = model(Profile(profile), target).adapters or usual
+    if slots is not None and rank > slots.rank:
+        rule = f"must be at most {slots.rank}, the highest that the engines of {target} serve (`rank` in profiles)"
         raise ConfigError("r", f"{rule}; not {rank}")
 
 
