@@ -252,9 +252,8 @@ def entry_of(
     if not isinstance(answer, Answer) or kept.cached is not None or answer.finish_reason not in ("stop", "tool_calls"):
         return None
     said = _texts(answer.message)
-    if sum(map(len, said)) > LARGEST_CHARACTERS:
-        return None
-    if is_personal(_texts(job.request.get("messages")) + said, rules.complexity.personal_words):
+    asked = _texts(job.request.get("messages"))
+    if sum(map(len, said)) > LARGEST_CHARACTERS or is_personal(asked + said, rules.complexity.personal_words):
         return None
     return CacheEntry(
         job.tenant,
