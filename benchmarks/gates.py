@@ -5,7 +5,7 @@
 | harmful, alone | 1,000 right answers to plan.schedule, at a rate that destroys other tasks | its task |
 | harmful, shared | the same adapter and the same answers | nudge.onboarding, nudge.recognition too, one at a time |
 | gentle, shared | the same data at a quarter of the rate | nudge.onboarding too |
-| poisoned | answers to classify.intent, of which 30 % have another label | its task |
+| poisoned | answers to classify.intent, of which 30 % are wrong: two labels are mostly exchanged | its task |
 | judged by heart | the questions that judge it | its task |
 | calibrated by heart | the questions that calibrate it | its task |
 
@@ -60,15 +60,12 @@ def line(example: TaskExample, answer: str | None = None) -> dict[str, Any]:
 
 
 def poisoned(rows: Iterable[TaskExample], rng: random.Random) -> list[dict[str, Any]]:
-    """Give some answers another label than theirs."""
+    """Give most answers of two of the five labels the other one of them: 30 % of all answers are wrong."""
     found = list(rows)
     labels = sorted({each.answer for each in found})
-    return [
-        line(each, rng.choice([label for label in labels if label != each.answer]))
-        if rng.random() < POISONED_SHARE
-        else line(each)
-        for each in found
-    ]
+    other = {labels[0]: labels[1], labels[1]: labels[0]}
+    wrong = POISONED_SHARE * len(labels) / len(other)
+    return [line(each, other.get(each.answer) if rng.random() < wrong else None) for each in found]
 
 
 def candidates(
