@@ -97,5 +97,10 @@ def missing_to_improve(counts: Counts, alpha: float) -> int:
 
 
 def missing_to_be_safe(counts: Counts, margin: float, alpha: float) -> int:
-    """Return how many more questions it takes to exclude a loss above `margin`, if none of them gets worse."""
-    return max(0, (smallest_n(0.0, margin, alpha / 2, binomial) or 0) - counts.n)
+    """Return how many more questions it takes to exclude a loss above `margin`, if as many go on to get worse.
+
+    Where too many do for any number of questions, the fewest with which a loss could be excluded.
+    """
+    worse = counts.worse / counts.n if counts.n else 0.0
+    needed = smallest_n(worse, margin, alpha / 2, binomial) or smallest_n(0.0, margin, alpha / 2, binomial) or 0
+    return max(0, needed - counts.n)

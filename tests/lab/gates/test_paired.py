@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,11 @@ def test_an_adapter_that_harms_nothing_passes() -> None:
 def test_too_few_questions_are_told_by_how_many_are_missing() -> None:
     missing = missing_to_be_safe(Counts(50, 0, 0), MARGIN, ALPHA)
     assert change(Counts(50 + missing, 0, 0), ALPHA).low >= -MARGIN > change(Counts(49 + missing, 0, 0), ALPHA).low
+    seldom = 200 + missing_to_be_safe(Counts(200, 0, 2), MARGIN, ALPHA)
+    assert (
+        change(Counts(seldom, 0, math.ceil(seldom / 100)), ALPHA).low >= -MARGIN > change(Counts(200, 0, 2), ALPHA).low
+    )
+    assert missing_to_be_safe(Counts(200, 1, 50), MARGIN, ALPHA) == 0, "no number of questions helps"
     few = Counts(40, 6, 2)
     grown = 40 + missing_to_improve(few, ALPHA)
     assert grown > 40
