@@ -84,7 +84,7 @@ def _exports_with(subject: Subject, folders: Sequence[Path]) -> Mapping[str, int
 async def _erase(
     settings: Settings, output: Output, subject: Subject, held: Mapping[str, int], dry_run: bool, withdraw: bool
 ) -> None:
-    async with _eraser(settings, withdraw) as eraser:
+    async with open_eraser(settings, withdraw) as eraser:
         done = await (eraser.count(subject) if dry_run else eraser.erase(subject, output.progress))
     if done.is_nothing(subject) and not held:
         raise FleetError(f"nothing is found about {_named(subject)}: misspelt, erased already, or never seen")
@@ -126,7 +126,8 @@ def _counted(done: Erased) -> str:
 
 
 @asynccontextmanager
-async def _eraser(settings: Settings, withdraw: bool) -> AsyncIterator[Eraser]:
+async def open_eraser(settings: Settings, withdraw: bool) -> AsyncIterator[Eraser]:
+    """Open all that an erasure needs; `withdraw` takes calibrations back. Raises: FleetError."""
     from fleet.app import open_adapters, open_calibrations, open_erasing, open_experiments
     from fleet.content.erasing import ContentEraser
     from fleet.ledger.archive import rewrite

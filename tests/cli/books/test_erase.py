@@ -46,7 +46,7 @@ def eraser(monkeypatch: pytest.MonkeyPatch) -> Eraser:
             made.asked.append(("withdraw", Subject()))
         yield made
 
-    monkeypatch.setattr(command, "_eraser", opened)
+    monkeypatch.setattr(command, "open_eraser", opened)
     return made
 
 

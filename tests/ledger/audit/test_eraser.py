@@ -15,23 +15,28 @@ from ledger_lines import entry
 from queue_rigs import STREAMS, JetStreamRig, jetstream_rig
 from sqlalchemy import Engine
 
+from fleet.cli.books.erase import open_eraser
 from fleet.ledger.audit.erase import Subject, erase
 from fleet.ledger.audit.eraser import Eraser
+from fleet.ledger.audit.learned import Learned
 from fleet.ledger.audit.verify import verify
 from fleet.ledger.database import database_url, engine_for
 from fleet.ledger.locks import LockName, lock_on
 from fleet.ledger.store import LedgerStore
 from fleet.ledger.writer import LedgerWriter
+from fleet.model.adapter import AdapterVersion, Alias, RegisteredAdapter, adapter_digest
 from fleet.model.attempt import Answer, Usage
 from fleet.model.cache_entry import UNTOLD
-from fleet.model.calibration import CalibrationKey
+from fleet.model.calibration import Calibration, CalibrationKey, Fit, Scorer
 from fleet.model.content import Content
 from fleet.model.errors import ConfigError, FleetError
 from fleet.model.feedback import Feedback, Verdict, Witness
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import DeadLetter, Problem, Result, Start, Status
+from fleet.model.sources import Sources
 from fleet.model.submission import Submission
+from fleet.settings.environment import load
 from queues.jetstream.maintenance.erasing import JetStreamErasing
 from queues.jetstream.stores.calibrations import promises_subject, store_key
 from queues.jetstream.stores.ledger import JetStreamLedger
@@ -299,3 +304,32 @@ async def test_nothing_is_erased_while_the_ledger_is_behind(scene: Scene) -> Non
     with pytest.raises(FleetError, match="is `fleet ledger run` running"):
         await behind.erase(Subject(OURS))
     assert await scene.found(OURS) == EVERYWHERE
+
+
+async def test_the_command_erases_with_its_real_parts_what_was_learned(
+    scene: Scene, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    await scene.leave(OURS, 1, ANNA)
+    await scene.eraser.erase(Subject("nobody"))  # returns once the ledger has all lines
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
+    digest = adapter_digest(files)
+    sources = Sources.of([(OURS, job(OURS, 1), None)], bytes(16)).to_json()  # whose content named no person
+    await scene.rig.adapters().put_files(digest, files | {"sources.json": sources})
+    adapter = RegisteredAdapter("classifier", "llama-8b", frozenset({"classify"}))
+    version = AdapterVersion(digest, "b" * 64, 8, 9, 1.0)
+    await scene.rig.adapters().change(lambda _: replace(adapter, versions=(version,), aliases={Alias.STABLE: digest}))
+    key = CalibrationKey("llama-8b", "classify", "token")
+    scorer = Scorer(Fit.PRIOR, ("min_logit",), (1.0,), 0.0)
+    fitted = Calibration(key, "m", "r", "raw", "v1", time.time() + 60.0, 40, scorer)
+    await scene.rig.calibrations().put([fitted])
+    settings = load(nats_url=server.url, ledger_url=str(scene.engine.url), data_dir=tmp_path / "data")
+
+    async with open_eraser(settings, withdraw=True) as eraser:
+        done = await eraser.erase(Subject(person=ANNA))
+
+    assert done.learned == Learned((f"classifier {digest[:12]}",), (), (str(key),))
+    assert await scene.rig.adapters().read_all() == {}
+    assert await scene.rig.adapters().files(digest) is None
+    assert (await scene.rig.calibrations().read_all())[key].withdrawn is not None
+    with pytest.raises(ConfigError, match="no earlier calibration"):
+        await scene.rig.calibrations().roll_back(key)
