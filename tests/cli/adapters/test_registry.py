@@ -164,6 +164,15 @@ def test_what_cannot_be_served_is_not_registered(
     assert asyncio.run(fake_app.adapters.files(read_adapter(folder).digest)) is None
 
 
+def test_for_a_cluster_any_rank_is_registered(
+    fake_app: App, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_PROFILE", "gpu")
+    folder = make_adapter(tmp_path / "high", rank=64)
+    done = invoke("adapters", "register", str(folder), "--name", "scheduler", "--weights", str(base().folder))
+    assert done.exit_code == 0, done.output
+
+
 def test_an_adapter_larger_than_the_store_is_refused(fake_app: App, invoke: Invoke, folder: Path) -> None:
     fake_app.adapters = MemoryAdapters(room=1000)
     assert "larger than the store: 1,000 of 1,000 bytes are left" in refusal(
