@@ -20,6 +20,7 @@ openai_errors = WhenUsed("vllm.entrypoints.serve.engine.protocol")
 vllm_errors = WhenUsed("vllm.exceptions")
 engine_errors = WhenUsed("vllm.v1.engine.exceptions")
 logprobs = WhenUsed("vllm.logprobs")
+lora = WhenUsed("vllm.lora.request")
 outputs = WhenUsed("vllm.outputs")
 stats = WhenUsed("vllm.v1.metrics.stats")
 
@@ -278,6 +279,21 @@ async def test_a_request_with_tools_takes_the_openai_layer_and_keeps_features():
     assert (found.finish_reason, found.usage) == ("tool_calls", Usage(7, 3, 4))
     assert found.features.margin == pytest.approx(1.0)
     assert (engine.asked[0].logprobs, engine.asked[0].top_logprobs) == (True, chat.CANDIDATES)
+
+
+@pytest.mark.parametrize("body", [BODY, BODY | {"tools": TOOLS}], ids=["plain", "with tools"])
+async def test_a_request_with_an_adapter_asks_for_it_and_the_answer_names_it(body):
+    engine = Engine()
+    engine.response = response(content="hi")
+    adapter = lora.LoRARequest("0123456789abcdef" * 4, 3, "/tmp/adapter")
+
+    found = await chat.Chat(engine, "llama-8b", confidence=False).answer(body, 5.0, adapter)
+
+    assert (found.text, found.model) == ("hi", "llama-8b+0123456789ab")
+    if "tools" in body:
+        assert engine.asked[0].model == adapter.lora_name
+    else:
+        assert engine.adapter is adapter
 
 
 @pytest.mark.parametrize(
