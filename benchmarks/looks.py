@@ -4,7 +4,8 @@ Labels come one by one, and every 50 labels `fleet calibrate` is run. In every h
 and are wrong a little more often than promised, so that every test that passes breaks the promise: the worst case.
 `alike` gives every test the whole delta, as if it were the only one, by the bound of a single test; `spent` is what the
 fleet does, with the exact bound. Then, at a loss the promise allows, the number of labels at which the first test
-passes; and with `--replay`, the share of answers that escalates of a file that `fleet evaluate --replay` reads.
+passes; what escalates by labels of uneven weights; and with `--replay`, the share of answers that escalates of a file
+that `fleet evaluate --replay` reads.
 
     python -m benchmarks.looks [--json] [--histories 4000] [--replay recorded.csv ...]
 """
@@ -24,7 +25,8 @@ import numpy.typing as npt
 from benchmarks.report import show
 from fleet.lab.evaluation.files import read_replay
 from fleet.lab.learning.looks import delta_at, is_due
-from fleet.lab.learning.thresholds import grid_of, labels_missing, learn_then_test_many, losses_of
+from fleet.lab.learning.sample import Array
+from fleet.lab.learning.thresholds import grid_of, labels_missing, learn_then_test, learn_then_test_many, losses_of
 from fleet.lab.metrics.bounds import PValue, binomial, hoeffding_bentkus, largest_passing
 from fleet.model.calibration import Looks
 
@@ -136,13 +138,45 @@ def escalated(file: Path) -> dict[str, float]:
     return figures
 
 
+def uneven(draws: int = 100) -> dict[str, float]:
+    """Return what escalates by labels of weights 2 and 1, tested by betting and by the Hoeffding-Bentkus bound.
+
+    Confidences are evenly spread, losses the rarer the higher they are; kept answers are drawn half as often.
+    """
+    rng, figures = np.random.default_rng(4), dict[str, float]()
+    for n in (300, 1_000, MOST):
+        bets, bounds = [], []
+        for _ in range(draws):
+            stated = rng.random(4 * n)
+            chance = np.where(stated < 0.6, 1.0, 0.5)
+            stated = stated[rng.random(4 * n) < chance][:n]
+            weights = np.where(stated < 0.6, 1.0, 2.0)
+            lost = (rng.random(n) < 0.3 * (1.0 - stated)).astype(np.float64)
+            bets.append(learn_then_test(stated, lost, grid_of(stated), RISK, DELTA / 2, weights=weights).value)
+            bounds.append(_bounded(stated, lost, weights))
+        figures[f"uneven_{n}_labels_betting_escalated"] = float(np.minimum(bets, 1.0).mean())
+        figures[f"uneven_{n}_labels_hoeffding_bentkus_escalated"] = float(np.minimum(bounds, 1.0).mean())
+    return figures
+
+
+def _bounded(stated: Array, lost: Array, weights: Array) -> float:
+    """Return the threshold by the bound that takes moved losses for the most varying ones there could be."""
+    found, scale = math.inf, weights / weights.max()
+    for step in grid_of(stated)[::-1]:
+        tested = RISK + scale * (lost * (stated >= step) - RISK)
+        if hoeffding_bentkus(float(tested.mean()), len(lost), RISK) > DELTA / 2:
+            break
+        found = float(step)
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--histories", type=int, default=4_000)
     parser.add_argument("--replay", type=Path, nargs="*", default=[], metavar="FILE")
     given = parser.parse_args(arguments)
-    figures = held(given.histories) | price(given.histories)
+    figures = held(given.histories) | price(given.histories) | uneven()
     for file in given.replay:
         figures |= escalated(file)
     show(figures, given.json)
