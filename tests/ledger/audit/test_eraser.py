@@ -306,6 +306,11 @@ async def test_nothing_is_erased_while_the_ledger_is_behind(scene: Scene) -> Non
     assert await scene.found(OURS) == EVERYWHERE
 
 
+@pytest.mark.proves(
+    "An adapter that was trained on an erased person's rows is removed, and the base answers",
+    how="real",
+    subject="Security",
+)
 async def test_the_command_erases_with_its_real_parts_what_was_learned(
     scene: Scene, server: EmbeddedServer, tmp_path: Path
 ) -> None:
