@@ -32,7 +32,7 @@ def view(report: GateReport) -> Iterator[RenderableType]:
 
 def _word(finding: Finding) -> str:
     if not finding.required:
-        return "not served"
+        return "not promised" if finding.gate == "promise" else "not served"
     return "passed" if finding.passed else "stopped"
 
 

@@ -146,6 +146,7 @@ def test_the_command_says_what_stops_an_adapter_and_keeps_the_evidence(
     alone = invoke(trained, "--data", export, *written)
     assert alone.exit_code == 0, alone.output
     assert "passes every gate" in alone.stdout
+    assert ("not served" in alone.stdout, "not promised" in alone.stdout) == (True, True)
     evidence = json.loads((tmp_path / "evidence.json").read_text())
     assert evidence["passed"] is True
     assert evidence["adapter"] == read_adapter(trained).digest
