@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Protocol
@@ -26,6 +26,9 @@ from fleet.model.errors import ConfigError
 
 REFUSED_SECONDS: Final = 30.0
 """Time for which an adapter that could not be loaded is not tried again: a broken one costs its calls no more."""
+
+READ_SECONDS: Final = 30.0
+"""Time for files to come through Ray's object store; those of a node that is gone may never come."""
 
 WARM_UP_SECONDS: Final = 60.0
 
@@ -99,9 +102,7 @@ class LoadedAdapters:
     async def _loaded_or_refused(self, digest: str, read: ReadFiles) -> None:
         self._refused.pop(digest, None)
         try:
-            files = await read(digest)
-            if files is None:
-                raise _Refused("there are no files of it")
+            files = await _read(digest, read)
             async with self._one_at_a_time:
                 await self._make_room()
                 self._loaded[digest] = await self._add(digest, files)
@@ -162,13 +163,16 @@ class AdaptedChat:
             return Failure(FailureKind.ADAPTER, "this engine serves no adapters")
         clock = asyncio.get_running_loop().time
         began = clock()
-        try:
-            async with asyncio.timeout(timeout_seconds), self._adapters.using(adapter, read) as request:
-                return await self._chat.answer(body, timeout_seconds - (clock() - began), request)
-        except _Refused as error:
-            return Failure(FailureKind.ADAPTER, str(error))
-        except TimeoutError:
-            return Failure(FailureKind.ADAPTER, f"the adapter was not loaded within {timeout_seconds:g} s")
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    request = await stack.enter_async_context(self._adapters.using(adapter, read))
+            except _Refused as error:
+                return Failure(FailureKind.ADAPTER, str(error))
+            except TimeoutError:
+                return Failure(FailureKind.ADAPTER, f"the adapter was not loaded within {timeout_seconds:g} s")
+            # Only the load is timed here: an answer that is late says nothing of its adapter.
+            return await self._chat.answer(body, timeout_seconds - (clock() - began), request)
 
 
 def adapted_chat(engine: Any, model: str, confidence: bool) -> AdaptedChat:
@@ -182,6 +186,17 @@ def adapted_chat(engine: Any, model: str, confidence: bool) -> AdaptedChat:
         return await chat.answer(WARM_UP, WARM_UP_SECONDS, request)
 
     return AdaptedChat(chat, LoadedAdapters(engine, lora.max_cpu_loras, warm_up))
+
+
+async def _read(digest: str, read: ReadFiles) -> Mapping[str, bytes]:
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            files = await read(digest)
+    except TimeoutError:
+        raise _Refused(f"its files did not come within {READ_SECONDS:g} s") from None
+    if files is None:
+        raise _Refused("there are no files of it")
+    return files
 
 
 def _write(folder: Path, digest: str, files: Mapping[str, bytes]) -> None:

@@ -225,6 +225,38 @@ async def test_a_load_that_takes_too_long_fails_the_call_and_not_the_model():
     assert await script.answer(FIRST[0]) == ANSWER
 
 
+async def test_an_answer_that_is_late_is_no_failure_of_its_adapter():
+    script = Script()
+    assert await script.answer(FIRST[0]) == ANSWER
+
+    async def late(body: Any, timeout_seconds: float, adapter: Any) -> Any:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return Failure(FailureKind.TIMEOUT, "late")
+
+    script.chat._chat = SimpleNamespace(answer=late)
+
+    assert await script.answer(FIRST[0], timeout_seconds=0.01) == Failure(FailureKind.TIMEOUT, "late")
+
+
+async def test_files_that_never_come_are_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr("deployments.replica.adapters.READ_SECONDS", 0.0)
+    script = Script()
+
+    async def never(digest: str) -> None:
+        await asyncio.Event().wait()
+
+    found = await script.answer(FIRST[0], read=never)
+
+    assert found.kind is FailureKind.ADAPTER
+    assert found.detail.endswith("its files did not come within 0 s")
+    monkeypatch.undo()
+    script.now += adapters.REFUSED_SECONDS
+    assert await script.answer(FIRST[0]) == ANSWER
+
+
 async def test_an_engine_that_was_not_started_for_adapters_says_so():
     engine = SimpleNamespace(
         _engine_client=SimpleNamespace(vllm_config=SimpleNamespace(lora_config=None)),
