@@ -273,13 +273,15 @@ def rolled_back(adapter: RegisteredAdapter, seen: str | None, why: str, now: flo
     return _moved(adapter, aliases, why, now)
 
 
-def dismissed(adapter: RegisteredAdapter, digest: str, why: str, now: float) -> RegisteredAdapter:
-    """Return the adapter with this version on trial no more; what is stable stays, and so does another candidate."""
-    if adapter.aliases.get(Alias.CANDIDATE) != digest:
-        return adapter
-    return _moved(
-        adapter, {name: each for name, each in adapter.aliases.items() if name is not Alias.CANDIDATE}, why, now
-    )
+def dismissed(
+    adapter: RegisteredAdapter, digest: str, why: str, now: float, of: Collection[Alias] = (Alias.CANDIDATE,)
+) -> RegisteredAdapter:
+    """Return the adapter with this version on trial no more; what is stable stays, and so does another candidate.
+
+    `of` are the aliases that it loses: without PREVIOUS, no roll-back makes it stable again.
+    """
+    left = {alias: each for alias, each in adapter.aliases.items() if alias not in of or each != digest}
+    return adapter if left == adapter.aliases else _moved(adapter, left, why, now)
 
 
 def withdrawn(adapter: RegisteredAdapter, why: str, now: float) -> RegisteredAdapter:

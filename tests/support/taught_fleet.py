@@ -46,6 +46,8 @@ class Fleet:
         self.said: list[str] = []
         self.killed_after: str | None = None
         self.refused: str | None = None
+        self.erased: list[dict[str, Any]] = []
+        self.digest = DIGEST
         rules = load_rules(None, None, "local")
         small = replace(rules.catalogue.targets["llama-8b"], adapters=ServedAdapters(at_once=2))
         catalogue = replace(rules.catalogue, targets={**rules.catalogue.targets, "llama-8b": small})
@@ -82,8 +84,11 @@ class Fleet:
             (folder / name).write_text("{}")
         return self._check(words)
 
+    def _erased(self, words: list[str]) -> Done:
+        return Done(int(bool(self.erased)), {"lines": self.erased, "unknown": 0}, "")
+
     def _check(self, words: list[str]) -> Done:
-        return Done(0, {"digest": DIGEST, "card": {"examples": 1_100, "loss": 0.05, "recipe": {"rank": 64}}}, "")
+        return Done(0, {"digest": self.digest, "card": {"examples": 1_100, "loss": 0.05, "recipe": {"rank": 64}}}, "")
 
     def _register(self, words: list[str]) -> Done:
         value = dict(pairwise(words))

@@ -45,8 +45,19 @@ async def export(turn: Turn, loop: Loop) -> StepOutcome:
     return Found({"rows": sheet["rows"], "sha256": files[TRAIN], "folder": str(folder)})
 
 
+def _erased(turn: Turn, loop: Loop) -> Against | None:
+    """Return what speaks against a turn whose rows were erased since its export; an erasure does not know its files."""
+    done = loop.run(["data", "erased", str(loop.place(turn) / DATA)])
+    if "lines" not in done.printed:
+        raise CommandFailed(done.said)
+    gone = len(done.printed["lines"])
+    return Against(f"{gone:,} rows of its export were erased since") if gone else None
+
+
 async def train(turn: Turn, loop: Loop) -> StepOutcome:
     """Train, or go on with a training that was interrupted; one that is finished is not done again."""
+    if (gone := _erased(turn, loop)) is not None:
+        return gone
     out, recipe = loop.place(turn) / ADAPTER, loop.recipe
     if _is_trained(out):
         printed: Mapping[str, Any] = _checked(loop.run(["adapters", "check", str(out), "--base", turn.target]))
@@ -67,8 +78,18 @@ def _is_trained(folder: Path) -> bool:
 
 async def register(turn: Turn, loop: Loop) -> StepOutcome:
     name = await _name_of(turn, loop)
-    _checked(loop.run(_registration(turn, name, loop)))
-    return Found({"adapter": name, "digest": digest_of(turn)})
+    return _registered(turn, name, loop) or Found({"adapter": name, "digest": digest_of(turn)})
+
+
+def _registered(turn: Turn, name: str, loop: Loop, *evidence: str) -> Against | None:
+    """Register the adapter of the turn; return what speaks against it."""
+    if (gone := _erased(turn, loop)) is not None:
+        return gone
+    found = _checked(loop.run(["adapters", "check", str(loop.place(turn) / ADAPTER), "--base", turn.target]))
+    if found["digest"] != digest_of(turn):
+        return Against(f"the adapter in its folder is another than was trained: {found['digest'][:12]}")
+    _checked(loop.run([*_registration(turn, name, loop), *evidence]))
+    return None
 
 
 async def _name_of(turn: Turn, loop: Loop) -> str:
@@ -93,8 +114,8 @@ async def try_out(turn: Turn, loop: Loop) -> StepOutcome:
     done = loop.run([*words, "--base", turn.target, *files])
     if "gates" not in done.printed:
         raise CommandFailed(done.said)
-    registered = _registration(turn, adapter_of(turn), loop)
-    _checked(loop.run([*registered, "--evidence", str(place / FINDINGS)]))
+    if (against := _registered(turn, adapter_of(turn), loop, "--evidence", str(place / FINDINGS))) is not None:
+        return against
     stops = [each for each in done.printed["gates"] if each["required"] and not each["passed"]]
     if stops:
         return Against("; ".join(f"{each['name']}: {each['why']}" for each in stops))

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from fleet.cli.learn.doing import ARM, DOING, adapter_of, digest_of
 from fleet.cli.learn.parts import Against, Found, Later, Loop
 from fleet.model.adapter import Alias
 from fleet.model.errors import InvalidTurn
 from fleet.model.experiment import Stage
-from fleet.model.turn import Turn, TurnStep
+from fleet.model.turn import DoneStep, Turn, TurnStage, TurnStep
 from policies.adapters import steps
 from policies.experiments import checks
 from policies.learning import turns
 from policies.learning.worth import Judged, Lesson
 
 Turns = Mapping[str, Turn]
+
+UNDONE_ALIASES: Final = (Alias.CANDIDATE, Alias.PREVIOUS)
+"""What the version of a turn that is undone loses beside being stable, or a later roll-back would bring it again."""
 
 
 async def begin(judged: Sequence[Judged], loop: Loop) -> None:
@@ -75,9 +79,17 @@ async def advance(turn: Turn, loop: Loop, most: int | None = None) -> Turn:
 
 
 async def _recorded(turn: Turn, step: TurnStep, evidence: Mapping[str, object], loop: Loop) -> Turn:
-    return await loop.stores.turns.change(
-        lambda there: turns.taken(there[turn.name], step, evidence, there.values(), loop.now())
-    )
+    """Put a step on record; take it back where the turn was undone while it was done. Raises: InvalidTurn then."""
+    try:
+        return await loop.stores.turns.change(
+            lambda there: turns.taken(there[turn.name], step, evidence, there.values(), loop.now())
+        )
+    except InvalidTurn:
+        there = (await loop.stores.turns.read_all())[turn.name]
+        if there.stage in (TurnStage.UNDONE, TurnStage.STOPPED):
+            done = DoneStep(step, loop.now(), evidence)
+            await _take_back(replace(turn, done=(*turn.done, done)), there.why or str(there.stage), loop)
+        raise
 
 
 async def stop(turn: Turn, why: str, loop: Loop) -> Turn:
@@ -91,12 +103,14 @@ async def undo(turn: Turn, why: str, loop: Loop) -> Turn:
     """Undo all steps of a turn, the last one first. Raises: InvalidTurn if it was undone before."""
     for step in turns.to_undo(turn):
         loop.say(f"{step.replace('_', ' ')}: {turns.UNDOING[step]}")
-    await _take_back(turn, why, loop)
-    return await loop.stores.turns.change(lambda there: turns.undone(there[turn.name], why, loop.now()))
+    await _take_back(turn, why, loop, UNDONE_ALIASES)
+    after = await loop.stores.turns.change(lambda there: turns.undone(there[turn.name], why, loop.now()))
+    await _take_back(after, why, loop, UNDONE_ALIASES)  # a run may have done a step meanwhile
+    return after
 
 
-async def _take_back(turn: Turn, why: str, loop: Loop) -> None:
-    """Let what was there before answer again; what was taken back already stays so."""
+async def _take_back(turn: Turn, why: str, loop: Loop, of: Collection[Alias] = (Alias.CANDIDATE,)) -> None:
+    """Let what was there before answer again; what was taken back already stays so. Its version loses the aliases."""
     stores, now = loop.stores, loop.now
     if turn.of(TurnStep.PROMOTED) is not None:
         await _rolled_back(turn, why, loop)
@@ -107,7 +121,7 @@ async def _take_back(turn: Turn, why: str, loop: Loop) -> None:
         return
     name, digest = adapter_of(turn), digest_of(turn)
     if name in await stores.adapters.read_all():
-        await stores.adapters.change(lambda there: steps.dismissed(there[name], digest, why, now()))
+        await stores.adapters.change(lambda there: steps.dismissed(there[name], digest, why, now(), of))
 
 
 async def _rolled_back(turn: Turn, why: str, loop: Loop) -> None:

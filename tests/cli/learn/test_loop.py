@@ -22,6 +22,7 @@ from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
 from fleet.model.turn import Turn, TurnStage, TurnStep
+from policies.adapters import steps
 from policies.experiments import checks
 from policies.learning import worth
 from queues.memory import MemoryQueue
@@ -46,7 +47,8 @@ async def aliases(fleet: Fleet) -> dict[Alias, str]:
 async def test_a_turn_goes_from_pairs_to_a_roll_out_in_one_run(fleet):
     turn = await under_way(fleet)
     assert [each.step for each in turn.done] == list(TurnStep)[:7]
-    assert fleet.ran == ["export", "train", "register", "try", "register"]
+    registered = ["erased", "check", "register"]
+    assert fleet.ran == ["export", "erased", "train", *registered, "try", *registered]
     found = {each.step: each.evidence for each in turn.done}
     assert found[TurnStep.COLLECTED]["pairs"] == 1_200
     assert found[TurnStep.EXPORTED]["rows"] == {"train": 1_100}
@@ -128,6 +130,59 @@ async def test_a_roll_out_that_was_started_and_not_recorded_is_not_started_again
     assert (await advance(turn, fleet.loop, most=1)).done[-1].step is TurnStep.ROLLED_OUT
     [experiment] = (await fleet.stores.experiments.read_all()).values()
     assert experiment.started_at == fleet.now - DAY
+
+
+@pytest.mark.parametrize("steps_done", [1, 2, 3])
+async def test_rows_that_are_erased_end_the_turn_before_they_are_learnt_or_registered_again(fleet, steps_done):
+    await begin(WORTH, fleet.loop)
+    turn = await advance(await fleet.read(), fleet.loop, most=steps_done)
+    for name in await fleet.adapters.read_all():  # as an erasure leaves it
+        await fleet.adapters.remove(name)
+    fleet.ran.clear()
+    fleet.erased = [{"file": "train.jsonl", "line": 3}]
+    after = await advance(turn, fleet.loop)
+    assert (after.stage, after.why) == (TurnStage.STOPPED, "1 rows of its export were erased since")
+    assert not {"train", "register"} & set(fleet.ran)
+    assert await fleet.adapters.read_all() == {}
+
+
+async def test_another_adapter_than_was_trained_is_never_registered(fleet):
+    await begin(WORTH, fleet.loop)
+    turn = await advance(await fleet.read(), fleet.loop, most=2)
+    fleet.digest = "f" * 64
+    after = await advance(turn, fleet.loop)
+    assert (after.stage, after.why) == (
+        TurnStage.STOPPED,
+        "the adapter in its folder is another than was trained: ffffffffffff",
+    )
+    assert "register" not in fleet.ran
+
+
+async def test_what_a_turn_does_while_it_is_undone_is_taken_back(fleet):
+    await begin(WORTH, fleet.loop)
+    turn = await advance(await fleet.read(), fleet.loop, most=5)
+    await undo(turn, "poisoned", fleet.loop)
+    with pytest.raises(InvalidTurn, match="poisoned"):
+        await advance(turn, fleet.loop)
+    [experiment] = (await fleet.stores.experiments.read_all()).values()
+    assert (experiment.stage, experiment.why) == (Stage.STOPPED, "poisoned")
+    assert await aliases(fleet) == {}
+
+
+async def test_a_step_that_is_recorded_in_the_middle_of_an_undo_is_taken_back_too(fleet):
+    await begin(WORTH, fleet.loop)
+    turn = await advance(await fleet.read(), fleet.loop, most=5)
+    change = fleet.stores.turns.change
+
+    async def first_a_run(step):
+        fleet.stores.turns.change = change
+        await advance(turn, fleet.loop, most=1)
+        return await change(step)
+
+    fleet.stores.turns.change = first_a_run
+    assert (await undo(turn, "poisoned", fleet.loop)).stage is TurnStage.UNDONE
+    [experiment] = (await fleet.stores.experiments.read_all()).values()
+    assert experiment.stage is Stage.STOPPED
 
 
 async def test_no_second_turn_begins_for_the_same_jobs(fleet):
@@ -232,6 +287,16 @@ async def test_undoing_a_turn_lets_the_base_answer_again(fleet, far):
     assert experiment.stage is Stage.STOPPED
     with pytest.raises(InvalidTurn, match="undone before"):
         await undo(after, "again", fleet.loop)
+
+
+async def test_no_roll_back_brings_the_version_of_an_undone_turn_again(fleet):
+    turn = await promoted(fleet)
+    later = replace((await fleet.adapters.read_all())[turn.name].versions[0], digest="f" * 64)
+    there = await fleet.adapters.change(lambda there: steps.registered(there, there[turn.name], later, fleet.now))
+    await fleet.adapters.change(lambda _: steps.promoted(there, later.digest, [], "better", fleet.now))
+    assert await aliases(fleet) == {Alias.STABLE: later.digest, Alias.PREVIOUS: DIGEST}
+    await undo(turn, "poisoned", fleet.loop)
+    assert await aliases(fleet) == {Alias.STABLE: later.digest}
 
 
 async def test_the_next_turn_of_a_task_waits_a_week_and_takes_the_adapters_name(fleet):
