@@ -45,7 +45,7 @@ def run(
     folder: Folder = Path("learning"),
     rank: Annotated[int, typer.Option(help="Directions in which each module is adapted.")] = 64,
     rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to train for.")] = 600,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to train for.")] = 1200,
     share: Annotated[float, typer.Option(help="Share of the jobs in a roll-out.")] = 0.1,
     weeks: Annotated[float, typer.Option(help="How long a roll-out may last before it is given up.")] = 4.0,
     content_url: ContentUrl = None,

@@ -51,7 +51,7 @@ class Recipe:
 
     rank: int = 64
     rate: float = 2e-3
-    steps: int = 600
+    steps: int = 1200
 
 
 @dataclass(frozen=True, slots=True)
