@@ -78,13 +78,16 @@ def _is_trained(folder: Path) -> bool:
 
 async def register(turn: Turn, loop: Loop) -> StepOutcome:
     name = await _name_of(turn, loop)
-    return _registered(turn, name, loop) or Found({"adapter": name, "digest": digest_of(turn)})
+    return await _registered(turn, name, loop) or Found({"adapter": name, "digest": digest_of(turn)})
 
 
-def _registered(turn: Turn, name: str, loop: Loop, *evidence: str) -> Against | None:
-    """Register the adapter of the turn; return what speaks against it."""
+async def _registered(turn: Turn, name: str, loop: Loop, *evidence: str) -> Against | None:
+    """Register the adapter of the turn, or add evidence to the version; return what speaks against it."""
     if (gone := _erased(turn, loop)) is not None:
         return gone
+    adapter = (await loop.stores.adapters.read_all()).get(name)
+    if evidence and (adapter is None or adapter.version(digest_of(turn)) is None):
+        return Against("its version was removed from the registry, as in an erasure")
     found = _checked(loop.run(["adapters", "check", str(loop.place(turn) / ADAPTER), "--base", turn.target]))
     if found["digest"] != digest_of(turn):
         return Against(f"the adapter in its folder is another than was trained: {found['digest'][:12]}")
@@ -114,7 +117,7 @@ async def try_out(turn: Turn, loop: Loop) -> StepOutcome:
     done = loop.run([*words, "--base", turn.target, *files])
     if "gates" not in done.printed:
         raise CommandFailed(done.said)
-    if (against := _registered(turn, adapter_of(turn), loop, "--evidence", str(place / FINDINGS))) is not None:
+    if (against := await _registered(turn, adapter_of(turn), loop, "--evidence", str(place / FINDINGS))) is not None:
         return against
     stops = [each for each in done.printed["gates"] if each["required"] and not each["passed"]]
     if stops:

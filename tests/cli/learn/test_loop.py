@@ -96,6 +96,17 @@ async def test_a_gate_that_stops_the_adapter_ends_the_turn_with_nothing_on_trial
     assert await fleet.stores.experiments.read_all() == {}
 
 
+async def test_a_version_that_was_removed_in_an_erasure_is_not_registered_again(fleet):
+    await begin(WORTH, fleet.loop)
+    turn = await advance(await fleet.read(), fleet.loop, most=3)
+    assert turn.of(TurnStep.REGISTERED) is not None
+    [name] = await fleet.adapters.read_all()
+    await fleet.adapters.remove(name)
+    turn = await advance(turn, fleet.loop)
+    assert (turn.stage, turn.why) == (TurnStage.STOPPED, "its version was removed from the registry, as in an erasure")
+    assert await fleet.adapters.read_all() == {}
+
+
 async def test_an_export_that_leaves_nothing_ends_the_turn_and_a_training_that_fails_does_not(fleet):
     await begin(WORTH, fleet.loop)
     fleet.refused = "train"
