@@ -117,7 +117,7 @@ class ServedAdapters:
     """
 
     at_once: int = 4
-    speed: float = 0.8
+    speed: float = 0.7
 
 
 class Effort(StrEnum):
