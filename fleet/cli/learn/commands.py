@@ -113,7 +113,9 @@ async def _judged(loop: Loop, settings: Settings, tasks: Sequence[str] | None) -
     teachable = teachable_in(rules.catalogue)
     lessons = lessons_in(chosen.examples, load_licences(None), teachable, rules.training.tenants)
     turns, experiments = await stores.turns.read_all(), await stores.experiments.read_all()
-    return judge(lessons, teachable, rules.training.goal, turns.values(), experiments.values(), loop.now())
+    adapters = (await stores.adapters.read_all()).values()
+    goal = rules.training.goal
+    return judge(lessons, teachable, goal, turns.values(), experiments.values(), loop.now(), adapters)
 
 
 async def _running(loop: Loop, tasks: Sequence[str] | None) -> list[Turn]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from fleet.model.adapter import RegisteredAdapter
 from fleet.model.experiment import Arm, Experiment, Unit
 from fleet.model.turn import Turn
 from policies.learning.worth import Lesson, judge
 
 NOW = 1_800_000_000.0
+SCHEDULER = RegisteredAdapter("scheduler", "llama-8b", frozenset({"plan.schedule"}), frozenset({"acme"}))
 LESSON = Lesson("llama-8b", "plan.schedule", frozenset({"acme"}), 1_200)
 
 
-def judged(*lessons: Lesson, turns=(), experiments=()) -> dict[tuple[str, str], str | None]:
-    found = judge(lessons, frozenset({"llama-8b", "llama-70b"}), 1_000, turns, experiments, NOW)
+def judged(*lessons: Lesson, turns=(), experiments=(), adapters=()) -> dict[tuple[str, str], str | None]:
+    found = judge(lessons, frozenset({"llama-8b", "llama-70b"}), 1_000, turns, experiments, NOW, adapters)
     return {(each.lesson.task, each.lesson.target): each.why_not for each in found}
 
 
@@ -41,3 +45,20 @@ def test_what_is_under_way_or_on_trial_is_left_alone():
     trial = Experiment("trial", Unit.TENANT, (Arm("a", 0.1, target="llama-8b"),), tasks=frozenset({"plan.schedule"}))
     assert "under way" in (judged(LESSON, turns=(under_way,))["plan.schedule", "llama-8b"] or "")
     assert "'trial' is running" in (judged(LESSON, experiments=(trial,))["plan.schedule", "llama-8b"] or "")
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        (SCHEDULER, None),
+        (replace(SCHEDULER, target="llama-70b"), None),
+        (replace(SCHEDULER, tasks=frozenset({"chat"})), None),
+        (replace(SCHEDULER, tenants=frozenset({"globex"})), None),
+        (replace(SCHEDULER, tenants=None), "'scheduler' is for plan.schedule of all tenants"),
+        (replace(SCHEDULER, tenants=frozenset({"acme", "globex"})), "'scheduler' is for plan.schedule of acme, globex"),
+        (replace(SCHEDULER, tasks=frozenset({"chat", "plan.schedule"})), "'scheduler' is for chat, plan.schedule of"),
+    ],
+)
+def test_nothing_is_taught_that_could_not_be_registered_beside_the_adapters_there_are(there, why):
+    found = judged(LESSON, adapters=[there])["plan.schedule", "llama-8b"]
+    assert found is None if why is None else why in (found or "")
