@@ -12,6 +12,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
 from deployments.serve.files import AdapterFiles, References
+from deployments.serve.merging import merged
 from fleet.interruption import is_own, raise_own
 from fleet.logs import get_logger
 from fleet.model.attempt import Answer, Failure, FailureKind, Outcome
@@ -66,7 +67,30 @@ class RayServeBackend:
         self._files = files
 
     async def run(self, calls: Sequence[Call]) -> AsyncIterator[Group]:
-        """Yield the outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest."""
+        """Yield the outcome of each call, grouped as the replica groups them; closing the iterator cancels the rest.
+
+        Calls whose adapter's files are still to be read go by themselves, so that the others do not wait for those.
+        """
+        parts = self._parts(calls)
+        if len(parts) == 1:
+            async with aclosing(self._run(calls)) as alone:
+                async for group in alone:
+                    yield group
+            return
+        async with aclosing(merged([self._run([calls[place] for place in part]) for part in parts])) as groups:
+            async for part, group in groups:
+                yield [(parts[part][index], outcome) for index, outcome in group]
+
+    def _parts(self, calls: Sequence[Call]) -> Sequence[Sequence[int]]:
+        """Return the places of the calls that can go now, and of those that wait for files; without empty parts."""
+        missing = frozenset() if self._files is None else self._files.missing({call.adapter for call in calls})
+        if not missing:
+            return [range(len(calls))]
+        waits = [call.adapter in missing for call in calls]
+        parts = ([place for place, late in enumerate(waits) if late is part] for part in (False, True))
+        return [part for part in parts if part]
+
+    async def _run(self, calls: Sequence[Call]) -> AsyncGenerator[Group, None]:
         open_calls = dict(enumerate(calls))
         late: set[int] = set()
         stream = None

@@ -16,7 +16,7 @@ KEPT: Final = 16
 """Adapters whose files stay in the object store for this process; one of rank 16 for an 8B has 80 MB."""
 
 READ_SECONDS: Final = 5.0
-"""Time that a micro-batch waits for files at most: its other calls wait too, once for each adapter."""
+"""Time that calls wait for files at most."""
 
 References = Mapping[str, Sequence[Any]]
 """A reference of Ray's by digest, in a list: Ray would fetch what it finds by itself for every call."""
@@ -42,6 +42,10 @@ class AdapterFiles:
         for digest in found:
             self._kept.move_to_end(digest)
         return found
+
+    def missing(self, digests: Collection[str | None]) -> frozenset[str]:
+        """Return those of the digests whose files are still to be read."""
+        return frozenset(digest for digest in digests if digest is not None and digest not in self._kept)
 
     def forget(self, digest: str) -> None:
         """Read these files again at their next use: a reference is of no use where the node that held them is gone."""

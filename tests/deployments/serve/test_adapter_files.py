@@ -55,6 +55,7 @@ async def run(handle, files, given) -> list[object]:
 
 async def test_a_call_brings_its_adapter_and_a_nested_reference_to_the_files_that_an_engine_reads(scripted_handle):
     store = Store()
+    await store.files.of([FIRST])
     handle = scripted_handle([[(0, ANSWER), (1, ANSWER), (2, ANSWER)]])
 
     assert await run(handle, store.files, calls(FIRST, None, FIRST)) == [ANSWER] * 3
@@ -135,3 +136,30 @@ async def test_files_that_a_replica_could_not_load_are_read_again(scripted_handl
         await run(scripted_handle([[(0, outcome)]]), store.files, calls(FIRST))
 
     assert store.reads == [FIRST] * reads
+
+
+async def test_calls_of_the_base_do_not_wait_for_files_that_others_need(scripted_handle):
+    store = Store()
+    store.open.clear()
+    handle = scripted_handle([[(0, ANSWER), (1, ANSWER)]])
+    groups = aiter(RayServeBackend(handle, told, store.files).run(calls(None, FIRST, None)))
+
+    assert await anext(groups) == [(0, ANSWER), (2, ANSWER)]
+
+    assert len(handle.sent) == 1
+    store.open.set()
+    assert [index for index, _ in await anext(groups)] == [1]
+    assert handle.sent[1][3:] == ([FIRST], {FIRST: [1]})
+
+
+async def test_closing_a_batch_in_two_parts_ends_both(scripted_handle):
+    store = Store()
+    store.open.clear()
+    handle = scripted_handle([[(0, ANSWER)], [(1, ANSWER)]])
+    groups = RayServeBackend(handle, told, store.files).run(calls(None, None, FIRST))
+    await anext(aiter(groups))
+
+    await groups.aclose()
+
+    assert handle.stream.cancelled
+    assert len(handle.sent) == 1
