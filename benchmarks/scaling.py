@@ -256,7 +256,7 @@ def _rules(folder: Path) -> Path:
 def _decisions(policy: str, folder: Path, started: float) -> Iterator[str]:
     """Yield what the log of Serve's controller says about the target since `started`."""
     pattern = OURS if policy == "fleet" else SERVES
-    for path in sorted((folder / "session_latest" / "logs" / "serve").glob("controller_*.log")):
+    for path in sorted(folder.glob("session_[0-9]*/logs/serve/controller_*.log")):
         for found in map(pattern.search, path.read_text(errors="replace").splitlines()):
             if found is None:
                 continue

@@ -62,8 +62,11 @@ class Cluster:
 
     @property
     def controller_log(self) -> str:
-        """The whole log of Serve's controller."""
-        paths = (self.folder / "session_latest" / "logs" / "serve").glob("controller_*.log")
+        """The whole log of Serve's controller.
+
+        Not by way of `session_latest`: each machine that joins takes that link away and makes it again.
+        """
+        paths = self.folder.glob("session_[0-9]*/logs/serve/controller_*.log")
         return "\n".join(path.read_text(errors="replace") for path in sorted(paths))
 
     def machines(self) -> Mapping[str, psutil.Process]:
