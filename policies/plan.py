@@ -66,7 +66,7 @@ def next_action(
     Laws: the same arguments give the same action. Handing a job to the target of a `Run` and asking again with an
     unchanged view gives that `Run`, until too little time is left for it. No `Run` names a target outside the fleet
     that the job does not permit. A job ends after at most `rules.retry.max_attempts` attempts,
-    not counting second looks at an answer, of which there are at most two each.
+    not counting those that lacked their adapter, and second looks at an answer, of which there are at most two each.
     """
     if not attempts:
         return _admit(job, view, now, rules, sent)
@@ -158,7 +158,7 @@ def _with_all_tools(case: _Situation) -> Run | None:
     """Run the last target once more with all tools, if it is open to this job now; else its answer counts as it is."""
     last = case.attempts[-1].target
     target = next((rung for rung in case.rungs if rung.name == last), None)
-    if target is None or len(case.attempts) >= case.rules.retry.max_attempts:
+    if target is None or not retry.has_attempt_left(case.attempts, case.rules):
         return None
     is_ready = cold.ready(target, case.demand, case.view, case.now, case.rules)
     return Run(target.name, Reason.TOOLS_RESTORED) if is_ready else None
@@ -253,7 +253,7 @@ def _rungs_left(case: _Situation) -> Iterator[Target]:
     if not case.attempts:
         yield from case.rungs
         return
-    if len(case.attempts) >= case.rules.retry.max_attempts:
+    if not retry.has_attempt_left(case.attempts, case.rules):
         return
     tried = {attempt.target for attempt in case.attempts}
     answers = (attempt.target for attempt in case.attempts if isinstance(attempt.outcome, Answer))

@@ -52,7 +52,7 @@ def counts_against_target(kind: FailureKind) -> bool:
 
 
 def tries_on(target: str, attempts: tuple[Attempt, ...]) -> int:
-    return sum(attempt.target == target for attempt in attempts)
+    return sum(attempt.target == target and not failed_adapter(attempt) for attempt in attempts)
 
 
 def may_retry(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
@@ -69,6 +69,11 @@ def failed_adapter(attempt: Attempt) -> bool:
     """Return whether the model could not use its adapter: its base may answer the same request at once."""
     outcome = attempt.outcome
     return attempt.adapter is not None and isinstance(outcome, Failure) and outcome.kind is FailureKind.ADAPTER
+
+
+def has_attempt_left(attempts: tuple[Attempt, ...], rules: Rules) -> bool:
+    """Return whether the job may be tried once more: its tries are counted without one that only lacked its adapter."""
+    return sum(not failed_adapter(each) for each in attempts) < rules.retry.max_attempts
 
 
 def backoff_seconds(attempts: tuple[Attempt, ...], jitter_seed: str, rules: Rules) -> float:

@@ -17,6 +17,7 @@ from fleet.settings.documents import load_rules
 from policies.budget import spent_usd
 from policies.plan import next_action
 from policies.resilience.deadline import deadline_at
+from policies.resilience.retry import failed_adapter
 from policies.routing import overload
 from policies.rules.sections import Residency, ResidencyRules
 
@@ -177,7 +178,7 @@ def assert_may_run(job: Job, attempts: tuple[Attempt, ...], view: View, now: flo
     assert view.targets[run.target].available
     assert view.targets[run.target].breaker.open_until_at <= now < deadline_at(job, RULES)
     assert view.targets[run.target].capacity is None or not view.targets[run.target].capacity.cold
-    assert len(attempts) < RULES.retry.max_attempts
+    assert sum(not failed_adapter(each) for each in attempts) < RULES.retry.max_attempts
     assert job.max_cost_usd is None or spent_usd(attempts) <= job.max_cost_usd
     if job.plan is Plan.OWN_KEY:
         assert job.own_key is not None

@@ -23,3 +23,11 @@ def test_where_the_target_is_shut_meanwhile_the_next_one_is_asked(job, view, fai
     adapted = replace(failed(1, SMALL, FailureKind.ADAPTER), adapter="a" * 64)
     shut = view(llama_8b=1_030.0)
     assert next_action(job(), (adapted,), shut, 1_001.0, rules) == Run(NEXT, Reason.TARGET_UNAVAILABLE)
+
+
+def test_an_adapter_that_fails_takes_no_attempt_from_its_job(job, view, failed, rules):
+    once = replace(rules, retry=replace(rules.retry, max_attempts=1))
+    adapted = replace(failed(1, SMALL, FailureKind.ADAPTER), adapter="a" * 64)
+    assert next_action(job(), (adapted,), view(), 1_001.0, once) == Run(SMALL, Reason.ADAPTER_FAILED)
+    base = failed(2, SMALL, FailureKind.SERVER_ERROR)
+    assert not isinstance(next_action(job(), (adapted, base), view(), 1_001.0, once), Run)
