@@ -17,8 +17,11 @@ from policies.rules.rules import Rules
 MOST_VERSIONS: Final = 16
 """Versions kept of an adapter. One more, and the oldest that no alias names goes."""
 
-MOST_NOTES_BYTES: Final = 16 * 1024
-"""Bytes of a version's card, or of its evidence, as JSON: all that is known of an adapter is one message."""
+MOST_BYTES: Final[Mapping[str, int]] = {"card": 16 * 1024, "evidence": 40 * 1024}
+"""Bytes of a version's notes as JSON. All that is known of an adapter is one message: 16 versions fill most of 1 MB.
+
+The evidence of an adapter that serves many tasks has some 1.1 kB for each.
+"""
 
 SHORTEST: Final = 8
 """The fewest characters of a digest that may stand for all of it."""
@@ -65,8 +68,8 @@ def _violations(adapter: RegisteredAdapter, version: AdapterVersion) -> Iterator
 
 def _too_long(field: str, notes: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     size = 0 if notes is None else len(json.dumps(notes, default=dict).encode())
-    if size > MOST_NOTES_BYTES:
-        yield field, f"must have at most {MOST_NOTES_BYTES:,} bytes as JSON, not {size:,}"
+    if size > MOST_BYTES[field]:
+        yield field, f"must have at most {MOST_BYTES[field]:,} bytes as JSON, not {size:,}"
 
 
 def _against(there: Adapters, adapter: RegisteredAdapter, version: AdapterVersion) -> Iterator[tuple[str, str]]:

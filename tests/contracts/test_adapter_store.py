@@ -15,6 +15,8 @@ from fleet.model.adapter import AdapterVersion, Alias, RegisteredAdapter, adapte
 from fleet.model.errors import ConfigError, InvalidAdapter
 from fleet.ports import AdapterStore
 from policies.adapters import steps
+from queues.jetstream.stores.adapters import MemoryAdapters
+from queues.wire.adapter import encode_adapter
 
 Told = Mapping[str, RegisteredAdapter]
 
@@ -168,6 +170,27 @@ async def test_files_that_no_adapter_has_are_swept_away_and_no_others(rig: Rig) 
     assert await store.files(NEW.digest) is None
     assert await store.files(OLD.digest) == FILES
     assert set(await store.sweep()) == set()
+
+
+async def test_files_of_an_adapter_that_cannot_be_read_are_not_swept_away() -> None:
+    store = MemoryAdapters()
+    await store.put_files(OLD.digest, FILES)
+    await store.change(lambda _: SERVED)
+    subject = store.kind.subject("scheduler")
+    store._messages[subject] = store._messages[subject].replace(b'"stable"', b'"of_a_later_version"')
+    assert await store.read_all() == {}
+    assert set(await store.sweep()) == set()
+    assert await store.files(OLD.digest) == FILES
+
+
+async def test_sixteen_versions_with_all_that_may_be_said_of_them_are_one_message() -> None:
+    notes = {field: {"why": "x" * (most - 11)} for field, most in steps.MOST_BYTES.items()}
+    adapter = replace(SCOPE, versions=())
+    for number in range(steps.MOST_VERSIONS):
+        version = replace(OLD, digest=f"{number:064x}", card=notes["card"])
+        adapter = steps.registered({adapter.name: adapter}, SCOPE, version, 2.0)
+        adapter = steps.with_evidence(adapter, version.digest, notes["evidence"], 2.0)
+    assert len(encode_adapter(adapter)) < 1_000_000
 
 
 async def test_a_removal_that_is_refused_removes_nothing(rig: Rig) -> None:

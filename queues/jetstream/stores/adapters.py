@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from fleet.logs import get_logger
@@ -33,6 +34,8 @@ CHUNKS_AT_ONCE = 32
 
 OVERHEAD_BYTES = 512
 """Bytes at most that a message takes beside its content: its subject, 160 bytes long, and the server's own."""
+
+DIGESTS = re.compile(ADAPTER_DIGEST.pattern.encode())
 
 Adapters = Mapping[str, RegisteredAdapter]
 
@@ -135,7 +138,10 @@ class JetStreamAdapters(_Files, JetStreamBucket[RegisteredAdapter]):
         while (info := await api.stream_info(self._connection, ADAPTER_OBJECTS, pattern, offset)).subjects:
             kept |= {_digest_in(subject) for subject in info.subjects}
             offset += len(info.subjects)
-        left = kept - _named(await self.read_all())
+        records = await self._stored()
+        if len(records) < (await api.stream_info(self._connection, ADAPTERS)).messages:
+            return set()  # a slow broker told some of them only
+        left = kept - _mentioned(records)
         await self._drop(left)
         return left
 
@@ -189,7 +195,7 @@ class MemoryAdapters(_Files, MemoryBucket[RegisteredAdapter]):
 
     async def sweep(self) -> Collection[str]:
         chunks = object_chunk_subject("", "", ADAPTER_OBJECTS_BUCKET).rstrip(".")
-        left = {_digest_in(each) for each in self._parts if each.startswith(chunks)} - _named(await self.read_all())
+        left = {_digest_in(each) for each in self._parts if each.startswith(chunks)} - _mentioned(await self._stored())
         self._drop(left)
         return left
 
@@ -246,6 +252,11 @@ def _unnamed(before: Adapters, after: Adapters) -> Collection[str]:
 
 def _named(adapters: Adapters) -> set[str]:
     return {version.digest for each in adapters.values() for version in each.versions}
+
+
+def _mentioned(records: Iterable[tuple[str, bytes]]) -> set[str]:
+    """Return the digests in the records, those also that cannot be read: a later version may have written them."""
+    return {digest.decode() for _, data in records for digest in DIGESTS.findall(data)}
 
 
 def _digest_in(subject: str) -> str:

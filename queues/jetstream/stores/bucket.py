@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -91,8 +91,11 @@ class JetStreamBucket(Generic[T]):
 
     async def read_all(self) -> Mapping[str, T]:
         """Return every record by its name."""
+        return self.kind.readable(await self._stored())
+
+    async def _stored(self) -> Sequence[tuple[str, bytes]]:
         latest = recorded(self._connection, self.kind.stream, self.kind.subject(">"), latest_only=True)
-        return self.kind.readable([(message.subject, message.data) async for message in latest])
+        return [(message.subject, message.data) async for message in latest]
 
     async def change(self, change: Callable[[Mapping[str, T]], T]) -> T:
         """Store and return what `change` makes of those there are; it is called again if another change came first."""
@@ -175,7 +178,10 @@ class MemoryBucket(Generic[T]):
         """Set where the bucket cannot be read, for a test."""
 
     async def read_all(self) -> Mapping[str, T]:
-        return self.kind.readable(list(self._messages.items()))
+        return self.kind.readable(await self._stored())
+
+    async def _stored(self) -> Sequence[tuple[str, bytes]]:
+        return list(self._messages.items())
 
     async def change(self, change: Callable[[Mapping[str, T]], T]) -> T:
         changed = change(await self.read_all())

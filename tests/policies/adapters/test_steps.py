@@ -54,7 +54,7 @@ def test_where_there_are_too_many_versions_the_oldest_that_no_alias_names_goes()
         ({"tenants": frozenset({"a b"})}, {}, "tenants", "'a b' must match"),
         ({}, {"digest": "latest"}, "digest", "64 hexadecimal"),
         ({}, {"base_digest": ""}, "base_digest", "64 hexadecimal"),
-        ({}, {"card": {"why": "x" * steps.MOST_NOTES_BYTES}}, "card", "at most 16,384 bytes as JSON, not 16,395"),
+        ({}, {"card": {"why": "x" * steps.MOST_BYTES["card"]}}, "card", "at most 16,384 bytes as JSON, not 16,395"),
         ({"target": "llama-70b"}, {}, "target", "must be llama-8b, as 'scheduler' was registered"),
         ({"tasks": frozenset({"chat"})}, {}, "tasks", "must be plan.schedule, as"),
         ({"tenants": frozenset({"acme"})}, {}, "tenants", "must be all, as"),
@@ -174,7 +174,7 @@ def test_a_version_is_nominated_in_place_of_the_candidate():
 def test_evidence_is_kept_for_its_version_and_moves_nothing():
     done = steps.with_evidence(SERVED, NEW.digest, {"passed": False}, 3.0)
     assert (done.versions, done.aliases) == ((OLD, replace(NEW, evidence={"passed": False})), SERVED.aliases)
-    for wrong in ({"x": "y" * 20_000}, {"passed": True, "adapter": OLD.digest}):
+    for wrong in ({"x": "y" * steps.MOST_BYTES["evidence"]}, {"passed": True, "adapter": OLD.digest}):
         assert refusal(steps.with_evidence, SERVED, NEW.digest, wrong, 3.0)[0] == "evidence"
     assert steps.with_evidence(SERVED, NEW.digest, {"adapter": NEW.digest}, 3.0).versions[1].evidence
 
