@@ -39,10 +39,12 @@ def _watched(traffic: Replay, calibration: Calibration, risk: float) -> DriftRep
     """Run the alarms over the requests in order. Here every request has a label; in production a sample has."""
     assert calibration.threshold is not None, "a guarantee always has one"
     threshold = calibration.threshold
-    stated = probabilities(calibration.scorer, sample_of_replay(traffic).columns)
+    columns = sample_of_replay(traffic).columns
+    stated, sorted_by = (probabilities(scorer, columns) for scorer in (calibration.scorer, calibration.sorter))
     histogram, bet = drift.DriftDetector(), drift.LossTest(risk)
     after, psi, loss_alarm = None, None, False
-    for row, (confidence, loss) in enumerate(zip(stated.tolist(), _losses(traffic, stated, threshold), strict=True), 1):
+    losses = _losses(traffic, sorted_by, threshold)
+    for row, (confidence, loss) in enumerate(zip(stated.tolist(), losses, strict=True), 1):
         histogram, bet = histogram.observe(confidence, calibration.edges), bet.after(loss)
         loss_alarm = loss_alarm or bet.alarm()
         if after is None and (loss_alarm or histogram.alarm(calibration.labels)):

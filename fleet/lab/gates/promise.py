@@ -147,6 +147,6 @@ def _judged(pair: Pair, tried: Tried, calibrations: Calibrations, promised: Prom
     found = calibration_for(promised.target, asked.task, kind, calibrations, adapter)
     if found is None or found.threshold is None:
         return None
-    confidence = probability(found.scorer, Evidence(answer.features))
-    keeps = tried.is_usable and not tried.is_refusal and confidence >= found.threshold.value
+    stated = probability(found.sorter, Evidence(answer.features))
+    keeps = tried.is_usable and not tried.is_refusal and stated >= found.threshold.value
     return _Judged(keeps, found.threshold, found)

@@ -26,7 +26,7 @@ from fleet.lab.gates.promise import promise, recalibrate
 from fleet.lab.gates.questions import reference_of
 from fleet.lab.learning.refit import heldout
 from fleet.model.attempt import Failure, FailureKind
-from fleet.model.calibration import CalibrationKey, OutputKind, ThresholdMode
+from fleet.model.calibration import CalibrationKey, Fit, OutputKind, Scorer, ThresholdMode
 
 LIMITS = Limits()
 
@@ -184,6 +184,13 @@ def test_the_promise_is_made_anew_for_the_adapter_and_tested_on_other_questions(
     assert CalibrationKey("llama-8b", TASK, OutputKind.SHORT, DIGEST) in fitted.adapter
     assert {each.key.adapter for each in fitted.base.values()} == {""}
     assert all(heldout(each.question.digest) for each in fitted.testing)
+
+
+def test_a_promise_that_sorts_by_value_is_tested_by_value(rng: random.Random) -> None:
+    fitted = recalibrate(drawn(TASK, 300, 0.2, 0.8, rng), (), promised())
+    worthless = Scorer(Fit.LOGISTIC, (), (), -30.0)
+    by_value = {key: replace(each, value_scorer=worthless) for key, each in fitted.adapter.items()}
+    assert "0% of answers kept" in promise(TASK, replace(fitted, adapter=by_value), promised()).why
 
 
 def test_a_calibration_that_was_learnt_by_heart_is_found_out(rng: random.Random) -> None:
