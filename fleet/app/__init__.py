@@ -21,7 +21,7 @@ from fleet.app.broker import (
     open_keys,
     open_ledger_feed,
 )
-from fleet.app.calibrations import load_calibrations, save_calibrations, shipped_calibrations
+from fleet.app.calibrations import load_calibrations, read_calibrations, save_calibrations, shipped_calibrations
 from fleet.app.experiments import evidence_on, open_experiments, read_experiment
 from fleet.app.learning import open_turns
 from fleet.app.local import Fleet, start
@@ -62,6 +62,7 @@ __all__ = [
     "open_keys",
     "open_ledger_feed",
     "open_turns",
+    "read_calibrations",
     "read_experiment",
     "read_status",
     "register_adapter",

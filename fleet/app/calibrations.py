@@ -20,8 +20,14 @@ def load_calibrations(path: Path, catalogue: Catalogue) -> Calibrations:
 
     Raises: ConfigError; `field` is the dotted path inside the file, `rule` ends with the file.
     """
+    found = read_calibrations(path)
+    return named(path, lambda: _known(found, catalogue))
+
+
+def read_calibrations(path: Path) -> Calibrations:
+    """Return the calibrations in a file, those too of models that are gone. Raises: ConfigError."""
     content = read_bytes(path)
-    return named(path, lambda: _known(decode_document(content), catalogue))
+    return named(path, lambda: decode_document(content))
 
 
 def _known(found: Calibrations, catalogue: Catalogue) -> Calibrations:

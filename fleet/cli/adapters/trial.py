@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fleet.lab.gates.gates import Limits, Training
     from fleet.lab.gates.outcomes import Pair
     from fleet.lab.gates.questions import Question
+    from fleet.model.calibration import CalibrationKey
     from policies.rules.rules import Rules
 
 TRAIN, HELD_OUT, SHEET = "train.jsonl", "heldout.jsonl", "datasheet.json"
@@ -112,7 +113,7 @@ def _once(questions: Iterable[Question]) -> list[Question]:
 class Subject:
     """The adapter that is tried, its base as it is served, the rules that judge its answers, and when.
 
-    `is_local`: by the stand-ins, on a CPU.
+    `is_local`: by the stand-ins, on a CPU. `spent`: how often each promise was tested.
     """
 
     base: Base
@@ -121,6 +122,7 @@ class Subject:
     rules: Rules
     now: float
     is_local: bool = True
+    spent: Mapping[CalibrationKey, int] = field(default_factory=dict)
 
 
 def tried(
@@ -159,5 +161,5 @@ def judged(wanted: Wanted, ready: Prepared, answers: Answers, subject: Subject) 
         ready.has_style,
     )
     target, digest = subject.rules.catalogue.targets[subject.base.target], subject.adapter.digest
-    report = judge(trial, wanted.limits, Promised(target, digest, subject.rules, subject.now))
+    report = judge(trial, wanted.limits, Promised(target, digest, subject.rules, subject.now, subject.spent))
     return replace(report, data={**report.data, "files": dict(ready.digests)}), pairs

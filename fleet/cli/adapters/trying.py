@@ -6,8 +6,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fleet.lab.gates.findings import GateReport
     from fleet.lab.gates.gates import Limits
     from fleet.lab.gates.outcomes import Pair
+    from fleet.model.calibration import CalibrationKey
 
     Tried = tuple[GateReport, Sequence[Pair]]
     Said = Callable[[int, int], None]
@@ -61,6 +62,10 @@ def try_adapter(
     evidence: Annotated[Path | None, typer.Option("-o", "--output", help="Write the findings here, as JSON.")] = None,
     answers: Annotated[Path | None, typer.Option(help="Write both answers to each question here.")] = None,
     calibrations: Annotated[Path | None, typer.Option(help="Write the calibrations of its answers here.")] = None,
+    in_force: Annotated[
+        Path | None,
+        typer.Option(help="The calibrations in force, a file: their tests of a promise count with its own."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether an adapter may answer jobs: every gate, with its number and interval. Exit 1 where one stops it."""
@@ -70,7 +75,7 @@ def try_adapter(
 
         files = [tuple(each or ()) for each in (questions, calibration, against)]
         written.check([data / TRAIN, data / HELD_OUT, *chain.from_iterable(files)])
-        subject = _subject(folder, base, weights)
+        subject = replace(_subject(folder, base, weights), spent=_spent(in_force))
         limits = _limits(margin, slowdown, subject.is_local)
         wanted = Wanted(task or _task_of(subject.adapter), frozenset(serves or ()), data, limits, *files)
         _check_tasks(wanted, subject.rules.tasks)
@@ -120,6 +125,14 @@ def _subject(folder: Path, target: str, weights: Path | None) -> Subject:
     adapter, base = read_adapter(folder), base_of(target, profile, weights)
     check_adapter(adapter, base)
     return Subject(base, model(profile, target), adapter, rules_of(settings), time.time(), profile is Profile.LOCAL)
+
+
+def _spent(in_force: Path | None) -> Mapping[CalibrationKey, int]:
+    """Return the number of the last test of each promise. Raises: ConfigError."""
+    from fleet.app import read_calibrations
+    from fleet.lab.learning.looking import tests_so_far
+
+    return {} if in_force is None else tests_so_far(read_calibrations(in_force).values())
 
 
 def _quietly(as_json: bool, do: Callable[[Said], Tried]) -> Tried:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fleet.cli.learn.parts import Against, CommandFailed, Done, Found, Later, Loop, StepOutcome
 from fleet.lab.data.folder import SHEET, TRAIN
 from fleet.model.adapter import Alias
-from fleet.model.calibration import ThresholdMode
+from fleet.model.calibration import Calibration, ThresholdMode
 from fleet.model.experiment import Arm, Experiment, Guardrail, Stage, Unit
 from fleet.model.turn import Turn, TurnStep
 from policies.adapters import steps
@@ -27,7 +27,8 @@ HELD_OUT: Final = 0.3
 """Share of an export that nothing is trained on: the gates need questions, and a promise labels of its own."""
 
 DATA, ADAPTER, FINDINGS, CALIBRATIONS = "data", "adapter", "findings.json", "calibrations.json"
-"""What lies in a turn's folder: the export, the adapter, and what its trial found."""
+IN_FORCE = "in-force.json"
+"""What lies in a turn's folder: the export, the adapter, what its trial found, and what was in force before."""
 
 
 async def export(turn: Turn, loop: Loop) -> StepOutcome:
@@ -112,8 +113,16 @@ def _registration(turn: Turn, name: str, loop: Loop) -> list[str]:
 async def try_out(turn: Turn, loop: Loop) -> StepOutcome:
     """Take the adapter through its gates, and keep what they found with the version."""
     place = loop.place(turn)
+    await _write_in_force(place / IN_FORCE, turn, loop)
     words = ["adapters", "try", str(place / ADAPTER), "--data", str(place / DATA), "--task", turn.task]
-    files = ["-o", str(place / FINDINGS), "--calibrations", str(place / CALIBRATIONS)]
+    files = [
+        "-o",
+        str(place / FINDINGS),
+        "--calibrations",
+        str(place / CALIBRATIONS),
+        "--in-force",
+        str(place / IN_FORCE),
+    ]
     done = loop.run([*words, "--base", turn.target, *files])
     if "gates" not in done.printed:
         raise CommandFailed(done.said)
@@ -125,18 +134,35 @@ async def try_out(turn: Turn, loop: Loop) -> StepOutcome:
     return Found({"gates": done.printed["gates"]})
 
 
+async def _write_in_force(path: Path, turn: Turn, loop: Loop) -> None:
+    """Write down the calibrations of the target: the trial's test of a promise is one more of all those."""
+    from fleet.app import save_calibrations
+
+    there = await loop.stores.calibrations.read_all()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_calibrations(path, [each for key, each in there.items() if key.target == turn.target])
+
+
 async def recalibrate(turn: Turn, loop: Loop) -> StepOutcome:
     """Put the calibrations of the adapter's answers in force; those of the base stay as they are."""
     from fleet.app import load_calibrations
+    from fleet.lab.learning.looking import tests_so_far
 
     path = loop.place(turn) / CALIBRATIONS
     found = load_calibrations(path, loop.rules.catalogue) if path.is_file() else {}
     there = await loop.stores.calibrations.read_all()
-    # A kill between putting and recording must spend no second test of the promise.
-    await loop.stores.calibrations.put([each for key, each in found.items() if key not in there])
+    # A kill between putting and recording must spend no second test of the promise, nor may two tests be one number.
+    spent = tests_so_far(there.values())
+    made = [each for key, each in found.items() if key not in there and _is_next(each, spent[key.without_adapter])]
+    await loop.stores.calibrations.put(made)
     versions = {str(key): each.version for key, each in found.items()}
     thresholds = {str(key): each.threshold.value for key, each in found.items() if each.threshold is not None}
     return Found({"versions": versions, "thresholds": {key: round(each, 4) for key, each in thresholds.items()}})
+
+
+def _is_next(calibration: Calibration, spent: int) -> bool:
+    """Return whether its test of a promise, if it made one, came after all others: those share one delta."""
+    return calibration.looks.count == 0 or calibration.looks.count > spent
 
 
 async def roll_out(turn: Turn, loop: Loop) -> StepOutcome:

@@ -6,8 +6,8 @@ An adapter's confidence means something else than its base's, so nothing is take
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fitting import Calibrations, FitOutcome, fit_all
 from fleet.lab.learning.refit import HELD_OUT_PERCENT, heldout
 from fleet.lab.weekly.intervals import share_interval
-from fleet.model.calibration import Calibration, Threshold, ThresholdMode
+from fleet.model.calibration import Calibration, CalibrationKey, Threshold, ThresholdMode
 from fleet.model.target import Target
 from policies.confidence.lookup import calibration_for, kind_of
 from policies.confidence.scorer import probability
@@ -32,12 +32,17 @@ FEWEST_TO_TEST = 30
 
 @dataclass(frozen=True, slots=True)
 class Promised:
-    """The model whose answers are calibrated, the digest of its adapter, the rules that promise, and when."""
+    """The model whose answers are calibrated, the digest of its adapter, the rules that promise, and when.
+
+    `spent` is the number of the last test of each promise: one of another adapter, or of the base, is of the same
+    promise (see `fleet.lab.learning.looking.tests_so_far`).
+    """
 
     target: Target
     adapter: str
     rules: Rules
     now: float
+    spent: Mapping[CalibrationKey, int] = field(default_factory=dict)
 
     @property
     def is_made(self) -> bool:
@@ -71,7 +76,7 @@ def recalibrate(pairs: Sequence[Pair], calibrating: Sequence[Pair], promised: Pr
     adapter = _labels([(each, each.adapter) for each in labelled], promised, promised.adapter)
     base = _labels([(each, each.base) for each in labelled], promised, "")
     testing = pairs if calibrating else [each for each in pairs if heldout(each.question.digest)]
-    fits, base_fits = (fit_all(labels, {}, rules, promised.now) for labels in (adapter, base))
+    fits, base_fits = (fit_all(labels, {}, rules, promised.now, spent=promised.spent) for labels in (adapter, base))
     refused = ", ".join(dict.fromkeys(each.reason for each in fits if not each.accepted))
     promising = _accepted(fits)
     stored = promising if promised.is_made else _accepted(fit_all(adapter, {}, promised.rules, promised.now))

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import numpy as np
 
@@ -62,13 +63,15 @@ def fit_all(
     now: float,
     *,
     allow_fewer_tasks: bool = False,
+    spent: Mapping[CalibrationKey, int] = MappingProxyType({}),
 ) -> list[FitOutcome]:
     """Fit every key, in order. A key's labels of held-out jobs decide whether the fit of the others is accepted.
 
     A wide calibration whose labels lack a task of the one in force is not fitted, unless `allow_fewer_tasks`: jobs of
     that task would be unfamiliar, and the two cannot be merged, for no label says that the new threshold suits it.
     One that was withdrawn promises nothing for any task, so none is lost with it.
-    The same labels and calibrations in force give the same outcomes. `now` is unix seconds.
+    The same labels and calibrations in force give the same outcomes. `now` is unix seconds. `spent` are tests of
+    promises that were made besides those of `in_force`: see `tests_so_far`.
     Raises: ConfigError if a label is of a target that the catalogue does not know, or compared with one.
     """
     known = rules.catalogue.targets
@@ -78,7 +81,7 @@ def fit_all(
                 raise ConfigError(f"labels.{field}", f"{name!r} must be one of {', '.join(known)}")
     groups = grouped(replace(each, target=rules.catalogue.original(known[each.target]).name) for each in labels)
     found: list[FitOutcome] = []
-    spent = tests_so_far(in_force.values())
+    spent = Counter(spent) | tests_so_far(in_force.values())
     for key in sorted(groups):
         before = in_force.get(key)
         lost = _lost(key, groups[key], before, known[key.target])

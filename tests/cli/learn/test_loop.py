@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from taught_fleet import DAY, DIGEST, LESSON, WORTH, Fleet, Killed
 
-from fleet.app import save_calibrations, shipped_calibrations
+from fleet.app import read_calibrations, save_calibrations, shipped_calibrations
 from fleet.cli.learn.doing import ARM, recalibrate, roll_out
 from fleet.cli.learn.loop import advance, begin, undo
 from fleet.cli.learn.parts import CommandFailed
 from fleet.model.adapter import Alias
 from fleet.model.attempt import Answer, Attempt, Judged, Usage
-from fleet.model.calibration import OutputKind
+from fleet.model.calibration import Looks, OutputKind
 from fleet.model.errors import InvalidTurn
 from fleet.model.experiment import Assignment, Stage, Unit
 from fleet.model.job import Lane
@@ -131,6 +131,20 @@ async def test_calibrations_of_the_trial_are_put_in_force_once_and_none_is_put_o
     await fleet.stores.calibrations.put([later])
     await recalibrate(turn, fleet.loop)
     assert await fleet.stores.calibrations.read_all() == {own.key: later}
+
+
+async def test_the_trial_is_told_which_tests_of_the_promise_were_made_and_its_own_is_one_more(fleet):
+    shipped = next(each for each in shipped_calibrations("local").values() if each.key.target == LESSON.target)
+    base = replace(shipped, looks=Looks(3))
+    await fleet.stores.calibrations.put([base])
+    await begin(WORTH, fleet.loop)
+    turn = await advance(await fleet.read(), fleet.loop, most=4)
+    assert read_calibrations(fleet.loop.place(turn) / "in-force.json") == {base.key: base}
+    keys = [replace(shipped.key, adapter=digit * 64) for digit in "34"]
+    found = [replace(shipped, key=key, looks=Looks(count)) for key, count in zip(keys, (3, 4), strict=True)]
+    save_calibrations(fleet.loop.place(turn) / "calibrations.json", found)
+    await recalibrate(turn, fleet.loop)
+    assert set(await fleet.stores.calibrations.read_all()) == {base.key, keys[1]}
 
 
 async def test_a_roll_out_that_was_started_and_not_recorded_is_not_started_again(fleet):

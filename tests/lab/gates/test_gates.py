@@ -186,6 +186,16 @@ def test_the_promise_is_made_anew_for_the_adapter_and_tested_on_other_questions(
     assert all(heldout(each.question.digest) for each in fitted.testing)
 
 
+def test_the_promise_of_an_adapter_is_one_more_test_of_those_made_before(rng: random.Random) -> None:
+    pairs, key = drawn(TASK, 600, 0.2, 0.9, rng), CalibrationKey("llama-8b", TASK, OutputKind.SHORT)
+    [first] = [each for each in recalibrate(pairs, (), promised()).to_store if each.key.without_adapter == key]
+    fourth = recalibrate(pairs, (), replace(promised(), spent={key: 3}))
+    [later] = [each for each in fourth.to_store if each.key.without_adapter == key]
+    assert (first.looks.count, later.looks.count) == (1, 4)
+    assert first.threshold and later.threshold
+    assert first.threshold.value < later.threshold.value
+
+
 def test_a_promise_that_sorts_by_value_is_tested_by_value(rng: random.Random) -> None:
     fitted = recalibrate(drawn(TASK, 300, 0.2, 0.8, rng), (), promised())
     worthless = Scorer(Fit.LOGISTIC, (), (), -30.0)
