@@ -71,6 +71,16 @@ def _concerns(experiment: Experiment, task: str, tenants: frozenset[str]) -> boo
     return of_task and (experiment.tenants is None or bool(experiment.tenants & tenants))
 
 
+def tried_before(target: str, task: str, tenants: frozenset[str], others: Iterable[Turn]) -> float:
+    """Return when the last turn with such a lesson began that came to an adapter; 0 if none did.
+
+    What it learnt is no reason to try again: the same rows fail the same gates, and pass them by luck in the end.
+    """
+    same = (other for other in others if (other.target, other.task) == (target, task) and other.tenants & tenants)
+    began = (other.of(TurnStep.COLLECTED) for other in same if other.of(TurnStep.REGISTERED) is not None)
+    return max((each.at for each in began if each is not None), default=0.0)
+
+
 def changed_jobs_at(turn: Turn) -> float | None:
     """Return when the turn last changed how jobs are answered, by its end too; None if it never did."""
     changes = [each.at for each in turn.done if each.step in CHANGES_JOBS]

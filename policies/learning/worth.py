@@ -14,7 +14,7 @@ from policies.learning.turns import barred
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one target may learn of one task: so many `pairs` of a question and the answer of a stronger target.
+    """What one target may learn of one task: so many new `pairs` of a question and the answer of a stronger target.
 
     All are of jobs that the target answered, that went on to the stronger one, and that nobody complained about.
     """
@@ -68,7 +68,7 @@ def _why_not(lesson: Lesson, teachable: frozenset[str], goal: int) -> str | None
     if lesson.target not in teachable:
         return f"{lesson.target} takes no adapters"
     if lesson.pairs < goal:
-        return f"{lesson.pairs:,} pairs of {goal:,} wanted (rules: training.goal)"
+        return f"{lesson.pairs:,} new pairs of {goal:,} wanted (rules: training.goal)"
     return None
 
 

@@ -111,11 +111,11 @@ async def _judged(loop: Loop, settings: Settings, tasks: Sequence[str] | None) -
     rules, stores = loop.rules, loop.stores
     chosen = await choose(settings, rules, tasks, "learn run")
     teachable = teachable_in(rules.catalogue)
-    lessons = lessons_in(chosen.examples, load_licences(None), teachable, rules.training.tenants)
-    turns, experiments = await stores.turns.read_all(), await stores.experiments.read_all()
+    turns = (await stores.turns.read_all()).values()
+    lessons = lessons_in(chosen.examples, load_licences(None), teachable, rules.training.tenants, turns)
+    experiments = (await stores.experiments.read_all()).values()
     adapters = (await stores.adapters.read_all()).values()
-    goal = rules.training.goal
-    return judge(lessons, teachable, goal, turns.values(), experiments.values(), loop.now(), adapters)
+    return judge(lessons, teachable, rules.training.goal, turns, experiments, loop.now(), adapters)
 
 
 async def _running(loop: Loop, tasks: Sequence[str] | None) -> list[Turn]:

@@ -25,7 +25,7 @@ def test_enough_pairs_are_worth_a_turn_and_too_few_are_not():
     few = replace(LESSON, task="chat", pairs=999)
     assert judged(LESSON, few) == {
         ("plan.schedule", "llama-8b"): None,
-        ("chat", "llama-8b"): "999 pairs of 1,000 wanted (rules: training.goal)",
+        ("chat", "llama-8b"): "999 new pairs of 1,000 wanted (rules: training.goal)",
     }
 
 
