@@ -69,6 +69,8 @@ class Adapter:
 
 def read_adapter(folder: Path) -> Adapter:
     """Read an adapter. Raises: ConfigError naming the file and the rule; OSError if a file cannot be read."""
+    if not folder.is_dir():
+        raise ConfigError(str(folder), f"must be a folder with {CONFIG} and {TENSORS}, and is none")
     for name in (CONFIG, TENSORS):
         if not (folder / name).is_file():
             raise ConfigError(str(folder), f"must hold {CONFIG} and {TENSORS}, the layout of peft; {name} is missing")

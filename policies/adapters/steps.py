@@ -141,7 +141,9 @@ def scoped(
 def found(there: Adapters, name: str) -> RegisteredAdapter:
     """Return the adapter of this name. Raises: InvalidAdapter if there is none."""
     if (adapter := there.get(name)) is None:
-        raise InvalidAdapter("name", f"{name!r} is none of the adapters: {', '.join(sorted(there)) or 'there is none'}")
+        raise InvalidAdapter(
+            "name", f"{name!r} is none of the adapters: {', '.join(sorted(there)) or 'none is registered'}"
+        )
     return adapter
 
 
@@ -215,7 +217,10 @@ def promoted(
     _check_untried(adapter, experiments, version.digest)
     lacks = _lacks(adapter, version)
     if lacks is not None and not forced:
-        raise InvalidAdapter("evidence", f"must say that {version.digest[:12]} passed its gates: {lacks}")
+        raise InvalidAdapter(
+            "evidence",
+            f"must say that {version.digest[:12]} passed its gates: {lacks}; `fleet adapters try` does",
+        )
     aliases = {Alias.STABLE: version.digest} | ({} if stable is None else {Alias.PREVIOUS: stable.digest})
     candidate = adapter.at(Alias.CANDIDATE)
     if candidate is not None and candidate != version:

@@ -143,7 +143,8 @@ def _which(adapter: RegisteredAdapter, which: str) -> AdapterVersion:
     if which not in list(Alias):
         return steps.version_of(adapter, which)
     if (version := adapter.at(Alias(which))) is None:
-        raise InvalidAdapter("version", f"{adapter.name!r} has no {which} version")
+        known = ", ".join(each.digest[:12] for each in adapter.versions)
+        raise InvalidAdapter("version", f"{adapter.name!r} has no {which} version: name another, or a digest: {known}")
     return version
 
 

@@ -65,7 +65,9 @@ def promote(
             )
         show_step(done, output)
         if not _takes_adapters(done.target, settings_for(nats_url)):
-            output.progress(f"the base answers on until {done.target} takes adapters: its row in the catalogue says so")
+            output.progress(
+                f"the base answers on until {done.target} takes adapters: not in the catalogue or FLEET_ADAPTERS here"
+            )
 
     with friendly(as_json):
         asyncio.run(do())

@@ -23,7 +23,7 @@ def show_all(adapters: Iterable[RegisteredAdapter], output: Output) -> None:
         table.add_row(
             each.name, each.target, _names(each.tasks), _tenants(each), *named, str(len(each.versions)), each.why or ""
         )
-    output.show(table if ordered else "no adapter")
+    output.show(table if ordered else "no adapter is registered: `fleet adapters register`")
 
 
 def show_step(adapter: RegisteredAdapter, output: Output) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_train
 from fleet.cli.options import AsJson
 from fleet.cli.output import Output, friendly
+from fleet.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from deployments.adapters.base import Base
@@ -44,11 +46,15 @@ def train(
     """Train an adapter of one of the fleet's models for a task."""
     output = Output(as_json)
     with friendly(as_json), needs_train("fleet adapters train"):
+        from fleet.app import rules_of
+
+        settings = settings_for(None)
+        check_task("--task", task, rules_of(settings).tasks)
         found = base_of_target(base, weights)
         from deployments.adapters.recipe import Recipe
         from fleet.cli.data.lineage import sources_of
 
-        sources = sources_of(data, settings_for(None), output.progress)
+        sources = sources_of(data, settings, output.progress)
         from deployments.adapters.train import train as trained
 
         recipe = Recipe(rank, 2 * rank, rate, steps, batch, at_once or batch, seed)
@@ -72,6 +78,13 @@ def check(
         check_adapter(adapter, base_of_target(base, weights))
         output.object(_as_object(adapter))
         output.show(f"{adapter.digest[:12]}  fits {base}: rank {adapter.rank}, {len(adapter.tensors)} tensors")
+
+
+def check_task(option: str, task: str, known: Collection[str]) -> None:
+    """Refuse a task that the rules do not know, for no job has it. Raises: ConfigError."""
+    if task not in known:
+        rule = f"{task!r} is not among the tasks of the rules: {', '.join(sorted(known))}"
+        raise ConfigError(option, f"{rule}; FLEET_RULES_PATH names other rules")
 
 
 def base_of_target(target: str, weights: Path | None) -> Base:

@@ -63,6 +63,8 @@ def prepared(wanted: Wanted, adapter: Adapter) -> Prepared:
     from fleet.lab.data.judging import read_judging
     from fleet.lab.gates.questions import read_questions
 
+    if not wanted.data.is_dir():
+        raise ConfigError("--data", f"must be a folder, and {wanted.data} is none")
     sheet = _sheet(wanted.data)
     held_out = wanted.data / HELD_OUT
     files = [*([held_out] if held_out.is_file() else []), *wanted.questions]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleet.cli.adapters.training import BaseTarget, Weights
+from fleet.cli.adapters.training import BaseTarget, Weights, check_task
 from fleet.cli.adapters.trial import HELD_OUT, TRAIN, Subject, Wanted, tried
 from fleet.cli.connection import settings_for
 from fleet.cli.extras import needs_learn
@@ -163,8 +163,7 @@ def _task_of(adapter: Adapter) -> str:
 def _check_tasks(wanted: Wanted, known: Any) -> None:
     for option, names in (("--task", {wanted.task}), ("--serves", wanted.serves)):
         for name in sorted(names):
-            if name not in known:
-                raise ConfigError(option, f"{name!r} is not among the tasks of the rules")
+            check_task(option, name, known)
 
 
 def _answers(pairs: Sequence[Pair]) -> list[dict[str, Any]]:

@@ -26,9 +26,10 @@ def sources_of(data: Path, settings: Settings, say: Callable[[str], None]) -> So
     """
     from fleet.lab.data.folder import sources_in
 
+    data.stat()  # a file that is not there is an error, and nothing to be told about
     found = sources_in(data)
     if found is None:
-        say(f"{data} lies in no export of `fleet data`: no erasure will find what is trained on it")
+        say(f"{data} is not from `fleet data export`: `fleet erase` will not find adapters that are trained on it")
         return None
     _refuse_erased(data, found, settings, say)
     rows = ((each.tenant, each.job_id, each.person) for each in found)

@@ -93,7 +93,7 @@ def test_an_adapter_goes_from_its_folder_to_its_end(
     )
     assert "the base answers" in refusal(invoke, "rollback", "scheduler")
     assert invoke("adapters", "remove", "scheduler").stdout == "scheduler is removed\n"
-    assert invoke("adapters", "list").stdout == "no adapter\n"
+    assert invoke("adapters", "list").stdout == "no adapter is registered: `fleet adapters register`\n"
     assert asyncio.run(fake_app.adapters.files(digest)) is None
 
 

@@ -166,8 +166,13 @@ def test_an_adapter_is_trained_on_an_export_only_while_nobody_of_it_was_erased(
 
 def test_where_nobody_can_say_whose_rows_they_are_it_is_said(tmp_path: Path) -> None:
     said_so: list[str] = []
-    assert sources_of(tmp_path / "train.jsonl", settings_for(None), said_so.append) is None
-    assert "lies in no export of `fleet data`: no erasure will find what is trained on it" in said_so[0]
+    data = tmp_path / "train.jsonl"
+    with pytest.raises(FileNotFoundError):
+        sources_of(data, settings_for(None), said_so.append)
+    assert not said_so
+    data.touch()
+    assert sources_of(data, settings_for(None), said_so.append) is None
+    assert "is not from `fleet data export`: `fleet erase` will not find adapters" in said_so[0]
 
 
 @pytest.mark.usefixtures("agreed")
