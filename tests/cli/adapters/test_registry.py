@@ -195,7 +195,7 @@ def test_a_second_adapter_for_the_same_jobs_is_refused_before_its_files_are_stor
         ({"adapter": "0" * 64}, "must be of adapter"),
         ({"serves": None}, "name the tasks it `serves`"),
         ({"passed": "yes"}, "must say whether its gates `passed`"),
-        ({"notes": "x" * 20_000}, "evidence: must have at most 16,384 bytes"),
+        ({"notes": "x" * 50_000}, "evidence: must have at most 40,960 bytes"),
     ],
 )
 def test_evidence_that_is_not_of_the_adapter_is_refused(
