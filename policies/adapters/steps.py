@@ -255,6 +255,22 @@ def trying(adapter: RegisteredAdapter, experiments: Iterable[Experiment]) -> lis
     ]
 
 
+def check_arms(there: Adapters, experiment: Experiment) -> None:
+    """Check that each adapter that an arm names can answer jobs of the experiment. Raises: InvalidAdapter.
+
+    Jobs get none that no alias names, or that is for others: such an arm would be the control by another name.
+    """
+    for arm in experiment.arms:
+        if arm.adapter is not None and not any(_may_answer(each, arm.adapter, experiment) for each in there.values()):
+            rule = "answers none of these jobs: no adapter for them has it as stable, candidate or previous"
+            raise InvalidAdapter(f"arms.{arm.name}.adapter", f"{arm.adapter[:12]} {rule}")
+
+
+def _may_answer(adapter: RegisteredAdapter, digest: str, experiment: Experiment) -> bool:
+    is_for_them = meet(adapter.tenants, experiment.tenants) and meet(adapter.tasks, experiment.tasks)
+    return is_for_them and digest in adapter.aliases.values()
+
+
 def _check_untried(adapter: RegisteredAdapter, experiments: Iterable[Experiment], digest: str | None = None) -> None:
     """Raise InvalidAdapter if a roll-out gives jobs a version of the adapter, unless it gives everybody this one."""
     for each in trying(adapter, experiments):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleet.cli.adapters.store import adapters_at
 from fleet.cli.connection import opened, settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
 from fleet.cli.rollout.view import show_all, show_one, show_step
 from fleet.model.errors import InvalidExperiment
 from fleet.model.experiment import Experiment
+from policies.adapters.steps import check_arms
 from policies.experiments import checks
 
 if TYPE_CHECKING:
@@ -40,7 +42,14 @@ def start(
 
         settings = settings_for(nats_url)
         experiment = read_experiment(file, settings, rules_of(settings))
-        asyncio.run(_step(nats_url, as_json, lambda there: checks.started(experiment, there.values(), time.time())))
+
+        async def do() -> None:
+            if any(arm.adapter for arm in experiment.arms):
+                async with adapters_at(nats_url) as adapters:
+                    check_arms(await adapters.read_all(), experiment)
+            await _step(nats_url, as_json, lambda there: checks.started(experiment, there.values(), time.time()))
+
+        asyncio.run(do())
 
 
 @rollout_app.command()

@@ -143,3 +143,15 @@ def test_before_the_first_hundred_jobs_it_is_said_what_is_not_known_yet(begun: A
     asyncio.run(MemoryQueue(begun.fleet.broker).publish([line(1, CONTROL, 0.001)]))
     shown = invoke("rollout", "status", "smaller-first").stdout
     assert "late, price and cheaper are not known before 100 jobs of the control" in shown
+
+
+def test_an_arm_whose_adapter_answers_nothing_is_refused(
+    fake_app: App, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEET_ADAPTERS", "llama-8b")
+    file = tmp_path / "trial.yaml"
+    file.write_text(f"name: taught\nunit: job\narms: {{candidate: {{share: 0.1, adapter: {'a' * 64}}}}}\n")
+    refused = invoke("rollout", "start", str(file))
+    assert refused.exit_code == 1
+    assert "arms.candidate.adapter: aaaaaaaaaaaa answers none of these jobs" in refused.stderr
+    assert asyncio.run(fake_app.experiments.read_all()) == {}

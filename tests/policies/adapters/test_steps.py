@@ -239,3 +239,23 @@ def test_an_adapter_is_of_a_target_and_of_tasks_that_the_rules_know(rules, wrong
     assert found[0] == field
     assert rule in found[1]
     steps.check(SCOPE, rules)
+
+
+@pytest.mark.parametrize(
+    ("there", "trial", "passes"),
+    [
+        (SERVED, {}, True),
+        (SERVED, {"tasks": frozenset({"plan.schedule", "chat"})}, True),
+        (SERVED, {"tasks": frozenset({"chat"})}, False),
+        (replace(SERVED, tenants=frozenset({"globex"})), {"tenants": frozenset({"acme"})}, False),
+        (replace(SERVED, aliases={Alias.STABLE: OLD.digest}), {}, False),
+        (None, {}, False),
+        (None, {"arms": (Arm("candidate", 0.1, target="llama-8b"),)}, True),
+    ],
+)
+def test_an_arm_names_an_adapter_that_may_answer_its_jobs(there, trial, passes):
+    adapters = {} if there is None else {there.name: there}
+    if passes:
+        steps.check_arms(adapters, replace(TRIAL, **trial))
+    else:
+        assert refusal(steps.check_arms, adapters, replace(TRIAL, **trial))[0] == "arms.candidate.adapter"
