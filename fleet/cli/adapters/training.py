@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +84,8 @@ def check(
 def check_task(option: str, task: str, known: Collection[str]) -> None:
     """Refuse a task that the rules do not know, for no job has it. Raises: ConfigError."""
     if task not in known:
-        rule = f"{task!r} is not among the tasks of the rules: {', '.join(sorted(known))}"
+        alike = get_close_matches(task, known, n=1)
+        rule = f"{task!r} is not among the tasks of the rules{f', {alike[0]!r} is' if alike else ''}"
         raise ConfigError(option, f"{rule}; FLEET_RULES_PATH names other rules")
 
 
