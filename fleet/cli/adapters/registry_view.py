@@ -37,7 +37,7 @@ def show_step(adapter: RegisteredAdapter, output: Output) -> None:
 
 
 def show_one(adapter: RegisteredAdapter, output: Output) -> None:
-    """Show an adapter with its versions, the newest first, and what the gates found of each."""
+    """Show an adapter with its versions, the newest first, what the gates found of each, and whole digests."""
     if output.as_json:
         output.object(as_object(adapter))
         return
@@ -50,6 +50,8 @@ def show_one(adapter: RegisteredAdapter, output: Output) -> None:
         size = f"{each.size / 1e6:.1f}"
         table.add_row(each.digest[:12], named, str(each.rank), size, when, _training(each), _gates(each))
     output.show(table)
+    for alias, digest in sorted(adapter.aliases.items()):
+        output.show(f"{alias}: {digest}")
 
 
 def as_object(adapter: RegisteredAdapter) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def test_what_is_registered_is_listed_and_shown(
     assert first["size"] == sum((folder / name).stat().st_size for name in (CONFIG, TENSORS))
     assert first["evidence"]["passed"] is True
     text = invoke("adapters", "show", "scheduler").stdout
-    assert [line.split()[:2] for line in text.splitlines()[3:]] == [[new[:12], "candidate"], [digest[:12], "stable"]]
+    assert [line.split()[:2] for line in text.splitlines()[3:5]] == [[new[:12], "candidate"], [digest[:12], "stable"]]
+    assert text.splitlines()[5:] == [f"candidate: {new}", f"stable: {digest}"]
     assert "1,000 examples" in text
     assert "scheduler" in invoke("adapters", "list").stdout
 
