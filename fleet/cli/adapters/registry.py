@@ -13,12 +13,13 @@ from fleet.cli.adapters.store import adapters_at, with_experiments
 from fleet.cli.connection import settings_for
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
-from fleet.model.adapter import Alias
+from fleet.model.adapter import Alias, RegisteredAdapter
 from policies.adapters import steps
 from policies.experiments import checks
 
 if TYPE_CHECKING:
     from fleet.settings.environment import Settings
+    from policies.rules.rules import Rules
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The adapter's name, as it was registered.")]
 Why = Annotated[str, typer.Option(help="The reason, for whoever looks later.")]
@@ -64,20 +65,34 @@ def promote(
                 lambda there: steps.promoted(steps.found(there, name), digest, running, why, time.time(), force)
             )
         show_step(done, output)
-        if not _takes_adapters(done.target, settings_for(nats_url)):
-            output.progress(
-                f"the base answers on until {done.target} takes adapters: not in the catalogue or FLEET_ADAPTERS here"
-            )
+        _warn(done, settings_for(nats_url), output)
 
     with friendly(as_json):
         asyncio.run(do())
 
 
-def _takes_adapters(target: str, settings: Settings) -> bool:
+def _warn(adapter: RegisteredAdapter, settings: Settings, output: Output) -> None:
+    """Say why a promoted adapter will answer nothing, as far as this machine's rules and catalogue tell."""
     from fleet.app import rules_of
 
-    row = rules_of(settings).catalogue.targets.get(target)
-    return (row is not None and row.adapters is not None) or target in settings.adapters.split(",")
+    rules, target = rules_of(settings), adapter.target
+    row = rules.catalogue.targets.get(target)
+    if (row is None or row.adapters is None) and target not in settings.adapters.split(","):
+        output.progress(
+            f"the base answers on until {target} takes adapters: not in the catalogue or FLEET_ADAPTERS here"
+        )
+    if unasked := ", ".join(sorted(task for task in adapter.tasks if not _asks(rules, task, target))):
+        output.progress(
+            f"the rules here never send {unasked} to {target}: put it on the ladder (phases.{rules.phase}.tasks)"
+        )
+
+
+def _asks(rules: Rules, task: str, target: str) -> bool:
+    """Return whether the task's ladder has the target; true where each request decides its tier."""
+    phase, known = rules.phases[rules.phase], rules.tasks.get(task)
+    if task in phase.tasks:
+        return target in phase.tasks[task]
+    return known is None or known.tier is None or target in phase.of_tier(known.tier)
 
 
 def rollback(

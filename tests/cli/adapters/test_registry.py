@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fake_app import App
 from made_adapters import base, make_adapter
 from typer.testing import Result
 
+import policies
 from deployments.adapters.layout import CARD, CONFIG, SOURCES, TENSORS, read_adapter
 from fleet.model.adapter import Alias
 from fleet.model.experiment import Arm, Experiment, Stage, Unit
@@ -223,7 +225,20 @@ def test_who_promotes_for_a_target_that_takes_no_adapters_is_told(
     monkeypatch.setenv("FLEET_ADAPTERS", "llama-8b")
     invoke("adapters", "rollback", "scheduler")
     again = invoke("adapters", "promote", "scheduler", "--digest", read_adapter(second).digest)
-    assert (again.exit_code, again.stderr) == (0, "")
+    said = "the rules here never send plan.schedule to llama-8b: put it on the ladder (phases.phase3.tasks)"
+    assert (again.exit_code, again.stderr) == (0, f"· {said}\n")
+
+
+def test_nothing_is_said_where_the_ladder_of_the_task_has_the_target(
+    served: App, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = yaml.safe_load((Path(policies.__file__).parent / "rules.yaml").read_text())
+    rules["phases"]["phase3"]["tasks"] = {"plan.schedule": ["llama-8b", "llama-70b"]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+    monkeypatch.setenv("FLEET_RULES_PATH", str(tmp_path / "rules.yaml"))
+    monkeypatch.setenv("FLEET_ADAPTERS", "llama-8b")
+    promoted = invoke("adapters", "promote", "scheduler")
+    assert (promoted.exit_code, promoted.stderr) == (0, "")
 
 
 def test_a_digest_that_is_none_is_refused(served: App, invoke: Invoke, digest: str) -> None:
