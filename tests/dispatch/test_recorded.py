@@ -184,8 +184,8 @@ async def test_every_gauge_is_there_before_anything_happens(bench, counts, sure)
     assert all(found["fleet.jobs_waiting", (lane,)] == 0 for lane in Lane)
     assert all(found["fleet.work_oldest_seconds", (name, lane)] == 0 for name in targets for lane in Lane)
     assert found["fleet.breaker_open", (SMALL,)] == 0
-    assert found["fleet.calibration_in_force", (SMALL, "*", "*")] == 0
-    assert found["fleet.promise_withdrawn", (SMALL, "*", "*")] == 0
+    assert found["fleet.calibration_in_force", (SMALL, "*", "*", "")] == 0
+    assert found["fleet.promise_withdrawn", (SMALL, "*", "*", "")] == 0
 
 
 async def test_a_target_that_is_shut_shows(bench, counts, sure):
@@ -213,9 +213,9 @@ async def test_a_withdrawn_promise_shows(bench, counts, sure):
     async with bench.running() as dispatcher:
         seen = await eventually(lambda: (s := dispatcher.snapshot()).calibrations and s)
     found = series(list(gauges(seen, bench.rules.catalogue.targets, 25.0)))
-    assert found["fleet.calibration_in_force", (SMALL, "*", "*")] == 1
-    assert found["fleet.promise_withdrawn", (SMALL, "*", "*")] == 0
-    assert found["fleet.promise_withdrawn", (MIDDLE, "classify", "*")] == 1
+    assert found["fleet.calibration_in_force", (SMALL, "*", "*", "")] == 1
+    assert found["fleet.promise_withdrawn", (SMALL, "*", "*", "")] == 0
+    assert found["fleet.promise_withdrawn", (MIDDLE, "classify", "*", "")] == 1
 
 
 async def test_an_outage_of_the_broker_shows_as_its_silence(bench, counts, sure):
