@@ -22,7 +22,7 @@ from fleet.cli.extras import needs_learn, needs_ledger
 from fleet.cli.lab.evaluate import promise_in
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
-from fleet.cli.rollout.proposed import DryRun, OfUnit, Share, start_proposed
+from fleet.cli.rollout.proposed import DryRun, OfUnit, Share, check_dry_run, start_proposed
 from fleet.lab.trials import Trial
 from fleet.model.errors import ConfigError
 from fleet.model.experiment import Unit
@@ -67,6 +67,7 @@ def table(
     with friendly(as_json), needs_ledger("fleet table"), needs_learn("fleet table"):
         from fleet.app import rules_of
 
+        check_dry_run(dry_run, start)
         settings = settings_for(nats_url, ledger_url=ledger_url)
         rules, output = rules_of(settings), Output(as_json)
         promise = promise_in(guarantee) or (rules.confidence.risk, rules.confidence.delta)

@@ -19,7 +19,7 @@ from fleet.cli.connection import opened, settings_for
 from fleet.cli.extras import needs_learn, needs_ledger
 from fleet.cli.options import AsJson, NatsUrl
 from fleet.cli.output import Output, friendly
-from fleet.cli.rollout.proposed import DryRun, OfUnit, Share, start_proposed
+from fleet.cli.rollout.proposed import DryRun, OfUnit, Share, check_dry_run, start_proposed
 from fleet.lab.trials import Trial
 from fleet.model.errors import ConfigError, QueueUnavailable
 from fleet.model.experiment import Unit
@@ -73,6 +73,7 @@ def week(
     with friendly(as_json), needs_ledger("fleet report"), needs_learn("fleet report week"):
         from fleet.app import rules_of
 
+        check_dry_run(dry_run, start is not None)
         settings = settings_for(nats_url, ledger_url=ledger_url)
         labels, rules, output = asyncio.run(labels_in(settings)), rules_of(settings), Output(as_json)
         report = _report(settings, until, window, tenant, labels, rules)

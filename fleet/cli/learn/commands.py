@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -59,8 +60,7 @@ def run(
         from fleet.cli.data.reading import of_tenants
         from fleet.cli.learn.parts import Loop, Recipe, commands_of
 
-        if not 0.0 < share <= 1.0:
-            raise ConfigError("--share", "must be above 0 and at most 1")
+        _check_rollout(share, weeks)
         settings = settings_for(nats_url, content_url=content_url)
         rules = of_tenants(rules_of(settings), tenant)
 
@@ -76,6 +76,13 @@ def run(
         failed = asyncio.run(do())
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _check_rollout(share: float, weeks: float) -> None:
+    if not 0.0 < share <= 1.0:
+        raise ConfigError("--share", "must be above 0 and at most 1")
+    if not 0.0 < weeks < math.inf:
+        raise ConfigError("--weeks", "must be above 0, and finite: a roll-out without evidence ends some day")
 
 
 async def _run(

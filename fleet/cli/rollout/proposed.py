@@ -13,6 +13,7 @@ import typer
 from fleet.cli.connection import opened
 from fleet.cli.output import Output
 from fleet.cli.rollout.view import show_step
+from fleet.model.errors import ConfigError
 from fleet.model.experiment import Unit
 from policies.experiments import checks
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 Share = Annotated[float, typer.Option(help="With --start: the arm's share of tenants or conversations.")]
 OfUnit = Annotated[Unit, typer.Option("--unit", help="With --start: whom the arm is drawn for.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With --start: only show the experiment file.")]
+
+
+def check_dry_run(dry_run: bool, starts: bool) -> None:
+    """Check that there is something to try. Raises: ConfigError for a dry run of what starts nothing."""
+    if dry_run and not starts:
+        raise ConfigError("--dry-run", "goes with --start: without it nothing is started")
 
 
 def start_proposed(

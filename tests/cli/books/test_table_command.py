@@ -83,6 +83,10 @@ def test_a_bad_file_is_refused_by_line_column_and_rule(
     assert refused.exit_code == 1 and said in refused.stderr
 
 
+def test_a_dry_run_of_nothing_is_refused(fleet: App, invoke: Invoke, answers: Path) -> None:
+    assert "--dry-run: goes with --start" in invoke("table", str(answers), "--dry-run").stderr
+
+
 def test_accounts_without_traffic_are_refused(fleet: App, invoke: Invoke, tmp_path: Path) -> None:
     Accounts(tmp_path / "data")
     refused = invoke("table", *UNTIL)

@@ -101,6 +101,10 @@ def test_a_share_that_makes_no_sense_is_refused_before_anything_starts(
     assert stored(climbed) == {}
 
 
+def test_a_dry_run_of_nothing_is_refused(climbed: App, invoke: Invoke) -> None:
+    assert "--dry-run: goes with --start" in invoke(*WEEK, "--dry-run").stderr
+
+
 def test_a_week_without_traffic_is_refused(climbed: App, invoke: Invoke) -> None:
     refused = invoke("report", "week", "--until", "2026-04-30")
     assert refused.exit_code == 1

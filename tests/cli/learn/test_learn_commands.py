@@ -70,6 +70,8 @@ def test_a_run_without_enough_begins_nothing_and_says_so(collected: App, invoke:
     [
         (("--tenant", "globex"), "--tenant: 'globex' is not among the tenants that agreed"),
         (("--share", "0"), "--share: must be above 0 and at most 1"),
+        (("--weeks", "-1"), "--weeks: must be above 0, and finite"),
+        (("--weeks", "nan"), "--weeks: must be above 0, and finite"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(collected: App, invoke: Invoke, options: tuple[str, ...], said: str) -> None:
