@@ -206,7 +206,7 @@ MODEL: Final = Dashboard(
                 Panel("Escalations", (_rate("fleet_escalations_total", "reason", ONE),), Unit.PER_SECOND, stacked=True),
                 Panel(
                     "Calibrations in force",
-                    (_shared("fleet_calibration_in_force", "target, task, kind", ONE),),
+                    (_shared("fleet_calibration_in_force", "target, task, kind, adapter", ONE),),
                     Unit.BOOLEAN,
                 ),
             ),
