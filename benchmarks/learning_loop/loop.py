@@ -41,6 +41,8 @@ from fleet.lab.gates.gates import Limits, Training, Trial, judge
 from fleet.lab.gates.outcomes import Pair, paired
 from fleet.lab.gates.promise import Promised
 from fleet.lab.gates.questions import Question, reference_of, texts_trained_on
+from fleet.lab.learning.fitting import Calibrations
+from fleet.lab.learning.looking import tests_so_far
 
 WEEKS = ("uncalibrated", "calibrated", "roll-out", "promoted")
 RANK, RATE, STEPS = 64, 2e-3, 1200
@@ -95,7 +97,7 @@ def run(repeat: int, weeks: Sequence[Sequence[Row]], base_seconds: float, folder
     told = ask(SMALL, [row.example.messages for row in answering], folder, folder / "adapter")
     for row, taught in zip(answering, told.answers, strict=True):
         row.taught = taught
-    report = _tried(calibrating, judging, (base_seconds, told.seconds_each), digest, folder)
+    report = _tried(calibrating, judging, (base_seconds, told.seconds_each), digest, folder, base)
     in_force = {**base, **{each.key: each for each in report.calibrations}}
     roll_out = RollOut(f"taught-{repeat}", digest)
     after = [roll_out.week(rows, in_force) for rows in weeks[2:]]
@@ -158,9 +160,14 @@ def _trained(folder: Path, seed: int) -> tuple[str, float]:
 
 
 def _tried(
-    calibrating: Sequence[Row], judging: Sequence[Row], seconds_each: tuple[float, float], digest: str, folder: Path
+    calibrating: Sequence[Row],
+    judging: Sequence[Row],
+    seconds_each: tuple[float, float],
+    digest: str,
+    folder: Path,
+    in_force: Calibrations,
 ) -> GateReport:
-    """Take the adapter through the gates that stand between it and its task."""
+    """Take the adapter through the gates that stand between it and its task; its promise is tested after the base's."""
     path = folder / "data" / "train.jsonl"
     texts = texts_trained_on(path.read_bytes().splitlines())
     data = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -168,7 +175,8 @@ def _tried(
     pairs, fitting = ([_pair(row) for row in rows] for rows in (judging, calibrating))
     base, taught = (len(pairs) * each for each in seconds_each)
     trial = Trial(TASK, frozenset({TASK}), pairs, training, base, taught, fitting)
-    promised = Promised(rules().catalogue.targets[SMALL], digest, rules(), START + 2 * WEEK_SECONDS)
+    now, spent = START + 2 * WEEK_SECONDS, tests_so_far(in_force.values())
+    promised = Promised(rules().catalogue.targets[SMALL], digest, rules(), now, spent=spent)
     return judge(trial, Limits(), promised)
 
 

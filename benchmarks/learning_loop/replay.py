@@ -1,8 +1,9 @@
 """Loops drawn anew from what was recorded: how often is a promise broken, before and after the adapter?
 
-A loop draws jobs to calibrate on and a week of others, with replacement, fits as `fleet calibrate` does, and keeps what
-the fleet would keep. A promise is broken if more than the risk of all recorded jobs, from which every week comes, are
-kept with an answer that is wrong where the strong one is right.
+A loop draws jobs to calibrate on and a week of others, with replacement, fits as `fleet calibrate` does, first the base
+and then the adapter, whose test is the second of one promise, and keeps what the fleet would keep. A promise is broken
+if more than the risk of all recorded jobs, from which every week comes, are kept with an answer that is wrong where the
+strong one is right.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from benchmarks.learning_loop.weeks import RISK, SMALL, START, TASK, Row, labels, rules
 from fleet.lab.learning.collected import LabelledAnswer
 from fleet.lab.learning.fitting import fit_all, in_force_after
+from fleet.model.calibration import Calibration, CalibrationKey
 from policies.confidence.lookup import calibration_for
 from policies.confidence.scorer import probability
 
@@ -40,9 +42,9 @@ def replay(rows: Sequence[Row], digest: str, loops: int, jobs: int, seed: int) -
     """Return how often the promise was broken, of all jobs and of the week's, and what escalated."""
     rng = np.random.default_rng(seed)
     found: dict[str, float] = {}
-    for name, adapter in (("base", None), ("taught", digest)):
-        whole = population(rows, adapter)
-        tried = np.array([_loop(whole, rng, jobs) for _ in range(loops)])
+    wholes = [population(rows, adapter) for adapter in (None, digest)]
+    drawn = np.array([_loop(wholes, rng, jobs) for _ in range(loops)])
+    for name, tried in zip(("base", "taught"), drawn.transpose(1, 0, 2), strict=True):
         found |= {
             f"{name}_broken": float((tried[:, 0] > RISK).mean()),
             f"{name}_broken_in_week": float((tried[:, 1] > RISK).mean()),
@@ -52,13 +54,19 @@ def replay(rows: Sequence[Row], digest: str, loops: int, jobs: int, seed: int) -
     return found
 
 
-def _loop(whole: Population, rng: np.random.Generator, jobs: int) -> tuple[float, float, float]:
-    """Calibrate on half as many jobs as a week has; return the risk of all jobs and of a week's, and what escalated."""
-    fitted = [whole.labels[row] for row in rng.integers(len(whole.labels), size=jobs // 2)]
-    calibrations = in_force_after({}, fit_all(fitted, {}, rules(), START))
-    kept = np.array([_keeps(each, calibrations, whole.adapter) for each in whole.labels])
-    week = rng.integers(len(whole.labels), size=jobs)
-    return float((kept & whole.lost).mean()), float((kept & whole.lost)[week].mean()), float(1.0 - kept.mean())
+def _loop(wholes: Sequence[Population], rng: np.random.Generator, jobs: int) -> list[tuple[float, float, float]]:
+    """Calibrate one after the other on half as many jobs as a week has.
+
+    Return of each the risk of all jobs and of a week's, and what escalated.
+    """
+    found, in_force = [], dict[CalibrationKey, Calibration]()
+    for whole in wholes:
+        fitted = [whole.labels[row] for row in rng.integers(len(whole.labels), size=jobs // 2)]
+        in_force = in_force_after(in_force, fit_all(fitted, in_force, rules(), START))
+        kept = np.array([_keeps(each, in_force, whole.adapter) for each in whole.labels])
+        week, lost = rng.integers(len(whole.labels), size=jobs), kept & whole.lost
+        found.append((float(lost.mean()), float(lost[week].mean()), float(1.0 - kept.mean())))
+    return found
 
 
 def _keeps(label: LabelledAnswer, calibrations: Mapping, adapter: str) -> bool:  # type: ignore[type-arg]
