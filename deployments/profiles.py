@@ -76,12 +76,15 @@ def _has_kernels(rank: int) -> int:
 
 
 class AdapterSlots(BaseModel):
-    """How many different adapters an engine answers with at once, and the highest rank that they may have."""
+    """How many different adapters an engine answers with at once, and the highest rank that they may have.
+
+    That is what `fleet learn` trains, unless it is told otherwise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     at_once: int = Field(default=4, gt=0)
-    rank: Annotated[int, AfterValidator(_has_kernels)] = 16
+    rank: Annotated[int, AfterValidator(_has_kernels)] = 64
 
 
 def _bounds(replicas: tuple[int, int]) -> tuple[int, int]:

@@ -45,5 +45,5 @@ def test_the_engines_that_an_order_names_are_started_for_adapters() -> None:
 
     arguments = {each["name"]: each["args"] for each in _declared(order).applications()}
 
-    assert arguments["llama-8b"]["adapters"] == {"at_once": 4, "rank": 16}
+    assert arguments["llama-8b"]["adapters"] == {"at_once": 4, "rank": 64}
     assert "adapters" not in arguments["llama-70b"]

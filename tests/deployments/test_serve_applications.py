@@ -160,7 +160,7 @@ def test_an_engine_serves_adapters_where_that_is_asked_for_and_its_application_i
     )
 
     assert "adapters" not in plain_["args"]
-    assert adapted["args"]["adapters"] == {"at_once": 2, "rank": 16}
+    assert adapted["args"]["adapters"] == {"at_once": 2, "rank": 64}
     versions = [get_app_code_version(ServeApplicationSchema(**each)) for each in (plain_, adapted)]
     assert versions[0] != versions[1]
 

@@ -146,7 +146,7 @@ def test_a_version_takes_the_scope_it_was_registered_with(
     ("made", "options", "said"),
     [
         ({"rank": 24}, (), "r: must be one of 1, 8, 16"),
-        ({"rank": 64}, (), "r: must be at most 16, the highest that the engines of llama-8b serve"),
+        ({"rank": 128}, (), "r: must be at most 64, the highest that the engines of llama-8b serve"),
         ({"base_digest": "0" * 64}, (), "base_digest: is of another model than llama-8b"),
         ({}, ("--base", "mixtral-8x7b"), "is of type 'mixtral'"),
         ({"base": "llama-70b"}, (), "base_digest: is of another model than llama-70b"),
@@ -171,7 +171,7 @@ def test_for_a_cluster_any_rank_is_registered(
     fake_app: App, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLEET_PROFILE", "gpu")
-    folder = make_adapter(tmp_path / "high", rank=64)
+    folder = make_adapter(tmp_path / "high", rank=128)
     done = invoke("adapters", "register", str(folder), "--name", "scheduler", "--weights", str(base().folder))
     assert done.exit_code == 0, done.output
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from fake_app import App
 from training_examples import LARGE, SMALL, TASK, content, given
 from typer.testing import Result
 
+from deployments.profiles import AdapterSlots
+from fleet.cli.learn.commands import run
 from fleet.content.store import ContentStore
 from fleet.content.vault import Vault
 from fleet.ledger.database import database_url, engine_for
@@ -76,6 +79,10 @@ def test_a_run_without_enough_begins_nothing_and_says_so(collected: App, invoke:
 )
 def test_a_run_that_cannot_be_is_refused(collected: App, invoke: Invoke, options: tuple[str, ...], said: str) -> None:
     assert said in invoke("learn", "run", "--dry-run", *options).stderr
+
+
+def test_engines_that_serve_adapters_serve_what_is_trained_unless_told_otherwise():
+    assert inspect.signature(run).parameters["rank"].default <= AdapterSlots().rank
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused(collected: App, invoke: Invoke, tmp_path: Path) -> None:
