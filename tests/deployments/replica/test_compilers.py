@@ -67,6 +67,8 @@ def test_it_is_looked_before_vllm_starts_and_only_where_kernels_are_compiled(mon
         device_config=SimpleNamespace(device_type=device),
         parallel_config=SimpleNamespace(),
         scheduler_config=SimpleNamespace(async_scheduling=True),
+        model_config=SimpleNamespace(hf_config=SimpleNamespace(model_type="mixtral")),
+        lora_config=None,
     )
     FleetEngine._start_async_llm_engine(object.__new__(FleetEngine), None, config, None)
     assert seen == looked
