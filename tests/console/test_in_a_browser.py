@@ -119,16 +119,22 @@ async def test_a_page_follows_the_fleet_and_leaves_the_reader_alone(browser: Chr
 
 async def test_a_paused_page_stays_as_it_is_until_it_is_resumed(browser: Chromium, night: ConsoleFleet) -> None:
     fleet = replace(night)
+
+    def hold(jobs: int) -> None:
+        streams = {**fleet.seen.status.streams, "JOBS": jobs}
+        fleet.seen = replace(fleet.seen, status=replace(fleet.seen.status, streams=streams))
+
     async with console(fleet) as url, browser.tab() as tab:
         await enter(tab, url)
+        hold(55_555)
+        await tab.until("document.body.innerText.includes('55,555')")  # the page is live before it is paused
         await tab.evaluate(
             "window.seen = 0; document.body.addEventListener('htmx:sse:before:message', () => seen++, true)"
         )
         await tab.evaluate("document.querySelector('[data-pause]').click()")
         for jobs in (66_666, 77_777):
             before = await tab.evaluate("seen")
-            streams = {**fleet.seen.status.streams, "JOBS": jobs}
-            fleet.seen = replace(fleet.seen, status=replace(fleet.seen.status, streams=streams))
+            hold(jobs)
             await tab.until(f"seen > {before}")
         assert "77,777" not in await tab.evaluate("document.body.innerText")
         assert await tab.evaluate("document.querySelector('[data-state]').textContent") == "paused"

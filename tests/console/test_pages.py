@@ -80,6 +80,12 @@ def test_a_page_is_whole_small_and_one_request(opened: Open, night: ConsoleFleet
     assert not re.findall(r"<script(?![^>]* src=)|<style| style=| on[a-z]+=", answer.text)
 
 
+def test_the_script_that_opens_streams_is_there_before_htmx_looks_for_them(opened: Open, night: ConsoleFleet) -> None:
+    """A deferred htmx looks a moment after it has run, whether the next deferred file has come by then or not."""
+    scripts = re.findall(r'<script src="[^"]*/([^/"?]*)[^"]*"( defer)?></script>', opened(night).get("/").text)
+    assert scripts == [("htmx.min.js", ""), ("hx-sse.min.js", " defer"), ("console.js", " defer")]
+
+
 def test_now_shows_targets_with_state_replicas_holds_breakers_and_queues(opened: Open, night: ConsoleFleet) -> None:
     html = opened(night).get("/").text
     shown = {row[0]: row for row in rows(html)}
