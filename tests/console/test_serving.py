@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
+from patience import eventually
 
 from fleet.console.serving import console_from_environment, serving
 from fleet.model.errors import ConfigError
@@ -35,8 +36,13 @@ async def test_a_console_without_a_token_makes_one_and_gives_a_link_that_holds_i
         assert (link.path, link.query) == ("/login", "")
         entered = await client.post("/login", data={"token": unquote(link.fragment)})
         assert entered.status_code == 303
-        page = await client.get("/")
-    assert page.status_code == 200 and "nothing listens at nats://127.0.0.1:9" in page.text
+        assert (await client.get("/")).status_code == 200
+        await eventually(lambda: _says(client, "nothing listens at nats://127.0.0.1:9"))
+
+
+async def _says(client: httpx.AsyncClient, words: str) -> bool:
+    """A page waits for a reading for a while only, and has less to say until it has come."""
+    return words in (await client.get("/")).text
 
 
 async def test_a_token_that_the_operator_chose_is_in_no_link(
