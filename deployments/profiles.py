@@ -76,7 +76,7 @@ def _has_kernels(rank: int) -> int:
 
 
 class AdapterSlots(BaseModel):
-    """How many different adapters an engine answers with at once, and the highest rank that they may have.
+    """The room for adapters in an engine: how many different ones it answers with at once, and their highest rank.
 
     That is what `fleet learn` trains, unless it is told otherwise.
     """

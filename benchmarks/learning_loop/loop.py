@@ -52,7 +52,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What one loop came to: its weeks, the turn between them, and the rows, for a replay."""
+    """The outcome of a loop: its weeks, the turn between them, and the rows, for a replay."""
 
     weeks: Sequence[Week]
     turn: dict[str, Any]

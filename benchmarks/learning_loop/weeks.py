@@ -74,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What became of a job: its attempts and the one that was delivered."""
+    """The outcome of a job: its attempts and the one that was delivered."""
 
     attempts: tuple[Attempt, ...]
     delivered: Attempt

@@ -1,4 +1,4 @@
-"""How much easier an adapter finds rows than its base does: the material of a test of membership."""
+"""Measures how much easier an adapter finds rows than its base does, for a test of membership."""
 
 from __future__ import annotations
 

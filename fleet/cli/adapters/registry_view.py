@@ -1,4 +1,4 @@
-"""How `fleet adapters` shows registered adapters."""
+"""Shows registered adapters to people and as JSON, for `fleet adapters`."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def dollars(usd: float) -> str:
 
 
 class Answered(Protocol):
-    """What is about the answers of a target, given with one adapter or none."""
+    """A figure about the answers of a target, given with one adapter or none."""
 
     @property
     def target(self) -> str: ...

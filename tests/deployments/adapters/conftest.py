@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from standin_chats import write_chats
 
 from deployments.adapters.base import Base, base_of
 from deployments.adapters.recipe import Recipe
 from deployments.adapters.train import train
 from deployments.profiles import Profile
-from deployments.standins.tasks import examples
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +33,7 @@ def base() -> Base:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "chats.jsonl"
-    chats = (
-        [*each.messages, {"role": "assistant", "content": each.answer}]
-        for each in examples("train", 1, 20, "plan.schedule")
-    )
-    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
-    return path
+    return write_chats(tmp_path_factory.mktemp("data") / "chats.jsonl", seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
+from standin_chats import write_chats
 from typer.testing import CliRunner
 
 from deployments.adapters.base import Base
 from deployments.adapters.layout import read_adapter
 from deployments.adapters.losses import eased
-from deployments.standins.tasks import examples
 from fleet.cli import app
 
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("others") / "others.jsonl"
-    chats = (
-        [*each.messages, {"role": "assistant", "content": each.answer}]
-        for each in examples("train", 2, 20, "plan.schedule")
-    )
-    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
-    return path
+    return write_chats(tmp_path_factory.mktemp("others") / "others.jsonl", seed=2)
 
 
 def test_what_was_trained_on_got_easier(base: Base, trained: Path, data: Path) -> None:
