@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
+from watched_stores import watching
 
 from fleet.model.adapter import AdapterVersion, Alias, RegisteredAdapter, adapter_digest
 from fleet.model.errors import ConfigError, InvalidAdapter
-from fleet.ports import AdapterStore
 from policies.adapters import steps
 from queues.jetstream.stores.adapters import MemoryAdapters
 from queues.wire.adapter import encode_adapter
@@ -39,18 +37,6 @@ SERVED = replace(
     why="better: 45 % instead of 13 %",
     changed_at=3.0,
 )
-
-
-@asynccontextmanager
-async def watching(store: AdapterStore) -> AsyncIterator[asyncio.Queue[Told]]:
-    seen: asyncio.Queue[Told] = asyncio.Queue()
-    task = asyncio.create_task(store.watch(seen.put_nowait))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield seen
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_an_adapter_is_read_as_it_was_stored(rig: Rig) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
+from watched_stores import watching
 
 from fleet.model.calibration import ANY, Calibration, CalibrationKey, Fit, Looks, Scorer, Threshold, ThresholdMode
 from fleet.model.errors import ConfigError
@@ -30,18 +28,6 @@ def calibration(version: str, key: CalibrationKey = KEY) -> Calibration:
 
 async def versions(store: CalibrationStore) -> dict[CalibrationKey, str]:
     return {key: each.version for key, each in (await store.read_all()).items()}
-
-
-@asynccontextmanager
-async def watching(store: CalibrationStore) -> AsyncIterator[asyncio.Queue[Seen]]:
-    seen: asyncio.Queue[Seen] = asyncio.Queue()
-    task = asyncio.create_task(store.watch(seen.put_nowait))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield seen
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_is_put_in_force_is_read_as_it_was_put(rig: Rig) -> None:

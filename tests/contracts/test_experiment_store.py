@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from patience import PATIENCE_SECONDS
 from queue_rigs import Rig
+from watched_stores import watching
 
 from fleet.model.errors import InvalidExperiment
 from fleet.model.experiment import Arm, Assignment, Experiment, Guardrail, Stage, Unit
@@ -17,7 +17,6 @@ from fleet.model.feedback import Feedback, Verdict
 from fleet.model.job import Lane
 from fleet.model.reason import Reason
 from fleet.model.result import LedgerEntry, Status
-from fleet.ports import ExperimentStore
 from policies.experiments.checks import ramped, started, stopped
 
 Told = Mapping[str, Experiment] | None
@@ -40,18 +39,6 @@ TRIAL = Experiment(
 LINE = LedgerEntry("job-0123456789abcdef", "acme", Lane.BULK, 1.0, Reason.CONFIDENT, "chat", "paid", Status.SUCCEEDED)
 
 IN_ARM = Assignment("smaller-first", "candidate", 0.1)
-
-
-@asynccontextmanager
-async def watching(store: ExperimentStore) -> AsyncIterator[asyncio.Queue[Told]]:
-    seen: asyncio.Queue[Told] = asyncio.Queue()
-    task = asyncio.create_task(store.watch(seen.put_nowait))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield seen
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_an_experiment_is_read_as_it_was_stored(rig: Rig) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from patience import PATIENCE_SECONDS
 from queue_rigs import MemoryRig, Rig
+from watched_stores import watching
 
 from fleet.model.api_key import ApiKey, Scope, issue
 from fleet.model.errors import QueueUnavailable
-from fleet.ports import KeyStore
 
 Seen = Mapping[str, ApiKey]
 
@@ -21,18 +19,6 @@ Seen = Mapping[str, ApiKey]
 def key(number: int = 1, tenant: str = "acme", expires_at: float | None = None) -> ApiKey:
     issued, _ = issue(f"{number:016x}", f"{number:043d}", tenant, "nightly", [Scope.BATCHES], 1000.5, expires_at)
     return issued
-
-
-@asynccontextmanager
-async def watching(store: KeyStore) -> AsyncIterator[asyncio.Queue[Seen]]:
-    seen: asyncio.Queue[Seen] = asyncio.Queue()
-    task = asyncio.create_task(store.watch(seen.put_nowait))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield seen
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def store_bytes(rig: Rig, subject: str, body: bytes) -> None:
